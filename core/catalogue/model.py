@@ -1,0 +1,85 @@
+"""One row of the catalogue: everything about a model that is data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SchedulerChoice(_Row):
+    """A diffusers scheduler by class name, with changes to its saved configuration."""
+
+    cls: str
+    config: dict[str, str | float | int | bool] = Field(default_factory=dict)
+
+
+class Lora(_Row):
+    """An adapter that is part of the model, such as LCM's."""
+
+    repo: str
+    weight_name: str | None = None
+    scale: float = 1.0
+
+
+class Defaults(_Row):
+    """What a job gets when it does not say. `guidance_scale` is conventional: 1.0 = off."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    width: int
+    height: int
+
+
+class Limits(_Row):
+    """What a job may ask for. `multiple` and `max_side` are in pixels."""
+
+    max_steps: int = 100
+    max_guidance_scale: float = 30.0
+    multiple: int
+    min_side: int = 64
+    max_side: int
+    max_pixels: int
+    max_prompt_tokens: int
+
+
+class Weights(_Row):
+    """Where the weights are. `download_gigabytes` is what a pull moves; `variant` as diffusers means it."""
+
+    repo: str = ""
+    revision: str | None = None
+    variant: str | None = None
+    download_gigabytes: float = 0.0
+    resident_gigabytes: float = 0.0
+
+
+class CatalogueModel(_Row):
+    """A model of the catalogue.
+
+    `family` chooses the code that renders it; `pipeline` is a diffusers class name or `auto`.
+    `cfg` says how the pipeline counts guidance: `standard` (1 = off), `offset` (0 = off), `none` (it has no guidance).
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    title: str
+    about: str
+    aliases: tuple[str, ...] = ()
+    family: Literal["z-image", "stable-diffusion", "stock"]
+    pipeline: str = "auto"
+    weights: Weights = Weights()
+    built_locally: bool = Field(False, description="random weights made on this machine: its pictures are noise")
+    dtypes: tuple[Literal["bfloat16", "float16", "float32"], ...]
+    scheduler: SchedulerChoice | None = None
+    loras: tuple[Lora, ...] = ()
+    defaults: Defaults
+    limits: Limits
+    cfg: Literal["standard", "offset", "none"]
+    negative_prompt: Literal["none", "needs_cfg"]
+    img2img: Literal["strength", "edit", "none"] = "none"
+    licence: str
+    commercial: Literal["yes", "no", "conditional"]
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,82 @@
+"""All settings, in one place: environment variables `IMAGEFARM_*` or a `.env` file beside where the farm is started."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every knob of the farm. Each field's description is what docs/settings.md prints."""
+
+    model_config = SettingsConfigDict(env_prefix="IMAGEFARM_", env_file=".env", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(
+        Path("data"), description="Where the database, images, the embedded Redis and built models live."
+    )
+    database_url: str = Field(
+        "", description="SQLAlchemy URL, such as `postgresql+psycopg://user:pass@host/db`. Empty: SQLite in `data_dir`."
+    )
+    redis_url: str = Field("", description="Such as `redis://host:6379/0`. Empty: `imagefarm up` runs one itself.")
+    redis_prefix: str = Field("farm:", description="Prefix of every Redis key, so that farms can share a server.")
+
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: int = Field(7860, ge=0, le=65535, description="Port of the API and the page; 0 takes a free one.")
+    flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")
+    flower_port: int = Field(5555, ge=0, le=65535, description="Port of Flower; 0 takes a free one.")
+    flower_basic_auth: SecretStr = Field(SecretStr(""), description="`user:password` for Flower; required off loopback.")
+
+    model: str = Field(
+        "auto", description="Model the worker serves. `auto`: z-image-turbo when its weights are here, else demo."
+    )
+    models_dir: Path | None = Field(None, description="Converted and built models. Empty: `models` in `data_dir`.")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses by free memory.")
+    worker_name: str = Field("", description="Name of this worker, unique in the farm. Empty: host name and device.")
+    worker_capacity: int = Field(0, ge=0, description="Jobs a worker may hold at once; 0 lets the memory tier decide.")
+
+    lease_seconds: float = Field(15.0, gt=0, description="How long a worker's claim on a job lasts unless renewed.")
+    heartbeat_seconds: float = Field(4.0, gt=0, description="How often a worker renews its leases.")
+    max_attempts: int = Field(3, ge=1, description="Attempts a job gets before it is held for a person to look at.")
+    reaper_seconds: float = Field(0.5, gt=0, description="How often the reaper looks for lost hints and dead leases.")
+    drain_seconds: float = Field(30.0, ge=0, description="Grace for running jobs when a worker is told to stop.")
+    step_timeout_seconds: float = Field(
+        300.0, gt=0, description="A step longer than this means a hung device: the engine is replaced."
+    )
+    load_timeout_seconds: float = Field(3600.0, gt=0, description="Longest time a model may take to load.")
+
+    max_body_bytes: int = Field(32 * 2**20, gt=0, description="Largest request body.")
+    max_prompt_chars: int = Field(10_000, gt=0, description="Longest prompt or negative prompt, in characters.")
+    max_images_per_job: int = Field(16, gt=0, description="Largest `num_images`.")
+    max_queued_per_owner: int = Field(20_000, ge=0, description="Queued jobs one owner may have; 0 means no limit.")
+    idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    preview_every: int = Field(2, ge=0, description="Steps between previews; 0 turns them off.")
+
+    keep_days: float = Field(0.0, ge=0, description="Delete settled jobs and their images after this; 0 keeps them.")
+    keep_gigabytes: float = Field(0.0, ge=0, description="Delete the oldest images above this total; 0 keeps them.")
+
+    log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("data_dir", "models_dir", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value is not None else None
+
+    @cached_property
+    def resolved_database_url(self) -> str:
+        """`database_url`, or SQLite in the data directory."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'imagefarm.db'}"
+
+    @cached_property
+    def images_dir(self) -> Path:
+        """Root of the local image store."""
+        return self.data_dir / "images"
+
+    @cached_property
+    def resolved_models_dir(self) -> Path:
+        """Root of converted and locally built models."""
+        return self.models_dir or self.data_dir / "models"
