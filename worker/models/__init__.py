@@ -1,0 +1,1 @@
+"""Models on disk: find them, build them, pull them, convert them, load them."""
