@@ -1,0 +1,1 @@
+"""Tables and queries; the only writer of a job's state."""

@@ -1,0 +1,83 @@
+"""Which queued jobs need a hint in the broker: a short window of them, in fair order."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, func, literal, select, update
+from sqlalchemy.orm import Session
+
+from core.lifecycle import JobStatus
+from db.clock import now
+from db.database import Database
+from db.tables import Job
+
+
+def take_window(database: Database, model: str, window: int) -> list[Job]:
+    """Marks jobs as hinted until `window` of the model are, and returns those just marked: the caller publishes them."""
+    with database.read() as session:
+        if not _room(session, model, window) or not _waiting(session, model, 1):
+            return []
+    with database.write() as session:
+        return _mark(session, _waiting(session, model, _room(session, model, window)))
+
+
+def models_waiting(database: Database) -> list[str]:
+    """Models that have queued jobs."""
+    with database.read() as session:
+        return list(session.scalars(select(Job.model).where(Job.status == JobStatus.QUEUED).distinct()))
+
+
+def forget_hint(database: Database, job_id: str) -> None:
+    """The publish failed: the job needs a hint again."""
+    with database.write() as session:
+        _forget(session, Job.id == job_id)
+
+
+def forget_all_hints(database: Database) -> int:
+    """The broker lost its data: every queued job needs a hint again."""
+    with database.write() as session:
+        return _forget(session)
+
+
+def forget_stale_hints(database: Database, model: str, older_than_seconds: float) -> int:
+    """The broker's queue is empty, yet these were hinted a while ago and nobody came."""
+    with database.read() as session:
+        oldest = session.scalar(select(func.min(Job.hinted_at)).where(*_hinted(model)))
+        clock = session.scalar(select(now()))
+    if oldest is None or clock is None or oldest > clock - older_than_seconds:
+        return 0
+    with database.write() as session:
+        return _forget(session, Job.model == model, Job.hinted_at < now() - literal(older_than_seconds))
+
+
+def _hinted(model: str) -> tuple[ColumnElement[bool], ...]:
+    return Job.model == model, Job.status == JobStatus.QUEUED, Job.hinted_at.is_not(None)
+
+
+def _room(session: Session, model: str, window: int) -> int:
+    return max(window - (session.scalar(select(func.count()).select_from(Job).where(*_hinted(model))) or 0), 0)
+
+
+def _waiting(session: Session, model: str, limit: int) -> list[str]:
+    query = (
+        select(Job.id)
+        .where(Job.status == JobStatus.QUEUED, Job.model == model, Job.hinted_at.is_(None), Job.available_at <= now())
+        .order_by(Job.priority.desc(), Job.turn, Job.id)
+        .limit(limit)
+    )
+    return list(session.scalars(query.with_for_update(skip_locked=True)))
+
+
+def _mark(session: Session, ids: list[str]) -> list[Job]:
+    marked = session.scalars(
+        update(Job)
+        .where(Job.id.in_(ids), Job.status == JobStatus.QUEUED, Job.hinted_at.is_(None))
+        .values(hinted_at=now())
+        .returning(Job)
+    ).all()
+    order = {job_id: place for place, job_id in enumerate(ids)}
+    return sorted(marked, key=lambda job: order[job.id])
+
+
+def _forget(session: Session, *conditions: ColumnElement[bool]) -> int:
+    query = update(Job).where(Job.status == JobStatus.QUEUED, Job.hinted_at.is_not(None), *conditions)
+    return len(session.scalars(query.values(hinted_at=None).returning(Job.id)).all())

@@ -1,0 +1,40 @@
+"""Canceling: at once while a job waits, as a request while it runs."""
+
+from __future__ import annotations
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from core.lifecycle import JobStatus
+from db.clock import now
+from db.database import Database
+from db.jobs.read import find_job
+from db.jobs.transition import record_event, transition
+from db.tables import Job
+
+
+def request_cancel(database: Database, job_id: str, owner: str | None = None) -> Job:
+    """The job after the request: canceled if it waited, marked if it runs, unchanged if it has ended."""
+    with database.write() as session:
+        job = find_job(session, job_id, owner)
+        return _cancel_waiting(session, job) or _mark_running(session, job) or find_job(session, job_id)
+
+
+def _cancel_waiting(session: Session, job: Job) -> Job | None:
+    for before in (JobStatus.QUEUED, JobStatus.HELD):
+        if (canceled := transition(session, job.id, before, JobStatus.CANCELED, code="cancel_requested")) is not None:
+            return canceled
+    return None
+
+
+def _mark_running(session: Session, job: Job) -> Job | None:
+    marked = session.scalar(
+        update(Job)
+        .where(Job.id == job.id, Job.status == JobStatus.RUNNING, Job.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=now(), revision=Job.revision + 1)
+        .returning(Job)
+        .execution_options(populate_existing=True)
+    )
+    if marked is not None:
+        record_event(session, marked, JobStatus.RUNNING, code="cancel_requested", message="asked to cancel")
+    return marked

@@ -1,0 +1,146 @@
+"""Ending an attempt, fenced by its number: with images, by cancel, with an error, or by giving the job back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import exists, insert, literal, select, update
+from sqlalchemy.orm import Session
+
+from core.ids import new_id
+from core.lifecycle import JobStatus, Outcome
+from core.retries import RetryRule, backoff_seconds, rule_for
+from db.clock import now
+from db.database import Database
+from db.jobs.transition import transition
+from db.tables import Attempt, Image, Job, JobExclusion, Worker
+from db.upsert import insert_ignore
+
+LIVE_SECONDS = 20.0
+"""A worker not seen for this long is taken for dead when capable workers are counted."""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image whose file is already safe in the store."""
+
+    index: int
+    key: str
+    width: int
+    height: int
+    seed: int
+    format: str
+    bytes: int
+    sha256: str
+    record: Mapping[str, Any]
+
+
+def finish_succeeded(
+    database: Database, job_id: str, attempt: int, images: Sequence[StoredImage], timings: Mapping[str, float]
+) -> Job | None:
+    """Image rows and `succeeded` in one transaction; None: this attempt no longer holds the job, nothing was written."""
+    with database.write() as session:
+        job = _leave_running(session, job_id, attempt, JobStatus.SUCCEEDED, {"timings": dict(timings)})
+        if job is None:
+            return None
+        for image in images:
+            session.execute(insert(Image).values(**_image_row(job, image)))
+        _close_attempt(session, job_id, attempt, Outcome.SUCCEEDED)
+        return job
+
+
+def finish_canceled(database: Database, job_id: str, attempt: int) -> Job | None:
+    """`canceled`, because the user asked; None: this attempt no longer holds the job."""
+    with database.write() as session:
+        job = _leave_running(session, job_id, attempt, JobStatus.CANCELED, {}, code="cancel_requested")
+        if job is not None:
+            _close_attempt(session, job_id, attempt, Outcome.CANCELED)
+        return job
+
+
+def finish_error(database: Database, job_id: str, attempt: int, code: str, message: str) -> Job | None:
+    """What `core.retries` says of this code: failed, queued again, or held; None: this attempt does not hold the job."""
+    with database.write() as session:
+        return end_with_error(session, job_id, attempt, code, message)
+
+
+def end_with_error(session: Session, job_id: str, attempt: int, code: str, message: str) -> Job | None:
+    """As `finish_error`, in the caller's transaction."""
+    query = select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status == JobStatus.RUNNING)
+    job = session.scalar(query.with_for_update())
+    if job is None:
+        return None
+    rule = rule_for(code)
+    if rule.other_worker and job.worker is not None:
+        insert_ignore(session, JobExclusion, job_id=job_id, worker=job.worker, code=code, created_at=now())
+    after, outcome = _verdict(session, job, rule)
+    values = _values_after(job, rule, after, code, message)
+    moved = _leave_running(session, job_id, attempt, after, values, code=code, message=message)
+    if moved is not None:
+        _close_attempt(session, job_id, attempt, outcome, code, message)
+    return moved
+
+
+def _verdict(session: Session, job: Job, rule: RetryRule) -> tuple[JobStatus, Outcome]:
+    if not rule.retry:
+        return JobStatus.FAILED, Outcome.FAILED
+    if job.cancel_requested_at is not None:
+        return JobStatus.CANCELED, Outcome.CANCELED
+    outcome = Outcome.RETRIED if rule.costs_attempt else Outcome.RETURNED
+    spent = job.attempt - job.attempts_free - (0 if rule.costs_attempt else 1)
+    if spent >= job.max_attempts or (rule.other_worker and not _another_worker(session, job)):
+        return JobStatus.HELD, outcome
+    return JobStatus.QUEUED, outcome
+
+
+def _another_worker(session: Session, job: Job) -> bool:
+    """Whether a live worker serves the model and is not marked bad for this job."""
+    bad = exists().where(JobExclusion.job_id == job.id, JobExclusion.worker == Worker.name)
+    alive = Worker.seen_at > now() - literal(LIVE_SECONDS)
+    query = select(Worker.name).where(Worker.model == job.model, alive, Worker.state != "failed", ~bad).limit(1)
+    return session.scalar(query) is not None
+
+
+def _values_after(job: Job, rule: RetryRule, after: JobStatus, code: str, message: str) -> dict[str, Any]:
+    values: dict[str, Any] = {"error_code": code, "error_message": message}
+    if not rule.costs_attempt:
+        values["attempts_free"] = Job.attempts_free + 1
+    if after is JobStatus.QUEUED:
+        values["available_at"] = now() + literal(backoff_seconds(rule, job.attempt))
+    return values
+
+
+def _leave_running(
+    session: Session,
+    job_id: str,
+    attempt: int,
+    after: JobStatus,
+    values: Mapping[str, Any],
+    code: str | None = None,
+    message: str | None = None,
+) -> Job | None:
+    fence = Job.attempt == attempt
+    return transition(session, job_id, JobStatus.RUNNING, after, fence, values=values, code=code, message=message)
+
+
+def _close_attempt(
+    session: Session, job_id: str, number: int, outcome: Outcome, code: str | None = None, message: str | None = None
+) -> None:
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.number == number, Attempt.ended_at.is_(None))
+        .values(ended_at=now(), outcome=outcome, error_code=code, error_message=message)
+    )
+
+
+def _image_row(job: Job, image: StoredImage) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "job_id": job.id,
+        "attempt": job.attempt,
+        "owner": job.owner,
+        "created_at": now(),
+        **{name: getattr(image, name) for name in StoredImage.__dataclass_fields__},
+    }

@@ -1,0 +1,96 @@
+"""Reading jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from core.errors import Gone, NotFound
+from core.lifecycle import JobStatus
+from db.database import Database
+from db.tables import Attempt, Image, Job, JobEvent, Tombstone
+
+
+def get_job(database: Database, job_id: str, owner: str | None = None) -> Job:
+    """The job; NotFound when there is none (or not this owner's), Gone when it has been deleted."""
+    with database.read() as session:
+        return find_job(session, job_id, owner)
+
+
+def find_job(session: Session, job_id: str, owner: str | None = None) -> Job:
+    """As `get_job`, inside the caller's session."""
+    job = session.get(Job, job_id)
+    if job is not None and owner in (None, job.owner):
+        return job
+    if job is None:
+        raise_if_gone(session, job_id, "job", owner)
+    raise NotFound(f"There is no job {job_id}.", code="job_not_found")
+
+
+def raise_if_gone(session: Session, row_id: str, kind: str, owner: str | None) -> None:
+    """Raises Gone when a tombstone of that kind is there and this owner may know of it."""
+    stone = session.get(Tombstone, row_id)
+    if stone is not None and stone.kind == kind and owner in (None, stone.owner):
+        raise Gone(f"The {kind} {row_id} has been deleted.", code=f"{kind}_gone")
+
+
+def images_of(database: Database, job_ids: Sequence[str]) -> list[Image]:
+    """The stored images of these jobs, in order of job and index."""
+    with database.read() as session:
+        return list(session.scalars(select(Image).where(Image.job_id.in_(job_ids)).order_by(Image.job_id, Image.index)))
+
+
+def attempts_of(database: Database, job_id: str) -> list[Attempt]:
+    """The job's attempts, first to last."""
+    with database.read() as session:
+        return list(session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
+
+
+def events_of(database: Database, job_id: str) -> list[JobEvent]:
+    """The job's history, oldest first."""
+    with database.read() as session:
+        return list(session.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id)))
+
+
+def list_jobs(
+    database: Database,
+    *,
+    owner: str | None = None,
+    statuses: Sequence[JobStatus] = (),
+    model: str | None = None,
+    text: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> list[Job]:
+    """Newest first; `before` is the id of the last job of the page before, `text` is looked for in the prompt."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    query = query.where(Job.owner == owner) if owner is not None else query
+    query = query.where(Job.status.in_(statuses)) if statuses else query
+    query = query.where(Job.model == model) if model is not None else query
+    query = query.where(Job.prompt.icontains(text, autoescape=True)) if text else query
+    query = query.where(Job.id < before) if before is not None else query
+    with database.read() as session:
+        return list(session.scalars(query))
+
+
+def queue_position(database: Database, job: Job) -> int | None:
+    """How many jobs of its model will be claimed before this one, plus one; None when it is not queued."""
+    if job.status != JobStatus.QUEUED:
+        return None
+    with database.read() as session:
+        return session.scalars(_ahead_of(job)).one() + 1
+
+
+def _ahead_of(job: Job) -> Select[int]:
+    same_lane = tuple_(Job.turn, Job.id) < tuple_(job.turn, job.id)
+    return (
+        select(func.count())
+        .select_from(Job)
+        .where(
+            Job.status == JobStatus.QUEUED,
+            Job.model == job.model,
+            or_(Job.priority > job.priority, (Job.priority == job.priority) & same_lane),
+        )
+    )

@@ -1,0 +1,61 @@
+"""What any reaper may do at any time: end dead leases, expire what came too late, hold what nobody can run."""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from core.lifecycle import JobStatus
+from db.clock import now
+from db.database import Database
+from db.jobs.finish import end_with_error
+from db.jobs.transition import transition
+from db.tables import Job
+
+BATCH = 200
+
+
+def requeue_dead_leases(database: Database) -> list[Job]:
+    """Jobs whose lease ran out, each given back, held or canceled as its attempts and flags say."""
+    with database.write() as session:
+        dead = select(Job.id, Job.attempt, Job.worker).where(Job.status == JobStatus.RUNNING, Job.lease_until < now())
+        return _end_all_lost(session, dead, "its lease ran out")
+
+
+def requeue_predecessors(session: Session, worker: str) -> list[Job]:
+    """Jobs that an earlier life of this worker still holds: it cannot come back, so they need not wait for the lease."""
+    held = select(Job.id, Job.attempt, Job.worker).where(Job.status == JobStatus.RUNNING, Job.worker == worker)
+    return _end_all_lost(session, held, "the worker was restarted")
+
+
+def expire_late(database: Database) -> list[Job]:
+    """Queued jobs whose deadline has passed."""
+    with database.write() as session:
+        late = session.scalars(
+            select(Job.id)
+            .where(Job.status == JobStatus.QUEUED, Job.deadline_at.is_not(None), Job.deadline_at < now())
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+        ).all()
+        return [job for job_id in late if (job := _expire(session, job_id)) is not None]
+
+
+def _expire(session: Session, job_id: str) -> Job | None:
+    return transition(
+        session,
+        job_id,
+        JobStatus.QUEUED,
+        JobStatus.EXPIRED,
+        values={"error_code": "deadline_passed", "error_message": "It could not start before its deadline."},
+        code="deadline_passed",
+    )
+
+
+def _end_all_lost(session: Session, query: Select[str, int, str | None], why: str) -> list[Job]:
+    rows = session.execute(query.limit(BATCH).with_for_update(skip_locked=True)).all()
+    ended = []
+    for job_id, attempt, worker in rows:
+        message = f"Worker {worker} was lost: {why}."
+        if (job := end_with_error(session, job_id, attempt, "worker_lost", message)) is not None:
+            ended.append(job)
+    return ended

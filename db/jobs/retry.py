@@ -1,0 +1,56 @@
+"""Trying again by hand."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from core.errors import Conflict
+from core.lifecycle import SETTLED, JobStatus
+from db.clock import now
+from db.database import Database
+from db.jobs.read import find_job
+from db.jobs.submit import NewJob, insert_job
+from db.jobs.transition import transition
+from db.tables import Job, JobExclusion
+
+
+def retry(database: Database, job_id: str, owner: str | None = None) -> Job:
+    """A held job is queued again with fresh attempts; of any other settled job a new one is made (`retried_from`).
+
+    Raises Conflict while the job is still queued or running.
+    """
+    with database.write() as session:
+        job = find_job(session, job_id, owner)
+        if job.status not in SETTLED:
+            raise Conflict(f"Job {job_id} is {job.status}: only a job that has ended can be retried.")
+        return _release_held(session, job) or insert_job(session, _copy(job))
+
+
+def _release_held(session: Session, job: Job) -> Job | None:
+    released = transition(
+        session,
+        job.id,
+        JobStatus.HELD,
+        JobStatus.QUEUED,
+        values={"attempts_free": Job.attempt, "available_at": now()},
+        code="retried",
+    )
+    if released is not None:
+        session.execute(delete(JobExclusion).where(JobExclusion.job_id == job.id))
+    return released
+
+
+def _copy(job: Job) -> NewJob:
+    return NewJob(
+        owner=job.owner,
+        model=job.model,
+        prompt=job.prompt,
+        input=job.input,
+        requested=job.requested,
+        warnings=job.warnings,
+        client_label=job.client_label,
+        priority=job.priority,
+        max_attempts=job.max_attempts,
+        retried_from=job.id,
+    )

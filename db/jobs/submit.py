@@ -1,0 +1,166 @@
+"""Accepting a job: one transaction that makes it durable before anybody hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import case, func, insert, literal, select
+from sqlalchemy.orm import Session
+
+from core.errors import InvalidInput, TooManyRequests
+from core.ids import new_id
+from core.lifecycle import JobStatus
+from core.queue import PRIORITY_DEFAULT
+from db.clock import now
+from db.database import Database
+from db.jobs.fairness import next_turn
+from db.jobs.transition import record_event
+from db.tables import IdempotencyKey, Job
+from db.upsert import insert_ignore
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be; `input` is normalised and complete. `window` is how many hints may be out for its model."""
+
+    owner: str
+    model: str
+    prompt: str
+    input: dict[str, Any]
+    requested: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    client_label: str | None = None
+    priority: int = PRIORITY_DEFAULT
+    max_attempts: int = 3
+    deadline_seconds: float | None = None
+    retried_from: str | None = None
+    window: int = 0
+    max_queued: int = 0
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """`key` as the client sent it, `request_hash` of the body; `answer` builds what a replay must return again."""
+
+    key: str
+    request_hash: str
+    answer: Callable[[Job], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """`hint`: this job must be published now. `replayed`: it existed already; `answer` is what was said then."""
+
+    job: Job
+    hint: bool
+    replayed: bool = False
+    answer: dict[str, Any] | None = None
+
+
+def submit(database: Database, new: NewJob, idempotency: Idempotency | None = None) -> Submitted:
+    """Stores the job. Raises TooManyRequests at the owner's limit, InvalidInput when a key returns with another body."""
+    with database.write() as session:
+        if idempotency is None:
+            return _submitted(insert_job(session, new))
+        return _submit_once(session, new, idempotency)
+
+
+def insert_job(session: Session, new: NewJob) -> Job:
+    """Inserts one job and its first event in the caller's transaction; `hinted_at` is set when the window has room."""
+    _check_limit(session, new)
+    deadline = now() + literal(new.deadline_seconds) if new.deadline_seconds is not None else None
+    job = session.scalars(
+        insert(Job)
+        .values(
+            id=new_id(),
+            owner=new.owner,
+            client_label=new.client_label,
+            model=new.model,
+            priority=new.priority,
+            turn=next_turn(new.owner, new.model, new.priority),
+            status=JobStatus.QUEUED,
+            revision=1,
+            attempt=0,
+            max_attempts=new.max_attempts,
+            attempts_free=0,
+            deadline_at=deadline,
+            available_at=now(),
+            hinted_at=_hint_if_room(new),
+            created_at=now(),
+            prompt=new.prompt,
+            input=new.input,
+            requested=new.requested,
+            warnings=new.warnings,
+            retried_from=new.retried_from,
+        )
+        .returning(Job)
+    ).one()
+    record_event(session, job, None)
+    return job
+
+
+def _submitted(job: Job) -> Submitted:
+    return Submitted(job, hint=job.hinted_at is not None)
+
+
+def _hint_if_room(new: NewJob) -> Any:  # noqa: ANN401 -- an SQL CASE or None
+    if new.window <= 0:
+        return None
+    hinted = (
+        select(func.count())
+        .select_from(Job)
+        .where(Job.model == new.model, Job.status == JobStatus.QUEUED, Job.hinted_at.is_not(None))
+        .scalar_subquery()
+    )
+    return case((hinted < new.window, now()), else_=None)
+
+
+def _check_limit(session: Session, new: NewJob) -> None:
+    if new.max_queued <= 0:
+        return
+    mine = select(literal(1)).where(Job.owner == new.owner, Job.status == JobStatus.QUEUED)
+    if session.scalar(mine.offset(new.max_queued - 1).limit(1)) is not None:
+        raise TooManyRequests(
+            f"You have {new.max_queued} jobs waiting, the limit. Wait until some have run, or cancel some.",
+            retry_after=10.0,
+        )
+
+
+def _submit_once(session: Session, new: NewJob, idempotency: Idempotency) -> Submitted:
+    claimed = insert_ignore(
+        session,
+        IdempotencyKey,
+        owner=new.owner,
+        key=idempotency.key,
+        request_hash=idempotency.request_hash,
+        job_id="",
+        created_at=now(),
+    )
+    if not claimed:
+        return _replay(session, new, idempotency)
+    job = insert_job(session, new)
+    answer = idempotency.answer(job)
+    row = session.get_one(IdempotencyKey, (new.owner, idempotency.key))
+    row.job_id, row.answer = job.id, answer
+    session.flush()
+    return Submitted(job, hint=job.hinted_at is not None, answer=answer)
+
+
+def _replay(session: Session, new: NewJob, idempotency: Idempotency) -> Submitted:
+    row = session.get_one(IdempotencyKey, (new.owner, idempotency.key))
+    if row.request_hash != idempotency.request_hash:
+        raise InvalidInput(
+            f"The Idempotency-Key '{idempotency.key}' was used before with another body. Use a new key for a new request.",
+            code="idempotency_mismatch",
+            field="Idempotency-Key",
+        )
+    job = session.get(Job, row.job_id)
+    if job is None:
+        raise InvalidInput(
+            "The job of this Idempotency-Key has been deleted. Use a new key to submit it again.",
+            code="idempotency_job_deleted",
+            field="Idempotency-Key",
+        )
+    return Submitted(job, hint=False, replayed=True, answer=row.answer)

@@ -1,0 +1,141 @@
+"""Workers: registration, heartbeat, and which of them are live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, literal, select, update
+
+from core.errors import Conflict, NotFound
+from core.lifecycle import JobStatus
+from db.clock import now
+from db.database import Database
+from db.jobs.finish import LIVE_SECONDS
+from db.jobs.reap import requeue_predecessors
+from db.tables import Job, Worker
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A worker as it introduces itself at start."""
+
+    name: str
+    incarnation: str
+    model: str
+    device: str
+    capacity: int
+
+
+def register(database: Database, worker: Registration) -> list[Job]:
+    """Enters a new life of this worker and gives back the jobs that an earlier life of that name still holds."""
+    fresh: dict[str, Any] = {
+        "incarnation": worker.incarnation,
+        "model": worker.model,
+        "state": "loading",
+        "message": None,
+        "capacity": worker.capacity,
+        "device": worker.device,
+        "info": {},
+        "drain_requested_at": None,
+        "started_at": now(),
+        "seen_at": now(),
+    }
+    with database.write() as session:
+        known = session.get(Worker, worker.name, with_for_update=True)
+        if known is None:
+            session.add(Worker(name=worker.name, paused_at=None, **fresh))
+        else:
+            session.execute(update(Worker).where(Worker.name == worker.name).values(**fresh))
+        session.flush()
+        return requeue_predecessors(session, worker.name)
+
+
+def beat(
+    database: Database,
+    name: str,
+    incarnation: str,
+    *,
+    state: str,
+    message: str | None = None,
+    capacity: int | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> Worker | None:
+    """Says the worker lives; None: a newer life of that name has taken over and this one must stop."""
+    values: dict[str, Any] = {"seen_at": now(), "state": state, "message": message}
+    values |= {} if capacity is None else {"capacity": capacity}
+    values |= {} if info is None else {"info": dict(info)}
+    with database.write() as session:
+        return session.scalar(
+            update(Worker)
+            .where(Worker.name == name, Worker.incarnation == incarnation)
+            .values(**values)
+            .returning(Worker)
+            .execution_options(populate_existing=True)
+        )
+
+
+def is_live_name(database: Database, name: str) -> bool:
+    """Whether a worker of that name was seen lately and has not stopped."""
+    return any(worker.name == name for worker in live_workers(database))
+
+
+def live_workers(database: Database, model: str | None = None) -> list[Worker]:
+    """Workers seen lately that have not stopped or failed, by name."""
+    query = select(Worker).where(
+        Worker.seen_at > now() - literal(LIVE_SECONDS), Worker.state.in_(("loading", "ready", "draining"))
+    )
+    query = query.where(Worker.model == model) if model is not None else query
+    with database.read() as session:
+        return list(session.scalars(query.order_by(Worker.name)))
+
+
+def all_workers(database: Database) -> list[Worker]:
+    """Every worker the farm remembers, by name."""
+    with database.read() as session:
+        return list(session.scalars(select(Worker).order_by(Worker.name)))
+
+
+def running_counts(database: Database) -> dict[str, int]:
+    """Jobs each worker holds now."""
+    query = select(Job.worker, func.count()).where(Job.status == JobStatus.RUNNING).group_by(Job.worker)
+    with database.read() as session:
+        return {name: count for name, count in session.execute(query).tuples() if name is not None}
+
+
+def idle_worker_exists(database: Database, model: str, besides: str) -> bool:
+    """Whether another ready worker of this model holds no job at all."""
+    busy = select(Job.worker).where(Job.status == JobStatus.RUNNING, Job.worker.is_not(None))
+    query = select(Worker.name).where(
+        Worker.model == model,
+        Worker.name != besides,
+        Worker.state == "ready",
+        Worker.paused_at.is_(None),
+        Worker.drain_requested_at.is_(None),
+        Worker.seen_at > now() - literal(LIVE_SECONDS / 2),
+        Worker.name.not_in(busy),
+    )
+    with database.read() as session:
+        return session.scalar(query.limit(1)) is not None
+
+
+def set_paused(database: Database, name: str, *, paused: bool) -> Worker:
+    """A paused worker finishes what it holds and claims nothing until it is resumed."""
+    return _set(database, name, {"paused_at": now() if paused else None})
+
+
+def request_drain(database: Database, name: str) -> Worker:
+    """Asks a worker to finish what it holds and stop."""
+    return _set(database, name, {"drain_requested_at": now()})
+
+
+def _set(database: Database, name: str, values: Mapping[str, Any]) -> Worker:
+    with database.write() as session:
+        worker = session.get(Worker, name)
+        if worker is None:
+            raise NotFound(f"There is no worker '{name}'.", code="worker_not_found")
+        if worker.state in ("stopped", "failed"):
+            raise Conflict(f"Worker '{name}' is {worker.state}.", code="worker_not_running")
+        statement = update(Worker).where(Worker.name == name).values(**values).returning(Worker)
+        return session.scalars(statement.execution_options(populate_existing=True)).one()
