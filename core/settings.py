@@ -14,9 +14,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="IMAGEFARM_", env_file=".env", extra="ignore", frozen=True)
 
-    data_dir: Path = Field(
-        Path("data"), description="Where the database, images, the embedded Redis and built models live."
-    )
+    data_dir: Path = Field(Path("data"), description="Where the database, images, the embedded Redis and built models live.")
     database_url: str = Field(
         "", description="SQLAlchemy URL, such as `postgresql+psycopg://user:pass@host/db`. Empty: SQLite in `data_dir`."
     )
@@ -33,6 +31,10 @@ class Settings(BaseSettings):
         "auto", description="Model the worker serves. `auto`: z-image-turbo when its weights are here, else demo."
     )
     models_dir: Path | None = Field(None, description="Converted and built models. Empty: `models` in `data_dir`.")
+    model_folders: dict[str, Path] = Field(
+        {},
+        description='Weights you keep elsewhere, in diffusers\' layout: JSON such as `{"z-image-turbo": "/weights/z"}`.',
+    )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses by free memory.")
     worker_name: str = Field("", description="Name of this worker, unique in the farm. Empty: host name and device.")

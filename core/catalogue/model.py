@@ -22,7 +22,7 @@ class Lora(_Row):
     """An adapter that is part of the model, such as LCM's."""
 
     repo: str
-    weight_name: str | None = None
+    weight_name: str = "pytorch_lora_weights.safetensors"
     scale: float = 1.0
 
 

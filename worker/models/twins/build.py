@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 
 from core.catalogue import load_catalogue
-from worker.models.layout import lora_folder
+from core.catalogue.presence import lora_folder
 from worker.models.twins.flux2 import flux2_klein_twin
 from worker.models.twins.lora import build_lora
 from worker.models.twins.stable_diffusion import sd1_twin, sd_turbo_twin, sdxl_turbo_twin
 from worker.models.twins.z_image import z_image_twin
 
-TWINS: dict[str, Callable[[], Any]] = {
+TWINS: dict[str, Callable[[], DiffusionPipeline]] = {
     "demo": z_image_twin,
     "z-image-turbo": z_image_twin,
     "z-image": z_image_twin,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from diffusers import (
     AutoencoderKLFlux2,
+    FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
-    FlowMatchEulerDiscreteScheduler,
 )
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -31,7 +31,7 @@ def flux2_klein_twin() -> Flux2KleinPipeline:
             num_key_value_heads=1,
             head_dim=16,
             max_position_embeddings=2048,
-            rope_theta=1e6,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6},
             tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=None,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
 WEIGHT_NAME = "pytorch_lora_weights.safetensors"
 
 
-def build_lora(pipeline: Any, directory: Path, seed: int = 0, rank: int = 2) -> Path:
+def build_lora(pipeline: DiffusionPipeline, directory: Path, seed: int = 0, rank: int = 2) -> Path:
     """Write `directory`/pytorch_lora_weights.safetensors for the pipeline's denoiser; its effect is not zero."""
     name = "transformer" if hasattr(pipeline, "transformer") else "unet"
     denoiser = getattr(pipeline, name)

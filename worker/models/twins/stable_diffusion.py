@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from diffusers import (
     AutoencoderKL,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     PNDMScheduler,
+    SchedulerMixin,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -19,7 +18,7 @@ from worker.models.twins.tokenizers import clip_tokenizer
 
 WIDTH = 16
 """Width of each text encoder's states."""
-BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+BETAS: dict[str, object] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 CHANNELS = (8, 8, 16, 16)
 TIME_DIM = 8
 
@@ -38,7 +37,7 @@ def sd_turbo_twin() -> StableDiffusionPipeline:
 
 def sdxl_turbo_twin() -> StableDiffusionXLPipeline:
     """SDXL-Turbo: two text encoders, size conditioning, ancestral Euler on trailing timesteps."""
-    first, second = clip_tokenizer(), clip_tokenizer(pad_token="!")
+    first, second = clip_tokenizer(), clip_tokenizer(pad_token="!")  # noqa: S106 - text, no secret
     unet = _unet(
         attention_head_dim=[2, 2, 4, 4],
         use_linear_projection=True,
@@ -59,7 +58,7 @@ def sdxl_turbo_twin() -> StableDiffusionXLPipeline:
     )
 
 
-def _sd_pipeline(scheduler: Any, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
+def _sd_pipeline(scheduler: SchedulerMixin, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
     tokenizer = clip_tokenizer()
     return StableDiffusionPipeline(
         vae=_vae(scaling_factor=0.18215).eval(),
@@ -88,8 +87,8 @@ def _clip_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     )
 
 
-def _unet(**changes: Any) -> UNet2DConditionModel:
-    config: dict[str, Any] = {
+def _unet(**changes: object) -> UNet2DConditionModel:
+    config: dict[str, object] = {
         "sample_size": 64,
         "in_channels": 4,
         "out_channels": 4,
@@ -103,7 +102,7 @@ def _unet(**changes: Any) -> UNet2DConditionModel:
     return UNet2DConditionModel(**(config | changes))
 
 
-def _vae(**changes: Any) -> AutoencoderKL:
+def _vae(**changes: object) -> AutoencoderKL:
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,

@@ -25,9 +25,9 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     tokenizer = Qwen2Tokenizer(
         vocab=vocab,
         merges=[],
-        unk_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        unk_token="<|endoftext|>",  # noqa: S106 - text, no secret
+        eos_token="<|im_end|>",  # noqa: S106 - text, no secret
+        pad_token="<|endoftext|>",  # noqa: S106 - text, no secret
         additional_special_tokens=["<|im_start|>", "<|im_end|>"],
         model_max_length=131072,
     )
@@ -35,7 +35,7 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def clip_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
+def clip_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:  # noqa: S107 - text, no secret
     """256 bytes, the same 256 at the end of a word, and two markers; cut at 77 tokens as CLIP's is."""
     symbols = _byte_symbols()
     markers = ("<|startoftext|>", "<|endoftext|>")

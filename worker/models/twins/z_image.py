@@ -28,7 +28,7 @@ def z_image_twin() -> ZImagePipeline:
             num_key_value_heads=1,
             head_dim=16,
             max_position_embeddings=2048,
-            rope_theta=1e6,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6},
             tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=None,

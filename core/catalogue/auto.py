@@ -1,0 +1,53 @@
+"""Which model a worker serves when it is told `auto`, and what to tell the user about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.catalogue.catalogue import Catalogue, load_catalogue
+from core.catalogue.model import CatalogueModel
+from core.catalogue.places import Places
+from core.catalogue.presence import is_present
+from core.settings import Settings
+
+PREFERRED, FALLBACK = "z-image-turbo", "demo"
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """`explanation` is for people: why this model, and what to do for another; empty when nothing needs saying."""
+
+    model: CatalogueModel
+    explanation: str = ""
+
+
+def resolve_auto(settings: Settings) -> ResolvedModel:
+    """The model that the settings mean; an unknown name raises InvalidInput. Weights of a named model are not checked."""
+    catalogue = load_catalogue()
+    if settings.model != "auto":
+        model = catalogue.get(settings.model)
+        return ResolvedModel(model, noise_notice(model))
+    return _best_present(catalogue, Places.of(settings))
+
+
+def _best_present(catalogue: Catalogue, places: Places) -> ResolvedModel:
+    preferred = catalogue.get(PREFERRED)
+    if is_present(preferred, places):
+        return ResolvedModel(preferred)
+    fallback = catalogue.get(FALLBACK)
+    why = f"The weights of {preferred.id} are not on this machine, so the farm runs {fallback.id}."
+    return ResolvedModel(fallback, f"{why} {noise_notice(fallback)}")
+
+
+def noise_notice(model: CatalogueModel) -> str:
+    """What everything that shows pictures of a randomly weighted model must say; empty for real models."""
+    if not model.built_locally:
+        return ""
+    return (
+        f"{model.id} has random weights: its pictures are noise. "
+        f"`imagefarm models pull {PREFERRED}` brings a model that paints (about {_download_gigabytes():.0f} GB)."
+    )
+
+
+def _download_gigabytes() -> float:
+    return load_catalogue().get(PREFERRED).weights.download_gigabytes
