@@ -1,0 +1,1 @@
+"""Tests of imagefarm: unit, integration, e2e and gpu."""

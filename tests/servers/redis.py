@@ -1,0 +1,44 @@
+"""A real Redis-protocol server for tests, which can be killed and started again with or without its data."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from supervisor.redis_binary import find_redis_binary, redis_command
+from tests.servers.ports import free_port, wait_listening
+
+
+class RedisServer:
+    """Append-only server under `directory`; `url` stays the same over restarts."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> RedisServer:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "redis.log").open("ab") as log:
+            command = redis_command(find_redis_binary(), self.directory, self.port)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        wait_listening(self.port, self._process)
+        return self
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+    def kill(self, *, lose_data: bool = False) -> None:
+        """SIGKILL; `lose_data` also removes what it had written."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+        if lose_data:
+            shutil.rmtree(self.directory)
