@@ -1,0 +1,51 @@
+"""Exported names: the source's pattern, and never one file over another."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from core.errors import InvalidInput
+from core.storage import export_file
+from core.storage.keys import MalformedKey
+
+MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+STEM = f"outputs_{MOMENT.astimezone():%Y%m%d%H%M%S}"
+
+
+def test_flat_names_count_up_on_collision(tmp_path: Path) -> None:
+    names = [export_file(tmp_path / "new" / "outputs", bytes([n]), MOMENT).name for n in range(3)]
+    assert names == [f"{STEM}.png", f"{STEM}_01.png", f"{STEM}_02.png"]
+    assert (tmp_path / "new" / "outputs" / f"{STEM}_01.png").read_bytes() == b"\x01"
+
+
+def test_by_day_makes_a_folder_for_the_day(tmp_path: Path) -> None:
+    path = export_file(tmp_path, b"x", MOMENT, extension="webp", by_day=True)
+    assert path == tmp_path / MOMENT.astimezone().date().isoformat() / f"{STEM}.webp"
+
+
+def _export(job: tuple[Path, int]) -> str:
+    return export_file(job[0], b"%d" % job[1], MOMENT).name
+
+
+def test_processes_never_share_a_name(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        names = list(pool.map(_export, [(tmp_path, n) for n in range(120)]))
+    assert len(set(names)) == 120
+    assert {(tmp_path / name).read_bytes() for name in names} == {b"%d" % n for n in range(120)}
+
+
+def test_a_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("in the way")
+    with pytest.raises(InvalidInput, match="Could not save") as caught:
+        export_file(tmp_path / "outputs", b"x", MOMENT)
+    assert (caught.value.code, caught.value.field) == ("export_failed", "directory")
+
+
+def test_only_image_extensions(tmp_path: Path) -> None:
+    with pytest.raises(MalformedKey):
+        export_file(tmp_path, b"x", MOMENT, extension="png/../../x")

@@ -1,0 +1,190 @@
+"""The local store on a real file system: whole files or none, and clear errors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from core.errors import NotFound, RenderError, Unavailable
+from core.ids import new_id
+from core.storage import LocalImageStore, image_key
+from core.storage.keys import MalformedKey
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalImageStore:
+    return LocalImageStore(tmp_path / "images")
+
+
+@pytest.fixture
+def key() -> str:
+    return image_key(new_id(), 1, 0)
+
+
+def files_under(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def age(path: Path, seconds: float) -> None:
+    moment = time.time() - seconds
+    os.utime(path, (moment, moment))
+
+
+def test_what_was_put_is_read_back(store: LocalImageStore, key: str) -> None:
+    stored = store.put(key, b"picture")
+    assert (stored.key, stored.bytes, stored.sha256) == (key, 7, hashlib.sha256(b"picture").hexdigest())
+    assert store.read(key) == b"picture"
+    assert store.path(key).read_bytes() == b"picture"
+    assert files_under(store.root) == [store.path(key)]
+
+
+def test_a_second_put_replaces_the_first(store: LocalImageStore, key: str) -> None:
+    store.put(key, b"first")
+    store.put(key, b"second")
+    assert store.read(key) == b"second"
+    assert len(files_under(store.root)) == 1
+
+
+def test_delete_removes_file_and_empty_folders(store: LocalImageStore, key: str) -> None:
+    store.put(key, b"x")
+    assert store.delete(key) is True
+    assert store.delete(key) is False
+    assert list(store.root.iterdir()) == []
+
+
+def test_a_missing_file_is_not_found(store: LocalImageStore, key: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        store.read(key)
+    assert caught.value.code == "image_file_missing"
+
+
+@pytest.mark.parametrize("bad", ["../secret", "/etc/passwd", "", "2025-11-19/ab/x.png"])
+def test_no_method_takes_a_foreign_key(store: LocalImageStore, bad: str) -> None:
+    for method in (store.read, store.path, store.delete, lambda key: store.put(key, b"x")):
+        with pytest.raises(MalformedKey):
+            method(bad)
+
+
+def test_keys_are_listed_by_age_and_foreign_files_passed_over(store: LocalImageStore) -> None:
+    old, new = image_key(new_id(), 1, 0), image_key(new_id(), 1, 0)
+    store.put(old, b"old")
+    store.put(new, b"new")
+    age(store.path(old), 100)
+    (store.root / "notes.txt").write_text("mine")
+    assert set(store.iter_keys()) == {old, new}
+    assert list(store.iter_keys(older_than_seconds=50)) == [old]
+
+
+def test_used_bytes_counts_every_file(store: LocalImageStore) -> None:
+    assert store.used_bytes() == 0
+    store.put(image_key(new_id(), 1, 0), b"12345")
+    store.put(image_key(new_id(), 1, 1), b"123")
+    assert store.used_bytes() == 8
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path, key: str) -> None:
+    (tmp_path / "images").write_text("in the way")
+    with pytest.raises(RenderError, match="a file stands where a folder should be") as caught:
+        LocalImageStore(tmp_path / "images").put(key, b"x")
+    assert caught.value.code == "storage_unavailable"
+
+
+def test_reading_a_folder_is_unavailable(store: LocalImageStore, key: str) -> None:
+    store.path(key).mkdir(parents=True)
+    with pytest.raises(Unavailable) as caught:
+        store.read(key)
+    assert caught.value.code == "storage_unavailable"
+
+
+def test_a_failed_rename_leaves_nothing(store: LocalImageStore, key: str) -> None:
+    (store.path(key) / "occupied").mkdir(parents=True)
+    with pytest.raises(RenderError):
+        store.put(key, b"x")
+    assert files_under(store.root) == []
+
+
+_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from core.errors import RenderError
+from core.storage import LocalImageStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    LocalImageStore(Path(sys.argv[1])).put(sys.argv[2], bytes(100_000))
+except RenderError as error:
+    print(error.code)
+"""
+
+
+def test_a_disk_that_takes_only_part_leaves_nothing(store: LocalImageStore, key: str) -> None:
+    """A file size limit makes the kernel refuse in mid-file, as a full disk does."""
+    command = [sys.executable, "-c", _FULL_DISK, str(store.root), key]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "storage_unavailable"
+    assert files_under(store.root) == []
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from core.storage import LocalImageStore
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+store = LocalImageStore(Path(sys.argv[1]))
+store.path(sys.argv[2]).parent.mkdir(parents=True)
+store.put(sys.argv[2], b"half")
+"""
+
+
+def test_a_killed_writer_leaves_no_key_and_its_rest_is_swept(store: LocalImageStore, key: str) -> None:
+    command = [sys.executable, "-c", _KILLED, str(store.root), key]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert list(store.iter_keys()) == []
+    [rest] = files_under(store.root)
+    assert store.sweep_partial(older_than_seconds=60) == 0
+    age(rest, 100)
+    assert store.sweep_partial(older_than_seconds=60) == 1
+    assert files_under(store.root) == []
+
+
+def test_puts_and_deletes_in_one_folder_do_not_trip_each_other(store: LocalImageStore) -> None:
+    def churn(worker: int) -> int:
+        done = 0
+        for number in range(60):
+            key = image_key("019a9b7c-0000-7abc-8def-0123456789ab", worker + 1, number)
+            store.put(key, b"x" * 100)
+            done += store.delete(key)
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(churn, range(4))) == [60] * 4
+
+
+_UNWRITABLE = """
+import os, sys
+from pathlib import Path
+from core.errors import RenderError
+from core.storage import LocalImageStore
+root = Path(sys.argv[1])
+root.mkdir(mode=0o500)
+if os.geteuid() == 0:
+    os.seteuid(65534)
+try:
+    LocalImageStore(root).put(sys.argv[2], b"x")
+except RenderError as error:
+    print(error.code, error.message)
+"""
+
+
+def test_an_unwritable_directory_says_so(store: LocalImageStore, key: str) -> None:
+    command = [sys.executable, "-c", _UNWRITABLE, str(store.root), key]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("storage_unavailable")
+    assert "write permission" in done.stdout
