@@ -7,14 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from core.errors import NotFound, RenderError, Unavailable
 from core.ids import new_id
-from core.storage import LocalImageStore, image_key
+from core.storage import LocalImageStore, image_key, local
 from core.storage.keys import MalformedKey
 
 
@@ -154,17 +153,22 @@ def test_a_killed_writer_leaves_no_key_and_its_rest_is_swept(store: LocalImageSt
     assert files_under(store.root) == []
 
 
-def test_puts_and_deletes_in_one_folder_do_not_trip_each_other(store: LocalImageStore) -> None:
-    def churn(worker: int) -> int:
-        done = 0
-        for number in range(60):
-            key = image_key("019a9b7c-0000-7abc-8def-0123456789ab", worker + 1, number)
-            store.put(key, b"x" * 100)
-            done += store.delete(key)
-        return done
+def test_a_folder_that_another_delete_removes_in_between_is_made_again(
+    store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
 
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(churn, range(4))) == [60] * 4
+    def make_and_lose_once(root: Path, folder: Path) -> None:
+        make_folders(root, folder)
+        if not folders:
+            folder.rmdir()
+        folders.append(folder)
+
+    make_folders = local._make_folders
+    monkeypatch.setattr(local, "_make_folders", make_and_lose_once)
+    store.put(key, b"x")
+    assert store.read(key) == b"x"
+    assert len(folders) == 2
 
 
 _UNWRITABLE = """
