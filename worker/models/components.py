@@ -1,0 +1,69 @@
+"""Load a pipeline's components one by one, so that progress can be told in bytes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+
+from core.catalogue.completeness import components, pipeline_class, weight_files
+
+KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
+SWITCHES: dict[str, object] = {
+    # With the package invisible-watermark installed, SDXL would change its pictures silently.
+    "add_watermarker": False,
+    # The farm decodes its own latents, so the checker would be loaded and never asked.
+    "safety_checker": None,
+    "feature_extractor": None,
+    "requires_safety_checker": False,
+}
+"""Constructor arguments given to every pipeline class that knows them."""
+
+OnFraction = Callable[[float], None]
+
+
+def load_components(directory: Path, dtype: torch.dtype, on_fraction: OnFraction) -> dict[str, torch.nn.Module]:
+    """Every component with weights, on the CPU in `dtype`, by name; `on_fraction` hears 0..1 by bytes on disk."""
+    rows = {name: row for name, row in components(directory).items() if row[0] in KNOWN_LIBRARIES}
+    sizes = {name: _weight_bytes(directory / name) for name in rows}
+    total, done = max(sum(sizes.values()), 1), 0
+    loaded: dict[str, torch.nn.Module] = {}
+    for name, (library, cls) in rows.items():
+        loaded[name] = load_component(directory / name, library, cls, dtype)
+        done += sizes[name]
+        on_fraction(done / total)
+    return loaded
+
+
+def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> torch.nn.Module:
+    """One model of diffusers or transformers from its folder; never touches the network."""
+    model_class = getattr(importlib.import_module(library), cls)
+    variant = variant_of(folder)
+    options: dict[str, object] = {"variant": variant} if variant else {}
+    module: torch.nn.Module = model_class.from_pretrained(str(folder), dtype=dtype, local_files_only=True, **options)
+    return module.eval()
+
+
+def variant_of(folder: Path) -> str | None:
+    """The variant of the files that are there: None when plain ones are, else the one they are named by."""
+    names = [path.name.split("-of-")[0] for path in weight_files(folder)]
+    stems = [name.removesuffix(".safetensors").removesuffix(".bin") for name in names]
+    variants = [stem.split(".", 1)[1].split("-")[0] if "." in stem else None for stem in stems]
+    return None if not variants or None in variants else variants[0]
+
+
+def assemble(directory: Path, loaded: dict[str, torch.nn.Module], dtype: torch.dtype) -> DiffusionPipeline:
+    """The pipeline over components that are loaded already; tokenizers and scheduler come from the folder."""
+    cls = getattr(diffusers, pipeline_class(directory))
+    parameters = inspect.signature(cls.__init__).parameters
+    switches = {name: value for name, value in SWITCHES.items() if name in parameters}
+    return DiffusionPipeline.from_pretrained(str(directory), dtype=dtype, local_files_only=True, **switches, **loaded)
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in weight_files(folder))
