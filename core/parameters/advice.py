@@ -1,0 +1,63 @@
+"""Warnings: what is allowed but probably not what the caller wants."""
+
+from __future__ import annotations
+
+from core.catalogue import CatalogueModel
+from core.parameters.parameters import RenderParameters
+
+_NOTEWORTHY_FACTOR = 1.75
+GUIDANCE_OFF = 1.0
+
+
+def guidance_is_on(model: CatalogueModel, guidance_scale: float) -> bool:
+    """Whether each step runs the model twice."""
+    return model.cfg != "none" and guidance_scale > GUIDANCE_OFF
+
+
+def cost_factor(model: CatalogueModel, parameters: RenderParameters) -> float:
+    """Forward passes of this image over those of the model's own recipe."""
+    return _forwards(model, parameters.num_inference_steps, parameters.guidance_scale) / _forwards(
+        model, model.defaults.num_inference_steps, model.defaults.guidance_scale
+    )
+
+
+def _forwards(model: CatalogueModel, steps: int, guidance_scale: float) -> int:
+    return steps * (2 if guidance_is_on(model, guidance_scale) else 1)
+
+
+def advise(model: CatalogueModel, parameters: RenderParameters) -> list[str]:
+    """Sentences for the job's `warnings`."""
+    found = [_negative_prompt(model, parameters), _guidance_ignored(model, parameters), _cost(model, parameters)]
+    return [warning for warning in found if warning]
+
+
+def _negative_prompt(model: CatalogueModel, parameters: RenderParameters) -> str:
+    if not parameters.negative_prompt:
+        return ""
+    if model.negative_prompt == "none":
+        return f"negative_prompt has no effect: {model.id} does not use one."
+    if not guidance_is_on(model, parameters.guidance_scale):
+        return (
+            "negative_prompt has no effect while guidance is off "
+            f"(guidance_scale {parameters.guidance_scale:g}; above 1.0 turns it on and doubles the cost)."
+        )
+    return ""
+
+
+def _guidance_ignored(model: CatalogueModel, parameters: RenderParameters) -> str:
+    if model.cfg == "none" and parameters.guidance_scale != GUIDANCE_OFF:
+        return f"guidance_scale has no effect: {model.id} has no guidance."
+    return ""
+
+
+def _cost(model: CatalogueModel, parameters: RenderParameters) -> str:
+    factor = cost_factor(model, parameters)
+    if factor < _NOTEWORTHY_FACTOR:
+        return ""
+    recipe = model.defaults
+    overcooks = " and may overcook the picture" if recipe.guidance_scale <= GUIDANCE_OFF else ""
+    return (
+        f"{parameters.num_inference_steps} steps at guidance_scale {parameters.guidance_scale:g} cost {factor:.1f}x "
+        f"{model.id}'s own recipe ({recipe.num_inference_steps} steps, guidance_scale {recipe.guidance_scale:g})"
+        f"{overcooks}."
+    )

@@ -1,0 +1,112 @@
+"""Makes complete render parameters of a request: presets and defaults filled in, seed drawn, limits checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.catalogue import CatalogueModel
+from core.parameters.advice import advise
+from core.parameters.errors import Findings
+from core.parameters.parameters import InitImage, RenderParameters
+from core.parameters.seeds import resolve_seed
+from core.parameters.sizes import check_size, choose_size
+from core.presets import Preset, find_preset
+from core.schemas.job_request import RenderFields
+
+DEFAULT_STRENGTH = 0.6
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """What the farm's settings allow, whatever the model."""
+
+    max_prompt_chars: int
+    max_images: int
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Parameters that can be rendered, and what the caller should know about them."""
+
+    parameters: RenderParameters
+    warnings: list[str]
+
+
+def normalise(
+    request: RenderFields, model: CatalogueModel, limits: RequestLimits, init_image: InitImage | None = None
+) -> Normalised:
+    """Raises InvalidParameters with every value at fault; `init_image` is what `request.init_image` names."""
+    findings = Findings()
+    preset = find_preset(request.preset) if request.preset else Preset.empty()
+    _check_texts(request, limits, findings)
+    _check_count(request.num_images, limits, findings)
+    width, height = choose_size(request, model, preset, init_image, findings)
+    check_size(width, height, model, findings)
+    parameters = RenderParameters(
+        model=model.id,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt or "",
+        width=width,
+        height=height,
+        num_inference_steps=_steps(request, model, preset, findings),
+        guidance_scale=_guidance(request, model, preset, findings),
+        seed=resolve_seed(request.seed, request.num_images, findings),
+        num_images=request.num_images,
+        strict=request.strict,
+        strength=_strength(request, model, findings),
+        init_image=init_image,
+        preset=request.preset,
+    )
+    findings.raise_if_any()
+    return Normalised(parameters, advise(model, parameters))
+
+
+def _check_texts(request: RenderFields, limits: RequestLimits, findings: Findings) -> None:
+    if not request.prompt.strip():
+        findings.add("prompt", "is empty: say what to paint.")
+    for field, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt or "")):
+        if len(text) > limits.max_prompt_chars:
+            findings.add(field, f"has {len(text)} characters: send at most {limits.max_prompt_chars}.")
+
+
+def _check_count(num_images: int, limits: RequestLimits, findings: Findings) -> None:
+    if not 1 <= num_images <= limits.max_images:
+        findings.add("num_images", f"{num_images} is out of range: send 1 to {limits.max_images}, or several jobs.")
+
+
+def _steps(request: RenderFields, model: CatalogueModel, preset: Preset, findings: Findings) -> int:
+    steps = request.num_inference_steps
+    if steps is None:
+        steps = preset.steps_for(model)
+    if not 1 <= steps <= model.limits.max_steps:
+        findings.add(
+            "num_inference_steps",
+            f"{steps} is out of range: {model.id} takes 1 to {model.limits.max_steps}; "
+            f"its recipe is {model.defaults.num_inference_steps}.",
+        )
+    return steps
+
+
+def _guidance(request: RenderFields, model: CatalogueModel, preset: Preset, findings: Findings) -> float:
+    guidance = request.guidance_scale
+    if guidance is None:
+        guidance = preset.guidance_scale if preset.guidance_scale is not None else model.defaults.guidance_scale
+    if not 0 <= guidance <= model.limits.max_guidance_scale:
+        findings.add(
+            "guidance_scale",
+            f"{guidance:g} is out of range: {model.id} takes 0 to {model.limits.max_guidance_scale:g}; 1.0 is off.",
+        )
+    return guidance
+
+
+def _strength(request: RenderFields, model: CatalogueModel, findings: Findings) -> float | None:
+    if request.init_image is None:
+        if request.strength is not None:
+            findings.add("strength", "belongs to image-to-image: send init_image with it, or leave it out.")
+        return None
+    if model.img2img == "none":
+        findings.add("init_image", f"{model.id} does not start from a picture: leave it out, or choose another model.")
+    strength = DEFAULT_STRENGTH if request.strength is None else request.strength
+    if not 0 < strength <= 1:
+        findings.add("strength", f"{strength:g} is out of range: send more than 0, at most 1.")
+    return strength

@@ -1,0 +1,46 @@
+"""Complete render parameters of a job, as stored in `jobs.input` and read by workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class InitImage(BaseModel):
+    """The picture that image-to-image starts from. `key` names its file in the image store."""
+
+    model_config = ConfigDict(frozen=True)
+
+    upload_id: str
+    key: str
+    width: int
+    height: int
+    sha256: str
+
+
+class RenderParameters(BaseModel):
+    """Nothing is left to decide: image i of the job is rendered with seed + i.
+
+    `guidance_scale` is conventional (1.0 = off). `strength` is set exactly when `init_image` is.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    prompt: str
+    negative_prompt: str = ""
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    num_images: int = 1
+    strict: bool = False
+    strength: float | None = None
+    init_image: InitImage | None = None
+    preset: str | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON values, without what is not set."""
+        return self.model_dump(mode="json", exclude_none=True)

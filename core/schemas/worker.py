@@ -1,0 +1,53 @@
+"""Workers and the queue as the API shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from core.schemas.base import Answer
+
+
+class Worker(Answer):
+    """A render worker. `state`: loading, ready, draining, paused, stopped, failed or lost (not seen lately)."""
+
+    name: str
+    state: str
+    live: bool
+    message: str | None
+    model: str
+    device: str
+    capacity: int
+    running: int
+    info: dict[str, Any]
+    started_at: datetime
+    seen_at: datetime
+
+
+class WorkerList(Answer):
+    """GET /v1/workers."""
+
+    items: list[Worker]
+
+
+class QueueOfModel(Answer):
+    """What waits and runs for one model, and whether anybody serves it."""
+
+    model: str
+    queued: int
+    running: int
+    held: int
+    live_workers: int
+    capacity: int
+    seconds_per_job: float | None
+    eta_seconds: float | None
+    reason: str | None = None
+
+
+class Queue(Answer):
+    """GET /v1/queue."""
+
+    queued: int
+    running: int
+    held: int
+    models: list[QueueOfModel]
