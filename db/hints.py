@@ -6,9 +6,11 @@ from sqlalchemy import ColumnElement, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
+from core.queue import window_size
 from db.clock import now
 from db.database import Database
 from db.tables import Job
+from db.workers import live_workers
 
 
 def take_window(database: Database, model: str, window: int) -> list[Job]:
@@ -20,10 +22,21 @@ def take_window(database: Database, model: str, window: int) -> list[Job]:
         return _mark(session, _waiting(session, model, _room(session, model, window)))
 
 
+def window_of(database: Database, model: str) -> int:
+    """How many hints of this model may be out now, by what its live workers can take."""
+    return window_size(sum(worker.capacity for worker in live_workers(database, model)))
+
+
 def models_waiting(database: Database) -> list[str]:
-    """Models that have queued jobs."""
+    """Models that have queued jobs; steps from model to model through the index, however many jobs wait."""
+    found: list[str] = []
     with database.read() as session:
-        return list(session.scalars(select(Job.model).where(Job.status == JobStatus.QUEUED).distinct()))
+        while True:
+            beyond = select(func.min(Job.model)).where(Job.status == JobStatus.QUEUED)
+            model = session.scalar(beyond.where(Job.model > found[-1]) if found else beyond)
+            if model is None:
+                return found
+            found.append(model)
 
 
 def forget_hint(database: Database, job_id: str) -> None:

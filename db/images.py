@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy.orm import Session
+
 from core.errors import NotFound
 from db.database import Database
 from db.jobs.read import raise_if_gone
@@ -11,9 +13,14 @@ from db.tables import Image
 def get_image(database: Database, image_id: str, owner: str | None = None) -> Image:
     """The image's row; NotFound when there is none (or not this owner's), Gone when it has been deleted."""
     with database.read() as session:
-        image = session.get(Image, image_id)
-        if image is not None and owner in (None, image.owner):
-            return image
-        if image is None:
-            raise_if_gone(session, image_id, "image", owner)
-        raise NotFound(f"There is no image {image_id}.", code="image_not_found")
+        return find_image(session, image_id, owner)
+
+
+def find_image(session: Session, image_id: str, owner: str | None = None) -> Image:
+    """As `get_image`, inside the caller's session."""
+    image = session.get(Image, image_id)
+    if image is not None and owner in (None, image.owner):
+        return image
+    if image is None:
+        raise_if_gone(session, image_id, "image", owner)
+    raise NotFound(f"There is no image {image_id}.", code="image_not_found")

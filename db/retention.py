@@ -1,0 +1,112 @@
+"""Deleting settled jobs and their images, by age, by space or by hand; their ids answer 410 from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, exists, func, literal, select
+from sqlalchemy.orm import Session
+
+from core.errors import Conflict
+from core.lifecycle import SETTLED
+from db.clock import now
+from db.database import Database
+from db.images import find_image
+from db.jobs.read import find_job
+from db.tables import IdempotencyKey, Image, Job, Tombstone
+from db.upsert import insert_ignore
+
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What a call deleted: how many jobs, and the storage keys of their images, whose files the caller removes."""
+
+    jobs: int
+    keys: list[str]
+
+
+def delete_job(database: Database, job_id: str, owner: str | None = None) -> Deleted:
+    """Deletes one settled job; Conflict while it is queued or running."""
+    with database.write() as session:
+        job = find_job(session, job_id, owner)
+        if job.status not in SETTLED:
+            raise Conflict(f"Job {job_id} is {job.status}. Cancel it first, then delete it.", code="job_not_settled")
+        return _delete_jobs(session, [job])
+
+
+def delete_image(database: Database, image_id: str, owner: str | None = None) -> str:
+    """Deletes one image's row and returns its storage key."""
+    with database.write() as session:
+        image = find_image(session, image_id, owner)
+        _bury(session, image.id, "image", image.owner)
+        session.execute(delete(Image).where(Image.id == image.id))
+        return image.key
+
+
+def delete_older(database: Database, days: float) -> Deleted:
+    """Deletes a batch of jobs that settled more than `days` ago."""
+    with database.write() as session:
+        old = select(Job).where(Job.completed_at < now() - literal(days * 86400.0), Job.status.in_(SETTLED))
+        return _delete_jobs(session, session.scalars(old.order_by(Job.completed_at).limit(BATCH)).all())
+
+
+def delete_over(database: Database, limit_bytes: int) -> Deleted:
+    """Deletes a batch of the oldest settled jobs with images while images take more than `limit_bytes` in all."""
+    with database.write() as session:
+        excess = (session.scalar(select(func.coalesce(func.sum(Image.bytes), 0))) or 0) - limit_bytes
+        if excess <= 0:
+            return Deleted(0, [])
+        chosen: list[Job] = []
+        for job, size in _oldest_with_images(session):
+            chosen.append(job)
+            excess -= size
+            if excess <= 0:
+                break
+        return _delete_jobs(session, chosen)
+
+
+def delete_count(database: Database, days: float) -> int:
+    """How many jobs `delete_older` would delete in all."""
+    query = select(func.count()).where(Job.completed_at < now() - literal(days * 86400.0), Job.status.in_(SETTLED))
+    with database.read() as session:
+        return session.scalar(query) or 0
+
+
+def forget_idempotency_keys(database: Database, older_than_seconds: float) -> int:
+    """Deletes keys past their time; returns how many went."""
+    with database.write() as session:
+        old = delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - literal(older_than_seconds))
+        return len(session.execute(old.returning(IdempotencyKey.key)).all())
+
+
+def unknown_keys(database: Database, keys: Collection[str]) -> set[str]:
+    """Those of `keys` that no image row names: their files are orphans."""
+    with database.read() as session:
+        known = session.scalars(select(Image.key).where(Image.key.in_(list(keys)))).all()
+    return set(keys) - set(known)
+
+
+def _oldest_with_images(session: Session) -> Sequence[tuple[Job, int]]:
+    size = select(func.sum(Image.bytes)).where(Image.job_id == Job.id).scalar_subquery()
+    has_images = exists().where(Image.job_id == Job.id)
+    query = select(Job, size).where(Job.completed_at.is_not(None), Job.status.in_(SETTLED), has_images)
+    return session.execute(query.order_by(Job.completed_at).limit(BATCH)).tuples().all()
+
+
+def _delete_jobs(session: Session, jobs: Sequence[Job]) -> Deleted:
+    ids = [job.id for job in jobs]
+    images = session.scalars(select(Image).where(Image.job_id.in_(ids))).all()
+    for job in jobs:
+        _bury(session, job.id, "job", job.owner)
+    for image in images:
+        _bury(session, image.id, "image", image.owner)
+    # The job's attempts, events, images and exclusions go with it: ON DELETE CASCADE.
+    session.execute(delete(Job).where(Job.id.in_(ids)))
+    return Deleted(len(ids), [image.key for image in images])
+
+
+def _bury(session: Session, row_id: str, kind: str, owner: str) -> None:
+    insert_ignore(session, Tombstone, id=row_id, kind=kind, owner=owner, deleted_at=now())

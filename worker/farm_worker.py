@@ -1,0 +1,233 @@
+"""One worker's life: register, load, serve, drain, stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+from celery import signals
+from celery.worker import state as celery_state
+
+from core.catalogue import resolve_auto
+from core.errors import Unavailable
+from core.queue import render_queue
+from core.settings import Settings
+from core.storage import LocalImageStore
+from db import workers
+from db.database import Database
+from worker.celery_app import make_celery, serve
+from worker.changes import ChangeBroadcaster
+from worker.engine.client import EngineClient
+from worker.engine.events import EngineEvent, EngineLost, LoadFailed, Loading, Ready
+from worker.engine.spec import EngineSpec
+from worker.hints import HintPublisher
+from worker.runner.attempt import Drained
+from worker.runner.cancels import CancelListener
+from worker.runner.flower import FlowerEvents
+from worker.runner.identity import identify
+from worker.runner.inflight import InFlight
+from worker.runner.leases import LeaseKeeper
+from worker.runner.runner import Runner
+from worker.runner.state import WorkerState
+from worker.runner.storing import ImageWriter
+
+logger = logging.getLogger(__name__)
+
+GIVE_BACK_SECONDS = 5.0
+"""How long the jobs of a worker that was stopped in a hurry get to be written back to the queue."""
+
+
+class FarmWorker:
+    """Owns every part of a worker process; `run` returns its exit status."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._model = resolve_auto(settings).model.id
+        self._identity = identify(settings)
+        self._database = Database(settings.resolved_database_url)
+        self._state = WorkerState()
+        self._inflight = InFlight()
+        self._settled = threading.Event()
+        self._stops = 0
+        self._serving = False
+        self._celery = make_celery(settings)
+        self._engine = EngineClient(self._spec(), self._on_engine_event)
+        self._leases = LeaseKeeper(
+            settings, self._database, self._identity, self._state, self._inflight, on_stop=self._stop_because
+        )
+        self._cancels = CancelListener(settings, self._inflight)
+        self._news = ChangeBroadcaster(settings)
+        self._flower = FlowerEvents(self._celery, self._hostname)
+
+    @property
+    def _hostname(self) -> str:
+        return f"render@{self._identity.name}"
+
+    def _spec(self) -> EngineSpec:
+        return EngineSpec(
+            model=self._model,
+            device=self._settings.device,
+            memory_policy=self._settings.memory_policy,
+            models_dir=self._settings.resolved_models_dir,
+            capacity=self._settings.worker_capacity,
+            step_timeout_seconds=self._settings.step_timeout_seconds,
+            load_timeout_seconds=self._settings.load_timeout_seconds,
+            model_folders=dict(self._settings.model_folders),
+        )
+
+    def run(self) -> int:
+        """From registration to the last write; 0 after an orderly stop, 1 when the model cannot be loaded at all."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._register()
+        self._leases.start()
+        self._cancels.start()
+        self._engine.start()
+        self._settled.wait()
+        try:
+            if self._engine.state == "ready" and not self._stops:
+                self._serve()
+            return 1 if self._engine.state == "failed" else 0
+        finally:
+            self._close()
+
+    def _register(self) -> None:
+        """Waits for the database if need be; jobs that an earlier life of this worker held go back to the queue."""
+        registration = workers.Registration(
+            self._identity.name, self._identity.incarnation, self._model, self._settings.device, capacity=0
+        )
+        while not self._stops:
+            try:
+                for job in workers.register(self._database, registration):
+                    logger.warning("gave back job %s, which this worker held when it died", job.id)
+                    self._news.job_changed(job)
+                return
+            except Unavailable as error:
+                logger.warning("waiting for the database: %s", error.message)
+                time.sleep(1.0)
+
+    def _serve(self) -> None:
+        """Blocks in Celery's worker until it is told to stop."""
+        publisher = HintPublisher(self._celery, self._database)
+        runner = Runner(
+            self._settings,
+            self._database,
+            self._identity,
+            self._model,
+            self._engine,
+            self._inflight,
+            self._state,
+            ImageWriter(LocalImageStore(self._settings.images_dir)),
+            self._news,
+            publisher,
+            self._flower,
+        )
+        serve(self._celery, runner, self._model)
+        signals.worker_ready.connect(self._on_celery_ready, weak=False)
+        worker = self._celery.Worker(
+            hostname=self._hostname,
+            pool="threads",
+            concurrency=self._state.snapshot().capacity,
+            queues=[render_queue(self._model)],
+            without_mingle=True,
+            without_gossip=True,
+            loglevel=self._settings.log_level,
+            redirect_stdouts=False,
+            quiet=True,
+        )
+        self._serving = True
+        worker.start()
+
+    def _on_celery_ready(self, **_: object) -> None:
+        # Celery installs its own handlers while it starts; ours know how to drain.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        if self._stops:
+            celery_state.should_stop = os.EX_OK
+        logger.info("worker %s serves %s", self._identity.name, self._model)
+
+    def _on_engine_event(self, event: EngineEvent) -> None:
+        match event:
+            case Loading():
+                if self._state.snapshot().state != "loading":
+                    self._take_hints(False)
+                progress = "" if event.fraction is None else f" ({event.fraction:.0%})"
+                self._state.change("loading", f"{event.stage}{progress}")
+            case Ready():
+                info = event.info
+                details = {name: value for name, value in vars(info).items() if name != "process_id"}
+                self._state.change("ready", None, capacity=info.capacity, info=details)
+                self._say_now()
+                self._take_hints(True)
+                self._settled.set()
+            case LoadFailed():
+                logger.error("the model could not be loaded (%s): %s", event.code, event.message)
+                self._state.change("failed", f"{event.code}: {event.message}"[:2000])
+                self._say_now()
+            case EngineLost():
+                logger.error("the engine was lost: %s", event.reason)
+                self._take_hints(False)
+                self._inflight.route(event)
+            case _:
+                self._inflight.route(event)
+
+    def _say_now(self) -> None:
+        try:
+            self._leases.beat()
+        except Unavailable as error:
+            logger.warning("could not tell the farm: %s", error.message)
+
+    def _take_hints(self, willing: bool) -> None:
+        """A worker whose engine is gone leaves the hints to others until the engine is back."""
+        if not self._serving:
+            return
+        control = self._celery.control
+        change = control.add_consumer if willing else control.cancel_consumer
+        threading.Thread(
+            target=change, args=(render_queue(self._model),), kwargs={"destination": [self._hostname]}, daemon=True
+        ).start()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._stops:
+            threading.Thread(target=self._leave_now, daemon=True).start()
+        else:
+            self._stop_because(f"signal {signal.Signals(number).name}")
+
+    def _stop_because(self, why: str) -> None:
+        """Drains: no new claims; what runs may finish within the grace period, then it goes back to the queue."""
+        self._stops += 1
+        logger.info("draining: %s; %d jobs in flight", why, len(self._inflight))
+        self._state.change("draining", why)
+        celery_state.should_stop = os.EX_OK
+        self._settled.set()
+        threading.Thread(target=self._drain, daemon=True).start()
+
+    def _drain(self) -> None:
+        if not self._inflight.wait_empty(self._settings.drain_seconds):
+            logger.warning("grace is over: giving back %d jobs", len(self._inflight))
+            self._inflight.post_to_all(Drained())
+
+    def _leave_now(self) -> None:
+        """A second signal: everything goes back to the queue, and the process ends."""
+        logger.warning("stopping at once: giving back %d jobs", len(self._inflight))
+        self._inflight.post_to_all(Drained())
+        self._inflight.wait_empty(GIVE_BACK_SECONDS)
+        self._state.change("stopped", "stopped by a second signal")
+        self._say_now()
+        os._exit(0)
+
+    def _close(self) -> None:
+        self._engine.stop(grace_seconds=2.0)
+        self._cancels.stop()
+        self._leases.stop()
+        if self._engine.state != "failed":
+            self._state.change("stopped")
+        self._say_now()
+        self._flower.close()
+        self._news.close()
+        self._database.dispose()
+        logger.info("worker %s has stopped", self._identity.name)

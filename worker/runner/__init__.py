@@ -1,0 +1,1 @@
+"""From a hint to stored images: claiming, rendering through the engine, storing, finishing."""

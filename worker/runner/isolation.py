@@ -1,0 +1,48 @@
+"""Suspects render alone: a job whose last attempt took the engine down shares the next engine with nobody."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Isolation:
+    """A gate that many may pass together, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._alone = False
+        self._waiting_alone = 0
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Passes with others, after any suspect that is inside or waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone and not self._waiting_alone)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Passes when everybody has left, and keeps the others out."""
+        with self._changed:
+            self._waiting_alone += 1
+            self._changed.wait_for(lambda: not self._inside)
+            self._waiting_alone -= 1
+            self._inside, self._alone = 1, True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()

@@ -1,0 +1,105 @@
+"""One attempt's time in the engine: requests go in, mail comes back, finished images are stored while others step."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from core.errors import RenderError
+from core.render import RenderRequest
+from core.settings import Settings
+from db.jobs.finish import StoredImage
+from worker.changes import ChangeBroadcaster
+from worker.engine.client import EngineClient
+from worker.engine.events import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
+from worker.runner.attempt import CancelRequested, Drained, LeaseLost, Mail, RunningAttempt, index_of
+from worker.runner.requests import render_requests
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.1
+"""No more than one progress message of a job in this time, the last step excepted."""
+
+
+class Stopped(Exception):
+    """The attempt ends without images: canceled, drained, or its lease is lost; `why` is the mail that said so."""
+
+    def __init__(self, why: Mail) -> None:
+        super().__init__(type(why).__name__)
+        self.why = why
+
+
+@dataclass
+class Rendering:
+    """Renders all images of one attempt. Raises RenderError or Stopped; the engine holds nothing of it afterwards."""
+
+    attempt: RunningAttempt
+    engine: EngineClient
+    settings: Settings
+    news: ChangeBroadcaster
+    store: Callable[[RunningAttempt, RenderRequest, Rendered], StoredImage]
+    init_image: bytes | None = None
+    images: list[StoredImage] = field(default_factory=list)
+    storing_seconds: float = 0.0
+    _open: dict[str, RenderRequest] = field(default_factory=dict)
+    _progress_at: float = 0.0
+    _steps_done: dict[str, int] = field(default_factory=dict)
+
+    def run(self) -> list[StoredImage]:
+        """The stored images, in order of index."""
+        requests = render_requests(self.attempt, self.settings)
+        try:
+            for request in requests:
+                self._open[request.id] = request
+                self.engine.submit(request, self.init_image)
+            while self._open:
+                self._read(self.attempt.mail.get())
+        finally:
+            for request_id in list(self._open):
+                self.engine.cancel(request_id)
+        return sorted(self.images, key=lambda image: image.index)
+
+    def _read(self, mail: Mail) -> None:
+        match mail:
+            case Step():
+                self._progress(mail)
+            case Preview():
+                self.news.preview(self.attempt.job.id, index_of(mail.request_id), mail.image)
+            case Rendered():
+                self._store(mail)
+            case RequestFailed():
+                self._open.pop(mail.request_id, None)
+                raise RenderError(mail.message, code=mail.code)
+            case EngineLost():
+                self._open.clear()
+                raise RenderError(f"The engine was lost: {mail.reason}.", code="engine_lost")
+            case LeaseLost() | CancelRequested() | Drained() | Canceled():
+                raise Stopped(mail)
+            case _:
+                pass
+
+    def _store(self, rendered: Rendered) -> None:
+        request = self._open.pop(rendered.request_id)
+        began = time.monotonic()
+        self.images.append(self.store(self.attempt, request, rendered))
+        self.storing_seconds += time.monotonic() - began
+
+    def _progress(self, step: Step) -> None:
+        self._steps_done[step.request_id] = step.step
+        last = step.step == step.steps
+        if not last and time.monotonic() - self._progress_at < PROGRESS_SECONDS:
+            return
+        self._progress_at = time.monotonic()
+        images = int(self.attempt.job.input.get("num_images", 1))
+        self.news.progress(
+            self.attempt.job.id,
+            {
+                "attempt": self.attempt.job.attempt,
+                "step": sum(self._steps_done.values()),
+                "steps": step.steps * images,
+                "seconds_per_step": round(step.seconds_per_step, 4),
+                "eta_seconds": round(step.eta_seconds, 3),
+            },
+        )

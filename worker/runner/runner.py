@@ -1,0 +1,186 @@
+"""The worker's work: a hint wakes it, it claims the best job, renders, stores and finishes, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from core.logs import bind
+
+from core.errors import FarmError, RenderError, Unavailable
+from core.settings import Settings
+from db import workers
+from db.database import Database
+from db.jobs.claim import Claimant, claim_next
+from db.jobs.finish import finish_canceled, finish_error, finish_succeeded
+from db.jobs.read import attempts_of
+from db.tables import Job
+from worker.changes import ChangeBroadcaster
+from worker.engine.client import EngineClient
+from worker.hints import HintPublisher
+from worker.runner.attempt import CancelRequested, Drained, LeaseLost, RunningAttempt
+from worker.runner.flower import FlowerEvents
+from worker.runner.identity import Identity
+from worker.runner.inflight import InFlight
+from worker.runner.isolation import Isolation
+from worker.runner.rendering import Rendering, Stopped
+from worker.runner.state import WorkerState
+from worker.runner.storing import ImageWriter
+
+logger = logging.getLogger(__name__)
+
+MAX_DEFERRALS = 20
+DEFERRAL_SECONDS = 0.03
+AWAY_SECONDS = 0.5
+
+
+class Runner:
+    """Everything one attempt needs, shared by the threads of Celery's pool."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        identity: Identity,
+        model: str,
+        engine: EngineClient,
+        inflight: InFlight,
+        state: WorkerState,
+        writer: ImageWriter,
+        news: ChangeBroadcaster,
+        publisher: HintPublisher,
+        flower: FlowerEvents,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._claimant = Claimant(identity.name, identity.incarnation, settings.lease_seconds)
+        self._model = model
+        self._engine = engine
+        self._inflight = inflight
+        self._state = state
+        self._writer = writer
+        self._news = news
+        self._publisher = publisher
+        self._flower = flower
+        self._isolation = Isolation()
+
+    def on_hint(self, job_id: str, deferrals: int) -> None:
+        """Never raises: whatever goes wrong is written to the job, or left to the lease and the reaper."""
+        try:
+            self._take_hint(job_id, deferrals)
+        except Unavailable as error:
+            logger.warning("left hint %s to the reaper: %s", job_id, error.message)
+        except Exception:
+            logger.exception("hint %s was lost to a defect; the reaper will send it again", job_id)
+
+    def _take_hint(self, job_id: str, deferrals: int) -> None:
+        if self._state.draining or self._engine.state != "ready":
+            self._give_hint_back(job_id, deferrals)
+            return
+        if deferrals < MAX_DEFERRALS and len(self._inflight) and self._someone_is_idle():
+            self._give_hint_back(job_id, deferrals + 1)
+            return
+        job = claim_next(self._database, self._model, self._claimant, hint=job_id)
+        if job is not None:
+            self._publisher.fill_window(self._model)
+            self.run(job)
+
+    def _someone_is_idle(self) -> bool:
+        return workers.idle_worker_exists(self._database, self._model, besides=self._claimant.worker)
+
+    def _give_hint_back(self, job_id: str, deferrals: int) -> None:
+        time.sleep(DEFERRAL_SECONDS)  # long enough for an idle worker, blocked on the queue, to be handed it first
+        self._publisher.send(job_id, self._model, {}, deferrals)
+
+    def run(self, job: Job) -> None:
+        """Runs a claimed job to the end of this attempt."""
+        attempt = RunningAttempt(job)
+        self._inflight.add(attempt)
+        began = time.monotonic()
+        try:
+            with bind(job_id=job.id, attempt=job.attempt):
+                self._flower.started(job)
+                self._news.job_changed(job)
+                self._report(attempt, self._render(attempt), began)
+        finally:
+            self._inflight.remove(attempt)
+
+    def _render(self, attempt: RunningAttempt) -> Job | None:
+        """The job after this attempt; None when the attempt was refused: it no longer held the job."""
+        with self._gate(attempt.job):
+            rendering = Rendering(attempt, self._engine, self._settings, self._news, self._writer.write)
+            began = time.monotonic()
+            try:
+                rendering.run()
+                return self._succeed(attempt, rendering, time.monotonic() - began)
+            except Stopped as stopped:
+                finished = self._stop(attempt, stopped)
+            except RenderError as error:
+                finished = self._fail(attempt, error.code, error.message)
+            except Exception as error:
+                logger.exception("the attempt ended in a defect")
+                finished = self._fail(attempt, "render_failed", f"{type(error).__name__}: {error}")
+            self._writer.discard(rendering.images)
+            return finished
+
+    def _gate(self, job: Job) -> AbstractContextManager[None]:
+        """A job whose last attempt lost the engine renders alone, so that it can harm no other job again."""
+        if job.attempt > 1:
+            before = attempts_of(self._database, job.id)[-2]
+            if before.error_code == "engine_lost":
+                return self._isolation.alone()
+        return self._isolation.together()
+
+    def _succeed(self, attempt: RunningAttempt, rendering: Rendering, seconds: float) -> Job | None:
+        job = attempt.job
+        timings = {
+            "queued_seconds": round((job.started_at or 0) - job.created_at, 4),
+            "loading_seconds": 0.0,
+            "rendering_seconds": round(seconds - rendering.storing_seconds, 4),
+            "storing_seconds": round(rendering.storing_seconds, 4),
+        }
+        finished = self._insist(lambda: finish_succeeded(self._database, job.id, job.attempt, rendering.images, timings))
+        if finished is None:
+            self._writer.discard(rendering.images)
+        return finished
+
+    def _stop(self, attempt: RunningAttempt, stopped: Stopped) -> Job | None:
+        job = attempt.job
+        match stopped.why:
+            case LeaseLost():
+                return None
+            case CancelRequested():
+                return self._insist(lambda: finish_canceled(self._database, job.id, job.attempt))
+            case Drained():
+                return self._fail(attempt, "worker_drained", "The worker was stopped; the job goes to another.")
+            case _:
+                return self._fail(attempt, "render_failed", "The engine dropped the request without a reason.")
+
+    def _fail(self, attempt: RunningAttempt, code: str, message: str) -> Job | None:
+        job = attempt.job
+        return self._insist(lambda: finish_error(self._database, job.id, job.attempt, code, message))
+
+    def _insist(self, write: Callable[[], Job | None]) -> Job | None:
+        """Tries until the database has answered: finished images are held through an outage, not thrown away."""
+        while True:
+            try:
+                return write()
+            except Unavailable as error:
+                logger.warning("holding a finished attempt until the database is back: %s", error.message)
+                time.sleep(AWAY_SECONDS)
+
+    def _report(self, attempt: RunningAttempt, job: Job | None, began: float) -> None:
+        if job is None:
+            logger.warning("refused: attempt %d no longer holds job %s", attempt.job.attempt, attempt.job.id)
+            return
+        seconds = time.monotonic() - began
+        logger.info("job %s after %.2f s%s", job.status, seconds, f" ({job.error_code})" if job.error_code else "")
+        self._flower.ended(job, seconds)
+        self._news.job_changed(job)
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line, for a worker's row."""
+    return error.message if isinstance(error, FarmError) else f"{type(error).__name__}: {error}"
