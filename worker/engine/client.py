@@ -1,0 +1,187 @@
+"""The worker's side of the engine: starts it, hands it requests, passes its events on, replaces it when it dies or hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Literal, cast
+
+from core.errors import RenderError
+from core.render import RenderRequest
+from worker.engine.child import EngineProcess
+from worker.engine.events import (
+    Canceled,
+    EngineEvent,
+    EngineInfo,
+    EngineLost,
+    Loading,
+    LoadFailed,
+    Ready,
+    Rendered,
+    RequestFailed,
+)
+from worker.engine.messages import Beat, Cancel, Message, Stop, Submit
+from worker.engine.spec import EngineSpec
+from worker.engine.watchdog import Watchdog
+
+__all__ = ["EngineClient", "EngineSpec", "State"]
+
+State = Literal["starting", "loading", "ready", "failed", "stopped"]
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+FINAL_LOAD_CODES = frozenset({"invalid_input", "unknown_model"})
+"""Load failures that no further try can mend."""
+log = logging.getLogger(__name__)
+
+
+class EngineClient:
+    """Events arrive on one thread, in order; `on_event` may call any method but `stop`.
+
+    Every submitted request is answered by exactly one of Rendered, Canceled, RequestFailed or EngineLost.
+    """
+
+    def __init__(self, spec: EngineSpec, on_event: Callable[[EngineEvent], None]) -> None:
+        self.spec = spec
+        self.state: State = "starting"
+        self.info: EngineInfo | None = None
+        self._on_event = on_event
+        self._lock = threading.RLock()
+        self._process: EngineProcess | None = None
+        self._in_flight: dict[str, None] = {}
+        self._killed_because = ""
+        self._failures = 0
+        self._hopeless = False
+        self._stopping = threading.Event()
+        self._watchdog = Watchdog(self._kill)
+        self._thread = threading.Thread(target=self._run, name=f"engine-{spec.model}", daemon=True)
+
+    def start(self) -> None:
+        """Spawn the engine; returns at once. Call it once."""
+        self._thread.start()
+
+    def submit(self, request: RenderRequest, init_image: bytes | None = None) -> None:
+        """Hand over one image; RenderError `engine_lost` when no engine is ready to take it."""
+        with self._lock:
+            process = self._process
+            if self.state != "ready" or process is None:
+                raise RenderError(f"The engine is {self.state}, not ready for requests.", code="engine_lost")
+            if request.id in self._in_flight:
+                raise RenderError(f"Request {request.id} is in flight already.", code="invalid_input")
+            self._in_flight[request.id] = None
+            if len(self._in_flight) == 1:
+                self._expect_progress()
+        self._send(process, Submit(request, init_image or b""))
+
+    def cancel(self, request_id: str) -> None:
+        """Ask for the request's end at the next step; does nothing when it is not in flight."""
+        with self._lock:
+            process = self._process if request_id in self._in_flight else None
+        if process is not None:
+            self._send(process, Cancel(request_id))
+
+    def stop(self, grace_seconds: float) -> None:
+        """Let the engine finish what it holds, at most `grace_seconds`, then end it. Not from `on_event`."""
+        self._stopping.set()
+        with self._lock:
+            process = self._process
+        if process is not None:
+            self._send(process, Stop())
+            if not process.wait(grace_seconds):
+                self._kill("it was stopped before its requests were done")
+        if self._thread.is_alive():
+            self._thread.join()
+        self._watchdog.close()
+        self.state = "stopped"
+
+    def _send(self, process: EngineProcess, message: Submit | Cancel | Stop) -> None:
+        # A broken pipe means a dead engine: the reader sees its end and answers for what is in flight.
+        with contextlib.suppress(OSError):
+            process.send(message)
+
+    def _kill(self, reason: str) -> None:
+        with self._lock:
+            if self._process is not None:
+                self._killed_because = reason
+                self._process.kill()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set() and not self._hopeless:
+            self._failures += 1
+            try:
+                self._live_once()
+            except Exception:
+                log.exception("could not run the engine for %s", self.spec.model)
+            pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), LONGEST_PAUSE_SECONDS)
+            self._stopping.wait(0 if self._hopeless else pause)
+
+    def _live_once(self) -> None:
+        """One engine, from spawn to end."""
+        with self._lock:
+            self._killed_because, self.info, self.state = "", None, "starting"
+            process = self._process = EngineProcess(self.spec)
+            self._watchdog.expect(self.spec.load_timeout_seconds, "it did not finish loading in time")
+        if self._stopping.is_set():  # stop() may have come before there was a process to stop.
+            self._send(process, Stop())
+        self._pump(process)
+        self._watchdog.relax()
+        self._report_end(process.reap())
+
+    def _pump(self, process: EngineProcess) -> None:
+        """Until the process is gone: take a message, pass it on."""
+        while True:
+            try:
+                message = process.receive()
+            except (EOFError, OSError):
+                return
+            if self.state == "ready":
+                self._watchdog.relax()  # Time spent in the worker's own code is not the engine's.
+            self._note(message)
+            if not isinstance(message, Beat):
+                self._deliver(cast(EngineEvent, message))
+            self._expect_progress()
+
+    def _note(self, message: Message) -> None:
+        """Keep state, info and what is in flight."""
+        with self._lock:
+            match message:
+                case Loading():
+                    self.state = "loading"
+                case Ready(info):
+                    self.state, self.info = "ready", info
+                case LoadFailed(code, _):
+                    self.state, self._hopeless = "failed", code in FINAL_LOAD_CODES
+                case Rendered(request_id) | Canceled(request_id) | RequestFailed(request_id):
+                    self._in_flight.pop(request_id, None)
+                    self._failures = 0
+
+    def _expect_progress(self) -> None:
+        """While requests are in flight, something must be heard after each step."""
+        with self._lock:
+            if self.state != "ready":
+                return
+            if self._in_flight:
+                seconds = self.spec.step_timeout_seconds
+                self._watchdog.expect(seconds, f"nothing was heard from it for {seconds:g} s during a step")
+            else:
+                self._watchdog.relax()
+
+    def _report_end(self, how: str) -> None:
+        with self._lock:
+            lost, self._in_flight = tuple(self._in_flight), {}
+            failed_to_load = self.state == "failed"
+            self._process, self.info = None, None
+            if self._stopping.is_set():
+                self.state = "stopped"
+            elif not failed_to_load:
+                self.state = "starting"
+            reason = f"{how}: {self._killed_because}" if self._killed_because else how
+        if lost or not (failed_to_load or self._stopping.is_set()):
+            self._deliver(EngineLost(lost, reason))
+
+    def _deliver(self, event: EngineEvent) -> None:
+        try:
+            self._on_event(event)
+        except Exception:
+            log.exception("the worker failed to take %s", type(event).__name__)

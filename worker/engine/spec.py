@@ -1,0 +1,28 @@
+"""What an engine process is told to load, and how it is watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """`device`: `auto`, `cpu`, `cuda` or `cuda:N`. `capacity`: requests held at once; 0 lets the memory policy decide.
+
+    `model_folders`: model id -> a folder with its weights in diffusers' layout, beside `models_dir`.
+    `token_budget`: most tokens in one forward pass; 0 lets the memory policy decide.
+    A step, an encode or a decode that takes longer than `step_timeout_seconds` means a hung device.
+    `module` is what `python -m` runs as the child.
+    """
+
+    model: str
+    device: str
+    memory_policy: str
+    models_dir: Path
+    capacity: int
+    step_timeout_seconds: float
+    load_timeout_seconds: float
+    model_folders: dict[str, Path] = field(default_factory=dict)
+    token_budget: int = 0
+    module: str = "worker.engine"

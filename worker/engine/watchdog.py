@@ -1,0 +1,49 @@
+"""A deadline that must keep being moved: when it passes, someone is called."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Watchdog:
+    """One thread; `expect` sets or moves the deadline, `relax` removes it, `close` ends the thread."""
+
+    def __init__(self, on_expire: Callable[[str], None]) -> None:
+        self._on_expire = on_expire
+        self._changed = threading.Condition()
+        self._deadline: float | None = None
+        self._reason = ""
+        self._closed = False
+        threading.Thread(target=self._watch, name="engine-watchdog", daemon=True).start()
+
+    def expect(self, seconds: float, reason: str) -> None:
+        """Something must happen within `seconds`, else `on_expire(reason)` is called, once."""
+        with self._changed:
+            self._deadline, self._reason = time.monotonic() + seconds, reason
+            self._changed.notify()
+
+    def relax(self) -> None:
+        with self._changed:
+            self._deadline = None
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        while (reason := self._wait_for_expiry()) is not None:
+            self._on_expire(reason)
+
+    def _wait_for_expiry(self) -> str | None:
+        with self._changed:
+            while not self._closed:
+                left = None if self._deadline is None else self._deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    self._deadline = None
+                    return self._reason
+                self._changed.wait(left)
+        return None

@@ -1,0 +1,59 @@
+"""LoRA adapters that requests ask for by name: found in one directory, loaded once, switched between forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core.errors import InvalidInput
+from core.render import LoraRequest
+
+
+class Adapters:
+    """`directory` holds `<name>.safetensors`; names are compared with what is there, never made into paths."""
+
+    def __init__(self, pipeline: Any, directory: Path) -> None:
+        self._pipeline = pipeline
+        self._directory = directory
+        self._labels: dict[str, str] = {}
+        self._active: tuple[LoraRequest, ...] = ()
+
+    def available(self) -> dict[str, Path]:
+        """Name -> file of every adapter there is now."""
+        return {path.stem: path for path in sorted(self._directory.glob("*.safetensors"))}
+
+    def check(self, loras: Sequence[LoraRequest]) -> None:
+        """InvalidInput names the ones there are when one is asked for that is not."""
+        if not loras:
+            return
+        if not hasattr(self._pipeline, "load_lora_weights"):
+            raise InvalidInput("This model takes no LoRA adapters.", field="loras")
+        known = self.available()
+        for lora in loras:
+            if lora.name not in known:
+                names = ", ".join(known) or "none"
+                raise InvalidInput(f"There is no LoRA '{lora.name}' here. Known ones: {names}.", field="loras")
+
+    def activate(self, loras: tuple[LoraRequest, ...]) -> None:
+        """From now on forward passes use exactly these; with none, the output is the bare model's to the bit."""
+        if loras == self._active:
+            return
+        self._active = ()  # Whatever was active is unknown if the next lines raise.
+        if not loras:
+            self._pipeline.unload_lora_weights()
+            self._labels.clear()
+        else:
+            labels = [self._load(lora.name) for lora in loras]
+            self._pipeline.set_adapters(labels, adapter_weights=[lora.scale for lora in loras])
+        self._active = loras
+
+    def _load(self, name: str) -> str:
+        if name not in self._labels:
+            label = f"request_{len(self._labels)}"  # PEFT makes module names of labels: no dots allowed.
+            file = self.available()[name]
+            self._pipeline.load_lora_weights(
+                str(self._directory), weight_name=file.name, adapter_name=label, local_files_only=True
+            )
+            self._labels[name] = label
+        return self._labels[name]

@@ -1,0 +1,59 @@
+"""What the engine's loop asks of a model family, whatever its pipeline looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from core.render import RenderRequest
+
+
+@dataclass(eq=False, kw_only=True)
+class Sample:
+    """One image on its way; families add their tensors.
+
+    `group`: only samples of equal group may share a forward pass. `tokens`: what it adds to a forward pass, its
+    guidance pair included. `schedule`: sigmas or timesteps, as its record shows them. `step` counts steps done.
+    """
+
+    request: RenderRequest
+    steps: int
+    group: Hashable
+    tokens: int
+    pipeline_guidance_scale: float
+    schedule: list[float] = field(default_factory=list)
+    step: int = 0
+
+
+class Family(Protocol):
+    """Not thread-safe: the loop calls it from one thread. Methods raise core.errors.RenderError for known trouble.
+
+    `concurrent`: how many samples it can hold at once; None leaves that to memory.
+    """
+
+    name: str
+    concurrent: int | None
+
+    def check(self, request: RenderRequest, has_init_image: bool) -> None:
+        """InvalidInput when this model cannot render the request; nothing is computed."""
+
+    def encode(self, request: RenderRequest) -> Any:
+        """The request's conditioning, from the cache where it can."""
+
+    def start(self, request: RenderRequest, conditioning: Any, init_image: bytes) -> Any:
+        """A sample that stands before its first step."""
+
+    def step(self, samples: Sequence[Any]) -> None:
+        """One step for all, in one forward pass; when it raises, no sample has changed."""
+
+    def decode(self, sample: Any) -> torch.Tensor:
+        """Pixels of a sample whose steps are done: uint8, height x width x 3, on any device."""
+
+    def preview(self, sample: Any) -> torch.Tensor | None:
+        """What the picture looks like so far: uint8, height x width x 3, much smaller; None when it cannot say."""
+
+    def close(self, sample: Any) -> None:
+        """Forget a sample, finished or not."""

@@ -1,0 +1,47 @@
+"""Between decoded tensors, pixels and the bytes of pictures."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+from PIL import Image
+
+from core.errors import InvalidInput, RenderError
+
+
+def check_finite(tensor: torch.Tensor) -> None:
+    """RenderError `non_finite_latents` when any number overflowed or was never one."""
+    if not bool(torch.isfinite(tensor).all()):
+        raise RenderError(
+            "The numbers of this render overflowed (NaN or infinity), so there is no picture. "
+            "The same request would do the same again: change the seed, size or guidance.",
+            code="non_finite_latents",
+        )
+
+
+def to_pixels(image: torch.Tensor) -> torch.Tensor:
+    """A decoded image (1 x 3 x height x width, about -1..1) as uint8, height x width x 3, on the same device.
+
+    Rounds as diffusers' VaeImageProcessor does: in the image's dtype to 0..1, then in fp32 to 0..255, halves to even.
+    """
+    check_finite(image)
+    scaled = (image[0] * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0).float()
+    return (scaled * 255).round().to(torch.uint8).contiguous()
+
+
+def to_bytes(pixels: torch.Tensor) -> bytes:
+    """RGB8, row by row; waits for the device that made it."""
+    return bytes(memoryview(pixels.cpu().numpy()).cast("B"))
+
+
+def open_image(data: bytes, width: int, height: int) -> Image.Image:
+    """An uploaded picture as RGB at the size asked for."""
+    try:
+        image = Image.open(io.BytesIO(data))
+        rgb = image.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"The input image cannot be read: {error}.", field="image") from error
+    if rgb.size != (width, height):
+        rgb = rgb.resize((width, height), Image.Resampling.LANCZOS)
+    return rgb

@@ -1,0 +1,135 @@
+"""The Z-Image family: any mix of sizes, step counts and guidance in one forward pass of the stock transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+
+from core.errors import InvalidInput
+from core.render import RenderRequest
+from worker.pipelines.embeddings import EmbeddingCache
+from worker.pipelines.latent_preview import LatentPreview
+from worker.pipelines.loaded import Loaded
+from worker.pipelines.pixels import check_finite, to_pixels
+from worker.pipelines.z_image.image_to_image import ImageToImage
+from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, sequence_tokens
+from worker.pipelines.z_image.text import MAX_SEQUENCE_LENGTH, encode_caption
+
+
+class ZImageFamily:
+    """Alone in its pass, a sample is bit-identical to ZImagePipeline on the same stack."""
+
+    name = "z-image"
+    concurrent: int | None = None
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._pipeline: Any = loaded.pipeline
+        self._device = loaded.device
+        self._text_device = loaded.text_device
+        self._adapters = loaded.adapters
+        self._embeddings = EmbeddingCache()
+        self._image_to_image = ImageToImage(self._pipeline, self._device)
+        self._preview = LatentPreview(self._pipeline.vae, self._pipeline.transformer.config.in_channels)
+
+    def check(self, request: RenderRequest, has_init_image: bool) -> None:
+        for field, value in (("width", request.width), ("height", request.height)):
+            if value % 16 or value <= 0:
+                raise InvalidInput(f"{field} must be a multiple of 16; {value} is not.", field=field)
+        if request.num_inference_steps < 1:
+            raise InvalidInput("num_inference_steps must be at least 1.", field="num_inference_steps")
+        self._adapters.check(request.loras)
+        if has_init_image:
+            self._image_to_image.check(request)
+
+    @torch.no_grad()
+    def encode(self, request: RenderRequest) -> Captions:
+        padded = request.strict or self._text_device == self._device
+        guided = pipeline_guidance(request) > 0
+        return Captions(
+            self._caption(request.prompt, padded),
+            self._caption(request.negative_prompt, padded) if guided else None,
+        )
+
+    def _caption(self, prompt: str, padded: bool) -> torch.Tensor:
+        def make() -> torch.Tensor:
+            return encode_caption(self._pipeline, prompt, self._text_device, padded).to(self._device)
+
+        embedding: torch.Tensor = self._embeddings.get((prompt, MAX_SEQUENCE_LENGTH, padded), make)
+        return embedding
+
+    @torch.no_grad()
+    def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes) -> ZImageSample:
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        scheduler = own_scheduler(
+            self._pipeline.scheduler, request.num_inference_steps, request.width, request.height, self._device
+        )
+        if init_image:
+            latents, first = self._image_to_image.start(request, conditioning, init_image, scheduler, generator)
+        else:
+            shape = (1, self._pipeline.transformer.in_channels, request.height // 8, request.width // 8)
+            latents = randn_tensor(shape, generator=generator, device=self._device, dtype=torch.float32)
+            first = 0
+        return self._sample(request, conditioning, scheduler, latents, first)
+
+    def _sample(
+        self, request: RenderRequest, captions: Captions, scheduler: Any, latents: torch.Tensor, first: int
+    ) -> ZImageSample:
+        timesteps = scheduler.timesteps[first:]
+        lengths = [sequence_tokens(request.width, request.height, len(caption)) for caption in captions.all()]
+        return ZImageSample(
+            request=request,
+            steps=len(timesteps),
+            group=_group(request, lengths),
+            tokens=sum(lengths),
+            pipeline_guidance_scale=pipeline_guidance(request),
+            schedule=scheduler.sigmas[first:].tolist(),
+            latents=latents,
+            captions=captions,
+            scheduler=scheduler,
+            timesteps=timesteps,
+        )
+
+    @torch.no_grad()
+    def step(self, samples: Sequence[ZImageSample]) -> None:
+        self._adapters.activate(samples[0].request.loras)
+        transformer = self._pipeline.transformer
+        latents, timesteps, captions = [], [], []
+        for sample in samples:
+            for caption in sample.captions.all():
+                latents.append(sample.latents.to(transformer.dtype).unsqueeze(2)[0])
+                timesteps.append(sample.model_timestep())
+                captions.append(caption)
+        outputs = iter(transformer(latents, torch.cat(timesteps), captions, return_dict=False)[0])
+        predictions = [sample.guided([next(outputs) for _ in sample.captions.all()]) for sample in samples]
+        for sample, prediction in zip(samples, predictions, strict=True):
+            sample.advance(prediction)
+
+    @torch.no_grad()
+    def decode(self, sample: ZImageSample) -> torch.Tensor:
+        check_finite(sample.latents)
+        vae = self._pipeline.vae
+        latents = sample.latents.to(vae.dtype)
+        latents = (latents / vae.config.scaling_factor) + vae.config.shift_factor
+        return to_pixels(vae.decode(latents, return_dict=False)[0])
+
+    @torch.no_grad()
+    def preview(self, sample: ZImageSample) -> torch.Tensor | None:
+        return None if sample.x0 is None else self._preview.pixels(sample.x0)
+
+    def close(self, sample: ZImageSample) -> None:
+        """Nothing outlives the sample."""
+
+
+def pipeline_guidance(request: RenderRequest) -> float:
+    """ZImagePipeline counts guidance from 0 = off: pos + g * (pos - neg)."""
+    return max(request.guidance_scale - 1.0, 0.0)
+
+
+def _group(request: RenderRequest, lengths: list[int]) -> Hashable:
+    """Equal sequence lengths keep the attention mask away; a pair of unequal lengths is masked with or without company."""
+    if request.strict:
+        return ("strict", request.id)
+    return (tuple(sorted(set(lengths))), request.loras)

@@ -1,0 +1,58 @@
+"""Image-to-image for Z-Image: a start between noise and a picture, chosen by strength."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import ZImageImg2ImgPipeline
+
+from core.errors import InvalidInput
+from core.render import RenderRequest
+from worker.pipelines.pixels import open_image
+from worker.pipelines.z_image.sample import Captions
+
+DEFAULT_STRENGTH = 0.6
+
+
+class ImageToImage:
+    """Uses the preparation of diffusers' own pipeline over shared components."""
+
+    def __init__(self, pipeline: Any, device: torch.device) -> None:
+        self._pipeline: Any = ZImageImg2ImgPipeline(**pipeline.components)
+        self._device = device
+
+    def check(self, request: RenderRequest) -> None:
+        strength = strength_of(request)
+        if not 0 < strength <= 1:
+            raise InvalidInput(f"strength must be above 0 and at most 1; {strength} is not.", field="strength")
+
+    def start(
+        self, request: RenderRequest, captions: Captions, data: bytes, scheduler: Any, generator: torch.Generator
+    ) -> tuple[torch.Tensor, int]:
+        """Noised latents, 1 x 16 x h/8 x w/8, and the index of the first step; moves `scheduler` there."""
+        self._pipeline.scheduler = scheduler
+        steps = request.num_inference_steps
+        timesteps, left = self._pipeline.get_timesteps(steps, strength_of(request), self._device)
+        if left < 1:
+            raise InvalidInput(
+                f"strength {strength_of(request)} leaves no step of {steps} to render: raise one of them.", field="strength"
+            )
+        image = self._pipeline.image_processor.preprocess(open_image(data, request.width, request.height))
+        latents = self._pipeline.prepare_latents(
+            image.to(dtype=torch.float32),
+            timesteps[:1],
+            1,
+            self._pipeline.transformer.in_channels,
+            request.height,
+            request.width,
+            captions.positive.dtype,
+            self._device,
+            generator,
+        )
+        return latents, steps - left
+
+
+def strength_of(request: RenderRequest) -> float:
+    """How much of the picture may change, 0..1."""
+    return DEFAULT_STRENGTH if request.strength is None else request.strength

@@ -1,0 +1,83 @@
+"""One Z-Image picture on its way, and how it moves through the flow."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift, get_default_z_image_sigmas
+
+from worker.pipelines.family import Sample
+
+SEQUENCE_MULTIPLE = 32
+"""The transformer pads captions and images to multiples of this many tokens."""
+PIXELS_PER_TOKEN_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Embeddings, tokens x features; `negative` is None while guidance is off."""
+
+    positive: torch.Tensor
+    negative: torch.Tensor | None
+
+    def all(self) -> list[torch.Tensor]:
+        """In the order in which ZImagePipeline batches a guidance pair."""
+        return [self.positive] if self.negative is None else [self.positive, self.negative]
+
+
+@dataclass(eq=False, kw_only=True)
+class ZImageSample(Sample):
+    """`latents`: fp32, 1 x 16 x height/8 x width/8. The scheduler is this sample's own. `x0` is the last estimate."""
+
+    latents: torch.Tensor
+    captions: Captions
+    scheduler: Any
+    timesteps: torch.Tensor
+    x0: torch.Tensor | None = None
+
+    def model_timestep(self) -> torch.Tensor:
+        """Shape 1: 0 is pure noise, 1 the finished picture."""
+        return (1000 - self.timesteps[self.step].expand(1)) / 1000
+
+    def guided(self, outputs: list[torch.Tensor]) -> torch.Tensor:
+        """The noise prediction, 1 x 16 x h x w in fp32, from the model's outputs for this sample."""
+        prediction = outputs[0].float()
+        if len(outputs) == 2:
+            prediction = prediction + self.pipeline_guidance_scale * (prediction - outputs[1].float())
+        return -prediction.unsqueeze(0).squeeze(2)
+
+    def advance(self, prediction: torch.Tensor) -> None:
+        """One Euler step."""
+        sigma = self.scheduler.sigmas[self.scheduler.step_index or self.scheduler.begin_index]
+        self.x0 = self.latents - sigma * prediction
+        self.latents = self.scheduler.step(prediction, self.timesteps[self.step], self.latents, return_dict=False)[0]
+        self.step += 1
+
+
+def sequence_tokens(width: int, height: int, caption_tokens: int) -> int:
+    """Length of the unified sequence: image and caption, each padded as the transformer pads them."""
+    image = (width // PIXELS_PER_TOKEN_SIDE) * (height // PIXELS_PER_TOKEN_SIDE)
+    return _padded(image) + _padded(caption_tokens)
+
+
+def _padded(tokens: int) -> int:
+    return -(-tokens // SEQUENCE_MULTIPLE) * SEQUENCE_MULTIPLE
+
+
+def own_scheduler(shared: Any, steps: int, width: int, height: int, device: torch.device) -> Any:
+    """A scheduler for one sample, set up as ZImagePipeline sets up its own; it stands at step 0."""
+    scheduler = copy.copy(shared)
+    config = scheduler.config
+    shift = calculate_shift(
+        (width // PIXELS_PER_TOKEN_SIDE) * (height // PIXELS_PER_TOKEN_SIDE),
+        config.get("base_image_seq_len", 256),
+        config.get("max_image_seq_len", 4096),
+        config.get("base_shift", 0.5),
+        config.get("max_shift", 1.15),
+    )
+    scheduler.set_timesteps(steps, device=device, sigmas=get_default_z_image_sigmas(steps), mu=shift)
+    scheduler.set_begin_index(0)
+    return scheduler
