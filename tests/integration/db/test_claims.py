@@ -1,0 +1,145 @@
+"""Claims, fences and leases under concurrency."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core.lifecycle import JobStatus
+from db import workers
+from db.database import Database
+from db.jobs.claim import Claimant, claim_next
+from db.jobs.finish import StoredImage, finish_error, finish_succeeded
+from db.jobs.lease import renew_leases
+from db.jobs.read import attempts_of, events_of, get_job, images_of
+from db.jobs.reap import expire_late, requeue_dead_leases
+from db.tables import Job
+from tests.integration.db.conftest import Claim, Submit
+
+
+def image(job: Job, index: int = 0) -> StoredImage:
+    key = f"{job.id}.{job.attempt}.{index}.png"
+    return StoredImage(index, key, 64, 64, 1, "png", 10, "0" * 64, {})
+
+
+def test_each_job_is_claimed_by_exactly_one_of_many(database: Database, submit_job: Submit) -> None:
+    jobs = {submit_job().id for _ in range(40)}
+
+    def take_all(name: str) -> list[str]:
+        claimant = Claimant(name, "life", 60.0)
+        taken = []
+        while (job := claim_next(database, "demo", claimant)) is not None:
+            taken.append(job.id)
+        return taken
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [job_id for ids in pool.map(take_all, [f"w{n}" for n in range(6)]) for job_id in ids]
+    # SKIP LOCKED may make a claimant see an empty queue while another holds the last row: what is left is taken now.
+    taken += take_all("last")
+    assert sorted(taken) == sorted(jobs)
+
+
+def test_a_finish_writes_images_and_ends_the_attempt(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job()
+    job = claim()
+    assert job is not None
+    done = finish_succeeded(database, job.id, job.attempt, [image(job), image(job, 1)], {"rendering_seconds": 1.0})
+    assert done is not None and done.status == JobStatus.SUCCEEDED and done.completed_at is not None
+    assert [stored.index for stored in images_of(database, [job.id])] == [0, 1]
+    assert [(attempt.number, attempt.outcome) for attempt in attempts_of(database, job.id)] == [(1, "succeeded")]
+    assert [event.to_status for event in events_of(database, job.id)] == ["queued", "running", "succeeded"]
+
+
+def test_a_zombies_late_finish_is_refused(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job()
+    zombie = claim("w1", lease_seconds=0.05)
+    assert zombie is not None
+    time.sleep(0.06)
+    requeue_dead_leases(database)
+    heir = claim("w2")
+    assert heir is not None and heir.attempt == 2
+    assert finish_succeeded(database, zombie.id, zombie.attempt, [image(zombie)], {}) is None
+    assert finish_error(database, zombie.id, zombie.attempt, "engine_lost", "late") is None
+    assert images_of(database, [zombie.id]) == []
+    assert finish_succeeded(database, heir.id, heir.attempt, [image(heir)], {}) is not None
+    assert finish_succeeded(database, heir.id, heir.attempt, [image(heir)], {}) is None
+    assert len(images_of(database, [heir.id])) == 1
+
+
+def test_many_finishes_of_one_attempt_are_accepted_once(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job()
+    job = claim()
+    assert job is not None
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: finish_succeeded(database, job.id, 1, [image(job)], {}), range(8)))
+    assert sum(result is not None for result in results) == 1
+    assert len(images_of(database, [job.id])) == 1
+
+
+def test_renewal_names_what_is_lost_and_what_is_to_be_canceled(database: Database, submit_job: Submit, claim: Claim) -> None:
+    from db.jobs.cancel import request_cancel
+
+    submit_job(), submit_job()
+    first, second = claim(), claim()
+    assert first is not None and second is not None
+    request_cancel(database, second.id)
+    asked = [(first.id, 1), (second.id, 1), (first.id, 7)]
+    renewal = renew_leases(database, "w1", asked, 60.0)
+    assert renewal.held == {(first.id, 1), (second.id, 1)}
+    assert renewal.cancel_requested == {(second.id, 1)}
+    assert renew_leases(database, "stranger", asked, 60.0).held == frozenset()
+
+
+def test_a_restarted_worker_gives_its_jobs_back_at_once(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job()
+    job = claim("w1", lease_seconds=3600)
+    assert job is not None
+    back = workers.register(database, workers.Registration("w1", "second-life", "demo", "cpu", capacity=1))
+    assert [(row.id, row.status) for row in back] == [(job.id, "queued")]
+    assert claim_next(database, "demo", Claimant("w1", "w1-life", 60)) is None, "the first life must get nothing more"
+    assert claim_next(database, "demo", Claimant("w1", "second-life", 60)) is not None
+
+
+def test_a_living_lease_is_not_reaped(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job()
+    assert claim(lease_seconds=60) is not None
+    assert requeue_dead_leases(database) == []
+
+
+def test_attempts_used_up_means_held_with_its_history(database: Database, submit_job: Submit, claim: Claim) -> None:
+    job_id = submit_job(max_attempts=2).id
+    for _ in range(2):
+        job = claim(lease_seconds=0.0)
+        assert job is not None
+        requeue_dead_leases(database)
+    held = get_job(database, job_id)
+    assert held.status == JobStatus.HELD and held.error_code == "worker_lost"
+    assert [attempt.outcome for attempt in attempts_of(database, job_id)] == ["retried", "retried"]
+    assert claim() is None
+
+
+def test_a_deadline_that_passes_expires_the_job(database: Database, submit_job: Submit, claim: Claim) -> None:
+    job = submit_job(deadline_seconds=0.0)
+    submit_job(deadline_seconds=60.0)
+    assert claim() is not None, "the job with time left is claimed"
+    assert claim() is None, "a job past its deadline never starts"
+    assert [row.id for row in expire_late(database)] == [job.id]
+    assert get_job(database, job.id).status == JobStatus.EXPIRED
+
+
+@pytest.mark.parametrize("state", ["paused", "draining"])
+def test_a_paused_or_draining_worker_claims_nothing(
+    database: Database, submit_job: Submit, claim: Claim, state: str
+) -> None:
+    assert claim() is None
+    submit_job()
+    if state == "paused":
+        workers.set_paused(database, "w1", paused=True)
+    else:
+        workers.request_drain(database, "w1")
+    assert claim() is None
+    if state == "paused":
+        workers.set_paused(database, "w1", paused=False)
+        assert claim() is not None

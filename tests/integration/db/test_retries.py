@@ -1,0 +1,116 @@
+"""What each kind of failure leads to."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import Conflict
+from core.lifecycle import JobStatus
+from db import workers
+from db.database import Database
+from db.jobs.cancel import request_cancel
+from db.jobs.finish import finish_canceled, finish_error
+from db.jobs.read import events_of, get_job
+from db.jobs.retry import retry
+from tests.integration.db.conftest import Claim, Submit
+
+
+@pytest.mark.parametrize("code", ["non_finite_latents", "invalid_input"])
+def test_errors_that_no_retry_can_mend_fail_at_once(database: Database, submit_job: Submit, claim: Claim, code: str) -> None:
+    submit_job()
+    job = claim()
+    assert job is not None
+    failed = finish_error(database, job.id, 1, code, "why")
+    assert failed is not None and failed.status == JobStatus.FAILED
+    assert (failed.error_code, failed.error_message) == (code, "why")
+
+
+def test_a_retryable_error_waits_its_back_off(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job()
+    job = claim()
+    assert job is not None
+    back = finish_error(database, job.id, 1, "storage_unavailable", "disk full")
+    assert back is not None and back.status == JobStatus.QUEUED
+    assert back.available_at > back.created_at + 1.5
+    assert claim() is None
+
+
+def test_out_of_memory_goes_to_another_worker_only(database: Database, submit_job: Submit, claim: Claim) -> None:
+    workers.register(database, workers.Registration("big", "big-life", "demo", "cuda", capacity=1))
+    submit_job()
+    job = claim("small")
+    assert job is not None
+    back = finish_error(database, job.id, 1, "out_of_memory", "needs 9 GB")
+    assert back is not None and back.status == JobStatus.QUEUED
+    with database.write() as session:
+        session.get_one(type(back), back.id).available_at = 0.0
+    assert claim("small") is None
+    again = claim("big")
+    assert again is not None and again.id == job.id and again.attempt == 2
+
+
+def test_out_of_memory_with_no_other_worker_is_held_at_once(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job()
+    job = claim("only")
+    assert job is not None
+    held = finish_error(database, job.id, 1, "out_of_memory", "needs 9 GB")
+    assert held is not None and held.status == JobStatus.HELD
+
+
+def test_a_drain_uses_up_no_attempt(database: Database, submit_job: Submit, claim: Claim) -> None:
+    job_id = submit_job(max_attempts=1).id
+    for number in (1, 2, 3):
+        assert claim() is not None
+        back = finish_error(database, job_id, number, "worker_drained", "stopping")
+        assert back is not None and back.status == JobStatus.QUEUED
+    assert claim() is not None
+    lost = finish_error(database, job_id, 4, "worker_lost", "gone")
+    assert lost is not None and lost.status == JobStatus.HELD
+
+
+def test_a_held_job_is_retried_by_hand_as_itself(database: Database, submit_job: Submit, claim: Claim) -> None:
+    job_id = submit_job(max_attempts=1).id
+    claim()
+    finish_error(database, job_id, 1, "engine_lost", "crash")
+    assert get_job(database, job_id).status == JobStatus.HELD
+    again = retry(database, job_id)
+    assert (again.id, again.status) == (job_id, JobStatus.QUEUED)
+    assert claim() is not None
+    assert finish_error(database, job_id, 2, "engine_lost", "crash") is not None
+    assert get_job(database, job_id).status == JobStatus.HELD, "one fresh attempt, as max_attempts says"
+
+
+def test_a_failed_job_is_retried_as_a_new_one(database: Database, submit_job: Submit, claim: Claim) -> None:
+    job = submit_job()
+    with pytest.raises(Conflict):
+        retry(database, job.id)
+    claim()
+    finish_error(database, job.id, 1, "non_finite_latents", "nan")
+    again = retry(database, job.id)
+    assert again.id != job.id and again.retried_from == job.id and again.input == job.input
+
+
+def test_cancel_of_a_waiting_job_is_immediate(database: Database, submit_job: Submit, claim: Claim) -> None:
+    job = submit_job()
+    assert request_cancel(database, job.id).status == JobStatus.CANCELED
+    assert claim() is None
+    before = get_job(database, job.id).revision
+    assert request_cancel(database, job.id).revision == before, "canceling twice changes nothing"
+
+
+def test_cancel_of_a_running_job_is_a_request(database: Database, submit_job: Submit, claim: Claim) -> None:
+    job = submit_job()
+    claim()
+    asked = request_cancel(database, job.id)
+    assert asked.status == JobStatus.RUNNING and asked.cancel_requested_at is not None
+    done = finish_canceled(database, job.id, 1)
+    assert done is not None and done.status == JobStatus.CANCELED
+    assert [event.code for event in events_of(database, job.id)][-2:] == ["cancel_requested", "cancel_requested"]
+
+
+def test_a_lost_worker_does_not_bring_a_canceled_job_back(database: Database, submit_job: Submit, claim: Claim) -> None:
+    job = submit_job()
+    claim()
+    request_cancel(database, job.id)
+    ended = finish_error(database, job.id, 1, "worker_lost", "gone")
+    assert ended is not None and ended.status == JobStatus.CANCELED

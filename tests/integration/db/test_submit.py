@@ -1,0 +1,132 @@
+"""Accepting jobs: limits, idempotency, hints."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from core.errors import Gone, InvalidInput, NotFound, TooManyRequests
+from db import hints, retention
+from db.database import Database
+from db.jobs.cancel import request_cancel
+from db.jobs.read import get_job, list_jobs, queue_position
+from db.jobs.submit import Idempotency, NewJob, submit
+from db.tables import Job
+from tests.integration.db.conftest import Claim, Submit
+
+NEW = NewJob(owner="ann", model="demo", prompt="a cat", input={"seed": 1})
+
+
+def answer(job: Job) -> dict[str, object]:
+    return {"id": job.id, "status": job.status}
+
+
+def test_concurrent_double_submits_make_one_job_and_one_answer(database: Database) -> None:
+    key = Idempotency("key-1", "hash", answer)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: submit(database, NEW, key), range(8)))
+    assert len({result.job.id for result in results}) == 1
+    assert sum(not result.replayed for result in results) == 1
+    assert len({str(result.answer) for result in results}) == 1
+    assert len(list_jobs(database)) == 1
+
+
+def test_the_answer_of_a_replay_is_the_first_answer_even_after_the_job_moved_on(database: Database) -> None:
+    first = submit(database, NEW, Idempotency("key-1", "hash", answer))
+    request_cancel(database, first.job.id)
+    again = submit(database, NEW, Idempotency("key-1", "hash", answer))
+    assert again.replayed and again.answer == first.answer == {"id": first.job.id, "status": "queued"}
+
+
+def test_a_key_with_another_body_is_refused_and_stores_nothing(database: Database) -> None:
+    submit(database, NEW, Idempotency("key-1", "hash", answer))
+    with pytest.raises(InvalidInput) as refusal:
+        submit(database, NEW, Idempotency("key-1", "other", answer))
+    assert refusal.value.code == "idempotency_mismatch"
+    assert len(list_jobs(database)) == 1
+
+
+def test_keys_of_different_owners_do_not_meet(database: Database) -> None:
+    first = submit(database, NEW, Idempotency("key-1", "hash", answer))
+    second = submit(database, replace(NEW, owner="bob"), Idempotency("key-1", "other", answer))
+    assert first.job.id != second.job.id
+
+
+def test_a_job_over_the_limit_is_refused_and_leaves_no_key_behind(database: Database) -> None:
+    limited = replace(NEW, max_queued=2)
+    submit(database, limited), submit(database, limited)
+    key = Idempotency("key-1", "hash", answer)
+    with pytest.raises(TooManyRequests) as refusal:
+        submit(database, limited, key)
+    assert refusal.value.retry_after > 0
+    submit(database, replace(limited, owner="bob"))
+    request_cancel(database, list_jobs(database, owner="ann")[0].id)
+    assert not submit(database, limited, key).replayed
+
+
+def test_only_a_window_of_jobs_gets_hints(database: Database) -> None:
+    hinted = [submit(database, replace(NEW, window=3)).hint for _ in range(5)]
+    assert hinted == [True, True, True, False, False]
+
+
+def test_the_window_is_refilled_in_fair_order(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job(), submit_job()
+    bobs = submit_job(owner="bob")
+    urgent = submit_job(priority=9)
+    assert [job.id for job in hints.take_window(database, "demo", 1)] == [urgent.id]
+    taken = hints.take_window(database, "demo", 3)
+    assert len(taken) == 2 and bobs.id in {job.id for job in taken}
+    assert hints.take_window(database, "demo", 3) == []
+    assert hints.models_waiting(database) == ["demo"]
+
+
+def test_a_spent_hint_that_led_to_another_job_is_replaced(database: Database, submit_job: Submit, claim: Claim) -> None:
+    first = submit_job(window=1)
+    urgent = submit_job(priority=9)
+    taken = claim(hint=first.id)
+    assert taken is not None and taken.id == urgent.id
+    assert get_job(database, first.id).hinted_at is None, "its token is spent, so it needs a new one"
+
+
+def test_a_job_inherits_the_token_of_the_hinted_job_that_took_its_own(
+    database: Database, submit_job: Submit, claim: Claim
+) -> None:
+    first, urgent = submit_job(window=2), submit_job(priority=9, window=2)
+    taken = claim(hint=first.id)
+    assert taken is not None and taken.id == urgent.id
+    assert get_job(database, first.id).hinted_at is not None
+
+
+def test_lost_hints_are_forgotten_only_when_stale(database: Database, submit_job: Submit) -> None:
+    submit_job(window=5)
+    assert hints.forget_stale_hints(database, "demo", older_than_seconds=60) == 0
+    assert hints.forget_stale_hints(database, "demo", older_than_seconds=0) == 1
+    assert len(hints.take_window(database, "demo", 5)) == 1
+    assert hints.forget_all_hints(database) == 1
+
+
+def test_queue_position_counts_what_goes_before(database: Database, submit_job: Submit) -> None:
+    first, second = submit_job(), submit_job()
+    urgent = submit_job(priority=9)
+    assert [queue_position(database, job) for job in (urgent, first, second)] == [1, 2, 3]
+
+
+def test_owners_see_only_their_own(database: Database, submit_job: Submit) -> None:
+    job = submit_job(owner="ann")
+    with pytest.raises(NotFound):
+        get_job(database, job.id, owner="bob")
+    assert list_jobs(database, owner="bob") == []
+
+
+def test_deleted_ids_are_gone_not_unknown(database: Database, submit_job: Submit) -> None:
+    job = submit_job()
+    request_cancel(database, job.id)
+    assert retention.delete_job(database, job.id).jobs == 1
+    with pytest.raises(Gone):
+        get_job(database, job.id, owner="ann")
+    with pytest.raises(NotFound):
+        get_job(database, job.id, owner="bob")
+    with pytest.raises(NotFound):
+        get_job(database, "00000000-0000-7000-8000-000000000000")
