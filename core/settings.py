@@ -40,6 +40,13 @@ class Settings(BaseSettings):
     worker_name: str = Field("", description="Name of this worker, unique in the farm. Empty: host name and device.")
     worker_capacity: int = Field(0, ge=0, description="Jobs a worker may hold at once; 0 lets the memory tier decide.")
 
+    renderer: str = Field(
+        "diffusers",
+        pattern="^(diffusers|synthetic)$",
+        description="`synthetic` paints plain colours without any model, for load and fault tests of a farm.",
+    )
+    synthetic_step_seconds: float = Field(0.0, ge=0, description="How long a step of the synthetic renderer takes.")
+
     lease_seconds: float = Field(15.0, gt=0, description="How long a worker's claim on a job lasts unless renewed.")
     heartbeat_seconds: float = Field(4.0, gt=0, description="How often a worker renews its leases.")
     max_attempts: int = Field(3, ge=1, description="Attempts a job gets before it is held for a person to look at.")

@@ -77,6 +77,7 @@ class FarmWorker:
             step_timeout_seconds=self._settings.step_timeout_seconds,
             load_timeout_seconds=self._settings.load_timeout_seconds,
             model_folders=dict(self._settings.model_folders),
+            module="worker.synthetic" if self._settings.renderer == "synthetic" else "worker.engine",
         )
 
     def run(self) -> int:

@@ -1,0 +1,1 @@
+"""Tests of the database's promises, each on SQLite and on Postgres."""

@@ -1,0 +1,24 @@
+"""Entry of the synthetic engine's process: `python -m worker.synthetic <socket>`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+
+from core.settings import Settings
+from worker.engine.messages import Channel
+from worker.synthetic.engine import SyntheticEngine
+
+
+def main() -> None:
+    """Serves until the worker says stop or is gone."""
+    # Ctrl-C reaches the whole foreground group; the worker decides when its engine ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel.over(socket.socket(fileno=int(sys.argv[1])))
+    with contextlib.suppress(EOFError, OSError):
+        SyntheticEngine(channel, Settings().synthetic_step_seconds).serve()
+
+
+main()

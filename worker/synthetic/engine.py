@@ -1,0 +1,143 @@
+"""The synthetic engine's loop: all requests step together, as in the real one, but nothing is computed."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from dataclasses import dataclass
+
+from core.render import RenderRecord, RenderRequest, RenderTimings
+from worker.engine.events import Canceled, EngineInfo, Loading, Ready, Rendered, RequestFailed, Started, Step
+from worker.engine.messages import Cancel, Channel, Command, Load, Stop, Submit
+from worker.engine.spec import EngineSpec
+
+CAPACITY = 4
+CRASH, HANG, OUT_OF_MEMORY, NOT_FINITE = "synthetic:crash", "synthetic:hang", "synthetic:oom", "synthetic:nan"
+"""Prompts that begin with these bring about what they say, at the first step."""
+_FAILURES = {OUT_OF_MEMORY: "out_of_memory", NOT_FINITE: "non_finite_latents"}
+
+
+@dataclass
+class _Request:
+    request: RenderRequest
+    began: float
+    step: int = 0
+    canceled: bool = False
+
+
+class SyntheticEngine:
+    """Speaks the engine's protocol over `channel`; a step takes `step_seconds` whatever the batch."""
+
+    def __init__(self, channel: Channel, step_seconds: float) -> None:
+        self._channel = channel
+        self._step_seconds = step_seconds
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._running: dict[str, _Request] = {}
+        self._stopping = False
+
+    def serve(self) -> None:
+        """Raises EOFError or OSError when the worker is gone."""
+        load = self._channel.receive()
+        assert isinstance(load, Load)  # noqa: S101 -- the protocol's first frame
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._channel.send(Loading("nothing to load", 1.0))
+        self._channel.send(Ready(_info(load.spec)))
+        while not (self._stopping and not self._running):
+            self._obey()
+            self._step_all()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._commands.put(self._channel.receive())  # type: ignore[arg-type]
+        except (EOFError, OSError):
+            os._exit(0)
+
+    def _obey(self) -> None:
+        """Takes what has come in; waits only when there is nothing to step."""
+        block = not self._running
+        while True:
+            try:
+                command = self._commands.get(block=block)
+            except queue.Empty:
+                return
+            block = False
+            match command:
+                case Submit(request):
+                    self._running[request.id] = _Request(request, time.monotonic())
+                    self._channel.send(Started(request.id))
+                case Cancel(request_id) if request_id in self._running:
+                    self._running[request_id].canceled = True
+                case Stop():
+                    self._stopping = True
+                    return
+                case _:
+                    pass
+
+    def _step_all(self) -> None:
+        if self._running and self._step_seconds:
+            time.sleep(self._step_seconds)
+        for running in list(self._running.values()):
+            self._step(running)
+
+    def _step(self, running: _Request) -> None:
+        request = running.request
+        if running.canceled:
+            del self._running[request.id]
+            self._channel.send(Canceled(request.id))
+            return
+        if self._misbehave(request):
+            return
+        running.step += 1
+        each = (time.monotonic() - running.began) / running.step
+        left = request.num_inference_steps - running.step
+        self._channel.send(Step(request.id, running.step, request.num_inference_steps, each, each * left))
+        if not left:
+            del self._running[request.id]
+            self._channel.send(_paint(request, time.monotonic() - running.began, len(self._running) + 1))
+
+    def _misbehave(self, request: RenderRequest) -> bool:
+        if request.prompt.startswith(CRASH):
+            os._exit(1)
+        if request.prompt.startswith(HANG):
+            threading.Event().wait()
+        for prompt, code in _FAILURES.items():
+            if request.prompt.startswith(prompt):
+                del self._running[request.id]
+                self._channel.send(RequestFailed(request.id, code, f"asked for by the prompt '{prompt}'"))
+                return True
+        return False
+
+
+def _info(spec: EngineSpec) -> EngineInfo:
+    return EngineInfo(
+        model=spec.model,
+        family="synthetic",
+        device="cpu",
+        device_name="none: plain colours",
+        dtype="uint8",
+        memory_policy="none",
+        capacity=spec.capacity or CAPACITY,
+        token_budget=0,
+        attention_backend="none",
+        load_seconds=0.0,
+        process_id=os.getpid(),
+    )
+
+
+def _paint(request: RenderRequest, seconds: float, batch: int) -> Rendered:
+    color = request.seed.to_bytes(8, "big")[-3:]
+    record = RenderRecord(
+        family="synthetic",
+        device="cpu",
+        dtype="uint8",
+        memory_policy="none",
+        attention_backend="none",
+        versions={},
+        batch_sizes=[batch] * request.num_inference_steps,
+        pipeline_guidance_scale=0.0,
+    )
+    pixels = color * (request.width * request.height)
+    return Rendered(request.id, request.width, request.height, pixels, record, RenderTimings(steps_seconds=seconds))
