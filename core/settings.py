@@ -23,6 +23,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(7860, ge=0, le=65535, description="Port of the API and the page; 0 takes a free one.")
+    open_access: bool = Field(
+        False,
+        description="Listen off loopback without keys: only where something else decides who may call, such as a proxy.",
+    )
     flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=0, le=65535, description="Port of Flower; 0 takes a free one.")
     flower_basic_auth: SecretStr = Field(SecretStr(""), description="`user:password` for Flower; required off loopback.")
@@ -36,6 +40,7 @@ class Settings(BaseSettings):
         description='Weights you keep elsewhere, in diffusers\' layout: JSON such as `{"z-image-turbo": "/weights/z"}`.',
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; one for each GPU is right.")
     memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses by free memory.")
     worker_name: str = Field("", description="Name of this worker, unique in the farm. Empty: host name and device.")
     worker_capacity: int = Field(0, ge=0, description="Jobs a worker may hold at once; 0 lets the memory tier decide.")
