@@ -16,8 +16,8 @@ from worker.engine.events import (
     EngineEvent,
     EngineInfo,
     EngineLost,
-    Loading,
     LoadFailed,
+    Loading,
     Ready,
     Rendered,
     RequestFailed,
@@ -107,14 +107,16 @@ class EngineClient:
                 self._process.kill()
 
     def _run(self) -> None:
-        while not self._stopping.is_set() and not self._hopeless:
+        while not self._stopping.is_set():
             self._failures += 1
             try:
                 self._live_once()
             except Exception:
                 log.exception("could not run the engine for %s", self.spec.model)
+            if self._hopeless:
+                return
             pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), LONGEST_PAUSE_SECONDS)
-            self._stopping.wait(0 if self._hopeless else pause)
+            self._stopping.wait(pause)
 
     def _live_once(self) -> None:
         """One engine, from spawn to end."""

@@ -114,6 +114,4 @@ class EngineLost:
     reason: str
 
 
-EngineEvent = (
-    Loading | Ready | LoadFailed | Started | Step | Preview | Rendered | Canceled | RequestFailed | EngineLost
-)
+EngineEvent = Loading | Ready | LoadFailed | Started | Step | Preview | Rendered | Canceled | RequestFailed | EngineLost

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from core.errors import InvalidInput
 from core.render import LoraRequest
+from worker.pipelines.untyped import Pipeline
 
 
 class Adapters:
     """`directory` holds `<name>.safetensors`; names are compared with what is there, never made into paths."""
 
-    def __init__(self, pipeline: Any, directory: Path) -> None:
+    def __init__(self, pipeline: Pipeline, directory: Path) -> None:
         self._pipeline = pipeline
         self._directory = directory
         self._labels: dict[str, str] = {}
-        self._active: tuple[LoraRequest, ...] = ()
+        self._active: tuple[LoraRequest, ...] | None = ()
 
     def available(self) -> dict[str, Path]:
         """Name -> file of every adapter there is now."""
@@ -39,7 +39,7 @@ class Adapters:
         """From now on forward passes use exactly these; with none, the output is the bare model's to the bit."""
         if loras == self._active:
             return
-        self._active = ()  # Whatever was active is unknown if the next lines raise.
+        self._active = None  # Unknown, should the next lines raise.
         if not loras:
             self._pipeline.unload_lora_weights()
             self._labels.clear()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Generic, TypeVar
 
 ENTRIES = 64
+V = TypeVar("V")
 
 
-class EmbeddingCache:
+class EmbeddingCache(Generic[V]):
     """Least recently used goes first. Keys hold whatever changes the result: prompt, encoder, dtype, longest length."""
 
     def __init__(self, entries: int = ENTRIES) -> None:
         self._entries = entries
-        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._kept: OrderedDict[Hashable, V] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
         """The value for `key`, made when it is not there."""
         if key in self._kept:
             self._kept.move_to_end(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 
@@ -28,7 +28,11 @@ class Sample:
     step: int = 0
 
 
-class Family(Protocol):
+C = TypeVar("C")
+S = TypeVar("S", bound=Sample)
+
+
+class Family(Protocol[C, S]):
     """Not thread-safe: the loop calls it from one thread. Methods raise core.errors.RenderError for known trouble.
 
     `concurrent`: how many samples it can hold at once; None leaves that to memory.
@@ -40,20 +44,23 @@ class Family(Protocol):
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
         """InvalidInput when this model cannot render the request; nothing is computed."""
 
-    def encode(self, request: RenderRequest) -> Any:
+    def encode(self, request: RenderRequest) -> C:
         """The request's conditioning, from the cache where it can."""
 
-    def start(self, request: RenderRequest, conditioning: Any, init_image: bytes) -> Any:
+    def start(self, request: RenderRequest, conditioning: C, init_image: bytes) -> S:
         """A sample that stands before its first step."""
 
-    def step(self, samples: Sequence[Any]) -> None:
+    def step(self, samples: Sequence[S]) -> None:
         """One step for all, in one forward pass; when it raises, no sample has changed."""
 
-    def decode(self, sample: Any) -> torch.Tensor:
+    def decode(self, sample: S) -> torch.Tensor:
         """Pixels of a sample whose steps are done: uint8, height x width x 3, on any device."""
 
-    def preview(self, sample: Any) -> torch.Tensor | None:
+    def preview(self, sample: S) -> torch.Tensor | None:
         """What the picture looks like so far: uint8, height x width x 3, much smaller; None when it cannot say."""
 
-    def close(self, sample: Any) -> None:
+    def close(self, sample: S) -> None:
         """Forget a sample, finished or not."""
+
+
+AnyFamily: TypeAlias = Family[Any, Any]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
+
+from worker.pipelines.untyped import Vae
 
 FIT_LATENTS = 24
 """Side of the random latents that the map is fitted on; 24 latents are 192 pixels."""
@@ -15,7 +15,7 @@ COARSE = 6
 class LatentPreview:
     """Fitted on first use: one small decode. Colours are approximate, shapes are as coarse as the latents."""
 
-    def __init__(self, vae: Any, channels: int) -> None:
+    def __init__(self, vae: Vae, channels: int) -> None:
         self._vae = vae
         self._channels = channels
         self._map: torch.Tensor | None = None
@@ -40,13 +40,14 @@ class LatentPreview:
         config = self._vae.config
         scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
         image = self._vae.decode(scaled.to(self._vae.dtype), return_dict=False)[0].float()
-        target = F.adaptive_avg_pool2d(image, latents.shape[-2:]).permute(0, 2, 3, 1).reshape(-1, 3).cpu()
+        target = functional.adaptive_avg_pool2d(image, (FIT_LATENTS, FIT_LATENTS)).permute(0, 2, 3, 1).reshape(-1, 3).cpu()
         inputs = latents.float().permute(0, 2, 3, 1).reshape(-1, self._channels).cpu()
         inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
-        return torch.linalg.lstsq(inputs, target).solution.to(device)
+        solution: torch.Tensor = torch.linalg.lstsq(inputs, target).solution
+        return solution.to(device)
 
     def _examples(self) -> torch.Tensor:
         generator = torch.Generator("cpu").manual_seed(0)
         fine = torch.randn((1, self._channels, FIT_LATENTS, FIT_LATENTS), generator=generator)
         coarse = torch.randn((1, self._channels, COARSE, COARSE), generator=generator)
-        return F.interpolate(coarse, size=(FIT_LATENTS, FIT_LATENTS), mode="bicubic") + 0.2 * fine
+        return functional.interpolate(coarse, size=(FIT_LATENTS, FIT_LATENTS), mode="bicubic") + 0.2 * fine

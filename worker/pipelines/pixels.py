@@ -32,7 +32,7 @@ def to_pixels(image: torch.Tensor) -> torch.Tensor:
 
 def to_bytes(pixels: torch.Tensor) -> bytes:
     """RGB8, row by row; waits for the device that made it."""
-    return bytes(memoryview(pixels.cpu().numpy()).cast("B"))
+    return pixels.cpu().numpy().tobytes()
 
 
 def open_image(data: bytes, width: int, height: int) -> Image.Image:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from worker.pipelines.family import Family
+from worker.pipelines.family import AnyFamily
 from worker.pipelines.loaded import Loaded
 
 
-def make_family(loaded: Loaded) -> Family:
+def make_family(loaded: Loaded) -> AnyFamily:
     """The family of the model's catalogue row, over its loaded pipeline."""
     match loaded.model.family:
         case "z-image":

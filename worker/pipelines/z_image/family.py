@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
@@ -14,6 +13,7 @@ from worker.pipelines.embeddings import EmbeddingCache
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.pixels import check_finite, to_pixels
+from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.image_to_image import ImageToImage
 from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, sequence_tokens
 from worker.pipelines.z_image.text import MAX_SEQUENCE_LENGTH, encode_caption
@@ -26,11 +26,11 @@ class ZImageFamily:
     concurrent: int | None = None
 
     def __init__(self, loaded: Loaded) -> None:
-        self._pipeline: Any = loaded.pipeline
+        self._pipeline: Pipeline = loaded.pipeline
         self._device = loaded.device
         self._text_device = loaded.text_device
         self._adapters = loaded.adapters
-        self._embeddings = EmbeddingCache()
+        self._embeddings = EmbeddingCache[torch.Tensor]()
         self._image_to_image = ImageToImage(self._pipeline, self._device)
         self._preview = LatentPreview(self._pipeline.vae, self._pipeline.transformer.config.in_channels)
 
@@ -57,8 +57,7 @@ class ZImageFamily:
         def make() -> torch.Tensor:
             return encode_caption(self._pipeline, prompt, self._text_device, padded).to(self._device)
 
-        embedding: torch.Tensor = self._embeddings.get((prompt, MAX_SEQUENCE_LENGTH, padded), make)
-        return embedding
+        return self._embeddings.get((prompt, MAX_SEQUENCE_LENGTH, padded), make)
 
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes) -> ZImageSample:
@@ -75,7 +74,7 @@ class ZImageFamily:
         return self._sample(request, conditioning, scheduler, latents, first)
 
     def _sample(
-        self, request: RenderRequest, captions: Captions, scheduler: Any, latents: torch.Tensor, first: int
+        self, request: RenderRequest, captions: Captions, scheduler: Scheduler, latents: torch.Tensor, first: int
     ) -> ZImageSample:
         timesteps = scheduler.timesteps[first:]
         lengths = [sequence_tokens(request.width, request.height, len(caption)) for caption in captions.all()]
@@ -117,7 +116,8 @@ class ZImageFamily:
 
     @torch.no_grad()
     def preview(self, sample: ZImageSample) -> torch.Tensor | None:
-        return None if sample.x0 is None else self._preview.pixels(sample.x0)
+        estimate = sample.estimate()
+        return None if estimate is None else self._preview.pixels(estimate)
 
     def close(self, sample: ZImageSample) -> None:
         """Nothing outlives the sample."""

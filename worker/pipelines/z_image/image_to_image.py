@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from diffusers import ZImageImg2ImgPipeline
 
 from core.errors import InvalidInput
 from core.render import RenderRequest
 from worker.pipelines.pixels import open_image
+from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.sample import Captions
 
 DEFAULT_STRENGTH = 0.6
@@ -18,8 +17,8 @@ DEFAULT_STRENGTH = 0.6
 class ImageToImage:
     """Uses the preparation of diffusers' own pipeline over shared components."""
 
-    def __init__(self, pipeline: Any, device: torch.device) -> None:
-        self._pipeline: Any = ZImageImg2ImgPipeline(**pipeline.components)
+    def __init__(self, pipeline: Pipeline, device: torch.device) -> None:
+        self._pipeline: Pipeline = ZImageImg2ImgPipeline(**pipeline.components)
         self._device = device
 
     def check(self, request: RenderRequest) -> None:
@@ -28,7 +27,7 @@ class ImageToImage:
             raise InvalidInput(f"strength must be above 0 and at most 1; {strength} is not.", field="strength")
 
     def start(
-        self, request: RenderRequest, captions: Captions, data: bytes, scheduler: Any, generator: torch.Generator
+        self, request: RenderRequest, captions: Captions, data: bytes, scheduler: Scheduler, generator: torch.Generator
     ) -> tuple[torch.Tensor, int]:
         """Noised latents, 1 x 16 x h/8 x w/8, and the index of the first step; moves `scheduler` there."""
         self._pipeline.scheduler = scheduler

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift, get_default_z_image_sigmas
 
 from worker.pipelines.family import Sample
+from worker.pipelines.untyped import Scheduler
 
 SEQUENCE_MULTIPLE = 32
 """The transformer pads captions and images to multiples of this many tokens."""
@@ -30,13 +30,13 @@ class Captions:
 
 @dataclass(eq=False, kw_only=True)
 class ZImageSample(Sample):
-    """`latents`: fp32, 1 x 16 x height/8 x width/8. The scheduler is this sample's own. `x0` is the last estimate."""
+    """`latents`: fp32, 1 x 16 x height/8 x width/8. The scheduler is this sample's own."""
 
     latents: torch.Tensor
     captions: Captions
-    scheduler: Any
+    scheduler: Scheduler
     timesteps: torch.Tensor
-    x0: torch.Tensor | None = None
+    prediction: torch.Tensor | None = None
 
     def model_timestep(self) -> torch.Tensor:
         """Shape 1: 0 is pure noise, 1 the finished picture."""
@@ -51,10 +51,16 @@ class ZImageSample(Sample):
 
     def advance(self, prediction: torch.Tensor) -> None:
         """One Euler step."""
-        sigma = self.scheduler.sigmas[self.scheduler.step_index or self.scheduler.begin_index]
-        self.x0 = self.latents - sigma * prediction
         self.latents = self.scheduler.step(prediction, self.timesteps[self.step], self.latents, return_dict=False)[0]
+        self.prediction = prediction
         self.step += 1
+
+    def estimate(self) -> torch.Tensor | None:
+        """The finished latents as the last step saw them; None before the first."""
+        if self.prediction is None:
+            return None
+        estimate: torch.Tensor = self.latents - self.scheduler.sigmas[self.scheduler.step_index] * self.prediction
+        return estimate
 
 
 def sequence_tokens(width: int, height: int, caption_tokens: int) -> int:
@@ -67,7 +73,7 @@ def _padded(tokens: int) -> int:
     return -(-tokens // SEQUENCE_MULTIPLE) * SEQUENCE_MULTIPLE
 
 
-def own_scheduler(shared: Any, steps: int, width: int, height: int, device: torch.device) -> Any:
+def own_scheduler(shared: Scheduler, steps: int, width: int, height: int, device: torch.device) -> Scheduler:
     """A scheduler for one sample, set up as ZImagePipeline sets up its own; it stands at step 0."""
     scheduler = copy.copy(shared)
     config = scheduler.config

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+
+from worker.pipelines.untyped import Pipeline, Tokenizer
 
 MAX_SEQUENCE_LENGTH = 512
 """ZImagePipeline's default: longer prompts lose their tail."""
 
 
-def encode_caption(pipeline: Any, prompt: str, device: torch.device, padded: bool = True) -> torch.Tensor:
+def encode_caption(pipeline: Pipeline, prompt: str, device: torch.device, padded: bool = True) -> torch.Tensor:
     """tokens x features, on `device`: the text encoder's second last hidden states.
 
     Padded to 512 tokens the numbers are the pipeline's own, to the bit. With causal attention no token sees the padding
@@ -32,7 +32,7 @@ def encode_caption(pipeline: Any, prompt: str, device: torch.device, padded: boo
     return embedding
 
 
-def _as_chat(tokenizer: Any, prompt: str) -> str:
+def _as_chat(tokenizer: Tokenizer, prompt: str) -> str:
     messages = [{"role": "user", "content": prompt}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=True)
     return str(text)

@@ -1,0 +1,71 @@
+"""A request inside the engine: from its arrival to its picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.render import RenderRequest, RenderTimings
+from worker.engine.events import Step
+
+STEP_EVENT_SECONDS = 0.05
+"""Step events of one request come no closer than this, but for the last."""
+
+
+@dataclass(eq=False)
+class Active:
+    """Times are of the monotonic clock, in seconds. `sample` is the family's; `due` is the planner's."""
+
+    request: RenderRequest
+    init_image: bytes
+    arrived_at: float
+    sample: Any = None
+    due: int = 0
+    apart: bool = False
+    batch_sizes: list[int] = field(default_factory=list)
+    timings: RenderTimings = field(default_factory=RenderTimings)
+    _began_at: float = 0.0
+    _told_at: float = 0.0
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+    @property
+    def group(self) -> Hashable:
+        group: Hashable = self.sample.group
+        return group
+
+    @property
+    def tokens(self) -> int:
+        return int(self.sample.tokens)
+
+    @property
+    def is_done(self) -> bool:
+        return bool(self.sample.step >= self.sample.steps)
+
+    def begin(self, encode_seconds: float) -> None:
+        """Its sample stands before the first step."""
+        self._began_at = time.monotonic()
+        waited = self._began_at - self.arrived_at - encode_seconds
+        self.timings = RenderTimings(waited_seconds=waited, encode_seconds=encode_seconds)
+
+    def note_step(self, batch_size: int) -> Step | None:
+        """Count a step that has been done; the event to send, unless the last one was a moment ago."""
+        self.batch_sizes.append(batch_size)
+        now = time.monotonic()
+        taken = now - self._began_at
+        self.timings = self.timings.model_copy(update={"steps_seconds": taken})
+        if now - self._told_at < STEP_EVENT_SECONDS and not self.is_done:
+            return None
+        self._told_at = now
+        step, steps = self.sample.step, self.sample.steps
+        return Step(self.id, step, steps, taken / step, taken / step * (steps - step))
+
+    @property
+    def wants_preview(self) -> bool:
+        """Not of the last step: the picture itself follows."""
+        every = self.request.preview_every
+        return every > 0 and not self.is_done and self.sample.step % every == 0

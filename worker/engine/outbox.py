@@ -1,0 +1,58 @@
+"""Sends the engine's messages from a thread of its own, so that no step waits for a file, a copy or a slow reader."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+
+from worker.engine.messages import Channel, Message
+
+EXIT_BROKEN_DEVICE = 70
+log = logging.getLogger(__name__)
+Make = Callable[[], Message | None]
+
+
+class Outbox:
+    """Messages leave in the order in which they were put."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._queue: queue.SimpleQueue[Make | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread.start()
+
+    def put(self, message: Message) -> None:
+        self._queue.put(lambda: message)
+
+    def put_made(self, make: Make, otherwise: Callable[[str, str], Message] | None = None) -> None:
+        """`make` runs on the outbox's thread; if it raises, `otherwise(code, message)` is sent, or nothing."""
+
+        def guarded() -> Message | None:
+            try:
+                return make()
+            except Exception as error:
+                from worker.engine.faults import code_and_message, is_broken_device  # Imports torch.
+
+                log.exception("could not make a message")
+                if is_broken_device(error):
+                    os._exit(EXIT_BROKEN_DEVICE)
+                return otherwise(*code_and_message(error)) if otherwise else None
+
+        self._queue.put(guarded)
+
+    def close(self) -> None:
+        """Returns when everything has been sent."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (make := self._queue.get()) is not None:
+            message = make()
+            if message is not None:
+                try:
+                    self._channel.send(message)
+                except OSError:
+                    os._exit(0)  # The parent is gone, and nobody else wants pictures.
