@@ -48,13 +48,17 @@ class Limits(_Row):
 
 
 class Weights(_Row):
-    """Where the weights are. `download_gigabytes` is what a pull moves; `variant` as diffusers means it."""
+    """Where the weights are. `download_gigabytes` is what a pull moves; `variant` as diffusers means it.
+
+    `parameters`: component -> how many, so that a memory tier can be named before anything is downloaded.
+    """
 
     repo: str = ""
     revision: str | None = None
     variant: str | None = None
     download_gigabytes: float = 0.0
     resident_gigabytes: float = 0.0
+    parameters: dict[str, int] = Field(default_factory=dict)
 
 
 class CatalogueModel(_Row):

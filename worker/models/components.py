@@ -25,16 +25,18 @@ SWITCHES: dict[str, object] = {
 """Constructor arguments given to every pipeline class that knows them."""
 
 OnFraction = Callable[[float], None]
+LoadOne = Callable[[Path, str, str], torch.nn.Module]
+"""(component's folder, library, class name) -> the module."""
 
 
-def load_components(directory: Path, dtype: torch.dtype, on_fraction: OnFraction) -> dict[str, torch.nn.Module]:
-    """Every component with weights, on the CPU in `dtype`, by name; `on_fraction` hears 0..1 by bytes on disk."""
+def load_components(directory: Path, load_one: LoadOne, on_fraction: OnFraction) -> dict[str, torch.nn.Module]:
+    """Every component with weights, by name, each from `load_one`; `on_fraction` hears 0..1 by bytes on disk."""
     rows = {name: row for name, row in components(directory).items() if row[0] in KNOWN_LIBRARIES}
     sizes = {name: _weight_bytes(directory / name) for name in rows}
     total, done = max(sum(sizes.values()), 1), 0
     loaded: dict[str, torch.nn.Module] = {}
     for name, (library, cls) in rows.items():
-        loaded[name] = load_component(directory / name, library, cls, dtype)
+        loaded[name] = load_one(directory / name, library, cls)
         done += sizes[name]
         on_fraction(done / total)
     return loaded

@@ -13,20 +13,30 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from core.catalogue import CatalogueModel, Located, Places, locate
+from worker.memory.apply import apply_tier
+from worker.memory.choose import choose
+from worker.memory.coefficients import Coefficients
+from worker.memory.device import device_name, machine, resolve_device
+from worker.memory.plan import MemoryPlan
+from worker.memory.sizes import read_sizes
 from worker.models.adapters import fuse_loras, set_scheduler
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
-from worker.models.dtypes import choose_dtype
+from worker.models.dtypes import choose_dtype, dtype_name
+from worker.models.tier_reader import TierReader
 
 OnProgress = Callable[[str, float | None], None]
-"""Hears (stage, fraction 0..1 or None when it cannot be told). Stages: building, reading, adapting, placing, done."""
+"""Hears (stage, fraction 0..1 or None when it cannot be told).
+
+Stages: building, reading, converting, adapting, placing, done.
+"""
 
 VERSIONED = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
 
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """`device`: cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name."""
+    """`device`: auto, cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name."""
 
     places: Places
     device: str
@@ -41,6 +51,7 @@ class LoadedPipeline:
     pipeline: DiffusionPipeline
     model: CatalogueModel
     located: Located
+    plan: MemoryPlan
     device: torch.device
     dtype: torch.dtype
     load_seconds: float
@@ -48,33 +59,53 @@ class LoadedPipeline:
 
 
 def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnProgress) -> LoadedPipeline:
-    """The model on its device; RenderError `model_unavailable` names the pull command when its weights are not here."""
+    """The model on its device, in its memory tier.
+
+    RenderError: `model_unavailable` names the pull command when the weights are not here, `out_of_memory` when no tier
+    fits, `invalid_input` for a device, dtype or policy that cannot be.
+    """
     started = time.perf_counter()
     _silence_bars()
-    device = torch.device(request.device)
+    device = resolve_device(request.device)
     dtype = choose_dtype(model, device, request.dtype)
     if model.built_locally:
         on_progress("building", None)
         ensure_built(model, request.places)
     located = locate(model, request.places)
-    pipeline = _read(model, located, dtype, on_progress)
-    on_progress("placing", None)
-    pipeline.to(device)
+    plan = _plan(model, located, device, dtype, request)
+    pipeline = _read(model, located, plan, dtype, request.places, on_progress)
+    apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction))
     on_progress("done", 1.0)
-    return LoadedPipeline(
-        pipeline=pipeline,
-        model=model,
-        located=located,
-        device=device,
-        dtype=dtype,
-        load_seconds=time.perf_counter() - started,
-        versions=versions(),
+    seconds = time.perf_counter() - started
+    return LoadedPipeline(pipeline, model, located, plan, device, dtype, seconds, versions())
+
+
+def _plan(
+    model: CatalogueModel, located: Located, device: torch.device, dtype: torch.dtype, request: LoadRequest
+) -> MemoryPlan:
+    learned = Coefficients(request.places.models_dir)
+    card = device_name(device)
+    return choose(
+        model,
+        read_sizes(located.directory, model),
+        dtype_name(dtype),
+        machine(device),
+        request.memory_policy,
+        lambda tier: learned.get(model.id, tier, card),
     )
 
 
-def _read(model: CatalogueModel, located: Located, dtype: torch.dtype, on_progress: OnProgress) -> DiffusionPipeline:
+def _read(
+    model: CatalogueModel,
+    located: Located,
+    plan: MemoryPlan,
+    dtype: torch.dtype,
+    places: Places,
+    on_progress: OnProgress,
+) -> DiffusionPipeline:
     on_progress("reading", 0.0)
-    loaded = load_components(located.directory, dtype, lambda fraction: on_progress("reading", fraction))
+    reader = TierReader(model.id, plan.tier, dtype, places, lambda: on_progress("converting", None))
+    loaded = load_components(located.directory, reader.load, lambda fraction: on_progress("reading", fraction))
     pipeline = assemble(located.directory, loaded, dtype)
     pipeline.set_progress_bar_config(disable=True)
     on_progress("adapting", None)

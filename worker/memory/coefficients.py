@@ -1,0 +1,55 @@
+"""What was learned from recorded peaks: how far the estimate of activations was off, by model, tier and card."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+FILE = "memory.json"
+LOWEST, HIGHEST = 0.25, 4.0
+FORGET = 0.1
+"""Share by which a lower peak moves the coefficient; a higher one counts in full at once."""
+
+
+class Coefficients:
+    """Kept as JSON in the models directory: {"model|policy|device": coefficient}. 1.0 means: as estimated."""
+
+    def __init__(self, models_dir: Path) -> None:
+        self._path = models_dir / FILE
+
+    def get(self, model_id: str, policy: str, device: str) -> float:
+        """The correction to multiply estimated activations by."""
+        return self._read().get(_key(model_id, policy, device), 1.0)
+
+    def record(self, model_id: str, policy: str, device: str, estimated: int, measured: int) -> float:
+        """Learn from one peak, both in bytes of activations, `estimated` before any correction; returns the new value."""
+        if estimated <= 0 or measured < 0:
+            return self.get(model_id, policy, device)
+        values = self._read()
+        key = _key(model_id, policy, device)
+        seen = min(max(measured / estimated, LOWEST), HIGHEST)
+        old = values.get(key)
+        value = seen if old is None or seen > old else old + FORGET * (seen - old)
+        self._write(values | {key: round(value, 4)})
+        return value
+
+    def _read(self) -> dict[str, float]:
+        try:
+            data = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        rows = data.items() if isinstance(data, dict) else ()
+        return {str(key): float(value) for key, value in rows if isinstance(value, int | float)}
+
+    def _write(self, values: dict[str, float]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".memory.", suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(values, file, indent=1, sort_keys=True)
+        Path(name).replace(self._path)
+
+
+def _key(model_id: str, policy: str, device: str) -> str:
+    return f"{model_id}|{policy}|{device}"

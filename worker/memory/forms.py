@@ -1,0 +1,67 @@
+"""Quantised components on disk: converted once, then read as fast as the disk gives them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from core.catalogue import Places
+from core.catalogue.completeness import weight_files
+from core.catalogue.marker import read_marker
+from worker.memory.quantize import PackedForm, shape_for
+from worker.models.dtypes import dtype_name
+from worker.models.folders import Contents, whole_folder
+
+FILE = "packed.safetensors"
+REVISION = "1"
+"""Raise it when the packing changes: older files are then made anew."""
+
+
+def form_folder(places: Places, model_id: str, component: str, form: PackedForm, dtype: torch.dtype) -> Path:
+    """Where a component in a form lies, once it has been made."""
+    return places.models_dir / model_id / f"{component}-{form}-{dtype_name(dtype)}"
+
+
+def fingerprint(folder: Path) -> str:
+    """Names the weights that a form was made from: their files' names, sizes and times."""
+    rows = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in weight_files(folder)]
+    return f"{REVISION}-{hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}"
+
+
+def is_made(folder: Path, source: Path) -> bool:
+    """Whether the form is there, whole, and made from these very weights."""
+    marker = read_marker(folder)
+    return marker is not None and marker.revision == fingerprint(source)
+
+
+def save_form(module: nn.Module, folder: Path, source: Path, model_id: str, form: PackedForm) -> None:
+    """Write the packed weights; a half-written folder is never used."""
+    with whole_folder(folder, Contents(model_id, "folder", source.name, form, fingerprint(source))) as draft:
+        tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+        save_file(tensors, draft / FILE)
+
+
+def load_form(folder: Path, source: Path, cls: Any, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
+    """The component from its packed weights, mapped from the file; `cls` is its diffusers or transformers class."""
+    with init_empty_weights(include_buffers=False):
+        module = _from_config(cls, source)
+    module = shape_for(module, form, dtype)
+    module.load_state_dict(load_file(folder / FILE), assign=True, strict=True)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module.eval()
+
+
+def _from_config(cls: Any, source: Path) -> nn.Module:  # noqa: ANN401
+    module: nn.Module
+    if hasattr(cls, "config_class") and cls.config_class is not None:
+        module = cls(cls.config_class.from_pretrained(str(source), local_files_only=True))
+    else:
+        module = cls.from_config(cls.load_config(str(source), local_files_only=True))
+    return module

@@ -1,0 +1,45 @@
+"""The chosen tier with its numbers: what the engine needs to admit requests and to fill a pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.memory.estimate import Estimate
+from worker.memory.tiers import Tier
+
+GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """`token_budget` and `capacity` are cut to what fits beside the weights.
+
+    `free_bytes`: what the device had before loading. `room_bytes`: what activations may take at most.
+    """
+
+    tier: Tier
+    estimate: Estimate
+    free_bytes: int
+    token_budget: int
+    capacity: int
+
+    @property
+    def policy(self) -> str:
+        return self.tier.name
+
+    @property
+    def room_bytes(self) -> int:
+        return max(self.free_bytes - self.estimate.resident, 0)
+
+    def admits(self, width: int, height: int, copies: int = 1) -> bool:
+        """Whether one such request alone can be rendered."""
+        return self.estimate.activations(width, height, copies) <= self.room_bytes
+
+    def describe(self) -> str:
+        """One line for the worker's log."""
+        device, host = self.estimate.resident / GIGABYTE, self.estimate.host_total / GIGABYTE
+        text = f"memory policy {self.policy}: {self.tier.about}; weights {device:.1f} GB on the device"
+        text += f" and {host:.1f} GB in host memory" if host else ""
+        peak = self.estimate.peak(1024, 1024) / GIGABYTE
+        free = self.free_bytes / GIGABYTE
+        return f"{text}, estimated peak at 1024x1024 {peak:.1f} of {free:.1f} GB, {self.token_budget} tokens a pass"

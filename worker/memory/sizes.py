@@ -1,0 +1,127 @@
+"""How many numbers a model's components hold: from the headers of its files, or from its catalogue row."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from core.catalogue import CatalogueModel
+from core.catalogue.completeness import components, weight_files
+
+Role = Literal["denoiser", "text", "vae"]
+MATRIX_SHARE = 0.995
+"""Of a transformer's parameters, when only their total is known."""
+DEFAULT_WIDTHS = {"z-image": 3840, "stable-diffusion": 320, "stock": 3072}
+DEFAULT_VAE_WIDTH = 128
+
+
+@dataclass(frozen=True)
+class ComponentSize:
+    """Parameters in two-dimensional weights, which can be quantised, and all others."""
+
+    name: str
+    role: Role
+    matrices: int
+    others: int
+
+    @property
+    def parameters(self) -> int:
+        return self.matrices + self.others
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """`width`: channels of the denoiser at its highest resolution; `vae_width`: likewise of the decoder's last level."""
+
+    components: tuple[ComponentSize, ...]
+    width: int
+    vae_width: int
+
+    def of(self, role: Role) -> int:
+        """Parameters of all components in that role."""
+        return sum(part.parameters for part in self.components if part.role == role)
+
+
+def role_of(name: str) -> Role:
+    """What a pipeline's component of that name does."""
+    if name in ("transformer", "unet"):
+        return "denoiser"
+    return "vae" if name == "vae" else "text"
+
+
+def read_sizes(directory: Path, model: CatalogueModel) -> ModelSizes:
+    """Sizes from a folder in diffusers' layout; reads headers and configs, no weights."""
+    parts = tuple(_component(directory / name) for name in components(directory))
+    config = next((_config(directory / part.name) for part in parts if part.role == "denoiser"), {})
+    return ModelSizes(parts, _width(config, model), _first_channels(_config(directory / "vae"), DEFAULT_VAE_WIDTH))
+
+
+def sizes_of_row(model: CatalogueModel) -> ModelSizes:
+    """Sizes that the catalogue tells, for a model whose weights are not here yet."""
+    parts = []
+    for name, count in model.weights.parameters.items():
+        role = role_of(name)
+        matrices = 0 if role == "vae" else int(count * MATRIX_SHARE)
+        parts.append(ComponentSize(name, role, matrices, count - matrices))
+    return ModelSizes(tuple(parts), DEFAULT_WIDTHS[model.family], DEFAULT_VAE_WIDTH)
+
+
+def _component(folder: Path) -> ComponentSize:
+    matrices = others = 0
+    for shape in _shapes(folder):
+        if len(shape) == 2:
+            matrices += math.prod(shape)
+        else:
+            others += math.prod(shape)
+    return ComponentSize(folder.name, role_of(folder.name), matrices, others)
+
+
+def _shapes(folder: Path) -> Iterator[list[int]]:
+    """Shapes of all tensors in the component's files. A pickled file does not tell: its bytes count as fp32 matrices."""
+    for file in chosen_files(folder):
+        if file.suffix == ".safetensors":
+            yield from safetensors_shapes(file).values()
+        else:
+            yield [1, file.stat().st_size // 4]
+
+
+def chosen_files(folder: Path) -> list[Path]:
+    """One set of the component's weight files: safetensors before pickles, plain names before variants."""
+    files = weight_files(folder)
+    safe = [file for file in files if file.suffix == ".safetensors"] or files
+    plain = [file for file in safe if "." not in file.stem]
+    return plain or safe
+
+
+def safetensors_shapes(file: Path) -> dict[str, list[int]]:
+    """Name -> shape, from the file's header alone."""
+    with file.open("rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        header = json.loads(handle.read(length))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _width(config: dict[str, Any], model: CatalogueModel) -> int:
+    if "dim" in config:
+        return int(config["dim"])
+    if "block_out_channels" not in config and "num_attention_heads" in config and "attention_head_dim" in config:
+        return int(config["num_attention_heads"]) * int(config["attention_head_dim"])
+    return _first_channels(config, DEFAULT_WIDTHS[model.family])
+
+
+def _first_channels(config: dict[str, Any], otherwise: int) -> int:
+    channels = config.get("block_out_channels")
+    return int(channels[0]) if channels else otherwise

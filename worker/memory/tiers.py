@@ -1,0 +1,112 @@
+"""The memory tiers as data, best first: the first one that fits is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Form = Literal["native", "int8", "int4", "fp8"]
+"""How matrices are kept; `native` is the dtype that the model computes in."""
+Place = Literal["device", "cpu", "streamed", "by_turns"]
+"""`streamed`: in host memory, each block passes through the device. `by_turns`: whole component, only while it works."""
+
+
+@dataclass(frozen=True)
+class Tier:
+    """`token_budget`: most 16x16-pixel patches in one forward pass, CFG pairs counted twice. `capacity`: requests held.
+
+    `families` empty means any. Quantised forms need a transformer as denoiser, and no LoRA that is part of the model.
+    """
+
+    name: str
+    about: str
+    device: Literal["cuda", "cpu"]
+    denoiser: Form = "native"
+    denoiser_place: Place = "device"
+    text: Form = "native"
+    text_place: Place = "device"
+    vae_place: Place = "device"
+    tiled_vae: bool = False
+    compiles: bool = False
+    token_budget: int = 4096
+    capacity: int = 8
+    families: tuple[str, ...] = ()
+
+
+TIERS: tuple[Tier, ...] = (
+    Tier("resident", "everything on the device in its own dtype", "cuda", compiles=True, token_budget=8192),
+    Tier(
+        "int8",
+        "transformer and text encoder in 8 bits, all on the device",
+        "cuda",
+        denoiser="int8",
+        text="int8",
+        compiles=True,
+        families=("z-image",),
+    ),
+    Tier(
+        "int8-lean",
+        "transformer in 8 bits on the device, text encoder on the CPU, tiled VAE",
+        "cuda",
+        denoiser="int8",
+        text_place="cpu",
+        tiled_vae=True,
+        compiles=True,
+        families=("z-image",),
+    ),
+    Tier(
+        "offload",
+        "transformer and text encoder in host memory, streamed block by block",
+        "cuda",
+        denoiser_place="streamed",
+        text_place="streamed",
+        tiled_vae=True,
+        token_budget=8192,
+    ),
+    Tier(
+        "int4-lean",
+        "transformer in 4 bits on the device, text encoder on the CPU, tiled VAE",
+        "cuda",
+        denoiser="int4",
+        text_place="cpu",
+        tiled_vae=True,
+        families=("z-image",),
+    ),
+    Tier(
+        "fp8-offload",
+        "transformer in fp8 in host memory, streamed block by block; text encoder on the CPU",
+        "cuda",
+        denoiser="fp8",
+        denoiser_place="streamed",
+        text_place="cpu",
+        tiled_vae=True,
+        token_budget=8192,
+        families=("z-image",),
+    ),
+    Tier(
+        "by-turns",
+        "components in host memory, each on the device while it works",
+        "cuda",
+        denoiser_place="by_turns",
+        text_place="by_turns",
+        vae_place="by_turns",
+        capacity=2,
+        families=("stock",),
+    ),
+    Tier("cpu", "everything on the CPU in its own dtype", "cpu", token_budget=4096, capacity=4),
+    Tier(
+        "cpu-int8",
+        "on the CPU, transformer and text encoder in 8 bits",
+        "cpu",
+        denoiser="int8",
+        text="int8",
+        token_budget=4096,
+        capacity=4,
+        families=("z-image",),
+    ),
+)
+
+
+def tier_named(name: str) -> Tier | None:
+    """The tier of that name, if there is one."""
+    return next((tier for tier in TIERS if tier.name == name), None)
