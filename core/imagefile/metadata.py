@@ -1,0 +1,84 @@
+"""What a picture says about how it was made: the farm's own record, the truth that every other text is made from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.render import LoraRequest, RenderRecord
+
+SCHEMA_VERSION = 1
+
+
+class ImageMetadata(BaseModel):
+    """Everything needed to make the picture again; written as JSON under the key `imagefarm`.
+
+    A reader ignores fields it does not know. `schema_version` rises only when a field changes its meaning.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int = SCHEMA_VERSION
+    prompt: str
+    negative_prompt: str = ""
+    seed: int
+    num_inference_steps: int
+    guidance_scale: float = Field(1.0, description="on the conventional scale: 1.0 means off")
+    width: int = Field(description="pixels")
+    height: int = Field(description="pixels")
+    model: str = Field(description="id in the farm's catalogue")
+    random_weights: bool = Field(False, description="the model was never trained: the picture is noise")
+    weights_revision: str | None = None
+    scheduler: str | None = Field(None, description="diffusers class name")
+    strength: float | None = Field(None, description="of image-to-image; none for text-to-image")
+    loras: tuple[LoraRequest, ...] = ()
+    job_id: str | None = None
+    attempt: int | None = None
+    index: int | None = Field(None, description="of the image in its job, from 0")
+    created_at: datetime | None = None
+    farm_version: str | None = None
+    record: RenderRecord | None = Field(None, description="device, number format, versions and batch sizes")
+
+    def to_json(self) -> str:
+        """Compact JSON without the fields that are none."""
+        return self.model_dump_json(exclude_none=True)
+
+
+def from_json(text: str) -> ImageMetadata:
+    """Read what `to_json` wrote, by this or another version. Raises ValueError."""
+    return ImageMetadata.model_validate_json(text)
+
+
+class Parameters(BaseModel):
+    """Settings read from A1111's text; `settings` has every pair as it stood, the typed ones are None when unreadable."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    settings: dict[str, str] = Field(default_factory=dict)
+    seed: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    model: str | None = None
+    strength: float | None = None
+
+
+class FileMetadata(BaseModel):
+    """What a file says about itself, whoever wrote it. `imagefarm` and `parameters` are None when it does not say."""
+
+    format: str = Field(description="PNG, JPEG or WEBP")
+    width: int
+    height: int
+    ai_generated: bool = Field(description="its XMP names a trained algorithm as the source")
+    imagefarm: ImageMetadata | None = None
+    parameters: Parameters | None = None
+    parameters_text: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """The best there is for making such a picture again, by our own field names."""
+        source = self.imagefarm or self.parameters
+        fields = set(Parameters.model_fields) - {"settings"}
+        return source.model_dump(include=fields, exclude_none=True) if source else {}
