@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -16,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from core.errors import Unavailable
 
 _READS = "imagefarm_reads"
-_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=20000", "foreign_keys=ON")
+_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=20000", "foreign_keys=ON")
 
 
 class Database:
@@ -30,6 +31,8 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
         options = {_READS: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        # SQLite has one writer at a time and lets the others sleep and poll; threads of one process had better queue.
+        self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._reader = self.engine.execution_options(**options)
 
     def _postgres_engine(self, pool_size: int) -> Engine:
@@ -53,7 +56,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session in one transaction. On SQLite it holds the write lock from the start, so it never has to upgrade."""
-        with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with _translated(), self._turn, Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager

@@ -24,7 +24,9 @@ from worker.changes import ChangeBroadcaster
 from worker.engine.client import EngineClient
 from worker.engine.events import EngineEvent, EngineLost, LoadFailed, Loading, Ready
 from worker.engine.spec import EngineSpec
+from worker.hint_taker import HintTaker
 from worker.hints import HintPublisher
+from worker.refill import Refill
 from worker.runner.attempt import Drained
 from worker.runner.cancels import CancelListener
 from worker.runner.flower import FlowerEvents
@@ -114,6 +116,8 @@ class FarmWorker:
     def _serve(self) -> None:
         """Blocks in Celery's worker until it is told to stop."""
         publisher = HintPublisher(self._celery, self._database)
+        refill = Refill(publisher, self._model)
+        refill.start()
         runner = Runner(
             self._settings,
             self._database,
@@ -126,6 +130,8 @@ class FarmWorker:
             self._news,
             publisher,
             self._flower,
+            HintTaker(self._settings, self._model),
+            refill,
         )
         serve(self._celery, runner, self._model)
         signals.worker_ready.connect(self._on_celery_ready, weak=False)
@@ -140,8 +146,11 @@ class FarmWorker:
             redirect_stdouts=False,
             quiet=True,
         )
+        for noisy in ("celery.app.trace", "celery.worker.strategy"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)  # the runner says it with the job's id
         self._serving = True
         worker.start()
+        refill.stop()
 
     def _on_celery_ready(self, **_: object) -> None:
         # Celery installs its own handlers while it starts; ours know how to drain.

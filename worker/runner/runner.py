@@ -19,7 +19,9 @@ from db.jobs.read import attempts_of
 from db.tables import Job
 from worker.changes import ChangeBroadcaster
 from worker.engine.client import EngineClient
+from worker.hint_taker import HintTaker
 from worker.hints import HintPublisher
+from worker.refill import Refill
 from worker.runner.attempt import CancelRequested, Drained, LeaseLost, RunningAttempt
 from worker.runner.flower import FlowerEvents
 from worker.runner.identity import Identity
@@ -52,6 +54,8 @@ class Runner:
         news: ChangeBroadcaster,
         publisher: HintPublisher,
         flower: FlowerEvents,
+        taker: HintTaker,
+        refill: Refill,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -64,28 +68,36 @@ class Runner:
         self._news = news
         self._publisher = publisher
         self._flower = flower
+        self._taker = taker
+        self._refill = refill
         self._isolation = Isolation()
 
     def on_hint(self, job_id: str, deferrals: int) -> None:
         """Never raises: whatever goes wrong is written to the job, or left to the lease and the reaper."""
         try:
-            self._take_hint(job_id, deferrals)
+            ran = self._take_hint(job_id, deferrals)
+            while ran and (hint := self._taker.take()) is not None:
+                job_id = hint.job_id
+                ran = self._take_hint(hint.job_id, hint.deferrals)
         except Unavailable as error:
             logger.warning("left hint %s to the reaper: %s", job_id, error.message)
         except Exception:
             logger.exception("hint %s was lost to a defect; the reaper will send it again", job_id)
 
-    def _take_hint(self, job_id: str, deferrals: int) -> None:
+    def _take_hint(self, job_id: str, deferrals: int) -> bool:
+        """Whether a job was run."""
         if self._state.draining or self._engine.state != "ready":
             self._give_hint_back(job_id, deferrals)
-            return
+            return False
         if deferrals < MAX_DEFERRALS and len(self._inflight) and self._someone_is_idle():
             self._give_hint_back(job_id, deferrals + 1)
-            return
+            return False
         job = claim_next(self._database, self._model, self._claimant, hint=job_id)
         if job is not None:
-            self._publisher.fill_window(self._model)
+            self._refill.want()
             self.run(job)
+            return True
+        return False
 
     def _someone_is_idle(self) -> bool:
         return workers.idle_worker_exists(self._database, self._model, besides=self._claimant.worker)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from core.imagefile import ImageMetadata, encode_png
-
 from core.render import RenderRequest
 from core.storage import LocalImageStore, image_key
 from db.jobs.finish import StoredImage
