@@ -1,0 +1,132 @@
+"""Structured logs on the standard library: lines for people or JSON for collectors, each with the job it is about."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TextIO
+
+from core.errors import InvalidInput
+from core.settings import Settings
+
+_CONTEXT: ContextVar[dict[str, object]] = ContextVar("log_context", default={})  # noqa: B039  (never mutated)
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "context", "color_message"}
+_QUIET = ("httpx", "httpcore", "urllib3", "PIL", "asyncio", "multipart", "kombu", "amqp")
+_COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_LABELS = {"job_id": "job"}
+
+
+@contextmanager
+def log_context(**fields: object) -> Iterator[None]:
+    """Bind fields such as `job_id`, `attempt` and `worker` to every line logged inside, in this thread or async task."""
+    token = _CONTEXT.set({**_CONTEXT.get(), **fields})
+    try:
+        yield
+    finally:
+        _CONTEXT.reset(token)
+
+
+def configure_logging(settings: Settings, process: str, *, stream: TextIO | None = None) -> None:
+    """Send this process's logs to `stream` (standard error), as the settings say. `process` names it on each line.
+
+    Call once from an entry point; a second call replaces the first. Raises InvalidInput for an unknown level.
+    """
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper())
+    if level is None:
+        raise InvalidInput(
+            f"IMAGEFARM_LOG_LEVEL is '{settings.log_level}'; use DEBUG, INFO, WARNING or ERROR.", field="log_level"
+        )
+    target = stream or sys.stderr
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        JsonFormatter(process) if settings.log_format == "json" else TextFormatter(process, colour=_wants_colour(target))
+    )
+    logging.root.handlers = [handler]
+    logging.root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.captureWarnings(True)
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-11-23 08:15:01.123 INFO    worker  attempt started  seconds=2.1 job=... attempt=1`, in local time."""
+
+    def __init__(self, process: str, *, colour: bool) -> None:
+        super().__init__()
+        self._process = process
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; further lines of a message or traceback are indented, so that none can pose as a record."""
+        moment = datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
+        parts = [f"{moment} {record.levelname:<7} {self._process:<10} {_printable(record.getMessage())}"]
+        fields = _fields(record)
+        if fields:
+            parts.append(" ".join(f"{_LABELS.get(key, key)}={_value(value)}" for key, value in fields.items()))
+        line = self._painted(record.levelname, "  ".join(parts))
+        trouble = _trouble(self, record)
+        return f"{line}\n{_printable(trouble)}" if trouble else line
+
+    def _painted(self, level: str, line: str) -> str:
+        code = _COLOURS.get(level)
+        return f"\x1b[{code}m{line}\x1b[0m" if self._colour and code else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, process, pid, logger, message, the context, extra fields, error."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object; values that JSON does not know are written as text."""
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "process": self._process,
+            "pid": record.process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry |= {key: value for key, value in _fields(record).items() if key not in entry}
+        if trouble := _trouble(self, record):
+            entry["error"] = trouble
+        return json.dumps(entry, ensure_ascii=False, default=str)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """What `extra=` gave, then the bound context."""
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return extra | {key: value for key, value in _CONTEXT.get().items() if value is not None}
+
+
+def _trouble(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    parts = []
+    if record.exc_info:
+        parts.append(formatter.formatException(record.exc_info))
+    if record.stack_info:
+        parts.append(record.stack_info)
+    return "\n".join(parts)
+
+
+def _printable(text: str) -> str:
+    """Control characters as escapes, and continuation lines indented."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text).replace("\n", "\n    ")
+
+
+def _value(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return text if text and not re.search(r'[\s="]', text) else json.dumps(text, ensure_ascii=False)
+
+
+def _wants_colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
