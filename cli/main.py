@@ -1,0 +1,45 @@
+"""The command line's frame: which commands there are, and how each one ends."""
+
+from __future__ import annotations
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from cli import database, doctor, models, processes, settings_docs, up
+from cli.exit_codes import MEANINGS, ExitCode
+from cli.failures import run_guarded, say
+
+HELP = """A render farm for diffusion models on your own machines.
+
+`imagefarm up` starts everything on this machine: API and page, worker, reaper, Flower and, unless you point it at
+your own, a database and a Redis. Settings come from `IMAGEFARM_*` variables or a `.env` file (docs/settings.md)."""
+
+EPILOG = "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
+
+app = typer.Typer(
+    name="imagefarm",
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for commands in (up, models, doctor, processes, database, settings_docs):
+    commands.register(app)
+
+
+def main() -> int:
+    """Runs the command that `sys.argv` names; returns the exit code and never raises."""
+    return run_guarded(_run)
+
+
+def _run() -> int:
+    try:
+        result = app(standalone_mode=False)
+    except Abort:
+        return ExitCode.INTERRUPTED
+    except TyperException as error:
+        getattr(error, "show", lambda: say(error.format_message()))()  # usage errors say how the command is used
+        return ExitCode.USAGE
+    return result if isinstance(result, int) else ExitCode.OK

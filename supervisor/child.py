@@ -1,0 +1,108 @@
+"""One process of the farm: started in a process group of its own, listened to, and ended with all its descendants."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GUARD = Path(__file__).with_name("guard.py")
+
+
+@dataclass(frozen=True)
+class ChildSpec:
+    """What to run.
+
+    `stop_seconds` is how long it may take to end by itself; children of a later `stop_stage` are asked after the
+    earlier ones have ended. What a `quiet` child prints goes to its file only.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_seconds: float = 10.0
+    stop_stage: int = 0
+    quiet: bool = False
+
+
+class Child:
+    """A running (or ended) process. Start it from the main thread: the kernel ties its life to the starting thread."""
+
+    def __init__(self, spec: ChildSpec, on_line: Callable[[ChildSpec, str], None], on_exit: Callable[[Child], None]) -> None:
+        self.spec = spec
+        self.started_at = time.monotonic()
+        self._on_line = on_line
+        self._on_exit = on_exit
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *spec.command],
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **spec.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._reader = threading.Thread(target=self._read, name=f"log-{spec.name}", daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._wait, name=f"wait-{spec.name}", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def lived_seconds(self) -> float:
+        return time.monotonic() - self.started_at
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
+    def how_it_ended(self) -> str:
+        """`ended with exit code 1`, or `was killed by SIGKILL`."""
+        code = self._process.returncode
+        if code is not None and code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with exit code {code}"
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.returncode
+
+    def terminate(self) -> None:
+        """Ask it to end; a second time means at once, by convention of the worker."""
+        if self.running:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End it and everything it started."""
+        if self.running:
+            self._kill_group()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 -- a pipe was asked for
+        with contextlib.suppress(ValueError, OSError):
+            for line in self._process.stdout:  # universal newlines: a progress bar's \r ends a line as well
+                if line.strip():
+                    self._on_line(self.spec, line.rstrip())
+
+    def _wait(self) -> None:
+        # The group is swept while the ended leader still holds its number, so that no stranger can have taken it.
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._kill_group()
+        self._process.wait()
+        self._reader.join(timeout=2)  # its last words first
+        self._on_exit(self)
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)

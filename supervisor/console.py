@@ -1,0 +1,84 @@
+"""The farm's one log stream: each line under its part's name, on the terminal and in that part's own rotated file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+FILE_BYTES, FILE_COUNT = 10 * 2**20, 5
+COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)
+FARM = "farm"
+
+
+class Console:
+    """Writes whole lines from any thread. `json_lines`: one JSON object a line, for collectors."""
+
+    def __init__(self, log_dir: Path, stream: TextIO | None = None, *, json_lines: bool = False) -> None:
+        self._log_dir = log_dir
+        self._stream = stream or sys.stdout
+        self._json_lines = json_lines
+        self._coloured = self._stream.isatty() and not os.environ.get("NO_COLOR") and not json_lines
+        self._lock = threading.Lock()
+        self._files: dict[str, logging.handlers.RotatingFileHandler] = {}
+
+    def farm(self, message: str) -> None:
+        """A message of the supervisor itself."""
+        self.line(FARM, f"{time.strftime('%H:%M:%S')} {message}" if not self._json_lines else message)
+
+    def plain(self, text: str) -> None:
+        """Text for the person at the terminal, without prefix; collectors get it as messages."""
+        for line in text.splitlines():
+            if self._json_lines:
+                self.line(FARM, line)
+            else:
+                self._write(line)
+
+    def line(self, name: str, text: str) -> None:
+        """One line of the part `name`."""
+        self.file_only(name, text)
+        self._write(self._as_json(name, text) if self._json_lines else f"{self._prefix(name)} {text}")
+
+    def file_only(self, name: str, text: str) -> None:
+        """One line that only the part's file gets."""
+        with self._lock:
+            self._file(name).emit(logging.makeLogRecord({"msg": text}))
+
+    def close(self) -> None:
+        with self._lock:
+            for handler in self._files.values():
+                handler.close()
+            self._files.clear()
+
+    def _write(self, line: str) -> None:
+        with self._lock:
+            try:
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
+            except (BrokenPipeError, OSError, ValueError):
+                pass  # the terminal is gone; the files still get every line
+
+    def _prefix(self, name: str) -> str:
+        label = f"{name:<9}|"
+        if not self._coloured:
+            return label
+        return f"\x1b[{COLOURS[sum(name.encode()) % len(COLOURS)]}m{label}\x1b[0m"
+
+    def _as_json(self, name: str, text: str) -> str:
+        if text.startswith("{"):
+            return text
+        return json.dumps({"time": time.time(), "service": name, "message": text}, ensure_ascii=False)
+
+    def _file(self, name: str) -> logging.handlers.RotatingFileHandler:
+        if name not in self._files:
+            path = self._log_dir / f"{name}.log"
+            self._files[name] = logging.handlers.RotatingFileHandler(
+                path, maxBytes=FILE_BYTES, backupCount=FILE_COUNT, encoding="utf-8", delay=True
+            )
+        return self._files[name]

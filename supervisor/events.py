@@ -1,0 +1,61 @@
+"""What wakes the supervisor: a child that ended, or a signal that asks to stop."""
+
+from __future__ import annotations
+
+import queue
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from supervisor.child import Child
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class ChildEnded:
+    """The process and all its descendants are gone."""
+
+    child: Child
+
+
+@dataclass(frozen=True)
+class StopRequested:
+    """Somebody pressed Ctrl-C or asked by signal."""
+
+    signal_name: str
+
+
+Event = ChildEnded | StopRequested
+
+
+class Events:
+    """One queue that threads and signal handlers put into and the main thread takes from."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()  # its put may interrupt itself: safe in handlers
+
+    def child_ended(self, child: Child) -> None:
+        self._queue.put(ChildEnded(child))
+
+    def next(self, timeout_seconds: float) -> Event | None:
+        """The next event, or None when there was none in time."""
+        try:
+            return self._queue.get(timeout=max(timeout_seconds, 0.0))
+        except queue.Empty:
+            return None
+
+    @contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """Turn stop signals into events inside the block."""
+        before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._queue.put(StopRequested(signal.Signals(number).name))

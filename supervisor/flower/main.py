@@ -1,0 +1,50 @@
+"""Entry of the Flower process."""
+
+from __future__ import annotations
+
+import signal
+
+from celery import Celery
+from flower.options import options
+from flower.urls import settings as handler_settings
+from tornado.ioloop import IOLoop
+
+from core.broker import celery_config
+from core.exposure import check_flower_exposure
+from core.settings import Settings
+from supervisor.flower import columns
+from supervisor.flower.access import GuardedFlower, open_api_on_loopback
+
+MAX_TASKS = 10_000
+"""Jobs that Flower remembers; the farm's own history is in the database."""
+PURGE_OFFLINE_SECONDS = 3600
+
+
+def run(settings: Settings) -> int:
+    """Serves until told to stop; returns the process's exit status."""
+    check_flower_exposure(settings)
+    open_api_on_loopback(settings)
+    _set_options(settings)
+    broker = Celery("imagefarm", set_as_current=False)
+    broker.conf.update(celery_config(settings))
+    flower = GuardedFlower(capp=broker, options=options, **handler_settings)
+    loop = IOLoop.current()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: loop.add_callback_from_signal(flower.stop))
+    flower.start_http_server()
+    flower.start()
+    return 0
+
+
+def _set_options(settings: Settings) -> None:
+    """Flower's options are one global object; it takes no other."""
+    options.address = settings.flower_host
+    options.port = settings.flower_port
+    options.format_task = columns.format_task
+    options.tasks_columns = columns.install()
+    options.max_tasks = MAX_TASKS
+    options.purge_offline_workers = PURGE_OFFLINE_SECONDS
+    options.read_only = True
+    password = settings.flower_basic_auth.get_secret_value()
+    if password:
+        options.basic_auth = [password]
