@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from core.render import RenderRequest
+from worker.memory.plan import MemoryPlan
 
 
 class Admission(Protocol):
@@ -15,8 +16,12 @@ class Admission(Protocol):
         """Whether memory allows it beside those."""
 
 
-class AdmitAll:
-    """For memory that cannot be the limit: the capacity is."""
+class PlannedAdmission:
+    """By the memory plan. Passes are cut to its token budget, so only what a request needs by itself is asked."""
+
+    def __init__(self, plan: MemoryPlan) -> None:
+        self._plan = plan
 
     def admits(self, request: RenderRequest, active: Sequence[RenderRequest]) -> bool:
-        return True
+        copies = 2 if request.guidance_scale > 1.0 else 1
+        return self._plan.admits(request.width, request.height, copies)

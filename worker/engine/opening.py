@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from core.catalogue import Places, load_catalogue
-from worker.engine.admission import Admission, AdmitAll
+from worker.engine.admission import Admission, PlannedAdmission
 from worker.engine.events import EngineInfo
 from worker.engine.spec import EngineSpec
+from worker.memory.device import device_name
+from worker.memory.plan import GIGABYTE, MemoryPlan
 from worker.models.dtypes import dtype_name
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
 from worker.pipelines.adapters import Adapters
@@ -20,11 +23,8 @@ from worker.pipelines.family import AnyFamily
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.registry import make_family
 
+log = logging.getLogger(__name__)
 OnProgress = Callable[[str, float | None], None]
-DEFAULT_CAPACITY = 4
-CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET = 1, 8192
-
-
 @dataclass(frozen=True)
 class Opened:
     """What the loop needs."""
@@ -40,19 +40,23 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     started = time.perf_counter()
     use_cores()
     model = load_catalogue().get(spec.model)
-    device = choose_device(spec.device)
     places = Places(spec.models_dir, spec.model_folders)
-    loaded = load_pipeline(model, LoadRequest(places, str(device), spec.memory_policy), on_progress)
-    adapters = Adapters(loaded.pipeline, spec.models_dir / model.id / "loras")
-    family = make_family(Loaded(loaded.pipeline, model, device, device, adapters))
-    return Opened(family, _info(spec, loaded, family, time.perf_counter() - started), AdmitAll(), device)
+    loaded = load_pipeline(model, LoadRequest(places, spec.device, spec.memory_policy), on_progress)
+    log.info(loaded.plan.describe())
+    family = make_family(_for_family(spec, loaded))
+    seconds = time.perf_counter() - started
+    return Opened(family, _info(spec, loaded, family, seconds), PlannedAdmission(loaded.plan), loaded.device)
 
 
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is the first CUDA device, else the CPU."""
-    if wanted == "auto":
-        wanted = "cuda:0" if torch.cuda.is_available() else "cpu"
-    return torch.device("cuda:0" if wanted == "cuda" else wanted)
+def _for_family(spec: EngineSpec, loaded: LoadedPipeline) -> Loaded:
+    on_cpu = loaded.plan.tier.text_place == "cpu"
+    return Loaded(
+        pipeline=loaded.pipeline,
+        model=loaded.model,
+        device=loaded.device,
+        text_device=torch.device("cpu") if on_cpu else loaded.device,
+        adapters=Adapters(loaded.pipeline, spec.models_dir / loaded.model.id / "loras"),
+    )
 
 
 def use_cores() -> None:
@@ -63,19 +67,30 @@ def use_cores() -> None:
 
 def _info(spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, seconds: float) -> EngineInfo:
     is_cuda = loaded.device.type == "cuda"
+    plan = loaded.plan
     threads = {} if is_cuda else {"cpu_threads": str(torch.get_num_threads())}
     return EngineInfo(
         model=loaded.model.id,
         family=family.name,
         device=str(loaded.device),
-        device_name=torch.cuda.get_device_name(loaded.device) if is_cuda else "cpu",
+        device_name=device_name(loaded.device),
         dtype=dtype_name(loaded.dtype),
-        memory_policy=spec.memory_policy,
-        capacity=spec.capacity or DEFAULT_CAPACITY,
-        token_budget=spec.token_budget or (CUDA_TOKEN_BUDGET if is_cuda else CPU_TOKEN_BUDGET),
+        memory_policy=plan.policy,
+        capacity=spec.capacity or plan.capacity,
+        token_budget=spec.token_budget or plan.token_budget,
         attention_backend="native",
         load_seconds=seconds,
         process_id=os.getpid(),
-        memory={},
+        memory=_memory(plan),
         versions={**loaded.versions, **threads},
     )
+
+
+def _memory(plan: MemoryPlan) -> dict[str, float]:
+    """Gigabytes, estimated before loading."""
+    return {
+        "weights_on_device": plan.estimate.resident / GIGABYTE,
+        "weights_on_host": plan.estimate.host_total / GIGABYTE,
+        "free_before_loading": plan.free_bytes / GIGABYTE,
+        "peak_at_1024": plan.estimate.peak(1024, 1024) / GIGABYTE,
+    }
