@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from core.logs import bind
+from core.logs import log_context
 
 from core.errors import FarmError, RenderError, Unavailable
 from core.settings import Settings
@@ -112,7 +112,7 @@ class Runner:
         self._inflight.add(attempt)
         began = time.monotonic()
         try:
-            with bind(job_id=job.id, attempt=job.attempt):
+            with log_context(job_id=job.id, attempt=job.attempt):
                 self._flower.started(job)
                 self._news.job_changed(job)
                 self._report(attempt, self._render(attempt), began)

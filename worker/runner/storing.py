@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from core.catalogue import load_catalogue
 from core.imagefile import ImageMetadata, encode_png
 from core.render import RenderRequest
 from core.storage import LocalImageStore, image_key
@@ -58,4 +59,6 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
         strength=request.strength,
         created_at=datetime.now(UTC),
         record=rendered.record,
+        random_weights=load_catalogue().get(attempt.job.model).built_locally,
+        loras=request.loras,
     )
