@@ -1,0 +1,1 @@
+"""The HTTP API: thin routes over the database, three faces over one queue."""

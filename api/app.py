@@ -1,0 +1,47 @@
+"""The FastAPI application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import problems
+from api.farm import Farm
+from api.guard import Guard
+from api.page import Page
+from api.routes import health, images, job_actions, jobs, models, queue, workers
+from api.version import VERSION
+from core.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_ROUTERS = (jobs.router, job_actions.router, images.router, models.router, workers.router, queue.router, health.router)
+_ABOUT = "Submit prompts, follow their jobs, fetch the pictures. Errors are problem details (RFC 9457) with a stable `code`."
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An application over the database, Redis and image store that `settings` name; it opens them when it starts."""
+    app = FastAPI(title="imagefarm", version=VERSION, description=_ABOUT, lifespan=_lifespan(settings), docs_url="/docs")
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.router.default = Page()
+    problems.install(app)
+    app.add_middleware(Guard, settings=settings)
+    return app
+
+
+def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- FastAPI's own type is private
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        farm = Farm(settings)
+        app.state.farm = farm
+        farm.start()
+        try:
+            yield
+        finally:
+            await farm.close()
+
+    return lifespan

@@ -1,0 +1,56 @@
+"""What routes ask for by type."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Request
+
+from api.caller import Caller, labelled
+from api.farm import Farm, farm_of
+from core.errors import Forbidden, NotFound
+from core.ids import is_id
+
+
+async def get_farm(request: Request) -> Farm:
+    """The farm that serves this request."""
+    return farm_of(request)
+
+
+async def get_caller(
+    x_client_label: Annotated[
+        str | None, Header(description="Names the program that calls: each label gets its fair share of the queue.")
+    ] = None,
+) -> Caller:
+    """Who calls."""
+    return labelled(x_client_label)
+
+
+async def job_id_of(job_id: Annotated[str, Path(description="The job's id.")]) -> str:
+    """The id of a job; what has not the shape of one is not looked for."""
+    if not is_id(job_id):
+        raise NotFound("There is no job of that id.", code="job_not_found")
+    return job_id
+
+
+async def image_id_of(image_id: Annotated[str, Path(description="The image's id.")]) -> str:
+    """The id of an image."""
+    if not is_id(image_id):
+        raise NotFound("There is no image of that id.", code="image_not_found")
+    return image_id
+
+
+FarmDependency = Annotated[Farm, Depends(get_farm)]
+CallerDependency = Annotated[Caller, Depends(get_caller)]
+JobId = Annotated[str, Depends(job_id_of)]
+ImageId = Annotated[str, Depends(image_id_of)]
+
+
+async def get_admin(caller: CallerDependency) -> Caller:
+    """A caller who may act on the farm itself."""
+    if not caller.is_admin:
+        raise Forbidden("This needs a key with the scope admin.", code="scope_missing")
+    return caller
+
+
+AdminDependency = Annotated[Caller, Depends(get_admin)]

@@ -1,0 +1,71 @@
+"""What a running API process stands on; made at start, closed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from api.admission import Admission
+from api.overview import OverviewCache
+from api.publisher import Publisher
+from api.watch import Watcher
+from core.catalogue import load_catalogue
+from core.parameters import RequestLimits
+from core.settings import Settings
+from core.storage import LocalImageStore
+from db.database import Database
+from db.statistics import recent_seconds
+
+_POOL = 16
+_SPEEDS_FRESH_SECONDS = 5.0
+
+
+class Farm:
+    """The parts of one API process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.catalogue = load_catalogue()
+        self.database = Database(settings.resolved_database_url, pool_size=_POOL)
+        self.store = LocalImageStore(settings.images_dir)
+        self.publisher = Publisher(settings, self.database)
+        self.watcher = Watcher(settings, self.database)
+        self.overview = OverviewCache(self.database)
+        self.admission = Admission(settings, self.catalogue)
+        self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
+        self.closing = asyncio.Event()
+        self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
+
+    def start(self) -> None:
+        """Call on the event loop."""
+        self.watcher.start()
+
+    def stop_waiting(self) -> None:
+        """Has every waiting caller answered with what is known now."""
+        self.closing.set()
+        self.watcher.hub.wake_all()
+
+    async def close(self) -> None:
+        """Ends the waiting, sends what is left, closes connections."""
+        self.stop_waiting()
+        await self.watcher.stop()
+        await run_in_threadpool(self.publisher.close)
+        self.database.dispose()
+
+    async def speeds(self) -> Mapping[str, float]:
+        """Model -> mean seconds of its recent jobs, a few seconds old at most."""
+        taken_at, speeds = self._speeds
+        if time.monotonic() - taken_at > _SPEEDS_FRESH_SECONDS:
+            speeds = await run_in_threadpool(recent_seconds, self.database)
+            self._speeds = time.monotonic(), speeds
+        return speeds
+
+
+def farm_of(request: Request) -> Farm:
+    """The farm that serves this request."""
+    farm: Farm = request.app.state.farm
+    return farm

@@ -1,0 +1,69 @@
+"""A view of the workers, at most a second old, shared by all requests of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from starlette.concurrency import run_in_threadpool
+
+from core.queue import window_size
+from db.database import Database
+from db.tables import Worker
+from db.workers import all_workers, live_workers
+
+FRESH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Every worker that the farm remembers, and which of them live."""
+
+    workers: Sequence[Worker]
+    live_names: frozenset[str]
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def live(self) -> list[Worker]:
+        """Workers seen lately that have not stopped or failed."""
+        return [worker for worker in self.workers if worker.name in self.live_names]
+
+    def serving(self, model: str) -> list[Worker]:
+        """Live workers of a model, ready or loading."""
+        return [worker for worker in self.live if worker.model == model]
+
+    def capacity(self, model: str) -> int:
+        """Jobs that the live workers of a model can hold at once."""
+        return sum(worker.capacity for worker in self.serving(model))
+
+    def window(self, model: str) -> int:
+        """Hints of this model that may be out."""
+        return window_size(self.capacity(model))
+
+
+class OverviewCache:
+    """Reads the workers again when the last look is older than a second."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._latest: Overview | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> Overview:
+        """The present view; raises Unavailable when the database is away."""
+        if (fresh := self._fresh()) is not None:
+            return fresh
+        async with self._lock:
+            if (fresh := self._fresh()) is None:
+                fresh = self._latest = await run_in_threadpool(self._read)
+            return fresh
+
+    def _fresh(self) -> Overview | None:
+        latest = self._latest
+        return latest if latest is not None and time.monotonic() - latest.at < FRESH_SECONDS else None
+
+    def _read(self) -> Overview:
+        live = frozenset(worker.name for worker in live_workers(self._database))
+        return Overview(all_workers(self._database), live)

@@ -1,0 +1,72 @@
+"""Health: answers that tell the truth."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.dependencies import FarmDependency
+from api.farm import Farm
+from api.version import VERSION
+from core.errors import FarmError
+from core.schemas.health import Check, Health, Readiness
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", response_model=Health, summary="This process answers")
+async def healthz() -> Response:
+    """For liveness probes: touches nothing but this process."""
+    return json_answer(Health(version=VERSION))
+
+
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    summary="Whether jobs can be accepted and rendered",
+    responses={503: {"model": Readiness, "description": "No job can be accepted."}},
+)
+async def readyz(farm: FarmDependency) -> Response:
+    """503 only when jobs cannot be accepted; `degraded` when they are kept but not rendered now."""
+    checks = {"database": await _database(farm), "redis": await _redis(farm), "workers": await _workers(farm)}
+    ready = checks["database"].ok
+    status = "ready" if all(check.ok for check in checks.values()) else "degraded" if ready else "unready"
+    return json_answer(Readiness(status=status, checks=checks), 200 if ready else 503)
+
+
+async def _database(farm: Farm) -> Check:
+    def ask() -> None:
+        with farm.database.read() as session:
+            session.execute(text("SELECT 1 FROM jobs LIMIT 1"))
+
+    try:
+        await run_in_threadpool(ask)
+    except FarmError as error:
+        return Check(ok=False, detail=error.message)
+    except Exception as error:  # noqa: BLE001 -- a health check reports whatever is wrong
+        return Check(
+            ok=False, detail=f"The tables are not as they should be ({type(error).__name__}): run `imagefarm db upgrade`."
+        )
+    return Check(ok=True, detail="answers")
+
+
+async def _redis(farm: Farm) -> Check:
+    if await farm.watcher.ping():
+        return Check(ok=True, detail="answers")
+    return Check(ok=False, detail="Redis does not answer: jobs are accepted and kept, and run once it is back.")
+
+
+async def _workers(farm: Farm) -> Check:
+    try:
+        overview = await farm.overview.get()
+    except FarmError:
+        return Check(ok=False, detail="unknown while the database is away")
+    ready = [worker.name for worker in overview.live if worker.state == "ready"]
+    if ready:
+        return Check(ok=True, detail=f"ready: {', '.join(ready)}")
+    if overview.live:
+        return Check(ok=False, detail=f"not ready yet: {', '.join(worker.name for worker in overview.live)}")
+    return Check(ok=False, detail="No worker is up: jobs are accepted and kept.")

@@ -1,0 +1,50 @@
+"""The queue as a whole."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.dependencies import CallerDependency, FarmDependency
+from api.documents import problems
+from api.overview import Overview
+from api.views.queue import eta, nobody_serves
+from core.schemas.worker import Queue, QueueOfModel
+from db.statistics import open_counts
+
+router = APIRouter(prefix="/v1/queue", tags=["queue"])
+
+
+@router.get("", response_model=Queue, summary="What waits and runs", responses=problems())
+async def read_queue(farm: FarmDependency, caller: CallerDependency) -> Response:
+    """Per model: how many jobs wait, who serves it, when the last of them may end."""
+    overview = await farm.overview.get()
+    speeds = await farm.speeds()
+    counts = await run_in_threadpool(open_counts, farm.database)
+    models = sorted({*counts, *(worker.model for worker in overview.live)})
+    rows = [_row(model, counts.get(model, {}), overview, speeds.get(model)) for model in models]
+    return json_answer(
+        Queue(
+            queued=sum(row.queued for row in rows),
+            running=sum(row.running for row in rows),
+            held=sum(row.held for row in rows),
+            models=rows,
+        )
+    )
+
+
+def _row(model: str, counts: dict[str, int], overview: Overview, seconds: float | None) -> QueueOfModel:
+    workers, queued = overview.serving(model), counts.get("queued", 0)
+    return QueueOfModel(
+        model=model,
+        queued=queued,
+        running=counts.get("running", 0),
+        held=counts.get("held", 0),
+        live_workers=len(workers),
+        capacity=overview.capacity(model),
+        seconds_per_job=seconds,
+        eta_seconds=eta(queued, workers, seconds) if queued else None,
+        reason=nobody_serves(model, overview) if queued and not workers else None,
+    )

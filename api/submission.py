@@ -1,0 +1,105 @@
+"""Accepting a job, for every face of the API: choose, normalise, commit, then hint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from api.caller import Caller
+from api.farm import Farm
+from api.overview import Overview
+from api.views.jobs import job_answer
+from core.catalogue import CatalogueModel
+from core.errors import FarmError, InvalidInput
+from core.parameters import Normalised, normalise
+from core.schemas.job_request import JobRequest
+from db.jobs.submit import Idempotency, NewJob, Submitted, submit
+from db.replays import recall
+from db.snapshots import Snapshot
+from db.tables import Job
+
+_MAX_KEY = 255
+
+
+@dataclass(frozen=True)
+class IdempotencyKey:
+    """A key as the client sent it, and the hash of the body that came with it."""
+
+    key: str
+    request_hash: str
+
+
+def idempotency_key(key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
+    """Checks the header; InvalidInput when it cannot be kept."""
+    if key is None:
+        return None
+    if not 1 <= len(key) <= _MAX_KEY or not key.isprintable():
+        raise InvalidInput(
+            f"The Idempotency-Key must be 1 to {_MAX_KEY} printable characters, such as a UUID.",
+            field="Idempotency-Key",
+        )
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    return IdempotencyKey(key, hashlib.sha256(canonical).hexdigest())
+
+
+async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Submitted:
+    """The committed job; its hint is on the way. Raises what is wrong with the request, or Unavailable."""
+    try:
+        new = await _new_job(farm, caller, request)
+    except FarmError:
+        # What was accepted once is answered alike, even when nobody serves that model any more.
+        if key is None or (known := await _recalled(farm, caller, key)) is None:
+            raise
+        return known
+    once = Idempotency(key.key, key.request_hash, first_answer) if key is not None else None
+    submitted = await run_in_threadpool(submit, farm.database, new, once)
+    announce(farm, submitted)
+    return submitted
+
+
+def first_answer(job: Job) -> dict[str, Any]:
+    """What a 202 says; kept with an Idempotency-Key, so that a replay says the same."""
+    return job_answer(Snapshot(job)).model_dump(mode="json")
+
+
+def announce(farm: Farm, submitted: Submitted) -> None:
+    """After the commit: a hint for the workers, news for those who watch."""
+    if submitted.replayed:
+        return
+    if submitted.hint:
+        farm.publisher.hint(submitted.job)
+    farm.publisher.changed(submitted.job)
+
+
+async def _recalled(farm: Farm, caller: Caller, key: IdempotencyKey) -> Submitted | None:
+    return await run_in_threadpool(recall, farm.database, caller.owner, key.key, key.request_hash)
+
+
+async def _new_job(farm: Farm, caller: Caller, request: JobRequest) -> NewJob:
+    overview = await farm.overview.get()
+    model = farm.admission.choose(request.model, overview)
+    normalised = normalise(request, model, farm.limits)
+    return _to_new_job(farm, caller, request, model, normalised, overview)
+
+
+def _to_new_job(
+    farm: Farm, caller: Caller, request: JobRequest, model: CatalogueModel, normalised: Normalised, overview: Overview
+) -> NewJob:
+    return NewJob(
+        owner=caller.owner,
+        client_label=caller.label,
+        model=model.id,
+        prompt=normalised.parameters.prompt,
+        input=normalised.parameters.stored(),
+        requested=request.as_sent(),
+        warnings=normalised.warnings,
+        priority=request.priority,
+        max_attempts=farm.settings.max_attempts,
+        deadline_seconds=request.deadline_seconds,
+        window=overview.window(model.id),
+        max_queued=farm.settings.max_queued_per_owner,
+    )

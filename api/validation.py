@@ -1,0 +1,65 @@
+"""Words for what pydantic finds wrong with a request: the field, and what to send instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import AliasChoices, BaseModel
+
+
+def field_errors(error: RequestValidationError, request: Request) -> list[tuple[str, str]]:
+    """(field, message) of each finding; `field` is the path within body, query, path or headers."""
+    names = body_names(request)
+    return [(_path(item["loc"]), _message(item, names)) for item in error.errors()]
+
+
+def body_names(request: Request) -> dict[str, str]:
+    """Every name that the route's JSON body takes -> the field it stands for."""
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    found: dict[str, str] = {}
+    for parameter in getattr(dependant, "body_params", []):
+        model = parameter.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            found |= names_of(model)
+    return found
+
+
+def names_of(model: type[BaseModel]) -> dict[str, str]:
+    """Field names and their aliases -> field name."""
+    found: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+        found |= {choice: name for choice in (name, *choices) if isinstance(choice, str)}
+    return found
+
+
+def _path(location: Iterable[Any]) -> str:
+    place, *rest = location
+    parts = [str(part) for part in rest if not (isinstance(part, int) and place == "body" and len(rest) == 1)]
+    return ".".join(parts) or str(place)
+
+
+def _message(item: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    kind, location = item["type"], item["loc"]
+    if kind == "extra_forbidden":
+        return _unknown(str(location[-1]), names if len(location) == 2 else {})
+    if kind == "missing":
+        return "is missing: send it." if location[-1] != "body" else "is missing: send a JSON object."
+    if kind == "json_invalid":
+        return str(item.get("ctx", {}).get("error", "syntax error"))
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message if message.endswith(".") else f"{message}."
+
+
+def _unknown(name: str, names: Mapping[str, str]) -> str:
+    if name in names:
+        return f"says the same as '{names[name]}', which is there too: send one of them."
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    known = f" Known: {', '.join(sorted(set(names.values())))}." if names and not near else ""
+    return f"There is no field of that name.{hint}{known}"

@@ -1,0 +1,109 @@
+"""A job's row and what belongs to it, as the API shows them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from api.views.images import image_urls
+from api.views.inputs import notice_of, public_input
+from core.lifecycle import JobStatus
+from core.retries import rule_for
+from core.schemas.base import iso
+from core.schemas.job import Job as JobAnswer
+from core.schemas.job import JobError, JobUrls, Output, Progress, QueuePlace, Timings
+from db.snapshots import Snapshot
+from db.tables import Image, Job
+
+
+def job_answer(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict[str, Any] | None = None) -> JobAnswer:
+    """The job as JSON-ready shape; `progress` is what the worker last said over Redis."""
+    job = snapshot.job
+    return JobAnswer.model_construct(
+        id=job.id,
+        status=JobStatus(job.status),
+        revision=job.revision,
+        model=job.model,
+        owner=job.owner,
+        priority=job.priority,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        cancel_requested=job.cancel_requested_at is not None,
+        input=public_input(job.input),
+        metadata=job.requested.get("metadata", {}),
+        queue=queue,
+        progress=_progress(job, progress),
+        timings=_timings(job),
+        outputs=[_output(image) for image in snapshot.images],
+        error=_error(job),
+        warnings=job.warnings,
+        notice=notice_of(job.model),
+        worker=job.worker,
+        retried_from=job.retried_from,
+        created_at=iso(job.created_at),  # type: ignore[arg-type]
+        started_at=iso(job.started_at),
+        completed_at=iso(job.completed_at),
+        deadline_at=iso(job.deadline_at),
+        urls=_urls(job.id),
+    )
+
+
+def _urls(job_id: str) -> JobUrls:
+    base = f"/v1/jobs/{job_id}"
+    return JobUrls(self=base, events=f"{base}/events", cancel=f"{base}/cancel", retry=f"{base}/retry")
+
+
+def _output(image: Image) -> Output:
+    return Output(
+        id=image.id,
+        index=image.index,
+        seed=image.seed,
+        width=image.width,
+        height=image.height,
+        format=image.format,
+        bytes=image.bytes,
+        sha256=image.sha256,
+        rating=image.rating,
+        **image_urls(image.id),
+    )
+
+
+def _error(job: Job) -> JobError | None:
+    if job.error_code is None:
+        return None
+    return JobError(
+        code=job.error_code, message=job.error_message or job.error_code, retryable=rule_for(job.error_code).retry
+    )
+
+
+def _progress(job: Job, told: dict[str, Any] | None) -> Progress | None:
+    if job.status != JobStatus.RUNNING or not told or told.get("attempt") not in (None, job.attempt):
+        return None
+    step, steps = int(told.get("step") or 0), int(told.get("steps") or 0)
+    value = told.get("value")
+    return Progress(
+        value=float(value) if value is not None else (step / steps if steps else 0.0),
+        step=step,
+        steps=steps,
+        seconds_per_step=told.get("seconds_per_step"),
+        eta_seconds=told.get("eta_seconds"),
+        preview_url=f"/v1/jobs/{job.id}/preview",
+    )
+
+
+def _timings(job: Job) -> Timings:
+    """What the worker measured once the job has ended; before that, what the row and the clock say."""
+    end = job.completed_at or time.time()
+    measured = job.timings or {}
+    waited = (job.started_at or end) - job.created_at
+    return Timings(
+        queued_seconds=_rounded(measured.get("queued_seconds", waited)),
+        loading_seconds=_rounded(measured.get("loading_seconds")),
+        rendering_seconds=_rounded(measured.get("rendering_seconds")),
+        storing_seconds=_rounded(measured.get("storing_seconds")),
+        total_seconds=_rounded(end - job.created_at),
+    )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(max(seconds, 0.0), 4)

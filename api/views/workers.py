@@ -1,0 +1,82 @@
+"""Workers and models, as the API shows them."""
+
+from __future__ import annotations
+
+from api.admission import Admission
+from api.overview import Overview
+from api.views.queue import nobody_serves
+from core.catalogue import CatalogueModel, noise_notice
+from core.schemas.base import iso
+from core.schemas.model import Model
+from core.schemas.worker import Worker as WorkerAnswer
+from db.tables import Worker
+
+
+def worker_answer(worker: Worker, *, live: bool, running: int) -> WorkerAnswer:
+    """A worker's row, with what it holds now."""
+    return WorkerAnswer.model_construct(
+        name=worker.name,
+        state=state_of(worker, live=live),
+        live=live,
+        message=worker.message,
+        model=worker.model,
+        device=worker.device,
+        capacity=worker.capacity,
+        running=running,
+        info=worker.info,
+        started_at=iso(worker.started_at),  # type: ignore[arg-type]
+        seen_at=iso(worker.seen_at),  # type: ignore[arg-type]
+    )
+
+
+def state_of(worker: Worker, *, live: bool) -> str:
+    """What an operator wants to read: a paused or vanished worker is called so."""
+    if worker.state in ("stopped", "failed"):
+        return worker.state
+    if not live:
+        return "lost"
+    if worker.drain_requested_at is not None:
+        return "draining"
+    return "paused" if worker.paused_at is not None else worker.state
+
+
+def model_answer(model: CatalogueModel, overview: Overview, admission: Admission, *, default: bool) -> Model:
+    """A row of the catalogue, with who serves it now."""
+    workers = overview.serving(model.id)
+    state = model_state(model.id, overview)
+    refusal = admission.refusal(model, overview)
+    return Model(
+        id=model.id,
+        owned_by=model.weights.repo.partition("/")[0] or "imagefarm",
+        title=model.title,
+        about=model.about,
+        aliases=list(model.aliases),
+        family=model.family,
+        served=bool(workers),
+        accepts_jobs=refusal is None,
+        default=default,
+        workers=[worker.name for worker in workers],
+        state=state,
+        reason=None if workers else refusal or nobody_serves(model.id, overview),
+        notice=noise_notice(model) or None,
+        defaults=model.defaults.model_dump(),
+        limits=model.limits.model_dump(),
+        guidance=model.cfg != "none",
+        negative_prompt=model.negative_prompt,
+        image_to_image=model.img2img,
+        licence=model.licence,
+        commercial=model.commercial,
+        notes=list(model.notes),
+    )
+
+
+def model_state(model_id: str, overview: Overview) -> str:
+    """The best state among its workers."""
+    states = {state_of(worker, live=True) for worker in overview.serving(model_id)}
+    for state in ("ready", "loading", "paused", "draining"):
+        if state in states:
+            return state
+    known = [worker for worker in overview.workers if worker.model == model_id]
+    if any(worker.state == "failed" for worker in known):
+        return "failed"
+    return "away" if known else "not_served"

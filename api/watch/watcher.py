@@ -1,0 +1,143 @@
+"""Keeps a hub informed: from Redis while it is there, else by asking the database for all watched jobs at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from api.watch.hub import Hub
+from core.errors import FarmError
+from core.queue import RedisKeys
+from core.settings import Settings
+from db.database import Database
+from db.revisions import revisions_of
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS_WITHOUT_REDIS = 0.3
+POLL_SECONDS = 5.0
+"""Even with Redis there: a message may be lost on the way."""
+_RETRY_SECONDS = 1.0
+_TIMEOUT_SECONDS = 2.0
+
+
+class Watcher:
+    """One per process: two tasks on the event loop, whatever the number of waiters."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.hub = Hub()
+        self.listening = False
+        self._database = database
+        self._keys = RedisKeys(settings.redis_prefix)
+        self._redis = Redis.from_url(settings.redis_url, socket_connect_timeout=_TIMEOUT_SECONDS, health_check_interval=10)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Call once, on the event loop."""
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
+
+    async def stop(self) -> None:
+        """Ends both tasks."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await self._redis.aclose()
+
+    async def progress_of(self, job_id: str) -> dict[str, Any] | None:
+        """The latest progress of a running job: heard, or else kept in Redis; None when nobody knows."""
+        if (heard := self.hub.progress_of(job_id)) is not None or not self.listening:
+            return heard
+        stored = await self._get(self._keys.progress(job_id))
+        return _json_object(stored) if stored else None
+
+    async def preview_of(self, job_id: str, index: int) -> bytes | None:
+        """The latest preview of an image that is being rendered."""
+        return await self._get(self._keys.preview(job_id, index)) if self.listening else None
+
+    async def ping(self) -> bool:
+        """Whether Redis answers within a second."""
+        try:
+            async with asyncio.timeout(1.0):
+                return bool(await self._redis.ping())
+        except (TimeoutError, RedisError, OSError):
+            return False
+
+    async def _get(self, key: str) -> bytes | None:
+        try:
+            async with asyncio.timeout(0.5):
+                value = await self._redis.get(key)
+                return value if isinstance(value, bytes) else None
+        except (TimeoutError, RedisError, OSError):
+            return None
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._listen_once()
+            except (RedisError, OSError, TimeoutError) as error:
+                if self.listening:
+                    logger.warning("Redis is away (%s); asking the database instead", error)
+            self.listening = False
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _listen_once(self) -> None:
+        async with self._redis.pubsub() as channel:
+            await channel.subscribe(self._keys.changes)
+            await channel.psubscribe(self._keys.progress("*"))
+            self.listening = True
+            await self._catch_up()
+            while True:
+                message = await channel.get_message(ignore_subscribe_messages=True, timeout=5.0)
+                if message is not None:
+                    self._hear(message)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        data = _json_object(message["data"])
+        if data is None:
+            return
+        name = message["channel"].decode()
+        if name == self._keys.changes:
+            with suppress(KeyError, TypeError):
+                self.hub.changed(data["job"], data["revision"], data["status"])
+        else:
+            self.hub.progressed(name.removeprefix(self._keys.progress("")), data)
+
+    async def _poll(self) -> None:
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while True:
+            await asyncio.sleep(POLL_SECONDS_WITHOUT_REDIS)
+            if not self.listening or loop.time() - last >= POLL_SECONDS:
+                last = loop.time()
+                await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        watched = self.hub.watched
+        if not watched:
+            return
+        try:
+            found = await run_in_threadpool(revisions_of, self._database, list(watched))
+        except FarmError as error:
+            logger.warning("cannot look after waiting callers: %s", error.message)
+            return
+        for job_id, revision, status in found:
+            self.hub.changed(job_id, revision, status)
+
+
+def _json_object(text: bytes) -> dict[str, Any] | None:
+    parse: Callable[[bytes], Any] = json.loads
+    try:
+        data = parse(text)
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,0 +1,39 @@
+"""Figures about the queue: what waits and runs, and how long jobs took lately."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import func, select
+
+from core.lifecycle import JobStatus
+from db.database import Database
+from db.tables import Job
+
+_RECENT = 20
+_OPEN = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD)
+
+
+def open_counts(database: Database, owner: str | None = None) -> dict[str, dict[str, int]]:
+    """Model -> status -> how many jobs are queued, running or held."""
+    query = select(Job.model, Job.status, func.count()).where(Job.status.in_(_OPEN)).group_by(Job.model, Job.status)
+    query = query.where(Job.owner == owner) if owner is not None else query
+    found: dict[str, dict[str, int]] = {}
+    with database.read() as session:
+        for model, status, count in session.execute(query):
+            found.setdefault(model, {})[status] = count
+    return found
+
+
+def recent_seconds(database: Database) -> Mapping[str, float]:
+    """Model -> mean seconds from start to end of the jobs that succeeded last; models without any are left out."""
+    last = (
+        select(Job.model, (Job.completed_at - Job.started_at).label("seconds"))
+        .where(Job.status == JobStatus.SUCCEEDED, Job.started_at.is_not(None))
+        .order_by(Job.id.desc())
+        .limit(_RECENT * 5)
+        .subquery()
+    )
+    with database.read() as session:
+        rows = session.execute(select(last.c.model, func.avg(last.c.seconds)).group_by(last.c.model))
+        return {model: float(seconds) for model, seconds in rows if seconds is not None}

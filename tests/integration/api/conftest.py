@@ -1,0 +1,49 @@
+"""A served farm with one ready worker of the demo model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.settings import Settings
+from db.migrate import upgrade
+from tests.integration.api.running import WorkerSide, serving
+
+SettingsMaker = Callable[..., Settings]
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path, database_url: str, redis_url: str) -> SettingsMaker:
+    """Settings over an empty, migrated database and a real Redis."""
+    upgrade(database_url)
+
+    def make(**changes: object) -> Settings:
+        values = {"data_dir": tmp_path / "data", "database_url": database_url, "redis_url": redis_url, **changes}
+        return Settings(_env_file=None, **values)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: SettingsMaker) -> Settings:
+    """The default ones."""
+    return make_settings()
+
+
+@pytest.fixture
+def worker(settings: Settings) -> Iterator[WorkerSide]:
+    """A ready worker of the demo model."""
+    side = WorkerSide(settings)
+    side.ready()
+    yield side
+    side.close()
+
+
+@pytest.fixture
+def api(settings: Settings, worker: WorkerSide) -> Iterator[httpx.Client]:
+    """A client of a server that runs."""
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client

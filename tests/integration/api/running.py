@@ -1,0 +1,112 @@
+"""A real API server in a thread of the test's process, and a worker's side played on the real database."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from PIL import Image as Pillow
+from redis import Redis
+
+from api.server import make_server
+from core.queue import RedisKeys, change_message
+from core.settings import Settings
+from core.storage import LocalImageStore, image_key
+from db.database import Database
+from db.jobs.claim import Claimant, claim_next
+from db.jobs.finish import StoredImage, finish_error, finish_succeeded
+from db.tables import Job
+from db.workers import Registration, beat, register
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """The base URL of a server that listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        instance = make_server(settings)
+        thread = threading.Thread(target=instance.run, args=([listener],), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        _wait_up(url)
+        try:
+            yield url
+        finally:
+            instance.should_exit = True
+            thread.join(15)
+            assert not thread.is_alive(), "the server did not stop"
+
+
+def _wait_up(url: str) -> None:
+    # The socket listens already: the request waits in its backlog until the server takes it.
+    assert httpx.get(f"{url}/healthz", timeout=20).status_code == 200
+
+
+class WorkerSide:
+    """Does to the database, the store and Redis what a worker does, step by step and on command."""
+
+    def __init__(self, settings: Settings, model: str = "demo", name: str = "box-cpu", capacity: int = 2) -> None:
+        self.settings, self.model, self.name = settings, model, name
+        self.database = Database(settings.resolved_database_url)
+        self.store = LocalImageStore(settings.images_dir)
+        self.redis = Redis.from_url(settings.redis_url)
+        self.keys = RedisKeys(settings.redis_prefix)
+        register(self.database, Registration(name, "life-1", model, "cpu", capacity))
+
+    def ready(self) -> None:
+        """The model is loaded."""
+        assert beat(self.database, self.name, "life-1", state="ready") is not None
+
+    def claim(self) -> Job | None:
+        """Takes the next job."""
+        job = claim_next(self.database, self.model, Claimant(self.name, "life-1", 60.0))
+        if job is not None:
+            self.tell(job)
+        return job
+
+    def progress(self, job: Job, **told: Any) -> None:
+        """Says how far it is."""
+        import json
+
+        key, text = self.keys.progress(job.id), json.dumps({"attempt": job.attempt, **told})
+        self.redis.set(key, text)
+        self.redis.publish(key, text)
+
+    def finish(self, job: Job, *, tell: bool = True) -> Job:
+        """Stores a plain picture for each image and ends the job."""
+        images = [self._store(job, index) for index in range(job.input["num_images"])]
+        done = finish_succeeded(self.database, job.id, job.attempt, images, {"rendering_seconds": 0.5})
+        assert done is not None
+        if tell:
+            self.tell(done)
+        return done
+
+    def fail(self, job: Job, code: str = "non_finite_latents", message: str = "The numbers overflowed.") -> Job:
+        """Ends the attempt with an error."""
+        ended = finish_error(self.database, job.id, job.attempt, code, message)
+        assert ended is not None
+        self.tell(ended)
+        return ended
+
+    def tell(self, job: Job) -> None:
+        """What a worker says over Redis after a commit."""
+        self.redis.publish(self.keys.changes, change_message(job.id, job.revision, job.status))
+
+    def close(self) -> None:
+        self.redis.close()
+        self.database.dispose()
+
+    def _store(self, job: Job, index: int) -> StoredImage:
+        buffer = io.BytesIO()
+        width, height = job.input["width"], job.input["height"]
+        Pillow.new("RGB", (width, height), (20 * index, 90, 160)).save(buffer, "PNG")
+        key = image_key(job.id, job.attempt, index)
+        stored = self.store.put(key, buffer.getvalue())
+        return StoredImage(
+            index=index, key=key, width=width, height=height, seed=job.input["seed"] + index, format="png",
+            bytes=stored.bytes, sha256=stored.sha256, record={"device": "cpu"},
+        )  # fmt: skip
