@@ -34,7 +34,7 @@ def locate(model: CatalogueModel, places: Places) -> Located:
     problems: list[str] = []
     for directory, origin, revision in _candidates(model, places):
         lacking = _problems(model, directory)
-        loras = [_lora_file(lora, directory, places) for lora in model.loras]
+        loras = [lora_file_near(lora, directory, places) for lora in model.loras]
         lacking += [f"the LoRA {lora.repo} is missing" for lora, file in zip(model.loras, loras, strict=True) if not file]
         if not lacking:
             return Located(directory, origin, revision, tuple(file for file in loras if file))
@@ -76,7 +76,8 @@ def lora_folder(weights: Path, repo: str) -> Path:
     return weights / "loras" / repo.replace("/", "--")
 
 
-def _lora_file(lora: Lora, weights: Path, places: Places) -> Path | None:
+def lora_file_near(lora: Lora, weights: Path, places: Places) -> Path | None:
+    """The LoRA's file beside those weights, else in the hub's cache."""
     snapshot = places.hub_snapshot(lora.repo, None)
     for folder in (lora_folder(weights, lora.repo), snapshot):
         file = folder / lora.weight_name if folder else None

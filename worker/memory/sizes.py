@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from core.catalogue import CatalogueModel
 from core.catalogue.completeness import components, weight_files
+from core.catalogue.weight_names import choose_set
 
 Role = Literal["denoiser", "text", "vae"]
 MATRIX_SHARE = 0.995
@@ -91,11 +92,9 @@ def _shapes(folder: Path) -> Iterator[list[int]]:
 
 
 def chosen_files(folder: Path) -> list[Path]:
-    """One set of the component's weight files: safetensors before pickles, plain names before variants."""
-    files = weight_files(folder)
-    safe = [file for file in files if file.suffix == ".safetensors"] or files
-    plain = [file for file in safe if "." not in file.stem]
-    return plain or safe
+    """The set of the component's weight files that is loaded."""
+    chosen = choose_set((path.name for path in weight_files(folder)), None)
+    return [folder / found.name for found in chosen]
 
 
 def safetensors_shapes(file: Path) -> dict[str, list[int]]:

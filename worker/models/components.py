@@ -12,6 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from core.catalogue.completeness import components, pipeline_class, weight_files
+from core.catalogue.weight_names import choose_set
 
 KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
 SWITCHES: dict[str, object] = {
@@ -52,11 +53,9 @@ def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> 
 
 
 def variant_of(folder: Path) -> str | None:
-    """The variant of the files that are there: None when plain ones are, else the one they are named by."""
-    names = [path.name.split("-of-")[0] for path in weight_files(folder)]
-    stems = [name.removesuffix(".safetensors").removesuffix(".bin") for name in names]
-    variants = [stem.split(".", 1)[1].split("-")[0] if "." in stem else None for stem in stems]
-    return None if not variants or None in variants else variants[0]
+    """The variant of the weights to load: None when plain names are there."""
+    chosen = choose_set((path.name for path in weight_files(folder)), None)
+    return chosen[0].belongs_to.variant if chosen else None
 
 
 def assemble(directory: Path, loaded: dict[str, torch.nn.Module], dtype: torch.dtype) -> DiffusionPipeline:

@@ -1,0 +1,109 @@
+"""A small hub on loopback: the two calls that a pull makes, with byte ranges, and faults on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class HubServer:
+    """Serves folders as repositories. `cut_after`: path suffix -> bytes after which one answer breaks off."""
+
+    def __init__(self, repos: dict[str, Path]) -> None:
+        self.repos = repos
+        self.cut_after: dict[str, int] = {}
+        self.refused: set[str] = set()
+        self.corrupt: set[str] = set()
+        self.ranges: list[tuple[str, str]] = []
+        self.sent_bytes = 0
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> HubServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: ClassVar[HubServer]
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path).path.strip("/").split("/")
+        if parts[:2] == ["api", "models"]:
+            self._list("/".join(parts[2:4]))
+        else:
+            self._file("/".join(parts[:2]), "/".join(parts[4:]))
+
+    def _list(self, repo: str) -> None:
+        folder = self.hub.repos.get(repo)
+        if folder is None:
+            self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+            return
+        siblings = [_sibling(folder, path) for path in sorted(folder.rglob("*")) if path.is_file()]
+        body = {"id": repo, "modelId": repo, "sha": COMMIT, "siblings": siblings, "tags": [], "downloads": 0}
+        self._answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def _file(self, repo: str, path: str) -> None:
+        data = (self.hub.repos[repo] / path).read_bytes()
+        if path in self.hub.refused:
+            self._answer(403, b"", {})
+            return
+        if path in self.hub.corrupt:
+            data = bytes(len(data))
+        start = 0
+        if asked := self.headers.get("Range"):
+            self.hub.ranges.append((path, asked))
+            start = int(asked.removeprefix("bytes=").split("-")[0])
+        self._send(path, data, start)
+
+    def _send(self, path: str, data: bytes, start: int) -> None:
+        body = data[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        cut = self.hub.cut_after.pop(path, None)
+        self.wfile.write(body if cut is None else body[:cut])
+        self.hub.sent_bytes += len(body) if cut is None else cut
+        if cut is not None:
+            self.wfile.flush()
+            self.close_connection = True
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _sibling(folder: Path, path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    entry: dict[str, Any] = {"rfilename": path.relative_to(folder).as_posix(), "size": len(data), "blobId": "0"}
+    if path.suffix in (".safetensors", ".bin"):
+        sha256 = hashlib.sha256(data).hexdigest()
+        entry["lfs"] = {"sha256": sha256, "size": len(data), "pointerSize": 130}
+    return entry

@@ -1,0 +1,163 @@
+"""What can be wrong with a machine that should render: each check looks at one thing and says what to do."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from core.catalogue import CatalogueModel, Places, resolve_auto
+from core.errors import FarmError
+from core.settings import Settings
+from worker.memory.plan import GIGABYTE, MemoryPlan
+from worker.memory.sizes import ModelSizes, read_sizes, sizes_of_row
+from worker.models.status import model_status
+
+LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
+IMPORT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Check:
+    """`detail`: what was found. `advice`: what to do about it, empty when all is well."""
+
+    name: str
+    status: Literal["ok", "warning", "problem"]
+    detail: str
+    advice: str = ""
+
+
+def run_checks(settings: Settings) -> Iterator[Check]:
+    """All checks one by one, so that each can be shown as it ends; none of them raises."""
+    checks: tuple[Callable[[Settings], Check], ...] = (
+        lambda _: check_python(),
+        lambda _: check_libraries(),
+        lambda _: check_torchvision(),
+        lambda _: check_devices(),
+        check_disk,
+        check_weights,
+        check_tier,
+    )
+    for check in checks:
+        yield check(settings)
+
+
+def check_python() -> Check:
+    """3.11 or newer."""
+    detail = f"Python {platform.python_version()} at {sys.executable}"
+    if sys.version_info >= (3, 11):
+        return Check("python", "ok", detail)
+    return Check("python", "problem", detail, "Install Python 3.11 or newer.")
+
+
+def check_libraries() -> Check:
+    """What a picture depends on is installed."""
+    found, lacking = {}, []
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            lacking.append(name)
+    detail = ", ".join(f"{name} {number}" for name, number in found.items())
+    if lacking:
+        return Check("libraries", "problem", detail, f"Install {', '.join(lacking)}: `pip install -c constraints.txt .`")
+    return Check("libraries", "ok", detail)
+
+
+def check_torchvision() -> Check:
+    """Nothing here needs torchvision, but one that does not match torch breaks every diffusers pipeline."""
+    try:
+        number = version("torchvision")
+    except PackageNotFoundError:
+        return Check("torchvision", "ok", "not installed, as it should be")
+    if imports("torchvision"):
+        return Check("torchvision", "ok", f"torchvision {number} imports")
+    advice = "Remove it: `pip uninstall torchvision`. The farm does not use it."
+    return Check("torchvision", "problem", f"torchvision {number} is installed but does not import", advice)
+
+
+def imports(module: str) -> bool:
+    """Whether a module imports, tried in a process of its own so that a broken one leaves no traces here."""
+    try:
+        command = [sys.executable, "-c", f"import {module}"]
+        done = subprocess.run(command, capture_output=True, timeout=IMPORT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def check_devices() -> Check:
+    """CUDA devices that torch sees, with their free memory."""
+    try:
+        import torch
+    except ImportError as error:
+        return Check("devices", "problem", f"torch does not import: {error}", "`pip install -c constraints.txt .`")
+    if not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
+        advice = "Rendering runs on the CPU. With an NVIDIA card, check the driver (`nvidia-smi`) and torch's build."
+        return Check("devices", "warning", f"no CUDA device; torch {torch.__version__} is {built}", advice)
+    cards = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        cards.append(f"cuda:{index} {name}, {free / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB free")
+    return Check("devices", "ok", "; ".join(cards))
+
+
+def check_disk(settings: Settings) -> Check:
+    """Room where models are kept."""
+    folder = settings.resolved_models_dir
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    detail = f"{free / GIGABYTE:.1f} GB free under {folder}"
+    if free < 2 * GIGABYTE:
+        return Check("disk", "problem", detail, "Free some, or set IMAGEFARM_MODELS_DIR to a larger disk.")
+    return Check("disk", "ok", detail)
+
+
+def check_weights(settings: Settings) -> Check:
+    """Whether the model that a worker would serve is here."""
+    try:
+        resolved = resolve_auto(settings)
+    except FarmError as error:
+        return Check("weights", "problem", error.message, "Set IMAGEFARM_MODEL to one of them, or to auto.")
+    status = model_status(resolved.model, Places.of(settings))
+    if not status.here:
+        return Check("weights", "problem", f"{resolved.model.id} is not here", status.missing)
+    detail = f"{resolved.model.id}: {status.directory or status.origin}"
+    if resolved.explanation:
+        return Check("weights", "warning", detail, resolved.explanation)
+    return Check("weights", "ok", detail)
+
+
+def check_tier(settings: Settings) -> Check:
+    """The memory tier that a worker would choose now, by the weights that are here, else by the catalogue's numbers."""
+    try:
+        plan = planned(settings)
+    except FarmError as error:
+        return Check("memory", "problem", error.message, "See docs/models.md for what each tier needs.")
+    except ImportError as error:
+        return Check("memory", "problem", f"torch does not import: {error}", "`pip install -c constraints.txt .`")
+    return Check("memory", "ok", plan.describe())
+
+
+def planned(settings: Settings) -> MemoryPlan:
+    """The plan of the model that the settings mean, on the device that they mean."""
+    from worker.memory.choose import choose
+    from worker.memory.device import machine, resolve_device
+    from worker.models.dtypes import choose_dtype, dtype_name
+
+    model = resolve_auto(settings).model
+    device = resolve_device(settings.device)
+    dtype = dtype_name(choose_dtype(model, device))
+    return choose(model, _sizes(model, Places.of(settings)), dtype, machine(device), settings.memory_policy)
+
+
+def _sizes(model: CatalogueModel, places: Places) -> ModelSizes:
+    status = model_status(model, places)
+    return read_sizes(status.directory, model) if status.directory else sizes_of_row(model)

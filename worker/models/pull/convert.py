@@ -1,0 +1,101 @@
+"""Copy a model in diffusers' layout into safetensors of one dtype, a file at a time: no more memory than one shard."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from core.catalogue.completeness import what_is_missing
+from core.catalogue.weight_names import WeightName, choose_set
+from core.errors import RenderError
+from worker.models.dtypes import DTYPES
+from worker.models.pull.progress import Meter
+from worker.models.pull.selection import select
+
+
+def convert(source: Path, target: Path, dtype: str, variant: str | None, meter: Meter) -> None:
+    """Fill `target`, an empty folder. Names lose their variant; pickles are read with weights_only.
+
+    RenderError `model_unavailable` when the result would not load.
+    """
+    index = json.loads((source / "model_index.json").read_text(encoding="utf-8"))
+    paths = [path.relative_to(source).as_posix() for path in sorted(source.rglob("*")) if path.is_file()]
+    by_folder: dict[str, list[str]] = {}
+    for path in select(paths, index, variant):
+        folder, _, name = path.rpartition("/")
+        by_folder.setdefault(folder, []).append(name)
+    for folder, names in by_folder.items():
+        _convert_folder(source / folder, target / folder, names, DTYPES[dtype], meter)
+    _copy_loras(source, target)
+    if problems := what_is_missing(target):
+        raise RenderError(f"The converted copy is not whole: {'; '.join(problems)}", code="model_unavailable")
+
+
+def weight_bytes(source: Path, variant: str | None) -> int:
+    """Bytes of weights that a conversion reads."""
+    index = json.loads((source / "model_index.json").read_text(encoding="utf-8"))
+    paths = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
+    chosen = [path for path in select(paths, index, variant) if path.endswith((".safetensors", ".bin"))]
+    return sum((source / path).stat().st_size for path in chosen)
+
+
+def _convert_folder(source: Path, target: Path, names: list[str], dtype: torch.dtype, meter: Meter) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    weights = {found.name: found for found in choose_set(names, None)}
+    for name in names:
+        if name not in weights:
+            shutil.copyfile(source / name, target / name)
+    renamed: dict[str, str] = {}
+    total = 0
+    for found in (found for found in weights.values() if not found.is_index):
+        renamed[found.name] = _safetensors_name(found)
+        total += _convert_file(source / found.name, target / renamed[found.name], dtype)
+        meter.add((source / found.name).stat().st_size, f"{source.name}/{found.name}")
+    for found in (found for found in weights.values() if found.is_index):
+        _convert_index(source / found.name, target / _safetensors_name(found), renamed, total)
+
+
+def _safetensors_name(found: WeightName) -> str:
+    """Where diffusers and transformers look: transformers calls pickles `pytorch_model`, safetensors `model`."""
+    name = found.plain.replace(".bin", ".safetensors")
+    return "model" + name.removeprefix("pytorch_model") if name.startswith("pytorch_model") else name
+
+
+def _convert_file(source: Path, target: Path, dtype: torch.dtype) -> int:
+    """Write one file; returns the bytes of its tensors."""
+    tensors = {name: _cast(tensor, dtype) for name, tensor in _read(source).items()}
+    save_file(tensors, target, metadata={"format": "pt"})
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def _read(source: Path) -> Mapping[str, torch.Tensor]:
+    if source.suffix == ".safetensors":
+        with safe_open(source, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    loaded: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+    return {name: value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+
+
+def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Floats in `dtype`; a copy of its own, since files must not share memory between tensors."""
+    return tensor.to(dtype, copy=True).contiguous() if tensor.is_floating_point() else tensor.clone().contiguous()
+
+
+def _convert_index(source: Path, target: Path, renamed: Mapping[str, str], total: int) -> None:
+    data = json.loads(source.read_text(encoding="utf-8"))
+    data["weight_map"] = {tensor: renamed[file] for tensor, file in data["weight_map"].items()}
+    data["metadata"] = {"total_size": total}
+    target.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def _copy_loras(source: Path, target: Path) -> None:
+    """LoRAs stay as they are: small, and fused in the dtype that is loaded."""
+    if (source / "loras").is_dir():
+        shutil.copytree(source / "loras", target / "loras")

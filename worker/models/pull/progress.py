@@ -1,0 +1,38 @@
+"""How far a pull has come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal["listing", "downloading", "converting", "building", "done"]
+
+
+@dataclass(frozen=True)
+class PullProgress:
+    """`done_bytes` of `total_bytes` within the stage; `detail` is the file at hand."""
+
+    stage: Stage
+    done_bytes: int = 0
+    total_bytes: int = 0
+    detail: str = ""
+
+
+OnPull = Callable[[PullProgress], None]
+
+
+class Meter:
+    """Counts bytes of one stage from several threads."""
+
+    def __init__(self, stage: Stage, total_bytes: int, on_pull: OnPull) -> None:
+        self._stage, self._total, self._on_pull = stage, total_bytes, on_pull
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int, detail: str = "") -> None:
+        """`count` may be negative: bytes that turned out to be worthless."""
+        with self._lock:
+            self._done += count
+            self._on_pull(PullProgress(self._stage, self._done, self._total, detail))

@@ -1,0 +1,162 @@
+"""`imagefarm models pull`: weights from the hub, its cache or a folder, converted once into the models directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.catalogue import CatalogueModel, Lora, Places
+from core.catalogue.completeness import INDEX, what_is_missing
+from core.catalogue.marker import Marker, read_marker
+from core.catalogue.presence import lora_file_near, lora_folder
+from core.errors import Conflict, InvalidInput
+from worker.models.demo import ensure_built
+from worker.models.folders import Contents, remove_drafts, whole_folder
+from worker.models.pull.download import Download
+from worker.models.pull.listing import Hub, RemoteFile, RemoteRepo
+from worker.models.pull.progress import Meter, OnPull, PullProgress
+from worker.models.pull.selection import select
+from worker.models.pull.space import check_space, converted_bytes
+
+DOWNLOADS = ".downloads"
+
+
+@dataclass(frozen=True)
+class PullOptions:
+    """`source`: a folder in diffusers' layout instead of the hub. `keep_download`: do not delete what was downloaded once
+    it is converted. `again`: even when the model is here. Folders and the hub's cache are never deleted.
+    """
+
+    source: Path | None = None
+    keep_download: bool = False
+    again: bool = False
+    hub: Hub = field(default_factory=Hub)
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """`already_here`: nothing had to be done."""
+
+    directory: Path
+    marker: Marker | None
+    already_here: bool = False
+
+
+def pull(model: CatalogueModel, places: Places, options: PullOptions, on_pull: OnPull) -> Pulled:
+    """Make the model loadable from the models directory.
+
+    Errors: Unavailable `hub_unavailable`, NotFound `hub_not_found`, Forbidden `hub_refused`, Conflict
+    `not_enough_disk` or `pull_running`, InvalidInput for a source folder that does not hold the model.
+    """
+    target = places.weights(model.id)
+    if model.built_locally:
+        on_pull(PullProgress("building"))
+        ensure_built(model, places)
+        return Pulled(target, read_marker(target))
+    if not options.again and (marker := read_marker(target)) and not what_is_missing(target):
+        return Pulled(target, marker, already_here=True)
+    with _only_one(places, model.id):
+        remove_drafts(places.models_dir / model.id)
+        _bring(model, places, options, on_pull)
+    on_pull(PullProgress("done"))
+    return Pulled(target, read_marker(target))
+
+
+@contextmanager
+def _only_one(places: Places, model_id: str) -> Iterator[None]:
+    folder = places.models_dir / DOWNLOADS
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{model_id}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Conflict(f"Another pull of {model_id} is running.", code="pull_running") from None
+        yield
+
+
+def _bring(model: CatalogueModel, places: Places, options: PullOptions, on_pull: OnPull) -> None:
+    if options.source is not None:
+        if problems := what_is_missing(options.source):
+            raise InvalidInput("; ".join(problems), field="source")
+        _convert(model, places, options.source, Contents(model.id, "folder", str(options.source), ""), on_pull)
+        return
+    cached = places.hub_snapshot(model.weights.repo, model.weights.revision)
+    loras_here = all(lora_file_near(lora, cached, places) for lora in model.loras) if cached else False
+    if cached and loras_here and not what_is_missing(cached):
+        _convert(model, places, cached, _from_hub(model, cached.name), on_pull)
+        return
+    folder = places.models_dir / DOWNLOADS / model.id
+    revision = _download(model, options.hub, folder, places, on_pull)
+    _convert(model, places, folder, _from_hub(model, revision), on_pull)
+    if not options.keep_download:
+        shutil.rmtree(folder)
+
+
+def _from_hub(model: CatalogueModel, revision: str) -> Contents:
+    return Contents(model.id, "hub", model.weights.repo, "", revision)
+
+
+def _download(model: CatalogueModel, hub: Hub, folder: Path, places: Places, on_pull: OnPull) -> str:
+    """Everything into `folder`; returns the commit."""
+    on_pull(PullProgress("listing", detail=model.weights.repo))
+    repo = hub.list(model.weights.repo, model.weights.revision)
+    _forget_other_revision(folder, repo.revision)
+    parts = [(Download(hub, repo, folder), _wanted(model, hub, repo, folder))]
+    for lora in model.loras:
+        of_lora = hub.list(lora.repo, None)
+        parts.append((Download(hub, of_lora, lora_folder(folder, lora.repo)), [of_lora.file(lora.weight_name)]))
+    total = sum(file.size for _, files in parts for file in files)
+    still = sum(download.missing_bytes(files) for download, files in parts)
+    check_space(places.models_dir, still + converted_bytes(model, total, model.dtypes[0]), f"Pulling {model.id}")
+    meter = Meter("downloading", total, on_pull)
+    for download, files in parts:
+        download.run(files, meter)
+    return repo.revision
+
+
+def _forget_other_revision(folder: Path, revision: str) -> None:
+    """What was downloaded of another commit cannot be continued."""
+    note = folder / "revision.txt"
+    if folder.is_dir() and (not note.is_file() or note.read_text(encoding="utf-8") != revision):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(revision, encoding="utf-8")
+
+
+def _wanted(model: CatalogueModel, hub: Hub, repo: RemoteRepo, folder: Path) -> list[RemoteFile]:
+    index = repo.file(INDEX)
+    Download(hub, repo, folder).run([index], Meter("listing", index.size, lambda _: None))
+    content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    chosen = set(select((file.path for file in repo.files), content, model.weights.variant))
+    return [file for file in repo.files if file.path in chosen]
+
+
+def _convert(model: CatalogueModel, places: Places, source: Path, contents: Contents, on_pull: OnPull) -> None:
+    from worker.models.pull.convert import convert, weight_bytes
+
+    dtype, variant = model.dtypes[0], model.weights.variant
+    total = weight_bytes(source, variant)
+    check_space(places.models_dir, converted_bytes(model, total, dtype), f"Converting {model.id}")
+    filled = Contents(contents.model, contents.origin, contents.source, dtype, contents.revision)
+    with whole_folder(places.weights(model.id), filled) as draft:
+        convert(source, draft, dtype, variant, Meter("converting", total, on_pull))
+        for lora in model.loras:
+            _bring_lora(lora, source, draft, places)
+
+
+def _bring_lora(lora: Lora, source: Path, draft: Path, places: Places) -> None:
+    target = lora_folder(draft, lora.repo) / lora.weight_name
+    if target.is_file():
+        return
+    file = lora_file_near(lora, source, places)
+    if file is None:
+        raise InvalidInput(
+            f"The LoRA {lora.repo} is missing: put {lora.weight_name} into {lora_folder(source, lora.repo)}.", field="source"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)

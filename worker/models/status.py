@@ -1,0 +1,50 @@
+"""What `imagefarm models list` shows: each model of the catalogue and whether it is here. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.catalogue import CatalogueModel, Places, load_catalogue, locate
+from core.catalogue.marker import read_marker, size_of
+from core.errors import RenderError
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """`origin` and `directory` are empty when the weights are not here; `missing` then says what is lacking and what to do.
+
+    `dtype` is known for copies in the models directory. A model that is built locally counts as here.
+    """
+
+    model: CatalogueModel
+    here: bool
+    origin: str = ""
+    directory: Path | None = None
+    size_bytes: int = 0
+    dtype: str = ""
+    missing: str = ""
+
+
+def list_models(places: Places) -> list[ModelStatus]:
+    """All of them, in the catalogue's order."""
+    return [model_status(model, places) for model in load_catalogue()]
+
+
+def model_status(model: CatalogueModel, places: Places) -> ModelStatus:
+    """One model's."""
+    try:
+        located = locate(model, places)
+    except RenderError as error:
+        if model.built_locally:
+            return ModelStatus(model, here=True, origin="built at first use")
+        return ModelStatus(model, here=False, missing=error.message)
+    marker = read_marker(located.directory)
+    return ModelStatus(
+        model=model,
+        here=True,
+        origin=located.origin,
+        directory=located.directory,
+        size_bytes=marker.size_bytes if marker else size_of(located.directory),
+        dtype=marker.dtype if marker else "",
+    )
