@@ -40,6 +40,7 @@ def _run() -> int:
     except Abort:
         return ExitCode.INTERRUPTED
     except TyperException as error:
-        getattr(error, "show", lambda: say(error.format_message()))()  # usage errors say how the command is used
+        show_usage = getattr(error, "show", None)  # usage errors say how the command is used
+        say(error.format_message()) if show_usage is None else show_usage()
         return ExitCode.USAGE
     return result if isinstance(result, int) else ExitCode.OK

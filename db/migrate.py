@@ -50,7 +50,8 @@ def alembic_config(url: str = "") -> Config:
 def _migrate(url: str, action: object) -> None:
     database = Database(url)
     try:
-        with database.engine.begin() as connection:
+        with database.write() as session:
+            connection = session.connection()
             if not database.is_sqlite:  # on SQLite the transaction itself is the lock
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             config = alembic_config(url)

@@ -90,8 +90,8 @@ class Child:
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 -- a pipe was asked for
-        with contextlib.suppress(ValueError, OSError):
-            for line in self._process.stdout:  # universal newlines: a progress bar's \r ends a line as well
+        with contextlib.suppress(ValueError, OSError), self._process.stdout as stream:
+            for line in stream:  # universal newlines: a progress bar's \r ends a line as well
                 if line.strip():
                     self._on_line(self.spec, line.rstrip())
 

@@ -30,7 +30,7 @@ class Console:
 
     def farm(self, message: str) -> None:
         """A message of the supervisor itself."""
-        self.line(FARM, f"{time.strftime('%H:%M:%S')} {message}" if not self._json_lines else message)
+        self.line(FARM, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}" if not self._json_lines else message)
 
     def plain(self, text: str) -> None:
         """Text for the person at the terminal, without prefix; collectors get it as messages."""

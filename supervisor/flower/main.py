@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 
 from celery import Celery
@@ -11,6 +12,7 @@ from tornado.ioloop import IOLoop
 
 from core.broker import celery_config
 from core.exposure import check_flower_exposure
+from core.logs import configure_logging
 from core.settings import Settings
 from supervisor.flower import columns
 from supervisor.flower.access import GuardedFlower, open_api_on_loopback
@@ -22,6 +24,9 @@ PURGE_OFFLINE_SECONDS = 3600
 
 def run(settings: Settings) -> int:
     """Serves until told to stop; returns the process's exit status."""
+    configure_logging(settings, "flower")
+    for noisy in ("flower.inspector", "tornado.access"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)  # a farm without workers yet is no reason to warn
     check_flower_exposure(settings)
     open_api_on_loopback(settings)
     _set_options(settings)

@@ -1,0 +1,124 @@
+"""`imagefarm up` as its user meets it: starting twice, deaths, Ctrl-C and worse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from cli.exit_codes import ExitCode
+from tests.servers.farm import FarmProcess, running_farm
+
+PARTS = ("redis", "api", "worker", "reaper", "flower")
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
+    with running_farm(tmp_path_factory.mktemp("up"), "--model", "demo", "--device", "cpu") as running:
+        yield running
+
+
+def test_prints_addresses_that_answer(farm: FarmProcess) -> None:
+    assert httpx.get(f"{farm.api}/healthz").status_code == 200
+    assert httpx.get(f"{farm.flower}/healthcheck").status_code == 200
+    assert "its pictures are noise" in farm.output
+
+
+def test_second_start_says_who_runs_and_where(farm: FarmProcess) -> None:
+    second = FarmProcess(farm.data_dir.parent)
+    assert second.wait_end() == ExitCode.ALREADY_RUNNING
+    assert f"process {farm.process.pid} at {farm.api}" in second.output
+    assert "Traceback" not in second.output
+
+
+@pytest.mark.parametrize("part", ["api", "reaper", "flower", "redis"])
+def test_killed_part_starts_again(farm: FarmProcess, part: str) -> None:
+    seen = len(farm.lines)
+    before = farm.pid_of(part)
+    os.kill(before, signal.SIGKILL)
+    farm.wait_for(rf"{part} \(process {before}\) was killed by SIGKILL.*starts again in", after=seen)
+    assert farm.pid_of(part, after=seen) != before
+
+
+def test_each_part_has_a_log_file(farm: FarmProcess) -> None:
+    for part in ("farm", "redis"):
+        assert (farm.data_dir / "logs" / f"{part}.log").read_text()
+
+
+def test_port_taken_is_said_with_the_way_out(tmp_path: Path) -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        port = squatter.getsockname()[1]
+        farm = FarmProcess(tmp_path, "--port", str(port), "--flower-port", "0")
+        assert farm.wait_end() == ExitCode.PORT_TAKEN
+    assert f"Port {port} on 127.0.0.1 is not free" in farm.output
+    assert "--port N or IMAGEFARM_PORT=N" in farm.output
+    assert "Traceback" not in farm.output
+    farm.wait_nothing_left()
+
+
+def test_ctrl_c_in_a_path_with_a_space_leaves_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "with a space é"
+    directory.mkdir()
+    with running_farm(directory, "--model", "demo", "--device", "cpu") as farm:
+        assert len(farm.left_behind()) >= len(PARTS)
+        assert farm.interrupt() == ExitCode.OK
+        stopped = [line for line in farm.output.splitlines() if line.endswith(" stopped")]
+        assert "redis stopped" in stopped[-2], "Redis must outlive those who use it"
+        assert "everything has stopped" in farm.output
+        assert "Traceback" not in farm.output
+        farm.wait_nothing_left()
+
+
+def test_killed_supervisor_leaves_nothing(tmp_path: Path) -> None:
+    with running_farm(tmp_path, "--model", "demo", "--device", "cpu") as farm:
+        parts = [psutil.Process(farm.pid_of(part)) for part in PARTS if part != "worker"]
+        assert all(part.is_running() for part in parts)
+        farm.process.kill()
+        farm.wait_end()
+        farm.wait_nothing_left()
+
+
+def test_public_address_without_keys_is_refused(tmp_path: Path) -> None:
+    farm = FarmProcess(tmp_path, "--host", "0.0.0.0")
+    assert farm.wait_end() == ExitCode.USAGE
+    assert "no API key exists" in farm.output
+    assert not (tmp_path / "data" / "imagefarm.db").exists()
+
+
+def test_unusable_data_directory_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the directory should be")
+    farm = FarmProcess(tmp_path)
+    assert farm.wait_end() == ExitCode.FAILED
+    assert "cannot be written" in farm.output
+    assert "Traceback" not in farm.output
+
+
+def test_unreachable_database_is_said(tmp_path: Path) -> None:
+    farm = FarmProcess(tmp_path, IMAGEFARM_DATABASE_URL="postgresql+psycopg://postgres@127.0.0.1:1/none")
+    assert farm.wait_end() == ExitCode.UNREACHABLE
+    assert "Traceback" not in farm.output
+    farm.wait_nothing_left()
+
+
+def test_outside_servers_are_used_and_none_embedded(tmp_path: Path, redis_url: str, fresh_postgres: str) -> None:
+    outside = {"IMAGEFARM_REDIS_URL": redis_url, "IMAGEFARM_DATABASE_URL": fresh_postgres}
+    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", **outside) as farm:
+        assert "redis starts" not in farm.output
+        assert not (farm.data_dir / "imagefarm.db").exists()
+        assert farm.interrupt() == ExitCode.OK
+
+
+def test_json_logs_are_one_object_a_line(tmp_path: Path) -> None:
+    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", IMAGEFARM_LOG_FORMAT="json") as farm:
+        farm.interrupt()
+    for line in farm.lines:
+        assert isinstance(json.loads(line), dict)

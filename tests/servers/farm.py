@@ -1,0 +1,148 @@
+"""A whole farm for tests: `imagefarm up` as a user starts it, on free ports, in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "IMAGEFARM_TEST_MARK"
+START_SECONDS = 90.0
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """This environment without the farm's own settings, one thread for each numeric library, and no hub."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("IMAGEFARM_", "FLOWER_"))}
+    fixed = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "120"}
+    return kept | fixed | extra
+
+
+class FarmProcess:
+    """One `imagefarm up`; its output is collected line by line."""
+
+    def __init__(self, directory: Path, *options: str, **environment: str) -> None:
+        self.data_dir = directory / "data"
+        self.lines: list[str] = []
+        self._mark = uuid.uuid4().hex
+        self._changed = threading.Condition()
+        ports = () if "--port" in options else ("--port", "0", "--flower-port", "0")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "up", "--data-dir", str(self.data_dir), *ports, *options],
+            cwd=directory,
+            env=clean_environment(**{MARK: self._mark}, **environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str, seconds: float = START_SECONDS, after: int = 0) -> re.Match[str]:
+        """The first match in a line at or after index `after`; AssertionError with all output when none comes."""
+        deadline = time.monotonic() + seconds
+        seen = after
+        with self._changed:
+            while True:
+                for line in self.lines[seen:]:
+                    if match := re.search(pattern, line):
+                        return match
+                seen = len(self.lines)
+                left = deadline - time.monotonic()
+                ended = not self._reader.is_alive()
+                if left <= 0 or ended:
+                    raise AssertionError(f"no line matched {pattern!r}; ended={ended}\n{self.output}")
+                self._changed.wait(min(left, 1.0))
+
+    def wait_ready(self) -> FarmProcess:
+        self.wait_for(r"imagefarm is up")
+        self.wait_for(r"data, logs")
+        return self
+
+    @property
+    def api(self) -> str:
+        return self.wait_for(r"page and API\s+(http://\S+)")[1]
+
+    @property
+    def flower(self) -> str:
+        return self.wait_for(r"Flower\s+(http://\S+)")[1]
+
+    def pid_of(self, name: str, after: int = 0) -> int:
+        """Process id of a part, from the log's last word on it at or after line `after`."""
+        self.wait_for(rf"\b{name} starts as process (\d+)", after=after)
+        found = re.findall(rf"\b{name} starts as process (\d+)", "\n".join(self.lines[after:]))
+        return int(found[-1])
+
+    def wait_end(self, seconds: float = 90.0) -> int:
+        """The exit code of `imagefarm up`."""
+        code = self.process.wait(seconds)
+        self._reader.join(5)
+        return code
+
+    def interrupt(self) -> int:
+        """Ctrl-C, then its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.wait_end()
+
+    def left_behind(self) -> list[psutil.Process]:
+        """Every process of this farm that still runs, whoever its parent is now."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def wait_nothing_left(self, seconds: float = 20.0) -> None:
+        """Returns once no process of this farm runs; AssertionError names those that stay."""
+        _, alive = psutil.wait_procs(self.left_behind(), timeout=seconds)
+        assert not alive, [process.cmdline() for process in alive]
+        assert not self.left_behind()
+
+    def destroy(self) -> None:
+        """Leave nothing, whatever state it is in."""
+        for process in (self.process, *self.left_behind()):
+            try:
+                process.kill()
+            except (psutil.NoSuchProcess, ProcessLookupError):
+                continue
+        self.process.wait(10)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            # A Redis server writes its title over its environment; it works in its data directory.
+            marked = process.environ().get(MARK) == self._mark
+            return marked or Path(process.cwd()).is_relative_to(self.data_dir)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stream:
+            for line in stream:
+                with self._changed:
+                    self.lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+
+@contextmanager
+def running_farm(directory: Path, *options: str, **environment: str) -> Iterator[FarmProcess]:
+    """A farm that answers, gone afterwards in any case."""
+    farm = FarmProcess(directory, *options, **environment)
+    try:
+        yield farm.wait_ready()
+    finally:
+        farm.destroy()
