@@ -1,0 +1,1 @@
+"""The web page: plain ES modules and CSS, served as they are."""

@@ -1,0 +1,58 @@
+// Making and changing elements. Text is always text: nothing here reads markup from a string.
+
+export const byId = (id) => document.getElementById(id);
+
+// h("button", {class: "small", type: "button", onclick: f}, "Copy")
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function show(element, visible) {
+  element.hidden = !visible;
+}
+
+// A sentence in which `code` stands between backticks, as nodes.
+export function prose(text) {
+  return text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : document.createTextNode(part)));
+}
+
+// Assistive technology reads this aloud; changes of state go here, single steps do not.
+export function announce(text) {
+  byId("announcer").textContent = text;
+}
+
+// The clipboard interface exists only on https and localhost; elsewhere a selection is copied the old way.
+export async function copyText(text) {
+  if (navigator.clipboard && window.isSecureContext) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const box = h("textarea", { class: "unseen", "aria-hidden": "true" });
+  box.value = text;
+  document.body.append(box);
+  box.select();
+  document.execCommand("copy");
+  box.remove();
+}
+
+export function copyButton(text, name) {
+  const button = h("button", { type: "button", class: "small", "aria-label": `Copy ${name}` }, "Copy");
+  button.addEventListener("click", async () => {
+    await copyText(text);
+    button.textContent = "Copied";
+    announce(`Copied ${name}`);
+    setTimeout(() => { button.textContent = "Copy"; }, 1600);
+  });
+  return button;
+}

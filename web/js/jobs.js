@@ -1,0 +1,61 @@
+// The jobs that the page knows, newest first, and which one is on show. Views subscribe; nothing else holds jobs.
+
+import { isSettled } from "./format.js";
+
+export function createJobs() {
+  const known = new Map();
+  const listeners = new Set();
+  let selected = null;
+  let pending = false;
+
+  // One call for all changes of the same turn.
+  const changed = () => {
+    if (pending) return;
+    pending = true;
+    queueMicrotask(() => {
+      pending = false;
+      listeners.forEach((listener) => listener());
+    });
+  };
+
+  return {
+    subscribe: (listener) => listeners.add(listener),
+    get: (id) => known.get(id) ?? null,
+    all: () => [...known.values()].sort((a, b) => (a.id < b.id ? 1 : -1)),
+    anyActive: () => [...known.values()].some((job) => !isSettled(job)),
+    get selected() { return selected ? known.get(selected) ?? null : null; },
+    get selectedId() { return selected; },
+
+    select(id) {
+      selected = id;
+      changed();
+    },
+    put(job) {
+      const before = known.get(job.id);
+      const after = merged(before, job);
+      if (after === before) return;
+      known.set(job.id, after);
+      changed();
+    },
+    remove(id) {
+      if (known.delete(id)) changed();
+    },
+    // A first page of the list: what it should hold and does not has been deleted.
+    putPage(page, { first }) {
+      page.items.forEach((job) => this.put(job));
+      if (!first || page.items.length === 0) return;
+      const listed = new Set(page.items.map((job) => job.id));
+      const [newest, oldest] = [page.items[0].id, page.items.at(-1).id];
+      [...known.keys()].filter((id) => id <= newest && id >= oldest && !listed.has(id)).forEach((id) => this.remove(id));
+    },
+  };
+}
+
+// A lower revision is old news, however late it arrives. Lists say nothing of queue and progress: keep what is known.
+function merged(before, job) {
+  if (!before) return job;
+  if (job.revision < before.revision) return before;
+  if (job.revision > before.revision) return job;
+  if (isSettled(job)) return before;
+  return { ...job, queue: job.queue ?? before.queue, progress: job.progress ?? before.progress };
+}

@@ -1,0 +1,60 @@
+// The line that says how the farm is, and the banner that says what its pictures are worth.
+
+import { byId, copyButton, prose, setText, show } from "../dom.js";
+
+export function createFarmLine() {
+  const line = byId("farm");
+  const text = byId("farm-text");
+  const banner = byId("banner");
+  let trouble = null;
+  let models = [];
+  let notice = null;
+
+  function render() {
+    const [tone, words] = trouble ? ["bad", trouble.message] : inWords(models);
+    line.dataset.tone = tone;
+    setText(text, words);
+  }
+
+  function renderBanner() {
+    const now = models.find((model) => model.default)?.notice ?? null;
+    if (now === notice) return;
+    notice = now;
+    show(banner, Boolean(notice));
+    banner.replaceChildren(...(notice ? [...prose(notice), ...copyCommand(notice)] : []));
+  }
+
+  return {
+    setModels(list) {
+      models = list;
+      trouble = null;
+      render();
+      renderBanner();
+    },
+    setTrouble(problem) {
+      trouble = problem;
+      if (models.length || problem) render();
+    },
+  };
+}
+
+function copyCommand(notice) {
+  const command = notice.split("`")[1];
+  return command ? [copyButton(command, "the command")] : [];
+}
+
+function inWords(models) {
+  const served = models.filter((model) => model.served);
+  const ready = served.filter((model) => model.state === "ready");
+  if (ready.length) {
+    const workers = new Set(ready.flatMap((model) => model.workers)).size;
+    return ["good", `${workers === 1 ? "1 worker" : `${workers} workers`} ready: ${names(ready)}`];
+  }
+  if (served.length) return ["busy", `${names(served)}: ${served[0].state}`];
+  const wanted = models.find((model) => model.default);
+  return ["bad", wanted?.reason ?? "No worker is up. Jobs are kept until one is."];
+}
+
+function names(models) {
+  return models.map((model) => model.title).join(", ");
+}

@@ -1,0 +1,37 @@
+// The size buttons: a radio group whose little frames have the proportions of the picture.
+
+import { byId, h } from "../dom.js";
+import { sizeKey, sizesFor } from "../sizes.js";
+
+const LONGEST_SIDE_REM = 1.5;
+
+export function createSizes({ onChoose }) {
+  const box = byId("sizes");
+  box.addEventListener("change", (event) => {
+    const [width, height] = event.target.value.split("x").map(Number);
+    onChoose({ width, height });
+  });
+
+  return {
+    setModel(model) {
+      box.replaceChildren(...sizesFor(model).map(button));
+    },
+    mark(size) {
+      box.querySelectorAll("input").forEach((input) => { input.checked = input.value === sizeKey(size); });
+    },
+  };
+}
+
+function button(size) {
+  const shape = h("span", { class: "size-shape", "aria-hidden": "true" });
+  const scale = LONGEST_SIDE_REM / 1280;
+  const drawn = (side) => `${Math.max(side * scale, 0.55)}rem`;
+  shape.style.width = drawn(size.width);
+  shape.style.height = drawn(size.height);
+  return h("label", { class: "size" },
+    h("input", { type: "radio", name: "size", value: sizeKey(size) }),
+    h("span", { class: "size-face" },
+      shape,
+      h("span", { class: "size-name" }, size.name),
+      h("span", { class: "size-pixels" }, `${size.width} × ${size.height}`)));
+}

@@ -1,0 +1,171 @@
+// The picture on show: while it waits, while it is rendered, and when it is there.
+
+import { announce, byId, h, setText, show } from "../dom.js";
+import { fileName, isSettled, STATUS_WORDS } from "../format.js";
+import { factsOf, notesOf } from "./facts.js";
+import { barValue, troubleOf, waitingOf } from "./words.js";
+
+const EXAMPLES = [
+  "a red fox asleep in snow, soft morning light",
+  "雨后的江南小巷, 青石板路, 水墨风格",
+  "a glass teapot on a windowsill, steam, film photograph",
+];
+
+export function createStage({ again, edit, cancel, retry, example }) {
+  const stage = byId("stage");
+  const preview = byId("preview");
+  const picture = byId("picture");
+  let job = null;
+  let index = 0;
+  let drawn = ""; // which job, revision and picture the slow parts of the view show
+
+  function showJob(next) {
+    if (next?.id !== job?.id) {
+      index = 0;
+      clearPictures();
+    }
+    const before = job;
+    job = next;
+    show(byId("welcome"), !job);
+    show(byId("show"), Boolean(job));
+    stage.dataset.state = job?.status ?? "empty";
+    if (!job) return;
+    tell(before, job);
+    drawFrame();
+    const key = `${job.id} ${job.revision} ${index} ${job.outputs.length} ${job.cancel_requested}`;
+    if (key === drawn) return;
+    drawn = key;
+    drawDetails();
+  }
+
+  function tell(before, now) {
+    if (before?.id !== now.id || before.status === now.status) return;
+    announce(now.status === "succeeded" ? "The picture is ready" : STATUS_WORDS[now.status]);
+  }
+
+  function drawFrame() {
+    byId("frame").style.setProperty("--ratio", job.input.width / job.input.height);
+    const output = job.outputs[index];
+    show(byId("frame"), Boolean(output) || !isSettled(job));
+    drawPicture(output);
+    drawPreview(output);
+    drawWaiting();
+  }
+
+  function drawPicture(output) {
+    show(picture, Boolean(output));
+    if (!output || picture.dataset.id === output.id) return;
+    picture.dataset.id = output.id;
+    picture.src = output.content_url;
+    picture.alt = job.input.prompt;
+  }
+
+  // One request at a time; a preview that is not there yet is no error.
+  function drawPreview(output) {
+    const url = job.status === "running" && !output && job.progress?.preview_url;
+    if (!url) {
+      show(preview, false);
+      return;
+    }
+    const source = `${url}?step=${job.progress.step}`;
+    if (preview.dataset.source === source || preview.dataset.loading) return;
+    preview.dataset.source = source;
+    preview.dataset.loading = "yes";
+    const loader = new Image();
+    const owner = job.id;
+    loader.onload = () => {
+      delete preview.dataset.loading;
+      if (job?.id !== owner || job.status !== "running") return;
+      preview.src = loader.src;
+      show(preview, true);
+    };
+    loader.onerror = () => { delete preview.dataset.loading; };
+    loader.src = source;
+  }
+
+  function drawWaiting() {
+    const box = byId("waiting");
+    show(box, !isSettled(job));
+    if (isSettled(job)) return;
+    const { title, detail } = waitingOf(job);
+    setText(byId("waiting-title"), title);
+    setText(byId("waiting-detail"), detail);
+    const bar = byId("bar");
+    const value = barValue(job);
+    show(bar, value !== null);
+    bar.setAttribute("aria-valuenow", Math.round((value ?? 0) * 100));
+    bar.style.setProperty("--done", value ?? 0);
+  }
+
+  function drawDetails() {
+    const output = job.outputs[index];
+    drawStrip();
+    drawTrouble();
+    show(byId("again"), isSettled(job));
+    show(byId("retry"), ["failed", "held", "expired"].includes(job.status));
+    show(byId("cancel"), !isSettled(job) || job.status === "held");
+    byId("cancel").disabled = job.cancel_requested && !isSettled(job);
+    setText(byId("cancel"), byId("cancel").disabled ? "Canceling…" : "Cancel");
+    show(byId("download"), Boolean(output));
+    if (output) Object.assign(byId("download"), { href: output.content_url, download: fileName(job, output) });
+    setText(byId("story"), job.input.prompt);
+    byId("facts").replaceChildren(...factsOf(job, output));
+    const notes = notesOf(job);
+    show(byId("notes"), notes.length > 0);
+    byId("notes").replaceChildren(...notes);
+  }
+
+  function drawStrip() {
+    show(byId("strip"), job.outputs.length > 1);
+    byId("strip").replaceChildren(...(job.outputs.length > 1 ? job.outputs.map(stripButton) : []));
+  }
+
+  function stripButton(output, number) {
+    const choose = () => { index = number; showJob(job); byId("strip").children[number].focus(); };
+    return h("button", { type: "button", "aria-pressed": String(number === index), onclick: choose },
+      h("img", { src: output.thumbnail_url, alt: `Picture ${number + 1}, seed ${output.seed}` }));
+  }
+
+  function drawTrouble() {
+    const trouble = troubleOf(job);
+    show(byId("trouble"), Boolean(trouble));
+    if (!trouble) return;
+    byId("trouble").dataset.tone = trouble.calm ? "calm" : "bad";
+    setText(byId("trouble-title"), trouble.title);
+    setText(byId("trouble-detail"), trouble.detail);
+  }
+
+  function clearPictures() {
+    for (const image of [picture, preview]) {
+      image.removeAttribute("src");
+      Object.keys(image.dataset).forEach((name) => delete image.dataset[name]);
+      show(image, false);
+    }
+  }
+
+  function showProblem(problem) {
+    show(byId("trouble"), true);
+    byId("trouble").dataset.tone = "bad";
+    setText(byId("trouble-title"), "That did not work");
+    setText(byId("trouble-detail"), problem.message);
+    announce(problem.message);
+  }
+
+  function showMissing(problem) {
+    show(byId("welcome"), false);
+    show(byId("show"), true);
+    ["frame", "strip", "notes", "again", "retry", "cancel", "download"].forEach((id) => show(byId(id), false));
+    setText(byId("story"), "");
+    byId("facts").replaceChildren();
+    showProblem(problem);
+  }
+
+  byId("examples").append(...EXAMPLES.map((text) =>
+    h("li", {}, h("button", { type: "button", onclick: () => example(text) }, text))));
+  byId("again").addEventListener("click", () => again(job));
+  byId("reuse").addEventListener("click", () => job && edit(job, job.outputs[index]));
+  byId("cancel").addEventListener("click", () => cancel(job));
+  byId("retry").addEventListener("click", () => retry(job));
+
+  return { show: showJob, showProblem, showMissing };
+}
