@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
 from PIL import Image as Pillow
@@ -68,10 +68,8 @@ class WorkerSide:
             self.tell(job)
         return job
 
-    def progress(self, job: Job, **told: Any) -> None:
+    def progress(self, job: Job, **told: object) -> None:
         """Says how far it is."""
-        import json
-
         key, text = self.keys.progress(job.id), json.dumps({"attempt": job.attempt, **told})
         self.redis.set(key, text)
         self.redis.publish(key, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -10,7 +11,9 @@ import httpx
 from redis import Redis
 
 from core.settings import Settings
-from tests.integration.api.running import WorkerSide
+from db.tables import Job
+from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.running import WorkerSide, serving
 
 BODY = {"prompt": "a red fox", "width": 64, "height": 64, "seed": 7}
 
@@ -69,8 +72,6 @@ def test_a_hint_reaches_the_broker_with_what_flower_shows(api: httpx.Client, wor
     message = json.loads(found[1])
     assert message["headers"]["task"] == "imagefarm.render"
     assert message["headers"]["id"] == job["id"]
-    import base64
-
     args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
     assert args == [job["id"]]
     assert kwargs["size"] == "64x64"
@@ -152,7 +153,7 @@ def test_prefer_wait_never_calls_a_failure_a_success(api: httpx.Client, worker: 
     assert "overflowed" in answers[0].json()["detail"]
 
 
-def _claim_soon(worker: WorkerSide):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _claim_soon(worker: WorkerSide) -> Job:
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         if (job := worker.claim()) is not None:
@@ -247,9 +248,7 @@ def test_labels_are_owners(api: httpx.Client) -> None:
     assert [job["id"] for job in listed] == [mine["id"]]
 
 
-def test_the_limit_of_waiting_jobs_answers_429(make_settings, worker: WorkerSide) -> None:  # type: ignore[no-untyped-def]
-    from tests.integration.api.running import serving
-
+def test_the_limit_of_waiting_jobs_answers_429(make_settings: SettingsMaker, worker: WorkerSide) -> None:
     with serving(make_settings(max_queued_per_owner=2)) as url, httpx.Client(base_url=url) as api:
         submit(api)
         submit(api)

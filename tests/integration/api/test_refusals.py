@@ -1,0 +1,148 @@
+"""What the API refuses, and how it says so."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from db.workers import Registration, beat, register
+from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.running import WorkerSide, serving
+
+GOOD = {"prompt": "a red fox", "width": 64, "height": 64}
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
+    """Refusals do not depend on the database."""
+    return fresh_sqlite
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"width": 500}, "width", "use 496 or 512"),
+        ({"width": 0}, "width", "0 is out of range"),
+        ({"height": 100_000}, "height", "64 to 2048"),
+        ({"promt": "x"}, "promt", "Did you mean prompt"),
+        ({"steps": 8, "num_inference_steps": 9}, "steps", "says the same as 'num_inference_steps'"),
+        ({"num_inference_steps": 0}, "num_inference_steps", "1 to 100"),
+        ({"guidance_scale": 99}, "guidance_scale", "0 to 30"),
+        ({"num_images": 17}, "num_images", "1 to 16"),
+        ({"seed": -2}, "seed", "-1"),
+        ({"seed": 2**32}, "seed", "4294967295"),
+        ({"prompt": " "}, "prompt", "empty"),
+        ({"prompt": "x" * 10_001}, "prompt", "10001 characters"),
+        ({"prompt": "a\x00b"}, "prompt", "NUL"),
+        ({"prompt": 5}, "prompt", "string"),
+        ({"preset": "squar-512"}, "preset", "square-512"),
+        ({"model": "sd-9"}, "model", "Known models"),
+        ({"priority": 10}, "priority", "less than or equal to 9"),
+        ({"strength": 0.5}, "strength", "init_image"),
+        ({"metadata": {"a": "\x00"}}, "metadata.a", "NUL"),
+    ],
+)
+def test_bad_fields_are_named_with_the_fix(api: httpx.Client, change: dict[str, object], field: str, words: str) -> None:
+    answer = api.post("/v1/jobs", json=GOOD | change)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"]
+    assert problem["type"].endswith(problem["code"])
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert words in problem["errors"][0]["message"]
+
+
+def test_a_size_that_is_none_is_explained(api: httpx.Client) -> None:
+    problem = api.post("/v1/jobs", json={"prompt": "x", "size": "big"}).json()
+    assert problem["errors"] == [{"field": "size", "message": problem["errors"][0]["message"]}]
+    assert '"512x512"' in problem["errors"][0]["message"]
+
+
+def test_every_wrong_value_is_reported_at_once(api: httpx.Client) -> None:
+    problem = api.post("/v1/jobs", json=GOOD | {"width": 100, "seed": -5, "num_images": 0}).json()
+    assert {error["field"] for error in problem["errors"]} == {"width", "seed", "num_images"}
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"[]", b'"x"', b'{"prompt": "\\ud800"}', b'{"prompt": NaN}', b"\xff\xfe"])
+def test_bodies_that_are_no_job_are_the_callers_fault(api: httpx.Client, body: bytes) -> None:
+    answer = api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.json()["code"] in ("malformed_json", "invalid_parameters", "bad_request")
+
+
+def test_unknown_things_are_problems_too(api: httpx.Client) -> None:
+    assert api.get("/v1/jobs/nonsense").json()["code"] == "job_not_found"
+    missing = "019ab000-0000-7000-8000-000000000000"
+    assert api.get(f"/v1/jobs/{missing}").json()["code"] == "job_not_found"
+    assert api.get(f"/v1/images/{missing}/content").json()["code"] == "image_not_found"
+    assert api.get("/v1/nothing").json()["code"] == "not_found"
+    assert api.delete("/v1/models").json()["code"] == "method_not_allowed"
+    assert api.post("/v1/workers/nobody/pause").json()["code"] == "worker_not_found"
+    assert api.get("/v1/models/nothing").json()["code"] == "model_not_found"
+
+
+def test_a_body_beyond_the_limit_is_refused_announced_or_not(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+    with serving(make_settings(max_body_bytes=1000)) as url, httpx.Client(base_url=url) as api:
+        announced = api.post("/v1/jobs", json=GOOD | {"negative_prompt": "x" * 2000})
+        assert (announced.status_code, announced.json()["code"]) == (413, "body_too_large")
+        chunks = (b'{"prompt": "' + b"x" * 600, b"x" * 600 + b'"}')
+        streamed = api.post("/v1/jobs", content=iter(chunks), headers={"Content-Type": "application/json"})
+        assert (streamed.status_code, streamed.json()["code"]) == (413, "body_too_large")
+        assert api.post("/v1/jobs", json=GOOD).status_code == 202
+
+
+def test_another_sites_page_cannot_write(api: httpx.Client) -> None:
+    foreign = api.post("/v1/jobs", json=GOOD, headers={"Origin": "https://evil.example"})
+    assert (foreign.status_code, foreign.json()["code"]) == (403, "cross_site_request")
+    own = api.post("/v1/jobs", json=GOOD, headers={"Origin": f"http://{api.base_url.host}:{api.base_url.port}"})
+    assert own.status_code == 202
+
+
+def test_a_model_that_nobody_serves_is_refused_with_the_way_out(api: httpx.Client) -> None:
+    refused = api.post("/v1/jobs", json=GOOD | {"model": "z-image-turbo"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "model_not_served")
+    assert "Served now: demo" in refused.json()["detail"]
+    assert "imagefarm worker --model z-image-turbo" in refused.json()["detail"]
+    row = api.get("/v1/models/z-image-turbo").json()
+    assert (row["served"], row["accepts_jobs"], row["state"]) == (False, False, "not_served")
+
+
+def test_a_restart_of_the_only_worker_refuses_nobody(api: httpx.Client, worker: WorkerSide) -> None:
+    beat(worker.database, worker.name, "life-1", state="stopped")
+    accepted = api.post("/v1/jobs", json=GOOD | {"model": "demo"})
+    assert accepted.status_code == 202
+
+
+def test_a_restarting_worker_among_others_refuses_nobody(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+    register(worker.database, Registration("other", "life-1", "sd-turbo", "cpu", 1))
+    beat(worker.database, "other", "life-1", state="stopped")
+    with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
+        job = api.post("/v1/jobs", json=GOOD | {"model": "sd-turbo"})
+        assert job.status_code == 202
+        waiting = api.get(job.headers["location"]).json()
+        assert "No worker of this model is up" in waiting["queue"]["reason"]
+
+
+def test_a_replay_is_answered_although_nobody_serves_the_model_now(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+    register(worker.database, Registration("other", "life-1", "sd-turbo", "cpu", 1))
+    with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
+        body, key = GOOD | {"model": "sd-turbo"}, {"Idempotency-Key": "k"}
+        first = api.post("/v1/jobs", json=body, headers=key)
+        assert first.status_code == 202
+        beat(worker.database, "other", "life-1", state="failed", message="no card")
+    with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
+        assert "no card" in api.post("/v1/jobs", json=body).json()["detail"]
+        assert api.post("/v1/jobs", json=body, headers=key).json() == first.json()
+
+
+def test_warnings_and_aliases(api: httpx.Client) -> None:
+    job = api.post(
+        "/v1/jobs",
+        json={"prompt": "猫 🐈" * 900, "size": "64x96", "steps": 40, "cfg_scale": 1, "negative_prompt": "x", "n": 2},
+    ).json()
+    assert (job["input"]["width"], job["input"]["height"]) == (64, 96)
+    assert 0 <= job["input"]["seed"] <= 2**32 - 2
+    assert job["input"]["num_images"] == 2
+    assert any("negative_prompt has no effect while guidance is off" in warning for warning in job["warnings"])
+    assert any("5.0x" in warning for warning in job["warnings"])
