@@ -7,9 +7,11 @@ import os
 import signal
 import threading
 import time
+import warnings
 from types import FrameType
 
 from celery import signals
+from celery.exceptions import SecurityWarning
 from celery.worker import state as celery_state
 
 from core.catalogue import resolve_auto
@@ -148,6 +150,8 @@ class FarmWorker:
         )
         for noisy in ("celery.app.trace", "celery.worker.strategy"):
             logging.getLogger(noisy).setLevel(logging.WARNING)  # the runner says it with the job's id
+        # Running as root is a container's habit; what makes it dangerous is pickle, which this worker refuses.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
         self._serving = True
         worker.start()
         refill.stop()

@@ -1,0 +1,1 @@
+"""Measurements; each prints ratios and tables from one run and is never a test of time."""

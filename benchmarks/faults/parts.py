@@ -1,0 +1,171 @@
+"""The farm's processes, each started apart so that each can be killed apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.servers.farm import clean_environment
+from tests.servers.ports import free_port
+from tests.servers.redis import RedisServer
+
+
+@dataclass
+class Part:
+    """One process of the farm; its output goes to a file, life after life."""
+
+    name: str
+    arguments: list[str]
+    environment: dict[str, str]
+    directory: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        """Everything it ever said."""
+        return self.directory / f"{self.name}.log"
+
+    def start(self) -> None:
+        """Starts it, or starts it again."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cli", *self.arguments],
+                cwd=self.directory,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the process, if it lives."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and reaped."""
+        self.send(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+    def engines(self) -> list[psutil.Process]:
+        """Its children: a worker's engine."""
+        if self.process is None or self.process.poll() is not None:
+            return []
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def stop(self, seconds: float = 30.0) -> int:
+        """SIGTERM, then its exit status; SIGKILL when it takes too long."""
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
+        if self.process is None:
+            return 0
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -signal.SIGKILL
+
+
+@dataclass
+class FarmParts:
+    """API, reaper and workers over a database and a Redis that the caller owns; the synthetic renderer unless told."""
+
+    directory: Path
+    database_url: str
+    redis: RedisServer
+    workers: int = 1
+    settings: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    parts: dict[str, Part] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._add("api", ["api", "--port", str(self.port)])
+        self._add("reaper", ["reaper"])
+        for number in range(self.workers):
+            self._add(f"worker{number}", ["worker"], IMAGEFARM_WORKER_NAME=f"worker{number}")
+
+    def _add(self, name: str, arguments: list[str], **extra: str) -> None:
+        given = {
+            "IMAGEFARM_DATA_DIR": str(self.directory / "data"),
+            "IMAGEFARM_DATABASE_URL": self.database_url,
+            "IMAGEFARM_REDIS_URL": self.redis.url,
+            "IMAGEFARM_MODEL": "demo",
+            "IMAGEFARM_RENDERER": "synthetic",
+            "IMAGEFARM_DEVICE": "cpu",
+        }
+        environment = clean_environment(**{**given, **self.settings, **extra})
+        self.parts[name] = Part(name, arguments, environment, self.directory)
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def worker_parts(self) -> list[Part]:
+        """The workers, by number."""
+        return [part for name, part in self.parts.items() if name.startswith("worker")]
+
+    def start(self) -> FarmParts:
+        """Starts every part and waits until the API answers and all workers are ready."""
+        for part in self.parts.values():
+            part.start()
+        self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds: float = 90.0) -> None:
+        """Raises TimeoutError, with the logs' ends, when that does not come to pass."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._ready_workers() >= self.workers:
+                return
+            time.sleep(0.1)
+        raise TimeoutError("the farm did not get ready:\n" + self.log_ends())
+
+    def _ready_workers(self) -> int:
+        try:
+            answer = httpx.get(f"{self.url}/v1/workers", timeout=5)
+            rows = answer.json()["items"] if answer.status_code == httpx.codes.OK else []
+        except (httpx.HTTPError, ValueError, KeyError):
+            return 0
+        return sum(row["state"] == "ready" for row in rows)
+
+    def log_ends(self, characters: int = 1500) -> str:
+        """The last words of every part."""
+        texts = {name: part.log.read_text()[-characters:] for name, part in self.parts.items() if part.log.exists()}
+        return "\n".join(f"--- {name}\n{text}" for name, text in texts.items())
+
+    def stop(self) -> None:
+        """Stops every part; whatever does not stop is killed."""
+        for part in self.parts.values():
+            part.send(signal.SIGCONT)
+        for part in (*self.worker_parts(), self.parts["reaper"], self.parts["api"]):
+            part.stop()
+
+    def destroy(self) -> None:
+        """Kills whatever still runs."""
+        for part in self.parts.values():
+            for engine in part.engines():
+                engine.kill()
+            part.kill()
+
+
+def alive(process_id: int) -> bool:
+    """Whether a process of that id runs."""
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
