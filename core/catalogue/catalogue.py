@@ -16,9 +16,12 @@ class Catalogue:
 
     def __init__(self, models: list[CatalogueModel]) -> None:
         self._models = {model.id: model for model in models}
-        self._names = {name: model.id for model in models for name in (model.id, *model.aliases)}
-        if len(self._names) != sum(1 + len(model.aliases) for model in models):
-            raise ValueError("two models of the catalogue share an id or an alias")
+        self._names: dict[str, str] = {}
+        for model in models:
+            for name in (model.id, *model.aliases):
+                if name in self._names:
+                    raise ValueError(f"'{name}' means both {self._names[name]} and {model.id}")
+                self._names[name] = model.id
 
     def __iter__(self) -> Iterator[CatalogueModel]:
         return iter(self._models.values())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Row(BaseModel):
@@ -87,3 +87,37 @@ class CatalogueModel(_Row):
     licence: str
     commercial: Literal["yes", "no", "conditional"]
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        """What the types cannot say; a row that breaks it would fail only when somebody renders."""
+        problems = [*self._default_problems(), *self._weight_problems()]
+        if self.family == "z-image" and "float16" in self.dtypes:
+            problems.append("Z-Image overflows in float16")
+        if self.cfg == "none" and self.negative_prompt != "none":
+            problems.append("a negative prompt needs guidance, and cfg is none")
+        if problems:
+            raise ValueError(f"{self.id}: {'; '.join(problems)}")
+        return self
+
+    def _default_problems(self) -> list[str]:
+        defaults, limits = self.defaults, self.limits
+        sides = (defaults.width, defaults.height)
+        checks = {
+            "the default size is no multiple": any(side % limits.multiple for side in sides),
+            "the default size is outside the limits": not all(limits.min_side <= s <= limits.max_side for s in sides),
+            "the default size has too many pixels": defaults.width * defaults.height > limits.max_pixels,
+            "the default steps are outside the limits": not 1 <= defaults.num_inference_steps <= limits.max_steps,
+            "the default guidance is outside the limits": not 1 <= defaults.guidance_scale <= limits.max_guidance_scale,
+            "the default guidance has no effect": self.cfg == "none" and defaults.guidance_scale != 1.0,
+        }
+        return [text for text, wrong in checks.items() if wrong]
+
+    def _weight_problems(self) -> list[str]:
+        checks = {
+            "it is built locally, yet names a repository": self.built_locally and bool(self.weights.repo),
+            "it names no repository": not self.built_locally and not self.weights.repo,
+            "it names no dtype": not self.dtypes,
+            "its parameters are not told": not self.weights.parameters,
+        }
+        return [text for text, wrong in checks.items() if wrong]

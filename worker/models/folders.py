@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,14 +29,15 @@ class Contents:
 def whole_folder(final: Path, contents: Contents) -> Iterator[Path]:
     """Yields an empty folder to fill; on success it takes the place of `final`, on an error nothing changes.
 
-    Two processes may do this at once: the last rename stands, and readers of the old files keep what they mapped.
+    Two processes may do this at once: the first to finish stands, since others may read its files already.
     """
+    before = read_marker(final)
     draft = final.parent / f".{final.name}.{new_id()}.part"
     draft.mkdir(parents=True)
     try:
         yield draft
         write_marker(draft, _marker(draft, contents))
-        _swap(draft, final)
+        _put_in_place(draft, final, before)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -53,11 +54,12 @@ def _marker(draft: Path, contents: Contents) -> Marker:
     )
 
 
-def _swap(draft: Path, final: Path) -> None:
-    """Rename over nothing, else move the old folder aside first; a rival that was faster wins."""
+def _put_in_place(draft: Path, final: Path, before: Marker | None) -> None:
+    """Rename, moving what was there aside, unless a rival has finished meanwhile."""
     old = final.parent / f".{final.name}.{new_id()}.old"
-    if final.exists():
-        final.rename(old)
+    if read_marker(final) == before:
+        with suppress(FileNotFoundError):
+            final.rename(old)
     try:
         draft.rename(final)
     except OSError:

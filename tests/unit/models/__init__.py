@@ -1,1 +1,1 @@
-"""Tests of models on disk."""
+"""Tests of models on disk, without torch."""

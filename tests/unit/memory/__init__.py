@@ -1,0 +1,1 @@
+"""Tests of memory tiers without torch."""

@@ -1,0 +1,39 @@
+"""The estimate learns from peaks: quickly upwards, slowly downwards, within bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.memory.coefficients import FILE, HIGHEST, Coefficients
+
+KEY = ("z-image-turbo", "resident", "H200")
+
+
+def test_nothing_learned_means_as_estimated(tmp_path: Path) -> None:
+    assert Coefficients(tmp_path).get(*KEY) == 1.0
+
+
+def test_the_first_peak_counts_in_full_and_is_kept(tmp_path: Path) -> None:
+    Coefficients(tmp_path / "new").record(*KEY, estimated=100, measured=80)
+    assert Coefficients(tmp_path / "new").get(*KEY) == pytest.approx(0.8)
+    assert Coefficients(tmp_path / "new").get("z-image-turbo", "int8", "H200") == 1.0
+
+
+def test_up_at_once_down_slowly(tmp_path: Path) -> None:
+    learned = Coefficients(tmp_path)
+    learned.record(*KEY, estimated=100, measured=80)
+    assert learned.record(*KEY, estimated=100, measured=130) == pytest.approx(1.3)
+    assert learned.record(*KEY, estimated=100, measured=80) == pytest.approx(1.25)
+
+
+def test_nonsense_is_kept_out(tmp_path: Path) -> None:
+    learned = Coefficients(tmp_path)
+    assert learned.record(*KEY, estimated=0, measured=10) == 1.0
+    assert learned.record(*KEY, estimated=1, measured=10**9) == HIGHEST
+
+
+def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("{")
+    assert Coefficients(tmp_path).get(*KEY) == 1.0

@@ -1,0 +1,41 @@
+"""Sizes come from headers; host memory from the kernel and the container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.catalogue import load_catalogue
+from tests.unit.models.diffusers_folder import write_model
+from worker.memory import host
+from worker.memory.sizes import read_sizes, sizes_of_row
+
+TURBO = load_catalogue().get("z-image-turbo")
+
+
+def test_matrices_are_counted_apart(tmp_path: Path) -> None:
+    sizes = read_sizes(write_model(tmp_path), TURBO)
+    assert {part.name: (part.matrices, part.others) for part in sizes.components} == {
+        "transformer": (32, 8),
+        "text_encoder": (32, 8),
+        "vae": (32, 8),
+    }
+    assert (sizes.width, sizes.of("denoiser")) == (64, 40)
+
+
+def test_the_catalogue_tells_sizes_without_weights() -> None:
+    assert sizes_of_row(TURBO).of("denoiser") == 6_154_908_736
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 100 kB\nMemAvailable:   50 kB\n")
+    monkeypatch.setattr(host, "MEMINFO", meminfo)
+    monkeypatch.setattr(host, "CGROUP", tmp_path)
+    assert host.available_bytes() == 50 * 1024
+    (tmp_path / "memory.max").write_text("30000\n")
+    (tmp_path / "memory.current").write_text("10000\n")
+    assert host.available_bytes() == 20000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert host.available_bytes() == 50 * 1024

@@ -1,0 +1,47 @@
+"""What `auto` means, and that noise is called noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.catalogue import resolve_auto
+from core.errors import InvalidInput
+from core.settings import Settings
+from tests.unit.models.diffusers_folder import write_model
+
+
+@pytest.fixture(autouse=True)
+def empty_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No weights from the cache of whoever runs the tests."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def test_without_weights_auto_is_the_demo_and_says_so(tmp_path: Path) -> None:
+    resolved = resolve_auto(Settings(data_dir=tmp_path))
+    assert resolved.model.id == "demo"
+    assert "noise" in resolved.explanation
+    assert "imagefarm models pull z-image-turbo" in resolved.explanation
+
+
+def test_with_weights_auto_is_turbo_and_needs_no_words(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    resolved = resolve_auto(Settings(data_dir=tmp_path, model_folders={"z-image-turbo": folder}))
+    assert (resolved.model.id, resolved.explanation) == ("z-image-turbo", "")
+
+
+def test_half_a_download_is_not_weights(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    assert resolve_auto(Settings(data_dir=tmp_path, model_folders={"z-image-turbo": folder})).model.id == "demo"
+
+
+def test_a_named_model_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert resolve_auto(Settings(data_dir=tmp_path, model="sd-turbo")).model.id == "sd-turbo"
+    assert "noise" in resolve_auto(Settings(data_dir=tmp_path, model="demo")).explanation
+
+
+def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput):
+        resolve_auto(Settings(data_dir=tmp_path, model="dall-e"))

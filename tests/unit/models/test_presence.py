@@ -1,0 +1,117 @@
+"""Weights are found where they are, and what is missing is told with the command that brings it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.catalogue import Places, is_present, load_catalogue, locate
+from core.catalogue.completeness import what_is_missing
+from core.catalogue.marker import Marker, write_marker
+from core.errors import RenderError
+from tests.unit.models.diffusers_folder import write_hub_snapshot, write_model, write_safetensors
+
+TURBO = load_catalogue().get("z-image-turbo")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """Empty ones."""
+    return Places(tmp_path / "models", {}, tmp_path / "hub")
+
+
+def mark(directory: Path, revision: str = "r1") -> None:
+    """Make a folder valid."""
+    marker = Marker(model=TURBO.id, origin="hub", source="x", revision=revision, dtype="bfloat16", size_bytes=1, made_at=0.0)
+    write_marker(directory, marker)
+
+
+def test_nothing_here_names_the_command(places: Places) -> None:
+    with pytest.raises(RenderError, match="imagefarm models pull z-image-turbo") as caught:
+        locate(TURBO, places)
+    assert caught.value.code == "model_unavailable"
+    assert not is_present(TURBO, places)
+
+
+def test_the_models_directory_comes_first(places: Places) -> None:
+    own = write_model(places.weights(TURBO.id))
+    mark(own)
+    folder = write_model(places.models_dir.parent / "mine")
+    found = locate(TURBO, Places(places.models_dir, {TURBO.id: folder}, places.hub_cache))
+    assert (found.directory, found.origin, found.revision) == (own, "models_dir", "r1")
+
+
+def test_a_copy_without_its_marker_is_not_used(places: Places) -> None:
+    write_model(places.weights(TURBO.id))
+    assert not is_present(TURBO, places)
+
+
+def test_a_marker_of_another_format_is_not_trusted(places: Places) -> None:
+    own = write_model(places.weights(TURBO.id))
+    mark(own)
+    file = own / "imagefarm.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
+    assert not is_present(TURBO, places)
+
+
+def test_a_named_folder_is_used(places: Places, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    assert locate(TURBO, Places(places.models_dir, {TURBO.id: folder}, places.hub_cache)).origin == "folder"
+
+
+def test_the_hub_cache_is_used(places: Places) -> None:
+    snapshot = write_hub_snapshot(places.hub_cache, TURBO.weights.repo)
+    write_model(snapshot)
+    found = locate(TURBO, places)
+    assert (found.directory, found.origin, found.revision) == (snapshot, "hub_cache", "abc123")
+
+
+def test_an_interrupted_hub_download_is_told_apart(places: Places) -> None:
+    snapshot = write_hub_snapshot(places.hub_cache, TURBO.weights.repo)
+    write_model(snapshot)
+    (snapshot / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(RenderError, match="transformer has no weight files"):
+        locate(TURBO, places)
+
+
+def test_a_folder_of_another_pipeline_is_refused(places: Places, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine", pipeline="FluxPipeline")
+    with pytest.raises(RenderError, match="holds a FluxPipeline, but z-image-turbo is a ZImagePipeline"):
+        locate(TURBO, Places(places.models_dir, {TURBO.id: folder}, places.hub_cache))
+
+
+def test_a_missing_lora_is_missing_weights(places: Places, tmp_path: Path) -> None:
+    lcm = load_catalogue().get("lcm-sd15")
+    folder = write_model(tmp_path / "mine", pipeline=lcm.pipeline)
+    with_folder = Places(places.models_dir, {lcm.id: folder}, places.hub_cache)
+    with pytest.raises(RenderError, match="the LoRA latent-consistency/lcm-lora-sdv1-5 is missing"):
+        locate(lcm, with_folder)
+    lora = write_hub_snapshot(places.hub_cache, lcm.loras[0].repo) / lcm.loras[0].weight_name
+    write_safetensors(lora, {"a": [1, 1]})
+    assert locate(lcm, with_folder).loras == (lora,)
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    folder = write_model(tmp_path)
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    first = "diffusion_pytorch_model-00001-of-00002.safetensors"
+    second = "diffusion_pytorch_model-00002-of-00002.safetensors"
+    write_safetensors(folder / "vae" / first, {"a": [1]})
+    index = {"weight_map": {"a": first, "b": second}}
+    (folder / "vae" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    assert what_is_missing(folder) == [f"{folder} is incomplete: vae/{second} is missing (1 in all)"]
+    write_safetensors(folder / "vae" / second, {"b": [1]})
+    assert what_is_missing(folder) == []
+
+
+def test_the_hub_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert Places(tmp_path).hub_cache == tmp_path / "xdg" / "huggingface" / "hub"
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    assert Places(tmp_path).hub_cache == tmp_path / "home" / "hub"
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert Places(tmp_path).hub_cache == tmp_path / "cache"
