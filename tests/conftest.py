@@ -24,6 +24,14 @@ def missing_tool(reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run in which nothing was executed proves nothing: it fails."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus == 0 and reporter is not None and not session.config.option.collectonly:
+        executed = any(reporter.stats.get(outcome) for outcome in ("passed", "failed", "xfailed"))
+        session.exitstatus = pytest.ExitCode.OK if executed else pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 @pytest.fixture(scope="session")
 def server_root() -> Iterator[Path]:
     """A short directory for servers' data, gone afterwards."""

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Starts the whole farm from a fresh checkout: makes .venv, installs pinned dependencies, then runs `imagefarm up`.
+# Options are those of `imagefarm up`, such as --port 8000; --help lists them.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+. scripts/python.sh
+"$PYTHON" scripts/bootstrap.py
+exec .venv/bin/python -m cli up "$@"
