@@ -1,0 +1,1 @@
+"""Tests of the engine with real pipelines and real processes."""

@@ -1,0 +1,79 @@
+"""Engines and pipelines that the tests of this folder share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.engine.recorder import Recorder
+from worker.engine.client import EngineClient
+from worker.engine.spec import EngineSpec
+
+FAULTY = "tests.integration.engine.faulty_engine"
+StartEngine = Callable[..., tuple[EngineClient, Recorder]]
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the engines of all tests build and find `demo`."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines that tests start leave the other cores alone."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def start_engine(models_dir: Path) -> Iterator[StartEngine]:
+    """Start an engine; all that a test started are stopped after it."""
+    clients: list[EngineClient] = []
+
+    def start(**changes: object) -> tuple[EngineClient, Recorder]:
+        client, recorder = new_client(models_dir, **changes)
+        clients.append(client)
+        client.start()
+        return client, recorder
+
+    yield start
+    for client in clients:
+        client.stop(0)
+
+
+@pytest.fixture(scope="module")
+def shared_engine(models_dir: Path) -> Iterator[tuple[EngineClient, Recorder]]:
+    """One faulty engine for all tests of a module that leave it alive."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        client, recorder = new_client(models_dir)
+        client.start()
+    recorder.wait_ready()
+    yield client, recorder
+    client.stop(5)
+
+
+@pytest.fixture
+def engine(shared_engine: tuple[EngineClient, Recorder]) -> tuple[EngineClient, Recorder]:
+    """The module's engine, with the events of earlier tests forgotten."""
+    client, recorder = shared_engine
+    recorder.events.clear()
+    return client, recorder
+
+
+def new_client(models: Path, **changes: object) -> tuple[EngineClient, Recorder]:
+    fields: dict[str, object] = {
+        "model": "demo",
+        "device": "cpu",
+        "memory_policy": "auto",
+        "models_dir": models,
+        "capacity": 4,
+        "step_timeout_seconds": 5.0,
+        "load_timeout_seconds": 60.0,
+        "token_budget": 4096,
+        "module": FAULTY,
+    }
+    recorder = Recorder()
+    return EngineClient(EngineSpec(**(fields | changes)), recorder), recorder  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+"""`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
+
+A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-company`, `crash-in-company`, `nan`,
+`quit`, `slow` each break or delay the step of that request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from worker.engine.process import main
+from worker.engine.spec import EngineSpec
+
+if TYPE_CHECKING:
+    from worker.engine.opening import OnProgress, Opened
+    from worker.pipelines.family import AnyFamily
+
+
+class Faulty:
+    """A family that does what prompts say before it steps."""
+
+    def __init__(self, family: AnyFamily) -> None:
+        self._family = family
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._family, name)
+
+    def step(self, samples: Sequence[Any]) -> None:
+        words = {word for sample in samples for word in sample.request.prompt.split()}
+        self._obey(words, len(samples))
+        self._family.step(samples)
+        for sample in samples:
+            if "nan" in sample.request.prompt.split():
+                sample.latents[0, 0, 0, 0] = float("nan")
+
+    def _obey(self, words: set[str], company: int) -> None:
+        if "slow" in words:
+            time.sleep(0.05)
+        if "hang" in words:
+            threading.Event().wait()
+        if "exit" in words:
+            os._exit(3)
+        if "segfault" in words:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "sticky" in words:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if "crash" in words or ("crash-in-company" in words and company > 1):
+            raise ValueError("planted")
+        if "oom" in words or ("oom-in-company" in words and company > 1):
+            raise MemoryError("planted")
+        if "quit" in words:
+            raise SystemExit("planted")
+
+
+def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> Opened:
+    if spec.memory_policy == "never":
+        threading.Event().wait()
+    if spec.memory_policy == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    from worker.engine.opening import open_engine
+
+    opened = open_engine(spec, on_progress)
+    return dataclasses.replace(opened, family=Faulty(opened.family))
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1:], open_faulty))

@@ -1,0 +1,84 @@
+"""Every message survives the pipe, and nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from core.render import LoraRequest, RenderRecord, RenderRequest, RenderTimings
+from worker.engine import events
+from worker.engine.messages import Beat, Cancel, Channel, Load, Message, Stop, Submit
+from worker.engine.spec import EngineSpec
+
+SPEC = EngineSpec("demo", "cpu", "auto", Path("/models"), 4, 1.5, 2.5, model_folders={"demo": Path("/x y")})
+REQUEST = RenderRequest(
+    id="j/1/0",
+    prompt="一只猫 🐈 \x00 \ud83d",
+    width=64,
+    height=32,
+    num_inference_steps=2,
+    seed=7,
+    loras=(LoraRequest(name="a", scale=0.5),),
+)
+INFO = events.EngineInfo("demo", "z-image", "cpu", "cpu", "float32", "cpu", 4, 1, "native", 0.5, 1, {"a": 1.0}, {"b": "2"})
+RECORD = RenderRecord(
+    family="z-image",
+    device="cpu",
+    dtype="float32",
+    memory_policy="cpu",
+    attention_backend="native",
+    versions={"torch": "2"},
+    batch_sizes=[1, 2],
+    pipeline_guidance_scale=0.5,
+)
+MESSAGES: list[Message] = [
+    Load(SPEC),
+    Submit(REQUEST, b"\x89PNG\x00"),
+    Submit(REQUEST),
+    Cancel("j/1/0"),
+    Stop(),
+    Beat(),
+    events.Loading("reading", 0.5),
+    events.Loading("placing"),
+    events.Ready(INFO),
+    events.LoadFailed("model_unavailable", "no weights"),
+    events.Started("j/1/0"),
+    events.Step("j/1/0", 1, 2, 0.1, 0.1),
+    events.Preview("j/1/0", 1, b"\xff\xd8", 2, 1),
+    events.Rendered("j/1/0", 2, 1, bytes(range(6)), RECORD, RenderTimings(decode_seconds=0.5)),
+    events.Canceled("j/1/0"),
+    events.RequestFailed("j/1/0", "out_of_memory", "too big"),
+]
+
+
+@pytest.fixture
+def channels() -> tuple[Channel, Channel]:
+    ours, theirs = socket.socketpair()
+    return Channel.over(ours), Channel.over(theirs)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_message_arrives_as_it_was_sent(channels: tuple[Channel, Channel], message: Message) -> None:
+    sender, receiver = channels
+    sender.send(message)
+    assert receiver.receive() == message
+
+
+def test_threads_may_send_at_once(channels: tuple[Channel, Channel]) -> None:
+    sender, receiver = channels
+    sent = [events.Preview(f"j/1/{index}", index, bytes([index]) * 5000, 1, 1) for index in range(40)]
+    threads = [threading.Thread(target=sender.send, args=[message]) for message in sent]
+    for thread in threads:
+        thread.start()
+    received = [receiver.receive() for _ in sent]
+    assert sorted(received, key=lambda message: message.step) == sent  # type: ignore[union-attr]
+
+
+def test_the_end_of_the_other_side_is_an_error(channels: tuple[Channel, Channel]) -> None:
+    sender, receiver = channels
+    sender.close()
+    with pytest.raises(EOFError):
+        receiver.receive()
