@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from typer.exceptions import Abort, TyperException
 
-from cli import database, doctor, models, processes, settings_docs, up
+from cli import database, doctor, models, processes, prune, settings_docs, up
 from cli.exit_codes import MEANINGS, ExitCode
 from cli.failures import run_guarded, say
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (up, models, doctor, processes, database, settings_docs):
+for commands in (up, models, doctor, prune, processes, database, settings_docs):
     commands.register(app)
 
 

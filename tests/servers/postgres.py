@@ -15,8 +15,11 @@ import psycopg
 
 from tests.servers.ports import free_port, wait_listening
 
-SERVER_OPTIONS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
-"""Nothing here must survive a power cut, so tests need not wait for the disk."""
+SERVER_OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
+"""Nothing here must survive a power cut, so tests need not wait for the disk.
+
+A commit must survive a killed server, though: `synchronous_commit` stays on, or the last answers before `cut` are lost.
+"""
 
 
 class PostgresMissing(RuntimeError):

@@ -8,7 +8,6 @@ import threading
 import time
 
 from core.logs import configure_logging
-
 from core.settings import Settings
 from worker.reaper.housekeeping import Housekeeping
 from worker.reaper.reaper import Reaper

@@ -1,0 +1,59 @@
+"""A plain HTTP client with the few calls that these tests make."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+Job = dict[str, Any]
+
+
+class Client:
+    """Talks to one farm's API."""
+
+    def __init__(self, url: str) -> None:
+        self.http = httpx.Client(base_url=url, timeout=30)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.http.close()
+
+    def submit(self, prompt: str = "a cat", **fields: object) -> Job:
+        """An accepted job, 64 px and two steps unless told otherwise."""
+        body = {"prompt": prompt, "width": 64, "height": 64, "num_inference_steps": 2, "seed": 1, **fields}
+        answer = self.http.post("/v1/jobs", json=body)
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        job: Job = answer.json()
+        return job
+
+    def job(self, job_id: str) -> Job:
+        """The job as it stands."""
+        answer = self.http.get(f"/v1/jobs/{job_id}")
+        assert answer.status_code == httpx.codes.OK, answer.text
+        job: Job = answer.json()
+        return job
+
+    def wait(self, job_id: str, *statuses: str, seconds: float = 40.0) -> Job:
+        """The job once it has one of these statuses."""
+        return self.wait_for(job_id, lambda job: job["status"] in statuses, seconds)
+
+    def wait_for(self, job_id: str, reached: Callable[[Job], bool], seconds: float = 40.0) -> Job:
+        """The job once `reached` says so; AssertionError with the job when that does not come to pass."""
+        deadline = time.monotonic() + seconds
+        while not reached(job := self.job(job_id)):
+            assert time.monotonic() < deadline, job
+            time.sleep(0.05)
+        return job
+
+    def post(self, path: str) -> Job:
+        """An action on a job."""
+        answer = self.http.post(path)
+        assert answer.is_success, answer.text
+        job: Job = answer.json()
+        return job

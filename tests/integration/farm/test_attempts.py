@@ -1,0 +1,88 @@
+"""What becomes of jobs whose render goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.faults.parts import FarmParts
+from tests.integration.farm.client import Client
+from tests.integration.farm.conftest import StartFarm
+
+ClientOf = Callable[[FarmParts], Client]
+
+
+def test_a_job_runs_and_its_file_is_where_its_row_says(start_farm: StartFarm, client_of: ClientOf) -> None:
+    client = client_of(start_farm())
+    job = client.wait(client.submit(num_images=2)["id"], "succeeded")
+    assert [output["seed"] for output in job["outputs"]] == [1, 2]
+    for output in job["outputs"]:
+        content = client.http.get(f"/v1/images/{output['id']}/content")
+        assert content.headers["content-type"] == "image/png" and content.content.startswith(b"\x89PNG")
+
+
+def test_a_poison_job_is_held_and_its_companions_finish(start_farm: StartFarm, client_of: ClientOf) -> None:
+    client = client_of(start_farm(workers=2, synthetic_step_seconds=0.2, max_attempts=3))
+    innocents = [client.submit(f"innocent {number}", num_inference_steps=5)["id"] for number in range(4)]
+    poison = client.submit("synthetic:crash")["id"]
+    innocents += [client.submit(f"later {number}", num_inference_steps=5)["id"] for number in range(4)]
+    held = client.wait(poison, "held", seconds=60)
+    assert held["error"]["code"] == "engine_lost" and held["attempt"] == 3
+    for job_id in innocents:
+        assert client.wait(job_id, "succeeded", "held", seconds=60)["status"] == "succeeded"
+
+
+def test_a_hung_engine_is_replaced_and_the_farm_goes_on(start_farm: StartFarm, client_of: ClientOf) -> None:
+    client = client_of(start_farm(step_timeout_seconds=1, max_attempts=1))
+    hung = client.submit("synthetic:hang")["id"]
+    assert client.wait(hung, "held")["error"]["code"] == "engine_lost"
+    assert client.wait(client.submit()["id"], "succeeded")
+
+
+def test_errors_keep_their_codes(start_farm: StartFarm, client_of: ClientOf) -> None:
+    client = client_of(start_farm())
+    not_finite = client.wait(client.submit("synthetic:nan")["id"], "failed")
+    assert not_finite["error"]["code"] == "non_finite_latents" and not_finite["attempt"] == 1
+    too_big = client.wait(client.submit("synthetic:oom")["id"], "held")
+    assert too_big["error"]["code"] == "out_of_memory"
+
+
+def test_a_held_job_is_retried_by_hand(start_farm: StartFarm, client_of: ClientOf) -> None:
+    client = client_of(start_farm(max_attempts=1))
+    job_id = client.submit("synthetic:crash")["id"]
+    client.wait(job_id, "held")
+    assert client.post(f"/v1/jobs/{job_id}/retry")["status"] == "queued"
+    assert client.wait_for(job_id, lambda job: job["status"] == "held" and job["attempt"] == 2)
+
+
+def test_cancel_of_a_running_job_leaves_its_companion_alone(start_farm: StartFarm, client_of: ClientOf) -> None:
+    client = client_of(start_farm(synthetic_step_seconds=0.1, heartbeat_seconds=30, lease_seconds=90))
+    doomed = client.submit("doomed", num_inference_steps=100)["id"]
+    companion = client.submit("companion", num_inference_steps=15)["id"]
+    client.wait(doomed, "running")
+    client.wait(companion, "running")
+    asked = client.post(f"/v1/jobs/{doomed}/cancel")
+    assert asked["cancel_requested"] is True
+    assert client.wait(doomed, "canceled", seconds=5)["outputs"] == []
+    assert client.wait(companion, "succeeded")["attempt"] == 1
+
+
+def test_a_full_or_unwritable_store_is_waited_out(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(max_attempts=5)
+    client = client_of(farm)
+    images = farm.directory / "data" / "images"
+    images.parent.mkdir(parents=True, exist_ok=True)
+    images.write_text("a file where the folder should be")
+    job_id = client.submit()["id"]
+    waiting = client.wait_for(job_id, lambda job: job["status"] == "queued" and job["attempt"] == 1)
+    assert waiting["error"]["code"] == "storage_unavailable"
+    images.unlink()
+    assert client.wait(job_id, "succeeded")["attempt"] >= 2
+
+
+def test_two_jobs_keep_two_workers_busy(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(workers=2, synthetic_step_seconds=0.2, worker_capacity=4)
+    client = client_of(farm)
+    for _ in range(3):
+        jobs = [client.submit(num_inference_steps=8)["id"] for _ in range(2)]
+        done = [client.wait(job_id, "succeeded") for job_id in jobs]
+        assert len({job["worker"] for job in done}) == 2, [job["worker"] for job in done]

@@ -1,0 +1,19 @@
+"""A short, seeded run of benchmarks/chaos.py on each database: nothing lost, nothing done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.chaos import Plan, run
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_nothing_is_lost_and_nothing_ends_twice(tmp_path: Path, database: str) -> None:
+    plan = Plan(database, 80, 10, 3, pause_seconds=1.0, lease_seconds=3.0, heartbeat_seconds=0.8)
+    result = run(plan, tmp_path)
+    assert result.findings.accepted == plan.jobs and sum(result.faults.values()) == plan.kills
+    assert result.findings.failures() == {}
+    assert result.findings.statuses == {"succeeded": plan.jobs}
+    assert result.other_answers == []

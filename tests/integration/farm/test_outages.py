@@ -1,0 +1,165 @@
+"""Parts that go away and come back: Redis, the database, workers told to stop, workers frozen past their lease."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+from celery import Celery
+
+from benchmarks.faults.parts import FarmParts, Part
+from core.queue import RENDER_TASK, render_queue
+from tests.integration.farm.client import Client
+from tests.integration.farm.conftest import StartFarm
+from tests.servers.postgres import PostgresServer
+
+ClientOf = Callable[[FarmParts], Client]
+
+
+def wait_log(part: Part, pattern: str, seconds: float = 30.0) -> None:
+    """Returns once the part has said it."""
+    deadline = time.monotonic() + seconds
+    while not re.search(pattern, part.log.read_text()):
+        assert time.monotonic() < deadline, part.log.read_text()[-3000:]
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("lose_data", [False, True], ids=["kept", "flushed"])
+def test_without_redis_jobs_are_accepted_and_run_when_it_is_back(
+    start_farm: StartFarm, client_of: ClientOf, lose_data: bool
+) -> None:
+    farm = start_farm()
+    client = client_of(farm)
+    farm.redis.kill(lose_data=lose_data)
+    jobs = [client.submit(f"job {number}")["id"] for number in range(5)]
+    assert {client.job(job_id)["status"] for job_id in jobs} == {"queued"}
+    farm.redis.start()
+    for job_id in jobs:
+        assert client.wait(job_id, "succeeded", seconds=60)["attempt"] == 1
+
+
+def test_without_the_database_the_api_says_so_and_finished_images_are_held(
+    start_farm: StartFarm, client_of: ClientOf, tmp_path: object
+) -> None:
+    from pathlib import Path
+
+    server = PostgresServer(Path(str(tmp_path)) / "pg").start()
+    try:
+        farm = start_farm(database_url=server.create_database(), synthetic_step_seconds=0.2)
+        client = client_of(farm)
+        job_id = client.submit(num_inference_steps=10)["id"]
+        client.wait(job_id, "running")
+        server.cut()
+        refused = client.http.post("/v1/jobs", json={"prompt": "a cat"})
+        assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert int(refused.headers["retry-after"]) >= 1 and refused.json()["code"] == "database_unavailable"
+        wait_log(farm.parts["worker0"], "holding a finished attempt")
+        server.start()
+        done = client.wait(job_id, "succeeded")
+        assert done["attempt"] == 1, "the finished image was stored, not rendered again"
+    finally:
+        server.stop()
+
+
+def test_a_drained_worker_finishes_what_it_holds(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(synthetic_step_seconds=0.1)
+    client = client_of(farm)
+    job_id = client.submit(num_inference_steps=20)["id"]
+    client.wait(job_id, "running")
+    waiting = [client.submit(num_inference_steps=20)["id"] for _ in range(6)]
+    assert farm.parts["worker0"].stop() == 0
+    done = client.job(job_id)
+    assert (done["status"], done["attempt"]) == ("succeeded", 1)
+    farm.parts["worker0"].start()
+    for other in waiting:
+        assert client.wait(other, "succeeded", seconds=60)["attempt"] == 1
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["grace over", "second signal"])
+def test_what_cannot_finish_goes_back_without_using_up_an_attempt(
+    start_farm: StartFarm, client_of: ClientOf, signals: int
+) -> None:
+    farm = start_farm(synthetic_step_seconds=0.2, max_attempts=1, drain_seconds=1 if signals == 1 else 300)
+    client = client_of(farm)
+    job_id = client.submit(num_inference_steps=40)["id"]
+    client.wait(job_id, "running")
+    worker = farm.parts["worker0"]
+    worker.send(signal.SIGTERM)
+    wait_log(worker, "draining")
+    for _ in range(signals - 1):
+        worker.send(signal.SIGTERM)
+    assert worker.process is not None and worker.process.wait(20) == 0
+    back = client.job(job_id)
+    assert back["status"] == "queued", back
+    worker.start()
+    assert client.wait(job_id, "succeeded", seconds=60)["status"] == "succeeded"
+
+
+def test_a_killed_workers_job_is_taken_over_by_its_next_life(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(synthetic_step_seconds=0.1, lease_seconds=600, heartbeat_seconds=5)
+    client = client_of(farm)
+    job_id = client.submit(num_inference_steps=20)["id"]
+    client.wait(job_id, "running")
+    farm.parts["worker0"].kill()
+    farm.parts["worker0"].start()
+    done = client.wait(job_id, "succeeded")
+    assert done["attempt"] == 2, "the lease of ten minutes was not waited for"
+
+
+def test_a_frozen_worker_is_taken_over_and_its_late_result_refused(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(workers=2, synthetic_step_seconds=0.1, lease_seconds=1.5, heartbeat_seconds=0.4)
+    client = client_of(farm)
+    job_id = client.submit(num_inference_steps=12)["id"]
+    frozen = farm.parts[client.wait(job_id, "running")["worker"]]
+    for process in (*frozen.engines(),):
+        process.suspend()
+    frozen.send(signal.SIGSTOP)
+    done = client.wait(job_id, "succeeded")
+    assert done["attempt"] == 2 and done["worker"] != frozen.name
+    for process in frozen.engines():
+        process.resume()
+    frozen.send(signal.SIGCONT)
+    wait_log(frozen, "refused: attempt 1 no longer holds")
+    assert client.job(job_id)["outputs"] == done["outputs"]
+
+
+def test_a_pickled_message_is_refused_not_executed(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm()
+    app = Celery("stranger", broker=farm.redis.url, set_as_current=False)
+    app.conf.update(broker_transport_options={"global_keyprefix": "farm:"}, task_serializer="pickle")
+    app.send_task(RENDER_TASK, args=("x",), queue=render_queue("demo"), serializer="pickle")
+    wait_log(farm.parts["worker0"], "(?i)refusing|disallow|untrusted")
+    client = client_of(farm)
+    assert client.wait(client.submit()["id"], "succeeded")
+
+
+def test_retention_deletes_rows_and_files_together(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm()
+    client = client_of(farm)
+    job = client.wait(client.submit()["id"], "succeeded")
+    assert list((farm.directory / "data" / "images").rglob("*.png"))
+    reaper = farm.parts["reaper"]
+    pruned = subprocess.run(
+        [*_python(), "-m", "cli", "prune", "--older-than", "0"],
+        env=reaper.environment,
+        cwd=farm.directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert pruned.returncode == 0, pruned.stderr
+    assert "1 job" in pruned.stdout
+    assert not list((farm.directory / "data" / "images").rglob("*.png"))
+    assert client.http.get(f"/v1/jobs/{job['id']}").status_code == httpx.codes.GONE
+    assert client.http.get(f"/v1/images/{job['outputs'][0]['id']}/content").status_code == httpx.codes.GONE
+
+
+def _python() -> list[str]:
+    import sys
+
+    return [sys.executable]
