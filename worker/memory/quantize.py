@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from worker.memory.quantized import INT4_GROUP, Int4Linear, Int8Linear
+from worker.memory.sizes import KEPT
 
 PackedForm = Literal["int8", "int4"]
 LAYERS: dict[PackedForm, type[Int8Linear] | type[Int4Linear]] = {"int8": Int8Linear, "int4": Int4Linear}
-KEPT = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
-"""Parts of names of layers that stay as they are: small, and a picture is sensitive to them."""
 
 
 def quantize(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Module:

@@ -15,15 +15,17 @@ from core.catalogue.completeness import components, weight_files
 from core.catalogue.weight_names import choose_set
 
 Role = Literal["denoiser", "text", "vae"]
-MATRIX_SHARE = 0.995
-"""Of a transformer's parameters, when only their total is known."""
+KEPT = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
+"""Parts of names of layers that are never quantised: small, and a picture is sensitive to them."""
+MATRIX_SHARE: dict[Role, float] = {"denoiser": 0.975, "text": 0.9, "vae": 0.0}
+"""Of a component's parameters, in matrices that can be quantised, when only the total is known. From Z-Image."""
 DEFAULT_WIDTHS = {"z-image": 3840, "stable-diffusion": 320, "stock": 3072}
 DEFAULT_VAE_WIDTH = 128
 
 
 @dataclass(frozen=True)
 class ComponentSize:
-    """Parameters in two-dimensional weights, which can be quantised, and all others."""
+    """Parameters in matrices that can be quantised, and all others."""
 
     name: str
     role: Role
@@ -67,28 +69,28 @@ def sizes_of_row(model: CatalogueModel) -> ModelSizes:
     parts = []
     for name, count in model.weights.parameters.items():
         role = role_of(name)
-        matrices = 0 if role == "vae" else int(count * MATRIX_SHARE)
+        matrices = int(count * MATRIX_SHARE[role])
         parts.append(ComponentSize(name, role, matrices, count - matrices))
     return ModelSizes(tuple(parts), DEFAULT_WIDTHS[model.family], DEFAULT_VAE_WIDTH)
 
 
 def _component(folder: Path) -> ComponentSize:
     matrices = others = 0
-    for shape in _shapes(folder):
-        if len(shape) == 2:
+    for name, shape in _shapes(folder):
+        if len(shape) == 2 and not any(word in name for word in KEPT):
             matrices += math.prod(shape)
         else:
             others += math.prod(shape)
     return ComponentSize(folder.name, role_of(folder.name), matrices, others)
 
 
-def _shapes(folder: Path) -> Iterator[list[int]]:
-    """Shapes of all tensors in the component's files. A pickled file does not tell: its bytes count as fp32 matrices."""
+def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Name and shape of every tensor in the component's files. A pickle does not tell: it counts as one fp32 matrix."""
     for file in chosen_files(folder):
         if file.suffix == ".safetensors":
-            yield from safetensors_shapes(file).values()
+            yield from safetensors_shapes(file).items()
         else:
-            yield [1, file.stat().st_size // 4]
+            yield file.name, [1, file.stat().st_size // 4]
 
 
 def chosen_files(folder: Path) -> list[Path]:

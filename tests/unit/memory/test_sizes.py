@@ -17,11 +17,11 @@ TURBO = load_catalogue().get("z-image-turbo")
 def test_matrices_are_counted_apart(tmp_path: Path) -> None:
     sizes = read_sizes(write_model(tmp_path), TURBO)
     assert {part.name: (part.matrices, part.others) for part in sizes.components} == {
-        "transformer": (32, 8),
-        "text_encoder": (32, 8),
-        "vae": (32, 8),
+        "transformer": (32, 20),
+        "text_encoder": (32, 20),
+        "vae": (32, 20),
     }
-    assert (sizes.width, sizes.of("denoiser")) == (64, 40)
+    assert (sizes.width, sizes.of("denoiser")) == (64, 52)
 
 
 def test_the_catalogue_tells_sizes_without_weights() -> None:

@@ -36,7 +36,7 @@ def write_model(directory: Path, pipeline: str = "ZImagePipeline") -> Path:
     (directory / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     for name in ("transformer", "text_encoder", "vae"):
         stem = "model" if name == "text_encoder" else "diffusion_pytorch_model"
-        write_safetensors(directory / name / f"{stem}.safetensors", {"matrix": [8, 4], "vector": [8]})
+        write_safetensors(directory / name / f"{stem}.safetensors", {"matrix": [8, 4], "vector": [8], "embed": [3, 4]})
         (directory / name / "config.json").write_text('{"dim": 64}', encoding="utf-8")
     return directory
 

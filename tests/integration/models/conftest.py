@@ -1,0 +1,52 @@
+"""Twins that the tests of this folder share, and places without anybody's own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.catalogue import CatalogueModel, Places, load_catalogue
+from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
+from worker.models.twins import TWINS, build_twin
+
+Load = Callable[..., LoadedPipeline]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in the same order on every machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model id -> its twin's folder. Tests must not write there."""
+    root = tmp_path_factory.mktemp("twins")
+    return {model_id: build_twin(model_id, root / model_id) for model_id in TWINS}
+
+
+@pytest.fixture
+def places(tmp_path: Path, twins: dict[str, Path]) -> Places:
+    """An empty models directory and no hub cache; every model has its twin as named folder."""
+    return Places(tmp_path / "models", twins, tmp_path / "hub")
+
+
+@pytest.fixture
+def load(places: Places) -> Load:
+    """Load a twin by its model's id."""
+
+    def load_one(model_id: str, policy: str = "auto", dtype: str = "auto") -> LoadedPipeline:
+        return load_pipeline(catalogue_row(model_id), LoadRequest(places, "cpu", policy, dtype), lambda *_: None)
+
+    return load_one
+
+
+def catalogue_row(model_id: str) -> CatalogueModel:
+    """Short for the catalogue's lookup."""
+    return load_catalogue().get(model_id)

@@ -1,0 +1,24 @@
+"""Render a small picture with a stock pipeline."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from numpy.typing import NDArray
+
+PROMPT = "一只猫在月亮上 🐱, a cat on the moon"
+
+
+def render(pipeline: DiffusionPipeline, steps: int = 2, **options: object) -> NDArray[np.float32]:
+    """128x128 RGB in 0..1, [height, width, 3]; the same seed each time."""
+    picture = pipeline(
+        prompt=PROMPT,
+        width=128,
+        height=128,
+        num_inference_steps=steps,
+        generator=torch.Generator("cpu").manual_seed(1),
+        output_type="np",
+        **options,
+    ).images[0]
+    return np.asarray(picture, dtype=np.float32)

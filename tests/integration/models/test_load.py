@@ -1,0 +1,134 @@
+"""Models load as their stock pipeline does, offline, with what the catalogue row says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from core.catalogue import Places
+from core.errors import RenderError
+from tests.integration.models.conftest import Load, catalogue_row
+from tests.integration.models.rendering import render
+from worker.models.load import LoadRequest, load_pipeline
+from worker.models.twins import TWINS
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.mark.parametrize("model_id", [name for name in TWINS if name not in ("demo", "lcm-sd15")])
+def test_the_loaded_pipeline_is_the_stock_one(model_id: str, load: Load, twins: dict[str, Path]) -> None:
+    loaded = load(model_id)
+    stock = DiffusionPipeline.from_pretrained(str(twins[model_id]), dtype=loaded.dtype)
+    stock.set_progress_bar_config(disable=True)
+    assert np.array_equal(render(loaded.pipeline), render(stock))
+
+
+def test_the_demo_is_built_at_first_use_and_kept(load: Load, places: Places) -> None:
+    folder = places.weights("demo")
+    assert not folder.exists()
+    load("demo")
+    made = (folder / "imagefarm.json").read_bytes()
+    assert load("demo").located.directory == folder
+    assert (folder / "imagefarm.json").read_bytes() == made
+
+
+def test_a_demo_of_an_older_build_is_built_anew(load: Load, places: Places) -> None:
+    load("demo")
+    marker = places.weights("demo") / "imagefarm.json"
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"revision": "0"}))
+    assert load("demo").located.revision == "1"
+
+
+@pytest.mark.parametrize(
+    ("model_id", "dtype"), [("demo", torch.float32), ("z-image-turbo", torch.bfloat16), ("sd-turbo", torch.bfloat16)]
+)
+def test_the_dtype_suits_a_cpu(model_id: str, dtype: torch.dtype, load: Load) -> None:
+    loaded = load(model_id)
+    assert loaded.dtype == dtype
+    weights = [
+        p for part in loaded.pipeline.components.values() if isinstance(part, torch.nn.Module) for p in part.parameters()
+    ]
+    assert {parameter.dtype for parameter in weights} == {dtype}
+
+
+def test_z_image_is_never_fp16(load: Load) -> None:
+    with pytest.raises(RenderError, match="z-image-turbo cannot compute in float16; it can in bfloat16, float32") as caught:
+        load("z-image-turbo", dtype="float16")
+    assert caught.value.code == "invalid_input"
+
+
+def test_lcm_gets_its_scheduler_and_its_lora(load: Load, twins: dict[str, Path]) -> None:
+    loaded = load("lcm-sd15", dtype="float32")
+    assert type(loaded.pipeline.scheduler).__name__ == "LCMScheduler"
+    plain = DiffusionPipeline.from_pretrained(str(twins["lcm-sd15"]), dtype=torch.float32)
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    fused, bare = loaded.pipeline.unet.get_parameter(name), plain.unet.get_parameter(name)
+    assert not torch.equal(fused, bare)
+    file = loaded.located.loras[0]
+    plain.load_lora_weights(str(file.parent), weight_name=file.name)
+    layer = plain.unet.get_submodule(name.removesuffix(".weight"))
+    assert torch.allclose(fused, bare + layer.get_delta_weight("default_0"), atol=1e-6)
+
+
+def test_no_adapter_is_left_on_a_fused_model(load: Load) -> None:
+    assert not any("lora" in name for name, _ in load("lcm-sd15").pipeline.unet.named_modules())
+
+
+def test_sdxl_gets_no_watermark(load: Load) -> None:
+    assert load("sdxl-turbo").pipeline.watermark is None
+
+
+def test_a_safety_checker_in_the_index_is_neither_needed_nor_loaded(tmp_path: Path, twins: dict[str, Path]) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(twins["tiny-sd"], folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    index["requires_safety_checker"] = True
+    (folder / "model_index.json").write_text(json.dumps(index))
+    places = Places(tmp_path / "models", {"tiny-sd": folder}, tmp_path / "hub")
+    loaded = load_pipeline(catalogue_row("tiny-sd"), LoadRequest(places, "cpu"), lambda *_: None)
+    assert loaded.pipeline.safety_checker is None
+
+
+def test_files_of_a_variant_alone_are_found(tmp_path: Path, load: Load, twins: dict[str, Path]) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(twins["sd-turbo"], folder)
+    for name in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"):
+        (folder / f"{name}.safetensors").rename(folder / f"{name}.fp16.safetensors")
+    places = Places(tmp_path / "models", {"sd-turbo": folder}, tmp_path / "hub")
+    loaded = load_pipeline(catalogue_row("sd-turbo"), LoadRequest(places, "cpu"), lambda *_: None)
+    assert np.array_equal(render(loaded.pipeline), render(load("sd-turbo").pipeline))
+
+
+def test_progress_is_told_by_stage(places: Places) -> None:
+    heard: list[tuple[str, float | None]] = []
+    row = catalogue_row("z-image-turbo")
+    loaded = load_pipeline(row, LoadRequest(places, "cpu"), lambda stage, fraction: heard.append((stage, fraction)))
+    stages = list(dict.fromkeys(stage for stage, _ in heard))
+    assert stages == ["reading", "adapting", "placing", "done"]
+    fractions = [fraction for stage, fraction in heard if stage == "reading"]
+    assert fractions == sorted(fractions, key=float)  # type: ignore[arg-type]
+    assert fractions[-1] == 1.0
+    assert loaded.load_seconds > 0
+    assert loaded.versions["torch"] == torch.__version__
+
+
+def test_missing_weights_name_the_command(tmp_path: Path) -> None:
+    places = Places(tmp_path / "models", {}, tmp_path / "hub")
+    with pytest.raises(RenderError, match="imagefarm models pull z-image-turbo") as caught:
+        load_pipeline(catalogue_row("z-image-turbo"), LoadRequest(places, "cpu"), lambda *_: None)
+    assert caught.value.code == "model_unavailable"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "mps", "nonsense:x"])
+def test_a_device_that_is_not_there_is_refused(device: str, places: Places) -> None:
+    with pytest.raises(RenderError) as caught:
+        load_pipeline(catalogue_row("demo"), LoadRequest(places, device), lambda *_: None)
+    assert caught.value.code == "invalid_input"

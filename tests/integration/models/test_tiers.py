@@ -1,0 +1,183 @@
+"""Memory tiers on the CPU: 8 and 4 bits, fp8 and group offloading change the memory, hardly the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.catalogue import Places
+from core.errors import RenderError
+from tests.integration.models.conftest import Load, catalogue_row
+from tests.integration.models.rendering import render
+from worker.memory.apply import apply_tier
+from worker.memory.quantize import quantize
+from worker.memory.quantized import Int4Linear, Int8Linear
+from worker.memory.tiers import Tier
+from worker.models.load import LoadRequest, load_pipeline
+from worker.models.tier_reader import TierReader
+from worker.models.twins.lora import build_lora
+
+GREY_LEVEL = 1 / 255
+CPU = torch.device("cpu")
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean difference in grey levels."""
+    return float(np.abs(first - second).mean()) / GREY_LEVEL
+
+
+def bytes_of(module: torch.nn.Module) -> int:
+    """Of parameters and buffers."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+
+
+@pytest.mark.parametrize(("cls", "worst"), [(Int8Linear, 0.006), (Int4Linear, 0.08)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_packed_layer_is_close_to_the_original(
+    cls: type[Int8Linear | Int4Linear], worst: float, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(256, 96).to(dtype)
+    packed = cls(256, 96, bias=True, dtype=dtype)
+    packed.pack(linear.weight.data)
+    packed.bias = torch.nn.Parameter(linear.bias.data, requires_grad=False)
+    inputs = torch.randn(7, 256, dtype=dtype)
+    exact = linear.float()(inputs.float())
+    error = (packed(inputs).float() - exact).norm() / exact.norm()
+    assert error < worst + (0.004 if dtype == torch.bfloat16 else 0)
+
+
+def test_a_row_of_zeros_stays_zero() -> None:
+    packed = Int8Linear(64, 2, bias=False, dtype=torch.float32)
+    packed.pack(torch.zeros(2, 64))
+    assert torch.equal(packed(torch.ones(1, 64)), torch.zeros(1, 2))
+
+
+def test_sensitive_layers_are_left_alone(load: Load) -> None:
+    transformer = quantize(load("z-image-turbo").pipeline.transformer, "int8", torch.bfloat16)
+    kinds = {name: type(module).__name__ for name, module in transformer.named_modules()}
+    assert kinds["layers.0.attention.to_q"] == "Int8Linear"
+    assert kinds["layers.0.feed_forward.w1"] == "Int8Linear"
+    assert all(kind != "Int8Linear" for name, kind in kinds.items() if "embed" in name or "final" in name)
+
+
+def test_eight_bits_on_the_cpu(load: Load) -> None:
+    whole, packed = load("z-image-turbo", "cpu"), load("z-image-turbo", "cpu-int8")
+    assert packed.plan.policy == "cpu-int8"
+    blocks = [loaded.pipeline.transformer.layers[0].feed_forward for loaded in (whole, packed)]
+    assert bytes_of(blocks[1]) < 0.55 * bytes_of(blocks[0])
+    assert 0 < distance(render(packed.pipeline), render(whole.pipeline)) < 2
+
+
+def test_the_estimate_of_weights_is_what_is_there(load: Load) -> None:
+    for policy in ("cpu", "cpu-int8"):
+        loaded = load("z-image-turbo", policy)
+        for name, expected in loaded.plan.estimate.device.items():
+            assert bytes_of(getattr(loaded.pipeline, name)) == pytest.approx(expected, rel=0.05)
+
+
+def test_the_form_on_disk_is_made_once_and_reads_back_to_the_bit(load: Load, places: Places) -> None:
+    first = load("z-image-turbo", "cpu-int8")
+    file = places.models_dir / "z-image-turbo" / "transformer-int8-bfloat16" / "packed.safetensors"
+    made = file.stat().st_mtime_ns
+    heard: list[str] = []
+    request = LoadRequest(places, "cpu", "cpu-int8")
+    second = load_pipeline(catalogue_row("z-image-turbo"), request, lambda stage, _: heard.append(stage))
+    assert "converting" not in heard
+    assert file.stat().st_mtime_ns == made
+    fresh, again = (loaded.pipeline.transformer.state_dict() for loaded in (first, second))
+    assert fresh.keys() == again.keys()
+    assert all(torch.equal(fresh[name], again[name]) for name in fresh)
+
+
+def test_reading_packed_weights_equals_packing_them(load: Load) -> None:
+    read = load("z-image-turbo", "cpu-int8").pipeline
+    packed = load("z-image-turbo", "cpu").pipeline
+    for name in ("transformer", "text_encoder"):
+        quantize(getattr(packed, name), "int8", torch.bfloat16)
+    assert np.array_equal(render(read), render(packed))
+
+
+def test_other_weights_make_another_form(load: Load, places: Places, twins: dict[str, Path], tmp_path: Path) -> None:
+    load("z-image-turbo", "cpu-int8")
+    from worker.models.twins import build_twin
+
+    other = build_twin("z-image-turbo", tmp_path / "other", seed=7)
+    elsewhere = Places(places.models_dir, {**twins, "z-image-turbo": other}, places.hub_cache)
+    heard: list[str] = []
+    request = LoadRequest(elsewhere, "cpu", "cpu-int8")
+    load_pipeline(catalogue_row("z-image-turbo"), request, lambda stage, _: heard.append(stage))
+    assert "converting" in heard
+
+
+def test_four_bits_from_disk(places: Places, twins: dict[str, Path], load: Load) -> None:
+    tier = Tier("int4-on-cpu", "", "cpu", denoiser="int4")
+    reader = TierReader("z-image-turbo", tier, torch.bfloat16, places, lambda: None)
+    whole = load("z-image-turbo").pipeline
+    expected = render(whole)
+    folder = twins["z-image-turbo"] / "transformer"
+    whole.transformer = reader.load(folder, "diffusers", "ZImageTransformer2DModel")
+    packed = whole.transformer.get_submodule("layers.0.attention.to_q")
+    assert isinstance(packed, Int4Linear)
+    assert packed.weight.dtype == torch.uint8
+    assert 0 < distance(render(whole), expected) < 20
+
+
+def test_a_lora_works_on_eight_bits(load: Load, tmp_path: Path) -> None:
+    file = build_lora(load("z-image-turbo").pipeline, tmp_path / "lora")
+    pipeline = load("z-image-turbo", "cpu-int8").pipeline
+    bare = render(pipeline)
+    pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="twin")
+    assert distance(render(pipeline), bare) > 0.1
+    pipeline.unload_lora_weights()
+    assert np.array_equal(render(pipeline), bare)
+
+
+def test_fp8_layers(load: Load) -> None:
+    pipeline = load("z-image-turbo").pipeline
+    expected, before = render(pipeline), bytes_of(pipeline.transformer)
+    apply_tier(pipeline, Tier("fp8-on-cpu", "", "cpu", denoiser="fp8"), CPU, lambda _: None)
+    assert pipeline.transformer.get_parameter("layers.0.attention.to_q.weight").dtype == torch.float8_e4m3fn
+    assert bytes_of(pipeline.transformer) < 0.8 * before
+    assert 0 < distance(render(pipeline), expected) < 10
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("model_id", ["z-image-turbo", "sd-turbo", "sdxl-turbo", "flux2-klein-4b"])
+def test_streaming_gives_the_same_picture(model_id: str, load: Load) -> None:
+    pipeline = load(model_id).pipeline
+    expected = render(pipeline)
+    tier = Tier("streamed-on-cpu", "", "cpu", denoiser_place="streamed", text_place="streamed", tiled_vae=True)
+    apply_tier(pipeline, tier, CPU, lambda _: None)
+    denoiser = getattr(pipeline, "transformer", None) or pipeline.unet
+    assert any(hasattr(module, "_diffusers_hook") for module in denoiser.modules())
+    assert np.array_equal(render(pipeline), expected)
+
+
+def test_fp8_and_streaming_together(load: Load) -> None:
+    pipeline = load("z-image-turbo").pipeline
+    expected = render(pipeline)
+    tier = Tier("both-on-cpu", "", "cpu", denoiser="fp8", denoiser_place="streamed", text_place="cpu")
+    apply_tier(pipeline, tier, CPU, lambda _: None)
+    assert 0 < distance(render(pipeline), expected) < 10
+
+
+def test_tiles_are_used_above_512_pixels(load: Load) -> None:
+    pipeline = load("z-image-turbo").pipeline
+    apply_tier(pipeline, Tier("tiled", "", "cpu", tiled_vae=True), CPU, lambda _: None)
+    calls: list[tuple[int, ...]] = []
+    pipeline.vae.decoder.register_forward_hook(lambda _, inputs, __: calls.append(tuple(inputs[0].shape)))
+    for side, tiles in ((64, 1), (128, 9)):
+        calls.clear()
+        with torch.no_grad():
+            pipeline.vae.decode(torch.zeros(1, 16, side, side, dtype=pipeline.vae.dtype))
+        assert len(calls) == tiles
+        assert max(max(shape[2:]) for shape in calls) <= 64
+
+
+def test_a_policy_for_cuda_is_refused_on_a_cpu(load: Load) -> None:
+    with pytest.raises(RenderError, match="one of: cpu, cpu-int8"):
+        load("z-image-turbo", "resident")
