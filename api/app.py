@@ -12,21 +12,21 @@ from api import problems
 from api.farm import Farm
 from api.guard import Guard
 from api.page import Page
-from api.routes import health, images, job_actions, jobs, models, queue, workers
+from api.routes import health, images, job_actions, job_events, jobs, models, presets, queue, usage, workers
 from api.version import VERSION
 from core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_ROUTERS = (jobs.router, job_actions.router, images.router, models.router, workers.router, queue.router, health.router)
+_ROUTES = (jobs, job_actions, job_events, images, models, presets, workers, queue, usage, health)
 _ABOUT = "Submit prompts, follow their jobs, fetch the pictures. Errors are problem details (RFC 9457) with a stable `code`."
 
 
 def create_app(settings: Settings) -> FastAPI:
     """An application over the database, Redis and image store that `settings` name; it opens them when it starts."""
     app = FastAPI(title="imagefarm", version=VERSION, description=_ABOUT, lifespan=_lifespan(settings), docs_url="/docs")
-    for router in _ROUTERS:
-        app.include_router(router)
+    for module in _ROUTES:
+        app.include_router(module.router)
     app.router.default = Page()
     problems.install(app)
     app.add_middleware(Guard, settings=settings)

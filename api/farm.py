@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from api.admission import Admission
+from api.flights import Flights
 from api.overview import OverviewCache
 from api.publisher import Publisher
 from api.watch import Watcher
@@ -38,6 +39,7 @@ class Farm:
         self.admission = Admission(settings, self.catalogue)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
         self.closing = asyncio.Event()
+        self.flights = Flights()
         self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
 
     def start(self) -> None:

@@ -101,7 +101,7 @@ def running_counts(database: Database) -> dict[str, int]:
     """Jobs each worker holds now."""
     query = select(Job.worker, func.count()).where(Job.status == JobStatus.RUNNING).group_by(Job.worker)
     with database.read() as session:
-        return {name: count for name, count in session.execute(query).tuples() if name is not None}
+        return {name: count for name, count in session.execute(query) if name is not None}
 
 
 def idle_worker_exists(database: Database, model: str, besides: str) -> bool:

@@ -32,7 +32,7 @@ def job_answer(snapshot: Snapshot, queue: QueuePlace | None = None, progress: di
         input=public_input(job.input),
         metadata=job.requested.get("metadata", {}),
         queue=queue,
-        progress=_progress(job, progress),
+        progress=progress_answer(job, progress),
         timings=_timings(job),
         outputs=[_output(image) for image in snapshot.images],
         error=_error(job),
@@ -76,7 +76,8 @@ def _error(job: Job) -> JobError | None:
     )
 
 
-def _progress(job: Job, told: dict[str, Any] | None) -> Progress | None:
+def progress_answer(job: Job, told: dict[str, Any] | None) -> Progress | None:
+    """What a worker told, unless it is about an earlier attempt or the job does not run."""
     if job.status != JobStatus.RUNNING or not told or told.get("attempt") not in (None, job.attempt):
         return None
     step, steps = int(told.get("step") or 0), int(told.get("steps") or 0)

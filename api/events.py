@@ -1,0 +1,133 @@
+"""A job's events as a stream (server-sent events): status, progress, preview, output, end."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from api.farm import Farm
+from api.reading import show
+from api.views.history import event_answer
+from api.views.jobs import progress_answer
+from api.watch import Subscription
+from core.lifecycle import SETTLED, JobStatus
+from db.jobs.read import events_of
+from db.snapshots import Snapshot, read_snapshot
+from db.tables import JobEvent
+
+KEEP_ALIVE_SECONDS = 15.0
+PREVIEW_SECONDS = 0.4
+RETRY_MILLISECONDS = 2000
+END_SUFFIX = "-end"
+
+
+def event(name: str, data: BaseModel | dict[str, Any], event_id: str | None = None) -> bytes:
+    """One event of the stream; JSON has no line breaks, so one `data` line is enough."""
+    text = data.model_dump_json() if isinstance(data, BaseModel) else json.dumps(data)
+    head = f"id: {event_id}\n" if event_id is not None else ""
+    return f"{head}event: {name}\ndata: {text}\n\n".encode()
+
+
+@dataclass
+class JobStream:
+    """Events of one job for one listener. While nothing happens it holds neither a thread nor a connection."""
+
+    farm: Farm
+    job_id: str
+    after: int
+    """Revision of the last event that the listener has."""
+    previews: bool
+
+    async def events(self, subscription: Subscription) -> AsyncIterator[bytes]:
+        """Until the job has settled or the process stops."""
+        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+        previews = _Previews(self.farm, self.job_id)
+        while True:
+            snapshot, rows = await self._read(subscription.revision)
+            for chunk in self._history(rows):
+                yield chunk
+            self.after = max(self.after, snapshot.job.revision)
+            if snapshot.job.status in SETTLED:
+                async for chunk in self._end(snapshot):
+                    yield chunk
+                return
+            if snapshot.job.status == JobStatus.RUNNING and subscription.progress is None:
+                subscription.progress = await self.farm.watcher.progress_of(self.job_id)
+            while subscription.revision <= self.after:
+                if subscription.progress is not None:
+                    told, subscription.progress = subscription.progress, None
+                    yield _progress(snapshot, told)
+                    if self.previews:
+                        async for chunk in previews.fresh(int(snapshot.job.input.get("num_images", 1))):
+                            yield chunk
+                if not await subscription.wait(KEEP_ALIVE_SECONDS):
+                    yield b": still here\n\n"
+                if self.farm.closing.is_set():
+                    return
+
+    async def _read(self, at_least: int) -> tuple[Snapshot, list[JobEvent]]:
+        """Shared by all listeners of the job; read again when what came back is older than what was announced."""
+        while True:
+            found = await self.farm.flights.join(("job", self.job_id), self._read_now)
+            if found[0].job.revision >= at_least or self.farm.closing.is_set():
+                return found
+
+    async def _read_now(self) -> tuple[Snapshot, list[JobEvent]]:
+        def read() -> tuple[Snapshot, list[JobEvent]]:
+            snapshot = read_snapshot(self.farm.database, self.job_id)
+            return snapshot, events_of(self.farm.database, self.job_id)
+
+        return await run_in_threadpool(read)
+
+    def _history(self, rows: list[JobEvent]) -> Iterator[bytes]:
+        for row in rows:
+            if row.revision > self.after:
+                yield event("status", event_answer(row), str(row.revision))
+
+    async def _end(self, snapshot: Snapshot) -> AsyncIterator[bytes]:
+        answer = await show(self.farm, snapshot)
+        for output in answer.outputs:
+            yield event("output", output)
+        yield event("end", answer, f"{snapshot.job.revision}{END_SUFFIX}")
+
+
+def _progress(snapshot: Snapshot, told: dict[str, Any]) -> bytes:
+    shown = progress_answer(snapshot.job, told)
+    return event("progress", shown) if shown is not None else b""
+
+
+class _Previews:
+    """Sends a preview when it differs from the one sent before, and not too often."""
+
+    def __init__(self, farm: Farm, job_id: str) -> None:
+        self._farm, self._job_id = farm, job_id
+        self._sent: dict[int, int] = {}
+        self._at = float("-inf")
+
+    async def fresh(self, num_images: int) -> AsyncIterator[bytes]:
+        if time.monotonic() - self._at < PREVIEW_SECONDS:
+            return
+        self._at = time.monotonic()
+        for index in range(num_images):
+            image = await self._farm.watcher.preview_of(self._job_id, index)
+            if image is None or self._sent.get(index) == (mark := zlib.crc32(image)):
+                continue
+            self._sent[index] = mark
+            yield event("preview", {"index": index, "media_type": media_type(image), "data": _text(image)})
+
+
+def media_type(image: bytes) -> str:
+    """Previews are JPEG or PNG."""
+    return "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def _text(image: bytes) -> str:
+    return base64.b64encode(image).decode()

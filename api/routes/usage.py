@@ -1,0 +1,48 @@
+"""Usage."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.dependencies import CallerDependency, FarmDependency
+from api.documents import problems
+from core.schemas.usage import Usage, UsageDay
+from db.usage import OwnersDay, usage
+
+router = APIRouter(prefix="/v1/usage", tags=["usage"])
+
+_EPOCH = date(1970, 1, 1)
+
+
+@router.get("", response_model=Usage, summary="What was rendered, by day and owner", responses=problems())
+async def read_usage(
+    farm: FarmDependency, caller: CallerDependency, days: Annotated[int, Query(ge=1, le=366)] = 30
+) -> Response:
+    """Your own unless you may read everybody's. Deleted jobs are no longer counted."""
+    rows = await run_in_threadpool(usage, farm.database, days, caller.visible_owner)
+    return json_answer(
+        Usage(
+            items=[_day(row) for row in rows],
+            jobs=sum(row.jobs for row in rows),
+            images=sum(row.images for row in rows),
+            pixels=sum(row.pixels for row in rows),
+            render_seconds=round(sum(row.render_seconds for row in rows), 3),
+        )
+    )
+
+
+def _day(row: OwnersDay) -> UsageDay:
+    return UsageDay(
+        day=_EPOCH + timedelta(days=row.day),
+        owner=row.owner,
+        jobs=row.jobs,
+        images=row.images,
+        pixels=row.pixels,
+        render_seconds=round(row.render_seconds, 3),
+    )
