@@ -25,6 +25,8 @@ from worker.pipelines.registry import make_family
 
 log = logging.getLogger(__name__)
 OnProgress = Callable[[str, float | None], None]
+
+
 @dataclass(frozen=True)
 class Opened:
     """What the loop needs."""

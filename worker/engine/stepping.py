@@ -21,6 +21,7 @@ def step_apart(family: AnyFamily, samples: Sequence[Any]) -> dict[Any, BaseExcep
     A batch that fails is split and each member tried once alone; a single that ran out of memory is tried once more
     with the caches empty. Raises BrokenDevice when no further try can work.
     """
+    before = {sample: sample.step for sample in samples}
     error = _try(family, samples)
     if error is None:
         return {}
@@ -29,7 +30,8 @@ def step_apart(family: AnyFamily, samples: Sequence[Any]) -> dict[Any, BaseExcep
     log.warning("a step of %d images failed, trying them one by one: %s", len(samples), error)
     if is_out_of_memory(error):
         free_cached_memory()
-    again = {sample: _try(family, [sample]) for sample in samples}
+    # Should the error have come after some had moved on already, these must not take the step twice.
+    again = {sample: _try(family, [sample]) for sample, step in before.items() if sample.step == step}
     return {sample: error for sample, error in again.items() if error is not None}
 
 

@@ -11,7 +11,8 @@ V = TypeVar("V")
 
 
 class EmbeddingCache(Generic[V]):
-    """Least recently used goes first. Keys hold whatever changes the result: prompt, encoder, dtype, longest length."""
+    """Least recently used goes first. Keys hold whatever changes the result: prompt, adapters, longest
+    length. Encoder, revision and quantisation need no place in them: a process loads one model in one form."""
 
     def __init__(self, entries: int = ENTRIES) -> None:
         self._entries = entries

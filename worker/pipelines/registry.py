@@ -7,11 +7,17 @@ from worker.pipelines.loaded import Loaded
 
 
 def make_family(loaded: Loaded) -> AnyFamily:
-    """The family of the model's catalogue row, over its loaded pipeline."""
+    """The family of the model's catalogue row, over its loaded pipeline. Imports only that family's code."""
     match loaded.model.family:
         case "z-image":
             from worker.pipelines.z_image.family import ZImageFamily
 
             return ZImageFamily(loaded)
-        case other:
-            raise NotImplementedError(other)
+        case "stable-diffusion":
+            from worker.pipelines.stable_diffusion.family import StableDiffusionFamily
+
+            return StableDiffusionFamily(loaded)
+        case "stock":
+            from worker.pipelines.stock.family import StockFamily
+
+            return StockFamily(loaded)

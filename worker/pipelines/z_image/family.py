@@ -8,7 +8,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from core.errors import InvalidInput
-from core.render import RenderRequest
+from core.render import LoraRequest, RenderRequest
 from worker.pipelines.embeddings import EmbeddingCache
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
@@ -48,16 +48,17 @@ class ZImageFamily:
     def encode(self, request: RenderRequest) -> Captions:
         padded = request.strict or self._text_device == self._device
         guided = pipeline_guidance(request) > 0
+        self._adapters.activate(request.loras)  # Some reach into the text encoder.
         return Captions(
-            self._caption(request.prompt, padded),
-            self._caption(request.negative_prompt, padded) if guided else None,
+            self._caption(request.prompt, request.loras, padded),
+            self._caption(request.negative_prompt, request.loras, padded) if guided else None,
         )
 
-    def _caption(self, prompt: str, padded: bool) -> torch.Tensor:
+    def _caption(self, prompt: str, loras: tuple[LoraRequest, ...], padded: bool) -> torch.Tensor:
         def make() -> torch.Tensor:
             return encode_caption(self._pipeline, prompt, self._text_device, padded).to(self._device)
 
-        return self._embeddings.get((prompt, MAX_SEQUENCE_LENGTH, padded), make)
+        return self._embeddings.get((prompt, loras, MAX_SEQUENCE_LENGTH, padded), make)
 
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes) -> ZImageSample:

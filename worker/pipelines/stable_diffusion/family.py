@@ -1,0 +1,124 @@
+"""The Stable Diffusion family: requests of one size share a forward pass, each with its own timestep and scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from core.errors import InvalidInput
+from core.render import RenderRequest
+from worker.pipelines.embeddings import EmbeddingCache
+from worker.pipelines.latent_preview import LatentPreview
+from worker.pipelines.loaded import Loaded
+from worker.pipelines.pixels import check_finite, to_pixels
+from worker.pipelines.stable_diffusion.beginning import Beginning
+from worker.pipelines.stable_diffusion.decoding import decode_latents
+from worker.pipelines.stable_diffusion.sample import UNetSample
+from worker.pipelines.stable_diffusion.text import Conditioning, encode, is_guided, is_xl
+from worker.pipelines.untyped import Pipeline
+
+TOKEN_SIDE = 16
+"""Side in pixels of what the memory plan counts as one token."""
+
+
+class StableDiffusionFamily:
+    """Alone in its pass, a sample is bit-identical to the stock pipeline on the same stack."""
+
+    name = "stable-diffusion"
+    concurrent: int | None = None
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._pipeline: Pipeline = loaded.pipeline
+        self._device = loaded.device
+        self._text_device = loaded.text_device
+        self._adapters = loaded.adapters
+        self._is_xl = is_xl(loaded.pipeline)
+        self._embeddings = EmbeddingCache[Conditioning]()
+        self._beginning = Beginning(self._pipeline, self._device)
+        self._preview = LatentPreview(self._pipeline.vae, self._pipeline.unet.config.in_channels)
+
+    def check(self, request: RenderRequest, has_init_image: bool) -> None:
+        for field, value in (("width", request.width), ("height", request.height)):
+            if value % 8 or value <= 0:
+                raise InvalidInput(f"{field} must be a multiple of 8; {value} is not.", field=field)
+        self._adapters.check(request.loras)
+        self._beginning.check(request, has_init_image)
+
+    @torch.no_grad()
+    def encode(self, request: RenderRequest) -> Conditioning:
+        self._adapters.activate(request.loras)  # They may reach into the text encoder.
+        guided = is_guided(self._pipeline, request)
+        key = (request.prompt, request.negative_prompt if guided else None, guided, request.loras)
+        return self._embeddings.get(key, lambda: encode(self._pipeline, request, self._text_device).to(self._device))
+
+    @torch.no_grad()
+    def start(self, request: RenderRequest, conditioning: Conditioning, init_image: bytes) -> UNetSample:
+        begun = self._beginning.begin(request, conditioning, init_image)
+        tokens = -(-request.width // TOKEN_SIDE) * -(-request.height // TOKEN_SIDE) * conditioning.rows
+        return UNetSample(
+            request=request,
+            steps=len(begun.timesteps),
+            group=_group(request, conditioning),
+            tokens=tokens,
+            pipeline_guidance_scale=request.guidance_scale,
+            schedule=[float(timestep) for timestep in begun.timesteps],
+            latents=begun.latents,
+            conditioning=conditioning,
+            scheduler=begun.scheduler,
+            timesteps=begun.timesteps,
+            step_options=begun.step_options,
+            generator=begun.generator,
+            time_ids=begun.time_ids,
+            guidance_embedding=begun.guidance_embedding,
+        )
+
+    @torch.no_grad()
+    def step(self, samples: Sequence[UNetSample]) -> None:
+        self._adapters.activate(samples[0].request.loras)
+        rows = [sample.conditioning.rows for sample in samples]
+        timesteps = [sample.timestep.reshape(1).expand(sample.conditioning.rows) for sample in samples]
+        embeddings = torch.cat([sample.conditioning.embeddings for sample in samples])
+        outputs = self._pipeline.unet(
+            torch.cat([sample.model_input() for sample in samples]),
+            torch.cat(timesteps).to(self._device),
+            encoder_hidden_states=embeddings,
+            timestep_cond=_stack([sample.guidance_embedding for sample in samples]),
+            added_cond_kwargs=self._sizes(samples),
+            return_dict=False,
+        )[0]
+        for sample, output in zip(samples, outputs.split(rows), strict=True):
+            sample.advance(output)
+
+    def _sizes(self, samples: Sequence[UNetSample]) -> dict[str, torch.Tensor | None] | None:
+        """XL's further conditioning, rows as in the embeddings."""
+        if not self._is_xl:
+            return None
+        return {
+            "text_embeds": _stack([sample.conditioning.pooled for sample in samples]),
+            "time_ids": _stack([sample.time_ids for sample in samples]),
+        }
+
+    @torch.no_grad()
+    def decode(self, sample: UNetSample) -> torch.Tensor:
+        check_finite(sample.latents)
+        return to_pixels(decode_latents(self._pipeline, sample.latents, sample.generator))
+
+    @torch.no_grad()
+    def preview(self, sample: UNetSample) -> torch.Tensor | None:
+        return self._preview.pixels(sample.latents if sample.estimate is None else sample.estimate)
+
+    def close(self, sample: UNetSample) -> None:
+        """Nothing outlives the sample."""
+
+
+def _stack(rows: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    present = [row for row in rows if row is not None]
+    return torch.cat(present) if present else None
+
+
+def _group(request: RenderRequest, conditioning: Conditioning) -> Hashable:
+    """One tensor holds one size; long prompts may have more tokens in other pipelines."""
+    if request.strict:
+        return ("strict", request.id)
+    return (request.width, request.height, conditioning.embeddings.shape[1], request.loras)

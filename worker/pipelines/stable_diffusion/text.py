@@ -1,0 +1,60 @@
+"""Prompts to what a Stable Diffusion UNet is conditioned on, through the pipeline's own encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from core.render import RenderRequest
+from worker.pipelines.untyped import Pipeline
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Rows in the order in which the pipeline batches them: the negative one first, if there is guidance.
+
+    `embeddings`: rows x tokens x features. `pooled`: rows x features for XL, else None.
+    """
+
+    embeddings: torch.Tensor
+    pooled: torch.Tensor | None
+
+    @property
+    def rows(self) -> int:
+        return len(self.embeddings)
+
+    def to(self, device: torch.device) -> Conditioning:
+        pooled = None if self.pooled is None else self.pooled.to(device)
+        return Conditioning(self.embeddings.to(device), pooled)
+
+
+def is_xl(pipeline: Pipeline) -> bool:
+    """XL adds a second text encoder, pooled embeddings and the picture's size to the conditioning."""
+    return hasattr(pipeline, "tokenizer_2")
+
+
+def is_guided(pipeline: Pipeline, request: RenderRequest) -> bool:
+    """As the pipelines decide it: UNets with guidance built into their time embedding need no pair."""
+    return request.guidance_scale > 1 and pipeline.unet.config.time_cond_proj_dim is None
+
+
+def encode(pipeline: Pipeline, request: RenderRequest, device: torch.device) -> Conditioning:
+    """No negative prompt means None, not "": XL makes zeros of one and an embedding of the other."""
+    guided = is_guided(pipeline, request)
+    made = pipeline.encode_prompt(
+        prompt=request.prompt,
+        device=device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=guided,
+        negative_prompt=request.negative_prompt or None,
+    )
+    if is_xl(pipeline):
+        positive, negative, pooled, negative_pooled = made
+        return Conditioning(_pair(negative, positive, guided), _pair(negative_pooled, pooled, guided))
+    positive, negative = made
+    return Conditioning(_pair(negative, positive, guided), None)
+
+
+def _pair(negative: torch.Tensor, positive: torch.Tensor, guided: bool) -> torch.Tensor:
+    return torch.cat([negative, positive], dim=0) if guided else positive

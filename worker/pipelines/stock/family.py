@@ -1,0 +1,137 @@
+"""The stock family: the pipeline's own loop, made steppable by its callback."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoPipelineForImage2Image
+
+from core.catalogue import CatalogueModel
+from core.errors import InvalidInput
+from core.render import RenderRequest
+from worker.pipelines.family import Sample
+from worker.pipelines.loaded import Loaded
+from worker.pipelines.pixels import check_finite, open_image
+from worker.pipelines.stock.stepped_call import SteppedCall
+from worker.pipelines.untyped import Pipeline
+
+
+@dataclass(eq=False, kw_only=True)
+class StockSample(Sample):
+    """`call` is a call of `pipeline`; it returns an array, height x width x 3, 0..1."""
+
+    call: SteppedCall[Any]
+    pipeline: Pipeline
+
+
+class StockFamily:
+    """One sample at a time: a pipeline's call keeps its state in the pipeline."""
+
+    name = "stock"
+    concurrent: int | None = 1
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._pipeline: Pipeline = loaded.pipeline
+        self._model = loaded.model
+        self._adapters = loaded.adapters
+        self._accepts = frozenset(inspect.signature(loaded.pipeline.__call__).parameters)
+        self._image_to_image: Pipeline | None = None
+
+    def check(self, request: RenderRequest, has_init_image: bool) -> None:
+        multiple = self._model.limits.multiple
+        for field, value in (("width", request.width), ("height", request.height)):
+            if value % multiple or value <= 0:
+                raise InvalidInput(f"{field} must be a multiple of {multiple}; {value} is not.", field=field)
+        if has_init_image and self._model.img2img == "none":
+            raise InvalidInput(f"{self._model.id} takes no input image.", field="image")
+        self._adapters.check(request.loras)
+
+    def encode(self, request: RenderRequest) -> None:
+        """The pipeline encodes for itself."""
+
+    def start(self, request: RenderRequest, conditioning: None, init_image: bytes) -> StockSample:
+        guidance = pipeline_guidance(self._model, request)
+        options = self._options(request, guidance, init_image)
+        pipeline = self._pipeline_for(bool(init_image))
+        has_callback = "callback_on_step_end" in self._accepts
+        return StockSample(
+            request=request,
+            steps=request.num_inference_steps if has_callback else 1,
+            group=("stock", request.id),
+            tokens=(request.width // 16) * (request.height // 16),
+            pipeline_guidance_scale=guidance,
+            pipeline=pipeline,
+            call=SteppedCall(lambda checkpoint: _call(pipeline, options, checkpoint if has_callback else None)),
+        )
+
+    def _pipeline_for(self, has_image: bool) -> Pipeline:
+        if not has_image or self._model.img2img == "edit":
+            return self._pipeline
+        if self._image_to_image is None:
+            self._image_to_image = AutoPipelineForImage2Image.from_pipe(self._pipeline)
+        return self._image_to_image
+
+    def _options(self, request: RenderRequest, guidance: float, init_image: bytes) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "prompt": request.prompt,
+            "width": request.width,
+            "height": request.height,
+            "num_inference_steps": request.num_inference_steps,
+            "generator": torch.Generator("cpu").manual_seed(request.seed),
+        }
+        if self._model.cfg != "none":
+            options["guidance_scale"] = guidance
+        if request.negative_prompt and "negative_prompt" in self._accepts:
+            options["negative_prompt"] = request.negative_prompt
+        if init_image:
+            options["image"] = open_image(init_image, request.width, request.height)
+            if self._model.img2img == "strength" and request.strength is not None:
+                options["strength"] = request.strength
+        return options
+
+    def step(self, samples: Sequence[StockSample]) -> None:
+        (sample,) = samples
+        if sample.step == 0:
+            self._adapters.activate(sample.request.loras)
+        sample.call.resume()
+        sample.step += 1
+        # Some schedulers take another number of steps than they were asked for.
+        if sample.call.finished:
+            sample.steps = sample.step
+        elif sample.step == 1:
+            sample.steps = getattr(sample.pipeline, "_num_timesteps", None) or sample.steps
+
+    def decode(self, sample: StockSample) -> torch.Tensor:
+        image = torch.from_numpy(sample.call.result())
+        check_finite(image)
+        return (image * 255).round().to(torch.uint8)
+
+    def preview(self, sample: StockSample) -> torch.Tensor | None:
+        """Latents of unknown layout: nothing to show."""
+        return None
+
+    def close(self, sample: StockSample) -> None:
+        sample.call.close()
+
+
+def pipeline_guidance(model: CatalogueModel, request: RenderRequest) -> float:
+    """What this pipeline counts guidance in."""
+    if model.cfg == "offset":
+        return max(request.guidance_scale - 1.0, 0.0)
+    return request.guidance_scale
+
+
+def _call(pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None) -> object:
+    """An array, height x width x 3."""
+    if checkpoint is None:
+        return pipeline(**options, output_type="np").images[0]
+
+    def at_step_end(_pipeline: Pipeline, _step: int, _timestep: object, tensors: dict[str, Any]) -> dict[str, Any]:
+        checkpoint()
+        return tensors
+
+    return pipeline(**options, output_type="np", callback_on_step_end=at_step_end).images[0]

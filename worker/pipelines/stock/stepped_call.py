@@ -1,0 +1,68 @@
+"""A long call that can be run piece by piece: it stops at each checkpoint until it is resumed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Abandoned(BaseException):
+    """Raised inside the call when nobody wants its result any more."""
+
+
+class SteppedCall(Generic[T]):
+    """The call runs on a thread of its own, but never at the same time as the one that resumes it."""
+
+    def __init__(self, call: Callable[[Callable[[], None]], T]) -> None:
+        """`call` gets a function to call at its checkpoints."""
+        self._call = call
+        self._go = threading.Semaphore(0)
+        self._stopped = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._run, name="stock-pipeline", daemon=True)
+        self._abandoned = False
+        self._error: BaseException | None = None
+        self._result: T | None = None
+        self.finished = False
+
+    def resume(self) -> None:
+        """Run to the next checkpoint or to the end; raises what the call raised, now and ever after."""
+        if not self.finished:
+            if self._thread.ident is None:
+                self._thread.start()
+            self._go.release()
+            self._stopped.acquire()
+        if self._error is not None:
+            raise self._error
+
+    def result(self) -> T:
+        """Run to the end, past all checkpoints that are left."""
+        while not self.finished:
+            self.resume()
+        self.resume()
+        return self._result  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Raise Abandoned at the checkpoint where the call stands."""
+        self._abandoned = True
+        if self._thread.ident is not None and not self.finished:
+            self._go.release()
+            self._stopped.acquire()
+        self.finished = True
+
+    def _run(self) -> None:
+        self._go.acquire()
+        try:
+            self._result = self._call(self._checkpoint)
+        except BaseException as error:  # noqa: BLE001 - resume() raises it where it can be handled
+            self._error = error
+        self.finished = True
+        self._stopped.release()
+
+    def _checkpoint(self) -> None:
+        self._stopped.release()
+        self._go.acquire()
+        if self._abandoned:
+            raise Abandoned
