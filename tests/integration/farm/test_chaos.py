@@ -10,9 +10,9 @@ from benchmarks.chaos import Plan, run
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_nothing_is_lost_and_nothing_ends_twice(tmp_path: Path, database: str) -> None:
+def test_nothing_is_lost_and_nothing_ends_twice(server_root: Path, database: str) -> None:
     plan = Plan(database, 80, 10, 3, pause_seconds=1.0, lease_seconds=3.0, heartbeat_seconds=0.8)
-    result = run(plan, tmp_path)
+    result = run(plan, server_root / f"chaos-{database}")
     assert result.findings.accepted == plan.jobs and sum(result.faults.values()) == plan.kills
     assert result.findings.failures() == {}
     assert result.findings.statuses == {"succeeded": plan.jobs}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -44,11 +46,9 @@ def test_without_redis_jobs_are_accepted_and_run_when_it_is_back(
 
 
 def test_without_the_database_the_api_says_so_and_finished_images_are_held(
-    start_farm: StartFarm, client_of: ClientOf, tmp_path: object
+    start_farm: StartFarm, client_of: ClientOf, server_root: Path
 ) -> None:
-    from pathlib import Path
-
-    server = PostgresServer(Path(str(tmp_path)) / "pg").start()
+    server = PostgresServer(server_root / "outage").start()
     try:
         farm = start_farm(database_url=server.create_database(), synthetic_step_seconds=0.2)
         client = client_of(farm)
@@ -145,7 +145,7 @@ def test_retention_deletes_rows_and_files_together(start_farm: StartFarm, client
     assert list((farm.directory / "data" / "images").rglob("*.png"))
     reaper = farm.parts["reaper"]
     pruned = subprocess.run(
-        [*_python(), "-m", "cli", "prune", "--older-than", "0"],
+        [sys.executable, "-m", "cli", "prune", "--older-than", "0"],
         env=reaper.environment,
         cwd=farm.directory,
         capture_output=True,
@@ -157,9 +157,3 @@ def test_retention_deletes_rows_and_files_together(start_farm: StartFarm, client
     assert not list((farm.directory / "data" / "images").rglob("*.png"))
     assert client.http.get(f"/v1/jobs/{job['id']}").status_code == httpx.codes.GONE
     assert client.http.get(f"/v1/images/{job['outputs'][0]['id']}/content").status_code == httpx.codes.GONE
-
-
-def _python() -> list[str]:
-    import sys
-
-    return [sys.executable]
