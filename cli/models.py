@@ -1,9 +1,117 @@
-"""`imagefarm models`."""
+"""`imagefarm models`: which models the farm knows, which are here, and bringing their weights."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from cli.exit_codes import ExitCode
+from cli.settings import load_settings
+
+if TYPE_CHECKING:
+    from worker.models.pull import PullProgress
+    from worker.models.status import ModelStatus
+
+group = typer.Typer(no_args_is_help=True, help="Which models the farm knows, and bringing their weights.")
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    app.add_typer(group, name="models", rich_help_panel="Start here")
+
+
+@group.command(name="list")
+def list_models(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> int:
+    """Show every model of the catalogue and whether its weights are on this machine."""
+    from core.catalogue import Places
+    from worker.models import status
+
+    found = status.list_models(Places.of(load_settings()))
+    if as_json:
+        typer.echo(json.dumps([_as_json(each) for each in found], default=str))
+    else:
+        _show_table(found)
+    return ExitCode.OK
+
+
+@group.command()
+def pull(
+    model: Annotated[str, typer.Argument(help="A model of `imagefarm models list`.", metavar="MODEL")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Import a folder in diffusers' layout instead of downloading.")
+    ] = None,
+    keep_download: Annotated[bool, typer.Option(help="Keep the downloaded files after the conversion.")] = False,
+    again: Annotated[bool, typer.Option(help="Even when the model is here.")] = False,
+) -> int:
+    """Bring a model's weights here: from the hub, its cache or a folder; converted once for fast loads.
+
+    An interrupted download goes on where it stopped. Disk space is checked first.
+
+    Examples:
+
+    - `imagefarm models pull z-image-turbo`
+
+    - `imagefarm models pull sd-turbo --from /mnt/usb/sd-turbo`
+    """
+    from core.catalogue import Places, load_catalogue
+    from worker.models.pull import PullOptions
+    from worker.models.pull import pull as bring
+
+    row = load_catalogue().get(model)
+    with _Bar() as bar:
+        pulled = bring(row, Places.of(load_settings()), PullOptions(source, keep_download, again), bar.show)
+    typer.echo(f"{row.id} {'was already' if pulled.already_here else 'is now'} in {pulled.directory}")
+    return ExitCode.OK
+
+
+def _as_json(status: ModelStatus) -> dict[str, object]:
+    """The catalogue's row, with what is on this machine beside it."""
+    here = asdict(status)
+    return {**status.model.model_dump(), **{name: here[name] for name in here if name != "model"}}
+
+
+def _show_table(found: list[ModelStatus]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("model", "here", "download", "licence", "what it is"):
+        table.add_column(heading, overflow="fold")
+    for status in found:
+        model = status.model
+        size = f"{model.weights.download_gigabytes:g} GB" if model.weights.download_gigabytes else "none"
+        table.add_row(model.id, "yes" if status.here else "no", size, model.licence, model.about)
+    Console().print(table)
+
+
+class _Bar:
+    """Progress on the terminal: one bar per stage; plain lines where there is no terminal."""
+
+    def __enter__(self) -> _Bar:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._console = Console(stderr=True)
+        self._progress = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[file]}"), console=self._console)
+        self._bars: dict[str, int] = {}
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, progress: PullProgress) -> None:
+        """One report of the pull."""
+        if progress.stage == "done":
+            return
+        total = progress.total_bytes or None
+        if progress.stage not in self._bars:
+            self._bars[progress.stage] = self._progress.add_task(progress.stage, total=total, file="")
+            if not self._console.is_terminal:
+                self._console.print(f"{progress.stage} {progress.detail}".rstrip())
+        task = self._bars[progress.stage]
+        self._progress.update(task, completed=progress.done_bytes, total=total, file=progress.detail)  # type: ignore[arg-type]
