@@ -33,7 +33,7 @@ def locate(model: CatalogueModel, places: Places) -> Located:
     """
     problems: list[str] = []
     for directory, origin, revision in _candidates(model, places):
-        lacking = _problems(model, directory)
+        lacking = what_is_wrong(model, directory)
         loras = [lora_file_near(lora, directory, places) for lora in model.loras]
         lacking += [f"the LoRA {lora.repo} is missing" for lora, file in zip(model.loras, loras, strict=True) if not file]
         if not lacking:
@@ -63,7 +63,8 @@ def _candidates(model: CatalogueModel, places: Places) -> Iterator[tuple[Path, O
         yield snapshot, "hub_cache", snapshot.name
 
 
-def _problems(model: CatalogueModel, directory: Path) -> list[str]:
+def what_is_wrong(model: CatalogueModel, directory: Path) -> list[str]:
+    """What the folder lacks to be that model, in plain sentences."""
     problems = what_is_missing(directory)
     found = pipeline_class(directory)
     if found and model.pipeline not in ("auto", found):

@@ -18,6 +18,8 @@ from worker.models.pull.progress import Meter
 AT_ONCE = 4
 TRIES = 6
 """In a row without a single new byte."""
+PAUSE_SECONDS = 1.0
+"""Before the first try again; doubles with each."""
 PARTIAL_CONTENT = 206
 
 
@@ -28,7 +30,6 @@ class Download:
     hub: Hub
     repo: RemoteRepo
     folder: Path
-    pause_seconds: float = 1.0
 
     def missing_bytes(self, files: Sequence[RemoteFile]) -> int:
         """What is still to come, parts that are here already not counted."""
@@ -81,7 +82,7 @@ class Download:
                 failures = 1 if self._have(file) > before else failures + 1
                 if failures >= TRIES:
                     raise unreachable(f"{file.path}: {str(error) or type(error).__name__}") from error
-                stop.wait(self.pause_seconds * 2 ** (failures - 1))
+                stop.wait(PAUSE_SECONDS * 2 ** (failures - 1))
 
     def _stream(self, client: httpx.Client, file: RemoteFile, meter: Meter, stop: threading.Event) -> bool:
         """Append to the part; True when it has its full size."""

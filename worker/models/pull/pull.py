@@ -13,7 +13,7 @@ from pathlib import Path
 from core.catalogue import CatalogueModel, Lora, Places
 from core.catalogue.completeness import INDEX, what_is_missing
 from core.catalogue.marker import Marker, read_marker
-from core.catalogue.presence import lora_file_near, lora_folder
+from core.catalogue.presence import lora_file_near, lora_folder, what_is_wrong
 from core.errors import Conflict, InvalidInput
 from worker.models.demo import ensure_built
 from worker.models.folders import Contents, remove_drafts, whole_folder
@@ -81,7 +81,7 @@ def _only_one(places: Places, model_id: str) -> Iterator[None]:
 
 def _bring(model: CatalogueModel, places: Places, options: PullOptions, on_pull: OnPull) -> None:
     if options.source is not None:
-        if problems := what_is_missing(options.source):
+        if problems := what_is_wrong(model, options.source):
             raise InvalidInput("; ".join(problems), field="source")
         _convert(model, places, options.source, Contents(model.id, "folder", str(options.source), ""), on_pull)
         return

@@ -1,0 +1,232 @@
+"""Pulling from a hub on loopback: what comes, what resumes, what is refused, and that the copy renders the same."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.catalogue import Places, locate
+from core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
+from tests.integration.models.conftest import catalogue_row
+from tests.integration.models.hub_server import COMMIT, HubServer
+from tests.integration.models.rendering import render
+from tests.unit.models.diffusers_folder import write_hub_snapshot
+from worker.models.load import LoadRequest, load_pipeline
+from worker.models.pull import PullOptions, PullProgress, pull
+from worker.models.pull import download as downloading
+from worker.models.pull.listing import Hub
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+TURBO = catalogue_row("z-image-turbo")
+LCM = catalogue_row("lcm-sd15")
+BIG = "transformer/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow each other at once, and nobody's token is sent anywhere."""
+    monkeypatch.setattr(downloading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setenv("HF_TOKEN_PATH", "/nonexistent")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Places:
+    """Nothing anywhere."""
+    return Places(tmp_path / "models", {}, tmp_path / "hub")
+
+
+@pytest.fixture
+def hub(twins: dict[str, Path], tmp_path: Path) -> Iterator[HubServer]:
+    """Turbo's and LCM's twins as repositories, with files beside them that nobody needs."""
+    turbo, lcm = tmp_path / "turbo", tmp_path / "lcm"
+    shutil.copytree(twins["z-image-turbo"], turbo)
+    (turbo / "README.md").write_text("hello")
+    (turbo / "transformer" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(bytes(5))
+    shutil.copytree(twins["lcm-sd15"], lcm)
+    lora = LCM.loras[0]
+    repos = {
+        TURBO.weights.repo: turbo,
+        LCM.weights.repo: lcm,
+        lora.repo: lcm / "loras" / lora.repo.replace("/", "--"),
+    }
+    with HubServer(repos) as server:
+        yield server
+
+
+def options(hub: HubServer, *, keep_download: bool = False, again: bool = False) -> PullOptions:
+    """To pull from that hub."""
+    return PullOptions(hub=Hub(hub.url), keep_download=keep_download, again=again)
+
+
+def ignore(_: PullProgress) -> None:
+    """Progress that nobody watches."""
+
+
+def test_a_pulled_model_renders_like_its_source(hub: HubServer, bare: Places, places: Places) -> None:
+    done = pull(TURBO, bare, options(hub), ignore)
+    assert done.marker is not None
+    assert (done.marker.revision, done.marker.dtype, done.marker.origin) == (COMMIT, "bfloat16", "hub")
+    assert locate(TURBO, bare).origin == "models_dir"
+    pulled = load_pipeline(TURBO, LoadRequest(bare, "cpu"), lambda *_: None)
+    source = load_pipeline(TURBO, LoadRequest(places, "cpu"), lambda *_: None)
+    assert np.array_equal(render(pulled.pipeline), render(source.pipeline))
+
+
+def test_only_what_is_needed_is_fetched_and_the_download_is_dropped(hub: HubServer, bare: Places) -> None:
+    done = pull(TURBO, bare, options(hub), ignore)
+    names = {path.name for path in done.directory.rglob("*")}
+    assert "README.md" not in names
+    assert not any("fp16" in name for name in names)
+    assert not (bare.models_dir / ".downloads" / TURBO.id).exists()
+
+
+def test_the_download_is_kept_on_request(hub: HubServer, bare: Places) -> None:
+    pull(TURBO, bare, options(hub, keep_download=True), ignore)
+    assert (bare.models_dir / ".downloads" / TURBO.id / BIG).exists()
+
+
+def test_the_models_own_lora_comes_along(hub: HubServer, bare: Places) -> None:
+    pull(LCM, bare, options(hub), ignore)
+    loaded = load_pipeline(LCM, LoadRequest(bare, "cpu"), lambda *_: None)
+    assert loaded.located.origin == "models_dir"
+    assert len(loaded.located.loras) == 1
+
+
+def test_a_second_pull_does_nothing_unless_told(hub: HubServer, bare: Places) -> None:
+    pull(TURBO, bare, options(hub), ignore)
+    sent = hub.sent_bytes
+    assert pull(TURBO, bare, options(hub), ignore).already_here
+    assert hub.sent_bytes == sent
+    assert not pull(TURBO, bare, options(hub, again=True), ignore).already_here
+    assert hub.sent_bytes > sent
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: HubServer, bare: Places) -> None:
+    hub.cut_after[BIG] = 1_000_000
+    pull(TURBO, bare, options(hub), ignore)
+    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for path, asked in hub.ranges if path == BIG]
+    assert starts
+    assert all(0 < start <= 1_000_000 for start in starts)
+
+
+def test_another_process_goes_on_where_the_first_one_died(hub: HubServer, bare: Places, tmp_path: Path) -> None:
+    hub.cut_after[BIG] = 1_000_000
+    program = """
+import os, sys
+from pathlib import Path
+from core.catalogue import Places, load_catalogue
+from worker.models.pull import PullOptions, pull
+from worker.models.pull.listing import Hub
+def watch(progress):
+    if progress.stage == "downloading" and progress.done_bytes > 900_000:
+        os._exit(9)
+root, url = sys.argv[1:]
+places = Places(Path(root) / "models", {}, Path(root) / "hub")
+pull(load_catalogue().get("z-image-turbo"), places, PullOptions(hub=Hub(url)), watch)
+"""
+    died = subprocess.run([sys.executable, "-c", program, str(tmp_path), hub.url], check=False)
+    assert died.returncode == 9
+    hub.cut_after.clear()
+    hub.ranges.clear()
+    sent = hub.sent_bytes
+    pull(TURBO, bare, options(hub), ignore)
+    assert [path for path, _ in hub.ranges] == [BIG]
+    assert hub.sent_bytes - sent < 2_000_000
+
+
+def test_progress_ends_at_the_total(hub: HubServer, bare: Places) -> None:
+    hub.cut_after[BIG] = 500_000
+    heard: list[PullProgress] = []
+    pull(TURBO, bare, options(hub), heard.append)
+    assert list(dict.fromkeys(progress.stage for progress in heard)) == ["listing", "downloading", "converting", "done"]
+    for stage in ("downloading", "converting"):
+        last = [progress for progress in heard if progress.stage == stage][-1]
+        assert last.done_bytes == last.total_bytes > 0
+
+
+def test_damaged_bytes_are_thrown_away(hub: HubServer, bare: Places) -> None:
+    hub.corrupt.add(BIG)
+    with pytest.raises(Unavailable, match="arrived damaged"):
+        pull(TURBO, bare, options(hub), ignore)
+    hub.corrupt.clear()
+    pull(TURBO, bare, options(hub), ignore)
+    assert locate(TURBO, bare).origin == "models_dir"
+
+
+def test_a_gated_file_says_what_to_do(hub: HubServer, bare: Places) -> None:
+    hub.refused.add(BIG)
+    with pytest.raises(Forbidden, match="accept the model's licence"):
+        pull(TURBO, bare, options(hub), ignore)
+
+
+def test_no_hub_is_told_plainly(bare: Places) -> None:
+    with pytest.raises(Unavailable, match=r"cannot be reached .* --from PATH") as caught:
+        pull(TURBO, bare, PullOptions(hub=Hub("http://127.0.0.1:9")), ignore)
+    assert caught.value.code == "hub_unavailable"
+
+
+def test_a_repository_that_is_not_there(hub: HubServer, bare: Places) -> None:
+    with pytest.raises(NotFound) as caught:
+        pull(catalogue_row("z-image"), bare, options(hub), ignore)
+    assert caught.value.code == "hub_not_found"
+
+
+def test_a_full_disk_stops_it_before_the_download(hub: HubServer, bare: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.models.pull.space.SPARE", 10**18)
+    with pytest.raises(Conflict) as caught:
+        pull(TURBO, bare, options(hub), ignore)
+    assert caught.value.code == "not_enough_disk"
+    assert hub.sent_bytes < 1000
+
+
+def test_two_pulls_of_one_model_do_not_mix(hub: HubServer, bare: Places) -> None:
+    refused: list[str] = []
+
+    def start_another(progress: PullProgress) -> None:
+        if progress.stage == "downloading" and not refused:
+            with pytest.raises(Conflict) as caught:
+                pull(TURBO, bare, options(hub), ignore)
+            refused.append(caught.value.code)
+
+    pull(TURBO, bare, options(hub), start_another)
+    assert refused == ["pull_running"]
+
+
+def test_a_folder_is_imported(bare: Places, twins: dict[str, Path], places: Places) -> None:
+    done = pull(LCM, bare, PullOptions(source=twins["lcm-sd15"]), ignore)
+    assert done.marker is not None
+    assert (done.marker.origin, done.marker.dtype) == ("folder", "float16")
+    imported = load_pipeline(LCM, LoadRequest(bare, "cpu"), lambda *_: None)
+    assert imported.pipeline.unet.dtype == imported.dtype
+    assert twins["lcm-sd15"].exists()
+
+
+def test_the_hubs_cache_is_converted_without_a_download(bare: Places, twins: dict[str, Path]) -> None:
+    snapshot = write_hub_snapshot(bare.hub_cache, TURBO.weights.repo)
+    shutil.copytree(twins["z-image-turbo"], snapshot, dirs_exist_ok=True)
+    done = pull(TURBO, bare, PullOptions(hub=Hub("http://127.0.0.1:9")), ignore)
+    assert done.marker is not None
+    assert (done.marker.origin, done.marker.revision) == ("hub", "abc123")
+    assert snapshot.exists()
+
+
+def test_a_folder_that_is_no_model_is_refused(bare: Places, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="not in diffusers' layout"):
+        pull(TURBO, bare, PullOptions(source=tmp_path), ignore)
+    assert not bare.weights(TURBO.id).exists()
+
+
+def test_a_folder_of_another_model_is_refused(bare: Places, twins: dict[str, Path]) -> None:
+    with pytest.raises(InvalidInput, match="holds a StableDiffusionPipeline, but z-image-turbo is a ZImagePipeline"):
+        pull(TURBO, bare, PullOptions(source=twins["tiny-sd"]), ignore)
+
+
+def test_the_demo_is_built_by_pull_too(bare: Places) -> None:
+    assert pull(catalogue_row("demo"), bare, PullOptions(), ignore).directory.is_dir()
