@@ -11,28 +11,24 @@ export class Problem extends Error {
   }
 
   get mayPass() {
-    return this.status === 0 || this.status === 503 || this.status === 502 || this.status === 504;
+    return [0, 502, 503, 504].includes(this.status);
   }
 }
 
 const LABEL = { "X-Client-Label": "web" };
 
 export async function listModels() {
-  return (await call("GET", "v1/models")).body.data;
+  return (await call("GET", "v1/models")).data;
 }
 
 export async function listJobs({ cursor = null, limit = 24 } = {}) {
   const query = new URLSearchParams({ limit });
   if (cursor) query.set("cursor", cursor);
-  return (await call("GET", `v1/jobs?${query}`)).body;
+  return call("GET", `v1/jobs?${query}`);
 }
 
-// The job and its tag; `job` is null when nothing changed since `etag`. With `wait` the farm answers at the next change.
-export async function readJob(id, { etag = null, wait = 0, signal } = {}) {
-  const headers = etag ? { "If-None-Match": etag } : {};
-  const query = wait ? `?wait=${wait}` : "";
-  const answer = await call("GET", `v1/jobs/${encodeURIComponent(id)}${query}`, { headers, signal });
-  return { job: answer.status === 304 ? null : answer.body, etag: answer.etag ?? etag };
+export async function readJob(id) {
+  return call("GET", `v1/jobs/${encodeURIComponent(id)}`);
 }
 
 // Safe to repeat: the key makes a second delivery of the same submission harmless, so a lost answer is asked for again.
@@ -40,7 +36,7 @@ export async function submitJob(request) {
   const headers = { "Idempotency-Key": randomKey() };
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return (await call("POST", "v1/jobs", { body: request, headers })).body;
+      return await call("POST", "v1/jobs", { body: request, headers });
     } catch (error) {
       if (!error.mayPass || attempt === 2) throw error;
       await new Promise((wake) => setTimeout(wake, 400 * 2 ** attempt));
@@ -49,15 +45,15 @@ export async function submitJob(request) {
 }
 
 export async function cancelJob(id) {
-  return (await call("POST", `v1/jobs/${encodeURIComponent(id)}/cancel`)).body;
+  return call("POST", `v1/jobs/${encodeURIComponent(id)}/cancel`);
 }
 
 export async function retryJob(id) {
-  return (await call("POST", `v1/jobs/${encodeURIComponent(id)}/retry`)).body;
+  return call("POST", `v1/jobs/${encodeURIComponent(id)}/retry`);
 }
 
-async function call(method, url, { body, headers = {}, signal } = {}) {
-  const options = { method, headers: { Accept: "application/json", ...LABEL, ...headers }, signal, cache: "no-store" };
+async function call(method, url, { body, headers = {} } = {}) {
+  const options = { method, headers: { Accept: "application/json", ...LABEL, ...headers }, cache: "no-store" };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";
@@ -65,14 +61,12 @@ async function call(method, url, { body, headers = {}, signal } = {}) {
   let response;
   try {
     response = await fetch(url, options);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
+  } catch {
     throw new Problem({ detail: "The farm does not answer. Is it still running?" });
   }
-  if (response.status === 304) return { status: 304, body: null, etag: response.headers.get("ETag") };
   const parsed = await response.json().catch(() => null);
   if (!response.ok) throw problemFrom(response, parsed);
-  return { status: response.status, body: parsed, etag: response.headers.get("ETag") };
+  return parsed;
 }
 
 function problemFrom(response, body) {

@@ -22,9 +22,9 @@ export function show(element, visible) {
   element.hidden = !visible;
 }
 
-// A sentence in which `code` stands between backticks, as nodes.
-export function prose(text) {
-  return text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : document.createTextNode(part)));
+// A sentence in which code stands between backticks, as nodes; `code` makes the element for such a part.
+export function prose(text, code = (part) => h("code", {}, part)) {
+  return text.split("`").map((part, index) => (index % 2 ? code(part) : document.createTextNode(part)));
 }
 
 // Assistive technology reads this aloud; changes of state go here, single steps do not.

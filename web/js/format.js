@@ -10,7 +10,8 @@ export function seconds(value) {
 }
 
 export function about(value) {
-  return value < 1.5 ? "about a second" : `about ${seconds(Math.round(value))}`;
+  if (value < 1.5) return "about a second";
+  return value < 90 ? `about ${Math.round(value)} s` : `about ${seconds(value)}`;
 }
 
 export function ordinal(number) {

@@ -37,6 +37,13 @@ export function createJobs() {
       known.set(job.id, after);
       changed();
     },
+    // What a running job says between its changes: progress, preview.
+    patch(id, news) {
+      const job = known.get(id);
+      if (!job || isSettled(job)) return;
+      known.set(id, { ...job, ...news });
+      changed();
+    },
     remove(id) {
       if (known.delete(id)) changed();
     },
@@ -57,5 +64,5 @@ function merged(before, job) {
   if (job.revision < before.revision) return before;
   if (job.revision > before.revision) return job;
   if (isSettled(job)) return before;
-  return { ...job, queue: job.queue ?? before.queue, progress: job.progress ?? before.progress };
+  return { ...before, ...job, queue: job.queue ?? before.queue, progress: job.progress ?? before.progress };
 }

@@ -64,10 +64,11 @@ async function showAddressed() {
   const id = location.hash.slice(1);
   jobs.select(id || null);
   if (!id) return;
-  if (window.matchMedia("(max-width: 63.99rem)").matches) byId("stage").scrollIntoView({ block: "start" });
+  const narrow = window.matchMedia("(max-width: 63.99rem)").matches;
+  byId("stage").scrollIntoView({ block: narrow ? "start" : "nearest" });
   if (jobs.get(id)?.queue !== undefined) return;
   try {
-    jobs.put((await readJob(id)).job);
+    jobs.put(await readJob(id));
   } catch (problem) {
     if (jobs.selectedId === id) stage.showMissing(problem);
   }

@@ -1,73 +1,60 @@
-// Keeps the known jobs true: follows the one on show closely, looks at the rest through the list now and then.
+// Keeps the known jobs true: follows the one on show as it happens, looks at the rest through the list now and then.
 
 import { listJobs, readJob } from "./api.js";
 import { isSettled } from "./format.js";
 
-const WAIT_SECONDS = 20;
-const STEP_MS = { queued: 1500, running: 400 };
+const PLACE_MS = 1500;
 const LIST_MS = { active: 2000, idle: 10000 };
-const LONGEST_PAUSE_MS = 10000;
+const AGAIN_MS = 3000;
 
 // `onTrouble` gets a Problem while the farm cannot be reached, then null.
 export function createWatch(jobs, onTrouble) {
-  let following = null;
+  let following = null; // {id, close}
 
   function follow(id) {
     if (following?.id === id) return;
-    following?.control.abort();
+    following?.close();
     following = null;
     const job = jobs.get(id);
-    if (!id || (job && isSettled(job))) return;
-    const control = new AbortController();
-    following = { id, control };
-    const both = [untilSettled(id, control.signal), eachStep(id, control.signal)];
-    Promise.allSettled(both).then(() => { if (following?.control === control) following = null; });
+    if (!id || !job || isSettled(job)) return;
+    following = { id, close: listen(id) };
   }
 
-  // The farm answers this request at the job's next change, so the end shows at once.
-  async function untilSettled(id, signal) {
-    let etag = null;
-    await repeatedly(signal, async () => {
-      const answer = await readJob(id, { etag, wait: etag ? WAIT_SECONDS : 0, signal });
-      etag = answer.etag;
-      if (answer.job) jobs.put(answer.job);
-      return settledOrGone(id);
-    });
+  // The farm's event stream of one job; the browser mends a broken one by itself, from where it stopped.
+  function listen(id) {
+    const source = new EventSource(`v1/jobs/${encodeURIComponent(id)}/events?previews=true`);
+    const heard = (name, use) => source.addEventListener(name, (event) => use(JSON.parse(event.data)));
+    const places = setInterval(() => { if (jobs.get(id)?.status === "queued" && !document.hidden) look(id); }, PLACE_MS);
+    const close = () => { source.close(); clearInterval(places); };
+    const end = () => {
+      close();
+      if (following?.id === id) following = null;
+    };
+
+    source.onopen = () => onTrouble(null);
+    heard("status", () => look(id));
+    heard("progress", (progress) => jobs.patch(id, { progress }));
+    heard("preview", (preview) => jobs.patch(id, { preview }));
+    heard("end", (job) => { end(); jobs.put(job); });
+    source.onerror = () => {
+      if (source.readyState !== EventSource.CLOSED) return;
+      setTimeout(async () => { end(); if (await look(id)) follow(jobs.selectedId); }, AGAIN_MS);
+    };
+    return close;
   }
 
-  // Steps and places in the queue move without a change of the job itself.
-  async function eachStep(id, signal) {
-    let etag = null;
-    await repeatedly(signal, async () => {
-      await pause(STEP_MS[jobs.get(id)?.status] ?? STEP_MS.queued, signal);
-      if (settledOrGone(id)) return true;
-      if (document.hidden) return false;
-      const answer = await readJob(id, { etag, signal });
-      etag = answer.etag;
-      if (answer.job) jobs.put(answer.job);
-      return settledOrGone(id);
-    });
-  }
-
-  function settledOrGone(id) {
-    const job = jobs.get(id);
-    return !job || isSettled(job);
-  }
-
-  async function repeatedly(signal, turn) {
-    let failures = 0;
-    while (!signal.aborted) {
-      try {
-        if (await turn()) return;
-        if (failures) onTrouble(null);
-        failures = 0;
-      } catch (error) {
-        if (signal.aborted) return;
-        if (!error.mayPass) throw error;
-        onTrouble(error);
-        failures += 1;
-        await pause(Math.min(1000 * 2 ** failures, LONGEST_PAUSE_MS), signal);
+  // Reads a job now; false when it is gone for good.
+  async function look(id) {
+    try {
+      jobs.put(await readJob(id));
+      return true;
+    } catch (problem) {
+      if (problem.status === 404 || problem.status === 410) {
+        jobs.remove(id);
+        return false;
       }
+      onTrouble(problem);
+      return true;
     }
   }
 
@@ -77,25 +64,18 @@ export function createWatch(jobs, onTrouble) {
       jobs.putPage(page, { first: true });
       onTrouble(null);
       return page;
-    } catch (error) {
-      onTrouble(error);
+    } catch (problem) {
+      onTrouble(problem);
       return null;
     }
   }
 
   async function keepListFresh() {
     for (;;) {
-      await pause(jobs.anyActive() ? LIST_MS.active : LIST_MS.idle);
+      await new Promise((wake) => setTimeout(wake, jobs.anyActive() ? LIST_MS.active : LIST_MS.idle));
       if (!document.hidden) await refreshList();
     }
   }
 
   return { follow, refreshList, keepListFresh };
-}
-
-function pause(milliseconds, signal) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
-  });
 }

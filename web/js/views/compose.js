@@ -81,6 +81,7 @@ export function createCompose({ submit }) {
     setText(byId("model-about"), current.reason ?? current.about);
     setText(byId("more-summary"), summary());
     setText(byId("negative-hint"), negativeHint());
+    show(byId("seed-clear"), input("seed").value.trim() !== "");
     const length = input("prompt").value.length;
     show(byId("prompt-count"), length >= LONG_PROMPT);
     setText(byId("prompt-count"), `${length.toLocaleString()} characters`);
@@ -189,7 +190,7 @@ export function createCompose({ submit }) {
     }
   });
   modelBox.addEventListener("change", () => { useModel(models.find((row) => row.id === modelBox.value)); keep(); });
-  byId("seed-clear").addEventListener("click", () => { put("seed", ""); keep(); });
+  byId("seed-clear").addEventListener("click", () => { put("seed", ""); keep(); input("seed").focus(); });
   byId("reset").addEventListener("click", () => {
     FROM_MODEL.forEach((name) => put(name, model.defaults[name]));
     ["seed", "negative_prompt"].forEach((name) => put(name, ""));

@@ -1,6 +1,6 @@
 // The line that says how the farm is, and the banner that says what its pictures are worth.
 
-import { byId, copyButton, prose, setText, show } from "../dom.js";
+import { byId, copyButton, h, prose, setText, show } from "../dom.js";
 
 export function createFarmLine() {
   const line = byId("farm");
@@ -21,7 +21,7 @@ export function createFarmLine() {
     if (now === notice) return;
     notice = now;
     show(banner, Boolean(notice));
-    banner.replaceChildren(...(notice ? [...prose(notice), ...copyCommand(notice)] : []));
+    banner.replaceChildren(...(notice ? prose(notice, command) : []));
   }
 
   return {
@@ -38,9 +38,8 @@ export function createFarmLine() {
   };
 }
 
-function copyCommand(notice) {
-  const command = notice.split("`")[1];
-  return command ? [copyButton(command, "the command")] : [];
+function command(text) {
+  return h("span", {}, h("code", {}, text), copyButton(text, "the command"));
 }
 
 function inWords(models) {

@@ -2,6 +2,7 @@
 
 import { byId, h, show } from "../dom.js";
 import { isSettled, STATUS_WORDS } from "../format.js";
+import { thumbnail } from "./thumbnail.js";
 import { barValue } from "./words.js";
 
 export function createGallery({ select, older }) {
@@ -58,10 +59,4 @@ function build(button, job) {
       h("span", { class: "card-prompt" }, job.input.prompt),
       h("span", {}, h("span", { class: "card-status" }, words), ...(isSettled(job) ? [] : [h("span", { class: "bar" }, h("span"))]))),
     ...(job.outputs.length > 1 ? [h("span", { class: "card-many" }, String(job.outputs.length))] : []));
-}
-
-function thumbnail(output) {
-  const image = h("img", { src: output.thumbnail_url, alt: "", loading: "lazy", decoding: "async" });
-  image.addEventListener("error", () => { image.src = output.content_url; }, { once: true });
-  return image;
 }

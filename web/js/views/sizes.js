@@ -3,7 +3,8 @@
 import { byId, h } from "../dom.js";
 import { sizeKey, sizesFor } from "../sizes.js";
 
-const LONGEST_SIDE_REM = 1.5;
+const LONGEST_SIDE_REM = 1.625;
+const LONGEST_SIDE = 1280; // pixels
 
 export function createSizes({ onChoose }) {
   const box = byId("sizes");
@@ -24,8 +25,9 @@ export function createSizes({ onChoose }) {
 
 function button(size) {
   const shape = h("span", { class: "size-shape", "aria-hidden": "true" });
-  const scale = LONGEST_SIDE_REM / 1280;
-  const drawn = (side) => `${Math.max(side * scale, 0.55)}rem`;
+  const scale = LONGEST_SIDE_REM / LONGEST_SIDE;
+  const shrink = Math.sqrt(LONGEST_SIDE / Math.max(size.width, size.height)); // true proportions, softened sizes
+  const drawn = (side) => `${side * scale * shrink}rem`;
   shape.style.width = drawn(size.width);
   shape.style.height = drawn(size.height);
   return h("label", { class: "size" },

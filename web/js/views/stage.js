@@ -3,6 +3,7 @@
 import { announce, byId, h, setText, show } from "../dom.js";
 import { fileName, isSettled, STATUS_WORDS } from "../format.js";
 import { factsOf, notesOf } from "./facts.js";
+import { thumbnail } from "./thumbnail.js";
 import { barValue, troubleOf, waitingOf } from "./words.js";
 
 const EXAMPLES = [
@@ -10,7 +11,6 @@ const EXAMPLES = [
   "雨后的江南小巷, 青石板路, 水墨风格",
   "a glass teapot on a windowsill, steam, film photograph",
 ];
-
 export function createStage({ again, edit, cancel, retry, example }) {
   const stage = byId("stage");
   const preview = byId("preview");
@@ -60,27 +60,10 @@ export function createStage({ again, edit, cancel, retry, example }) {
     picture.alt = job.input.prompt;
   }
 
-  // One request at a time; a preview that is not there yet is no error.
   function drawPreview(output) {
-    const url = job.status === "running" && !output && job.progress?.preview_url;
-    if (!url) {
-      show(preview, false);
-      return;
-    }
-    const source = `${url}?step=${job.progress.step}`;
-    if (preview.dataset.source === source || preview.dataset.loading) return;
-    preview.dataset.source = source;
-    preview.dataset.loading = "yes";
-    const loader = new Image();
-    const owner = job.id;
-    loader.onload = () => {
-      delete preview.dataset.loading;
-      if (job?.id !== owner || job.status !== "running") return;
-      preview.src = loader.src;
-      show(preview, true);
-    };
-    loader.onerror = () => { delete preview.dataset.loading; };
-    loader.src = source;
+    const image = job.status === "running" && !output && job.preview;
+    show(preview, Boolean(image));
+    if (image) preview.src = `data:${image.media_type};base64,${image.data}`;
   }
 
   function drawWaiting() {
@@ -123,7 +106,7 @@ export function createStage({ again, edit, cancel, retry, example }) {
   function stripButton(output, number) {
     const choose = () => { index = number; showJob(job); byId("strip").children[number].focus(); };
     return h("button", { type: "button", "aria-pressed": String(number === index), onclick: choose },
-      h("img", { src: output.thumbnail_url, alt: `Picture ${number + 1}, seed ${output.seed}` }));
+      thumbnail(output, `Picture ${number + 1}, seed ${output.seed}`));
   }
 
   function drawTrouble() {

@@ -21,10 +21,10 @@ function running(job) {
   const progress = job.progress;
   if (!progress || !progress.steps) return STARTING;
   if (progress.step >= progress.steps && progress.value >= 1) return { title: "Saving", detail: "Decoding and writing the file…" };
-  const picture = job.input.num_images > 1 ? `Picture ${Math.min(job.outputs.length + 1, job.input.num_images)} of ${job.input.num_images}, step` : "Step";
   const speed = progress.seconds_per_step ? `${seconds(progress.seconds_per_step)} a step` : null;
   const left = progress.eta_seconds > 0 ? `${about(progress.eta_seconds)} left` : null;
-  return { title: `${picture} ${progress.step} of ${progress.steps}`, detail: [left, speed].filter(Boolean).join(", ") };
+  const all = job.input.num_images > 1 ? `${job.input.num_images} pictures` : null;
+  return { title: `Step ${progress.step} of ${progress.steps}`, detail: [all, left, speed].filter(Boolean).join(", ") };
 }
 
 // 0 to 1, or null while there is nothing to measure.
