@@ -1,0 +1,36 @@
+"""Many jobs submitted in one call."""
+
+from __future__ import annotations
+
+from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.tables.base import Base, EpochSeconds, Id, JsonObject
+
+
+class Batch(Base):
+    """What was asked for; `total` jobs were made of it in one transaction."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(String(120))
+    name: Mapped[str | None] = mapped_column(String(200))
+    total: Mapped[int]
+    requested: Mapped[JsonObject]
+    created_at: Mapped[EpochSeconds]
+
+    __table_args__ = (Index("ix_batches_owner_id", "owner", "id"),)
+
+
+class BatchJob(Base):
+    """The place of one job in its batch; `axes` says which of the batch's values it has."""
+
+    __tablename__ = "batch_jobs"
+
+    batch_id: Mapped[Id] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    axes: Mapped[JsonObject]
+
+    __table_args__ = (Index("ix_batch_jobs_job_id", "job_id"),)
