@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def settings_docs() -> int:
-    """Print docs/settings.md."""
+    """Print docs/settings.md as the settings of this version make it."""
     typer.echo(render(), nl=False)
     return ExitCode.OK
 

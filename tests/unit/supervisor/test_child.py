@@ -1,0 +1,90 @@
+"""One child: its words, its end, its descendants, and its tie to the parent."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from supervisor.child import GUARD, Child, ChildSpec
+
+
+class Watched:
+    """A child with what it said and how it ended."""
+
+    def __init__(self, code: str, **environment: str) -> None:
+        self.lines: queue.Queue[str] = queue.Queue()
+        self.ends: queue.Queue[Child] = queue.Queue()
+        spec = ChildSpec("test", (sys.executable, "-c", code), environment)
+        self.child = Child(spec, lambda _, line: self.lines.put(line), self.ends.put)
+
+    def line(self) -> str:
+        return self.lines.get(timeout=20)
+
+    def end(self) -> str:
+        return self.ends.get(timeout=20).how_it_ended()
+
+
+def test_lines_arrive_and_carriage_returns_end_them() -> None:
+    watched = Watched(r"import sys; sys.stdout.write('10%\r20%\rdone\n\n'); sys.stderr.write('é\n')")
+    assert [watched.line() for _ in range(4)] == ["10%", "20%", "done", "é"]
+    assert watched.end() == "ended with exit code 0"
+    assert watched.lines.empty()
+
+
+def test_environment_is_added() -> None:
+    assert Watched("import os; print(os.environ['GIVEN'], 'PATH' in os.environ)", GIVEN="x").line() == "x True"
+
+
+@pytest.mark.parametrize(("code", "end"), [("raise SystemExit(3)", "exit code 3"), ("import os; os.abort()", "SIGABRT")])
+def test_says_how_it_ended(code: str, end: str) -> None:
+    assert end in Watched(code).end()
+
+
+def test_ctrl_c_at_the_terminal_does_not_reach_it() -> None:
+    watched = Watched("import os; print(os.getpgrp() == os.getpid())")
+    assert watched.line() == "True"
+
+
+def test_its_own_children_end_with_it() -> None:
+    code = "import subprocess, sys; p = subprocess.Popen(['sleep', '300']); print(p.pid, flush=True); sys.exit(0)"
+    watched = Watched(code)
+    grandchild = int(watched.line())
+    assert watched.end() == "ended with exit code 0"
+    assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+
+
+def test_kill_ends_one_that_ignores_the_polite_way() -> None:
+    watched = Watched("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); signal.pause()")
+    watched.line()
+    watched.child.terminate()
+    assert watched.child.running
+    watched.child.kill()
+    assert watched.end() == "was killed by SIGKILL"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_dies_when_its_parent_is_killed() -> None:
+    parent_code = (
+        "import subprocess, sys, os, signal\n"
+        f"p = subprocess.Popen([sys.executable, {str(GUARD)!r}, str(os.getpid()), 'sleep', '300'])\n"
+        "print(p.pid, flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent_code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        os.kill(parent.pid, signal.SIGKILL)
+    assert not psutil.wait_procs([child], timeout=20)[1]
+
+
+def test_guard_refuses_to_start_for_a_parent_that_is_gone(tmp_path: Path) -> None:
+    proof = tmp_path / "ran"
+    done = subprocess.run([sys.executable, str(GUARD), "1", "touch", str(proof)], check=False)
+    assert done.returncode == 1
+    assert not proof.exists()

@@ -1,0 +1,58 @@
+"""The log stream: prefixes, files, JSON, a terminal that went away."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+from supervisor import console as module
+from supervisor.console import Console
+
+
+def test_lines_carry_their_part_and_reach_its_file(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    console = Console(tmp_path, stream)
+    console.line("api", "hello")
+    console.farm("starting")
+    console.file_only("redis", "noise")
+    console.close()
+    assert stream.getvalue().startswith("api      | hello\nfarm     | ")
+    assert "noise" not in stream.getvalue()
+    assert (tmp_path / "api.log").read_text() == "hello\n"
+    assert (tmp_path / "redis.log").read_text() == "noise\n"
+
+
+def test_json_lines_pass_objects_through_and_wrap_the_rest(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    console = Console(tmp_path, stream, json_lines=True)
+    console.line("api", '{"level": "INFO"}')
+    console.line("api", "bare words")
+    console.plain("two\nlines")
+    console.close()
+    objects = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert objects[0] == {"level": "INFO"}
+    assert [(each["service"], each["message"]) for each in objects[1:]] == [
+        ("api", "bare words"),
+        ("farm", "two"),
+        ("farm", "lines"),
+    ]
+
+
+def test_a_closed_terminal_does_not_stop_the_files(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    console = Console(tmp_path, stream)
+    stream.close()
+    console.line("api", "still here")
+    console.close()
+    assert (tmp_path / "api.log").read_text() == "still here\n"
+
+
+def test_files_rotate(tmp_path: Path) -> None:
+    console = Console(tmp_path, io.StringIO())
+    block = "x" * 2**20
+    for _ in range(module.FILE_BYTES // len(block) + 1):
+        console.file_only("api", block)
+    console.close()
+    assert (tmp_path / "api.log.1").exists()
+    assert (tmp_path / "api.log").stat().st_size < module.FILE_BYTES

@@ -1,0 +1,33 @@
+"""What Flower shows of a job."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from celery.events.state import Task
+from flower.views.tasks import visible_task_columns
+
+from core.queue import shown_in_flower
+from supervisor.flower import columns
+
+INPUT = {"prompt": "a cat, 猫", "width": 512, "height": 768, "num_inference_steps": 8, "seed": 7}
+
+
+def test_each_of_our_columns_is_shown() -> None:
+    shown = dict(visible_task_columns(columns.install()))
+    assert {"Prompt", "Model", "Size", "Steps", "Seed", "Worker"} <= set(shown.values())
+
+
+def test_a_row_carries_the_jobs_values() -> None:
+    task = Task(uuid="1", name="imagefarm.render", kwargs=repr(shown_in_flower("demo", INPUT)))
+    row = columns.format_task(copy.copy(task)).as_dict()
+    expected = {"prompt": "a cat, 猫", "model": "demo", "size": "512x768", "steps": 8, "seed": 7}
+    assert {name: row[name] for name in expected} == expected
+    assert row["uuid"] == "1"
+    assert "prompt" not in task.as_dict(), "Flower's own copy must stay as it is"
+
+
+@pytest.mark.parametrize("kwargs", [None, "", "{'prompt': 'cut off...", "[1]", "__import__('os')"])
+def test_foreign_tasks_get_blanks(kwargs: str | None) -> None:
+    assert set(columns.shown_columns(kwargs).values()) == {""}

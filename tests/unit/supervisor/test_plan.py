@@ -1,0 +1,63 @@
+"""Which processes a farm has, and what each is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.settings import Settings
+from supervisor import plan
+from supervisor.child import ChildSpec
+from supervisor.plan import Addresses
+
+ADDRESSES = Addresses("127.0.0.1", 7860, "127.0.0.1", 5555, "redis://127.0.0.1:1/0")
+
+
+def workers(settings: Settings) -> list[ChildSpec]:
+    return [spec for spec in plan.children(settings, ADDRESSES) if "worker" in spec.command]
+
+
+def test_names_are_unique_and_come_back(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, workers=3)
+    names = [spec.environment["IMAGEFARM_WORKER_NAME"] for spec in workers(settings)]
+    assert len(set(names)) == 3
+    assert names == [spec.environment["IMAGEFARM_WORKER_NAME"] for spec in workers(settings)]
+
+
+def test_farms_on_one_host_have_different_worker_names(tmp_path: Path) -> None:
+    found = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        found.add(workers(Settings(data_dir=tmp_path / name))[0].environment["IMAGEFARM_WORKER_NAME"])
+    assert len(found) == 2
+
+
+def test_each_worker_gets_a_card_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    cards = [spec.environment["CUDA_VISIBLE_DEVICES"] for spec in workers(Settings(data_dir=tmp_path, workers=3))]
+    assert cards == ["2", "5", "2"]
+
+
+def test_workers_on_a_cpu_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert all(int(s.environment["OMP_NUM_THREADS"]) >= 1 for s in workers(Settings(data_dir=tmp_path, workers=2)))
+    assert "OMP_NUM_THREADS" not in workers(Settings(data_dir=tmp_path))[0].environment
+
+
+def test_children_get_the_decided_addresses(tmp_path: Path) -> None:
+    for spec in plan.children(Settings(data_dir=tmp_path), ADDRESSES):
+        assert spec.environment["IMAGEFARM_REDIS_URL"] == ADDRESSES.redis_url
+        assert Path(spec.environment["IMAGEFARM_DATA_DIR"]) == tmp_path
+        assert spec.environment["IMAGEFARM_DATABASE_URL"].startswith("sqlite:///")
+
+
+def test_no_workers_is_a_farm_too(tmp_path: Path) -> None:
+    names = [spec.name for spec in plan.children(Settings(data_dir=tmp_path, workers=0), ADDRESSES)]
+    assert names == ["api", "reaper", "flower"]
+
+
+@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("farm.example", "farm.example")])
+def test_printed_addresses_can_be_opened(host: str, shown: str) -> None:
+    assert Addresses(host, 80, host, 81, "").api == f"http://{shown}:80"
