@@ -66,6 +66,20 @@ class Settings(BaseSettings):
     max_prompt_chars: int = Field(10_000, gt=0, description="Longest prompt or negative prompt, in characters.")
     max_images_per_job: int = Field(16, gt=0, description="Largest `num_images`.")
     max_queued_per_owner: int = Field(20_000, ge=0, description="Queued jobs one owner may have; 0 means no limit.")
+    max_jobs_per_batch: int = Field(1000, gt=0, description="Jobs that one batch may be made of.")
+    max_upload_pixels: int = Field(
+        4096 * 4096, gt=0, description="Largest picture that may be sent for image-to-image, in pixels."
+    )
+    sync_wait_seconds: float = Field(
+        300.0, gt=0, description="How long the OpenAI and A1111 faces wait for a picture before they say how to poll."
+    )
+    webhook_url: str = Field("", description="Told of every job that settles. Empty: nobody, unless a job asks for it.")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signs the messages to `webhook_url`: `whsec_` and base64 of 24 to 64 bytes."
+    )
+    webhook_allow_private: bool = Field(
+        False, description="Let webhooks go to private, loopback and link-local addresses."
+    )
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     preview_every: int = Field(2, ge=0, description="Steps between previews; 0 turns them off.")
 
@@ -89,6 +103,11 @@ class Settings(BaseSettings):
     def images_dir(self) -> Path:
         """Root of the local image store."""
         return self.data_dir / "images"
+
+    @cached_property
+    def uploads_dir(self) -> Path:
+        """Root of the store of pictures sent for image-to-image."""
+        return self.data_dir / "uploads"
 
     @cached_property
     def resolved_models_dir(self) -> Path:
