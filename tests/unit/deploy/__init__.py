@@ -1,0 +1,1 @@
+"""Tests of compose.yaml, deploy/ and what is installed."""

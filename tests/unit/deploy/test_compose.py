@@ -1,0 +1,122 @@
+"""compose.yaml against the command line and the settings it relies on; no container engine is needed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from cli.main import app
+from core.settings import Settings
+from tests.servers.farm import ROOT
+
+OURS = {"migrate", "api", "worker", "reaper", "flower"}
+OUTSIDE = {"postgres", "redis"}
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows compose's own tag `!reset`."""
+
+
+_Loader.add_constructor("!reset", lambda loader, node: None)
+
+
+def load(name: str) -> dict[str, Any]:
+    with (ROOT / name).open() as file:
+        return yaml.load(file, _Loader)  # noqa: S506 -- a safe loader with one more tag
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    return load("compose.yaml")["services"]
+
+
+def test_the_parts_are_all_there(services: dict[str, Any]) -> None:
+    assert set(services) == OURS | OUTSIDE
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_its_command_exists(services: dict[str, Any], name: str) -> None:
+    command = get_command(app)
+    for word in services[name]["command"]:
+        command = command.commands[word]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_its_variables_are_settings(services: dict[str, Any], name: str) -> None:
+    known = {f"IMAGEFARM_{field.upper()}" for field in Settings.model_fields}
+    assert set(services[name]["environment"]) <= known
+    assert {"IMAGEFARM_DATABASE_URL", "IMAGEFARM_REDIS_URL"} <= set(services[name]["environment"])
+
+
+def test_every_variable_named_anywhere_is_known() -> None:
+    known = {f"IMAGEFARM_{field.upper()}" for field in Settings.model_fields}
+    for name in ("compose.yaml", "deploy/compose.cpu.yaml", "deploy/Dockerfile"):
+        assert set(re.findall(r"IMAGEFARM_[A-Z_]+", (ROOT / name).read_text())) <= known
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis", "api", "flower"])
+def test_servers_have_health_checks(services: dict[str, Any], name: str) -> None:
+    assert services[name]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize(("name", "path"), [("api", "/healthz"), ("flower", "/healthcheck")])
+def test_health_checks_ask_the_served_port(services: dict[str, Any], name: str, path: str) -> None:
+    published = services[name]["ports"][0]
+    inside = published.rsplit(":", 1)[1]
+    assert f"127.0.0.1:{inside}{path}" in " ".join(services[name]["healthcheck"]["test"])
+    assert str(Settings.model_fields["port" if name == "api" else "flower_port"].default) == inside
+
+
+def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_flower_cannot_start_without_a_password(services: dict[str, Any]) -> None:
+    assert ":?" in services["flower"]["environment"]["IMAGEFARM_FLOWER_BASIC_AUTH"]
+
+
+def test_worker_reserves_a_gpu_and_has_time_to_drain(services: dict[str, Any]) -> None:
+    device = services["worker"]["deploy"]["resources"]["reservations"]["devices"][0]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    drain = Settings.model_fields["drain_seconds"].default
+    assert int(services["worker"]["stop_grace_period"].removesuffix("s")) > drain
+
+
+def test_redis_keeps_its_data_and_evicts_nothing(services: dict[str, Any]) -> None:
+    command = " ".join(services["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+
+
+def test_everything_named_is_declared(services: dict[str, Any]) -> None:
+    declared = set(load("compose.yaml")["volumes"])
+    for service in services.values():
+        assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= declared
+        assert set(service.get("depends_on", {})) <= set(services)
+
+
+def test_data_outlives_containers(services: dict[str, Any]) -> None:
+    for name in OURS:
+        assert any(volume.endswith(":/data") for volume in services[name]["volumes"])
+        assert services[name]["environment"]["IMAGEFARM_DATA_DIR"] == "/data"
+
+
+def test_cpu_variant_changes_only_the_worker() -> None:
+    variant = load("deploy/compose.cpu.yaml")["services"]
+    assert set(variant) == {"worker"}
+    assert variant["worker"]["deploy"] is None
+
+
+def test_dockerfile_has_the_targets_and_copies_what_exists(services: dict[str, Any]) -> None:
+    text = (ROOT / "deploy" / "Dockerfile").read_text()
+    targets = set(re.findall(r"^FROM \S+ AS (\w+)", text, re.MULTILINE))
+    assert {services[name]["build"]["target"] for name in OURS} <= targets
+    for line in re.findall(r"^COPY (.+)", text, re.MULTILINE):
+        assert all((ROOT / source).exists() for source in line.split()[:-1])
+    assert "USER imagefarm" in text
