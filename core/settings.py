@@ -27,6 +27,8 @@ class Settings(BaseSettings):
         False,
         description="Listen off loopback without keys: only where something else decides who may call, such as a proxy.",
     )
+    url: str = Field("", description="Where commands and the client find the farm. Empty: `host` and `port` of this machine.")
+    api_key: SecretStr = Field(SecretStr(""), description="Key that commands and the client show to the farm.")
     flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=0, le=65535, description="Port of Flower; 0 takes a free one.")
     flower_basic_auth: SecretStr = Field(SecretStr(""), description="`user:password` for Flower; required off loopback.")
