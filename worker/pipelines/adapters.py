@@ -39,11 +39,11 @@ class Adapters:
         """From now on forward passes use exactly these; with none, the output is the bare model's to the bit."""
         if loras == self._active:
             return
-        self._active = None  # Unknown, should the next lines raise.
-        if not loras:
+        if not loras or self._active is None:
             self._pipeline.unload_lora_weights()
             self._labels.clear()
-        else:
+        self._active = None  # Unknown, should the next lines raise.
+        if loras:
             labels = [self._load(lora.name) for lora in loras]
             self._pipeline.set_adapters(labels, adapter_weights=[lora.scale for lora in loras])
         self._active = loras
@@ -52,8 +52,12 @@ class Adapters:
         if name not in self._labels:
             label = f"request_{len(self._labels)}"  # PEFT makes module names of labels: no dots allowed.
             file = self.available()[name]
-            self._pipeline.load_lora_weights(
-                str(self._directory), weight_name=file.name, adapter_name=label, local_files_only=True
-            )
+            try:
+                self._pipeline.load_lora_weights(
+                    str(self._directory), weight_name=file.name, adapter_name=label, local_files_only=True
+                )
+            except Exception as error:
+                # Loaders raise whatever they stumble over: a broken file, keys of another model.
+                raise InvalidInput(f"The LoRA '{name}' cannot be used with this model: {error}", field="loras") from error
             self._labels[name] = label
         return self._labels[name]

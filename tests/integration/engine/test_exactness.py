@@ -1,0 +1,103 @@
+"""Alone, every family is bit-identical to the stock pipeline; in company, as close as another batch size allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.errors import RenderError
+from tests.integration.engine.recorder import a_request
+from tests.integration.engine.twins import Twin, picture, twin
+
+# diffusers' Euler schedulers hand tensors to numpy in a way that numpy 2 frowns upon.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+STEPPED = ["demo", "sd-turbo", "sdxl-turbo", "lcm-sd15", "tiny-sd"]
+
+
+@pytest.fixture(params=STEPPED)
+def any_twin(request: pytest.FixtureRequest, models_dir: Path) -> Twin:
+    torch.set_num_threads(1)
+    return twin(request.param, models_dir)
+
+
+def pixels_of(made: Twin, sample: object) -> bytes:
+    return made.family.decode(sample).numpy().tobytes()
+
+
+@pytest.mark.parametrize("guidance", [1.0, 1.7])
+def test_alone_it_is_bit_identical(any_twin: Twin, guidance: float) -> None:
+    request = a_request(3, "a cat", 64, 4, guidance_scale=guidance, negative_prompt="dog")
+    sample = any_twin.alone(request)
+    assert torch.equal(sample.latents[0], any_twin.expected(request, "latent"))
+    assert pixels_of(any_twin, sample) == any_twin.expected(request, "pil").tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("prompt", "width", "height", "steps", "guidance"),
+    [("", 64, 64, 1, 1.0), ("猫" * 300, 96, 64, 3, 1.0), ("a cat 🐈 " * 9, 64, 112, 5, 5.0)],
+)
+def test_z_image_alone(
+    models_dir: Path, dtype: str, prompt: str, width: int, height: int, steps: int, guidance: float
+) -> None:
+    torch.set_num_threads(1)
+    made = twin("demo", models_dir, dtype)
+    request = a_request(5, prompt, num_inference_steps=steps, width=width, height=height, guidance_scale=guidance)
+    sample = made.alone(request)
+    assert torch.equal(sample.latents[0], made.expected(request, "latent"))
+    assert pixels_of(made, sample) == made.expected(request, "pil").tobytes()
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.5, 1.0])
+def test_image_to_image_alone(any_twin: Twin, strength: float) -> None:
+    image = picture(64, 64)
+    request = a_request(4, "a cat", 64, 6, strength=strength, has_init_image=True)
+    sample = any_twin.alone(request, image)
+    assert torch.equal(sample.latents[0], any_twin.expected(request, "latent", image))
+    assert sample.steps == len(sample.timesteps)
+
+
+def test_no_negative_prompt_is_what_the_pipeline_takes_for_none(any_twin: Twin) -> None:
+    request = a_request(6, "a cat", 64, 3, guidance_scale=1.5)
+    assert torch.equal(any_twin.alone(request).latents[0], any_twin.expected(request, "latent"))
+
+
+def test_company_changes_next_to_nothing(any_twin: Twin) -> None:
+    requests = [a_request(index, "a cat", 64, 3 + index, guidance_scale=1.0 + index % 2) for index in range(3)]
+    samples = [any_twin.start(request) for request in requests]
+    assert len({sample.group for sample in samples}) == 1 or any_twin.model.family == "z-image"
+    while running := [sample for sample in samples if sample.step < sample.steps]:
+        any_twin.family.step(running)
+    for request, sample in zip(requests, samples, strict=True):
+        assert (sample.latents[0] - any_twin.expected(request, "latent")).abs().max() < 2e-4
+
+
+def test_a_failed_step_changes_no_sample(any_twin: Twin) -> None:
+    good, bad = any_twin.start(a_request(0, size=64)), any_twin.start(a_request(1, size=64))
+    before = good.latents.clone()
+    bad.latents = bad.latents[:, :1]
+    with pytest.raises((RuntimeError, ValueError)):
+        any_twin.family.step([good, bad])
+    assert torch.equal(good.latents, before)
+    assert good.step == 0
+
+
+def test_a_preview_is_small_and_in_range(any_twin: Twin) -> None:
+    sample = any_twin.start(a_request(0, size=64, steps=4))
+    any_twin.family.step([sample])
+    preview = any_twin.family.preview(sample)
+    assert preview is not None
+    assert preview.shape == (8, 8, 3)
+    assert preview.dtype == torch.uint8
+    assert preview.float().std() > 0
+
+
+def test_a_planted_nan_is_reported(any_twin: Twin) -> None:
+    sample = any_twin.alone(a_request(0, size=64, steps=2))
+    sample.latents[0, 0, 0, 0] = float("nan")
+    with pytest.raises(RenderError) as caught:
+        any_twin.family.decode(sample)
+    assert caught.value.code == "non_finite_latents"

@@ -1,0 +1,98 @@
+"""LoRA adapters by name: they change the picture, do not touch batch-mates, and leave no trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.errors import InvalidInput
+from core.render import LoraRequest
+from tests.integration.engine.recorder import a_request
+from tests.integration.engine.twins import Twin
+from worker.models.twins.lora import build_lora
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
+    # PEFT warns of a second adapter in one model, which is the purpose here.
+    pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning"),
+]
+
+
+@pytest.fixture(params=["demo", "tiny-sd"], scope="module")
+def twin_with_loras(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Twin:
+    torch.set_num_threads(1)
+    made = Twin(request.param, tmp_path_factory.mktemp("lora"), "float32")
+    made.loras.mkdir()
+    for seed, name in enumerate(("ink", "v1.5 gold")):
+        build_lora(made.stock, made.loras / name, seed).rename(made.loras / f"{name}.safetensors")
+    return made
+
+
+def with_lora(name: str, scale: float = 1.0) -> tuple[LoraRequest, ...]:
+    return (LoraRequest(name=name, scale=scale),)
+
+
+def test_an_adapter_gives_what_the_pipeline_gives_with_it(twin_with_loras: Twin) -> None:
+    made = twin_with_loras
+    request = a_request(1, size=64, steps=2, loras=with_lora("ink", 0.7))
+    made.stock.load_lora_weights(str(made.loras), weight_name="ink.safetensors", adapter_name="ink")
+    made.stock.set_adapters(["ink"], adapter_weights=[0.7])
+    try:
+        expected = made.expected(request, "latent")
+    finally:
+        made.stock.unload_lora_weights()
+    assert torch.equal(made.alone(request).latents[0], expected)
+    assert not torch.equal(made.alone(a_request(1, size=64, steps=2)).latents[0], expected)
+
+
+def test_adapters_leave_no_trace(twin_with_loras: Twin) -> None:
+    made = twin_with_loras
+    plain = a_request(2, size=64, steps=2)
+    before = made.alone(plain).latents
+    for name in ("ink", "v1.5 gold", "ink"):
+        made.alone(a_request(3, size=64, steps=1, loras=with_lora(name)))
+    assert torch.equal(made.alone(plain).latents, before)
+    assert torch.equal(made.alone(plain).latents[0], made.expected(plain, "latent"))
+
+
+def test_requests_with_other_adapters_never_share_a_pass(twin_with_loras: Twin) -> None:
+    requests = [a_request(index, size=64, loras=loras) for index, loras in enumerate(((), with_lora("ink")))]
+    plain, inked = (twin_with_loras.start(request) for request in requests)
+    assert plain.group != inked.group
+
+
+def test_interleaved_steps_do_not_mix_adapters_up(twin_with_loras: Twin) -> None:
+    made = twin_with_loras
+    requests = [
+        a_request(index, size=64, steps=2, loras=loras)
+        for index, loras in enumerate(((), with_lora("ink"), with_lora("v1.5 gold", 0.5)))
+    ]
+    expected = [made.alone(request).latents for request in requests]
+    samples = [made.start(request) for request in requests]
+    while running := [sample for sample in samples if sample.step < sample.steps]:
+        for sample in running:
+            made.family.step([sample])
+    assert all(torch.equal(sample.latents, latents) for sample, latents in zip(samples, expected, strict=True))
+
+
+def test_a_file_that_is_no_adapter_is_refused_and_forgotten(twin_with_loras: Twin) -> None:
+    made = twin_with_loras
+    plain = a_request(2, size=64, steps=2)
+    before = made.alone(plain).latents
+    broken = made.loras / "broken.safetensors"
+    broken.write_bytes(b"this is no tensor")
+    try:
+        with pytest.raises(InvalidInput, match="'broken' cannot be used"):
+            made.start(a_request(0, size=64, loras=with_lora("broken")))
+    finally:
+        broken.unlink()
+    assert torch.equal(made.alone(plain).latents, before)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "../lora/ink", "ink.safetensors", ""])
+def test_an_unknown_adapter_is_refused(twin_with_loras: Twin, name: str) -> None:
+    with pytest.raises(InvalidInput, match="Known ones: ink, v1\\.5 gold"):
+        twin_with_loras.start(a_request(0, size=64, loras=with_lora(name)))
+    assert Path(twin_with_loras.loras / "ink.safetensors").exists()

@@ -1,0 +1,112 @@
+"""Random streams of requests that join late, leave early and differ in everything, against the stock pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.render import RenderRequest
+from tests.integration.engine.recorder import a_request
+from tests.integration.engine.twins import Twin, twin
+from worker.engine.active import Active
+from worker.engine.planner import VirtualClock, choose_batch
+from worker.engine.stepping import step_apart
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+TOLERANCE = {"float32": 2e-4, "bfloat16": 0.25}
+"""Largest difference of latents that another batch size may make; strict and lonely requests must show none."""
+modest = settings(
+    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request that joins at tick `joins` and, if `leaves` is not None, is canceled that many ticks later."""
+
+    request: RenderRequest
+    joins: int
+    leaves: int | None
+
+
+def visits(sizes: list[tuple[int, int]]) -> st.SearchStrategy[list[Visit]]:
+    requests = st.builds(
+        lambda index, prompt, size, steps, guidance, strict: a_request(
+            index,
+            prompt,
+            width=size[0],
+            height=size[1],
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            strict=strict,
+        ),
+        st.integers(0, 2**31),
+        st.sampled_from(["", "a cat", "dog " * 20, "猫 🐈"]),
+        st.sampled_from(sizes),
+        st.integers(1, 5),
+        st.sampled_from([1.0, 1.0, 1.5, 4.0]),
+        st.sampled_from([False, False, True]),
+    )
+    visit = st.builds(Visit, requests, st.integers(0, 6), st.one_of(st.none(), st.none(), st.integers(0, 3)))
+    return st.lists(visit, min_size=1, max_size=5, unique_by=lambda visit: visit.request.id)
+
+
+def play(made: Twin, stream: list[Visit], budget: int) -> list[Active]:
+    """All requests that were not canceled, with their samples finished, as the loop would step them."""
+    clock, active, done = VirtualClock(), [], []
+    waiting = sorted(stream, key=lambda visit: visit.joins)
+    leaving: dict[str, int] = {}
+    tick = 0
+    while waiting or active:
+        while waiting and (waiting[0].joins <= tick or not active):
+            visit = waiting.pop(0)
+            new = Active(visit.request, b"", 0.0, sample=made.start(visit.request))
+            new.begin(0.0)
+            new.due = clock.due(new.sample.tokens * new.sample.steps)
+            active.append(new)
+            if visit.leaves is not None:
+                leaving[new.id] = tick + visit.leaves
+        active = [each for each in active if leaving.get(each.id, tick + 1) > tick]
+        batch = choose_batch(active, budget)
+        assert not step_apart(made.family, [each.sample for each in batch])
+        clock.advance(sum(each.tokens for each in batch))
+        for each in batch:
+            each.note_step(len(batch))
+        done += [each for each in active if each.is_done]
+        active = [each for each in active if not each.is_done]
+        tick += 1
+    return done
+
+
+def check(made: Twin, stream: list[Visit], budget: int, tolerance: float) -> None:
+    for each in play(made, stream, budget):
+        expected: Any = made.expected(each.request, "latent")
+        if set(each.batch_sizes) == {1}:
+            assert torch.equal(each.sample.latents[0], expected)
+        else:
+            assert not each.request.strict
+            assert float((each.sample.latents[0] - expected).abs().max()) <= tolerance
+        assert len(each.batch_sizes) == each.sample.steps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@modest
+@given(stream=visits([(64, 64), (64, 64), (96, 64), (64, 128)]), budget=st.sampled_from([1, 150, 100_000]))
+def test_z_image(models_dir: Path, dtype: str, stream: list[Visit], budget: int) -> None:
+    torch.set_num_threads(1)
+    check(twin("demo", models_dir, dtype), stream, budget, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("model_id", ["sdxl-turbo", "tiny-sd"])
+@modest
+@given(stream=visits([(64, 64), (64, 64), (128, 64)]), budget=st.sampled_from([1, 40, 100_000]))
+def test_stable_diffusion(models_dir: Path, model_id: str, stream: list[Visit], budget: int) -> None:
+    torch.set_num_threads(1)
+    check(twin(model_id, models_dir), stream, budget, TOLERANCE["float32"])

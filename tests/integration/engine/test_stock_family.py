@@ -1,0 +1,97 @@
+"""A pipeline that is only called, never taken apart: exact, with progress, and it can be cancelled in the middle."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.integration.engine.recorder import a_request
+from tests.integration.engine.twins import Twin, picture, twin
+from worker.pipelines.stock.stepped_call import SteppedCall
+
+
+@pytest.fixture
+def flux(models_dir: Path) -> Twin:
+    torch.set_num_threads(1)
+    return twin("flux2-klein-4b", models_dir, "bfloat16")
+
+
+def test_the_picture_is_the_pipelines_own(flux: Twin) -> None:
+    request = a_request(3, "a cat", 64, 3)
+    sample = flux.start(request)
+    seen = []
+    while sample.step < sample.steps:
+        flux.family.step([sample])
+        seen.append((sample.step, sample.steps))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    pixels = flux.family.decode(sample).numpy().tobytes()
+    assert (
+        pixels
+        == flux.stock(
+            prompt="a cat",
+            width=64,
+            height=64,
+            num_inference_steps=3,
+            guidance_scale=1.0,
+            generator=torch.Generator("cpu").manual_seed(3),
+            output_type="pil",
+        )
+        .images[0]
+        .tobytes()
+    )
+
+
+def test_one_that_was_given_up_leaves_the_pipeline_usable(flux: Twin) -> None:
+    expected = flux.family.decode(flux.alone(a_request(1, size=64, steps=2)))
+    given_up = flux.start(a_request(2, size=64, steps=5))
+    flux.family.step([given_up])
+    flux.family.close(given_up)
+    assert not [thread for thread in threading.enumerate() if thread.name == "stock-pipeline"]
+    assert torch.equal(flux.family.decode(flux.alone(a_request(1, size=64, steps=2))), expected)
+
+
+def test_an_input_image_changes_the_picture(flux: Twin) -> None:
+    plain = flux.family.decode(flux.alone(a_request(1, size=64, steps=2)))
+    edited = flux.family.decode(flux.alone(a_request(1, size=64, steps=2, has_init_image=True), picture(64, 64)))
+    assert edited.shape == plain.shape
+    assert not torch.equal(edited, plain)
+
+
+def test_an_error_of_the_pipeline_is_raised_by_the_step(flux: Twin) -> None:
+    sample = flux.start(a_request(1, size=64, steps=2))
+    flux.pipeline.transformer.train()
+    broken = flux.pipeline.transformer
+    flux.pipeline.transformer = None
+    try:
+        for _ in range(2):
+            with pytest.raises(AttributeError):
+                flux.family.step([sample])
+    finally:
+        flux.pipeline.transformer = broken.eval()
+    flux.family.close(sample)
+
+
+def test_only_one_at_a_time(flux: Twin) -> None:
+    assert flux.family.concurrent == 1
+
+
+def test_a_stepped_call_runs_only_when_resumed() -> None:
+    order: list[str] = []
+
+    def call(checkpoint: object) -> str:
+        for index in range(2):
+            order.append(f"work {index}")
+            checkpoint()  # type: ignore[operator]
+        return "done"
+
+    stepped = SteppedCall(call)
+    stepped.resume()
+    order.append("between")
+    stepped.resume()
+    assert order == ["work 0", "between", "work 1"]
+    assert not stepped.finished
+    assert stepped.result() == "done"
+    stepped.close()
