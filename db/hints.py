@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, func, literal, select, update
 from sqlalchemy.orm import Session
 
-from core.lifecycle import JobStatus
 from core.queue import window_size
 from db.clock import now
+from db.conditions import QUEUED
 from db.database import Database
 from db.tables import Job
 from db.workers import live_workers
@@ -32,7 +32,7 @@ def models_waiting(database: Database) -> list[str]:
     found: list[str] = []
     with database.read() as session:
         while True:
-            beyond = select(func.min(Job.model)).where(Job.status == JobStatus.QUEUED)
+            beyond = select(func.min(Job.model)).where(QUEUED)
             model = session.scalar(beyond.where(Job.model > found[-1]) if found else beyond)
             if model is None:
                 return found
@@ -63,7 +63,7 @@ def forget_stale_hints(database: Database, model: str, older_than_seconds: float
 
 
 def _hinted(model: str) -> tuple[ColumnElement[bool], ...]:
-    return Job.model == model, Job.status == JobStatus.QUEUED, Job.hinted_at.is_not(None)
+    return Job.model == model, QUEUED, Job.hinted_at.is_not(None)
 
 
 def _room(session: Session, model: str, window: int) -> int:
@@ -73,7 +73,7 @@ def _room(session: Session, model: str, window: int) -> int:
 def _waiting(session: Session, model: str, limit: int) -> list[str]:
     query = (
         select(Job.id)
-        .where(Job.status == JobStatus.QUEUED, Job.model == model, Job.hinted_at.is_(None), Job.available_at <= now())
+        .where(QUEUED, Job.model == model, Job.hinted_at.is_(None), Job.available_at <= now())
         .order_by(Job.priority.desc(), Job.turn, Job.id)
         .limit(limit)
     )
@@ -82,15 +82,12 @@ def _waiting(session: Session, model: str, limit: int) -> list[str]:
 
 def _mark(session: Session, ids: list[str]) -> list[Job]:
     marked = session.scalars(
-        update(Job)
-        .where(Job.id.in_(ids), Job.status == JobStatus.QUEUED, Job.hinted_at.is_(None))
-        .values(hinted_at=now())
-        .returning(Job)
+        update(Job).where(Job.id.in_(ids), QUEUED, Job.hinted_at.is_(None)).values(hinted_at=now()).returning(Job)
     ).all()
     order = {job_id: place for place, job_id in enumerate(ids)}
     return sorted(marked, key=lambda job: order[job.id])
 
 
 def _forget(session: Session, *conditions: ColumnElement[bool]) -> int:
-    query = update(Job).where(Job.status == JobStatus.QUEUED, Job.hinted_at.is_not(None), *conditions)
+    query = update(Job).where(QUEUED, Job.hinted_at.is_not(None), *conditions)
     return len(session.scalars(query.values(hinted_at=None).returning(Job.id)).all())

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import func, literal, select, update
 
 from core.errors import Conflict, NotFound
-from core.lifecycle import JobStatus
 from db.clock import now
+from db.conditions import RUNNING
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
 from db.jobs.reap import requeue_predecessors
@@ -99,14 +99,14 @@ def all_workers(database: Database) -> list[Worker]:
 
 def running_counts(database: Database) -> dict[str, int]:
     """Jobs each worker holds now."""
-    query = select(Job.worker, func.count()).where(Job.status == JobStatus.RUNNING).group_by(Job.worker)
+    query = select(Job.worker, func.count()).where(RUNNING).group_by(Job.worker)
     with database.read() as session:
         return {name: count for name, count in session.execute(query) if name is not None}
 
 
 def idle_worker_exists(database: Database, model: str, besides: str) -> bool:
     """Whether another ready worker of this model holds no job at all."""
-    busy = select(Job.worker).where(Job.status == JobStatus.RUNNING, Job.worker.is_not(None))
+    busy = select(Job.worker).where(RUNNING, Job.worker.is_not(None))
     query = select(Worker.name).where(
         Worker.model == model,
         Worker.name != besides,

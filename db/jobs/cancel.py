@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.clock import now
+from db.conditions import RUNNING
 from db.database import Database
 from db.jobs.read import find_job
 from db.jobs.transition import record_event, transition
@@ -30,7 +31,7 @@ def _cancel_waiting(session: Session, job: Job) -> Job | None:
 def _mark_running(session: Session, job: Job) -> Job | None:
     marked = session.scalar(
         update(Job)
-        .where(Job.id == job.id, Job.status == JobStatus.RUNNING, Job.cancel_requested_at.is_(None))
+        .where(Job.id == job.id, RUNNING, Job.cancel_requested_at.is_(None))
         .values(cancel_requested_at=now(), revision=Job.revision + 1)
         .returning(Job)
         .execution_options(populate_existing=True)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.clock import now
+from db.conditions import QUEUED
 from db.database import Database
 from db.jobs.transition import transition
 from db.tables import Attempt, Job, JobExclusion, Worker
@@ -38,7 +39,7 @@ def claim_next(database: Database, model: str, claimant: Claimant, hint: str | N
 def _claim_best(session: Session, model: str, claimant: Claimant) -> Job | None:
     best = session.execute(
         select(Job.id)
-        .where(Job.status == JobStatus.QUEUED, Job.model == model, *claimable_by(claimant.worker))
+        .where(QUEUED, Job.model == model, *claimable_by(claimant.worker))
         .order_by(Job.priority.desc(), Job.turn, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -92,4 +93,4 @@ def _spend_hint(session: Session, hint: str, claimed: Job | None) -> None:
     """The token is gone from the broker. If another job took it, the hinted one inherits that job's own token, if any."""
     if claimed is not None and (claimed.id == hint or claimed.hinted_at is not None):
         return
-    session.execute(update(Job).where(Job.id == hint, Job.status == JobStatus.QUEUED).values(hinted_at=None))
+    session.execute(update(Job).where(Job.id == hint, QUEUED).values(hinted_at=None))

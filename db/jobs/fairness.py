@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, case, func, select
 
-from core.lifecycle import JobStatus
+from db.conditions import QUEUED
 from db.tables import Job
 
 
 def next_turn(owner: str, model: str, priority: int) -> ColumnElement[int]:
     """The turn of a job submitted now, as an SQL expression for its INSERT; two index look-ups."""
-    lane = (Job.status == JobStatus.QUEUED, Job.model == model, Job.priority == priority)
+    lane = (QUEUED, Job.model == model, Job.priority == priority)
     served = select(Job.turn).where(*lane).order_by(Job.turn).limit(1).scalar_subquery()
     last = select(Job.turn).where(*lane, Job.owner == owner).order_by(Job.turn.desc()).limit(1).scalar_subquery()
     zero, one = 0, 1

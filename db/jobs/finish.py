@@ -13,6 +13,7 @@ from core.ids import new_id
 from core.lifecycle import JobStatus, Outcome
 from core.retries import RetryRule, backoff_seconds, rule_for
 from db.clock import now
+from db.conditions import RUNNING
 from db.database import Database
 from db.jobs.transition import transition
 from db.tables import Attempt, Image, Job, JobExclusion, Worker
@@ -68,7 +69,7 @@ def finish_error(database: Database, job_id: str, attempt: int, code: str, messa
 
 def end_with_error(session: Session, job_id: str, attempt: int, code: str, message: str) -> Job | None:
     """As `finish_error`, in the caller's transaction."""
-    query = select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status == JobStatus.RUNNING)
+    query = select(Job).where(Job.id == job_id, Job.attempt == attempt, RUNNING)
     job = session.scalar(query.with_for_update())
     if job is None:
         return None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import literal, tuple_, update
 
-from core.lifecycle import JobStatus
 from db.clock import now
+from db.conditions import RUNNING
 from db.database import Database
 from db.tables import Job
 
@@ -30,7 +30,7 @@ def renew_leases(database: Database, worker: str, attempts: Collection[tuple[str
             update(Job)
             .where(
                 tuple_(Job.id, Job.attempt).in_(list(attempts)),
-                Job.status == JobStatus.RUNNING,
+                RUNNING,
                 Job.worker == worker,
             )
             .values(lease_until=now() + literal(lease_seconds))

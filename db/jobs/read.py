@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from core.errors import Gone, NotFound
 from core.lifecycle import JobStatus
+from db.conditions import QUEUED, has_status
 from db.database import Database
 from db.tables import Attempt, Image, Job, JobEvent, Tombstone
+
+POSITION_CAP = 1000
 
 
 def get_job(database: Database, job_id: str, owner: str | None = None) -> Job:
@@ -67,7 +70,7 @@ def list_jobs(
     """Newest first; `before` is the id of the last job of the page before, `text` is looked for in the prompt."""
     query = select(Job).order_by(Job.id.desc()).limit(limit)
     query = query.where(Job.owner == owner) if owner is not None else query
-    query = query.where(Job.status.in_(statuses)) if statuses else query
+    query = query.where(or_(*(has_status(status) for status in statuses))) if statuses else query
     query = query.where(Job.model == model) if model is not None else query
     query = query.where(Job.prompt.icontains(text, autoescape=True)) if text else query
     query = query.where(Job.id < before) if before is not None else query
@@ -76,21 +79,20 @@ def list_jobs(
 
 
 def queue_position(database: Database, job: Job) -> int | None:
-    """How many jobs of its model will be claimed before this one, plus one; None when it is not queued."""
+    """How many jobs of its model will be claimed before this one, plus one; None when it is not queued.
+
+    Counted up to POSITION_CAP: a position of POSITION_CAP + 1 means that far back, or farther.
+    """
     if job.status != JobStatus.QUEUED:
         return None
+    more_urgent = Job.priority > job.priority
+    same_lane = (Job.priority == job.priority) & (tuple_(Job.turn, Job.id) < tuple_(job.turn, job.id))
     with database.read() as session:
-        return session.scalars(_ahead_of(job)).one() + 1
+        # Two index ranges, each counted to its end or to the cap: one range with OR would walk the whole queue.
+        ahead = sum(session.scalars(_count_to_cap(job.model, range_)).one() for range_ in (more_urgent, same_lane))
+    return min(ahead, POSITION_CAP) + 1
 
 
-def _ahead_of(job: Job) -> Select[int]:
-    same_lane = tuple_(Job.turn, Job.id) < tuple_(job.turn, job.id)
-    return (
-        select(func.count())
-        .select_from(Job)
-        .where(
-            Job.status == JobStatus.QUEUED,
-            Job.model == job.model,
-            or_(Job.priority > job.priority, (Job.priority == job.priority) & same_lane),
-        )
-    )
+def _count_to_cap(model: str, range_: ColumnElement[bool]) -> Select[int]:
+    ahead = select(Job.id).where(QUEUED, Job.model == model, range_).limit(POSITION_CAP)
+    return select(func.count()).select_from(ahead.subquery())

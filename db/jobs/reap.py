@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.clock import now
+from db.conditions import QUEUED, RUNNING
 from db.database import Database
 from db.jobs.finish import end_with_error
 from db.jobs.transition import transition
@@ -18,13 +19,13 @@ BATCH = 200
 def requeue_dead_leases(database: Database) -> list[Job]:
     """Jobs whose lease ran out, each given back, held or canceled as its attempts and flags say."""
     with database.write() as session:
-        dead = select(Job.id, Job.attempt, Job.worker).where(Job.status == JobStatus.RUNNING, Job.lease_until < now())
+        dead = select(Job.id, Job.attempt, Job.worker).where(RUNNING, Job.lease_until < now())
         return _end_all_lost(session, dead, "its lease ran out")
 
 
 def requeue_predecessors(session: Session, worker: str) -> list[Job]:
     """Jobs that an earlier life of this worker still holds: it cannot come back, so they need not wait for the lease."""
-    held = select(Job.id, Job.attempt, Job.worker).where(Job.status == JobStatus.RUNNING, Job.worker == worker)
+    held = select(Job.id, Job.attempt, Job.worker).where(RUNNING, Job.worker == worker)
     return _end_all_lost(session, held, "the worker was restarted")
 
 
@@ -33,7 +34,7 @@ def expire_late(database: Database) -> list[Job]:
     with database.write() as session:
         late = session.scalars(
             select(Job.id)
-            .where(Job.status == JobStatus.QUEUED, Job.deadline_at.is_not(None), Job.deadline_at < now())
+            .where(QUEUED, Job.deadline_at.is_not(None), Job.deadline_at < now())
             .limit(BATCH)
             .with_for_update(skip_locked=True)
         ).all()

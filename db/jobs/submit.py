@@ -14,6 +14,7 @@ from core.ids import new_id
 from core.lifecycle import JobStatus
 from core.queue import PRIORITY_DEFAULT
 from db.clock import now
+from db.conditions import QUEUED
 from db.database import Database
 from db.jobs.fairness import next_turn
 from db.jobs.transition import record_event
@@ -111,7 +112,7 @@ def _hint_if_room(new: NewJob) -> Any:  # noqa: ANN401 -- an SQL CASE or None
     hinted = (
         select(func.count())
         .select_from(Job)
-        .where(Job.model == new.model, Job.status == JobStatus.QUEUED, Job.hinted_at.is_not(None))
+        .where(Job.model == new.model, QUEUED, Job.hinted_at.is_not(None))
         .scalar_subquery()
     )
     return case((hinted < new.window, now()), else_=None)
@@ -120,7 +121,7 @@ def _hint_if_room(new: NewJob) -> Any:  # noqa: ANN401 -- an SQL CASE or None
 def _check_limit(session: Session, new: NewJob) -> None:
     if new.max_queued <= 0:
         return
-    mine = select(literal(1)).where(Job.owner == new.owner, Job.status == JobStatus.QUEUED)
+    mine = select(literal(1)).where(Job.owner == new.owner, QUEUED)
     if session.scalar(mine.offset(new.max_queued - 1).limit(1)) is not None:
         raise TooManyRequests(
             f"You have {new.max_queued} jobs waiting, the limit. Wait until some have run, or cancel some.",

@@ -73,4 +73,6 @@ _partial("ix_jobs_lease", Job.lease_until, where=_RUNNING)
 _partial("ix_jobs_worker_running", Job.worker, where=_RUNNING)
 _partial("ix_jobs_completed", Job.completed_at, where=text("completed_at IS NOT NULL"))
 Index("ix_jobs_owner_id", Job.owner, Job.id)
-Index("ix_jobs_status_id", Job.status, Job.id)
+# Lists of what needs a person. A plain index on status would tempt SQLite, which has no statistics, away from the others.
+_partial("ix_jobs_held", Job.id, where=text("status = 'held'"))
+_partial("ix_jobs_failed", Job.id, where=text("status = 'failed'"))

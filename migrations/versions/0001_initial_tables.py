@@ -105,7 +105,20 @@ def upgrade() -> None:
             sqlite_where=sa.text("status = 'queued'"),
             postgresql_where=sa.text("status = 'queued'"),
         )
-        batch_op.create_index("ix_jobs_status_id", ["status", "id"], unique=False)
+        batch_op.create_index(
+            "ix_jobs_held",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("status = 'held'"),
+            postgresql_where=sa.text("status = 'held'"),
+        )
+        batch_op.create_index(
+            "ix_jobs_failed",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("status = 'failed'"),
+            postgresql_where=sa.text("status = 'failed'"),
+        )
         batch_op.create_index(
             "ix_jobs_worker_running",
             ["worker"],
@@ -225,7 +238,8 @@ def downgrade() -> None:
             sqlite_where=sa.text("status = 'running'"),
             postgresql_where=sa.text("status = 'running'"),
         )
-        batch_op.drop_index("ix_jobs_status_id")
+        batch_op.drop_index("ix_jobs_held")
+        batch_op.drop_index("ix_jobs_failed")
         batch_op.drop_index(
             "ix_jobs_owner_queued",
             sqlite_where=sa.text("status = 'queued'"),

@@ -1,0 +1,132 @@
+"""Does a deep queue cost? Submit, claim, poll and finish at 1,000 and at 1,000,000 rows, on SQLite and Postgres.
+
+    python -m benchmarks.queue_depth [--database sqlite|postgres] [--rows 1000 1000000]
+
+Two shapes of a million rows: a long history (all but 1,000 have ended) and a long queue (all wait, 1,000 owners).
+What matters is the ratio of deep to shallow within one run; milliseconds are this machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import text
+
+from db import workers
+from db.database import Database
+from db.jobs.claim import Claimant, claim_next
+from db.jobs.finish import finish_succeeded
+from db.jobs.read import get_job, queue_position
+from db.jobs.submit import NewJob, submit
+from db.migrate import upgrade
+from tests.servers.postgres import PostgresServer
+
+ROUNDS = 200
+OWNERS = 1000
+QUEUED_IN_HISTORY = 1000
+_NUMBERS = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)",
+    "postgresql": "WITH n AS (SELECT generate_series(1, :rows) AS i)",
+}
+_ID = {
+    "sqlite": "printf('00000000-0000-7000-8000-%012d', i)",
+    "postgresql": "'00000000-0000-7000-8000-' || lpad(i::text, 12, '0')",
+}
+
+
+def fill(database: Database, rows: int, queued: int) -> None:
+    """`rows` jobs of `demo` by 1,000 owners in turn, the last `queued` of them waiting, the others long done."""
+    dialect = database.url.get_backend_name()
+    statement = f"""
+        INSERT INTO jobs (id, owner, model, priority, turn, status, revision, attempt, max_attempts, attempts_free,
+                          available_at, created_at, completed_at, prompt, input, requested, warnings)
+        {_NUMBERS[dialect]}
+        SELECT {_ID[dialect]}, 'owner' || (i % {OWNERS}), 'demo', 5, i / {OWNERS},
+               CASE WHEN i > :ended THEN 'queued' ELSE 'succeeded' END, 1, 0, 3, 0,
+               0, i, CASE WHEN i > :ended THEN NULL ELSE i END, 'a cat', '{{}}', '{{}}', '[]' FROM n
+    """  # noqa: S608 -- constants of this file
+    with database.write() as session:
+        session.execute(text(statement), {"rows": rows, "ended": rows - queued})
+    with database.engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("ANALYZE"))
+
+
+def median_ms(action: Callable[[], object]) -> float:
+    """Median time of one call, in milliseconds."""
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        action()
+        times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
+
+
+def measure(url: str, rows: int, queued: int) -> dict[str, float]:
+    """Milliseconds of each operation on a fresh database of that depth."""
+    upgrade(url)
+    database = Database(url)
+    fill(database, rows, queued)
+    workers.register(database, workers.Registration("w", "life", "demo", "cpu", 1))
+    claimant = Claimant("w", "life", 600.0)
+    new = NewJob("newcomer", "demo", "a cat", {"seed": 1}, window=32, max_queued=20_000)
+    last = submit(database, new).job
+    claimed = []
+
+    def claim() -> None:
+        claimed.append(claim_next(database, "demo", claimant))
+
+    found = {
+        "submit": median_ms(lambda: submit(database, new)),
+        "poll": median_ms(lambda: queue_position(database, get_job(database, last.id))),
+        "claim": median_ms(claim),
+    }
+    jobs = iter([job for job in claimed if job is not None])
+    found["finish"] = median_ms(lambda: (job := next(jobs)) and finish_succeeded(database, job.id, job.attempt, [], {}))
+    database.dispose()
+    return found
+
+
+def main() -> int:
+    """Prints one table a database."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", choices=("sqlite", "postgres"))
+    parser.add_argument("--rows", type=int, nargs=2, default=(1000, 1_000_000))
+    given = parser.parse_args()
+    shallow, deep = given.rows
+    for name in [given.database] if given.database else ["sqlite", "postgres"]:
+        with tempfile.TemporaryDirectory(prefix="imagefarm-depth-") as directory:
+            report(name, Path(directory), shallow, deep)
+    return 0
+
+
+def report(name: str, directory: Path, shallow: int, deep: int) -> None:
+    """Measures the three shapes and prints medians and ratios."""
+    server = PostgresServer(directory / "pg").start() if name == "postgres" else None
+    try:
+        shapes = {
+            f"{shallow:,} rows": (shallow, shallow),
+            f"{deep:,} rows, {QUEUED_IN_HISTORY:,} queued": (deep, QUEUED_IN_HISTORY),
+            f"{deep:,} rows, all queued": (deep, deep),
+        }
+        results = {}
+        for number, (shape, (rows, queued)) in enumerate(shapes.items()):
+            url = server.create_database() if server else f"sqlite:///{directory / f'{number}.db'}"
+            results[shape] = measure(url, rows, queued)
+        base = results[f"{shallow:,} rows"]
+        print(f"\n{name}: median ms of {ROUNDS} calls (ratio to {shallow:,} rows)")
+        for shape, found in results.items():
+            cells = "  ".join(f"{verb} {ms:6.2f} ({ms / base[verb]:4.2f})" for verb, ms in found.items())
+            print(f"  {shape:32} {cells}")
+    finally:
+        if server:
+            server.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
