@@ -7,7 +7,6 @@ import os
 import time
 from collections import deque
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -141,17 +140,20 @@ class Loop:
             return
         by_sample = {each.sample: each for each in batch}
         self._clock.advance(sum(each.tokens for each in batch))
-        failed = step_apart(self._family, list(by_sample))
+        outcome = step_apart(self._family, list(by_sample))
         self._pacer.after_step()
-        self._learn_from(failed, batch)
-        for sample, error in failed.items():
-            self._fail(by_sample.pop(sample), error)
-        for each in by_sample.values():
-            self._after_step(each, len(batch))
+        if outcome.out_of_memory and len(batch) > 1:
+            self._shrink_budget(batch)
+        for sample, error in outcome.failed.items():
+            self._fail(by_sample[sample], error)
+        for sample, images in outcome.passes.items():
+            self._after_step(by_sample[sample], images)
         self._outbox.put(Beat())
 
-    def _learn_from(self, failed: dict[Any, BaseException], batch: list[Active]) -> None:
-        """After a batch that did not fit, smaller ones."""
+    def _shrink_budget(self, batch: list[Active]) -> None:
+        """After a pass that did not fit, smaller ones, for the rest of this process's life."""
+        self._budget = min(self._budget, sum(each.tokens for each in batch) - 1)
+        log.warning("a pass of %d images did not fit: passes are cut to %d tokens", len(batch), self._budget)
 
     def _after_step(self, each: Active, batch_size: int) -> None:
         if (event := each.note_step(batch_size)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,8 +16,17 @@ from worker.pipelines.family import AnyFamily
 log = logging.getLogger(__name__)
 
 
-def step_apart(family: AnyFamily, samples: Sequence[Any]) -> dict[Any, BaseException]:
-    """Step all samples, together if that works, else one by one; returns those that failed even so.
+@dataclass
+class Outcome:
+    """`passes`: sample -> images in the pass that moved it on. `failed`: sample -> why it cannot."""
+
+    passes: dict[Any, int] = field(default_factory=dict)
+    failed: dict[Any, BaseException] = field(default_factory=dict)
+    out_of_memory: bool = False
+
+
+def step_apart(family: AnyFamily, samples: Sequence[Any]) -> Outcome:
+    """Step all samples, together if that works, else one by one.
 
     A batch that fails is split and each member tried once alone; a single that ran out of memory is tried once more
     with the caches empty. Raises BrokenDevice when no further try can work.
@@ -24,15 +34,22 @@ def step_apart(family: AnyFamily, samples: Sequence[Any]) -> dict[Any, BaseExcep
     before = {sample: sample.step for sample in samples}
     error = _try(family, samples)
     if error is None:
-        return {}
-    if len(samples) == 1 and not is_out_of_memory(error):
-        return {samples[0]: error}
+        return Outcome(passes=dict.fromkeys(samples, len(samples)))
+    outcome = Outcome(out_of_memory=is_out_of_memory(error))
+    if len(samples) == 1 and not outcome.out_of_memory:
+        outcome.failed[samples[0]] = error
+        return outcome
     log.warning("a step of %d images failed, trying them one by one: %s", len(samples), error)
-    if is_out_of_memory(error):
+    if outcome.out_of_memory:
         free_cached_memory()
-    # Should the error have come after some had moved on already, these must not take the step twice.
-    again = {sample: _try(family, [sample]) for sample, step in before.items() if sample.step == step}
-    return {sample: error for sample, error in again.items() if error is not None}
+    for sample in samples:
+        # Should the error have come after some had moved on already, these must not take the step twice.
+        again = _try(family, [sample]) if sample.step == before[sample] else None
+        if again is None:
+            outcome.passes[sample] = 1
+        else:
+            outcome.failed[sample] = again
+    return outcome
 
 
 def _try(family: AnyFamily, samples: Sequence[Any]) -> BaseException | None:

@@ -75,7 +75,7 @@ def play(made: Twin, stream: list[Visit], budget: int) -> list[Active]:
                 leaving[new.id] = tick + visit.leaves
         active = [each for each in active if leaving.get(each.id, tick + 1) > tick]
         batch = choose_batch(active, budget)
-        assert not step_apart(made.family, [each.sample for each in batch])
+        assert not step_apart(made.family, [each.sample for each in batch]).failed
         clock.advance(sum(each.tokens for each in batch))
         for each in batch:
             each.note_step(len(batch))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import RenderError
+from tests.integration.engine.conftest import StartEngine
 from tests.integration.engine.recorder import Recorder, a_request
 from worker.engine.client import EngineClient
 from worker.engine.events import Canceled, EngineLost, Rendered, RequestFailed, Started, Step
@@ -13,8 +14,9 @@ Engine = tuple[EngineClient, Recorder]
 
 
 def submit(engine: Engine, *prompts: str, **changes: object) -> None:
+    """Prompts of one length, so that all may share a pass."""
     for index, prompt in enumerate(prompts):
-        engine[0].submit(a_request(index, prompt, **changes))
+        engine[0].submit(a_request(index, prompt.ljust(24), **changes))
 
 
 def end(engine: Engine, index: int) -> Rendered | Canceled | RequestFailed:
@@ -41,13 +43,26 @@ def test_a_bad_request_fails_alone(engine: Engine, fault: str, code: str) -> Non
     assert isinstance(end(engine, 2), Rendered)
 
 
-@pytest.mark.parametrize("fault", ["oom-in-company", "crash-in-company"])
-def test_a_batch_that_fails_is_split_and_all_get_their_pictures(engine: Engine, fault: str) -> None:
-    submit(engine, "slow a", f"{fault} b", "c")
+def test_a_batch_that_fails_is_split_and_all_get_their_pictures(engine: Engine) -> None:
+    submit(engine, "slow a", "crash-in-company b", "slow c", steps=6)
     ended = [end(engine, index) for index in range(3)]
     assert all(isinstance(each, Rendered) for each in ended)
     sizes = {each.request_id: each.record.batch_sizes for each in ended if isinstance(each, Rendered)}
-    assert sizes["job/1/1"] == [1, 1, 1, 1], "a pass that failed is not in the record"
+    assert sizes["job/1/1"] == [1] * 6, "a pass that failed is not in the record"
+
+
+def test_a_batch_that_does_not_fit_makes_the_next_ones_smaller(start_engine: StartEngine) -> None:
+    engine = start_engine()
+    engine[1].wait_ready()
+    submit(engine, "slow a", "slow b", "oom-in-company c", "slow d", steps=16)
+    ended = [end(engine, index) for index in range(4)]
+    sizes = [each.record.batch_sizes for each in ended if isinstance(each, Rendered)]
+    assert len(sizes) == 4
+    assert set(sizes[2]) == {1}
+    for index in (5, 6):
+        engine[0].submit(a_request(index, "slow".ljust(24), steps=8))
+    later = [end(engine, index) for index in (5, 6)]
+    assert all(set(each.record.batch_sizes) == {1} for each in later if isinstance(each, Rendered))
 
 
 def test_parameters_that_the_family_cannot_render_are_refused(engine: Engine) -> None:
