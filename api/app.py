@@ -12,13 +12,26 @@ from api import problems
 from api.farm import Farm
 from api.guard import Guard
 from api.page import Page
-from api.routes import health, images, job_actions, job_events, jobs, models, presets, queue, usage, workers
+from api.routes import (
+    health,
+    image_files,
+    images,
+    job_actions,
+    job_events,
+    jobs,
+    models,
+    presets,
+    queue,
+    uploads,
+    usage,
+    workers,
+)
 from api.version import VERSION
 from core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_ROUTES = (jobs, job_actions, job_events, images, models, presets, workers, queue, usage, health)
+_ROUTES = (jobs, job_actions, job_events, images, image_files, uploads, models, presets, workers, queue, usage, health)
 _ABOUT = "Submit prompts, follow their jobs, fetch the pictures. Errors are problem details (RFC 9457) with a stable `code`."
 
 

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from api.admission import Admission
 from api.flights import Flights
 from api.overview import OverviewCache
+from api.pictures import Pictures
 from api.publisher import Publisher
 from api.watch import Watcher
 from core.catalogue import load_catalogue
@@ -33,6 +34,9 @@ class Farm:
         self.catalogue = load_catalogue()
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
         self.store = LocalImageStore(settings.images_dir)
+        self.uploads = LocalImageStore(settings.uploads_dir)
+        self.pictures = Pictures(self.store)
+        self.decoding = asyncio.Semaphore(2)
         self.publisher = Publisher(settings, self.database)
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)

@@ -47,6 +47,7 @@ CODES: dict[str, int] = {
     "unsupported_media_type": 415,
     "not_acceptable": 406,
     "malformed_json": 400,
+    "storage_unavailable": 503,
 }
 
 _OF_STATUS = {

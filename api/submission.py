@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
+from api.uploads import find_init_image
 from api.views.jobs import job_answer
 from core.catalogue import CatalogueModel
 from core.errors import FarmError, InvalidInput
@@ -82,7 +83,8 @@ async def _recalled(farm: Farm, caller: Caller, key: IdempotencyKey) -> Submitte
 async def _new_job(farm: Farm, caller: Caller, request: JobRequest) -> NewJob:
     overview = await farm.overview.get()
     model = farm.admission.choose(request.model, overview)
-    normalised = normalise(request, model, farm.limits)
+    init_image = await find_init_image(farm, caller, request.init_image)
+    normalised = normalise(request, model, farm.limits, init_image)
     return _to_new_job(farm, caller, request, model, normalised, overview)
 
 

@@ -20,6 +20,7 @@ from db.hints import take_window
 from db.jobs.cancel import request_cancel
 from db.jobs.read import attempts_of, events_of, get_job
 from db.jobs.retry import retry
+from db.retention import delete_job
 from db.snapshots import snapshot_of
 from db.tables import Job
 
@@ -59,6 +60,15 @@ async def retry_job(farm: FarmDependency, caller: CallerDependency, job_id: JobI
         farm.publisher.hint(waiting)
     answer = await show(farm, await run_in_threadpool(snapshot_of, farm.database, job))
     return json_answer(answer, 202, {"Location": answer.urls.self})
+
+
+@router.delete("/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 409, 410))
+async def remove_job(farm: FarmDependency, caller: CallerDependency, job_id: JobId) -> Response:
+    """With its images and their files, once it has ended; its ids answer 410 from then on."""
+    deleted = await run_in_threadpool(delete_job, farm.database, job_id, caller.visible_owner)
+    for key in deleted.keys:
+        await run_in_threadpool(farm.store.delete, key)
+    return Response(status_code=204)
 
 
 @router.get("/{job_id}/history", response_model=JobHistory, summary="What happened to a job", responses=problems(404, 410))

@@ -1,0 +1,93 @@
+"""Images' files: as stored, in other formats, small."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+
+from api.dependencies import CallerDependency, FarmDependency, ImageId
+from api.documents import problems
+from api.negotiation import negotiate, stored_format
+from core.errors import NotFound
+from core.imagefile import EXTENSIONS, MEDIA_TYPES, ImageFormat
+from db.images import get_image
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+_FOR_EVER = "private, max-age=31536000, immutable"
+"""An image never changes under its id; a deleted one answers 410 to whoever asks again."""
+_PICTURE = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()}
+
+
+@router.get(
+    "/{image_id}/content",
+    response_class=Response,
+    summary="The file",
+    responses=problems(404, 406, 410)
+    | {
+        200: {"content": _PICTURE, "description": "The file."},
+        206: {"content": _PICTURE, "description": "The part that Range asked for."},
+        304: {"description": "As you have it."},
+        400: {"description": "Range is malformed.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        416: {"description": "The file has no such range."},
+    },
+)
+async def read_content(
+    request: Request,
+    farm: FarmDependency,
+    caller: CallerDependency,
+    image_id: ImageId,
+    format: Annotated[ImageFormat | None, Query(description="Wins over the Accept header.")] = None,
+    download: Annotated[bool, Query(description="Have browsers save it rather than show it.")] = False,
+) -> Response:
+    """As it was stored (PNG), or in the format that `format` or Accept asks for, with the same metadata inside."""
+    image = await run_in_threadpool(get_image, farm.database, image_id, caller.visible_owner)
+    stored = stored_format(image.format)
+    target = format or negotiate(request.headers.get("accept"), stored)
+    headers = _headers(f'"{image.sha256[:32]}-{target}"')
+    if _known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    if download:
+        headers["Content-Disposition"] = f'attachment; filename="{image.id}.{EXTENSIONS[target]}"'
+    if target != stored:
+        return Response(await farm.pictures.converted(image.key, target), headers=headers, media_type=MEDIA_TYPES[target])
+    path = farm.store.path(image.key)
+    if not path.is_file():
+        raise NotFound("The file of this image is missing from the store.", code="image_file_missing")
+    return FileResponse(path, media_type=MEDIA_TYPES[target], headers=headers)
+
+
+@router.get(
+    "/{image_id}/thumbnail",
+    response_class=Response,
+    summary="A small version",
+    responses=problems(404, 410)
+    | {
+        200: {"content": {"image/webp": _PICTURE["image/webp"]}, "description": "A WebP."},
+        304: {"description": "As you have it."},
+    },
+)
+async def read_thumbnail(
+    request: Request,
+    farm: FarmDependency,
+    caller: CallerDependency,
+    image_id: ImageId,
+    size: Annotated[int, Query(ge=32, le=1024, description="Longest side in pixels.")] = 320,
+) -> Response:
+    """Never enlarged."""
+    image = await run_in_threadpool(get_image, farm.database, image_id, caller.visible_owner)
+    headers = _headers(f'"{image.sha256[:32]}-{size}"')
+    if _known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(await farm.pictures.thumbnail(image.key, size), headers=headers, media_type="image/webp")
+
+
+def _headers(tag: str) -> dict[str, str]:
+    return {"ETag": tag, "Cache-Control": _FOR_EVER, "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
+
+
+def _known(request: Request, tag: str) -> bool:
+    return tag in [part.strip() for part in request.headers.get("if-none-match", "").split(",")]

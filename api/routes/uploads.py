@@ -1,0 +1,87 @@
+"""Uploads: pictures for image-to-image."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.dependencies import CallerDependency, FarmDependency
+from api.documents import problems
+from api.uploads import take_in
+from core.errors import FarmError, NotFound
+from core.ids import is_id
+from core.schemas.base import iso
+from core.schemas.upload import Upload as UploadAnswer
+from db.tables import Upload
+from db.uploads import get_upload, remove_upload
+
+router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+
+TYPES = ("image/png", "image/jpeg", "image/webp")
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in TYPES},
+    }
+}
+
+
+async def upload_id_of(upload_id: Annotated[str, Path(description="The upload's id.")]) -> str:
+    """The id of an upload."""
+    if not is_id(upload_id):
+        raise NotFound("There is no upload of that id.", code="upload_not_found")
+    return upload_id
+
+
+UploadId = Annotated[str, Depends(upload_id_of)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=UploadAnswer,
+    summary="Send a picture to start from",
+    responses=problems(408, 413, 415),
+    openapi_extra=_BODY,
+)
+async def create_upload(request: Request, farm: FarmDependency, caller: CallerDependency) -> Response:
+    """The body is the file itself: PNG, JPEG or WebP. Only its pixels are kept."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in TYPES:
+        raise FarmError(
+            f"Send the picture itself as the body, with Content-Type {', '.join(TYPES)}.",
+            code="unsupported_media_type",
+        )
+    upload = await take_in(farm, caller, await request.body())
+    return json_answer(upload_answer(upload), 201, {"Location": f"/v1/uploads/{upload.id}"})
+
+
+def upload_answer(upload: Upload) -> UploadAnswer:
+    """As the API shows it."""
+    return UploadAnswer.model_construct(
+        id=upload.id,
+        width=upload.width,
+        height=upload.height,
+        bytes=upload.bytes,
+        sha256=upload.sha256,
+        created_at=iso(upload.created_at),  # type: ignore[arg-type]
+    )
+
+
+@router.get("/{upload_id}", response_model=UploadAnswer, summary="An upload", responses=problems(404))
+async def read_upload(farm: FarmDependency, caller: CallerDependency, upload_id: UploadId) -> Response:
+    """Its size and hash."""
+    return json_answer(upload_answer(await run_in_threadpool(get_upload, farm.database, upload_id, caller.visible_owner)))
+
+
+@router.delete("/{upload_id}", status_code=204, summary="Delete an upload", responses=problems(404))
+async def delete_upload(farm: FarmDependency, caller: CallerDependency, upload_id: UploadId) -> Response:
+    """A job that waits for it will fail."""
+    upload = await run_in_threadpool(get_upload, farm.database, upload_id, caller.visible_owner)
+    await run_in_threadpool(remove_upload, farm.database, upload.id)
+    await run_in_threadpool(farm.uploads.delete, upload.key)
+    return Response(status_code=204)

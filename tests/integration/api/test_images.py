@@ -1,0 +1,153 @@
+"""Images: formats, thumbnails, ratings, deletion; uploads for image-to-image."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import httpx
+import pytest
+from PIL import Image as Pillow
+
+from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.running import WorkerSide, serving
+
+BODY = {"prompt": "a red fox", "width": 64, "height": 96, "seed": 7}
+
+
+@pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """One database will do."""
+    return fresh_sqlite
+
+
+def finished(api: httpx.Client, worker: WorkerSide, **changes: object) -> dict[str, object]:
+    """A succeeded job."""
+    job = api.post("/v1/jobs", json=BODY | changes).json()
+    claimed = worker.claim()
+    assert claimed is not None
+    worker.finish(claimed)
+    found: dict[str, object] = api.get(f"/v1/jobs/{job['id']}").json()
+    return found
+
+
+def first_output(job: dict[str, object]) -> dict[str, str]:
+    outputs = job["outputs"]
+    assert isinstance(outputs, list)
+    found: dict[str, str] = outputs[0]
+    return found
+
+
+def picture(kind: str, width: int = 80, height: int = 48) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (width, height), (200, 30, 30)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def opened(data: bytes) -> Pillow.Image:
+    return Pillow.open(io.BytesIO(data))
+
+
+def test_formats_by_accept_and_by_query(api: httpx.Client, worker: WorkerSide) -> None:
+    url = first_output(finished(api, worker))["content_url"]
+    assert opened(api.get(url).content).format == "PNG"
+    assert opened(api.get(url, headers={"Accept": "image/webp"}).content).format == "WEBP"
+    assert opened(api.get(url, headers={"Accept": "image/jpeg, image/png;q=0.5"}).content).format == "JPEG"
+    browser = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
+    assert opened(api.get(url, headers={"Accept": browser}).content).format == "PNG"
+    by_query = api.get(url, params={"format": "webp", "download": True})
+    assert by_query.headers["content-type"] == "image/webp"
+    assert by_query.headers["content-disposition"].endswith('.webp"')
+    refused = api.get(url, headers={"Accept": "image/tiff"})
+    assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
+
+
+def test_tags_and_ranges(api: httpx.Client, worker: WorkerSide) -> None:
+    url = first_output(finished(api, worker))["content_url"]
+    whole = api.get(url)
+    assert api.get(url, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+    part = api.get(url, headers={"Range": "bytes=0-7"})
+    assert (part.status_code, part.content) == (206, b"\x89PNG\r\n\x1a\n")
+    assert api.get(url, headers={"Range": "bytes=99999999-"}).status_code == 416
+
+
+def test_thumbnails_are_small_and_keep_the_shape(api: httpx.Client, worker: WorkerSide) -> None:
+    url = first_output(finished(api, worker))["thumbnail_url"]
+    small = opened(api.get(url, params={"size": 48}).content)
+    assert (small.format, small.size) == ("WEBP", (32, 48))
+    assert api.get(url, params={"size": 5000}).status_code == 422
+
+
+def test_rating(api: httpx.Client, worker: WorkerSide) -> None:
+    job = finished(api, worker)
+    url = first_output(job)["url"]
+    assert api.patch(url, json={"rating": 4}).json()["rating"] == 4
+    assert first_output(api.get(f"/v1/jobs/{job['id']}").json())["rating"] == 4
+    assert api.patch(url, json={"rating": None}).json()["rating"] is None
+    assert api.patch(url, json={"rating": 6}).status_code == 422
+    assert api.patch(url, json={}).status_code == 422
+
+
+def test_deleted_images_and_jobs_are_gone_with_their_files(api: httpx.Client, worker: WorkerSide) -> None:
+    job = finished(api, worker, num_images=2)
+    url = first_output(job)["url"]
+    assert len(list(worker.store.iter_keys())) == 2
+    assert api.delete(url).status_code == 204
+    assert api.get(url).status_code == 410
+    assert api.get(f"{url}/content").json()["code"] == "image_gone"
+    assert len(api.get(f"/v1/jobs/{job['id']}").json()["outputs"]) == 1
+    assert api.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    assert api.get(f"/v1/jobs/{job['id']}").json()["code"] == "job_gone"
+    assert list(worker.store.iter_keys()) == []
+    waiting = api.post("/v1/jobs", json=BODY).json()
+    assert api.delete(f"/v1/jobs/{waiting['id']}").json()["code"] == "job_not_settled"
+
+
+def test_an_upload_starts_a_job(api: httpx.Client, worker: WorkerSide) -> None:
+    sent = api.post("/v1/uploads", content=picture("JPEG"), headers={"Content-Type": "image/jpeg"})
+    assert sent.status_code == 201
+    upload = sent.json()
+    assert (upload["width"], upload["height"]) == (80, 48)
+    assert api.get(sent.headers["location"]).json() == upload
+    job = api.post("/v1/jobs", json={"prompt": "x", "init_image": upload["id"], "strength": 0.5}).json()
+    assert (job["input"]["width"], job["input"]["height"]) == (80, 64)
+    assert job["input"]["init_image"] == upload["id"]
+    claimed = worker.claim()
+    assert claimed is not None
+    assert claimed.input["init_image"]["key"].endswith(".png")
+    assert api.delete(sent.headers["location"]).status_code == 204
+    refused = api.post("/v1/jobs", json={"prompt": "x", "init_image": upload["id"]})
+    assert refused.json()["errors"][0]["field"] == "init_image"
+
+
+def bomb() -> bytes:
+    """A PNG of few bytes that claims 65,000 x 65,000 pixels."""
+    header = struct.pack(">IIBBBBB", 65_000, 65_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "status", "code"),
+    [
+        (bomb(), "image/png", 422, "image_too_large"),
+        (b"GIF89a not a picture", "image/png", 422, "image_format"),
+        (picture("PNG")[:60], "image/png", 422, "image_unreadable"),
+        (b"", "image/png", 422, "image_format"),
+        (picture("PNG"), "text/plain", 415, "unsupported_media_type"),
+    ],
+    ids=["bomb", "another format", "cut off", "empty", "wrong type"],
+)
+def test_bad_uploads_are_refused(api: httpx.Client, data: bytes, kind: str, status: int, code: str) -> None:
+    answer = api.post("/v1/uploads", content=data, headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_an_upload_beyond_the_farms_own_limit_is_refused(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+    with serving(make_settings(max_upload_pixels=1000)) as url:
+        answer = httpx.post(f"{url}/v1/uploads", content=picture("PNG"), headers={"Content-Type": "image/png"})
+        assert answer.json()["code"] == "image_too_large"
