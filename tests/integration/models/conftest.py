@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def one_thread() -> Iterator[None]:
 def twins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Model id -> its twin's folder. Tests must not write there."""
     root = tmp_path_factory.mktemp("twins")
-    return {model_id: build_twin(model_id, root / model_id) for model_id in TWINS}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # Diffusers' Euler schedulers.
+        return {model_id: build_twin(model_id, root / model_id) for model_id in TWINS}
 
 
 @pytest.fixture

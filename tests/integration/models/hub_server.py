@@ -21,6 +21,7 @@ class HubServer:
         self.cut_after: dict[str, int] = {}
         self.refused: set[str] = set()
         self.corrupt: set[str] = set()
+        self.short: set[str] = set()
         self.ranges: list[tuple[str, str]] = []
         self.sent_bytes = 0
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -71,6 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if path in self.hub.corrupt:
             data = bytes(len(data))
+        if path in self.hub.short:
+            data = data[:-10]
         start = 0
         if asked := self.headers.get("Range"):
             self.hub.ranges.append((path, asked))

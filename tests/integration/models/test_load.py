@@ -80,7 +80,9 @@ def test_no_adapter_is_left_on_a_fused_model(load: Load) -> None:
     assert not any("lora" in name for name, _ in load("lcm-sd15").pipeline.unet.named_modules())
 
 
-def test_sdxl_gets_no_watermark(load: Load) -> None:
+def test_sdxl_gets_no_watermark_even_where_it_could(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl"
+    monkeypatch.setattr(f"{module}.is_invisible_watermark_available", lambda: True)
     assert load("sdxl-turbo").pipeline.watermark is None
 
 

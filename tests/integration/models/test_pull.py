@@ -151,6 +151,12 @@ def test_progress_ends_at_the_total(hub: HubServer, bare: Places) -> None:
         assert last.done_bytes == last.total_bytes > 0
 
 
+def test_a_hub_that_sends_too_little_is_given_up(hub: HubServer, bare: Places) -> None:
+    hub.short.add(BIG)
+    with pytest.raises(Unavailable, match="ended early"):
+        pull(TURBO, bare, options(hub), ignore)
+
+
 def test_damaged_bytes_are_thrown_away(hub: HubServer, bare: Places) -> None:
     hub.corrupt.add(BIG)
     with pytest.raises(Unavailable, match="arrived damaged"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.catalogue import load_catalogue
+from core.catalogue import Lora, load_catalogue
 from core.errors import RenderError
 from worker.memory.choose import Machine, choose
 from worker.memory.estimate import estimate, tokens
@@ -115,3 +115,9 @@ def test_names_are_unique_and_every_family_has_a_tier_on_each_device() -> None:
     for model in load_catalogue():
         assert choose(model, sizes_of_row(model), "bfloat16", Machine("cuda:0", 10**12, 10**12)).policy == "resident"
         assert choose(model, sizes_of_row(model), "bfloat16", Machine("cpu", 10**12, 10**12)).policy == "cpu"
+
+
+def test_a_model_with_a_lora_of_its_own_is_not_quantised() -> None:
+    with_lora = TURBO.model_copy(update={"loras": (Lora(repo="some/lora"),)})
+    machine = Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE)
+    assert choose(with_lora, SIZES, "bfloat16", machine).policy == "offload"

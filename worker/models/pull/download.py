@@ -78,11 +78,13 @@ class Download:
                 if self._stream(client, file, meter, stop):
                     self._finish(file, meter)
                     return
+                why = "the answer ended early"
             except httpx.HTTPError as error:
-                failures = 1 if self._have(file) > before else failures + 1
-                if failures >= TRIES:
-                    raise unreachable(f"{file.path}: {str(error) or type(error).__name__}") from error
-                stop.wait(PAUSE_SECONDS * 2 ** (failures - 1))
+                why = str(error) or type(error).__name__
+            failures = 1 if self._have(file) > before else failures + 1
+            if failures >= TRIES:
+                raise unreachable(f"{file.path}: {why}")
+            stop.wait(PAUSE_SECONDS * 2 ** (failures - 1))
 
     def _stream(self, client: httpx.Client, file: RemoteFile, meter: Meter, stop: threading.Event) -> bool:
         """Append to the part; True when it has its full size."""
