@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,42 +61,25 @@ def audit(
 ) -> Findings:
     """Counts everything; `job_ids` are the accepted ones."""
     with database.read() as session:
-        statuses = Counter({job_id: str(status) for job_id, status in session.execute(select(Job.id, Job.status)).tuples()})
-        images = session.execute(select(Image.job_id, Image.index, Image.key)).tuples().all()
-        terminal = (
-            session.execute(
-                select(JobEvent.job_id, JobEvent.to_status).where(
-                    JobEvent.to_status.in_(TERMINAL), JobEvent.from_status != JobEvent.to_status
-                )
-            )
-            .tuples()
-            .all()
-        )
-        attempts = (
-            session.execute(
-                select(
-                    Attempt.job_id, Attempt.number, Attempt.worker, Attempt.started_at, Attempt.ended_at, Attempt.outcome
-                ).order_by(Attempt.job_id, Attempt.number)
-            )
-            .tuples()
-            .all()
-        )
-    per_job: dict[str, list[str]] = defaultdict(list)
-    for job_id, status in terminal:
-        per_job[job_id].append(str(status))
-    image_counts = Counter((job_id, index) for job_id, index, _ in images)
-    recovery = _recoveries(list(attempts), kills)
+        jobs = {job.id: job.status for job in session.scalars(select(Job))}
+        images = session.scalars(select(Image)).all()
+        ends = session.scalars(select(JobEvent).where(JobEvent.to_status.in_(TERMINAL))).all()
+        attempts = session.scalars(select(Attempt)).all()
+    ends_of: dict[str, list[str]] = defaultdict(list)
+    for end in ends:
+        ends_of[end.job_id].append(end.to_status)
+    recovery = _recoveries(attempts, kills)
     return Findings(
         accepted=len(job_ids),
-        lost=sum(statuses.get(job_id) != "succeeded" for job_id in job_ids),
-        duplicate_image_rows=sum(count - 1 for count in image_counts.values()),
-        missing_files=sum(not (images_dir / key).is_file() for *_, key in images),
-        duplicate_terminal_transitions=sum(len(ends) - 1 for ends in per_job.values()),
-        jobs_in_two_terminal_states=sum(len(set(ends)) > 1 for ends in per_job.values()),
-        idempotency_violations=violations + len(statuses) - len(set(job_ids)),
-        statuses=dict(Counter(statuses.values())),
+        lost=sum(jobs.get(job_id) != "succeeded" for job_id in job_ids),
+        duplicate_image_rows=len(images) - len({(image.job_id, image.index) for image in images}),
+        missing_files=sum(not (images_dir / image.key).is_file() for image in images),
+        duplicate_terminal_transitions=sum(len(found) - 1 for found in ends_of.values()),
+        jobs_in_two_terminal_states=sum(len(set(found)) > 1 for found in ends_of.values()),
+        idempotency_violations=violations + len(jobs) - len(set(job_ids)),
+        statuses=dict(Counter(jobs.values())),
         attempts=len(attempts),
-        wasted_attempts=sum(outcome != "succeeded" for *_, outcome in attempts),
+        wasted_attempts=sum(attempt.outcome != "succeeded" for attempt in attempts),
         zombie_writes_refused=sum(log.read_text().count(" refused: attempt") for log in logs if log.exists()),
         recovery_p50_seconds=round(statistics.median(recovery), 2) if recovery else None,
         recovery_worst_seconds=round(max(recovery), 2) if recovery else None,
@@ -109,16 +93,20 @@ def _unsettled(database: Database, job_ids: list[str]) -> int:
     return max(len(job_ids) - settled, 0)
 
 
-def _recoveries(attempts: list[tuple[str, int, str, float, float | None, str | None]], kills: list[Kill]) -> list[float]:
-    """Seconds from the kill of a worker to the next attempt of each job that it held then."""
-    starts = {(job_id, number): started for job_id, number, _, started, _, _ in attempts}
+def _recoveries(attempts: Sequence[Attempt], kills: list[Kill]) -> list[float]:
+    """Seconds from the kill or freeze of a worker to the next attempt of each job that it held then."""
+    starts = {(attempt.job_id, attempt.number): attempt.started_at for attempt in attempts}
     found = []
-    for kill in kills:
-        if kill.fault not in ("worker", "freeze"):
-            continue
-        for job_id, number, worker, started, ended, outcome in attempts:
-            held = worker == kill.part and started < kill.at and (ended is None or ended > kill.at)
-            again = starts.get((job_id, number + 1))
-            if held and outcome != "succeeded" and again is not None:
+    for kill in (kill for kill in kills if kill.fault in ("worker", "freeze")):
+        for attempt in attempts:
+            again = starts.get((attempt.job_id, attempt.number + 1))
+            if again is not None and _held_at(attempt, kill):
                 found.append(again - kill.at)
     return found
+
+
+def _held_at(attempt: Attempt, kill: Kill) -> bool:
+    """Whether the killed worker held this attempt at that moment, and never finished it."""
+    ended_later = attempt.ended_at is None or attempt.ended_at > kill.at
+    running = attempt.worker == kill.part and attempt.started_at < kill.at and ended_later
+    return running and attempt.outcome != "succeeded"

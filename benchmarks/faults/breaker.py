@@ -120,7 +120,12 @@ class Breaker:
         self._frozen.add(name)
         part = self.farm.parts[name]
         part.send(signal.SIGSTOP)
-        self._later(self.freeze_seconds, lambda: (part.send(signal.SIGCONT), self._frozen.discard(name)))
+
+        def thaw() -> None:
+            part.send(signal.SIGCONT)
+            self._frozen.discard(name)
+
+        self._later(self.freeze_seconds, thaw)
         return name
 
     def _redis(self, *, lose_data: bool) -> str:

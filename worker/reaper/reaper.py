@@ -12,7 +12,6 @@ from core.settings import Settings
 from db import hints
 from db.database import Database
 from db.jobs.reap import expire_late, requeue_dead_leases
-from worker.celery_app import make_celery
 from worker.changes import ChangeBroadcaster
 from worker.hints import HintPublisher
 from worker.reaper.broker_watch import BrokerWatch
@@ -27,7 +26,7 @@ class Reaper:
 
     def __init__(self, settings: Settings) -> None:
         self._database = Database(settings.resolved_database_url, pool_size=2)
-        self._publisher = HintPublisher(make_celery(settings), self._database)
+        self._publisher = HintPublisher(settings, self._database)
         self._news = ChangeBroadcaster(settings)
         self._broker = BrokerWatch(settings)
         self._grace_seconds = 2 * settings.heartbeat_seconds

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from core.errors import RenderError, Unavailable
 from core.logs import log_context
-
-from core.errors import FarmError, RenderError, Unavailable
 from core.settings import Settings
 from db import workers
 from db.database import Database
@@ -104,7 +103,7 @@ class Runner:
 
     def _give_hint_back(self, job_id: str, deferrals: int) -> None:
         time.sleep(DEFERRAL_SECONDS)  # long enough for an idle worker, blocked on the queue, to be handed it first
-        self._publisher.send(job_id, self._model, {}, deferrals)
+        self._publisher.pass_on(job_id, self._model, deferrals)
 
     def run(self, job: Job) -> None:
         """Runs a claimed job to the end of this attempt."""
@@ -191,8 +190,3 @@ class Runner:
         logger.info("job %s after %.2f s%s", job.status, seconds, f" ({job.error_code})" if job.error_code else "")
         self._flower.ended(job, seconds)
         self._news.job_changed(job)
-
-
-def describe(error: BaseException) -> str:
-    """An error in one line, for a worker's row."""
-    return error.message if isinstance(error, FarmError) else f"{type(error).__name__}: {error}"
