@@ -9,8 +9,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api import problems
+from api.a1111.errors import a1111_error
+from api.a1111.routes import router as a1111_router
 from api.farm import Farm
 from api.guard import Guard
+from api.openai.errors import openai_error
+from api.openai.routes import router as openai_router
 from api.page import Page
 from api.routes import (
     health,
@@ -40,8 +44,10 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="imagefarm", version=VERSION, description=_ABOUT, lifespan=_lifespan(settings), docs_url="/docs")
     for module in _ROUTES:
         app.include_router(module.router)
+    app.include_router(openai_router)
+    app.include_router(a1111_router)
     app.router.default = Page()
-    problems.install(app)
+    problems.install(app, {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error})
     app.add_middleware(Guard, settings=settings)
     return app
 

@@ -37,6 +37,7 @@ class Farm:
         self.uploads = LocalImageStore(settings.uploads_dir)
         self.pictures = Pictures(self.store)
         self.decoding = asyncio.Semaphore(2)
+        self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model before they ask for pictures
         self.publisher = Publisher(settings, self.database)
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)

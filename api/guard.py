@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import problem_response
+from api.problems import shaped
 from core.errors import FarmError, Forbidden
 from core.settings import Settings
 
@@ -31,7 +31,7 @@ class Guard:
             return
         refusal = self._refusal(Headers(scope=scope))
         if refusal is not None:
-            await problem_response(refusal, Request(scope))(scope, receive, send)
+            await shaped(refusal, Request(scope))(scope, receive, send)
             return
         await self._app(scope, self._bounded(receive), send)
 

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-_API = ("/v1/", "/sdapi/")
+_API = ("/v1/", "/sdapi/", "/internal/")
 
 
 def web_directory() -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -134,27 +134,31 @@ def from_http(error: HTTPException) -> FarmError:
     return refused
 
 
-def install(app: FastAPI) -> None:
-    """Answers every error of the native API as a problem document; the other faces have shapes of their own."""
+Shape = Callable[[FarmError, Request], Response]
+
+
+def install(app: FastAPI, shapes: Mapping[str, Shape]) -> None:
+    """Answers every error as a problem document; under the paths of `shapes`, as that face's clients expect it."""
+    app.state.error_shapes = dict(shapes)
 
     async def on_farm_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, FarmError)  # noqa: S101 -- the type that it is registered for
-        return _shaped(error, request)
+        return shaped(error, request)
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        return _shaped(from_validation(error, request), request)
+        return shaped(from_validation(error, request), request)
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
         cause = error.__cause__  # FastAPI calls whatever happens while it reads a body a bad request
-        response = _shaped(cause if isinstance(cause, FarmError) else from_http(error), request)
+        response = shaped(cause if isinstance(cause, FarmError) else from_http(error), request)
         response.headers.update(error.headers or {})
         return response
 
     async def on_anything(request: Request, error: Exception) -> Response:
         logger.error("unexpected error at %s %s", request.method, request.url.path, exc_info=error)
-        return _shaped(FarmError("Something went wrong here; the server's log has the details."), request)
+        return shaped(FarmError("Something went wrong here; the server's log has the details."), request)
 
     app.add_exception_handler(FarmError, on_farm_error)
     app.add_exception_handler(RequestValidationError, on_validation)
@@ -162,7 +166,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_anything)
 
 
-def _shaped(error: FarmError, request: Request) -> Response:
-    shape: Any = request.scope.get("imagefarm.error_shape")
-    response: Response = shape(error, request) if shape else problem_response(error, request)
-    return response
+def shaped(error: FarmError, request: Request) -> Response:
+    """The error in the shape of the face that was called."""
+    shapes: Mapping[str, Shape] = getattr(request.app.state, "error_shapes", {})
+    shape = next((shapes[prefix] for prefix in shapes if request.url.path.startswith(prefix)), problem_response)
+    return shape(error, request)

@@ -15,3 +15,10 @@ def recall(database: Database, owner: str, key: str, request_hash: str) -> Submi
             return None
         job = session.get(Job, row.job_id)
         return None if job is None else Submitted(job, hint=False, replayed=True, answer=row.answer)
+
+
+def job_of_key(database: Database, owner: str, key: str) -> Job | None:
+    """The job that was submitted under this key, if any."""
+    with database.read() as session:
+        row = session.get(IdempotencyKey, (owner, key))
+        return session.get(Job, row.job_id) if row is not None else None

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from redis import Redis
 
 from api.server import make_server
+from core.imagefile import ImageMetadata, encode
 from core.queue import RedisKeys, change_message
 from core.settings import Settings
 from core.storage import LocalImageStore, image_key
@@ -94,6 +95,26 @@ class WorkerSide:
         """What a worker says over Redis after a commit."""
         self.redis.publish(self.keys.changes, change_message(job.id, job.revision, job.status))
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Renders whatever comes, in the background."""
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.is_set():
+                if (job := self.claim()) is not None:
+                    self.finish(job)
+                else:
+                    stop.wait(0.02)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(15)
+
     def close(self) -> None:
         self.redis.close()
         self.database.dispose()
@@ -101,7 +122,11 @@ class WorkerSide:
     def _store(self, job: Job, index: int) -> StoredImage:
         buffer = io.BytesIO()
         width, height = job.input["width"], job.input["height"]
-        Pillow.new("RGB", (width, height), (20 * index, 90, 160)).save(buffer, "PNG")
+        told = {name: job.input[name] for name in ("prompt", "num_inference_steps", "guidance_scale")}
+        metadata = ImageMetadata(
+            **told, seed=job.input["seed"] + index, width=width, height=height, model=job.model, random_weights=True
+        )
+        buffer.write(encode(Pillow.new("RGB", (width, height), (20 * index, 90, 160)), metadata))
         key = image_key(job.id, job.attempt, index)
         stored = self.store.put(key, buffer.getvalue())
         return StoredImage(

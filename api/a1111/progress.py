@@ -1,0 +1,97 @@
+"""progress and interrupt: of the caller's own jobs only."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from api.a1111.answer import stamp
+from api.a1111.caller import A1111Caller
+from api.a1111.documents import errors
+from api.a1111.render import TASK_KEY
+from api.answers import json_answer
+from api.caller import Caller
+from api.dependencies import FarmDependency
+from api.farm import Farm
+from api.routes.job_actions import cancel
+from api.views.jobs import progress_answer
+from core.lifecycle import SETTLED, JobStatus
+from core.schemas.a1111 import ProgressAnswer, ProgressState, TaskProgress, TaskProgressRequest
+from db.jobs.read import list_jobs
+from db.replays import job_of_key
+from db.tables import Job
+
+router = APIRouter(tags=["a1111"])
+
+
+@router.get("/sdapi/v1/progress", response_model=ProgressAnswer, summary="Your running job", responses=errors())
+async def read_progress(farm: FarmDependency, caller: A1111Caller, skip_current_image: bool = False) -> Response:
+    """Zeros when you have none."""
+    running = await _mine(farm, caller, JobStatus.RUNNING)
+    waiting = await _mine(farm, caller, JobStatus.QUEUED)
+    job = next(iter([*running, *waiting]), None)
+    told = await farm.watcher.progress_of(job.id) if job is not None else None
+    image = None if job is None or skip_current_image else await farm.watcher.preview_of(job.id, 0)
+    return json_answer(_progress(job, told, len(running) + len(waiting), image))
+
+
+def _progress(job: Job | None, told: dict[str, Any] | None, count: int, image: bytes | None) -> ProgressAnswer:
+    shown = progress_answer(job, told) if job is not None else None
+    state = ProgressState(
+        interrupted=job is not None and job.cancel_requested_at is not None,
+        job=job.id if job is not None else "",
+        job_count=count,
+        job_timestamp=stamp(job.created_at) if job is not None else "0",
+        sampling_step=shown.step if shown else 0,
+        sampling_steps=shown.steps if shown else 0,
+    )
+    return ProgressAnswer(
+        progress=shown.value if shown else 0.0,
+        eta_relative=(shown.eta_seconds or 0.0) if shown else 0.0,
+        state=state,
+        current_image=base64.b64encode(image).decode() if image else None,
+        textinfo="Waiting in the queue" if job is not None and job.status == JobStatus.QUEUED else None,
+    )
+
+
+@router.post("/sdapi/v1/interrupt", summary="Cancel your own jobs of this face", responses=errors())
+async def interrupt(farm: FarmDependency, caller: A1111Caller) -> Response:
+    """Running ones at the next step, waiting ones at once; nobody else's."""
+    for job in [*await _mine(farm, caller, JobStatus.RUNNING), *await _mine(farm, caller, JobStatus.QUEUED)]:
+        await cancel(farm, caller, job.id)
+    return JSONResponse({})
+
+
+@router.post("/sdapi/v1/skip", summary="As interrupt", responses=errors())
+async def skip(farm: FarmDependency, caller: A1111Caller) -> Response:
+    """Images of a job are rendered together here: skipping one is canceling the job."""
+    return await interrupt(farm, caller)
+
+
+@router.post(
+    "/internal/progress", response_model=TaskProgress, summary="How far a force_task_id is", responses=errors(400, 408, 413)
+)
+async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgressRequest) -> Response:
+    """An unknown task is neither active, queued nor completed."""
+    job = await run_in_threadpool(job_of_key, farm.database, caller.owner, TASK_KEY + wanted.id_task)
+    told = await farm.watcher.progress_of(job.id) if job is not None else None
+    shown = progress_answer(job, told) if job is not None else None
+    status = job.status if job is not None else None
+    return json_answer(
+        TaskProgress(
+            active=status == JobStatus.RUNNING,
+            queued=status == JobStatus.QUEUED,
+            completed=status in SETTLED,
+            progress=shown.value if shown else None,
+            eta=shown.eta_seconds if shown else None,
+            textinfo=None if job is None else f"{job.status}",
+        )
+    )
+
+
+async def _mine(farm: Farm, caller: Caller, status: JobStatus) -> list[Job]:
+    return await run_in_threadpool(list_jobs, farm.database, owner=caller.owner, statuses=(status,), limit=200)

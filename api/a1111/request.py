@@ -1,0 +1,76 @@
+"""From A1111's parameters to a job."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from core.catalogue import Catalogue
+from core.errors import InvalidInput
+from core.schemas.a1111 import Img2Img, Txt2Img
+from core.schemas.job_request import JobRequest
+
+CHECKPOINT = "sd_model_checkpoint"
+SAMPLERS = ("Euler", "euler")
+_OFF: dict[str, tuple[Any, ...]] = {
+    "enable_hr": (False, None),
+    "restore_faces": (False, None),
+    "tiling": (False, None),
+    "script_name": (None, "", "None"),
+    "styles": (None, []),
+    "subseed_strength": (0, 0.0, None),
+}
+"""Fields that ask for something the farm does not do, and the values that do not ask."""
+
+
+def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_image: str | None = None) -> JobRequest:
+    """The job; `chosen` is the caller's sd_model_checkpoint of POST /options, `init_image` an upload's id."""
+    checkpoint = (wanted.override_settings or {}).get(CHECKPOINT) or chosen
+    fields: dict[str, Any] = {
+        "prompt": wanted.prompt,
+        "negative_prompt": wanted.negative_prompt or "",
+        "seed": -1 if wanted.seed is None else wanted.seed,
+        "num_images": (1 if wanted.batch_size is None else wanted.batch_size)
+        * (1 if wanted.n_iter is None else wanted.n_iter),
+        "num_inference_steps": wanted.steps,
+        "guidance_scale": wanted.cfg_scale,
+        "width": wanted.width,
+        "height": wanted.height,
+        "model": catalogue.get(str(checkpoint)).id if checkpoint else None,
+        "init_image": init_image,
+    }
+    if isinstance(wanted, Img2Img) and wanted.denoising_strength is not None:
+        fields["strength"] = wanted.denoising_strength
+    if wanted.force_task_id:
+        fields["metadata"] = {"task_id": wanted.force_task_id}
+    return JobRequest.model_validate({name: value for name, value in fields.items() if value is not None})
+
+
+def without_effect(wanted: Txt2Img) -> list[str]:
+    """Sentences about what was asked for and is not done here."""
+    sent = wanted.model_dump()
+    found = [f"{name} has no effect here." for name, off in _OFF.items() if sent.get(name) not in off]
+    scripts = [name for name, script in (wanted.alwayson_scripts or {}).items() if _asks(script)]
+    found += [f"alwayson_scripts: there is no script '{name}' here." for name in scripts]
+    sampler = wanted.sampler_name or wanted.sampler_index
+    if sampler and sampler not in SAMPLERS:
+        found.append(f"sampler_name '{sampler}' has no effect: each model renders with its own scheduler.")
+    others = sorted(set(wanted.override_settings or {}) - {CHECKPOINT})
+    return found + [f"override_settings: {name} has no effect here." for name in others]
+
+
+def _asks(script: Any) -> bool:  # noqa: ANN401 -- whatever a client sends
+    """Clients send empty or disabled scripts as a matter of course."""
+    arguments = script.get("args") if isinstance(script, dict) else script
+    return arguments not in (None, [], [False], {})
+
+
+def decode_image(text: str, field: str) -> bytes:
+    """Base64, with or without a data URL's head, as bytes; InvalidInput otherwise."""
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidInput("This is not a picture in base64.", field=field, code="image_format") from None

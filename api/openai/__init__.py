@@ -1,0 +1,1 @@
+"""The OpenAI face: images/generations over the same queue."""

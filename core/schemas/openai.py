@@ -1,0 +1,45 @@
+"""Answers in OpenAI's shapes, with fields of ours added."""
+
+from __future__ import annotations
+
+from core.schemas.base import Answer
+
+
+class GeneratedImage(Answer):
+    """One picture: `url` or `b64_json`, as asked for."""
+
+    url: str | None = None
+    b64_json: str | None = None
+    revised_prompt: str | None = None
+    seed: int
+    image_id: str
+
+
+class ImagesAnswer(Answer):
+    """POST /v1/images/generations. `created` is in seconds since 1970."""
+
+    created: int
+    data: list[GeneratedImage]
+    output_format: str
+    size: str
+    job_id: str
+    model: str
+    warnings: list[str]
+    notice: str | None = None
+
+
+class OpenAIErrorBody(Answer):
+    """What went wrong; `job_id` and `job_url` are there when a job goes on."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    job_id: str | None = None
+    job_url: str | None = None
+
+
+class OpenAIError(Answer):
+    """An error as OpenAI's clients expect it."""
+
+    error: OpenAIErrorBody

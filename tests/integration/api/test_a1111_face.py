@@ -1,0 +1,127 @@
+"""An A1111 client library against the farm, unchanged."""
+
+from __future__ import annotations
+
+import threading
+
+import httpx
+import pytest
+import webuiapi
+from PIL import Image as Pillow
+
+from tests.integration.api.running import WorkerSide
+
+
+@pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """One database will do."""
+    return fresh_sqlite
+
+
+@pytest.fixture
+def client(api: httpx.Client) -> webuiapi.WebUIApi:
+    return webuiapi.WebUIApi(baseurl=f"{api.base_url}/sdapi/v1")
+
+
+def test_txt2img(client: webuiapi.WebUIApi, worker: WorkerSide) -> None:
+    with worker.working():
+        result = client.txt2img(
+            prompt="a red fox", seed=5, steps=4, cfg_scale=1, width=64, height=96, batch_size=2, sampler_name="DDIM",
+            alwayson_scripts={"Nothing": {"args": [{"enabled": True}]}},
+        )  # fmt: skip
+    assert [image.size for image in result.images] == [(64, 96), (64, 96)]
+    assert result.info["all_seeds"] == [5, 6]
+    assert result.info["sd_model_name"] == "demo"
+    assert "Steps: 4" in result.info["infotexts"][0]
+    assert any("DDIM" in warning for warning in result.info["warnings"])
+    assert any("no script 'Nothing'" in warning for warning in result.info["warnings"])
+    assert result.parameters["prompt"] == "a red fox"
+
+
+def test_img2img(client: webuiapi.WebUIApi, worker: WorkerSide) -> None:
+    start = Pillow.new("RGB", (64, 64), "red")
+    with worker.working():
+        result = client.img2img(images=[start], prompt="x", steps=4, width=64, height=64, denoising_strength=0.5)
+    assert result.image.size == (64, 64)
+    assert result.info["denoising_strength"] == 0.5
+
+
+def test_what_there_is_and_what_there_is_not(client: webuiapi.WebUIApi) -> None:
+    assert [model["model_name"] for model in client.get_sd_models()] == ["demo"]
+    assert client.get_samplers()[0]["name"] == "Euler"
+    assert client.get_schedulers()[0]["name"] == "automatic"
+    assert client.get_upscalers() == []
+    assert client.get_prompt_styles() == []
+    assert client.get_loras() == []
+    assert client.get_embeddings() == {"loaded": {}, "skipped": {}}
+    assert client.get_options()["sd_model_checkpoint"] == "demo"
+    assert client.util_get_current_model() == "demo"
+    client.util_set_model("demo")
+    client.refresh_checkpoints()
+    with pytest.raises(RuntimeError, match="not_found"):
+        client.extra_single_image(Pillow.new("RGB", (8, 8)))
+
+
+def test_png_info_reads_our_pictures(client: webuiapi.WebUIApi, api: httpx.Client, worker: WorkerSide) -> None:
+    with worker.working():
+        result = client.txt2img(prompt="a red fox", steps=4, cfg_scale=1, width=64, height=64)
+    info = client.png_info(result.image)
+    assert "a red fox" in info.info
+
+
+def test_progress_and_interrupt_touch_own_jobs_only(
+    client: webuiapi.WebUIApi, api: httpx.Client, worker: WorkerSide
+) -> None:
+    other = api.post("/v1/jobs", json={"prompt": "somebody else's", "width": 64, "height": 64}).json()
+    assert client.get_progress()["state"]["job_count"] == 0
+    failures: list[RuntimeError] = []
+
+    def ask() -> None:
+        with pytest.raises(RuntimeError) as caught:
+            client.txt2img(prompt="mine", width=64, height=64)
+        failures.append(caught.value)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    claimed = [worker.claim()]
+    while len([job for job in claimed if job is not None]) < 2:
+        claimed.append(worker.claim())
+    mine = next(job for job in claimed if job is not None and job.id != other["id"])
+    worker.progress(mine, step=2, steps=8, eta_seconds=3)
+    seen = client.get_progress()
+    assert seen["state"]["job"] == mine.id
+    assert seen["progress"] == 0.25
+    client.interrupt()
+    assert api.get(f"/v1/jobs/{other['id']}").json()["cancel_requested"] is False
+    assert api.get(f"/v1/jobs/{mine.id}").json()["cancel_requested"] is True
+    from db.jobs.finish import finish_canceled
+
+    canceled = finish_canceled(worker.database, mine.id, mine.attempt)
+    assert canceled is not None
+    worker.tell(canceled)
+    thread.join(20)
+    assert failures[0].args[0] == 409
+
+
+def test_a_task_id_is_honoured(api: httpx.Client, worker: WorkerSide) -> None:
+    body = {"prompt": "x", "width": 64, "height": 64, "force_task_id": "task(1)"}
+    with worker.working():
+        first = api.post("/sdapi/v1/txt2img", json=body)
+    assert first.status_code == 200
+    seen = api.post("/internal/progress", json={"id_task": "task(1)"}).json()
+    assert (seen["completed"], seen["active"], seen["queued"]) == (True, False, False)
+    assert api.post("/sdapi/v1/txt2img", json=body).json()["images"] == first.json()["images"]
+    unknown = api.post("/internal/progress", json={"id_task": "task(2)"}).json()
+    assert (unknown["completed"], unknown["active"], unknown["queued"]) == (False, False, False)
+
+
+def test_errors_have_their_shape(api: httpx.Client) -> None:
+    wrong = api.post("/sdapi/v1/txt2img", json={"prompt": "x", "width": 65})
+    assert wrong.status_code == 422
+    assert "64 or 80" in wrong.json()["detail"]
+    assert set(wrong.json()) == {"error", "detail", "body", "errors", "code"}
+    assert api.post("/sdapi/v1/img2img", json={"prompt": "x"}).json()["detail"].startswith("Send a picture")
+    assert api.post("/sdapi/v1/img2img", json={"prompt": "x", "init_images": ["%%"]}).status_code == 422
+    masked = {"prompt": "x", "init_images": ["aGk="], "mask": "aGk="}
+    assert api.post("/sdapi/v1/img2img", json=masked).json()["code"] == "not_offered"
+    assert api.get("/sdapi/v1/nothing").json()["code"] == "not_found"
