@@ -25,7 +25,6 @@ def test_every_room_and_its_files_are_there(installed: Path) -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     for package in packages:
         files = [path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-        assert files
         assert not [path for path in files if not (installed / path.relative_to(ROOT)).exists()]
 
 
