@@ -66,7 +66,7 @@ def suits(tier: Tier, model: CatalogueModel, machine: Machine) -> bool:
     """Whether the tier can be applied to this model on this kind of device at all."""
     if tier.device != machine.device.split(":")[0]:
         return False
-    quantised = "native" not in (tier.denoiser, tier.text)
+    quantised = any(form in ("int8", "int4") for form in (tier.denoiser, tier.text))
     return (not tier.families or model.family in tier.families) and not (quantised and model.loras)
 
 

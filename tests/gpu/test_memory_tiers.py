@@ -1,0 +1,104 @@
+"""Every memory tier for CUDA, on a card: it renders, its picture is close to the resident one, and its peak is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.catalogue import Places, load_catalogue
+from worker.memory.coefficients import Coefficients
+from worker.memory.device import device_name, machine, resolve_device
+from worker.memory.tiers import TIERS
+from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
+from worker.models.twins import build_twin
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch sees none"),
+]
+MODEL = "z-image-turbo"
+POLICIES = [tier.name for tier in TIERS if tier.device == "cuda" and tier.families in ((), ("z-image",))]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """The twins as named folders."""
+    root = tmp_path_factory.mktemp("gpu")
+    twins = {name: build_twin(name, root / name) for name in (MODEL, "flux2-klein-4b")}
+    return Places(root / "models", twins, root / "hub")
+
+
+@pytest.fixture(autouse=True)
+def freed() -> Iterator[None]:
+    """Peaks of one test are not another's."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    yield
+    torch.cuda.empty_cache()
+
+
+def load(places: Places, policy: str, model: str = MODEL) -> LoadedPipeline:
+    """On the first card."""
+    return load_pipeline(load_catalogue().get(model), LoadRequest(places, "cuda", policy), lambda *_: None)
+
+
+def render(loaded: LoadedPipeline) -> np.ndarray:
+    """A small picture. Captions are encoded where the tier keeps the text encoder, as the engine does."""
+    pipeline = loaded.pipeline
+    place = torch.device("cpu") if loaded.plan.tier.text_place == "cpu" else loaded.device
+    embeds, _ = pipeline.encode_prompt("a cat", device=place, do_classifier_free_guidance=False)
+    latents = pipeline(
+        prompt_embeds=[embed.to(loaded.device) for embed in embeds],
+        width=128,
+        height=128,
+        num_inference_steps=4,
+        guidance_scale=0.0,
+        generator=torch.Generator("cpu").manual_seed(1),
+        output_type="latent",
+    ).images
+    return np.asarray(latents.float().cpu())
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_tier_renders_close_to_resident(policy: str, places: Places) -> None:
+    expected = render(load(places, "resident"))
+    loaded = load(places, policy)
+    assert loaded.plan.policy == policy
+    found = render(loaded)
+    assert np.isfinite(found).all()
+    limit = {"int4-lean": 0.5, "fp8-offload": 0.3}.get(policy, 0.15)
+    assert np.abs(found - expected).mean() <= limit
+
+
+def test_streamed_weights_stay_off_the_device(places: Places) -> None:
+    loaded = load(places, "offload")
+    before = torch.cuda.memory_allocated()
+    render(loaded)
+    assert torch.cuda.memory_allocated() - before < loaded.plan.estimate.host_total / 2
+
+
+def test_components_by_turns(places: Places) -> None:
+    loaded = load(places, "by-turns", "flux2-klein-4b")
+    picture = loaded.pipeline(prompt="a cat", width=128, height=128, num_inference_steps=2, output_type="np").images[0]
+    assert np.isfinite(picture).all()
+
+
+def test_free_memory_is_the_cards() -> None:
+    device = resolve_device("auto")
+    found = machine(device)
+    assert found.device == "cuda:0"
+    assert 0 < found.free_bytes <= torch.cuda.get_device_properties(device).total_memory
+
+
+def test_a_recorded_peak_corrects_the_estimate(places: Places, tmp_path: Path) -> None:
+    loaded = load(places, "resident")
+    before = torch.cuda.memory_allocated()
+    render(loaded)
+    measured = torch.cuda.max_memory_allocated() - before
+    learned = Coefficients(tmp_path)
+    learned.record(MODEL, "resident", device_name(loaded.device), loaded.plan.estimate.activations(128, 128), measured)
+    assert learned.get(MODEL, "resident", device_name(loaded.device)) > 0
