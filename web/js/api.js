@@ -15,6 +15,10 @@ export class Problem extends Error {
   }
 }
 
+export function unreachable() {
+  return new Problem({ detail: "The farm does not answer. Is it still running?" });
+}
+
 const LABEL = { "X-Client-Label": "web" };
 
 export async function listModels() {
@@ -62,7 +66,7 @@ async function call(method, url, { body, headers = {} } = {}) {
   try {
     response = await fetch(url, options);
   } catch {
-    throw new Problem({ detail: "The farm does not answer. Is it still running?" });
+    throw unreachable();
   }
   const parsed = await response.json().catch(() => null);
   if (!response.ok) throw problemFrom(response, parsed);

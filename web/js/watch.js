@@ -1,6 +1,6 @@
 // Keeps the known jobs true: follows the one on show as it happens, looks at the rest through the list now and then.
 
-import { listJobs, readJob } from "./api.js";
+import { listJobs, readJob, unreachable } from "./api.js";
 import { isSettled } from "./format.js";
 
 const PLACE_MS = 1500;
@@ -37,6 +37,7 @@ export function createWatch(jobs, onTrouble) {
     heard("preview", (preview) => jobs.patch(id, { preview }));
     heard("end", (job) => { end(); jobs.put(job); });
     source.onerror = () => {
+      onTrouble(unreachable());
       if (source.readyState !== EventSource.CLOSED) return;
       setTimeout(async () => { end(); if (await look(id)) follow(jobs.selectedId); }, AGAIN_MS);
     };

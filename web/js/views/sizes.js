@@ -8,7 +8,7 @@ const LONGEST_SIDE = 1280; // pixels
 
 export function createSizes({ onChoose }) {
   const box = byId("sizes");
-  box.addEventListener("change", (event) => {
+  box.addEventListener("input", (event) => { // before the form hears of it, which then keeps the new size
     const [width, height] = event.target.value.split("x").map(Number);
     onChoose({ width, height });
   });

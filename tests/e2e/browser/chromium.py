@@ -1,0 +1,62 @@
+"""A real Chromium, driven by Selenium, with a profile of its own that it throws away."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+BROWSERS, DRIVERS = ("chromium", "chromium-browser", "google-chrome"), ("chromedriver",)
+_SWITCHES = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def installed() -> tuple[str, str] | None:
+    """Paths of the browser and its driver; None when this machine lacks either."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = next(filter(None, map(shutil.which, DRIVERS)), None)
+    return (browser, driver) if browser and driver else None
+
+
+@contextmanager
+def chromium(profile: Path, *, size: tuple[int, int] = (1360, 900), dark: bool = False) -> Iterator[webdriver.Chrome]:
+    """A browser window of `size` CSS pixels over an empty profile folder; logs of the console are kept."""
+    found = installed()
+    if found is None:
+        raise RuntimeError("no Chromium with its driver on this machine")
+    options = Options()
+    options.binary_location = found[0]
+    for switch in (*_SWITCHES, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(found[1]))
+    try:
+        resize(driver, size)
+        driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]},
+        )
+        yield driver
+    finally:
+        driver.quit()
+
+
+def resize(driver: webdriver.Chrome, size: tuple[int, int]) -> None:
+    """The page's own size, also below the least width of a window."""
+    metrics: dict[str, Any] = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

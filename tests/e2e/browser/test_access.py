@@ -1,0 +1,88 @@
+"""Whoever looks, on whatever screen: names, contrast, widths, words."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.browser.conftest import OpenPage
+from tests.servers.farm import FarmProcess
+
+LEAST_CONTRAST = 4.5
+
+# Contrast of every visible text with what lies behind it (WCAG 2), for solid colours.
+_CONTRASTS = """
+const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+  .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const behind = (element) => {
+  for (let e = element; e; e = e.parentElement) {
+    const colour = numbers(getComputedStyle(e).backgroundColor);
+    if (colour.length === 3 || colour[3] === 1) return colour;
+  }
+  return [255, 255, 255];
+};
+const found = [];
+for (const element of document.querySelectorAll('body *')) {
+  const text = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.textContent.trim()).join('');
+  if (!text || !element.checkVisibility() || element.closest('.unseen, .card, option')) continue;
+  const [a, b] = [light(numbers(getComputedStyle(element).color)), light(behind(element))].sort((x, y) => y - x);
+  found.push([Math.round((a + 0.05) / (b + 0.05) * 100) / 100, text.slice(0, 40)]);
+}
+return found;
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_text_can_be_read(farm: FarmProcess, open_page: OpenPage, dark: bool) -> None:
+    page = open_page(farm, dark=dark)
+    page.more()
+    page.write("#steps", "16")
+    page.render("a picture with a warning")
+    page.wait_state("succeeded")
+    page.until(lambda: page.find("#notes").is_displayed(), "no warning was shown")
+    page.write("#prompt", "")
+    page.click("#submit")
+    measured = page.script(_CONTRASTS)
+    assert len(measured) > 30
+    assert [row for row in measured if row[0] < LEAST_CONTRAST] == []
+    background = page.script("return getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(19, 20, 18)") is dark
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1360])
+def test_nothing_is_cut_off_at_any_width(farm: FarmProcess, open_page: OpenPage, width: int) -> None:
+    page = open_page(farm, size=(width, 844))
+    page.more()
+    page.render("w" * 300)
+    page.wait_state("succeeded")
+    assert page.script("return document.documentElement.scrollWidth") <= width
+    picture = page.find("#picture").rect
+    assert picture["x"] >= 0
+    assert picture["x"] + picture["width"] <= width
+
+
+def test_every_control_has_a_name(farm: FarmProcess, open_page: OpenPage) -> None:
+    page = open_page(farm)
+    page.more()
+    page.render("for a screen reader")
+    page.wait_state("succeeded")
+    tree = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    roles = {"button", "link", "textbox", "combobox", "radio", "spinbutton", "image", "progressbar"}
+    controls = [node for node in tree if not node["ignored"] and node["role"]["value"] in roles]
+    assert len(controls) > 20
+    unnamed = [node["role"]["value"] for node in controls if not node.get("name", {}).get("value")]
+    assert unnamed == []
+
+
+def test_words_and_numbers(farm: FarmProcess, open_page: OpenPage) -> None:
+    page = open_page(farm)
+    assert page.module("/js/format.js", "[1, 2, 3, 4, 11, 12, 13, 21, 101, 111].map(m.ordinal)") == [
+        *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th")
+    ]
+    assert page.module("/js/format.js", "[0.0004, 0.4, 5, 45, 3599, 7260].map(m.seconds)") == [
+        *("1 ms", "400 ms", "5.0 s", "45 s", "59 min 59 s", "2 h 1 min")
+    ]
+    limits = "{min_side: 64, max_side: 1024, multiple: 16, max_pixels: 800000}"
+    sizes = f"m.sizesFor({{limits: {limits}}}).map(m.sizeKey)"
+    assert page.module("/js/sizes.js", sizes) == ["512x512", "768x768", "768x1024", "1024x768"]

@@ -1,0 +1,44 @@
+"""What the page does with values that the farm refuses."""
+
+from __future__ import annotations
+
+from tests.e2e.browser.conftest import OpenPage
+from tests.servers.farm import FarmProcess
+
+
+def test_an_empty_prompt_is_asked_for(farm: FarmProcess, open_page: OpenPage) -> None:
+    page = open_page(farm)
+    page.click("#submit")
+    assert page.find("#prompt-error").text == "Say what to paint."
+    assert page.script("return document.activeElement.id") == "prompt"
+    assert page.state == "empty"
+
+
+def test_the_farms_words_stand_beside_the_field(farm: FarmProcess, open_page: OpenPage) -> None:
+    page = open_page(farm)
+    page.more()
+    page.write("#width", "777")
+    page.write("#seed", "many")
+    page.write("#prompt", "a wrong size")
+    page.click("#submit")
+    page.until(lambda: page.find("#width-error").is_displayed() or page.find("#seed-error").is_displayed(), "no error")
+    page.write("#seed", "")
+    page.click("#submit")
+    page.until(lambda: "768 or 784" in page.find("#width-error").text, "the field's error did not show")
+    assert page.find("#width").get_attribute("aria-invalid") == "true"
+    assert page.script("return document.activeElement.id") == "width"
+    page.write("#width", "768")
+    page.click("#submit")
+    page.wait_state("succeeded")
+    assert not page.find("#width-error").is_displayed()
+
+
+def test_settings_are_found_when_the_fold_out_is_shut(farm: FarmProcess, open_page: OpenPage) -> None:
+    page = open_page(farm)
+    page.more()
+    page.write("#steps", "100000")
+    page.click("#more summary")
+    page.write("#prompt", "too many steps")
+    page.click("#submit")
+    page.until(lambda: page.find("#steps-error").is_displayed(), "the fold-out did not open")
+    assert "takes 1 to 100" in page.find("#steps-error").text
