@@ -27,7 +27,9 @@ class Settings(BaseSettings):
         False,
         description="Listen off loopback without keys: only where something else decides who may call, such as a proxy.",
     )
-    url: str = Field("", description="Where commands and the client find the farm. Empty: `host` and `port` of this machine.")
+    url: str = Field(
+        "", description="Where commands and the client find the farm. Empty: `host` and `port` of this machine."
+    )
     api_key: SecretStr = Field(SecretStr(""), description="Key that commands and the client show to the farm.")
     flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=0, le=65535, description="Port of Flower; 0 takes a free one.")
@@ -79,9 +81,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = Field(
         SecretStr(""), description="Signs the messages to `webhook_url`: `whsec_` and base64 of 24 to 64 bytes."
     )
-    webhook_allow_private: bool = Field(
-        False, description="Let webhooks go to private, loopback and link-local addresses."
-    )
+    webhook_allow_private: bool = Field(False, description="Let webhooks go to private, loopback and link-local addresses.")
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     preview_every: int = Field(2, ge=0, description="Steps between previews; 0 turns them off.")
 
@@ -90,6 +90,11 @@ class Settings(BaseSettings):
 
     log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("model_folders", mode="after")
+    @classmethod
+    def _absolute_folders(cls, value: dict[str, Path]) -> dict[str, Path]:
+        return {model: folder.expanduser().resolve() for model, folder in value.items()}
 
     @field_validator("data_dir", "models_dir", mode="after")
     @classmethod

@@ -19,6 +19,9 @@ def ensure_built(model: CatalogueModel, places: Places) -> Path:
     directory = places.weights(model.id)
     marker = read_marker(directory)
     if marker is None or marker.revision != BUILD or what_is_missing(directory):
+        from worker.models.quiet import silence_libraries
+
+        silence_libraries()
         from worker.models.twins import build_twin
 
         with whole_folder(directory, Contents(model.id, "built", f"seed {SEED}", "float32", BUILD)) as draft:

@@ -9,8 +9,6 @@ from importlib.metadata import version
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
 from core.catalogue import CatalogueModel, Located, Places, locate
 from worker.memory.apply import apply_tier
@@ -23,6 +21,7 @@ from worker.models.adapters import fuse_loras, set_scheduler
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
 from worker.models.dtypes import choose_dtype, dtype_name
+from worker.models.quiet import silence_libraries
 from worker.models.tier_reader import TierReader
 
 OnProgress = Callable[[str, float | None], None]
@@ -65,7 +64,7 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     fits, `invalid_input` for a device, dtype or policy that cannot be.
     """
     started = time.perf_counter()
-    _silence_bars()
+    silence_libraries()
     device = resolve_device(request.device)
     dtype = choose_dtype(model, device, request.dtype)
     if model.built_locally:
@@ -117,11 +116,3 @@ def _read(
 def versions() -> dict[str, str]:
     """Versions of the libraries that a picture depends on."""
     return {name: version(name) for name in VERSIONED}
-
-
-def _silence_bars() -> None:
-    """Bars of the libraries would run through the worker's log; progress goes through `on_progress` instead."""
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
-    # Their warnings tell people to install torchvision, which would break a CPU build of torch.
-    transformers_logging.set_verbosity_error()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -10,22 +11,19 @@ from diffusers import DiffusionPipeline
 
 from core.catalogue import load_catalogue
 from core.catalogue.presence import lora_folder
-from worker.models.twins.flux2 import flux2_klein_twin
 from worker.models.twins.lora import build_lora
-from worker.models.twins.stable_diffusion import sd1_twin, sd_turbo_twin, sdxl_turbo_twin
-from worker.models.twins.z_image import z_image_twin
 
-TWINS: dict[str, Callable[[], DiffusionPipeline]] = {
-    "demo": z_image_twin,
-    "z-image-turbo": z_image_twin,
-    "z-image": z_image_twin,
-    "sd-turbo": sd_turbo_twin,
-    "sdxl-turbo": sdxl_turbo_twin,
-    "lcm-sd15": sd1_twin,
-    "tiny-sd": sd1_twin,
-    "flux2-klein-4b": flux2_klein_twin,
+TWINS = {
+    "demo": "z_image:z_image_twin",
+    "z-image-turbo": "z_image:z_image_twin",
+    "z-image": "z_image:z_image_twin",
+    "sd-turbo": "stable_diffusion:sd_turbo_twin",
+    "sdxl-turbo": "stable_diffusion:sdxl_turbo_twin",
+    "lcm-sd15": "stable_diffusion:sd1_twin",
+    "tiny-sd": "stable_diffusion:sd1_twin",
+    "flux2-klein-4b": "flux2:flux2_klein_twin",
 }
-"""Catalogue id -> the function that makes its twin."""
+"""Catalogue id -> module and function that makes its twin; imported when asked for, so that `demo` is built quickly."""
 
 
 def build_twin(model_id: str, directory: Path, seed: int = 0) -> Path:
@@ -33,10 +31,17 @@ def build_twin(model_id: str, directory: Path, seed: int = 0) -> Path:
 
     Same seed, same bytes. KeyError when no twin is known for the model. Leaves torch's global generator as it was.
     """
+    make = _maker(model_id)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        pipeline = TWINS[model_id]()
+        pipeline = make()
     pipeline.save_pretrained(str(directory), safe_serialization=True)
     for index, lora in enumerate(load_catalogue().get(model_id).loras):
         build_lora(pipeline, lora_folder(directory, lora.repo), seed + index)
     return directory
+
+
+def _maker(model_id: str) -> Callable[[], DiffusionPipeline]:
+    module, _, function = TWINS[model_id].partition(":")
+    maker: Callable[[], DiffusionPipeline] = getattr(import_module(f"worker.models.twins.{module}"), function)
+    return maker
