@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from cli.exit_codes import ExitCode, exit_code_for
 from core.errors import FarmError
+from core.parameters import InvalidParameters
 
 DEBUG_VARIABLE = "IMAGEFARM_DEBUG"
 
@@ -20,7 +21,8 @@ def run_guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except FarmError as error:
-        say(error.message)
+        for message in _messages(error):
+            say(message)
         return exit_code_for(error)
     except BrokenPipeError:
         sys.stderr = sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- whoever read our output has gone
@@ -28,6 +30,13 @@ def run_guarded(command: Callable[[], int]) -> int:
     except Exception as error:  # noqa: BLE001 -- the last resort before the user's eyes
         _say_unforeseen(error)
         return ExitCode.FAILED
+
+
+def _messages(error: FarmError) -> list[str]:
+    """One for each thing that is wrong."""
+    if isinstance(error, InvalidParameters):
+        return [f"{field}: {message}" for field, message in error.problems]
+    return [error.message]
 
 
 def say(message: str) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import typer
 from typer.exceptions import Abort, TyperException
 
-from cli import database, doctor, models, processes, prune, settings_docs, up
+from cli import database, doctor, jobs, keys, models, processes, prune, settings_docs, up
 from cli.exit_codes import MEANINGS, ExitCode
 from cli.failures import run_guarded, say
 
 HELP = """A render farm for diffusion models on your own machines.
 
 `imagefarm up` starts everything on this machine: API and page, worker, reaper, Flower and, unless you point it at
-your own, a database and a Redis. Settings come from `IMAGEFARM_*` variables or a `.env` file (docs/settings.md)."""
+your own, a database and a Redis. `imagefarm submit "a cat" --save out/` then has it paint.
+
+Settings come from `IMAGEFARM_*` variables or a `.env` file (docs/settings.md). docs/cli.md shows every command."""
 
 EPILOG = "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
@@ -25,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (up, models, doctor, prune, processes, database, settings_docs):
+for commands in (up, models, doctor, jobs, keys, prune, processes, database, settings_docs):
     commands.register(app)
 
 

@@ -1,0 +1,49 @@
+"""`imagefarm cancel`: stopping jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.exit_codes import ExitCode
+from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=PANEL)(cancel)
+
+
+def cancel(
+    job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more jobs.")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> int:
+    """Cancel jobs: at once while they wait, at their next step while they run.
+
+    Jobs that have ended stay as they are. Exit code 1 when one of the ids is not known; the others are canceled.
+
+    Examples:
+
+    - `imagefarm cancel 0199c0de-0000-7000-8000-000000000001`
+
+    - `imagefarm cancel $(imagefarm jobs --status queued --limit 500 --json | jq -r '.[].id')`
+    """
+    from cli.jobs.saying import note, print_json
+    from core.errors import Gone, NotFound
+
+    found, unknown = [], 0
+    with open_farm(url) as farm:
+        for job_id in job_ids:
+            try:
+                found.append(farm.cancel(job_id))
+            except (NotFound, Gone) as error:
+                unknown += 1
+                note(f"{job_id}: {error.message}")
+    if as_json:
+        print_json(found)
+    else:
+        for job in found:
+            stopping = " (stops at its next step)" if job.status == "running" else ""
+            typer.echo(f"{job.id} {job.status}{stopping}")
+    return ExitCode.FAILED if unknown else ExitCode.OK

@@ -1,0 +1,76 @@
+"""`imagefarm jobs`: the jobs that the farm knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.exit_codes import ExitCode
+from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+from core.lifecycle import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from core.schemas.job import Job
+
+Statuses = Annotated[list[JobStatus] | None, typer.Option("--status", help="Repeat it for several.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(name="jobs", rich_help_panel=PANEL)(list_jobs)
+
+
+def list_jobs(
+    status: Statuses = None,
+    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    search: Annotated[str | None, typer.Option(help="Words of the prompt.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest this many.")] = 20,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> int:
+    """List jobs, newest first.
+
+    Examples:
+
+    - `imagefarm jobs`
+
+    - `imagefarm jobs --status running --status queued`
+
+    - `imagefarm jobs --status failed --limit 100 --json | jq -r '.[].id' | xargs -n1 imagefarm retry`
+    """
+    from cli.jobs.saying import note, print_json
+
+    with open_farm(url) as farm:
+        found = list(farm.jobs(status=status or (), model=model, query=search, limit=limit))
+    if as_json:
+        print_json(found)
+    elif found:
+        from rich.console import Console
+
+        Console().print(table_of(found))
+    else:
+        note('No jobs. Make one: imagefarm submit "a cat"')
+    return ExitCode.OK
+
+
+def table_of(jobs: Sequence[Job]) -> Table:
+    """Jobs as rows."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from cli.jobs.words import COLOURS, ago, one_line
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("job", "status", "age", "model"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("size")
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1)
+    for job in jobs:
+        size = f"{job.input.get('width')}x{job.input.get('height')}"
+        status = Text(job.status, style=COLOURS[job.status])
+        table.add_row(job.id, status, ago(job.created_at), job.model, size, Text(one_line(str(job.input.get("prompt", "")))))
+    return table

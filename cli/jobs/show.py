@@ -1,0 +1,105 @@
+"""`imagefarm job`: everything about one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.exit_codes import ExitCode
+from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+
+if TYPE_CHECKING:
+    from core.schemas.job import Attempt, Job, JobHistory, JobHistoryEvent
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imagefarm jobs` shows it.")]
+_INPUT = ("model", "prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed", "num_images", "preset")
+_WIDTH = 15
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=PANEL)(job)
+
+
+def job(job_id: JobId, url: Url = None, as_json: AsJson = False) -> int:
+    """Show one job: what was asked, why it waits or failed and what to do, its timings, attempts and history.
+
+    Examples:
+
+    - `imagefarm job 0199c0de-0000-7000-8000-000000000001`
+
+    - `imagefarm job 0199c0de-0000-7000-8000-000000000001 --json | jq .status`
+    """
+    from cli.jobs.saying import print_json
+
+    with open_farm(url) as farm:
+        found, history = farm.get(job_id), farm.history(job_id)
+    if as_json:
+        print_json(found, history=history.model_dump(mode="json"))
+    else:
+        typer.echo("\n".join(_lines(found, history)))
+    return ExitCode.OK
+
+
+def _lines(job: Job, history: JobHistory) -> Iterator[str]:
+    from cli.jobs.words import advice, standing
+
+    yield _row("job", job.id)
+    yield _row("status", f"{job.status}{' (cancel requested)' if job.cancel_requested else ''}")
+    if text := standing(job):
+        yield _row("", text)
+    if job.error is not None:
+        yield _row("error", f"{job.error.code}{', can be tried again' if job.error.retryable else ''}")
+    for sentence in advice(job):
+        yield _row("what to do", sentence)
+    yield from (_row("note", remark) for remark in (job.notice, *job.warnings) if remark)
+    yield from _asked(job)
+    yield from _times(job)
+    for output in job.outputs:
+        yield _row(f"image {output.index}", f"{output.id}  {output.width}x{output.height}  seed {output.seed}")
+    if history.attempts:
+        yield _row("attempts", f"{job.attempt} of {job.max_attempts}")
+        yield from (f"  {_attempt(attempt)}" for attempt in history.attempts)
+    yield _row("history", "")
+    yield from (f"  {_event(event)}" for event in history.events)
+
+
+def _asked(job: Job) -> Iterator[str]:
+    shown = job.input | {"model": job.model}
+    yield from (
+        _row(name.replace("num_inference_", ""), shown[name]) for name in _INPUT if shown.get(name) not in (None, "")
+    )
+    yield _row("size", f"{shown.get('width')}x{shown.get('height')}")
+    yield _row("priority", job.priority)
+    if job.metadata:
+        yield _row("metadata", ", ".join(f"{key}={value}" for key, value in job.metadata.items()))
+
+
+def _times(job: Job) -> Iterator[str]:
+    from cli.jobs.words import seconds
+
+    spent = {name.removesuffix("_seconds"): value for name, value in job.timings.model_dump().items() if value is not None}
+    yield _row("times", ", ".join(f"{name} {seconds(value)}" for name, value in spent.items()))
+    if job.worker:
+        yield _row("worker", job.worker)
+    if job.retried_from:
+        yield _row("retry of", job.retried_from)
+
+
+def _attempt(attempt: Attempt) -> str:
+    from cli.jobs.words import seconds
+
+    took = seconds((attempt.ended_at - attempt.started_at).total_seconds()) if attempt.ended_at else "goes on"
+    why = f": {attempt.error.code}, {attempt.error.message}" if attempt.error else ""
+    return f"{attempt.number}. {attempt.worker}, {attempt.outcome or 'running'}, {took}{why}"
+
+
+def _event(event: JobHistoryEvent) -> str:
+    change = f"{event.from_status} -> {event.to_status}" if event.from_status else f"{event.to_status}"
+    details = ", ".join(text for text in (event.worker, event.code, event.message) if text)
+    return f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  {change}{f'  ({details})' if details else ''}"
+
+
+def _row(name: str, value: object) -> str:
+    return f"{name.replace('_', ' '):<{_WIDTH}}  {value}".rstrip()

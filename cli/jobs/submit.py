@@ -1,0 +1,117 @@
+"""`imagefarm submit`: one job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.exit_codes import ExitCode
+from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+
+if TYPE_CHECKING:
+    from client import ImageFarm
+    from core.schemas.job import Job
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=PANEL)(submit)
+
+
+def submit(
+    prompt: Annotated[str, typer.Argument(help="What to paint, in English or Chinese.")],
+    negative: Annotated[
+        str | None, typer.Option("--negative", help="What to avoid; has an effect only with --cfg above 1.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model that the farm serves.", show_default="the farm's own")] = None,
+    preset: Annotated[str | None, typer.Option(help="Values for what you leave out; GET /v1/presets lists them.")] = None,
+    size: Annotated[str | None, typer.Option(help="In pixels: `512` or `768x512`.", show_default="the model's")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="the model's")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Guidance; 1 is off.", show_default="the model's")] = None,
+    seed: Annotated[int, typer.Option(help="Of the first image; -1 draws one.")] = -1,
+    number: Annotated[int, typer.Option("--number", "-n", help="Images, each with the next seed.")] = 1,
+    strict: Annotated[bool, typer.Option("--strict", help="Render alone: same seed, same bits.")] = False,
+    init: Annotated[
+        Path | None, typer.Option(help="Image-to-image: a PNG, JPEG or WebP file to start from.", metavar="FILE")
+    ] = None,
+    strength: Annotated[float | None, typer.Option(help="Image-to-image: 0 keeps the file's picture, 1 ignores it.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9, 9 is the most urgent.", show_default="5")] = None,
+    deadline: Annotated[float | None, typer.Option(help="Seconds after which it need not start any more.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, with a progress bar.")] = False,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Wait no more than these seconds; the job goes on.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Wait, then save the pictures into this folder.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> int:
+    """Have a picture rendered.
+
+    Prints the job's id; with --save the paths of the saved files; with --json the job. Everything else goes to
+    standard error. Without --wait it returns as soon as the farm has the job safe.
+
+    Examples:
+
+    - `imagefarm submit "a red fox asleep in snow"`
+
+    - `imagefarm submit "a cat" --size 512 --seed 7 --wait --save out/`
+
+    - `imagefarm submit "一只猫" --model z-image --cfg 4 --negative "blurry" -n 4 --save out/ --json`
+    """
+    from client.submitting import request_from
+
+    given: dict[str, Any] = {
+        "prompt": prompt,
+        "negative_prompt": negative,
+        "model": model,
+        "preset": preset,
+        "size": _size(size),
+        "num_inference_steps": steps,
+        "guidance_scale": cfg,
+        "seed": seed,
+        "num_images": number,
+        "strict": strict or None,
+        "strength": strength,
+        "priority": priority,
+        "deadline_seconds": deadline,
+    }
+    with open_farm(url) as farm:
+        given["init_image"] = farm.upload(init).id if init is not None else None
+        job = farm.submit(request_from({name: value for name, value in given.items() if value is not None}))
+        if wait or save is not None or timeout is not None:
+            return _see_through(farm, job, timeout, save, as_json=as_json)
+        return _accepted(job, as_json=as_json)
+
+
+def _size(size: str | None) -> str | None:
+    """`512` means a square."""
+    return f"{size}x{size}" if size is not None and size.strip().isdigit() else size
+
+
+def _accepted(job: Job, *, as_json: bool) -> int:
+    from cli.jobs.saying import note, print_json, say_remarks
+
+    say_remarks(job)
+    print_json(job) if as_json else typer.echo(job.id)
+    note(f"accepted; `imagefarm job {job.id}` shows how it goes.")
+    return ExitCode.OK
+
+
+def _see_through(farm: ImageFarm, job: Job, timeout: float | None, save: Path | None, *, as_json: bool) -> int:
+    from cli.jobs.progress import JobBar
+    from cli.jobs.saying import note, print_json, say_end, say_remarks
+
+    say_remarks(job)
+    try:
+        with JobBar() as bar:
+            job = farm.wait(job, timeout_seconds=timeout, on_progress=bar.show)
+    except KeyboardInterrupt:
+        note(f"The farm goes on with it; `imagefarm cancel {job.id}` stops it.")
+        raise
+    files = farm.download(job, save) if save is not None else []
+    result: dict[str, Any] = {"files": [str(path) for path in files]} if save is not None else {}
+    if as_json:
+        print_json(job, **result)
+    else:
+        for line in result.get("files") or [job.id]:
+            typer.echo(line)
+    return say_end(job, files)

@@ -1,0 +1,124 @@
+"""A folder of saved pictures that remembers what it was given, so that none is saved into it twice."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+from core.errors import FarmError, InvalidInput
+from core.schemas.job import Output
+from core.storage import export_file
+
+LEDGER = ".imagefarm-saved.jsonl"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where an image is, or was; `new`: it was written just now."""
+
+    path: Path
+    new: bool
+
+
+class Album:
+    """Any number of processes may save into the same folder: each image is written by one of them.
+
+    A hidden file in the folder lists every image by id. A file that a killed process wrote but did not list is known
+    by its content. `by_day` puts new files into a folder per day.
+    """
+
+    def __init__(self, directory: Path, *, by_day: bool = False) -> None:
+        self.directory = directory
+        self._by_day = by_day
+        self._names: dict[str, str] = {}
+        self._read_to = 0
+
+    def save(self, output: Output, made_at: datetime, fetch: Callable[[], bytes], *, restore: bool = True) -> Saved:
+        """Writes the image under the name of the moment it was made, unless it is here.
+
+        `restore`: an image that was saved and whose file is gone is written again; else it counts as here.
+        """
+        with self._ledger() as ledger:
+            known = self._known(output, ledger, restore)
+        if known is not None:
+            return Saved(known, new=False)
+        data = fetch()
+        _check(output, data)
+        with self._ledger() as ledger:
+            known = self._known(output, ledger, restore)  # another process may have been faster
+            if known is not None:
+                return Saved(known, new=False)
+            path = export_file(self.directory, data, made_at, extension=_extension(output), by_day=self._by_day)
+            self._note(ledger, output, path)
+        return Saved(path, new=True)
+
+    def _known(self, output: Output, ledger: TextIO, restore: bool) -> Path | None:
+        if (name := self._names.get(output.id)) is not None:
+            path = self.directory / name
+            return path if path.exists() or not restore else None
+        unlisted = self._unlisted(output)
+        if unlisted is not None:
+            self._note(ledger, output, unlisted)
+        return unlisted
+
+    def _unlisted(self, output: Output) -> Path | None:
+        """A file of exactly this content that the list does not name."""
+        listed = set(self._names.values())
+        for path in (*self.directory.glob("outputs_*"), *self.directory.glob("*/outputs_*")):
+            if path.stat().st_size != output.bytes or path.relative_to(self.directory).as_posix() in listed:
+                continue
+            if hashlib.sha256(path.read_bytes()).hexdigest() == output.sha256:
+                return path
+        return None
+
+    def _note(self, ledger: TextIO, output: Output, path: Path) -> None:
+        name = path.relative_to(self.directory).as_posix()
+        ledger.write(json.dumps({"image": output.id, "file": name}) + "\n")
+        ledger.flush()
+        self._names[output.id] = name
+        self._read_to = ledger.tell()
+
+    @contextmanager
+    def _ledger(self) -> Iterator[TextIO]:
+        """The list, held by this process alone and read to its end."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            ledger = (self.directory / LEDGER).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(
+                f"Could not save pictures in '{self.directory}': {error.strerror or error}.", code="export_failed"
+            ) from error
+        with ledger:
+            fcntl.flock(ledger, fcntl.LOCK_EX)
+            ledger.seek(self._read_to)
+            for line in ledger.read().splitlines():
+                self._learn(line)
+            self._read_to = ledger.tell()
+            yield ledger
+
+    def _learn(self, line: str) -> None:
+        try:
+            row = json.loads(line)
+            self._names[str(row["image"])] = str(row["file"])
+        except (ValueError, KeyError, TypeError):
+            return  # a line that a crash cut short: the file is then known by its content
+
+
+def _extension(output: Output) -> str:
+    return "jpg" if output.format == "jpeg" else output.format
+
+
+def _check(output: Output, data: bytes) -> None:
+    if hashlib.sha256(data).hexdigest() != output.sha256:
+        raise FarmError(
+            f"Image {output.id} did not arrive as it was stored (its SHA-256 differs): try again. If that stays so, the "
+            "farm's image directory is damaged.",
+            code="image_damaged",
+        )
