@@ -120,11 +120,12 @@ class Page:
         return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
     def requested(self) -> set[str]:
-        """Scheme and host of everything that the page asked for since the last call."""
+        """Scheme and host of everything asked of a network since the last call."""
         found = set()
         for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 parts = urlsplit(message["params"]["request"]["url"])
-                found.add(f"{parts.scheme}://{parts.netloc}" if parts.scheme != "data" else "data:")
+                if parts.scheme not in ("data", "chrome"):
+                    found.add(f"{parts.scheme}://{parts.netloc}")
         return found
