@@ -1,0 +1,40 @@
+"""Waiting for what the farm says over HTTP."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+
+SETTLED = {"succeeded", "failed", "canceled", "expired", "held"}
+
+
+def submit(api: str, **job: object) -> dict[str, Any]:
+    """A job that the farm took."""
+    answer = httpx.post(f"{api}/v1/jobs", json=job, timeout=30)
+    assert answer.status_code == 202, answer.text
+    taken: dict[str, Any] = answer.json()
+    return taken
+
+
+def wait_settled(api: str, job_id: str, seconds: float = 180.0) -> dict[str, Any]:
+    """The job once nothing happens to it any more; long polls, no sleeps."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        job: dict[str, Any] = httpx.get(f"{api}/v1/jobs/{job_id}", params={"wait": 10}, timeout=60).json()
+        if job["status"] in SETTLED:
+            return job
+    raise AssertionError(f"job {job_id} is still {job['status']} after {seconds} s: {job}")
+
+
+def wait_in_flower(flower: str, task_id: str, state: str, seconds: float = 30.0) -> dict[str, Any]:
+    """The task once Flower shows it in `state`; Flower hears of it by events, a moment later."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = httpx.get(f"{flower}/api/task/info/{task_id}")
+        if answer.status_code == 200 and answer.json()["state"] == state:
+            task: dict[str, Any] = answer.json()
+            return task
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.1)
