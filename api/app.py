@@ -26,6 +26,7 @@ from api.routes import (
     models,
     presets,
     queue,
+    session,
     uploads,
     usage,
     workers,
@@ -35,7 +36,21 @@ from core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_ROUTES = (jobs, job_actions, job_events, images, image_files, uploads, models, presets, workers, queue, usage, health)
+_ROUTES = (
+    jobs,
+    job_actions,
+    job_events,
+    images,
+    image_files,
+    uploads,
+    models,
+    presets,
+    workers,
+    queue,
+    usage,
+    session,
+    health,
+)
 _ABOUT = "Submit prompts, follow their jobs, fetch the pictures. Errors are problem details (RFC 9457) with a stable `code`."
 
 

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
 
-from api.caller import Caller, labelled
+from api.caller import Caller
+from api.credentials import key_of
 from api.farm import Farm, farm_of
-from core.errors import Forbidden, NotFound
+from core.errors import NotFound
 from core.ids import is_id
+from core.keys import Scope
 
 
 async def get_farm(request: Request) -> Farm:
@@ -17,13 +19,35 @@ async def get_farm(request: Request) -> Farm:
     return farm_of(request)
 
 
-async def get_caller(
+async def identify(
+    request: Request,
     x_client_label: Annotated[
         str | None, Header(description="Names the program that calls: each label gets its fair share of the queue.")
     ] = None,
 ) -> Caller:
-    """Who calls."""
-    return labelled(x_client_label)
+    """Who calls; Unauthorized when keys are in force and none that is good was sent."""
+    return await farm_of(request).keyring.caller(key_of(request), x_client_label)
+
+
+Identified = Annotated[Caller, Depends(identify)]
+
+
+async def get_reader(caller: Identified) -> Caller:
+    """A caller who may read."""
+    caller.require(Scope.READ_OWN)
+    return caller
+
+
+async def get_submitter(caller: Identified) -> Caller:
+    """A caller who may submit, and change what is theirs."""
+    caller.require(Scope.SUBMIT)
+    return caller
+
+
+async def get_admin(caller: Identified) -> Caller:
+    """A caller who may act on the farm itself."""
+    caller.require(Scope.ADMIN)
+    return caller
 
 
 async def job_id_of(job_id: Annotated[str, Path(description="The job's id.")]) -> str:
@@ -41,16 +65,8 @@ async def image_id_of(image_id: Annotated[str, Path(description="The image's id.
 
 
 FarmDependency = Annotated[Farm, Depends(get_farm)]
-CallerDependency = Annotated[Caller, Depends(get_caller)]
+CallerDependency = Annotated[Caller, Depends(get_reader)]
+SubmitterDependency = Annotated[Caller, Depends(get_submitter)]
+AdminDependency = Annotated[Caller, Depends(get_admin)]
 JobId = Annotated[str, Depends(job_id_of)]
 ImageId = Annotated[str, Depends(image_id_of)]
-
-
-async def get_admin(caller: CallerDependency) -> Caller:
-    """A caller who may act on the farm itself."""
-    if not caller.is_admin:
-        raise Forbidden("This needs a key with the scope admin.", code="scope_missing")
-    return caller
-
-
-AdminDependency = Annotated[Caller, Depends(get_admin)]

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.admission import Admission
 from api.flights import Flights
+from api.keyring import Keyring
 from api.overview import OverviewCache
 from api.pictures import Pictures
 from api.publisher import Publisher
@@ -42,6 +43,7 @@ class Farm:
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)
         self.admission = Admission(settings, self.catalogue)
+        self.keyring = Keyring(settings, self.database)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
         self.closing = asyncio.Event()
         self.flights = Flights()

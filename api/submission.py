@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
+from api.quotas import max_queued, reserved
 from api.uploads import find_init_image
 from api.views.jobs import job_answer
 from core.catalogue import CatalogueModel
@@ -57,9 +58,17 @@ async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: Idemp
             raise
         return known
     once = Idempotency(key.key, key.request_hash, first_answer) if key is not None else None
-    submitted = await run_in_threadpool(submit, farm.database, new, once)
+    async with reserved(farm.database, caller, 1, pixels_of(new)) as reservation:
+        submitted = await run_in_threadpool(submit, farm.database, new, once)
+        if submitted.replayed:
+            await reservation.give_back()
     announce(farm, submitted)
     return submitted
+
+
+def pixels_of(new: NewJob) -> int:
+    """Pixels that the job renders."""
+    return int(new.input["width"]) * int(new.input["height"]) * int(new.input.get("num_images", 1))
 
 
 def first_answer(job: Job) -> dict[str, Any]:
@@ -103,5 +112,5 @@ def _to_new_job(
         max_attempts=farm.settings.max_attempts,
         deadline_seconds=request.deadline_seconds,
         window=overview.window(model.id),
-        max_queued=farm.settings.max_queued_per_owner,
+        max_queued=max_queued(caller, farm.settings.max_queued_per_owner),
     )

@@ -6,9 +6,11 @@ from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 from core.catalogue import resolve_auto
-from core.exposure import check_api_exposure, check_flower_exposure
+from core.exposure import check_api_exposure, check_flower_exposure, is_loopback
 from core.settings import Settings
 from db import migrate
+from db.database import Database
+from db.keys import any_active
 from supervisor import data_dir, embedded_redis, plan
 from supervisor.console import Console
 from supervisor.crew import Crew
@@ -36,7 +38,7 @@ class Farm:
     def run(self) -> bool:
         """True when every child ended by itself, False when some had to be killed."""
         settings = self._settings
-        check_api_exposure(settings, has_keys=False)
+        check_api_exposure(settings, has_keys=_has_keys(settings))
         check_flower_exposure(settings)
         resolve_auto(settings)  # an unknown model is refused before anything starts
         data_dir.prepare(settings.data_dir)
@@ -115,3 +117,14 @@ class Farm:
 
     def _console(self) -> Console:
         return Console(self._settings.data_dir / "logs", json_lines=self._settings.log_format == "json")
+
+
+def _has_keys(settings: Settings) -> bool:
+    """Whether callers will need a key; asked only when the farm is to listen where others can reach it."""
+    if is_loopback(settings.host):
+        return False
+    database = Database(settings.resolved_database_url)
+    try:
+        return any_active(database)
+    finally:
+        database.dispose()

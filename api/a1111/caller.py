@@ -7,16 +7,27 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.caller import ANONYMOUS, Caller, labelled
-from api.dependencies import CallerDependency
+from api.caller import ANONYMOUS, Caller, clean_label
+from api.dependencies import CallerDependency, SubmitterDependency
 
 
-async def get_a1111_caller(request: Request, caller: CallerDependency) -> Caller:
+def _apart(request: Request, caller: Caller) -> Caller:
     """Without key or label: one owner per address, so that nobody interrupts another machine's work."""
     if caller.owner != ANONYMOUS:
-        return replace(caller, sees_all=False)
-    host = request.client.host if request.client else "unknown"
-    return replace(labelled(f"a1111@{host}"), sees_all=False)
+        return caller
+    label = clean_label(f"a1111@{request.client.host if request.client else 'unknown'}")
+    return replace(caller, owner=f"client:{label}", label=label)
 
 
-A1111Caller = Annotated[Caller, Depends(get_a1111_caller)]
+async def get_a1111_reader(request: Request, caller: CallerDependency) -> Caller:
+    """A caller who may read."""
+    return _apart(request, caller)
+
+
+async def get_a1111_submitter(request: Request, caller: SubmitterDependency) -> Caller:
+    """A caller who may submit, and cancel what is theirs."""
+    return _apart(request, caller)
+
+
+A1111Caller = Annotated[Caller, Depends(get_a1111_reader)]
+A1111Submitter = Annotated[Caller, Depends(get_a1111_submitter)]

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from api.a1111.caller import A1111Caller
+from api.a1111.caller import A1111Caller, A1111Submitter
 from api.a1111.documents import errors
 from api.a1111.request import CHECKPOINT, decode_image
 from api.answers import json_answer
@@ -58,7 +58,7 @@ async def read_options(farm: FarmDependency, caller: A1111Caller) -> dict[str, A
 
 
 @router.post("/options", summary="Choose your model", responses=errors(400, 408, 409, 413))
-async def write_options(farm: FarmDependency, caller: A1111Caller, options: dict[str, Any]) -> Response:
+async def write_options(farm: FarmDependency, caller: A1111Submitter, options: dict[str, Any]) -> Response:
     """`sd_model_checkpoint` holds for your own requests until this process ends; other options have no effect."""
     wanted = options.get(CHECKPOINT)
     if wanted:

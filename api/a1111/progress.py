@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from api.a1111.answer import stamp
-from api.a1111.caller import A1111Caller
+from api.a1111.caller import A1111Caller, A1111Submitter
 from api.a1111.documents import errors
 from api.a1111.render import TASK_KEY
 from api.answers import json_answer
@@ -59,7 +59,7 @@ def _progress(job: Job | None, told: dict[str, Any] | None, count: int, image: b
 
 
 @router.post("/sdapi/v1/interrupt", summary="Cancel your own jobs of this face", responses=errors())
-async def interrupt(farm: FarmDependency, caller: A1111Caller) -> Response:
+async def interrupt(farm: FarmDependency, caller: A1111Submitter) -> Response:
     """Running ones at the next step, waiting ones at once; nobody else's."""
     for job in [*await _mine(farm, caller, JobStatus.RUNNING), *await _mine(farm, caller, JobStatus.QUEUED)]:
         await cancel(farm, caller, job.id)
@@ -67,7 +67,7 @@ async def interrupt(farm: FarmDependency, caller: A1111Caller) -> Response:
 
 
 @router.post("/sdapi/v1/skip", summary="As interrupt", responses=errors())
-async def skip(farm: FarmDependency, caller: A1111Caller) -> Response:
+async def skip(farm: FarmDependency, caller: A1111Submitter) -> Response:
     """Images of a job are rendered together here: skipping one is canceling the job."""
     return await interrupt(farm, caller)
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from api.a1111.answer import images_answer
-from api.a1111.caller import A1111Caller
+from api.a1111.caller import A1111Submitter
 from api.a1111.documents import errors
 from api.a1111.request import decode_image, job_request, without_effect
 from api.answers import json_answer
@@ -32,13 +32,13 @@ TASK_KEY = "a1111-task:"
 
 
 @router.post("/txt2img", response_model=ImagesAnswer, summary="Render now (A1111's shape)", responses=_ERRORS)
-async def txt2img(farm: FarmDependency, caller: A1111Caller, wanted: Txt2Img) -> Response:
+async def txt2img(farm: FarmDependency, caller: A1111Submitter, wanted: Txt2Img) -> Response:
     """Waits for the pictures. Steps and guidance left out are the model's own."""
     return await _render(farm, caller, wanted, None)
 
 
 @router.post("/img2img", response_model=ImagesAnswer, summary="Render from a picture", responses=_ERRORS)
-async def img2img(farm: FarmDependency, caller: A1111Caller, wanted: Img2Img) -> Response:
+async def img2img(farm: FarmDependency, caller: A1111Submitter, wanted: Img2Img) -> Response:
     """Starts from the first of `init_images`."""
     if not wanted.init_images:
         raise InvalidInput("Send a picture to start from, as base64.", field="init_images")

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from api.answers import json_answer
-from api.dependencies import CallerDependency, FarmDependency
+from api.caller import Caller
+from api.dependencies import FarmDependency, SubmitterDependency
 from api.farm import Farm
+from api.links import signed_query
 from api.negotiation import stored_format
 from api.openai.request import ImagesRequest
 from api.parameters_errors import from_pydantic
@@ -48,7 +50,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 async def generate(
     request: Request,
     farm: FarmDependency,
-    caller: CallerDependency,
+    caller: SubmitterDependency,
     wanted: ImagesRequest,
     idempotency_key_header: Annotated[str | None, Header(alias="Idempotency-Key")] = None,
 ) -> Response:
@@ -60,7 +62,7 @@ async def generate(
     key = idempotency_key(idempotency_key_header, job_request.as_sent())
     snapshot = await render_now(farm, caller, job_request, key)
     target = wanted.output_format or "png"
-    data = [await _picture(farm, request, image, wanted, target) for image in snapshot.images]
+    data = [await _picture(farm, caller, request, image, wanted, target) for image in snapshot.images]
     return json_answer(_answer(snapshot, data, warnings, target))
 
 
@@ -78,10 +80,13 @@ def _answer(snapshot: Snapshot, data: list[GeneratedImage], warnings: list[str],
     )
 
 
-async def _picture(farm: Farm, request: Request, image: Image, wanted: ImagesRequest, target: ImageFormat) -> GeneratedImage:
+async def _picture(
+    farm: Farm, caller: Caller, request: Request, image: Image, wanted: ImagesRequest, target: ImageFormat
+) -> GeneratedImage:
     if wanted.response_format == "b64_json":
         same = target == stored_format(image.format)
         data = await (farm.pictures.file(image.key) if same else farm.pictures.converted(image.key, target))
         return GeneratedImage(b64_json=base64.b64encode(data).decode(), seed=image.seed, image_id=image.id)
-    url = f"{str(request.base_url).rstrip('/')}/v1/images/{image.id}/content?format={target}"
+    query = await signed_query(farm, caller, image.id)
+    url = f"{str(request.base_url).rstrip('/')}/v1/images/{image.id}/content?format={target}{query}"
     return GeneratedImage(url=url, seed=image.seed, image_id=image.id)

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
+from api.caller import Caller, labelled
+from api.credentials import key_of
 from api.dependencies import CallerDependency, FarmDependency, ImageId
 from api.documents import problems
+from api.links import is_signed
 from api.negotiation import negotiate, stored_format
 from core.errors import NotFound
 from core.imagefile import EXTENSIONS, MEDIA_TYPES, ImageFormat
+from core.keys import Scope
 from db.images import get_image
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
+
+
+async def get_linked_caller(request: Request, farm: FarmDependency, image_id: ImageId) -> Caller:
+    """A caller with a key, or one with a signed link to this very picture."""
+    if await is_signed(farm, request, image_id):
+        return labelled(None)
+    caller = await farm.keyring.caller(key_of(request), None)
+    caller.require(Scope.READ_OWN)
+    return caller
+
+
+LinkedCaller = Annotated[Caller, Depends(get_linked_caller)]
 
 _FOR_EVER = "private, max-age=31536000, immutable"
 """An image never changes under its id; a deleted one answers 410 to whoever asks again."""
@@ -38,7 +54,7 @@ _PICTURE = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in
 async def read_content(
     request: Request,
     farm: FarmDependency,
-    caller: CallerDependency,
+    caller: LinkedCaller,
     image_id: ImageId,
     format: Annotated[ImageFormat | None, Query(description="Wins over the Accept header.")] = None,
     download: Annotated[bool, Query(description="Have browsers save it rather than show it.")] = False,

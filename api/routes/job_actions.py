@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.answers import json_answer
 from api.caller import Caller
-from api.dependencies import CallerDependency, FarmDependency, JobId
+from api.dependencies import CallerDependency, FarmDependency, JobId, SubmitterDependency
 from api.documents import problems
 from api.farm import Farm
 from api.reading import show
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
 @router.post("/{job_id}/cancel", response_model=JobAnswer, summary="Cancel a job", responses=problems(404, 410))
-async def cancel_job(farm: FarmDependency, caller: CallerDependency, job_id: JobId) -> Response:
+async def cancel_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
     """At once while it waits, at the next step while it runs; a job that has ended stays as it is."""
     job = await cancel(farm, caller, job_id)
     return json_answer(await show(farm, await run_in_threadpool(snapshot_of, farm.database, job)))
@@ -36,7 +36,7 @@ async def cancel_job(farm: FarmDependency, caller: CallerDependency, job_id: Job
 
 async def cancel(farm: Farm, caller: Caller, job_id: str) -> Job:
     """Cancels and tells the farm."""
-    job = await run_in_threadpool(request_cancel, farm.database, job_id, caller.visible_owner)
+    job = await run_in_threadpool(request_cancel, farm.database, job_id, caller.acting_owner)
     farm.watcher.hub.changed(job.id, job.revision, job.status)
     farm.publisher.changed(job)
     if job.status == JobStatus.RUNNING:
@@ -51,9 +51,9 @@ async def cancel(farm: Farm, caller: Caller, job_id: str) -> Job:
     summary="Try a job again",
     responses=problems(404, 409, 410, 429),
 )
-async def retry_job(farm: FarmDependency, caller: CallerDependency, job_id: JobId) -> Response:
+async def retry_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
     """A held job is queued again; of any other job that has ended a new one is made (`retried_from`)."""
-    job = await run_in_threadpool(retry, farm.database, job_id, caller.visible_owner)
+    job = await run_in_threadpool(retry, farm.database, job_id, caller.acting_owner)
     farm.publisher.changed(job)
     window = (await farm.overview.get()).window(job.model)
     for waiting in await run_in_threadpool(take_window, farm.database, job.model, window):
@@ -63,9 +63,9 @@ async def retry_job(farm: FarmDependency, caller: CallerDependency, job_id: JobI
 
 
 @router.delete("/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 409, 410))
-async def remove_job(farm: FarmDependency, caller: CallerDependency, job_id: JobId) -> Response:
+async def remove_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
     """With its images and their files, once it has ended; its ids answer 410 from then on."""
-    deleted = await run_in_threadpool(delete_job, farm.database, job_id, caller.visible_owner)
+    deleted = await run_in_threadpool(delete_job, farm.database, job_id, caller.acting_owner)
     for key in deleted.keys:
         await run_in_threadpool(farm.store.delete, key)
     return Response(status_code=204)

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
-from api.dependencies import CallerDependency, FarmDependency, JobId
+from api.dependencies import CallerDependency, FarmDependency, JobId, SubmitterDependency
 from api.documents import problems
 from api.reading import etag_of, revision_in, show, wait_until_settled
 from api.submission import first_answer, idempotency_key, submit_job
@@ -44,7 +44,7 @@ _REPLAYED = {"Idempotent-Replayed": "true"}
 )
 async def create_job(
     farm: FarmDependency,
-    caller: CallerDependency,
+    caller: SubmitterDependency,
     request: JobRequest,
     idempotency_key_header: Annotated[
         str | None, Header(alias="Idempotency-Key", description="The same key and body give the same job, once.")

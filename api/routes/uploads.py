@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
-from api.dependencies import CallerDependency, FarmDependency
+from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency
 from api.documents import problems
 from api.uploads import take_in
 from core.errors import FarmError, NotFound
@@ -48,7 +48,7 @@ UploadId = Annotated[str, Depends(upload_id_of)]
     responses=problems(408, 413, 415),
     openapi_extra=_BODY,
 )
-async def create_upload(request: Request, farm: FarmDependency, caller: CallerDependency) -> Response:
+async def create_upload(request: Request, farm: FarmDependency, caller: SubmitterDependency) -> Response:
     """The body is the file itself: PNG, JPEG or WebP. Only its pixels are kept."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in TYPES:
@@ -79,9 +79,9 @@ async def read_upload(farm: FarmDependency, caller: CallerDependency, upload_id:
 
 
 @router.delete("/{upload_id}", status_code=204, summary="Delete an upload", responses=problems(404))
-async def delete_upload(farm: FarmDependency, caller: CallerDependency, upload_id: UploadId) -> Response:
+async def delete_upload(farm: FarmDependency, caller: SubmitterDependency, upload_id: UploadId) -> Response:
     """A job that waits for it will fail."""
-    upload = await run_in_threadpool(get_upload, farm.database, upload_id, caller.visible_owner)
+    upload = await run_in_threadpool(get_upload, farm.database, upload_id, caller.acting_owner)
     await run_in_threadpool(remove_upload, farm.database, upload.id)
     await run_in_threadpool(farm.uploads.delete, upload.key)
     return Response(status_code=204)

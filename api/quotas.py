@@ -1,0 +1,69 @@
+"""Holding a key to its limits before a job is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.concurrency import run_in_threadpool
+
+from api.caller import Caller
+from core.errors import TooManyRequests
+from db.database import Database
+from db.quotas import bucket, refund, reserve
+
+_MINUTE, _DAY = 60, 86_400
+
+
+class Reservation:
+    """What was taken from a key's limits."""
+
+    def __init__(self, database: Database, key_id: str) -> None:
+        self._database, self._key_id = database, key_id
+        self._taken: list[tuple[str, int]] = []
+
+    async def take(self, name: str, amount: int, limit: int, span: int) -> None:
+        """Raises TooManyRequests when that would pass the limit."""
+        counter, seconds = bucket(name, span)
+        if not await run_in_threadpool(reserve, self._database, self._key_id, counter, amount, limit):
+            unit = "submits a minute" if name == "submits" else "pixels a day (UTC)"
+            raise TooManyRequests(
+                f"This key may use {limit} {unit}, and that would pass it.", retry_after=seconds, code=f"{name}_limit"
+            )
+        self._taken.append((counter, amount))
+
+    async def give_back(self) -> None:
+        """Nothing new was accepted after all."""
+        while self._taken:
+            await run_in_threadpool(refund, self._database, self._key_id, *self._taken.pop())
+
+
+@asynccontextmanager
+async def reserved(database: Database, caller: Caller, jobs: int, pixels: int) -> AsyncIterator[Reservation]:
+    """Takes `jobs` and `pixels` from the key's limits; gives them back when the block raises."""
+    reservation = Reservation(database, caller.limits.key_id if caller.limits is not None else "")
+    try:
+        for wanted in _wanted(caller, jobs, pixels):
+            await reservation.take(*wanted)
+        yield reservation
+    except BaseException:
+        await reservation.give_back()
+        raise
+
+
+def max_queued(caller: Caller, farms: int) -> int:
+    """The stricter of the farm's limit of queued jobs and the key's; 0 means none."""
+    mine = caller.limits.max_queued if caller.limits is not None else None
+    return min(farms, mine) if farms and mine else (mine or farms)
+
+
+def _wanted(caller: Caller, jobs: int, pixels: int) -> list[tuple[str, int, int, int]]:
+    limits = caller.limits
+    if limits is None:
+        return []
+    found = []
+    if limits.submits_per_minute is not None:
+        found.append(("submits", jobs, limits.submits_per_minute, _MINUTE))
+    if limits.pixels_per_day is not None:
+        found.append(("pixels", pixels, limits.pixels_per_day, _DAY))
+    return found

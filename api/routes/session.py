@@ -1,0 +1,50 @@
+"""The page's session: a browser keeps the key in a cookie that no script can read."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.caller import Caller
+from api.credentials import COOKIE, key_of
+from api.dependencies import FarmDependency
+from api.documents import problems
+from core.errors import Unauthorized
+from core.schemas.session import Session, SessionRequest
+
+router = APIRouter(prefix="/v1/session", tags=["session"])
+_SECONDS = 30 * 86_400
+
+
+@router.get("", response_model=Session, summary="Who you are", responses=problems())
+async def read_session(request: Request, farm: FarmDependency) -> Response:
+    """Whether keys are in force, and whether yours is good; never refused."""
+    needed = await farm.keyring.in_force()
+    try:
+        caller = await farm.keyring.caller(key_of(request), request.headers.get("x-client-label"))
+    except Unauthorized:
+        return json_answer(Session(keys_needed=needed, signed_in=False, owner=None, scopes=[]))
+    return json_answer(_session(caller, needed=needed))
+
+
+@router.post("", response_model=Session, summary="Sign in on the page", responses=problems(400, 408, 413))
+async def create_session(request: Request, farm: FarmDependency, wanted: SessionRequest) -> Response:
+    """Sets the cookie; the page's own requests then need no header."""
+    caller = await farm.keyring.caller(wanted.key, None)
+    response = json_answer(_session(caller, needed=await farm.keyring.in_force()))
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, wanted.key, max_age=_SECONDS, httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+@router.delete("", status_code=204, summary="Sign out", responses=problems())
+async def delete_session() -> Response:
+    """Removes the cookie; the key itself stays good."""
+    response = Response(status_code=204)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+def _session(caller: Caller, *, needed: bool) -> Session:
+    return Session(keys_needed=needed, signed_in=True, owner=caller.owner, scopes=sorted(caller.scopes))
