@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -16,33 +15,48 @@ LAYERS: dict[PackedForm, type[Int8Linear] | type[Int4Linear]] = {"int8": Int8Lin
 
 
 def quantize(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Module:
-    """Replace and pack every eligible linear layer; returns the same module."""
-    for parent, name, linear in list(_eligible(module, form)):
+    """Replace and pack every eligible linear layer, freeing each original as it goes; returns the same module."""
+    for path in _eligible(module, form):
+        linear = _linear(module, path)
         layer = _like(linear, form, dtype)
         layer.pack(linear.weight.data)
         if linear.bias is not None:
             layer.bias = nn.Parameter(linear.bias.data.to(dtype), requires_grad=False)
-        setattr(parent, name, layer)
+        _replace(module, path, layer)
     return module
 
 
 def shape_for(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Module:
     """Replace the same layers by empty ones: a module on the meta device made ready for packed weights."""
-    for parent, name, linear in list(_eligible(module, form)):
+    for path in _eligible(module, form):
+        linear = _linear(module, path)
         with torch.device(linear.weight.device):
-            setattr(parent, name, _like(linear, form, dtype))
+            _replace(module, path, _like(linear, form, dtype))
     return module
+
+
+def _eligible(module: nn.Module, form: PackedForm) -> list[str]:
+    """Paths of the layers; no references to them, which would keep all originals in memory."""
+    return [
+        path
+        for path, child in module.named_modules()
+        if type(child) is nn.Linear
+        and not any(word in path for word in KEPT)
+        and not (form == "int4" and child.in_features % INT4_GROUP)
+    ]
+
+
+def _linear(module: nn.Module, path: str) -> nn.Linear:
+    layer = module.get_submodule(path)
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"{path} is a {type(layer).__name__}, not a Linear")
+    return layer
+
+
+def _replace(module: nn.Module, path: str, layer: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(module.get_submodule(parent), name, layer)
 
 
 def _like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) -> Int8Linear | Int4Linear:
     return LAYERS[form](linear.in_features, linear.out_features, linear.bias is not None, dtype)
-
-
-def _eligible(module: nn.Module, form: PackedForm) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    for path, child in module.named_modules():
-        if type(child) is not nn.Linear or any(word in path for word in KEPT):
-            continue
-        if form == "int4" and child.in_features % INT4_GROUP:
-            continue
-        parent, _, name = path.rpartition(".")
-        yield module.get_submodule(parent), name, child
