@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +58,11 @@ class Album:
             path = export_file(self.directory, data, made_at, extension=_extension(output), by_day=self._by_day)
             self._note(ledger, output, path)
         return Saved(path, new=True)
+
+    def has(self, image_ids: Iterable[str]) -> bool:
+        """Whether all of these were saved here once, whatever became of the files since."""
+        with self._ledger():
+            return self._names.keys() >= set(image_ids)
 
     def _known(self, output: Output, ledger: TextIO, restore: bool) -> Path | None:
         if (name := self._names.get(output.id)) is not None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from client import ImageFarm
 
 PANEL = "Jobs"
+PATIENCE_SECONDS = 60.0
 LABEL = "imagefarm-cli"
 """Under this name the command line's jobs get their fair share beside the page's."""
 
@@ -22,10 +23,11 @@ Url = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
 
 
-def open_farm(url: str | None) -> ImageFarm:
+def open_farm(url: str | None, patience_seconds: float = PATIENCE_SECONDS) -> ImageFarm:
     """A client of the farm that `--url` or the settings name; its key comes from IMAGEFARM_API_KEY alone."""
     from client import ImageFarm
     from client.address import farm_url
 
     settings = load_settings(url=url)
-    return ImageFarm(farm_url(settings), settings.api_key.get_secret_value(), label=LABEL)
+    key = settings.api_key.get_secret_value()
+    return ImageFarm(farm_url(settings), key, patience_seconds=patience_seconds, label=LABEL)

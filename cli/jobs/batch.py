@@ -1,0 +1,103 @@
+"""`imagefarm batch`: a file of jobs, each rendered once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.exit_codes import ExitCode
+from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from client import ImageFarm
+    from client.batch import BatchState, Row
+
+IN_FLIGHT = 32
+PATIENCE_SECONDS = 600.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=PANEL)(batch)
+
+
+def batch(
+    file: Annotated[Path, typer.Argument(help="JSON Lines or CSV (by its ending .csv).", metavar="FILE")],
+    save: Annotated[Path | None, typer.Option(help="Save the pictures into this folder.", metavar="DIR")] = None,
+    by_day: Annotated[bool, typer.Option("--by-day", help="A folder for each day in it.")] = False,
+    in_flight: Annotated[int, typer.Option(min=1, max=512, help="Rows that the farm has at a time.")] = IN_FLIGHT,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try rows again that failed earlier.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Forget earlier runs: render every row anew.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> int:
+    """Have every row of a file rendered, with a progress bar.
+
+    A row holds the fields of a job: `{"prompt": "a cat", "size": "512x512", "seed": 7}` in JSON Lines (a bare text is a
+    prompt); in CSV the first line names them (`prompt,width,height,seed`; a column `metadata.key` becomes metadata). All
+    rows are checked before the first is sent.
+
+    Ctrl-C leaves: what the farm has already goes on there. The same command takes up where it stopped and renders
+    nothing twice, also after a crash: `FILE.state`, beside the file, knows the job of each row. Rows may be added or moved
+    meanwhile; a row that you change is a new one. Exit code 1 when a row failed.
+
+    Examples:
+
+    - `imagefarm batch jobs.jsonl --save out/`
+
+    - `imagefarm batch jobs.csv --save out/ --retry-failed`
+
+    - `imagefarm batch jobs.jsonl --json | jq -r 'select(.status != "succeeded").line'`
+    """
+    from client.batch import BatchState, read_rows, state_path
+
+    rows = read_rows(file)
+    with (
+        open_farm(url, PATIENCE_SECONDS) as farm,
+        BatchState(state_path(file), farm.url, afresh=again) as state,
+    ):
+        if retry_failed:
+            _forget_failed(rows, state)
+        return _run(farm, rows, state, save, in_flight, by_day=by_day, as_json=as_json)
+
+
+def _forget_failed(rows: Sequence[Row], state: BatchState) -> None:
+    from core.lifecycle import JobStatus
+
+    for row in rows:
+        if state.of(row.identity).status not in (None, JobStatus.SUCCEEDED):
+            state.again(row.identity)
+
+
+def _run(
+    farm: ImageFarm,
+    rows: Sequence[Row],
+    state: BatchState,
+    save: Path | None,
+    in_flight: int,
+    *,
+    by_day: bool,
+    as_json: bool,
+) -> int:
+    from cli.jobs.batch_bar import BatchBar
+    from cli.jobs.saying import note
+    from client.album import Album
+    from client.batch import BatchRun
+
+    album = Album(save, by_day=by_day) if save is not None else None
+    with BatchBar(len(rows), print_rows=as_json) as bar:
+        run = BatchRun(farm, rows, state, album=album, in_flight=in_flight, on_report=bar.ended, on_submit=bar.submitted)
+        try:
+            run.run()
+        except KeyboardInterrupt:
+            note(f"Stopped after {bar.tally.done} of {len(rows)} rows; {bar.tally.open} go on at the farm.")
+            note("The same command takes it up from here.")
+            raise
+    if not as_json:
+        typer.echo(bar.tally.summary(len(rows), save))
+    if bar.tally.failed_before:
+        note(f"{bar.tally.failed_before} rows failed in earlier runs: --retry-failed tries them again.")
+    return ExitCode.FAILED if bar.tally.failed or bar.tally.failed_before else ExitCode.OK
