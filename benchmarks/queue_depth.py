@@ -25,6 +25,7 @@ from db.jobs.finish import finish_succeeded
 from db.jobs.read import get_job, queue_position
 from db.jobs.submit import NewJob, submit
 from db.migrate import upgrade
+from db.tables import Job
 from tests.servers.postgres import PostgresServer
 
 ROUNDS = 200
@@ -87,9 +88,14 @@ def measure(url: str, rows: int, queued: int) -> dict[str, float]:
         "claim": median_ms(claim),
     }
     jobs = iter([job for job in claimed if job is not None])
-    found["finish"] = median_ms(lambda: (job := next(jobs)) and finish_succeeded(database, job.id, job.attempt, [], {}))
+    found["finish"] = median_ms(lambda: finish(database, next(jobs)))
     database.dispose()
     return found
+
+
+def finish(database: Database, job: Job) -> None:
+    """Ends a claimed job without images."""
+    finish_succeeded(database, job.id, job.attempt, [], {})
 
 
 def main() -> int:
