@@ -50,16 +50,17 @@ def test_every_text_can_be_read(farm: FarmProcess, open_page: OpenPage, dark: bo
     assert (background == "rgb(19, 20, 18)") is dark
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1360])
+@pytest.mark.parametrize("width", [320, 390, 768, 1150, 1360, 1800])
 def test_nothing_is_cut_off_at_any_width(farm: FarmProcess, open_page: OpenPage, width: int) -> None:
     page = open_page(farm, size=(width, 844))
     page.more()
     page.render("w" * 300)
     page.wait_state("succeeded")
     assert page.script("return document.documentElement.scrollWidth") <= width
-    picture = page.find("#picture").rect
-    assert picture["x"] >= 0
-    assert picture["x"] + picture["width"] <= width
+    for part in ("#banner", "#compose", "#stage", "#picture", "#cards"):
+        box = page.find(part).rect
+        assert box["x"] >= 12, part
+        assert box["x"] + box["width"] <= width - 12, part
 
 
 def test_every_control_has_a_name(farm: FarmProcess, open_page: OpenPage) -> None:

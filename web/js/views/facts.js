@@ -18,8 +18,13 @@ export function factsOf(job, output) {
 }
 
 export function notesOf(job) {
-  const texts = [...job.warnings, ...(job.notice && job.outputs.length ? [job.notice] : [])];
+  const texts = [...job.warnings, ...(job.notice && job.outputs.length ? [firstSentence(job.notice)] : [])];
   return texts.map((text) => h("li", {}, ...prose(text)));
+}
+
+// The whole notice stands in the banner.
+function firstSentence(text) {
+  return text.replace(/\. .*$/s, ".");
 }
 
 function fact(name, value, extra = null) {
