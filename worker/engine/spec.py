@@ -12,6 +12,8 @@ class EngineSpec:
 
     `model_folders`: model id -> a folder with its weights in diffusers' layout, beside `models_dir`.
     `token_budget`: most tokens in one forward pass; 0 lets the memory policy decide.
+    `compile_blocks`: None lets the memory policy decide; compiled, the last bits differ from the stock pipeline's.
+    `attention_backend`: a name of diffusers' attention dispatch.
     A step, an encode or a decode that takes longer than `step_timeout_seconds` means a hung device.
     `module` is what `python -m` runs as the child.
     """
@@ -25,4 +27,6 @@ class EngineSpec:
     load_timeout_seconds: float
     model_folders: dict[str, Path] = field(default_factory=dict)
     token_budget: int = 0
+    compile_blocks: bool | None = None
+    attention_backend: str = "native"
     module: str = "worker.engine"
