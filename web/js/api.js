@@ -21,6 +21,21 @@ export function unreachable() {
 
 const LABEL = { "X-Client-Label": "web" };
 
+// Fired when the farm asks for a key that this browser has not, or no longer.
+export const SIGNED_OUT = "imagefarm:signed-out";
+
+export async function readSession() {
+  return call("GET", "v1/session");
+}
+
+export async function signIn(key) {
+  return call("POST", "v1/session", { body: { key } });
+}
+
+export async function signOut() {
+  return call("DELETE", "v1/session");
+}
+
 export async function listModels() {
   return (await call("GET", "v1/models")).data;
 }
@@ -69,6 +84,7 @@ async function call(method, url, { body, headers = {} } = {}) {
     throw unreachable();
   }
   const parsed = await response.json().catch(() => null);
+  if (response.status === 401 && url !== "v1/session") window.dispatchEvent(new Event(SIGNED_OUT));
   if (!response.ok) throw problemFrom(response, parsed);
   return parsed;
 }

@@ -1,11 +1,12 @@
 // Puts the page together: which view hears of what.
 
-import { cancelJob, listJobs, listModels, readJob, retryJob, submitJob } from "./api.js";
+import { cancelJob, listJobs, listModels, readJob, readSession, retryJob, submitJob } from "./api.js";
 import { announce, byId } from "./dom.js";
 import { createJobs } from "./jobs.js";
 import { createCompose } from "./views/compose.js";
 import { createFarmLine } from "./views/farm.js";
 import { createGallery } from "./views/gallery.js";
+import { createSignIn } from "./views/signin.js";
 import { createStage } from "./views/stage.js";
 import { createWatch } from "./watch.js";
 
@@ -13,6 +14,7 @@ const MODELS_MS = 5000;
 
 const jobs = createJobs();
 const farm = createFarmLine();
+const signIn = createSignIn();
 const watch = createWatch(jobs, (problem) => farm.setTrouble(problem));
 const compose = createCompose({ submit });
 const stage = createStage({
@@ -97,7 +99,20 @@ async function refreshModels() {
   }
 }
 
+// Until the farm answers: it may still be starting.
+async function session() {
+  for (;;) {
+    try {
+      return await readSession();
+    } catch (problem) {
+      farm.setTrouble(problem);
+      await new Promise((wake) => setTimeout(wake, MODELS_MS));
+    }
+  }
+}
+
 async function start() {
+  if (!signIn.check(await session())) return;
   await refreshModels();
   setInterval(() => { if (!document.hidden) refreshModels(); }, MODELS_MS);
   const page = await watch.refreshList();

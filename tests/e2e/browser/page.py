@@ -24,8 +24,13 @@ class Page:
         self.driver = driver
         self.url = url
 
-    def open(self, fragment: str = "") -> Page:
+    def visit(self, fragment: str = "") -> Page:
         self.driver.get(f"{self.url}/{fragment}")
+        return self
+
+    def open(self, fragment: str = "") -> Page:
+        """Visit, and wait until the page knows its models."""
+        self.visit(fragment)
         self.until(lambda: self.find("#model").get_attribute("value"), "the models were not read")
         return self
 
@@ -102,7 +107,7 @@ class Page:
         return str(self.script(script, name))
 
     def script(self, source: str, *arguments: object) -> Any:  # noqa: ANN401 -- whatever the script returns
-        return self.driver.execute_script(source, *arguments)  # type: ignore[no-untyped-call]
+        return self.driver.execute_script(source, *arguments)
 
     def module(self, path: str, expression: str) -> Any:  # noqa: ANN401
         """The JSON value of an expression over what a module of the page exports, as `m`."""
@@ -110,7 +115,7 @@ class Page:
             "const done = arguments[0];"
             f"import('{path}').then((m) => done({{value: {expression}}}), (error) => done({{error: String(error)}}))"
         )
-        answer = self.driver.execute_async_script(source)  # type: ignore[no-untyped-call]
+        answer = self.driver.execute_async_script(source)
         assert "error" not in answer, answer
         return answer["value"]
 

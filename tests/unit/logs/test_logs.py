@@ -32,7 +32,7 @@ def own_root_logger() -> Iterator[None]:
 
 def started(log_format: str, log_level: str = "INFO") -> io.StringIO:
     stream = io.StringIO()
-    settings = Settings(_env_file=None, log_format=log_format, log_level=log_level)  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, log_format=log_format, log_level=log_level)
     configure_logging(settings, "worker", stream=stream)
     return stream
 
@@ -121,7 +121,7 @@ def test_warnings_become_log_lines() -> None:
     stream = started("text")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        configure_logging(Settings(_env_file=None), "worker", stream=stream)  # type: ignore[call-arg]
+        configure_logging(Settings(_env_file=None), "worker", stream=stream)
         warnings.warn("old habits", stacklevel=1)
     assert "old habits" in stream.getvalue()
 
@@ -132,6 +132,6 @@ def test_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, no_color: st
     monkeypatch.setenv("TERM", "xterm")
     master, slave = pty.openpty()
     with open(slave, "w") as terminal, open(master, "rb", buffering=0) as screen:  # noqa: PTH123
-        configure_logging(Settings(_env_file=None), "worker", stream=terminal)  # type: ignore[call-arg]
+        configure_logging(Settings(_env_file=None), "worker", stream=terminal)
         LOG.error("red")
         assert (b"\x1b[31m" in screen.read(4096)) is painted

@@ -1,0 +1,55 @@
+"""A farm that asks for keys."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.browser.conftest import SYNTHETIC, OpenPage
+from tests.servers.farm import ROOT, FarmProcess, clean_environment, running_farm
+
+
+@pytest.fixture(scope="module")
+def guarded_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
+    with running_farm(tmp_path_factory.mktemp("keys"), "--model", "demo", "--device", "cpu", **SYNTHETIC) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def key(guarded_farm: FarmProcess) -> str:
+    environment = clean_environment(IMAGEFARM_DATA_DIR=str(guarded_farm.data_dir), PYTHONPATH=str(ROOT))
+    command = [sys.executable, "-m", "cli", "keys", "create", "page"]
+    done = subprocess.run(
+        command, cwd=Path(guarded_farm.data_dir).parent, env=environment, capture_output=True, text=True, check=True
+    )
+    found = re.search(r"\b(if[a-z]*_[A-Za-z0-9_-]{20,})", done.stdout)
+    assert found, done.stdout
+    return found[1]
+
+
+def test_the_page_asks_for_the_key_keeps_it_and_lets_go_of_it(
+    guarded_farm: FarmProcess, key: str, open_page: OpenPage
+) -> None:
+    page = open_page(guarded_farm, ready=False)
+    page.until(lambda: page.find("#signin").is_displayed(), "it did not ask for a key")
+    page.write("#key", "not-a-key-of-this-farm")
+    page.click("#signin button")
+    page.until(lambda: page.find("#key-error").text, "a wrong key was not refused")
+    page.write("#key", key)
+    page.click("#signin button")
+    page.until(lambda: page.find("#model").get_attribute("value"), "the right key did not open the page")
+    page.driver.refresh()
+    page.until(lambda: page.find("#model").get_attribute("value"), "the key was forgotten")
+    assert page.script("return document.cookie") == ""
+    page.more()
+    page.write("#steps", "2")
+    page.render("with a key")
+    page.wait_state("succeeded")
+    assert page.picture_size() == (512, 512)
+    page.click("#sign-out")
+    page.until(lambda: page.find("#signin").is_displayed(), "it did not ask again")
