@@ -32,10 +32,10 @@ class Int8Linear(nn.Linear):
 
     def pack(self, weight: torch.Tensor) -> None:
         """Take a float weight over: symmetric, the scale rounded first so that rows keep their gain."""
-        peak = weight.abs().amax(dim=1).float().clamp(min=1e-12)
+        peak = torch.linalg.vector_norm(weight, float("inf"), dim=1).float().clamp(min=1e-12)
         self.weight_scale = (peak / 127).to(self.compute_dtype)
-        steps = weight.float() / self.weight_scale.float()[:, None]
-        self.weight = nn.Parameter(steps.round().clamp(-127, 127).to(torch.int8), requires_grad=False)
+        steps = weight.to(torch.float32, copy=True).div_(self.weight_scale.float()[:, None])
+        self.weight = nn.Parameter(steps.round_().clamp_(-127, 127).to(torch.int8), requires_grad=False)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         out = functional.linear(input, self.weight.to(input.dtype)) * self.weight_scale.to(input.dtype)

@@ -32,6 +32,8 @@ BIG = "transformer/diffusion_pytorch_model.safetensors"
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries follow each other at once, and nobody's token is sent anywhere."""
     monkeypatch.setattr(downloading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_TOKEN_PATH", "/nonexistent")
     monkeypatch.delenv("HF_TOKEN", raising=False)
 
@@ -176,6 +178,12 @@ def test_no_hub_is_told_plainly(bare: Places) -> None:
     with pytest.raises(Unavailable, match=r"cannot be reached .* --from PATH") as caught:
         pull(TURBO, bare, PullOptions(hub=Hub("http://127.0.0.1:9")), ignore)
     assert caught.value.code == "hub_unavailable"
+
+
+def test_offline_mode_is_told_plainly(bare: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(Unavailable, match="HF_HUB_OFFLINE is set"):
+        pull(TURBO, bare, PullOptions(), ignore)
 
 
 def test_a_repository_that_is_not_there(hub: HubServer, bare: Places) -> None:

@@ -45,3 +45,8 @@ def test_a_named_model_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
         resolve_auto(Settings(data_dir=tmp_path, model="dall-e"))
+
+
+def test_named_folders_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEFARM_MODEL_FOLDERS", '{"z-image-turbo": "weights/z"}')
+    assert Settings().model_folders == {"z-image-turbo": Path.cwd() / "weights" / "z"}
