@@ -1,1 +1,1 @@
-"""The Python call: `app.core.generator`."""
+"""The Python call `app.core.generator`, for programs that want pictures and no job handling."""

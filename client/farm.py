@@ -16,8 +16,9 @@ from client.following import follow, wait_until_settled
 from client.submitting import SUBMIT_PATH, key_headers, request_of
 from client.transport import Transport
 from client.uploading import media_type, read_picture
+from core.errors import FarmError
 from core.lifecycle import JobStatus
-from core.schemas.health import Readiness
+from core.schemas.health import Health, Readiness
 from core.schemas.image import Image
 from core.schemas.job import Job, JobHistory, JobPage, Output
 from core.schemas.job_request import JobRequest
@@ -164,6 +165,14 @@ class ImageFarm:
     def ready(self) -> Readiness:
         """Whether jobs are accepted and rendered; Unavailable when they are not accepted."""
         return self._transport.read(Readiness, "GET", "/readyz")
+
+    def answers(self) -> bool:
+        """Whether a farm answers at this address now; something else that does counts for none."""
+        try:
+            self._transport.read(Health, "GET", "/healthz")
+        except FarmError:
+            return False
+        return True
 
     def close(self) -> None:
         """Ends the connections; whatever waits in another thread gives up."""

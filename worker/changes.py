@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -35,7 +36,7 @@ class ChangeBroadcaster:
         message = change_message(job.id, job.revision, job.status)
         self._tell(lambda: self._redis.publish(self._keys.changes, message))
 
-    def progress(self, job_id: str, progress: dict[str, object]) -> None:
+    def progress(self, job_id: str, progress: dict[str, Any]) -> None:
         """Latest progress of a running job, kept for a while and sent to whoever listens."""
         key, text = self._keys.progress(job_id), json.dumps(progress)
 

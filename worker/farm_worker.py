@@ -25,7 +25,7 @@ from worker.celery_app import make_celery, serve
 from worker.changes import ChangeBroadcaster
 from worker.engine.client import EngineClient
 from worker.engine.events import EngineEvent, EngineLost, LoadFailed, Loading, Ready
-from worker.engine.spec import EngineSpec
+from worker.engine.from_settings import engine_spec
 from worker.hint_taker import HintTaker
 from worker.hints import HintPublisher
 from worker.refill import Refill
@@ -59,7 +59,7 @@ class FarmWorker:
         self._stops = 0
         self._serving = False
         self._celery = make_celery(settings)
-        self._engine = EngineClient(self._spec(), self._on_engine_event)
+        self._engine = EngineClient(engine_spec(settings, self._model), self._on_engine_event)
         self._leases = LeaseKeeper(
             settings, self._database, self._identity, self._state, self._inflight, on_stop=self._stop_because
         )
@@ -70,19 +70,6 @@ class FarmWorker:
     @property
     def _hostname(self) -> str:
         return f"render@{self._identity.name}"
-
-    def _spec(self) -> EngineSpec:
-        return EngineSpec(
-            model=self._model,
-            device=self._settings.device,
-            memory_policy=self._settings.memory_policy,
-            models_dir=self._settings.resolved_models_dir,
-            capacity=self._settings.worker_capacity,
-            step_timeout_seconds=self._settings.step_timeout_seconds,
-            load_timeout_seconds=self._settings.load_timeout_seconds,
-            model_folders=dict(self._settings.model_folders),
-            module="worker.synthetic" if self._settings.renderer == "synthetic" else "worker.engine",
-        )
 
     def run(self) -> int:
         """From registration to the last write; 0 after an orderly stop, 1 when the model cannot be loaded at all."""

@@ -1,4 +1,4 @@
-"""A job's way on the terminal: a bar with steps and time left; plain lines where there is no terminal."""
+"""Progress on the terminal: a bar with steps and time left; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from core.lifecycle import SETTLED, JobStatus
 from core.schemas.job import Job
 
 
-class JobBar:
-    """Shows what `ImageFarm.wait` reports of one job, on standard error."""
+class StepBar:
+    """One bar on standard error, gone when it is done."""
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
         self._console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TimeElapsedColumn())
         self._bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=self._console, transient=True)
         self._task = self._bar.add_task("", total=None, note="")
         self._said = ""
+
+    def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._bar.start()
         return self
@@ -30,22 +32,32 @@ class JobBar:
         if self._console.is_terminal:
             self._bar.stop()
 
-    def show(self, job: Job) -> None:
-        """One report."""
+    def move(self, what: str, done: float | None, note: str, line: str) -> None:
+        """`done`: 0 to 1, None when nobody can tell. `line` is said instead, once, where there is no terminal."""
         if self._console.is_terminal:
-            done, total = _share(job)
-            self._bar.update(self._task, description=str(job.status), completed=done, total=total, note=standing(job))
-        elif job.status not in SETTLED and self._said != (line := _line(job)):
+            self._bar.update(
+                self._task, description=what, completed=done or 0.0, total=None if done is None else 1.0, note=note
+            )
+        elif line and line != self._said:
             self._said = line
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _share(job: Job) -> tuple[float, float | None]:
-    """(done, total); no total means that nobody can tell."""
+class JobBar(StepBar):
+    """Shows what `ImageFarm.wait` reports of one job."""
+
+    def show(self, job: Job) -> None:
+        """One report."""
+        self.move(str(job.status), _share(job), standing(job), _line(job))
+
+
+def _share(job: Job) -> float | None:
     if job.status is JobStatus.RUNNING and job.progress is not None:
-        return job.progress.value, 1.0
-    return (1.0, 1.0) if job.status in SETTLED else (0.0, None)
+        return job.progress.value
+    return 1.0 if job.status in SETTLED else None
 
 
 def _line(job: Job) -> str:
-    return f"{job.status}: {standing(job)}" if job.status is JobStatus.QUEUED else f"{job.status} on {job.worker}"
+    if job.status in SETTLED:
+        return ""
+    return f"queued: {standing(job)}" if job.status is JobStatus.QUEUED else f"{job.status} on {job.worker}"

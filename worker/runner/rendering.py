@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from core.errors import RenderError
 from core.render import RenderRequest
 from core.settings import Settings
 from db.jobs.finish import StoredImage
-from worker.changes import ChangeBroadcaster
 from worker.engine.client import EngineClient
 from worker.engine.events import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
 from worker.runner.attempt import CancelRequested, Drained, LeaseLost, Mail, RunningAttempt, index_of
@@ -21,6 +21,16 @@ logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.1
 """No more than one progress message of a job in this time, the last step excepted."""
+
+
+class News(Protocol):
+    """Who hears of an attempt's progress."""
+
+    def progress(self, job_id: str, progress: dict[str, Any]) -> None:
+        """`step` of `steps` over all images, `seconds_per_step`, `eta_seconds`, `attempt`."""
+
+    def preview(self, job_id: str, index: int, image: bytes) -> None:
+        """A small JPEG or PNG of an unfinished image."""
 
 
 class Stopped(Exception):
@@ -38,7 +48,7 @@ class Rendering:
     attempt: RunningAttempt
     engine: EngineClient
     settings: Settings
-    news: ChangeBroadcaster
+    news: News
     store: Callable[[RunningAttempt, RenderRequest, Rendered], StoredImage]
     init_image: bytes | None = None
     images: list[StoredImage] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""See `app.core.generator`."""
