@@ -5,10 +5,19 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+_HEADERS = {
+    # Files keep their names across versions: browsers ask each time, and get 304 while nothing changed.
+    "Cache-Control": "no-cache",
+    # The rest of the policy stands in the page; framing can be forbidden only here.
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
 _API = ("/v1/", "/sdapi/", "/internal/")
 
 
@@ -34,4 +43,13 @@ class Page:
         path = scope["path"]
         if path.startswith(_API) or path.endswith((".py", ".pyc")) or "/__pycache__" in path:
             raise HTTPException(404)
-        await self._files(scope, receive, send)
+        await self._files(scope, receive, _with_headers(send))
+
+
+def _with_headers(send: Send) -> Send:
+    async def sender(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(_HEADERS)
+        await send(message)
+
+    return sender

@@ -1,0 +1,30 @@
+"""The page's files as the API serves them."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html"),
+        ("/js/main.js", "text/javascript"),
+        ("/css/tokens.css", "text/css"),
+        ("/img/mark.svg", "image/svg"),
+    ],
+)
+def test_files_come_with_their_type_and_are_asked_for_again(api: httpx.Client, path: str, kind: str) -> None:
+    answer = api.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith(kind)
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert api.get(path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("path", ["/__init__.py", "/js/../../pyproject.toml", "/%2e%2e/pyproject.toml", "/js", "/nothing"])
+def test_nothing_else_is_served(api: httpx.Client, path: str) -> None:
+    assert api.get(path).status_code == 404
