@@ -49,7 +49,7 @@ class RedisKeys:
 
     @property
     def cancels(self) -> str:
-        """Channel: the id of a running job that somebody asked to cancel, so that its worker need not wait for a heartbeat."""
+        """Channel: the id of a running job that somebody asked to cancel: its worker need not wait for a heartbeat."""
         return f"{self.prefix}cancels"
 
     def progress(self, job_id: str) -> str:
