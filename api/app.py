@@ -13,6 +13,7 @@ from api.a1111.errors import a1111_error
 from api.a1111.routes import router as a1111_router
 from api.farm import Farm
 from api.guard import Guard
+from api.metrics import Measure, Metrics
 from api.openai.errors import openai_error
 from api.openai.routes import router as openai_router
 from api.page import Page
@@ -23,6 +24,7 @@ from api.routes import (
     job_actions,
     job_events,
     jobs,
+    metrics,
     models,
     presets,
     queue,
@@ -50,13 +52,17 @@ _ROUTES = (
     usage,
     session,
     health,
+    metrics,
 )
 _ABOUT = "Submit prompts, follow their jobs, fetch the pictures. Errors are problem details (RFC 9457) with a stable `code`."
 
 
 def create_app(settings: Settings) -> FastAPI:
     """An application over the database, Redis and image store that `settings` name; it opens them when it starts."""
-    app = FastAPI(title="imagefarm", version=VERSION, description=_ABOUT, lifespan=_lifespan(settings), docs_url="/docs")
+    measured = Metrics()
+    app = FastAPI(
+        title="imagefarm", version=VERSION, description=_ABOUT, lifespan=_lifespan(settings, measured), docs_url="/docs"
+    )
     for module in _ROUTES:
         app.include_router(module.router)
     app.include_router(openai_router)
@@ -64,13 +70,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.default = Page()
     problems.install(app, {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error})
     app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Measure, metrics=measured)
     return app
 
 
-def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- FastAPI's own type is private
+def _lifespan(settings: Settings, measured: Metrics):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- FastAPI's own type is private
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        farm = Farm(settings)
+        farm = Farm(settings, measured)
         app.state.farm = farm
         farm.start()
         try:

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from api.admission import Admission
 from api.flights import Flights
 from api.keyring import Keyring
+from api.metrics import Metrics
 from api.overview import OverviewCache
 from api.pictures import Pictures
 from api.publisher import Publisher
@@ -30,7 +31,8 @@ _SPEEDS_FRESH_SECONDS = 5.0
 class Farm:
     """The parts of one API process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.metrics = metrics
         self.settings = settings
         self.catalogue = load_catalogue()
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)

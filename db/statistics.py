@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import func, select
 
 from core.lifecycle import JobStatus
+from db.clock import now
 from db.database import Database
 from db.tables import Job
 
@@ -37,3 +38,10 @@ def recent_seconds(database: Database) -> Mapping[str, float]:
     with database.read() as session:
         rows = session.execute(select(last.c.model, func.avg(last.c.seconds)).group_by(last.c.model))
         return {model: float(seconds) for model, seconds in rows if seconds is not None}
+
+
+def oldest_queued(database: Database) -> dict[str, float]:
+    """Model -> seconds since its oldest queued job was submitted."""
+    query = select(Job.model, now() - func.min(Job.created_at)).where(Job.status == JobStatus.QUEUED)
+    with database.read() as session:
+        return {model: max(float(seconds), 0.0) for model, seconds in session.execute(query.group_by(Job.model))}
