@@ -26,6 +26,7 @@ import torch
 from core.catalogue import load_catalogue
 from core.render import RenderRequest
 from worker.engine.events import EngineInfo, Rendered, RequestFailed
+from worker.engine.finishing import Finisher
 from worker.engine.inbox import Inbox
 from worker.engine.loop import Loop
 from worker.engine.messages import Channel, Stop, Submit
@@ -118,7 +119,9 @@ class LocalEngine:
         ours, theirs = socket.socketpair()
         self._channel, engine_side = Channel.over(ours), Channel.over(theirs)
         self._outbox = Outbox(engine_side)
-        loop = Loop(family, info, AdmitAll(), Pacer(device), Inbox(engine_side), self._outbox)
+        self._finisher = Finisher(family, info, self._outbox, device, overlapped=device.type == "cuda")
+        inbox = Inbox(engine_side)
+        loop = Loop(family, info, AdmitAll(), Pacer(device), self._finisher, inbox, self._outbox)
         self._thread = threading.Thread(target=loop.run, daemon=True)
         self._thread.start()
 
@@ -138,6 +141,7 @@ class LocalEngine:
     def stop(self) -> None:
         self._channel.send(Stop())
         self._thread.join()
+        self._finisher.close()
         self._outbox.close()
 
 

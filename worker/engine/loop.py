@@ -8,21 +8,19 @@ import time
 from collections import deque
 from functools import partial
 
-import torch
-
-from core.render import RenderRecord
 from worker.engine.active import Active
 from worker.engine.admission import Admission
 from worker.engine.events import Canceled, EngineInfo, RequestFailed, Started
 from worker.engine.faults import BrokenDevice, code_and_message, is_broken_device, is_out_of_memory
+from worker.engine.finishing import Finisher
 from worker.engine.inbox import Inbox
 from worker.engine.messages import Beat, Cancel, Message, Stop, Submit
 from worker.engine.outbox import EXIT_BROKEN_DEVICE, Outbox
 from worker.engine.pacing import Pacer
-from worker.engine.pictures import preview_message, rendered_message
+from worker.engine.pictures import preview_message
 from worker.engine.planner import VirtualClock, choose_batch
 from worker.engine.stepping import free_cached_memory, step_apart
-from worker.pipelines.family import AnyFamily, Sample
+from worker.pipelines.family import AnyFamily
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +29,20 @@ class Loop:
     """Owns the family and all samples; everything here runs on one thread."""
 
     def __init__(
-        self, family: AnyFamily, info: EngineInfo, admission: Admission, pacer: Pacer, inbox: Inbox, outbox: Outbox
+        self,
+        family: AnyFamily,
+        info: EngineInfo,
+        admission: Admission,
+        pacer: Pacer,
+        finisher: Finisher,
+        inbox: Inbox,
+        outbox: Outbox,
     ) -> None:
         self._family = family
         self._info = info
         self._admission = admission
         self._pacer = pacer
+        self._finisher = finisher
         self._inbox = inbox
         self._outbox = outbox
         self._clock = VirtualClock()
@@ -159,7 +165,8 @@ class Loop:
         if (event := each.note_step(batch_size)) is not None:
             self._outbox.put(event)
         if each.is_done:
-            self._finish(each)
+            self._active.remove(each)
+            self._finisher.finish(each)
         elif each.wants_preview:
             self._preview(each)
 
@@ -171,38 +178,3 @@ class Loop:
             return
         if pixels is not None:
             self._outbox.put_made(partial(preview_message, each.id, each.sample.step, pixels))
-
-    def _finish(self, each: Active) -> None:
-        started = time.monotonic()
-        try:
-            pixels = self._decode(each.sample)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is this request's alone
-            self._fail(each, error)
-            return
-        record = self._record(each)
-        timings = each.timings.model_copy(update={"decode_seconds": time.monotonic() - started})
-        self._drop(each)
-        self._outbox.put_made(partial(rendered_message, each.id, pixels, record, timings), partial(RequestFailed, each.id))
-
-    def _decode(self, sample: Sample) -> torch.Tensor:
-        try:
-            return self._family.decode(sample)
-        except BaseException as error:
-            if not is_out_of_memory(error):
-                raise
-        free_cached_memory()
-        return self._family.decode(sample)
-
-    def _record(self, each: Active) -> RenderRecord:
-        info = self._info
-        return RenderRecord(
-            family=info.family,
-            device=info.device_name,
-            dtype=info.dtype,
-            memory_policy=info.memory_policy,
-            attention_backend=info.attention_backend,
-            versions=info.versions,
-            batch_sizes=each.batch_sizes,
-            pipeline_guidance_scale=each.sample.pipeline_guidance_scale,
-            sigmas_or_timesteps=each.sample.schedule,
-        )

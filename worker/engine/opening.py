@@ -39,6 +39,7 @@ class Opened:
     info: EngineInfo
     admission: Admission
     device: torch.device
+    overlaps_decode: bool
 
 
 def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
@@ -52,7 +53,10 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     family = make_family(_for_family(spec, loaded))
     tuning = _tune(spec, loaded, family, on_progress)
     info = _info(spec, loaded, tuning, time.perf_counter() - started)
-    return Opened(family, info, PlannedAdmission(loaded.plan), loaded.device)
+    # On a CPU both would fight for the same cores; a VAE that is moved about cannot be used from two threads.
+    is_resident = loaded.plan.tier.vae_place == "device"
+    overlaps = loaded.device.type == "cuda" and is_resident and family.decodes_apart
+    return Opened(family, info, PlannedAdmission(loaded.plan), loaded.device, overlaps)
 
 
 def _tune(spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, on_progress: OnProgress) -> Tuning:

@@ -58,10 +58,13 @@ def _open(spec: EngineSpec, on_progress: OnProgress) -> Opened:
 
 
 def _run(opened: Opened, inbox: Inbox, outbox: Outbox) -> None:
+    from worker.engine.finishing import Finisher
     from worker.engine.loop import Loop
     from worker.engine.pacing import Pacer
 
-    Loop(opened.family, opened.info, opened.admission, Pacer(opened.device), inbox, outbox).run()
+    finisher = Finisher(opened.family, opened.info, outbox, opened.device, opened.overlaps_decode)
+    Loop(opened.family, opened.info, opened.admission, Pacer(opened.device), finisher, inbox, outbox).run()
+    finisher.close()
 
 
 def _load_failed(error: BaseException) -> LoadFailed:

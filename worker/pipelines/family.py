@@ -36,10 +36,12 @@ class Family(Protocol[C, S]):
     """Not thread-safe: the loop calls it from one thread. Methods raise core.errors.RenderError for known trouble.
 
     `concurrent`: how many samples it can hold at once; None leaves that to memory.
+    `decodes_apart`: whether `decode` may run on another thread while samples are stepped.
     """
 
     name: str
     concurrent: int | None
+    decodes_apart: bool
 
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
         """InvalidInput when this model cannot render the request; nothing is computed."""

@@ -67,7 +67,8 @@ def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     from worker.engine.opening import open_engine
 
     opened = open_engine(spec, on_progress)
-    return dataclasses.replace(opened, family=Faulty(opened.family))
+    overlaps = os.environ.get("TEST_OVERLAPS_DECODE") == "1"
+    return dataclasses.replace(opened, family=Faulty(opened.family), overlaps_decode=overlaps)
 
 
 if __name__ == "__main__":

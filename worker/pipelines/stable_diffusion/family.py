@@ -27,6 +27,7 @@ class StableDiffusionFamily:
 
     name = "stable-diffusion"
     concurrent: int | None = None
+    decodes_apart = False
 
     def __init__(self, loaded: Loaded) -> None:
         self._pipeline: Pipeline = loaded.pipeline

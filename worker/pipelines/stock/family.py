@@ -33,6 +33,7 @@ class StockFamily:
 
     name = "stock"
     concurrent: int | None = 1
+    decodes_apart = False
 
     def __init__(self, loaded: Loaded) -> None:
         self._pipeline: Pipeline = loaded.pipeline

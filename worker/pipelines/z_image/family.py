@@ -24,6 +24,7 @@ class ZImageFamily:
 
     name = "z-image"
     concurrent: int | None = None
+    decodes_apart = True
 
     def __init__(self, loaded: Loaded) -> None:
         self._pipeline: Pipeline = loaded.pipeline

@@ -1,0 +1,54 @@
+"""Pictures that are decoded beside the steps of others are the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.integration.engine.conftest import new_client
+from tests.integration.engine.recorder import Recorder, a_request
+from tests.integration.engine.twins import Twin
+from worker.engine.client import EngineClient
+from worker.engine.events import Rendered, RequestFailed
+
+
+@pytest.fixture(scope="module")
+def overlapping(models_dir: Path) -> Iterator[tuple[EngineClient, Recorder]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_OVERLAPS_DECODE", "1")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        client, recorder = new_client(models_dir)
+        client.start()
+        recorder.wait_ready()
+    yield client, recorder
+    client.stop(5)
+
+
+def test_pictures_are_the_stock_pipelines_and_failures_stay_alone(
+    overlapping: tuple[EngineClient, Recorder], models_dir: Path
+) -> None:
+    client, recorder = overlapping
+    torch.set_num_threads(1)
+    twin = Twin("demo", models_dir, "float32")
+    requests = [a_request(index, "slow", 128, 2 + index, strict=True) for index in range(4)]
+    for request in requests:
+        client.submit(request)
+    client.submit(a_request(9, "nan"))
+    for request in requests:
+        ended = recorder.wait_end(request.id)
+        assert isinstance(ended, Rendered)
+        assert ended.pixels == twin.expected(request, "pil").tobytes()
+    failed = recorder.wait_end("job/1/9")
+    assert isinstance(failed, RequestFailed)
+    assert failed.code == "non_finite_latents"
+
+
+def test_stop_waits_for_what_is_being_decoded(models_dir: Path, overlapping: tuple[EngineClient, Recorder]) -> None:
+    client, recorder = overlapping
+    recorder.events.clear()
+    client.submit(a_request(0, size=512, steps=1))
+    client.stop(60)
+    assert isinstance(recorder.wait_end("job/1/0"), Rendered)
