@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cli.exit_codes import ExitCode
-from tests.e2e.waiting import submit, wait_in_flower, wait_settled
+from tests.e2e.waiting import submit, wait_in_flower, wait_settled, wait_started
 from tests.servers.farm import ROOT, FarmProcess, running_farm
 
 PROMPT = "a lighthouse at dusk, 灯塔 🗼"
@@ -81,11 +81,7 @@ def test_ctrl_c_during_a_job_leaves_nothing_and_the_job_is_done_later(tmp_path: 
     }
     with running_farm(tmp_path, "--model", "demo", "--device", "cpu", **slow) as farm:
         job = submit(farm.api, prompt="interrupted", num_inference_steps=60)
-        tag = None
-        while httpx.get(f"{farm.api}/v1/jobs/{job['id']}").json()["status"] == "queued":
-            headers = {"If-None-Match": tag} if tag else {}
-            answer = httpx.get(f"{farm.api}/v1/jobs/{job['id']}", params={"wait": 5}, headers=headers, timeout=30)
-            tag = answer.headers["etag"]
+        wait_started(farm.api, job["id"])
         assert farm.interrupt() == ExitCode.OK
         farm.wait_nothing_left()
     quick = slow | {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.01"}

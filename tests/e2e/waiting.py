@@ -28,6 +28,18 @@ def wait_settled(api: str, job_id: str, seconds: float = 180.0) -> dict[str, Any
     raise AssertionError(f"job {job_id} is still {job['status']} after {seconds} s: {job}")
 
 
+def wait_started(api: str, job_id: str, seconds: float = 120.0) -> None:
+    """Returns once the job is no longer queued; each poll waits for the next change."""
+    deadline = time.monotonic() + seconds
+    headers: dict[str, str] = {}
+    while time.monotonic() < deadline:
+        answer = httpx.get(f"{api}/v1/jobs/{job_id}", params={"wait": 10}, headers=headers, timeout=60)
+        if answer.status_code == 200 and answer.json()["status"] != "queued":
+            return
+        headers = {"If-None-Match": answer.headers["etag"]}
+    raise AssertionError(f"job {job_id} did not start within {seconds} s")
+
+
 def wait_in_flower(flower: str, task_id: str, state: str, seconds: float = 30.0) -> dict[str, Any]:
     """The task once Flower shows it in `state`; Flower hears of it by events, a moment later."""
     deadline = time.monotonic() + seconds

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -110,11 +110,10 @@ class FarmProcess:
 
     def destroy(self) -> None:
         """Leave nothing, whatever state it is in."""
-        for process in (self.process, *self.left_behind()):
-            try:
+        self.process.kill()
+        for process in self.left_behind():
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except (psutil.NoSuchProcess, ProcessLookupError):
-                continue
         self.process.wait(10)
 
     def _is_ours(self, process: psutil.Process) -> bool:

@@ -26,12 +26,14 @@ _Loader.add_constructor("!reset", lambda loader, node: None)
 
 def load(name: str) -> dict[str, Any]:
     with (ROOT / name).open() as file:
-        return yaml.load(file, _Loader)  # noqa: S506 -- a safe loader with one more tag
+        loaded: dict[str, Any] = yaml.load(file, _Loader)  # noqa: S506 -- a safe loader with one more tag
+    return loaded
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    return load("compose.yaml")["services"]
+    found: dict[str, Any] = load("compose.yaml")["services"]
+    return found
 
 
 def test_the_parts_are_all_there(services: dict[str, Any]) -> None:
