@@ -34,6 +34,7 @@ from worker.runner.cancels import CancelListener
 from worker.runner.flower import FlowerEvents
 from worker.runner.identity import identify
 from worker.runner.inflight import InFlight
+from worker.runner.init_images import InitImages
 from worker.runner.leases import LeaseKeeper
 from worker.runner.runner import Runner
 from worker.runner.state import WorkerState
@@ -121,6 +122,7 @@ class FarmWorker:
             self._flower,
             HintTaker(self._settings, self._model),
             refill,
+            InitImages(LocalImageStore(self._settings.uploads_dir)),
         )
         serve(self._celery, runner, self._model)
         signals.worker_ready.connect(self._on_celery_ready, weak=False)

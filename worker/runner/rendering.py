@@ -50,20 +50,19 @@ class Rendering:
     settings: Settings
     news: News
     store: Callable[[RunningAttempt, RenderRequest, Rendered], StoredImage]
-    init_image: bytes | None = None
     images: list[StoredImage] = field(default_factory=list)
     storing_seconds: float = 0.0
     _open: dict[str, RenderRequest] = field(default_factory=dict)
     _progress_at: float = 0.0
     _steps_done: dict[str, int] = field(default_factory=dict)
 
-    def run(self) -> list[StoredImage]:
-        """The stored images, in order of index."""
+    def run(self, init_image: bytes | None = None) -> list[StoredImage]:
+        """The stored images, in order of index; `init_image` is an encoded picture for image-to-image."""
         requests = render_requests(self.attempt, self.settings)
         try:
             for request in requests:
                 self._open[request.id] = request
-                self.engine.submit(request, self.init_image)
+                self.engine.submit(request, init_image)
             while self._open:
                 self._read(self.attempt.mail.get())
         finally:

@@ -25,6 +25,7 @@ from worker.runner.attempt import CancelRequested, Drained, LeaseLost, RunningAt
 from worker.runner.flower import FlowerEvents
 from worker.runner.identity import Identity
 from worker.runner.inflight import InFlight
+from worker.runner.init_images import InitImages
 from worker.runner.isolation import Isolation
 from worker.runner.rendering import Rendering, Stopped
 from worker.runner.state import WorkerState
@@ -55,6 +56,7 @@ class Runner:
         flower: FlowerEvents,
         taker: HintTaker,
         refill: Refill,
+        init_images: InitImages,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -69,6 +71,7 @@ class Runner:
         self._flower = flower
         self._taker = taker
         self._refill = refill
+        self._init_images = init_images
         self._isolation = Isolation()
 
     def on_hint(self, job_id: str, deferrals: int) -> None:
@@ -124,7 +127,7 @@ class Runner:
             rendering = Rendering(attempt, self._engine, self._settings, self._news, self._writer.write)
             began = time.monotonic()
             try:
-                rendering.run()
+                rendering.run(self._init_images.of(attempt.job))
                 return self._succeed(attempt, rendering, time.monotonic() - began)
             except Stopped as stopped:
                 finished = self._stop(attempt, stopped)

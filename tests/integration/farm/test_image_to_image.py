@@ -1,0 +1,33 @@
+"""Image-to-image through the whole farm, with the real engine on the demo model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+from PIL import Image, ImageChops, ImageStat
+
+from benchmarks.faults.parts import FarmParts
+from tests.integration.farm.client import Client
+from tests.integration.farm.conftest import StartFarm
+
+
+def picture(color: str) -> bytes:
+    """A plain PNG of 64 px."""
+    buffer = BytesIO()
+    Image.new("RGB", (64, 64), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_the_uploaded_picture_reaches_the_engine(start_farm: StartFarm, client_of: Callable[[FarmParts], Client]) -> None:
+    client = client_of(start_farm(renderer="diffusers"))
+    uploads = [
+        client.http.post("/v1/uploads", content=picture(color), headers={"content-type": "image/png"})
+        for color in ("red", "blue")
+    ]
+    assert all(upload.is_success for upload in uploads), uploads[0].text
+    jobs = [client.submit(init_image=upload.json()["id"], strength=0.3, num_inference_steps=4) for upload in uploads]
+    done = [client.wait(job["id"], "succeeded", seconds=90) for job in jobs]
+    images = [Image.open(BytesIO(client.http.get(job["outputs"][0]["content_url"]).content)).convert("RGB") for job in done]
+    difference = ImageStat.Stat(ImageChops.difference(*images)).mean
+    assert max(difference) > 1, "the same seed and prompt, and still two pictures: each started from its own upload"
