@@ -14,11 +14,17 @@ def stored_format(name: str) -> ImageFormat:
 
 
 def negotiate(accept: str | None, stored: ImageFormat) -> ImageFormat:
-    """The stored format unless another is asked for more strongly; FarmError `not_acceptable` when none will do."""
+    """The stored format unless another is asked for more strongly; FarmError `not_acceptable` when none will do.
+
+    A wildcard that takes the stored format is as good as its name: browsers list WebP before `*/*;q=0.8` whenever they
+    open or save a picture, and mean the file as it is.
+    """
     if not accept:
         return stored
     wanted = _ranges(accept)
     best, best_weight = stored, _weight(MEDIA_TYPES[stored], wanted)
+    if MEDIA_TYPES[stored] not in wanted and best_weight > 0:
+        return stored
     for kind, name in FORMATS.items():
         if (weight := _weight(kind, wanted)) > best_weight:
             best, best_weight = name, weight

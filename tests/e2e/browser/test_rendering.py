@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 
 from core.imagefile import read_metadata
@@ -26,6 +28,18 @@ def test_a_prompt_becomes_a_picture_with_its_settings(farm: FarmProcess, open_pa
     assert page.script("return window.hit") is None
     assert page.requested() == {page.url}
     assert page.console() == []
+
+
+def test_download_saves_the_file_as_it_is_stored(farm: FarmProcess, open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(farm)
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    page.render("to keep")
+    page.wait_state("succeeded")
+    page.click("#download")
+    name = page.find("#download").get_attribute("download") or ""
+    page.until((tmp_path / name).exists, f"{name} was not saved")
+    metadata = read_metadata((tmp_path / name).read_bytes())
+    assert (metadata.format, metadata.width, metadata.settings()["prompt"]) == ("PNG", 512, "to keep")
 
 
 def test_the_banner_says_that_demo_pictures_are_noise_and_what_to_do(farm: FarmProcess, open_page: OpenPage) -> None:

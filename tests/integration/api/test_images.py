@@ -59,6 +59,8 @@ def test_formats_by_accept_and_by_query(api: httpx.Client, worker: WorkerSide) -
     by_query = api.get(url, params={"format": "webp", "download": True})
     assert by_query.headers["content-type"] == "image/webp"
     assert by_query.headers["content-disposition"].endswith('.webp"')
+    saving = "text/html,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
+    assert opened(api.get(url, headers={"Accept": saving}).content).format == "PNG"
     refused = api.get(url, headers={"Accept": "image/tiff"})
     assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
 
