@@ -206,8 +206,8 @@ def resident_megabytes(process_id: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", default=["tiny", "mid"], choices=list(MIXES))
-    parser.add_argument("--count", type=int, default=12, help="requests in a stream")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each side that count")
+    parser.add_argument("--count", type=int, default=6, help="requests in a stream")
+    parser.add_argument("--rounds", type=int, default=8, help="turns of each side that count")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         for size in arguments.sizes:

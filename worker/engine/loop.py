@@ -17,6 +17,7 @@ from worker.engine.inbox import Inbox
 from worker.engine.messages import Beat, Cancel, Message, Stop, Submit
 from worker.engine.outbox import EXIT_BROKEN_DEVICE, Outbox
 from worker.engine.pacing import Pacer
+from worker.engine.peaks import PeakWatch
 from worker.engine.pictures import preview_message
 from worker.engine.planner import VirtualClock, choose_batch
 from worker.engine.stepping import free_cached_memory, step_apart
@@ -37,6 +38,7 @@ class Loop:
         finisher: Finisher,
         inbox: Inbox,
         outbox: Outbox,
+        peaks: PeakWatch | None = None,
     ) -> None:
         self._family = family
         self._info = info
@@ -45,6 +47,7 @@ class Loop:
         self._finisher = finisher
         self._inbox = inbox
         self._outbox = outbox
+        self._peaks = peaks
         self._clock = VirtualClock()
         self._budget = info.token_budget
         self._waiting: deque[Active] = deque()
@@ -55,6 +58,8 @@ class Loop:
         """Until told to stop and done with what is in flight."""
         try:
             while not (self._stopping and self._is_idle):
+                if self._is_idle and self._peaks is not None:
+                    self._peaks.learn()
                 for command in self._inbox.take(wait=self._is_idle):
                     self._obey(command)
                 self._admit()
@@ -152,6 +157,8 @@ class Loop:
             self._shrink_budget(batch)
         for sample, error in outcome.failed.items():
             self._fail(by_sample[sample], error)
+        if self._peaks is not None:
+            self._peaks.note_pass(sum(each.tokens for each in batch))
         for sample, images in outcome.passes.items():
             self._after_step(by_sample[sample], images)
         self._outbox.put(Beat())
@@ -166,6 +173,8 @@ class Loop:
             self._outbox.put(event)
         if each.is_done:
             self._active.remove(each)
+            if self._peaks is not None:
+                self._peaks.note_decode(each.request.width, each.request.height)
             self._finisher.finish(each)
         elif each.wants_preview:
             self._preview(each)

@@ -14,7 +14,9 @@ import torch
 from core.catalogue import Places, load_catalogue
 from worker.engine.admission import Admission, PlannedAdmission
 from worker.engine.events import EngineInfo
+from worker.engine.peaks import PeakWatch, watch_cuda
 from worker.engine.spec import EngineSpec
+from worker.memory.coefficients import Coefficients
 from worker.memory.device import device_name
 from worker.memory.plan import GIGABYTE, MemoryPlan
 from worker.models.dtypes import dtype_name
@@ -40,6 +42,7 @@ class Opened:
     admission: Admission
     device: torch.device
     overlaps_decode: bool
+    peaks: PeakWatch | None
 
 
 def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
@@ -56,7 +59,13 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     # On a CPU both would fight for the same cores; a VAE that is moved about cannot be used from two threads.
     is_resident = loaded.plan.tier.vae_place == "device"
     overlaps = loaded.device.type == "cuda" and is_resident and family.decodes_apart
-    return Opened(family, info, PlannedAdmission(loaded.plan), loaded.device, overlaps)
+    peaks = _watch(spec, loaded) if loaded.device.type == "cuda" else None
+    return Opened(family, info, PlannedAdmission(loaded.plan), loaded.device, overlaps, peaks)
+
+
+def _watch(spec: EngineSpec, loaded: LoadedPipeline) -> PeakWatch:
+    coefficients = Coefficients(spec.models_dir)
+    return watch_cuda(loaded.plan, coefficients, loaded.model.id, device_name(loaded.device), loaded.device)
 
 
 def _tune(spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, on_progress: OnProgress) -> Tuning:

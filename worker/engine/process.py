@@ -63,7 +63,7 @@ def _run(opened: Opened, inbox: Inbox, outbox: Outbox) -> None:
     from worker.engine.pacing import Pacer
 
     finisher = Finisher(opened.family, opened.info, outbox, opened.device, opened.overlaps_decode)
-    Loop(opened.family, opened.info, opened.admission, Pacer(opened.device), finisher, inbox, outbox).run()
+    Loop(opened.family, opened.info, opened.admission, Pacer(opened.device), finisher, inbox, outbox, opened.peaks).run()
     finisher.close()
 
 

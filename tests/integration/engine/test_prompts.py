@@ -1,0 +1,56 @@
+"""Text encoders work once for a prompt, and what they make is the pipeline's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.integration.engine.recorder import a_request
+from tests.integration.engine.twins import Twin, twin
+from worker.pipelines.embeddings import EmbeddingCache
+from worker.pipelines.z_image.text import encode_caption
+
+PROMPTS = ["", "a cat", "猫" * 100, "x" * 600]
+
+
+@pytest.fixture
+def demo(models_dir: Path) -> Twin:
+    torch.set_num_threads(1)
+    return twin("demo", models_dir)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_padded_captions_are_the_pipelines_to_the_bit(demo: Twin, prompt: str) -> None:
+    with torch.no_grad():
+        expected = demo.stock.encode_prompt([prompt], do_classifier_free_guidance=False)[0][0]
+        assert torch.equal(encode_caption(demo.pipeline, prompt, torch.device("cpu")), expected)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_captions_of_exact_length_are_close(demo: Twin, prompt: str) -> None:
+    with torch.no_grad():
+        padded = encode_caption(demo.pipeline, prompt, torch.device("cpu"))
+        exact = encode_caption(demo.pipeline, prompt, torch.device("cpu"), padded=False)
+    assert exact.shape == padded.shape
+    assert torch.allclose(exact, padded, atol=1e-5)
+
+
+def test_a_prompt_is_encoded_once(demo: Twin) -> None:
+    calls: list[int] = []
+    handle = demo.pipeline.text_encoder.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        for index in range(3):
+            demo.family.encode(a_request(index, "seen for the first time", guidance_scale=2.0))
+    finally:
+        handle.remove()
+    assert sum(calls) == 2, "the prompt and the empty negative prompt"
+
+
+def test_the_least_used_goes_first() -> None:
+    made: list[int] = []
+    cache: EmbeddingCache[int] = EmbeddingCache(entries=2)
+    for key in (1, 2, 1, 3, 1, 2):
+        cache.get(key, lambda key=key: made.append(key) or key)  # type: ignore[misc,func-returns-value]
+    assert made == [1, 2, 3, 2]
