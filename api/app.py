@@ -18,6 +18,7 @@ from api.openai.errors import openai_error
 from api.openai.routes import router as openai_router
 from api.page import Page
 from api.routes import (
+    batches,
     health,
     image_files,
     images,
@@ -39,6 +40,7 @@ from core.settings import Settings
 logger = logging.getLogger(__name__)
 
 _ROUTES = (
+    batches,
     jobs,
     job_actions,
     job_events,

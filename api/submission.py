@@ -51,7 +51,7 @@ def idempotency_key(key: str | None, body: dict[str, Any]) -> IdempotencyKey | N
 async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Submitted:
     """The committed job; its hint is on the way. Raises what is wrong with the request, or Unavailable."""
     try:
-        new = await _new_job(farm, caller, request)
+        new = await new_job(farm, caller, request, await farm.overview.get())
     except FarmError:
         # What was accepted once is answered alike, even when nobody serves that model any more.
         if key is None or (known := await _recalled(farm, caller, key)) is None:
@@ -89,8 +89,8 @@ async def _recalled(farm: Farm, caller: Caller, key: IdempotencyKey) -> Submitte
     return await run_in_threadpool(recall, farm.database, caller.owner, key.key, key.request_hash)
 
 
-async def _new_job(farm: Farm, caller: Caller, request: JobRequest) -> NewJob:
-    overview = await farm.overview.get()
+async def new_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview) -> NewJob:
+    """The job as it will be stored; raises what is wrong with the request."""
     model = farm.admission.choose(request.model, overview)
     init_image = await find_init_image(farm, caller, request.init_image)
     normalised = normalise(request, model, farm.limits, init_image)

@@ -34,11 +34,12 @@ def job_answer(snapshot: Snapshot, queue: QueuePlace | None = None, progress: di
         queue=queue,
         progress=progress_answer(job, progress),
         timings=_timings(job),
-        outputs=[_output(image) for image in snapshot.images],
+        outputs=[output_answer(image) for image in snapshot.images],
         error=_error(job),
         warnings=job.warnings,
         notice=notice_of(job.model),
         worker=job.worker,
+        batch_id=job.requested.get("batch_id"),
         retried_from=job.retried_from,
         created_at=iso(job.created_at),  # type: ignore[arg-type]
         started_at=iso(job.started_at),
@@ -53,7 +54,8 @@ def _urls(job_id: str) -> JobUrls:
     return JobUrls(self=base, events=f"{base}/events", cancel=f"{base}/cancel", retry=f"{base}/retry")
 
 
-def _output(image: Image) -> Output:
+def output_answer(image: Image) -> Output:
+    """One finished image."""
     return Output(
         id=image.id,
         index=image.index,

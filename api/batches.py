@@ -1,0 +1,88 @@
+"""Submitting a batch, and what its contact sheet is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from api.caller import Caller
+from api.farm import Farm
+from api.overview import Overview
+from api.quotas import reserved
+from api.submission import IdempotencyKey, new_job, pixels_of
+from core.errors import InvalidInput
+from core.imagefile.sheet import Cell, contact_sheet
+from core.parameters import InvalidParameters
+from core.parameters.grid import combinations
+from core.schemas.batch import BatchRequest
+from core.schemas.job_request import JobRequest, RenderFields
+from db.batches import NewBatch, SubmittedBatch, members, submit_batch
+from db.jobs.submit import NewJob
+from db.snapshots import snapshots_of
+from db.tables import Batch
+
+MAX_CELLS = 400
+
+
+async def accept_batch(farm: Farm, caller: Caller, request: BatchRequest, key: IdempotencyKey | None) -> SubmittedBatch:
+    """All its jobs or none; hints are on the way."""
+    overview = await farm.overview.get()
+    jobs = [
+        (await _member(farm, caller, request, fields, overview, axes, index), axes)
+        for index, (fields, axes) in enumerate(combinations(request, farm.settings.max_jobs_per_batch))
+    ]
+    new = NewBatch(
+        owner=caller.owner,
+        requested=request.model_dump(mode="json", exclude_unset=True),
+        jobs=jobs,
+        name=request.name,
+        key=key.key if key else None,
+        request_hash=key.request_hash if key else "",
+    )
+    async with reserved(farm.database, caller, len(jobs), sum(pixels_of(job) for job, _ in jobs)) as reservation:
+        submitted = await run_in_threadpool(submit_batch, farm.database, new)
+        if submitted.replayed:
+            await reservation.give_back()
+    for job in submitted.hints:
+        farm.publisher.hint(job)
+    return submitted
+
+
+async def _member(
+    farm: Farm,
+    caller: Caller,
+    batch: BatchRequest,
+    fields: RenderFields,
+    overview: Overview,
+    axes: dict[str, Any],
+    index: int,
+) -> NewJob:
+    common = {"priority": batch.priority, "deadline_seconds": batch.deadline_seconds, "metadata": batch.metadata}
+    request = JobRequest.model_validate(fields.model_dump(exclude_unset=True) | common)
+    try:
+        return await new_job(farm, caller, request, overview)
+    except InvalidParameters as error:
+        raise InvalidParameters(
+            [(f"job {index}: {field}", f"{said} (axes {axes})") for field, said in error.problems]
+        ) from None
+    except InvalidInput as error:
+        raise InvalidInput(f"Job {index}: {error.message}", field=error.field, code=error.code) from None
+
+
+async def sheet_of(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:
+    """A PNG of its first images, and grey cells for what is not there yet."""
+    return await run_in_threadpool(_sheet, farm, batch, columns, side)
+
+
+def _sheet(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:
+    rows = members(farm.database, batch.id)
+    cells: list[Cell] = []
+    for (member, job), snapshot in zip(rows, snapshots_of(farm.database, [job for _, job in rows]), strict=True):
+        caption = ", ".join(f"{name} {value}" for name, value in member.axes.items()) or f"job {member.index}"
+        if not snapshot.images:
+            cells.append(Cell(None, f"{job.status}: {caption}"))
+        cells += [Cell(farm.store.read(image.key), caption) for image in snapshot.images]
+        if len(cells) >= MAX_CELLS:
+            break
+    return contact_sheet(cells[:MAX_CELLS] or [Cell(None, "no jobs are left")], columns=columns, side=side)

@@ -1,0 +1,132 @@
+"""Batches."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.batches import accept_batch, sheet_of
+from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency
+from api.documents import problems
+from api.farm import Farm
+from api.routes.job_actions import cancel
+from api.submission import idempotency_key
+from api.views.batches import batch_answer
+from core.errors import InvalidInput, NotFound
+from core.ids import is_id
+from core.schemas.batch import Batch as BatchAnswer
+from core.schemas.batch import BatchPage, BatchRequest
+from db.batches import counts_of, get_batch, list_batches, members, open_members
+from db.snapshots import snapshots_of
+from db.tables import Batch
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
+
+_LOOK_SECONDS = 0.5
+
+
+async def batch_id_of(batch_id: Annotated[str, Path(description="The batch's id.")]) -> str:
+    """The id of a batch."""
+    if not is_id(batch_id):
+        raise NotFound("There is no batch of that id.", code="batch_not_found")
+    return batch_id
+
+
+BatchId = Annotated[str, Depends(batch_id_of)]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=BatchAnswer,
+    summary="Submit many jobs in one call",
+    responses=problems(400, 408, 409, 413, 415, 429),
+)
+async def create_batch(
+    farm: FarmDependency,
+    caller: SubmitterDependency,
+    request: BatchRequest,
+    key_header: Annotated[str | None, Header(alias="Idempotency-Key", description="As for POST /v1/jobs.")] = None,
+) -> Response:
+    """Every combination of prompts, seeds and axes: all are accepted, or none."""
+    key = idempotency_key(key_header, request.model_dump(mode="json", exclude_unset=True))
+    submitted = await accept_batch(farm, caller, request, key)
+    headers = {"Location": f"/v1/batches/{submitted.batch.id}"}
+    headers |= {"Idempotent-Replayed": "true"} if submitted.replayed else {}
+    return json_answer(await run_in_threadpool(_whole, farm, submitted.batch), 202, headers)
+
+
+@router.get("", response_model=BatchPage, summary="List batches, newest first", responses=problems())
+async def read_batches(
+    farm: FarmDependency,
+    caller: CallerDependency,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """Without their jobs."""
+    if cursor is not None and not is_id(cursor):
+        raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
+    rows = await run_in_threadpool(list_batches, farm.database, caller.visible_owner, cursor, limit + 1)
+    counts = await run_in_threadpool(counts_of, farm.database, [row.id for row in rows[:limit]])
+    items = [batch_answer(row, counts[row.id]) for row in rows[:limit]]
+    return json_answer(BatchPage.model_construct(items=items, next_cursor=items[-1].id if len(rows) > limit else None))
+
+
+@router.get("/{batch_id}", response_model=BatchAnswer, summary="A batch and its jobs", responses=problems(404))
+async def read_batch(
+    farm: FarmDependency,
+    caller: CallerDependency,
+    batch_id: BatchId,
+    wait: Annotated[float, Query(ge=0, le=300, description="Seconds to wait until all its jobs have settled.")] = 0,
+) -> Response:
+    """How far it is."""
+    batch = await run_in_threadpool(get_batch, farm.database, batch_id, caller.visible_owner)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + wait
+    while loop.time() < end and not farm.closing.is_set():
+        if not await run_in_threadpool(open_members, farm.database, batch_id):
+            break
+        await asyncio.sleep(min(_LOOK_SECONDS, max(end - loop.time(), 0.01)))
+    return json_answer(await run_in_threadpool(_whole, farm, batch))
+
+
+@router.post("/{batch_id}/cancel", response_model=BatchAnswer, summary="Cancel a batch", responses=problems(404))
+async def cancel_batch(farm: FarmDependency, caller: SubmitterDependency, batch_id: BatchId) -> Response:
+    """All its jobs that have not settled."""
+    batch = await run_in_threadpool(get_batch, farm.database, batch_id, caller.acting_owner)
+    for job_id in await run_in_threadpool(open_members, farm.database, batch_id):
+        await cancel(farm, caller, job_id)
+    return json_answer(await run_in_threadpool(_whole, farm, batch))
+
+
+@router.get(
+    "/{batch_id}/contact-sheet",
+    response_class=Response,
+    summary="All its images as one PNG",
+    responses=problems(404)
+    | {200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}, "description": "The sheet."}},
+)
+async def read_contact_sheet(
+    farm: FarmDependency,
+    caller: CallerDependency,
+    batch_id: BatchId,
+    columns: Annotated[int, Query(ge=0, le=50, description="0 makes it about square.")] = 0,
+    side: Annotated[int, Query(ge=64, le=512, description="Longest side of each picture, in pixels.")] = 256,
+) -> Response:
+    """At any time: what is not finished yet is a grey field."""
+    batch = await run_in_threadpool(get_batch, farm.database, batch_id, caller.visible_owner)
+    async with farm.decoding:
+        data = await sheet_of(farm, batch, columns, side)
+    return Response(data, media_type="image/png", headers={"Cache-Control": "no-cache"})
+
+
+def _whole(farm: Farm, batch: Batch) -> BatchAnswer:
+    rows = members(farm.database, batch.id)
+    snapshots = snapshots_of(farm.database, [job for _, job in rows])
+    counts = counts_of(farm.database, [batch.id])[batch.id]
+    return batch_answer(batch, counts, [(member, found) for (member, _), found in zip(rows, snapshots, strict=True)])

@@ -1,0 +1,43 @@
+"""A batch, as the API shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from api.views.jobs import output_answer
+from core.lifecycle import SETTLED, JobStatus
+from core.schemas.base import iso
+from core.schemas.batch import Batch as BatchAnswer
+from core.schemas.batch import BatchItem, BatchUrls
+from db.snapshots import Snapshot
+from db.tables import Batch, BatchJob
+
+
+def batch_answer(batch: Batch, counts: Mapping[str, int], items: Sequence[tuple[BatchJob, Snapshot]] = ()) -> BatchAnswer:
+    """With its jobs when they are given."""
+    still_open = sum(count for status, count in counts.items() if status not in SETTLED)
+    present = sum(counts.values())
+    base = f"/v1/batches/{batch.id}"
+    return BatchAnswer.model_construct(
+        id=batch.id,
+        name=batch.name,
+        owner=batch.owner,
+        status="running" if still_open else "finished",
+        total=batch.total,
+        counts={JobStatus(status): count for status, count in counts.items()},
+        value=round((present - still_open) / present, 4) if present else 1.0,
+        created_at=iso(batch.created_at),  # type: ignore[arg-type]
+        jobs=[_item(member, snapshot) for member, snapshot in items],
+        urls=BatchUrls(self=base, cancel=f"{base}/cancel", contact_sheet=f"{base}/contact-sheet"),
+    )
+
+
+def _item(member: BatchJob, snapshot: Snapshot) -> BatchItem:
+    return BatchItem.model_construct(
+        index=member.index,
+        job_id=member.job_id,
+        status=JobStatus(snapshot.job.status),
+        axes=member.axes,
+        outputs=[output_answer(image) for image in snapshot.images],
+        url=f"/v1/jobs/{member.job_id}",
+    )

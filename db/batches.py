@@ -1,0 +1,129 @@
+"""Batches: many jobs stored in one transaction, and where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import func, insert, select
+
+from core.errors import InvalidInput, NotFound
+from core.ids import new_id
+from core.lifecycle import SETTLED
+from db.clock import now
+from db.database import Database
+from db.jobs.submit import NewJob, insert_job
+from db.tables import Batch, BatchJob, IdempotencyKey, Job
+from db.upsert import insert_ignore
+
+_KEYS = "batch:"
+"""Keys of batches are apart from those of single jobs."""
+
+
+@dataclass(frozen=True)
+class NewBatch:
+    """`jobs` are (job, its values on the axes), in order."""
+
+    owner: str
+    requested: dict[str, Any]
+    jobs: Sequence[tuple[NewJob, dict[str, Any]]]
+    name: str | None = None
+    key: str | None = None
+    request_hash: str = ""
+
+
+@dataclass(frozen=True)
+class SubmittedBatch:
+    """`hints` are the jobs to publish now; `replayed`: it existed already."""
+
+    batch: Batch
+    hints: Sequence[Job] = ()
+    replayed: bool = False
+
+
+def submit_batch(database: Database, new: NewBatch) -> SubmittedBatch:
+    """Stores all jobs or none. Raises as `db.jobs.submit.submit` does."""
+    with database.write() as session:
+        batch_id = new_id()
+        if new.key is not None and not insert_ignore(
+            session,
+            IdempotencyKey,
+            owner=new.owner,
+            key=_KEYS + new.key,
+            request_hash=new.request_hash,
+            job_id=batch_id,
+            created_at=now(),
+        ):
+            row = session.get_one(IdempotencyKey, (new.owner, _KEYS + new.key))
+            if row.request_hash != new.request_hash:
+                raise InvalidInput(
+                    f"The Idempotency-Key '{new.key}' was used before with another body. Use a new key.",
+                    code="idempotency_mismatch",
+                    field="Idempotency-Key",
+                )
+            return SubmittedBatch(session.get_one(Batch, row.job_id), replayed=True)
+        values = {"id": batch_id, "owner": new.owner, "name": new.name, "total": len(new.jobs)}
+        batch = session.scalars(
+            insert(Batch).values(**values, requested=new.requested, created_at=now()).returning(Batch)
+        ).one()
+        hints = []
+        for index, (job, axes) in enumerate(new.jobs):
+            member = replace(job, requested={**job.requested, "batch_id": batch_id, "batch_index": index})
+            row_of_job = insert_job(session, member)
+            session.execute(insert(BatchJob).values(batch_id=batch_id, index=index, job_id=row_of_job.id, axes=axes))
+            if row_of_job.hinted_at is not None:
+                hints.append(row_of_job)
+        return SubmittedBatch(batch, hints)
+
+
+def get_batch(database: Database, batch_id: str, owner: str | None = None) -> Batch:
+    """NotFound when there is none, or not this owner's."""
+    with database.read() as session:
+        batch = session.get(Batch, batch_id)
+    if batch is None or owner not in (None, batch.owner):
+        raise NotFound(f"There is no batch {batch_id}.", code="batch_not_found")
+    return batch
+
+
+def list_batches(database: Database, owner: str | None, before: str | None, limit: int) -> Sequence[Batch]:
+    """Newest first."""
+    query = select(Batch).order_by(Batch.id.desc()).limit(limit)
+    query = query.where(Batch.owner == owner) if owner is not None else query
+    query = query.where(Batch.id < before) if before is not None else query
+    with database.read() as session:
+        return session.scalars(query).all()
+
+
+def counts_of(database: Database, batch_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Batch -> status -> how many of its jobs; deleted jobs are not counted."""
+    query = (
+        select(BatchJob.batch_id, Job.status, func.count())
+        .join(Job, Job.id == BatchJob.job_id)
+        .where(BatchJob.batch_id.in_(batch_ids))
+        .group_by(BatchJob.batch_id, Job.status)
+    )
+    found: dict[str, dict[str, int]] = {batch_id: {} for batch_id in batch_ids}
+    with database.read() as session:
+        for batch_id, status, count in session.execute(query):
+            found[batch_id][status] = count
+    return found
+
+
+def members(database: Database, batch_id: str) -> list[tuple[BatchJob, Job]]:
+    """Its jobs that are still there, in order."""
+    query = (
+        select(BatchJob, Job)
+        .join(Job, Job.id == BatchJob.job_id)
+        .where(BatchJob.batch_id == batch_id)
+        .order_by(BatchJob.index)
+    )
+    with database.read() as session:
+        return [(member, job) for member, job in session.execute(query)]
+
+
+def open_members(database: Database, batch_id: str) -> Sequence[str]:
+    """Ids of its jobs that have not settled."""
+    query = select(Job.id).join(BatchJob, BatchJob.job_id == Job.id)
+    with database.read() as session:
+        return session.scalars(query.where(BatchJob.batch_id == batch_id, Job.status.not_in(SETTLED))).all()

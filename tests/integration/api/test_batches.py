@@ -1,0 +1,90 @@
+"""Many jobs in one call, on both databases."""
+
+from __future__ import annotations
+
+import io
+
+import httpx
+from PIL import Image as Pillow
+
+from tests.integration.api.running import WorkerSide
+
+BASE = {"width": 64, "height": 64}
+
+
+def test_a_grid_runs_to_its_contact_sheet(api: httpx.Client, worker: WorkerSide) -> None:
+    accepted = api.post(
+        "/v1/batches",
+        json={
+            "name": "foxes",
+            "prompts": ["fox by day", "fox by night"],
+            "seeds": [1, 2],
+            "axes": {"num_inference_steps": [4, 8]},
+            "base": BASE,
+            "jobs": [{"prompt": "one more", **BASE}],
+        },
+    )
+    assert accepted.status_code == 202, accepted.text
+    batch = accepted.json()
+    assert (batch["total"], batch["status"], batch["value"]) == (9, "running", 0.0)
+    assert batch["jobs"][1]["axes"] == {"prompt": "fox by day", "seed": 1, "num_inference_steps": 8}
+    member = api.get(batch["jobs"][3]["url"]).json()
+    assert (member["input"]["seed"], member["input"]["num_inference_steps"]) == (2, 8)
+    assert member["batch_id"] == batch["id"]
+    with worker.working():
+        done = api.get(accepted.headers["location"], params={"wait": 30}).json()
+    assert (done["status"], done["counts"], done["value"]) == ("finished", {"succeeded": 9}, 1.0)
+    assert done["jobs"][0]["outputs"][0]["content_url"]
+    sheet = api.get(done["urls"]["contact_sheet"], params={"columns": 4, "side": 64})
+    assert Pillow.open(io.BytesIO(sheet.content)).size == (4 * 72 + 8, 3 * 90 + 8)
+    assert api.get("/v1/batches").json()["items"][0]["id"] == batch["id"]
+
+
+def test_one_seed_is_shared_unless_asked_otherwise(api: httpx.Client) -> None:
+    body = {"prompts": ["a", "b", "c"], "base": BASE}
+
+    def seeds(**changes: object) -> set[int]:
+        batch = api.post("/v1/batches", json=body | changes).json()
+        return {api.get(item["url"]).json()["input"]["seed"] for item in batch["jobs"]}
+
+    assert len(seeds()) == 1
+    assert len(seeds(shared_seed=False)) == 3
+
+
+def test_a_batch_is_accepted_whole_or_not_at_all(api: httpx.Client) -> None:
+    refused = api.post("/v1/batches", json={"prompts": ["a"], "axes": {"size": ["64x64", "65x64"]}})
+    assert refused.status_code == 422
+    error = refused.json()["errors"][0]
+    assert "job 1" in error["field"] and "65x64" in error["message"]
+    assert api.get("/v1/jobs").json()["items"] == []
+    many = api.post("/v1/batches", json={"prompts": ["a"], "seeds": list(range(1001)), "base": BASE})
+    assert "1001 jobs" in many.json()["errors"][0]["message"]
+    assert api.post("/v1/batches", json={}).status_code == 422
+    assert api.post("/v1/batches", json={"promts": ["a"]}).status_code == 422
+    wild = api.post("/v1/batches", json={"prompts": ["a"], "axes": {"num_inference_steps": [10**30]}})
+    assert wild.status_code == 422
+
+
+def test_a_repeated_key_gives_the_same_batch(api: httpx.Client) -> None:
+    body, headers = {"prompts": ["a", "b"], "base": BASE}, {"Idempotency-Key": "k"}
+    first = api.post("/v1/batches", json=body, headers=headers).json()
+    again = api.post("/v1/batches", json=body, headers=headers)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json()["id"] == first["id"]
+    assert len(api.get("/v1/jobs").json()["items"]) == 2
+    other = api.post("/v1/batches", json={"prompts": ["c"], "base": BASE}, headers=headers)
+    assert other.json()["code"] == "idempotency_mismatch"
+
+
+def test_canceling_a_batch_cancels_what_is_open(api: httpx.Client, worker: WorkerSide) -> None:
+    batch = api.post("/v1/batches", json={"prompts": ["a", "b", "c"], "base": BASE}).json()
+    claimed = worker.claim()
+    assert claimed is not None
+    worker.finish(claimed)
+    running = worker.claim()
+    canceled = api.post(batch["urls"]["cancel"]).json()
+    assert canceled["counts"] == {"succeeded": 1, "running": 1, "canceled": 1}
+    assert running is not None
+    assert api.get(f"/v1/jobs/{running.id}").json()["cancel_requested"] is True
+    empty = api.get(canceled["urls"]["contact_sheet"])
+    assert empty.headers["content-type"] == "image/png"
