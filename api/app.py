@@ -32,6 +32,7 @@ from api.routes import (
     session,
     uploads,
     usage,
+    webhooks,
     workers,
 )
 from api.version import VERSION
@@ -52,6 +53,7 @@ _ROUTES = (
     workers,
     queue,
     usage,
+    webhooks,
     session,
     health,
     metrics,

@@ -58,7 +58,13 @@ async def _member(
     axes: dict[str, Any],
     index: int,
 ) -> NewJob:
-    common = {"priority": batch.priority, "deadline_seconds": batch.deadline_seconds, "metadata": batch.metadata}
+    common: dict[str, Any] = {
+        "priority": batch.priority,
+        "deadline_seconds": batch.deadline_seconds,
+        "metadata": batch.metadata,
+    }
+    if batch.webhook is not None:
+        common["webhook"] = batch.webhook.model_dump()
     request = JobRequest.model_validate(fields.model_dump(exclude_unset=True) | common)
     try:
         return await new_job(farm, caller, request, overview)

@@ -17,6 +17,7 @@ from api.overview import OverviewCache
 from api.pictures import Pictures
 from api.publisher import Publisher
 from api.watch import Watcher
+from api.webhooks import Dispatcher
 from core.catalogue import load_catalogue
 from core.parameters import RequestLimits
 from core.settings import Settings
@@ -45,6 +46,8 @@ class Farm:
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)
         self.admission = Admission(settings, self.catalogue)
+        self.webhooks = Dispatcher(settings, self.database)
+        self.watcher.hub.on_settled = self.webhooks.wake
         self.keyring = Keyring(settings, self.database)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
         self.closing = asyncio.Event()
@@ -54,6 +57,7 @@ class Farm:
     def start(self) -> None:
         """Call on the event loop."""
         self.watcher.start()
+        self.webhooks.start()
 
     def stop_waiting(self) -> None:
         """Has every waiting caller answered with what is known now."""
@@ -63,6 +67,7 @@ class Farm:
     async def close(self) -> None:
         """Ends the waiting, sends what is left, closes connections."""
         self.stop_waiting()
+        await self.webhooks.stop()
         await self.watcher.stop()
         await run_in_threadpool(self.publisher.close)
         self.database.dispose()

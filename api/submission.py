@@ -19,6 +19,8 @@ from core.catalogue import CatalogueModel
 from core.errors import FarmError, InvalidInput
 from core.parameters import Normalised, normalise
 from core.schemas.job_request import JobRequest
+from core.schemas.webhook import JobWebhook
+from core.webhooks import check_literal_address
 from db.jobs.submit import Idempotency, NewJob, Submitted, submit
 from db.replays import recall
 from db.snapshots import Snapshot
@@ -66,6 +68,13 @@ async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: Idemp
     return submitted
 
 
+def check_webhook(farm: Farm, webhook: JobWebhook) -> None:
+    """Raises InvalidInput for one that could never be sent or signed."""
+    check_literal_address(webhook.url, allow_private=farm.settings.webhook_allow_private)
+    if webhook.secret is None and not farm.settings.webhook_secret.get_secret_value():
+        raise InvalidInput("Send a secret to sign the messages with: this farm has none of its own.", field="webhook.secret")
+
+
 def pixels_of(new: NewJob) -> int:
     """Pixels that the job renders."""
     return int(new.input["width"]) * int(new.input["height"]) * int(new.input.get("num_images", 1))
@@ -91,6 +100,8 @@ async def _recalled(farm: Farm, caller: Caller, key: IdempotencyKey) -> Submitte
 
 async def new_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview) -> NewJob:
     """The job as it will be stored; raises what is wrong with the request."""
+    if request.webhook is not None:
+        check_webhook(farm, request.webhook)
     model = farm.admission.choose(request.model, overview)
     init_image = await find_init_image(farm, caller, request.init_image)
     normalised = normalise(request, model, farm.limits, init_image)

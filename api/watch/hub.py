@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, set[Subscription]] = {}
+        self.on_settled: Callable[[], None] = lambda: None
         self._progress: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     @contextmanager
@@ -72,6 +73,7 @@ class Hub:
         """A job has a new revision."""
         if status in SETTLED:
             self._progress.pop(job_id, None)
+            self.on_settled()
         for waiter in self._subscriptions.get(job_id, ()):
             if revision > waiter.revision:
                 waiter.revision, waiter.settled = revision, status in SETTLED

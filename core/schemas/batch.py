@@ -12,6 +12,7 @@ from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.schemas.base import Answer, Request, Text
 from core.schemas.job import Output
 from core.schemas.job_request import Label, RenderFields
+from core.schemas.webhook import JobWebhook
 
 Finite = Annotated[float, AllowInfNan(False)]
 
@@ -60,6 +61,7 @@ class BatchRequest(Request):
     priority: int = Field(PRIORITY_DEFAULT, ge=PRIORITY_LOWEST, le=PRIORITY_HIGHEST)
     deadline_seconds: float | None = Field(None, gt=0, le=31_536_000, allow_inf_nan=False)
     metadata: dict[Label, Label] = Field(default_factory=dict, max_length=32)
+    webhook: JobWebhook | None = Field(None, description="Told of the end of each of its jobs.")
 
     @model_validator(mode="after")
     def _has_jobs(self) -> BatchRequest:

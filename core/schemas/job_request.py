@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, JsonValue,
 
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.schemas.base import Request, Text, storable
+from core.schemas.webhook import JobWebhook
 
 _MAX_METADATA = 32
 EXAMPLE: dict[str, JsonValue] = {
@@ -81,6 +82,8 @@ class JobRequest(RenderFields):
     metadata: dict[Label, Label] = Field(
         default_factory=dict, max_length=_MAX_METADATA, description="Yours: stored and returned, not interpreted."
     )
+
+    webhook: JobWebhook | None = Field(None, description="Where to tell of its end.")
 
     def as_sent(self) -> dict[str, Any]:
         """The fields that the caller set, as JSON values."""

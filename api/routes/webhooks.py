@@ -1,0 +1,123 @@
+"""Webhooks: endpoints and the delivery log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency
+from api.documents import problems
+from core.errors import InvalidInput, NotFound
+from core.ids import is_id
+from core.keys import Scope
+from core.schemas.base import iso
+from core.schemas.webhook import Delivery, DeliveryPage, Endpoint, EndpointList, EndpointRequest
+from core.webhooks import check_literal_address, generate_secret
+from db.tables import WebhookDelivery, WebhookEndpoint
+from db.webhooks import add_endpoint, list_deliveries, list_endpoints, redeliver, remove_endpoint
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+
+@router.post(
+    "", status_code=201, response_model=Endpoint, summary="Be told of settled jobs", responses=problems(400, 408, 413)
+)
+async def create_webhook(farm: FarmDependency, caller: SubmitterDependency, wanted: EndpointRequest) -> Response:
+    """Of your own jobs. The answer shows the secret, once."""
+    if wanted.all_owners:
+        caller.require(Scope.ADMIN)
+    check_literal_address(wanted.url, allow_private=farm.settings.webhook_allow_private, field="url")
+    owner = None if wanted.all_owners else caller.owner
+    secret = wanted.secret or generate_secret()
+    row = await run_in_threadpool(add_endpoint, farm.database, owner, wanted.url, secret, list(wanted.events))
+    return json_answer(_endpoint(row, secret), 201)
+
+
+@router.get("", response_model=EndpointList, summary="List webhooks", responses=problems())
+async def read_webhooks(farm: FarmDependency, caller: CallerDependency) -> Response:
+    """Without their secrets."""
+    rows = await run_in_threadpool(list_endpoints, farm.database, caller.visible_owner)
+    return json_answer(EndpointList(items=[_endpoint(row) for row in rows]))
+
+
+@router.delete("/{webhook_id}", status_code=204, summary="Remove a webhook", responses=problems(404))
+async def delete_webhook(farm: FarmDependency, caller: SubmitterDependency, webhook_id: str) -> Response:
+    """Messages on their way to it are given up."""
+    if not is_id(webhook_id):
+        raise NotFound("There is no webhook of that id.", code="webhook_not_found")
+    await run_in_threadpool(remove_endpoint, farm.database, webhook_id, caller.acting_owner)
+    return Response(status_code=204)
+
+
+@router.get("/deliveries", response_model=DeliveryPage, summary="The delivery log", responses=problems())
+async def read_deliveries(
+    farm: FarmDependency,
+    caller: CallerDependency,
+    job_id: Annotated[str | None, Query(max_length=36, pattern="^[0-9a-f-]*$")] = None,
+    status: Annotated[Literal["pending", "delivered", "failed"] | None, Query()] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """Every message, newest first, and how its last try went."""
+    if cursor is not None and not is_id(cursor):
+        raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
+    rows = await run_in_threadpool(
+        list_deliveries,
+        farm.database,
+        caller.visible_owner,
+        job_id=job_id,
+        status=status,
+        before=cursor,
+        limit=limit + 1,
+    )
+    items = [_delivery(row) for row in rows[:limit]]
+    return json_answer(DeliveryPage.model_construct(items=items, next_cursor=items[-1].id if len(rows) > limit else None))
+
+
+@router.post(
+    "/deliveries/{delivery_id}/redeliver",
+    status_code=202,
+    response_model=Delivery,
+    summary="Send a message again",
+    responses=problems(404),
+)
+async def redeliver_message(farm: FarmDependency, caller: SubmitterDependency, delivery_id: str) -> Response:
+    """Whether or not it arrived before, under the same webhook-id."""
+    if not is_id(delivery_id):
+        raise NotFound("There is no delivery of that id.", code="delivery_not_found")
+    row = await run_in_threadpool(redeliver, farm.database, delivery_id, caller.acting_owner)
+    farm.webhooks.wake()
+    return json_answer(_delivery(row), 202)
+
+
+def _endpoint(row: WebhookEndpoint, secret: str | None = None) -> Endpoint:
+    return Endpoint.model_construct(
+        id=row.id,
+        url=row.url,
+        owner=row.owner,
+        events=row.events,
+        secret=secret,
+        created_at=iso(row.created_at),  # type: ignore[arg-type]
+        disabled_at=iso(row.disabled_at),
+    )
+
+
+def _delivery(row: WebhookDelivery) -> Delivery:
+    return Delivery.model_construct(
+        id=row.id,
+        job_id=row.job_id,
+        event=row.event,
+        url=row.url,
+        status=row.status,  # type: ignore[arg-type]
+        tries=row.tries,
+        next_try_at=iso(row.next_at),
+        last_status=row.last_status,
+        last_error=row.last_error,
+        last_seconds=row.last_seconds,
+        created_at=iso(row.created_at),  # type: ignore[arg-type]
+        delivered_at=iso(row.delivered_at),
+    )

@@ -1,0 +1,5 @@
+"""Sending webhooks."""
+
+from api.webhooks.dispatcher import Dispatcher
+
+__all__ = ["Dispatcher"]

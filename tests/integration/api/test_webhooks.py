@@ -1,0 +1,211 @@
+"""Webhooks against a real receiver, on both databases."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+
+import httpx
+import pytest
+
+from core.webhooks import generate_secret, is_public
+from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.running import WorkerSide, serving
+
+BODY = {"prompt": "a red fox", "width": 64, "height": 64}
+
+
+class Receiver:
+    """Keeps what it is sent; answers what it was told to, 204 by default."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/hook"
+        self.got: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
+        self.answers: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def next(self) -> tuple[dict[str, str], dict[str, object]]:
+        headers, body = self.got.get(timeout=20)
+        return headers, json.loads(body)
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            receiver.got.put(({name.lower(): value for name, value in self.headers.items()}, body))
+            status = 204 if receiver.answers.empty() else receiver.answers.get()
+            self.send_response(status)
+            if status == 302:
+                self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        receiver = Receiver(server.server_address[1])
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture
+def api(make_settings: SettingsMaker, worker: WorkerSide) -> Iterator[httpx.Client]:
+    with serving(make_settings(webhook_allow_private=True)) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+def finish_one(worker: WorkerSide) -> None:
+    job = worker.claim()
+    assert job is not None
+    worker.finish(job)
+
+
+def signed(secret: str, headers: dict[str, str], body: bytes) -> str:
+    """As the specification's verifiers compute it."""
+    message = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    return "v1," + base64.b64encode(hmac.new(key, message, hashlib.sha256).digest()).decode()
+
+
+def test_a_job_tells_of_its_end_signed(api: httpx.Client, worker: WorkerSide, receiver: Receiver) -> None:
+    secret = generate_secret()
+    job = api.post("/v1/jobs", json=BODY | {"webhook": {"url": receiver.url, "secret": secret}}).json()
+    assert secret not in json.dumps(job)
+    finish_one(worker)
+    headers, body = receiver.got.get(timeout=20)
+    assert headers["webhook-signature"] == signed(secret, headers, body)
+    assert (json.loads(body)["id"], json.loads(body)["status"]) == (job["id"], "succeeded")
+    delivery = _settled_delivery(api)
+    assert (delivery["status"], delivery["last_status"], delivery["event"]) == ("delivered", 204, "job.succeeded")
+    assert delivery["id"] == headers["webhook-id"]
+
+
+def _settled_delivery(api: httpx.Client) -> dict[str, object]:
+    while True:
+        rows = api.get("/v1/webhooks/deliveries").json()["items"]
+        if rows and rows[0]["tries"] and rows[0]["last_seconds"] is not None:
+            found: dict[str, object] = rows[0]
+            return found
+
+
+def test_endpoints_hear_of_their_owners_jobs_and_chosen_events(
+    api: httpx.Client, worker: WorkerSide, receiver: Receiver
+) -> None:
+    made = api.post("/v1/webhooks", json={"url": receiver.url, "events": ["canceled"]}, headers={"X-Client-Label": "a"})
+    assert made.status_code == 201
+    assert made.json()["secret"].startswith("whsec_")
+    assert api.get("/v1/webhooks").json()["items"][0]["secret"] is None
+    for label in ("b", "a"):
+        job = api.post("/v1/jobs", json=BODY, headers={"X-Client-Label": label}).json()
+        api.post(f"/v1/jobs/{job['id']}/cancel")
+    _, told = receiver.next()
+    assert (told["owner"], told["status"]) == ("client:a", "canceled")
+    assert receiver.got.empty()
+    assert api.delete(f"/v1/webhooks/{made.json()['id']}").status_code == 204
+    assert api.delete(f"/v1/webhooks/{made.json()['id']}").status_code == 404
+
+
+def test_a_failed_try_is_logged_and_redelivered(api: httpx.Client, worker: WorkerSide, receiver: Receiver) -> None:
+    receiver.answers.put(500)
+    api.post("/v1/jobs", json=BODY | {"webhook": {"url": receiver.url, "secret": generate_secret()}})
+    finish_one(worker)
+    receiver.next()
+    delivery = _settled_delivery(api)
+    assert (delivery["status"], delivery["last_status"], delivery["tries"]) == ("pending", 500, 1)
+    assert delivery["next_try_at"] is not None
+    again = api.post(f"/v1/webhooks/deliveries/{delivery['id']}/redeliver")
+    assert again.status_code == 202
+    headers, _ = receiver.next()
+    assert headers["webhook-id"] == delivery["id"]
+
+
+def test_redirects_are_not_followed(api: httpx.Client, worker: WorkerSide, receiver: Receiver) -> None:
+    receiver.answers.put(302)
+    api.post("/v1/jobs", json=BODY | {"webhook": {"url": receiver.url, "secret": generate_secret()}})
+    finish_one(worker)
+    receiver.next()
+    assert "not followed" in str(_settled_delivery(api)["last_error"])
+    assert receiver.got.empty()
+
+
+def test_a_restart_loses_no_message(make_settings: SettingsMaker, worker: WorkerSide, receiver: Receiver) -> None:
+    settings = make_settings(webhook_allow_private=True)
+    with serving(settings) as url:
+        hook = {"url": receiver.url, "secret": generate_secret()}
+        assert httpx.post(f"{url}/v1/jobs", json=BODY | {"webhook": hook}).status_code == 202
+    finish_one(worker)
+    with serving(settings):
+        assert receiver.next()[1]["status"] == "succeeded"
+
+
+def test_private_targets_are_refused_at_once_and_at_the_try(
+    make_settings: SettingsMaker, worker: WorkerSide, receiver: Receiver
+) -> None:
+    with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
+        for target in (
+            "http://127.0.0.1/x",
+            "http://169.254.169.254/latest",
+            "http://[::ffff:10.0.0.1]/",
+            "http://localhost/",
+        ):
+            refused = api.post("/v1/jobs", json=BODY | {"webhook": {"url": target, "secret": generate_secret()}})
+            assert refused.json()["code"] == "private_webhook_target", target
+        for target in (
+            "ftp://example.com/",
+            "http://user:pw@example.com/",
+            "nonsense",
+            "http://exa mple.com/",
+            "http://[1/",
+        ):
+            assert api.post("/v1/jobs", json=BODY | {"webhook": {"url": target}}).status_code == 422, target
+        unsigned = api.post("/v1/jobs", json=BODY | {"webhook": {"url": "https://example.com/"}})
+        assert unsigned.json()["errors"][0]["field"] == "webhook.secret"
+        # A name, which only resolving shows to lead here.
+        hook = {"url": receiver.url.replace("127.0.0.1", "127.1"), "secret": generate_secret()}
+        assert api.post("/v1/jobs", json=BODY | {"webhook": hook}).status_code == 202
+        finish_one(worker)
+        assert "private address" in str(_settled_delivery(api)["last_error"])
+        assert receiver.got.empty()
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("10.1.2.3", False),
+        ("100.64.0.1", False),
+        ("169.254.169.254", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1", False),
+        ("fd00::1", False),
+        ("::ffff:192.168.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+        ("2606:4700::1", True),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(ip_address(address)) is public
