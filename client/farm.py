@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from client.address import find_address
 from client.album import Album, Saved
+from client.batches import Batches
 from client.events import JobEvent
 from client.following import follow, wait_until_settled
 from client.submitting import SUBMIT_PATH, key_headers, request_of
@@ -18,6 +19,7 @@ from client.transport import Transport
 from client.uploading import media_type, read_picture
 from core.errors import FarmError
 from core.lifecycle import JobStatus
+from core.schemas.batch import Batch, BatchRequest
 from core.schemas.health import Health, Readiness
 from core.schemas.image import Image
 from core.schemas.job import Job, JobHistory, JobPage, Output
@@ -46,6 +48,7 @@ class ImageFarm:
         label: str | None = None,
     ) -> None:
         self._transport = Transport(find_address(url, api_key), patience_seconds, label)
+        self.batches = Batches(self._transport)
 
     @property
     def url(self) -> str:
@@ -60,6 +63,10 @@ class ImageFarm:
         """
         body = request_of(request, fields).as_sent()
         return self._transport.read(Job, "POST", SUBMIT_PATH, json=body, headers=key_headers(idempotency_key))
+
+    def batch(self, request: BatchRequest | list[str], *, idempotency_key: str | None = None, **fields: Any) -> Batch:  # noqa: ANN401
+        """Many jobs of one call, under one id: `farm.batch(["by day", "by night"], seeds=[1, 2])`; see `batches`."""
+        return self.batches.submit(request, idempotency_key=idempotency_key, **fields)
 
     def get(self, job: Job | str) -> Job:
         """The job as it is now."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from core.parameters import InvalidParameters
 from core.schemas.job_request import JobRequest
@@ -25,7 +26,7 @@ def request_from(fields: dict[str, Any]) -> JobRequest:
     try:
         return JobRequest.model_validate(fields)
     except ValidationError as error:
-        raise InvalidParameters([_problem(item) for item in error.errors()]) from error
+        raise InvalidParameters(problems_of(error, JobRequest)) from error
 
 
 def key_headers(idempotency_key: str | None) -> dict[str, str]:
@@ -33,8 +34,13 @@ def key_headers(idempotency_key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
 
 
-def _problem(item: Any) -> tuple[str, str]:  # noqa: ANN401 -- pydantic's ErrorDetails
+def problems_of(error: ValidationError, kind: type[BaseModel]) -> list[tuple[str, str]]:
+    """(field, what to do) of everything that pydantic found."""
+    return [_problem(item, kind) for item in error.errors()]
+
+
+def _problem(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
     field = ".".join(str(part) for part in item["loc"]) or "request"
-    if item["type"] == "extra_forbidden":
-        return field, f"is no field of a job; there are: {', '.join(JobRequest.model_fields)}."
+    if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+        return field, f"is no field of this request; there are: {', '.join(kind.model_fields)}."
     return field, f"{item['msg'].removeprefix('Value error, ')} (it was {item['input']!r})."

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from client import ImageFarm
-    from client.batch import BatchState, Row
+    from client.batch_file import BatchState, Row
 
 IN_FLIGHT = 32
 PATIENCE_SECONDS = 600.0
@@ -52,7 +52,7 @@ def batch(
 
     - `imagefarm batch jobs.jsonl --json | jq -r 'select(.status != "succeeded").line'`
     """
-    from client.batch import BatchState, read_rows, state_path
+    from client.batch_file import BatchState, read_rows, state_path
 
     rows = read_rows(file)
     with (
@@ -85,7 +85,7 @@ def _run(
     from cli.jobs.batch_bar import BatchBar
     from cli.jobs.saying import note
     from client.album import Album
-    from client.batch import BatchRun
+    from client.batch_file import BatchRun
 
     album = Album(save, by_day=by_day) if save is not None else None
     with BatchBar(len(rows), print_rows=as_json) as bar:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cli.jobs.saying import note
-from client.batch import Report, Row
+from client.batch_file import Report, Row
 from core.lifecycle import JobStatus
 from core.schemas.job import Job
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.album import Album
-from client.batch.rows import Row
-from client.batch.state import BatchState
+from client.batch_file.rows import Row
+from client.batch_file.state import BatchState
 from client.farm import ImageFarm
 from core.errors import FarmError, Forbidden, Gone, NotFound, TooManyRequests, Unauthorized, Unavailable
 from core.lifecycle import JobStatus

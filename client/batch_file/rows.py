@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ def _from_json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any
 
 def _from_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The first line names the fields; empty cells are left out. A column `metadata.x` is the key x of metadata."""
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if "prompt" not in (reader.fieldnames or ()):
         raise _invalid(path, "its first line must name the columns, `prompt` among them, such as: prompt,width,height,seed")
     try:

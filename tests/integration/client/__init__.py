@@ -1,0 +1,1 @@
+"""Tests of client/, the commands on it and the Python call, against real farms."""
