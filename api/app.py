@@ -35,8 +35,8 @@ from api.routes import (
     webhooks,
     workers,
 )
-from api.version import VERSION
 from core.settings import Settings
+from core.version import VERSION
 
 logger = logging.getLogger(__name__)
 

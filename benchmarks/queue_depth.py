@@ -13,7 +13,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import text
@@ -29,6 +28,7 @@ from db.tables import Job
 from tests.servers.postgres import PostgresServer
 
 ROUNDS = 200
+VERBS = ("submit", "poll", "claim", "finish")
 OWNERS = 1000
 QUEUED_IN_HISTORY = 1000
 _NUMBERS = {
@@ -58,44 +58,45 @@ def fill(database: Database, rows: int, queued: int) -> None:
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("ANALYZE"))
 
 
-def median_ms(action: Callable[[], object]) -> float:
-    """Median time of one call, in milliseconds."""
-    times = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        action()
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times)
+class Shape:
+    """A database of one depth, and the four calls that are timed on it."""
+
+    def __init__(self, url: str, rows: int, queued: int) -> None:
+        upgrade(url)
+        self.database = Database(url)
+        fill(self.database, rows, queued)
+        workers.register(self.database, workers.Registration("w", "life", "demo", "cpu", 1))
+        self._claimant = Claimant("w", "life", 600.0)
+        self._new = NewJob("newcomer", "demo", "a cat", {"seed": 1}, window=32, max_queued=20_000)
+        self._last = submit(self.database, self._new).job
+        self._claimed: list[Job] = []
+
+    def submit(self) -> None:
+        submit(self.database, self._new)
+
+    def poll(self) -> None:
+        queue_position(self.database, get_job(self.database, self._last.id))
+
+    def claim(self) -> None:
+        job = claim_next(self.database, "demo", self._claimant)
+        assert job is not None
+        self._claimed.append(job)
+
+    def finish(self) -> None:
+        job = self._claimed.pop()
+        finish_succeeded(self.database, job.id, job.attempt, [], {})
 
 
-def measure(url: str, rows: int, queued: int) -> dict[str, float]:
-    """Milliseconds of each operation on a fresh database of that depth."""
-    upgrade(url)
-    database = Database(url)
-    fill(database, rows, queued)
-    workers.register(database, workers.Registration("w", "life", "demo", "cpu", 1))
-    claimant = Claimant("w", "life", 600.0)
-    new = NewJob("newcomer", "demo", "a cat", {"seed": 1}, window=32, max_queued=20_000)
-    last = submit(database, new).job
-    claimed = []
-
-    def claim() -> None:
-        claimed.append(claim_next(database, "demo", claimant))
-
-    found = {
-        "submit": median_ms(lambda: submit(database, new)),
-        "poll": median_ms(lambda: queue_position(database, get_job(database, last.id))),
-        "claim": median_ms(claim),
-    }
-    jobs = iter([job for job in claimed if job is not None])
-    found["finish"] = median_ms(lambda: finish(database, next(jobs)))
-    database.dispose()
-    return found
-
-
-def finish(database: Database, job: Job) -> None:
-    """Ends a claimed job without images."""
-    finish_succeeded(database, job.id, job.attempt, [], {})
+def measure(shapes: dict[str, Shape]) -> dict[str, dict[str, float]]:
+    """Median milliseconds by shape and verb. The shapes take turns, so that they share whatever else the machine does."""
+    times: dict[str, dict[str, list[float]]] = {name: {verb: [] for verb in VERBS} for name in shapes}
+    for verb in VERBS:
+        for _ in range(ROUNDS):
+            for name, shape in shapes.items():
+                began = time.perf_counter()
+                getattr(shape, verb)()
+                times[name][verb].append((time.perf_counter() - began) * 1000)
+    return {name: {verb: statistics.median(found) for verb, found in verbs.items()} for name, verbs in times.items()}
 
 
 def main() -> int:
@@ -115,20 +116,22 @@ def report(name: str, directory: Path, shallow: int, deep: int) -> None:
     """Measures the three shapes and prints medians and ratios."""
     server = PostgresServer(directory / "pg").start() if name == "postgres" else None
     try:
-        shapes = {
+        depths = {
             f"{shallow:,} rows": (shallow, shallow),
             f"{deep:,} rows, {QUEUED_IN_HISTORY:,} queued": (deep, QUEUED_IN_HISTORY),
             f"{deep:,} rows, all queued": (deep, deep),
         }
-        results = {}
-        for number, (shape, (rows, queued)) in enumerate(shapes.items()):
+        shapes = {}
+        for number, (shape, (rows, queued)) in enumerate(depths.items()):
             url = server.create_database() if server else f"sqlite:///{directory / f'{number}.db'}"
-            results[shape] = measure(url, rows, queued)
+            shapes[shape] = Shape(url, rows, queued)
+        results = measure(shapes)
         base = results[f"{shallow:,} rows"]
         print(f"\n{name}: median ms of {ROUNDS} calls (ratio to {shallow:,} rows)")
         for shape, found in results.items():
             cells = "  ".join(f"{verb} {ms:6.2f} ({ms / base[verb]:4.2f})" for verb, ms in found.items())
             print(f"  {shape:32} {cells}")
+            shapes[shape].database.dispose()
     finally:
         if server:
             server.stop()

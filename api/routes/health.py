@@ -10,9 +10,9 @@ from starlette.responses import Response
 from api.answers import json_answer
 from api.dependencies import FarmDependency
 from api.farm import Farm
-from api.version import VERSION
 from core.errors import FarmError
 from core.schemas.health import Check, Health, Readiness
+from core.version import VERSION
 
 router = APIRouter(tags=["health"])
 

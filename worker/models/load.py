@@ -45,7 +45,7 @@ class LoadRequest:
 
 @dataclass(frozen=True)
 class LoadedPipeline:
-    """A pipeline ready to render. `load_seconds` is wall time; `versions` by distribution name."""
+    """A pipeline ready to render. `load_seconds` is wall time; `versions` by distribution name, with scheduler and weights."""
 
     pipeline: DiffusionPipeline
     model: CatalogueModel
@@ -76,7 +76,14 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction))
     on_progress("done", 1.0)
     seconds = time.perf_counter() - started
-    return LoadedPipeline(pipeline, model, located, plan, device, dtype, seconds, versions())
+    made_of = versions() | _made_of(pipeline, located)
+    return LoadedPipeline(pipeline, model, located, plan, device, dtype, seconds, made_of)
+
+
+def _made_of(pipeline: DiffusionPipeline, located: Located) -> dict[str, str]:
+    """What else decides the picture: the scheduler's class and which weights these are."""
+    found = {"scheduler": type(pipeline.scheduler).__name__, "weights_revision": located.revision}
+    return {name: value for name, value in found.items() if value}
 
 
 def _plan(

@@ -102,13 +102,16 @@ class Rendering:
             return
         self._progress_at = time.monotonic()
         images = int(self.attempt.job.input.get("num_images", 1))
+        done, total = sum(self._steps_done.values()), step.steps * images
+        # Images of one job that have begun step together; a step of one takes as long as a step of all.
+        together = max(len(self._open.keys() & self._steps_done.keys()), 1)
         self.news.progress(
             self.attempt.job.id,
             {
                 "attempt": self.attempt.job.attempt,
-                "step": sum(self._steps_done.values()),
-                "steps": step.steps * images,
+                "step": done,
+                "steps": total,
                 "seconds_per_step": round(step.seconds_per_step, 4),
-                "eta_seconds": round(step.eta_seconds, 3),
+                "eta_seconds": round((total - done) * step.seconds_per_step / together, 3),
             },
         )

@@ -8,6 +8,7 @@ from core.catalogue import load_catalogue
 from core.imagefile import ImageMetadata, encode_png
 from core.render import RenderRequest
 from core.storage import LocalImageStore, image_key
+from core.version import VERSION
 from db.jobs.finish import StoredImage
 from worker.engine.events import Rendered
 from worker.runner.attempt import RunningAttempt, index_of
@@ -59,6 +60,9 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
         strength=request.strength,
         created_at=datetime.now(UTC),
         record=rendered.record,
+        scheduler=rendered.record.versions.get("scheduler"),
+        weights_revision=rendered.record.versions.get("weights_revision"),
+        farm_version=VERSION,
         random_weights=load_catalogue().get(attempt.job.model).built_locally,
         loras=request.loras,
     )
