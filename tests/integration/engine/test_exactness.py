@@ -10,6 +10,7 @@ import torch
 from core.errors import RenderError
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin, picture, twin
+from worker.engine.stepping import step_apart
 
 # diffusers' Euler schedulers hand tensors to numpy in a way that numpy 2 frowns upon.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -101,3 +102,12 @@ def test_a_planted_nan_is_reported(any_twin: Twin) -> None:
     with pytest.raises(RenderError) as caught:
         any_twin.family.decode(sample)
     assert caught.value.code == "non_finite_latents"
+
+
+def test_an_error_that_comes_late_makes_nobody_take_a_step_twice(any_twin: Twin) -> None:
+    good, bad = (any_twin.start(a_request(index, size=64, steps=3)) for index in range(2))
+    bad.scheduler.step = None  # Noticed only when the samples move on, the good one first.
+    outcome = step_apart(any_twin.family, [good, bad])
+    assert good.step == 1
+    assert outcome.passes == {good: 1}
+    assert list(outcome.failed) == [bad]
