@@ -45,7 +45,7 @@ class LoadRequest:
 
 @dataclass(frozen=True)
 class LoadedPipeline:
-    """A pipeline ready to render. `load_seconds` is wall time; `versions` by distribution name, with scheduler and weights."""
+    """A pipeline ready to render. `load_seconds` is wall time; `versions`: by distribution; scheduler and weights too."""
 
     pipeline: DiffusionPipeline
     model: CatalogueModel
