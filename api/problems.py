@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.methods import allowed_methods
 from api.validation import field_errors
 from core.errors import (
     Conflict,
@@ -154,6 +155,8 @@ def install(app: FastAPI, shapes: Mapping[str, Shape]) -> None:
         cause = error.__cause__  # FastAPI calls whatever happens while it reads a body a bad request
         response = shaped(cause if isinstance(cause, FarmError) else from_http(error), request)
         response.headers.update(error.headers or {})
+        if error.status_code == 405 and (allowed := allowed_methods(app, request.url.path)):
+            response.headers["Allow"] = allowed
         return response
 
     async def on_anything(request: Request, error: Exception) -> Response:

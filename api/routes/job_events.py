@@ -30,7 +30,7 @@ missed. After `end` the answer is 204, which has browsers stop."""
     description=_ABOUT_EVENTS,
     responses=problems(404, 410)
     | {
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The events."},
+        200: {"content": {"text/event-stream": {}}, "description": "The events."},
         204: {"description": "You have heard the end."},
     },
 )
