@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
 Scopes = Annotated[
     list[Scope] | None,
-    typer.Option("--scope", help="Repeat it for several.", show_default=" ".join(DEFAULT_SCOPES)),
+    typer.Option("--scope", help=f"{', '.join(Scope)}; repeat it for several.", show_default=" ".join(DEFAULT_SCOPES)),
 ]
 group = typer.Typer(no_args_is_help=True, help="API keys: once there is one, every caller needs one.")
 

@@ -13,7 +13,6 @@ import typer
 
 from cli.exit_codes import ExitCode
 from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
-from cli.jobs.listing import Statuses
 from core.errors import FarmError, InvalidInput
 from core.lifecycle import JobStatus
 
@@ -36,7 +35,9 @@ def export(
     since: Annotated[
         str | None, typer.Option(help="Jobs submitted since: `2026-11-01`, `2026-11-01T08:00`, `12h`, `7d`.", metavar="WHEN")
     ] = None,
-    status: Statuses = None,
+    status: Annotated[
+        list[JobStatus] | None, typer.Option("--status", help="Of jobs in this state; repeat it.", show_default="succeeded")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
     search: Annotated[str | None, typer.Option(help="Words of the prompt.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Also what was saved there before and is gone.")] = False,
@@ -61,8 +62,7 @@ def export(
 
     start = moment_of(since) if since is not None else None
     with open_farm(url) as farm:
-        wanted = status or [JobStatus.SUCCEEDED]
-        jobs = _oldest_first(farm.jobs(status=wanted, model=model, query=search), start)
+        jobs = _oldest_first(farm.jobs(status=status or [JobStatus.SUCCEEDED], model=model, query=search), start)
         count = _save_all(farm, jobs, Album(to, by_day=by_day), restore=again, quiet=as_json)
     if as_json:
         typer.echo(json.dumps({"directory": str(to)} | vars(count)))

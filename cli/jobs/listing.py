@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from core.schemas.job import Job
 
-Statuses = Annotated[list[JobStatus] | None, typer.Option("--status", help="Repeat it for several.")]
+_STATUSES = f"{', '.join(JobStatus)}; repeat it for several."
+Statuses = Annotated[list[JobStatus] | None, typer.Option("--status", help=_STATUSES)]
 
 
 def register(app: typer.Typer) -> None:

@@ -55,9 +55,13 @@ def test_a_retry_whose_answer_is_lost_is_not_repeated(running: FarmParts, farm: 
 
 
 def test_patience_ends(running: FarmParts) -> None:
-    with lossy_proxy(running.url, *["429"] * 99) as proxy, ImageFarm(proxy.url, "", patience_seconds=0) as client:
-        with pytest.raises(TooManyRequests):
-            client.submit("a cat", **SMALL)
+    with (
+        lossy_proxy(running.url, *["429"] * 99) as proxy,
+        ImageFarm(proxy.url, "", patience_seconds=0) as client,
+        pytest.raises(TooManyRequests),
+    ):
+        client.submit("a cat", **SMALL)
+    assert len(proxy.seen) == 1
 
 
 def test_nobody_there_is_said_soon_and_how_to_go_on() -> None:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from cli.exit_codes import MEANINGS, ExitCode, exit_code_for
 from cli.failures import run_guarded
 from cli.main import app
-from core.errors import Conflict, FarmError, InvalidInput, Unavailable
+from client import WaitTimeout
+from core.errors import Conflict, FarmError, InvalidInput, TooManyRequests, Unauthorized, Unavailable
 from supervisor.errors import AlreadyRunning, PortTaken
 from tests.servers.farm import ROOT, clean_environment
 
@@ -78,6 +79,11 @@ def test_unknown_model_is_refused_before_anything_starts(tmp_path: Path) -> None
         (AlreadyRunning("m"), ExitCode.ALREADY_RUNNING),
         (PortTaken("m"), ExitCode.PORT_TAKEN),
         (Conflict("m"), ExitCode.FAILED),
+        (Conflict("m", code="already_running"), ExitCode.ALREADY_RUNNING),
+        (InvalidInput("m", code="export_failed"), ExitCode.FAILED),
+        (Unauthorized("m"), ExitCode.REFUSED),
+        (TooManyRequests("m", retry_after=1), ExitCode.REFUSED),
+        (WaitTimeout("m"), ExitCode.NOT_DONE),
     ],
 )
 def test_errors_become_exit_codes(error: FarmError, code: ExitCode, capsys: pytest.CaptureFixture[str]) -> None:
