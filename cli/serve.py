@@ -18,7 +18,6 @@ def serve_api(settings: Settings) -> int:
     """Serves until told to stop; raises PortTaken when something else listens there."""
     configure_logging(settings, "api")
     logging.getLogger("uvicorn.error").setLevel(max(logging.root.level, logging.WARNING))
-    check_api_exposure(settings, has_keys=False)
     check_api_exposure(settings, has_keys=_has_keys(settings))
     take_port(settings.host, settings.port, "--port")
     server = make_server(settings)
