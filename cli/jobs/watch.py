@@ -9,10 +9,16 @@ import typer
 
 from cli.exit_codes import ExitCode
 from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+from core.errors import Unavailable
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from cli.jobs.glance import Glance
     from client import ImageFarm
+
+
+AWAY_SECONDS = 2.0
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +41,7 @@ def watch(
     """
     from cli.jobs.glance import glance_at
 
-    with open_farm(url) as farm:
+    with open_farm(url, AWAY_SECONDS) as farm:
         if once or as_json:
             _show_once(glance_at(farm), as_json=as_json)
             return ExitCode.OK
@@ -66,6 +72,18 @@ def _watch(farm: ImageFarm, every: float) -> None:
         with Live(picture_of(glance_at(farm)), console=console, auto_refresh=False, screen=console.is_terminal) as live:
             while True:
                 time.sleep(every)
-                live.update(picture_of(glance_at(farm)), refresh=True)
+                live.update(_look(farm), refresh=True)
     except KeyboardInterrupt:
         return
+
+
+def _look(farm: ImageFarm) -> RenderableType:
+    """The farm's picture; what is wrong while it is away, since it may come back."""
+    from rich.text import Text
+
+    from cli.jobs.glance import glance_at, picture_of
+
+    try:
+        return picture_of(glance_at(farm))
+    except Unavailable as error:
+        return Text(error.message, style="red")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
+import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from core.errors import InvalidInput
 from core.storage.faults import reason
 from core.storage.keys import EXTENSIONS, MalformedKey
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
 def export_file(directory: Path, data: bytes, moment: datetime, *, extension: str = "png", by_day: bool = False) -> Path:
@@ -33,21 +38,35 @@ def export_file(directory: Path, data: bytes, moment: datetime, *, extension: st
 
 
 def _write_new(folder: Path, stem: str, extension: str, data: bytes) -> Path:
-    path, file = _take_name(folder, stem, extension)
-    with file:
+    """Under its name the file is whole from its first moment, even if this process is killed meanwhile."""
+    partial = folder / f".partial-{secrets.token_hex(8)}"
+    try:
+        partial.write_bytes(data)
+        return _take_name(folder, stem, extension, lambda path: os.link(partial, path))
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _take_name(folder, stem, extension, lambda path: _write(path, data))
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _take_name(folder: Path, stem: str, extension: str, take: Callable[[Path], None]) -> Path:
+    """The first of `stem`, `stem_01`, `stem_02` ... that `take` does not find taken (FileExistsError)."""
+    for number in itertools.count():
+        path = folder / (f"{stem}_{number:02d}.{extension}" if number else f"{stem}.{extension}")
+        with suppress(FileExistsError):
+            take(path)
+            return path
+    raise AssertionError("itertools.count() never ends")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Where the file system has no links, such as FAT: a kill meanwhile leaves a part of the file."""
+    with path.open("xb") as file:
         try:
             file.write(data)
             file.flush()
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-    return path
-
-
-def _take_name(folder: Path, stem: str, extension: str) -> tuple[Path, BinaryIO]:
-    """The first of `stem`, `stem_01`, `stem_02` ... that nobody has, as a new empty file, open for writing."""
-    for number in itertools.count():
-        path = folder / (f"{stem}_{number:02d}.{extension}" if number else f"{stem}.{extension}")
-        with suppress(FileExistsError):
-            return path, path.open("xb")
-    raise AssertionError("itertools.count() never ends")

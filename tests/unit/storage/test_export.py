@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -37,6 +39,30 @@ def test_processes_never_share_a_name(tmp_path: Path) -> None:
         names = list(pool.map(_export, [(tmp_path, n) for n in range(120)]))
     assert len(set(names)) == 120
     assert {(tmp_path / name).read_bytes() for name in names} == {b"%d" % n for n in range(120)}
+
+
+def test_a_name_appears_only_with_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def link(source: Path, target: Path) -> None:
+        sizes.append(source.stat().st_size)
+        assert list(tmp_path.glob("outputs_*")) == []
+        source.rename(target)
+
+    monkeypatch.setattr(os, "link", link)
+    export_file(tmp_path, b"whole", MOMENT)
+    assert sizes == [5]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{STEM}.png"]
+
+
+def test_file_systems_without_links_work_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    names = [export_file(tmp_path, bytes([n]), MOMENT).name for n in range(2)]
+    assert names == [f"{STEM}.png", f"{STEM}_01.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
 def test_a_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
