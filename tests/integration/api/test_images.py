@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import httpx
 import pytest
@@ -32,10 +33,10 @@ def finished(api: httpx.Client, worker: WorkerSide, **changes: object) -> dict[s
     return found
 
 
-def first_output(job: dict[str, object]) -> dict[str, str]:
+def first_output(job: dict[str, object]) -> dict[str, Any]:
     outputs = job["outputs"]
     assert isinstance(outputs, list)
-    found: dict[str, str] = outputs[0]
+    found: dict[str, Any] = outputs[0]
     return found
 
 

@@ -206,7 +206,7 @@ def test_cancel_tells_the_worker_at_once(api: httpx.Client, worker: WorkerSide, 
     submit(api)
     running = worker.claim()
     assert running is not None
-    with worker.redis.pubsub(ignore_subscribe_messages=True) as channel:
+    with worker.redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
         channel.subscribe(worker.keys.cancels)
         channel.get_message(timeout=5)
         api.post(f"/v1/jobs/{running.id}/cancel")

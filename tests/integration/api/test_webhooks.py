@@ -41,8 +41,8 @@ def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            receiver.got.put(({name.lower(): value for name, value in self.headers.items()}, body))
-            status = 204 if receiver.answers.empty() else receiver.answers.get()
+            found.got.put(({name.lower(): value for name, value in self.headers.items()}, body))
+            status = 204 if found.answers.empty() else found.answers.get()
             self.send_response(status)
             if status == 302:
                 self.send_header("Location", "/elsewhere")
@@ -53,11 +53,11 @@ def receiving() -> Iterator[Receiver]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver = Receiver(server.server_address[1])
+        found = Receiver(server.server_address[1])
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield receiver
+            yield found
         finally:
             server.shutdown()
             thread.join(10)

@@ -1,0 +1,192 @@
+"""How fast the API is, over a whole farm with the synthetic renderer: submissions, polls, and jobs from end to end.
+
+    python -m benchmarks.api --database sqlite
+    python -m benchmarks.api --database postgres
+
+Load generator, API, worker, Redis and database share the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.faults.parts import FarmParts
+from benchmarks.load.connection import Connection, submit
+from db.migrate import upgrade
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of each."""
+
+    submissions: int = 2000
+    connections: int = 16
+    jobs: int = 1500
+    single: int = 200
+    waiters: int = 1000
+
+
+async def timed(action: Callable[[], Awaitable[object]]) -> float:
+    """Milliseconds."""
+    began = time.perf_counter()
+    await action()
+    return (time.perf_counter() - began) * 1000
+
+
+def shown(milliseconds: list[float]) -> str:
+    """Median and 99th percentile."""
+    ordered = sorted(milliseconds)
+    return f"p50 {statistics.median(ordered):.1f} ms, p99 {ordered[int(len(ordered) * 0.99) - 1]:.1f} ms"
+
+
+async def flood(port: int, plan: Plan, count: int) -> tuple[float, list[str]]:
+    """(submissions a second, ids) of `count` jobs over some connections at once."""
+    numbers = iter(range(count))
+    ids: list[str] = []
+
+    async def send() -> None:
+        connection = await Connection.open(port)
+        for number in numbers:
+            ids.append(await submit(connection, number, owner=f"bench{number % 5}"))
+        await connection.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(send() for _ in range(plan.connections)))
+    return count / (time.perf_counter() - began), ids
+
+
+async def singles(port: int, count: int, offset: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of submits and of polls, one after the other."""
+    connection = await Connection.open(port)
+    submits, polls = [], []
+    for number in range(count):
+        began = time.perf_counter()
+        job_id = await submit(connection, offset + number)
+        submits.append((time.perf_counter() - began) * 1000)
+        polls.append(await timed(lambda path=f"/v1/jobs/{job_id}": connection.call("GET", path)))  # type: ignore[misc]
+    await connection.close()
+    return submits, polls
+
+
+async def to_done(port: int, count: int) -> list[float]:
+    """Milliseconds from submit to the answer that it is done, one job at a time: `Prefer: wait`."""
+    connection = await Connection.open(port)
+    body = b'{"prompt": "a red fox", "width": 64, "height": 64, "num_inference_steps": 1}'
+    found = []
+    for _ in range(count):
+        began = time.perf_counter()
+        status, answer = await connection.call("POST", "/v1/jobs", body, "Prefer: wait=30\r\n")
+        if status != 200:
+            raise RuntimeError(f"{status}: {answer[:300]!r}")
+        found.append((time.perf_counter() - began) * 1000)
+    await connection.close()
+    return found
+
+
+async def open_waiters(port: int, ids: list[str], count: int) -> list[Connection]:
+    """Half event streams, half long polls, spread over the jobs."""
+    found = []
+    for number in range(count):
+        connection = await Connection.open(port)
+        job_id = ids[number % len(ids)]
+        connection.send("GET", f"/v1/jobs/{job_id}/events" if number % 2 else f"/v1/jobs/{job_id}?wait=300")
+        if number % 2:
+            await connection.first_line()
+        found.append(connection)
+    return found
+
+
+async def without_workers(port: int, plan: Plan) -> None:
+    """Submits and polls while nothing renders, and again with many callers waiting."""
+    rate, ids = await flood(port, plan, plan.submissions)
+    print(f"  submissions: {rate:.0f}/s over {plan.connections} connections")
+    submits, polls = await singles(port, plan.single, plan.submissions)
+    print(f"  one at a time: submit {shown(submits)}; poll {shown(polls)}")
+    waiting = await open_waiters(port, ids, plan.waiters)
+    await asyncio.sleep(2)
+    crowded, _ = await singles(port, plan.single, plan.submissions * 2)
+    ratio = sorted(crowded)[int(len(crowded) * 0.99) - 1] / sorted(submits)[int(len(submits) * 0.99) - 1]
+    print(f"  with {plan.waiters} waiting callers: submit {shown(crowded)}; p99 is {ratio:.2f}x")
+    for connection in waiting:
+        await connection.close()
+
+
+async def drained(port: int) -> None:
+    """Returns once nothing is queued or running."""
+    import json
+
+    connection = await Connection.open(port)
+    while True:
+        _, answer = await connection.call("GET", "/v1/queue")
+        queue = json.loads(answer)
+        if queue["queued"] + queue["running"] == 0:
+            break
+        await asyncio.sleep(0.1)
+    await connection.close()
+
+
+async def with_worker(port: int, plan: Plan) -> None:
+    """Jobs from end to end."""
+    await drained(port)
+    latencies = await to_done(port, plan.single)
+    print(f"  submit to done at idle: {shown(latencies)}")
+    began = time.perf_counter()
+    await flood(port, plan, plan.jobs)
+    await drained(port)
+    print(f"  end to end: {plan.jobs / (time.perf_counter() - began):.0f} jobs/s ({plan.jobs} jobs)")
+
+
+def run(database: str, directory: Path, plan: Plan, workers: int) -> None:
+    """One database."""
+    server = PostgresServer(directory / "pg").start() if database == "postgres" else None
+    redis = RedisServer(directory / "redis").start()
+    url = server.create_database() if server else f"sqlite:///{directory / 'farm.db'}"
+    upgrade(url)
+    settings = {"IMAGEFARM_MAX_QUEUED_PER_OWNER": "0", "IMAGEFARM_LOG_LEVEL": "WARNING"}
+    parts = FarmParts(directory / "farm", url, redis, workers=workers, settings=settings)
+    print(f"{database}, {os.cpu_count()} cores, {workers} worker(s):")
+    try:
+        _measure(parts, plan)
+    finally:
+        parts.stop()
+        parts.destroy()
+        redis.stop()
+        if server is not None:
+            server.stop()
+
+
+def _measure(parts: FarmParts, plan: Plan) -> None:
+    parts.start()
+    for worker in parts.worker_parts():
+        worker.stop()
+    asyncio.run(without_workers(parts.port, plan))
+    for worker in parts.worker_parts():
+        worker.start()
+    parts.wait_ready()
+    asyncio.run(with_worker(parts.port, plan))
+
+
+def main() -> int:
+    """Prints one block a database."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", choices=("sqlite", "postgres"))
+    parser.add_argument("--workers", type=int, default=1)
+    given = parser.parse_args()
+    for name in [given.database] if given.database else ["sqlite", "postgres"]:
+        with tempfile.TemporaryDirectory(prefix="imagefarm-api-") as directory:
+            run(name, Path(directory), Plan(), given.workers)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
