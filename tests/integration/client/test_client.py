@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from core.parameters import InvalidParameters
 from core.schemas.job import Job
 from core.schemas.job_request import JobRequest
 
-SMALL = {"width": 64, "height": 64, "num_inference_steps": 4}
+SMALL: dict[str, Any] = {"width": 64, "height": 64, "num_inference_steps": 4}
 
 
 def test_submit_wait_and_download(farm: ImageFarm, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_wait_ends_in_time_and_cancel_ends_the_job(farm: ImageFarm) -> None:
 
 def test_jobs_are_listed_over_pages(farm: ImageFarm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("client.farm.PAGE", 2)
-    made = [farm.submit(JobRequest(prompt=f"zebra {number}", **SMALL)) for number in range(5)]  # type: ignore[arg-type]
+    made = [farm.submit(JobRequest(prompt=f"zebra {number}", **SMALL)) for number in range(5)]
     assert [job.id for job in farm.jobs(query="zebra")] == [job.id for job in reversed(made)]
     assert len(list(farm.jobs(query="zebra", limit=3))) == 3
     for job in made:

@@ -26,7 +26,7 @@ def test_a_key_opens_the_farm_until_it_is_revoked(tmp_path: Path, redis_url: str
 
     made = json.loads(run("keys", "create", "anna", "--days", "1", "--json")[1])
     key = made["key"]
-    with serving(Settings(_env_file=None, data_dir=data, redis_url=redis_url)) as url:  # type: ignore[call-arg]
+    with serving(Settings(_env_file=None, data_dir=data, redis_url=redis_url)) as url:
         with ImageFarm(url, "") as stranger, pytest.raises(Unauthorized):
             stranger.queue()
         code, _, err = run("jobs", url=url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from core.lifecycle import JobStatus
 from tests.integration.client.lossy_proxy import lossy_proxy
 from tests.servers.ports import free_port
 
-SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
+SMALL: dict[str, Any] = {"width": 64, "height": 64, "num_inference_steps": 2}
 
 
 @pytest.mark.parametrize("faults", [("lose",), ("lose", "502", "lose"), ("503",), ("429", "429")], ids=" ".join)
