@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
 from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
 from api.quotas import reserved
 from api.submission import IdempotencyKey, new_job, pixels_of
+from api.threads import in_thread
 from core.errors import InvalidInput
 from core.imagefile.sheet import Cell, contact_sheet
 from core.parameters import InvalidParameters
@@ -41,7 +40,7 @@ async def accept_batch(farm: Farm, caller: Caller, request: BatchRequest, key: I
         request_hash=key.request_hash if key else "",
     )
     async with reserved(farm.database, caller, len(jobs), sum(pixels_of(job) for job, _ in jobs)) as reservation:
-        submitted = await run_in_threadpool(submit_batch, farm.database, new)
+        submitted = await in_thread(submit_batch, farm.database, new)
         if submitted.replayed:
             await reservation.give_back()
     for job in submitted.hints:
@@ -78,7 +77,7 @@ async def _member(
 
 async def sheet_of(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:
     """A PNG of its first images, and grey cells for what is not there yet."""
-    return await run_in_threadpool(_sheet, farm, batch, columns, side)
+    return await in_thread(_sheet, farm, batch, columns, side)
 
 
 def _sheet(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:

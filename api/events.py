@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
 from api.farm import Farm
 from api.reading import show
+from api.threads import in_thread
 from api.views.history import event_answer
 from api.views.jobs import progress_answer
 from api.watch import Subscription
@@ -85,7 +85,7 @@ class JobStream:
             snapshot = read_snapshot(self.farm.database, self.job_id)
             return snapshot, events_of(self.farm.database, self.job_id)
 
-        return await run_in_threadpool(read)
+        return await in_thread(read)
 
     def _history(self, rows: list[JobEvent]) -> Iterator[bytes]:
         for row in rows:

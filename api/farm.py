@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
 from api.admission import Admission
 from api.flights import Flights
@@ -16,6 +15,7 @@ from api.metrics import Metrics
 from api.overview import OverviewCache
 from api.pictures import Pictures
 from api.publisher import Publisher
+from api.threads import in_thread, make_threads
 from api.watch import Watcher
 from api.webhooks import Dispatcher
 from core.catalogue import load_catalogue
@@ -56,6 +56,7 @@ class Farm:
 
     def start(self) -> None:
         """Call on the event loop."""
+        asyncio.get_running_loop().set_default_executor(make_threads())
         self.watcher.start()
         self.webhooks.start()
 
@@ -69,14 +70,14 @@ class Farm:
         self.stop_waiting()
         await self.webhooks.stop()
         await self.watcher.stop()
-        await run_in_threadpool(self.publisher.close)
+        await in_thread(self.publisher.close)
         self.database.dispose()
 
     async def speeds(self) -> Mapping[str, float]:
         """Model -> mean seconds of its recent jobs, a few seconds old at most."""
         taken_at, speeds = self._speeds
         if time.monotonic() - taken_at > _SPEEDS_FRESH_SECONDS:
-            speeds = await run_in_threadpool(recent_seconds, self.database)
+            speeds = await in_thread(recent_seconds, self.database)
             self._speeds = time.monotonic(), speeds
         return speeds
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
-from starlette.concurrency import run_in_threadpool
-
 from api.caller import Caller, KeyLimits, clean_label, labelled
+from api.threads import in_thread
 from core.errors import Unauthorized
 from core.keys import Scope, matches, parse
 from core.settings import Settings
@@ -46,7 +45,7 @@ class Keyring:
             return False
         taken_at, found = self._in_force
         if time.monotonic() - taken_at > FRESH_SECONDS:
-            found = await run_in_threadpool(any_active, self._database)
+            found = await in_thread(any_active, self._database)
             self._in_force = time.monotonic(), found
         return found
 
@@ -58,7 +57,7 @@ class Keyring:
         known = self._rows.get(key_id)
         if known is not None and time.monotonic() - known[0] < FRESH_SECONDS:
             return known[1]
-        row = await run_in_threadpool(active_key, self._database, key_id)
+        row = await in_thread(active_key, self._database, key_id)
         if row is None:
             self._rows.pop(key_id, None)
             return None

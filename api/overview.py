@@ -7,8 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from starlette.concurrency import run_in_threadpool
-
+from api.threads import in_thread
 from core.queue import window_size
 from db.database import Database
 from db.tables import Worker
@@ -57,7 +56,7 @@ class OverviewCache:
             return fresh
         async with self._lock:
             if (fresh := self._fresh()) is None:
-                fresh = self._latest = await run_in_threadpool(self._read)
+                fresh = self._latest = await in_thread(self._read)
             return fresh
 
     def _fresh(self) -> Overview | None:

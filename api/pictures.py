@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from starlette.concurrency import run_in_threadpool
-
+from api.threads import in_thread
 from core.imagefile import ImageFormat, convert, thumbnail
 from core.storage import LocalImageStore
 
@@ -25,13 +24,13 @@ class Pictures:
 
     async def file(self, key: str) -> bytes:
         """The file as it was stored."""
-        return await run_in_threadpool(self._store.read, key)
+        return await in_thread(self._store.read, key)
 
     async def converted(self, key: str, target: ImageFormat) -> bytes:
         """The picture in another format, its metadata kept."""
         data = await self.file(key)
         async with self._busy:
-            return await run_in_threadpool(lambda: convert(data, target))
+            return await in_thread(lambda: convert(data, target))
 
     async def thumbnail(self, key: str, max_side: int) -> bytes:
         """A small WebP."""
@@ -39,7 +38,7 @@ class Pictures:
         if found is None:
             data = await self.file(key)
             async with self._busy:
-                found = await run_in_threadpool(thumbnail, data, max_side)
+                found = await in_thread(thumbnail, data, max_side)
             self._remember((key, max_side), found)
         return found
 

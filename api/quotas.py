@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.concurrency import run_in_threadpool
-
 from api.caller import Caller
+from api.threads import in_thread
 from core.errors import TooManyRequests
 from db.database import Database
 from db.quotas import bucket, refund, reserve
@@ -25,7 +24,7 @@ class Reservation:
     async def take(self, name: str, amount: int, limit: int, span: int) -> None:
         """Raises TooManyRequests when that would pass the limit."""
         counter, seconds = bucket(name, span)
-        if not await run_in_threadpool(reserve, self._database, self._key_id, counter, amount, limit):
+        if not await in_thread(reserve, self._database, self._key_id, counter, amount, limit):
             unit = "submits a minute" if name == "submits" else "pixels a day (UTC)"
             raise TooManyRequests(
                 f"This key may use {limit} {unit}, and that would pass it.", retry_after=seconds, code=f"{name}_limit"
@@ -35,7 +34,7 @@ class Reservation:
     async def give_back(self) -> None:
         """Nothing new was accepted after all."""
         while self._taken:
-            await run_in_threadpool(refund, self._database, self._key_id, *self._taken.pop())
+            await in_thread(refund, self._database, self._key_id, *self._taken.pop())
 
 
 @asynccontextmanager

@@ -6,9 +6,8 @@ import asyncio
 import zlib
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
 from api.farm import Farm
+from api.threads import in_thread
 from api.views.jobs import job_answer
 from api.views.queue import queue_place
 from core.lifecycle import SETTLED, JobStatus
@@ -19,7 +18,7 @@ from db.tables import Job
 
 async def read(farm: Farm, job_id: str, owner: str | None) -> Snapshot:
     """The job as it is now; NotFound or Gone."""
-    return await run_in_threadpool(read_snapshot, farm.database, job_id, owner)
+    return await in_thread(read_snapshot, farm.database, job_id, owner)
 
 
 async def show(farm: Farm, snapshot: Snapshot) -> JobAnswer:

@@ -7,12 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
 from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
 from api.quotas import max_queued, reserved
+from api.threads import in_thread
 from api.uploads import find_init_image
 from api.views.jobs import job_answer
 from core.catalogue import CatalogueModel
@@ -61,7 +60,7 @@ async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: Idemp
         return known
     once = Idempotency(key.key, key.request_hash, first_answer) if key is not None else None
     async with reserved(farm.database, caller, 1, pixels_of(new)) as reservation:
-        submitted = await run_in_threadpool(submit, farm.database, new, once)
+        submitted = await in_thread(submit, farm.database, new, once)
         if submitted.replayed:
             await reservation.give_back()
     announce(farm, submitted)
@@ -86,16 +85,15 @@ def first_answer(job: Job) -> dict[str, Any]:
 
 
 def announce(farm: Farm, submitted: Submitted) -> None:
-    """After the commit: a hint for the workers, news for those who watch."""
+    """After the commit: a hint for the workers. It is no news: nobody can be waiting for a job that is new."""
     if submitted.replayed:
         return
     if submitted.hint:
         farm.publisher.hint(submitted.job)
-    farm.publisher.changed(submitted.job)
 
 
 async def _recalled(farm: Farm, caller: Caller, key: IdempotencyKey) -> Submitted | None:
-    return await run_in_threadpool(recall, farm.database, caller.owner, key.key, key.request_hash)
+    return await in_thread(recall, farm.database, caller.owner, key.key, key.request_hash)
 
 
 async def new_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview) -> NewJob:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from io import BytesIO
 
-from starlette.concurrency import run_in_threadpool
-
 from api.caller import Caller
 from api.farm import Farm
+from api.threads import in_thread
 from core.errors import InvalidInput, NotFound
 from core.ids import is_id, new_id
 from core.imagefile import open_rgb
@@ -21,7 +20,7 @@ async def take_in(farm: Farm, caller: Caller, data: bytes, field: str = "body") 
     """The stored upload. Raises InvalidInput when it is not a picture, or too large."""
     async with farm.decoding:  # a decoded picture is large: two at a time bound the memory
         try:
-            return await run_in_threadpool(_store, farm, caller.owner, data)
+            return await in_thread(_store, farm, caller.owner, data)
         except InvalidInput as error:
             raise InvalidInput(error.message, field=field, code=error.code) from error
 
@@ -43,7 +42,7 @@ async def find_init_image(farm: Farm, caller: Caller, upload_id: str | None) -> 
     try:
         if not is_id(upload_id):
             raise NotFound("There is no such upload.")
-        upload = await run_in_threadpool(get_upload, farm.database, upload_id, caller.visible_owner)
+        upload = await in_thread(get_upload, farm.database, upload_id, caller.visible_owner)
     except NotFound:
         raise InvalidInput(
             "There is no upload of that id: send the picture to POST /v1/uploads first.",

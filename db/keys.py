@@ -90,9 +90,9 @@ def active_key(database: Database, key_id: str) -> ApiKey | None:
 
 def any_active(database: Database) -> bool:
     """Whether any key opens the farm; False also when the tables are not there yet."""
-    if not inspect(database.engine).has_table(ApiKey.__tablename__):
-        return False
     with database.read() as session:
+        if not inspect(session.connection()).has_table(ApiKey.__tablename__):
+            return False
         return session.scalar(select(literal(1)).select_from(ApiKey).where(*_active()).limit(1)) is not None
 
 

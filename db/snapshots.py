@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from core.lifecycle import JobStatus
 from db.database import Database
-from db.jobs.read import get_job, images_of, queue_position
+from db.jobs.read import find_job, images_of, position_in
 from db.tables import Image, Job
 
 
@@ -22,14 +25,21 @@ class Snapshot:
 
 def read_snapshot(database: Database, job_id: str, owner: str | None = None) -> Snapshot:
     """Raises NotFound or Gone as `get_job` does."""
-    return snapshot_of(database, get_job(database, job_id, owner))
+    with database.read() as session:
+        return _complete(session, find_job(session, job_id, owner))
 
 
 def snapshot_of(database: Database, job: Job) -> Snapshot:
     """The rest of a job that has just been read."""
-    if job.status == JobStatus.SUCCEEDED:
-        return Snapshot(job, images_of(database, [job.id]))
-    return Snapshot(job, position=queue_position(database, job))
+    with database.read() as session:
+        return _complete(session, job)
+
+
+def _complete(session: Session, job: Job) -> Snapshot:
+    if job.status != JobStatus.SUCCEEDED:
+        return Snapshot(job, position=position_in(session, job))
+    images = session.scalars(select(Image).where(Image.job_id == job.id).order_by(Image.index))
+    return Snapshot(job, images.all())
 
 
 def snapshots_of(database: Database, jobs: Sequence[Job]) -> list[Snapshot]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from api.a1111.caller import A1111Caller, A1111Submitter
@@ -15,6 +14,7 @@ from api.answers import json_answer
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency
 from api.farm import Farm
+from api.threads import in_thread
 from core.imagefile import read_metadata
 from core.schemas.a1111 import PngInfo, PngInfoRequest, Sampler, Scheduler, SdModel
 
@@ -82,7 +82,7 @@ async def read_png_info(farm: FarmDependency, caller: CallerDependency, wanted: 
     """The `parameters` text of a picture, ours or another tool's; empty when it has none."""
     data = decode_image(wanted.image, "image")
     async with farm.decoding:
-        found = await run_in_threadpool(read_metadata, data)
+        found = await in_thread(read_metadata, data)
     text = found.parameters_text or ""
     items = {"parameters": text} if text else {}
     settings = found.parameters.settings if found.parameters is not None else {}

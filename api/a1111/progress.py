@@ -6,7 +6,6 @@ import base64
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from api.a1111.answer import stamp
@@ -18,6 +17,7 @@ from api.caller import Caller
 from api.dependencies import FarmDependency
 from api.farm import Farm
 from api.routes.job_actions import cancel
+from api.threads import in_thread
 from api.views.jobs import progress_answer
 from core.lifecycle import SETTLED, JobStatus
 from core.schemas.a1111 import ProgressAnswer, ProgressState, TaskProgress, TaskProgressRequest
@@ -77,7 +77,7 @@ async def skip(farm: FarmDependency, caller: A1111Submitter) -> Response:
 )
 async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgressRequest) -> Response:
     """An unknown task is neither active, queued nor completed."""
-    job = await run_in_threadpool(job_of_key, farm.database, caller.owner, TASK_KEY + wanted.id_task)
+    job = await in_thread(job_of_key, farm.database, caller.owner, TASK_KEY + wanted.id_task)
     told = await farm.watcher.progress_of(job.id) if job is not None else None
     shown = progress_answer(job, told) if job is not None else None
     status = job.status if job is not None else None
@@ -94,4 +94,4 @@ async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgr
 
 
 async def _mine(farm: Farm, caller: Caller, status: JobStatus) -> list[Job]:
-    return await run_in_threadpool(list_jobs, farm.database, owner=caller.owner, statuses=(status,), limit=200)
+    return await in_thread(list_jobs, farm.database, owner=caller.owner, statuses=(status,), limit=200)

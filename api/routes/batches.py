@@ -6,7 +6,6 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
@@ -16,6 +15,7 @@ from api.documents import problems
 from api.farm import Farm
 from api.routes.job_actions import cancel
 from api.submission import idempotency_key
+from api.threads import in_thread
 from api.views.batches import batch_answer
 from core.errors import InvalidInput, NotFound
 from core.ids import is_id
@@ -58,7 +58,7 @@ async def create_batch(
     submitted = await accept_batch(farm, caller, request, key)
     headers = {"Location": f"/v1/batches/{submitted.batch.id}"}
     headers |= {"Idempotent-Replayed": "true"} if submitted.replayed else {}
-    return json_answer(await run_in_threadpool(_whole, farm, submitted.batch), 202, headers)
+    return json_answer(await in_thread(_whole, farm, submitted.batch), 202, headers)
 
 
 @router.get("", response_model=BatchPage, summary="List batches, newest first", responses=problems())
@@ -71,8 +71,8 @@ async def read_batches(
     """Without their jobs."""
     if cursor is not None and not is_id(cursor):
         raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
-    rows = await run_in_threadpool(list_batches, farm.database, caller.visible_owner, cursor, limit + 1)
-    counts = await run_in_threadpool(counts_of, farm.database, [row.id for row in rows[:limit]])
+    rows = await in_thread(list_batches, farm.database, caller.visible_owner, cursor, limit + 1)
+    counts = await in_thread(counts_of, farm.database, [row.id for row in rows[:limit]])
     items = [batch_answer(row, counts[row.id]) for row in rows[:limit]]
     return json_answer(BatchPage.model_construct(items=items, next_cursor=items[-1].id if len(rows) > limit else None))
 
@@ -85,23 +85,23 @@ async def read_batch(
     wait: Annotated[float, Query(ge=0, le=300, description="Seconds to wait until all its jobs have settled.")] = 0,
 ) -> Response:
     """How far it is."""
-    batch = await run_in_threadpool(get_batch, farm.database, batch_id, caller.visible_owner)
+    batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
     loop = asyncio.get_running_loop()
     end = loop.time() + wait
     while loop.time() < end and not farm.closing.is_set():
-        if not await run_in_threadpool(open_members, farm.database, batch_id):
+        if not await in_thread(open_members, farm.database, batch_id):
             break
         await asyncio.sleep(min(_LOOK_SECONDS, max(end - loop.time(), 0.01)))
-    return json_answer(await run_in_threadpool(_whole, farm, batch))
+    return json_answer(await in_thread(_whole, farm, batch))
 
 
 @router.post("/{batch_id}/cancel", response_model=BatchAnswer, summary="Cancel a batch", responses=problems(404))
 async def cancel_batch(farm: FarmDependency, caller: SubmitterDependency, batch_id: BatchId) -> Response:
     """All its jobs that have not settled."""
-    batch = await run_in_threadpool(get_batch, farm.database, batch_id, caller.acting_owner)
-    for job_id in await run_in_threadpool(open_members, farm.database, batch_id):
+    batch = await in_thread(get_batch, farm.database, batch_id, caller.acting_owner)
+    for job_id in await in_thread(open_members, farm.database, batch_id):
         await cancel(farm, caller, job_id)
-    return json_answer(await run_in_threadpool(_whole, farm, batch))
+    return json_answer(await in_thread(_whole, farm, batch))
 
 
 @router.get(
@@ -119,7 +119,7 @@ async def read_contact_sheet(
     side: Annotated[int, Query(ge=64, le=512, description="Longest side of each picture, in pixels.")] = 256,
 ) -> Response:
     """At any time: what is not finished yet is a grey field."""
-    batch = await run_in_threadpool(get_batch, farm.database, batch_id, caller.visible_owner)
+    batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
     async with farm.decoding:
         data = await sheet_of(farm, batch, columns, side)
     return Response(data, media_type="image/png", headers={"Cache-Control": "no-cache"})

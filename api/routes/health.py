@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from sqlalchemy import text
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
 from api.dependencies import FarmDependency
 from api.farm import Farm
+from api.threads import in_thread
 from core.errors import FarmError
 from core.schemas.health import Check, Health, Readiness
 from core.version import VERSION
@@ -43,7 +43,7 @@ async def _database(farm: Farm) -> Check:
             session.execute(text("SELECT 1 FROM jobs LIMIT 1"))
 
     try:
-        await run_in_threadpool(ask)
+        await in_thread(ask)
     except FarmError as error:
         return Check(ok=False, detail=error.message)
     except Exception as error:  # noqa: BLE001 -- a health check reports whatever is wrong

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
 from api.caller import Caller, labelled
@@ -14,6 +13,7 @@ from api.dependencies import CallerDependency, FarmDependency, ImageId
 from api.documents import problems
 from api.links import is_signed
 from api.negotiation import negotiate, stored_format
+from api.threads import in_thread
 from core.errors import NotFound
 from core.imagefile import EXTENSIONS, MEDIA_TYPES, ImageFormat
 from core.keys import Scope
@@ -60,7 +60,7 @@ async def read_content(
     download: Annotated[bool, Query(description="Have browsers save it rather than show it.")] = False,
 ) -> Response:
     """As it was stored (PNG), or in the format that `format` or Accept asks for, with the same metadata inside."""
-    image = await run_in_threadpool(get_image, farm.database, image_id, caller.visible_owner)
+    image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
     stored = stored_format(image.format)
     target = format or negotiate(request.headers.get("accept"), stored)
     headers = _headers(f'"{image.sha256[:32]}-{target}"')
@@ -94,7 +94,7 @@ async def read_thumbnail(
     size: Annotated[int, Query(ge=32, le=1024, description="Longest side in pixels.")] = 320,
 ) -> Response:
     """Never enlarged."""
-    image = await run_in_threadpool(get_image, farm.database, image_id, caller.visible_owner)
+    image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
     headers = _headers(f'"{image.sha256[:32]}-{size}"')
     if _known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)

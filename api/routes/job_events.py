@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import CallerDependency, FarmDependency, JobId
 from api.documents import problems
 from api.events import END_SUFFIX, JobStream, media_type
+from api.threads import in_thread
 from core.errors import NotFound
 from db.jobs.read import get_job
 
@@ -42,7 +42,7 @@ async def read_events(
     last_event_id: Annotated[str | None, Header(description="Id of the last event that you have.")] = None,
 ) -> Response:
     """Any number may listen."""
-    job = await run_in_threadpool(get_job, farm.database, job_id, caller.visible_owner)
+    job = await in_thread(get_job, farm.database, job_id, caller.visible_owner)
     known = last_event_id or ""
     if known == f"{job.revision}{END_SUFFIX}":
         return Response(status_code=204)
@@ -71,7 +71,7 @@ async def read_preview(
     index: Annotated[int, Query(ge=0, le=999, description="Which image of the job.")] = 0,
 ) -> Response:
     """Previews are kept for some minutes only."""
-    await run_in_threadpool(get_job, farm.database, job_id, caller.visible_owner)
+    await in_thread(get_job, farm.database, job_id, caller.visible_owner)
     image = await farm.watcher.preview_of(job_id, index)
     if image is None:
         raise NotFound("There is no preview of this image now.", code="no_preview")

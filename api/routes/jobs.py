@@ -7,14 +7,14 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
 from api.dependencies import CallerDependency, FarmDependency, JobId, SubmitterDependency
 from api.documents import problems
 from api.reading import etag_of, revision_in, show, wait_until_settled
-from api.submission import first_answer, idempotency_key, submit_job
+from api.submission import idempotency_key, submit_job
+from api.threads import in_thread
 from api.views.jobs import job_answer
 from core.errors import Conflict, InvalidInput
 from core.ids import is_id
@@ -25,7 +25,7 @@ from core.schemas.job import JobPage
 from core.schemas.job_request import JobRequest
 from db.jobs.read import list_jobs
 from db.jobs.submit import Submitted
-from db.snapshots import snapshots_of
+from db.snapshots import Snapshot, snapshots_of
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -68,9 +68,10 @@ def wait_in(prefer: str | None) -> float:
 
 
 def _accepted(submitted: Submitted) -> Response:
-    body = submitted.answer or first_answer(submitted.job)
     headers = {"Location": f"/v1/jobs/{submitted.job.id}"} | (_REPLAYED if submitted.replayed else {})
-    return Response(json.dumps(body), 202, headers=headers, media_type="application/json")
+    if submitted.answer is None:
+        return json_answer(job_answer(Snapshot(submitted.job)), 202, headers)
+    return Response(json.dumps(submitted.answer), 202, headers=headers, media_type="application/json")
 
 
 def _ended(answer: JobAnswer) -> Response:
@@ -120,7 +121,7 @@ async def read_jobs(
     """Filters narrow; pages follow by cursor, so that new jobs do not shift them."""
     if cursor is not None and not is_id(cursor):
         raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
-    jobs = await run_in_threadpool(
+    jobs = await in_thread(
         list_jobs,
         farm.database,
         owner=caller.owner if mine else caller.visible_owner,
@@ -130,7 +131,7 @@ async def read_jobs(
         before=cursor,
         limit=limit + 1,
     )
-    page = await run_in_threadpool(snapshots_of, farm.database, jobs[:limit])
+    page = await in_thread(snapshots_of, farm.database, jobs[:limit])
     items = [job_answer(snapshot) for snapshot in page]
     more = items[-1].id if len(jobs) > limit else None
     return json_answer(JobPage.model_construct(items=items, next_cursor=more))

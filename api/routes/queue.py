@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
 from api.dependencies import CallerDependency, FarmDependency
 from api.documents import problems
 from api.overview import Overview
+from api.threads import in_thread
 from api.views.queue import eta, nobody_serves
 from core.schemas.worker import Queue, QueueOfModel
 from db.statistics import open_counts
@@ -22,7 +22,7 @@ async def read_queue(farm: FarmDependency, caller: CallerDependency) -> Response
     """Per model: how many jobs wait, who serves it, when the last of them may end."""
     overview = await farm.overview.get()
     speeds = await farm.speeds()
-    counts = await run_in_threadpool(open_counts, farm.database)
+    counts = await in_thread(open_counts, farm.database)
     models = sorted({*counts, *(worker.model for worker in overview.live)})
     rows = [_row(model, counts.get(model, {}), overview, speeds.get(model)) for model in models]
     return json_answer(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency
 from api.documents import problems
+from api.threads import in_thread
 from api.uploads import take_in
 from core.errors import FarmError, NotFound
 from core.ids import is_id
@@ -75,13 +75,13 @@ def upload_answer(upload: Upload) -> UploadAnswer:
 @router.get("/{upload_id}", response_model=UploadAnswer, summary="An upload", responses=problems(404))
 async def read_upload(farm: FarmDependency, caller: CallerDependency, upload_id: UploadId) -> Response:
     """Its size and hash."""
-    return json_answer(upload_answer(await run_in_threadpool(get_upload, farm.database, upload_id, caller.visible_owner)))
+    return json_answer(upload_answer(await in_thread(get_upload, farm.database, upload_id, caller.visible_owner)))
 
 
 @router.delete("/{upload_id}", status_code=204, summary="Delete an upload", responses=problems(404))
 async def delete_upload(farm: FarmDependency, caller: SubmitterDependency, upload_id: UploadId) -> Response:
     """A job that waits for it will fail."""
-    upload = await run_in_threadpool(get_upload, farm.database, upload_id, caller.acting_owner)
-    await run_in_threadpool(remove_upload, farm.database, upload.id)
-    await run_in_threadpool(farm.uploads.delete, upload.key)
+    upload = await in_thread(get_upload, farm.database, upload_id, caller.acting_owner)
+    await in_thread(remove_upload, farm.database, upload.id)
+    await in_thread(farm.uploads.delete, upload.key)
     return Response(status_code=204)

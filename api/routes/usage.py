@@ -6,12 +6,12 @@ from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
 from api.dependencies import CallerDependency, FarmDependency
 from api.documents import problems
+from api.threads import in_thread
 from core.schemas.usage import Usage, UsageDay
 from db.usage import OwnersDay, usage
 
@@ -25,7 +25,7 @@ async def read_usage(
     farm: FarmDependency, caller: CallerDependency, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> Response:
     """Your own unless you may read everybody's. Deleted jobs are no longer counted."""
-    rows = await run_in_threadpool(usage, farm.database, days, caller.visible_owner)
+    rows = await in_thread(usage, farm.database, days, caller.visible_owner)
     return json_answer(
         Usage(
             items=[_day(row) for row in rows],

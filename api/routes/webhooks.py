@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency
 from api.documents import problems
+from api.threads import in_thread
 from core.errors import InvalidInput, NotFound
 from core.ids import is_id
 from core.keys import Scope
@@ -33,14 +33,14 @@ async def create_webhook(farm: FarmDependency, caller: SubmitterDependency, want
     check_literal_address(wanted.url, allow_private=farm.settings.webhook_allow_private, field="url")
     owner = None if wanted.all_owners else caller.owner
     secret = wanted.secret or generate_secret()
-    row = await run_in_threadpool(add_endpoint, farm.database, owner, wanted.url, secret, list(wanted.events))
+    row = await in_thread(add_endpoint, farm.database, owner, wanted.url, secret, list(wanted.events))
     return json_answer(_endpoint(row, secret), 201)
 
 
 @router.get("", response_model=EndpointList, summary="List webhooks", responses=problems())
 async def read_webhooks(farm: FarmDependency, caller: CallerDependency) -> Response:
     """Without their secrets."""
-    rows = await run_in_threadpool(list_endpoints, farm.database, caller.visible_owner)
+    rows = await in_thread(list_endpoints, farm.database, caller.visible_owner)
     return json_answer(EndpointList(items=[_endpoint(row) for row in rows]))
 
 
@@ -49,7 +49,7 @@ async def delete_webhook(farm: FarmDependency, caller: SubmitterDependency, webh
     """Messages on their way to it are given up."""
     if not is_id(webhook_id):
         raise NotFound("There is no webhook of that id.", code="webhook_not_found")
-    await run_in_threadpool(remove_endpoint, farm.database, webhook_id, caller.acting_owner)
+    await in_thread(remove_endpoint, farm.database, webhook_id, caller.acting_owner)
     return Response(status_code=204)
 
 
@@ -65,7 +65,7 @@ async def read_deliveries(
     """Every message, newest first, and how its last try went."""
     if cursor is not None and not is_id(cursor):
         raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
-    rows = await run_in_threadpool(
+    rows = await in_thread(
         list_deliveries,
         farm.database,
         caller.visible_owner,
@@ -89,7 +89,7 @@ async def redeliver_message(farm: FarmDependency, caller: SubmitterDependency, d
     """Whether or not it arrived before, under the same webhook-id."""
     if not is_id(delivery_id):
         raise NotFound("There is no delivery of that id.", code="delivery_not_found")
-    row = await run_in_threadpool(redeliver, farm.database, delivery_id, caller.acting_owner)
+    row = await in_thread(redeliver, farm.database, delivery_id, caller.acting_owner)
     farm.webhooks.wake()
     return json_answer(_delivery(row), 202)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import json_answer
 from api.dependencies import AdminDependency, CallerDependency, FarmDependency
 from api.documents import problems
 from api.farm import Farm
+from api.threads import in_thread
 from api.views.workers import worker_answer
 from core.errors import NotFound
 from core.schemas.base import storable
@@ -37,13 +37,13 @@ def _rows(farm: Farm) -> list[WorkerAnswer]:
 @router.get("", response_model=WorkerList, summary="List workers", responses=problems())
 async def read_workers(farm: FarmDependency, caller: CallerDependency) -> Response:
     """Every worker that the farm remembers, live or not."""
-    return json_answer(WorkerList.model_construct(items=await run_in_threadpool(_rows, farm)))
+    return json_answer(WorkerList.model_construct(items=await in_thread(_rows, farm)))
 
 
 @router.get("/{name}", response_model=WorkerAnswer, summary="One worker", responses=problems(404))
 async def read_worker(farm: FarmDependency, caller: CallerDependency, name: WorkerName) -> Response:
     """By name."""
-    for row in await run_in_threadpool(_rows, farm):
+    for row in await in_thread(_rows, farm):
         if row.name == name:
             return json_answer(row)
     raise NotFound("There is no worker of that name.", code="worker_not_found")
@@ -52,23 +52,23 @@ async def read_worker(farm: FarmDependency, caller: CallerDependency, name: Work
 @router.post("/{name}/pause", response_model=WorkerAnswer, summary="Pause a worker", responses=problems(404, 409))
 async def pause_worker(farm: FarmDependency, admin: AdminDependency, name: WorkerName) -> Response:
     """It finishes what it holds and takes nothing new until it is resumed."""
-    return await _answer(farm, await run_in_threadpool(set_paused, farm.database, _name(name), paused=True))
+    return await _answer(farm, await in_thread(set_paused, farm.database, _name(name), paused=True))
 
 
 @router.post("/{name}/resume", response_model=WorkerAnswer, summary="Resume a worker", responses=problems(404, 409))
 async def resume_worker(farm: FarmDependency, admin: AdminDependency, name: WorkerName) -> Response:
     """A paused worker takes jobs again."""
-    return await _answer(farm, await run_in_threadpool(set_paused, farm.database, _name(name), paused=False))
+    return await _answer(farm, await in_thread(set_paused, farm.database, _name(name), paused=False))
 
 
 @router.post("/{name}/drain", response_model=WorkerAnswer, summary="Drain a worker", responses=problems(404, 409))
 async def drain_worker(farm: FarmDependency, admin: AdminDependency, name: WorkerName) -> Response:
     """It finishes what it holds, then stops."""
-    return await _answer(farm, await run_in_threadpool(request_drain, farm.database, _name(name)))
+    return await _answer(farm, await in_thread(request_drain, farm.database, _name(name)))
 
 
 async def _answer(farm: Farm, worker: Worker) -> Response:
-    for row in await run_in_threadpool(_rows, farm):
+    for row in await in_thread(_rows, farm):
         if row.name == worker.name:
             return json_answer(row)
     raise NotFound("There is no worker of that name.", code="worker_not_found")

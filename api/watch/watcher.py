@@ -11,8 +11,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from starlette.concurrency import run_in_threadpool
 
+from api.threads import in_thread
 from api.watch.hub import Hub
 from core.errors import FarmError
 from core.queue import RedisKeys
@@ -126,7 +126,7 @@ class Watcher:
         if not watched:
             return
         try:
-            found = await run_in_threadpool(revisions_of, self._database, list(watched))
+            found = await in_thread(revisions_of, self._database, list(watched))
         except FarmError as error:
             logger.warning("cannot look after waiting callers: %s", error.message)
             return

@@ -6,8 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from starlette.concurrency import run_in_threadpool
-
+from api.threads import in_thread
 from api.views.jobs import job_answer
 from api.webhooks.sender import Sender
 from core.errors import FarmError, Gone, NotFound
@@ -71,25 +70,23 @@ class Dispatcher:
 
     async def _look(self) -> bool:
         """Whether there may be more to do at once."""
-        await run_in_threadpool(collect, self._database, self._farm, self._secret)
-        due = await run_in_threadpool(claim_due, self._database, _AT_ONCE)
+        await in_thread(collect, self._database, self._farm, self._secret)
+        due = await in_thread(claim_due, self._database, _AT_ONCE)
         await asyncio.gather(*(self._try(delivery) for delivery in due))
         return len(due) == _AT_ONCE
 
     async def _try(self, delivery: WebhookDelivery) -> None:
         try:
-            snapshot = await run_in_threadpool(read_snapshot, self._database, delivery.job_id)
+            snapshot = await in_thread(read_snapshot, self._database, delivery.job_id)
         except (NotFound, Gone):
             return  # deleted a moment ago, and its messages with it
         body = job_answer(snapshot).model_dump_json().encode()
         result = await self._sender.send(delivery.url, delivery.secret, delivery.id, body)
         if result.error is None and result.http_status is not None:
-            await run_in_threadpool(note_delivered, self._database, delivery.id, result.http_status, result.seconds)
+            await in_thread(note_delivered, self._database, delivery.id, result.http_status, result.seconds)
             return
         logger.info("webhook %s for job %s: %s", delivery.id, delivery.job_id, result.error)
-        await run_in_threadpool(
-            note_failed, self._database, delivery, result.error or "", result.http_status, result.seconds
-        )
+        await in_thread(note_failed, self._database, delivery, result.error or "", result.http_status, result.seconds)
 
 
 def _farm_target(settings: Settings) -> Target | None:

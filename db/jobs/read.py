@@ -83,13 +83,18 @@ def queue_position(database: Database, job: Job) -> int | None:
 
     Counted up to POSITION_CAP: a position of POSITION_CAP + 1 means that far back, or farther.
     """
+    with database.read() as session:
+        return position_in(session, job)
+
+
+def position_in(session: Session, job: Job) -> int | None:
+    """As `queue_position`, in the caller's session."""
     if job.status != JobStatus.QUEUED:
         return None
     more_urgent = Job.priority > job.priority
     same_lane = (Job.priority == job.priority) & (tuple_(Job.turn, Job.id) < tuple_(job.turn, job.id))
-    with database.read() as session:
-        # Two index ranges, each counted to its end or to the cap: one range with OR would walk the whole queue.
-        ahead = sum(session.scalars(_count_to_cap(job.model, range_)).one() for range_ in (more_urgent, same_lane))
+    # Two index ranges, each counted to its end or to the cap: one range with OR would walk the whole queue.
+    ahead = sum(session.scalars(_count_to_cap(job.model, range_)).one() for range_ in (more_urgent, same_lane))
     return min(ahead, POSITION_CAP) + 1
 
 
