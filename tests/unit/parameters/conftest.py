@@ -1,0 +1,30 @@
+"""Requests and models for the tests of normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from core.catalogue import CatalogueModel, load_catalogue
+from core.parameters import InitImage, Normalised, RequestLimits, normalise
+from core.schemas.job_request import JobRequest
+
+Make = Callable[..., Normalised]
+
+
+def model(name: str) -> CatalogueModel:
+    return load_catalogue().get(name)
+
+
+@pytest.fixture
+def made() -> Make:
+    """Normalises a request for a model of the catalogue."""
+
+    def make(name: str = "demo", picture: InitImage | None = None, **fields: Any) -> Normalised:  # noqa: ANN401
+        start = {"init_image": picture.upload_id} if picture else {}
+        request = JobRequest.model_validate({"prompt": "a red fox", **start, **fields})
+        return normalise(request, model(name), RequestLimits(10_000, 16), picture)
+
+    return make
