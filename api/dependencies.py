@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Path, Request
 from api.caller import Caller
 from api.credentials import key_of
 from api.farm import Farm, farm_of
+from api.guard import check_host
 from core.errors import NotFound
 from core.ids import is_id
 from core.keys import Scope
@@ -26,7 +27,16 @@ async def identify(
     ] = None,
 ) -> Caller:
     """Who calls; Unauthorized when keys are in force and none that is good was sent."""
-    return await farm_of(request).keyring.caller(key_of(request), x_client_label)
+    return await identified(request, x_client_label)
+
+
+async def identified(request: Request, label: str | None) -> Caller:
+    """As `identify`, for those who have the label already."""
+    farm = farm_of(request)
+    caller = await farm.keyring.caller(key_of(request), label)
+    if caller.limits is None:
+        check_host(request.url.hostname or "", farm.settings)
+    return caller
 
 
 Identified = Annotated[Caller, Depends(identify)]

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import shaped
 from core.errors import FarmError, Forbidden
+from core.exposure import is_loopback
 from core.settings import Settings
 
 BODY_SECONDS = 30.0
@@ -71,6 +72,20 @@ class Guard:
             return message
 
         return bounded
+
+
+def check_host(name: str, settings: Settings) -> None:
+    """Refuses callers without a key who know a farm of this machine by another name.
+
+    A web site can have its own name lead to 127.0.0.1, and its page would then pass for the farm's own.
+    """
+    if settings.open_access or not is_loopback(settings.host) or is_loopback(name):
+        return
+    raise Forbidden(
+        f"Without keys this farm answers on this machine only, not as '{name[:100]}'. Create a key "
+        "(`imagefarm keys create`), or, behind a proxy that checks who calls, set IMAGEFARM_OPEN_ACCESS=true.",
+        code="unknown_host",
+    )
 
 
 def _is_foreign(headers: Headers) -> bool:

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import FileResponse, Response
 
 from api.caller import Caller, labelled
-from api.credentials import key_of
-from api.dependencies import CallerDependency, FarmDependency, ImageId
+from api.dependencies import CallerDependency, FarmDependency, ImageId, identified
 from api.documents import problems
 from api.links import is_signed
 from api.negotiation import negotiate, stored_format
@@ -26,7 +25,7 @@ async def get_linked_caller(request: Request, farm: FarmDependency, image_id: Im
     """A caller with a key, or one with a signed link to this very picture."""
     if await is_signed(farm, request, image_id):
         return labelled(None)
-    caller = await farm.keyring.caller(key_of(request), None)
+    caller = await identified(request, None)
     caller.require(Scope.READ_OWN)
     return caller
 
