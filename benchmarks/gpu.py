@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,7 @@ def speed(arguments: argparse.Namespace, device: torch.device, pipeline: Any) ->
     """Stock first, while the blocks are as they come; then the engine, compiled where asked."""
     pipeline.set_progress_bar_config(disable=True)
     stock = {
-        side: timed(lambda side=side: stock_seconds(pipeline, make_requests(side, arguments.count, "s")))
-        for side in arguments.sizes
+        side: timed(partial(stock_seconds, pipeline, make_requests(side, arguments.count, "s"))) for side in arguments.sizes
     }
     family = family_of(pipeline, device, device)
     compiled = "false"
@@ -189,8 +189,8 @@ def speed(arguments: argparse.Namespace, device: torch.device, pipeline: Any) ->
         report({"compile_and_warm_up_seconds": time.perf_counter() - began, "compiled_blocks": compiled})
     engine = LocalEngine(family, device, arguments.in_flight, arguments.token_budget)
     for side in arguments.sizes:
-        alone = timed(lambda side=side: engine.render(make_requests(side, arguments.count, "a"), 1))
-        loaded = timed(lambda side=side: engine.render(make_requests(side, arguments.count * 2, "l"), arguments.in_flight))
+        alone = timed(partial(engine.render, make_requests(side, arguments.count, "a"), 1))
+        loaded = timed(partial(engine.render, make_requests(side, arguments.count * 2, "l"), arguments.in_flight))
         floor = TFLOP_PER_IMAGE.get(side, 0.0) / arguments.tflops
         report(
             {

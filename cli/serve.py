@@ -18,19 +18,8 @@ def serve_api(settings: Settings) -> int:
     """Serves until told to stop; raises PortTaken when something else listens there."""
     configure_logging(settings, "api")
     logging.getLogger("uvicorn.error").setLevel(max(logging.root.level, logging.WARNING))
-    check_api_exposure(settings, has_keys=_has_keys(settings))
+    check_api_exposure(settings, has_keys=any_key_exists(settings))
     take_port(settings.host, settings.port, "--port")
     server = make_server(settings)
     server.run()
     return ExitCode.OK if server.started else ExitCode.FAILED
-
-
-def _has_keys(settings: Settings) -> bool:
-    """Whether callers will need a key; asked only when the API is to listen where others can reach it."""
-    if is_loopback(settings.host):
-        return False
-    database = Database(settings.resolved_database_url)
-    try:
-        return any_active(database)
-    finally:
-        database.dispose()

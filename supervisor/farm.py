@@ -38,7 +38,7 @@ class Farm:
     def run(self) -> bool:
         """True when every child ended by itself, False when some had to be killed."""
         settings = self._settings
-        check_api_exposure(settings, has_keys=_has_keys(settings))
+        check_api_exposure(settings, has_keys=any_key_exists(settings))
         check_flower_exposure(settings)
         resolve_auto(settings)  # an unknown model is refused before anything starts
         data_dir.prepare(settings.data_dir)
@@ -117,14 +117,3 @@ class Farm:
 
     def _console(self) -> Console:
         return Console(self._settings.data_dir / "logs", json_lines=self._settings.log_format == "json")
-
-
-def _has_keys(settings: Settings) -> bool:
-    """Whether callers will need a key; asked only when the farm is to listen where others can reach it."""
-    if is_loopback(settings.host):
-        return False
-    database = Database(settings.resolved_database_url)
-    try:
-        return any_active(database)
-    finally:
-        database.dispose()

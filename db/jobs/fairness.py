@@ -14,8 +14,11 @@ from sqlalchemy import ColumnElement, case, func, select
 from db.conditions import QUEUED
 from db.tables import Job
 
+_Text = str | ColumnElement[str]
+_Number = int | ColumnElement[int]
 
-def next_turn(owner: str, model: str, priority: int) -> ColumnElement[int]:
+
+def next_turn(owner: _Text, model: _Text, priority: _Number) -> ColumnElement[int]:
     """The turn of a job submitted now, as an SQL expression for its INSERT; two index look-ups."""
     lane = (QUEUED, Job.model == model, Job.priority == priority)
     served = select(Job.turn).where(*lane).order_by(Job.turn).limit(1).scalar_subquery()

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from sqlalchemy import case, func, insert, literal, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Double,
+    Executable,
+    Integer,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from core.errors import InvalidInput, TooManyRequests
@@ -71,51 +84,63 @@ def submit(database: Database, new: NewJob, idempotency: Idempotency | None = No
 def insert_job(session: Session, new: NewJob) -> Job:
     """Inserts one job and its first event in the caller's transaction; `hinted_at` is set when the window has room."""
     _check_limit(session, new)
-    deadline = now() + literal(new.deadline_seconds) if new.deadline_seconds is not None else None
-    job = session.scalars(
-        insert(Job)
-        .values(
-            id=new_id(),
-            owner=new.owner,
-            client_label=new.client_label,
-            model=new.model,
-            priority=new.priority,
-            turn=next_turn(new.owner, new.model, new.priority),
-            status=JobStatus.QUEUED,
-            revision=1,
-            attempt=0,
-            max_attempts=new.max_attempts,
-            attempts_free=0,
-            deadline_at=deadline,
-            available_at=now(),
-            hinted_at=_hint_if_room(new),
-            created_at=now(),
-            prompt=new.prompt,
-            input=new.input,
-            requested=new.requested,
-            warnings=new.warnings,
-            retried_from=new.retried_from,
-        )
-        .returning(Job)
-    ).one()
+    values = {
+        "id": new_id(),
+        "owner": new.owner,
+        "client_label": new.client_label,
+        "model": new.model,
+        "priority": new.priority,
+        "max_attempts": new.max_attempts,
+        "deadline_seconds": new.deadline_seconds,
+        "window": new.window,
+        "prompt": new.prompt,
+        "input": new.input,
+        "requested": new.requested,
+        "warnings": new.warnings,
+        "retried_from": new.retried_from,
+    }
+    job: Job = session.scalars(_insertion(), values).one()
     record_event(session, job, None)
     return job
+
+
+@cache
+def _insertion() -> Executable:
+    """Built once: building a statement of this size costs more than running it."""
+    given = {name: _given(name) for name in _TAKEN}
+    values = given | {
+        "turn": next_turn(given["owner"], given["model"], given["priority"]),
+        "status": JobStatus.QUEUED.value,
+        "revision": 1,
+        "attempt": 0,
+        "attempts_free": 0,
+        "deadline_at": now() + bindparam("deadline_seconds", type_=Double()),
+        "available_at": now(),
+        "hinted_at": _hint_if_room(given["model"], bindparam("window", type_=Integer())),
+        "created_at": now(),
+    }
+    return select(Job).from_statement(insert(Job).values(values).returning(Job))
+
+
+_TAKEN = (
+    *("id", "owner", "client_label", "model", "priority", "max_attempts"),
+    *("prompt", "input", "requested", "warnings", "retried_from"),
+)
+
+
+def _given(name: str) -> BindParameter[Any]:
+    return bindparam(name, type_=Job.__table__.columns[name].type)
 
 
 def _submitted(job: Job) -> Submitted:
     return Submitted(job, hint=job.hinted_at is not None)
 
 
-def _hint_if_room(new: NewJob) -> Any:  # noqa: ANN401 -- an SQL CASE or None
-    if new.window <= 0:
-        return None
+def _hint_if_room(model: BindParameter[str], window: BindParameter[int]) -> ColumnElement[float]:
     hinted = (
-        select(func.count())
-        .select_from(Job)
-        .where(Job.model == new.model, QUEUED, Job.hinted_at.is_not(None))
-        .scalar_subquery()
+        select(func.count()).select_from(Job).where(Job.model == model, QUEUED, Job.hinted_at.is_not(None)).scalar_subquery()
     )
-    return case((hinted < new.window, now()), else_=None)
+    return case((hinted < window, now()), else_=None)
 
 
 def _check_limit(session: Session, new: NewJob) -> None:

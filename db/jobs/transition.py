@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, insert, update
+from sqlalchemy import ColumnElement, Insert, bindparam, insert, update
 from sqlalchemy.orm import Session
 
 from core.lifecycle import SETTLED, JobStatus, check_transition
@@ -42,19 +43,25 @@ def record_event(
     session: Session, job: Job, before: JobStatus | None, *, code: str | None = None, message: str | None = None
 ) -> None:
     """Writes one row of the job's history, as the job stands now."""
-    session.execute(
-        insert(JobEvent).values(
-            job_id=job.id,
-            revision=job.revision,
-            at=now(),
-            from_status=before,
-            to_status=job.status,
-            attempt=job.attempt,
-            worker=job.worker,
-            code=code,
-            message=message,
-        )
-    )
+    values = {
+        "job_id": job.id,
+        "revision": job.revision,
+        "from_status": before,
+        "to_status": job.status,
+        "attempt": job.attempt,
+        "worker": job.worker,
+        "code": code,
+        "message": message,
+    }
+    session.connection().execute(_event_insertion(tuple(values)), values)
+
+
+@cache
+def _event_insertion(names: tuple[str, ...]) -> Insert:
+    """Built once: building a statement costs more than running it."""
+    table = JobEvent.__table__
+    given = {name: bindparam(name, type_=table.columns[name].type) for name in names}
+    return insert(JobEvent).values(at=now(), **given)
 
 
 def _standard_changes(after: JobStatus) -> dict[str, Any]:

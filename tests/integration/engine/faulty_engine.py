@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from worker.engine.process import main
 from worker.engine.spec import EngineSpec
@@ -68,7 +68,7 @@ def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> Opened:
 
     opened = open_engine(spec, on_progress)
     overlaps = os.environ.get("TEST_OVERLAPS_DECODE") == "1"
-    return dataclasses.replace(opened, family=Faulty(opened.family), overlaps_decode=overlaps)
+    return dataclasses.replace(opened, family=cast("AnyFamily", Faulty(opened.family)), overlaps_decode=overlaps)
 
 
 if __name__ == "__main__":

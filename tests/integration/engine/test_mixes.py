@@ -60,7 +60,9 @@ def visits(sizes: list[tuple[int, int]]) -> st.SearchStrategy[list[Visit]]:
 
 def play(made: Twin, stream: list[Visit], budget: int) -> list[Active]:
     """All requests that were not canceled, with their samples finished, as the loop would step them."""
-    clock, active, done = VirtualClock(), [], []
+    clock = VirtualClock()
+    active: list[Active] = []
+    done: list[Active] = []
     waiting = sorted(stream, key=lambda visit: visit.joins)
     leaving: dict[str, int] = {}
     tick = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,12 @@ def test_a_prompt_is_encoded_once(demo: Twin) -> None:
 
 def test_the_least_used_goes_first() -> None:
     made: list[int] = []
+
+    def make(key: int) -> int:
+        made.append(key)
+        return key
+
     cache: EmbeddingCache[int] = EmbeddingCache(entries=2)
     for key in (1, 2, 1, 3, 1, 2):
-        cache.get(key, lambda key=key: made.append(key) or key)  # type: ignore[misc,func-returns-value]
+        cache.get(key, partial(make, key))
     assert made == [1, 2, 3, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from worker.engine.events import Preview, Rendered, RequestFailed, Started, Step
 Engine = tuple[EngineClient, Recorder]
 
 
-def render(engine: Engine, index: int = 0, init_image: bytes | None = None, **changes: object) -> Rendered:
+def render(engine: Engine, index: int = 0, init_image: bytes | None = None, **changes: Any) -> Rendered:  # noqa: ANN401 -- fields
     client, recorder = engine
     request = a_request(index, **changes)
     client.submit(request, init_image)
@@ -44,7 +45,7 @@ def test_the_pixels_are_the_stock_pipelines(engine: Engine, demo: Twin) -> None:
 
 def test_image_to_image(engine: Engine, demo: Twin) -> None:
     image = picture(64, 96)
-    fields: dict[str, object] = {"width": 64, "height": 96, "strength": 0.5, "has_init_image": True}
+    fields: dict[str, Any] = {"width": 64, "height": 96, "strength": 0.5, "has_init_image": True}
     ended = render(engine, 8, image, **fields)
     assert ended.pixels == demo.expected(a_request(8, **fields), "pil", image).tobytes()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from core.errors import RenderError
@@ -13,7 +15,7 @@ from worker.engine.events import Canceled, EngineLost, Rendered, RequestFailed, 
 Engine = tuple[EngineClient, Recorder]
 
 
-def submit(engine: Engine, *prompts: str, **changes: object) -> None:
+def submit(engine: Engine, *prompts: str, **changes: Any) -> None:  # noqa: ANN401 -- fields
     """Prompts of one length, so that all may share a pass."""
     for index, prompt in enumerate(prompts):
         engine[0].submit(a_request(index, prompt.ljust(24), **changes))
