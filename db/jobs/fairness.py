@@ -21,7 +21,8 @@ _Number = int | ColumnElement[int]
 def next_turn(owner: _Text, model: _Text, priority: _Number) -> ColumnElement[int]:
     """The turn of a job submitted now, as an SQL expression for its INSERT; two index look-ups."""
     lane = (QUEUED, Job.model == model, Job.priority == priority)
-    served = select(Job.turn).where(*lane).order_by(Job.turn).limit(1).scalar_subquery()
+    # A retried job keeps its old turn; it must not pull the clock back for everybody.
+    served = select(Job.turn).where(*lane, Job.attempt == 0).order_by(Job.turn).limit(1).scalar_subquery()
     last = select(Job.turn).where(*lane, Job.owner == owner).order_by(Job.turn.desc()).limit(1).scalar_subquery()
     zero, one = 0, 1
     return _greatest(func.coalesce(served, zero), func.coalesce(last + one, zero))
