@@ -6,11 +6,10 @@ import logging
 
 from api.server import make_server
 from cli.exit_codes import ExitCode
-from core.exposure import check_api_exposure, is_loopback
+from core.exposure import check_api_exposure
 from core.logs import configure_logging
 from core.settings import Settings
-from db.database import Database
-from db.keys import any_active
+from supervisor.keys import any_key_exists
 from supervisor.ports import take_port
 
 

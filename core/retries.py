@@ -23,6 +23,8 @@ RULES: dict[str, RetryRule] = {
     "worker_lost": RetryRule(retry=True),
     # The engine process died or hung while it held the job; the worker lives.
     "engine_lost": RetryRule(retry=True, base_seconds=0.5),
+    # There was no engine to hand it to: it never began.
+    "engine_away": RetryRule(retry=True, costs_attempt=False, base_seconds=0.5),
     # Too big for that card even alone: only another worker can help.
     "out_of_memory": RetryRule(retry=True, other_worker=True, base_seconds=0.5),
     # The image directory or bucket did not take the file: full, unwritable, away.
@@ -48,5 +50,6 @@ def rule_for(code: str) -> RetryRule:
 
 
 def backoff_seconds(rule: RetryRule, attempt: int) -> float:
-    """Seconds to wait before attempt `attempt` + 1; `attempt` counts from 1."""
-    return float(min(rule.base_seconds * 2 ** (attempt - 1), BACKOFF_CAP_SECONDS))
+    """Seconds to wait before attempt `attempt` + 1; `attempt` counts from 1. What costs no attempt does not add up."""
+    doublings = attempt - 1 if rule.costs_attempt else 0
+    return float(min(rule.base_seconds * 2**doublings, BACKOFF_CAP_SECONDS))

@@ -10,7 +10,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class now(FunctionElement[float]):  # noqa: N801 -- reads as the SQL function it is
-    """Seconds since 1970 as a double. Moves within a transaction on both databases."""
+    """Seconds since 1970 as a double; moves on from statement to statement."""
 
     type = Double()
     inherit_cache = True
@@ -19,7 +19,8 @@ class now(FunctionElement[float]):  # noqa: N801 -- reads as the SQL function it
 
 @compiles(now, "postgresql")
 def _postgres(element: now, compiler: Any, **kw: Any) -> str:  # noqa: ANN401 -- SQLAlchemy's own signature
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+    # Not clock_timestamp(): a volatile function cannot bound an index range.
+    return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)"
 
 
 @compiles(now, "sqlite")

@@ -23,6 +23,19 @@ _SQLITE_PRAGMAS = ("busy_timeout=20000", "synchronous=FULL", "foreign_keys=ON")
 _WAL_PATIENCE_SECONDS = 20.0
 
 
+_POSTGRES_CONNECTION = {
+    "application_name": "imagefarm",
+    "connect_timeout": 5,
+    # A host that vanishes without a word is noticed in seconds, not in the hours that TCP allows itself.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+_AWAY_SQLSTATES = frozenset({"25006", "57P01", "57P02", "57P03"})
+"""Read-only after a failover, shutting down, crashed, starting up."""
+
+
 class Database:
     """Hands out sessions; `write` commits at the end of the block or not at all.
 
@@ -45,7 +58,7 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=10,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 5, "application_name": "imagefarm"},
+            connect_args=_POSTGRES_CONNECTION,
         )
 
     def _sqlite_engine(self, pool_size: int) -> Engine:
@@ -122,7 +135,7 @@ def _translated() -> Iterator[None]:
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise _unavailable(error) from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _AWAY_SQLSTATES:
             raise _unavailable(error) from error
         raise
 

@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from core.errors import Conflict
 from core.lifecycle import SETTLED
+from core.storage import job_and_attempt
 from db.clock import now
+from db.conditions import RUNNING
 from db.database import Database
 from db.images import find_image
 from db.jobs.read import find_job
@@ -31,7 +33,7 @@ class Deleted:
 def delete_job(database: Database, job_id: str, owner: str | None = None) -> Deleted:
     """Deletes one settled job; Conflict while it is queued or running."""
     with database.write() as session:
-        job = find_job(session, job_id, owner)
+        job = find_job(session, job_id, owner, lock=True)
         if job.status not in SETTLED:
             raise Conflict(f"Job {job_id} is {job.status}. Cancel it first, then delete it.", code="job_not_settled")
         return _delete_jobs(session, [job])
@@ -50,15 +52,17 @@ def delete_older(database: Database, days: float) -> Deleted:
     """Deletes a batch of jobs that settled more than `days` ago."""
     with database.write() as session:
         old = select(Job).where(Job.completed_at < now() - literal(days * 86400.0), Job.status.in_(SETTLED))
-        return _delete_jobs(session, session.scalars(old.order_by(Job.completed_at).limit(BATCH)).all())
+        chosen = old.order_by(Job.completed_at).limit(BATCH).with_for_update(skip_locked=True)
+        return _delete_jobs(session, session.scalars(chosen).all())
 
 
 def delete_over(database: Database, limit_bytes: int) -> Deleted:
     """Deletes a batch of the oldest settled jobs with images while images take more than `limit_bytes` in all."""
-    with database.write() as session:
+    with database.read() as session:  # a long look at every image must not keep writers out
         excess = (session.scalar(select(func.coalesce(func.sum(Image.bytes), 0))) or 0) - limit_bytes
-        if excess <= 0:
-            return Deleted(0, [])
+    if excess <= 0:
+        return Deleted(0, [])
+    with database.write() as session:
         chosen: list[Job] = []
         for job, size in _oldest_with_images(session):
             chosen.append(job)
@@ -83,17 +87,22 @@ def forget_idempotency_keys(database: Database, older_than_seconds: float) -> in
 
 
 def unknown_keys(database: Database, keys: Collection[str]) -> set[str]:
-    """Those of `keys` that no image row names: their files are orphans."""
+    """Those of `keys` that no image row names and no running attempt may yet name: their files are orphans."""
+    writers = {key: job_and_attempt(key) for key in keys}
+    job_ids = {job_id for job_id, _ in writers.values()}
     with database.read() as session:
-        known = session.scalars(select(Image.key).where(Image.key.in_(list(keys)))).all()
-    return set(keys) - set(known)
+        # In this order: an attempt that ends in between has its rows by the second look.
+        running = set(session.execute(select(Job.id, Job.attempt).where(RUNNING, Job.id.in_(job_ids))).tuples())
+        known = set(session.scalars(select(Image.key).where(Image.key.in_(list(keys)))))
+    return {key for key, writer in writers.items() if key not in known and writer not in running}
 
 
 def _oldest_with_images(session: Session) -> Sequence[tuple[Job, int]]:
     size = select(func.sum(Image.bytes)).where(Image.job_id == Job.id).scalar_subquery()
     has_images = exists().where(Image.job_id == Job.id)
     query = select(Job, size).where(Job.completed_at.is_not(None), Job.status.in_(SETTLED), has_images)
-    return session.execute(query.order_by(Job.completed_at).limit(BATCH)).tuples().all()
+    oldest = query.order_by(Job.completed_at).limit(BATCH).with_for_update(of=Job, skip_locked=True)
+    return session.execute(oldest).tuples().all()
 
 
 def _delete_jobs(session: Session, jobs: Sequence[Job]) -> Deleted:

@@ -6,15 +6,14 @@ from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 from core.catalogue import resolve_auto
-from core.exposure import check_api_exposure, check_flower_exposure, is_loopback
+from core.exposure import check_api_exposure, check_flower_exposure
 from core.settings import Settings
 from db import migrate
-from db.database import Database
-from db.keys import any_active
 from supervisor import data_dir, embedded_redis, plan
 from supervisor.console import Console
 from supervisor.crew import Crew
 from supervisor.events import ChildEnded, Events, StopRequested
+from supervisor.keys import any_key_exists
 from supervisor.plan import Addresses
 from supervisor.ports import take_port
 from supervisor.readiness import answers_ok

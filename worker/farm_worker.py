@@ -23,7 +23,8 @@ from db import workers
 from db.database import Database
 from worker.celery_app import make_celery, serve
 from worker.changes import ChangeBroadcaster
-from worker.engine.client import EngineClient
+from worker.consumer_switch import ConsumerSwitch
+from worker.engine.client import FINAL_LOAD_CODES, EngineClient
 from worker.engine.events import EngineEvent, EngineLost, LoadFailed, Loading, Ready
 from worker.engine.from_settings import engine_spec
 from worker.hint_taker import HintTaker
@@ -57,13 +58,21 @@ class FarmWorker:
         self._state = WorkerState()
         self._inflight = InFlight()
         self._settled = threading.Event()
-        self._stops = 0
-        self._serving = False
+        self._signals = 0
+        self._stopping = False
+        self._paused = False
         self._celery = make_celery(settings)
         self._engine = EngineClient(engine_spec(settings, self._model), self._on_engine_event)
         self._leases = LeaseKeeper(
-            settings, self._database, self._identity, self._state, self._inflight, on_stop=self._stop_because
+            settings,
+            self._database,
+            self._identity,
+            self._state,
+            self._inflight,
+            on_stop=self._stop_because,
+            on_paused=self._on_paused,
         )
+        self._switch = ConsumerSwitch(self._celery, self._model, self._hostname)
         self._cancels = CancelListener(settings, self._inflight)
         self._news = ChangeBroadcaster(settings)
         self._flower = FlowerEvents(self._celery, self._hostname)
@@ -82,7 +91,7 @@ class FarmWorker:
         self._engine.start()
         self._settled.wait()
         try:
-            if self._engine.state == "ready" and not self._stops:
+            if self._engine.state == "ready" and not self._stopping:
                 self._serve()
             return 1 if self._engine.state == "failed" else 0
         finally:
@@ -93,7 +102,7 @@ class FarmWorker:
         registration = workers.Registration(
             self._identity.name, self._identity.incarnation, self._model, self._settings.device, capacity=0
         )
-        while not self._stops:
+        while not self._stopping:
             try:
                 for job in workers.register(self._database, registration):
                     logger.warning("gave back job %s, which this worker held when it died", job.id)
@@ -141,23 +150,23 @@ class FarmWorker:
             logging.getLogger(noisy).setLevel(logging.WARNING)  # the runner says it with the job's id
         # Running as root is a container's habit; what makes it dangerous is pickle, which this worker refuses.
         warnings.filterwarnings("ignore", category=SecurityWarning)
-        self._serving = True
         worker.start()
+        self._switch.stop()
         refill.stop()
 
     def _on_celery_ready(self, **_: object) -> None:
         # Celery installs its own handlers while it starts; ours know how to drain.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        if self._stops:
+        if self._stopping:
             celery_state.should_stop = os.EX_OK
+        self._switch.start()
         logger.info("worker %s serves %s", self._identity.name, self._model)
 
     def _on_engine_event(self, event: EngineEvent) -> None:
         match event:
             case Loading():
-                if self._state.snapshot().state != "loading":
-                    self._take_hints(False)
+                self._listen_if_able()
                 progress = "" if event.fraction is None else f" ({event.fraction:.0%})"
                 self._state.change("loading", f"{event.stage}{progress}")
             case Ready():
@@ -165,44 +174,49 @@ class FarmWorker:
                 details = {name: value for name, value in vars(info).items() if name != "process_id"}
                 self._state.change("ready", None, capacity=info.capacity, info=details)
                 self._say_now()
-                self._take_hints(True)
+                self._listen_if_able()
                 self._settled.set()
             case LoadFailed():
                 logger.error("the model could not be loaded (%s): %s", event.code, event.message)
                 self._state.change("failed", f"{event.code}: {event.message}"[:2000])
                 self._say_now()
+                if event.code in FINAL_LOAD_CODES:
+                    self._settled.set()
             case EngineLost():
                 logger.error("the engine was lost: %s", event.reason)
-                self._take_hints(False)
+                self._listen_if_able()
                 self._inflight.route(event)
             case _:
                 self._inflight.route(event)
 
     def _say_now(self) -> None:
         try:
-            self._leases.beat()
+            self._leases.say_state()
         except Unavailable as error:
             logger.warning("could not tell the farm: %s", error.message)
+        except Exception:
+            logger.exception("could not tell the farm")
 
-    def _take_hints(self, willing: bool) -> None:
-        """A worker whose engine is gone leaves the hints to others until the engine is back."""
-        if not self._serving:
-            return
-        control = self._celery.control
-        change = control.add_consumer if willing else control.cancel_consumer
-        threading.Thread(
-            target=change, args=(render_queue(self._model),), kwargs={"destination": [self._hostname]}, daemon=True
-        ).start()
+    def _on_paused(self, paused: bool) -> None:
+        self._paused = paused
+        self._listen_if_able()
+
+    def _listen_if_able(self) -> None:
+        """A worker that cannot or may not render leaves the hints to others."""
+        self._switch.want(self._engine.state == "ready" and not self._paused)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._stops:
+        self._signals += 1
+        if self._signals > 1:
             threading.Thread(target=self._leave_now, daemon=True).start()
         else:
             self._stop_because(f"signal {signal.Signals(number).name}")
 
     def _stop_because(self, why: str) -> None:
         """Drains: no new claims; what runs may finish within the grace period, then it goes back to the queue."""
-        self._stops += 1
+        if self._stopping:
+            return
+        self._stopping = True
         logger.info("draining: %s; %d jobs in flight", why, len(self._inflight))
         self._state.change("draining", why)
         celery_state.should_stop = os.EX_OK

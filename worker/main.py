@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from core.logs import configure_logging
-
 from core.settings import Settings
 from worker.farm_worker import FarmWorker
 

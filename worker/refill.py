@@ -47,3 +47,5 @@ class Refill:
                 self._publisher.fill_window(self._model)
             except Unavailable as error:
                 logger.debug("left the window to the reaper: %s", error.message)
+            except Exception:
+                logger.exception("could not fill the window; the next claim tries again")

@@ -53,7 +53,8 @@ async def cancel(farm: Farm, caller: Caller, job_id: str) -> Job:
 )
 async def retry_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
     """A held job is queued again; of any other job that has ended a new one is made (`retried_from`)."""
-    job = await in_thread(retry, farm.database, job_id, caller.acting_owner)
+    limit = farm.settings.max_queued_per_owner
+    job = await in_thread(retry, farm.database, job_id, caller.acting_owner, max_queued=limit)
     farm.publisher.changed(job)
     window = (await farm.overview.get()).window(job.model)
     for waiting in await in_thread(take_window, farm.database, job.model, window):

@@ -30,6 +30,12 @@ def image_key(job_id: str, attempt: int, index: int, extension: str = "png") -> 
     return check_key(f"{_day(job_id)}/{job_id[-2:]}/{job_id}.{attempt:d}.{index:d}.{extension}")
 
 
+def job_and_attempt(key: str) -> tuple[str, int]:
+    """Which job's which attempt wrote the file of this key. Raises MalformedKey."""
+    job_id, attempt, *_ = check_key(key).rsplit("/", 1)[1].split(".")
+    return job_id, int(attempt)
+
+
 def check_key(key: str) -> str:
     """The key itself, when it has exactly the shape of one; else MalformedKey."""
     if _KEY_PATTERN.fullmatch(key) is None:

@@ -17,7 +17,7 @@ from db.tables import Job
 def request_cancel(database: Database, job_id: str, owner: str | None = None) -> Job:
     """The job after the request: canceled if it waited, marked if it runs, unchanged if it has ended."""
     with database.write() as session:
-        job = find_job(session, job_id, owner)
+        job = find_job(session, job_id, owner, lock=True)
         return _cancel_waiting(session, job) or _mark_running(session, job) or find_job(session, job_id)
 
 

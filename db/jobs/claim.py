@@ -66,7 +66,7 @@ def _claim_best(session: Session, model: str, claimant: Claimant) -> Job | None:
 def claimable_by(worker: str) -> list[ColumnElement[bool]]:
     """What must hold, besides being queued, for this worker to take a job."""
     bad = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == worker)
-    return [Job.available_at <= now(), or_(Job.deadline_at.is_(None), Job.deadline_at > now()), ~bad]
+    return [Job.available_at <= now(), or_(Job.deadline_at.is_(None), Job.deadline_at > now(), Job.attempt > 0), ~bad]
 
 
 def _is_current(session: Session, claimant: Claimant) -> bool:
@@ -93,4 +93,4 @@ def _spend_hint(session: Session, hint: str, claimed: Job | None) -> None:
     """The token is gone from the broker. If another job took it, the hinted one inherits that job's own token, if any."""
     if claimed is not None and (claimed.id == hint or claimed.hinted_at is not None):
         return
-    session.execute(update(Job).where(Job.id == hint, QUEUED).values(hinted_at=None))
+    session.execute(update(Job).where(Job.id == hint, QUEUED, Job.hinted_at.is_not(None)).values(hinted_at=None))

@@ -13,7 +13,7 @@ from core.ids import new_id
 from core.lifecycle import JobStatus, Outcome
 from core.retries import RetryRule, backoff_seconds, rule_for
 from db.clock import now
-from db.conditions import RUNNING
+from db.conditions import RUNNING, has_status
 from db.database import Database
 from db.jobs.transition import transition
 from db.tables import Attempt, Image, Job, JobExclusion, Worker
@@ -41,11 +41,15 @@ class StoredImage:
 def finish_succeeded(
     database: Database, job_id: str, attempt: int, images: Sequence[StoredImage], timings: Mapping[str, float]
 ) -> Job | None:
-    """Image rows and `succeeded` in one transaction; None: this attempt no longer holds the job, nothing was written."""
+    """Image rows and `succeeded` in one transaction; None: this attempt no longer holds the job, nothing was written.
+
+    Safe to repeat: when the answer to a commit was lost, the second call finds the job ended by this very attempt.
+    """
     with database.write() as session:
         job = _leave_running(session, job_id, attempt, JobStatus.SUCCEEDED, {"timings": dict(timings)})
         if job is None:
-            return None
+            mine = (Job.id == job_id, Job.attempt == attempt, has_status(JobStatus.SUCCEEDED))
+            return session.scalar(select(Job).where(*mine))
         for image in images:
             session.execute(insert(Image).values(**_image_row(job, image)))
         _close_attempt(session, job_id, attempt, Outcome.SUCCEEDED)
@@ -100,7 +104,8 @@ def _another_worker(session: Session, job: Job) -> bool:
     """Whether a live worker serves the model and is not marked bad for this job."""
     bad = exists().where(JobExclusion.job_id == job.id, JobExclusion.worker == Worker.name)
     alive = Worker.seen_at > now() - literal(LIVE_SECONDS)
-    query = select(Worker.name).where(Worker.model == job.model, alive, Worker.state != "failed", ~bad).limit(1)
+    serves = (Worker.state.in_(("loading", "ready")), Worker.drain_requested_at.is_(None))
+    query = select(Worker.name).where(Worker.model == job.model, alive, *serves, ~bad).limit(1)
     return session.scalar(query) is not None
 
 

@@ -22,9 +22,9 @@ def get_job(database: Database, job_id: str, owner: str | None = None) -> Job:
         return find_job(session, job_id, owner)
 
 
-def find_job(session: Session, job_id: str, owner: str | None = None) -> Job:
-    """As `get_job`, inside the caller's session."""
-    job = session.get(Job, job_id)
+def find_job(session: Session, job_id: str, owner: str | None = None, *, lock: bool = False) -> Job:
+    """As `get_job`, inside the caller's session; `lock` keeps others from changing it until the transaction ends."""
+    job = session.get(Job, job_id, with_for_update=True if lock else None, populate_existing=lock)
     if job is not None and owner in (None, job.owner):
         return job
     if job is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, exists, func, literal, select
 from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
@@ -11,9 +11,11 @@ from db.conditions import QUEUED, RUNNING
 from db.database import Database
 from db.jobs.finish import end_with_error
 from db.jobs.transition import transition
-from db.tables import Job
+from db.tables import Job, JobExclusion, Worker
 
 BATCH = 200
+UNRUNNABLE_SECONDS = 60.0
+"""How long a job waits for a capable worker to come back before it is held."""
 
 
 def requeue_dead_leases(database: Database) -> list[Job]:
@@ -34,11 +36,36 @@ def expire_late(database: Database) -> list[Job]:
     with database.write() as session:
         late = session.scalars(
             select(Job.id)
-            .where(QUEUED, Job.deadline_at.is_not(None), Job.deadline_at < now())
+            .where(QUEUED, Job.deadline_at.is_not(None), Job.deadline_at < now(), Job.attempt == 0)
             .limit(BATCH)
             .with_for_update(skip_locked=True)
         ).all()
         return [job for job_id in late if (job := _expire(session, job_id)) is not None]
+
+
+def hold_unrunnable(database: Database) -> list[Job]:
+    """Queued jobs that every live worker of their model is marked bad for, and have been for a while."""
+    bad = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == Worker.name)
+    alive = (Worker.model == Job.model, Worker.seen_at > now() - literal(UNRUNNABLE_SECONDS))
+    capable = exists().where(*alive, Worker.state.in_(("loading", "ready")), ~bad)
+    marked_at = select(func.max(JobExclusion.created_at)).where(JobExclusion.job_id == Job.id).scalar_subquery()
+    query = select(Job.id).where(
+        QUEUED, Job.id.in_(select(JobExclusion.job_id)), marked_at < now() - literal(UNRUNNABLE_SECONDS), ~capable
+    )
+    with database.read() as session:
+        found = session.scalars(query.limit(BATCH)).all()
+    if not found:
+        return []
+    with database.write() as session:
+        return [job for job_id in found if (job := _hold(session, job_id)) is not None]
+
+
+def _hold(session: Session, job_id: str) -> Job | None:
+    message = "No worker is left that could run it. Retry it once there is a bigger one."
+    values = {"error_code": "no_capable_worker", "error_message": message}
+    return transition(
+        session, job_id, JobStatus.QUEUED, JobStatus.HELD, values=values, code="no_capable_worker", message=message
+    )
 
 
 def _expire(session: Session, job_id: str) -> Job | None:

@@ -15,16 +15,16 @@ from db.jobs.transition import transition
 from db.tables import Job, JobExclusion
 
 
-def retry(database: Database, job_id: str, owner: str | None = None) -> Job:
+def retry(database: Database, job_id: str, owner: str | None = None, *, max_queued: int = 0) -> Job:
     """A held job is queued again with fresh attempts; of any other settled job a new one is made (`retried_from`).
 
-    Raises Conflict while the job is still queued or running.
+    Raises Conflict while the job is still queued or running, TooManyRequests when a new job would be one too many.
     """
     with database.write() as session:
-        job = find_job(session, job_id, owner)
+        job = find_job(session, job_id, owner, lock=True)
         if job.status not in SETTLED:
             raise Conflict(f"Job {job_id} is {job.status}: only a job that has ended can be retried.")
-        return _release_held(session, job) or insert_job(session, _copy(job))
+        return _release_held(session, job) or insert_job(session, _copy(job, max_queued))
 
 
 def _release_held(session: Session, job: Job) -> Job | None:
@@ -41,7 +41,7 @@ def _release_held(session: Session, job: Job) -> Job | None:
     return released
 
 
-def _copy(job: Job) -> NewJob:
+def _copy(job: Job, max_queued: int) -> NewJob:
     return NewJob(
         owner=job.owner,
         model=job.model,
@@ -53,4 +53,5 @@ def _copy(job: Job) -> NewJob:
         priority=job.priority,
         max_attempts=job.max_attempts,
         retried_from=job.id,
+        max_queued=max_queued,
     )

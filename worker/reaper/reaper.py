@@ -11,7 +11,7 @@ from core.errors import Unavailable
 from core.settings import Settings
 from db import hints
 from db.database import Database
-from db.jobs.reap import expire_late, requeue_dead_leases
+from db.jobs.reap import expire_late, hold_unrunnable, requeue_dead_leases
 from worker.changes import ChangeBroadcaster
 from worker.hints import HintPublisher
 from worker.reaper.broker_watch import BrokerWatch
@@ -19,6 +19,7 @@ from worker.reaper.broker_watch import BrokerWatch
 logger = logging.getLogger(__name__)
 
 STALE_HINT_SECONDS = 3.0
+CONNECT_SECONDS = 5.0
 
 
 class Reaper:
@@ -29,7 +30,7 @@ class Reaper:
         self._publisher = HintPublisher(settings, self._database)
         self._news = ChangeBroadcaster(settings)
         self._broker = BrokerWatch(settings)
-        self._grace_seconds = 2 * settings.heartbeat_seconds
+        self._grace_seconds = 2 * settings.heartbeat_seconds + CONNECT_SECONDS
         self._trust_leases_at = 0.0
         self._broker_away = False
 
@@ -45,7 +46,7 @@ class Reaper:
             self._trust_leases_at = time.monotonic() + self._grace_seconds
 
     def _end_what_is_over(self) -> None:
-        ended = expire_late(self._database)
+        ended = expire_late(self._database) + hold_unrunnable(self._database)
         if time.monotonic() >= self._trust_leases_at:
             ended += requeue_dead_leases(self._database)
         for job in ended:

@@ -43,6 +43,9 @@ class CancelListener:
             except (RedisError, OSError) as error:
                 logger.debug("not hearing of cancels for now: %s", error)
                 self._stop.wait(1.0)
+            except Exception:
+                logger.exception("a cancel could not be read; the next heartbeat tells")
+                self._stop.wait(1.0)
 
     def _listen(self) -> None:
         with self._redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]

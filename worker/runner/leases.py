@@ -34,6 +34,7 @@ class LeaseKeeper:
         state: WorkerState,
         inflight: InFlight,
         on_stop: Callable[[str], None],
+        on_paused: Callable[[bool], None],
     ) -> None:
         self._settings = settings
         self._database = database
@@ -41,6 +42,7 @@ class LeaseKeeper:
         self._state = state
         self._inflight = inflight
         self._on_stop = on_stop
+        self._on_paused = on_paused
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -62,9 +64,10 @@ class LeaseKeeper:
                 self._inflight.post(key, LeaseLost())
         for key in renewal.cancel_requested:
             self._inflight.post(key, CancelRequested())
-        self._obey(self._say_state())
+        self._obey(self.say_state())
 
-    def _say_state(self) -> Worker | None:
+    def say_state(self) -> Worker | None:
+        """Tells the farm how this worker is; None: a newer worker has its name."""
         snapshot = self._state.snapshot()
         return workers.beat(
             self._database,
@@ -79,7 +82,9 @@ class LeaseKeeper:
     def _obey(self, row: Worker | None) -> None:
         if row is None:
             self._on_stop("a newer worker has taken this name over")
-        elif row.drain_requested_at is not None and not self._state.draining:
+            return
+        self._on_paused(row.paused_at is not None)
+        if row.drain_requested_at is not None:
             self._on_stop("asked to drain")
 
     def _run(self) -> None:
@@ -94,3 +99,5 @@ class LeaseKeeper:
                 if not away:
                     logger.warning("cannot renew leases: %s", error.message)
                 away = True
+            except Exception:
+                logger.exception("a heartbeat failed; the next one tries again")

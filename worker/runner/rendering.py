@@ -61,14 +61,21 @@ class Rendering:
         requests = render_requests(self.attempt, self.settings)
         try:
             for request in requests:
-                self._open[request.id] = request
-                self.engine.submit(request, init_image)
+                self._submit(request, init_image)
             while self._open:
                 self._read(self.attempt.mail.get())
         finally:
             for request_id in list(self._open):
                 self.engine.cancel(request_id)
         return sorted(self.images, key=lambda image: image.index)
+
+    def _submit(self, request: RenderRequest, init_image: bytes | None) -> None:
+        try:
+            self.engine.submit(request, init_image)
+        except RenderError as error:
+            began = bool(self._open or self.images)
+            raise RenderError(error.message, code=error.code if began else "engine_away") from error
+        self._open[request.id] = request
 
     def _read(self, mail: Mail) -> None:
         match mail:

@@ -6,8 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from core.errors import RenderError, Unavailable
+from core.lifecycle import Outcome
 from core.logs import log_context
 from core.settings import Settings
 from db import workers
@@ -32,6 +34,8 @@ from worker.runner.state import WorkerState
 from worker.runner.storing import ImageWriter
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_DEFERRALS = 20
 DEFERRAL_SECONDS = 0.03
@@ -112,6 +116,8 @@ class Runner:
         """Runs a claimed job to the end of this attempt."""
         attempt = RunningAttempt(job)
         self._inflight.add(attempt)
+        if self._state.draining:  # the stop came between the look and the claim: the grace may already be over
+            attempt.mail.put(Drained())
         began = time.monotonic()
         try:
             with log_context(job_id=job.id, attempt=job.attempt):
@@ -140,12 +146,17 @@ class Runner:
             return finished
 
     def _gate(self, job: Job) -> AbstractContextManager[None]:
-        """A job whose last attempt lost the engine renders alone, so that it can harm no other job again."""
-        if job.attempt > 1:
-            before = attempts_of(self._database, job.id)[-2]
-            if before.error_code == "engine_lost":
-                return self._isolation.alone()
-        return self._isolation.together()
+        """A suspect renders alone, so that it can harm no other job again."""
+        return self._isolation.alone() if self._is_suspect(job) else self._isolation.together()
+
+    def _is_suspect(self, job: Job) -> bool:
+        """Its last paid attempt took the engine down, or it lost its worker before and this is its last chance."""
+        if job.attempt == 1:
+            return False
+        before = [attempt for attempt in self._insist(lambda: attempts_of(self._database, job.id)) if attempt.ended_at]
+        paid = [attempt.error_code for attempt in before if attempt.outcome != Outcome.RETURNED]
+        last_chance = job.attempt - job.attempts_free >= job.max_attempts
+        return paid[-1:] == ["engine_lost"] or (last_chance and paid[-1:] == ["worker_lost"])
 
     def _succeed(self, attempt: RunningAttempt, rendering: Rendering, seconds: float) -> Job | None:
         job = attempt.job
@@ -176,11 +187,11 @@ class Runner:
         job = attempt.job
         return self._insist(lambda: finish_error(self._database, job.id, job.attempt, code, message))
 
-    def _insist(self, write: Callable[[], Job | None]) -> Job | None:
+    def _insist(self, ask: Callable[[], T]) -> T:
         """Tries until the database has answered: finished images are held through an outage, not thrown away."""
         while True:
             try:
-                return write()
+                return ask()
             except Unavailable as error:
                 logger.warning("holding a finished attempt until the database is back: %s", error.message)
                 time.sleep(AWAY_SECONDS)

@@ -64,17 +64,17 @@ def test_a_zombies_late_finish_is_refused(database: Database, submit_job: Submit
     assert finish_error(database, zombie.id, zombie.attempt, "engine_lost", "late") is None
     assert images_of(database, [zombie.id]) == []
     assert finish_succeeded(database, heir.id, heir.attempt, [image(heir)], {}) is not None
-    assert finish_succeeded(database, heir.id, heir.attempt, [image(heir)], {}) is None
     assert len(images_of(database, [heir.id])) == 1
 
 
-def test_many_finishes_of_one_attempt_are_accepted_once(database: Database, submit_job: Submit, claim: Claim) -> None:
+def test_many_finishes_of_one_attempt_write_once_and_agree(database: Database, submit_job: Submit, claim: Claim) -> None:
     submit_job()
     job = claim()
     assert job is not None
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: finish_succeeded(database, job.id, 1, [image(job)], {}), range(8)))
-    assert sum(result is not None for result in results) == 1
+    assert {result.status for result in results if result is not None} == {"succeeded"} and None not in results
+    assert [event.to_status for event in events_of(database, job.id)].count("succeeded") == 1
     assert len(images_of(database, [job.id])) == 1
 
 
