@@ -92,7 +92,9 @@ def unknown_keys(database: Database, keys: Collection[str]) -> set[str]:
     job_ids = {job_id for job_id, _ in writers.values()}
     with database.read() as session:
         # In this order: an attempt that ends in between has its rows by the second look.
-        running = set(session.execute(select(Job.id, Job.attempt).where(RUNNING, Job.id.in_(job_ids))).tuples())
+        running = {
+            (row.id, row.attempt) for row in session.execute(select(Job.id, Job.attempt).where(RUNNING, Job.id.in_(job_ids)))
+        }
         known = set(session.scalars(select(Image.key).where(Image.key.in_(list(keys)))))
     return {key for key, writer in writers.items() if key not in known and writer not in running}
 
@@ -102,7 +104,7 @@ def _oldest_with_images(session: Session) -> Sequence[tuple[Job, int]]:
     has_images = exists().where(Image.job_id == Job.id)
     query = select(Job, size).where(Job.completed_at.is_not(None), Job.status.in_(SETTLED), has_images)
     oldest = query.order_by(Job.completed_at).limit(BATCH).with_for_update(of=Job, skip_locked=True)
-    return session.execute(oldest).tuples().all()
+    return [(row[0], row[1]) for row in session.execute(oldest)]
 
 
 def _delete_jobs(session: Session, jobs: Sequence[Job]) -> Deleted:

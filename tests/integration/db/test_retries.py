@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from core.errors import Conflict
 from core.lifecycle import JobStatus
 from db import workers
 from db.database import Database
+from db.jobs import reap
 from db.jobs.cancel import request_cancel
 from db.jobs.finish import finish_canceled, finish_error
-from db.jobs.read import events_of, get_job
+from db.jobs.read import events_of, get_job, list_jobs
 from db.jobs.retry import retry
 from tests.integration.db.conftest import Claim, Submit
 
@@ -114,3 +117,41 @@ def test_a_lost_worker_does_not_bring_a_canceled_job_back(database: Database, su
     request_cancel(database, job.id)
     ended = finish_error(database, job.id, 1, "worker_lost", "gone")
     assert ended is not None and ended.status == JobStatus.CANCELED
+
+
+def test_without_an_engine_no_attempt_is_used_up(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job(max_attempts=1)
+    job = claim()
+    assert job is not None
+    back = finish_error(database, job.id, 1, "engine_away", "starting")
+    assert back is not None and (back.status, back.attempts_free) == (JobStatus.QUEUED, 1)
+
+
+def test_two_retries_of_a_held_job_make_no_second_job(database: Database, submit_job: Submit, claim: Claim) -> None:
+    job_id = submit_job(max_attempts=1).id
+    claim()
+    finish_error(database, job_id, 1, "engine_lost", "crash")
+
+    def try_again(_: int) -> str:
+        try:
+            return retry(database, job_id).id
+        except Conflict:
+            return "conflict"
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(try_again, range(6)))
+    assert sorted(answers) == sorted([job_id, *["conflict"] * 5])
+    assert len(list_jobs(database)) == 1
+
+
+def test_a_job_that_nobody_can_run_any_more_is_held(
+    database: Database, submit_job: Submit, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers.register(database, workers.Registration("big", "big-life", "demo", "cuda", capacity=1))
+    submit_job()
+    job = claim("small")
+    assert job is not None
+    finish_error(database, job.id, 1, "out_of_memory", "needs 9 GB")
+    assert reap.hold_unrunnable(database) == [], "the big one may still take it"
+    monkeypatch.setattr(reap, "UNRUNNABLE_SECONDS", -1.0)
+    assert [held.error_code for held in reap.hold_unrunnable(database)] == ["no_capable_worker"]

@@ -31,6 +31,15 @@ def test_a_poison_job_is_held_and_its_companions_finish(start_farm: StartFarm, c
         assert client.wait(job_id, "succeeded", "held", seconds=60)["status"] == "succeeded"
 
 
+def test_one_workers_poison_first_in_line_harms_nobody(start_farm: StartFarm, client_of: ClientOf) -> None:
+    client = client_of(start_farm(workers=1, worker_capacity=4, synthetic_step_seconds=0.2, max_attempts=3))
+    poison = client.submit("synthetic:crash", priority=9)["id"]
+    innocents = [client.submit(f"innocent {number}", num_inference_steps=5)["id"] for number in range(7)]
+    assert client.wait(poison, "held", seconds=60)["attempt"] >= 3
+    for job_id in innocents:
+        assert client.wait(job_id, "succeeded", "held", seconds=60)["status"] == "succeeded"
+
+
 def test_a_hung_engine_is_replaced_and_the_farm_goes_on(start_farm: StartFarm, client_of: ClientOf) -> None:
     client = client_of(start_farm(step_timeout_seconds=1, max_attempts=1))
     hung = client.submit("synthetic:hang")["id"]
