@@ -20,9 +20,9 @@ from sqlalchemy import text
 from db import workers
 from db.database import Database
 from db.jobs.claim import Claimant, claim_next
-from db.jobs.finish import finish_succeeded
 from db.jobs.read import get_job, queue_position
 from db.jobs.submit import NewJob, submit
+from db.jobs.succeed import finish_succeeded
 from db.migrate import upgrade
 from db.tables import Job
 from tests.servers.postgres import PostgresServer

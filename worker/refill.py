@@ -10,7 +10,8 @@ from worker.hints import HintPublisher
 
 logger = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.2
+"""Busy workers need no hints to go on, and each costs a message: only idle ones, and free places, wait for them."""
 
 
 class Refill:

@@ -1,18 +1,33 @@
-"""Claiming: a worker takes the best job of its model, in fair order, under a new attempt number and a lease."""
+"""Claiming: a worker takes the best jobs of its model, in fair order, under new attempt numbers and a lease."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import ColumnElement, exists, insert, literal, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Double,
+    Executable,
+    Integer,
+    String,
+    bindparam,
+    exists,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.clock import now
 from db.conditions import QUEUED
 from db.database import Database
-from db.jobs.transition import transition
-from db.tables import Attempt, Job, JobExclusion, Worker
+from db.insertion import insert_rows
+from db.jobs.transition import Move, move, moving
+from db.tables import Attempt, Job, JobExclusion, Worker, core_table
 
 
 @dataclass(frozen=True)
@@ -29,68 +44,86 @@ def claim_next(database: Database, model: str, claimant: Claimant, hint: str | N
 
     `hint` is the job id of the token that woke the worker; the token is spent, whichever job was taken.
     """
+    jobs = claim_many(database, model, claimant, 1, [hint] if hint is not None else [])
+    return jobs[0] if jobs else None
+
+
+def claim_many(database: Database, model: str, claimant: Claimant, limit: int, hints: Sequence[str]) -> list[Job]:
+    """As `claim_next` for up to `limit` jobs in one transaction, best first; all `hints` are spent."""
     with database.write() as session:
-        job = _claim_best(session, model, claimant)
-        if hint is not None:
-            _spend_hint(session, hint, job)
-        return job
+        jobs = _claim_best(session, model, claimant, limit)
+        _spend_hints(session, hints, jobs)
+        return jobs
 
 
-def _claim_best(session: Session, model: str, claimant: Claimant) -> Job | None:
-    best = session.execute(
-        select(Job.id)
-        .where(QUEUED, Job.model == model, *claimable_by(claimant.worker))
-        .order_by(Job.priority.desc(), Job.turn, Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).first()
-    if best is None or not _is_current(session, claimant):
-        return None
-    job = transition(
+def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) -> list[Job]:
+    parameters = {
+        "for_model": model,
+        "for_worker": claimant.worker,
+        "for_life": claimant.incarnation,
+        "for_seconds": claimant.lease_seconds,
+        "at_most": limit,
+    }
+    jobs = move(session, _claiming(), parameters)
+    insert_rows(
         session,
-        best.id,
-        JobStatus.QUEUED,
-        JobStatus.RUNNING,
-        values={
-            "attempt": Job.attempt + 1,
-            "worker": claimant.worker,
-            "lease_until": now() + literal(claimant.lease_seconds),
-            "started_at": now(),
-        },
+        Attempt,
+        "started_at",
+        [
+            {"job_id": job.id, "number": job.attempt, "worker": claimant.worker, "incarnation": claimant.incarnation}
+            for job in jobs
+        ],
     )
-    if job is not None:
-        _open_attempt(session, job, claimant)
-    return job
+    return sorted(jobs, key=lambda job: (-job.priority, job.turn, job.id))
 
 
-def claimable_by(worker: str) -> list[ColumnElement[bool]]:
+@cache
+def _claiming() -> Move:
+    worker = bindparam("for_worker", type_=String())
+    best = (
+        select(Job.id)
+        .where(QUEUED, Job.model == bindparam("for_model", type_=String()), *claimable_by(worker), ~_is_outdated(worker))
+        .order_by(Job.priority.desc(), Job.turn, Job.id)
+        .limit(bindparam("at_most", type_=Integer()))
+        .with_for_update(skip_locked=True, of=Job)
+        .cte("best")
+    )
+    values = {
+        "attempt": Job.attempt + 1,
+        "worker": worker,
+        "lease_until": now() + bindparam("for_seconds", type_=Double()),
+        "started_at": now(),
+    }
+    return moving(JobStatus.QUEUED, JobStatus.RUNNING, Job.id.in_(select(best.c.id)), values=values)
+
+
+def claimable_by(worker: str | BindParameter[str]) -> list[ColumnElement[bool]]:
     """What must hold, besides being queued, for this worker to take a job."""
     bad = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == worker)
     return [Job.available_at <= now(), or_(Job.deadline_at.is_(None), Job.deadline_at > now(), Job.attempt > 0), ~bad]
 
 
-def _is_current(session: Session, claimant: Claimant) -> bool:
+def _is_outdated(worker: BindParameter[str]) -> ColumnElement[bool]:
     """A worker that a newer life of the same name has replaced, or that was paused, gets nothing."""
-    row = session.get(Worker, claimant.worker, populate_existing=True)
-    if row is None:
-        return True
-    return row.incarnation == claimant.incarnation and row.paused_at is None and row.drain_requested_at is None
-
-
-def _open_attempt(session: Session, job: Job, claimant: Claimant) -> None:
-    session.execute(
-        insert(Attempt).values(
-            job_id=job.id,
-            number=job.attempt,
-            worker=claimant.worker,
-            incarnation=claimant.incarnation,
-            started_at=now(),
-        )
+    away = or_(
+        Worker.incarnation != bindparam("for_life", type_=String()),
+        Worker.paused_at.is_not(None),
+        Worker.drain_requested_at.is_not(None),
     )
+    return exists().where(Worker.name == worker, away)
 
 
-def _spend_hint(session: Session, hint: str, claimed: Job | None) -> None:
-    """The token is gone from the broker. If another job took it, the hinted one inherits that job's own token, if any."""
-    if claimed is not None and (claimed.id == hint or claimed.hinted_at is not None):
-        return
-    session.execute(update(Job).where(Job.id == hint, QUEUED, Job.hinted_at.is_not(None)).values(hinted_at=None))
+def _spend_hints(session: Session, hints: Sequence[str], claimed: Sequence[Job]) -> None:
+    """The tokens are gone from the broker. Where another job took one, its hinted job inherits that job's, if it had any."""
+    taken = {job.id for job in claimed}
+    left = [hint for hint in hints if hint not in taken]
+    inherited = sum(job.hinted_at is not None for job in claimed if job.id not in hints)
+    if bare := left[inherited:]:
+        session.execute(_forgetting(), {"bare": bare})
+
+
+@cache
+def _forgetting() -> Executable:
+    table = core_table(Job)
+    bare = table.c.id.in_(bindparam("bare", expanding=True, type_=String()))
+    return update(table).where(bare, QUEUED, Job.hinted_at.is_not(None)).values(hinted_at=None)

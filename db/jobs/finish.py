@@ -1,59 +1,24 @@
-"""Ending an attempt, fenced by its number: with images, by cancel, with an error, or by giving the job back."""
+"""Ending an attempt without images, fenced by its number: by cancel, with an error, or by giving the job back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import exists, insert, literal, select, update
+from sqlalchemy import exists, literal, select, update
 from sqlalchemy.orm import Session
 
-from core.ids import new_id
 from core.lifecycle import JobStatus, Outcome
 from core.retries import RetryRule, backoff_seconds, rule_for
 from db.clock import now
-from db.conditions import RUNNING, has_status
+from db.conditions import RUNNING
 from db.database import Database
 from db.jobs.transition import transition
-from db.tables import Attempt, Image, Job, JobExclusion, Worker
+from db.tables import Attempt, Job, JobExclusion, Worker
 from db.upsert import insert_ignore
 
 LIVE_SECONDS = 20.0
 """A worker not seen for this long is taken for dead when capable workers are counted."""
-
-
-@dataclass(frozen=True)
-class StoredImage:
-    """An image whose file is already safe in the store."""
-
-    index: int
-    key: str
-    width: int
-    height: int
-    seed: int
-    format: str
-    bytes: int
-    sha256: str
-    record: Mapping[str, Any]
-
-
-def finish_succeeded(
-    database: Database, job_id: str, attempt: int, images: Sequence[StoredImage], timings: Mapping[str, float]
-) -> Job | None:
-    """Image rows and `succeeded` in one transaction; None: this attempt no longer holds the job, nothing was written.
-
-    Safe to repeat: when the answer to a commit was lost, the second call finds the job ended by this very attempt.
-    """
-    with database.write() as session:
-        job = _leave_running(session, job_id, attempt, JobStatus.SUCCEEDED, {"timings": dict(timings)})
-        if job is None:
-            mine = (Job.id == job_id, Job.attempt == attempt, has_status(JobStatus.SUCCEEDED))
-            return session.scalar(select(Job).where(*mine))
-        for image in images:
-            session.execute(insert(Image).values(**_image_row(job, image)))
-        _close_attempt(session, job_id, attempt, Outcome.SUCCEEDED)
-        return job
 
 
 def finish_canceled(database: Database, job_id: str, attempt: int) -> Job | None:
@@ -139,14 +104,3 @@ def _close_attempt(
         .where(Attempt.job_id == job_id, Attempt.number == number, Attempt.ended_at.is_(None))
         .values(ended_at=now(), outcome=outcome, error_code=code, error_message=message)
     )
-
-
-def _image_row(job: Job, image: StoredImage) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "job_id": job.id,
-        "attempt": job.attempt,
-        "owner": job.owner,
-        "created_at": now(),
-        **{name: getattr(image, name) for name in StoredImage.__dataclass_fields__},
-    }

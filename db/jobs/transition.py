@@ -3,15 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Insert, bindparam, insert, update
+from sqlalchemy import ColumnElement, Executable, select, update
 from sqlalchemy.orm import Session
 
 from core.lifecycle import SETTLED, JobStatus, check_transition
 from db.clock import now
-from db.tables import Job, JobEvent
+from db.conditions import has_status
+from db.insertion import insert_rows
+from db.tables import Job, JobEvent, core_table
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of status that is made often: its statement is built once, which costs more than running it."""
+
+    before: JobStatus
+    meaning: str
+    statement: Executable
+
+
+def moving(
+    before: JobStatus, after: JobStatus, *conditions: ColumnElement[bool], values: Mapping[str, Any] | None = None
+) -> Move:
+    """The change from `before` to `after` of every job for which `conditions` hold; they may have parameters."""
+    meaning = check_transition(before, after)
+    changes = _standard_changes(after) | dict(values or {})
+    table = core_table(Job)
+    changed = (
+        update(table)
+        .where(has_status(before), *conditions)
+        .values(status=after.value, revision=table.c.revision + 1, **changes)
+        .returning(table)
+    )
+    return Move(before, meaning, select(Job).from_statement(changed).execution_options(populate_existing=True))
+
+
+def move(
+    session: Session,
+    change: Move,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    code: str | None = None,
+    message: str | None = None,
+) -> list[Job]:
+    """The jobs that were changed, in no order; a job that is missing was changed by somebody faster."""
+    jobs = list(session.scalars(change.statement, dict(parameters or {})))
+    _record(session, jobs, change.before, code, message or change.meaning)
+    return jobs
 
 
 def transition(
@@ -25,43 +66,32 @@ def transition(
     message: str | None = None,
 ) -> Job | None:
     """Moves a job from `before` to `after` if it is there and `conditions` hold; None: somebody was faster."""
-    meaning = check_transition(before, after)
-    changes = _standard_changes(after) | dict(values or {})
-    job = session.scalar(
-        update(Job)
-        .where(Job.id == job_id, Job.status == before, *conditions)
-        .values(status=after, revision=Job.revision + 1, **changes)
-        .returning(Job)
-        .execution_options(populate_existing=True)
-    )
-    if job is not None:
-        record_event(session, job, before, code=code, message=message or meaning)
-    return job
+    change = moving(before, after, Job.id == job_id, *conditions, values=values)
+    return next(iter(move(session, change, code=code, message=message)), None)
 
 
 def record_event(
     session: Session, job: Job, before: JobStatus | None, *, code: str | None = None, message: str | None = None
 ) -> None:
     """Writes one row of the job's history, as the job stands now."""
-    values = {
-        "job_id": job.id,
-        "revision": job.revision,
-        "from_status": before,
-        "to_status": job.status,
-        "attempt": job.attempt,
-        "worker": job.worker,
-        "code": code,
-        "message": message,
-    }
-    session.connection().execute(_event_insertion(tuple(values)), values)
+    _record(session, [job], before, code, message)
 
 
-@cache
-def _event_insertion(names: tuple[str, ...]) -> Insert:
-    """Built once: building a statement costs more than running it."""
-    table = JobEvent.__table__
-    given = {name: bindparam(name, type_=table.columns[name].type) for name in names}
-    return insert(JobEvent).values(at=now(), **given)
+def _record(session: Session, jobs: list[Job], before: JobStatus | None, code: str | None, message: str | None) -> None:
+    rows = [
+        {
+            "job_id": job.id,
+            "revision": job.revision,
+            "from_status": before,
+            "to_status": job.status,
+            "attempt": job.attempt,
+            "worker": job.worker,
+            "code": code,
+            "message": message,
+        }
+        for job in jobs
+    ]
+    insert_rows(session, JobEvent, "at", rows)
 
 
 def _standard_changes(after: JobStatus) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from db.tables.api_key import ApiKey, QuotaCounter
 from db.tables.attempt import Attempt
-from db.tables.base import Base
+from db.tables.base import Base, core_table
 from db.tables.batch import Batch, BatchJob
 from db.tables.exclusion import JobExclusion
 from db.tables.idempotency import IdempotencyKey
@@ -32,4 +32,5 @@ __all__ = [
     "WebhookDelivery",
     "WebhookEndpoint",
     "Worker",
+    "core_table",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from sqlalchemy import JSON, Double, MetaData, String
+from sqlalchemy import JSON, Double, MetaData, String, Table
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 _JSON = JSON(none_as_null=True)
@@ -28,3 +28,8 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {JsonObject: _JSON, list[str]: _JSON}  # noqa: RUF012 -- SQLAlchemy reads a plain dict
+
+
+def core_table(cls: type[Base]) -> Table:
+    """The plain table: statements over it do without the ORM's bookkeeping, which costs more than running them."""
+    return cast("Table", cls.__table__)

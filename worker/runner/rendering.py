@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from core.errors import RenderError
 from core.render import RenderRequest
 from core.settings import Settings
-from db.jobs.finish import StoredImage
+from db.jobs.succeed import StoredImage
 from worker.engine.client import EngineClient
 from worker.engine.events import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
 from worker.runner.attempt import CancelRequested, Drained, LeaseLost, Mail, RunningAttempt, index_of

@@ -12,11 +12,11 @@ from core.errors import RenderError, Unavailable
 from core.lifecycle import Outcome
 from core.logs import log_context
 from core.settings import Settings
-from db import workers
 from db.database import Database
-from db.jobs.claim import Claimant, claim_next
-from db.jobs.finish import finish_canceled, finish_error, finish_succeeded
+from db.jobs.claim import Claimant
+from db.jobs.finish import finish_canceled, finish_error
 from db.jobs.read import attempts_of
+from db.jobs.succeed import Success
 from db.tables import Job
 from worker.changes import ChangeBroadcaster
 from worker.engine.client import EngineClient
@@ -24,11 +24,13 @@ from worker.hint_taker import HintTaker
 from worker.hints import HintPublisher
 from worker.refill import Refill
 from worker.runner.attempt import CancelRequested, Drained, LeaseLost, RunningAttempt
+from worker.runner.colleagues import Colleagues
 from worker.runner.flower import FlowerEvents
 from worker.runner.identity import Identity
 from worker.runner.inflight import InFlight
 from worker.runner.init_images import InitImages
 from worker.runner.isolation import Isolation
+from worker.runner.ledger import Ledger
 from worker.runner.rendering import Rendering, Stopped
 from worker.runner.state import WorkerState
 from worker.runner.storing import ImageWriter
@@ -77,14 +79,16 @@ class Runner:
         self._refill = refill
         self._init_images = init_images
         self._isolation = Isolation()
+        self._ledger = Ledger(database, model, self._claimant)
+        self._colleagues = Colleagues(database, model, identity.name)
 
     def on_hint(self, job_id: str, deferrals: int) -> None:
         """Never raises: whatever goes wrong is written to the job, or left to the lease and the reaper."""
         try:
             ran = self._take_hint(job_id, deferrals)
-            while ran and (hint := self._taker.take()) is not None:
-                job_id = hint.job_id
-                ran = self._take_hint(hint.job_id, hint.deferrals)
+            while ran:
+                hint = self._taker.take()
+                ran = self._take_unasked() if hint is None else self._take_hint(hint.job_id, hint.deferrals)
         except Unavailable as error:
             logger.warning("left hint %s to the reaper: %s", job_id, error.message)
         except Exception:
@@ -92,21 +96,39 @@ class Runner:
 
     def _take_hint(self, job_id: str, deferrals: int) -> bool:
         """Whether a job was run."""
-        if self._state.draining or self._engine.state != "ready":
+        if not self._is_able:
             self._give_hint_back(job_id, deferrals)
             return False
-        if deferrals < MAX_DEFERRALS and len(self._inflight) and self._someone_is_idle():
+        if deferrals < MAX_DEFERRALS and self._had_better_wait:
             self._give_hint_back(job_id, deferrals + 1)
             return False
-        job = claim_next(self._database, self._model, self._claimant, hint=job_id)
-        if job is not None:
-            self._refill.want()
-            self.run(job)
-            return True
-        return False
+        return self._run_next(job_id)
 
-    def _someone_is_idle(self) -> bool:
-        return workers.idle_worker_exists(self._database, self._model, besides=self._claimant.worker)
+    def _take_unasked(self) -> bool:
+        """Whether a job was run. No hint is out at the moment, but jobs may wait: hints are for workers that stand idle."""
+        if not self._is_able:
+            return False
+        if self._had_better_wait:
+            self._refill.want()
+            return False
+        return self._run_next(None)
+
+    @property
+    def _is_able(self) -> bool:
+        return not self._state.draining and self._engine.state == "ready"
+
+    @property
+    def _had_better_wait(self) -> bool:
+        """A busy worker takes a further job only when no idle one wants it."""
+        return bool(len(self._inflight)) and self._colleagues.is_one_idle()
+
+    def _run_next(self, hint: str | None) -> bool:
+        job = self._ledger.claim(hint)
+        if job is None:
+            return False
+        self._refill.want()
+        self.run(job)
+        return True
 
     def _give_hint_back(self, job_id: str, deferrals: int) -> None:
         time.sleep(DEFERRAL_SECONDS)  # long enough for an idle worker, blocked on the queue, to be handed it first
@@ -166,7 +188,8 @@ class Runner:
             "rendering_seconds": round(seconds - rendering.storing_seconds, 4),
             "storing_seconds": round(rendering.storing_seconds, 4),
         }
-        finished = self._insist(lambda: finish_succeeded(self._database, job.id, job.attempt, rendering.images, timings))
+        success = Success(job.id, job.attempt, rendering.images, timings)
+        finished = self._insist(lambda: self._ledger.succeed(success))
         if finished is None:
             self._writer.discard(rendering.images)
         return finished

@@ -9,7 +9,7 @@ from core.imagefile import ImageMetadata, encode_png
 from core.render import RenderRequest
 from core.storage import LocalImageStore, image_key
 from core.version import VERSION
-from db.jobs.finish import StoredImage
+from db.jobs.succeed import StoredImage
 from worker.engine.events import Rendered
 from worker.runner.attempt import RunningAttempt, index_of
 

@@ -20,7 +20,8 @@ from core.settings import Settings
 from core.storage import LocalImageStore, image_key
 from db.database import Database
 from db.jobs.claim import Claimant, claim_next
-from db.jobs.finish import StoredImage, finish_error, finish_succeeded
+from db.jobs.finish import finish_error
+from db.jobs.succeed import StoredImage, finish_succeeded
 from db.tables import Job
 from db.workers import Registration, beat, register
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from core.storage import image_key
 from db import retention
 from db.database import Database
-from db.jobs.finish import StoredImage, finish_error, finish_succeeded
+from db.jobs.finish import finish_error
 from db.jobs.read import get_job
 from db.jobs.retry import retry
+from db.jobs.succeed import StoredImage, finish_succeeded
 from tests.integration.db.conftest import Claim, Submit
 
 
