@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
@@ -52,7 +54,7 @@ class Database:
         self._reader = self.engine.execution_options(**options)
 
     def _postgres_engine(self, pool_size: int) -> Engine:
-        return create_engine(
+        engine = create_engine(
             self.url,
             pool_size=pool_size,
             max_overflow=pool_size,
@@ -60,6 +62,8 @@ class Database:
             pool_pre_ping=True,
             connect_args=_POSTGRES_CONNECTION,
         )
+        _ping_lazily(engine)
+        return engine
 
     def _sqlite_engine(self, pool_size: int) -> Engine:
         if self.url.database:
@@ -84,6 +88,26 @@ class Database:
     def dispose(self) -> None:
         """Closes every pooled connection."""
         self.engine.dispose()
+
+
+def _ping_lazily(engine: Engine) -> None:
+    """Ask the server whether an idle connection lives only where something says that it may not: each use would pay."""
+    ask = engine.dialect.do_ping
+
+    def ping(dbapi_connection: DBAPIConnection) -> bool:
+        return _is_quiet(dbapi_connection) or ask(dbapi_connection)
+
+    engine.dialect.do_ping = ping  # type: ignore[method-assign]
+
+
+def _is_quiet(connection: Any) -> bool:  # noqa: ANN401 -- psycopg's own
+    """A connection that was closed, from either side, has something to be read: an end or a farewell."""
+    look = select.poll()
+    try:
+        look.register(connection.fileno(), select.POLLIN)
+        return not look.poll(0)
+    except (OSError, connection.OperationalError):
+        return False
 
 
 def _parse(url: str) -> URL:
