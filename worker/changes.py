@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from core.queue import PROGRESS_TTL_SECONDS, RedisKeys, change_message
@@ -18,7 +19,10 @@ from db.tables import Job
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 1000
+_BACKLOG, _TOGETHER = 1000, 100
+
+
+Command = Callable[[Pipeline], object]
 
 
 class ChangeBroadcaster:
@@ -27,31 +31,29 @@ class ChangeBroadcaster:
     def __init__(self, settings: Settings) -> None:
         self._keys = RedisKeys(settings.redis_prefix)
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
-        self._news: queue.Queue[Callable[[], object] | None] = queue.Queue(_BACKLOG)
+        self._news: queue.Queue[Command | None] = queue.Queue(_BACKLOG)
         self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
         self._thread.start()
 
     def job_changed(self, job: Job) -> None:
         """Call after the commit that changed the job."""
         message = change_message(job.id, job.revision, job.status)
-        self._tell(lambda: self._redis.publish(self._keys.changes, message))
+        self._tell(lambda pipeline: pipeline.publish(self._keys.changes, message))
 
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
         """Latest progress of a running job, kept for a while and sent to whoever listens."""
         key, text = self._keys.progress(job_id), json.dumps(progress)
 
-        def tell() -> None:
-            pipeline = self._redis.pipeline(transaction=False)
+        def tell(pipeline: Pipeline) -> None:
             pipeline.set(key, text, ex=PROGRESS_TTL_SECONDS)
             pipeline.publish(key, text)
-            pipeline.execute()
 
         self._tell(tell)
 
     def preview(self, job_id: str, index: int, image: bytes) -> None:
         """Latest preview of one image of a running job."""
         key = self._keys.preview(job_id, index)
-        self._tell(lambda: self._redis.set(key, image, ex=PROGRESS_TTL_SECONDS))
+        self._tell(lambda pipeline: pipeline.set(key, image, ex=PROGRESS_TTL_SECONDS))
 
     def close(self) -> None:
         """Sends what is waiting, for a second at most."""
@@ -59,15 +61,28 @@ class ChangeBroadcaster:
         self._thread.join(timeout=1)
         self._redis.close()
 
-    def _tell(self, news: Callable[[], object] | None) -> None:
+    def _tell(self, news: Command | None) -> None:
         try:
             self._news.put_nowait(news)
         except queue.Full:
             logger.debug("dropped news for Redis: it is away or slow")
 
     def _run(self) -> None:
-        while (news := self._news.get()) is not None:
+        more = True
+        while more:
+            pipeline = self._redis.pipeline(transaction=False)
+            more = self._gather(pipeline)
             try:
-                news()
+                pipeline.execute()
             except (RedisError, OSError) as error:
                 logger.debug("Redis did not take news: %s", error)
+
+    def _gather(self, pipeline: Pipeline) -> bool:
+        """Waits for news and puts all that wait into one round trip; False when the last are among them."""
+        news = self._news.get()
+        while news is not None:
+            news(pipeline)
+            if self._news.empty() or len(pipeline) >= _TOGETHER:
+                return True
+            news = self._news.get()
+        return False

@@ -18,6 +18,9 @@ from db.tables import Job
 
 logger = logging.getLogger(__name__)
 
+GATHER_SECONDS = 0.05
+"""Events that follow each other this closely travel together, two dozen in a message at most."""
+
 
 class FlowerEvents:
     """Sends task events from a thread of its own; a broker that is away costs events, never time."""
@@ -78,12 +81,22 @@ class FlowerEvents:
                 logger.debug("the broker did not take an event for Flower: %s", error)
 
     def _stream(self, first: tuple[str, dict[str, Any]]) -> None:
-        """Keeps one connection for as long as it works."""
+        """Keeps one connection for as long as it works; what has come in meanwhile goes out as one message."""
         with self._app.connection_for_write(transport_options=self._app.conf.broker_transport_options) as connection:
-            dispatcher = self._app.events.Dispatcher(connection, hostname=self._hostname, buffer_while_offline=False)
+            dispatcher = self._app.events.Dispatcher(
+                connection, hostname=self._hostname, buffer_while_offline=False, buffer_group=frozenset({"task"})
+            )
             with dispatcher:
                 event: tuple[str, dict[str, Any]] | None = first
                 while event is not None:
                     dispatcher.send(event[0], **event[1])
-                    event = self._events.get()
+                    event = self._next(dispatcher)
         self._put(None)
+
+    def _next(self, dispatcher: Any) -> tuple[str, dict[str, Any]] | None:  # noqa: ANN401 -- Celery's dispatcher
+        """The event to send next; what was sent before leaves when there is none for the moment."""
+        try:
+            return self._events.get(timeout=GATHER_SECONDS)
+        except queue.Empty:
+            dispatcher.flush()
+            return self._events.get()
