@@ -15,7 +15,8 @@ from db.tables import Base, core_table
 def insert_rows(session: Session, table: type[Base], clock: str, rows: list[dict[str, Any]]) -> None:
     """Rows of one table, all with the same columns; the column `clock` gets the database's time."""
     if rows:
-        session.connection().execute(_insertion(table, clock, tuple(rows[0])), rows)
+        # One row alone spares the driver its batch of commands.
+        session.connection().execute(_insertion(table, clock, tuple(rows[0])), rows if len(rows) > 1 else rows[0])
 
 
 @cache

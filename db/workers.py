@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, literal, select, update
+from sqlalchemy import Executable, String, bindparam, exists, func, literal, select, update
 
 from core.errors import Conflict, NotFound
 from db.clock import now
@@ -106,18 +107,27 @@ def running_counts(database: Database) -> dict[str, int]:
 
 def idle_worker_exists(database: Database, model: str, besides: str) -> bool:
     """Whether another ready worker of this model holds no job at all."""
-    busy = select(Job.worker).where(RUNNING, Job.worker.is_not(None))
-    query = select(Worker.name).where(
-        Worker.model == model,
-        Worker.name != besides,
-        Worker.state == "ready",
-        Worker.paused_at.is_(None),
-        Worker.drain_requested_at.is_(None),
-        Worker.seen_at > now() - literal(LIVE_SECONDS / 2),
-        Worker.name.not_in(busy),
-    )
     with database.read() as session:
-        return session.scalar(query.limit(1)) is not None
+        found = session.connection().execute(_idle_others(), {"of_model": model, "besides": besides})
+        return found.first() is not None
+
+
+@cache
+def _idle_others() -> Executable:
+    busy = exists().where(RUNNING, Job.worker == Worker.name)
+    return (
+        select(Worker.name)
+        .where(
+            Worker.model == bindparam("of_model", type_=String()),
+            Worker.name != bindparam("besides", type_=String()),
+            Worker.state == "ready",
+            Worker.paused_at.is_(None),
+            Worker.drain_requested_at.is_(None),
+            Worker.seen_at > now() - literal(LIVE_SECONDS / 2),
+            ~busy,
+        )
+        .limit(1)
+    )
 
 
 def set_paused(database: Database, name: str, *, paused: bool) -> Worker:

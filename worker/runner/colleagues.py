@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from db import workers
 from db.database import Database
 
-REMEMBERED_SECONDS = 0.05
+REMEMBERED_SECONDS = 0.1
 
 
 class Colleagues:
-    """Two threads may ask at once and both look; nothing worse comes of it."""
+    """Thread-safe: of many threads that ask at once, one looks."""
 
     def __init__(self, database: Database, model: str, me: str) -> None:
         self._database = database
         self._model = model
         self._me = me
-        self._known: tuple[float, bool] = (float("-inf"), False)
+        self._looking = threading.Lock()
+        self._looked_at = float("-inf")
+        self._answer = False
 
     def is_one_idle(self) -> bool:
         """As the database said no more than a moment ago; raises Unavailable."""
-        asked_at, answer = self._known
-        if time.monotonic() - asked_at > REMEMBERED_SECONDS:
-            answer = workers.idle_worker_exists(self._database, self._model, besides=self._me)
-            self._known = (time.monotonic(), answer)
-        return answer
+        with self._looking:
+            if time.monotonic() - self._looked_at > REMEMBERED_SECONDS:
+                self._answer = workers.idle_worker_exists(self._database, self._model, besides=self._me)
+                self._looked_at = time.monotonic()
+            return self._answer

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from core.errors import Unavailable
+
 Q = TypeVar("Q")
 A = TypeVar("A")
 
@@ -18,7 +20,7 @@ class Together(Generic[Q, A]):
     """A thread that answers questions in rounds, as databases commit in groups: one transaction serves all of a round.
 
     A lone question is answered at once. `answer` gets the questions of a round and returns as many answers in the same
-    order; what it raises, all of that round's askers get.
+    order, or raises with nothing done.
     """
 
     def __init__(self, name: str, answer: Callable[[Sequence[Q]], Sequence[A]]) -> None:
@@ -31,6 +33,11 @@ class Together(Generic[Q, A]):
         future: Future[A] = Future()
         self._asked.put((question, future))
         return future.result()
+
+    @property
+    def waiting(self) -> int:
+        """Questions that no round has taken up yet."""
+        return self._asked.qsize()
 
     def _run(self) -> None:
         while True:
@@ -49,8 +56,16 @@ class Together(Generic[Q, A]):
         try:
             answers = self._answer([question for question, _ in taken])
         except BaseException as error:  # noqa: BLE001 -- it is the askers' to handle
-            for _, future in taken:
-                future.set_exception(error)
+            self._fail(taken, error)
             return
         for (_, future), answer in zip(taken, answers, strict=True):
             future.set_result(answer)
+
+    def _fail(self, taken: Sequence[tuple[Q, Future[A]]], error: BaseException) -> None:
+        """While the database is away nobody fares better alone; whatever else it is may be one question's fault."""
+        if len(taken) == 1 or isinstance(error, Unavailable):
+            for _, future in taken:
+                future.set_exception(error)
+            return
+        for each in taken:
+            self._serve([each])
