@@ -61,7 +61,8 @@ def _progress(job: Job | None, told: dict[str, Any] | None, count: int, image: b
 @router.post("/sdapi/v1/interrupt", summary="Cancel your own jobs of this face", responses=errors())
 async def interrupt(farm: FarmDependency, caller: A1111Submitter) -> Response:
     """Running ones at the next step, waiting ones at once; nobody else's."""
-    for job in [*await _mine(farm, caller, JobStatus.RUNNING), *await _mine(farm, caller, JobStatus.QUEUED)]:
+    # Those that wait first: one that is claimed in between is then found among the running.
+    for job in [*await _mine(farm, caller, JobStatus.QUEUED), *await _mine(farm, caller, JobStatus.RUNNING)]:
         await cancel(farm, caller, job.id)
     return JSONResponse({})
 

@@ -33,7 +33,8 @@ def wait_started(api: str, job_id: str, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     headers: dict[str, str] = {}
     while time.monotonic() < deadline:
-        answer = httpx.get(f"{api}/v1/jobs/{job_id}", params={"wait": 10}, headers=headers, timeout=60)
+        patience = {"wait": 10} if headers else {}  # Without a tag it would be the end that is waited for.
+        answer = httpx.get(f"{api}/v1/jobs/{job_id}", params=patience, headers=headers, timeout=60)
         if answer.status_code == 200 and answer.json()["status"] != "queued":
             return
         headers = {"If-None-Match": answer.headers["etag"]}

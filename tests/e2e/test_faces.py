@@ -1,0 +1,107 @@
+"""The clients that people have already, unchanged, against a whole farm: real worker, real engine, real pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+import webuiapi
+from PIL import Image as Pillow
+
+from tests.e2e.waiting import submit, wait_settled, wait_started
+from tests.servers.farm import FarmProcess
+
+
+@pytest.fixture(scope="module")
+def package(farm: FarmProcess) -> Iterator[openai.OpenAI]:
+    """The official package."""
+    with openai.OpenAI(base_url=f"{farm.api}/v1", api_key="none", max_retries=0, timeout=180) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def webui(farm: FarmProcess) -> webuiapi.WebUIApi:
+    """A client library of A1111's API."""
+    return webuiapi.WebUIApi(baseurl=f"{farm.api}/sdapi/v1")
+
+
+def opened(data: bytes) -> Pillow.Image:
+    image = Pillow.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def test_openai_two_pictures_by_url(package: openai.OpenAI) -> None:
+    answer = package.images.generate(prompt="a red fox, 一只红狐", n=2, size="128x192", model="demo", extra_body={"seed": 3})
+    assert answer.data is not None
+    pictures = [opened(httpx.get(each.url or "").content) for each in answer.data]
+    assert [picture.size for picture in pictures] == [(128, 192)] * 2
+    assert ["Seed: 3" in pictures[0].info["parameters"], "Seed: 4" in pictures[1].info["parameters"]] == [True, True]
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+
+
+def test_openai_base64_is_the_same_picture_whatever_the_face(package: openai.OpenAI, farm: FarmProcess) -> None:
+    fields = {"seed": 11, "num_inference_steps": 4, "strict": True}
+    answer = package.images.generate(
+        prompt="a lighthouse", size="128x128", response_format="b64_json", extra_body=fields
+    )  # fmt: skip
+    assert answer.data is not None
+    through_openai = opened(base64.b64decode(answer.data[0].b64_json or ""))
+    job = wait_settled(farm.api, submit(farm.api, prompt="a lighthouse", size="128x128", **fields)["id"])
+    native = opened(httpx.get(farm.api + job["outputs"][0]["content_url"]).content)
+    assert through_openai.tobytes() == native.tobytes()
+
+
+def test_openai_other_formats_and_errors(package: openai.OpenAI) -> None:
+    answer = package.images.generate(prompt="x", size="64x64", response_format="b64_json", output_format="jpeg")
+    assert answer.data is not None
+    assert opened(base64.b64decode(answer.data[0].b64_json or "")).format == "JPEG"
+    with pytest.raises(openai.BadRequestError, match="multiple of 16"):
+        package.images.generate(prompt="x", size="100x64")
+    with pytest.raises(openai.NotFoundError):
+        package.images.generate(prompt="x", model="no-such-model")
+    assert "demo" in [model.id for model in package.models.list()]
+
+
+def test_a1111_text_to_image_and_back_to_its_settings(webui: webuiapi.WebUIApi) -> None:
+    made = webui.txt2img(prompt="a red fox", seed=5, steps=4, cfg_scale=1, width=64, height=96, batch_size=2)
+    assert [image.size for image in made.images] == [(64, 96)] * 2
+    assert made.info["all_seeds"] == [5, 6]
+    info = webui.png_info(made.images[1])
+    assert "a red fox" in info.info
+    assert "Seed: 6" in info.info
+
+
+def test_a1111_image_to_image(webui: webuiapi.WebUIApi) -> None:
+    start = Pillow.new("RGB", (64, 64), "red")
+    made = webui.img2img(images=[start], prompt="a rose", seed=1, steps=8, width=64, height=64, denoising_strength=0.5)
+    again = webui.img2img(images=[start], prompt="a rose", seed=1, steps=8, width=64, height=64, denoising_strength=0.9)
+    assert made.image.size == (64, 64)
+    assert made.image.tobytes() != again.image.tobytes()
+
+
+def test_a1111_progress_and_interrupt_of_a_picture_on_its_way(webui: webuiapi.WebUIApi, farm: FarmProcess) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(webui.txt2img, prompt="a long one", steps=100, cfg_scale=1, width=512, height=512)
+        job_id = ""
+        while not job_id:
+            assert not asked.done(), asked.result()
+            job_id = webui.get_progress()["state"]["job"]
+        wait_started(farm.api, job_id)
+        webui.interrupt()
+        with pytest.raises(RuntimeError, match="cancel"):
+            asked.result(120)
+    assert wait_settled(farm.api, job_id)["status"] == "canceled"
+
+
+def test_a1111_lists_say_what_is_really_there(webui: webuiapi.WebUIApi) -> None:
+    assert "demo" in [model["model_name"] for model in webui.get_sd_models()]
+    assert webui.get_options()["sd_model_checkpoint"] == "demo"
+    assert webui.get_samplers()[0]["name"]
+    assert webui.get_upscalers() == []
+    assert webui.get_prompt_styles() == []
