@@ -22,7 +22,7 @@ from db.workers import all_workers, live_workers, request_drain, running_counts,
 
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
 
-WorkerName = Annotated[str, Path(max_length=120, description="The worker's name.")]
+WorkerName = Annotated[str, Path(max_length=120, description="The worker's name.", examples=["studio-gpu0"])]
 
 
 def _rows(farm: Farm) -> list[WorkerAnswer]:
