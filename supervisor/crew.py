@@ -9,6 +9,9 @@ from supervisor.console import Console
 from supervisor.events import ChildEnded, Events, StopRequested
 from supervisor.restarts import Restarts
 
+KILLED_SECONDS = 5.0
+"""How long the news of a killed part may take."""
+
 
 class Crew:
     """All methods are called from the main thread."""
@@ -82,12 +85,12 @@ class Crew:
                 case StopRequested():
                     self._console.farm("asked again: stopping at once, without waiting for running jobs")
                     self._kill(list(self._running.values()))
-                    deadlines = dict.fromkeys(deadlines, float("inf"))
+                    deadlines = dict.fromkeys(deadlines, time.monotonic() + KILLED_SECONDS)
                     clean = False
                 case None:
                     late = [child for child in left if deadlines[child.spec.name] <= time.monotonic()]
                     self._kill(late)
-                    deadlines |= {child.spec.name: time.monotonic() + 5 for child in late}
+                    deadlines |= {child.spec.name: time.monotonic() + KILLED_SECONDS for child in late}
                     clean = False
         return clean
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from cli.exit_codes import ExitCode
+from tests.e2e.waiting import submit, wait_started
 from tests.servers.farm import FarmProcess, running_farm
 
 PARTS = ("redis", "api", "worker", "reaper", "flower")
@@ -75,6 +76,20 @@ def test_ctrl_c_in_a_path_with_a_space_leaves_nothing(tmp_path: Path) -> None:
         assert "redis stopped" in stopped[-2], "Redis must outlive those who use it"
         assert "everything has stopped" in farm.output
         assert "Traceback" not in farm.output
+        farm.wait_nothing_left()
+
+
+def test_a_second_ctrl_c_stops_at_once_and_says_so(tmp_path: Path) -> None:
+    slow = {"IMAGEFARM_RENDERER": "synthetic", "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "30"}
+    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", **slow) as farm:
+        wait_started(farm.api, submit(farm.api, prompt="a long one")["id"])
+        farm.process.send_signal(signal.SIGINT)
+        farm.wait_for("stopping: running jobs may finish")
+        farm.process.send_signal(signal.SIGINT)
+        farm.wait_end(20)
+        assert "asked again: stopping at once" in farm.output
+        assert "everything has stopped" in farm.output
+        assert "this should not have happened" not in farm.output
         farm.wait_nothing_left()
 
 
