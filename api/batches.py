@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from api.caller import Caller
@@ -16,7 +17,7 @@ from core.parameters import InvalidParameters
 from core.parameters.grid import combinations
 from core.schemas.batch import BatchRequest
 from core.schemas.job_request import JobRequest, RenderFields
-from db.batches import NewBatch, SubmittedBatch, members, submit_batch
+from db.batches import NewBatch, SubmittedBatch, members, open_members, submit_batch
 from db.jobs.submit import NewJob
 from db.snapshots import snapshots_of
 from db.tables import Batch
@@ -46,6 +47,22 @@ async def accept_batch(farm: Farm, caller: Caller, request: BatchRequest, key: I
     for job in submitted.hints:
         farm.publisher.hint(job)
     return submitted
+
+
+async def wait_until_all_settled(farm: Farm, batch_id: str, seconds: float) -> None:
+    """Returns once no job of the batch is open, or after `seconds`.
+
+    Holds neither a thread nor a database connection while it waits.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while loop.time() < end and not farm.closing.is_set():
+        if not (job_ids := await in_thread(open_members, farm.database, batch_id)):
+            return
+        with farm.watcher.hub.gather(job_ids) as jobs:
+            jobs.keep(await in_thread(open_members, farm.database, batch_id))
+            await jobs.wait(end - loop.time())
+        # Look again: a held job that was settled may have been queued anew meanwhile.
 
 
 async def _member(

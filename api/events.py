@@ -70,7 +70,7 @@ class JobStream:
                             yield chunk
                 if not await subscription.wait(KEEP_ALIVE_SECONDS):
                     yield b": still here\n\n"
-                if self.farm.closing.is_set():
+                if self.farm.closing.is_set() or subscription.gone:
                     return
 
     async def _read(self, at_least: int) -> tuple[Snapshot, list[JobEvent]]:

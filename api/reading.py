@@ -46,7 +46,8 @@ async def wait_until_settled(
             subscription.revision = max(subscription.revision, snapshot.job.revision)
             if not await subscription.wait(end - loop.time()):
                 break
-            if subscription.revision > snapshot.job.revision and (subscription.settled or after_revision is not None):
+            news = subscription.revision > snapshot.job.revision and (subscription.settled or after_revision is not None)
+            if news or subscription.gone:
                 snapshot = await read(farm, job_id, owner)
         return snapshot
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.responses import Response
 
 from api.answers import json_answer
-from api.batches import accept_batch, sheet_of
+from api.batches import accept_batch, sheet_of, wait_until_all_settled
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency
 from api.documents import problems
 from api.farm import Farm
@@ -26,8 +25,6 @@ from db.snapshots import snapshots_of
 from db.tables import Batch
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
-
-_LOOK_SECONDS = 0.5
 
 
 async def batch_id_of(batch_id: Annotated[str, Path(description="The batch's id.")]) -> str:
@@ -86,12 +83,7 @@ async def read_batch(
 ) -> Response:
     """How far it is."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
-    loop = asyncio.get_running_loop()
-    end = loop.time() + wait
-    while loop.time() < end and not farm.closing.is_set():
-        if not await in_thread(open_members, farm.database, batch_id):
-            break
-        await asyncio.sleep(min(_LOOK_SECONDS, max(end - loop.time(), 0.01)))
+    await wait_until_all_settled(farm, batch_id, wait)
     return json_answer(await in_thread(_whole, farm, batch))
 
 

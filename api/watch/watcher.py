@@ -126,12 +126,14 @@ class Watcher:
         if not watched:
             return
         try:
-            found = await in_thread(revisions_of, self._database, list(watched))
+            found = await in_thread(revisions_of, self._database, watched)
         except FarmError as error:
             logger.warning("cannot look after waiting callers: %s", error.message)
             return
         for job_id, revision, status in found:
             self.hub.changed(job_id, revision, status)
+        for job_id in set(watched).difference(job_id for job_id, _, _ in found):
+            self.hub.deleted(job_id)
 
 
 def _json_object(text: bytes) -> dict[str, Any] | None:

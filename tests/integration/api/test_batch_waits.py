@@ -1,0 +1,200 @@
+"""Waiting for a whole batch: no polling, whatever happens to its jobs meanwhile. On both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from api import batches
+from api.batches import wait_until_all_settled
+from api.farm import Farm
+from api.metrics import Metrics
+from api.watch import watcher as watching
+from core.settings import Settings
+from db.batches import NewBatch, open_members, submit_batch
+from db.database import Database
+from db.jobs.retry import retry
+from db.jobs.submit import NewJob
+from db.retention import delete_job
+from db.tables import Job
+from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.running import WorkerSide, serving
+from tests.servers.redis import RedisServer
+
+BASE = {"width": 64, "height": 64}
+INPUT = {**BASE, "seed": 1, "num_images": 1, "prompt": "a", "num_inference_steps": 4, "guidance_scale": 0.0}
+
+
+def batch_of(database: Database, count: int, **changes: int) -> str:
+    job = NewJob("local", "demo", "a", INPUT, **changes)
+    return submit_batch(database, NewBatch("local", {}, [(job, {})] * count)).batch.id
+
+
+@asynccontextmanager
+async def farm_of(settings: Settings) -> AsyncIterator[Farm]:
+    """One that listens to Redis already."""
+    farm = Farm(settings, Metrics())
+    farm.start()
+    try:
+        async with asyncio.timeout(20):
+            while not farm.watcher.listening:
+                await asyncio.sleep(0.01)
+        yield farm
+    finally:
+        await farm.close()
+
+
+class Looks:
+    """Counts the looks at a batch's open jobs; `after` runs behind each, on its thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.looked = threading.Condition()
+        self.after: dict[int, object] = {}
+
+    def __call__(self, database: Database, batch_id: str) -> Sequence[str]:
+        found = open_members(database, batch_id)
+        with self.looked:
+            self.count += 1
+            self.looked.notify_all()
+        action = self.after.get(self.count)
+        if callable(action):
+            action()
+        return found
+
+    def wait_for(self, count: int) -> None:
+        with self.looked:
+            assert self.looked.wait_for(lambda: self.count >= count, 20)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    counted = Looks()
+    monkeypatch.setattr(batches, "open_members", counted)
+    return counted
+
+
+@contextmanager
+def asking(url: str) -> Iterator[list[httpx.Response]]:
+    """A client that waits in the background; its answer is there at the end."""
+    answers: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: answers.append(httpx.get(url, params={"wait": 60}, timeout=70)))
+    thread.start()
+    yield answers
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def finish_all(worker: WorkerSide, *, tell: bool = True) -> None:
+    while (job := worker.claim()) is not None:
+        worker.finish(job, tell=tell)
+
+
+def test_a_thousand_jobs_are_waited_for_with_three_looks(
+    settings: Settings, worker: WorkerSide, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "POLL_SECONDS", 1000.0)
+    batch_id = batch_of(worker.database, 1000)
+
+    async def wait() -> int:
+        async with farm_of(settings) as farm:
+            waiting = [asyncio.create_task(wait_until_all_settled(farm, batch_id, 60)) for _ in range(20)]
+            await asyncio.to_thread(looks.wait_for, 40)
+            while farm.watcher.hub.waiters < len(waiting):
+                await asyncio.sleep(0.01)
+            jobs = open_members(worker.database, batch_id)
+            for job_id in jobs[1:]:
+                farm.watcher.hub.changed(job_id, 2, "succeeded")
+            assert not any(task.done() for task in waiting)
+            assert looks.count == 40
+            with worker.database.write() as session:
+                session.execute(update(Job).values(status="canceled"))
+            farm.watcher.hub.changed(jobs[0], 2, "canceled")
+            await asyncio.gather(*waiting)
+            return farm.watcher.hub.waiters + len(farm.watcher.hub.watched)
+
+    assert asyncio.run(wait()) == 0
+    assert looks.count == 60
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_jobs_that_settle_between_look_and_subscription(
+    settings: Settings, worker: WorkerSide, looks: Looks, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    """Nobody says so over Redis and nobody looks for lost news: behind the second look the hub is told."""
+    monkeypatch.setattr(watching, "POLL_SECONDS", 1000.0)
+    batch_id = batch_of(worker.database, 2)
+    looks.after[look] = lambda: finish_all(worker, tell=look == 2)
+
+    async def wait() -> None:
+        async with farm_of(settings) as farm, asyncio.timeout(20):
+            await wait_until_all_settled(farm, batch_id, 60)
+
+    asyncio.run(wait())
+    assert not open_members(worker.database, batch_id)
+
+
+def test_jobs_that_are_deleted_unheard_hold_nobody(
+    settings: Settings, worker: WorkerSide, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0.1)
+    batch_id = batch_of(worker.database, 2)
+
+    def vanish() -> None:
+        while (job := worker.claim()) is not None:
+            worker.finish(job, tell=False)
+            delete_job(worker.database, job.id)
+
+    looks.after[2] = vanish
+
+    async def wait() -> None:
+        async with farm_of(settings) as farm, asyncio.timeout(20):
+            await wait_until_all_settled(farm, batch_id, 60)
+
+    asyncio.run(wait())
+
+
+def test_a_held_job_that_is_retried_meanwhile_is_waited_for(settings: Settings, worker: WorkerSide, looks: Looks) -> None:
+    batch_id = batch_of(worker.database, 2, max_attempts=1)
+    with serving(settings) as url, asking(f"{url}/v1/batches/{batch_id}") as answers:
+        looks.wait_for(2)
+        first = worker.claim()
+        assert first is not None
+        assert worker.fail(first, "engine_lost").status == "held"
+        second = worker.claim()
+        assert second is not None
+        retry(worker.database, first.id)
+        worker.finish(second)
+        looks.wait_for(4)  # it found the retried one, and waits for that
+        finish_all(worker)
+    assert answers[0].json()["counts"] == {"succeeded": 2}
+
+
+def test_without_redis_a_batch_is_followed_all_the_same(
+    make_settings: SettingsMaker, worker: WorkerSide, tmp_path: Path, looks: Looks
+) -> None:
+    redis = RedisServer(tmp_path / "redis").start()
+    with serving(make_settings(redis_url=redis.url)) as url:
+        redis.kill()
+        batch_id = batch_of(worker.database, 3)
+        with asking(f"{url}/v1/batches/{batch_id}") as answers:
+            looks.wait_for(2)
+            finish_all(worker, tell=False)
+    assert answers[0].json()["counts"] == {"succeeded": 3}
+
+
+def test_a_stop_answers_those_who_wait_for_a_batch(settings: Settings, worker: WorkerSide, looks: Looks) -> None:
+    batch_id = batch_of(worker.database, 1)
+    with ExitStack() as server:
+        url = server.enter_context(serving(settings))
+        with asking(f"{url}/v1/batches/{batch_id}") as answers:
+            looks.wait_for(2)
+            server.close()
+    assert answers[0].json()["status"] == "running"
