@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from db.upsert import insert_ignore
 
 _KEYS = "batch:"
 """Keys of batches are apart from those of single jobs."""
+_KEY_COLUMN = 255
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ def submit_batch(database: Database, new: NewBatch) -> SubmittedBatch:
             session,
             IdempotencyKey,
             owner=new.owner,
-            key=_KEYS + new.key,
+            key=_stored_key(new.key),
             request_hash=new.request_hash,
             job_id=batch_id,
             created_at=now(),
         ):
-            row = session.get_one(IdempotencyKey, (new.owner, _KEYS + new.key))
+            row = session.get_one(IdempotencyKey, (new.owner, _stored_key(new.key)))
             if row.request_hash != new.request_hash:
                 raise InvalidInput(
                     f"The Idempotency-Key '{new.key}' was used before with another body. Use a new key.",
@@ -75,6 +77,12 @@ def submit_batch(database: Database, new: NewBatch) -> SubmittedBatch:
             if row_of_job.hinted_at is not None:
                 hints.append(row_of_job)
         return SubmittedBatch(batch, hints)
+
+
+def _stored_key(key: str) -> str:
+    """The longest keys leave no room for the prefix: of those a digest is kept."""
+    whole = _KEYS + key
+    return whole if len(whole) <= _KEY_COLUMN else f"{_KEYS}sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def get_batch(database: Database, batch_id: str, owner: str | None = None) -> Batch:

@@ -88,3 +88,14 @@ def test_canceling_a_batch_cancels_what_is_open(api: httpx.Client, worker: Worke
     assert api.get(f"/v1/jobs/{running.id}").json()["cancel_requested"] is True
     empty = api.get(canceled["urls"]["contact_sheet"])
     assert empty.headers["content-type"] == "image/png"
+
+
+def test_the_longest_key_serves_a_batch_too(api: httpx.Client) -> None:
+    longest, alike = "k" * 255, "k" * 254 + "j"
+    body = {"prompts": ["a"], "base": BASE}
+    first = api.post("/v1/batches", json=body, headers={"Idempotency-Key": longest})
+    assert first.status_code == 202, first.text
+    again = api.post("/v1/batches", json=body, headers={"Idempotency-Key": longest})
+    assert again.json()["id"] == first.json()["id"]
+    assert api.post("/v1/batches", json=body, headers={"Idempotency-Key": alike}).json()["id"] != first.json()["id"]
+    assert api.post("/v1/batches", json=body, headers={"Idempotency-Key": "k" * 256}).status_code == 422
