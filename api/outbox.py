@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -19,11 +20,16 @@ COOL_DOWN_SECONDS = 1.5
 _CLOSE_SECONDS = 5.0
 
 
+def _nothing() -> None:
+    """There is nothing to undo."""
+
+
 class Outbox:
-    """Runs sendings in order; one that fails, or comes while Redis is away, ends in its `undo`."""
+    """Runs sendings in order; one that fails, finds no room, or comes while Redis is away ends in its `undo`."""
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[tuple[Callable[[], object], Callable[[], object]] | None] = queue.Queue(_BACKLOG)
+        self._turned_away: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._closed_until = 0.0
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
@@ -33,12 +39,14 @@ class Outbox:
         """Whether sending failed a moment ago and is not tried now."""
         return time.monotonic() < self._closed_until
 
-    def send(self, send: Callable[[], object], undo: Callable[[], object] = lambda: None) -> None:
-        """Queues a sending and returns at once."""
+    def send(self, send: Callable[[], object], undo: Callable[[], object] = _nothing) -> None:
+        """Queues a sending and returns at once; `undo` runs on the outbox's own thread."""
         try:
             self._waiting.put_nowait((send, undo))
         except queue.Full:
             logger.warning("the outbox is full: Redis is slow or away")
+            if undo is not _nothing:
+                self._turned_away.put(undo)  # the thread has messages before it, so it will come by
 
     def close(self) -> None:
         """Sends what waits, for a few seconds at most."""
@@ -50,6 +58,12 @@ class Outbox:
             send, undo = item
             if self.broken or not self._tried(send):
                 self._undo(undo)
+            self._undo_turned_away()
+
+    def _undo_turned_away(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._undo(self._turned_away.get_nowait())
 
     def _tried(self, send: Callable[[], object]) -> bool:
         try:
