@@ -41,8 +41,11 @@ _ID = {
 }
 
 
-def fill(database: Database, rows: int, queued: int) -> None:
-    """`rows` jobs of `demo` by 1,000 owners in turn, the last `queued` of them waiting, the others long done."""
+def fill(database: Database, rows: int, queued: int, prompt: str = "'a cat'", stored: str = "'{}'") -> None:
+    """`rows` jobs of `demo` by 1,000 owners in turn, the last `queued` of them waiting, the others long done.
+
+    `prompt` and `stored` (the column `input`) are SQL expressions of the job's number i.
+    """
     dialect = database.url.get_backend_name()
     statement = f"""
         INSERT INTO jobs (id, owner, model, priority, turn, status, revision, attempt, max_attempts, attempts_free,
@@ -50,8 +53,8 @@ def fill(database: Database, rows: int, queued: int) -> None:
         {_NUMBERS[dialect]}
         SELECT {_ID[dialect]}, 'owner' || (i % {OWNERS}), 'demo', 5, i / {OWNERS},
                CASE WHEN i > :ended THEN 'queued' ELSE 'succeeded' END, 1, 0, 3, 0,
-               0, i, CASE WHEN i > :ended THEN NULL ELSE i END, 'a cat', '{{}}', '{{}}', '[]' FROM n
-    """  # noqa: S608 -- constants of this file
+               0, i, CASE WHEN i > :ended THEN NULL ELSE i END, {prompt}, {stored}, '{{}}', '[]' FROM n
+    """  # noqa: S608 -- constants of the benchmarks
     with database.write() as session:
         session.execute(text(statement), {"rows": rows, "ended": rows - queued})
     with database.engine.connect() as connection:

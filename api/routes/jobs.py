@@ -23,14 +23,18 @@ from core.schemas.base import storable
 from core.schemas.job import Job as JobAnswer
 from core.schemas.job import JobPage
 from core.schemas.job_request import JobRequest
-from db.jobs.read import list_jobs
 from db.jobs.submit import Submitted
+from db.search import search_jobs
 from db.snapshots import Snapshot, snapshots_of
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_WAIT_SECONDS = 300.0
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+_ABOUT_Q = (
+    'Words of the prompt, all of them, in any order; "quoted phrases" whole; upper and lower case are the same. '
+    "One call looks through a part of the jobs: a page may hold few or none and still have a `next_cursor`."
+)
 _REPLAYED = {"Idempotent-Replayed": "true"}
 
 
@@ -113,27 +117,27 @@ async def read_jobs(
     caller: CallerDependency,
     status: Annotated[list[JobStatus] | None, Query(description="Repeat it for several.")] = None,
     model: Annotated[str | None, Query(max_length=100)] = None,
-    q: Annotated[str | None, Query(max_length=500, description="Words of the prompt.")] = None,
+    q: Annotated[str | None, Query(max_length=500, description=_ABOUT_Q)] = None,
     mine: Annotated[bool, Query(description="Only jobs submitted under your own name.")] = False,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
-    """Filters narrow; pages follow by cursor, so that new jobs do not shift them."""
+    """Filters narrow; pages follow by cursor, so that new jobs do not shift them. The last page has no cursor."""
     if cursor is not None and not is_id(cursor):
         raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
-    jobs = await in_thread(
-        list_jobs,
+    found = await in_thread(
+        search_jobs,
         farm.database,
+        query_text("q", q) or "",
         owner=caller.owner if mine else caller.visible_owner,
         statuses=status or (),
         model=query_text("model", model),
-        text=query_text("q", q),
         before=cursor,
         limit=limit + 1,
     )
-    page = await in_thread(snapshots_of, farm.database, jobs[:limit])
+    page = await in_thread(snapshots_of, farm.database, found.jobs[:limit])
     items = [job_answer(snapshot) for snapshot in page]
-    more = items[-1].id if len(jobs) > limit else None
+    more = items[-1].id if len(found.jobs) > limit else found.rest
     return json_answer(JobPage.model_construct(items=items, next_cursor=more))
 
 

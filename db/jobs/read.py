@@ -63,16 +63,16 @@ def list_jobs(
     owner: str | None = None,
     statuses: Sequence[JobStatus] = (),
     model: str | None = None,
-    text: str | None = None,
+    conditions: Sequence[ColumnElement[bool]] = (),
     before: str | None = None,
     limit: int = 50,
 ) -> list[Job]:
-    """Newest first; `before` is the id of the last job of the page before, `text` is looked for in the prompt."""
+    """Newest first; `before` is the id of the last job of the page before, `conditions` narrow further."""
     query = select(Job).order_by(Job.id.desc()).limit(limit)
     query = query.where(Job.owner == owner) if owner is not None else query
     query = query.where(or_(*(has_status(status) for status in statuses))) if statuses else query
     query = query.where(Job.model == model) if model is not None else query
-    query = query.where(Job.prompt.icontains(text, autoescape=True)) if text else query
+    query = query.where(*conditions)
     query = query.where(Job.id < before) if before is not None else query
     with database.read() as session:
         return list(session.scalars(query))
