@@ -18,6 +18,7 @@ from db.images import find_image
 from db.jobs.read import find_job
 from db.tables import IdempotencyKey, Image, Job, Tombstone
 from db.upsert import insert_ignore
+from db.webhook_messages import give_numbers_back
 
 BATCH = 100
 
@@ -116,6 +117,7 @@ def _delete_jobs(session: Session, jobs: Sequence[Job]) -> Deleted:
         _bury(session, image.id, "image", image.owner)
     # The job's attempts, events, images and exclusions go with it: ON DELETE CASCADE.
     session.execute(delete(Job).where(Job.id.in_(ids)))
+    give_numbers_back(session)
     return Deleted(len(ids), [image.key for image in images])
 
 

@@ -1,41 +1,19 @@
-"""Webhook endpoints and the messages to them; a message is a row before it is sent, so a restart loses none."""
+"""Webhook endpoints, and the messages to them on their way; how messages come about: db.webhook_messages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, insert, literal, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, delete, insert, literal, select, update
 
 from core.errors import NotFound
 from core.ids import new_id
-from core.lifecycle import SETTLED
 from core.webhooks import RETRY_SECONDS
 from db.clock import now
 from db.database import Database
-from db.tables import Job, JobEvent, WebhookCursor, WebhookDelivery, WebhookEndpoint
-from db.upsert import insert_ignore
+from db.tables import WebhookDelivery, WebhookEndpoint
 
-LOOK_BACK = 200
-"""Events before the cursor that are looked at again: a transaction with a lower number may commit later."""
-_SCANNED = 500
 _LEASE_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Target:
-    """Somebody who wants to hear; `owner` None hears of all jobs, `events` empty of all statuses."""
-
-    id: str
-    url: str
-    secret: str
-    owner: str | None = None
-    events: Sequence[str] = ()
-
-    def wants(self, job: Job, status: str) -> bool:
-        """Whether this job's reaching that status is news to them."""
-        return self.owner in (None, job.owner) and (not self.events or status in self.events)
 
 
 def add_endpoint(database: Database, owner: str | None, url: str, secret: str, events: list[str]) -> WebhookEndpoint:
@@ -66,73 +44,6 @@ def remove_endpoint(database: Database, endpoint_id: str, owner: str | None) -> 
             .where(WebhookDelivery.target == endpoint_id, WebhookDelivery.status == "pending")
             .values(status="failed", last_error="The webhook was removed.", next_at=None)
         )
-
-
-def collect(database: Database, farm: Target | None, default_secret: str) -> int:
-    """Writes messages about jobs that settled since the last look; returns how many are new."""
-    with database.read() as session:
-        latest = session.scalar(select(func.max(JobEvent.id))) or 0
-        cursor = session.get(WebhookCursor, 1)
-    if cursor is not None and cursor.event_id >= latest:
-        return 0
-    with database.write() as session:
-        # What settled before webhooks were first looked after is not news.
-        insert_ignore(session, WebhookCursor, id=1, event_id=latest)
-        held = session.get_one(WebhookCursor, 1, with_for_update=True, populate_existing=True)
-        targets = _targets(session, farm)
-        rows = _settled_since(session, held.event_id, everybody=bool(targets))
-        made = sum(_write_messages(session, event, job, targets, default_secret) for event, job in rows)
-        held.event_id = max(held.event_id, rows[-1][0].id if len(rows) == _SCANNED else latest)
-        return made
-
-
-def _settled_since(session: Session, event_id: int, *, everybody: bool) -> list[tuple[JobEvent, Job]]:
-    """With `everybody` False, only jobs that brought an address of their own."""
-    query = (
-        select(JobEvent, Job)
-        .join(Job, Job.id == JobEvent.job_id)
-        .where(JobEvent.id > event_id - LOOK_BACK, JobEvent.to_status.in_(SETTLED))
-        .order_by(JobEvent.id)
-        .limit(_SCANNED)
-    )
-    if not everybody:
-        query = query.where(Job.requested["webhook"]["url"].as_string().is_not(None))
-    return [(event, job) for event, job in session.execute(query)]
-
-
-def _targets(session: Session, farm: Target | None) -> list[Target]:
-    rows = session.scalars(select(WebhookEndpoint).where(WebhookEndpoint.disabled_at.is_(None))).all()
-    found = [Target(row.id, row.url, row.secret, row.owner, tuple(row.events)) for row in rows]
-    return found + ([farm] if farm is not None else [])
-
-
-def _write_messages(session: Session, event: JobEvent, job: Job, targets: list[Target], default_secret: str) -> int:
-    asked = job.requested.get("webhook")
-    own = (
-        [Target("job", asked["url"], asked.get("secret") or default_secret, None, asked.get("events") or ())]
-        if asked
-        else []
-    )
-    return sum(
-        insert_ignore(
-            session,
-            WebhookDelivery,
-            id=new_id(),
-            job_id=job.id,
-            revision=event.revision,
-            target=target.id,
-            owner=job.owner,
-            url=target.url,
-            secret=target.secret,
-            event=f"job.{event.to_status}",
-            status="pending",
-            tries=0,
-            next_at=now(),
-            created_at=now(),
-        )
-        for target in [*own, *targets]
-        if target.wants(job, event.to_status)
-    )
 
 
 def claim_due(database: Database, limit: int) -> Sequence[WebhookDelivery]:

@@ -15,7 +15,8 @@ from core.webhooks import check_url, secret_bytes
 from db.database import Database
 from db.snapshots import read_snapshot
 from db.tables import WebhookDelivery
-from db.webhooks import Target, claim_due, collect, note_delivered, note_failed
+from db.webhook_messages import Collector, Target
+from db.webhooks import claim_due, note_delivered, note_failed
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,7 @@ class Dispatcher:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
-        self._secret = settings.webhook_secret.get_secret_value()
-        self._farm = _farm_target(settings)
+        self._collector = Collector(database, _farm_target(settings), settings.webhook_secret.get_secret_value())
         self._sender = Sender(allow_private=settings.webhook_allow_private)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -70,7 +70,7 @@ class Dispatcher:
 
     async def _look(self) -> bool:
         """Whether there may be more to do at once."""
-        await in_thread(collect, self._database, self._farm, self._secret)
+        await in_thread(self._collector.collect)
         due = await in_thread(claim_due, self._database, _AT_ONCE)
         await asyncio.gather(*(self._try(delivery) for delivery in due))
         return len(due) == _AT_ONCE
