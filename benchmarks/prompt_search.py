@@ -60,7 +60,7 @@ def measure(database: Database, rows: int) -> None:
         times = []
         for _ in range(ROUNDS):
             began = time.perf_counter()
-            found = search_jobs(database, text, limit=PAGE)
+            search_jobs(database, text, limit=PAGE)
             times.append((time.perf_counter() - began) * 1000)
         print(f"  {name:24} {statistics.median(times):7.1f} ms a page, {_pages(database, text)}", flush=True)
 

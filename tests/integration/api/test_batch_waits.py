@@ -32,8 +32,8 @@ BASE = {"width": 64, "height": 64}
 INPUT = {**BASE, "seed": 1, "num_images": 1, "prompt": "a", "num_inference_steps": 4, "guidance_scale": 0.0}
 
 
-def batch_of(database: Database, count: int, **changes: int) -> str:
-    job = NewJob("local", "demo", "a", INPUT, **changes)
+def batch_of(database: Database, count: int, max_attempts: int = 3) -> str:
+    job = NewJob("local", "demo", "a", INPUT, max_attempts=max_attempts)
     return submit_batch(database, NewBatch("local", {}, [(job, {})] * count)).batch.id
 
 
