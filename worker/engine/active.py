@@ -24,6 +24,7 @@ class Active:
     sample: Any = None
     due: int = 0
     apart: bool = False
+    canceled: bool = False
     batch_sizes: list[int] = field(default_factory=list)
     timings: RenderTimings = field(default_factory=RenderTimings)
     _began_at: float = 0.0
@@ -69,3 +70,21 @@ class Active:
         """Not of the last step: the picture itself follows."""
         every = self.request.preview_every
         return every > 0 and not self.is_done and self.sample.step % every == 0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt has been encoded beside the loop, or could not be: then `error` says why. `conditioning` is the family's.
+
+    Of a request that was canceled before its turn both are None.
+    """
+
+    each: Active
+    conditioning: Any = None
+    error: BaseException | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture has been decoded beside the loop, and its memory is free."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from worker.engine.exits import MEANINGS
 from worker.engine.messages import Channel, Command, Load, Message
 from worker.engine.spec import EngineSpec
 
@@ -75,7 +76,8 @@ def _environment() -> dict[str, str]:
 
 def _how_it_ended(code: int) -> str:
     if code >= 0:
-        return f"the engine exited with status {code}"
+        meaning = f", {MEANINGS[code]}" if code in MEANINGS else ""
+        return f"the engine exited with status {code}{meaning}"
     try:
         name = signal.Signals(-code).name
     except ValueError:

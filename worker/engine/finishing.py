@@ -7,19 +7,23 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from core.render import RenderRecord, RenderTimings
-from worker.engine.active import Active
+from core.render import RenderRecord, RenderRequest, RenderTimings
+from worker.engine import exits
+from worker.engine.active import Active, Decoded
 from worker.engine.events import EngineInfo, RequestFailed
 from worker.engine.faults import BrokenDevice, code_and_message, is_broken_device, is_out_of_memory
-from worker.engine.outbox import EXIT_BROKEN_DEVICE, Outbox
+from worker.engine.outbox import Outbox
 from worker.engine.pictures import rendered_message
 from worker.engine.stepping import free_cached_memory
+from worker.engine.watchdog import Deadline
 from worker.pipelines.family import AnyFamily
 
 log = logging.getLogger(__name__)
@@ -29,7 +33,7 @@ log = logging.getLogger(__name__)
 class Finished:
     """A sample that has left the batch; `reached` marks the end of its last step on the device's queue."""
 
-    request_id: str
+    request: RenderRequest
     sample: Any
     record: RenderRecord
     timings: RenderTimings
@@ -37,15 +41,30 @@ class Finished:
 
 
 class Finisher:
-    """`overlapped`: decode on a thread, and on a CUDA stream, of its own. Every `finish` is answered by one event."""
+    """`overlapped`: decode on a thread, and on a CUDA stream, of its own. Every `finish` is answered by one event.
 
-    def __init__(self, family: AnyFamily, info: EngineInfo, outbox: Outbox, device: torch.device, overlapped: bool) -> None:
+    Overlapped, `tell` hears of the end of each decode, and `deadline` (given what is done) bounds it.
+    """
+
+    def __init__(
+        self,
+        family: AnyFamily,
+        info: EngineInfo,
+        outbox: Outbox,
+        device: torch.device,
+        overlapped: bool,
+        tell: Callable[[Decoded], None] = lambda decoded: None,
+        deadline: Deadline = nullcontext,
+    ) -> None:
         self._family = family
         self._info = info
         self._outbox = outbox
+        self._tell = tell
+        self._deadline = deadline
         self._is_cuda = device.type == "cuda"
         self._stream: Any = None
         self._queue: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
+        self._decoding: list[RenderRequest] = []
         self._thread = threading.Thread(target=self._run, name="finisher", daemon=True) if overlapped else None
         if self._thread is not None:
             self._stream = torch.cuda.Stream(device) if self._is_cuda else None  # type: ignore[no-untyped-call]
@@ -53,12 +72,17 @@ class Finisher:
 
     def finish(self, each: Active) -> None:
         """Takes the sample over; raises BrokenDevice at most."""
-        finished = Finished(each.id, each.sample, record_of(self._info, each), each.timings, self._mark())
+        finished = Finished(each.request, each.sample, record_of(self._info, each), each.timings, self._mark())
         each.sample = None
         if self._thread is None:
             self._decode_and_send(finished)
         else:
+            self._decoding.append(each.request)
             self._queue.put(finished)
+
+    def decoding(self) -> Sequence[RenderRequest]:
+        """What was taken over and still needs memory beside the steps; nothing unless overlapped."""
+        return tuple(self._decoding)
 
     def close(self) -> None:
         """Returns when all that was taken over has been answered."""
@@ -76,20 +100,26 @@ class Finisher:
     def _run(self) -> None:
         while (finished := self._queue.get()) is not None:
             try:
-                if self._stream is None:
-                    self._decode_and_send(finished)
-                    continue
-                with torch.cuda.stream(self._stream):
-                    finished.reached.wait(self._stream)
-                    self._decode_and_send(finished)
-                    self._stream.synchronize()
+                with self._deadline(f"decoding the picture of {finished.request.id}"):
+                    self._decode_on_stream(finished)
             except BrokenDevice:
                 log.exception("the device is beyond repair: ending, so that a new engine can take over")
-                os._exit(EXIT_BROKEN_DEVICE)
+                os._exit(exits.BROKEN_DEVICE)
+            self._decoding.remove(finished.request)
+            self._tell(Decoded())
+
+    def _decode_on_stream(self, finished: Finished) -> None:
+        if self._stream is None:
+            self._decode_and_send(finished)
+            return
+        with torch.cuda.stream(self._stream):
+            finished.reached.wait(self._stream)
+            self._decode_and_send(finished)
+            self._stream.synchronize()
 
     def _decode_and_send(self, finished: Finished) -> None:
         started = time.monotonic()
-        failed = partial(RequestFailed, finished.request_id)
+        failed = partial(RequestFailed, finished.request.id)
         try:
             pixels = self._decode(finished.sample)
         except BaseException as error:
@@ -97,13 +127,13 @@ class Finisher:
                 raise BrokenDevice(str(error)) from error
             code, message = code_and_message(error)
             if code == "render_failed":
-                log.exception("request %s failed while it was decoded", finished.request_id)
+                log.exception("request %s failed while it was decoded", finished.request.id)
             self._outbox.put(failed(code, message))
             return
         finally:
             self._family.close(finished.sample)
         timings = finished.timings.model_copy(update={"decode_seconds": time.monotonic() - started})
-        make = partial(rendered_message, finished.request_id, pixels, finished.record, timings)
+        make = partial(rendered_message, finished.request.id, pixels, finished.record, timings)
         self._outbox.put_made(make, failed)
 
     def _decode(self, sample: Any) -> torch.Tensor:  # noqa: ANN401 - the family's

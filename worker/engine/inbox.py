@@ -1,4 +1,4 @@
-"""Receives the worker's commands on a thread of its own; the engine ends with its worker."""
+"""The loop's mailbox: the worker's commands, and what the engine's own threads have done. It ends with its worker."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import os
 import queue
 import threading
 
+from worker.engine.active import Decoded, Encoded
 from worker.engine.messages import Channel, Message
+
+Mail = Message | Encoded | Decoded
 
 
 class Inbox:
-    """A mailbox that the loop empties between steps."""
+    """The loop empties it between steps; any thread may put something in."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="inbox", daemon=True).start()
 
-    def take(self, wait: bool) -> list[Message]:
+    def put(self, mail: Mail) -> None:
+        self._queue.put(mail)
+
+    def take(self, wait: bool) -> list[Mail]:
         """What has arrived; with `wait`, at least one message."""
-        taken: list[Message] = [self._queue.get()] if wait else []
+        taken: list[Mail] = [self._queue.get()] if wait else []
         while not self._queue.empty():
             taken.append(self._queue.get())
         return taken

@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
 from functools import partial
 
-from worker.engine.active import Active
+from worker.engine import exits
+from worker.engine.active import Active, Decoded, Encoded
 from worker.engine.admission import Admission
+from worker.engine.encoding import Encoder
+from worker.engine.entrance import Entrance
 from worker.engine.events import Canceled, EngineInfo, RequestFailed, Started
-from worker.engine.faults import BrokenDevice, code_and_message, is_broken_device, is_out_of_memory
+from worker.engine.faults import BrokenDevice, code_and_message, is_broken_device
 from worker.engine.finishing import Finisher
-from worker.engine.inbox import Inbox
-from worker.engine.messages import Beat, Cancel, Message, Stop, Submit
-from worker.engine.outbox import EXIT_BROKEN_DEVICE, Outbox
+from worker.engine.inbox import Inbox, Mail
+from worker.engine.messages import Beat, Cancel, Stop, Submit
+from worker.engine.outbox import Outbox
 from worker.engine.pacing import Pacer
 from worker.engine.peaks import PeakWatch
 from worker.engine.pictures import preview_message
 from worker.engine.planner import VirtualClock, choose_batch
-from worker.engine.stepping import free_cached_memory, step_apart
+from worker.engine.stepping import step_apart
 from worker.pipelines.family import AnyFamily
 
 log = logging.getLogger(__name__)
@@ -39,10 +41,10 @@ class Loop:
         inbox: Inbox,
         outbox: Outbox,
         peaks: PeakWatch | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         self._family = family
         self._info = info
-        self._admission = admission
         self._pacer = pacer
         self._finisher = finisher
         self._inbox = inbox
@@ -50,8 +52,17 @@ class Loop:
         self._peaks = peaks
         self._clock = VirtualClock()
         self._budget = info.token_budget
-        self._waiting: deque[Active] = deque()
         self._active: list[Active] = []
+        self._entrance = Entrance(
+            family,
+            info.capacity,
+            admission,
+            self._active,
+            finisher.decoding,
+            self._joined,
+            self._fail,
+            encoder,
+        )
         self._stopping = False
 
     def run(self) -> None:
@@ -60,40 +71,49 @@ class Loop:
             while not (self._stopping and self._is_idle):
                 if self._is_idle and self._peaks is not None:
                     self._peaks.learn()
-                for command in self._inbox.take(wait=self._is_idle):
-                    self._obey(command)
-                self._admit()
+                for mail in self._inbox.take(wait=self._has_nothing_to_do):
+                    self._obey(mail)
+                self._entrance.admit()
                 self._advance(choose_batch(self._active, self._budget))
         except BrokenDevice:
             log.exception("the device is beyond repair: ending, so that a new engine can take over")
-            os._exit(EXIT_BROKEN_DEVICE)
+            os._exit(exits.BROKEN_DEVICE)
 
     @property
     def _is_idle(self) -> bool:
-        return not self._waiting and not self._active
+        return self._entrance.is_empty and not self._active
 
-    def _obey(self, command: Message) -> None:
-        match command:
+    @property
+    def _has_nothing_to_do(self) -> bool:
+        """Until mail comes: from the worker, the encoder or the finisher."""
+        return not self._active and not self._entrance.can_admit
+
+    def _obey(self, mail: Mail) -> None:
+        match mail:
             case Submit(request, init_image) if self._stopping:
                 self._outbox.put(RequestFailed(request.id, "worker_drained", "The engine is being stopped."))
             case Submit(request, init_image):
-                self._waiting.append(Active(request, init_image, time.monotonic()))
+                self._entrance.arrive(Active(request, init_image, time.monotonic()))
             case Cancel(request_id):
                 self._cancel(request_id)
             case Stop():
                 self._stopping = True
+            case Encoded():
+                self._entrance.encoded(mail)
+                self._outbox.put(Beat())
+            case Decoded():
+                pass  # Its room is looked at with every admission; this only wakes the loop.
             case _:
-                log.error("not a command: %s", type(command).__name__)
+                log.error("not a command: %s", type(mail).__name__)
 
     def _cancel(self, request_id: str) -> None:
-        for found in [each for each in (*self._waiting, *self._active) if each.id == request_id]:
+        for found in [each for each in (*self._entrance.everyone(), *self._active) if each.id == request_id]:
             self._drop(found)
             self._outbox.put(Canceled(request_id))
 
     def _drop(self, gone: Active) -> None:
         """Out of the batch, its tensors freed."""
-        if gone in self._waiting:
-            self._waiting.remove(gone)
+        self._entrance.drop(gone)
         if gone in self._active:
             self._active.remove(gone)
         if gone.sample is not None:
@@ -109,42 +129,9 @@ class Loop:
         self._drop(failed)
         self._outbox.put(RequestFailed(failed.id, code, message))
 
-    def _admit(self) -> None:
-        """Let the first ones join, in order of arrival, as long as there is room."""
-        while self._waiting and self._has_room(self._waiting[0]):
-            self._prepare(self._waiting.popleft())
-
-    def _has_room(self, candidate: Active) -> bool:
-        if not self._active:
-            return True
-        limit = min(self._info.capacity, self._family.concurrent or self._info.capacity)
-        if candidate.apart or len(self._active) >= limit:
-            return False
-        return self._admission.admits(candidate.request, [each.request for each in self._active])
-
-    def _prepare(self, new: Active) -> None:
-        started = time.monotonic()
-        try:
-            self._family.check(new.request, bool(new.init_image))
-            conditioning = self._family.encode(new.request)
-            new.sample = self._family.start(new.request, conditioning, new.init_image)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is this request's alone
-            self._failed_to_prepare(new, error)
-            return
-        new.init_image = b""
-        new.begin(time.monotonic() - started)
+    def _joined(self, new: Active) -> None:
         new.due = self._clock.due(new.sample.tokens * new.sample.steps)
-        self._active.append(new)
         self._outbox.put(Started(new.id))
-
-    def _failed_to_prepare(self, new: Active, error: BaseException) -> None:
-        if is_out_of_memory(error) and self._active:
-            # Not beside the others: again when they are done.
-            free_cached_memory()
-            new.apart = True
-            self._waiting.appendleft(new)
-            return
-        self._fail(new, error)
 
     def _advance(self, batch: list[Active]) -> None:
         if not batch:

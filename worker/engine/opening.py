@@ -35,13 +35,14 @@ OnProgress = Callable[[str, float | None], None]
 
 @dataclass(frozen=True)
 class Opened:
-    """What the loop needs."""
+    """What the loop needs. `overlaps_decode`, `overlaps_encode`: on threads of their own, beside the steps."""
 
     family: AnyFamily
     info: EngineInfo
     admission: Admission
     device: torch.device
     overlaps_decode: bool
+    overlaps_encode: bool
     peaks: PeakWatch | None
 
 
@@ -60,7 +61,8 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     is_resident = loaded.plan.tier.vae_place == "device"
     overlaps = loaded.device.type == "cuda" and is_resident and family.decodes_apart
     peaks = _watch(spec, loaded) if loaded.device.type == "cuda" else None
-    return Opened(family, info, PlannedAdmission(loaded.plan), loaded.device, overlaps, peaks)
+    overlaps_encode = loaded.device.type == "cuda" and loaded.plan.tier.text_place == "cpu" and family.encodes_apart
+    return Opened(family, info, PlannedAdmission(loaded.plan), loaded.device, overlaps, overlaps_encode, peaks)
 
 
 def _watch(spec: EngineSpec, loaded: LoadedPipeline) -> PeakWatch:

@@ -8,9 +8,9 @@ import queue
 import threading
 from collections.abc import Callable
 
+from worker.engine import exits
 from worker.engine.messages import Channel, Message
 
-EXIT_BROKEN_DEVICE = 70
 log = logging.getLogger(__name__)
 Make = Callable[[], Message | None]
 
@@ -38,7 +38,7 @@ class Outbox:
 
                 log.exception("could not make a message")
                 if is_broken_device(error):
-                    os._exit(EXIT_BROKEN_DEVICE)
+                    os._exit(exits.BROKEN_DEVICE)
                 return otherwise(*code_and_message(error)) if otherwise else None
 
         self._queue.put(guarded)

@@ -7,14 +7,17 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import FarmError
+from worker.engine import exits
 from worker.engine.events import LoadFailed, Loading, Ready
 from worker.engine.inbox import Inbox
 from worker.engine.messages import Channel, Load
 from worker.engine.outbox import Outbox
 from worker.engine.spec import EngineSpec
+from worker.engine.watchdog import Deadline, Watchdog
 
 if TYPE_CHECKING:
     from worker.engine.opening import OnProgress, Opened
@@ -46,7 +49,7 @@ def _serve(spec: EngineSpec, channel: Channel, open_with: Open | None) -> int:
         outbox.close()
         return 1
     outbox.put(Ready(opened.info))
-    _run(opened, inbox, outbox)
+    _run(opened, inbox, outbox, spec.step_timeout_seconds)
     outbox.close()
     return 0
 
@@ -57,14 +60,27 @@ def _open(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     return open_engine(spec, on_progress)
 
 
-def _run(opened: Opened, inbox: Inbox, outbox: Outbox) -> None:
+def _run(opened: Opened, inbox: Inbox, outbox: Outbox, timeout_seconds: float) -> None:
+    from worker.engine.encoding import Encoder
     from worker.engine.finishing import Finisher
     from worker.engine.loop import Loop
     from worker.engine.pacing import Pacer
 
-    finisher = Finisher(opened.family, opened.info, outbox, opened.device, opened.overlaps_decode)
-    Loop(opened.family, opened.info, opened.admission, Pacer(opened.device), finisher, inbox, outbox, opened.peaks).run()
+    family, info, device = opened.family, opened.info, opened.device
+    encoder = Encoder(family, inbox.put, _deadline(timeout_seconds)) if opened.overlaps_encode else None
+    finisher = Finisher(family, info, outbox, device, opened.overlaps_decode, inbox.put, _deadline(timeout_seconds))
+    Loop(family, info, opened.admission, Pacer(device), finisher, inbox, outbox, opened.peaks, encoder).run()
     finisher.close()
+
+
+def _deadline(seconds: float) -> Deadline:
+    """For one thread beside the loop: its worker hears from the engine while others step, and would wait for ever."""
+    return partial(Watchdog(_end_hung).within, seconds)
+
+
+def _end_hung(reason: str) -> None:
+    log.critical("%s: ending, so that a new engine can take over", reason)
+    os._exit(exits.HUNG)
 
 
 def _load_failed(error: BaseException) -> LoadFailed:

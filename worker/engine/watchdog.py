@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+Deadline = Callable[[str], AbstractContextManager[object]]
+"""Bounds its body, of which it is told what it does."""
 
 
 class Watchdog:
@@ -28,6 +33,15 @@ class Watchdog:
         with self._changed:
             self._deadline = None
             self._changed.notify()
+
+    @contextlib.contextmanager
+    def within(self, seconds: float, what: str) -> Iterator[None]:
+        """Its body, which does `what`, must be done in that time."""
+        self.expect(seconds, f"{what} took longer than {seconds:g} s")
+        try:
+            yield
+        finally:
+            self.relax()
 
     def close(self) -> None:
         with self._changed:

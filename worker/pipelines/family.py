@@ -33,21 +33,26 @@ S = TypeVar("S", bound=Sample)
 
 
 class Family(Protocol[C, S]):
-    """Not thread-safe: the loop calls it from one thread. Methods raise core.errors.RenderError for known trouble.
+    """The loop calls it from one thread, but for the two below. Methods raise core.errors.RenderError for known trouble.
 
     `concurrent`: how many samples it can hold at once; None leaves that to memory.
     `decodes_apart`: whether `decode` may run on another thread while samples are stepped.
+    `encodes_apart`: likewise `encode`, of a request without adapters, while no sample has any and after `recall` said None.
     """
 
     name: str
     concurrent: int | None
     decodes_apart: bool
+    encodes_apart: bool
 
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
         """InvalidInput when this model cannot render the request; nothing is computed."""
 
     def encode(self, request: RenderRequest) -> C:
         """The request's conditioning, from the cache where it can."""
+
+    def recall(self, request: RenderRequest) -> C | None:
+        """As `encode`, but None where a text encoder would have to work; adapters are then as `encode` wants them."""
 
     def start(self, request: RenderRequest, conditioning: C, init_image: bytes) -> S:
         """A sample that stands before its first step."""

@@ -1,7 +1,7 @@
 """`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
 
 A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-company`, `crash-in-company`, `nan`,
-`quit`, `slow` each break or delay the step of that request.
+`quit`, `slow` each break or delay the step of that request; `gated`, `encode-hang`, `encode-crash` and `where` its encoding.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from core.render import RenderRequest
 from worker.engine.process import main
 from worker.engine.spec import EngineSpec
 
@@ -31,6 +33,19 @@ class Faulty:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._family, name)
+
+    def encode(self, request: RenderRequest) -> object:
+        words = request.prompt.split()
+        if "gated" in words:
+            # A pipe: this blocks until the test has opened and closed its other end.
+            (Path(os.environ["TEST_GATES"]) / request.id.replace("/", "-")).read_bytes()
+        if "encode-hang" in words:
+            threading.Event().wait()
+        if "encode-crash" in words:
+            raise ValueError("planted")
+        if "where" in words:
+            raise RuntimeError(f"encoded by {threading.current_thread().name}")
+        return self._family.encode(request)
 
     def step(self, samples: Sequence[Any]) -> None:
         words = {word for sample in samples for word in sample.request.prompt.split()}
@@ -67,8 +82,12 @@ def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     from worker.engine.opening import open_engine
 
     opened = open_engine(spec, on_progress)
-    overlaps = os.environ.get("TEST_OVERLAPS_DECODE") == "1"
-    return dataclasses.replace(opened, family=cast("AnyFamily", Faulty(opened.family)), overlaps_decode=overlaps)
+    return dataclasses.replace(
+        opened,
+        family=cast("AnyFamily", Faulty(opened.family)),
+        overlaps_decode=os.environ.get("TEST_OVERLAPS_DECODE") == "1",
+        overlaps_encode=os.environ.get("TEST_OVERLAPS_ENCODE") == "1",
+    )
 
 
 if __name__ == "__main__":

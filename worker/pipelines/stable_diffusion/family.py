@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 import torch
 
@@ -28,6 +29,7 @@ class StableDiffusionFamily:
     name = "stable-diffusion"
     concurrent: int | None = None
     decodes_apart = False
+    encodes_apart = False
 
     def __init__(self, loaded: Loaded) -> None:
         self._pipeline: Pipeline = loaded.pipeline
@@ -49,9 +51,16 @@ class StableDiffusionFamily:
     @torch.no_grad()
     def encode(self, request: RenderRequest) -> Conditioning:
         self._adapters.activate(request.loras)  # They may reach into the text encoder.
+        make = partial(encode, self._pipeline, request, self._text_device)
+        return self._embeddings.get(self._key(request), lambda: make().to(self._device))
+
+    def recall(self, request: RenderRequest) -> Conditioning | None:
+        self._adapters.activate(request.loras)
+        return self._embeddings.peek(self._key(request))
+
+    def _key(self, request: RenderRequest) -> Hashable:
         guided = is_guided(self._pipeline, request)
-        key = (request.prompt, request.negative_prompt if guided else None, guided, request.loras)
-        return self._embeddings.get(key, lambda: encode(self._pipeline, request, self._text_device).to(self._device))
+        return (request.prompt, request.negative_prompt if guided else None, guided, request.loras)
 
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Conditioning, init_image: bytes) -> UNetSample:

@@ -34,6 +34,7 @@ class StockFamily:
     name = "stock"
     concurrent: int | None = 1
     decodes_apart = False
+    encodes_apart = False
 
     def __init__(self, loaded: Loaded) -> None:
         self._pipeline: Pipeline = loaded.pipeline
@@ -53,6 +54,9 @@ class StockFamily:
 
     def encode(self, request: RenderRequest) -> None:
         """The pipeline encodes for itself."""
+
+    def recall(self, request: RenderRequest) -> None:
+        """Likewise."""
 
     def start(self, request: RenderRequest, conditioning: None, init_image: bytes) -> StockSample:
         guidance = pipeline_guidance(self._model, request)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from core.errors import InvalidInput
-from core.render import LoraRequest, RenderRequest
+from core.render import RenderRequest
 from worker.pipelines.embeddings import EmbeddingCache
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
@@ -16,7 +17,7 @@ from worker.pipelines.pixels import check_finite, to_pixels
 from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.image_to_image import ImageToImage
 from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, sequence_tokens
-from worker.pipelines.z_image.text import MAX_SEQUENCE_LENGTH, encode_caption
+from worker.pipelines.z_image.text import CaptionKey, encode_caption
 
 
 class ZImageFamily:
@@ -25,6 +26,7 @@ class ZImageFamily:
     name = "z-image"
     concurrent: int | None = None
     decodes_apart = True
+    encodes_apart = True
 
     def __init__(self, loaded: Loaded) -> None:
         self._pipeline: Pipeline = loaded.pipeline
@@ -47,19 +49,27 @@ class ZImageFamily:
 
     @torch.no_grad()
     def encode(self, request: RenderRequest) -> Captions:
-        padded = request.strict or self._text_device == self._device
-        guided = pipeline_guidance(request) > 0
         self._adapters.activate(request.loras)  # Some reach into the text encoder.
-        return Captions(
-            self._caption(request.prompt, request.loras, padded),
-            self._caption(request.negative_prompt, request.loras, padded) if guided else None,
-        )
+        positive, *negative = [self._embeddings.get(key, partial(self._caption, key)) for key in self._keys(request)]
+        return Captions(positive, negative[0] if negative else None)
 
-    def _caption(self, prompt: str, loras: tuple[LoraRequest, ...], padded: bool) -> torch.Tensor:
-        def make() -> torch.Tensor:
-            return encode_caption(self._pipeline, prompt, self._text_device, padded).to(self._device)
+    def recall(self, request: RenderRequest) -> Captions | None:
+        self._adapters.activate(request.loras)
+        found = [caption for key in self._keys(request) if (caption := self._embeddings.peek(key)) is not None]
+        if len(found) < len(self._keys(request)):
+            return None
+        return Captions(found[0], found[1] if len(found) > 1 else None)
 
-        return self._embeddings.get((prompt, loras, MAX_SEQUENCE_LENGTH, padded), make)
+    def _keys(self, request: RenderRequest) -> list[CaptionKey]:
+        """Of the prompt and, with guidance, of the negative prompt."""
+        padded = request.strict or self._text_device == self._device
+        prompts = [request.prompt, *([request.negative_prompt] if pipeline_guidance(request) > 0 else [])]
+        return [CaptionKey(prompt, request.loras, padded) for prompt in prompts]
+
+    def _caption(self, key: CaptionKey) -> torch.Tensor:
+        # The copy to the device is made on its default stream, where the steps run too, and has ended on return: whichever
+        # thread made it, it is there before its first use.
+        return encode_caption(self._pipeline, key.prompt, self._text_device, key.padded).to(self._device)
 
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes) -> ZImageSample:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
+from core.render import LoraRequest
 from worker.pipelines.untyped import Pipeline, Tokenizer
 
 MAX_SEQUENCE_LENGTH = 512
 """ZImagePipeline's default: longer prompts lose their tail."""
+
+
+class CaptionKey(NamedTuple):
+    """Everything that a caption's numbers depend on."""
+
+    prompt: str
+    loras: tuple[LoraRequest, ...]
+    padded: bool
 
 
 def encode_caption(pipeline: Pipeline, prompt: str, device: torch.device, padded: bool = True) -> torch.Tensor:
