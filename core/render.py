@@ -19,6 +19,7 @@ class RenderRequest(BaseModel):
 
     `guidance_scale` is on the conventional scale (1.0 = off); a family converts it to what its pipeline wants.
     `init_image` (PNG bytes travel beside the request, not in it) is announced by `has_init_image`.
+    `start_sigma` (0..1, in place of `strength`): the noise level at which image-to-image begins, for all its steps.
     `preview_every` is in steps; 0 means no previews.
     """
 
@@ -35,6 +36,7 @@ class RenderRequest(BaseModel):
     strict: bool = False
     has_init_image: bool = False
     strength: float | None = None
+    start_sigma: float | None = None
     loras: tuple[LoraRequest, ...] = ()
     preview_every: int = 0
 

@@ -36,6 +36,9 @@ def submit(
         Path | None, typer.Option(help="Image-to-image: a PNG, JPEG or WebP file to start from.", metavar="FILE")
     ] = None,
     strength: Annotated[float | None, typer.Option(help="Image-to-image: 0 keeps the file's picture, 1 ignores it.")] = None,
+    start_sigma: Annotated[
+        float | None, typer.Option(help="Image-to-image with Z-Image, in place of --strength: the noise level to start at.")
+    ] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9, 9 is the most urgent.", show_default="5")] = None,
     deadline: Annotated[float | None, typer.Option(help="Seconds after which it need not start any more.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, with a progress bar.")] = False,
@@ -71,6 +74,7 @@ def submit(
         "num_images": number,
         "strict": strict or None,
         "strength": strength,
+        "start_sigma": start_sigma,
         "priority": priority,
         "deadline_seconds": deadline,
     }

@@ -88,6 +88,11 @@ class CatalogueModel(_Row):
     commercial: Literal["yes", "no", "conditional"]
     notes: tuple[str, ...] = ()
 
+    @property
+    def takes_start_sigma(self) -> bool:
+        """Whether image-to-image may begin at a noise level that the job names."""
+        return self.family == "z-image" and self.img2img == "strength"
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         """What the types cannot say; a row that breaks it would fail only when somebody renders."""

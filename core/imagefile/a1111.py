@@ -69,6 +69,7 @@ def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
         ("Size", f"{metadata.width}x{metadata.height}"),
         ("Model", metadata.model),
         ("Denoising strength", "" if metadata.strength is None else f"{metadata.strength:g}"),
+        ("Start sigma", "" if metadata.start_sigma is None else f"{metadata.start_sigma:g}"),
         ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
     ]
 
@@ -105,6 +106,7 @@ def _typed(parameters: Parameters) -> Parameters:
             "num_inference_steps": _number(int, found.get("Steps")),
             "guidance_scale": _number(float, found.get("CFG scale")),
             "strength": _number(float, found.get("Denoising strength")),
+            "start_sigma": _number(float, found.get("Start sigma")),
             "width": int(size[1]) if size else None,
             "height": int(size[2]) if size else None,
             "model": found.get("Model"),

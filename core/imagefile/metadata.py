@@ -33,6 +33,7 @@ class ImageMetadata(BaseModel):
     weights_revision: str | None = None
     scheduler: str | None = Field(None, description="diffusers class name")
     strength: float | None = Field(None, description="of image-to-image; none for text-to-image")
+    start_sigma: float | None = Field(None, description="of image-to-image, in place of strength: noise level of the start")
     loras: tuple[LoraRequest, ...] = ()
     job_id: str | None = None
     attempt: int | None = None
@@ -64,6 +65,7 @@ class Parameters(BaseModel):
     height: int | None = None
     model: str | None = None
     strength: float | None = None
+    start_sigma: float | None = None
 
 
 class FileMetadata(BaseModel):

@@ -7,6 +7,7 @@ from core.parameters.parameters import RenderParameters
 
 _NOTEWORTHY_FACTOR = 1.75
 GUIDANCE_OFF = 1.0
+PURE_NOISE = 1.0
 
 
 def guidance_is_on(model: CatalogueModel, guidance_scale: float) -> bool:
@@ -27,7 +28,12 @@ def _forwards(model: CatalogueModel, steps: int, guidance_scale: float) -> int:
 
 def advise(model: CatalogueModel, parameters: RenderParameters) -> list[str]:
     """Sentences for the job's `warnings`."""
-    found = [_negative_prompt(model, parameters), _guidance_ignored(model, parameters), _cost(model, parameters)]
+    found = [
+        _negative_prompt(model, parameters),
+        _guidance_ignored(model, parameters),
+        _picture_ignored(parameters),
+        _cost(model, parameters),
+    ]
     return [warning for warning in found if warning]
 
 
@@ -47,6 +53,12 @@ def _negative_prompt(model: CatalogueModel, parameters: RenderParameters) -> str
 def _guidance_ignored(model: CatalogueModel, parameters: RenderParameters) -> str:
     if model.cfg == "none" and parameters.guidance_scale != GUIDANCE_OFF:
         return f"guidance_scale has no effect: {model.id} has no guidance."
+    return ""
+
+
+def _picture_ignored(parameters: RenderParameters) -> str:
+    if parameters.start_sigma == PURE_NOISE:
+        return "init_image has no effect: start_sigma 1 begins from pure noise."
     return ""
 
 

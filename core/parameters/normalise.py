@@ -54,6 +54,7 @@ def normalise(
         num_images=request.num_images,
         strict=request.strict,
         strength=_strength(request, model, findings),
+        start_sigma=_start_sigma(request, model, findings),
         init_image=init_image,
         preset=request.preset,
     )
@@ -106,7 +107,25 @@ def _strength(request: RenderFields, model: CatalogueModel, findings: Findings) 
         return None
     if model.img2img == "none":
         findings.add("init_image", f"{model.id} does not start from a picture: leave it out, or choose another model.")
+    if request.start_sigma is not None and request.strength is None:
+        return None
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
     if not 0 < strength <= 1:
         findings.add("strength", f"{strength:g} is out of range: send more than 0, at most 1.")
     return strength
+
+
+def _start_sigma(request: RenderFields, model: CatalogueModel, findings: Findings) -> float | None:
+    start = request.start_sigma
+    if start is None:
+        return None
+    if not model.takes_start_sigma:
+        instead = "send strength instead" if model.img2img == "strength" else "it takes no strength either: leave both out"
+        findings.add("start_sigma", f"{model.id} cannot begin at a noise level: {instead}.")
+    elif request.init_image is None:
+        findings.add("start_sigma", "belongs to image-to-image: send init_image with it, or leave it out.")
+    if request.strength is not None:
+        findings.add("start_sigma", "stands in place of strength: send one of them.")
+    if not 0 < start <= 1:
+        findings.add("start_sigma", f"{start:g} is out of range: send more than 0, at most 1.")
+    return start

@@ -22,7 +22,7 @@ class InitImage(BaseModel):
 class RenderParameters(BaseModel):
     """Nothing is left to decide: image i of the job is rendered with seed + i.
 
-    `guidance_scale` is conventional (1.0 = off). `strength` is set exactly when `init_image` is.
+    `guidance_scale` is conventional (1.0 = off). With `init_image`, either `strength` or `start_sigma` is set; else neither.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,6 +38,7 @@ class RenderParameters(BaseModel):
     num_images: int = 1
     strict: bool = False
     strength: float | None = None
+    start_sigma: float | None = None
     init_image: InitImage | None = None
     preset: str | None = None
 

@@ -32,6 +32,7 @@ class Axes(Request):
     num_inference_steps: list[int] = Field(default_factory=list, max_length=1000)
     guidance_scale: list[Finite] = Field(default_factory=list, max_length=1000)
     strength: list[Finite] = Field(default_factory=list, max_length=1000)
+    start_sigma: list[Finite] = Field(default_factory=list, max_length=1000)
     negative_prompt: list[Text] = Field(default_factory=list, max_length=1000)
 
 

@@ -56,6 +56,13 @@ class RenderFields(Request):
     strength: float | None = Field(
         None, allow_inf_nan=False, description="Image-to-image: 0 keeps the picture, 1 ignores it."
     )
+    start_sigma: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        examples=[0.5],
+        description="Image-to-image with Z-Image, in place of strength: the noise level (above 0, at most 1) at which all "
+        "num_inference_steps begin.",
+    )
     strict: bool = Field(False, description="Render alone, so that the same seed gives the same bits on the same stack.")
 
     model_config = ConfigDict(populate_by_name=True)

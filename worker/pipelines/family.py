@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 
+from core.errors import InvalidInput
 from core.render import RenderRequest
 
 
@@ -68,6 +69,12 @@ class Family(Protocol[C, S]):
 
     def close(self, sample: S) -> None:
         """Forget a sample, finished or not."""
+
+
+def refuse_start_sigma(request: RenderRequest) -> None:
+    """InvalidInput for families whose pipelines do not begin at a noise level that is named."""
+    if request.start_sigma is not None:
+        raise InvalidInput("This model has no start_sigma: send strength instead, where it takes one.", field="start_sigma")
 
 
 AnyFamily: TypeAlias = Family[Any, Any]

@@ -58,6 +58,7 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
         width=rendered.width,
         height=rendered.height,
         strength=request.strength,
+        start_sigma=request.start_sigma,
         created_at=datetime.now(UTC),
         record=rendered.record,
         scheduler=rendered.record.versions.get("scheduler"),

@@ -39,6 +39,7 @@ def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
         ({"model": "sd-9"}, "model", "Known models"),
         ({"priority": 10}, "priority", "less than or equal to 9"),
         ({"strength": 0.5}, "strength", "init_image"),
+        ({"start_sigma": 0.5}, "start_sigma", "init_image"),
         ({"metadata": {"a": "\x00"}}, "metadata.a", "NUL"),
     ],
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from core.errors import RenderError
+from core.errors import InvalidInput, RenderError
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin, picture, twin
 from worker.engine.stepping import step_apart
@@ -59,6 +60,48 @@ def test_image_to_image_alone(any_twin: Twin, strength: float) -> None:
     sample = any_twin.alone(request, image)
     assert torch.equal(sample.latents[0], any_twin.expected(request, "latent", image))
     assert sample.steps == len(sample.timesteps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("start", "steps", "guidance"), [(0.5, 4, 1.0), (0.9, 1, 1.0), (1.0, 3, 1.0), (0.37, 5, 2.5)])
+def test_a_start_sigma_is_exact(models_dir: Path, dtype: str, start: float, steps: int, guidance: float) -> None:
+    torch.set_num_threads(1)
+    made, image = twin("demo", models_dir, dtype), picture(64, 64)
+    fields: dict[str, Any] = {
+        "start_sigma": start,
+        "guidance_scale": guidance,
+        "negative_prompt": "dog",
+        "has_init_image": True,
+    }
+    request = a_request(4, "a cat", 64, steps, **fields)
+    sample = made.alone(request, image)
+    assert torch.equal(sample.latents[0], made.expected(request, "latent", image))
+    assert pixels_of(made, sample) == made.expected(request, "pil", image).tobytes()
+    assert len(sample.schedule) == steps + 1
+    assert sample.schedule[0] == pytest.approx(start, abs=1e-6)
+    assert sample.schedule[-1] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_image", "says"),
+    [
+        ({"start_sigma": 0.5}, False, "input image"),
+        ({"start_sigma": 0.5, "strength": 0.5}, True, "one of them"),
+        ({"start_sigma": 0.0}, True, "above 0"),
+    ],
+)
+def test_a_start_sigma_that_cannot_be_is_refused(
+    models_dir: Path, fields: dict[str, Any], has_image: bool, says: str
+) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        twin("demo", models_dir).family.check(a_request(0, **fields), has_image)
+
+
+@pytest.mark.parametrize("model", ["sd-turbo", "flux2-klein-4b"])
+def test_a_family_without_sigmas_refuses_a_start_sigma(models_dir: Path, model: str) -> None:
+    dtype = "bfloat16" if model == "flux2-klein-4b" else "float32"
+    with pytest.raises(InvalidInput, match="strength"):
+        twin(model, models_dir, dtype).family.check(a_request(0, start_sigma=0.5), True)
 
 
 def test_no_negative_prompt_is_what_the_pipeline_takes_for_none(any_twin: Twin) -> None:

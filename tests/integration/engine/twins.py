@@ -64,6 +64,8 @@ class Twin:
             options |= {"image": Image.open(io.BytesIO(init_image)), "strength": request.strength}
             if self.model.family == "stable-diffusion":
                 del options["width"], options["height"]
+        if request.start_sigma is not None:
+            options |= {"strength": 1.0, "sigmas": sigmas_that_shift_to(request.start_sigma, request.num_inference_steps)}
         offset = self.model.cfg == "offset"
         guidance = max(request.guidance_scale - 1.0, 0.0) if offset else request.guidance_scale
         pipeline.set_progress_bar_config(disable=True)
@@ -76,6 +78,13 @@ class Twin:
             output_type=output_type,
             **options,
         ).images[0]
+
+
+def sigmas_that_shift_to(start: float, steps: int) -> list[float]:
+    """For a scheduler with shift 3: even steps, the first of which becomes `start`."""
+    first = start / (3 - 2 * start)
+    sigmas: list[float] = torch.linspace(first, first / steps, steps).tolist()
+    return sigmas
 
 
 def picture(width: int, height: int, seed: int = 0) -> bytes:

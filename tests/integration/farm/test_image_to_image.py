@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 
+import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from benchmarks.faults.parts import FarmParts
+from core.imagefile import read_metadata
 from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import StartFarm
 
@@ -31,3 +33,18 @@ def test_the_uploaded_picture_reaches_the_engine(start_farm: StartFarm, client_o
     images = [Image.open(BytesIO(client.http.get(job["outputs"][0]["content_url"]).content)).convert("RGB") for job in done]
     difference = ImageStat.Stat(ImageChops.difference(*images)).mean
     assert max(difference) > 1, "the same seed and prompt, and still two pictures: each started from its own upload"
+
+
+def test_a_start_sigma_goes_all_the_way_into_the_file(
+    start_farm: StartFarm, client_of: Callable[[FarmParts], Client]
+) -> None:
+    client = client_of(start_farm(renderer="diffusers"))
+    upload = client.http.post("/v1/uploads", content=picture("red"), headers={"content-type": "image/png"}).json()
+    job = client.submit(init_image=upload["id"], start_sigma=0.5, num_inference_steps=3)
+    done = client.wait(job["id"], "succeeded", seconds=90)
+    assert done["input"]["start_sigma"] == 0.5
+    metadata = read_metadata(client.http.get(done["outputs"][0]["content_url"]).content).imagefarm
+    assert metadata is not None
+    assert (metadata.start_sigma, metadata.strength) == (0.5, None)
+    assert metadata.record is not None
+    assert metadata.record.sigmas_or_timesteps == pytest.approx([0.5, 0.375, 0.2142857, 0.0], abs=1e-6)

@@ -26,6 +26,13 @@ def test_the_shortest_text_still_has_its_settings_line() -> None:
     assert parse_parameters(format_parameters(plain)).seed == 1
 
 
+def test_a_start_sigma_is_written_and_read() -> None:
+    refined = METADATA.model_copy(update={"strength": None, "start_sigma": 0.45})
+    text = format_parameters(refined)
+    assert "Size: 16x8, Model: demo, Start sigma: 0.45, Version" in text
+    assert (parse_parameters(text).start_sigma, parse_parameters(text).strength) == (0.45, None)
+
+
 def test_values_that_would_break_the_line_are_quoted() -> None:
     odd = METADATA.model_copy(update={"model": 'my, "odd": model\nname'})
     text = format_parameters(odd)

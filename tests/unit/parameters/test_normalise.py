@@ -67,6 +67,33 @@ def test_image_to_image_takes_the_pictures_size_and_a_strength(made: Make) -> No
         made(picture=PICTURE, strength=0)
 
 
+def test_a_start_sigma_stands_in_place_of_strength(made: Make) -> None:
+    found = made("z-image-turbo", picture=PICTURE, start_sigma=0.5, steps=4)
+    assert (found.parameters.start_sigma, found.parameters.strength) == (0.5, None)
+    assert found.parameters.stored()["start_sigma"] == 0.5
+    assert found.warnings == []
+    assert "no effect" in made(picture=PICTURE, start_sigma=1).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "fields", "words"),
+    [
+        ("demo", PICTURE, {"start_sigma": 0.5, "strength": 0.5}, "send one of them"),
+        ("demo", None, {"start_sigma": 0.5}, "send init_image with it"),
+        ("demo", PICTURE, {"start_sigma": 0}, "more than 0, at most 1"),
+        ("demo", PICTURE, {"start_sigma": 1.01}, "more than 0, at most 1"),
+        ("sd-turbo", PICTURE, {"start_sigma": 0.5}, "send strength instead"),
+        ("flux2-klein-4b", PICTURE, {"start_sigma": 0.5}, "leave both out"),
+    ],
+)
+def test_a_start_sigma_that_cannot_be_is_explained(
+    made: Make, name: str, picture: InitImage | None, fields: dict[str, float], words: str
+) -> None:
+    with pytest.raises(InvalidParameters, match=words) as caught:
+        made(name, picture=picture, **fields)
+    assert "start_sigma" in [field for field, _ in caught.value.problems]
+
+
 def test_a_huge_picture_is_brought_within_the_models_limits(made: Make) -> None:
     huge = PICTURE.model_copy(update={"width": 8000, "height": 4000})
     found = made(picture=huge).parameters

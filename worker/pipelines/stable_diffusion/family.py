@@ -10,6 +10,7 @@ import torch
 from core.errors import InvalidInput
 from core.render import RenderRequest
 from worker.pipelines.embeddings import EmbeddingCache
+from worker.pipelines.family import refuse_start_sigma
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.pixels import check_finite, to_pixels
@@ -45,6 +46,7 @@ class StableDiffusionFamily:
         for field, value in (("width", request.width), ("height", request.height)):
             if value % 8 or value <= 0:
                 raise InvalidInput(f"{field} must be a multiple of 8; {value} is not.", field=field)
+        refuse_start_sigma(request)
         self._adapters.check(request.loras)
         self._beginning.check(request, has_init_image)
 

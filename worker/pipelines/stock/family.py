@@ -13,7 +13,7 @@ from diffusers import AutoPipelineForImage2Image
 from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.render import RenderRequest
-from worker.pipelines.family import Sample
+from worker.pipelines.family import Sample, refuse_start_sigma
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.pixels import check_finite, open_image
 from worker.pipelines.stock.stepped_call import SteppedCall
@@ -50,6 +50,7 @@ class StockFamily:
                 raise InvalidInput(f"{field} must be a multiple of {multiple}; {value} is not.", field=field)
         if has_init_image and self._model.img2img == "none":
             raise InvalidInput(f"{self._model.id} takes no input image.", field="image")
+        refuse_start_sigma(request)
         self._adapters.check(request.loras)
 
     def encode(self, request: RenderRequest) -> None:

@@ -17,6 +17,7 @@ from worker.pipelines.pixels import check_finite, to_pixels
 from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.image_to_image import ImageToImage
 from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, sequence_tokens
+from worker.pipelines.z_image.sigmas import check_start_sigma
 from worker.pipelines.z_image.text import CaptionKey, encode_caption
 
 
@@ -44,6 +45,7 @@ class ZImageFamily:
         if request.num_inference_steps < 1:
             raise InvalidInput("num_inference_steps must be at least 1.", field="num_inference_steps")
         self._adapters.check(request.loras)
+        check_start_sigma(request, self._pipeline.scheduler, has_init_image)
         if has_init_image:
             self._image_to_image.check(request)
 
@@ -74,9 +76,7 @@ class ZImageFamily:
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes) -> ZImageSample:
         generator = torch.Generator("cpu").manual_seed(request.seed)
-        scheduler = own_scheduler(
-            self._pipeline.scheduler, request.num_inference_steps, request.width, request.height, self._device
-        )
+        scheduler = own_scheduler(self._pipeline.scheduler, request, self._device)
         if init_image:
             latents, first = self._image_to_image.start(request, conditioning, init_image, scheduler, generator)
         else:

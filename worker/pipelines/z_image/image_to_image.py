@@ -1,4 +1,4 @@
-"""Image-to-image for Z-Image: a start between noise and a picture, chosen by strength."""
+"""Image-to-image for Z-Image: a start between noise and a picture, chosen by strength or by the noise level itself."""
 
 from __future__ import annotations
 
@@ -53,5 +53,7 @@ class ImageToImage:
 
 
 def strength_of(request: RenderRequest) -> float:
-    """How much of the picture may change, 0..1."""
+    """How much of the picture may change, 0..1; with a start sigma all steps of the schedule, which begins there."""
+    if request.start_sigma is not None:
+        return 1.0
     return DEFAULT_STRENGTH if request.strength is None else request.strength

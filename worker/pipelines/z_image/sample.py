@@ -6,10 +6,12 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift, get_default_z_image_sigmas
+from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
 
+from core.render import RenderRequest
 from worker.pipelines.family import Sample
 from worker.pipelines.untyped import Scheduler
+from worker.pipelines.z_image.sigmas import sigmas_before_shift
 
 SEQUENCE_MULTIPLE = 32
 """The transformer pads captions and images to multiples of this many tokens."""
@@ -73,17 +75,19 @@ def _padded(tokens: int) -> int:
     return -(-tokens // SEQUENCE_MULTIPLE) * SEQUENCE_MULTIPLE
 
 
-def own_scheduler(shared: Scheduler, steps: int, width: int, height: int, device: torch.device) -> Scheduler:
+def own_scheduler(shared: Scheduler, request: RenderRequest, device: torch.device) -> Scheduler:
     """A scheduler for one sample, set up as ZImagePipeline sets up its own; it stands at step 0."""
     scheduler = copy.copy(shared)
     config = scheduler.config
     shift = calculate_shift(
-        (width // PIXELS_PER_TOKEN_SIDE) * (height // PIXELS_PER_TOKEN_SIDE),
+        (request.width // PIXELS_PER_TOKEN_SIDE) * (request.height // PIXELS_PER_TOKEN_SIDE),
         config.get("base_image_seq_len", 256),
         config.get("max_image_seq_len", 4096),
         config.get("base_shift", 0.5),
         config.get("max_shift", 1.15),
     )
-    scheduler.set_timesteps(steps, device=device, sigmas=get_default_z_image_sigmas(steps), mu=shift)
+    steps = request.num_inference_steps
+    sigmas = sigmas_before_shift(steps, 1.0 if request.start_sigma is None else request.start_sigma, scheduler.shift)
+    scheduler.set_timesteps(steps, device=device, sigmas=sigmas, mu=shift)
     scheduler.set_begin_index(0)
     return scheduler
