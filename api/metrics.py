@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.overview import Overview
 from api.views.workers import state_of
 from core.lifecycle import JobStatus
+from db.tables import Worker
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -32,6 +33,15 @@ class Metrics:
         self._jobs = self._gauge("imagefarm_jobs", "Jobs that are queued, running or held.", "model", "status")
         self._slots = self._gauge("imagefarm_worker_slots", "Jobs that a live worker can hold at once.", "worker", "model")
         self._workers = self._gauge("imagefarm_workers", "Workers the farm remembers.", "model", "state")
+        self._loads = self._gauge(
+            "imagefarm_worker_load_seconds", "How long a live worker's model took to load.", "worker", "model"
+        )
+        self._first_images = self._gauge(
+            "imagefarm_worker_first_image_seconds", "The first image since then, from joining the batch.", "worker", "model"
+        )
+        self._images = self._gauge(
+            "imagefarm_worker_image_seconds", "Median of the latest images after the first.", "worker", "model"
+        )
         self._oldest = self._gauge("imagefarm_queue_oldest_seconds", "How long the oldest queued job has waited.", "model")
         self._waiters = self._gauge("imagefarm_waiters", "Long polls and event streams of this process.")
         self._redis = self._gauge("imagefarm_redis_up", "Whether news come over Redis.")
@@ -41,7 +51,7 @@ class Metrics:
 
     def farm(self, overview: Overview, counts: dict[str, dict[str, int]], oldest: dict[str, float]) -> None:
         """The state of the farm, as it is now."""
-        for gauge in (self._jobs, self._slots, self._workers, self._oldest):
+        for gauge in (self._jobs, self._slots, self._workers, self._oldest, self._loads, self._first_images, self._images):
             gauge.clear()
         for model, by_status in counts.items():
             for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD):
@@ -53,6 +63,19 @@ class Metrics:
             self._workers.labels(worker.model, state_of(worker, live=live)).inc()
             if live:
                 self._slots.labels(worker.name, worker.model).set(worker.capacity)
+                self._times(worker)
+
+    def _times(self, worker: Worker) -> None:
+        """What it has told of its engine so far."""
+        first, later = worker.info.get("first_image") or {}, worker.info.get("later_images") or {}
+        told = {
+            self._loads: worker.info.get("load_seconds"),
+            self._first_images: first.get("seconds"),
+            self._images: later.get("median_seconds"),
+        }
+        for gauge, seconds in told.items():
+            if seconds is not None:
+                gauge.labels(worker.name, worker.model).set(seconds)
 
     def process(self, waiters: int, *, redis: bool) -> None:
         """What this process holds."""

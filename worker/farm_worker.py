@@ -25,13 +25,14 @@ from worker.celery_app import make_celery, serve
 from worker.changes import ChangeBroadcaster
 from worker.consumer_switch import ConsumerSwitch
 from worker.engine.client import FINAL_LOAD_CODES, EngineClient
-from worker.engine.events import EngineEvent, EngineLost, LoadFailed, Loading, Ready
+from worker.engine.events import EngineEvent, EngineLost, LoadFailed, Loading, Ready, Rendered
 from worker.engine.from_settings import engine_spec
 from worker.hint_taker import HintTaker
 from worker.hints import HintPublisher
 from worker.refill import Refill
 from worker.runner.attempt import Drained
 from worker.runner.cancels import CancelListener
+from worker.runner.engine_times import EngineTimes
 from worker.runner.flower import FlowerEvents
 from worker.runner.identity import identify
 from worker.runner.inflight import InFlight
@@ -56,6 +57,7 @@ class FarmWorker:
         self._identity = identify(settings)
         self._database = Database(settings.resolved_database_url)
         self._state = WorkerState()
+        self._times: EngineTimes | None = None
         self._inflight = InFlight()
         self._settled = threading.Event()
         self._signals = 0
@@ -170,9 +172,8 @@ class FarmWorker:
                 progress = "" if event.fraction is None else f" ({event.fraction:.0%})"
                 self._state.change("loading", f"{event.stage}{progress}")
             case Ready():
-                info = event.info
-                details = {name: value for name, value in vars(info).items() if name != "process_id"}
-                self._state.change("ready", None, capacity=info.capacity, info=details)
+                self._times = EngineTimes(event.info)
+                self._state.change("ready", None, capacity=event.info.capacity, info=self._times.told())
                 self._say_now()
                 self._listen_if_able()
                 self._settled.set()
@@ -182,12 +183,20 @@ class FarmWorker:
                 self._say_now()
                 if event.code in FINAL_LOAD_CODES:
                     self._settled.set()
+            case Rendered():
+                self._inflight.route(event)
+                self._note_image(event)
             case EngineLost():
                 logger.error("the engine was lost: %s", event.reason)
                 self._listen_if_able()
                 self._inflight.route(event)
             case _:
                 self._inflight.route(event)
+
+    def _note_image(self, image: Rendered) -> None:
+        if self._times is not None:
+            self._times.note(image)
+            self._state.tell(self._times.told())
 
     def _say_now(self) -> None:
         try:

@@ -35,7 +35,9 @@ class Timings(Answer):
     """Seconds spent so far, by stage."""
 
     queued_seconds: float | None = None
-    loading_seconds: float | None = None
+    loading_seconds: float | None = Field(
+        None, description="Of queued_seconds: while the worker that rendered it was loading its model."
+    )
     rendering_seconds: float | None = None
     storing_seconds: float | None = None
     total_seconds: float | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from core.schemas.base import Answer
 
 
@@ -19,7 +21,10 @@ class Worker(Answer):
     device: str
     capacity: int
     running: int
-    info: dict[str, Any]
+    info: dict[str, Any] = Field(
+        description="Of its engine: device, memory, versions; load_seconds, first_image and later_images, each with seconds "
+        "from joining the batch to the picture, sizes and steps."
+    )
     started_at: datetime
     seen_at: datetime
 

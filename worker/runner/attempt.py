@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from dataclasses import dataclass, field
 
 from db.tables import Job
@@ -29,9 +30,10 @@ Mail = EngineEvent | LeaseLost | CancelRequested | Drained
 
 @dataclass
 class RunningAttempt:
-    """A claimed job and what has arrived for it."""
+    """A claimed job and what has arrived for it; `claimed_at` is of the monotonic clock, in seconds."""
 
     job: Job
+    claimed_at: float = field(default_factory=time.monotonic)
     mail: queue.SimpleQueue[Mail] = field(default_factory=queue.SimpleQueue)
 
     @property

@@ -182,9 +182,10 @@ class Runner:
 
     def _succeed(self, attempt: RunningAttempt, rendering: Rendering, seconds: float) -> Job | None:
         job = attempt.job
+        queued = max((job.started_at or 0) - job.created_at, 0.0)
         timings = {
-            "queued_seconds": round((job.started_at or 0) - job.created_at, 4),
-            "loading_seconds": 0.0,
+            "queued_seconds": round(queued, 4),
+            "loading_seconds": round(self._state.loading.within(queued, attempt.claimed_at), 4),
             "rendering_seconds": round(seconds - rendering.storing_seconds, 4),
             "storing_seconds": round(rendering.storing_seconds, 4),
         }

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from worker.runner.loading_spans import LoadingSpans
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -24,6 +26,7 @@ class WorkerState:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._snapshot = Snapshot()
+        self.loading = LoadingSpans()
 
     def snapshot(self) -> Snapshot:
         """The state as it is now."""
@@ -32,9 +35,15 @@ class WorkerState:
     def change(self, state: str, message: str | None = None, **details: Any) -> None:  # noqa: ANN401 -- capacity, info
         """A draining worker stays draining, whatever its engine does, until it has stopped."""
         with self._lock:
+            self.loading.note(state)
             if self._snapshot.state == "draining" and state != "stopped":
                 state = "draining"
             self._snapshot = replace(self._snapshot, state=state, message=message, **details)
+
+    def tell(self, info: Mapping[str, Any]) -> None:
+        """More of what the worker says of its engine; the state is as it was."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, info=info)
 
     @property
     def draining(self) -> bool:

@@ -1,1 +1,1 @@
-"""The runner, without a database."""
+"""Parts of the runner by themselves, without a database."""
