@@ -13,7 +13,10 @@ COARSE = 6
 
 
 class LatentPreview:
-    """Fitted on first use: one small decode. Colours are approximate, shapes are as coarse as the latents."""
+    """Fitted on first use: one small decode. Colours are approximate, shapes are as coarse as the latents.
+
+    A VAE without a scaling factor takes latents as they are.
+    """
 
     def __init__(self, vae: Vae, channels: int) -> None:
         self._vae = vae
@@ -38,7 +41,7 @@ class LatentPreview:
         """(channels + 1) x 3: least squares between random latents, coarse and fine, and what the VAE paints of them."""
         latents = self._examples().to(device)
         config = self._vae.config
-        scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+        scaled = latents / (getattr(config, "scaling_factor", None) or 1.0) + (getattr(config, "shift_factor", None) or 0.0)
         image = self._vae.decode(scaled.to(self._vae.dtype), return_dict=False)[0].float()
         target = functional.adaptive_avg_pool2d(image, (FIT_LATENTS, FIT_LATENTS)).permute(0, 2, 3, 1).reshape(-1, 3).cpu()
         inputs = latents.float().permute(0, 2, 3, 1).reshape(-1, self._channels).cpu()

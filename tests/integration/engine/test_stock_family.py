@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin, picture, twin
+from worker.pipelines.stock.latents import as_decoded
 from worker.pipelines.stock.stepped_call import SteppedCall
 
 
@@ -42,6 +44,30 @@ def test_the_picture_is_the_pipelines_own(flux: Twin) -> None:
         .images[0]
         .tobytes()
     )
+
+
+def test_a_preview_is_what_the_pipeline_itself_would_decode(flux: Twin) -> None:
+    sample = flux.start(a_request(3, "a cat", 64, 2, height=96))
+    assert flux.family.preview(sample) is None, "before the first step there is nothing to show"
+    while sample.step < sample.steps:
+        flux.family.step([sample])
+        preview = flux.family.preview(sample)
+        assert preview is not None
+        assert preview.shape == (12, 8, 3)
+        assert preview.float().std() > 0
+    options = {"width": 64, "height": 96, "num_inference_steps": 2, "guidance_scale": 1.0, "output_type": "latent"}
+    latents = flux.stock(prompt="a cat", generator=torch.Generator("cpu").manual_seed(3), **options).images
+    found = as_decoded(flux.pipeline, sample.seen.latents, 64, 96)
+    flux.family.close(sample)
+    assert found is not None
+    assert torch.equal(found, latents)
+
+
+def test_latents_of_a_layout_that_is_not_known_are_not_shown(flux: Twin) -> None:
+    for shape in ((1, 5, 8, 8), (8, 8, 8), (1, 8, 1, 8, 8)):
+        strange = torch.zeros(shape, dtype=torch.bfloat16)
+        found = as_decoded(SimpleNamespace(vae=flux.pipeline.vae), strange, 64, 64)  # Without any unpacking.
+        assert found is None
 
 
 def test_one_that_was_given_up_leaves_the_pipeline_usable(flux: Twin) -> None:

@@ -14,18 +14,28 @@ from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.render import RenderRequest
 from worker.pipelines.family import Sample, refuse_start_sigma
+from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.pixels import check_finite, open_image
+from worker.pipelines.stock.latents import as_decoded, channels_of, offers_latents
 from worker.pipelines.stock.stepped_call import SteppedCall
 from worker.pipelines.untyped import Pipeline
 
 
+@dataclass
+class Seen:
+    """What the callback was given; None where the pipeline does not offer it, and before the first step."""
+
+    latents: torch.Tensor | None = None
+
+
 @dataclass(eq=False, kw_only=True)
 class StockSample(Sample):
-    """`call` is a call of `pipeline`; it returns an array, height x width x 3, 0..1."""
+    """`call` is a call of `pipeline`; it returns an array, height x width x 3, 0..1. `seen`: as of its latest step."""
 
     call: SteppedCall[Any]
     pipeline: Pipeline
+    seen: Seen
 
 
 class StockFamily:
@@ -42,6 +52,8 @@ class StockFamily:
         self._adapters = loaded.adapters
         self._accepts = frozenset(inspect.signature(loaded.pipeline.__call__).parameters)
         self._image_to_image: Pipeline | None = None
+        channels = channels_of(self._pipeline)
+        self._preview = LatentPreview(self._pipeline.vae, channels) if channels else None
 
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
         multiple = self._model.limits.multiple
@@ -64,6 +76,7 @@ class StockFamily:
         options = self._options(request, guidance, init_image)
         pipeline = self._pipeline_for(bool(init_image))
         has_callback = "callback_on_step_end" in self._accepts
+        seen = Seen()
         return StockSample(
             request=request,
             steps=request.num_inference_steps if has_callback else 1,
@@ -71,7 +84,8 @@ class StockFamily:
             tokens=(request.width // 16) * (request.height // 16),
             pipeline_guidance_scale=guidance,
             pipeline=pipeline,
-            call=SteppedCall(lambda checkpoint: _call(pipeline, options, checkpoint if has_callback else None)),
+            call=SteppedCall(lambda checkpoint: _call(pipeline, options, checkpoint if has_callback else None, seen)),
+            seen=seen,
         )
 
     def _pipeline_for(self, has_image: bool) -> Pipeline:
@@ -116,9 +130,14 @@ class StockFamily:
         check_finite(image)
         return (image * 255).round().to(torch.uint8)
 
+    @torch.no_grad()
     def preview(self, sample: StockSample) -> torch.Tensor | None:
-        """Latents of unknown layout: nothing to show."""
-        return None
+        """Of the latents as they are, with the noise that is left; None where their layout is unknown."""
+        if self._preview is None or sample.seen.latents is None:
+            return None
+        width, height = sample.request.width, sample.request.height
+        latents = as_decoded(sample.pipeline, sample.seen.latents, width, height)
+        return None if latents is None else self._preview.pixels(latents)
 
     def close(self, sample: StockSample) -> None:
         sample.call.close()
@@ -131,13 +150,15 @@ def pipeline_guidance(model: CatalogueModel, request: RenderRequest) -> float:
     return request.guidance_scale
 
 
-def _call(pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None) -> object:
+def _call(pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: Seen) -> object:
     """An array, height x width x 3."""
     if checkpoint is None:
         return pipeline(**options, output_type="np").images[0]
 
     def at_step_end(_pipeline: Pipeline, _step: int, _timestep: object, tensors: dict[str, Any]) -> dict[str, Any]:
+        seen.latents = tensors.get("latents")
         checkpoint()
         return tensors
 
-    return pipeline(**options, output_type="np", callback_on_step_end=at_step_end).images[0]
+    wanted = {"callback_on_step_end_tensor_inputs": ["latents"]} if offers_latents(pipeline) else {}
+    return pipeline(**options, **wanted, output_type="np", callback_on_step_end=at_step_end).images[0]
