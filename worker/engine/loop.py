@@ -138,6 +138,7 @@ class Loop:
             return
         by_sample = {each.sample: each for each in batch}
         self._clock.advance(sum(each.tokens for each in batch))
+        decoding = self._finisher.decoding()
         outcome = step_apart(self._family, list(by_sample))
         self._pacer.after_step()
         if outcome.out_of_memory and len(batch) > 1:
@@ -145,7 +146,7 @@ class Loop:
         for sample, error in outcome.failed.items():
             self._fail(by_sample[sample], error)
         if self._peaks is not None:
-            self._peaks.note_pass(sum(each.tokens for each in batch))
+            self._peaks.note_pass(sum(each.tokens for each in batch), decoding)
         for sample, images in outcome.passes.items():
             self._after_step(by_sample[sample], images)
         self._outbox.put(Beat())

@@ -17,6 +17,7 @@ from worker.engine.events import EngineInfo
 from worker.engine.peaks import PeakWatch, watch_cuda
 from worker.engine.spec import EngineSpec
 from worker.memory.coefficients import Coefficients
+from worker.memory.company import overlap_fits, token_budget_beside
 from worker.memory.device import device_name
 from worker.memory.plan import GIGABYTE, MemoryPlan
 from worker.models.dtypes import dtype_name
@@ -56,13 +57,30 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     log.info(loaded.plan.describe())
     family = make_family(_for_family(spec, loaded))
     tuning = _tune(spec, loaded, family, on_progress)
-    info = _info(spec, loaded, tuning, time.perf_counter() - started)
-    # On a CPU both would fight for the same cores; a VAE that is moved about cannot be used from two threads.
-    is_resident = loaded.plan.tier.vae_place == "device"
-    overlaps = loaded.device.type == "cuda" and is_resident and family.decodes_apart
-    peaks = _watch(spec, loaded) if loaded.device.type == "cuda" else None
-    overlaps_encode = loaded.device.type == "cuda" and loaded.plan.tier.text_place == "cpu" and family.encodes_apart
-    return Opened(family, info, PlannedAdmission(loaded.plan), loaded.device, overlaps, overlaps_encode, peaks)
+    is_cuda = loaded.device.type == "cuda"
+    overlaps_decode = is_cuda and family.decodes_apart and _can_decode_beside(loaded)
+    budget = spec.token_budget or _token_budget(loaded, is_cuda, overlaps_decode)
+    info = _info(spec, loaded, tuning, budget, time.perf_counter() - started)
+    return Opened(
+        family,
+        info,
+        PlannedAdmission(loaded.plan, budget, overlaps_decode),
+        loaded.device,
+        overlaps_decode=overlaps_decode,
+        # On one device both would fight for it.
+        overlaps_encode=is_cuda and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
+        peaks=_watch(spec, loaded) if is_cuda else None,
+    )
+
+
+def _can_decode_beside(loaded: LoadedPipeline) -> bool:
+    """A VAE that is moved about cannot be used from two threads, and a decode's memory adds to that of the steps."""
+    if loaded.plan.tier.vae_place != "device":
+        return False
+    if overlap_fits(loaded.plan, loaded.model.defaults.width, loaded.model.defaults.height):
+        return True
+    log.info("pictures are decoded between the steps: there is no memory to do so beside them")
+    return False
 
 
 def _watch(spec: EngineSpec, loaded: LoadedPipeline) -> PeakWatch:
@@ -100,7 +118,7 @@ def use_cores() -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
-def _info(spec: EngineSpec, loaded: LoadedPipeline, tuning: Tuning, seconds: float) -> EngineInfo:
+def _info(spec: EngineSpec, loaded: LoadedPipeline, tuning: Tuning, token_budget: int, seconds: float) -> EngineInfo:
     is_cuda = loaded.device.type == "cuda"
     plan = loaded.plan
     threads = {} if is_cuda else {"cpu_threads": str(torch.get_num_threads())}
@@ -112,7 +130,7 @@ def _info(spec: EngineSpec, loaded: LoadedPipeline, tuning: Tuning, seconds: flo
         dtype=dtype_name(loaded.dtype),
         memory_policy=plan.policy,
         capacity=spec.capacity or plan.capacity,
-        token_budget=spec.token_budget or _token_budget(plan, is_cuda),
+        token_budget=token_budget,
         attention_backend=tuning.attention_backend,
         load_seconds=seconds,
         process_id=os.getpid(),
@@ -121,8 +139,11 @@ def _info(spec: EngineSpec, loaded: LoadedPipeline, tuning: Tuning, seconds: flo
     )
 
 
-def _token_budget(plan: MemoryPlan, is_cuda: bool) -> int:
-    return plan.token_budget if is_cuda else min(plan.token_budget, CPU_TOKEN_BUDGET)
+def _token_budget(loaded: LoadedPipeline, is_cuda: bool, overlaps_decode: bool) -> int:
+    if not is_cuda:
+        return min(loaded.plan.token_budget, CPU_TOKEN_BUDGET)
+    defaults = loaded.model.defaults
+    return token_budget_beside(loaded.plan, defaults.width, defaults.height) if overlaps_decode else loaded.plan.token_budget
 
 
 def _memory(plan: MemoryPlan) -> dict[str, float]:

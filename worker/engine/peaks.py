@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from core.render import RenderRequest
 from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan
 
@@ -21,28 +22,28 @@ class PeakWatch:
     device_name: str
     at_rest: int
     read_peak: Callable[[], int]
-    _tokens: int = field(default=0, init=False)
-    _pixels: tuple[int, int] = field(default=(0, 0), init=False)
+    _estimated: int = field(default=0, init=False)
+    _has_decoded: bool = field(default=False, init=False)
     _learned: int = field(default=0, init=False)
 
-    def note_pass(self, tokens: int) -> None:
-        """A pass of that many tokens went through."""
-        self._tokens = max(self._tokens, tokens)
+    def note_pass(self, tokens: int, decoding: Sequence[RenderRequest] = ()) -> None:
+        """A pass of that many tokens went through, beside the decode of those."""
+        estimate = self.plan.estimate
+        beside = max((estimate.decode_bytes(each.width, each.height) for each in decoding), default=0)
+        self._estimated = max(self._estimated, estimate.tokens_bytes(tokens) + beside)
 
     def note_decode(self, width: int, height: int) -> None:
         """A picture of that size was decoded."""
-        if width * height > self._pixels[0] * self._pixels[1]:
-            self._pixels = (width, height)
+        self._has_decoded = True
+        self._estimated = max(self._estimated, self.plan.estimate.decode_bytes(width, height))
 
     def learn(self) -> None:
         """While idle: keep what the peak says, when it has grown since last time."""
         measured = self.read_peak() - self.at_rest
-        if measured <= self._learned or not self._pixels[0]:
+        if measured <= self._learned or not self._has_decoded:
             return
         self._learned = measured
-        estimate = self.plan.estimate
-        estimated = max(estimate.tokens_bytes(self._tokens), estimate.decode_bytes(*self._pixels))
-        uncorrected = int(estimated / estimate.correction)
+        uncorrected = int(self._estimated / self.plan.estimate.correction)
         self.coefficients.record(self.model, self.plan.policy, self.device_name, uncorrected, measured)
 
 

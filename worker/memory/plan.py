@@ -14,7 +14,7 @@ GIGABYTE = 10**9
 class MemoryPlan:
     """`token_budget` and `capacity` are cut to what fits beside the weights.
 
-    `free_bytes`: what the device had before loading. `room_bytes`: what activations may take at most.
+    `free_bytes`: what the device had before loading.
     """
 
     tier: Tier
@@ -26,14 +26,6 @@ class MemoryPlan:
     @property
     def policy(self) -> str:
         return self.tier.name
-
-    @property
-    def room_bytes(self) -> int:
-        return max(self.free_bytes - self.estimate.resident, 0)
-
-    def admits(self, width: int, height: int, copies: int = 1) -> bool:
-        """Whether one such request alone can be rendered."""
-        return self.estimate.activations(width, height, copies) <= self.room_bytes
 
     def describe(self) -> str:
         """One line for the worker's log."""

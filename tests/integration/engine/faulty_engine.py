@@ -1,7 +1,8 @@
 """`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
 
 A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-company`, `crash-in-company`, `nan`,
-`quit`, `slow` each break or delay the step of that request; `gated`, `encode-hang`, `encode-crash` and `where` its encoding.
+`quit`, `slow` each break or delay the step of that request; `gated`, `encode-hang`, `encode-crash` and `where` its encoding,
+`decode-gated` and `decode-hang` its decoding.
 """
 
 from __future__ import annotations
@@ -37,8 +38,7 @@ class Faulty:
     def encode(self, request: RenderRequest) -> object:
         words = request.prompt.split()
         if "gated" in words:
-            # A pipe: this blocks until the test has opened and closed its other end.
-            (Path(os.environ["TEST_GATES"]) / request.id.replace("/", "-")).read_bytes()
+            _wait_at_gate(request)
         if "encode-hang" in words:
             threading.Event().wait()
         if "encode-crash" in words:
@@ -46,6 +46,14 @@ class Faulty:
         if "where" in words:
             raise RuntimeError(f"encoded by {threading.current_thread().name}")
         return self._family.encode(request)
+
+    def decode(self, sample: Any) -> object:  # noqa: ANN401 - the family's
+        words = sample.request.prompt.split()
+        if "decode-gated" in words:
+            _wait_at_gate(sample.request)
+        if "decode-hang" in words:
+            threading.Event().wait()
+        return self._family.decode(sample)
 
     def step(self, samples: Sequence[Any]) -> None:
         words = {word for sample in samples for word in sample.request.prompt.split()}
@@ -74,6 +82,18 @@ class Faulty:
             raise SystemExit("planted")
 
 
+def _wait_at_gate(request: RenderRequest) -> None:
+    """A pipe: this blocks until the test has opened and closed its other end."""
+    (Path(os.environ["TEST_GATES"]) / request.id.replace("/", "-")).read_bytes()
+
+
+class NoCompany:
+    """Each request is too large to be rendered beside another."""
+
+    def admits(self, request: RenderRequest, company: Sequence[RenderRequest]) -> bool:
+        return False
+
+
 def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     if spec.memory_policy == "never":
         threading.Event().wait()
@@ -86,6 +106,7 @@ def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> Opened:
         opened,
         family=cast("AnyFamily", Faulty(opened.family)),
         overlaps_decode=os.environ.get("TEST_OVERLAPS_DECODE") == "1",
+        admission=NoCompany() if os.environ.get("TEST_NO_COMPANY") == "1" else opened.admission,
         overlaps_encode=os.environ.get("TEST_OVERLAPS_ENCODE") == "1",
     )
 

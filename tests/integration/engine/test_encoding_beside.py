@@ -2,97 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 import torch
 
 from core.render import LoraRequest
-from tests.integration.engine.conftest import new_client
-from tests.integration.engine.recorder import Recorder, a_request
+from tests.integration.engine.gates import Gated, id_of, start_gated
+from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin, twin
-from worker.engine.client import EngineClient
-from worker.engine.events import Canceled, EngineLost, Rendered, RequestFailed, Started, Step
+from worker.engine.events import Canceled, EngineLost, Rendered, Started
 from worker.models.twins.lora import build_lora
 
 
-class Beside:
-    """An engine that encodes on a thread of its own; prompts with the word `gated` wait there for `open_gate`."""
-
-    def __init__(self, client: EngineClient, recorder: Recorder, gates: Path) -> None:
-        self.client, self.recorder, self._gates = client, recorder, gates
-
-    def submit(self, index: int, prompt: str, **changes: object) -> None:
-        if "gated" in prompt:
-            self._gate(index).unlink(missing_ok=True)
-            os.mkfifo(self._gate(index))
-        self.client.submit(a_request(index, prompt, **changes))  # type: ignore[arg-type]
-
-    def open_gate(self, index: int) -> None:
-        """Wait until that request's encode has begun, and let it go."""
-        self.wait_encoding(index).close()
-
-    def wait_encoding(self, index: int) -> IO[str]:
-        """Until that request's encode has begun; it goes on when what is returned is closed."""
-        return self._gate(index).open("w")
-
-    def _gate(self, index: int) -> Path:
-        return self._gates / _id(index).replace("/", "-")
-
-    def wait_steps(self, index: int, more: int) -> None:
-        """Until that request has taken so many steps more."""
-        mine = [event.step for event in self.recorder.events if isinstance(event, Step) and event.request_id == _id(index)]
-        goal = max(mine, default=0) + more
-        self.recorder.wait(Step, matches=lambda step: step.request_id == _id(index) and step.step >= goal)
-
-    def rendered(self, index: int) -> Rendered:
-        ended = self.recorder.wait_end(_id(index))
-        assert isinstance(ended, Rendered), ended
-        return ended
-
-    def failed(self, index: int) -> RequestFailed:
-        ended = self.recorder.wait_end(_id(index))
-        assert isinstance(ended, RequestFailed), ended
-        return ended
-
-    def has_started(self, index: int) -> bool:
-        return Started(_id(index)) in self.recorder.events
-
-
-def _id(index: int) -> str:
-    return f"job/1/{index}"
-
-
-def start(models_dir: Path, gates: Path, **changes: object) -> Iterator[Beside]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("TEST_OVERLAPS_ENCODE", "1"), ("TEST_GATES", str(gates)), ("OMP_NUM_THREADS", "1")):
-            patch.setenv(name, value)
-        client, recorder = new_client(models_dir, **changes)
-        client.start()
-        recorder.wait_ready()
-    yield Beside(client, recorder, gates)
-    client.stop(0)
-
-
 @pytest.fixture(scope="module")
-def shared(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
-    yield from start(models_dir, tmp_path_factory.mktemp("gates"))
+def shared(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
+    yield from start_gated(models_dir, tmp_path_factory.mktemp("gates"), "TEST_OVERLAPS_ENCODE")
 
 
 @pytest.fixture
-def beside(shared: Beside) -> Beside:
+def beside(shared: Gated) -> Gated:
     shared.recorder.events.clear()
     return shared
 
 
 @pytest.fixture
-def own(models_dir: Path, tmp_path: Path) -> Iterator[Beside]:
+def own(models_dir: Path, tmp_path: Path) -> Iterator[Gated]:
     """For a test that ends its engine."""
-    yield from start(models_dir, tmp_path, step_timeout_seconds=3.0)
+    yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_ENCODE", step_timeout_seconds=3.0)
 
 
 @pytest.fixture
@@ -101,7 +40,7 @@ def demo(models_dir: Path) -> Twin:
     return twin("demo", models_dir)
 
 
-def test_steps_go_on_while_a_prompt_is_encoded(beside: Beside, models_dir: Path) -> None:
+def test_steps_go_on_while_a_prompt_is_encoded(beside: Gated, models_dir: Path) -> None:
     beside.submit(0, "slow one", steps=60, strict=True)
     beside.wait_steps(0, 1)
     beside.submit(1, "gated one", strict=True, guidance_scale=2.0, negative_prompt="gated not")
@@ -116,7 +55,7 @@ def test_steps_go_on_while_a_prompt_is_encoded(beside: Beside, models_dir: Path)
     assert ended.pixels == stock.expected(request, "pil").tobytes()
 
 
-def test_a_known_prompt_overtakes_one_that_is_being_encoded(beside: Beside) -> None:
+def test_a_known_prompt_overtakes_one_that_is_being_encoded(beside: Gated) -> None:
     beside.submit(0, "well known")
     beside.rendered(0)
     beside.submit(1, "gated two")
@@ -127,16 +66,18 @@ def test_a_known_prompt_overtakes_one_that_is_being_encoded(beside: Beside) -> N
     beside.rendered(1)
 
 
-def test_those_that_are_encoded_join_in_order_of_arrival(beside: Beside) -> None:
+def test_those_that_are_encoded_join_in_order_of_arrival(beside: Gated) -> None:
     for index, prompt in enumerate(("gated first", "second", "third")):
         beside.submit(index, prompt)
     beside.open_gate(0)
     for index in range(3):
         beside.rendered(index)
-    assert [event.request_id for event in beside.recorder.events if isinstance(event, Started)] == [_id(i) for i in range(3)]
+    assert [event.request_id for event in beside.recorder.events if isinstance(event, Started)] == [
+        id_of(i) for i in range(3)
+    ]
 
 
-def test_those_that_are_encoded_count_against_the_capacity(beside: Beside) -> None:
+def test_those_that_are_encoded_count_against_the_capacity(beside: Gated) -> None:
     beside.submit(0, "slow four", steps=60)
     beside.wait_steps(0, 1)
     for index in range(1, beside.client.spec.capacity):
@@ -151,13 +92,13 @@ def test_those_that_are_encoded_count_against_the_capacity(beside: Beside) -> No
         beside.rendered(index)
 
 
-def test_cancel_while_it_is_encoded_takes_effect_at_once(beside: Beside) -> None:
+def test_cancel_while_it_is_encoded_takes_effect_at_once(beside: Gated) -> None:
     beside.submit(0, "gated three")
-    gate = beside.wait_encoding(0)
+    gate = beside.wait_at_gate(0)
     beside.submit(1, "behind it")
     for index in (0, 1):
-        beside.client.cancel(_id(index))
-        assert isinstance(beside.recorder.wait_end(_id(index)), Canceled)
+        beside.client.cancel(id_of(index))
+        assert isinstance(beside.recorder.wait_end(id_of(index)), Canceled)
     gate.close()
     beside.submit(2, "after them")
     beside.rendered(2)
@@ -165,7 +106,7 @@ def test_cancel_while_it_is_encoded_takes_effect_at_once(beside: Beside) -> None
     assert not beside.has_started(1)
 
 
-def test_an_error_while_it_is_encoded_is_its_own(beside: Beside) -> None:
+def test_an_error_while_it_is_encoded_is_its_own(beside: Gated) -> None:
     beside.submit(0, "slow five", steps=20)
     beside.submit(1, "encode-crash")
     failed = beside.failed(1)
@@ -174,7 +115,7 @@ def test_an_error_while_it_is_encoded_is_its_own(beside: Beside) -> None:
     beside.rendered(0)
 
 
-def test_adapters_are_never_switched_while_a_prompt_is_encoded(beside: Beside, demo: Twin, models_dir: Path) -> None:
+def test_adapters_are_never_switched_while_a_prompt_is_encoded(beside: Gated, demo: Twin, models_dir: Path) -> None:
     loras = models_dir / "demo" / "loras"
     loras.mkdir(exist_ok=True)
     build_lora(demo.stock, loras / "ink", 0).rename(loras / "ink.safetensors")
@@ -195,7 +136,7 @@ def test_adapters_are_never_switched_while_a_prompt_is_encoded(beside: Beside, d
     beside.rendered(3)
 
 
-def test_stop_waits_for_what_is_being_encoded(own: Beside) -> None:
+def test_stop_waits_for_what_is_being_encoded(own: Gated) -> None:
     own.submit(0, "gated")
     stopping = threading.Thread(target=own.client.stop, args=[60])
     stopping.start()
@@ -206,33 +147,33 @@ def test_stop_waits_for_what_is_being_encoded(own: Beside) -> None:
     assert not [event for event in own.recorder.events if isinstance(event, EngineLost)]
 
 
-def test_stop_does_not_wait_for_what_was_canceled(own: Beside) -> None:
+def test_stop_does_not_wait_for_what_was_canceled(own: Gated) -> None:
     own.submit(0, "gated")
-    gate = own.wait_encoding(0)
-    own.client.cancel(_id(0))
+    gate = own.wait_at_gate(0)
+    own.client.cancel(id_of(0))
     own.client.stop(60)
     gate.close()
-    assert own.recorder.events[-1] == Canceled(_id(0))
+    assert own.recorder.events[-1] == Canceled(id_of(0))
 
 
-def test_one_that_hangs_is_noticed_while_others_step(own: Beside) -> None:
+def test_one_that_hangs_is_noticed_while_others_step(own: Gated) -> None:
     own.submit(0, "slow", steps=10_000)
     own.wait_steps(0, 1)
     own.submit(1, "encode-hang")
     lost = own.recorder.wait(EngineLost)
-    assert set(lost.request_ids) == {_id(0), _id(1)}
+    assert set(lost.request_ids) == {id_of(0), id_of(1)}
     assert "status 71" in lost.reason
 
 
-def test_encodes_one_after_another_are_no_hang(own: Beside) -> None:
+def test_encodes_one_after_another_are_no_hang(own: Gated) -> None:
     """The first is canceled, so nothing but the engine's beat tells that it has ended."""
     own.submit(0, "gated one")
-    gate = own.wait_encoding(0)
-    own.client.cancel(_id(0))
-    own.recorder.wait_end(_id(0))
+    gate = own.wait_at_gate(0)
+    own.client.cancel(id_of(0))
+    own.recorder.wait_end(id_of(0))
     own.submit(1, "gated two")
     for following in (1, None):
         assert own.recorder.is_quiet(EngineLost, own.client.spec.step_timeout_seconds * 0.7)
         gate.close()
-        gate = own.wait_encoding(following) if following is not None else gate
+        gate = own.wait_at_gate(following) if following is not None else gate
     own.rendered(1)

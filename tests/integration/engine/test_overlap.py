@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tests.integration.engine.conftest import new_client
+from tests.integration.engine.gates import Gated, id_of, start_gated
 from tests.integration.engine.recorder import Recorder, a_request
 from tests.integration.engine.twins import Twin
 from worker.engine.client import EngineClient
-from worker.engine.events import Rendered, RequestFailed
+from worker.engine.events import EngineLost, Rendered, RequestFailed
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,37 @@ def test_stop_waits_for_what_is_being_decoded(models_dir: Path, overlapping: tup
     client.submit(a_request(0, size=512, steps=1))
     client.stop(60)
     assert isinstance(recorder.wait_end("job/1/0"), Rendered)
+
+
+@pytest.fixture
+def own(models_dir: Path, tmp_path: Path) -> Iterator[Gated]:
+    """For a test that ends its engine."""
+    yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_DECODE", step_timeout_seconds=2.0)
+
+
+@pytest.fixture
+def lonely(monkeypatch: pytest.MonkeyPatch, models_dir: Path, tmp_path: Path) -> Iterator[Gated]:
+    """Its requests are too large for company."""
+    monkeypatch.setenv("TEST_NO_COMPANY", "1")
+    yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_DECODE")
+
+
+def test_a_picture_that_is_being_decoded_is_company_too(lonely: Gated) -> None:
+    lonely.submit(0, "decode-gated")
+    gate = lonely.wait_at_gate(0)
+    lonely.submit(1, "too large beside it")
+    lonely.submit(2, "nor this")
+    assert lonely.recorder.is_quiet(Rendered, 0.3)
+    assert not lonely.has_started(1)
+    gate.close()
+    for index in range(3):
+        lonely.rendered(index)
+
+
+def test_a_decode_that_hangs_is_noticed_while_others_step(own: Gated) -> None:
+    own.submit(0, "slow", steps=10_000)
+    own.wait_steps(0, 1)
+    own.submit(1, "decode-hang")
+    lost = own.recorder.wait(EngineLost)
+    assert set(lost.request_ids) == {id_of(0), id_of(1)}
+    assert "status 71" in lost.reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.integration.engine.recorder import a_request
 from worker.engine.peaks import PeakWatch
 from worker.memory.coefficients import Coefficients
 from worker.memory.estimate import Estimate
@@ -43,3 +44,11 @@ def test_nothing_is_learned_before_a_picture_or_from_an_old_peak(tmp_path: Path)
     readings.append(1000 + 40_000)
     peaks.learn()
     assert learned(tmp_path) == 2.0
+
+
+def test_a_decode_beside_a_pass_adds_to_it(tmp_path: Path) -> None:
+    peaks = watch(tmp_path, [1000 + 66_144])
+    peaks.note_decode(64, 64)
+    peaks.note_pass(4000, [a_request(0, size=64), a_request(1, size=128)])
+    peaks.learn()
+    assert learned(tmp_path) == round(66_144 / (40_000 + 128 * 128), 4)

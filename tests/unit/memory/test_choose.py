@@ -98,12 +98,6 @@ def test_a_correction_moves_the_choice() -> None:
     assert chosen.policy == "int8"
 
 
-def test_admission_is_by_what_a_request_needs() -> None:
-    chosen = plan(7, policy="int8-lean")
-    assert chosen.admits(1024, 1024)
-    assert not chosen.admits(4096, 4096, copies=2)
-
-
 def test_the_log_line_names_the_estimate() -> None:
     line = plan(8).describe()
     assert "int8-lean" in line

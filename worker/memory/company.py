@@ -1,0 +1,60 @@
+"""What several pictures need on the device at once: what each holds while it waits its turn, a pass, and a decode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.memory.choose import DEVICE_SHARE
+from worker.memory.estimate import tokens
+from worker.memory.plan import MemoryPlan
+
+LATENT_BYTES_PER_PIXEL = 3.0
+"""Latents, prediction and the step's result: 16 channels of 4 bytes each for 8x8 pixels."""
+EMBEDDING_BYTES = 4 * 2**20
+"""Of one prompt: 512 tokens, 4096 wide, 2 bytes."""
+SMALLEST_PASS = tokens(512, 512)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`copies`: how often it goes through the denoiser in a step; two with guidance. Sides in pixels."""
+
+    width: int
+    height: int
+    copies: int = 1
+
+    @property
+    def tokens(self) -> int:
+        return tokens(self.width, self.height) * self.copies
+
+    @property
+    def held_bytes(self) -> int:
+        """From joining the batch to the end of its decode, whoever's turn it is."""
+        return int(self.width * self.height * LATENT_BYTES_PER_PIXEL) + self.copies * EMBEDDING_BYTES
+
+
+def fits(plan: MemoryPlan, pictures: Sequence[Picture], token_budget: int, overlapped: bool) -> bool:
+    """Whether these may be rendered side by side. `overlapped`: decoded beside the steps, so that both peaks add up."""
+    largest_pass = max(min(sum(each.tokens for each in pictures), token_budget), *(each.tokens for each in pictures))
+    step = plan.estimate.tokens_bytes(largest_pass)
+    decode = max(plan.estimate.decode_bytes(each.width, each.height) for each in pictures)
+    peak = step + decode if overlapped else max(step, decode)
+    return peak + sum(each.held_bytes for each in pictures) <= _room(plan)
+
+
+def overlap_fits(plan: MemoryPlan, width: int, height: int) -> bool:
+    """Whether such a picture can be decoded beside a step of another one."""
+    return fits(plan, [Picture(width, height)] * 2, tokens(width, height), overlapped=True)
+
+
+def token_budget_beside(plan: MemoryPlan, width: int, height: int) -> int:
+    """The plan's, cut to what fits beside the decode of such a picture, but never below one 512x512 picture."""
+    left = _room(plan) - plan.estimate.decode_bytes(width, height)
+    fitting = int(left / (plan.estimate.per_token * plan.estimate.correction))
+    return max(min(plan.token_budget, fitting), SMALLEST_PASS)
+
+
+def _room(plan: MemoryPlan) -> int:
+    """Beside the weights, with the allocator's slack left free; below zero where a tier was forced that does not fit."""
+    return int(plan.free_bytes * DEVICE_SHARE) - plan.estimate.resident
