@@ -1,6 +1,7 @@
 """The engine against a bare diffusers loop on the same weights, on this machine's CPU: `python -m benchmarks.engine`.
 
 Both render the same stream of mixed requests, taking turns in one run, so the ratios hold on a machine that is not quiet.
+Then jobs go through a whole farm, one at a time: what it adds to the pipeline's own time (`benchmarks.added`).
 Prints JSON. Weights are random: only times mean anything.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.added import SIDE, STEPS, jobs_through_a_farm
 from core.render import RenderRequest
 from worker.engine.client import EngineClient
 from worker.engine.events import Canceled, EngineEvent, Ready, Rendered, RequestFailed, Started, Step
@@ -189,6 +191,16 @@ def measure(size: str, count: int, rounds: int, directory: Path) -> dict[str, An
     }
 
 
+def added_by_farm(jobs: int, directory: Path) -> dict[str, Any]:
+    """Seconds of each stage of a job; `added` is what the pipeline did not take."""
+    taken = jobs_through_a_farm(jobs, directory)
+    found: dict[str, Any] = {"model": "demo", "side": SIDE, "steps": STEPS, "jobs": jobs}
+    for name in ("added", "submit", "total", "pipeline"):
+        seconds = [getattr(each, name) for each in taken]
+        found[f"{name}_seconds"] = rounded({"p50": statistics.median(seconds), "p99": percentile(seconds, 0.99)})
+    return found
+
+
 def rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items()}
 
@@ -205,14 +217,17 @@ def resident_megabytes(process_id: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", nargs="+", default=["tiny", "mid"], choices=list(MIXES))
+    parser.add_argument("--sizes", nargs="*", default=["tiny", "mid"], choices=list(MIXES))
     parser.add_argument("--count", type=int, default=6, help="requests in a stream")
     parser.add_argument("--rounds", type=int, default=8, help="turns of each side that count")
+    parser.add_argument("--farm-jobs", type=int, default=50, help="jobs through a whole farm; 0 for none")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         for size in arguments.sizes:
             result = measure(size, arguments.count, arguments.rounds, Path(directory))
             print(json.dumps({"size": size, **result}, indent=1), flush=True)
+        if arguments.farm_jobs:
+            print(json.dumps({"farm": added_by_farm(arguments.farm_jobs, Path(directory))}, indent=1), flush=True)
 
 
 if __name__ == "__main__":

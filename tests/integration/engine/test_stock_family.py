@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import FluxPipeline
 
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin, picture, twin
@@ -59,6 +60,15 @@ def test_a_preview_is_what_the_pipeline_itself_would_decode(flux: Twin) -> None:
     latents = flux.stock(prompt="a cat", generator=torch.Generator("cpu").manual_seed(3), **options).images
     found = as_decoded(flux.pipeline, sample.seen.latents, 64, 96)
     flux.family.close(sample)
+    assert found is not None
+    assert torch.equal(found, latents)
+
+
+def test_what_flux_packs_is_unpacked_by_its_own_code() -> None:
+    latents = torch.randn((1, 16, 12, 8), generator=torch.Generator().manual_seed(0))
+    vae = SimpleNamespace(config=SimpleNamespace(latent_channels=16))
+    pipeline = SimpleNamespace(vae=vae, vae_scale_factor=8, _unpack_latents=FluxPipeline._unpack_latents)
+    found = as_decoded(pipeline, FluxPipeline._pack_latents(latents, 1, 16, 12, 8), 64, 96)
     assert found is not None
     assert torch.equal(found, latents)
 

@@ -1,0 +1,71 @@
+"""What the farm itself adds to a job: from its submission over HTTP to the row that says succeeded, less the pipeline.
+
+A whole farm with the real engine on the demo model, one job at a time; `python -m benchmarks.engine --sizes --farm-jobs 50`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+
+from benchmarks.faults.parts import FarmParts
+from db.migrate import upgrade
+from tests.servers.redis import RedisServer
+
+SIDE, STEPS = 256, 8
+WARM_UP_JOBS = 3
+PIPELINE = ("encode_seconds", "steps_seconds", "decode_seconds")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Seconds of one job. `submit`: until the 202; `total`: until the row says succeeded; `pipeline`: as recorded."""
+
+    submit: float
+    total: float
+    pipeline: float
+
+    @property
+    def added(self) -> float:
+        return self.total - self.pipeline
+
+
+def jobs_through_a_farm(jobs: int, directory: Path) -> list[Taken]:
+    """That many, one after another, over SQLite; every prompt is new."""
+    with _farm(directory) as farm, httpx.Client(base_url=farm.url, timeout=120) as client:
+        for number in range(WARM_UP_JOBS):
+            _one(client, f"warm-up {number}")
+        return [_one(client, f"a lighthouse at dusk, no. {number}") for number in range(jobs)]
+
+
+@contextmanager
+def _farm(directory: Path) -> Iterator[FarmParts]:
+    url = f"sqlite:///{directory / 'farm.db'}"
+    upgrade(url)
+    redis = RedisServer(directory / "redis").start()
+    farm = FarmParts(directory / "farm", url, redis, settings={"IMAGEFARM_RENDERER": "diffusers"})
+    try:
+        yield farm.start()
+        farm.stop()
+    finally:
+        farm.destroy()
+        redis.stop()
+
+
+def _one(client: httpx.Client, prompt: str) -> Taken:
+    body = {"prompt": prompt, "width": SIDE, "height": SIDE, "num_inference_steps": STEPS, "seed": 1}
+    began = time.time()  # The row's time is of the same machine's clock.
+    accepted = client.post("/v1/jobs", json=body).raise_for_status().json()
+    submitted = time.time() - began
+    job = client.get(f"/v1/jobs/{accepted['id']}", params={"wait": 60}).raise_for_status().json()
+    if job["status"] != "succeeded":
+        raise RuntimeError(f"the job is {job['status']}: {job['error']}")
+    ended = datetime.fromisoformat(job["completed_at"]).timestamp()
+    timings = client.get(f"/v1/images/{job['outputs'][0]['id']}").raise_for_status().json()["record"]["timings"]
+    return Taken(submitted, ended - began, sum(timings[name] for name in PIPELINE))
