@@ -71,6 +71,8 @@ class Farm:
         await self.webhooks.stop()
         await self.watcher.stop()
         await in_thread(self.publisher.close)
+        # Those stopped above may have left a query on its thread, which would give its connection to a pool that is gone.
+        await asyncio.get_running_loop().shutdown_default_executor()
         self.database.dispose()
 
     async def speeds(self) -> Mapping[str, float]:
