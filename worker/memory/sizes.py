@@ -101,10 +101,15 @@ def chosen_files(folder: Path) -> list[Path]:
 
 def safetensors_shapes(file: Path) -> dict[str, list[int]]:
     """Name -> shape, from the file's header alone."""
+    return {name: entry["shape"] for name, entry in safetensors_header(file).items()}
+
+
+def safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
+    """Name -> dtype, shape and data_offsets, as the file's header has them."""
     with file.open("rb") as handle:
         (length,) = struct.unpack("<Q", handle.read(8))
-        header = json.loads(handle.read(length))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+        header: dict[str, dict[str, Any]] = json.loads(handle.read(length))
+    return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from worker.memory.quantize import PackedForm, quantize
 from worker.memory.sizes import role_of
 from worker.memory.tiers import Tier
 from worker.models.components import load_component
+from worker.models.native_copy import native_folder
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,16 @@ class TierReader:
         """One component on the CPU, in the tier's form."""
         form = self._packed_form(folder.name)
         if form is None:
-            return load_component(folder, library, cls, self.dtype)
+            return load_component(self._native(folder), library, cls, self.dtype)
         packed = form_folder(self.places, self.model_id, folder.name, form, self.dtype)
         if not is_made(packed, folder):
             self.on_convert()
             module = quantize(load_component(folder, library, cls, self.dtype), form, self.dtype)
             save_form(module, packed, folder, self.model_id, form)
         return load_form(packed, folder, getattr(importlib.import_module(library), cls), form, self.dtype)
+
+    def _native(self, folder: Path) -> Path:
+        return native_folder(folder, self.dtype, self.places, self.model_id, self.on_convert)
 
     def _packed_form(self, component: str) -> PackedForm | None:
         role = role_of(component)

@@ -114,7 +114,7 @@ def test_progress_is_told_by_stage(places: Places) -> None:
     row = catalogue_row("z-image-turbo")
     loaded = load_pipeline(row, LoadRequest(places, "cpu"), lambda stage, fraction: heard.append((stage, fraction)))
     stages = list(dict.fromkeys(stage for stage, _ in heard))
-    assert stages == ["reading", "adapting", "placing", "done"]
+    assert stages == ["reading", "converting", "adapting", "placing", "done"]
     fractions = [fraction for stage, fraction in heard if stage == "reading"]
     assert fractions == sorted(fractions, key=float)  # type: ignore[arg-type]
     assert fractions[-1] == 1.0

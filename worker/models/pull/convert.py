@@ -32,7 +32,7 @@ def convert(source: Path, target: Path, dtype: str, variant: str | None, meter: 
         folder, _, name = path.rpartition("/")
         by_folder.setdefault(folder, []).append(name)
     for folder, names in by_folder.items():
-        _convert_folder(source / folder, target / folder, names, DTYPES[dtype], meter)
+        convert_folder(source / folder, target / folder, names, DTYPES[dtype], meter)
     _copy_loras(source, target)
     if problems := what_is_missing(target):
         raise RenderError(f"The converted copy is not whole: {'; '.join(problems)}", code="model_unavailable")
@@ -46,7 +46,8 @@ def weight_bytes(source: Path, variant: str | None) -> int:
     return sum((source / path).stat().st_size for path in chosen)
 
 
-def _convert_folder(source: Path, target: Path, names: list[str], dtype: torch.dtype, meter: Meter) -> None:
+def convert_folder(source: Path, target: Path, names: list[str], dtype: torch.dtype, meter: Meter) -> None:
+    """One component: `names`, one set of weights and what is no weights, from `source` into `target`."""
     target.mkdir(parents=True, exist_ok=True)
     weights = {found.name: found for found in choose_set(names, None)}
     for name in names:

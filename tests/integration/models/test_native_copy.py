@@ -1,0 +1,146 @@
+"""Weights in a wider dtype are converted once: later loads map the copy and leave the originals unread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.catalogue import Places
+from tests.integration.models.conftest import Load, catalogue_row
+from worker.models import native_copy
+from worker.models.load import LoadRequest, load_pipeline
+from worker.models.native_copy import copy_bytes, native_folder, needs_copy
+
+MODEL = "z-image-turbo"
+PARTS = ("transformer", "text_encoder", "vae")
+
+
+@pytest.fixture
+def transformer(twins: dict[str, Path]) -> Path:
+    """The twin's, in fp32."""
+    return twins[MODEL] / "transformer"
+
+
+Keep = Callable[..., Path]
+
+
+@pytest.fixture
+def keep(transformer: Path, places: Places) -> Keep:
+    """The folder to load the transformer from."""
+
+    def keep_it(source: Path = transformer, dtype: torch.dtype = torch.bfloat16, heard: list[str] | None = None) -> Path:
+        return native_folder(source, dtype, places, MODEL, lambda: heard.append("converting") if heard is not None else None)
+
+    return keep_it
+
+
+def mapped(file: Path) -> list[range]:
+    """Addresses of this process that are pages of the file."""
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(file))]
+    return [range(*(int(end, 16) for end in line[0].split("-"))) for line in lines]
+
+
+def tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """Everything that was read from a file."""
+    yield from module.state_dict().values()
+
+
+def test_the_copy_is_made_once_and_holds_what_a_load_would_compute_with(load: Load, places: Places) -> None:
+    heard: list[str] = []
+    request = LoadRequest(places, "cpu")
+    first, second = (
+        load_pipeline(catalogue_row(MODEL), request, lambda stage, _: heard.append(stage)).pipeline for _ in range(2)
+    )
+    assert heard.count("converting") == len(PARTS)
+    stock = type(first).from_pretrained(places.folders[MODEL], dtype=torch.bfloat16)
+    for name in PARTS:
+        expected = getattr(stock, name).state_dict()
+        for found in (getattr(first, name).state_dict(), getattr(second, name).state_dict()):
+            assert found.keys() == expected.keys()
+            assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("policy", ["cpu", "cpu-int8"])
+def test_weights_stay_pages_of_the_file_until_they_go_to_a_device(policy: str, load: Load, places: Places) -> None:
+    pipeline = load(MODEL, policy).pipeline
+    for name in PARTS:
+        form = "int8-bfloat16" if policy == "cpu-int8" and name != "vae" else "bfloat16"
+        folder = places.models_dir / MODEL / f"{name}-{form}"
+        pages = [addresses for file in folder.glob("*.safetensors") for addresses in mapped(file)]
+        assert pages
+        assert all(any(tensor.data_ptr() in part for part in pages) for tensor in tensors(getattr(pipeline, name)))
+
+
+def test_later_loads_do_not_read_the_originals(keep: Keep, transformer: Path, tmp_path: Path) -> None:
+    source = tmp_path / "mine" / "transformer"
+    source.mkdir(parents=True)
+    for file in transformer.iterdir():
+        (source / file.name).symlink_to(file)
+    copy = keep(source)
+    heard: list[str] = []
+    assert keep(source, heard=heard) == copy
+    assert not heard
+    weights = next(source.glob("*.safetensors"))
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content)
+    keep(source, heard=heard)
+    assert heard == ["converting"]
+
+
+def test_only_weights_that_are_no_narrower_are_copied(keep: Keep, transformer: Path) -> None:
+    copy = keep()
+    assert needs_copy(transformer, torch.bfloat16)
+    assert not needs_copy(transformer, torch.float32)
+    assert not needs_copy(copy, torch.bfloat16)
+    assert needs_copy(copy, torch.float16)
+    assert not needs_copy(copy, torch.float32)
+    assert keep(dtype=torch.float32) == transformer
+
+
+def test_a_pickle_becomes_a_file_that_can_be_mapped(keep: Keep, load: Load, tmp_path: Path) -> None:
+    module = load(MODEL).pipeline.transformer
+    source = tmp_path / "mine" / "transformer"
+    module.save_pretrained(source, safe_serialization=False)
+    assert needs_copy(source, torch.bfloat16)
+    assert [file.name for file in keep(source).glob("*.safetensors")] == ["diffusion_pytorch_model.safetensors"]
+
+
+def test_a_full_disk_is_said_and_the_load_goes_on(
+    load: Load, places: Places, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_copy, "copy_bytes", lambda *_: 10**18)
+    with caplog.at_level(logging.WARNING):
+        pipeline = load(MODEL).pipeline
+    assert pipeline.transformer.dtype == torch.bfloat16
+    assert (
+        "transformer of z-image-turbo is converted anew at every load: Keeping transformer" in caplog.text
+    )
+    assert not list(places.models_dir.glob("*/*-bfloat16"))
+
+
+def test_a_models_directory_that_cannot_be_written_is_said(
+    transformer: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a-file").write_text("no folder")
+    places = Places(tmp_path / "a-file" / "models", {}, tmp_path / "hub")
+    assert native_folder(transformer, torch.bfloat16, places, MODEL, lambda: None) == transformer
+    assert "is converted anew at every load" in caplog.text
+
+
+def test_the_room_it_needs_is_what_it_takes(keep: Keep, transformer: Path) -> None:
+    weights = next(keep().glob("*.safetensors")).stat().st_size
+    assert copy_bytes(transformer, torch.bfloat16) == pytest.approx(weights, rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_fusing_a_lora_leaves_the_copy_as_it_is(load: Load, places: Places) -> None:
+    load("lcm-sd15")
+    file = next((places.models_dir / "lcm-sd15" / "unet-bfloat16").glob("*.safetensors"))
+    content = file.read_bytes()
+    load("lcm-sd15")
+    assert file.read_bytes() == content

@@ -1,0 +1,81 @@
+"""A component in the dtype that it is computed in: converted once, then mapped from the file at every load."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from core.catalogue import Places
+from core.errors import Conflict
+from worker.memory.forms import fingerprint, is_made
+from worker.memory.sizes import chosen_files, safetensors_header
+from worker.models.dtypes import dtype_name
+from worker.models.folders import Contents, whole_folder
+from worker.models.pull.convert import convert_folder
+from worker.models.pull.progress import Meter
+from worker.models.pull.selection import select_in_folder
+from worker.models.pull.space import check_space
+
+log = logging.getLogger(__name__)
+STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Float dtypes by their names in safetensors' headers."""
+
+
+def native_folder(source: Path, dtype: torch.dtype, places: Places, model_id: str, on_convert: Callable[[], None]) -> Path:
+    """Where to load a component from: its own folder when the weights there can be mapped as they are, else a copy.
+
+    The copy lies in the models directory and is made now unless it is there; `on_convert` is called before. Where it
+    cannot be made, the log says why and the source is read, and converted in memory, at every load.
+    """
+    if not needs_copy(source, dtype):
+        return source
+    copy = places.models_dir / model_id / f"{source.name}-{dtype_name(dtype)}"
+    if is_made(copy, source):
+        return copy
+    try:
+        check_space(copy, copy_bytes(source, dtype), f"Keeping {source.name} in {dtype_name(dtype)}")
+        on_convert()
+        _make(copy, source, dtype, model_id)
+    except (Conflict, OSError, SafetensorError) as error:
+        log.warning("%s of %s is converted anew at every load: %s", source.name, model_id, error)
+        return source
+    return copy
+
+
+def needs_copy(source: Path, dtype: torch.dtype) -> bool:
+    """Whether most of the weights are pickled, or in another float dtype that is no narrower than `dtype`.
+
+    Narrower ones are left: reading half the bytes and widening them is no slower than reading them all.
+    """
+    other = total = 0
+    for file in chosen_files(source):
+        for stored, size in _stored_bytes(file):
+            total += size
+            other += size if stored is None or (stored != dtype and stored.itemsize >= dtype.itemsize) else 0
+    return other > total / 2
+
+
+def copy_bytes(source: Path, dtype: torch.dtype) -> int:
+    """Most bytes that the copy's weights take; pickles do not tell their dtype and count whole."""
+    rows = [row for file in chosen_files(source) for row in _stored_bytes(file)]
+    return sum(size * dtype.itemsize // stored.itemsize if stored else size for stored, size in rows)
+
+
+def _stored_bytes(file: Path) -> list[tuple[torch.dtype | None, int]]:
+    """(dtype, bytes) of each float tensor; for a pickle one row without a dtype."""
+    if file.suffix != ".safetensors":
+        return [(None, file.stat().st_size)]
+    entries = safetensors_header(file).values()
+    return [(STORED[e["dtype"]], e["data_offsets"][1] - e["data_offsets"][0]) for e in entries if e["dtype"] in STORED]
+
+
+def _make(copy: Path, source: Path, dtype: torch.dtype, model_id: str) -> None:
+    """A file at a time: no more memory than the largest one."""
+    names = select_in_folder([path.name for path in source.iterdir() if path.is_file()], None)
+    contents = Contents(model_id, "folder", source.name, dtype_name(dtype), fingerprint(source))
+    with whole_folder(copy, contents) as draft:
+        convert_folder(source, draft, names, dtype, Meter("converting", 0, lambda _: None))
