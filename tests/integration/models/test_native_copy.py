@@ -117,9 +117,7 @@ def test_a_full_disk_is_said_and_the_load_goes_on(
     with caplog.at_level(logging.WARNING):
         pipeline = load(MODEL).pipeline
     assert pipeline.transformer.dtype == torch.bfloat16
-    assert (
-        "transformer of z-image-turbo is converted anew at every load: Keeping transformer" in caplog.text
-    )
+    assert "transformer of z-image-turbo is converted anew at every load: Keeping transformer" in caplog.text
     assert not list(places.models_dir.glob("*/*-bfloat16"))
 
 

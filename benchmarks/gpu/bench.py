@@ -1,0 +1,68 @@
+"""What every measurement shares: the weights' folder, the device, and how the engine is told about them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from benchmarks.gpu.weights import row
+from core.catalogue import Places
+from worker.engine.opening import Opened, open_engine
+from worker.engine.spec import EngineSpec
+from worker.memory.choose import Machine, suits
+from worker.memory.device import machine
+from worker.memory.tiers import TIERS, Tier
+
+OnProgress = Callable[[str, float | None], None]
+
+
+def unheard(_stage: str, _fraction: float | None) -> None:
+    """For those who do not watch."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`engine`: further fields of the engine's spec, such as attention_backend; text is read as the field's type."""
+
+    weights: Path
+    models_dir: Path
+    device: torch.device
+    engine: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def places(self) -> Places:
+        return Places(self.models_dir, {row().id: self.weights}, self.models_dir / "no-hub")
+
+    def tiers(self) -> list[Tier]:
+        """Those that can be applied to the model on this device."""
+        return [tier for tier in TIERS if suits(tier, row(), self.machine())]
+
+    def machine(self) -> Machine:
+        return machine(self.device)
+
+    def open(self, policy: str, on_progress: OnProgress = unheard, **fields: Any) -> Opened:  # noqa: ANN401 - fields
+        """The engine in that tier, warmed up where the farm warms up."""
+        told: dict[str, Any] = {
+            "model": row().id,
+            "device": str(self.device),
+            "memory_policy": policy,
+            "models_dir": self.models_dir,
+            "capacity": 0,
+            "step_timeout_seconds": 600.0,
+            "load_timeout_seconds": 600.0,
+            "model_folders": {row().id: self.weights},
+        }
+        spec = TypeAdapter(EngineSpec).validate_python(told | fields | self.engine)
+        return open_engine(spec, on_progress)
+
+    def forget_forms(self) -> int:
+        """Delete what the farm converted, so that the next form finds the disk free; returns its bytes."""
+        size = sum(file.stat().st_size for file in self.models_dir.rglob("*") if file.is_file())
+        shutil.rmtree(self.models_dir, ignore_errors=True)
+        return size

@@ -1,0 +1,74 @@
+"""Peaks of device memory, with this process capped as a smaller card would cap it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.bench import Bench
+from benchmarks.gpu.local_engine import LocalEngine, free_device
+from benchmarks.gpu.report import report
+from benchmarks.gpu.requests import make_requests
+from benchmarks.gpu.weights import row
+from core.errors import FarmError
+from worker.memory.choose import Machine, choose
+from worker.memory.plan import GIGABYTE, MemoryPlan
+from worker.memory.sizes import read_sizes
+
+GOAL_PEAK_GB = 7.5
+
+
+def memory(arguments: argparse.Namespace, bench: Bench) -> None:
+    """For each cap the tier that `auto` chooses on a card with that much free, or the tier that was named."""
+    for cap in arguments.cap:
+        figures: dict[str, Any] = {"cap_gigabytes": cap}
+        try:
+            plan = planned(cap, arguments.tier or "auto", bench)
+            figures |= {"tier": plan.policy, "estimated_peak_gigabytes": plan.estimate.peak(1024, 1024) / GIGABYTE}
+            limit(cap, bench.device)
+            of_plan(plan, arguments.sizes, bench, figures)
+        except (FarmError, RuntimeError) as error:
+            report(figures | {"failed": str(error)})
+        free_device()
+
+
+def of_plan(plan: MemoryPlan, sizes: list[int], bench: Bench, figures: dict[str, Any]) -> None:
+    """One engine: the peak of loading and warming up, then of one picture of each size."""
+    reset_peak(bench.device)
+    engine = LocalEngine(bench.open(plan.policy, token_budget=plan.token_budget, capacity=1))
+    report(figures | {"loading": True} | peak(bench.device))
+    try:
+        for side in sizes:
+            reset_peak(bench.device)
+            seconds = engine.render(make_requests(side, 1, f"m{side}"), 1)
+            report(figures | {"size": side, "first_image_seconds": seconds} | peak(bench.device))
+    finally:
+        engine.stop()
+
+
+def planned(cap: float, policy: str, bench: Bench) -> MemoryPlan:
+    """The farm's own choice; RenderError where nothing fits."""
+    card = Machine(str(bench.device), int(cap * GIGABYTE), bench.machine().host_bytes)
+    return choose(row(), read_sizes(bench.weights, row()), "bfloat16", card, policy)
+
+
+def limit(cap: float, device: torch.device) -> None:
+    """What this process may take of the card from now on."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(cap * GIGABYTE / total, 1.0), device)
+
+
+def reset_peak(device: torch.device) -> None:
+    """What the allocator keeps for later is given back first, or it would count."""
+    free_device()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak(device: torch.device) -> dict[str, float | bool]:
+    """Since the reset; 0 on a CPU."""
+    reserved = torch.cuda.max_memory_reserved(device) / GIGABYTE if device.type == "cuda" else 0.0
+    return {"peak_gigabytes": reserved, "within_goal_of_8_gb_cards": reserved <= GOAL_PEAK_GB}

@@ -1,0 +1,80 @@
+"""Images a second: stock diffusers, the engine with one request in flight, the engine under load."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+
+import torch
+from diffusers import DiffusionPipeline
+
+from benchmarks.gpu.bench import Bench, unheard
+from benchmarks.gpu.local_engine import LocalEngine, free_device
+from benchmarks.gpu.report import report
+from benchmarks.gpu.requests import STEPS, make_requests, timed
+from benchmarks.gpu.weights import row
+from core.render import RenderRequest
+from worker.models.load import LoadRequest, load_pipeline
+
+TFLOP_PER_IMAGE = {512: 103.0, 768: 237.0, 1024: 445.0}
+"""Of the transformer alone, 8 steps without guidance."""
+
+
+def speed(arguments: argparse.Namespace, bench: Bench) -> None:
+    """Stock first, all on the device in bf16 as it comes; then the engine, in the tier asked for."""
+    stock = {} if arguments.no_stock else stock_by_size(arguments, bench)
+    began = time.perf_counter()
+    opened = bench.open(arguments.tier or "auto")
+    info = opened.info
+    done = {"tier": info.memory_policy, "attention_backend": info.attention_backend, "versions": info.versions}
+    report({"open_and_warm_up_seconds": time.perf_counter() - began, **done})
+    engine = LocalEngine(opened)
+    for side in arguments.sizes:
+        report(
+            {"tier": info.memory_policy, "compiled_blocks": info.versions["compiled_blocks"], "size": side}
+            | of_size(engine, side, arguments, stock.get(side))
+        )
+    engine.stop()
+
+
+def of_size(engine: LocalEngine, side: int, arguments: argparse.Namespace, stock: float | None) -> dict[str, float]:
+    """Figures of one size; `stock` is seconds an image."""
+    alone = timed(partial(engine.render, make_requests(side, arguments.count, "a"), 1)) / arguments.count
+    many = arguments.count * 2
+    loaded = timed(partial(engine.render, make_requests(side, many, "l"), arguments.in_flight)) / many
+    figures = {
+        "engine_alone_seconds_per_image": alone,
+        "engine_loaded_images_per_second": 1 / loaded,
+        "floor_seconds_per_image": TFLOP_PER_IMAGE.get(side, 0.0) / arguments.tflops,
+    }
+    against = {"stock_seconds_per_image": stock, "ratio_to_stock_loaded": stock / loaded} if stock else {}
+    return figures | against
+
+
+def stock_by_size(arguments: argparse.Namespace, bench: Bench) -> dict[int, float]:
+    """Seconds an image of diffusers' own pipeline, by size; its memory is free again afterwards."""
+    policy = next(tier.name for tier in bench.tiers() if tier.denoiser == tier.text == "native")
+    pipeline = load_pipeline(row(), LoadRequest(bench.places, str(bench.device), policy), unheard).pipeline
+    found = {
+        side: timed(partial(stock_seconds, pipeline, make_requests(side, arguments.count, "s"))) / arguments.count
+        for side in arguments.sizes
+    }
+    del pipeline
+    free_device()
+    return found
+
+
+def stock_seconds(pipeline: DiffusionPipeline, requests: list[RenderRequest]) -> float:
+    """For all of them, one after another."""
+    began = time.perf_counter()
+    for request in requests:
+        pipeline(
+            prompt=request.prompt,
+            width=request.width,
+            height=request.height,
+            num_inference_steps=STEPS,
+            guidance_scale=0.0,
+            generator=torch.Generator("cpu").manual_seed(request.seed),
+        ).images[0].tobytes()
+    return time.perf_counter() - began

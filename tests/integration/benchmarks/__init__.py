@@ -1,0 +1,1 @@
+"""Benchmarks that need a card, rehearsed without one."""
