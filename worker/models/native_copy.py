@@ -14,7 +14,7 @@ from core.errors import Conflict
 from worker.memory.forms import fingerprint, is_made
 from worker.memory.sizes import chosen_files, safetensors_header
 from worker.models.dtypes import dtype_name
-from worker.models.folders import Contents, whole_folder
+from worker.models.folders import Contents, remove_drafts, whole_folder
 from worker.models.pull.convert import convert_folder
 from worker.models.pull.progress import Meter
 from worker.models.pull.selection import select_in_folder
@@ -76,6 +76,7 @@ def _stored_bytes(file: Path) -> list[tuple[torch.dtype | None, int]]:
 def _make(copy: Path, source: Path, dtype: torch.dtype, model_id: str) -> None:
     """A file at a time: no more memory than the largest one."""
     names = select_in_folder([path.name for path in source.iterdir() if path.is_file()], None)
+    remove_drafts(copy.parent)
     contents = Contents(model_id, "folder", source.name, dtype_name(dtype), fingerprint(source))
     with whole_folder(copy, contents) as draft:
         convert_folder(source, draft, names, dtype, Meter("converting", 0, lambda _: None))
