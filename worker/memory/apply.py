@@ -25,7 +25,7 @@ def apply_tier(pipeline: DiffusionPipeline, tier: Tier, device: torch.device, on
     modules = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
     for index, (name, module) in enumerate(modules.items()):
         role = role_of(name)
-        if role == "denoiser" and tier.denoiser == "fp8":
+        if role == "denoiser" and tier.denoiser == "fp8-cast":
             _keep_in_fp8(module)
         _put(module, _place(tier, name), device)
         on_fraction((index + 1) / len(modules))

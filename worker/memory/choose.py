@@ -10,7 +10,7 @@ from core.errors import RenderError
 from worker.memory.estimate import Estimate, estimate, tokens
 from worker.memory.plan import GIGABYTE, MemoryPlan
 from worker.memory.sizes import ModelSizes
-from worker.memory.tiers import TIERS, Tier, tier_named
+from worker.memory.tiers import PACKED_FORMS, TIERS, Tier, tier_named
 
 DEVICE_SHARE = 0.95
 """Of the free device memory that a plan may use: allocators need slack."""
@@ -25,11 +25,15 @@ def as_estimated(_tier: str) -> float:
 
 @dataclass(frozen=True)
 class Machine:
-    """`free_bytes`: free on the device (for a CPU: host memory). `host_bytes`: available host memory."""
+    """`free_bytes`: free on the device (for a CPU: host memory). `host_bytes`: available host memory.
+
+    `capability`: a card's CUDA compute capability.
+    """
 
     device: str
     free_bytes: int
     host_bytes: int
+    capability: tuple[int, int] = (0, 0)
 
 
 def choose(
@@ -50,7 +54,7 @@ def choose(
         tier = _named(policy, model, machine)
         return _plan(tier, estimate(tier, sizes, model.family, dtype, correction(tier.name)), machine)
     tried: list[str] = []
-    for tier in (tier for tier in TIERS if suits(tier, model, machine)):
+    for tier in (tier for tier in TIERS if tier.automatic and suits(tier, model, machine)):
         needs = estimate(tier, sizes, model.family, dtype, correction(tier.name))
         if not (lacking := _lacking(needs, model, machine)):
             return _plan(tier, needs, machine)
@@ -64,9 +68,9 @@ def choose(
 
 def suits(tier: Tier, model: CatalogueModel, machine: Machine) -> bool:
     """Whether the tier can be applied to this model on this kind of device at all."""
-    if tier.device != machine.device.split(":")[0]:
+    if tier.device != machine.device.split(":")[0] or machine.capability < tier.least_capability:
         return False
-    quantised = any(form in ("int8", "int4") for form in (tier.denoiser, tier.text))
+    quantised = any(form in PACKED_FORMS for form in (tier.denoiser, tier.text))
     return (not tier.families or model.family in tier.families) and not (quantised and model.loras)
 
 
@@ -75,8 +79,9 @@ def _named(policy: str, model: CatalogueModel, machine: Machine) -> Tier:
     if tier is not None and suits(tier, model, machine):
         return tier
     fitting = ", ".join(tier.name for tier in TIERS if suits(tier, model, machine))
+    card = f" (compute capability {machine.capability[0]}.{machine.capability[1]})" if machine.capability > (0, 0) else ""
     raise RenderError(
-        f"The memory policy '{policy}' is not for {model.id} on {machine.device}. Use auto or one of: {fitting}.",
+        f"The memory policy '{policy}' is not for {model.id} on {machine.device}{card}. Use auto or one of: {fitting}.",
         code="invalid_input",
     )
 

@@ -35,8 +35,10 @@ def _cuda(device: torch.device) -> torch.device:
 def machine(device: torch.device) -> Machine:
     """What the device and the host have free now."""
     host = available_bytes()
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host
-    return Machine(str(device), int(free), host)
+    if device.type != "cuda":
+        return Machine(str(device), host, host)
+    free = torch.cuda.mem_get_info(device)[0]
+    return Machine(str(device), int(free), host, torch.cuda.get_device_capability(device))
 
 
 def device_name(device: torch.device) -> str:

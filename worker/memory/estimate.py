@@ -10,7 +10,7 @@ from worker.memory.tiers import Form, Place, Tier
 PATCH = 16
 """Side in pixels of the square that one token stands for."""
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-FORM_BYTES: dict[Form, float] = {"int8": 1.0, "int4": 0.5625, "fp8": 1.0}
+FORM_BYTES: dict[Form, float] = {"int8": 1.0, "int4": 0.5625, "fp8": 1.0, "fp8-cast": 1.0}
 """Bytes for each element of a matrix; 4 bits carry a scale and an offset for every 64 elements."""
 DENOISER_TENSORS = {"z-image": 16.0, "stable-diffusion": 40.0, "stock": 24.0}
 """Tensors of the size (positions x width) alive at once in a forward pass. Z-Image: .47 GiB at 1024x1024 in bf16."""

@@ -1,4 +1,4 @@
-"""Quantised components on disk: converted once, then read as fast as the disk gives them."""
+"""Components on disk in the form that a tier keeps: converted once, then read as fast as the disk gives them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from torch import nn
 from core.catalogue import Places
 from core.catalogue.completeness import weight_files
 from core.catalogue.marker import read_marker
-from worker.memory.quantize import PackedForm, shape_for
+from worker.memory.quantize import shape_for
+from worker.memory.tiers import PackedForm
 from worker.models.dtypes import dtype_name
 from worker.models.folders import Contents, whole_folder
 
 FILE = "packed.safetensors"
-REVISION = "1"
+REVISION = "2"
 """Raise it when the packing changes: older files are then made anew."""
 
 
-def form_folder(places: Places, model_id: str, component: str, form: PackedForm, dtype: torch.dtype) -> Path:
-    """Where a component in a form lies, once it has been made."""
-    return places.models_dir / model_id / f"{component}-{form}-{dtype_name(dtype)}"
+def form_folder(places: Places, model_id: str, component: str, form: PackedForm | None, dtype: torch.dtype) -> Path:
+    """Where a component in a form lies, once it has been made; None: plain weights in that dtype."""
+    name = "-".join(filter(None, (component, form, dtype_name(dtype))))
+    return places.models_dir / model_id / name
 
 
 def fingerprint(folder: Path) -> str:
-    """Names the weights that a form was made from: their files' names, sizes and times."""
-    rows = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in weight_files(folder)]
+    """Names the weights that a form was made from: their files' names, sizes and times, the configuration's too."""
+    files = [*weight_files(folder), folder / "config.json"]
+    rows = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return f"{REVISION}-{hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}"
 
 

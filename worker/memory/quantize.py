@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import nn
 
-from worker.memory.quantized import INT4_GROUP, Int4Linear, Int8Linear
+from worker.memory.layers import INT4_GROUP, Fp8Linear, Int4Linear, Int8Linear, PackedLinear
 from worker.memory.sizes import KEPT
+from worker.memory.tiers import PackedForm
 
-PackedForm = Literal["int8", "int4"]
-LAYERS: dict[PackedForm, type[Int8Linear] | type[Int4Linear]] = {"int8": Int8Linear, "int4": Int4Linear}
+LAYERS: dict[PackedForm, type[PackedLinear]] = {"int8": Int8Linear, "int4": Int4Linear, "fp8": Fp8Linear}
 
 
 def quantize(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Module:
@@ -58,5 +56,5 @@ def _replace(module: nn.Module, path: str, layer: nn.Module) -> None:
     setattr(module.get_submodule(parent), name, layer)
 
 
-def _like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) -> Int8Linear | Int4Linear:
+def _like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) -> PackedLinear:
     return LAYERS[form](linear.in_features, linear.out_features, linear.bias is not None, dtype)

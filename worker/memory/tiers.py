@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Form = Literal["native", "int8", "int4", "fp8"]
-"""How matrices are kept; `native` is the dtype that the model computes in."""
+Form = Literal["native", "int8", "int4", "fp8", "fp8-cast"]
+"""How matrices are kept; `native` is the dtype that the model computes in. `fp8-cast`: cast to fp8 without scales."""
+PackedForm = Literal["int8", "int4", "fp8"]
+"""Forms that are made once and kept on disk."""
+PACKED_FORMS: tuple[PackedForm, ...] = get_args(PackedForm)
 Place = Literal["device", "cpu", "streamed", "by_turns"]
 """`streamed`: in host memory, each block passes through the device. `by_turns`: whole component, only while it works."""
 
@@ -16,6 +19,7 @@ class Tier:
     """`token_budget`: most 16x16-pixel patches in one forward pass, CFG pairs counted twice. `capacity`: requests held.
 
     `families` empty means any. Quantised forms need a transformer as denoiser, and no LoRA that is part of the model.
+    `least_capability`: of a CUDA card. `automatic`: whether it is taken without being named.
     """
 
     name: str
@@ -31,6 +35,8 @@ class Tier:
     token_budget: int = 4096
     capacity: int = 8
     families: tuple[str, ...] = ()
+    least_capability: tuple[int, int] = (0, 0)
+    automatic: bool = True
 
 
 TIERS: tuple[Tier, ...] = (
@@ -43,6 +49,18 @@ TIERS: tuple[Tier, ...] = (
         text="int8",
         compiles=True,
         families=("z-image",),
+    ),
+    # As small as int8, and coarser: until a card has shown that it is faster, only who names it gets it.
+    Tier(
+        "fp8",
+        "transformer in fp8 with scales, text encoder in 8 bits, all on the device",
+        "cuda",
+        denoiser="fp8",
+        text="int8",
+        compiles=True,
+        families=("z-image",),
+        least_capability=(8, 9),
+        automatic=False,
     ),
     Tier(
         "int8-lean",
@@ -76,7 +94,7 @@ TIERS: tuple[Tier, ...] = (
         "fp8-offload",
         "transformer in fp8 in host memory, streamed block by block; text encoder on the CPU",
         "cuda",
-        denoiser="fp8",
+        denoiser="fp8-cast",
         denoiser_place="streamed",
         text_place="cpu",
         tiled_vae=True,

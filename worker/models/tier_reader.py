@@ -11,9 +11,9 @@ import torch
 
 from core.catalogue import Places
 from worker.memory.forms import form_folder, is_made, load_form, save_form
-from worker.memory.quantize import PackedForm, quantize
+from worker.memory.quantize import quantize
 from worker.memory.sizes import role_of
-from worker.memory.tiers import Tier
+from worker.memory.tiers import PACKED_FORMS, PackedForm, Tier
 from worker.models.components import load_component
 from worker.models.native_copy import native_folder
 
@@ -45,5 +45,5 @@ class TierReader:
 
     def _packed_form(self, component: str) -> PackedForm | None:
         role = role_of(component)
-        form = {"denoiser": self.tier.denoiser, "text": self.tier.text, "vae": "native"}[role]
-        return form if form in ("int8", "int4") else None
+        kept = {"denoiser": self.tier.denoiser, "text": self.tier.text, "vae": "native"}[role]
+        return next((form for form in PACKED_FORMS if form == kept), None)

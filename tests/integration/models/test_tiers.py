@@ -13,8 +13,8 @@ from core.errors import RenderError
 from tests.integration.models.conftest import Load, catalogue_row
 from tests.integration.models.rendering import render
 from worker.memory.apply import apply_tier
+from worker.memory.layers import Int4Linear
 from worker.memory.quantize import quantize
-from worker.memory.quantized import Int4Linear, Int8Linear
 from worker.memory.tiers import Tier
 from worker.models.load import LoadRequest, load_pipeline
 from worker.models.tier_reader import TierReader
@@ -32,28 +32,6 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 def bytes_of(module: torch.nn.Module) -> int:
     """Of parameters and buffers."""
     return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
-
-
-@pytest.mark.parametrize(("cls", "worst"), [(Int8Linear, 0.006), (Int4Linear, 0.08)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_packed_layer_is_close_to_the_original(
-    cls: type[Int8Linear | Int4Linear], worst: float, dtype: torch.dtype
-) -> None:
-    torch.manual_seed(0)
-    linear = torch.nn.Linear(256, 96).to(dtype)
-    packed = cls(256, 96, bias=True, dtype=dtype)
-    packed.pack(linear.weight.data)
-    packed.bias = torch.nn.Parameter(linear.bias.data, requires_grad=False)
-    inputs = torch.randn(7, 256, dtype=dtype)
-    exact = linear.float()(inputs.float())
-    error = (packed(inputs).float() - exact).norm() / exact.norm()
-    assert error < worst + (0.004 if dtype == torch.bfloat16 else 0)
-
-
-def test_a_row_of_zeros_stays_zero() -> None:
-    packed = Int8Linear(64, 2, bias=False, dtype=torch.float32)
-    packed.pack(torch.zeros(2, 64))
-    assert torch.equal(packed(torch.ones(1, 64)), torch.zeros(1, 2))
 
 
 def test_sensitive_layers_are_left_alone(load: Load) -> None:
@@ -139,7 +117,7 @@ def test_a_lora_works_on_eight_bits(load: Load, tmp_path: Path) -> None:
 def test_fp8_layers(load: Load) -> None:
     pipeline = load("z-image-turbo").pipeline
     expected, before = render(pipeline), bytes_of(pipeline.transformer)
-    apply_tier(pipeline, Tier("fp8-on-cpu", "", "cpu", denoiser="fp8"), CPU, lambda _: None)
+    apply_tier(pipeline, Tier("fp8-on-cpu", "", "cpu", denoiser="fp8-cast"), CPU, lambda _: None)
     assert pipeline.transformer.get_parameter("layers.0.attention.to_q.weight").dtype == torch.float8_e4m3fn
     assert bytes_of(pipeline.transformer) < 0.8 * before
     assert 0 < distance(render(pipeline), expected) < 10
@@ -160,7 +138,7 @@ def test_streaming_gives_the_same_picture(model_id: str, load: Load) -> None:
 def test_fp8_and_streaming_together(load: Load) -> None:
     pipeline = load("z-image-turbo").pipeline
     expected = render(pipeline)
-    tier = Tier("both-on-cpu", "", "cpu", denoiser="fp8", denoiser_place="streamed", text_place="cpu")
+    tier = Tier("both-on-cpu", "", "cpu", denoiser="fp8-cast", denoiser_place="streamed", text_place="cpu")
     apply_tier(pipeline, tier, CPU, lambda _: None)
     assert 0 < distance(render(pipeline), expected) < 10
 

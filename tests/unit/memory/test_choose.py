@@ -79,6 +79,27 @@ def test_a_policy_that_does_not_suit_is_refused(policy: str, model: str) -> None
     assert caught.value.code == "invalid_input"
 
 
+def test_fp8_is_for_cards_that_multiply_in_it_and_only_when_named() -> None:
+    ada, ampere = (Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE, card) for card in ((8, 9), (8, 6)))
+    assert choose(TURBO, SIZES, "bfloat16", ada).policy == "int8"
+    assert choose(TURBO, SIZES, "bfloat16", ada, "fp8").policy == "fp8"
+    with pytest.raises(
+        RenderError, match=r"'fp8' is not for .* \(compute capability 8\.6\).*one of: resident, int8, int8-lean"
+    ):
+        choose(TURBO, SIZES, "bfloat16", ampere, "fp8")
+
+
+def test_fp8_is_not_taken_where_only_int8_was_found_too_large() -> None:
+    ada = Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE, (8, 9))
+    chosen = choose(TURBO, SIZES, "bfloat16", ada, correction=lambda tier: 9.0 if tier == "int8" else 1.0)
+    assert chosen.policy == "int8-lean"
+
+
+def test_fp8_needs_what_int8_needs() -> None:
+    needs = [estimate(tier, SIZES, "z-image", "bfloat16") for name in ("int8", "fp8") if (tier := tier_named(name))]
+    assert needs[0].resident == needs[1].resident
+
+
 def test_the_cpu_takes_eight_bits_when_memory_is_short() -> None:
     for gigabytes, policy in ((32, "cpu"), (16, "cpu-int8")):
         machine = Machine("cpu", gigabytes * GIGABYTE, gigabytes * GIGABYTE)
