@@ -46,6 +46,21 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; one for each GPU is right.")
     memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses by free memory.")
+    attention_backend: str = Field(
+        "auto",
+        description="A name of diffusers' attention dispatch, such as `native` or `flash`. `auto` tries those that are "
+        "installed on the loaded model and takes the fastest; on a CPU it is `native`.",
+    )
+    compile_blocks: str = Field(
+        "auto",
+        pattern="^(auto|on|off)$",
+        description="Compile the model's repeated blocks with torch.compile; `auto` lets the memory tier decide.",
+    )
+    compile_mode: str = Field(
+        "default",
+        pattern="^(default|reduce-overhead|max-autotune|max-autotune-no-cudagraphs)$",
+        description="Mode of torch.compile; `reduce-overhead` and `max-autotune` use CUDA graphs, which take more memory.",
+    )
     worker_name: str = Field("", description="Name of this worker, unique in the farm. Empty: host name and device.")
     worker_capacity: int = Field(0, ge=0, description="Jobs a worker may hold at once; 0 lets the memory tier decide.")
 

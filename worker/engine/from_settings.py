@@ -17,5 +17,8 @@ def engine_spec(settings: Settings, model: str) -> EngineSpec:
         step_timeout_seconds=settings.step_timeout_seconds,
         load_timeout_seconds=settings.load_timeout_seconds,
         model_folders=dict(settings.model_folders),
+        compile_blocks={"on": True, "off": False}.get(settings.compile_blocks),
+        compile_mode=settings.compile_mode,
+        attention_backend=settings.attention_backend,
         module="worker.synthetic" if settings.renderer == "synthetic" else "worker.engine",
     )

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
@@ -26,7 +25,8 @@ from worker.pipelines.adapters import Adapters
 from worker.pipelines.family import AnyFamily
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.registry import make_family
-from worker.pipelines.tuning import Tuning, compile_and_try, set_attention, warm_up
+from worker.pipelines.tuning.rehearsal import Rehearsal
+from worker.pipelines.tuning.tune import Tuning, Wishes, tune
 
 log = logging.getLogger(__name__)
 CPU_TOKEN_BUDGET = 640
@@ -89,16 +89,11 @@ def _watch(spec: EngineSpec, loaded: LoadedPipeline) -> PeakWatch:
 
 
 def _tune(spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, on_progress: OnProgress) -> Tuning:
-    """On a GPU nobody shall wait for compilers and kernels: they are tried out before the first request."""
-    set_attention(loaded.pipeline, spec.attention_backend)
     is_cuda = loaded.device.type == "cuda"
-    compiled = "false"
-    try_out = partial(warm_up, family, loaded.model, on_progress)
-    if loaded.plan.tier.compiles and is_cuda if spec.compile_blocks is None else spec.compile_blocks:
-        compiled = compile_and_try(loaded.pipeline, try_out)
-    elif is_cuda:
-        try_out()
-    return Tuning(spec.attention_backend, compiled)
+    compiles = loaded.plan.tier.compiles and is_cuda if spec.compile_blocks is None else spec.compile_blocks
+    wishes = Wishes(spec.attention_backend, compiles, spec.compile_mode)
+    rehearsal = Rehearsal(family, loaded.model, loaded.device, loaded.plan.token_budget)
+    return tune(loaded.pipeline, rehearsal, wishes, dtype_name(loaded.dtype), on_progress)
 
 
 def _for_family(spec: EngineSpec, loaded: LoadedPipeline) -> Loaded:
@@ -135,7 +130,7 @@ def _info(spec: EngineSpec, loaded: LoadedPipeline, tuning: Tuning, token_budget
         load_seconds=seconds,
         process_id=os.getpid(),
         memory=_memory(plan),
-        versions={**loaded.versions, **threads, "compiled_blocks": tuning.compiled_blocks},
+        versions={**loaded.versions, **threads, **tuning.versions()},
     )
 
 

@@ -13,7 +13,7 @@ class EngineSpec:
     `model_folders`: model id -> a folder with its weights in diffusers' layout, beside `models_dir`.
     `token_budget`: most tokens in one forward pass; 0 lets the memory policy decide.
     `compile_blocks`: None lets the memory policy decide; compiled, the last bits differ from the stock pipeline's.
-    `attention_backend`: a name of diffusers' attention dispatch.
+    `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` tries them out.
     A step, an encode or a decode that takes longer than `step_timeout_seconds` means a hung device.
     `module` is what `python -m` runs as the child.
     """
@@ -28,5 +28,6 @@ class EngineSpec:
     model_folders: dict[str, Path] = field(default_factory=dict)
     token_budget: int = 0
     compile_blocks: bool | None = None
-    attention_backend: str = "native"
+    compile_mode: str = "default"
+    attention_backend: str = "auto"
     module: str = "worker.engine"

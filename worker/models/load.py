@@ -27,7 +27,7 @@ from worker.models.tier_reader import TierReader
 OnProgress = Callable[[str, float | None], None]
 """Hears (stage, fraction 0..1 or None when it cannot be told).
 
-Stages: building, reading, converting, adapting, placing, done.
+Stages: building, reading, converting, adapting, placing, done; the engine adds tuning and warming up.
 """
 
 VERSIONED = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")

@@ -89,6 +89,8 @@ def test_the_record_tells_how_it_was_made(engine: Engine) -> None:
     assert record.sigmas_or_timesteps == pytest.approx([1.0, 0.9, 0.75, 0.5, 0.0])
     assert record.versions["torch"] == torch.__version__
     assert record.versions["cpu_threads"] == "1"
+    assert record.versions["matmul"] == record.dtype
+    assert record.attention_backend == "native"
 
 
 def test_timings_add_up_to_no_more_than_was_waited(engine: Engine) -> None:

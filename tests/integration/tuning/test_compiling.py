@@ -1,0 +1,90 @@
+"""Compiled blocks give close pictures in every mode; a mode that fails is given up, and said."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from tests.integration.engine.recorder import a_request
+from tests.integration.engine.twins import Twin
+from tests.integration.tuning.conftest import MakeTwin, rehearsal_of
+from worker.pipelines.tuning.compiling import compile_and_try
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation:UserWarning"),
+]
+CLOSE = 1e-3
+
+
+def latents(twin: Twin) -> torch.Tensor:
+    """Of one small request."""
+    found: torch.Tensor = twin.alone(a_request(0, size=128, steps=2)).latents
+    return found
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_a_compiled_model_is_close_to_the_plain_one(mode: str, make_twin: MakeTwin) -> None:
+    twin = make_twin(dtype="float32")
+    expected = latents(twin)
+    assert compile_and_try(twin.pipeline, mode, lambda: None) == "true"
+    block = twin.pipeline.transformer.layers[0]
+    assert block._compiled_call_impl is not None
+    assert (latents(twin) - expected).abs().max() < CLOSE
+
+
+def test_cuda_graphs_are_told_of_each_step_and_outputs_outlive_the_next(
+    make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: steps.append("step"))
+    twin = make_twin(dtype="float32")
+    transformer = twin.pipeline.transformer
+    given: list[torch.Tensor] = []
+    transformer.register_forward_hook(lambda _module, _inputs, output: given.extend(output[0]))
+    monkeypatch.setattr(type(transformer), "compile_repeated_blocks", lambda *_, **__: None)
+    assert compile_and_try(twin.pipeline, "reduce-overhead", lambda: None) == "true"
+    kept: list[torch.Tensor] = []
+    transformer.register_forward_hook(lambda _module, _inputs, output: kept.extend(output[0]))
+    latents(twin)
+    assert len(steps) == 2
+    assert [torch.equal(first, second) for first, second in zip(given, kept, strict=True)] == [True, True]
+    assert {part.data_ptr() for part in given}.isdisjoint(part.data_ptr() for part in kept)
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_a_mode_that_fails_leaves_all_as_before(
+    mode: str, make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    twin = make_twin(dtype="float32")
+    expected = latents(twin)
+    transformer = twin.pipeline.transformer
+
+    def planted(*_: object, **__: object) -> None:
+        raise RuntimeError("no compiler here")
+
+    def compile_to_failure(model: object, **_: object) -> None:
+        for block in transformer.layers:
+            block._compiled_call_impl = planted
+
+    monkeypatch.setattr(type(transformer), "compile_repeated_blocks", compile_to_failure)
+    rehearsal = rehearsal_of(twin)
+
+    def try_out() -> None:
+        rehearsal.render([rehearsal.usual()])
+
+    with caplog.at_level(logging.WARNING):
+        assert compile_and_try(twin.pipeline, mode, try_out) == "failed"
+    assert f"compiling the model's blocks ({mode}) failed" in caplog.text
+    assert not transformer._forward_hooks
+    assert torch.equal(latents(twin), expected)
+
+
+def test_without_repeated_blocks_nothing_is_compiled(make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = make_twin()
+    monkeypatch.setattr(type(twin.pipeline.transformer), "_repeated_blocks", None)
+    tried: list[str] = []
+    assert compile_and_try(twin.pipeline, "default", lambda: tried.append("once")) == "false"
+    assert tried == ["once"]

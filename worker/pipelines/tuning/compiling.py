@@ -1,0 +1,64 @@
+"""Compiled blocks, with CUDA graphs where the mode uses them; without a working compiler, all is as before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from worker.pipelines.tuning.denoiser import denoiser_of
+from worker.pipelines.untyped import Pipeline
+
+log = logging.getLogger(__name__)
+DEFAULT_MODE = "default"
+GRAPH_MODES = frozenset({"reduce-overhead", "max-autotune"})
+"""Modes of torch.compile that record and replay CUDA graphs."""
+
+
+def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) -> str:
+    """Compile the denoiser's repeated blocks and run `try_out`; uncompiled again, and once more, when that fails.
+
+    Returns what the record of each image says as `compiled_blocks`: `true`, `false` where there are no such blocks, or
+    `failed`. Raises what `try_out` raises without compiled blocks.
+    """
+    denoiser = denoiser_of(pipeline)
+    if not getattr(denoiser, "_repeated_blocks", None):
+        try_out()
+        return "false"
+    hooks = _keep_outputs(denoiser) if mode in GRAPH_MODES else []
+    denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
+    try:
+        try_out()
+    except Exception:
+        log.warning("compiling the model's blocks (%s) failed: rendering without, more slowly", mode, exc_info=True)
+    else:
+        return "true"
+    for hook in hooks:
+        hook.remove()
+    for module in denoiser.modules():
+        module._compiled_call_impl = None
+    try_out()
+    return "failed"
+
+
+def _keep_outputs(denoiser: Pipeline) -> list[Any]:
+    """A graph's next replay writes over what it gave: say where a step begins, and copy what outlives it."""
+    begin = denoiser.register_forward_pre_hook(_begin_step)
+    copy = denoiser.register_forward_hook(lambda _module, _inputs, output: _copied(output))
+    return [begin, copy]
+
+
+def _begin_step(*_: object) -> None:
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+
+def _copied(output: Any) -> Any:  # noqa: ANN401 - whatever a denoiser returns
+    if isinstance(output, torch.Tensor):
+        return output.clone()
+    if isinstance(output, list | tuple):
+        return type(output)(_copied(part) for part in output)
+    for name, value in output.items():  # One of diffusers' output objects: items and attributes are the same.
+        output[name] = _copied(value)
+    return output

@@ -1,0 +1,48 @@
+"""Whether the denoiser multiplies in 8 bits: tried on the loaded model, taken where its picture stays close."""
+
+from __future__ import annotations
+
+import logging
+
+from worker.memory.product import multiplies, product_form, use_product
+from worker.memory.tiers import PackedForm
+from worker.pipelines.tuning.rehearsal import Rehearsal, stop_if_broken
+from worker.pipelines.untyped import Pipeline
+
+log = logging.getLogger(__name__)
+MOST_GREY_LEVELS: dict[PackedForm, float] = {"int8": 3.0, "fp8": 6.0}
+"""How far, on average, the picture may be from the one by unpacked weights after the rehearsal's few steps."""
+
+
+def choose_matmul(denoiser: Pipeline, rehearsal: Rehearsal, dtype: str) -> str:
+    """Switch products in 8 bits on where they work; returns what multiplies: `int8`, `fp8` or the dtype."""
+    form = product_form(denoiser)
+    if form is None:
+        return dtype
+    if not multiplies(form, rehearsal.device):
+        log.info("products in %s: 8-bit weights are unpacked, this device does not multiply in %s", dtype, form)
+        return dtype
+    return form if try_product(denoiser, form, rehearsal) else dtype
+
+
+def try_product(denoiser: Pipeline, form: PackedForm, rehearsal: Rehearsal) -> bool:
+    """Leaves products in 8 bits on, unless they raise or change the picture; the log says which."""
+    unpacked = rehearsal.render([rehearsal.usual()])
+    use_product(denoiser, True)
+    try:
+        multiplied = rehearsal.render([rehearsal.usual()])
+    except Exception as error:  # noqa: BLE001 - whatever it raises, weights can be unpacked
+        stop_if_broken(error, f"products in {form}", "Name another IMAGEFARM_MEMORY_POLICY.")
+        use_product(denoiser, False)
+        log.warning("products in %s do not work here, weights are unpacked instead: %s", form, error)
+        return False
+    distance = multiplied.distance(unpacked)
+    figures = (
+        f"{distance:.2f} grey levels from unpacked weights, {multiplied.seconds:.4f} s a step, not {unpacked.seconds:.4f}"
+    )
+    if distance > MOST_GREY_LEVELS[form]:
+        use_product(denoiser, False)
+        log.warning("products in %s are too coarse for this model, weights are unpacked instead: %s", form, figures)
+        return False
+    log.info("products in %s: %s", form, figures)
+    return True
