@@ -146,15 +146,19 @@ async def with_worker(port: int, plan: Plan) -> None:
     print(f"  end to end: {plan.jobs / (time.perf_counter() - began):.0f} jobs/s ({plan.jobs} jobs)")
 
 
-def run(database: str, directory: Path, plan: Plan, workers: int) -> None:
+def run(database: str, directory: Path, plan: Plan, workers: int, capacity: int) -> None:
     """One database."""
     server = PostgresServer(directory / "pg").start() if database == "postgres" else None
     redis = RedisServer(directory / "redis").start()
     url = server.create_database() if server else f"sqlite:///{directory / 'farm.db'}"
     upgrade(url)
-    settings = {"IMAGEFARM_MAX_QUEUED_PER_OWNER": "0", "IMAGEFARM_LOG_LEVEL": "WARNING"}
+    settings = {
+        "IMAGEFARM_MAX_QUEUED_PER_OWNER": "0",
+        "IMAGEFARM_LOG_LEVEL": "WARNING",
+        "IMAGEFARM_WORKER_CAPACITY": str(capacity),
+    }
     parts = FarmParts(directory / "farm", url, redis, workers=workers, settings=settings)
-    print(f"{database}, {os.cpu_count()} cores, {workers} worker(s):")
+    print(f"{database}, {os.cpu_count()} cores, {workers} worker(s) of {capacity} jobs at once:")
     try:
         _measure(parts, plan)
     finally:
@@ -181,10 +185,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "postgres"))
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--capacity", type=int, default=16, help="jobs that a worker holds at once")
     given = parser.parse_args()
     for name in [given.database] if given.database else ["sqlite", "postgres"]:
         with tempfile.TemporaryDirectory(prefix="imagefarm-api-") as directory:
-            run(name, Path(directory), Plan(), given.workers)
+            run(name, Path(directory), Plan(), given.workers, given.capacity)
     return 0
 
 
