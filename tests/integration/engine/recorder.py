@@ -18,6 +18,7 @@ class Recorder:
     """Give it to EngineClient as `on_event`."""
 
     def __init__(self) -> None:
+        self.patience_seconds = PATIENCE_SECONDS
         self.events: list[EngineEvent] = []
         self._changed = threading.Condition()
 
@@ -33,7 +34,7 @@ class Recorder:
             return [event for event in self.events if isinstance(event, kind) and matches(event)]
 
         with self._changed:
-            if not self._changed.wait_for(lambda: len(found()) >= count, PATIENCE_SECONDS):
+            if not self._changed.wait_for(lambda: len(found()) >= count, self.patience_seconds):
                 raise AssertionError(f"no {kind.__name__} no. {count} among {[type(e).__name__ for e in self.events]}")
             return found()[count - 1]
 
@@ -43,7 +44,7 @@ class Recorder:
     def wait_end(self, request_id: str) -> Rendered | Canceled | RequestFailed:
         """How the request ended."""
         with self._changed:
-            ended = self._changed.wait_for(lambda: bool(self.ends(request_id)), PATIENCE_SECONDS)
+            ended = self._changed.wait_for(lambda: bool(self.ends(request_id)), self.patience_seconds)
             assert ended, f"{request_id} did not end; {[type(e).__name__ for e in self.events]}"
             return self.ends(request_id)[0]
 

@@ -1,0 +1,101 @@
+"""A whole engine on a card: what it chose by trying, and that none of it changes the picture beyond its bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.integration.engine.conftest import new_client
+from tests.integration.engine.recorder import Recorder, a_request
+from worker.engine.client import EngineClient
+from worker.engine.events import EngineInfo, Rendered
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch sees none"),
+    pytest.mark.timeout(900),
+]
+LOAD_SECONDS = 600.0
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model is built here once."""
+    return tmp_path_factory.mktemp("card")
+
+
+@contextmanager
+def on_card(models_dir: Path, **changes: object) -> Iterator[tuple[EngineClient, Recorder]]:
+    """The real engine over the demo model, tuned and warmed up; plain unless told."""
+    plain = {"device": "cuda", "module": "worker.engine", "memory_policy": "resident", "step_timeout_seconds": 120.0}
+    fixed = {"load_timeout_seconds": LOAD_SECONDS, "token_budget": 0, "compile_blocks": False}
+    client, recorder = new_client(models_dir, **{**plain, **fixed, "attention_backend": "native", **changes})
+    recorder.patience_seconds = LOAD_SECONDS
+    client.start()
+    try:
+        recorder.wait_ready()
+        yield client, recorder
+    finally:
+        client.stop(5)
+
+
+def info_of(client: EngineClient) -> EngineInfo:
+    assert client.info is not None
+    return client.info
+
+
+def picture(client: EngineClient, recorder: Recorder, index: int = 0) -> np.ndarray:
+    """The same for every index."""
+    request = a_request(index, size=256, steps=4, strict=True, seed=7)
+    client.submit(request)
+    ended = recorder.wait_end(request.id)
+    assert isinstance(ended, Rendered)
+    return np.frombuffer(ended.pixels, np.uint8).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def plain_picture(models_dir: Path) -> np.ndarray:
+    """By native attention, uncompiled, all in bf16."""
+    with on_card(models_dir) as (client, recorder):
+        return picture(client, recorder)
+
+
+def test_the_fastest_attention_paints_the_same(models_dir: Path, plain_picture: np.ndarray) -> None:
+    with on_card(models_dir, attention_backend="auto") as (client, recorder):
+        assert info_of(client).attention_backend not in ("", "auto")
+        assert np.abs(picture(client, recorder) - plain_picture).mean() <= 3.0
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_compiled_blocks_and_cuda_graphs_paint_the_same(mode: str, models_dir: Path, plain_picture: np.ndarray) -> None:
+    with on_card(models_dir, compile_blocks=True, compile_mode=mode) as (client, recorder):
+        assert info_of(client).versions["compiled_blocks"] == "true"
+        assert info_of(client).versions["compile_mode"] == mode
+        first = picture(client, recorder)
+        assert np.abs(first - plain_picture).mean() <= 3.0
+        assert (picture(client, recorder, 1) == first).all(), "a later replay must not write over what was given"
+
+
+@pytest.mark.parametrize(("policy", "product", "limit"), [("int8", "int8", 6.0), ("fp8", "fp8", 12.0)])
+def test_products_in_eight_bits_stay_close(
+    policy: str, product: str, limit: float, models_dir: Path, plain_picture: np.ndarray
+) -> None:
+    if policy == "fp8" and torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("fp8 needs a card of compute capability 8.9 or above")
+    with on_card(models_dir, memory_policy=policy) as (client, recorder):
+        assert info_of(client).versions["matmul"] == product
+        assert np.abs(picture(client, recorder) - plain_picture).mean() <= limit
+
+
+def test_a_picture_decoded_beside_the_steps_of_others_is_the_same(models_dir: Path, plain_picture: np.ndarray) -> None:
+    with on_card(models_dir) as (client, recorder):
+        others = [a_request(index, size=256, steps=30) for index in range(1, 4)]
+        for request in others:
+            client.submit(request)
+        assert (picture(client, recorder) == plain_picture).all()
+        assert all(isinstance(recorder.wait_end(request.id), Rendered) for request in others)
