@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,7 +48,20 @@ def test_the_picture_is_the_pipelines_own(flux: Twin) -> None:
     )
 
 
-def test_a_preview_is_what_the_pipeline_itself_would_decode(flux: Twin) -> None:
+@pytest.fixture
+def normed_flux(flux: Twin) -> Iterator[Twin]:
+    """Its VAE's batch norm does something, as that of trained weights."""
+    norms = [pipeline.vae.bn for pipeline in (flux.pipeline, flux.stock)]
+    for norm in norms:
+        norm.running_mean.copy_(torch.linspace(-1, 1, norm.num_features))
+        norm.running_var.copy_(torch.linspace(0.5, 4, norm.num_features))
+    yield flux
+    for norm in norms:
+        norm.reset_running_stats()
+
+
+def test_a_preview_is_what_the_pipeline_itself_would_decode(normed_flux: Twin) -> None:
+    flux = normed_flux
     sample = flux.start(a_request(3, "a cat", 64, 2, height=96))
     assert flux.family.preview(sample) is None, "before the first step there is nothing to show"
     while sample.step < sample.steps:
