@@ -45,6 +45,7 @@ class JobStream:
     after: int
     """Revision of the last event that the listener has."""
     previews: bool
+    _told: dict[str, Any] | None = None
 
     async def events(self, subscription: Subscription) -> AsyncIterator[bytes]:
         """Until the job has settled or the process stops."""
@@ -62,8 +63,7 @@ class JobStream:
             if snapshot.job.status == JobStatus.RUNNING and subscription.progress is None:
                 subscription.progress = await self.farm.watcher.progress_of(self.job_id)
             while subscription.revision <= self.after:
-                if subscription.progress is not None:
-                    told, subscription.progress = subscription.progress, None
+                if (told := self._news_of(subscription)) is not None:
                     yield _progress(snapshot, told)
                     if self.previews:
                         async for chunk in previews.fresh(int(snapshot.job.input.get("num_images", 1))):
@@ -72,6 +72,14 @@ class JobStream:
                     yield b": still here\n\n"
                 if self.farm.closing.is_set() or subscription.gone:
                     return
+
+    def _news_of(self, subscription: Subscription) -> dict[str, Any] | None:
+        """Progress that was not told yet: the same may come twice, kept in Redis and as a message."""
+        told, subscription.progress = subscription.progress, None
+        if told == self._told:
+            return None
+        self._told = told or self._told
+        return told
 
     async def _read(self, at_least: int) -> tuple[Snapshot, list[JobEvent]]:
         """Shared by all listeners of the job; read again when what came back is older than what was announced."""
