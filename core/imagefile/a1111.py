@@ -43,8 +43,8 @@ def format_parameters(metadata: ImageMetadata) -> str:
     lines = [metadata.prompt.strip()]
     if metadata.negative_prompt.strip():
         lines.append(f"{_NEGATIVE} {metadata.negative_prompt.strip()}")
-    lines.append(", ".join(f"{key}: {_quote(value)}" for key, value in _pairs(metadata) if value))
-    return "\n".join(lines).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    lines.append(", ".join(f"{key}: {_quote(_without_nul(value))}" for key, value in _pairs(metadata) if value))
+    return _without_nul("\n".join(lines))
 
 
 def parse_parameters(text: str) -> Parameters:
@@ -72,6 +72,10 @@ def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
         ("Start sigma", "" if metadata.start_sigma is None else f"{metadata.start_sigma:g}"),
         ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
     ]
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _quote(value: str) -> str:

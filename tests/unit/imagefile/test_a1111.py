@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.imagefile.a1111 import format_parameters, parse_parameters
@@ -78,6 +78,7 @@ def test_hostile_texts_end_soon(text: str) -> None:
 
 
 @given(PROMPTS, PROMPTS, PROMPTS.filter(str.strip))
+@example("", "", "\r\0")
 def test_what_we_write_is_read_back(prompt: str, negative: str, model: str) -> None:
     """Apart from spaces at line ends, and from prompts that themselves contain the marker of the negative one."""
     text = format_parameters(METADATA.model_copy(update={"prompt": prompt, "negative_prompt": negative, "model": model}))
