@@ -7,6 +7,7 @@ import logging
 import pytest
 import torch
 
+from core.errors import RenderError
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin
 from tests.integration.tuning.conftest import MakeTwin, rehearsal_of
@@ -87,4 +88,17 @@ def test_without_repeated_blocks_nothing_is_compiled(make_twin: MakeTwin, monkey
     monkeypatch.setattr(type(twin.pipeline.transformer), "_repeated_blocks", None)
     tried: list[str] = []
     assert compile_and_try(twin.pipeline, "default", lambda: tried.append("once")) == "false"
+    assert tried == ["once"]
+
+
+def test_compiled_blocks_that_break_the_device_stop_the_load(make_twin: MakeTwin) -> None:
+    tried: list[str] = []
+
+    def broken() -> None:
+        tried.append("once")
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RenderError, match=r"broke the device.*IMAGEFARM_COMPILE_BLOCKS=off") as caught:
+        compile_and_try(make_twin().pipeline, "default", broken)
+    assert caught.value.code == "invalid_input"
     assert tried == ["once"]

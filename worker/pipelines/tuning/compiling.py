@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from worker.pipelines.tuning.denoiser import denoiser_of
+from worker.pipelines.tuning.rehearsal import stop_if_broken
 from worker.pipelines.untyped import Pipeline
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,8 @@ def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) 
     """Compile the denoiser's repeated blocks and run `try_out`; uncompiled again, and once more, when that fails.
 
     Returns what the record of each image says as `compiled_blocks`: `true`, `false` where there are no such blocks, or
-    `failed`. Raises what `try_out` raises without compiled blocks.
+    `failed`. Raises what `try_out` raises without compiled blocks, and RenderError `invalid_input` when compiled ones break
+    the device, which only a new process can mend.
     """
     denoiser = denoiser_of(pipeline)
     if not getattr(denoiser, "_repeated_blocks", None):
@@ -31,7 +33,10 @@ def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) 
     denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
     try:
         try_out()
-    except Exception:
+    except Exception as error:
+        stop_if_broken(
+            error, f"compiled blocks ({mode})", "Set IMAGEFARM_COMPILE_BLOCKS=off or another IMAGEFARM_COMPILE_MODE."
+        )
         log.warning("compiling the model's blocks (%s) failed: rendering without, more slowly", mode, exc_info=True)
     else:
         return "true"
