@@ -50,8 +50,9 @@ class Outbox:
 
     def close(self) -> None:
         """Sends what waits, for a few seconds at most."""
-        self._waiting.put(None)
-        self._thread.join(_CLOSE_SECONDS)
+        with suppress(queue.Full):
+            self._waiting.put(None, timeout=_CLOSE_SECONDS)
+            self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         while (item := self._waiting.get()) is not None:

@@ -8,18 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from tests.gpu.card import needs_a_card, skip_below
 from tests.integration.engine.conftest import new_client
 from tests.integration.engine.recorder import Recorder, a_request
 from worker.engine.client import EngineClient
 from worker.engine.events import EngineInfo, Rendered
+from worker.memory.product import LEAST_CAPABILITY
+from worker.memory.tiers import PackedForm
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch sees none"),
-    pytest.mark.timeout(900),
-]
+pytestmark = [*needs_a_card, pytest.mark.timeout(900)]
 LOAD_SECONDS = 600.0
 
 
@@ -83,10 +81,9 @@ def test_compiled_blocks_and_cuda_graphs_paint_the_same(mode: str, models_dir: P
 
 @pytest.mark.parametrize(("policy", "product", "limit"), [("int8", "int8", 6.0), ("fp8", "fp8", 12.0)])
 def test_products_in_eight_bits_stay_close(
-    policy: str, product: str, limit: float, models_dir: Path, plain_picture: np.ndarray
+    policy: str, product: PackedForm, limit: float, models_dir: Path, plain_picture: np.ndarray
 ) -> None:
-    if policy == "fp8" and torch.cuda.get_device_capability() < (8, 9):
-        pytest.skip("fp8 needs a card of compute capability 8.9 or above")
+    skip_below(LEAST_CAPABILITY[product])
     with on_card(models_dir, memory_policy=policy) as (client, recorder):
         assert info_of(client).versions["matmul"] == product
         assert np.abs(picture(client, recorder) - plain_picture).mean() <= limit

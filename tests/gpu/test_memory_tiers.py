@@ -10,16 +10,14 @@ import pytest
 import torch
 
 from core.catalogue import Places, load_catalogue
+from tests.gpu.card import needs_a_card, skip_below
 from worker.memory.coefficients import Coefficients
 from worker.memory.device import device_name, machine, resolve_device
-from worker.memory.tiers import TIERS
+from worker.memory.tiers import TIERS, tier_named
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
 from worker.models.twins import build_twin
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch sees none"),
-]
+pytestmark = needs_a_card
 MODEL = "z-image-turbo"
 POLICIES = [tier.name for tier in TIERS if tier.device == "cuda" and tier.families in ((), ("z-image",))]
 
@@ -65,12 +63,15 @@ def render(loaded: LoadedPipeline) -> np.ndarray:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_tier_renders_close_to_resident(policy: str, places: Places) -> None:
+    tier = tier_named(policy)
+    assert tier is not None
+    skip_below(tier.least_capability)
     expected = render(load(places, "resident"))
     loaded = load(places, policy)
     assert loaded.plan.policy == policy
     found = render(loaded)
     assert np.isfinite(found).all()
-    limit = {"int4-lean": 0.5, "fp8-offload": 0.3}.get(policy, 0.15)
+    limit = {"int4-lean": 0.5, "fp8-offload": 0.3, "fp8": 0.3}.get(policy, 0.15)
     assert np.abs(found - expected).mean() <= limit
 
 

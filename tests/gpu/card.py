@@ -1,0 +1,20 @@
+"""What the tests for a card need to know of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+needs_a_card = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch sees none"),
+]
+
+
+def skip_below(capability: tuple[int, int]) -> None:
+    """Skip on a card of lesser compute capability, saying which."""
+    found = torch.cuda.get_device_capability()
+    if found < capability:
+        pytest.skip(
+            f"needs a card of compute capability {capability[0]}.{capability[1]}; this one has {found[0]}.{found[1]}"
+        )
