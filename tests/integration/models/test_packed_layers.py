@@ -12,6 +12,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 
 from core.catalogue import Places
+from tests.compiling import needs_inductor
 from tests.integration.models.conftest import Load
 from tests.integration.models.rendering import render
 from worker.memory.layers import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
@@ -160,6 +161,7 @@ def test_a_picture_by_products_is_close(
 @pytest.mark.filterwarnings(
     "ignore:.torch.jit.script:DeprecationWarning", "ignore:Torchinductor does not support:UserWarning"
 )
+@needs_inductor
 @pytest.mark.parametrize("form", ["int8", "fp8"])
 def test_a_block_that_multiplies_compiles_into_one_graph(form: PackedForm) -> None:
     torch.manual_seed(0)

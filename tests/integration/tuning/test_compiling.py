@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.errors import RenderError
+from tests.compiling import needs_inductor
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin
 from tests.integration.tuning.conftest import MakeTwin, rehearsal_of
@@ -26,6 +27,7 @@ def latents(twin: Twin) -> torch.Tensor:
     return found
 
 
+@needs_inductor
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
 def test_a_compiled_model_is_close_to_the_plain_one(mode: str, make_twin: MakeTwin) -> None:
     twin = make_twin(dtype="float32")
