@@ -32,8 +32,9 @@ class Plan:
     submissions: int = 2000
     connections: int = 16
     jobs: int = 1500
-    single: int = 200
+    single: int = 1000
     waiters: int = 1000
+    idle: int = 200
 
 
 async def timed(action: Callable[[], Awaitable[object]]) -> float:
@@ -138,7 +139,7 @@ async def drained(port: int) -> None:
 async def with_worker(port: int, plan: Plan) -> None:
     """Jobs from end to end."""
     await drained(port)
-    latencies = await to_done(port, plan.single)
+    latencies = await to_done(port, plan.idle)
     print(f"  submit to done at idle: {shown(latencies)}")
     began = time.perf_counter()
     await flood(port, plan, plan.jobs)

@@ -116,7 +116,7 @@ class FarmWorker:
 
     def _serve(self) -> None:
         """Blocks in Celery's worker until it is told to stop."""
-        publisher = HintPublisher(self._settings, self._database)
+        publisher = HintPublisher(self._settings, self._database, self._flower.sent)
         refill = Refill(publisher, self._model)
         refill.start()
         runner = Runner(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -11,19 +12,24 @@ from core.queue import RENDER_TASK, render_queue, shown_in_flower
 from core.settings import Settings
 from db import hints
 from db.database import Database
+from db.tables import Job
 from worker.celery_app import make_celery
 
 logger = logging.getLogger(__name__)
 
 
 class HintPublisher:
-    """Keeps the broker's window of hints full; a broker that is away costs nothing but time."""
+    """Keeps the broker's window of hints full; a broker that is away costs nothing but time.
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    `on_sent` hears of each hint that went out; without it Celery tells Flower itself, a message for each.
+    """
+
+    def __init__(self, settings: Settings, database: Database, on_sent: Callable[[Job], None] | None = None) -> None:
         self._database = database
-        self._app = make_celery(settings)
+        self._on_sent = on_sent
         self._quiet = make_celery(settings)
         self._quiet.conf.task_send_sent_event = False
+        self._app = make_celery(settings) if on_sent is None else self._quiet
 
     def fill_window(self, model: str) -> int:
         """Publishes hints for waiting jobs until the window is full; returns how many went out."""
@@ -36,6 +42,8 @@ class HintPublisher:
                 for unsent in jobs[sent:]:
                     hints.forget_hint(self._database, unsent.id)
                 return sent
+            if self._on_sent is not None:
+                self._on_sent(job)
         return len(jobs)
 
     def pass_on(self, job_id: str, model: str, deferrals: int) -> None:

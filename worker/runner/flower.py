@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Celery
 
-from core.queue import RENDER_TASK, shown_in_flower
+from core.queue import RENDER_TASK, render_queue, shown_in_flower
 from db.tables import Job
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,12 @@ class FlowerEvents:
         self._events: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(1000)
         self._thread = threading.Thread(target=self._run, name="flower-events", daemon=True)
         self._thread.start()
+
+    def sent(self, job: Job) -> None:
+        """A hint for the job went to the broker."""
+        shown = repr(shown_in_flower(job.model, job.input))
+        queue_name = render_queue(job.model)
+        self._send("task-sent", uuid=job.id, name=RENDER_TASK, args="()", kwargs=shown, root_id=job.id, queue=queue_name)
 
     def started(self, job: Job) -> None:
         """The job was claimed."""
