@@ -186,7 +186,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "postgres"))
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--capacity", type=int, default=16, help="jobs that a worker holds at once")
+    parser.add_argument("--capacity", type=int, default=96, help="jobs that a worker holds at once")
     given = parser.parse_args()
     for name in [given.database] if given.database else ["sqlite", "postgres"]:
         with tempfile.TemporaryDirectory(prefix="imagefarm-api-") as directory:

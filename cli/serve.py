@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 
 from api.server import make_server
@@ -20,5 +21,6 @@ def serve_api(settings: Settings) -> int:
     check_api_exposure(settings, has_keys=any_key_exists(settings))
     take_port(settings.host, settings.port, "--port")
     server = make_server(settings)
+    gc.freeze()  # Modules never become garbage: looking through them again and again is what makes single answers late.
     server.run()
     return ExitCode.OK if server.started else ExitCode.FAILED
