@@ -11,8 +11,10 @@ from worker.memory.plan import MemoryPlan
 
 LATENT_BYTES_PER_PIXEL = 3.0
 """Latents, prediction and the step's result: 16 channels of 4 bytes each for 8x8 pixels."""
-EMBEDDING_BYTES = 4 * 2**20
-"""Of one prompt: 512 tokens, 4096 wide, 2 bytes."""
+POSITION_BYTES_PER_PIXEL = 2.0
+"""Of one row of a pass: 64 complex numbers of 8 bytes for 16x16 pixels."""
+EMBEDDING_BYTES = 8 * 2**20
+"""Of one prompt: 512 tokens, 4096 wide, 2 bytes; once as the text encoder made it, once refined."""
 SMALLEST_PASS = tokens(512, 512)
 
 
@@ -31,7 +33,9 @@ class Picture:
     @property
     def held_bytes(self) -> int:
         """From joining the batch to the end of its decode, whoever's turn it is."""
-        return int(self.width * self.height * LATENT_BYTES_PER_PIXEL) + self.copies * EMBEDDING_BYTES
+        pixels = self.width * self.height
+        each = int(pixels * POSITION_BYTES_PER_PIXEL) + EMBEDDING_BYTES
+        return int(pixels * LATENT_BYTES_PER_PIXEL) + self.copies * each
 
 
 def fits(plan: MemoryPlan, pictures: Sequence[Picture], token_budget: int, overlapped: bool) -> bool:

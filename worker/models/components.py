@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -13,6 +14,7 @@ from diffusers import DiffusionPipeline
 
 from core.catalogue.completeness import components, pipeline_class, weight_files
 from core.catalogue.weight_names import choose_set
+from worker.pipelines.z_image.transformer import ZImageTransformer2DModel
 
 KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
 SWITCHES: dict[str, object] = {
@@ -24,6 +26,9 @@ SWITCHES: dict[str, object] = {
     "requires_safety_checker": False,
 }
 """Constructor arguments given to every pipeline class that knows them."""
+
+OURS = {"ZImageTransformer2DModel": ZImageTransformer2DModel}
+"""Classes of our own that stand in for the libraries' of the same name."""
 
 OnFraction = Callable[[float], None]
 LoadOne = Callable[[Path, str, str], torch.nn.Module]
@@ -45,11 +50,17 @@ def load_components(directory: Path, load_one: LoadOne, on_fraction: OnFraction)
 
 def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> torch.nn.Module:
     """One model of diffusers or transformers from its folder; never touches the network."""
-    model_class = getattr(importlib.import_module(library), cls)
     variant = variant_of(folder)
     options: dict[str, object] = {"variant": variant} if variant else {}
-    module: torch.nn.Module = model_class.from_pretrained(str(folder), dtype=dtype, local_files_only=True, **options)
+    module: torch.nn.Module = class_named(library, cls).from_pretrained(
+        str(folder), dtype=dtype, local_files_only=True, **options
+    )
     return module.eval()
+
+
+def class_named(library: str, cls: str) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
+    """The class to make a component of."""
+    return OURS.get(cls) or getattr(importlib.import_module(library), cls)
 
 
 def variant_of(folder: Path) -> str | None:

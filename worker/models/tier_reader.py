@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from worker.memory.forms import form_folder, is_made, load_form, save_form
 from worker.memory.quantize import quantize
 from worker.memory.sizes import role_of
 from worker.memory.tiers import PACKED_FORMS, PackedForm, Tier
-from worker.models.components import load_component
+from worker.models.components import class_named, load_component
 from worker.models.native_copy import native_folder
 
 
@@ -38,7 +37,7 @@ class TierReader:
             self.on_convert()
             module = quantize(load_component(folder, library, cls, self.dtype), form, self.dtype)
             save_form(module, packed, folder, self.model_id, form)
-        return load_form(packed, folder, getattr(importlib.import_module(library), cls), form, self.dtype)
+        return load_form(packed, folder, class_named(library, cls), form, self.dtype)
 
     def _native(self, folder: Path) -> Path:
         return native_folder(folder, self.dtype, self.places, self.model_id, self.on_convert)

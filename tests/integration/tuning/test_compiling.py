@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,13 @@ def latents(twin: Twin) -> torch.Tensor:
     return found
 
 
+def tensors_of(output: Any) -> list[torch.Tensor]:  # noqa: ANN401 - lists in tuples
+    """All of them, in order."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    return [tensor for part in output for tensor in tensors_of(part)]
+
+
 @needs_inductor
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
 def test_a_compiled_model_is_close_to_the_plain_one(mode: str, make_twin: MakeTwin) -> None:
@@ -46,14 +54,15 @@ def test_cuda_graphs_are_told_of_each_step_and_outputs_outlive_the_next(
     twin = make_twin(dtype="float32")
     transformer = twin.pipeline.transformer
     given: list[torch.Tensor] = []
-    transformer.register_forward_hook(lambda _module, _inputs, output: given.extend(output[0]))
+    transformer.register_forward_hook(lambda _module, _inputs, output: given.extend(tensors_of(output)))
     monkeypatch.setattr(type(transformer), "compile_repeated_blocks", lambda *_, **__: None)
     assert compile_and_try(twin.pipeline, "reduce-overhead", lambda: None) == "true"
     kept: list[torch.Tensor] = []
-    transformer.register_forward_hook(lambda _module, _inputs, output: kept.extend(output[0]))
+    transformer.register_forward_hook(lambda _module, _inputs, output: kept.extend(tensors_of(output)))
     latents(twin)
-    assert len(steps) == 2
-    assert [torch.equal(first, second) for first, second in zip(given, kept, strict=True)] == [True, True]
+    assert len(steps) == 3, "one call for the caption, and two steps"
+    assert len(given) == 4, "caption and positions, and two predictions"
+    assert all(torch.equal(first, second) for first, second in zip(given, kept, strict=True))
     assert {part.data_ptr() for part in given}.isdisjoint(part.data_ptr() for part in kept)
 
 

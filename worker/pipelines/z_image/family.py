@@ -15,6 +15,7 @@ from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.pixels import check_finite, to_pixels
 from worker.pipelines.untyped import Pipeline, Scheduler
+from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.image_to_image import ImageToImage
 from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, sequence_tokens
 from worker.pipelines.z_image.sigmas import check_start_sigma
@@ -35,6 +36,7 @@ class ZImageFamily:
         self._text_device = loaded.text_device
         self._adapters = loaded.adapters
         self._embeddings = EmbeddingCache[torch.Tensor]()
+        self._denoiser = Denoiser(self._pipeline.transformer)
         self._image_to_image = ImageToImage(self._pipeline, self._device)
         self._preview = LatentPreview(self._pipeline.vae, self._pipeline.transformer.config.in_channels)
 
@@ -106,14 +108,7 @@ class ZImageFamily:
     @torch.no_grad()
     def step(self, samples: Sequence[ZImageSample]) -> None:
         self._adapters.activate(samples[0].request.loras)
-        transformer = self._pipeline.transformer
-        latents, timesteps, captions = [], [], []
-        for sample in samples:
-            for caption in sample.captions.all():
-                latents.append(sample.latents.to(transformer.dtype).unsqueeze(2)[0])
-                timesteps.append(sample.model_timestep())
-                captions.append(caption)
-        outputs = iter(transformer(latents, torch.cat(timesteps), captions, return_dict=False)[0])
+        outputs = iter(self._denoiser.predict(samples))
         predictions = [sample.guided([next(outputs) for _ in sample.captions.all()]) for sample in samples]
         for sample, prediction in zip(samples, predictions, strict=True):
             sample.advance(prediction)

@@ -12,6 +12,7 @@ from core.render import RenderRequest
 from worker.pipelines.family import Sample
 from worker.pipelines.untyped import Scheduler
 from worker.pipelines.z_image.sigmas import sigmas_before_shift
+from worker.pipelines.z_image.transformer import Context
 
 SEQUENCE_MULTIPLE = 32
 """The transformer pads captions and images to multiples of this many tokens."""
@@ -32,13 +33,17 @@ class Captions:
 
 @dataclass(eq=False, kw_only=True)
 class ZImageSample(Sample):
-    """`latents`: fp32, 1 x 16 x height/8 x width/8. The scheduler is this sample's own."""
+    """`latents`: fp32, 1 x 16 x height/8 x width/8. The scheduler is this sample's own.
+
+    `contexts`: of its rows in a pass, once the first step has made them.
+    """
 
     latents: torch.Tensor
     captions: Captions
     scheduler: Scheduler
     timesteps: torch.Tensor
     prediction: torch.Tensor | None = None
+    contexts: list[Context] | None = None
 
     def model_timestep(self) -> torch.Tensor:
         """Shape 1: 0 is pure noise, 1 the finished picture."""

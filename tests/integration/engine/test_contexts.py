@@ -1,0 +1,77 @@
+"""What no step of a Z-Image picture changes is made once, but where blocks pass through the device one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.integration.engine.recorder import a_request
+from tests.integration.engine.twins import Twin
+from worker.memory.apply import apply_tier
+from worker.memory.tiers import Tier
+
+CPU = torch.device("cpu")
+STEPS = 4
+
+
+@pytest.fixture
+def calls(demo: Twin) -> list[str]:
+    """Names of the parts that ran, one for each call."""
+    heard: list[str] = []
+    for name in ("cap_embedder", "context_refiner.0", "noise_refiner.0"):
+        module = demo.pipeline.transformer.get_submodule(name)
+        module.register_forward_hook(lambda *_, name=name: heard.append(name))
+    return heard
+
+
+@pytest.fixture
+def demo(models_dir: Path) -> Twin:
+    """One of its own: the tests change it."""
+    torch.set_num_threads(1)
+    return Twin("demo", models_dir, "float32")
+
+
+def test_a_caption_is_refined_once_for_all_steps(demo: Twin, calls: list[str]) -> None:
+    demo.alone(a_request(1, "a cat", 64, STEPS))
+    assert [calls.count(name) for name in ("cap_embedder", "context_refiner.0", "noise_refiner.0")] == [1, 1, STEPS]
+
+
+def test_a_latecomer_brings_its_own_and_makes_nobody_elses_again(demo: Twin, calls: list[str]) -> None:
+    first, late = (demo.start(a_request(index, "a cat", 64, STEPS)) for index in range(2))
+    demo.family.step([first])
+    for _ in range(2):
+        demo.family.step([first, late])
+    assert calls.count("context_refiner.0") == 2
+    for sample in (first, late):
+        while sample.step < sample.steps:
+            demo.family.step([sample])
+        assert (sample.latents[0] - demo.expected(sample.request, "latent")).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("sizes", [[(96, 96), (128, 96)], [(64, 64), (128, 128)]])
+def test_unequal_images_can_share_a_pass(demo: Twin, sizes: list[tuple[int, int]]) -> None:
+    """The first two are of one length when padded; the others need a mask."""
+    requests = [a_request(index, "a cat", width=width, height=height) for index, (width, height) in enumerate(sizes)]
+    samples = [demo.start(request) for request in requests]
+    while running := [sample for sample in samples if sample.step < sample.steps]:
+        demo.family.step(running)
+    for request, sample in zip(requests, samples, strict=True):
+        assert (sample.latents[0] - demo.expected(request, "latent")).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("guidance", [1.0, 1.7])
+def test_a_streamed_transformer_is_called_in_one_piece(demo: Twin, calls: list[str], guidance: float) -> None:
+    request = a_request(1, "a cat", 64, STEPS, guidance_scale=guidance, negative_prompt="a dog " * 30)
+    expected = demo.expected(request, "latent")
+    tier = Tier("streamed-on-cpu", "", "cpu", denoiser_place="streamed")
+    apply_tier(demo.pipeline, tier, CPU, lambda _: None)
+    assert torch.equal(demo.alone(request).latents[0], expected)
+    assert calls.count("context_refiner.0") == STEPS
+
+
+def test_guidance_pairs_of_unequal_captions_are_exact(demo: Twin, calls: list[str]) -> None:
+    request = a_request(1, "a cat", 80, STEPS, guidance_scale=3.0, negative_prompt="a dog " * 30)
+    assert torch.equal(demo.alone(request).latents[0], demo.expected(request, "latent"))
+    assert calls.count("context_refiner.0") == 1

@@ -1,0 +1,145 @@
+"""The stock Z-Image transformer, told apart into what a picture needs once and what each of its steps needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+PATCH_SIZE, FRAME_PATCH_SIZE = 2, 1
+EMBEDDER = f"{PATCH_SIZE}-{FRAME_PATCH_SIZE}"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Of one row of a pass: what no step changes.
+
+    `caption`: refined, padded tokens x channels. `positions`: rotary factors, complex, (image + caption tokens, both
+    padded) x half a head. `image_tokens`: padded.
+    """
+
+    caption: torch.Tensor
+    positions: torch.Tensor
+    image_tokens: int
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Call for the contexts of one picture's rows. `latents`: 16 x 1 x h/8 x w/8; `captions`: tokens x features."""
+
+    latents: Sequence[torch.Tensor]
+    captions: Sequence[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Call for one step of any rows. `timesteps`: a number a row, 0 pure noise, 1 the finished picture."""
+
+    latents: Sequence[torch.Tensor]
+    timesteps: torch.Tensor
+    contexts: Sequence[Context]
+
+
+class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ignore[misc]  # diffusers is untyped
+    """Diffusers' own (0.42, `transformer_z_image.py`), the class name included, by which peft finds its ways.
+
+    Captions and positions are the same in all steps of a picture, yet the stock forward embeds and refines them at each.
+    Called with `Prepare` and then, at each step, with `Predict`, a picture that is alone comes out the same, to the bit.
+    Called in the stock way it does as the stock one does.
+    """
+
+    def forward(self, call: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - three kinds of calls
+        """`Prepare` -> (refined captions, positions); `Predict` -> a prediction for each row, as its latents; else stock."""
+        if isinstance(call, Prepare):
+            return self._prepare(call)
+        if isinstance(call, Predict):
+            return self._predict(call)
+        return super().forward(call, *args, **kwargs)
+
+    def contexts(self, call: Prepare) -> list[Context]:
+        """Of the picture's rows."""
+        captions, positions = self(call)
+        return [Context(c, p, len(p) - len(c)) for c, p in zip(captions, positions, strict=True)]
+
+    def _prepare(self, call: Prepare) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        _, captions, _, image_ids, caption_ids, _, padding = self.patchify_and_embed(
+            list(call.latents), list(call.captions), PATCH_SIZE, FRAME_PATCH_SIZE
+        )
+        lengths = [len(caption) for caption in captions]
+        embedded = self.cap_embedder(torch.cat(captions)).split(lengths)
+        refined, positions, mask, _, _ = self._prepare_sequence(
+            list(embedded), caption_ids, padding, self.cap_pad_token, None, call.latents[0].device
+        )
+        for layer in self.context_refiner:
+            refined = layer(refined, mask, positions)
+        # Cloned: what a block made in a CUDA graph is written over when the graph runs again.
+        kept = [row[:length].clone() for row, length in zip(refined, lengths, strict=True)]
+        # Of a padded caption the stock code makes more positions than tokens, and cuts them likewise.
+        ids = [torch.cat([image, caption[:n]]) for image, caption, n in zip(image_ids, caption_ids, lengths, strict=True)]
+        return kept, [self.rope_embedder(each) for each in ids]
+
+    def _predict(self, call: Predict) -> list[torch.Tensor]:
+        # As the stock forward calls its layers: eight positional arguments, so that compiled blocks see one signature.
+        conditioning = (self.t_embedder(call.timesteps * self.t_scale).type_as(call.latents[0]), None, None, None)
+        images, sizes = self._embed(call)
+        positions = [each.positions[: each.image_tokens] for each in call.contexts]
+        for_images = _as_batch(images, positions)
+        hidden = for_images.hidden
+        for layer in self.noise_refiner:
+            hidden = layer(hidden, for_images.mask, for_images.positions, *conditioning)
+        rows = [torch.cat([row[: each.image_tokens], each.caption]) for row, each in zip(hidden, call.contexts, strict=True)]
+        unified = _as_batch(rows, [each.positions for each in call.contexts])
+        hidden = unified.hidden
+        for layer in self.layers:
+            hidden = layer(hidden, unified.mask, unified.positions, *conditioning)
+        hidden = self.all_final_layer[EMBEDDER](hidden, c=conditioning[0])
+        predictions: list[torch.Tensor] = self.unpatchify(list(hidden.unbind(0)), sizes, PATCH_SIZE, FRAME_PATCH_SIZE)
+        return predictions
+
+    def _embed(self, call: Predict) -> tuple[list[torch.Tensor], list[tuple[int, ...]]]:
+        """Of each row: embedded patches, padded tokens x channels, and the latents' frames, height and width."""
+        patches, sizes = [], []
+        for latents, context in zip(call.latents, call.contexts, strict=True):
+            found, size, _ = self._patchify_image(latents, PATCH_SIZE, FRAME_PATCH_SIZE)
+            missing = context.image_tokens - len(found)
+            # Padded before they are embedded, as the stock forward does: other lengths would be other products.
+            patches.append(torch.cat([found, found[-1:].expand(missing, -1)]) if missing else found)
+            sizes.append(size)
+        lengths = [len(each) for each in patches]
+        embedded = self.all_x_embedder[EMBEDDER](torch.cat(patches)).split(lengths)
+        return [self._with_pad_tokens(row, size) for row, size in zip(embedded, sizes, strict=True)], sizes
+
+    def _with_pad_tokens(self, row: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+        frames, height, width = size
+        own = (frames // FRAME_PATCH_SIZE) * (height // PATCH_SIZE) * (width // PATCH_SIZE)
+        if own == len(row):
+            return row
+        return torch.cat([row[:own], self.x_pad_token.to(row.dtype).expand(len(row) - own, -1)])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`hidden`: rows x tokens x channels; `positions` likewise; `mask`: rows x tokens, None where all are equally long."""
+
+    hidden: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor | None
+
+
+def _as_batch(rows: Sequence[torch.Tensor], positions: Sequence[torch.Tensor]) -> Batch:
+    lengths = [len(row) for row in rows]
+    if len(set(lengths)) == 1:
+        return Batch(_stacked(rows), _stacked(positions), None)
+    mask = torch.zeros((len(rows), max(lengths)), dtype=torch.bool, device=rows[0].device)
+    for index, length in enumerate(lengths):
+        mask[index, :length] = True
+    return Batch(pad_sequence(list(rows), batch_first=True), pad_sequence(list(positions), batch_first=True), mask)
+
+
+def _stacked(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A single one is not copied."""
+    return torch.stack(list(rows)) if len(rows) > 1 else rows[0].unsqueeze(0)
