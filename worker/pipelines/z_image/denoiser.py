@@ -17,6 +17,7 @@ class Denoiser:
 
     def __init__(self, transformer: Pipeline) -> None:
         self._transformer = transformer
+        self._dtype: torch.dtype = transformer.dtype  # Looked up once: it walks through all modules.
 
     def predict(self, samples: Sequence[ZImageSample]) -> list[torch.Tensor]:
         """16 x 1 x h/8 x w/8 for each row: a sample's own, or its positive and negative one, in the samples' order."""
@@ -39,4 +40,4 @@ class Denoiser:
 
     def _latents(self, sample: ZImageSample) -> list[torch.Tensor]:
         """One for each row, in the transformer's dtype."""
-        return [sample.latents.to(self._transformer.dtype).unsqueeze(2)[0]] * len(sample.captions.all())
+        return [sample.latents.to(self._dtype).unsqueeze(2)[0]] * len(sample.captions.all())

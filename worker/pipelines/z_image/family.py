@@ -32,6 +32,7 @@ class ZImageFamily:
 
     def __init__(self, loaded: Loaded) -> None:
         self._pipeline: Pipeline = loaded.pipeline
+        self._vae_dtype: torch.dtype = self._pipeline.vae.dtype
         self._device = loaded.device
         self._text_device = loaded.text_device
         self._adapters = loaded.adapters
@@ -117,7 +118,7 @@ class ZImageFamily:
     def decode(self, sample: ZImageSample) -> torch.Tensor:
         check_finite(sample.latents)
         vae = self._pipeline.vae
-        latents = sample.latents.to(vae.dtype)
+        latents = sample.latents.to(self._vae_dtype)
         latents = (latents / vae.config.scaling_factor) + vae.config.shift_factor
         return to_pixels(vae.decode(latents, return_dict=False)[0])
 
