@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+Attention: TypeAlias = Any
 Pipeline: TypeAlias = Any
 Scheduler: TypeAlias = Any
 Tokenizer: TypeAlias = Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin
 from worker.memory.apply import apply_tier
 from worker.memory.tiers import Tier
+from worker.pipelines.z_image.transformer import Context, Prepare
 
 CPU = torch.device("cpu")
 STEPS = 4
@@ -69,6 +71,19 @@ def test_a_streamed_transformer_is_called_in_one_piece(demo: Twin, calls: list[s
     apply_tier(demo.pipeline, tier, CPU, lambda _: None)
     assert torch.equal(demo.alone(request).latents[0], expected)
     assert calls.count("context_refiner.0") == STEPS
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_turning_by_real_numbers_changes_no_bit(models_dir: Path, dtype: str) -> None:
+    made = Twin("demo", models_dir, dtype)
+    request = a_request(1, "a cat", 80, STEPS, guidance_scale=3.0, negative_prompt="a dog " * 30)
+    contexts_of = made.pipeline.transformer.contexts
+
+    def of_real_numbers(call: Prepare) -> list[Context]:
+        return [replace(each, positions=torch.view_as_real(each.positions)) for each in contexts_of(call)]
+
+    made.pipeline.transformer.contexts = of_real_numbers
+    assert torch.equal(made.alone(request).latents[0], made.expected(request, "latent"))
 
 
 def test_guidance_pairs_of_unequal_captions_are_exact(demo: Twin, calls: list[str]) -> None:

@@ -36,10 +36,15 @@ def tensors_of(output: Any) -> list[torch.Tensor]:  # noqa: ANN401 - lists in tu
 
 
 @needs_inductor
-@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
-def test_a_compiled_model_is_close_to_the_plain_one(mode: str, make_twin: MakeTwin) -> None:
+@pytest.mark.parametrize(("mode", "by_real_numbers"), [("default", False), ("reduce-overhead", True)])
+def test_a_compiled_model_is_close_to_the_plain_one(
+    mode: str, by_real_numbers: bool, make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By real numbers: as on a card."""
     twin = make_twin(dtype="float32")
     expected = latents(twin)
+    if by_real_numbers:
+        monkeypatch.setattr(type(twin.pipeline.transformer), "_for_blocks", lambda _, turns: torch.view_as_real(turns))
     assert compile_and_try(twin.pipeline, mode, lambda: None) == "true"
     block = twin.pipeline.transformer.layers[0]
     assert block._compiled_call_impl is not None
