@@ -9,8 +9,10 @@ from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.hooks import apply_group_offloading
 from torch import nn
 
+from worker.memory.gating import gate_in_place
 from worker.memory.sizes import role_of
 from worker.memory.tiers import Place, Tier
+from worker.memory.together import move_together
 
 TILE_PIXELS, TILE_LATENTS = 512, 64
 
@@ -25,6 +27,7 @@ def apply_tier(pipeline: DiffusionPipeline, tier: Tier, device: torch.device, on
     modules = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
     for index, (name, module) in enumerate(modules.items()):
         role = role_of(name)
+        gate_in_place(module)
         if role == "denoiser" and tier.denoiser == "fp8-cast":
             _keep_in_fp8(module)
         _put(module, _place(tier, name), device)
@@ -37,7 +40,9 @@ def _place(tier: Tier, name: str) -> Place:
 
 
 def _put(module: nn.Module, place: Place, device: torch.device) -> None:
-    if place == "device":
+    if place == "device" and device.type != "cpu":
+        move_together(module, device)
+    elif place == "device":
         module.to(device)
     elif place == "streamed":
         _stream(module, device)
