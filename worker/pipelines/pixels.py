@@ -28,7 +28,7 @@ def to_pixels(image: torch.Tensor) -> torch.Tensor:
     """
     check_finite(image)
     scaled = (image[0] * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0).float()
-    return (scaled * 255).round().to(torch.uint8).contiguous()
+    return scaled.mul_(255).round_().to(torch.uint8).contiguous()
 
 
 def to_bytes(pixels: torch.Tensor) -> bytes:

@@ -16,6 +16,7 @@ from tests.compiling import needs_inductor
 from tests.integration.models.conftest import Load
 from tests.integration.models.rendering import render
 from worker.memory.layers import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
+from worker.memory.layers import packed as packed_module
 from worker.memory.product import product_form, use_product
 from worker.memory.quantize import quantize
 from worker.memory.tiers import PackedForm, Tier
@@ -62,6 +63,18 @@ def test_a_product_is_close_to_the_original(
     found = error(linear, packed, inputs)
     use_product(packed, False)
     assert error(linear, packed, inputs) < found < worst
+
+
+@pytest.mark.parametrize("cls", [Int8Linear, Fp8Linear])
+def test_many_rows_are_multiplied_some_at_a_time(cls: type[PackedLinear], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, layer = packed_pair(cls, torch.bfloat16)
+    use_product(layer, True)
+    inputs = torch.randn(2, 50, 256, dtype=torch.bfloat16)
+    whole = layer(inputs)
+    monkeypatch.setattr(packed_module, "ROWS_AT_ONCE", 32)
+    found = layer(inputs)
+    assert (found.shape, found.dtype) == (whole.shape, whole.dtype)
+    assert torch.equal(found, whole)
 
 
 @pytest.mark.parametrize(("cls", "worst"), PRODUCTS)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from worker.memory.layers.packed import PackedLinear, row_peaks
+from worker.memory.layers.packed import PackedLinear, by_rows, row_peaks
 
 FP8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FP8).max
@@ -36,14 +36,16 @@ class Fp8Linear(PackedLinear):
         weight = self.weight.view(FP8)
         if self.multiplies_packed:
             return self.with_bias(fp8_product(input, weight, self.weight_scale))
-        return self.with_bias(functional.linear(input, weight.to(input.dtype)) * self.weight_scale.to(input.dtype))
+        return self.with_bias(functional.linear(input, weight.to(input.dtype)).mul_(self.weight_scale.to(input.dtype)))
 
 
 def fp8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
     """input [..., in] times weight [out, in] in fp8; [..., out] in the input's dtype. Each row has a scale of its own."""
-    rows = input.reshape(-1, input.shape[-1])
-    scale = row_peaks(rows)[:, None] / LARGEST
-    out = torch._scaled_mm(
-        (rows.float() / scale).to(FP8), weight.t(), scale_a=scale, scale_b=weight_scale[None, :], out_dtype=input.dtype
-    )
+    out = by_rows(lambda rows: _product(rows, weight, weight_scale), input.reshape(-1, input.shape[-1]), weight.shape[0])
     return out.reshape(*input.shape[:-1], -1)
+
+
+def _product(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+    scale = row_peaks(rows)[:, None] / LARGEST
+    steps = (rows / scale).to(FP8)
+    return torch._scaled_mm(steps, weight.t(), scale_a=scale, scale_b=weight_scale[None, :], out_dtype=rows.dtype)

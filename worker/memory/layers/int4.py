@@ -38,10 +38,11 @@ class Int4Linear(PackedLinear):
 
     def unpacked(self, dtype: torch.dtype) -> torch.Tensor:
         """The weight [out, in] as it is computed with."""
-        nibbles = torch.stack((self.weight & 0xF, self.weight >> 4), dim=2)
-        groups = nibbles.view(self.out_features, -1, INT4_GROUP).to(dtype)
-        weight = groups * self.weight_scale.to(dtype)[..., None] + self.weight_offset.to(dtype)[..., None]
-        return weight.view(self.out_features, self.in_features)
+        # In place from the first copy on: a large weight in the dtype is most of what this needs.
+        steps = torch.stack((self.weight & 0xF, self.weight >> 4), dim=2).to(dtype)
+        groups = steps.view(self.out_features, -1, INT4_GROUP)
+        groups.mul_(self.weight_scale.to(dtype)[..., None]).add_(self.weight_offset.to(dtype)[..., None])
+        return steps.view(self.out_features, self.in_features)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return self.with_bias(functional.linear(input, self.unpacked(input.dtype)))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from worker.memory.layers.packed import PackedLinear, row_peaks
+from worker.memory.layers.packed import PackedLinear, by_rows, row_peaks
 
 LEAST_ROWS = 17
 """CUDA's int8 product takes no fewer."""
@@ -32,7 +32,7 @@ class Int8Linear(PackedLinear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if self.multiplies_packed:
             return self.with_bias(int8_product(input, self.weight, self.weight_scale))
-        return self.with_bias(functional.linear(input, self.weight.to(input.dtype)) * self.weight_scale.to(input.dtype))
+        return self.with_bias(functional.linear(input, self.weight.to(input.dtype)).mul_(self.weight_scale.to(input.dtype)))
 
 
 def int8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
@@ -40,11 +40,15 @@ def int8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.
 
     Each row of the input gets a scale of its own, so its largest element keeps 7 bits.
     """
-    rows = input.reshape(-1, input.shape[-1])
+    out = by_rows(lambda rows: _product(rows, weight, weight_scale), input.reshape(-1, input.shape[-1]), weight.shape[0])
+    return out.reshape(*input.shape[:-1], -1)
+
+
+def _product(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+    """In fp32."""
     scale = row_peaks(rows)[:, None] / 127
-    steps = (rows.float() / scale).round().to(torch.int8)
+    steps = (rows / scale).round_().to(torch.int8)
     if rows.shape[0] < LEAST_ROWS:
         steps = functional.pad(steps, (0, 0, 0, LEAST_ROWS - rows.shape[0]))
     sums = torch._int_mm(steps, weight.t())[: rows.shape[0]]
-    out = sums.float() * scale * weight_scale.float()
-    return out.to(input.dtype).reshape(*input.shape[:-1], -1)
+    return (sums * scale).mul_(weight_scale.float())
