@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from core.catalogue import CatalogueModel
 from core.errors import RenderError
-from worker.memory.estimate import Estimate, estimate, tokens
+from worker.memory.estimate import estimate
+from worker.memory.needs import Estimate, tokens
 from worker.memory.plan import GIGABYTE, MemoryPlan
 from worker.memory.sizes import ModelSizes
 from worker.memory.tiers import PACKED_FORMS, TIERS, Tier, tier_named
@@ -104,8 +105,7 @@ def _copies(model: CatalogueModel) -> int:
 def _plan(tier: Tier, needs: Estimate, machine: Machine) -> MemoryPlan:
     """The tier's budget cut to what fits beside the weights, but never below one 512x512 picture."""
     room = int(machine.free_bytes * DEVICE_SHARE) - needs.resident
-    fitting = int(room / (needs.per_token * needs.correction)) if room > 0 else 0
     smallest = tokens(512, 512)
-    budget = max(min(tier.token_budget, fitting), smallest)
+    budget = max(min(tier.token_budget, needs.tokens_within(room)), smallest)
     capacity = max(min(tier.capacity, budget // smallest), 1)
     return MemoryPlan(tier, needs, machine.free_bytes, budget, capacity)

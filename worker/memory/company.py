@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.memory.choose import DEVICE_SHARE
-from worker.memory.estimate import tokens
+from worker.memory.needs import tokens
 from worker.memory.plan import MemoryPlan
 
 LATENT_BYTES_PER_PIXEL = 3.0
@@ -27,10 +27,6 @@ class Picture:
     copies: int = 1
 
     @property
-    def tokens(self) -> int:
-        return tokens(self.width, self.height) * self.copies
-
-    @property
     def held_bytes(self) -> int:
         """From joining the batch to the end of its decode, whoever's turn it is."""
         pixels = self.width * self.height
@@ -40,7 +36,8 @@ class Picture:
 
 def fits(plan: MemoryPlan, pictures: Sequence[Picture], token_budget: int, overlapped: bool) -> bool:
     """Whether these may be rendered side by side. `overlapped`: decoded beside the steps, so that both peaks add up."""
-    largest_pass = max(min(sum(each.tokens for each in pictures), token_budget), *(each.tokens for each in pictures))
+    each_alone = [plan.estimate.picture_tokens(each.width, each.height, each.copies) for each in pictures]
+    largest_pass = max(min(sum(each_alone), token_budget), *each_alone)
     step = plan.estimate.tokens_bytes(largest_pass)
     decode = max(plan.estimate.decode_bytes(each.width, each.height) for each in pictures)
     peak = step + decode if overlapped else max(step, decode)
@@ -55,8 +52,7 @@ def overlap_fits(plan: MemoryPlan, width: int, height: int) -> bool:
 def token_budget_beside(plan: MemoryPlan, width: int, height: int) -> int:
     """The plan's, cut to what fits beside the decode of such a picture, but never below one 512x512 picture."""
     left = _room(plan) - plan.estimate.decode_bytes(width, height)
-    fitting = int(left / (plan.estimate.per_token * plan.estimate.correction))
-    return max(min(plan.token_budget, fitting), SMALLEST_PASS)
+    return max(min(plan.token_budget, plan.estimate.tokens_within(left)), SMALLEST_PASS)
 
 
 def _room(plan: MemoryPlan) -> int:

@@ -1,72 +1,29 @@
-"""What a tier needs, in bytes: weights by place, activations by picture. Coefficients from reported peaks of Z-Image."""
+"""What a tier needs, in bytes: weights by place, activations by picture. Z-Image's coefficients are from simulated peaks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from worker.memory.needs import Estimate
 from worker.memory.sizes import ComponentSize, ModelSizes, Role
 from worker.memory.tiers import Form, Place, Tier
 
-PATCH = 16
-"""Side in pixels of the square that one token stands for."""
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-FORM_BYTES: dict[Form, float] = {"int8": 1.0, "int4": 0.5625, "fp8": 1.0, "fp8-cast": 1.0}
-"""Bytes for each element of a matrix; 4 bits carry a scale and an offset for every 64 elements."""
-DENOISER_TENSORS = {"z-image": 16.0, "stable-diffusion": 40.0, "stock": 24.0}
-"""Tensors of the size (positions x width) alive at once in a forward pass. Z-Image: .47 GiB at 1024x1024 in bf16."""
-VAE_TENSORS = 6.0
+FORM_BYTES: dict[Form, float] = {"int8": 1.0015, "int4": 0.5625, "fp8": 1.0015, "fp8-cast": 1.0}
+"""Bytes for each element of a matrix: 8 bits carry a scale for each row, 4 bits a scale and an offset for 64 elements."""
+DENOISER_TENSORS = {"z-image": 12.0, "stable-diffusion": 40.0, "stock": 24.0}
+"""Tensors of the size (positions x width) alive at once in a forward pass. Z-Image: `benchmarks.simulated_memory`."""
+UNPACK_BYTES: dict[Form, float] = {"int8": 2.5, "int4": 3.0, "fp8": 2.5, "fp8-cast": 2.0}
+"""For each element of the largest matrix while it is used, unpacked or multiplied as it is; in a dtype of two bytes."""
+CAPTION_TOKENS = {"z-image": 512, "stable-diffusion": 0, "stock": 0}
+"""Of the longest caption that goes through the denoiser in one sequence with the picture."""
+VAE_TENSORS = 6.1
 """Likewise at the decoder's last level: 1.50 GiB at 1024x1024 in bf16 and 128 channels."""
+PICTURE_TENSORS = 4.0
+"""Tensors of three channels in the picture's size: tiles that wait for the others, and the whole that is made of them."""
 TILE_PIXELS = 512 * 512
 UNET_POSITIONS = 4
 """Positions of a UNet's highest level (8x8 pixels) in one token (16x16 pixels)."""
 STREAMED_BLOCKS = 3
 """Blocks of a streamed component on the device at once: the one at work, the next, and slack."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Bytes. `device` and `host` are weights by component; the rest is activations of one pass, before correction."""
-
-    device: dict[str, int]
-    host: dict[str, int]
-    per_token: float
-    decode_per_pixel: float
-    tile_pixels: int | None
-    correction: float = 1.0
-
-    @property
-    def resident(self) -> int:
-        """Weights on the device all the time."""
-        return sum(self.device.values())
-
-    @property
-    def host_total(self) -> int:
-        """Weights in host memory all the time."""
-        return sum(self.host.values())
-
-    def activations(self, width: int, height: int, copies: int = 1) -> int:
-        """Of `copies` pictures (a CFG pair is two) in one pass and one decode; the larger counts: they take turns."""
-        return max(self.tokens_bytes(tokens(width, height) * copies), self.decode_bytes(width, height))
-
-    def tokens_bytes(self, count: int) -> int:
-        """Activations of a forward pass over that many tokens."""
-        return int(count * self.per_token * self.correction)
-
-    def decode_bytes(self, width: int, height: int) -> int:
-        """Of decoding one picture, in tiles where the tier says so."""
-        pixels = width * height
-        if self.tile_pixels is not None:
-            pixels = min(pixels, self.tile_pixels)
-        return int(pixels * self.decode_per_pixel * self.correction)
-
-    def peak(self, width: int, height: int, copies: int = 1) -> int:
-        """Device memory at the worst moment of rendering such pictures."""
-        return self.resident + self.activations(width, height, copies)
-
-
-def tokens(width: int, height: int) -> int:
-    """Patches of a picture, in whole ones."""
-    return -(-width // PATCH) * -(-height // PATCH)
 
 
 def estimate(tier: Tier, sizes: ModelSizes, family: str, dtype: str, correction: float = 1.0) -> Estimate:
@@ -87,6 +44,9 @@ def estimate(tier: Tier, sizes: ModelSizes, family: str, dtype: str, correction:
         decode_per_pixel=sizes.vae_width * element * VAE_TENSORS,
         tile_pixels=TILE_PIXELS if tier.tiled_vae else None,
         correction=correction,
+        caption_tokens=CAPTION_TOKENS[family],
+        unpacked=int(sizes.largest_matrix("denoiser") * UNPACK_BYTES.get(tier.denoiser, 0.0) * element / 2),
+        picture_per_pixel=3 * element * PICTURE_TENSORS,
     )
 
 

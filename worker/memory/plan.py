@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.memory.estimate import Estimate
+from worker.memory.needs import Estimate
 from worker.memory.tiers import Tier
 
 GIGABYTE = 10**9

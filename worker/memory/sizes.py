@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,18 +19,21 @@ KEPT = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
 """Parts of names of layers that are never quantised: small, and a picture is sensitive to them."""
 MATRIX_SHARE: dict[Role, float] = {"denoiser": 0.975, "text": 0.9, "vae": 0.0}
 """Of a component's parameters, in matrices that can be quantised, when only the total is known. From Z-Image."""
+LARGEST_MATRIX: dict[Role, int] = {"denoiser": 10240 * 3840, "text": 9728 * 2560, "vae": 0}
+"""Likewise, elements of the largest one."""
 DEFAULT_WIDTHS = {"z-image": 3840, "stable-diffusion": 320, "stock": 3072}
 DEFAULT_VAE_WIDTH = 128
 
 
 @dataclass(frozen=True)
 class ComponentSize:
-    """Parameters in matrices that can be quantised, and all others."""
+    """Parameters in matrices that can be quantised, and all others; `largest`: elements of the largest such matrix."""
 
     name: str
     role: Role
     matrices: int
     others: int
+    largest: int
 
     @property
     def parameters(self) -> int:
@@ -48,6 +51,10 @@ class ModelSizes:
     def of(self, role: Role) -> int:
         """Parameters of all components in that role."""
         return sum(part.parameters for part in self.components if part.role == role)
+
+    def largest_matrix(self, role: Role) -> int:
+        """Elements, of all components in that role."""
+        return max((part.largest for part in self.components if part.role == role), default=0)
 
 
 def role_of(name: str) -> Role:
@@ -70,19 +77,24 @@ def sizes_of_row(model: CatalogueModel) -> ModelSizes:
     for name, count in model.weights.parameters.items():
         role = role_of(name)
         matrices = int(count * MATRIX_SHARE[role])
-        parts.append(ComponentSize(name, role, matrices, count - matrices))
+        parts.append(ComponentSize(name, role, matrices, count - matrices, min(LARGEST_MATRIX[role], matrices)))
     return ModelSizes(tuple(parts), DEFAULT_WIDTHS[model.family], DEFAULT_VAE_WIDTH)
 
 
 def _component(folder: Path) -> ComponentSize:
     """From the headers of the component's files."""
-    matrices = others = 0
-    for name, shape in _shapes(folder):
-        if len(shape) == 2 and not any(word in name for word in KEPT):
-            matrices += math.prod(shape)
+    return component_of(folder.name, _shapes(folder))
+
+
+def component_of(name: str, shapes: Iterable[tuple[str, Sequence[int]]]) -> ComponentSize:
+    """From the names and shapes of its tensors."""
+    matrices, others = [0], 0
+    for path, shape in shapes:
+        if len(shape) == 2 and not any(word in path for word in KEPT):
+            matrices.append(math.prod(shape))
         else:
             others += math.prod(shape)
-    return ComponentSize(folder.name, role_of(folder.name), matrices, others)
+    return ComponentSize(name, role_of(name), sum(matrices), others, max(matrices))
 
 
 def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:

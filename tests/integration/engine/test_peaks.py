@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.integration.engine.recorder import a_request
 from worker.engine.peaks import PeakWatch
 from worker.memory.coefficients import Coefficients
-from worker.memory.estimate import Estimate
+from worker.memory.needs import Estimate
 from worker.memory.plan import MemoryPlan
 from worker.memory.tiers import TIERS
 

@@ -7,7 +7,8 @@ import pytest
 from core.catalogue import Lora, load_catalogue
 from core.errors import RenderError
 from worker.memory.choose import Machine, choose
-from worker.memory.estimate import estimate, tokens
+from worker.memory.estimate import estimate
+from worker.memory.needs import tokens
 from worker.memory.plan import GIGABYTE, MemoryPlan
 from worker.memory.sizes import sizes_of_row
 from worker.memory.tiers import TIERS, tier_named

@@ -10,7 +10,7 @@ from core.render import RenderRequest
 from worker.engine.admission import PlannedAdmission
 from worker.memory.choose import DEVICE_SHARE
 from worker.memory.company import SMALLEST_PASS, Picture, fits, overlap_fits, token_budget_beside
-from worker.memory.estimate import Estimate
+from worker.memory.needs import Estimate
 from worker.memory.plan import MemoryPlan
 from worker.memory.tiers import TIERS
 

@@ -16,10 +16,10 @@ TURBO = load_catalogue().get("z-image-turbo")
 
 def test_matrices_are_counted_apart(tmp_path: Path) -> None:
     sizes = read_sizes(write_model(tmp_path), TURBO)
-    assert {part.name: (part.matrices, part.others) for part in sizes.components} == {
-        "transformer": (32, 20),
-        "text_encoder": (32, 20),
-        "vae": (32, 20),
+    assert {part.name: (part.matrices, part.others, part.largest) for part in sizes.components} == {
+        "transformer": (32, 20, 32),
+        "text_encoder": (32, 20, 32),
+        "vae": (32, 20, 32),
     }
     assert (sizes.width, sizes.of("denoiser")) == (64, 52)
 
