@@ -1,0 +1,78 @@
+"""Peaks of a full-size Z-Image on a card, simulated: no card is needed, and none has confirmed them.
+
+    python -m benchmarks.simulated_memory [--tier int8-lean int4-lean] [--sizes 512 768 1024] [--limit 7.5]
+
+The real pipeline, layers and family run on torch's meta device; every allocation is counted until it is freed. Attention
+is taken for fused, blocks for not compiled, captions for as long as they may be. Gigabytes are 10^9 bytes. `reserved` is
+what the allocator's pools take from the card for them, free blocks included; with --limit they are given that much, and
+free segments are handed back as CUDA's allocator does. Not seen: the CUDA context, workspaces of cuBLAS and cuDNN,
+decodes on a stream beside the steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+
+from benchmarks.gpu.weights import row
+from benchmarks.simulated_memory.pool import CardFull
+from benchmarks.simulated_memory.simulate import Case, Simulated, planned, simulate
+from worker.memory.plan import GIGABYTE
+from worker.memory.tiers import TIERS, Tier
+from worker.models.quiet import silence_libraries
+
+HEADINGS = ("tier", "products", "px", "copies", "weights", "step", "decode", "total", "estimate", "reserved")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tier", nargs="+", choices=[tier.name for tier in z_image_tiers()])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[512, 768, 1024], help="sides in pixels")
+    parser.add_argument("--limit", type=float, help="gigabytes that the card has")
+    return parser.parse_args()
+
+
+def z_image_tiers() -> list[Tier]:
+    """Those for a card."""
+    family = row().family
+    return [tier for tier in TIERS if tier.device == "cuda" and family in (tier.families or (family,))]
+
+
+def variants(tier: Tier) -> list[bool]:
+    """Whether the tier's products are in 8 bits: both ways where they may be, as the engine tries it on the card."""
+    return [False, True] if tier.denoiser in ("int8", "fp8") else [False]
+
+
+def lines(tier: Tier, cases: list[Case], limit: int | None) -> Iterator[tuple[str, ...]]:
+    for products in variants(tier):
+        try:
+            for found in simulate(tier, cases, products, limit):
+                yield line(tier, products, found)
+        except CardFull as error:
+            yield tier.name, "8 bits" if products else "bf16", f"does not fit: {error}"
+
+
+def line(tier: Tier, products: bool, found: Simulated) -> tuple[str, ...]:
+    case = found.case
+    estimated = planned(tier).peak(case.side, case.side, case.copies)
+    figures = (found.weights, found.step, found.decode, found.total, estimated, found.reserved)
+    shown = [f"{each / GIGABYTE:.3f}" for each in figures]
+    return tier.name, "8 bits" if products else "bf16", str(case.side), str(case.copies), *shown
+
+
+def main() -> None:
+    arguments = parse()
+    silence_libraries()
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    limit = None if arguments.limit is None else int(arguments.limit * GIGABYTE)
+    cases = [*map(Case, arguments.sizes), Case(arguments.sizes[-1], copies=2)]
+    print(" ".join(f"{each:>11}" for each in HEADINGS))
+    for tier in z_image_tiers():
+        if not arguments.tier or tier.name in arguments.tier:
+            for cells in lines(tier, cases, limit):
+                print(" ".join(f"{each:>11}" for each in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()

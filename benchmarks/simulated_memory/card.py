@@ -1,0 +1,52 @@
+"""What meta tensors do differently from a card's: fused attention, and numbers that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+FLASH_MOST_WIDE = 256
+"""Widest head of the flash kernel."""
+EFFICIENT_MOST_WIDE = 128
+"""Beyond this width of a head the memory-efficient kernel sums in a buffer of its own in fp32."""
+
+
+class CardLike(TorchFunctionMode):
+    """Answers instead of torch where a meta tensor would compute otherwise than CUDA, or has no number to give."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401 - whatever a function returns
+        first = args[0] if args else None
+        if func is functional.scaled_dot_product_attention:
+            return fused_attention(*args, **(kwargs or {}))
+        if isinstance(first, torch.Tensor) and first.is_meta:
+            if func is torch.Tensor.__bool__:
+                return True  # check_finite asks.
+            if func is torch.Tensor.tolist:
+                return [0.0] * first.numel()
+        return func(*args, **(kwargs or {}))
+
+
+def fused_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None, **_: object
+) -> torch.Tensor:
+    """Allocates what CUDA's kernels do for bf16 from compute capability 8.0: never the matrix of queries by keys.
+
+    The flash kernel: its output and the log-sum-exp. The memory-efficient one, for masks and wide heads: its output, the
+    mask in the query's dtype, and a sum in fp32 for wide heads. [batch, heads, positions, width], laid out by position.
+    """
+    batch, heads, positions, width = query.shape
+    extra = []
+    if attn_mask is None and width <= FLASH_MOST_WIDE:
+        extra.append(query.new_empty(batch, heads, positions, dtype=torch.float32))
+    else:
+        if attn_mask is not None and attn_mask.dtype is torch.bool:
+            extra.append(torch.empty_like(attn_mask, dtype=query.dtype))
+        if width > EFFICIENT_MOST_WIDE:
+            extra.append(query.new_empty(batch, positions, heads, width, dtype=torch.float32))
+    return query.new_empty(batch, positions, heads, value.shape[-1]).transpose(1, 2)

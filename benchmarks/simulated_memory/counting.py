@@ -1,0 +1,80 @@
+"""Counts the bytes of live storages, allocation by allocation, as CUDA's allocator would be asked for them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from benchmarks.simulated_memory.pool import Block, Pool, rounded
+
+
+class Peak:
+    """`before`: bytes alive at the beginning, `highest`: at the worst moment."""
+
+    def __init__(self, before: int) -> None:
+        self.before = self.highest = before
+
+    @property
+    def beyond(self) -> int:
+        """Bytes at the worst moment, less those at the beginning."""
+        return self.highest - self.before
+
+
+class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While entered, every new storage of a meta tensor counts until nobody holds it. Views are no new storage.
+
+    `now` and `highest` in bytes. What an operation needs only within itself (workspaces of cuBLAS and cuDNN) is not seen.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.pool = pool
+        self.now = self.highest = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401 - whatever an operation returns
+        found = func(*args, **(kwargs or {}))
+        for leaf in [found] if isinstance(found, torch.Tensor) else tree_leaves(found):
+            if isinstance(leaf, torch.Tensor) and leaf.is_meta:
+                self._note(leaf)
+        return found
+
+    def note_weights(self, module: nn.Module) -> None:
+        """Count what was made before this was entered."""
+        for tensor in (*module.parameters(), *module.buffers()):
+            self._note(tensor)
+
+    @contextmanager
+    def watched(self) -> Iterator[Peak]:
+        """The highest peak within the block."""
+        seen = Peak(self.now)
+        self.highest = self.now
+        try:
+            yield seen
+        finally:
+            seen.highest = self.highest
+
+    def _note(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._alive:
+            return
+        size = rounded(storage.nbytes())
+        weakref.finalize(storage, self._freed, key, size, self.pool.take(size))
+        self._alive.add(key)
+        self.now += size
+        self.highest = max(self.highest, self.now)
+
+    def _freed(self, key: int, size: int, block: Block) -> None:
+        self._alive.discard(key)
+        self.pool.give(block)
+        self.now -= size

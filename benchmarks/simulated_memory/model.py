@@ -1,0 +1,63 @@
+"""Z-Image at its published size in a memory tier's form, without memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.gpu.weights import full_size, row
+from worker.memory.apply import apply_tier
+from worker.memory.product import use_product
+from worker.memory.quantize import shape_for
+from worker.memory.sizes import ModelSizes, component_of
+from worker.memory.tiers import PACKED_FORMS, Form, Tier
+from worker.pipelines.adapters import Adapters
+from worker.pipelines.loaded import Loaded
+from worker.pipelines.z_image.family import ZImageFamily
+
+META = torch.device("meta")
+DTYPE = torch.bfloat16
+
+
+def pipeline_in(tier: Tier, products: bool) -> Any:  # noqa: ANN401 - a diffusers pipeline
+    """In the tier's forms and places; what lies in host memory is left out. `products`: multiplied in 8 bits.
+
+    What is streamed through the card would lie there whole: its activations are right, its weights are not.
+    """
+    pipeline = full_size(META, DTYPE)
+    _shape(pipeline.transformer, tier.denoiser)
+    use_product(pipeline.transformer, products)
+    if tier.text_place == "device":
+        _shape(pipeline.text_encoder, tier.text)
+    else:
+        pipeline.text_encoder = None
+    form = "native" if tier.denoiser == "fp8-cast" else tier.denoiser
+    whole = replace(tier, denoiser=form, denoiser_place="device", text_place="device")
+    apply_tier(pipeline, whole, META, lambda _fraction: None)
+    return pipeline
+
+
+def family_over(pipeline: Any) -> ZImageFamily:  # noqa: ANN401 - a diffusers pipeline
+    """The farm's own code for the model."""
+    return ZImageFamily(Loaded(pipeline, row(), META, META, Adapters(pipeline, Path("no-loras"))))
+
+
+@cache
+def true_sizes() -> ModelSizes:
+    """As worker.memory.sizes reads them from the headers of the published files."""
+    pipeline = full_size(META, DTYPE)
+    names = ("transformer", "text_encoder", "vae")
+    shapes = {name: [(path, each.shape) for path, each in getattr(pipeline, name).named_parameters()] for name in names}
+    parts = tuple(component_of(name, found) for name, found in shapes.items())
+    return ModelSizes(parts, pipeline.transformer.dim, pipeline.vae.config.block_out_channels[0])
+
+
+def _shape(module: nn.Module, form: Form) -> None:
+    for packed in PACKED_FORMS:
+        if packed == form:
+            shape_for(module, packed, DTYPE)

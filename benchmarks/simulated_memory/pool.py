@@ -1,0 +1,112 @@
+"""CUDA's caching allocator, as far as it decides how much of a card is taken: pools, segments, blocks split and merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MIB = 2**20
+SMALL = MIB
+"""Requests up to this share segments of their own kind."""
+SMALL_SEGMENT, LARGE_SEGMENT, SEGMENT_MULTIPLE = 2 * MIB, 20 * MIB, 2 * MIB
+OWN_SEGMENT = 10 * MIB
+"""Requests from this size get a segment that holds nothing else at first."""
+ROUNDED = 512
+
+
+def rounded(size: int) -> int:
+    """What a request of that many bytes takes."""
+    return max(-(-size // ROUNDED), 1) * ROUNDED
+
+
+def segment_size(size: int, is_small: bool) -> int:
+    """What the card is asked for when no free block holds a request of that many bytes."""
+    if is_small:
+        return SMALL_SEGMENT
+    return LARGE_SEGMENT if size < OWN_SEGMENT else -(-size // SEGMENT_MULTIPLE) * SEGMENT_MULTIPLE
+
+
+@dataclass(eq=False)
+class Block:
+    """A part of a segment, between its neighbours."""
+
+    size: int
+    is_small: bool
+    is_free: bool = False
+    before: Block | None = None
+    after: Block | None = None
+
+
+class CardFull(MemoryError):
+    """Not even with all free segments given back is there room."""
+
+
+@dataclass
+class Pool:
+    """`reserved`: bytes of all segments, `highest` at most so far. One stream, no expandable segments.
+
+    `limit`: what the card has. As CUDA's allocator does, free segments are given back when a new one has no room.
+    """
+
+    limit: int | None = None
+    reserved: int = 0
+    highest: int = 0
+    _free: list[Block] = field(default_factory=list)
+
+    def take(self, size: int) -> Block:
+        """The smallest free block that holds it, else a new segment; what is left over is free."""
+        size = rounded(size)
+        is_small = size <= SMALL
+        fitting = [block for block in self._free if block.is_small == is_small and block.size >= size]
+        block = min(fitting, key=lambda each: each.size) if fitting else self._segment(size, is_small)
+        if block.is_free:
+            self._free.remove(block)
+            block.is_free = False
+        if block.size - size >= (ROUNDED if is_small else SMALL + 1):
+            self._split(block, size)
+        return block
+
+    def give(self, block: Block) -> None:
+        """Free again, as one with free neighbours."""
+        for side in (block.before, block.after):
+            if side is not None and side.is_free:
+                self._free.remove(side)
+                block.size += side.size
+                if side is block.before:
+                    self._link(side.before, block)
+                else:
+                    self._link(block, side.after)
+        block.is_free = True
+        self._free.append(block)
+
+    def empty_cache(self) -> None:
+        """Give segments back that hold nothing; `highest` begins anew."""
+        for block in [each for each in self._free if each.before is each.after is None]:
+            self._free.remove(block)
+            self.reserved -= block.size
+        self.highest = self.reserved
+
+    def _segment(self, size: int, is_small: bool) -> Block:
+        size = segment_size(size, is_small)
+        if self.limit is not None and self.reserved + size > self.limit:
+            highest = self.highest
+            self.empty_cache()
+            self.highest = highest
+            if self.reserved + size > self.limit:
+                raise CardFull(f"{size} bytes more than {self.reserved} of {self.limit}")
+        self.reserved += size
+        self.highest = max(self.highest, self.reserved)
+        return Block(size, is_small)
+
+    def _split(self, block: Block, size: int) -> None:
+        rest = Block(block.size - size, block.is_small, is_free=True)
+        block.size = size
+        self._link(rest, block.after)
+        self._link(block, rest)
+        self._free.append(rest)
+
+    @staticmethod
+    def _link(first: Block | None, second: Block | None) -> None:
+        if first is not None:
+            first.after = second
+        if second is not None:
+            second.before = first

@@ -1,0 +1,105 @@
+"""One picture's start, steps and decode through the farm's own code, and what they allocate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from benchmarks.simulated_memory.card import CardLike
+from benchmarks.simulated_memory.counting import Allocations
+from benchmarks.simulated_memory.model import DTYPE, META, family_over, pipeline_in, true_sizes
+from benchmarks.simulated_memory.pool import Pool
+from core.render import RenderRequest
+from worker.memory.estimate import estimate
+from worker.memory.needs import Estimate
+from worker.memory.tiers import Tier
+from worker.pipelines.z_image.family import ZImageFamily
+from worker.pipelines.z_image.sample import Captions
+from worker.pipelines.z_image.text import MAX_SEQUENCE_LENGTH
+
+CAPTION_WIDTH = 2560
+STEPS = 2
+"""All later ones are like the second."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A square of `side` pixels, with the longest captions; `copies`: 2 with guidance."""
+
+    side: int
+    copies: int = 1
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Bytes. `step` and `decode`: beyond the weights. `reserved`: by the allocator's pools, none of it given back."""
+
+    case: Case
+    weights: int
+    step: int
+    decode: int
+    reserved: int
+
+    @property
+    def total(self) -> int:
+        """At the worst moment of one picture."""
+        return self.weights + max(self.step, self.decode)
+
+
+def simulate(tier: Tier, cases: Sequence[Case], products: bool = False, limit: int | None = None) -> Iterator[Simulated]:
+    """One case after another on the same card, which has `limit` bytes; CardFull where they do not fit.
+
+    Of a tier whose denoiser is streamed, weights are the plan's, not simulated, and nothing is reserved.
+    """
+    allocations = Allocations(Pool(limit))
+    pipeline = pipeline_in(tier, products)
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            allocations.note_weights(part)
+    resident = tier.denoiser_place == "device"
+    weights = allocations.now if resident else planned(tier).resident
+    family = family_over(pipeline)
+    for case in cases:
+        step, decode, reserved = _render(family, allocations, case)
+        yield Simulated(case, weights, step, decode, reserved if resident else 0)
+
+
+def planned(tier: Tier) -> Estimate:
+    """The estimate that the farm's plan would be made of."""
+    return estimate(tier, true_sizes(), "z-image", "bfloat16")
+
+
+def _render(family: ZImageFamily, allocations: Allocations, case: Case) -> tuple[int, int, int]:
+    if allocations.pool.limit is None:
+        allocations.pool.empty_cache()
+    before = allocations.now
+    with CardLike(), allocations:
+        request = _request(case)
+        with allocations.watched() as steps:
+            sample = family.start(request, _captions(case), b"")
+            for _ in range(STEPS):
+                family.step([sample])
+        with allocations.watched() as decode:
+            family.decode(sample)
+        family.close(sample)
+    return steps.highest - before, decode.highest - before, allocations.pool.highest
+
+
+def _request(case: Case) -> RenderRequest:
+    return RenderRequest(
+        id="simulated/1/0",
+        prompt="",
+        width=case.side,
+        height=case.side,
+        num_inference_steps=STEPS,
+        seed=0,
+        guidance_scale=float(case.copies),
+    )
+
+
+def _captions(case: Case) -> Captions:
+    each = [torch.empty(MAX_SEQUENCE_LENGTH, CAPTION_WIDTH, dtype=DTYPE, device=META) for _ in range(case.copies)]
+    return Captions(each[0], each[1] if case.copies == 2 else None)

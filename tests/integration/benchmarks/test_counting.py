@@ -1,0 +1,101 @@
+"""The simulation counts what a card's allocator would hand out: storages, not views, until nobody holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.nn import functional
+
+from benchmarks.simulated_memory.card import CardLike
+from benchmarks.simulated_memory.counting import Allocations
+from benchmarks.simulated_memory.pool import MIB, CardFull, Pool
+
+KIB = 1024
+
+
+@pytest.fixture
+def counted() -> Iterator[Allocations]:
+    with CardLike(), Allocations(Pool()) as allocations:
+        yield allocations
+
+
+def meta(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    return torch.empty(*shape, dtype=dtype, device="meta")
+
+
+def test_storages_count_until_they_are_freed(counted: Allocations) -> None:
+    first = meta(KIB)
+    assert counted.now == 2 * KIB
+    second = first.float()
+    assert counted.now == 6 * KIB
+    del first
+    assert counted.now == 4 * KIB
+    part = second.view(32, 32)[3:]
+    del second
+    assert counted.now == 4 * KIB, "the view holds the whole storage"
+    del part
+    assert (counted.now, counted.highest) == (0, 6 * KIB)
+
+
+def test_views_and_what_is_done_in_place_are_free(counted: Allocations) -> None:
+    numbers = meta(64, 64)
+    with counted.watched() as peak:
+        numbers.mul_(2).add_(1)
+        numbers.view(32, 128).unsqueeze(0).chunk(2, dim=2)
+    assert peak.beyond == 0
+    with counted.watched() as peak:
+        numbers.t().flatten()
+    assert peak.beyond == numbers.nbytes, "a transposed matrix is copied to be flat"
+
+
+def test_what_an_expression_needs_on_the_way_counts(counted: Allocations) -> None:
+    numbers = meta(64, 64)
+    with counted.watched() as peak:
+        kept = numbers + numbers * 2
+    assert (peak.beyond, counted.now) == (2 * numbers.nbytes, 2 * numbers.nbytes)
+    assert kept.shape == numbers.shape
+
+
+def test_small_requests_are_rounded_up(counted: Allocations) -> None:
+    kept = meta(1)
+    assert counted.now == 512
+    del kept
+
+
+@pytest.mark.parametrize(("width", "extra"), [(128, 4 * 2 * 3000), (512, 4 * 2 * 3000 * 512)])
+def test_attention_never_makes_the_matrix(counted: Allocations, width: int, extra: int) -> None:
+    query = meta(1, 2, 3000, width)
+    with counted.watched() as peak:
+        out = functional.scaled_dot_product_attention(query, query, query)
+    assert out.shape == query.shape
+    assert peak.beyond - query.nbytes == pytest.approx(extra, abs=512)
+
+
+def test_a_segment_is_split_and_merged() -> None:
+    pool = Pool()
+    first, second = pool.take(4 * MIB), pool.take(4 * MIB)
+    assert pool.reserved == 20 * MIB
+    pool.give(first)
+    pool.give(second)
+    pool.give(pool.take(19 * MIB))
+    assert pool.reserved == 20 * MIB
+    pool.empty_cache()
+    assert pool.reserved == 0
+
+
+def test_large_requests_waste_what_rounding_adds() -> None:
+    pool = Pool()
+    kept = [pool.take(15 * MIB) for _ in range(3)]
+    assert pool.reserved == 3 * 16 * MIB
+    assert kept
+
+
+def test_a_full_card_takes_free_segments_back_first() -> None:
+    pool = Pool(limit=40 * MIB)
+    pool.give(pool.take(30 * MIB))
+    kept = pool.take(40 * MIB)
+    with pytest.raises(CardFull):
+        pool.take(1)
+    assert (kept.size, pool.reserved, pool.highest) == (40 * MIB, 40 * MIB, 40 * MIB)

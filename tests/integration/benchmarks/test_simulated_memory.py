@@ -1,0 +1,75 @@
+"""The tiers' promises, held to a full-size Z-Image whose allocations are counted on the meta device."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.gpu.memory import GOAL_PEAK_GB
+from benchmarks.gpu.weights import row
+from benchmarks.simulated_memory.model import true_sizes
+from benchmarks.simulated_memory.simulate import Case, Simulated, planned, simulate
+from worker.memory.choose import DEVICE_SHARE, Machine, choose
+from worker.memory.estimate import CAPTION_TOKENS
+from worker.memory.plan import GIGABYTE
+from worker.memory.sizes import sizes_of_row
+from worker.memory.tiers import Tier, tier_named
+from worker.models.quiet import silence_libraries
+from worker.pipelines.z_image.text import MAX_SEQUENCE_LENGTH
+
+EIGHT_GB_CARD = Machine("cuda:0", int(7.6 * GIGABYTE), 64 * GIGABYTE, (8, 6))
+"""With what is left of it beside the CUDA context and a desktop."""
+HEADROOM = int(0.25 * GIGABYTE)
+"""For workspaces of cuBLAS and cuDNN, which a simulation cannot see. The CUDA context is outside of what is free."""
+GOAL = int(GOAL_PEAK_GB * GIGABYTE) - HEADROOM
+MOST_TOO_MUCH = 1.5
+silence_libraries()
+
+
+def hold_the_estimate(tier: Tier, found: Simulated) -> None:
+    """Never too small, which would end in out of memory, and not much too large, which would turn users away."""
+    needs, case = planned(tier), found.case
+    step = needs.tokens_bytes(needs.picture_tokens(case.side, case.side, case.copies))
+    decode = needs.decode_bytes(case.side, case.side)
+    assert found.total <= needs.peak(case.side, case.side, case.copies)
+    assert found.step <= step <= MOST_TOO_MUCH * found.step
+    assert found.decode <= decode <= MOST_TOO_MUCH * found.decode
+
+
+@pytest.mark.parametrize("products", [False, True], ids=["unpacked", "8-bit products"])
+def test_the_eight_gigabyte_tier_peaks_below_seven_and_a_half(products: bool) -> None:
+    """By live bytes, and by what the allocator reserves when it is given no more."""
+    tier = choose(row(), true_sizes(), "bfloat16", EIGHT_GB_CARD).tier
+    assert tier.name == "int8-lean"
+    for found in simulate(tier, [Case(side) for side in (512, 768, 1024)], products, limit=GOAL):
+        assert found.total <= found.reserved <= GOAL
+        hold_the_estimate(tier, found)
+
+
+@pytest.mark.parametrize(("name", "products"), [("resident", False), ("fp8", True), ("int4-lean", False)])
+def test_the_estimate_is_neither_too_small_nor_wild(name: str, products: bool) -> None:
+    tier = tier_named(name)
+    assert tier is not None
+    for found in simulate(tier, [Case(512), Case(1024, copies=2)], products):
+        hold_the_estimate(tier, found)
+
+
+@pytest.mark.parametrize(("name", "products"), [("int8-lean", True), ("int4-lean", False)])
+def test_a_card_on_which_a_tier_is_just_taken_holds_it(name: str, products: bool) -> None:
+    """What the allocator cannot use between blocks is within the share that plans leave free."""
+    tier = tier_named(name)
+    assert tier is not None
+    least = int(planned(tier).peak(1024, 1024) / DEVICE_SHARE)
+    assert [found.total < least for found in simulate(tier, [Case(1024)], products, limit=least)] == [True]
+
+
+def test_sizes_of_the_catalogue_agree_with_the_classes() -> None:
+    told, true = sizes_of_row(row()), true_sizes()
+    assert (told.width, told.vae_width) == (true.width, true.vae_width)
+    for expected, found in zip(true.components, told.components, strict=True):
+        assert found.parameters == expected.parameters
+        assert found.matrices == pytest.approx(expected.matrices, rel=0.01, abs=3e6)
+        assert found.largest == expected.largest or found.role == "vae"
+
+
+def test_the_longest_caption_is_counted() -> None:
+    assert CAPTION_TOKENS["z-image"] == MAX_SEQUENCE_LENGTH
