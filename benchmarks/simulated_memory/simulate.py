@@ -49,9 +49,12 @@ class Simulated:
         return self.weights + max(self.step, self.decode)
 
 
-def simulate(tier: Tier, cases: Sequence[Case], products: bool = False, limit: int | None = None) -> Iterator[Simulated]:
+def simulate(
+    tier: Tier, cases: Sequence[Case], products: bool = False, limit: int | None = None, blocks: int | None = None
+) -> Iterator[Simulated]:
     """One case after another on the same card, which has `limit` bytes; CardFull where they do not fit.
 
+    `blocks`: how many of the main ones are gone through. They are alike, so that a few show what all would.
     Of a tier whose denoiser is streamed, weights are the plan's, not simulated, and nothing is reserved.
     """
     allocations = Allocations(Pool(limit))
@@ -61,6 +64,7 @@ def simulate(tier: Tier, cases: Sequence[Case], products: bool = False, limit: i
             allocations.note_weights(part)
     resident = tier.denoiser_place == "device"
     weights = allocations.now if resident else planned(tier).resident
+    del pipeline.transformer.layers[len(pipeline.transformer.layers) if blocks is None else blocks :]
     family = family_over(pipeline)
     for case in cases:
         step, decode, reserved = _render(family, allocations, case)

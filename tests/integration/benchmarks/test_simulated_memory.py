@@ -22,6 +22,8 @@ HEADROOM = int(0.25 * GIGABYTE)
 """For workspaces of cuBLAS and cuDNN, which a simulation cannot see. The CUDA context is outside of what is free."""
 GOAL = int(GOAL_PEAK_GB * GIGABYTE) - HEADROOM
 MOST_TOO_MUCH = 1.5
+FEW = 3
+"""Main blocks that are gone through; one test shows that all need no more."""
 silence_libraries()
 
 
@@ -40,7 +42,7 @@ def test_the_eight_gigabyte_tier_peaks_below_seven_and_a_half(products: bool) ->
     """By live bytes, and by what the allocator reserves when it is given no more."""
     tier = choose(row(), true_sizes(), "bfloat16", EIGHT_GB_CARD).tier
     assert tier.name == "int8-lean"
-    for found in simulate(tier, [Case(side) for side in (512, 768, 1024)], products, limit=GOAL):
+    for found in simulate(tier, [Case(side) for side in (512, 768, 1024)], products, GOAL, FEW):
         assert found.total <= found.reserved <= GOAL
         hold_the_estimate(tier, found)
 
@@ -49,7 +51,7 @@ def test_the_eight_gigabyte_tier_peaks_below_seven_and_a_half(products: bool) ->
 def test_the_estimate_is_neither_too_small_nor_wild(name: str, products: bool) -> None:
     tier = tier_named(name)
     assert tier is not None
-    for found in simulate(tier, [Case(512), Case(1024, copies=2)], products):
+    for found in simulate(tier, [Case(512), Case(1024, copies=2)], products, blocks=FEW):
         hold_the_estimate(tier, found)
 
 
@@ -59,7 +61,14 @@ def test_a_card_on_which_a_tier_is_just_taken_holds_it(name: str, products: bool
     tier = tier_named(name)
     assert tier is not None
     least = int(planned(tier).peak(1024, 1024) / DEVICE_SHARE)
-    assert [found.total < least for found in simulate(tier, [Case(1024)], products, limit=least)] == [True]
+    assert [found.total < least for found in simulate(tier, [Case(1024)], products, least, FEW)] == [True]
+
+
+def test_all_blocks_need_what_a_few_do() -> None:
+    tier = tier_named("int8-lean")
+    assert tier is not None
+    few, whole = (list(simulate(tier, [Case(1024)], blocks=blocks, limit=GOAL)) for blocks in (FEW, None))
+    assert few == whole
 
 
 def test_sizes_of_the_catalogue_agree_with_the_classes() -> None:
