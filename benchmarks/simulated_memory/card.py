@@ -41,7 +41,7 @@ def fused_attention(
     mask in the query's dtype, and a sum in fp32 for wide heads. [batch, heads, positions, width], laid out by position.
     """
     batch, heads, positions, width = query.shape
-    extra = []
+    extra = []  # Held until the output is there, as the kernel does.
     if attn_mask is None and width <= FLASH_MOST_WIDE:
         extra.append(query.new_empty(batch, heads, positions, dtype=torch.float32))
     else:
