@@ -159,8 +159,15 @@ def record_of(info: EngineInfo, each: Active) -> RenderRecord:
         dtype=info.dtype,
         memory_policy=info.memory_policy,
         attention_backend=info.attention_backend,
-        versions=info.versions,
+        versions=_versions(info, each.request),
         batch_sizes=each.batch_sizes,
         pipeline_guidance_scale=each.sample.pipeline_guidance_scale,
         sigmas_or_timesteps=each.sample.schedule,
     )
+
+
+def _versions(info: EngineInfo, request: RenderRequest) -> dict[str, str]:
+    """Blocks are compiled for requests without adapters alone."""
+    if not request.loras or info.versions.get("compiled_blocks") != "true":
+        return info.versions
+    return {name: value for name, value in info.versions.items() if name != "compile_mode"} | {"compiled_blocks": "false"}

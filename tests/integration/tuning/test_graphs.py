@@ -1,0 +1,85 @@
+"""Compiled blocks under all that users ask for: no mix of requests runs out of graphs, and adapters need none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from core.render import LoraRequest, RenderRequest
+from tests.integration.engine.recorder import a_request
+from tests.integration.engine.twins import Twin
+from tests.integration.tuning.conftest import MakeTwin
+from worker.models.twins.lora import build_lora
+from worker.pipelines.tuning.compiling import compile_and_try
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning"),
+]
+SHORT = "a lighthouse at dusk"
+MIDDLE, LONG = (" and ".join([SHORT] * count) for count in (8, 20))
+
+
+class Compiled:
+    """A twin whose blocks are traced as torch.compile does it, but not translated; counts the graphs."""
+
+    def __init__(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.twin = twin
+        self.graphs = 0
+        cls = type(twin.pipeline.transformer)
+        original = cls.compile_repeated_blocks
+        monkeypatch.setattr(cls, "compile_repeated_blocks", lambda model, **_: original(model, fullgraph=True, backend=self))
+        assert compile_and_try(twin.pipeline, "default", lambda: None) == "true"
+
+    def __call__(self, graph: Any, _inputs: object) -> Callable[..., Any]:  # noqa: ANN401 - a graph of torch.fx
+        self.graphs += 1
+        forward: Callable[..., Any] = graph.forward
+        return forward
+
+    def step(self, *requests: RenderRequest) -> int:
+        """One step of all in one pass; how many graphs it needed."""
+        before = self.graphs
+        self.twin.family.step([self.twin.start(request) for request in requests])
+        return self.graphs - before
+
+
+@pytest.fixture
+def compiled(make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiled]:
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=8):
+        yield Compiled(make_twin(dtype="float32"), monkeypatch)
+    torch.compiler.set_stance("default")
+    torch._dynamo.reset()
+
+
+def ask(index: int, prompt: str, size: int, negative: str = "", loras: tuple[LoraRequest, ...] = ()) -> RenderRequest:
+    """With guidance where there is a negative prompt."""
+    guidance = 3.0 if negative else 1.0
+    return a_request(index, prompt, size, negative_prompt=negative, guidance_scale=guidance, loras=loras)
+
+
+def test_no_mix_of_requests_runs_out_of_graphs(compiled: Compiled) -> None:
+    for size in (128, 64):
+        compiled.step(ask(0, SHORT, size))
+        compiled.step(ask(0, SHORT, size), ask(1, SHORT, size))
+    for prompt in (LONG, MIDDLE):
+        compiled.step(ask(0, prompt, 64))
+        compiled.step(ask(0, prompt, 64, negative=SHORT))
+        compiled.step(ask(0, prompt, 64, negative=SHORT), ask(1, prompt, 64, negative=SHORT))
+    compiled.step(ask(0, SHORT, 128), ask(1, LONG, 64))
+    assert compiled.graphs > 8, "of torch's own limit nothing is seen here"
+    assert compiled.step(ask(0, MIDDLE, 96), ask(1, LONG, 192), ask(2, SHORT, 80)) == 0, "one graph holds for any size"
+
+
+def test_adapters_are_not_compiled(compiled: Compiled) -> None:
+    twin = compiled.twin
+    twin.loras.mkdir(exist_ok=True)
+    for seed, name in enumerate(("ink", "gold")):
+        build_lora(twin.stock, twin.loras / name, seed).rename(twin.loras / f"{name}.safetensors")
+    compiled.step(ask(0, SHORT, 64))
+    for name, scale in (("ink", 1.0), ("ink", 0.5), ("gold", 1.0)):
+        assert compiled.step(ask(1, SHORT, 64, loras=(LoraRequest(name=name, scale=scale),))) == 0
+    assert compiled.step(ask(0, SHORT, 64)) == 0, "those without adapters go on compiled"
