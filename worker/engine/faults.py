@@ -7,7 +7,7 @@ import torch
 from core.errors import FarmError
 from core.retries import RULES
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "_status_alloc_failed")
 _BROKEN_DEVICE = ("cuda error", "cublas_status", "cudnn_status", "device-side assert", "acceleratorerror")
 
 
@@ -23,11 +23,24 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_broken_device(error: BaseException) -> bool:
-    """A CUDA error other than running out of memory sticks to the process."""
+    """Whether it sticks to the process, as CUDA errors do, but for a lack of memory and what a card does not support."""
     if isinstance(error, BrokenDevice):
         return True
+    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
     text = f"{type(error).__name__} {error}".lower()
-    return not is_out_of_memory(error) and isinstance(error, RuntimeError) and any(w in text for w in _BROKEN_DEVICE)
+    return any(words in text for words in _BROKEN_DEVICE) and not _devices_answer()
+
+
+def _devices_answer() -> bool:
+    """Whether the cards in use still work: an error that broke a context comes back at every call."""
+    try:
+        used = [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
+        for index in used:
+            torch.cuda.synchronize(index)
+    except RuntimeError:
+        return False
+    return bool(used)
 
 
 def code_and_message(error: BaseException) -> tuple[str, str]:

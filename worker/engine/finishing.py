@@ -102,7 +102,8 @@ class Finisher:
             try:
                 with self._deadline(f"decoding the picture of {finished.request.id}"):
                     self._decode_on_stream(finished)
-            except BrokenDevice:
+            except BaseException:
+                # Of a decode itself only BrokenDevice is left; the stream and its events raise when the device is gone.
                 log.exception("the device is beyond repair: ending, so that a new engine can take over")
                 os._exit(exits.BROKEN_DEVICE)
             self._decoding.remove(finished.request)

@@ -75,7 +75,9 @@ class Loop:
                     self._obey(mail)
                 self._entrance.admit()
                 self._advance(choose_batch(self._active, self._budget))
-        except BrokenDevice:
+        except BaseException as error:
+            if not is_broken_device(error):  # Waiting for the device may raise what broke it, too.
+                raise
             log.exception("the device is beyond repair: ending, so that a new engine can take over")
             os._exit(exits.BROKEN_DEVICE)
 
