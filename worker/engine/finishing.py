@@ -61,13 +61,13 @@ class Finisher:
         self._outbox = outbox
         self._tell = tell
         self._deadline = deadline
-        self._is_cuda = device.type == "cuda"
+        self._device = device
         self._stream: Any = None
         self._queue: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         self._decoding: list[RenderRequest] = []
         self._thread = threading.Thread(target=self._run, name="finisher", daemon=True) if overlapped else None
         if self._thread is not None:
-            self._stream = torch.cuda.Stream(device) if self._is_cuda else None  # type: ignore[no-untyped-call]
+            self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
             self._thread.start()
 
     def finish(self, each: Active) -> None:
@@ -94,7 +94,7 @@ class Finisher:
         if self._stream is None:
             return None
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         return event
 
     def _run(self) -> None:

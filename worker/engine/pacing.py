@@ -11,6 +11,7 @@ class Pacer:
     """On CUDA, steps are only queued when the call returns; on the CPU this does nothing."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._is_cuda = device.type == "cuda"
         self._last: Any = None
 
@@ -19,7 +20,7 @@ class Pacer:
         if not self._is_cuda:
             return
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         if self._last is not None:
             self._last.synchronize()
         self._last = event

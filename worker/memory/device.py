@@ -32,6 +32,12 @@ def _cuda(device: torch.device) -> torch.device:
     return torch.device("cuda", index)
 
 
+def use_device(device: torch.device) -> None:
+    """Make a card the calling thread's own: streams and events that name none, and many a kernel, go to that one."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def machine(device: torch.device) -> Machine:
     """What the device and the host have free now."""
     host = available_bytes()

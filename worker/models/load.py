@@ -14,7 +14,7 @@ from core.catalogue import CatalogueModel, Located, Places, locate
 from worker.memory.apply import apply_tier
 from worker.memory.choose import choose
 from worker.memory.coefficients import Coefficients
-from worker.memory.device import device_name, machine, resolve_device
+from worker.memory.device import device_name, machine, resolve_device, use_device
 from worker.memory.plan import MemoryPlan
 from worker.memory.sizes import read_sizes
 from worker.models.adapters import fuse_loras, set_scheduler
@@ -66,6 +66,7 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     started = time.perf_counter()
     silence_libraries()
     device = resolve_device(request.device)
+    use_device(device)
     dtype = choose_dtype(model, device, request.dtype)
     if model.built_locally:
         on_progress("building", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,6 +102,32 @@ def test_one_that_was_given_up_leaves_the_pipeline_usable(flux: Twin) -> None:
     flux.family.close(given_up)
     assert not [thread for thread in threading.enumerate() if thread.name == "stock-pipeline"]
     assert torch.equal(flux.family.decode(flux.alone(a_request(1, size=64, steps=2))), expected)
+
+
+def test_one_that_was_given_up_leaves_nothing_on_the_device(flux: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    cleared: list[str] = []
+    monkeypatch.setattr(flux.pipeline, "maybe_free_model_hooks", lambda: cleared.append("now"), raising=False)
+    done = flux.alone(a_request(1, size=64, steps=1))
+    flux.family.decode(done)
+    assert cleared == ["now"], "by the pipeline's own call"
+    flux.family.close(done)
+    assert cleared == ["now"]
+    given_up = flux.start(a_request(2, size=64, steps=5))
+    flux.family.step([given_up])
+    latents = weakref.ref(given_up.seen.latents)
+    flux.family.close(given_up)
+    assert cleared == ["now"] * 2
+    del given_up
+    assert latents() is None, "without waiting for the garbage collector"
+
+
+def test_a_call_on_its_own_thread_uses_its_own_card(flux: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, torch.device]] = []
+    monkeypatch.setattr(
+        "worker.pipelines.stock.family.use_device", lambda device: seen.append((threading.current_thread().name, device))
+    )
+    flux.alone(a_request(1, size=64, steps=1))
+    assert seen == [("stock-pipeline", torch.device("cpu"))]
 
 
 def test_an_input_image_changes_the_picture(flux: Twin) -> None:

@@ -13,6 +13,7 @@ from diffusers import AutoPipelineForImage2Image
 from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.render import RenderRequest
+from worker.memory.device import use_device
 from worker.pipelines.family import Sample, refuse_start_sigma
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
@@ -49,6 +50,7 @@ class StockFamily:
     def __init__(self, loaded: Loaded) -> None:
         self._pipeline: Pipeline = loaded.pipeline
         self._model = loaded.model
+        self._device = loaded.device
         self._adapters = loaded.adapters
         self._accepts = frozenset(inspect.signature(loaded.pipeline.__call__).parameters)
         self._image_to_image: Pipeline | None = None
@@ -84,9 +86,16 @@ class StockFamily:
             tokens=(request.width // 16) * (request.height // 16),
             pipeline_guidance_scale=guidance,
             pipeline=pipeline,
-            call=SteppedCall(lambda checkpoint: _call(pipeline, options, checkpoint if has_callback else None, seen)),
+            call=SteppedCall(lambda checkpoint: self._call(pipeline, options, checkpoint if has_callback else None, seen)),
             seen=seen,
         )
+
+    def _call(
+        self, pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: Seen
+    ) -> object:
+        """On the call's own thread."""
+        use_device(self._device)
+        return _call(pipeline, options, checkpoint, seen)
 
     def _pipeline_for(self, has_image: bool) -> Pipeline:
         if not has_image or self._model.img2img == "edit":
@@ -140,7 +149,10 @@ class StockFamily:
         return None if latents is None else self._preview.pixels(latents)
 
     def close(self, sample: StockSample) -> None:
-        sample.call.close()
+        """A pipeline whose components take turns on the device clears it itself only at the end of a call."""
+        was_given_up = sample.call.close()
+        if was_given_up:
+            self._pipeline.maybe_free_model_hooks()
 
 
 def pipeline_guidance(model: CatalogueModel, request: RenderRequest) -> float:

@@ -44,18 +44,21 @@ class SteppedCall(Generic[T]):
         self.resume()
         return self._result  # type: ignore[return-value]
 
-    def close(self) -> None:
-        """Raise Abandoned at the checkpoint where the call stands."""
+    def close(self) -> bool:
+        """Raise Abandoned at the checkpoint where the call stands; whether it broke off before its end, now or earlier."""
         self._abandoned = True
         if self._thread.ident is not None and not self.finished:
             self._go.release()
             self._stopped.acquire()
         self.finished = True
+        return self._error is not None
 
     def _run(self) -> None:
         self._go.acquire()
         try:
             self._result = self._call(self._checkpoint)
+        except Abandoned as error:
+            self._error = error.with_traceback(None)  # Its frames hold this object, and tensors until both are collected.
         except BaseException as error:  # noqa: BLE001 - resume() raises it where it can be handled
             self._error = error
         self.finished = True

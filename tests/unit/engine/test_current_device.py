@@ -1,0 +1,56 @@
+"""Threads start on the first card, whichever one the engine works on: streams and events have to name theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from worker.engine.finishing import Finisher
+from worker.engine.pacing import Pacer
+from worker.memory.device import use_device
+
+SECOND = torch.device("cuda", 1)
+
+
+class FakeEvent:
+    """Keeps the stream that it was recorded on."""
+
+    def record(self, stream: object) -> None:
+        self.stream = stream
+
+    def synchronize(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """Which card was made current; streams are named after theirs."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"own stream of {device}")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    return current
+
+
+def test_the_card_is_made_current(cards: list[torch.device]) -> None:
+    use_device(torch.device("cpu"))
+    assert cards == []
+    use_device(SECOND)
+    assert cards == [SECOND]
+
+
+def test_the_pace_is_that_of_the_engines_card() -> None:
+    pacer = Pacer(SECOND)
+    pacer.after_step()
+    assert pacer._last.stream == "stream of cuda:1"
+
+
+def test_a_decode_waits_for_the_engines_card() -> None:
+    unused: Any = None
+    finisher = Finisher(unused, unused, unused, SECOND, overlapped=True)
+    try:
+        assert finisher._mark().stream == "stream of cuda:1"
+    finally:
+        finisher.close()
