@@ -10,6 +10,7 @@ from diffusers.hooks import apply_group_offloading
 from torch import nn
 
 from worker.memory.gating import gate_in_place
+from worker.memory.pinning import pin_exactly
 from worker.memory.sizes import role_of
 from worker.memory.tiers import Place, Tier
 from worker.memory.together import move_together
@@ -53,6 +54,8 @@ def _put(module: nn.Module, place: Place, device: torch.device) -> None:
 def _stream(module: nn.Module, device: torch.device) -> None:
     """Group offloading: by block where the model names its blocks' list, else by leaf. Streams need CUDA."""
     by_block = _has_block_list(module)
+    if device.type == "cuda":
+        pin_exactly()
     apply_group_offloading(
         module,
         onload_device=device,
@@ -74,6 +77,9 @@ def _has_block_list(module: nn.Module) -> bool:
 def _keep_in_fp8(module: ModelMixin) -> None:
     dtype = next(parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
     module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear) and layer.weight.dtype == torch.float8_e4m3fn:
+            layer.compute_dtype = dtype  # Adapters are made in this dtype: in fp8 itself nothing can be computed.
 
 
 def _tile(vae: ModelMixin) -> None:

@@ -123,6 +123,18 @@ def test_fp8_layers(load: Load) -> None:
     assert 0 < distance(render(pipeline), expected) < 10
 
 
+def test_a_lora_works_on_fp8_layers_that_are_streamed(load: Load, tmp_path: Path) -> None:
+    file = build_lora(load("z-image-turbo").pipeline, tmp_path / "lora")
+    pipeline = load("z-image-turbo").pipeline
+    tier = Tier("both-on-cpu", "", "cpu", denoiser="fp8-cast", denoiser_place="streamed")
+    apply_tier(pipeline, tier, CPU, lambda _: None)
+    bare = render(pipeline)
+    pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="twin")
+    assert distance(render(pipeline), bare) > 0.1
+    pipeline.unload_lora_weights()
+    assert np.array_equal(render(pipeline), bare)
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("model_id", ["z-image-turbo", "sd-turbo", "sdxl-turbo", "flux2-klein-4b"])
 def test_streaming_gives_the_same_picture(model_id: str, load: Load) -> None:
