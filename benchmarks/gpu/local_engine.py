@@ -64,6 +64,7 @@ class LocalEngine:
         self._thread.join()
         self._finisher.close()
         self._outbox.close()
+        torch.compiler.reset()  # Its graphs would count among those that the next engine in this process may have.
 
 
 def free_device() -> None:

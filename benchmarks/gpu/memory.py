@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from benchmarks.gpu.report import report
 from benchmarks.gpu.requests import make_requests
 from benchmarks.gpu.weights import row
 from core.errors import FarmError
-from worker.memory.choose import Machine, choose
+from worker.memory.choose import choose
 from worker.memory.plan import GIGABYTE, MemoryPlan
 from worker.memory.sizes import read_sizes
 
@@ -50,7 +51,7 @@ def of_plan(plan: MemoryPlan, sizes: list[int], bench: Bench, figures: dict[str,
 
 def planned(cap: float, policy: str, bench: Bench) -> MemoryPlan:
     """The farm's own choice; RenderError where nothing fits."""
-    card = Machine(str(bench.device), int(cap * GIGABYTE), bench.machine().host_bytes)
+    card = replace(bench.machine(), free_bytes=int(cap * GIGABYTE))
     return choose(row(), read_sizes(bench.weights, row()), "bfloat16", card, policy)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
+from core.render import RenderRequest
 from core.settings import Settings
 from tests.integration.tuning.conftest import MakeTwin, rehearsal_of
 from worker.engine.from_settings import engine_spec
@@ -35,6 +37,22 @@ def test_warming_up_tells_how_far_it_is(make_twin: MakeTwin) -> None:
     heard: list[tuple[str, float | None]] = []
     warm_up(rehearsal_of(make_twin()), lambda stage, fraction: heard.append((stage, fraction)))
     assert heard == [("warming up", index / 4) for index in range(5)]
+
+
+def test_a_pair_that_does_not_fit_is_no_reason_not_to_serve(
+    make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lacking(_rehearsal: Rehearsal, requests: Sequence[RenderRequest]) -> None:
+        if len(requests) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Rehearsal, "render", lacking)
+    rehearsal, most = rehearsal_of(make_twin()), 1
+    warm_up(rehearsal, lambda *_: None)
+    assert "2 pictures of 128 px do not fit in one pass: CUDA out of memory." in caplog.text
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        warm_up(rehearsal, lambda *_: None)
 
 
 def test_captions_of_a_masked_rehearsal_differ_in_length(make_twin: MakeTwin) -> None:

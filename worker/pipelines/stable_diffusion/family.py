@@ -74,7 +74,7 @@ class StableDiffusionFamily:
             group=_group(request, conditioning),
             tokens=tokens,
             pipeline_guidance_scale=request.guidance_scale,
-            schedule=[float(timestep) for timestep in begun.timesteps],
+            schedule=[float(timestep) for timestep in begun.timesteps.tolist()],
             latents=begun.latents,
             conditioning=conditioning,
             scheduler=begun.scheduler,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import torch
 from core.catalogue import CatalogueModel
 from core.errors import RenderError
 from core.render import RenderRequest
-from worker.engine.faults import is_broken_device
+from worker.engine.faults import is_broken_device, is_out_of_memory
+from worker.engine.stepping import free_cached_memory
 from worker.pipelines.family import AnyFamily
 
+log = logging.getLogger(__name__)
 STEPS = 2
 PATCH = 16
 SHORT = "a lighthouse at dusk"
@@ -123,8 +126,21 @@ def warm_up(rehearsal: Rehearsal, on_progress: OnProgress) -> None:
     passes = rehearsal.passes()
     for index, requests in enumerate(passes):
         on_progress("warming up", index / len(passes))
-        rehearsal.render(requests)
+        if not _fits(rehearsal, requests):
+            free_cached_memory()
     on_progress("warming up", 1.0)
+
+
+def _fits(rehearsal: Rehearsal, requests: Sequence[RenderRequest]) -> bool:
+    """Render them; False where the plan was too hopeful for several at once, which the loop copes with, too."""
+    try:
+        rehearsal.render(requests)
+    except Exception as error:
+        if len(requests) == 1 or not is_out_of_memory(error):
+            raise
+        log.warning("%d pictures of %d px do not fit in one pass: %s", len(requests), requests[0].width, error)
+        return False
+    return True
 
 
 def _patches(width: int, height: int) -> int:
