@@ -58,7 +58,8 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     family = make_family(_for_family(spec, loaded))
     tuning = _tune(spec, loaded, family, on_progress)
     is_cuda = loaded.device.type == "cuda"
-    overlaps_decode = is_cuda and family.decodes_apart and _can_decode_beside(loaded)
+    beside = is_cuda and tuning.allows_company
+    overlaps_decode = beside and family.decodes_apart and _can_decode_beside(loaded)
     budget = spec.token_budget or _token_budget(loaded, is_cuda, overlaps_decode)
     info = _info(spec, loaded, tuning, budget, time.perf_counter() - started)
     return Opened(
@@ -68,7 +69,7 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
         loaded.device,
         overlaps_decode=overlaps_decode,
         # On one device both would fight for it.
-        overlaps_encode=is_cuda and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
+        overlaps_encode=beside and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
         peaks=_watch(spec, loaded) if is_cuda else None,
     )
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import torch
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
+from torch.nn.attention import SDPBackend
 
 from core.errors import RenderError
+from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin
 from tests.integration.tuning.conftest import MakeTwin, rehearsal_of
 from worker.pipelines.tuning.attention import choose_attention, fastest, local_backends, set_attention
+from worker.pipelines.tuning.tune import Tuning
 
 MATH, FLASH = "_native_math", "_native_flash"
 
@@ -43,9 +48,9 @@ def test_the_fastest_is_taken_unless_the_gain_is_noise() -> None:
 
 def test_only_what_is_on_this_machine_is_tried() -> None:
     names = local_backends()
-    assert {"flash", "_native_cudnn", "_native_flash", "sage", "xformers"} <= set(names)
+    assert {"flash", "_native_cudnn", "sage", "xformers"} <= set(names)
     assert not any(name.endswith("_hub") for name in names)
-    assert "native" not in names
+    assert not {"native", "_native_flash", "_native_efficient"} & set(names)
 
 
 def test_the_chosen_one_is_set_and_logged_with_times(
@@ -100,6 +105,44 @@ def test_one_that_breaks_the_device_stops_the_load(make_twin: MakeTwin, monkeypa
     with pytest.raises(RenderError, match=r"'_native_math' broke the device.*IMAGEFARM_ATTENTION_BACKEND=native") as caught:
         choose_attention(twin.pipeline, rehearsal_of(twin), [MATH])
     assert caught.value.code == "invalid_input"
+
+
+def test_cudnn_comes_first_and_shuts_nothing_out(make_twin: MakeTwin) -> None:
+    twin = make_twin()
+    before = torch._C._get_sdp_priority_order()
+    set_attention(twin.pipeline, "_native_cudnn")
+    assert torch._C._get_sdp_priority_order()[0] == SDPBackend.CUDNN_ATTENTION.value
+    assert backend_of(twin) == "native"
+    twin.alone(a_request(1, steps=1))  # Here there is no such kernel, and another one is taken.
+    set_attention(twin.pipeline, "native")
+    assert torch._C._get_sdp_priority_order() == before
+
+
+def test_what_switches_kernels_off_allows_no_company(make_twin: MakeTwin) -> None:
+    elsewhere: list[str] = []
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def attend(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - torch's own arguments
+        if args:  # The text encoder's, before the steps.
+            return real(*args, **options)
+        query = torch.ones(1, 1, 4, 8)
+        with ThreadPoolExecutor(1) as pool:
+            made = pool.submit(real, query, query, query)
+            elsewhere.append(str(made.exception()))
+        raise ValueError("seen enough")
+
+    twin = make_twin()
+    for name in ("_native_efficient", "native", "_native_cudnn"):
+        set_attention(twin.pipeline, name)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="seen enough"):
+            patch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+            twin.alone(a_request(1, steps=1))
+    assert elsewhere[0] != "None", elsewhere
+    assert elsewhere[1:] == ["None", "None"]
+    allowed = [
+        Tuning(name, "false", "default", "bfloat16").allows_company for name in ("_native_efficient", "_native_cudnn")
+    ]
+    assert allowed == [False, True]
 
 
 def test_a_unet_has_nothing_to_choose(make_twin: MakeTwin) -> None:

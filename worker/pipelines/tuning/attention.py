@@ -12,13 +12,15 @@ from diffusers.utils import logging as diffusers_logging
 
 from core.errors import RenderError
 from worker.pipelines.tuning.denoiser import denoiser_of
+from worker.pipelines.tuning.kernels import NATIVE, SWITCHING, without_switches
 from worker.pipelines.tuning.rehearsal import Rehearsal, Rehearsed, stop_if_broken
 from worker.pipelines.untyped import Pipeline
 
 log = logging.getLogger(__name__)
-AUTO, NATIVE = "auto", "native"
-NOT_TRIED = frozenset({NATIVE, "flex", "_native_math", "_native_npu", "_native_xla"})
-"""Slow unless the whole is compiled, slow by design, or for other devices; `native` is what the others must beat."""
+AUTO = "auto"
+NOT_TRIED = SWITCHING | {NATIVE, "flex", "_native_npu", "_native_xla"}
+"""Not better than `native`, which is what the others must beat and takes the same kernels where it can; slow unless the
+whole is compiled; or for other devices."""
 MOST_GREY_LEVELS = 2.0
 """How far, on average, another backend's picture may be from the native one's."""
 LEAST_GAIN = 0.03
@@ -110,7 +112,7 @@ def _say(chosen: str, seconds: dict[str, float], passed_over: dict[str, str]) ->
 
 def _set(pipeline: Pipeline, backend: str) -> None:
     with _without_warnings():
-        denoiser_of(pipeline).set_attention_backend(backend)
+        denoiser_of(pipeline).set_attention_backend(without_switches(backend))
 
 
 @contextmanager

@@ -6,9 +6,10 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
-from worker.pipelines.tuning.attention import AUTO, NATIVE, choose_attention, local_backends, set_attention
+from worker.pipelines.tuning.attention import AUTO, choose_attention, local_backends, set_attention
 from worker.pipelines.tuning.compiling import compile_and_try
 from worker.pipelines.tuning.denoiser import denoiser_of
+from worker.pipelines.tuning.kernels import NATIVE, SWITCHING
 from worker.pipelines.tuning.matmul import choose_matmul
 from worker.pipelines.tuning.rehearsal import OnProgress, Rehearsal, warm_up
 from worker.pipelines.untyped import Pipeline
@@ -37,6 +38,11 @@ class Tuning:
     compiled_blocks: str
     compile_mode: str
     matmul: str
+
+    @property
+    def allows_company(self) -> bool:
+        """Whether other threads may compute beside the steps."""
+        return self.attention_backend not in SWITCHING
 
     def versions(self) -> dict[str, str]:
         """As they stand among the versions that a picture depends on."""
