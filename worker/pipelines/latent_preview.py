@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from worker.pipelines.untyped import Vae
+from worker.pipelines.upcasting import without_overflow
 
 FIT_LATENTS = 24
 """Side of the random latents that the map is fitted on; 24 latents are 192 pixels."""
@@ -42,7 +43,8 @@ class LatentPreview:
         latents = self._examples().to(device)
         config = self._vae.config
         scaled = latents / (getattr(config, "scaling_factor", None) or 1.0) + (getattr(config, "shift_factor", None) or 0.0)
-        image = self._vae.decode(scaled.to(self._vae.dtype), return_dict=False)[0].float()
+        with without_overflow(self._vae):
+            image = self._vae.decode(scaled.to(self._vae.dtype), return_dict=False)[0].float()
         target = functional.adaptive_avg_pool2d(image, (FIT_LATENTS, FIT_LATENTS)).permute(0, 2, 3, 1).reshape(-1, 3).cpu()
         inputs = latents.float().permute(0, 2, 3, 1).reshape(-1, self._channels).cpu()
         inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)

@@ -6,6 +6,7 @@ import torch
 
 from worker.pipelines.stable_diffusion.text import is_xl
 from worker.pipelines.untyped import Pipeline, Vae
+from worker.pipelines.upcasting import without_overflow
 
 
 def decode_latents(pipeline: Pipeline, latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -18,17 +19,10 @@ def decode_latents(pipeline: Pipeline, latents: torch.Tensor, generator: torch.G
 
 
 def _decode_xl(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
-    """XL's VAE overflows in fp16: it is raised to fp32 for the time of the decode."""
-    upcast = vae.dtype == torch.float16 and vae.config.force_upcast
-    if upcast:
-        vae.to(dtype=torch.float32)
-    try:
+    with without_overflow(vae):
         latents = latents.to(vae.dtype)
         image: torch.Tensor = vae.decode(_unscaled(vae, latents), return_dict=False)[0]
         return image
-    finally:
-        if upcast:
-            vae.to(dtype=torch.float16)
 
 
 def _unscaled(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
