@@ -19,7 +19,8 @@ class Pacer:
         """Wait for the step before the one that was just queued: the device never idles, the queue never grows."""
         if not self._is_cuda:
             return
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        # Waiting for it puts the thread to sleep: spinning would take a core from text encoders on the CPU.
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         if self._last is not None:
             self._last.synchronize()

@@ -11,6 +11,9 @@ from core.render import RenderRequest
 from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan
 
+LEAST_PIXELS = 512 * 512
+"""Smaller pictures teach nothing: their peak is the prompt's encoding, which takes the same for all sizes."""
+
 
 @dataclass
 class PeakWatch:
@@ -34,7 +37,7 @@ class PeakWatch:
 
     def note_decode(self, width: int, height: int) -> None:
         """A picture of that size was decoded."""
-        self._has_decoded = True
+        self._has_decoded = self._has_decoded or width * height >= LEAST_PIXELS
         self._estimated = max(self._estimated, self.plan.estimate.decode_bytes(width, height))
 
     def learn(self) -> None:

@@ -11,7 +11,7 @@ from worker.memory.needs import Estimate
 from worker.memory.plan import MemoryPlan
 from worker.memory.tiers import TIERS
 
-ESTIMATE = Estimate(device={"transformer": 1000}, host={}, per_token=10.0, decode_per_pixel=1.0, tile_pixels=None)
+ESTIMATE = Estimate(device={"transformer": 1000}, host={}, per_token=10.0, decode_per_pixel=0.01, tile_pixels=None)
 
 
 def watch(tmp_path: Path, readings: list[int]) -> PeakWatch:
@@ -27,7 +27,7 @@ def test_a_peak_is_compared_with_the_largest_pass_or_decode(tmp_path: Path) -> N
     peaks = watch(tmp_path, [1000 + 60_000])
     peaks.note_pass(1056)
     peaks.note_pass(4000)
-    peaks.note_decode(64, 64)
+    peaks.note_decode(512, 512)
     peaks.learn()
     assert learned(tmp_path) == 60_000 / 40_000
 
@@ -38,7 +38,7 @@ def test_nothing_is_learned_before_a_picture_or_from_an_old_peak(tmp_path: Path)
     peaks.learn()
     assert learned(tmp_path) == 1.0
     peaks.note_pass(4000)
-    peaks.note_decode(64, 64)
+    peaks.note_decode(512, 512)
     peaks.learn()
     assert learned(tmp_path) == 2.0
     readings.append(1000 + 40_000)
@@ -47,8 +47,16 @@ def test_nothing_is_learned_before_a_picture_or_from_an_old_peak(tmp_path: Path)
 
 
 def test_a_decode_beside_a_pass_adds_to_it(tmp_path: Path) -> None:
-    peaks = watch(tmp_path, [1000 + 66_144])
-    peaks.note_decode(64, 64)
-    peaks.note_pass(4000, [a_request(0, size=64), a_request(1, size=128)])
+    peaks = watch(tmp_path, [1000 + 66_000])
+    peaks.note_decode(512, 512)
+    peaks.note_pass(4000, [a_request(0, size=512), a_request(1, size=1024)])
     peaks.learn()
-    assert learned(tmp_path) == round(66_144 / (40_000 + 128 * 128), 4)
+    assert learned(tmp_path) == round(66_000 / (40_000 + 10_485), 4)
+
+
+def test_small_pictures_teach_nothing(tmp_path: Path) -> None:
+    peaks = watch(tmp_path, [1000 + 80_000])
+    peaks.note_pass(256)
+    peaks.note_decode(256, 256)
+    peaks.learn()
+    assert learned(tmp_path) == 1.0

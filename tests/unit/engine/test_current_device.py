@@ -17,6 +17,9 @@ SECOND = torch.device("cuda", 1)
 class FakeEvent:
     """Keeps the stream that it was recorded on."""
 
+    def __init__(self, blocking: bool = False) -> None:
+        self.blocking = blocking
+
     def record(self, stream: object) -> None:
         self.stream = stream
 
@@ -45,6 +48,7 @@ def test_the_pace_is_that_of_the_engines_card() -> None:
     pacer = Pacer(SECOND)
     pacer.after_step()
     assert pacer._last.stream == "stream of cuda:1"
+    assert pacer._last.blocking
 
 
 def test_a_decode_waits_for_the_engines_card() -> None:
