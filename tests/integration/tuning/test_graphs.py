@@ -11,9 +11,10 @@ import torch
 from core.render import LoraRequest, RenderRequest
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin
-from tests.integration.tuning.conftest import MakeTwin
+from tests.integration.tuning.conftest import MakeTwin, rehearsal_of
 from worker.models.twins.lora import build_lora
 from worker.pipelines.tuning.compiling import compile_and_try
+from worker.pipelines.tuning.rehearsal import warm_up
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
@@ -72,6 +73,14 @@ def test_no_mix_of_requests_runs_out_of_graphs(compiled: Compiled) -> None:
     compiled.step(ask(0, SHORT, 128), ask(1, LONG, 64))
     assert compiled.graphs > 8, "of torch's own limit nothing is seen here"
     assert compiled.step(ask(0, MIDDLE, 96), ask(1, LONG, 192), ask(2, SHORT, 80)) == 0, "one graph holds for any size"
+
+
+def test_after_the_warm_up_no_plain_prompt_waits_for_a_graph(compiled: Compiled) -> None:
+    warm_up(rehearsal_of(compiled.twin), lambda *_: None)
+    for words in (3, 14):
+        prompt = " and ".join([SHORT] * words)
+        assert compiled.step(ask(0, prompt, 96)) == 0
+        assert compiled.step(ask(0, prompt, 64), ask(1, prompt, 64)) == 0
 
 
 def test_adapters_are_not_compiled(compiled: Compiled) -> None:

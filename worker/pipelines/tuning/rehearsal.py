@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 STEPS = 2
 PATCH = 16
 SHORT = "a lighthouse at dusk"
-LONG = " and ".join([SHORT] * 20)
-"""Its caption has another padded length than that of SHORT, in any tokenizer."""
+MIDDLE, LONG = (" and ".join([SHORT] * times) for times in (8, 20))
+"""Their captions have other padded lengths than that of SHORT, in any tokenizer."""
 OnProgress = Callable[[str, float | None], None]
 
 
@@ -81,14 +81,20 @@ class Rehearsal:
         return self._request(width, height, prompt=LONG, negative_prompt=SHORT, guidance_scale=2.0)
 
     def passes(self) -> list[list[RenderRequest]]:
-        """What users will ask for first: the default size and 512x512, alone and in pairs where they fit."""
+        """What users will ask for first: the default size and 512x512, alone and in pairs where they fit; other captions.
+
+        A compiler makes one graph for the first length that it meets, and one for all lengths once it has met others.
+        """
         default = self.model.defaults.width, self.model.defaults.height
         found = []
         for size in dict.fromkeys((default, (512, 512))):
             found.append([self._request(*size)])
             if self._pairs(*size):
                 found.append([self._request(*size, seed=seed) for seed in range(2)])
-        return found + ([[self.masked()]] if self.model.defaults.guidance_scale > 1.0 else [])
+        found += [[self._request(512, 512, prompt=prompt)] for prompt in (LONG, MIDDLE)]
+        if self._pairs(512, 512):
+            found.append([self._request(512, 512, prompt=LONG, seed=seed) for seed in range(2)])
+        return [*found, [self.masked()]]
 
     def _pairs(self, width: int, height: int) -> bool:
         rows = 4 if self.model.defaults.guidance_scale > 1.0 else 2
