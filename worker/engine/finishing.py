@@ -25,6 +25,7 @@ from worker.engine.pictures import rendered_message
 from worker.engine.stepping import free_cached_memory
 from worker.engine.watchdog import Deadline
 from worker.pipelines.family import AnyFamily
+from worker.pipelines.stance import runs_uncompiled
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ def record_of(info: EngineInfo, each: Active) -> RenderRecord:
 
 
 def _versions(info: EngineInfo, request: RenderRequest) -> dict[str, str]:
-    """Blocks are compiled for requests without adapters alone."""
-    if not request.loras or info.versions.get("compiled_blocks") != "true":
+    """What is true of the engine need not be of each request."""
+    if not runs_uncompiled(request) or info.versions.get("compiled_blocks") != "true":
         return info.versions
     return {name: value for name, value in info.versions.items() if name != "compile_mode"} | {"compiled_blocks": "false"}

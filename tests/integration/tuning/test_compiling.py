@@ -44,7 +44,7 @@ def test_a_compiled_model_is_close_to_the_plain_one(
     twin = make_twin(dtype="float32")
     expected = latents(twin)
     if by_real_numbers:
-        monkeypatch.setattr(type(twin.pipeline.transformer), "_for_blocks", lambda _, turns: torch.view_as_real(turns))
+        monkeypatch.setattr(type(twin.pipeline.transformer), "_for_blocks", lambda _, turns, __: torch.view_as_real(turns))
     assert compile_and_try(twin.pipeline, mode, lambda: None) == "true"
     block = twin.pipeline.transformer.layers[0]
     assert block._compiled_call_impl is not None

@@ -83,6 +83,14 @@ def test_after_the_warm_up_no_plain_prompt_waits_for_a_graph(compiled: Compiled)
         assert compiled.step(ask(0, prompt, 64), ask(1, prompt, 64)) == 0
 
 
+def test_strict_requests_are_not_compiled_and_exact(compiled: Compiled) -> None:
+    request = a_request(0, SHORT, 64, 3, strict=True)
+    before = compiled.graphs
+    assert torch.equal(compiled.twin.alone(request).latents[0], compiled.twin.expected(request, "latent"))
+    assert compiled.graphs == before
+    assert compiled.step(ask(0, SHORT, 64)) > 0, "others are"
+
+
 def test_adapters_are_not_compiled(compiled: Compiled) -> None:
     twin = compiled.twin
     twin.loras.mkdir(exist_ok=True)

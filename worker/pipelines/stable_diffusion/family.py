@@ -18,6 +18,7 @@ from worker.pipelines.stable_diffusion.beginning import Beginning
 from worker.pipelines.stable_diffusion.decoding import decode_latents
 from worker.pipelines.stable_diffusion.sample import UNetSample
 from worker.pipelines.stable_diffusion.text import Conditioning, encode, is_guided, is_xl
+from worker.pipelines.stance import take_stance
 from worker.pipelines.untyped import Pipeline
 
 TOKEN_SIDE = 16
@@ -87,6 +88,7 @@ class StableDiffusionFamily:
 
     @torch.no_grad()
     def step(self, samples: Sequence[UNetSample]) -> None:
+        take_stance(samples[0].request)
         self._adapters.activate(samples[0].request.loras)
         rows = [sample.conditioning.rows for sample in samples]
         timesteps = [sample.timestep.reshape(1).expand(sample.conditioning.rows) for sample in samples]

@@ -34,8 +34,7 @@ def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) 
         return "false"
     denoiser.requires_grad_(False)  # The first adapter would do so, and every graph would have to be made anew.
     torch._dynamo.config.cache_size_limit = MOST_GRAPHS  # Its name in every version of torch that we take.
-    hooks = [denoiser.register_forward_pre_hook(_eager_with_adapters)]
-    hooks += _keep_outputs(denoiser) if mode in GRAPH_MODES else []
+    hooks = _keep_outputs(denoiser) if mode in GRAPH_MODES else []
     denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
     try:
         try_out()
@@ -52,11 +51,6 @@ def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) 
         module._compiled_call_impl = None
     try_out()
     return "failed"
-
-
-def _eager_with_adapters(denoiser: Pipeline, *_: object) -> None:
-    """Blocks would be compiled anew for every adapter and many a scale of it, while all other requests wait."""
-    torch.compiler.set_stance("force_eager" if getattr(denoiser, "peft_config", None) else "default")
 
 
 def _keep_outputs(denoiser: Pipeline) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from worker.pipelines.stance import runs_uncompiled
 from worker.pipelines.untyped import Pipeline
 from worker.pipelines.z_image.sample import ZImageSample
 from worker.pipelines.z_image.transformer import Predict, Prepare, ZImageTransformer2DModel
@@ -29,7 +30,7 @@ class Denoiser:
             return predictions
         for sample in samples:
             if sample.contexts is None:
-                sample.contexts = self._transformer.contexts(Prepare(self._latents(sample), sample.captions.all()))
+                sample.contexts = self._transformer.contexts(self._call_for(sample))
         contexts = [context for sample in samples for context in sample.contexts or ()]
         predictions = self._transformer(Predict(latents, timesteps, contexts))
         return predictions
@@ -37,6 +38,9 @@ class Denoiser:
     @property
     def _is_offloaded(self) -> bool:
         return hasattr(self._transformer, "_diffusers_hook")
+
+    def _call_for(self, sample: ZImageSample) -> Prepare:
+        return Prepare(self._latents(sample), sample.captions.all(), runs_uncompiled(sample.request))
 
     def _latents(self, sample: ZImageSample) -> list[torch.Tensor]:
         """One for each row, in the transformer's dtype."""

@@ -14,6 +14,7 @@ from worker.pipelines.embeddings import EmbeddingCache
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.pixels import check_finite, to_pixels
+from worker.pipelines.stance import take_stance
 from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.image_to_image import ImageToImage
@@ -108,6 +109,7 @@ class ZImageFamily:
 
     @torch.no_grad()
     def step(self, samples: Sequence[ZImageSample]) -> None:
+        take_stance(samples[0].request)
         self._adapters.activate(samples[0].request.loras)
         outputs = iter(self._denoiser.predict(samples))
         predictions = [sample.guided([next(outputs) for _ in sample.captions.all()]) for sample in samples]

@@ -33,10 +33,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Call for the contexts of one picture's rows. `latents`: 16 x 1 x h/8 x w/8; `captions`: tokens x features."""
+    """Call for the contexts of one picture's rows. `latents`: 16 x 1 x h/8 x w/8; `captions`: tokens x features.
+
+    `uncompiled`: whether blocks run uncompiled for it where they are compiled.
+    """
 
     latents: Sequence[torch.Tensor]
     captions: Sequence[torch.Tensor]
+    uncompiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,16 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
             list(embedded), caption_ids, padding, self.cap_pad_token, None, call.latents[0].device
         )
         for layer in self.context_refiner:
-            refined = layer(refined, mask, self._for_blocks(turns))
+            refined = layer(refined, mask, self._for_blocks(turns, call.uncompiled))
         # Cloned: what a block made in a CUDA graph is written over when the graph runs again.
         kept = [row[:length].clone() for row, length in zip(refined, lengths, strict=True)]
         # Of a padded caption the stock code makes more positions than tokens, and cuts them likewise.
         ids = [torch.cat([image, caption[:n]]) for image, caption, n in zip(image_ids, caption_ids, lengths, strict=True)]
-        return kept, [self._for_blocks(self.rope_embedder(each)) for each in ids]
+        return kept, [self._for_blocks(self.rope_embedder(each), call.uncompiled) for each in ids]
 
-    def _for_blocks(self, positions: torch.Tensor) -> torch.Tensor:
+    def _for_blocks(self, positions: torch.Tensor, uncompiled: bool) -> torch.Tensor:
         """Real numbers for blocks that are compiled for a card; on a CPU they were slower (70 against 66 ms a step)."""
-        compiled = self.layers[0]._compiled_call_impl is not None
+        compiled = not uncompiled and self.layers[0]._compiled_call_impl is not None
         return torch.view_as_real(positions) if compiled and positions.is_cuda else positions
 
     def _predict(self, call: Predict) -> list[torch.Tensor]:
