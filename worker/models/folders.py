@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,6 +14,10 @@ from typing import Literal
 
 from core.catalogue.marker import Marker, read_marker, size_of, write_marker
 from core.ids import new_id
+
+UNLOCKED_SECONDS = 86_400.0
+YOUNG_SECONDS = 5.0
+"""A draft may be this old before its maker has locked it."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,15 @@ def whole_folder(final: Path, contents: Contents) -> Iterator[Path]:
     before = read_marker(final)
     draft = final.parent / f".{final.name}.{new_id()}.part"
     draft.mkdir(parents=True)
+    lock = os.open(draft, os.O_RDONLY)  # Goes with its process, however that ends.
     try:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield draft
         write_marker(draft, _marker(draft, contents))
         _put_in_place(draft, final, before)
     finally:
+        os.close(lock)
         shutil.rmtree(draft, ignore_errors=True)
 
 
@@ -69,11 +79,28 @@ def _put_in_place(draft: Path, final: Path, before: Marker | None) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def remove_drafts(parent: Path, older_than_seconds: float = 86_400.0) -> list[Path]:
-    """Delete drafts that a killed process left behind; younger ones may still be at work."""
-    limit = time.time() - older_than_seconds
+def remove_drafts(parent: Path) -> list[Path]:
+    """Delete drafts that a killed process left behind: one that is killed at each try would fill the disk with them."""
     leftovers = [path for suffix in ("part", "old") for path in parent.glob(f".*.{suffix}")]
-    stale = [path for path in leftovers if path.is_dir() and path.stat().st_mtime < limit]
+    stale = [path for path in leftovers if path.is_dir() and _is_abandoned(path)]
     for path in stale:
         shutil.rmtree(path, ignore_errors=True)
     return stale
+
+
+def _is_abandoned(draft: Path) -> bool:
+    """Nobody holds its lock; where the disk knows no locks, nobody has touched it for a day."""
+    try:
+        age = time.time() - draft.stat().st_mtime
+        lock = os.open(draft, os.O_RDONLY)
+    except OSError:
+        return False  # Gone, or not ours.
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return age > UNLOCKED_SECONDS
+    finally:
+        os.close(lock)
+    return age > YOUNG_SECONDS

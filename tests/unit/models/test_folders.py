@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -61,10 +65,42 @@ def test_two_builders_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
-def test_only_old_drafts_are_removed(tmp_path: Path) -> None:
-    old, young = tmp_path / ".weights.1.part", tmp_path / ".weights.2.part"
-    for folder in (old, young):
+def test_drafts_that_nobody_works_at_are_removed(tmp_path: Path) -> None:
+    dead, young = tmp_path / ".weights.1.part", tmp_path / ".weights.2.part"
+    for folder in (dead, young):
         folder.mkdir()
-    os.utime(old, (0, 0))
-    assert remove_drafts(tmp_path) == [old]
+    os.utime(dead, (0, 0))
+    with whole_folder(tmp_path / "weights", CONTENTS) as draft:
+        os.utime(draft, (0, 0))
+        assert remove_drafts(tmp_path) == [dead]
     assert young.exists()
+
+
+def test_the_draft_of_a_killed_process_is_removed_without_waiting_a_day(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from tests.unit.models.test_folders import CONTENTS, whole_folder\n"
+        "with whole_folder(Path(sys.argv[1]), CONTENTS) as draft:\n"
+        "    (draft / 'half').touch(); os.utime(draft, (0, 0)); print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "weights")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker:
+        assert maker.stdout is not None
+        maker.stdout.readline()
+        assert remove_drafts(tmp_path) == []
+        maker.kill()
+    assert len(remove_drafts(tmp_path)) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("age", "removed"), [(3600.0, False), (100_000.0, True)])
+def test_where_there_are_no_locks_drafts_stay_for_a_day(
+    age: float, removed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("worker.models.folders.fcntl.flock", refuse)
+    folder = tmp_path / ".weights.1.part"
+    folder.mkdir()
+    os.utime(folder, (time.time() - age,) * 2)
+    assert bool(remove_drafts(tmp_path)) == removed
