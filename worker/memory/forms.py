@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from core.catalogue.marker import read_marker
 from worker.memory.quantize import shape_for
 from worker.memory.tiers import PackedForm
 from worker.models.dtypes import dtype_name
-from worker.models.folders import Contents, whole_folder
+from worker.models.folders import Contents
 
 FILE = "packed.safetensors"
 REVISION = "2"
@@ -43,19 +44,31 @@ def is_made(folder: Path, source: Path) -> bool:
     return marker is not None and marker.revision == fingerprint(source)
 
 
-def save_form(module: nn.Module, folder: Path, source: Path, model_id: str, form: PackedForm) -> None:
-    """Write the packed weights; a half-written folder is never used."""
-    with whole_folder(folder, Contents(model_id, "folder", source.name, form, fingerprint(source))) as draft:
-        tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-        save_file(tensors, draft / FILE)
+def contents(source: Path, model_id: str, form: PackedForm) -> Contents:
+    """What the form's folder says of itself, for `whole_folder`."""
+    return Contents(model_id, "folder", source.name, form, fingerprint(source))
+
+
+def save_form(module: nn.Module, draft: Path) -> None:
+    """Write a packed component's weights into a folder that is being made."""
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, draft / FILE)
 
 
 def load_form(folder: Path, source: Path, cls: Any, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
     """The component from its packed weights, mapped from the file; `cls` is its diffusers or transformers class."""
+    return filled(empty_form(cls, source, form, dtype), load_file(folder / FILE))
+
+
+def empty_form(cls: Any, source: Path, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
+    """The component in the form, as its configuration in `source` says, all weights on the meta device."""
     with init_empty_weights(include_buffers=False):
         module = _from_config(cls, source)
-    module = shape_for(module, form, dtype)
-    module.load_state_dict(load_file(folder / FILE), assign=True, strict=True)
+    return shape_for(module, form, dtype)
+
+
+def filled(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """An empty one with its weights, ready to render."""
+    module.load_state_dict(weights, assign=True, strict=True)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return module.eval()

@@ -16,7 +16,7 @@ def quantize(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Modu
     """Replace and pack every eligible linear layer, freeing each original as it goes; returns the same module."""
     for path in _eligible(module, form):
         linear = _linear(module, path)
-        layer = _like(linear, form, dtype)
+        layer = like(linear, form, dtype)
         layer.pack(linear.weight.data)
         if linear.bias is not None:
             layer.bias = nn.Parameter(linear.bias.data.to(dtype), requires_grad=False)
@@ -29,7 +29,7 @@ def shape_for(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Mod
     for path in _eligible(module, form):
         linear = _linear(module, path)
         with torch.device(linear.weight.device):
-            _replace(module, path, _like(linear, form, dtype))
+            _replace(module, path, like(linear, form, dtype))
     return module
 
 
@@ -56,5 +56,6 @@ def _replace(module: nn.Module, path: str, layer: nn.Module) -> None:
     setattr(module.get_submodule(parent), name, layer)
 
 
-def _like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) -> PackedLinear:
+def like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) -> PackedLinear:
+    """An empty packed layer of that layer's sides."""
     return LAYERS[form](linear.in_features, linear.out_features, linear.bias is not None, dtype)

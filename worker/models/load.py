@@ -21,6 +21,7 @@ from worker.models.adapters import fuse_loras, set_scheduler
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
 from worker.models.dtypes import choose_dtype, dtype_name
+from worker.models.percent import each_percent
 from worker.models.quiet import silence_libraries
 from worker.models.tier_reader import TierReader
 
@@ -111,7 +112,8 @@ def _read(
     on_progress: OnProgress,
 ) -> DiffusionPipeline:
     on_progress("reading", 0.0)
-    reader = TierReader(model.id, plan.tier, dtype, places, lambda: on_progress("converting", None))
+    converting = each_percent(lambda fraction: on_progress("converting", fraction))
+    reader = TierReader(model.id, plan.tier, dtype, places, converting)
     loaded = load_components(located.directory, reader.load, lambda fraction: on_progress("reading", fraction))
     pipeline = assemble(located.directory, loaded, dtype)
     pipeline.set_progress_bar_config(disable=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from core.catalogue import Places
 from core.errors import Conflict
 from worker.memory.forms import fingerprint, is_made
+from worker.memory.packing import OnFraction
 from worker.memory.sizes import chosen_files, safetensors_header
 from worker.models.dtypes import dtype_name
 from worker.models.folders import Contents, remove_drafts, whole_folder
@@ -25,10 +25,10 @@ STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 """Float dtypes by their names in safetensors' headers."""
 
 
-def native_folder(source: Path, dtype: torch.dtype, places: Places, model_id: str, on_convert: Callable[[], None]) -> Path:
+def native_folder(source: Path, dtype: torch.dtype, places: Places, model_id: str, on_convert: OnFraction) -> Path:
     """Where to load a component from: its own folder when the weights there can be mapped as they are, else a copy.
 
-    The copy lies in the models directory and is made now unless it is there; `on_convert` is called before. Where it
+    The copy lies in the models directory and is made now unless it is there; `on_convert` hears 0..1 of that. Where it
     cannot be made, the log says why and the source is read, and converted in memory, at every load.
     """
     if not needs_copy(source, dtype):
@@ -37,9 +37,10 @@ def native_folder(source: Path, dtype: torch.dtype, places: Places, model_id: st
     if is_made(copy, source):
         return copy
     try:
+        remove_drafts(copy.parent)
         check_space(copy, copy_bytes(source, dtype), f"Keeping {source.name} in {dtype_name(dtype)}")
-        on_convert()
-        _make(copy, source, dtype, model_id)
+        on_convert(0.0)
+        _make(copy, source, dtype, model_id, on_convert)
     except (Conflict, OSError, SafetensorError) as error:
         log.warning("%s of %s is converted anew at every load: %s", source.name, model_id, error)
         return source
@@ -73,10 +74,11 @@ def _stored_bytes(file: Path) -> list[tuple[torch.dtype | None, int]]:
     return [(STORED[e["dtype"]], e["data_offsets"][1] - e["data_offsets"][0]) for e in entries if e["dtype"] in STORED]
 
 
-def _make(copy: Path, source: Path, dtype: torch.dtype, model_id: str) -> None:
-    """A file at a time: no more memory than the largest one."""
+def _make(copy: Path, source: Path, dtype: torch.dtype, model_id: str, on_convert: OnFraction) -> None:
+    """A tensor at a time."""
     names = select_in_folder([path.name for path in source.iterdir() if path.is_file()], None)
-    remove_drafts(copy.parent)
     contents = Contents(model_id, "folder", source.name, dtype_name(dtype), fingerprint(source))
+    total = sum(file.stat().st_size for file in chosen_files(source) if file.suffix in (".safetensors", ".bin"))
+    meter = Meter("converting", total, lambda progress: on_convert(progress.done_bytes / progress.total_bytes))
     with whole_folder(copy, contents) as draft:
-        convert_folder(source, draft, names, dtype, Meter("converting", 0, lambda _: None))
+        convert_folder(source, draft, names, dtype, meter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ def keep(transformer: Path, places: Places) -> Keep:
     """The folder to load the transformer from."""
 
     def keep_it(source: Path = transformer, dtype: torch.dtype = torch.bfloat16, heard: list[str] | None = None) -> Path:
-        return native_folder(source, dtype, places, MODEL, lambda: heard.append("converting") if heard is not None else None)
+        return native_folder(
+            source, dtype, places, MODEL, lambda _: heard.append("converting") if heard is not None else None
+        )
 
     return keep_it
 
@@ -55,7 +58,7 @@ def test_the_copy_is_made_once_and_holds_what_a_load_would_compute_with(load: Lo
     first, second = (
         load_pipeline(catalogue_row(MODEL), request, lambda stage, _: heard.append(stage)).pipeline for _ in range(2)
     )
-    assert heard.count("converting") == len(PARTS)
+    assert [stage for stage, _ in groupby(heard)].count("converting") == len(PARTS)
     stock = type(first).from_pretrained(places.folders[MODEL], dtype=torch.bfloat16)
     for name in PARTS:
         expected = getattr(stock, name).state_dict()
@@ -89,7 +92,7 @@ def test_later_loads_do_not_read_the_originals(keep: Keep, transformer: Path, tm
     weights.unlink()
     weights.write_bytes(content)
     keep(source, heard=heard)
-    assert heard == ["converting"]
+    assert set(heard) == {"converting"}
 
 
 def test_only_weights_that_are_no_narrower_are_copied(keep: Keep, transformer: Path) -> None:
@@ -126,7 +129,7 @@ def test_a_models_directory_that_cannot_be_written_is_said(
 ) -> None:
     (tmp_path / "a-file").write_text("no folder")
     places = Places(tmp_path / "a-file" / "models", {}, tmp_path / "hub")
-    assert native_folder(transformer, torch.bfloat16, places, MODEL, lambda: None) == transformer
+    assert native_folder(transformer, torch.bfloat16, places, MODEL, lambda _: None) == transformer
     assert "is converted anew at every load" in caplog.text
 
 

@@ -158,7 +158,7 @@ def test_a_picture_by_products_is_close(
 ) -> None:
     pipeline = load("z-image-turbo").pipeline
     expected = render(pipeline)
-    reader = TierReader("z-image-turbo", Tier("any", "", "cpu", denoiser=form), torch.bfloat16, places, lambda: None)
+    reader = TierReader("z-image-turbo", Tier("any", "", "cpu", denoiser=form), torch.bfloat16, places, lambda _: None)
     folder = twins["z-image-turbo"] / "transformer"
     pipeline.transformer = reader.load(folder, "diffusers", "ZImageTransformer2DModel")
     assert pipeline.transformer.dtype == torch.bfloat16

@@ -93,7 +93,7 @@ def test_other_weights_make_another_form(load: Load, places: Places, twins: dict
 
 def test_four_bits_from_disk(places: Places, twins: dict[str, Path], load: Load) -> None:
     tier = Tier("int4-on-cpu", "", "cpu", denoiser="int4")
-    reader = TierReader("z-image-turbo", tier, torch.bfloat16, places, lambda: None)
+    reader = TierReader("z-image-turbo", tier, torch.bfloat16, places, lambda _: None)
     whole = load("z-image-turbo").pipeline
     expected = render(whole)
     folder = twins["z-image-turbo"] / "transformer"

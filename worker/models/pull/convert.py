@@ -1,4 +1,4 @@
-"""Copy a model in diffusers' layout into safetensors of one dtype, a file at a time: no more memory than one shard."""
+"""Copy a model in diffusers' layout into safetensors of one dtype, a tensor at a time: the source is mapped, not held."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from core.catalogue.completeness import what_is_missing
 from core.catalogue.weight_names import WeightName, choose_set
 from core.errors import RenderError
+from worker.memory.source_tensors import layouts, tensors
+from worker.memory.tensor_file import Layout, TensorFile
 from worker.models.dtypes import DTYPES
 from worker.models.pull.progress import Meter
 from worker.models.pull.selection import select
@@ -57,8 +56,7 @@ def convert_folder(source: Path, target: Path, names: list[str], dtype: torch.dt
     total = 0
     for found in (found for found in weights.values() if not found.is_index):
         renamed[found.name] = _safetensors_name(found)
-        total += _convert_file(source / found.name, target / renamed[found.name], dtype)
-        meter.add((source / found.name).stat().st_size, f"{source.name}/{found.name}")
+        total += _convert_file(source / found.name, target / renamed[found.name], dtype, meter)
     for found in (found for found in weights.values() if found.is_index):
         _convert_index(source / found.name, target / _safetensors_name(found), renamed, total)
 
@@ -69,24 +67,23 @@ def _safetensors_name(found: WeightName) -> str:
     return "model" + name.removeprefix("pytorch_model") if name.startswith("pytorch_model") else name
 
 
-def _convert_file(source: Path, target: Path, dtype: torch.dtype) -> int:
+def _convert_file(source: Path, target: Path, dtype: torch.dtype, meter: Meter) -> int:
     """Write one file; returns the bytes of its tensors."""
-    tensors = {name: _cast(tensor, dtype) for name, tensor in _read(source).items()}
-    save_file(tensors, target, metadata={"format": "pt"})
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    detail, left = f"{source.parent.name}/{source.name}", source.stat().st_size
+    meter.add(0, detail)
+    becomes = {name: _cast(layout, dtype) for name, layout in layouts(source).items()}
+    with TensorFile(target, becomes) as file:
+        for name, tensor in tensors(source):
+            file.put(name, tensor.to(becomes[name].dtype))
+            meter.add(tensor.nbytes, detail)
+            left -= tensor.nbytes
+    meter.add(left, detail)
+    return sum(layout.size for layout in becomes.values())
 
 
-def _read(source: Path) -> Mapping[str, torch.Tensor]:
-    if source.suffix == ".safetensors":
-        with safe_open(source, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    loaded: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
-    return {name: value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
-
-
-def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Floats in `dtype`; a copy of its own, since files must not share memory between tensors."""
-    return tensor.to(dtype, copy=True).contiguous() if tensor.is_floating_point() else tensor.clone().contiguous()
+def _cast(layout: Layout, dtype: torch.dtype) -> Layout:
+    """Floats in `dtype`; the rest as it is."""
+    return Layout(dtype, layout.shape) if layout.dtype.is_floating_point else layout
 
 
 def _convert_index(source: Path, target: Path, renamed: Mapping[str, str], total: int) -> None:

@@ -1,0 +1,105 @@
+"""Weights are packed straight from their files: to the same bits as a loaded component, without ever loading it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import ZImageTransformer2DModel
+from safetensors.torch import load_file, save_file
+from transformers import Qwen3Model
+
+from core.catalogue import Places
+from worker.memory.packing import Packing
+from worker.memory.quantize import quantize
+from worker.memory.tiers import PACKED_FORMS, PackedForm
+from worker.models import packed_copy
+from worker.models.components import load_component
+from worker.models.packed_copy import PackedCopy
+
+MODEL = "z-image-turbo"
+DTYPE = torch.bfloat16
+CLASSES = {"transformer": ("diffusers", "ZImageTransformer2DModel"), "text_encoder": ("transformers", "Qwen3Model")}
+Copy = Callable[..., PackedCopy]
+
+
+@pytest.fixture
+def model(twins: dict[str, Path], tmp_path: Path) -> Path:
+    """The twin as the hub has the model: in shards, the text encoder's names with the prefix of its language model."""
+    folder = tmp_path / "model"
+    shutil.copytree(twins[MODEL], folder)
+    for name, cls in (("transformer", ZImageTransformer2DModel), ("text_encoder", Qwen3Model)):
+        module = cls.from_pretrained(folder / name)
+        shutil.rmtree(folder / name)
+        module.save_pretrained(folder / name, max_shard_size="50KB" if name == "text_encoder" else "400KB")
+        assert len(list((folder / name).glob("*-of-*.safetensors"))) > 1
+    for file in (folder / "text_encoder").glob("*.safetensors"):
+        save_file({f"model.{name}": tensor for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    index = folder / "text_encoder" / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace('    "', '    "model.').replace('"model.total', '"total'))
+    return folder
+
+
+@pytest.fixture
+def copy(model: Path, places: Places) -> Copy:
+    """Of one of its components."""
+
+    def copy_of(name: str, form: PackedForm = "int8", heard: list[float] | None = None) -> PackedCopy:
+        told = heard.append if heard is not None else lambda _: None
+        return PackedCopy(model / name, *CLASSES[name], form, DTYPE, places, MODEL, told)
+
+    return copy_of
+
+
+@pytest.fixture
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A component in its own dtype does not fit."""
+
+    def refuse(*_: object) -> None:
+        raise MemoryError("the whole component was to be loaded")
+
+    monkeypatch.setattr(packed_copy, "load_component", refuse)
+
+
+def assert_packed(found: torch.nn.Module, folder: Path, form: PackedForm) -> None:
+    """As `quantize` packs what the library loads."""
+    expected = quantize(load_component(folder, *CLASSES[folder.name], DTYPE), form, DTYPE).state_dict()
+    state = found.state_dict()
+    assert state.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert state[name].dtype == tensor.dtype, name
+        assert torch.equal(state[name], tensor), name
+
+
+@pytest.mark.parametrize("form", PACKED_FORMS)
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.usefixtures("unloaded")
+def test_the_bits_are_those_of_a_loaded_component(name: str, form: PackedForm, copy: Copy, model: Path) -> None:
+    heard: list[float] = []
+    assert_packed(copy(name, form, heard).load(), model / name, form)
+    assert heard == sorted(heard)
+    assert heard[-1] == pytest.approx(1.0, abs=0.1)
+    assert len(heard) > 10
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_names_that_are_not_known_are_left_to_the_library(
+    name: str, copy: Copy, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Packing, "can_be_done", False)
+    assert_packed(copy(name).load(), model / name, "int8")
+
+
+@pytest.mark.usefixtures("unloaded")
+def test_a_full_disk_is_said_and_the_load_goes_on(
+    copy: Copy, model: Path, places: Places, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Packing, "size", 10**18)
+    with caplog.at_level(logging.WARNING):
+        assert_packed(copy("transformer").load(), model / "transformer", "int8")
+    assert f"transformer of {MODEL} is packed anew at every load: Keeping transformer in int8 needs" in caplog.text
+    assert not list(places.models_dir.glob("*/*"))

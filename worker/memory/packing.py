@@ -1,0 +1,96 @@
+"""Pack a component's weights straight from its files, one tensor at a time: never the whole of it in its own dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from worker.memory.layers import PackedLinear
+from worker.memory.quantize import like
+from worker.memory.sizes import chosen_files
+from worker.memory.source_tensors import layouts, tensors
+from worker.memory.tensor_file import Layout, TensorFile
+from worker.memory.tiers import PackedForm
+
+OnFraction = Callable[[float], None]
+
+
+class Packing:
+    """`shaped`: the component on the meta device, made ready for packed weights. `folder`: its weights in their own form."""
+
+    def __init__(self, shaped: nn.Module, folder: Path, form: PackedForm, dtype: torch.dtype) -> None:
+        self._form, self._dtype = form, dtype
+        self._files = chosen_files(folder)
+        self._one_dtype = not getattr(shaped, "_keep_in_fp32_modules", None)
+        self._layers = {f"{path}.weight": layer for path, layer in shaped.named_modules() if isinstance(layer, PackedLinear)}
+        self._layouts = self._packed_layouts(shaped)
+        self._names = self._own_names(getattr(shaped, "base_model_prefix", ""))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all weights once they are packed."""
+        return sum(layout.size for layout in self._layouts.values())
+
+    @property
+    def can_be_done(self) -> bool:
+        """Whether the files hold what the component needs under names that are known here, all of it to be in one dtype.
+
+        Else its library's own loader must read them.
+        """
+        needed = {name for name in self._layouts if name not in self._made_by_packing}
+        return self._one_dtype and needed == set(self._names.values())
+
+    def write(self, target: Path, on_fraction: OnFraction) -> None:
+        """All of it into one safetensors file."""
+        with TensorFile(target, self._layouts) as file:
+            for name, tensor in self.packed(on_fraction):
+                file.put(name, tensor)
+
+    def packed(self, on_fraction: OnFraction) -> Iterator[tuple[str, torch.Tensor]]:
+        """Names as in the component's state, and tensors as they are kept."""
+        total, done = sum(file.stat().st_size for file in self._files), 0
+        for file in self._files:
+            for stored_as, tensor in tensors(file):
+                if stored_as in self._names:
+                    yield from self._pack(self._names[stored_as], tensor)
+                done += tensor.nbytes
+                on_fraction(done / total)
+
+    def _pack(self, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+        """Through the dtype that is computed in, as a loader would give the weight to be packed."""
+        float_here = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+        if name not in self._layers:
+            yield name, float_here
+            return
+        layer = like(self._layers[name], self._form, self._dtype)
+        layer.pack(float_here)
+        path = name.removesuffix("weight")
+        yield from ((path + part, value) for part, value in layer.state_dict().items() if part != "bias")
+
+    def _packed_layouts(self, shaped: nn.Module) -> dict[str, Layout]:
+        """What will be kept; `shaped` has its packed parts' dtypes and, for all others, those of its constructor."""
+        packed = {name for weight in self._layers for name in self._parts(weight)}
+        found = {}
+        for name, tensor in shaped.state_dict().items():
+            cast = tensor.is_floating_point() and name not in packed
+            found[name] = Layout(self._dtype if cast else tensor.dtype, tuple(tensor.shape))
+        return found
+
+    @property
+    def _made_by_packing(self) -> set[str]:
+        return {name for weight in self._layers for name in self._parts(weight) if name != weight}
+
+    def _parts(self, weight: str) -> list[str]:
+        """Names of what stands for a weight once it is packed."""
+        path = weight.removesuffix("weight")
+        return [path + part for part in self._layers[weight].state_dict() if part != "bias"]
+
+    def _own_names(self, prefix: str) -> dict[str, str]:
+        """Name in the files -> in the component: transformers saves a base model with its head's prefix, or without."""
+        stored = [name for file in self._files for name in layouts(file)]
+        pairs = ((name, (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}")) for name in stored)
+        found = ((name, next((own for own in possible if own in self._layouts), None)) for name, possible in pairs)
+        return {name: own for name, own in found if own is not None}
