@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -39,7 +41,7 @@ class Settings(BaseSettings):
         "auto", description="Model the worker serves. `auto`: z-image-turbo when its weights are here, else demo."
     )
     models_dir: Path | None = Field(None, description="Converted and built models. Empty: `models` in `data_dir`.")
-    model_folders: dict[str, Path] = Field(
+    model_folders: Annotated[dict[str, Path], NoDecode] = Field(
         {},
         description='Weights you keep elsewhere, in diffusers\' layout: JSON such as `{"z-image-turbo": "/weights/z"}`.',
     )
@@ -105,6 +107,17 @@ class Settings(BaseSettings):
 
     log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("model_folders", mode="before")
+    @classmethod
+    def _folders_from_json(cls, value: object) -> object:
+        """Decoded here, so that what is no JSON is said like any other wrong value, and nothing means none."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value) if value.strip() else {}
+        except json.JSONDecodeError as error:
+            raise ValueError(f"it is not JSON ({error})") from error
 
     @field_validator("model_folders", mode="after")
     @classmethod

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.settings import load_settings
 from core.catalogue import resolve_auto
 from core.errors import InvalidInput
 from core.settings import Settings
@@ -50,3 +51,14 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
 def test_named_folders_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEFARM_MODEL_FOLDERS", '{"z-image-turbo": "weights/z"}')
     assert Settings().model_folders == {"z-image-turbo": Path.cwd() / "weights" / "z"}
+
+
+def test_no_folders_is_an_empty_value_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEFARM_MODEL_FOLDERS", "")
+    assert Settings().model_folders == {}
+
+
+def test_folders_that_are_no_json_are_said_as_any_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEFARM_MODEL_FOLDERS", "z-image-turbo=/weights")
+    with pytest.raises(InvalidInput, match=r"IMAGEFARM_MODEL_FOLDERS is 'z-image-turbo=/weights': .*not JSON"):
+        load_settings()
