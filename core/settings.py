@@ -79,7 +79,10 @@ class Settings(BaseSettings):
     reaper_seconds: float = Field(0.5, gt=0, description="How often the reaper looks for lost hints and dead leases.")
     drain_seconds: float = Field(30.0, ge=0, description="Grace for running jobs when a worker is told to stop.")
     step_timeout_seconds: float = Field(
-        300.0, gt=0, description="A step longer than this means a hung device: the engine is replaced."
+        300.0,
+        gt=0,
+        description="A step longer than this means a hung device: the engine is replaced. On a CPU a step may take longer "
+        "while it computes.",
     )
     load_timeout_seconds: float = Field(3600.0, gt=0, description="Longest time a model may take to load.")
 

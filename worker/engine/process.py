@@ -63,10 +63,13 @@ def _open(spec: EngineSpec, on_progress: OnProgress) -> Opened:
 def _run(opened: Opened, inbox: Inbox, outbox: Outbox, timeout_seconds: float) -> None:
     from worker.engine.encoding import Encoder
     from worker.engine.finishing import Finisher
+    from worker.engine.liveness import tell_while_computing
     from worker.engine.loop import Loop
     from worker.engine.pacing import Pacer
 
     family, info, device = opened.family, opened.info, opened.device
+    if device.type == "cpu":
+        tell_while_computing(outbox, timeout_seconds)
     encoder = Encoder(family, inbox.put, _deadline(timeout_seconds)) if opened.overlaps_encode else None
     finisher = Finisher(family, info, outbox, device, opened.overlaps_decode, inbox.put, _deadline(timeout_seconds))
     Loop(family, info, opened.admission, Pacer(device), finisher, inbox, outbox, opened.peaks, encoder).run()

@@ -1,8 +1,8 @@
 """`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
 
 A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-company`, `crash-in-company`, `nan`,
-`quit`, `slow` each break or delay the step of that request; `gated`, `encode-hang`, `encode-crash` and `where` its encoding,
-`decode-gated` and `decode-hang` its decoding.
+`quit`, `slow`, `long` each break or delay the step of that request; `gated`, `encode-hang`, `encode-crash` and
+`where` its encoding, `decode-gated` and `decode-hang` its decoding.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class Faulty:
             time.sleep(0.05)
         if "hang" in words:
             threading.Event().wait()
+        if "long" in words:
+            _compute(seconds=7.0)
         if "exit" in words:
             os._exit(3)
         if "segfault" in words:
@@ -80,6 +82,13 @@ class Faulty:
             raise MemoryError("planted")
         if "quit" in words:
             raise SystemExit("planted")
+
+
+def _compute(seconds: float) -> None:
+    """Longer than the engines of tests may be silent."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
 
 
 def _wait_at_gate(request: RenderRequest) -> None:

@@ -63,6 +63,15 @@ def test_a_hung_step_is_noticed_and_the_engine_replaced(living: Engine) -> None:
     lost = recorder.wait(EngineLost)
     assert lost.request_ids == ("job/1/0",)
     assert "nothing was heard" in lost.reason
+    assert "memory" not in lost.reason
+
+
+def test_a_long_step_that_computes_is_no_hang(engine: Engine) -> None:
+    client, recorder = engine
+    client.submit(a_request(0, "long", steps=1))
+    done = recorder.wait_end("job/1/0")
+    assert isinstance(done, Rendered)
+    assert done.timings.steps_seconds > client.spec.step_timeout_seconds
 
 
 def test_a_frozen_process_is_noticed(living: Engine) -> None:
