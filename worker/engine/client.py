@@ -33,6 +33,7 @@ State = Literal["starting", "loading", "ready", "failed", "stopped"]
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 FINAL_LOAD_CODES = frozenset({"invalid_input", "unknown_model"})
 """Load failures that no further try can mend."""
+NOT_BY_US = "not by its worker; the kernel does so when memory runs out"
 log = logging.getLogger(__name__)
 
 
@@ -178,7 +179,8 @@ class EngineClient:
                 self.state = "stopped"
             elif not failed_to_load:
                 self.state = "starting"
-            reason = f"{how}: {self._killed_because}" if self._killed_because else how
+            why = self._killed_because or (NOT_BY_US if how.endswith("SIGKILL") else "")
+            reason = f"{how}: {why}" if why else how
         if lost or not (failed_to_load or self._stopping.is_set()):
             self._deliver(EngineLost(lost, reason))
 

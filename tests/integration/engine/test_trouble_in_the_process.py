@@ -54,7 +54,9 @@ def test_kill_minus_nine_mid_step(living: Engine) -> None:
     recorder.wait(Step)
     assert client.info is not None
     os.kill(client.info.process_id, signal.SIGKILL)
-    assert recorder.wait(EngineLost).request_ids == ("job/1/0",)
+    lost = recorder.wait(EngineLost)
+    assert lost.request_ids == ("job/1/0",)
+    assert "memory" in lost.reason
 
 
 def test_a_hung_step_is_noticed_and_the_engine_replaced(living: Engine) -> None:
