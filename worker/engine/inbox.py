@@ -7,7 +7,7 @@ import queue
 import threading
 
 from worker.engine.active import Decoded, Encoded
-from worker.engine.messages import Channel, Message
+from worker.engine.messages import Cancel, Channel, Message
 
 Mail = Message | Encoded | Decoded
 
@@ -18,6 +18,7 @@ class Inbox:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._queue: queue.SimpleQueue[Mail] = queue.SimpleQueue()
+        self._to_cancel: set[str] = set()
         threading.Thread(target=self._run, name="inbox", daemon=True).start()
 
     def put(self, mail: Mail) -> None:
@@ -28,13 +29,21 @@ class Inbox:
         taken: list[Mail] = [self._queue.get()] if wait else []
         while not self._queue.empty():
             taken.append(self._queue.get())
+        self._to_cancel -= {mail.request_id for mail in taken if isinstance(mail, Cancel)}
         return taken
+
+    def all_canceled(self, request_ids: list[str]) -> bool:
+        """Whether the end of each has been asked for by a message that the loop has yet to take."""
+        return self._to_cancel.issuperset(request_ids)
 
     def _run(self) -> None:
         while True:
             try:
-                self._queue.put(self._channel.receive())
+                message = self._channel.receive()
             except (EOFError, OSError):
                 # At once, in the middle of a step if need be: the worker that wanted the pictures is gone, and
                 # another one may be waiting for this device.
                 os._exit(0)
+            if isinstance(message, Cancel):
+                self._to_cancel.add(message.request_id)
+            self._queue.put(message)

@@ -8,6 +8,7 @@ import time
 from functools import partial
 
 from worker.engine import exits
+from worker.engine.abandon import Abandon, StepAbandoned
 from worker.engine.active import Active, Decoded, Encoded
 from worker.engine.admission import Admission
 from worker.engine.encoding import Encoder
@@ -42,6 +43,7 @@ class Loop:
         outbox: Outbox,
         peaks: PeakWatch | None = None,
         encoder: Encoder | None = None,
+        abandon: Abandon | None = None,
     ) -> None:
         self._family = family
         self._info = info
@@ -50,6 +52,7 @@ class Loop:
         self._inbox = inbox
         self._outbox = outbox
         self._peaks = peaks
+        self._abandon = abandon or Abandon((), inbox.all_canceled)
         self._clock = VirtualClock()
         self._budget = info.token_budget
         self._active: list[Active] = []
@@ -141,7 +144,11 @@ class Loop:
         by_sample = {each.sample: each for each in batch}
         self._clock.advance(sum(each.tokens for each in batch))
         decoding = self._finisher.decoding()
-        outcome = step_apart(self._family, list(by_sample))
+        try:
+            with self._abandon.when_canceled([each.id for each in batch]):
+                outcome = step_apart(self._family, list(by_sample))
+        except StepAbandoned:
+            return  # Their cancels are in the mail.
         self._pacer.after_step()
         if outcome.out_of_memory and len(batch) > 1:
             self._shrink_budget(batch)

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from core.catalogue import Places, load_catalogue
+from worker.engine.abandon import blocks_of
 from worker.engine.admission import Admission, PlannedAdmission
 from worker.engine.events import EngineInfo
 from worker.engine.peaks import PeakWatch, watch_cuda
@@ -25,6 +27,7 @@ from worker.pipelines.adapters import Adapters
 from worker.pipelines.family import AnyFamily
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.registry import make_family
+from worker.pipelines.tuning.denoiser import denoiser_of
 from worker.pipelines.tuning.rehearsal import Rehearsal
 from worker.pipelines.tuning.tune import Tuning, Wishes, tune
 
@@ -36,7 +39,10 @@ OnProgress = Callable[[str, float | None], None]
 
 @dataclass(frozen=True)
 class Opened:
-    """What the loop needs. `overlaps_decode`, `overlaps_encode`: on threads of their own, beside the steps."""
+    """What the loop needs. `overlaps_decode`, `overlaps_encode`: on threads of their own, beside the steps.
+
+    `blocks`: parts of a step between which it may be left.
+    """
 
     family: AnyFamily
     info: EngineInfo
@@ -45,6 +51,7 @@ class Opened:
     overlaps_decode: bool
     overlaps_encode: bool
     peaks: PeakWatch | None
+    blocks: list[nn.Module]
 
 
 def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
@@ -71,7 +78,14 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
         # On one device both would fight for it.
         overlaps_encode=beside and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
         peaks=_watch(spec, loaded) if is_cuda else None,
+        blocks=_blocks(loaded, family, tuning),
     )
+
+
+def _blocks(loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning) -> list[nn.Module]:
+    """None on a card, whose steps are short; nor where code that is not ours would have to live with being left."""
+    left_whole = loaded.device.type == "cuda" or tuning.compiled_blocks == "true" or family.name == "stock"
+    return [] if left_whole else blocks_of(denoiser_of(loaded.pipeline))
 
 
 def _can_decode_beside(loaded: LoadedPipeline) -> bool:

@@ -61,6 +61,7 @@ def _open(spec: EngineSpec, on_progress: OnProgress) -> Opened:
 
 
 def _run(opened: Opened, inbox: Inbox, outbox: Outbox, timeout_seconds: float) -> None:
+    from worker.engine.abandon import Abandon
     from worker.engine.encoding import Encoder
     from worker.engine.finishing import Finisher
     from worker.engine.liveness import tell_while_computing
@@ -72,7 +73,8 @@ def _run(opened: Opened, inbox: Inbox, outbox: Outbox, timeout_seconds: float) -
         tell_while_computing(outbox, timeout_seconds)
     encoder = Encoder(family, inbox.put, _deadline(timeout_seconds)) if opened.overlaps_encode else None
     finisher = Finisher(family, info, outbox, device, opened.overlaps_decode, inbox.put, _deadline(timeout_seconds))
-    Loop(family, info, opened.admission, Pacer(device), finisher, inbox, outbox, opened.peaks, encoder).run()
+    abandon = Abandon(opened.blocks, inbox.all_canceled)
+    Loop(family, info, opened.admission, Pacer(device), finisher, inbox, outbox, opened.peaks, encoder, abandon).run()
     finisher.close()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from worker.engine.abandon import StepAbandoned
 from worker.engine.faults import BrokenDevice, is_broken_device, is_out_of_memory
 from worker.pipelines.family import AnyFamily
 
@@ -29,7 +30,7 @@ def step_apart(family: AnyFamily, samples: Sequence[Any]) -> Outcome:
     """Step all samples, together if that works, else one by one.
 
     A batch that fails is split and each member tried once alone; a single that ran out of memory is tried once more
-    with the caches empty. Raises BrokenDevice when no further try can work.
+    with the caches empty. Raises BrokenDevice when no further try can work, StepAbandoned when none is wanted.
     """
     before = {sample: sample.step for sample in samples}
     error = _try(family, samples)
@@ -55,6 +56,8 @@ def step_apart(family: AnyFamily, samples: Sequence[Any]) -> Outcome:
 def _try(family: AnyFamily, samples: Sequence[Any]) -> BaseException | None:
     try:
         family.step(samples)
+    except StepAbandoned:
+        raise
     except BaseException as error:
         if is_broken_device(error):
             raise BrokenDevice(str(error)) from error

@@ -1,7 +1,7 @@
 """`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
 
 A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-company`, `crash-in-company`, `nan`,
-`quit`, `slow`, `long` each break or delay the step of that request; `gated`, `encode-hang`, `encode-crash` and
+`quit`, `slow`, `long`, `heavy` each break or delay the step of that request; `gated`, `encode-hang`, `encode-crash` and
 `where` its encoding, `decode-gated` and `decode-hang` its decoding.
 """
 
@@ -31,6 +31,11 @@ class Faulty:
 
     def __init__(self, family: AnyFamily) -> None:
         self._family = family
+        self._block_seconds = 0.0
+
+    def weigh(self, *_: object) -> None:
+        """Before each block of a step."""
+        time.sleep(self._block_seconds)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._family, name)
@@ -57,6 +62,7 @@ class Faulty:
 
     def step(self, samples: Sequence[Any]) -> None:
         words = {word for sample in samples for word in sample.request.prompt.split()}
+        self._block_seconds = 1.0 if "heavy" in words else 0.0
         self._obey(words, len(samples))
         self._family.step(samples)
         for sample in samples:
@@ -111,9 +117,12 @@ def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     from worker.engine.opening import open_engine
 
     opened = open_engine(spec, on_progress)
+    faulty = Faulty(opened.family)
+    for block in opened.blocks:
+        block.register_forward_pre_hook(faulty.weigh)
     return dataclasses.replace(
         opened,
-        family=cast("AnyFamily", Faulty(opened.family)),
+        family=cast("AnyFamily", faulty),
         overlaps_decode=os.environ.get("TEST_OVERLAPS_DECODE") == "1",
         admission=NoCompany() if os.environ.get("TEST_NO_COMPANY") == "1" else opened.admission,
         overlaps_encode=os.environ.get("TEST_OVERLAPS_ENCODE") == "1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -91,6 +92,28 @@ def test_cancel_takes_effect_between_steps_and_leaves_batch_mates_alone(engine: 
     assert isinstance(end(engine, 0), Rendered)
     late = recorder.events[recorder.events.index(Canceled("job/1/1")) :]
     assert not [event for event in late if isinstance(event, Step) and event.request_id == "job/1/1"]
+
+
+def test_a_step_that_nobody_wants_any_more_is_left_in_its_middle(engine: Engine) -> None:
+    client, recorder = engine
+    client.submit(a_request(0, "heavy", steps=1))
+    recorder.wait(Started)
+    began = time.monotonic()
+    client.cancel("job/1/0")
+    assert isinstance(recorder.wait_end("job/1/0"), Canceled)
+    assert time.monotonic() - began < 2.5  # The step has four blocks of a second.
+    client.submit(a_request(1))
+    assert isinstance(recorder.wait_end("job/1/1"), Rendered)
+
+
+def test_a_step_is_finished_for_those_who_still_want_it(engine: Engine) -> None:
+    client, recorder = engine
+    for index in range(2):
+        client.submit(a_request(index, "heavy", steps=1))
+    recorder.wait(Started, 2)
+    client.cancel("job/1/0")
+    assert isinstance(recorder.wait_end("job/1/1"), Rendered)
+    recorder.wait_end("job/1/0")
 
 
 def test_cancel_of_a_request_that_waits_for_room(engine: Engine) -> None:
