@@ -12,6 +12,7 @@ from core.catalogue import Places
 from core.errors import Conflict
 from worker.memory.forms import fingerprint, is_made
 from worker.memory.packing import OnFraction
+from worker.memory.plan import GIGABYTE
 from worker.memory.sizes import chosen_files, safetensors_header
 from worker.models.dtypes import dtype_name
 from worker.models.folders import Contents, remove_drafts, whole_folder
@@ -38,7 +39,9 @@ def native_folder(source: Path, dtype: torch.dtype, places: Places, model_id: st
         return copy
     try:
         remove_drafts(copy.parent)
-        check_space(copy, copy_bytes(source, dtype), f"Keeping {source.name} in {dtype_name(dtype)}")
+        size = copy_bytes(source, dtype)
+        check_space(copy, size, f"Keeping {source.name} in {dtype_name(dtype)}")
+        log.info("converting %s into %s, once: %.1f GB", source.name, copy, size / GIGABYTE)
         on_convert(0.0)
         _make(copy, source, dtype, model_id, on_convert)
     except (Conflict, OSError, SafetensorError) as error:

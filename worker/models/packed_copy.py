@@ -16,6 +16,7 @@ from core.catalogue import Places
 from core.errors import Conflict
 from worker.memory.forms import FILE, contents, empty_form, filled, form_folder, is_made, load_form, save_form
 from worker.memory.packing import OnFraction, Packing
+from worker.memory.plan import GIGABYTE
 from worker.memory.quantize import quantize
 from worker.memory.tiers import PackedForm
 from worker.models.components import class_named, load_component
@@ -53,6 +54,7 @@ class PackedCopy:
     def _make(self, folder: Path, packing: Packing) -> None:
         remove_drafts(folder.parent)
         check_space(folder, packing.size, f"Keeping {self.source.name} in {self.form}")
+        log.info("packing %s into %s, once: %.1f GB", self.source.name, folder, packing.size / GIGABYTE)
         self.on_convert(0.0)
         with whole_folder(folder, contents(self.source, self.model_id, self.form)) as draft:
             if packing.can_be_done:

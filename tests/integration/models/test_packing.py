@@ -86,6 +86,13 @@ def test_the_bits_are_those_of_a_loaded_component(name: str, form: PackedForm, c
     assert len(heard) > 10
 
 
+def test_the_log_says_what_takes_so_long_and_no_more_when_it_is_done(copy: Copy, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            copy("transformer").load()
+    assert caplog.text.count("packing transformer into ") == 1
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_names_that_are_not_known_are_left_to_the_library(
     name: str, copy: Copy, model: Path, monkeypatch: pytest.MonkeyPatch
