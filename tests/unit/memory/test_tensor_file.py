@@ -15,6 +15,7 @@ TENSORS = {
     "odd": torch.arange(7, dtype=torch.int8),
     "wide": torch.randn(3, 5, dtype=torch.float64),
     "half": torch.randn(4, 3).to(torch.bfloat16).t(),
+    "unsigned": torch.tensor([1, 65535], dtype=torch.uint16),
     "one": torch.tensor(True),
     "none": torch.zeros(0, 4),
 }
@@ -36,7 +37,7 @@ def test_it_reads_back_whatever_the_order(tmp_path: Path) -> None:
 
 def test_one_that_was_forgotten_is_an_error(tmp_path: Path) -> None:
     with (
-        pytest.raises(ValueError, match="4 tensors were not written"),
+        pytest.raises(ValueError, match="5 tensors were not written"),
         TensorFile(tmp_path / "f", layouts_of(TENSORS)) as file,
     ):
         file.put("odd", TENSORS["odd"])
