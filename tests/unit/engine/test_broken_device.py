@@ -51,7 +51,9 @@ def test_an_error_of_the_decodes_stream(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_an_error_between_the_steps() -> None:
-    parts: Any = SimpleNamespace(concurrent=None, capacity=1, token_budget=1, take=illegal_access, decoding=tuple)
+    parts: Any = SimpleNamespace(
+        concurrent=None, capacity=1, token_budget=1, take=illegal_access, decoding=tuple, all_canceled=any
+    )
     with pytest.raises(SystemExit) as ended:
         Loop(parts, parts, parts, Pacer(CPU), parts, parts, parts).run()
     assert ended.value.code == exits.BROKEN_DEVICE
@@ -61,6 +63,6 @@ def test_another_error_of_the_loop_is_not_taken_for_a_broken_device() -> None:
     def fail(**_: object) -> None:
         raise ValueError("a mistake of ours")
 
-    parts: Any = SimpleNamespace(concurrent=None, capacity=1, token_budget=1, take=fail, decoding=tuple)
+    parts: Any = SimpleNamespace(concurrent=None, capacity=1, token_budget=1, take=fail, decoding=tuple, all_canceled=any)
     with pytest.raises(ValueError, match="a mistake of ours"):
         Loop(parts, parts, parts, Pacer(CPU), parts, parts, parts).run()
