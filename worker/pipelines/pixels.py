@@ -1,13 +1,10 @@
-"""Between decoded tensors, pixels and the bytes of pictures."""
+"""From decoded tensors to pixels and their bytes."""
 
 from __future__ import annotations
 
-import io
-
 import torch
-from PIL import Image
 
-from core.errors import InvalidInput, RenderError
+from core.errors import RenderError
 
 
 def check_finite(tensor: torch.Tensor) -> None:
@@ -34,15 +31,3 @@ def to_pixels(image: torch.Tensor) -> torch.Tensor:
 def to_bytes(pixels: torch.Tensor) -> bytes:
     """RGB8, row by row; waits for the device that made it."""
     return pixels.cpu().numpy().tobytes()
-
-
-def open_image(data: bytes, width: int, height: int) -> Image.Image:
-    """An uploaded picture as RGB at the size asked for."""
-    try:
-        image = Image.open(io.BytesIO(data))
-        rgb = image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidInput(f"The input image cannot be read: {error}.", field="image") from error
-    if rgb.size != (width, height):
-        rgb = rgb.resize((width, height), Image.Resampling.LANCZOS)
-    return rgb

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from core.errors import RenderError
+from core.errors import InvalidInput, RenderError
 from core.render import RenderRequest
 from core.settings import Settings
 from db.jobs.succeed import StoredImage
 from worker.engine.client import EngineClient
 from worker.engine.events import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
+from worker.init_image import fitted
 from worker.runner.attempt import CancelRequested, Drained, LeaseLost, Mail, RunningAttempt, index_of
 from worker.runner.requests import render_requests
 
@@ -59,6 +60,8 @@ class Rendering:
     def run(self, init_image: bytes | None = None) -> list[StoredImage]:
         """The stored images, in order of index; `init_image` is an encoded picture for image-to-image."""
         requests = render_requests(self.attempt, self.settings)
+        if init_image:
+            init_image = _fitted(init_image, requests[0])
         try:
             for request in requests:
                 self._submit(request, init_image)
@@ -122,3 +125,11 @@ class Rendering:
                 "eta_seconds": round((total - done) * step.seconds_per_step / together, 3),
             },
         )
+
+
+def _fitted(init_image: bytes, request: RenderRequest) -> bytes:
+    """All images of a job have one size."""
+    try:
+        return fitted(init_image, request.width, request.height)
+    except InvalidInput as error:
+        raise RenderError(error.message, code=error.code) from error

@@ -60,3 +60,12 @@ def test_the_least_used_goes_first() -> None:
     for key in (1, 2, 1, 3, 1, 2):
         cache.get(key, partial(make, key))
     assert made == [1, 2, 3, 2]
+
+
+def test_long_prompts_do_not_fill_the_device() -> None:
+    cache: EmbeddingCache[torch.Tensor] = EmbeddingCache(lambda caption: caption.nbytes, most_bytes=1000)
+    for key in range(3):
+        cache.get(key, lambda: torch.zeros(100))
+    assert [cache.peek(key) is not None for key in range(3)] == [False, True, True]
+    assert cache.get("huge", lambda: torch.zeros(1000)).nbytes == 4000
+    assert cache.peek("huge") is None, "kept for nobody, and made all the same"

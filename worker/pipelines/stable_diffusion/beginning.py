@@ -11,7 +11,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from core.errors import InvalidInput
 from core.render import RenderRequest
-from worker.pipelines.pixels import open_image
+from worker.init_image import open_image
 from worker.pipelines.stable_diffusion.text import Conditioning, is_xl
 from worker.pipelines.untyped import Pipeline, Scheduler
 

@@ -39,7 +39,7 @@ class StableDiffusionFamily:
         self._text_device = loaded.text_device
         self._adapters = loaded.adapters
         self._is_xl = is_xl(loaded.pipeline)
-        self._embeddings = EmbeddingCache[Conditioning]()
+        self._embeddings = EmbeddingCache[Conditioning](Conditioning.nbytes)
         self._beginning = Beginning(self._pipeline, self._device)
         self._preview = LatentPreview(self._pipeline.vae, self._pipeline.unet.config.in_channels)
 

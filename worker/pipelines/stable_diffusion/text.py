@@ -24,6 +24,9 @@ class Conditioning:
     def rows(self) -> int:
         return len(self.embeddings)
 
+    def nbytes(self) -> int:
+        return self.embeddings.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
+
     def to(self, device: torch.device) -> Conditioning:
         pooled = None if self.pooled is None else self.pooled.to(device)
         return Conditioning(self.embeddings.to(device), pooled)

@@ -13,11 +13,12 @@ from diffusers import AutoPipelineForImage2Image
 from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.render import RenderRequest
+from worker.init_image import open_image
 from worker.memory.device import use_device
 from worker.pipelines.family import Sample, refuse_start_sigma
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
-from worker.pipelines.pixels import check_finite, open_image
+from worker.pipelines.pixels import check_finite
 from worker.pipelines.stance import take_stance
 from worker.pipelines.stock.latents import as_decoded, channels_of, offers_latents
 from worker.pipelines.stock.stepped_call import SteppedCall

@@ -18,7 +18,7 @@ from worker.pipelines.stance import take_stance
 from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.image_to_image import ImageToImage
-from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, sequence_tokens
+from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, schedule_of, sequence_tokens
 from worker.pipelines.z_image.sigmas import check_start_sigma
 from worker.pipelines.z_image.text import CaptionKey, encode_caption
 
@@ -37,7 +37,7 @@ class ZImageFamily:
         self._device = loaded.device
         self._text_device = loaded.text_device
         self._adapters = loaded.adapters
-        self._embeddings = EmbeddingCache[torch.Tensor]()
+        self._embeddings = EmbeddingCache[torch.Tensor](lambda caption: caption.nbytes)
         self._denoiser = Denoiser(self._pipeline.transformer)
         self._image_to_image = ImageToImage(self._pipeline, self._device)
         self._preview = LatentPreview(self._pipeline.vae, self._pipeline.transformer.config.in_channels)
@@ -100,7 +100,7 @@ class ZImageFamily:
             group=_group(request, lengths),
             tokens=sum(lengths),
             pipeline_guidance_scale=pipeline_guidance(request),
-            schedule=scheduler.sigmas[first:].tolist(),
+            schedule=schedule_of(self._pipeline.scheduler, request)[first:],
             latents=latents,
             captions=captions,
             scheduler=scheduler,

@@ -7,7 +7,7 @@ from diffusers import ZImageImg2ImgPipeline
 
 from core.errors import InvalidInput
 from core.render import RenderRequest
-from worker.pipelines.pixels import open_image
+from worker.init_image import open_image
 from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.sample import Captions
 

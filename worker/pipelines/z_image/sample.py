@@ -96,3 +96,9 @@ def own_scheduler(shared: Scheduler, request: RenderRequest, device: torch.devic
     scheduler.set_timesteps(steps, device=device, sigmas=sigmas, mu=shift)
     scheduler.set_begin_index(0)
     return scheduler
+
+
+def schedule_of(shared: Scheduler, request: RenderRequest) -> list[float]:
+    """Its sigmas, worked out on the host: asking a card for its own would wait for all that it has to do."""
+    sigmas: list[float] = own_scheduler(shared, request, torch.device("cpu")).sigmas.tolist()
+    return sigmas

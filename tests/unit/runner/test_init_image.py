@@ -1,0 +1,38 @@
+"""What an image-to-image request starts from is fitted before it reaches the engine, to the bit as the engine would."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from core.errors import InvalidInput
+from worker.init_image import fitted, open_image
+
+
+def encoded(width: int, height: int, format: str, mode: str = "RGB") -> bytes:
+    """A picture of gradients."""
+    buffer = io.BytesIO()
+    Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * turn) for turn in range(3)]).resize((width, height)).convert(
+        mode
+    ).save(buffer, format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "L"), ("JPEG", "RGB"), ("WEBP", "RGB")]
+)
+@pytest.mark.parametrize("size", [(64, 64), (200, 90)])
+def test_fitted_once_it_stays_as_it_is(format: str, mode: str, size: tuple[int, int]) -> None:
+    data = encoded(*size, format, mode)
+    expected = open_image(data, 64, 64)
+    again = open_image(fitted(data, 64, 64), 64, 64)
+    assert again.size == (64, 64)
+    assert again.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", encoded(64, 64, "PNG")[:80]])
+def test_what_is_no_picture_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        fitted(data, 64, 64)
