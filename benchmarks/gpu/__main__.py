@@ -1,7 +1,7 @@
 """A full-size Z-Image on a CUDA card, with random weights written to a temporary folder and loaded as a user's would be.
 
     python -m benchmarks.gpu speed  [--tier int8] [--sizes 512 768 1024] [--no-compile] [--engine attention_backend=...]
-    python -m benchmarks.gpu memory [--cap 6 8 12 16] [--tier int8-lean]
+    python -m benchmarks.gpu memory [--cap 6 7.5 8 12 16] [--tier int8-lean]
     python -m benchmarks.gpu load   [--tier int8] [--stored bfloat16]
 
 speed: stock diffusers, then the engine in one tier. memory: peaks, in the tier that `auto` chooses for each cap.
@@ -51,7 +51,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--no-stock", action="store_true", help="speed: leave stock diffusers out")
     parser.add_argument("--tflops", type=float, default=790.0, help="what the card reaches in bf16, for the floor")
-    parser.add_argument("--cap", nargs="+", type=float, default=[6.0, 8.0, 12.0, 16.0], help="gigabytes, one run each")
+    parser.add_argument("--cap", nargs="+", type=float, default=[6.0, 7.5, 8.0, 12.0, 16.0], help="gigabytes, one run each")
     parser.add_argument(
         "--stored", choices=["bfloat16", "float32"], help="transformer on disk; load: float32, as the hub has"
     )
