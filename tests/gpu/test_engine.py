@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tests.gpu.card import needs_a_card, skip_below
-from tests.integration.engine.conftest import new_client
+from tests.integration.engine.conftest import FAULTY, new_client
 from tests.integration.engine.recorder import Recorder, a_request
 from worker.engine.client import EngineClient
-from worker.engine.events import EngineInfo, Rendered
+from worker.engine.events import EngineInfo, EngineLost, Rendered
 from worker.memory.product import LEAST_CAPABILITY
 from worker.memory.tiers import PackedForm
 
@@ -47,9 +47,9 @@ def info_of(client: EngineClient) -> EngineInfo:
     return client.info
 
 
-def picture(client: EngineClient, recorder: Recorder, index: int = 0) -> np.ndarray:
-    """The same for every index."""
-    request = a_request(index, size=256, steps=4, strict=True, seed=7)
+def picture(client: EngineClient, recorder: Recorder, index: int = 0, strict: bool = False) -> np.ndarray:
+    """The same for every index; alone in its engine it is rendered as a strict one, but by compiled blocks."""
+    request = a_request(index, size=256, steps=4, strict=strict, seed=7)
     client.submit(request)
     ended = recorder.wait_end(request.id)
     assert isinstance(ended, Rendered)
@@ -77,6 +77,7 @@ def test_compiled_blocks_and_cuda_graphs_paint_the_same(mode: str, models_dir: P
         first = picture(client, recorder)
         assert np.abs(first - plain_picture).mean() <= 3.0
         assert (picture(client, recorder, 1) == first).all(), "a later replay must not write over what was given"
+        assert (picture(client, recorder, 2, strict=True) == plain_picture).all(), "strict ones pass compiled blocks by"
 
 
 @pytest.mark.parametrize(("policy", "product", "limit"), [("int8", "int8", 6.0), ("fp8", "fp8", 12.0)])
@@ -94,5 +95,13 @@ def test_a_picture_decoded_beside_the_steps_of_others_is_the_same(models_dir: Pa
         others = [a_request(index, size=256, steps=30) for index in range(1, 4)]
         for request in others:
             client.submit(request)
-        assert (picture(client, recorder) == plain_picture).all()
+        assert (picture(client, recorder, strict=True) == plain_picture).all()
         assert all(isinstance(recorder.wait_end(request.id), Rendered) for request in others)
+
+
+def test_a_card_that_a_kernel_broke_gets_a_new_engine(models_dir: Path, plain_picture: np.ndarray) -> None:
+    with on_card(models_dir, module=FAULTY) as (client, recorder):
+        client.submit(a_request(1, "device-assert", size=256))
+        assert "status 70" in recorder.wait(EngineLost).reason
+        recorder.wait_ready(2)
+        assert (picture(client, recorder) == plain_picture).all()

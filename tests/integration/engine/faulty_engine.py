@@ -1,8 +1,8 @@
 """`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
 
 A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-company`, `crash-in-company`, `nan`,
-`quit`, `slow`, `long`, `heavy` each break or delay the step of that request; `gated`, `encode-hang`, `encode-crash` and
-`where` its encoding, `decode-gated` and `decode-hang` its decoding.
+`quit`, `slow`, `long`, `heavy`, and on a card `device-assert` each break or delay the step of that request; `gated`,
+`encode-hang`, `encode-crash` and `where` its encoding, `decode-gated` and `decode-hang` its decoding.
 """
 
 from __future__ import annotations
@@ -82,12 +82,22 @@ class Faulty:
             os.kill(os.getpid(), signal.SIGSEGV)
         if "sticky" in words:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if "device-assert" in words:
+            _break_the_card()
         if "crash" in words or ("crash-in-company" in words and company > 1):
             raise ValueError("planted")
         if "oom" in words or ("oom-in-company" in words and company > 1):
             raise MemoryError("planted")
         if "quit" in words:
             raise SystemExit("planted")
+
+
+def _break_the_card() -> None:
+    """An index beyond the end stops the kernel, and no call of this process reaches the card from then on."""
+    import torch
+
+    beyond = torch.full((1,), 9, device="cuda")
+    torch.zeros(1, device="cuda")[beyond].cpu()
 
 
 def _compute(seconds: float) -> None:
