@@ -90,3 +90,32 @@ def test_guidance_pairs_of_unequal_captions_are_exact(demo: Twin, calls: list[st
     request = a_request(1, "a cat", 80, STEPS, guidance_scale=3.0, negative_prompt="a dog " * 30)
     assert torch.equal(demo.alone(request).latents[0], demo.expected(request, "latent"))
     assert calls.count("context_refiner.0") == 1
+
+
+def test_a_guidance_pair_that_does_not_fit_goes_in_two_passes(demo: Twin, caplog: pytest.LogCaptureFixture) -> None:
+    request = a_request(1, "a cat", 64, 2, guidance_scale=3.0, negative_prompt="a dog " * 30)
+    expected = demo.expected(request, "latent")
+    passes: list[int] = []
+
+    def refuse_pairs(_module: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        passes.append(len(inputs[0]))
+        if len(inputs[0]) > 1:
+            raise MemoryError("planted")
+
+    demo.pipeline.transformer.layers[0].register_forward_pre_hook(refuse_pairs)
+    assert (demo.alone(request).latents[0] - expected).abs().max() < 2e-4
+    assert passes == [2, 1, 1, 1, 1], "it is tried once"
+    assert "halves" in caplog.text
+
+
+def test_several_pictures_that_do_not_fit_are_left_to_the_loop(demo: Twin) -> None:
+    samples = [demo.start(a_request(index, "a cat", 64, 2)) for index in range(2)]
+
+    def refuse(*_: object) -> None:
+        raise MemoryError("planted")
+
+    demo.pipeline.transformer.layers[0].register_forward_pre_hook(refuse)
+    with pytest.raises(MemoryError):
+        demo.family.step(samples)
+    with pytest.raises(MemoryError):
+        demo.family.step(samples[:1])

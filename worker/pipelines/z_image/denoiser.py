@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
+from worker.engine.faults import is_out_of_memory
+from worker.engine.stepping import free_cached_memory
 from worker.pipelines.stance import runs_uncompiled
 from worker.pipelines.untyped import Pipeline
 from worker.pipelines.z_image.sample import ZImageSample
-from worker.pipelines.z_image.transformer import Predict, Prepare, ZImageTransformer2DModel
+from worker.pipelines.z_image.transformer import Context, Predict, Prepare, ZImageTransformer2DModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of a pass: a sample's only one, or the positive or negative one of its guidance pair.
+
+    `latents`: 16 x 1 x h/8 x w/8 in the transformer's dtype; `timestep`: of one number; `context`: None where the
+    transformer is called in one piece.
+    """
+
+    latents: torch.Tensor
+    timestep: torch.Tensor
+    caption: torch.Tensor
+    context: Context | None
 
 
 class Denoiser:
@@ -18,30 +39,45 @@ class Denoiser:
 
     def __init__(self, transformer: Pipeline) -> None:
         self._transformer = transformer
+        self._halved_from = math.inf
         self._dtype: torch.dtype = transformer.dtype  # Looked up once: it walks through all modules.
 
     def predict(self, samples: Sequence[ZImageSample]) -> list[torch.Tensor]:
-        """16 x 1 x h/8 x w/8 for each row: a sample's own, or its positive and negative one, in the samples' order."""
-        latents = [row for sample in samples for row in self._latents(sample)]
-        timesteps = torch.cat([sample.model_timestep() for sample in samples for _ in sample.captions.all()])
-        if self._is_offloaded or not isinstance(self._transformer, ZImageTransformer2DModel):
-            captions = [caption for sample in samples for caption in sample.captions.all()]
-            predictions: list[torch.Tensor] = self._transformer(latents, timesteps, captions, return_dict=False)[0]
-            return predictions
-        for sample in samples:
-            if sample.contexts is None:
-                sample.contexts = self._transformer.contexts(self._call_for(sample))
-        contexts = [context for sample in samples for context in sample.contexts or ()]
-        predictions = self._transformer(Predict(latents, timesteps, contexts))
+        """16 x 1 x h/8 x w/8 for each row, in the samples' order. A guidance pair that does not fit goes in two passes."""
+        rows = [row for sample in samples for row in self._rows(sample)]
+        if len(samples) > 1 or samples[0].tokens < self._halved_from:
+            try:
+                return self._pass(rows)
+            except BaseException as error:
+                if len(samples) > 1 or len(rows) == 1 or not is_out_of_memory(error):
+                    raise
+                log.warning("a guidance pair does not fit in one pass, its halves go one after the other: %s", error)
+            free_cached_memory()
+            self._halved_from = samples[0].tokens
+        return [prediction for row in rows for prediction in self._pass([row])]
+
+    def _pass(self, rows: Sequence[Row]) -> list[torch.Tensor]:
+        latents = [row.latents for row in rows]
+        timesteps = torch.cat([row.timestep for row in rows])
+        contexts = [row.context for row in rows if row.context is not None]
+        predictions: list[torch.Tensor]
+        if contexts:
+            predictions = self._transformer(Predict(latents, timesteps, contexts))
+        else:
+            predictions = self._transformer(latents, timesteps, [row.caption for row in rows], return_dict=False)[0]
         return predictions
 
+    def _rows(self, sample: ZImageSample) -> list[Row]:
+        latents, timestep = sample.latents.to(self._dtype).unsqueeze(2)[0], sample.model_timestep()
+        captions = sample.captions.all()
+        if self._in_one_piece:
+            return [Row(latents, timestep, caption, None) for caption in captions]
+        if sample.contexts is None:
+            call = Prepare([latents] * len(captions), captions, runs_uncompiled(sample.request))
+            sample.contexts = self._transformer.contexts(call)
+        return [Row(latents, timestep, *both) for both in zip(captions, sample.contexts, strict=True)]
+
     @property
-    def _is_offloaded(self) -> bool:
-        return hasattr(self._transformer, "_diffusers_hook")
-
-    def _call_for(self, sample: ZImageSample) -> Prepare:
-        return Prepare(self._latents(sample), sample.captions.all(), runs_uncompiled(sample.request))
-
-    def _latents(self, sample: ZImageSample) -> list[torch.Tensor]:
-        """One for each row, in the transformer's dtype."""
-        return [sample.latents.to(self._dtype).unsqueeze(2)[0]] * len(sample.captions.all())
+    def _in_one_piece(self) -> bool:
+        is_offloaded = hasattr(self._transformer, "_diffusers_hook")
+        return is_offloaded or not isinstance(self._transformer, ZImageTransformer2DModel)
