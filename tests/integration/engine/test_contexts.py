@@ -86,6 +86,18 @@ def test_turning_by_real_numbers_changes_no_bit(models_dir: Path, dtype: str) ->
     assert torch.equal(made.alone(request).latents[0], made.expected(request, "latent"))
 
 
+def test_a_pipeline_may_call_the_transformer_by_names(demo: Twin) -> None:
+    transformer = demo.pipeline.transformer
+    latents = [torch.randn(transformer.in_channels, 1, 8, 8)]
+    captions = [torch.randn(7, transformer.config.cap_feat_dim)]
+    with torch.no_grad():
+        by_place, by_name = (
+            transformer(latents, torch.tensor([0.5]), captions, return_dict=False)[0][0],
+            transformer(x=latents, t=torch.tensor([0.5]), cap_feats=captions, return_dict=False)[0][0],
+        )
+    assert torch.equal(by_place, by_name)
+
+
 def test_guidance_pairs_of_unequal_captions_are_exact(demo: Twin, calls: list[str]) -> None:
     request = a_request(1, "a cat", 80, STEPS, guidance_scale=3.0, negative_prompt="a dog " * 30)
     assert torch.equal(demo.alone(request).latents[0], demo.expected(request, "latent"))

@@ -67,13 +67,16 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
             if isinstance(module, Attention):
                 module.set_processor(RotaryProcessor())
 
-    def forward(self, call: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - three kinds of calls
-        """`Prepare` -> (refined captions, positions); `Predict` -> a prediction for each row, as its latents; else stock."""
-        if isinstance(call, Prepare):
-            return self._prepare(call)
-        if isinstance(call, Predict):
-            return self._predict(call)
-        return super().forward(call, *args, **kwargs)
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - three kinds of calls
+        """`Prepare` -> (refined captions, positions); `Predict` -> a prediction for each row, as its latents; else stock.
+
+        The name `x` is the stock one's, by which some pipelines call it.
+        """
+        if isinstance(x, Prepare):
+            return self._prepare(x)
+        if isinstance(x, Predict):
+            return self._predict(x)
+        return super().forward(x, *args, **kwargs)
 
     def contexts(self, call: Prepare) -> list[Context]:
         """Of the picture's rows."""
