@@ -43,7 +43,7 @@ def whole_folder(final: Path, contents: Contents) -> Iterator[Path]:
     lock = os.open(draft, os.O_RDONLY)  # Goes with its process, however that ends.
     try:
         with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX)  # Waits for who asks at this moment whether the draft is abandoned.
         yield draft
         write_marker(draft, _marker(draft, contents))
         _put_in_place(draft, final, before)

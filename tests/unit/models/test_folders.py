@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -90,6 +91,26 @@ def test_the_draft_of_a_killed_process_is_removed_without_waiting_a_day(tmp_path
         maker.kill()
     assert len(remove_drafts(tmp_path)) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_draft_is_locked_though_another_process_looked_at_it_just_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def open_late(path: Path, flags: int) -> int:
+        """Another process was faster: it has the lock for a moment."""
+        monkeypatch.setattr("worker.models.folders.os.open", opened)
+        looking = opened(path, flags)
+        fcntl.flock(looking, fcntl.LOCK_EX)
+        threading.Timer(0.2, os.close, [looking]).start()
+        return opened(path, flags)
+
+    monkeypatch.setattr("worker.models.folders.os.open", open_late)
+    with whole_folder(tmp_path / "weights", CONTENTS) as draft:
+        os.utime(draft, (0, 0))
+        time.sleep(0.3)
+        assert remove_drafts(tmp_path) == []
 
 
 @pytest.mark.parametrize(("age", "removed"), [(3600.0, False), (100_000.0, True)])
