@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import _TYPES, load_file
 
-from worker.memory.tensor_file import Layout, TensorFile
+from worker.memory.tensor_file import DTYPES, Layout, TensorFile
 
 TENSORS = {
     "odd": torch.arange(7, dtype=torch.int8),
     "wide": torch.randn(3, 5, dtype=torch.float64),
     "half": torch.randn(4, 3).to(torch.bfloat16).t(),
     "unsigned": torch.tensor([1, 65535], dtype=torch.uint16),
+    "complex": torch.randn(3, dtype=torch.complex64),
     "one": torch.tensor(True),
     "none": torch.zeros(0, 4),
 }
@@ -23,6 +24,10 @@ TENSORS = {
 
 def layouts_of(tensors: dict[str, torch.Tensor]) -> dict[str, Layout]:
     return {name: Layout(tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def test_every_dtype_that_safetensors_reads_is_known() -> None:
+    assert dict(_TYPES) == DTYPES
 
 
 def test_it_reads_back_whatever_the_order(tmp_path: Path) -> None:
@@ -37,7 +42,7 @@ def test_it_reads_back_whatever_the_order(tmp_path: Path) -> None:
 
 def test_one_that_was_forgotten_is_an_error(tmp_path: Path) -> None:
     with (
-        pytest.raises(ValueError, match="5 tensors were not written"),
+        pytest.raises(ValueError, match="6 tensors were not written"),
         TensorFile(tmp_path / "f", layouts_of(TENSORS)) as file,
     ):
         file.put("odd", TENSORS["odd"])
