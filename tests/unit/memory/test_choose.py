@@ -137,3 +137,8 @@ def test_a_model_with_a_lora_of_its_own_is_not_quantised() -> None:
     with_lora = TURBO.model_copy(update={"loras": (Lora(repo="some/lora"),)})
     machine = Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE)
     assert choose(with_lora, SIZES, "bfloat16", machine).policy == "offload"
+
+
+def test_weights_that_are_cast_at_each_use_do_not_stay_on_a_device() -> None:
+    """There they would be moved as one allocation, and be there twice after their first use."""
+    assert all(tier.denoiser_place == "streamed" for tier in TIERS if tier.denoiser == "fp8-cast")
