@@ -114,10 +114,13 @@ def test_a_guidance_pair_that_does_not_fit_goes_in_two_passes(demo: Twin, caplog
         if len(inputs[0]) > 1:
             raise MemoryError("planted")
 
-    demo.pipeline.transformer.layers[0].register_forward_pre_hook(refuse_pairs)
+    full = demo.pipeline.transformer.layers[0].register_forward_pre_hook(refuse_pairs)
     assert (demo.alone(request).latents[0] - expected).abs().max() < 2e-4
     assert passes == [2, 1, 1, 1, 1], "it is tried once"
     assert "halves" in caplog.text
+    full.remove()
+    strict = request.model_copy(update={"strict": True})
+    assert torch.equal(demo.alone(strict).latents[0], expected), "strict pairs are tried whole at every step"
 
 
 def test_several_pictures_that_do_not_fit_are_left_to_the_loop(demo: Twin) -> None:

@@ -43,9 +43,13 @@ class Denoiser:
         self._dtype: torch.dtype = transformer.dtype  # Looked up once: it walks through all modules.
 
     def predict(self, samples: Sequence[ZImageSample]) -> list[torch.Tensor]:
-        """16 x 1 x h/8 x w/8 for each row, in the samples' order. A guidance pair that does not fit goes in two passes."""
+        """16 x 1 x h/8 x w/8 for each row, in the samples' order. A guidance pair that does not fit goes in two passes.
+
+        So do all pairs as large from then on, but strict ones: in halves the last bits differ, and what took the memory
+        may be gone by now.
+        """
         rows = [row for sample in samples for row in self._rows(sample)]
-        if len(samples) > 1 or samples[0].tokens < self._halved_from:
+        if len(samples) > 1 or samples[0].tokens < self._halved_from or samples[0].request.strict:
             try:
                 return self._pass(rows)
             except BaseException as error:
