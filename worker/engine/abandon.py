@@ -9,7 +9,7 @@ from torch import nn
 
 
 class StepAbandoned(Exception):
-    """All requests of the pass were canceled; none of them has moved on."""
+    """All requests of the pass were canceled: how far each has come matters no more."""
 
 
 class Abandon:

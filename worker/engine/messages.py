@@ -45,7 +45,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Beat:
-    """The loop is alive: sent after each unit of work that nothing else reports."""
+    """The engine is alive: sent after each unit of work that nothing else reports, and on a CPU while it computes."""
 
 
 Command = Load | Submit | Cancel | Stop

@@ -14,7 +14,8 @@ class EngineSpec:
     `token_budget`: most tokens in one forward pass; 0 lets the memory policy decide.
     `compile_blocks`: None lets the memory policy decide; compiled, the last bits differ from the stock pipeline's.
     `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` tries them out.
-    A step, an encode or a decode that takes longer than `step_timeout_seconds` means a hung device.
+    A step, an encode or a decode that takes longer than `step_timeout_seconds` means a hung device; on a CPU, one that does
+    not even compute.
     `module` is what `python -m` runs as the child.
     """
 
