@@ -10,8 +10,8 @@ from typing import Any
 import diffusers
 import torch
 from diffusers.models.attention_processor import Attention
-from torch.nn.utils.rnn import pad_sequence
 
+from worker.pipelines.z_image.padding import as_batch
 from worker.pipelines.z_image.rotary import RotaryProcessor
 
 PATCH_SIZE, FRAME_PATCH_SIZE = 2, 1
@@ -110,12 +110,12 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
         conditioning = (self.t_embedder(call.timesteps * self.t_scale).type_as(call.latents[0]), None, None, None)
         images, sizes = self._embed(call)
         positions = [each.positions[: each.image_tokens] for each in call.contexts]
-        for_images = _as_batch(images, positions)
+        for_images = as_batch(images, positions)
         hidden = for_images.hidden
         for layer in self.noise_refiner:
             hidden = layer(hidden, for_images.mask, for_images.positions, *conditioning)
         rows = [torch.cat([row[: each.image_tokens], each.caption]) for row, each in zip(hidden, call.contexts, strict=True)]
-        unified = _as_batch(rows, [each.positions for each in call.contexts])
+        unified = as_batch(rows, [each.positions for each in call.contexts])
         hidden = unified.hidden
         for layer in self.layers:
             hidden = layer(hidden, unified.mask, unified.positions, *conditioning)
@@ -142,27 +142,3 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
         if own == len(row):
             return row
         return torch.cat([row[:own], self.x_pad_token.to(row.dtype).expand(len(row) - own, -1)])
-
-
-@dataclass(frozen=True)
-class Batch:
-    """`hidden`: rows x tokens x channels; `positions` likewise; `mask`: rows x tokens, None where all are equally long."""
-
-    hidden: torch.Tensor
-    positions: torch.Tensor
-    mask: torch.Tensor | None
-
-
-def _as_batch(rows: Sequence[torch.Tensor], positions: Sequence[torch.Tensor]) -> Batch:
-    lengths = [len(row) for row in rows]
-    if len(set(lengths)) == 1:
-        return Batch(_stacked(rows), _stacked(positions), None)
-    mask = torch.zeros((len(rows), max(lengths)), dtype=torch.bool, device=rows[0].device)
-    for index, length in enumerate(lengths):
-        mask[index, :length] = True
-    return Batch(pad_sequence(list(rows), batch_first=True), pad_sequence(list(positions), batch_first=True), mask)
-
-
-def _stacked(rows: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A single one is not copied."""
-    return torch.stack(list(rows)) if len(rows) > 1 else rows[0].unsqueeze(0)
