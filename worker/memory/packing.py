@@ -16,6 +16,8 @@ from worker.memory.tensor_file import Layout, TensorFile
 from worker.memory.tiers import PackedForm
 
 OnFraction = Callable[[float], None]
+KEPT_IN_FP32 = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
+"""Where diffusers and transformers name parts that their loaders leave in fp32; the second one holds for bf16 too."""
 
 
 class Packing:
@@ -24,7 +26,7 @@ class Packing:
     def __init__(self, shaped: nn.Module, folder: Path, form: PackedForm, dtype: torch.dtype) -> None:
         self._form, self._dtype = form, dtype
         self._files = chosen_files(folder)
-        self._one_dtype = not getattr(shaped, "_keep_in_fp32_modules", None)
+        self._one_dtype = not any(getattr(shaped, name, None) for name in KEPT_IN_FP32)
         self._layers = {f"{path}.weight": layer for path, layer in shaped.named_modules() if isinstance(layer, PackedLinear)}
         self._layouts = self._packed_layouts(shaped)
         self._names = self._own_names(getattr(shaped, "base_model_prefix", ""))

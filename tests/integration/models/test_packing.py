@@ -101,6 +101,14 @@ def test_names_that_are_not_known_are_left_to_the_library(
     assert_packed(copy(name).load(), model / name, "int8")
 
 
+@pytest.mark.parametrize("kept", ["_keep_in_fp32_modules", "_keep_in_fp32_modules_strict"])
+def test_parts_that_stay_in_fp32_are_left_to_the_library(
+    kept: str, copy: Copy, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Qwen3Model, kept, ["norm"], raising=False)
+    assert_packed(copy("text_encoder").load(), model / "text_encoder", "int8")
+
+
 @pytest.mark.usefixtures("unloaded")
 def test_a_full_disk_is_said_and_the_load_goes_on(
     copy: Copy, model: Path, places: Places, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
