@@ -161,7 +161,7 @@ def record_of(info: EngineInfo, each: Active) -> RenderRecord:
         dtype=info.dtype,
         memory_policy=info.memory_policy,
         attention_backend=info.attention_backend,
-        versions=_versions(info, each.request),
+        versions=_versions(info, each.request) | each.sample.notes,
         batch_sizes=each.batch_sizes,
         pipeline_guidance_scale=each.sample.pipeline_guidance_scale,
         sigmas_or_timesteps=each.sample.schedule,

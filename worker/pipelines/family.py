@@ -18,6 +18,7 @@ class Sample:
 
     `group`: only samples of equal group may share a forward pass. `tokens`: what it adds to a forward pass, its
     guidance pair included. `schedule`: sigmas or timesteps, as its record shows them. `step` counts steps done.
+    `notes`: what its record shall say beside the versions that all pictures of this engine have in common.
     """
 
     request: RenderRequest
@@ -27,6 +28,7 @@ class Sample:
     pipeline_guidance_scale: float
     schedule: list[float] = field(default_factory=list)
     step: int = 0
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 C = TypeVar("C")

@@ -115,9 +115,11 @@ def test_a_guidance_pair_that_does_not_fit_goes_in_two_passes(demo: Twin, caplog
             raise MemoryError("planted")
 
     full = demo.pipeline.transformer.layers[0].register_forward_pre_hook(refuse_pairs)
-    assert (demo.alone(request).latents[0] - expected).abs().max() < 2e-4
+    sample = demo.alone(request)
+    assert (sample.latents[0] - expected).abs().max() < 2e-4
     assert passes == [2, 1, 1, 1, 1], "it is tried once"
     assert "halves" in caplog.text
+    assert sample.notes == {"guidance_pair": "in halves"}
     full.remove()
     strict = request.model_copy(update={"strict": True})
     assert torch.equal(demo.alone(strict).latents[0], expected), "strict pairs are tried whole at every step"

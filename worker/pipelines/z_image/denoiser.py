@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,17 +38,16 @@ class Denoiser:
 
     def __init__(self, transformer: Pipeline) -> None:
         self._transformer = transformer
-        self._halved_from = math.inf
         self._dtype: torch.dtype = transformer.dtype  # Looked up once: it walks through all modules.
 
     def predict(self, samples: Sequence[ZImageSample]) -> list[torch.Tensor]:
-        """16 x 1 x h/8 x w/8 for each row, in the samples' order. A guidance pair that does not fit goes in two passes.
+        """16 x 1 x h/8 x w/8 for each row, in the samples' order.
 
-        So do all pairs as large from then on, but strict ones: in halves the last bits differ, and what took the memory
-        may be gone by now.
+        A guidance pair that does not fit goes in two passes, to the end of its picture, and its record says so: the last
+        bits differ. A strict one is tried whole at each step.
         """
         rows = [row for sample in samples for row in self._rows(sample)]
-        if len(samples) > 1 or samples[0].tokens < self._halved_from or samples[0].request.strict:
+        if len(samples) > 1 or samples[0].request.strict or "guidance_pair" not in samples[0].notes:
             try:
                 return self._pass(rows)
             except BaseException as error:
@@ -57,7 +55,7 @@ class Denoiser:
                     raise
                 log.warning("a guidance pair does not fit in one pass, its halves go one after the other: %s", error)
             free_cached_memory()
-            self._halved_from = samples[0].tokens
+            samples[0].notes["guidance_pair"] = "in halves"
         return [prediction for row in rows for prediction in self._pass([row])]
 
     def _pass(self, rows: Sequence[Row]) -> list[torch.Tensor]:

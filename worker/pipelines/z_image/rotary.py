@@ -32,8 +32,8 @@ class RotaryProcessor(ZSingleStreamAttnProcessor):  # type: ignore[misc]  # diff
         mask = None if attention_mask is None else attention_mask[:, None, None, :]
         heads = [project(hidden_states).unflatten(-1, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)]
         attended = dispatch_attention_fn(
-            turned(attn.norm_q(heads[0]), freqs_cis),
-            turned(attn.norm_k(heads[1]), freqs_cis),
+            turned(_normed(attn.norm_q, heads[0]), freqs_cis),
+            turned(_normed(attn.norm_k, heads[1]), freqs_cis),
             heads[2],
             attn_mask=mask,
             backend=self._attention_backend,
@@ -41,6 +41,11 @@ class RotaryProcessor(ZSingleStreamAttnProcessor):  # type: ignore[misc]  # diff
         )
         output: torch.Tensor = attn.to_out[1](attn.to_out[0](attended.flatten(2, 3).to(hidden_states.dtype)))
         return output
+
+
+def _normed(norm: torch.nn.Module | None, heads: torch.Tensor) -> torch.Tensor:
+    normed: torch.Tensor = heads if norm is None else norm(heads)
+    return normed
 
 
 def turned(heads: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
