@@ -106,7 +106,7 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
         return torch.view_as_real(positions) if compiled and positions.is_cuda else positions
 
     def _predict(self, call: Predict) -> list[torch.Tensor]:
-        # As the stock forward calls its layers: eight positional arguments, so that compiled blocks see one signature.
+        # As the stock forward calls its layers, all arguments by position, so that compiled blocks see one signature.
         conditioning = (self.t_embedder(call.timesteps * self.t_scale).type_as(call.latents[0]), None, None, None)
         images, sizes = self._embed(call)
         positions = [each.positions[: each.image_tokens] for each in call.contexts]
