@@ -91,7 +91,9 @@ class JobStream:
     async def _read_now(self) -> tuple[Snapshot, list[JobEvent]]:
         def read() -> tuple[Snapshot, list[JobEvent]]:
             snapshot = read_snapshot(self.farm.database, self.job_id)
-            return snapshot, events_of(self.farm.database, self.job_id)
+            rows = events_of(self.farm.database, self.job_id)
+            # What happened between the two is announced, read and told again: it waits for that.
+            return snapshot, [row for row in rows if row.revision <= snapshot.job.revision]
 
         return await in_thread(read)
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from db.database import Database
+from db.jobs.read import events_of
+from db.tables import Job, JobEvent
 from tests.integration.api.running import WorkerSide
 
 BODY = {"prompt": "a red fox", "width": 64, "height": 64, "seed": 7}
@@ -63,6 +66,26 @@ def test_a_stream_tells_the_whole_story(api: httpx.Client, worker: WorkerSide) -
         rest = list(events)
     assert [event.name for event in rest] == ["status", "output", "end"]
     assert rest[-1].data["status"] == "succeeded"
+
+
+def test_a_change_in_the_middle_of_a_read_is_told_once(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed: list[Job] = []
+
+    def events_after_a_claim(database: Database, job_id: str) -> list[JobEvent]:
+        if not claimed and (job := worker.claim()) is not None:
+            claimed.append(job)
+        return events_of(database, job_id)
+
+    monkeypatch.setattr("api.events.events_of", events_after_a_claim)
+    job = api.post("/v1/jobs", json=BODY).json()
+    with api.stream("GET", f"/v1/jobs/{job['id']}/events") as response:
+        events = read_events(response)
+        statuses = [until(events, "status").data["to_status"] for _ in range(2)]
+        worker.finish(claimed[0])
+        statuses += [event.data["to_status"] for event in events if event.name == "status"]
+    assert statuses == ["queued", "running", "succeeded"]
 
 
 def test_a_broken_stream_goes_on_where_it_stopped(api: httpx.Client, worker: WorkerSide) -> None:

@@ -1,7 +1,7 @@
 """`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
 
 A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-company`, `crash-in-company`, `nan`,
-`quit`, `slow`, `long`, `heavy`, and on a card `device-assert` each break or delay the step of that request; `gated`,
+`quit`, `slow`, `long`, `heavy`, `weighty`, on a card `device-assert` each break or delay the step of that request; `gated`,
 `encode-hang`, `encode-crash` and `where` its encoding, `decode-gated` and `decode-hang` its decoding.
 """
 
@@ -62,7 +62,7 @@ class Faulty:
 
     def step(self, samples: Sequence[Any]) -> None:
         words = {word for sample in samples for word in sample.request.prompt.split()}
-        self._block_seconds = 1.0 if "heavy" in words else 0.0
+        self._block_seconds = 1.0 if "heavy" in words else 0.3 if "weighty" in words else 0.0
         self._obey(words, len(samples))
         self._family.step(samples)
         for sample in samples:

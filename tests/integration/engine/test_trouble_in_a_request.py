@@ -109,7 +109,7 @@ def test_a_step_that_nobody_wants_any_more_is_left_in_its_middle(engine: Engine)
 def test_a_step_is_finished_for_those_who_still_want_it(engine: Engine) -> None:
     client, recorder = engine
     for index in range(2):
-        client.submit(a_request(index, "heavy", steps=1))
+        client.submit(a_request(index, "weighty", steps=1))
     recorder.wait(Started, 2)
     client.cancel("job/1/0")
     assert isinstance(recorder.wait_end("job/1/1"), Rendered)
