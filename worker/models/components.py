@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline
 
 from core.catalogue.completeness import components, pipeline_class, weight_files
 from core.catalogue.weight_names import choose_set
+from worker.memory.packing import OnFraction
 from worker.pipelines.z_image.transformer import ZImageTransformer2DModel
 
 KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
@@ -30,7 +31,6 @@ SWITCHES: dict[str, object] = {
 OURS = {"ZImageTransformer2DModel": ZImageTransformer2DModel}
 """Classes of our own that stand in for the libraries' of the same name."""
 
-OnFraction = Callable[[float], None]
 LoadOne = Callable[[Path, str, str], torch.nn.Module]
 """(component's folder, library, class name) -> the module."""
 

@@ -13,7 +13,8 @@ from core.errors import Conflict
 from worker.memory.forms import fingerprint, is_made
 from worker.memory.packing import OnFraction
 from worker.memory.plan import GIGABYTE
-from worker.memory.sizes import chosen_files, safetensors_header
+from worker.memory.sizes import chosen_files
+from worker.memory.source_tensors import layouts
 from worker.models.dtypes import dtype_name
 from worker.models.folders import Contents, remove_drafts, whole_folder
 from worker.models.pull.convert import convert_folder
@@ -22,8 +23,6 @@ from worker.models.pull.selection import select_in_folder
 from worker.models.pull.space import check_space
 
 log = logging.getLogger(__name__)
-STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""Float dtypes by their names in safetensors' headers."""
 
 
 def native_folder(source: Path, dtype: torch.dtype, places: Places, model_id: str, on_convert: OnFraction) -> Path:
@@ -73,8 +72,7 @@ def _stored_bytes(file: Path) -> list[tuple[torch.dtype | None, int]]:
     """(dtype, bytes) of each float tensor; for a pickle one row without a dtype."""
     if file.suffix != ".safetensors":
         return [(None, file.stat().st_size)]
-    entries = safetensors_header(file).values()
-    return [(STORED[e["dtype"]], e["data_offsets"][1] - e["data_offsets"][0]) for e in entries if e["dtype"] in STORED]
+    return [(stored.dtype, stored.size) for stored in layouts(file).values() if stored.dtype.is_floating_point]
 
 
 def _make(copy: Path, source: Path, dtype: torch.dtype, model_id: str, on_convert: OnFraction) -> None:

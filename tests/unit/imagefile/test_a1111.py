@@ -68,13 +68,13 @@ def test_numbers_that_are_none_are_left_out(value: str) -> None:
 
 @given(st.text(max_size=2000))
 def test_any_text_is_read(text: str) -> None:
-    parse_parameters(text)
+    assert len(parse_parameters(text).prompt) <= len(text)
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", ["a" * 2_000_000, ' a:"' * 4096, "a: b, " * 400_000, '"\\' * 8000 + "a:" * 100])
 def test_hostile_texts_end_soon(text: str) -> None:
-    parse_parameters(text)
+    assert len(parse_parameters(text).prompt) <= len(text)
 
 
 @given(PROMPTS, PROMPTS, PROMPTS.filter(str.strip))

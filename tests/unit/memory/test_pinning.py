@@ -31,9 +31,14 @@ def test_the_allocator_is_told_once_and_keeps_the_rest(told: str, then: str) -> 
         assert torch._C._accelerator_getAllocatorSettings() == then
 
 
-def test_a_torch_that_cannot_be_told_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_cannot_be_told_is_no_reason_to_stop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
     def unknown(_settings: str) -> None:
         raise ValueError("Unrecognized key")
 
     monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", unknown)
     pin_exactly()
+    assert "Unrecognized key" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -11,7 +12,7 @@ ROWS_AT_ONCE = 1024
 """A product in 8 bits needs several times its output on the way: no more rows than these at a time."""
 
 
-class PackedLinear(nn.Linear):
+class PackedLinear(nn.Linear, ABC):
     """It stays an nn.Linear, so that LoRA adapters wrap it; `compute_dtype` is what diffusers asks such layers for.
 
     `multiplies_packed`: whether the product itself is done in 8 bits, with the activations quantised row by row as they
@@ -26,9 +27,9 @@ class PackedLinear(nn.Linear):
         empty = nn.Parameter(torch.empty(out_features, dtype=dtype), requires_grad=False) if bias else None
         self.register_parameter("bias", empty)
 
+    @abstractmethod
     def pack(self, weight: torch.Tensor) -> None:
         """Take a float weight [out, in] over."""
-        raise NotImplementedError
 
     def with_bias(self, out: torch.Tensor) -> torch.Tensor:
         """The layer's output from its product."""

@@ -18,7 +18,7 @@ from worker.pipelines.stance import take_stance
 from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.image_to_image import ImageToImage
-from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, schedule_of, sequence_tokens
+from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, sequence_tokens
 from worker.pipelines.z_image.sigmas import check_start_sigma
 from worker.pipelines.z_image.text import CaptionKey, encode_caption
 
@@ -80,32 +80,14 @@ class ZImageFamily:
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes) -> ZImageSample:
         generator = torch.Generator("cpu").manual_seed(request.seed)
-        scheduler = own_scheduler(self._pipeline.scheduler, request, self._device)
+        scheduler, schedule = own_scheduler(self._pipeline.scheduler, request, self._device)
         if init_image:
             latents, first = self._image_to_image.start(request, conditioning, init_image, scheduler, generator)
         else:
             shape = (1, self._pipeline.transformer.in_channels, request.height // 8, request.width // 8)
             latents = randn_tensor(shape, generator=generator, device=self._device, dtype=torch.float32)
             first = 0
-        return self._sample(request, conditioning, scheduler, latents, first)
-
-    def _sample(
-        self, request: RenderRequest, captions: Captions, scheduler: Scheduler, latents: torch.Tensor, first: int
-    ) -> ZImageSample:
-        timesteps = scheduler.timesteps[first:]
-        lengths = [sequence_tokens(request.width, request.height, len(caption)) for caption in captions.all()]
-        return ZImageSample(
-            request=request,
-            steps=len(timesteps),
-            group=_group(request, lengths),
-            tokens=sum(lengths),
-            pipeline_guidance_scale=pipeline_guidance(request),
-            schedule=schedule_of(self._pipeline.scheduler, request)[first:],
-            latents=latents,
-            captions=captions,
-            scheduler=scheduler,
-            timesteps=timesteps,
-        )
+        return _sample(request, conditioning, scheduler, schedule[first:], latents)
 
     @torch.no_grad()
     def step(self, samples: Sequence[ZImageSample]) -> None:
@@ -131,6 +113,26 @@ class ZImageFamily:
 
     def close(self, sample: ZImageSample) -> None:
         """Nothing outlives the sample."""
+
+
+def _sample(
+    request: RenderRequest, captions: Captions, scheduler: Scheduler, schedule: list[float], latents: torch.Tensor
+) -> ZImageSample:
+    """`schedule`: of the steps to come, and where they end."""
+    lengths = [sequence_tokens(request.width, request.height, len(caption)) for caption in captions.all()]
+    steps = len(schedule) - 1
+    return ZImageSample(
+        request=request,
+        steps=steps,
+        group=_group(request, lengths),
+        tokens=sum(lengths),
+        pipeline_guidance_scale=pipeline_guidance(request),
+        schedule=schedule,
+        latents=latents,
+        captions=captions,
+        scheduler=scheduler,
+        timesteps=scheduler.timesteps[-steps:],
+    )
 
 
 def pipeline_guidance(request: RenderRequest) -> float:

@@ -80,8 +80,11 @@ def _padded(tokens: int) -> int:
     return -(-tokens // SEQUENCE_MULTIPLE) * SEQUENCE_MULTIPLE
 
 
-def own_scheduler(shared: Scheduler, request: RenderRequest, device: torch.device) -> Scheduler:
-    """A scheduler for one sample, set up as ZImagePipeline sets up its own; it stands at step 0."""
+def own_scheduler(shared: Scheduler, request: RenderRequest, device: torch.device) -> tuple[Scheduler, list[float]]:
+    """A scheduler for one sample, set up as ZImagePipeline sets up its own, at step 0 and on the device; and its sigmas.
+
+    They are read on the host: asking a card for them would wait for all that it has to do.
+    """
     scheduler = copy.copy(shared)
     config = scheduler.config
     shift = calculate_shift(
@@ -93,12 +96,8 @@ def own_scheduler(shared: Scheduler, request: RenderRequest, device: torch.devic
     )
     steps = request.num_inference_steps
     sigmas = sigmas_before_shift(steps, 1.0 if request.start_sigma is None else request.start_sigma, scheduler.shift)
-    scheduler.set_timesteps(steps, device=device, sigmas=sigmas, mu=shift)
+    scheduler.set_timesteps(steps, device="cpu", sigmas=sigmas, mu=shift)
     scheduler.set_begin_index(0)
-    return scheduler
-
-
-def schedule_of(shared: Scheduler, request: RenderRequest) -> list[float]:
-    """Its sigmas, worked out on the host: asking a card for its own would wait for all that it has to do."""
-    sigmas: list[float] = own_scheduler(shared, request, torch.device("cpu")).sigmas.tolist()
-    return sigmas
+    schedule: list[float] = scheduler.sigmas.tolist()
+    scheduler.sigmas, scheduler.timesteps = scheduler.sigmas.to(device), scheduler.timesteps.to(device)
+    return scheduler, schedule
