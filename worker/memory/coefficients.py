@@ -8,13 +8,15 @@ import tempfile
 from pathlib import Path
 
 FILE = "memory.json"
+ESTIMATE = 2
+"""Raise it when the estimate of activations changes: what was learned about another one says nothing of it."""
 LOWEST, HIGHEST = 0.25, 4.0
 FORGET = 0.1
 """Share by which a lower peak moves the coefficient; a higher one counts in full at once."""
 
 
 class Coefficients:
-    """Kept as JSON in the models directory: {"model|policy|device": coefficient}. 1.0 means: as estimated."""
+    """Kept as JSON in the models directory, by "model|policy|device". 1.0 means: as estimated."""
 
     def __init__(self, models_dir: Path) -> None:
         self._path = models_dir / FILE
@@ -40,14 +42,15 @@ class Coefficients:
             data = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        rows = data.items() if isinstance(data, dict) else ()
-        return {str(key): float(value) for key, value in rows if isinstance(value, int | float)}
+        if not isinstance(data, dict) or data.get("estimate") != ESTIMATE or not isinstance(data.get("coefficients"), dict):
+            return {}
+        return {str(key): float(value) for key, value in data["coefficients"].items() if isinstance(value, int | float)}
 
     def _write(self, values: dict[str, float]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".memory.", suffix=".part")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(values, file, indent=1, sort_keys=True)
+            json.dump({"estimate": ESTIMATE, "coefficients": values}, file, indent=1, sort_keys=True)
         Path(name).replace(self._path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.memory.coefficients import FILE, HIGHEST, Coefficients
+from worker.memory.coefficients import ESTIMATE, FILE, HIGHEST, Coefficients
 
 KEY = ("z-image-turbo", "resident", "H200")
 
@@ -34,6 +34,18 @@ def test_nonsense_is_kept_out(tmp_path: Path) -> None:
     assert learned.record(*KEY, estimated=1, measured=10**9) == HIGHEST
 
 
-def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", '{"estimate": 2}', '{"estimate": 2, "coefficients": [1]}'])
+def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
     assert Coefficients(tmp_path).get(*KEY) == 1.0
+
+
+def test_what_was_learned_about_another_estimate_is_forgotten(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"z-image-turbo|resident|H200": 3.0}')  # As versions wrote it that knew no other.
+    assert Coefficients(tmp_path).get(*KEY) == 1.0
+    Coefficients(tmp_path).record(*KEY, estimated=100, measured=80)
+    text = (tmp_path / FILE).read_text()
+    (tmp_path / FILE).write_text(text.replace(f'"estimate": {ESTIMATE}', f'"estimate": {ESTIMATE + 1}'))
+    assert Coefficients(tmp_path).get(*KEY) == 1.0
+    (tmp_path / FILE).write_text(text)
+    assert Coefficients(tmp_path).get(*KEY) == pytest.approx(0.8)
