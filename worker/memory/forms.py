@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from core.catalogue import Places
 from core.catalogue.completeness import weight_files
 from core.catalogue.marker import read_marker
 from worker.memory.quantize import shape_for
+from worker.memory.tensor_file import Layout, TensorFile
 from worker.memory.tiers import PackedForm
 from worker.models.dtypes import dtype_name
 from worker.models.folders import Contents
@@ -50,8 +51,13 @@ def contents(source: Path, model_id: str, form: PackedForm) -> Contents:
 
 
 def save_form(module: nn.Module, draft: Path) -> None:
-    """Write a packed component's weights into a folder that is being made."""
-    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, draft / FILE)
+    """Write a packed component's weights into a folder that is being made; those that are tied, under each name."""
+    state = module.state_dict()
+    with TensorFile(
+        draft / FILE, {name: Layout(tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()}
+    ) as file:
+        for name, tensor in state.items():
+            file.put(name, tensor)
 
 
 def load_form(folder: Path, source: Path, cls: Any, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen3Model
 
 from core.catalogue import Places
+from worker.memory.forms import FILE, save_form
 from worker.memory.packing import Packing
 from worker.memory.quantize import quantize
 from worker.memory.tiers import PACKED_FORMS, PackedForm
@@ -107,6 +108,15 @@ def test_parts_that_stay_in_fp32_are_left_to_the_library(
 ) -> None:
     monkeypatch.setattr(Qwen3Model, kept, ["norm"], raising=False)
     assert_packed(copy("text_encoder").load(), model / "text_encoder", "int8")
+
+
+def test_tied_weights_are_written_under_each_name(tmp_path: Path) -> None:
+    embed, head = torch.nn.Linear(4, 3, bias=False), torch.nn.Linear(4, 3, bias=False)
+    head.weight = embed.weight
+    save_form(torch.nn.ModuleDict({"embed": embed, "head": head}), tmp_path)
+    written = load_file(tmp_path / FILE)
+    assert written.keys() == {"embed.weight", "head.weight"}
+    assert all(torch.equal(tensor, embed.weight) for tensor in written.values())
 
 
 @pytest.mark.usefixtures("unloaded")
