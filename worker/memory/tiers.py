@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from worker.memory.sizes import Role
+
 Form = Literal["native", "int8", "int4", "fp8", "fp8-cast"]
 """How matrices are kept; `native` is the dtype that the model computes in. `fp8-cast`: cast to fp8 without scales."""
 PackedForm = Literal["int8", "int4", "fp8"]
@@ -128,3 +130,9 @@ TIERS: tuple[Tier, ...] = (
 def tier_named(name: str) -> Tier | None:
     """The tier of that name, if there is one."""
     return next((tier for tier in TIERS if tier.name == name), None)
+
+
+def packed_form(tier: Tier, role: Role) -> PackedForm | None:
+    """The form that components in that role are packed into; None where their weights stay plain."""
+    kept = {"denoiser": tier.denoiser, "text": tier.text, "vae": "native"}[role]
+    return next((form for form in PACKED_FORMS if form == kept), None)

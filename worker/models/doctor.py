@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from core.errors import FarmError
 from core.settings import Settings
 from worker.memory.plan import GIGABYTE, MemoryPlan
 from worker.memory.sizes import ModelSizes, read_sizes, sizes_of_row
+from worker.models.pull.space import SPARE, free_bytes
 from worker.models.status import model_status
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
@@ -42,6 +42,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
         check_disk,
         check_weights,
         check_tier,
+        check_copies,
     )
     for check in checks:
         yield check(settings)
@@ -109,8 +110,7 @@ def check_devices() -> Check:
 def check_disk(settings: Settings) -> Check:
     """Room where models are kept."""
     folder = settings.resolved_models_dir
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     detail = f"{free / GIGABYTE:.1f} GB free under {folder}"
     if free < 2 * GIGABYTE:
         return Check("disk", "problem", detail, "Free some, or set IMAGEFARM_MODELS_DIR to a larger disk.")
@@ -143,6 +143,22 @@ def check_tier(settings: Settings) -> Check:
     return Check("memory", "ok", plan.describe())
 
 
+def check_copies(settings: Settings) -> Check:
+    """Room for the copies of the weights that the first load in that tier makes."""
+    try:
+        needed = bytes_of_copies(settings)
+    except (FarmError, ImportError) as error:
+        return Check("copies", "ok", f"cannot tell before the memory tier is known: {error}")
+    if not needed:
+        return Check("copies", "ok", "none to be made before the model is loaded")
+    free = free_bytes(settings.resolved_models_dir)
+    detail = f"{needed / GIGABYTE:.1f} GB will be written when the model is first loaded; {free / GIGABYTE:.1f} GB are free"
+    if free < needed + SPARE:
+        advice = "Free some, or set IMAGEFARM_MODELS_DIR to a larger disk: else weights are converted anew at every load."
+        return Check("copies", "warning", detail, advice)
+    return Check("copies", "ok", detail)
+
+
 def planned(settings: Settings) -> MemoryPlan:
     """The plan of the model that the settings mean, on the device that they mean."""
     from worker.memory.choose import choose
@@ -153,6 +169,20 @@ def planned(settings: Settings) -> MemoryPlan:
     device = resolve_device(settings.device)
     dtype = dtype_name(choose_dtype(model, device))
     return choose(model, _sizes(model, Places.of(settings)), dtype, machine(device), settings.memory_policy)
+
+
+def bytes_of_copies(settings: Settings) -> int:
+    """That the planned tier's first load will write; 0 for a model that is not here, of which a pull tells."""
+    from worker.memory.device import resolve_device
+    from worker.models.copies import CopiesToMake
+    from worker.models.dtypes import choose_dtype
+
+    model, places = resolve_auto(settings).model, Places.of(settings)
+    directory = model_status(model, places).directory
+    if directory is None:
+        return 0
+    dtype = choose_dtype(model, resolve_device(settings.device))
+    return CopiesToMake(directory, model.id, planned(settings).tier, dtype, places).size(read_sizes(directory, model))
 
 
 def _sizes(model: CatalogueModel, places: Places) -> ModelSizes:

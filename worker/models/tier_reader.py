@@ -10,7 +10,7 @@ import torch
 from core.catalogue import Places
 from worker.memory.packing import OnFraction
 from worker.memory.sizes import role_of
-from worker.memory.tiers import PACKED_FORMS, PackedForm, Tier
+from worker.memory.tiers import Tier, packed_form
 from worker.models.components import load_component
 from worker.models.native_copy import native_folder
 from worker.models.packed_copy import PackedCopy
@@ -28,15 +28,10 @@ class TierReader:
 
     def load(self, folder: Path, library: str, cls: str) -> torch.nn.Module:
         """One component on the CPU, in the tier's form."""
-        form = self._packed_form(folder.name)
+        form = packed_form(self.tier, role_of(folder.name))
         if form is None:
             return load_component(self._native(folder), library, cls, self.dtype)
         return PackedCopy(folder, library, cls, form, self.dtype, self.places, self.model_id, self.on_convert).load()
 
     def _native(self, folder: Path) -> Path:
         return native_folder(folder, self.dtype, self.places, self.model_id, self.on_convert)
-
-    def _packed_form(self, component: str) -> PackedForm | None:
-        role = role_of(component)
-        kept = {"denoiser": self.tier.denoiser, "text": self.tier.text, "vae": "native"}[role]
-        return next((form for form in PACKED_FORMS if form == kept), None)

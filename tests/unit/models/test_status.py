@@ -69,7 +69,7 @@ def test_a_broken_torchvision_is_found(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_doctor_runs_every_check(tmp_path: Path) -> None:
     names = [check.name for check in doctor.run_checks(Settings(data_dir=tmp_path))]
-    assert names == ["python", "libraries", "torchvision", "devices", "disk", "weights", "memory"]
+    assert names == ["python", "libraries", "torchvision", "devices", "disk", "weights", "memory", "copies"]
 
 
 def test_the_tier_is_told_before_the_weights_are_here(tmp_path: Path) -> None:

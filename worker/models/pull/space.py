@@ -20,10 +20,15 @@ def converted_bytes(model: CatalogueModel, weight_bytes: int, dtype: str) -> int
     return min(known, 2 * weight_bytes) if known else weight_bytes
 
 
+def free_bytes(folder: Path) -> int:
+    """Left on the disk under `folder`, which need not exist."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free
+
+
 def check_space(folder: Path, needed: int, what_for: str) -> None:
     """Conflict `not_enough_disk` when the disk under `folder` has too little left; the folder need not exist."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     if free < needed + SPARE:
         raise Conflict(
             f"{what_for} needs {needed / GIGABYTE:.1f} GB under {folder}, but only {free / GIGABYTE:.1f} GB are free. "
