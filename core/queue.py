@@ -53,7 +53,7 @@ class RedisKeys:
         return f"{self.prefix}cancels"
 
     def progress(self, job_id: str) -> str:
-        """Key and channel: JSON `{"step", "steps", "seconds_per_step", "eta_seconds", "attempt"}`, with a TTL."""
+        """Key and channel: JSON `{"step", "steps", "value", "seconds_per_step", "eta_seconds", "attempt"}`, with a TTL."""
         return f"{self.prefix}progress:{job_id}"
 
     def preview(self, job_id: str, index: int) -> str:

@@ -51,6 +51,9 @@ class RenderRecord(BaseModel):
     attention_backend: str
     versions: dict[str, str]
     batch_sizes: list[int] = Field(description="images in the forward pass, step by step; all 1 when rendered alone")
+    batches: dict[str, int] = Field(
+        default_factory=dict, description="what those passes held -> passes, such as `2x 512x512, 512x768 guided` -> 6"
+    )
     pipeline_guidance_scale: float = Field(description="what the pipeline was given, after conversion")
     sigmas_or_timesteps: list[float] = Field(default_factory=list)
 

@@ -96,7 +96,7 @@ class LocalRenderer:
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
         """What a farm's listeners would hear."""
         step, steps = int(progress["step"]), int(progress["steps"])
-        self._on_told(Told(f"step {step} of {steps}", step / steps, float(progress["eta_seconds"])))
+        self._on_told(Told(f"step {step} of {steps}", float(progress["value"]), float(progress["eta_seconds"])))
 
     def preview(self, job_id: str, index: int, image: bytes) -> None:
         """Nobody looks at previews here."""

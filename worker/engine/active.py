@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ class Active:
     apart: bool = False
     canceled: bool = False
     batch_sizes: list[int] = field(default_factory=list)
+    batches: Counter[str] = field(default_factory=Counter)
     timings: RenderTimings = field(default_factory=RenderTimings)
     _began_at: float = 0.0
     _told_at: float = 0.0
@@ -53,23 +55,42 @@ class Active:
         waited = self._began_at - self.arrived_at - encode_seconds
         self.timings = RenderTimings(waited_seconds=waited, encode_seconds=encode_seconds)
 
-    def note_step(self, batch_size: int) -> Step | None:
-        """Count a step that has been done; the event to send, unless the last one was a moment ago."""
-        self.batch_sizes.append(batch_size)
+    def note_step(self, batch: Sequence[Active]) -> Step | None:
+        """Count a step that has been done, by those; the event to send, unless the last one was a moment ago."""
+        self.batch_sizes.append(len(batch))
+        self.batches[in_words(batch)] += 1
         now = time.monotonic()
         taken = now - self._began_at
         self.timings = self.timings.model_copy(update={"steps_seconds": taken})
         if now - self._told_at < STEP_EVENT_SECONDS and not self.is_done:
             return None
         self._told_at = now
+        return self._progress(taken, 0.0)
+
+    def note_part(self, part: float) -> Step:
+        """The event to send when the step at work has come that far, 0..1."""
+        return self._progress(time.monotonic() - self._began_at, part)
+
+    def _progress(self, taken: float, part: float) -> Step:
         step, steps = self.sample.step, self.sample.steps
-        return Step(self.id, step, steps, taken / step, taken / step * (steps - step))
+        each = taken / (step + part)
+        return Step(self.id, step, steps, each, each * max(steps - step - part, 0.0), part)
 
     @property
     def wants_preview(self) -> bool:
         """Not of the last step: the picture itself follows."""
         every = self.request.preview_every
         return every > 0 and not self.is_done and self.sample.step % every == 0
+
+
+def in_words(batch: Sequence[Active]) -> str:
+    """What a pass holds."""
+    pictures = Counter(_in_words(each.request) for each in batch)
+    return ", ".join(name if count == 1 else f"{count}x {name}" for name, count in sorted(pictures.items()))
+
+
+def _in_words(request: RenderRequest) -> str:
+    return f"{request.width}x{request.height}" + (" guided" if request.guidance_scale > 1 else "")
 
 
 @dataclass(frozen=True)

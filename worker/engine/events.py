@@ -58,13 +58,17 @@ class Started:
 
 @dataclass(frozen=True)
 class Step:
-    """`step` of `steps` is done. Seconds are wall time as this request sees it, batch-mates included."""
+    """`step` of `steps` is done, and `part` (0..1) of the next, which is told where a step takes long.
+
+    Seconds are wall time as this request sees it, batch-mates included.
+    """
 
     request_id: str
     step: int
     steps: int
     seconds_per_step: float
     eta_seconds: float
+    part: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,7 @@ def record_of(info: EngineInfo, each: Active) -> RenderRecord:
         attention_backend=info.attention_backend,
         versions=_versions(info, each.request) | each.sample.notes,
         batch_sizes=each.batch_sizes,
+        batches=each.batches,
         pipeline_guidance_scale=each.sample.pipeline_guidance_scale,
         sigmas_or_timesteps=each.sample.schedule,
     )

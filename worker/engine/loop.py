@@ -23,6 +23,7 @@ from worker.engine.pacing import Pacer
 from worker.engine.peaks import PeakWatch
 from worker.engine.pictures import preview_message
 from worker.engine.planner import VirtualClock, choose_batch
+from worker.engine.step_parts import StepParts
 from worker.engine.stepping import step_apart
 from worker.pipelines.family import AnyFamily
 
@@ -44,6 +45,7 @@ class Loop:
         peaks: PeakWatch | None = None,
         encoder: Encoder | None = None,
         abandon: Abandon | None = None,
+        parts: StepParts | None = None,
     ) -> None:
         self._family = family
         self._info = info
@@ -53,6 +55,7 @@ class Loop:
         self._outbox = outbox
         self._peaks = peaks
         self._abandon = abandon or Abandon((), inbox.all_canceled)
+        self._parts = parts or StepParts(())
         self._clock = VirtualClock()
         self._budget = info.token_budget
         self._active: list[Active] = []
@@ -145,7 +148,7 @@ class Loop:
         self._clock.advance(sum(each.tokens for each in batch))
         decoding = self._finisher.decoding()
         try:
-            with self._abandon.when_canceled([each.id for each in batch]):
+            with self._abandon.when_canceled([each.id for each in batch]), self._parts.told_to(partial(self._tell, batch)):
                 outcome = step_apart(self._family, list(by_sample))
         except StepAbandoned:
             return  # Their cancels are in the mail.
@@ -157,16 +160,21 @@ class Loop:
         if self._peaks is not None:
             self._peaks.note_pass(sum(each.tokens for each in batch), decoding)
         for sample, images in outcome.passes.items():
-            self._after_step(by_sample[sample], images)
+            each = by_sample[sample]
+            self._after_step(each, batch if images == len(batch) else [each])
         self._outbox.put(Beat())
+
+    def _tell(self, batch: list[Active], part: float) -> None:
+        for each in batch:
+            self._outbox.put(each.note_part(part))
 
     def _shrink_budget(self, batch: list[Active]) -> None:
         """After a pass that did not fit, smaller ones, for the rest of this process's life."""
         self._budget = min(self._budget, sum(each.tokens for each in batch) - 1)
         log.warning("a pass of %d images did not fit: passes are cut to %d tokens", len(batch), self._budget)
 
-    def _after_step(self, each: Active, batch_size: int) -> None:
-        if (event := each.note_step(batch_size)) is not None:
+    def _after_step(self, each: Active, batch: list[Active]) -> None:
+        if (event := each.note_step(batch)) is not None:
             self._outbox.put(event)
         if each.is_done:
             self._active.remove(each)

@@ -41,7 +41,7 @@ OnProgress = Callable[[str, float | None], None]
 class Opened:
     """What the loop needs. `overlaps_decode`, `overlaps_encode`: on threads of their own, beside the steps.
 
-    `blocks`: parts of a step between which it may be left.
+    `blocks`: parts alike of a step that takes long, between which it may be left if `leaves_steps`.
     """
 
     family: AnyFamily
@@ -52,6 +52,7 @@ class Opened:
     overlaps_encode: bool
     peaks: PeakWatch | None
     blocks: list[nn.Module]
+    leaves_steps: bool
 
 
 def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
@@ -78,14 +79,15 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
         # On one device both would fight for it.
         overlaps_encode=beside and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
         peaks=_watch(spec, loaded) if is_cuda else None,
-        blocks=_blocks(loaded, family, tuning),
+        blocks=_blocks(loaded, tuning),
+        leaves_steps=family.name != "stock",  # Code that is not ours would have to live with it.
     )
 
 
-def _blocks(loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning) -> list[nn.Module]:
-    """None on a card, whose steps are short; nor where code that is not ours would have to live with being left."""
-    left_whole = loaded.device.type == "cuda" or tuning.compiled_blocks == "true" or family.name == "stock"
-    return [] if left_whole else blocks_of(denoiser_of(loaded.pipeline))
+def _blocks(loaded: LoadedPipeline, tuning: Tuning) -> list[nn.Module]:
+    """None on a card, whose steps are short and only queued; nor of compiled ones."""
+    whole = loaded.device.type == "cuda" or tuning.compiled_blocks == "true"
+    return [] if whole else blocks_of(denoiser_of(loaded.pipeline))
 
 
 def _can_decode_beside(loaded: LoadedPipeline) -> bool:

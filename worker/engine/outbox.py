@@ -6,10 +6,11 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from worker.engine import exits
-from worker.engine.messages import Channel, Message
+from worker.engine.messages import Beat, Channel, Message
 
 log = logging.getLogger(__name__)
 Make = Callable[[], Message | None]
@@ -19,12 +20,16 @@ class Outbox:
     """Messages leave in the order in which they were put."""
 
     def __init__(self, channel: Channel) -> None:
+        self.news_at = time.monotonic()
+        """When the last message that says what was done was put: any but a beat."""
         self._channel = channel
         self._queue: queue.SimpleQueue[Make | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
     def put(self, message: Message) -> None:
+        if not isinstance(message, Beat):
+            self.news_at = time.monotonic()
         self._queue.put(lambda: message)
 
     def put_made(self, make: Make, otherwise: Callable[[str, str], Message] | None = None) -> None:

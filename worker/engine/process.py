@@ -67,14 +67,16 @@ def _run(opened: Opened, inbox: Inbox, outbox: Outbox, timeout_seconds: float) -
     from worker.engine.liveness import tell_while_computing
     from worker.engine.loop import Loop
     from worker.engine.pacing import Pacer
+    from worker.engine.step_parts import StepParts
 
     family, info, device = opened.family, opened.info, opened.device
     if device.type == "cpu":
         tell_while_computing(outbox, timeout_seconds)
     encoder = Encoder(family, inbox.put, _deadline(timeout_seconds)) if opened.overlaps_encode else None
     finisher = Finisher(family, info, outbox, device, opened.overlaps_decode, inbox.put, _deadline(timeout_seconds))
-    abandon = Abandon(opened.blocks, inbox.all_canceled)
-    Loop(family, info, opened.admission, Pacer(device), finisher, inbox, outbox, opened.peaks, encoder, abandon).run()
+    abandon = Abandon(opened.blocks if opened.leaves_steps else (), inbox.all_canceled)
+    parts, pacer = StepParts(opened.blocks), Pacer(device)
+    Loop(family, info, opened.admission, pacer, finisher, inbox, outbox, opened.peaks, encoder, abandon, parts).run()
     finisher.close()
 
 

@@ -28,7 +28,7 @@ class News(Protocol):
     """Who hears of an attempt's progress."""
 
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
-        """`step` of `steps` over all images, `seconds_per_step`, `eta_seconds`, `attempt`."""
+        """`step` of `steps` over all images, `value` (0..1), `seconds_per_step`, `eta_seconds`, `attempt`."""
 
     def preview(self, job_id: str, index: int, image: bytes) -> None:
         """A small JPEG or PNG of an unfinished image."""
@@ -55,7 +55,7 @@ class Rendering:
     storing_seconds: float = 0.0
     _open: dict[str, RenderRequest] = field(default_factory=dict)
     _progress_at: float = 0.0
-    _steps_done: dict[str, int] = field(default_factory=dict)
+    _latest: dict[str, Step] = field(default_factory=dict)
 
     def run(self, init_image: bytes | None = None) -> list[StoredImage]:
         """The stored images, in order of index; `init_image` is an encoded picture for image-to-image."""
@@ -106,21 +106,23 @@ class Rendering:
         self.storing_seconds += time.monotonic() - began
 
     def _progress(self, step: Step) -> None:
-        self._steps_done[step.request_id] = step.step
+        self._latest[step.request_id] = step
         last = step.step == step.steps
         if not last and time.monotonic() - self._progress_at < PROGRESS_SECONDS:
             return
         self._progress_at = time.monotonic()
         images = int(self.attempt.job.input.get("num_images", 1))
-        done, total = sum(self._steps_done.values()), step.steps * images
+        whole, total = sum(each.step for each in self._latest.values()), step.steps * images
+        done = whole + sum(each.part for each in self._latest.values())
         # Images of one job that have begun step together; a step of one takes as long as a step of all.
-        together = max(len(self._open.keys() & self._steps_done.keys()), 1)
+        together = max(len(self._open.keys() & self._latest.keys()), 1)
         self.news.progress(
             self.attempt.job.id,
             {
                 "attempt": self.attempt.job.attempt,
-                "step": done,
+                "step": whole,
                 "steps": total,
+                "value": round(done / total, 4),
                 "seconds_per_step": round(step.seconds_per_step, 4),
                 "eta_seconds": round((total - done) * step.seconds_per_step / together, 3),
             },

@@ -1,8 +1,8 @@
 """`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
 
 A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-company`, `crash-in-company`, `nan`,
-`quit`, `slow`, `long`, `heavy`, `weighty`, on a card `device-assert` each break or delay the step of that request; `gated`,
-`encode-hang`, `encode-crash` and `where` its encoding, `decode-gated` and `decode-hang` its decoding.
+`quit`, `slow`, `long`, `spin`, `heavy`, `weighty`, on a card `device-assert` each break or delay the step of that request;
+`gated`, `encode-hang`, `encode-crash` and `where` its encoding, `decode-gated` and `decode-hang` its decoding.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ class Faulty:
             threading.Event().wait()
         if "long" in words:
             _compute(seconds=7.0)
+        if "spin" in words:
+            _compute(seconds=float("inf"))
         if "exit" in words:
             os._exit(3)
         if "segfault" in words:

@@ -80,7 +80,7 @@ def play(made: Twin, stream: list[Visit], budget: int) -> list[Active]:
         assert not step_apart(made.family, [each.sample for each in batch]).failed
         clock.advance(sum(each.tokens for each in batch))
         for each in batch:
-            each.note_step(len(batch))
+            each.note_step(batch)
         done += [each for each in active if each.is_done]
         active = [each for each in active if not each.is_done]
         tick += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def test_the_record_tells_how_it_was_made(engine: Engine) -> None:
     assert record.dtype == info.dtype
     assert record.memory_policy == info.memory_policy != "auto"
     assert record.batch_sizes == [1, 1, 1, 1]
+    assert record.batches == {"64x64 guided": 4}
     assert record.pipeline_guidance_scale == 2.0
     assert record.sigmas_or_timesteps == pytest.approx([1.0, 0.9, 0.75, 0.5, 0.0])
     assert record.versions["torch"] == torch.__version__
@@ -106,9 +108,14 @@ def test_requests_that_arrive_together_share_passes_and_strict_ones_do_not(engin
     client.submit(a_request(2, "c", steps=8, strict=True))
     ended = [recorder.wait_end(f"job/1/{index}") for index in range(3)]
     assert all(isinstance(each, Rendered) for each in ended)
-    sizes = [each.record.batch_sizes for each in ended if isinstance(each, Rendered)]
+    records = [each.record for each in ended if isinstance(each, Rendered)]
+    sizes = [record.batch_sizes for record in records]
     assert max(sizes[0]) == max(sizes[1]) == 2
     assert set(sizes[2]) == {1}
+    for record in records[:2]:
+        names = [{1: "64x64", 2: "2x 64x64"}[size] for size in record.batch_sizes]
+        assert record.batches == Counter(names)
+    assert records[2].batches == {"64x64": 8}
 
 
 def test_more_than_it_can_hold_wait_their_turn(engine: Engine) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.integration.engine.conftest import StartEngine
 from tests.integration.engine.recorder import Recorder, a_request
 from worker.engine.client import EngineClient
 from worker.engine.events import EngineLost, LoadFailed, Loading, Rendered, RequestFailed, Step
+from worker.engine.liveness import TIMEOUTS_WITHOUT_NEWS
 
 Engine = tuple[EngineClient, Recorder]
 
@@ -74,6 +76,17 @@ def test_a_long_step_that_computes_is_no_hang(engine: Engine) -> None:
     done = recorder.wait_end("job/1/0")
     assert isinstance(done, Rendered)
     assert done.timings.steps_seconds > client.spec.step_timeout_seconds
+
+
+def test_computing_for_ever_is_a_hang(start_engine: StartEngine) -> None:
+    client, recorder = start_engine(step_timeout_seconds=0.4)
+    recorder.wait_ready()
+    client.submit(a_request(0, "spin"))
+    began = time.monotonic()
+    lost = recorder.wait(EngineLost)
+    assert lost.request_ids == ("job/1/0",)
+    assert "nothing was heard" in lost.reason
+    assert time.monotonic() - began > TIMEOUTS_WITHOUT_NEWS * client.spec.step_timeout_seconds
 
 
 def test_a_frozen_process_is_noticed(living: Engine) -> None:

@@ -32,6 +32,7 @@ RECORD = RenderRecord(
     attention_backend="native",
     versions={"torch": "2"},
     batch_sizes=[1, 2],
+    batches={"64x64": 1, "2x 64x64": 1},
     pipeline_guidance_scale=0.5,
 )
 MESSAGES: list[Message] = [

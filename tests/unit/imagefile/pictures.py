@@ -20,6 +20,7 @@ RECORD = RenderRecord(
     attention_backend="native",
     versions={"torch": "2.13.0"},
     batch_sizes=[1, 2],
+    batches={"16x8": 1, "2x 16x8": 1},
     pipeline_guidance_scale=0.0,
     sigmas_or_timesteps=[1.0, 0.5],
 )

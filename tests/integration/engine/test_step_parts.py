@@ -1,0 +1,94 @@
+"""A step that takes long says how far it has come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import torch
+
+from core.settings import Settings
+from db.tables import Job
+from tests.integration.engine.recorder import Recorder, a_request
+from tests.integration.engine.twins import Twin
+from worker.engine.abandon import blocks_of
+from worker.engine.client import EngineClient
+from worker.engine.events import Canceled, Step
+from worker.engine.step_parts import PAUSE_SECONDS, StepParts
+from worker.pipelines.tuning.denoiser import denoiser_of
+from worker.runner.attempt import CancelRequested, RunningAttempt
+from worker.runner.rendering import Rendering, Stopped
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+
+@pytest.mark.parametrize(
+    ("model_id", "dtype"), [("demo", "float32"), ("tiny-sd", "float32"), ("flux2-klein-4b", "bfloat16")]
+)
+def test_parts_rise_to_the_whole_step(tmp_path: Path, model_id: str, dtype: str) -> None:
+    torch.set_num_threads(1)
+    made = Twin(model_id, tmp_path, dtype)
+    parts = StepParts(blocks_of(denoiser_of(made.pipeline)), pause_seconds=0.0)
+    sample = made.start(a_request(0, size=64, steps=3))
+    for step in range(3):
+        told: list[float] = []
+        with parts.told_to(told.append):
+            made.family.step([sample])
+        assert len(told) > 1
+        assert told == sorted(told)
+        assert told[0] < told[-1] <= 1.0
+        # What makes a step is known from the one before, of which the first has the caption's blocks besides.
+        assert told[-1] == 1.0 or step < 2
+    before = len(told)
+    made.family.close(sample)
+    made.alone(a_request(1, size=64, steps=1))
+    assert len(told) == before, "nobody listens outside of a step"
+
+
+def test_a_long_step_tells_its_part_and_when_the_picture_may_be_done(engine: tuple[EngineClient, Recorder]) -> None:
+    client, recorder = engine
+    client.submit(a_request(0, "heavy", steps=10))  # A step has four blocks of a second.
+    first = recorder.wait(Step)
+    assert (first.step, first.steps) == (0, 10)
+    assert 0 < first.part < 1
+    assert first.seconds_per_step > PAUSE_SECONDS
+    assert first.eta_seconds == pytest.approx(first.seconds_per_step * (10 - first.part))
+    second = recorder.wait(Step, count=2)
+    assert second.step + second.part > first.part
+    client.cancel("job/1/0")
+    assert isinstance(recorder.wait_end("job/1/0"), Canceled)
+
+
+class Heard(list[dict[str, Any]]):
+    """All progress of a job."""
+
+    def progress(self, job_id: str, progress: dict[str, Any]) -> None:
+        self.append(progress)
+
+    def preview(self, job_id: str, index: int, image: bytes) -> None:
+        """None is asked for."""
+
+
+def test_a_job_counts_the_parts_of_all_its_images(engine: tuple[EngineClient, Recorder]) -> None:
+    client, recorder = engine
+    fields = a_request(0, "heavy", steps=10).model_dump(exclude={"id", "has_init_image", "preview_every"})
+    attempt = RunningAttempt(Job(id="parts", attempt=1, model="demo", input=fields | {"num_images": 2}))
+    heard = Heard()
+    rendering = Rendering(attempt, client, Settings(), heard, store=lambda *_: pytest.fail("nothing is done"))
+
+    def pass_on() -> None:
+        for count in (1, 2):
+            attempt.mail.put(recorder.wait(Step, count))
+        attempt.mail.put(CancelRequested())
+
+    mailman = Thread(target=pass_on)
+    mailman.start()
+    with pytest.raises(Stopped):
+        rendering.run()
+    mailman.join()
+    assert (heard[0]["step"], heard[0]["steps"]) == (0, 20)
+    assert 0 < heard[0]["value"] < 1 / 10
+    for index in range(2):
+        assert isinstance(recorder.wait_end(f"parts/1/{index}"), Canceled)
