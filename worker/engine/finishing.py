@@ -26,6 +26,7 @@ from worker.engine.stepping import free_cached_memory
 from worker.engine.watchdog import Deadline
 from worker.pipelines.family import AnyFamily
 from worker.pipelines.stance import runs_uncompiled
+from worker.pipelines.tuning.kernels import NATIVE
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def record_of(info: EngineInfo, each: Active) -> RenderRecord:
         device=info.device_name,
         dtype=info.dtype,
         memory_policy=info.memory_policy,
-        attention_backend=info.attention_backend,
+        attention_backend=NATIVE if each.request.strict else info.attention_backend,
         versions=_versions(info, each.request) | each.sample.notes,
         batch_sizes=each.batch_sizes,
         batches=each.batches,

@@ -55,7 +55,7 @@ class Family(Protocol[C, S]):
         """The request's conditioning, from the cache where it can."""
 
     def recall(self, request: RenderRequest) -> C | None:
-        """As `encode`, but None where a text encoder would have to work; adapters are then as `encode` wants them."""
+        """As `encode`, but None where a text encoder would have to work: only then adapters are made as it wants them."""
 
     def start(self, request: RenderRequest, conditioning: C, init_image: bytes) -> S:
         """A sample that stands before its first step."""

@@ -1,12 +1,17 @@
-"""Which requests pass compiled blocks by."""
+"""How a step runs: as the model was tuned, or as the stock pipeline runs it."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from core.render import RenderRequest
+from worker.pipelines.tuning.backend import native_attention
+from worker.pipelines.tuning.kernels import preferred_order
+from worker.pipelines.untyped import Pipeline
 
 
 def runs_uncompiled(request: RenderRequest) -> bool:
@@ -15,7 +20,13 @@ def runs_uncompiled(request: RenderRequest) -> bool:
     return request.strict or bool(request.loras)
 
 
-def take_stance(request: RenderRequest) -> None:
-    """From now on compiled blocks run as this request wants them; says nothing to blocks that are not compiled."""
+@contextmanager
+def stance(pipeline: Pipeline, request: RenderRequest) -> Iterator[None]:
+    """Its body is a step of that request. Strict ones pass compiled blocks by and take the attention of the stock pipeline.
+
+    Compiled blocks are left as this request wants them until the next one comes; nothing is said to uncompiled ones.
+    """
     if "torch._dynamo" in sys.modules:  # Until it is imported, which takes a second, nothing is compiled.
         torch.compiler.set_stance("force_eager" if runs_uncompiled(request) else "default")
+    with native_attention(pipeline) if request.strict else preferred_order():
+        yield

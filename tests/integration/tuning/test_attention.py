@@ -107,15 +107,50 @@ def test_one_that_breaks_the_device_stops_the_load(make_twin: MakeTwin, monkeypa
     assert caught.value.code == "invalid_input"
 
 
-def test_cudnn_comes_first_and_shuts_nothing_out(make_twin: MakeTwin) -> None:
+class Orders:
+    """Torch's orders of kernels that attention saw: `text` in the encoder, `steps` in the denoiser."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.text: list[list[int]] = []
+        self.steps: list[list[int]] = []
+        real = torch.nn.functional.scaled_dot_product_attention
+
+        def attend(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - torch's own arguments
+            (self.text if args else self.steps).append(torch._C._get_sdp_priority_order())
+            return real(*args, **options)
+
+        monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+
+
+def test_cudnn_comes_first_in_steps_and_shuts_nothing_out(make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
     twin = make_twin()
     before = torch._C._get_sdp_priority_order()
+    orders = Orders(monkeypatch)
     set_attention(twin.pipeline, "_native_cudnn")
-    assert torch._C._get_sdp_priority_order()[0] == SDPBackend.CUDNN_ATTENTION.value
     assert backend_of(twin) == "native"
     twin.alone(a_request(1, steps=1))  # Here there is no such kernel, and another one is taken.
+    assert {order[0] for order in orders.steps} == {SDPBackend.CUDNN_ATTENTION.value}
+    assert {frozenset(order) for order in orders.steps} == {frozenset(before)}
     set_attention(twin.pipeline, "native")
-    assert torch._C._get_sdp_priority_order() == before
+    orders.steps.clear()
+    twin.alone(a_request(2, steps=1))
+    assert orders.steps[0] == orders.text[0] == before
+
+
+def test_strict_requests_know_no_choice(make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = make_twin(dtype="float32")
+    strict = a_request(1, steps=2, strict=True)
+    expected = twin.expected(strict, "latent")
+    before = torch._C._get_sdp_priority_order()
+    orders = Orders(monkeypatch)
+    set_attention(twin.pipeline, "_native_cudnn")
+    assert torch.equal(twin.alone(strict).latents[0], expected)
+    assert {tuple(order) for order in orders.steps} == {tuple(before)}
+    plant(monkeypatch, MATH, lambda query, *_, **__: torch.zeros_like(query))
+    set_attention(twin.pipeline, MATH)
+    assert torch.equal(twin.alone(strict).latents[0], expected)
+    assert backend_of(twin) == MATH
+    assert not torch.equal(twin.alone(a_request(1, steps=2)).latents[0], expected)
 
 
 def test_what_switches_kernels_off_allows_no_company(make_twin: MakeTwin) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -56,6 +57,10 @@ def compiled(make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     torch._dynamo.reset()
 
 
+def as_on_a_card(_transformer: object, positions: torch.Tensor, uncompiled: bool) -> torch.Tensor:
+    return positions if uncompiled else torch.view_as_real(positions).contiguous()
+
+
 def ask(index: int, prompt: str, size: int, negative: str = "", loras: tuple[LoraRequest, ...] = ()) -> RenderRequest:
     """With guidance where there is a negative prompt."""
     guidance = 3.0 if negative else 1.0
@@ -81,6 +86,20 @@ def test_after_the_warm_up_no_plain_prompt_waits_for_a_graph(compiled: Compiled)
         prompt = " and ".join([SHORT] * words)
         assert compiled.step(ask(0, prompt, 96)) == 0
         assert compiled.step(ask(0, prompt, 64), ask(1, prompt, 64)) == 0
+
+
+@pytest.mark.parametrize("by_real_numbers", [False, True])
+def test_after_the_warm_up_no_guided_pair_waits_for_a_graph(
+    compiled: Compiled, by_real_numbers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By real numbers: as on a card."""
+    if by_real_numbers:
+        monkeypatch.setattr(type(compiled.twin.pipeline.transformer), "_for_blocks", as_on_a_card)
+    warm_up(rehearsal_of(compiled.twin), lambda *_: None)
+    prompts = [" and ".join([SHORT] * words) for words in (1, 3, 14)]
+    for prompt, negative in product(prompts, prompts):
+        assert compiled.step(ask(0, prompt, 96, negative=negative)) == 0, (prompt, negative)
+        assert compiled.step(*(ask(index, prompt, 64, negative=negative) for index in range(2))) == 0, (prompt, negative)
 
 
 def test_strict_requests_are_not_compiled_and_exact(compiled: Compiled) -> None:

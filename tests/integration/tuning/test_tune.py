@@ -25,26 +25,26 @@ def sizes(rehearsal: Rehearsal) -> list[tuple[int, int]]:
 
 def test_the_default_size_and_512_are_warmed_up(make_twin: MakeTwin) -> None:
     twin = make_twin()
-    captions, masked = [(512, 1), (512, 1), (512, 2)], (1024, 1)
+    captions, guided = [(512, 1), (512, 1), (512, 2)], [*[(1024, 1)] * 3, (512, 2)]
     found = sizes(Rehearsal(twin.family, twin.model, torch.device("cpu"), 8192))
-    assert found == [(1024, 1), (1024, 2), (512, 1), (512, 2), *captions, masked]
+    assert found == [(1024, 1), (1024, 2), (512, 1), (512, 2), *captions, *guided]
     found = sizes(Rehearsal(twin.family, twin.model, torch.device("cpu"), 4096))
-    assert found == [(1024, 1), (512, 1), (512, 2), *captions, (512, 1)]
-    guided = make_twin("z-image")
-    assert sizes(Rehearsal(guided.family, guided.model, torch.device("cpu"), 8192))[-1] == masked
+    assert found == [(1024, 1), (512, 1), (512, 2), *captions, *[(512, 1)] * 3, (512, 2)]
+    base = make_twin("z-image")
+    assert sizes(Rehearsal(base.family, base.model, torch.device("cpu"), 8192))[-4:] == guided
     stock = make_twin("flux2-klein-4b")
     assert sizes(Rehearsal(stock.family, stock.model, torch.device("cpu"), 8192)) == [
         (1024, 1),
         (512, 1),
         *captions[:2],
-        masked,
+        (1024, 1),
     ]
 
 
 def test_warming_up_tells_how_far_it_is(make_twin: MakeTwin) -> None:
     heard: list[tuple[str, float | None]] = []
     warm_up(rehearsal_of(make_twin()), lambda stage, fraction: heard.append((stage, fraction)))
-    assert heard == [("warming up", index / 8) for index in range(9)]
+    assert heard == [("warming up", index / 11) for index in range(12)]
 
 
 def test_a_pair_that_does_not_fit_is_no_reason_not_to_serve(

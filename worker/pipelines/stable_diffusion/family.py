@@ -18,7 +18,7 @@ from worker.pipelines.stable_diffusion.beginning import Beginning
 from worker.pipelines.stable_diffusion.decoding import decode_latents
 from worker.pipelines.stable_diffusion.sample import UNetSample
 from worker.pipelines.stable_diffusion.text import Conditioning, encode, is_guided, is_xl
-from worker.pipelines.stance import take_stance
+from worker.pipelines.stance import stance
 from worker.pipelines.untyped import Pipeline
 
 TOKEN_SIDE = 16
@@ -53,13 +53,17 @@ class StableDiffusionFamily:
 
     @torch.no_grad()
     def encode(self, request: RenderRequest) -> Conditioning:
-        self._adapters.activate(request.loras)  # They may reach into the text encoder.
-        make = partial(encode, self._pipeline, request, self._text_device)
-        return self._embeddings.get(self._key(request), lambda: make().to(self._device))
+        return self._embeddings.get(self._key(request), partial(self._conditioning, request))
 
     def recall(self, request: RenderRequest) -> Conditioning | None:
-        self._adapters.activate(request.loras)
-        return self._embeddings.peek(self._key(request))
+        found = self._embeddings.peek(self._key(request))
+        if found is None:
+            self._adapters.activate(request.loras)
+        return found
+
+    def _conditioning(self, request: RenderRequest) -> Conditioning:
+        self._adapters.activate(request.loras)  # They may reach into the text encoder.
+        return encode(self._pipeline, request, self._text_device).to(self._device)
 
     def _key(self, request: RenderRequest) -> Hashable:
         guided = is_guided(self._pipeline, request)
@@ -88,12 +92,18 @@ class StableDiffusionFamily:
 
     @torch.no_grad()
     def step(self, samples: Sequence[UNetSample]) -> None:
-        take_stance(samples[0].request)
         self._adapters.activate(samples[0].request.loras)
+        with stance(self._pipeline, samples[0].request):
+            outputs = self._predict(samples)
         rows = [sample.conditioning.rows for sample in samples]
+        for sample, output in zip(samples, torch.split(outputs, rows), strict=True):
+            sample.advance(output)
+
+    def _predict(self, samples: Sequence[UNetSample]) -> torch.Tensor:
+        """Rows in the samples' order."""
         timesteps = [sample.timestep.reshape(1).expand(sample.conditioning.rows) for sample in samples]
         embeddings = torch.cat([sample.conditioning.embeddings for sample in samples])
-        outputs = self._pipeline.unet(
+        predictions: torch.Tensor = self._pipeline.unet(
             torch.cat([sample.model_input() for sample in samples]),
             torch.cat(timesteps).to(self._device),
             encoder_hidden_states=embeddings,
@@ -101,8 +111,7 @@ class StableDiffusionFamily:
             added_cond_kwargs=self._sizes(samples),
             return_dict=False,
         )[0]
-        for sample, output in zip(samples, outputs.split(rows), strict=True):
-            sample.advance(output)
+        return predictions
 
     def _sizes(self, samples: Sequence[UNetSample]) -> dict[str, torch.Tensor | None] | None:
         """XL's further conditioning, rows as in the embeddings."""

@@ -19,7 +19,7 @@ from worker.pipelines.family import Sample, refuse_start_sigma
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.pixels import check_finite
-from worker.pipelines.stance import take_stance
+from worker.pipelines.stance import stance
 from worker.pipelines.stock.latents import as_decoded, channels_of, offers_latents
 from worker.pipelines.stock.stepped_call import SteppedCall
 from worker.pipelines.untyped import Pipeline
@@ -127,9 +127,9 @@ class StockFamily:
     def step(self, samples: Sequence[StockSample]) -> None:
         (sample,) = samples
         if sample.step == 0:
-            take_stance(sample.request)
             self._adapters.activate(sample.request.loras)
-        sample.call.resume()
+        with stance(self._pipeline, sample.request):
+            sample.call.resume()
         sample.step += 1
         # Some schedulers take another number of steps than they were asked for.
         if sample.call.finished:

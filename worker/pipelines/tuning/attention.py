@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffusers.models.attention_dispatch import AttentionBackendName
-from diffusers.utils import logging as diffusers_logging
 
 from core.errors import RenderError
-from worker.pipelines.tuning.denoiser import denoiser_of
+from worker.pipelines.tuning.backend import has_choice, set_backend
 from worker.pipelines.tuning.kernels import NATIVE, SWITCHING, without_switches
 from worker.pipelines.tuning.rehearsal import Rehearsal, Rehearsed, stop_if_broken
 from worker.pipelines.untyped import Pipeline
@@ -51,15 +49,9 @@ def set_attention(pipeline: Pipeline, backend: str) -> None:
     try:
         if not has_choice(pipeline):
             raise ValueError("this model's attention has no backends to choose from; use native or auto")
-        _set(pipeline, backend)
+        set_backend(pipeline, without_switches(backend))
     except (ValueError, RuntimeError, ImportError, AttributeError) as error:
         raise RenderError(f"The attention backend '{backend}' cannot be used here: {error}", code="invalid_input") from error
-
-
-def has_choice(pipeline: Pipeline) -> bool:
-    """Whether the denoiser's attention goes through diffusers' dispatch at all."""
-    modules = denoiser_of(pipeline).modules()
-    return any(hasattr(getattr(module, "processor", None), "_attention_backend") for module in modules)
 
 
 def choose_attention(pipeline: Pipeline, rehearsal: Rehearsal, candidates: Sequence[str]) -> str:
@@ -97,7 +89,7 @@ def fastest(seconds: dict[str, float]) -> str:
 
 def _try(pipeline: Pipeline, rehearsal: Rehearsal, name: str) -> Tried:
     """The first round is for kernels that are built or chosen on first use."""
-    _set(pipeline, name)
+    set_backend(pipeline, without_switches(name))
     for request in (rehearsal.masked(), rehearsal.usual()):
         rehearsal.render([request])
     return Tried(rehearsal.render([rehearsal.usual()]), rehearsal.render([rehearsal.masked()]))
@@ -108,19 +100,3 @@ def _say(chosen: str, seconds: dict[str, float], passed_over: dict[str, str]) ->
     log.info("attention backend %s; seconds a step: %s", chosen, times)
     for name, reason in passed_over.items():
         log.info("attention backend %s passed over: %s", name, reason)
-
-
-def _set(pipeline: Pipeline, backend: str) -> None:
-    with _without_warnings():
-        denoiser_of(pipeline).set_attention_backend(without_switches(backend))
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Diffusers calls its backends experimental at each change."""
-    before = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        diffusers_logging.set_verbosity(before)

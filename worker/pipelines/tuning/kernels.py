@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch.nn.attention import SDPBackend
 
@@ -11,10 +14,23 @@ SWITCHING = frozenset({"_native_efficient", "_native_flash", "_native_math"})
 a VAE or of a text encoder on the CPU, then fails: nothing may run beside the steps."""
 _AS_IT_COMES: list[int] = torch._C._get_sdp_priority_order()
 """Torch's order, kernels by number."""
+_preferred: list[int] = []
 
 
 def without_switches(backend: str) -> str:
-    """The name to give diffusers: a wish for cuDNN's kernel puts that first in torch's order and shuts no other out."""
-    first = [SDPBackend.CUDNN_ATTENTION.value] if backend == CUDNN else []
-    torch._C._set_sdp_priority_order([*first, *(kernel for kernel in _AS_IT_COMES if kernel not in first)])
+    """The name to give diffusers: a wish for cuDNN's kernel puts that first in `preferred_order` and shuts no other out."""
+    _preferred[:] = [SDPBackend.CUDNN_ATTENTION.value] if backend == CUDNN else []
     return NATIVE if backend == CUDNN else backend
+
+
+@contextmanager
+def preferred_order() -> Iterator[None]:
+    """Its body, a step, takes the kernel that was wished for where it can; what is encoded outside of it, torch's choice."""
+    if not _preferred:
+        yield
+        return
+    torch._C._set_sdp_priority_order([*_preferred, *(kernel for kernel in _AS_IT_COMES if kernel not in _preferred)])
+    try:
+        yield
+    finally:
+        torch._C._set_sdp_priority_order(_AS_IT_COMES)

@@ -75,10 +75,7 @@ class Rehearsal:
 
     def masked(self) -> RenderRequest:
         """A guidance pair whose captions differ in length, which families that share a pass by padding have to mask."""
-        default = self.model.defaults.width, self.model.defaults.height
-        fitting = [size for size in (default, (512, 512)) if 2 * _patches(*size) <= self.token_budget]
-        width, height = fitting[0] if fitting else (256, 256)
-        return self._request(width, height, prompt=LONG, negative_prompt=SHORT, guidance_scale=2.0)
+        return self._guided(LONG)
 
     def passes(self) -> list[list[RenderRequest]]:
         """What users will ask for first: the default size and 512x512, alone and in pairs where they fit; other captions.
@@ -94,7 +91,21 @@ class Rehearsal:
         found += [[self._request(512, 512, prompt=prompt)] for prompt in (LONG, MIDDLE)]
         if self._pairs(512, 512):
             found.append([self._request(512, 512, prompt=LONG, seed=seed) for seed in range(2)])
-        return [*found, [self.masked()]]
+        return [*found, *self._guided_passes()]
+
+    def _guided_passes(self) -> list[list[RenderRequest]]:
+        """Captions of different length, which need a mask, and of one; two such pairs."""
+        if self.family.concurrent == 1:
+            return [[self.masked()]]
+        two = [self._guided(LONG, pairs=2, seed=seed) for seed in range(2)]
+        return [[self.masked()], [self._guided(MIDDLE)], [self._guided(SHORT)], two]
+
+    def _guided(self, prompt: str, pairs: int = 1, seed: int = 0) -> RenderRequest:
+        """Of the default size where so many pairs of it fit in a pass."""
+        default = self.model.defaults.width, self.model.defaults.height
+        fitting = [size for size in (default, (512, 512)) if 2 * pairs * _patches(*size) <= self.token_budget]
+        width, height = fitting[0] if fitting else (256, 256)
+        return self._request(width, height, prompt=prompt, negative_prompt=SHORT, guidance_scale=2.0, seed=seed)
 
     def _pairs(self, width: int, height: int) -> bool:
         rows = 4 if self.model.defaults.guidance_scale > 1.0 else 2

@@ -14,7 +14,7 @@ from worker.pipelines.embeddings import EmbeddingCache
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
 from worker.pipelines.pixels import check_finite, to_pixels
-from worker.pipelines.stance import take_stance
+from worker.pipelines.stance import runs_uncompiled, stance
 from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.image_to_image import ImageToImage
@@ -55,24 +55,28 @@ class ZImageFamily:
 
     @torch.no_grad()
     def encode(self, request: RenderRequest) -> Captions:
-        self._adapters.activate(request.loras)  # Some reach into the text encoder.
         positive, *negative = [self._embeddings.get(key, partial(self._caption, key)) for key in self._keys(request)]
         return Captions(positive, negative[0] if negative else None)
 
     def recall(self, request: RenderRequest) -> Captions | None:
-        self._adapters.activate(request.loras)
         found = [caption for key in self._keys(request) if (caption := self._embeddings.peek(key)) is not None]
         if len(found) < len(self._keys(request)):
+            self._adapters.activate(request.loras)
             return None
         return Captions(found[0], found[1] if len(found) > 1 else None)
 
     def _keys(self, request: RenderRequest) -> list[CaptionKey]:
         """Of the prompt and, with guidance, of the negative prompt."""
-        padded = request.strict or self._text_device == self._device
+        padded = request.strict or (self._text_device == self._device and not self._is_compiled_for(request))
         prompts = [request.prompt, *([request.negative_prompt] if pipeline_guidance(request) > 0 else [])]
         return [CaptionKey(prompt, request.loras, padded) for prompt in prompts]
 
+    def _is_compiled_for(self, request: RenderRequest) -> bool:
+        """Then no picture has the stock pipeline's bits, and padding would cost a card some 6 ms a prompt for nothing."""
+        return not runs_uncompiled(request) and getattr(self._pipeline.transformer, "has_compiled_blocks", False)
+
     def _caption(self, key: CaptionKey) -> torch.Tensor:
+        self._adapters.activate(key.loras)  # Some reach into the text encoder.
         # The copy to the device is made on its default stream, where the steps run too, and has ended on return: whichever
         # thread made it, it is there before its first use.
         return encode_caption(self._pipeline, key.prompt, self._text_device, key.padded).to(self._device)
@@ -91,9 +95,9 @@ class ZImageFamily:
 
     @torch.no_grad()
     def step(self, samples: Sequence[ZImageSample]) -> None:
-        take_stance(samples[0].request)
         self._adapters.activate(samples[0].request.loras)
-        outputs = iter(self._denoiser.predict(samples))
+        with stance(self._pipeline, samples[0].request):
+            outputs = iter(self._denoiser.predict(samples))
         predictions = [sample.guided([next(outputs) for _ in sample.captions.all()]) for sample in samples]
         for sample, prediction in zip(samples, predictions, strict=True):
             sample.advance(prediction)

@@ -78,6 +78,11 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
             return self._predict(x)
         return super().forward(x, *args, **kwargs)
 
+    @property
+    def has_compiled_blocks(self) -> bool:
+        """Whether requests that do not pass them by meet compiled blocks."""
+        return self.layers[0]._compiled_call_impl is not None
+
     def contexts(self, call: Prepare) -> list[Context]:
         """Of the picture's rows."""
         captions, positions = self(call)
@@ -102,8 +107,10 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
 
     def _for_blocks(self, positions: torch.Tensor, uncompiled: bool) -> torch.Tensor:
         """Real numbers for blocks that are compiled for a card; on a CPU they were slower (70 against 66 ms a step)."""
-        compiled = not uncompiled and self.layers[0]._compiled_call_impl is not None
-        return torch.view_as_real(positions) if compiled and positions.is_cuda else positions
+        if uncompiled or not self.has_compiled_blocks:
+            return positions
+        # Of other strides, as a slice has them, another graph would be made.
+        return (torch.view_as_real(positions) if positions.is_cuda else positions).contiguous()
 
     def _predict(self, call: Predict) -> list[torch.Tensor]:
         # As the stock forward calls its layers, all arguments by position, so that compiled blocks see one signature.
