@@ -42,8 +42,8 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=list(MEASUREMENTS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[512, 768, 1024], help="sides in pixels; load: the first")
-    parser.add_argument("--count", type=int, default=4, help="images in one measurement of speed")
-    parser.add_argument("--in-flight", type=int, default=8)
+    parser.add_argument("--count", type=int, default=4, help="images in one measurement of speed alone")
+    parser.add_argument("--in-flight", type=int, default=16, help="requests under load, of which three times as many come")
     parser.add_argument("--tier", help="of memory; default: auto (load: the best one for each form)")
     parser.add_argument(
         "--engine", nargs="+", type=spec_field, default=[], metavar="NAME=VALUE", help="more of the engine's spec"

@@ -50,8 +50,8 @@ def later_load(tier: str, arguments: argparse.Namespace, bench: Bench) -> dict[s
         raise SystemExit(f"{tier} was converted twice")
     engine = LocalEngine(opened)
     side = arguments.sizes[0]
-    first = engine.render(make_requests(side, 1, "f"), 1)
-    later = timed(lambda: engine.render(make_requests(side, 1, "l"), 1))
+    first = engine.render(make_requests(side, 1, "f"), 1)[-1]
+    later = timed(lambda label: engine.render(make_requests(side, 1, f"l{label}"), 1)[-1])
     engine.stop()
     free_device()
     return {

@@ -45,9 +45,13 @@ class LocalEngine:
         self._thread = threading.Thread(target=loop.run, daemon=True)
         self._thread.start()
 
-    def render(self, requests: list[RenderRequest], in_flight: int) -> float:
-        """Seconds for all, with at most `in_flight` submitted and not rendered. RuntimeError for one that failed."""
+    def render(self, requests: list[RenderRequest], in_flight: int) -> list[float]:
+        """Seconds until each picture was there, with at most `in_flight` submitted and not rendered.
+
+        RuntimeError for one that failed.
+        """
         began, waiting, running = time.perf_counter(), list(requests), 0
+        done: list[float] = []
         while waiting or running:
             while waiting and running < in_flight:
                 self._channel.send(Submit(waiting.pop(0)))
@@ -55,8 +59,10 @@ class LocalEngine:
             event = self._channel.receive()
             if isinstance(event, RequestFailed):
                 raise RuntimeError(f"{event.code}: {event.message}")
-            running -= isinstance(event, Rendered)
-        return time.perf_counter() - began
+            if isinstance(event, Rendered):
+                running -= 1
+                done.append(time.perf_counter() - began)
+        return done
 
     def stop(self) -> None:
         """Returns when its threads have ended."""

@@ -44,7 +44,7 @@ def of_plan(plan: MemoryPlan, sizes: list[int], bench: Bench, figures: dict[str,
     try:
         for side in sizes:
             reset_peak(bench.device)
-            seconds = engine.render(make_requests(side, 1, f"m{side}"), 1)
+            (seconds,) = engine.render(make_requests(side, 1, f"m{side}"), 1)
             report(figures | {"size": side, "first_image_seconds": seconds} | peak(bench.device))
     finally:
         engine.stop()

@@ -12,9 +12,8 @@ from diffusers import DiffusionPipeline
 from benchmarks.gpu.bench import Bench, unheard
 from benchmarks.gpu.local_engine import LocalEngine, free_device
 from benchmarks.gpu.report import report
-from benchmarks.gpu.requests import STEPS, make_requests, timed
+from benchmarks.gpu.requests import ALIKE, MIXED, STEPS, make_requests, rate, timed
 from benchmarks.gpu.weights import row
-from core.render import RenderRequest
 from worker.models.load import LoadRequest, load_pipeline
 
 TFLOP_PER_IMAGE = {512: 103.0, 768: 237.0, 1024: 445.0}
@@ -40,16 +39,25 @@ def speed(arguments: argparse.Namespace, bench: Bench) -> None:
 
 def of_size(engine: LocalEngine, side: int, arguments: argparse.Namespace, stock: float | None) -> dict[str, float]:
     """Figures of one size; `stock` is seconds an image."""
-    alone = timed(partial(engine.render, make_requests(side, arguments.count, "a"), 1)) / arguments.count
-    many = arguments.count * 2
-    loaded = timed(partial(engine.render, make_requests(side, many, "l"), arguments.in_flight)) / many
+    alone = timed(lambda label: engine.render(make_requests(side, arguments.count, f"a{label}"), 1)[-1]) / arguments.count
+    alike, mixed = (loaded(engine, side, arguments.in_flight, clauses) for clauses in (ALIKE, MIXED))
     figures = {
         "engine_alone_seconds_per_image": alone,
-        "engine_loaded_images_per_second": 1 / loaded,
+        "engine_loaded_images_per_second": alike,
+        "engine_loaded_images_per_second_mixed_captions": mixed,
         "floor_seconds_per_image": TFLOP_PER_IMAGE.get(side, 0.0) / arguments.tflops,
     }
-    against = {"stock_seconds_per_image": stock, "ratio_to_stock_loaded": stock / loaded} if stock else {}
-    return figures | against
+    if not stock:
+        return figures
+    against = {"stock_seconds_per_image": stock, "ratio_to_stock_alone": stock / alone}
+    return figures | against | {"ratio_to_stock_loaded": stock * alike, "ratio_to_stock_loaded_mixed": stock * mixed}
+
+
+def loaded(engine: LocalEngine, side: int, in_flight: int, clauses: tuple[int, ...]) -> float:
+    """Images a second under continuous load, after a first pass through all lengths of captions."""
+    label = f"l{len(clauses)}"
+    engine.render(make_requests(side, len(clauses), f"{label}w", clauses), in_flight)
+    return rate(engine.render(make_requests(side, 3 * in_flight, label, clauses), in_flight), in_flight)
 
 
 def stock_by_size(arguments: argparse.Namespace, bench: Bench) -> dict[int, float]:
@@ -57,18 +65,17 @@ def stock_by_size(arguments: argparse.Namespace, bench: Bench) -> dict[int, floa
     policy = next(tier.name for tier in bench.tiers() if tier.denoiser == tier.text == "native")
     pipeline = load_pipeline(row(), LoadRequest(bench.places, str(bench.device), policy), unheard).pipeline
     found = {
-        side: timed(partial(stock_seconds, pipeline, make_requests(side, arguments.count, "s"))) / arguments.count
-        for side in arguments.sizes
+        side: timed(partial(stock_seconds, pipeline, side, arguments.count)) / arguments.count for side in arguments.sizes
     }
     del pipeline
     free_device()
     return found
 
 
-def stock_seconds(pipeline: DiffusionPipeline, requests: list[RenderRequest]) -> float:
+def stock_seconds(pipeline: DiffusionPipeline, side: int, count: int, label: str) -> float:
     """For all of them, one after another."""
     began = time.perf_counter()
-    for request in requests:
+    for request in make_requests(side, count, f"s{label}"):
         pipeline(
             prompt=request.prompt,
             width=request.width,

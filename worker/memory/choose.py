@@ -103,9 +103,13 @@ def _copies(model: CatalogueModel) -> int:
 
 
 def _plan(tier: Tier, needs: Estimate, machine: Machine) -> MemoryPlan:
-    """The tier's budget cut to what fits beside the weights, but never below one 512x512 picture."""
+    """The tier's budget cut to what fits beside the weights, but never below one 512x512 picture.
+
+    Twice as many requests are held as a pass may have: while some step, others are encoded, and of more of them some have
+    captions of one length and share a pass. What each holds is little, and counted when it is admitted.
+    """
     room = int(machine.free_bytes * DEVICE_SHARE) - needs.resident
     smallest = tokens(512, 512)
     budget = max(min(tier.token_budget, needs.tokens_within(room)), smallest)
-    capacity = max(min(tier.capacity, budget // smallest), 1)
+    capacity = max(min(tier.capacity, 2 * budget // smallest), 1)
     return MemoryPlan(tier, needs, machine.free_bytes, budget, capacity)

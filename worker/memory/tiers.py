@@ -18,10 +18,10 @@ Place = Literal["device", "cpu", "streamed", "by_turns"]
 
 @dataclass(frozen=True)
 class Tier:
-    """`token_budget`: most 16x16-pixel patches in one forward pass, CFG pairs counted twice. `capacity`: requests held.
+    """`token_budget`: most tokens in one forward pass, 16x16-pixel patches and captions; CFG pairs counted twice.
 
-    `families` empty means any. Quantised forms need a transformer as denoiser, and no LoRA that is part of the model.
-    `least_capability`: of a CUDA card. `automatic`: whether it is taken without being named.
+    `capacity`: requests held. `families` empty means any. Quantised forms need a transformer as denoiser, and no LoRA that
+    is part of the model. `least_capability`: of a CUDA card. `automatic`: whether it is taken without being named.
     """
 
     name: str
@@ -41,8 +41,19 @@ class Tier:
     automatic: bool = True
 
 
+ROOMY = 9216
+"""Eight pictures of 512x512 or two of 1024x1024, with captions of 128 tokens and more."""
+MANY = 16
+"""Requests held: of so many, some have captions of one length, and only those share a pass."""
 TIERS: tuple[Tier, ...] = (
-    Tier("resident", "everything on the device in its own dtype", "cuda", compiles=True, token_budget=8192),
+    Tier(
+        "resident",
+        "everything on the device in its own dtype",
+        "cuda",
+        compiles=True,
+        token_budget=ROOMY,
+        capacity=MANY,
+    ),
     Tier(
         "int8",
         "transformer and text encoder in 8 bits, all on the device",
@@ -50,6 +61,8 @@ TIERS: tuple[Tier, ...] = (
         denoiser="int8",
         text="int8",
         compiles=True,
+        token_budget=ROOMY,
+        capacity=MANY,
         families=("z-image",),
     ),
     # As small as int8, and coarser: until a card has shown that it is faster, only who names it gets it.
@@ -60,6 +73,8 @@ TIERS: tuple[Tier, ...] = (
         denoiser="fp8",
         text="int8",
         compiles=True,
+        token_budget=ROOMY,
+        capacity=MANY,
         families=("z-image",),
         least_capability=(8, 9),
         automatic=False,

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from benchmarks.gpu.requests import MIXED, make_requests, rate
 from benchmarks.gpu.weights import full_size, row
 from worker.memory.tiers import TIERS
+from worker.models.twins.tokenizers import qwen_tokenizer
 
 ROOT = Path(__file__).parents[3]
 CPU_TIERS = [tier for tier in TIERS if tier.device == "cpu"]
@@ -34,11 +37,34 @@ def rehearse(tmp_path: Path, *words: str) -> list[dict[str, Any]]:
 
 
 def test_speed_in_a_named_tier(tmp_path: Path) -> None:
-    words = ("--tier", "cpu-int8", "--count", "1", "--engine", "token_budget=512", "compile_blocks=false")
+    words = (
+        "--tier",
+        "cpu-int8",
+        "--count",
+        "1",
+        "--in-flight",
+        "4",
+        "--engine",
+        "token_budget=512",
+        "compile_blocks=false",
+    )
     opened, figures = rehearse(tmp_path, "speed", *words)
     assert opened["tier"] == figures["tier"] == "cpu-int8"
     assert figures["stock_seconds_per_image"] > 0
     assert figures["engine_loaded_images_per_second"] > 0
+    assert figures["engine_loaded_images_per_second_mixed_captions"] > 0
+
+
+def test_the_rate_is_that_of_the_middle() -> None:
+    empty_at_first, steady, tail = [1.0, 5.0], [float(6 + n) for n in range(7)], [20.0, 30.0, 40.0]
+    assert rate([*empty_at_first, *steady, *tail], 4) == pytest.approx(1.0)
+
+
+def test_mixed_captions_have_several_padded_lengths_and_no_prompt_comes_twice() -> None:
+    tokenizer = qwen_tokenizer()
+    requests = [each for label in ("a", "b") for each in make_requests(64, 12, label, MIXED)]
+    assert len({each.prompt for each in requests}) == 24
+    assert len({-(-len(tokenizer(each.prompt)["input_ids"]) // 32) for each in requests}) >= 4
 
 
 def test_memory_takes_the_tier_that_fits_each_cap_and_says_which_is_too_small(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin, twin
@@ -36,6 +38,48 @@ def test_captions_of_exact_length_are_close(demo: Twin, prompt: str) -> None:
         exact = encode_caption(demo.pipeline, prompt, torch.device("cpu"), padded=False)
     assert exact.shape == padded.shape
     assert torch.allclose(exact, padded, atol=1e-5)
+
+
+class Waits(TorchDispatchMode):
+    """Operations whose outcome the host must know before it goes on: numbers that are read, choices by true and false."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's
+        name = str(func)
+        by_truth = "index" in name and any(
+            isinstance(each, torch.Tensor) and each.dtype is torch.bool
+            for argument in args
+            if isinstance(argument, list | tuple)
+            for each in argument
+        )
+        if by_truth or "_local_scalar_dense" in name or "nonzero" in name:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_no_step_waits_for_the_host_while_a_request_comes_in(demo: Twin, padded: bool) -> None:
+    with torch.no_grad(), Waits() as waits:
+        demo.pipeline.text_encoder(torch.ones(1, 4, dtype=torch.long), torch.tensor([[True, True, True, False]]))
+        assert waits.seen, "as the stock pipeline calls it, it looks into the mask"
+        waits.seen.clear()
+        encode_caption(demo.pipeline, "a cat", torch.device("cpu"), padded)
+        assert not waits.seen
+        request = a_request(1, "a cat", steps=2)
+        sample = demo.family.start(request, demo.family.encode(request), b"")
+        demo.family.step([sample])
+        assert not waits.seen
+
+
+def test_left_padding_is_left_to_the_library(demo: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pipeline in (demo.stock, demo.pipeline):
+        monkeypatch.setattr(pipeline.tokenizer, "padding_side", "left")
+    with torch.no_grad():
+        expected = demo.stock.encode_prompt(["a cat"], do_classifier_free_guidance=False)[0][0]
+        assert torch.equal(encode_caption(demo.pipeline, "a cat", torch.device("cpu")), expected)
 
 
 def test_a_prompt_is_encoded_once(demo: Twin) -> None:

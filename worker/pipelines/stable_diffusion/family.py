@@ -13,7 +13,7 @@ from worker.pipelines.embeddings import EmbeddingCache
 from worker.pipelines.family import refuse_start_sigma
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
-from worker.pipelines.pixels import check_finite, to_pixels
+from worker.pipelines.pixels import to_pixels
 from worker.pipelines.stable_diffusion.beginning import Beginning
 from worker.pipelines.stable_diffusion.decoding import decode_latents
 from worker.pipelines.stable_diffusion.sample import UNetSample
@@ -124,8 +124,7 @@ class StableDiffusionFamily:
 
     @torch.no_grad()
     def decode(self, sample: UNetSample) -> torch.Tensor:
-        check_finite(sample.latents)
-        return to_pixels(decode_latents(self._pipeline, sample.latents, sample.generator))
+        return to_pixels(decode_latents(self._pipeline, sample.latents, sample.generator), sample.latents)
 
     @torch.no_grad()
     def preview(self, sample: UNetSample) -> torch.Tensor | None:

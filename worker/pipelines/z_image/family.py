@@ -6,15 +6,15 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 
 from core.errors import InvalidInput
 from core.render import RenderRequest
 from worker.pipelines.embeddings import EmbeddingCache
 from worker.pipelines.latent_preview import LatentPreview
 from worker.pipelines.loaded import Loaded
-from worker.pipelines.pixels import check_finite, to_pixels
+from worker.pipelines.pixels import to_pixels
 from worker.pipelines.stance import runs_uncompiled, stance
+from worker.pipelines.transfer import to_device
 from worker.pipelines.untyped import Pipeline, Scheduler
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.image_to_image import ImageToImage
@@ -89,7 +89,7 @@ class ZImageFamily:
             latents, first = self._image_to_image.start(request, conditioning, init_image, scheduler, generator)
         else:
             shape = (1, self._pipeline.transformer.in_channels, request.height // 8, request.width // 8)
-            latents = randn_tensor(shape, generator=generator, device=self._device, dtype=torch.float32)
+            latents = to_device(torch.randn(shape, generator=generator), self._device)
             first = 0
         return _sample(request, conditioning, scheduler, schedule[first:], latents)
 
@@ -104,11 +104,10 @@ class ZImageFamily:
 
     @torch.no_grad()
     def decode(self, sample: ZImageSample) -> torch.Tensor:
-        check_finite(sample.latents)
         vae = self._pipeline.vae
         latents = sample.latents.to(self._vae_dtype)
         latents = (latents / vae.config.scaling_factor) + vae.config.shift_factor
-        return to_pixels(vae.decode(latents, return_dict=False)[0])
+        return to_pixels(vae.decode(latents, return_dict=False)[0], sample.latents)
 
     @torch.no_grad()
     def preview(self, sample: ZImageSample) -> torch.Tensor | None:

@@ -10,6 +10,7 @@ from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
 
 from core.render import RenderRequest
 from worker.pipelines.family import Sample
+from worker.pipelines.transfer import to_device
 from worker.pipelines.untyped import Scheduler
 from worker.pipelines.z_image.sigmas import sigmas_before_shift
 from worker.pipelines.z_image.transformer import Context
@@ -99,5 +100,5 @@ def own_scheduler(shared: Scheduler, request: RenderRequest, device: torch.devic
     scheduler.set_timesteps(steps, device="cpu", sigmas=sigmas, mu=shift)
     scheduler.set_begin_index(0)
     schedule: list[float] = scheduler.sigmas.tolist()
-    scheduler.sigmas, scheduler.timesteps = scheduler.sigmas.to(device), scheduler.timesteps.to(device)
+    scheduler.sigmas, scheduler.timesteps = to_device(scheduler.sigmas, device), to_device(scheduler.timesteps, device)
     return scheduler, schedule

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from core.render import LoraRequest
+from worker.pipelines.transfer import to_device
 from worker.pipelines.untyped import Pipeline, Tokenizer
 
 MAX_SEQUENCE_LENGTH = 512
@@ -35,12 +36,28 @@ def encode_caption(pipeline: Pipeline, prompt: str, device: torch.device, padded
         truncation=True,
         return_tensors="pt",
     )
-    mask = inputs.attention_mask.to(device).bool()
     states = pipeline.text_encoder(
-        input_ids=inputs.input_ids.to(device), attention_mask=mask, output_hidden_states=True
+        input_ids=to_device(inputs.input_ids, device),
+        attention_mask=_mask(pipeline.text_encoder, inputs.attention_mask, device),
+        output_hidden_states=True,
+        use_cache=False,
     ).hidden_states[-2]
-    embedding: torch.Tensor = states[0][mask[0]]
+    kept = [index for index, is_kept in enumerate(inputs.attention_mask[0].tolist()) if is_kept]
+    embedding: torch.Tensor = states[0].index_select(0, to_device(torch.tensor(kept), device))
     return embedding
+
+
+def _mask(text_encoder: Any, tokens: torch.Tensor, device: torch.device) -> object:  # noqa: ANN401 - a transformers model
+    """What transformers would make of the tokenizer's mask (1 x tokens), but made on the host: it looks into the mask, and
+    on a card that waits for all that the card has to do."""
+    values = tokens[0].tolist()
+    is_known = text_encoder.config._attn_implementation == "sdpa" and not getattr(text_encoder, "has_sliding_layers", False)
+    if not is_known or values != sorted(values, reverse=True):
+        return tokens.to(device)
+    if all(values):
+        return {"full_attention": None}
+    seen = torch.ones(len(values), len(values), dtype=torch.bool).tril() & tokens[0].bool()
+    return {"full_attention": to_device(seen[None, None], device)}
 
 
 def _as_chat(tokenizer: Tokenizer, prompt: str) -> str:
