@@ -77,6 +77,25 @@ def test_interleaved_steps_do_not_mix_adapters_up(twin_with_loras: Twin) -> None
     assert all(torch.equal(sample.latents, latents) for sample, latents in zip(samples, expected, strict=True))
 
 
+def test_a_known_prompt_takes_no_adapter_away(twin_with_loras: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture with an adapter is on its way: each of the others that arrive would have it read anew."""
+    made = twin_with_loras
+    plain = a_request(1, size=64, steps=2)
+    made.alone(plain)
+    inked = made.start(a_request(2, size=64, steps=3, loras=with_lora("ink")))
+    made.family.step([inked])
+    taken: list[object] = []
+    unload = made.pipeline.unload_lora_weights
+    monkeypatch.setattr(made.pipeline, "unload_lora_weights", lambda: taken.append(unload()))
+    assert made.family.recall(plain) is not None
+    made.start(plain)
+    made.family.step([inked])
+    assert not taken
+    assert made.family.recall(a_request(3, "new to it", size=64)) is None
+    assert len(taken) == 1, "the text encoder is to be without it"
+    made.family.step([inked])
+
+
 def test_a_file_that_is_no_adapter_is_refused_and_forgotten(twin_with_loras: Twin) -> None:
     made = twin_with_loras
     plain = a_request(2, size=64, steps=2)
