@@ -53,6 +53,12 @@ class Settings(BaseSettings):
         description="A name of diffusers' attention dispatch, such as `native` or `flash`. `auto` tries those that are "
         "installed on the loaded model and takes the fastest; on a CPU it is `native`.",
     )
+    device_memory_gb: float = Field(
+        0.0,
+        ge=0,
+        description="Most memory a worker takes of its card, in GB (10^9 bytes), for cards that others use too; the CUDA "
+        "context, some 0.5 GB, comes on top. On a CPU only the choice of the memory tier heeds it. 0: what is free.",
+    )
     compile_blocks: str = Field(
         "auto",
         pattern="^(auto|on|off)$",

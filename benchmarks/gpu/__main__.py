@@ -14,6 +14,7 @@ this script, and its figures mean nothing. Prints JSON, a line each.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -55,6 +56,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--stored", choices=["bfloat16", "float32"], help="transformer on disk; load: float32, as the hub has"
     )
+    parser.add_argument("--weights", type=Path, help="keep the random weights here, for the next call to find them")
     parser.add_argument("--rehearse", action="store_true")
     return parser.parse_args(words)
 
@@ -70,13 +72,13 @@ def spec_field(text: str) -> tuple[str, str]:
 
 def run(arguments: argparse.Namespace, device: torch.device, folder: Path) -> None:
     """Write the weights under `folder`, then measure."""
-    stored = DTYPES[arguments.stored or ("float32" if arguments.what == "load" else "bfloat16")]
+    stored = arguments.stored or ("float32" if arguments.what == "load" else "bfloat16")
     began = time.perf_counter()
-    weights = folder / "weights"
+    weights = (arguments.weights or folder) / f"weights-{stored}"
     if arguments.rehearse:
         write_twin(weights)
-    else:
-        write_full_size(weights, device, stored)
+    elif not (weights / "model_index.json").is_file():
+        write_full_size(weights, device, DTYPES[stored])
     free_device()
     report({"writing_weights_seconds": time.perf_counter() - began})
     without = {"compile_blocks": "false"} if arguments.no_compile or arguments.what == "load" else {}
@@ -89,6 +91,7 @@ def main() -> int:
     if not (arguments.rehearse or torch.cuda.is_available()):
         print("No CUDA device: these figures need one. --rehearse only checks the script.", file=sys.stderr)
         return 2
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # To stderr: what was tried while tuning, and how fast.
     silence_libraries()
     device = torch.device("cpu") if arguments.rehearse else torch.device("cuda:0")
     name = "a rehearsal on the CPU" if arguments.rehearse else torch.cuda.get_device_name(device)

@@ -6,11 +6,15 @@ import gc
 import socket
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
 
 from core.render import RenderRequest
+from worker.engine.encoding import Encoder
 from worker.engine.events import Rendered, RequestFailed
 from worker.engine.finishing import Finisher
 from worker.engine.inbox import Inbox
@@ -29,21 +33,38 @@ class AdmitAll:
 
 
 class LocalEngine:
-    """The engine's own loop; messages cross a socket pair as they always do."""
+    """The engine's own loop; messages cross a socket pair as they always do.
+
+    It is opened on the thread that steps, as the farm's is: CUDA graphs are a thread's own. `opened`: what came of it.
+    """
 
     _open: ClassVar[list[Channel]] = []
     """Ends that stay open when their engine has stopped: an inbox that finds its channel closed ends the process."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, open_engine: Callable[[], Opened]) -> None:
+        """Returns when the engine is ready; raises what `open_engine` raises."""
         ours, theirs = socket.socketpair()
-        self._channel, engine_side = Channel.over(ours), Channel.over(theirs)
+        self._channel, self._engine_side = Channel.over(ours), Channel.over(theirs)
         self._open.append(self._channel)
-        self._outbox = Outbox(engine_side)
-        self._finisher = Finisher(opened.family, opened.info, self._outbox, opened.device, opened.overlaps_decode)
-        inbox = Inbox(engine_side)
-        loop = Loop(opened.family, opened.info, AdmitAll(), Pacer(opened.device), self._finisher, inbox, self._outbox)
-        self._thread = threading.Thread(target=loop.run, daemon=True)
+        coming: Future[Opened] = Future()
+        self._thread = threading.Thread(target=self._run, args=(open_engine, coming), daemon=True)
         self._thread.start()
+        self.opened = coming.result()
+
+    def _run(self, open_engine: Callable[[], Opened], coming: Future[Opened]) -> None:
+        try:
+            opened = open_engine()
+        except BaseException as error:  # noqa: BLE001 - raised by the constructor
+            coming.set_exception(error)
+            return
+        family, info, device = opened.family, opened.info, opened.device
+        inbox, outbox = Inbox(self._engine_side), Outbox(self._engine_side)
+        finisher = Finisher(family, info, outbox, device, opened.overlaps_decode, inbox.put)
+        encoder = Encoder(family, inbox.put, lambda _: nullcontext()) if opened.overlaps_encode else None
+        coming.set_result(opened)
+        Loop(family, info, AdmitAll(), Pacer(device), finisher, inbox, outbox, encoder=encoder).run()
+        finisher.close()
+        outbox.close()
 
     def render(self, requests: list[RenderRequest], in_flight: int) -> list[float]:
         """Seconds until each picture was there, with at most `in_flight` submitted and not rendered.
@@ -68,8 +89,6 @@ class LocalEngine:
         """Returns when its threads have ended."""
         self._channel.send(Stop())
         self._thread.join()
-        self._finisher.close()
-        self._outbox.close()
         torch.compiler.reset()  # Its graphs would count among those that the next engine in this process may have.
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +12,9 @@ from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.local_engine import LocalEngine, free_device
 from benchmarks.gpu.report import report
 from benchmarks.gpu.requests import make_requests
-from benchmarks.gpu.weights import row
 from core.errors import FarmError
-from worker.memory.choose import choose
-from worker.memory.plan import GIGABYTE, MemoryPlan
-from worker.memory.sizes import read_sizes
+from worker.engine.opening import Opened
+from worker.memory.plan import GIGABYTE
 
 GOAL_PEAK_GB = 7.5
 """Of an 8 GB card. Under a higher cap nothing makes the allocator give back what it keeps: the run capped at 7.5 decides."""
@@ -27,40 +25,52 @@ def memory(arguments: argparse.Namespace, bench: Bench) -> None:
     for cap in arguments.cap:
         figures: dict[str, Any] = {"cap_gigabytes": cap}
         try:
-            plan = planned(cap, arguments.tier or "auto", bench)
-            figures |= {"tier": plan.policy, "estimated_peak_gigabytes": plan.estimate.peak(1024, 1024) / GIGABYTE}
-            limit(cap, bench.device)
-            of_plan(plan, arguments.sizes, bench, figures)
+            of_cap(cap, arguments, bench, figures)
         except (FarmError, RuntimeError) as error:
             report(figures | {"failed": str(error)})
         free_device()
 
 
-def of_plan(plan: MemoryPlan, sizes: list[int], bench: Bench, figures: dict[str, Any]) -> None:
-    """One engine: the peak of loading and warming up, then of one picture of each size."""
+def of_cap(cap: float, arguments: argparse.Namespace, bench: Bench, figures: dict[str, Any]) -> None:
+    """One engine, told to take no more: the peak of loading and warming up, then of one picture of each size."""
     reset_peak(bench.device)
-    engine = LocalEngine(bench.open(plan.policy, token_budget=plan.token_budget, capacity=1))
-    report(figures | {"loading": True} | peak(bench.device))
+    highest = Highest(bench.device)
+    fields = {"device_memory_gb": cap, "capacity": 1}
+    engine = LocalEngine(partial(bench.open, arguments.tier or "auto", highest.note, **fields))
     try:
-        for side in sizes:
+        report(figures | of_engine(engine.opened) | {"loading": True} | told(highest.reserved, highest.in_use, bench.device))
+        for side in arguments.sizes:
             reset_peak(bench.device)
             (seconds,) = engine.render(make_requests(side, 1, f"m{side}"), 1)
-            report(figures | {"size": side, "first_image_seconds": seconds} | peak(bench.device))
+            tier = {"tier": engine.opened.info.memory_policy}
+            report(figures | tier | {"size": side, "first_image_seconds": seconds} | told(*peak(bench.device), bench.device))
     finally:
         engine.stop()
 
 
-def planned(cap: float, policy: str, bench: Bench) -> MemoryPlan:
-    """The farm's own choice; RenderError where nothing fits."""
-    card = replace(bench.machine(), free_bytes=int(cap * GIGABYTE))
-    return choose(row(), read_sizes(bench.weights, row()), "bfloat16", card, policy)
+def of_engine(opened: Opened) -> dict[str, Any]:
+    """What it chose under the cap."""
+    info = opened.info
+    return {
+        "tier": info.memory_policy,
+        "estimated_peak_gigabytes": info.memory["peak_at_1024"],
+        "token_budget": info.token_budget,
+        "decodes_beside": opened.overlaps_decode,
+        "attention_backend": info.attention_backend,
+        "versions": info.versions,
+    }
 
 
-def limit(cap: float, device: torch.device) -> None:
-    """What this process may take of the card from now on."""
-    if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(cap * GIGABYTE / total, 1.0), device)
+class Highest:
+    """Of the peaks at each stage of loading: the engine begins to count anew when it is ready."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.reserved = self.in_use = 0.0
+
+    def note(self, _stage: str, _fraction: float | None) -> None:
+        reserved, in_use = peak(self._device)
+        self.reserved, self.in_use = max(self.reserved, reserved), max(self.in_use, in_use)
 
 
 def reset_peak(device: torch.device) -> None:
@@ -70,13 +80,19 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak(device: torch.device) -> dict[str, float | bool]:
-    """Since the reset; 0 on a CPU. `peak` is what the process took from the card, `in_use` what of it held tensors."""
-    is_cuda = device.type == "cuda"
-    reserved = torch.cuda.max_memory_reserved(device) / GIGABYTE if is_cuda else 0.0
-    in_use = torch.cuda.max_memory_allocated(device) / GIGABYTE if is_cuda else 0.0
+def peak(device: torch.device) -> tuple[float, float]:
+    """Gigabytes that torch reserved since the reset, and that tensors held of them; 0 on a CPU."""
+    if device.type != "cuda":
+        return 0.0, 0.0
+    return torch.cuda.max_memory_reserved(device) / GIGABYTE, torch.cuda.max_memory_allocated(device) / GIGABYTE
+
+
+def told(reserved: float, in_use: float, device: torch.device) -> dict[str, float | bool]:
+    """`taken_of_card`: of the whole card now, by others too; with the CUDA context and libraries' own allocations."""
+    free, total = torch.cuda.mem_get_info(device) if device.type == "cuda" else (0, 0)
     return {
         "peak_gigabytes": reserved,
         "in_use_gigabytes": in_use,
+        "taken_of_card_gigabytes": (total - free) / GIGABYTE,
         "within_goal_of_8_gb_cards": reserved <= GOAL_PEAK_GB,
     }

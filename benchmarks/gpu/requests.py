@@ -11,8 +11,8 @@ from core.render import RenderRequest
 STEPS = 8
 ALIKE = (0,)
 MIXED = (0, 1, 2, 3, 5, 8)
-"""Clauses that prompts have besides the first: captions of some 20 to 150 tokens, of six padded lengths."""
-CLAUSE = ", and gulls above the surf in the last light of a long day"
+"""Clauses that prompts have besides the first: captions of several padded lengths, of 50 to 150 bytes, tokens here."""
+CLAUSE = ", gulls, foam"
 
 
 def make_requests(side: int, count: int, label: str, clauses: tuple[int, ...] = ALIKE) -> list[RenderRequest]:

@@ -24,11 +24,10 @@ def speed(arguments: argparse.Namespace, bench: Bench) -> None:
     """Stock first, all on the device in bf16 as it comes; then the engine, in the tier asked for."""
     stock = {} if arguments.no_stock else stock_by_size(arguments, bench)
     began = time.perf_counter()
-    opened = bench.open(arguments.tier or "auto")
-    info = opened.info
+    engine = LocalEngine(partial(bench.open, arguments.tier or "auto"))
+    info = engine.opened.info
     done = {"tier": info.memory_policy, "attention_backend": info.attention_backend, "versions": info.versions}
     report({"open_and_warm_up_seconds": time.perf_counter() - began, **done})
-    engine = LocalEngine(opened)
     for side in arguments.sizes:
         report(
             {"tier": info.memory_policy, "compiled_blocks": info.versions["compiled_blocks"], "size": side}
@@ -64,9 +63,10 @@ def stock_by_size(arguments: argparse.Namespace, bench: Bench) -> dict[int, floa
     """Seconds an image of diffusers' own pipeline, by size; its memory is free again afterwards."""
     policy = next(tier.name for tier in bench.tiers() if tier.denoiser == tier.text == "native")
     pipeline = load_pipeline(row(), LoadRequest(bench.places, str(bench.device), policy), unheard).pipeline
-    found = {
-        side: timed(partial(stock_seconds, pipeline, side, arguments.count)) / arguments.count for side in arguments.sizes
-    }
+    found = {}
+    for side in arguments.sizes:
+        found[side] = timed(partial(stock_seconds, pipeline, side, arguments.count)) / arguments.count
+        report({"size": side, "stock_seconds_per_image": found[side]})
     del pipeline
     free_device()
     return found

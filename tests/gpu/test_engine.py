@@ -16,23 +16,28 @@ from worker.engine.client import EngineClient
 from worker.engine.events import EngineInfo, EngineLost, Rendered
 from worker.memory.product import LEAST_CAPABILITY
 from worker.memory.tiers import PackedForm
+from worker.models.twins import build_twin
 
 pytestmark = [*needs_a_card, pytest.mark.timeout(900)]
+MODEL = "z-image-turbo"
 LOAD_SECONDS = 600.0
 
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo model is built here once."""
-    return tmp_path_factory.mktemp("card")
+    """With a twin of a model that is computed in bf16 on a card."""
+    folder = tmp_path_factory.mktemp("card")
+    build_twin(MODEL, folder / "twin")
+    return folder
 
 
 @contextmanager
 def on_card(models_dir: Path, **changes: object) -> Iterator[tuple[EngineClient, Recorder]]:
-    """The real engine over the demo model, tuned and warmed up; plain unless told."""
+    """The real engine over the twin, tuned and warmed up; plain unless told."""
     plain = {"device": "cuda", "module": "worker.engine", "memory_policy": "resident", "step_timeout_seconds": 120.0}
+    model = {"model": MODEL, "model_folders": {MODEL: models_dir / "twin"}}
     fixed = {"load_timeout_seconds": LOAD_SECONDS, "token_budget": 0, "compile_blocks": False}
-    client, recorder = new_client(models_dir, **{**plain, **fixed, "attention_backend": "native", **changes})
+    client, recorder = new_client(models_dir, **{**plain, **model, **fixed, "attention_backend": "native", **changes})
     recorder.patience_seconds = LOAD_SECONDS
     client.start()
     try:
@@ -60,6 +65,7 @@ def picture(client: EngineClient, recorder: Recorder, index: int = 0, strict: bo
 def plain_picture(models_dir: Path) -> np.ndarray:
     """By native attention, uncompiled, all in bf16."""
     with on_card(models_dir) as (client, recorder):
+        assert info_of(client).dtype == "bfloat16"
         return picture(client, recorder)
 
 

@@ -77,6 +77,7 @@ def test_a_tier_renders_close_to_resident(policy: str, places: Places) -> None:
 
 def test_streamed_weights_stay_off_the_device(places: Places) -> None:
     loaded = load(places, "offload")
+    render(loaded)  # The first product takes the workspace of its library.
     before = torch.cuda.memory_allocated()
     render(loaded)
     assert torch.cuda.memory_allocated() - before < loaded.plan.estimate.host_total / 2

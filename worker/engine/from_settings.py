@@ -13,6 +13,7 @@ def engine_spec(settings: Settings, model: str) -> EngineSpec:
         device=settings.device,
         memory_policy=settings.memory_policy,
         models_dir=settings.resolved_models_dir,
+        device_memory_gb=settings.device_memory_gb,
         capacity=settings.worker_capacity,
         step_timeout_seconds=settings.step_timeout_seconds,
         load_timeout_seconds=settings.load_timeout_seconds,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 
 from core.errors import RenderError
 from worker.memory.choose import Machine
 from worker.memory.host import available_bytes
+from worker.memory.plan import GIGABYTE
 
 
 def resolve_device(name: str) -> torch.device:
@@ -38,13 +41,22 @@ def use_device(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
-def machine(device: torch.device) -> Machine:
-    """What the device and the host have free now."""
+def machine(device: torch.device, most_gigabytes: float = 0.0) -> Machine:
+    """What the device and the host have free now; of the device no more than `most_gigabytes`, 0 meaning all."""
     host = available_bytes()
+    most = int(most_gigabytes * GIGABYTE) or sys.maxsize
     if device.type != "cuda":
-        return Machine(str(device), host, host)
+        return Machine(str(device), min(host, most), host)
     free = torch.cuda.mem_get_info(device)[0]
-    return Machine(str(device), int(free), host, torch.cuda.get_device_capability(device))
+    return Machine(str(device), min(int(free), most), host, torch.cuda.get_device_capability(device))
+
+
+def limit(device: torch.device, most_gigabytes: float) -> None:
+    """Let torch take no more of a card in this process; 0 means all. A CPU's memory is not limited."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        share = most_gigabytes * GIGABYTE / total or 1.0
+        torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device)
 
 
 def device_name(device: torch.device) -> str:

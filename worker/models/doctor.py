@@ -168,7 +168,9 @@ def planned(settings: Settings) -> MemoryPlan:
     model = resolve_auto(settings).model
     device = resolve_device(settings.device)
     dtype = dtype_name(choose_dtype(model, device))
-    return choose(model, _sizes(model, Places.of(settings)), dtype, machine(device), settings.memory_policy)
+    return choose(
+        model, _sizes(model, Places.of(settings)), dtype, machine(device, settings.device_memory_gb), settings.memory_policy
+    )
 
 
 def bytes_of_copies(settings: Settings) -> int:

@@ -14,7 +14,7 @@ from core.catalogue import CatalogueModel, Located, Places, locate
 from worker.memory.apply import apply_tier
 from worker.memory.choose import choose
 from worker.memory.coefficients import Coefficients
-from worker.memory.device import device_name, machine, resolve_device, use_device
+from worker.memory.device import device_name, limit, machine, resolve_device, use_device
 from worker.memory.plan import MemoryPlan
 from worker.memory.sizes import read_sizes
 from worker.models.adapters import fuse_loras, set_scheduler
@@ -36,12 +36,16 @@ VERSIONED = ("torch", "diffusers", "transformers", "accelerate", "peft", "safete
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """`device`: auto, cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name."""
+    """`device`: auto, cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name.
+
+    `most_gigabytes`: that may be taken of a card; 0 means what is free.
+    """
 
     places: Places
     device: str
     memory_policy: str = "auto"
     dtype: str = "auto"
+    most_gigabytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     silence_libraries()
     device = resolve_device(request.device)
     use_device(device)
+    limit(device, request.most_gigabytes)
     dtype = choose_dtype(model, device, request.dtype)
     if model.built_locally:
         on_progress("building", None)
@@ -97,7 +102,7 @@ def _plan(
         model,
         read_sizes(located.directory, model),
         dtype_name(dtype),
-        machine(device),
+        machine(device, request.most_gigabytes),
         request.memory_policy,
         lambda tier: learned.get(model.id, tier, card),
     )

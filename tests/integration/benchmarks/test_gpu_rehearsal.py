@@ -48,9 +48,9 @@ def test_speed_in_a_named_tier(tmp_path: Path) -> None:
         "token_budget=512",
         "compile_blocks=false",
     )
-    opened, figures = rehearse(tmp_path, "speed", *words)
+    stock, opened, figures = rehearse(tmp_path, "speed", *words)
     assert opened["tier"] == figures["tier"] == "cpu-int8"
-    assert figures["stock_seconds_per_image"] > 0
+    assert figures["stock_seconds_per_image"] == stock["stock_seconds_per_image"] > 0
     assert figures["engine_loaded_images_per_second"] > 0
     assert figures["engine_loaded_images_per_second_mixed_captions"] > 0
 
@@ -83,6 +83,7 @@ def test_load_knows_every_form_there_is(tmp_path: Path) -> None:
     for line in lines:
         assert line["converted_gigabytes"] > 0
         assert line["later_load_seconds"] > 0
+        assert line["converted_once"]
         assert line["first_image_seconds"] > 0
 
 

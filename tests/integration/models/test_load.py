@@ -129,6 +129,16 @@ def test_missing_weights_name_the_command(tmp_path: Path) -> None:
     assert caught.value.code == "model_unavailable"
 
 
+def test_no_more_memory_is_planned_with_than_is_allowed(places: Places) -> None:
+    row = catalogue_row("demo")
+    all_free = load_pipeline(row, LoadRequest(places, "cpu"), lambda *_: None).plan
+    some = load_pipeline(row, LoadRequest(places, "cpu", most_gigabytes=0.5), lambda *_: None).plan
+    assert all_free.free_bytes > some.free_bytes == 500_000_000
+    with pytest.raises(RenderError, match="does not fit on cpu") as caught:
+        load_pipeline(row, LoadRequest(places, "cpu", most_gigabytes=0.001), lambda *_: None)
+    assert caught.value.code == "out_of_memory"
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "mps", "nonsense:x"])
 def test_a_device_that_is_not_there_is_refused(device: str, places: Places) -> None:
     with pytest.raises(RenderError) as caught:

@@ -34,6 +34,8 @@ def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) 
         return "false"
     denoiser.requires_grad_(False)  # The first adapter would do so, and every graph would have to be made anew.
     torch._dynamo.config.cache_size_limit = MOST_GRAPHS  # Its name in every version of torch that we take.
+    if not mode.startswith("max-autotune"):
+        _leave_products_to_their_library()
     hooks = _keep_outputs(denoiser) if mode in GRAPH_MODES else []
     denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
     try:
@@ -51,6 +53,14 @@ def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) 
         module._compiled_call_impl = None
     try_out()
     return "failed"
+
+
+def _leave_products_to_their_library() -> None:
+    """For products in 8 bits torch tries dozens of kernels of its own in every mode, for minutes, unless it is told not to;
+    and it takes weights in fp8 that are held as bytes for bytes (torch 2.11 fails over them)."""
+    import torch._inductor.config
+
+    torch._inductor.config.max_autotune_gemm_backends = "ATEN"
 
 
 def _keep_outputs(denoiser: Pipeline) -> list[Any]:
