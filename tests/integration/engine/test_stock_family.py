@@ -100,7 +100,10 @@ def test_one_that_was_given_up_leaves_the_pipeline_usable(flux: Twin) -> None:
     given_up = flux.start(a_request(2, size=64, steps=5))
     flux.family.step([given_up])
     flux.family.close(given_up)
-    assert not [thread for thread in threading.enumerate() if thread.name == "stock-pipeline"]
+    calls = [thread for thread in threading.enumerate() if thread.name == "stock-pipeline"]
+    for call in calls:
+        call.join(20)  # What it did last was to say that it is done.
+    assert not any(call.is_alive() for call in calls)
     assert torch.equal(flux.family.decode(flux.alone(a_request(1, size=64, steps=2))), expected)
 
 
