@@ -57,7 +57,7 @@ def client() -> Iterator[ClientMaker]:
 
 def test_the_key_itself_is_nowhere_in_the_database(worker: WorkerSide, key: str) -> None:
     row = list_keys(worker.database)[0]
-    assert key.rpartition("_")[2] not in repr(vars(row))
+    assert key.split("_", 2)[2] not in repr(vars(row))
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/models", "/v1/usage", "/sdapi/v1/options", "/metrics", "/v1/queue"])

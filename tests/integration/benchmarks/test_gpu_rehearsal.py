@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.gpu.__main__ import main, parse
 from benchmarks.gpu.requests import MIXED, make_requests, rate
 from benchmarks.gpu.weights import full_size, row
 from worker.memory.tiers import TIERS
@@ -87,11 +88,14 @@ def test_load_knows_every_form_there_is(tmp_path: Path) -> None:
         assert line["first_image_seconds"] > 0
 
 
-def test_what_cannot_be_is_said(tmp_path: Path) -> None:
-    no_card = bench(tmp_path, "load")
-    assert (no_card.returncode, "No CUDA device" in no_card.stderr) == (2, True)
-    no_field = bench(tmp_path, "speed", "--engine", "no_such=1")
-    assert (no_field.returncode, "the engine's spec has no no_such" in no_field.stderr) == (2, True)
+def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu", "load"])
+    assert main() == 2
+    assert "No CUDA device" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        parse(["speed", "--engine", "no_such=1"])
+    assert "the engine's spec has no no_such" in capsys.readouterr().err
     no_tier = bench(tmp_path, "load", "--rehearse", "--tier", "no-such")
     assert (no_tier.returncode, "one of: cpu, cpu-int8" in no_tier.stderr) == (1, True)
 
