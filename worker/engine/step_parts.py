@@ -11,6 +11,7 @@ from torch import nn
 PAUSE_SECONDS = 2.0
 """Between two times that are told; a step that is done sooner says nothing before its end."""
 OnPart = Callable[[float], None]
+"""Hears a share: above 0, at most 1."""
 
 
 def _nobody(_part: float) -> None:
@@ -34,7 +35,7 @@ class StepParts:
 
     @contextmanager
     def told_to(self, on_part: OnPart) -> Iterator[None]:
-        """Its body is a step; `on_part` hears 0..1 of it, on the thread that computes it."""
+        """Its body is a step; `on_part` hears what share of it is done, on the thread that computes it."""
         self._on_part, self._passed, self._told_at = on_part, 0, time.monotonic()
         try:
             yield
@@ -47,5 +48,5 @@ class StepParts:
         now = time.monotonic()
         if now - self._told_at >= self._pause:
             self._told_at = now
-            # The first step of a picture passes through more of them than the next.
-            self._on_part(min(self._passed / max(self._of_a_step, 1), 1.0))
+            # Something is left after the last one; and the first step of a picture passes through more than the next.
+            self._on_part(min(self._passed / (self._of_a_step + 1), 1.0))
