@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         0.0,
         ge=0,
         description="Most memory a worker takes of its card, in GB (10^9 bytes), for cards that others use too; the CUDA "
-        "context, some 0.5 GB, comes on top. On a CPU only the choice of the memory tier heeds it. 0: what is free.",
+        "context, some 0.5 GB, comes on top. On a CPU the plan heeds it, but nothing enforces it. 0: what is free.",
     )
     compile_blocks: str = Field(
         "auto",
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         300.0,
         gt=0,
         description="A step longer than this means a hung device: the engine is replaced. On a CPU a step may take longer "
-        "while it computes.",
+        "while it computes, and ten times as long without telling of a part that is done.",
     )
     load_timeout_seconds: float = Field(3600.0, gt=0, description="Longest time a model may take to load.")
 

@@ -38,7 +38,9 @@ def speed(arguments: argparse.Namespace, bench: Bench) -> None:
 
 def of_size(engine: LocalEngine, side: int, arguments: argparse.Namespace, stock: float | None) -> dict[str, float]:
     """Figures of one size; `stock` is seconds an image."""
-    alone = timed(lambda label: engine.render(make_requests(side, arguments.count, f"a{label}"), 1)[-1]) / arguments.count
+    alone = (
+        timed(lambda label: engine.render(make_requests(side, arguments.count, f"a{side}-{label}"), 1)[-1]) / arguments.count
+    )
     alike, mixed = (loaded(engine, side, arguments.in_flight, clauses) for clauses in (ALIKE, MIXED))
     figures = {
         "engine_alone_seconds_per_image": alone,
@@ -54,7 +56,7 @@ def of_size(engine: LocalEngine, side: int, arguments: argparse.Namespace, stock
 
 def loaded(engine: LocalEngine, side: int, in_flight: int, clauses: tuple[int, ...]) -> float:
     """Images a second under continuous load, after a first pass through all lengths of captions."""
-    label = f"l{len(clauses)}"
+    label = f"l{side}-{len(clauses)}"
     engine.render(make_requests(side, len(clauses), f"{label}w", clauses), in_flight)
     return rate(engine.render(make_requests(side, 3 * in_flight, label, clauses), in_flight), in_flight)
 

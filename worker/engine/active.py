@@ -30,6 +30,7 @@ class Active:
     batches: Counter[str] = field(default_factory=Counter)
     timings: RenderTimings = field(default_factory=RenderTimings)
     _began_at: float = 0.0
+    _stepped_at: float = 0.0
     _told_at: float = 0.0
 
     @property
@@ -55,25 +56,28 @@ class Active:
         waited = self._began_at - self.arrived_at - encode_seconds
         self.timings = RenderTimings(waited_seconds=waited, encode_seconds=encode_seconds)
 
+    def about_to_step(self) -> None:
+        """It is in the pass that comes. What it waited for its turn says nothing of how long its steps take."""
+        self._stepped_at = self._stepped_at or time.monotonic()
+
     def note_step(self, batch: Sequence[Active]) -> Step | None:
         """Count a step that has been done, by those; the event to send, unless the last one was a moment ago."""
         self.batch_sizes.append(len(batch))
         self.batches[in_words(batch)] += 1
         now = time.monotonic()
-        taken = now - self._began_at
-        self.timings = self.timings.model_copy(update={"steps_seconds": taken})
+        self.timings = self.timings.model_copy(update={"steps_seconds": now - self._began_at})
         if now - self._told_at < STEP_EVENT_SECONDS and not self.is_done:
             return None
         self._told_at = now
-        return self._progress(taken, 0.0)
+        return self._progress(now, 0.0)
 
     def note_part(self, part: float) -> Step:
         """The event to send when the step at work has come that far, 0..1."""
-        return self._progress(time.monotonic() - self._began_at, part)
+        return self._progress(time.monotonic(), part)
 
-    def _progress(self, taken: float, part: float) -> Step:
+    def _progress(self, now: float, part: float) -> Step:
         step, steps = self.sample.step, self.sample.steps
-        each = taken / (step + part)
+        each = (now - self._stepped_at) / (step + part)
         return Step(self.id, step, steps, each, each * max(steps - step - part, 0.0), part)
 
     @property

@@ -60,7 +60,7 @@ class Started:
 class Step:
     """`step` of `steps` is done, and `part` (0..1) of the next, which is told where a step takes long.
 
-    Seconds are wall time as this request sees it, batch-mates included.
+    Seconds are wall time since its first step began, batch-mates included.
     """
 
     request_id: str

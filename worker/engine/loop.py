@@ -147,8 +147,11 @@ class Loop:
         by_sample = {each.sample: each for each in batch}
         self._clock.advance(sum(each.tokens for each in batch))
         decoding = self._finisher.decoding()
+        for each in batch:
+            each.about_to_step()
+        tell = partial(self._tell, [(each, each.sample.step) for each in batch])
         try:
-            with self._abandon.when_canceled([each.id for each in batch]), self._parts.told_to(partial(self._tell, batch)):
+            with self._abandon.when_canceled([each.id for each in batch]), self._parts.told_to(tell):
                 outcome = step_apart(self._family, list(by_sample))
         except StepAbandoned:
             return  # Their cancels are in the mail.
@@ -164,9 +167,11 @@ class Loop:
             self._after_step(each, batch if images == len(batch) else [each])
         self._outbox.put(Beat())
 
-    def _tell(self, batch: list[Active], part: float) -> None:
-        for each in batch:
-            self._outbox.put(each.note_part(part))
+    def _tell(self, batch: list[tuple[Active, int]], part: float) -> None:
+        """Not of those who have taken the step already, in a pass of their own."""
+        for each, step in batch:
+            if each.sample.step == step:
+                self._outbox.put(each.note_part(part))
 
     def _shrink_budget(self, batch: list[Active]) -> None:
         """After a pass that did not fit, smaller ones, for the rest of this process's life."""

@@ -34,6 +34,8 @@ from worker.pipelines.tuning.tune import Tuning, Wishes, tune
 log = logging.getLogger(__name__)
 CPU_TOKEN_BUDGET = 640
 """Two pictures of 256x256. On a CPU, longer passes gained nothing over single ones with all but the tiniest models."""
+READY = 2
+"""Jobs that a worker claims for each place where its family can hold no more: the next one need not be asked for."""
 OnProgress = Callable[[str, float | None], None]
 
 
@@ -70,7 +72,7 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
     beside = is_cuda and tuning.allows_company
     overlaps_decode = beside and family.decodes_apart and _can_decode_beside(loaded)
     budget = spec.token_budget or _token_budget(loaded, is_cuda, overlaps_decode)
-    info = _info(spec, loaded, tuning, budget, time.perf_counter() - started)
+    info = _info(spec, loaded, family, tuning, budget, time.perf_counter() - started)
     return Opened(
         family,
         info,
@@ -80,14 +82,14 @@ def open_engine(spec: EngineSpec, on_progress: OnProgress) -> Opened:
         # On one device both would fight for it.
         overlaps_encode=beside and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
         peaks=_watch(spec, loaded) if is_cuda else None,
-        blocks=_blocks(loaded, tuning),
+        blocks=_blocks(loaded, family, tuning),
         leaves_steps=family.name != "stock",  # Code that is not ours would have to live with it.
     )
 
 
-def _blocks(loaded: LoadedPipeline, tuning: Tuning) -> list[nn.Module]:
-    """None on a card, whose steps are short and only queued; nor of compiled ones."""
-    whole = loaded.device.type == "cuda" or tuning.compiled_blocks == "true"
+def _blocks(loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning) -> list[nn.Module]:
+    """None on a card, whose steps are short and only queued; nor of compiled ones, nor where a call is one step."""
+    whole = loaded.device.type == "cuda" or tuning.compiled_blocks == "true" or not family.has_steps
     return [] if whole else blocks_of(denoiser_of(loaded.pipeline))
 
 
@@ -131,7 +133,9 @@ def use_cores() -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
-def _info(spec: EngineSpec, loaded: LoadedPipeline, tuning: Tuning, token_budget: int, seconds: float) -> EngineInfo:
+def _info(
+    spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning, token_budget: int, seconds: float
+) -> EngineInfo:
     is_cuda = loaded.device.type == "cuda"
     plan = loaded.plan
     threads = {} if is_cuda else {"cpu_threads": str(torch.get_num_threads())}
@@ -142,7 +146,7 @@ def _info(spec: EngineSpec, loaded: LoadedPipeline, tuning: Tuning, token_budget
         device_name=device_name(loaded.device),
         dtype=dtype_name(loaded.dtype),
         memory_policy=plan.policy,
-        capacity=spec.capacity or plan.capacity,
+        capacity=spec.capacity or min(plan.capacity, READY * (family.concurrent or plan.capacity)),
         token_budget=token_budget,
         attention_backend=tuning.attention_backend,
         load_seconds=seconds,

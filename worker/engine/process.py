@@ -75,7 +75,7 @@ def _run(opened: Opened, inbox: Inbox, outbox: Outbox, timeout_seconds: float) -
     encoder = Encoder(family, inbox.put, _deadline(timeout_seconds)) if opened.overlaps_encode else None
     finisher = Finisher(family, info, outbox, device, opened.overlaps_decode, inbox.put, _deadline(timeout_seconds))
     abandon = Abandon(opened.blocks if opened.leaves_steps else (), inbox.all_canceled)
-    parts, pacer = StepParts(opened.blocks), Pacer(device)
+    parts, pacer = StepParts(opened.blocks, once_each=opened.leaves_steps), Pacer(device)
     Loop(family, info, opened.admission, pacer, finisher, inbox, outbox, opened.peaks, encoder, abandon, parts).run()
     finisher.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import nn
@@ -19,18 +19,19 @@ def _nobody(_part: float) -> None:
 
 
 class StepParts:
-    """Counts `blocks` as they are computed. How many make a step is known from the last one, at first from their number.
+    """Counts `blocks` as they are computed. How many make a step is known from the last one; before there was one, from
+    `once_each`: that a step passes once through each of them. Else nothing is told of the first step.
 
     Blocks count alike, whatever each takes: the part that is told is a guess.
     """
 
-    def __init__(self, blocks: Iterable[nn.Module], pause_seconds: float = PAUSE_SECONDS) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], once_each: bool = True, pause_seconds: float = PAUSE_SECONDS) -> None:
         self._pause = pause_seconds
         self._on_part: OnPart = _nobody
-        self._of_a_step = self._passed = 0
+        self._of_a_step = len(blocks) if once_each else 0
+        self._passed = 0
         self._told_at = 0.0
         for block in blocks:
-            self._of_a_step += 1
             block.register_forward_hook(self._count)
 
     @contextmanager
@@ -46,7 +47,7 @@ class StepParts:
     def _count(self, *_: object) -> None:
         self._passed += 1
         now = time.monotonic()
-        if now - self._told_at >= self._pause:
+        if self._of_a_step and now - self._told_at >= self._pause:
             self._told_at = now
             # Something is left after the last one; and the first step of a picture passes through more than the next.
             self._on_part(min(self._passed / (self._of_a_step + 1), 1.0))

@@ -38,6 +38,7 @@ S = TypeVar("S", bound=Sample)
 class Family(Protocol[C, S]):
     """The loop calls it from one thread, but for the two below. Methods raise core.errors.RenderError for known trouble.
 
+    `has_steps`: whether `step` is one pass of the denoiser; else it may be a whole picture.
     `concurrent`: how many samples it can hold at once; None leaves that to memory.
     `decodes_apart`: whether `decode` may run on another thread while samples are stepped.
     `encodes_apart`: likewise `encode`, of a request without adapters, while no sample has any and after `recall` said None.
@@ -45,6 +46,7 @@ class Family(Protocol[C, S]):
 
     name: str
     concurrent: int | None
+    has_steps: bool
     decodes_apart: bool
     encodes_apart: bool
 

@@ -122,7 +122,7 @@ class Rendering:
                 "attempt": self.attempt.job.attempt,
                 "step": whole,
                 "steps": total,
-                "value": round(done / total, 4),
+                "value": round(min(done / total, 1.0), 4),
                 "seconds_per_step": round(step.seconds_per_step, 4),
                 "eta_seconds": round((total - done) * step.seconds_per_step / together, 3),
             },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -14,14 +15,22 @@ from db.tables import Job
 from tests.integration.engine.recorder import Recorder, a_request
 from tests.integration.engine.twins import Twin
 from worker.engine.abandon import blocks_of
+from worker.engine.active import Active
 from worker.engine.client import EngineClient
-from worker.engine.events import Canceled, Step
+from worker.engine.events import Canceled, Rendered, Step
 from worker.engine.step_parts import PAUSE_SECONDS, StepParts
 from worker.pipelines.tuning.denoiser import denoiser_of
 from worker.runner.attempt import CancelRequested, RunningAttempt
 from worker.runner.rendering import Rendering, Stopped
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Twin:
+    """One of its own: the tests hook into it."""
+    torch.set_num_threads(1)
+    return Twin("demo", tmp_path_factory.mktemp("parts"), "float32")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +52,7 @@ def test_parts_rise_to_the_whole_step(tmp_path: Path, model_id: str, dtype: str)
         assert told[-1] == len(told) / (len(told) + 1) or step < 2
     before = len(told)
     made.family.close(sample)
-    made.alone(a_request(1, size=64, steps=1))
+    made.family.close(made.alone(a_request(1, size=64, steps=1)))
     assert len(told) == before, "nobody listens outside of a step"
 
 
@@ -59,6 +68,40 @@ def test_a_long_step_tells_its_part_and_when_the_picture_may_be_done(engine: tup
     assert second.step + second.part > first.part
     client.cancel("job/1/0")
     assert isinstance(recorder.wait_end("job/1/0"), Canceled)
+
+
+def test_waiting_for_its_turn_makes_no_step_long(demo: Twin) -> None:
+    second = Active(a_request(1), b"", 0.0, sample=demo.start(a_request(1)))
+    second.begin(0.0)
+    time.sleep(1.0)
+    second.about_to_step()
+    told = second.note_part(0.5)
+    assert told.seconds_per_step < 0.5
+    assert told.eta_seconds < 4 * 0.5
+
+
+def test_who_has_moved_on_is_told_no_part(engine: tuple[EngineClient, Recorder]) -> None:
+    """Two are tried one by one: while the second computes, the first has taken its step."""
+    client, recorder = engine
+    for index in range(2):
+        client.submit(a_request(index, "heavy oom-in-company", steps=1))
+    for index in range(2):
+        assert isinstance(recorder.wait_end(f"job/1/{index}"), Rendered)
+    told = [event for event in recorder.events if isinstance(event, Step)]
+    assert any(event.part for event in told)
+    assert all(event.step + event.part <= 1 for event in told)
+
+
+def test_of_a_first_step_of_unknown_length_nothing_is_told(demo: Twin) -> None:
+    parts = StepParts(blocks_of(denoiser_of(demo.pipeline)), once_each=False, pause_seconds=0.0)
+    sample = demo.start(a_request(0, size=64, steps=2))
+    told: list[float] = []
+    with parts.told_to(told.append):
+        demo.family.step([sample])
+    assert not told
+    with parts.told_to(told.append):
+        demo.family.step([sample])
+    assert len(told) > 1
 
 
 class Heard(list[dict[str, Any]]):

@@ -30,6 +30,7 @@ class StableDiffusionFamily:
 
     name = "stable-diffusion"
     concurrent: int | None = None
+    has_steps = True
     decodes_apart = False
     encodes_apart = False
 

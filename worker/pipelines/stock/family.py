@@ -55,6 +55,7 @@ class StockFamily:
         self._device = loaded.device
         self._adapters = loaded.adapters
         self._accepts = frozenset(inspect.signature(loaded.pipeline.__call__).parameters)
+        self.has_steps = "callback_on_step_end" in self._accepts
         self._image_to_image: Pipeline | None = None
         channels = channels_of(self._pipeline)
         self._preview = LatentPreview(self._pipeline.vae, channels) if channels else None
@@ -79,7 +80,7 @@ class StockFamily:
         guidance = pipeline_guidance(self._model, request)
         options = self._options(request, guidance, init_image)
         pipeline = self._pipeline_for(bool(init_image))
-        has_callback = "callback_on_step_end" in self._accepts
+        has_callback = self.has_steps
         seen = Seen()
         return StockSample(
             request=request,

@@ -25,7 +25,8 @@ def without_switches(backend: str) -> str:
 
 @contextmanager
 def preferred_order() -> Iterator[None]:
-    """Its body, a step, takes the kernel that was wished for where it can; what is encoded outside of it, torch's choice."""
+    """Its body, a step, takes the kernel that was wished for where it can, and other threads meanwhile; encodes of the loop
+    take torch's choice."""
     if not _preferred:
         yield
         return

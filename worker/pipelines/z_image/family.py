@@ -28,6 +28,7 @@ class ZImageFamily:
 
     name = "z-image"
     concurrent: int | None = None
+    has_steps = True
     decodes_apart = True
     encodes_apart = True
 
