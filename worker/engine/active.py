@@ -60,10 +60,10 @@ class Active:
         """It is in the pass that comes. What it waited for its turn says nothing of how long its steps take."""
         self._stepped_at = self._stepped_at or time.monotonic()
 
-    def note_step(self, batch: Sequence[Active]) -> Step | None:
-        """Count a step that has been done, by those; the event to send, unless the last one was a moment ago."""
-        self.batch_sizes.append(len(batch))
-        self.batches[in_words(batch)] += 1
+    def note_step(self, batch_size: int, batch: str) -> Step | None:
+        """Count a step that has been done, in a pass that held `batch`; the event to send, unless the last was just now."""
+        self.batch_sizes.append(batch_size)
+        self.batches[batch] += 1
         now = time.monotonic()
         self.timings = self.timings.model_copy(update={"steps_seconds": now - self._began_at})
         if now - self._told_at < STEP_EVENT_SECONDS and not self.is_done:

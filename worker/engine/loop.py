@@ -9,7 +9,7 @@ from functools import partial
 
 from worker.engine import exits
 from worker.engine.abandon import Abandon, StepAbandoned
-from worker.engine.active import Active, Decoded, Encoded
+from worker.engine.active import Active, Decoded, Encoded, in_words
 from worker.engine.admission import Admission
 from worker.engine.encoding import Encoder
 from worker.engine.entrance import Entrance
@@ -162,9 +162,10 @@ class Loop:
             self._fail(by_sample[sample], error)
         if self._peaks is not None:
             self._peaks.note_pass(sum(each.tokens for each in batch), decoding)
+        together = in_words(batch)
         for sample, images in outcome.passes.items():
             each = by_sample[sample]
-            self._after_step(each, batch if images == len(batch) else [each])
+            self._after_step(each, images, together if images == len(batch) else in_words([each]))
         self._outbox.put(Beat())
 
     def _tell(self, batch: list[tuple[Active, int]], part: float) -> None:
@@ -178,8 +179,8 @@ class Loop:
         self._budget = min(self._budget, sum(each.tokens for each in batch) - 1)
         log.warning("a pass of %d images did not fit: passes are cut to %d tokens", len(batch), self._budget)
 
-    def _after_step(self, each: Active, batch: list[Active]) -> None:
-        if (event := each.note_step(batch)) is not None:
+    def _after_step(self, each: Active, batch_size: int, batch: str) -> None:
+        if (event := each.note_step(batch_size, batch)) is not None:
             self._outbox.put(event)
         if each.is_done:
             self._active.remove(each)

@@ -14,6 +14,10 @@ from diffusers import FluxPipeline
 
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.twins import Twin, picture, twin
+from worker.engine.opening import Opened, open_engine
+from worker.engine.spec import EngineSpec
+from worker.pipelines.loaded import Loaded
+from worker.pipelines.stock.family import StockFamily
 from worker.pipelines.stock.latents import as_decoded
 from worker.pipelines.stock.stepped_call import SteppedCall
 
@@ -175,3 +179,39 @@ def test_a_stepped_call_runs_only_when_resumed() -> None:
     assert not stepped.finished
     assert stepped.result() == "done"
     stepped.close()
+
+
+def opened(models_dir: Path) -> Opened:
+    """As a worker's engine opens the model."""
+    model_id = "flux2-klein-4b"
+    spec = EngineSpec(
+        model=model_id,
+        device="cpu",
+        memory_policy="auto",
+        models_dir=models_dir / "opened",
+        capacity=0,
+        step_timeout_seconds=5.0,
+        load_timeout_seconds=60.0,
+        model_folders={model_id: models_dir / f"{model_id}-bfloat16"},
+    )
+    return open_engine(spec, lambda *_: None)
+
+
+@pytest.mark.usefixtures("flux")  # Has built the folder.
+def test_a_worker_claims_one_job_ahead(models_dir: Path) -> None:
+    assert opened(models_dir).info.capacity == 2, "one is rendered, one is ready"
+
+
+@pytest.mark.usefixtures("flux")
+def test_parts_are_told_where_the_pipeline_has_steps(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_steps = opened(models_dir)
+    assert with_steps.blocks
+    assert not with_steps.leaves_steps
+
+    class InOneCall(StockFamily):
+        def __init__(self, loaded: Loaded) -> None:
+            super().__init__(loaded)
+            self.has_steps = False
+
+    monkeypatch.setattr("worker.pipelines.stock.family.StockFamily", InOneCall)
+    assert not opened(models_dir).blocks

@@ -80,16 +80,15 @@ class StockFamily:
         guidance = pipeline_guidance(self._model, request)
         options = self._options(request, guidance, init_image)
         pipeline = self._pipeline_for(bool(init_image))
-        has_callback = self.has_steps
         seen = Seen()
         return StockSample(
             request=request,
-            steps=request.num_inference_steps if has_callback else 1,
+            steps=request.num_inference_steps if self.has_steps else 1,
             group=("stock", request.id),
             tokens=(request.width // 16) * (request.height // 16),
             pipeline_guidance_scale=guidance,
             pipeline=pipeline,
-            call=SteppedCall(lambda checkpoint: self._call(pipeline, options, checkpoint if has_callback else None, seen)),
+            call=SteppedCall(lambda checkpoint: self._call(pipeline, options, checkpoint if self.has_steps else None, seen)),
             seen=seen,
         )
 
