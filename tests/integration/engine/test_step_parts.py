@@ -17,7 +17,7 @@ from tests.integration.engine.twins import Twin
 from worker.engine.abandon import blocks_of
 from worker.engine.active import Active
 from worker.engine.client import EngineClient
-from worker.engine.events import Canceled, Rendered, Step
+from worker.engine.events import Canceled, Rendered, Started, Step
 from worker.engine.step_parts import PAUSE_SECONDS, StepParts
 from worker.pipelines.tuning.denoiser import denoiser_of
 from worker.runner.attempt import CancelRequested, RunningAttempt
@@ -83,10 +83,14 @@ def test_waiting_for_its_turn_makes_no_step_long(demo: Twin) -> None:
 def test_who_has_moved_on_is_told_no_part(engine: tuple[EngineClient, Recorder]) -> None:
     """Two are tried one by one: while the second computes, the first has taken its step."""
     client, recorder = engine
+    client.submit(a_request(2, "weighty", steps=1, strict=True))  # While it is at work, both come in.
+    recorder.wait(Started)
     for index in range(2):
-        client.submit(a_request(index, "heavy oom-in-company", steps=1))
+        client.submit(a_request(index, "heavy crash-in-company", steps=1))
     for index in range(2):
         assert isinstance(recorder.wait_end(f"job/1/{index}"), Rendered)
+    started = [type(event) for event in recorder.events if isinstance(event, Started | Rendered)]
+    assert started[2:4] == [Started, Started], "they were in company"
     told = [event for event in recorder.events if isinstance(event, Step)]
     assert any(event.part for event in told)
     assert all(event.step + event.part <= 1 for event in told)
