@@ -9,23 +9,22 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api import problems
+from api.a1111 import options as a1111_options
+from api.a1111 import progress as a1111_progress
+from api.a1111 import render as a1111_render
 from api.a1111.errors import a1111_error
-from api.a1111.routes import router as a1111_router
 from api.farm import Farm
-from api.guard import Guard
-from api.metrics import Measure, Metrics
+from api.metrics import Metrics, MetricsMiddleware
 from api.openai.errors import openai_error
 from api.openai.routes import router as openai_router
 from api.page import Page
+from api.request_guard import RequestGuard
 from api.routes import (
     batches,
     health,
-    image_files,
     images,
-    job_actions,
     job_events,
     jobs,
-    metrics,
     models,
     presets,
     queue,
@@ -43,10 +42,8 @@ logger = logging.getLogger(__name__)
 _ROUTES = (
     batches,
     jobs,
-    job_actions,
     job_events,
     images,
-    image_files,
     uploads,
     models,
     presets,
@@ -56,7 +53,6 @@ _ROUTES = (
     webhooks,
     session,
     health,
-    metrics,
 )
 _ABOUT = "Submit prompts, follow their jobs, fetch the pictures. Errors are problem details (RFC 9457) with a stable `code`."
 
@@ -70,11 +66,12 @@ def create_app(settings: Settings) -> FastAPI:
     for module in _ROUTES:
         app.include_router(module.router)
     app.include_router(openai_router)
-    app.include_router(a1111_router)
+    for module in (a1111_render, a1111_progress, a1111_options):
+        app.include_router(module.router)
     app.router.default = Page()
     problems.install(app, {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error})
-    app.add_middleware(Guard, settings=settings)
-    app.add_middleware(Measure, metrics=measured)
+    app.add_middleware(RequestGuard, settings=settings)
+    app.add_middleware(MetricsMiddleware, metrics=measured)
     return app
 
 

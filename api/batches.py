@@ -12,14 +12,14 @@ from api.quotas import reserved
 from api.submission import IdempotencyKey, new_job, pixels_of
 from api.threads import in_thread
 from core.errors import InvalidInput
-from core.imagefile.sheet import Cell, contact_sheet
+from core.imagefile.conversion import Cell, contact_sheet
 from core.parameters import InvalidParameters
 from core.parameters.grid import combinations
-from core.schemas.batch import BatchRequest
-from core.schemas.job_request import JobRequest, RenderFields
+from core.schemas.batches import BatchRequest
+from core.schemas.jobs import JobRequest, RenderFields
 from db.batches import NewBatch, SubmittedBatch, members, open_members, submit_batch
+from db.jobs.read import snapshots_of
 from db.jobs.submit import NewJob
-from db.snapshots import snapshots_of
 from db.tables import Batch
 
 MAX_CELLS = 400
@@ -59,7 +59,7 @@ async def wait_until_all_settled(farm: Farm, batch_id: str, seconds: float) -> N
     while loop.time() < end and not farm.closing.is_set():
         if not (job_ids := await in_thread(open_members, farm.database, batch_id)):
             return
-        with farm.watcher.hub.gather(job_ids) as jobs:
+        with farm.watcher.hub.subscribe_all(job_ids) as jobs:
             jobs.keep(await in_thread(open_members, farm.database, batch_id))
             await jobs.wait(end - loop.time())
         # Look again: a held job that was settled may have been queued anew meanwhile.
@@ -92,7 +92,7 @@ async def _member(
         raise InvalidInput(f"Job {index}: {error.message}", field=error.field, code=error.code) from None
 
 
-async def sheet_of(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:
+async def contact_sheet_of(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:
     """A PNG of its first images, and grey cells for what is not there yet."""
     return await in_thread(_sheet, farm, batch, columns, side)
 

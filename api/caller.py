@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from core.api_keys import Scope
 from core.errors import Forbidden
-from core.keys import Scope
 
 ANONYMOUS = "anonymous"
 MAX_LABEL = 100

@@ -1,18 +1,31 @@
-"""What routes ask for by type."""
+"""Dependencies that routes ask for by type, and the JSON response that they return."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
+from pydantic import BaseModel
+from starlette.responses import Response
 
+from api.api_keys import key_of
 from api.caller import Caller
-from api.credentials import key_of
 from api.farm import Farm, farm_of
-from api.guard import check_host
+from api.request_guard import check_host
+from core.api_keys import Scope
 from core.errors import NotFound
 from core.ids import is_id
-from core.keys import Scope
+
+
+def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A shape as JSON, without a second validation."""
+    return Response(
+        model.model_dump_json(),
+        status,
+        headers={"Cache-Control": "no-cache", **(headers or {})},
+        media_type="application/json",
+    )
 
 
 async def get_farm(request: Request) -> Farm:
@@ -33,7 +46,7 @@ async def identify(
 async def identified(request: Request, label: str | None) -> Caller:
     """As `identify`, for those who have the label already."""
     farm = farm_of(request)
-    caller = await farm.keyring.caller(key_of(request), label)
+    caller = await farm.authenticator.caller(key_of(request), label)
     if caller.limits is None:
         check_host(request.url.hostname or "", farm.settings)
     return caller

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 
 from fastapi import Request
 
-from api.admission import Admission
-from api.flights import Flights
-from api.keyring import Keyring
+from api.api_keys import ApiKeyAuthenticator
+from api.image_formats import ImageVariants
 from api.metrics import Metrics
+from api.model_selection import ModelSelector
 from api.overview import OverviewCache
-from api.pictures import Pictures
 from api.publisher import Publisher
+from api.single_flight import SingleFlight
 from api.threads import in_thread, make_threads
 from api.watch import Watcher
-from api.webhooks import Dispatcher
+from api.webhooks import WebhookDispatcher
 from core.catalogue import load_catalogue
 from core.parameters import RequestLimits
 from core.settings import Settings
@@ -39,19 +39,19 @@ class Farm:
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
         self.store = LocalImageStore(settings.images_dir)
         self.uploads = LocalImageStore(settings.uploads_dir)
-        self.pictures = Pictures(self.store)
+        self.pictures = ImageVariants(self.store)
         self.decoding = asyncio.Semaphore(2)
         self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model before they ask for pictures
         self.publisher = Publisher(settings, self.database)
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)
-        self.admission = Admission(settings, self.catalogue)
-        self.webhooks = Dispatcher(settings, self.database)
+        self.model_selector = ModelSelector(settings, self.catalogue)
+        self.webhooks = WebhookDispatcher(settings, self.database)
         self.watcher.hub.on_settled = self.webhooks.wake
-        self.keyring = Keyring(settings, self.database)
+        self.authenticator = ApiKeyAuthenticator(settings, self.database)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
         self.closing = asyncio.Event()
-        self.flights = Flights()
+        self.single_flight = SingleFlight()
         self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
 
     def start(self) -> None:

@@ -87,7 +87,7 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class Measure:
+class MetricsMiddleware:
     """ASGI middleware: counts answers by route."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.methods import allowed_methods
+from api.openapi_errors import allowed_methods
 from api.validation import field_errors
 from core.errors import (
     Conflict,
@@ -26,7 +26,7 @@ from core.errors import (
     Unavailable,
 )
 from core.parameters import InvalidParameters
-from core.schemas.problem import FieldError, Problem
+from core.schemas.base import FieldError, Problem
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Accepting a job, for every face of the API: choose, normalise, commit, then hint."""
+"""Accept a job for every face: choose a model, normalise, commit, publish a hint; optionally wait for the end."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any
 from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
+from api.polling import wait_until_settled
 from api.quotas import max_queued, reserved
 from api.threads import in_thread
 from api.uploads import find_init_image
-from api.views.jobs import job_answer
+from api.views.jobs import job_view
 from core.catalogue import CatalogueModel
-from core.errors import FarmError, InvalidInput
+from core.errors import Conflict, FarmError, InvalidInput, RenderError
+from core.lifecycle import SETTLED, JobStatus
 from core.parameters import Normalised, normalise
-from core.schemas.job_request import JobRequest
-from core.schemas.webhook import JobWebhook
+from core.schemas.jobs import JobRequest
+from core.schemas.webhooks import JobWebhook
 from core.webhooks import check_literal_address
+from db.jobs.read import Snapshot, find_replay
 from db.jobs.submit import Idempotency, NewJob, Submitted, submit
-from db.replays import recall
-from db.snapshots import Snapshot
 from db.tables import Job
 
 _MAX_KEY = 255
@@ -58,12 +59,12 @@ async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: Idemp
         if key is None or (known := await _recalled(farm, caller, key)) is None:
             raise
         return known
-    once = Idempotency(key.key, key.request_hash, first_answer) if key is not None else None
+    once = Idempotency(key.key, key.request_hash, first_response) if key is not None else None
     async with reserved(farm.database, caller, 1, pixels_of(new)) as reservation:
         submitted = await in_thread(submit, farm.database, new, once)
         if submitted.replayed:
             await reservation.give_back()
-    announce(farm, submitted)
+    publish_hint(farm, submitted)
     return submitted
 
 
@@ -79,12 +80,12 @@ def pixels_of(new: NewJob) -> int:
     return int(new.input["width"]) * int(new.input["height"]) * int(new.input.get("num_images", 1))
 
 
-def first_answer(job: Job) -> dict[str, Any]:
+def first_response(job: Job) -> dict[str, Any]:
     """What a 202 says; kept with an Idempotency-Key, so that a replay says the same."""
-    return job_answer(Snapshot(job)).model_dump(mode="json")
+    return job_view(Snapshot(job)).model_dump(mode="json")
 
 
-def announce(farm: Farm, submitted: Submitted) -> None:
+def publish_hint(farm: Farm, submitted: Submitted) -> None:
     """After the commit: a hint for the workers. It is no news: nobody can be waiting for a job that is new."""
     if submitted.replayed:
         return
@@ -93,14 +94,14 @@ def announce(farm: Farm, submitted: Submitted) -> None:
 
 
 async def _recalled(farm: Farm, caller: Caller, key: IdempotencyKey) -> Submitted | None:
-    return await in_thread(recall, farm.database, caller.owner, key.key, key.request_hash)
+    return await in_thread(find_replay, farm.database, caller.owner, key.key, key.request_hash)
 
 
 async def new_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview) -> NewJob:
     """The job as it will be stored; raises what is wrong with the request."""
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
-    model = farm.admission.choose(request.model, overview)
+    model = farm.model_selector.choose(request.model, overview)
     init_image = await find_init_image(farm, caller, request.init_image)
     normalised = normalise(request, model, farm.limits, init_image)
     return _to_new_job(farm, caller, request, model, normalised, overview)
@@ -123,3 +124,37 @@ def _to_new_job(
         window=overview.window(model.id),
         max_queued=max_queued(caller, farm.settings.max_queued_per_owner),
     )
+
+
+class StillRunning(FarmError):
+    """The picture took longer than the caller may be kept waiting; the job goes on."""
+
+    code = "still_running"
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        super().__init__(
+            f"Job {job.id} is {job.status} and goes on. Poll GET /v1/jobs/{job.id}?wait=60 for its end; "
+            "do not send it again."
+        )
+
+
+async def submit_and_wait(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Snapshot:
+    """The succeeded job with its images; StillRunning, or an error that says how the job ended instead."""
+    submitted = await submit_job(farm, caller, request, key)
+    snapshot = await wait_until_settled(farm, submitted.job.id, None, farm.settings.sync_wait_seconds)
+    if snapshot.job.status not in SETTLED:
+        raise StillRunning(snapshot.job)
+    if snapshot.job.status != JobStatus.SUCCEEDED:
+        raise error_of_job(snapshot.job)
+    return snapshot
+
+
+def error_of_job(job: Job) -> FarmError:
+    """The error that a job ended with, as one that an answer can carry."""
+    message = f"Job {job.id} is {job.status}: {job.error_message or 'it was asked to stop'}"
+    if job.status in (JobStatus.CANCELED, JobStatus.EXPIRED):
+        return Conflict(message, code=f"job_{job.status}")
+    if job.error_code == "invalid_input":
+        return InvalidInput(message)
+    return RenderError(message, code=job.error_code)

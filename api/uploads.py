@@ -16,7 +16,7 @@ from db.tables import Upload
 from db.uploads import NewUpload, add_upload, get_upload
 
 
-async def take_in(farm: Farm, caller: Caller, data: bytes, field: str = "body") -> Upload:
+async def store_upload(farm: Farm, caller: Caller, data: bytes, field: str = "body") -> Upload:
     """The stored upload. Raises InvalidInput when it is not a picture, or too large."""
     async with farm.decoding:  # a decoded picture is large: two at a time bound the memory
         try:

@@ -1,4 +1,4 @@
-"""Words for what pydantic finds wrong with a request: the field, and what to send instead."""
+"""Turn pydantic's findings into field errors that say what to send instead."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import AliasChoices, BaseModel
+from pydantic import AliasChoices, BaseModel, ValidationError
+
+from core.parameters import InvalidParameters
 
 
 def field_errors(error: RequestValidationError, request: Request) -> list[tuple[str, str]]:
@@ -63,3 +65,12 @@ def _unknown(name: str, names: Mapping[str, str]) -> str:
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     known = f" Known: {', '.join(sorted(set(names.values())))}." if names and not near else ""
     return f"There is no field of that name.{hint}{known}"
+
+
+def from_pydantic(error: ValidationError) -> InvalidParameters:
+    """(field, message) of each finding."""
+    found = []
+    for item in error.errors(include_url=False, include_context=False):
+        message = str(item["msg"]).removeprefix("Value error, ")
+        found.append((".".join(str(part) for part in item["loc"]), message))
+    return InvalidParameters(found)

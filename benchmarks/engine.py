@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.added import SIDE, STEPS, jobs_through_a_farm
 from core.render import RenderRequest
 from worker.engine.client import EngineClient
-from worker.engine.events import Canceled, EngineEvent, Ready, Rendered, RequestFailed, Started, Step
+from worker.engine.messages import Canceled, EngineEvent, Ready, Rendered, RequestFailed, Started, Step
 from worker.engine.spec import EngineSpec
 
 MIXES = {
@@ -116,10 +116,10 @@ def build_weights(size: str, directory: Path) -> None:
     import torch
     from diffusers import ZImageTransformer2DModel
 
-    from worker.models.twins.z_image import HIDDEN, z_image_twin
+    from worker.models.tiny_models.z_image import HIDDEN, tiny_z_image
 
     torch.manual_seed(0)
-    pipeline = z_image_twin()
+    pipeline = tiny_z_image()
     if size == "mid":
         pipeline.transformer = ZImageTransformer2DModel(
             dim=512,

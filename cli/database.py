@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.settings import load_settings
+from cli.options import load_settings
 
 group = typer.Typer(no_args_is_help=True, help="The database's tables.")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.settings import load_settings
+from cli.options import load_settings
 
 if TYPE_CHECKING:
     from worker.models.doctor import Check
@@ -26,7 +26,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.
 
     Exit code 1 when something is broken; notes alone are fine.
     """
-    from cli.farm_checks import farm_checks
+    from cli.doctor_checks import farm_checks
     from worker.models.doctor import run_checks
 
     settings = load_settings()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import typer
 from typer.exceptions import Abort, TyperException
 
-from cli import cli_docs, database, doctor, jobs, keys, models, processes, prune, settings_docs, up
-from cli.exit_codes import MEANINGS, ExitCode
-from cli.failures import run_guarded, say
+from cli import api_keys, cli_docs, database, doctor, jobs, models, processes, prune, settings_docs, up
+from cli.exit_codes import MEANINGS, ExitCode, run_guarded, say
 
 HELP = """A render farm for diffusion models on your own machines.
 
@@ -27,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (up, models, doctor, jobs, keys, prune, processes, database, settings_docs, cli_docs):
+for commands in (up, models, doctor, jobs, api_keys, prune, processes, database, settings_docs, cli_docs):
     commands.register(app)
 
 

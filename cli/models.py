@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.settings import load_settings
+from cli.options import load_settings
 
 if TYPE_CHECKING:
     from worker.models.pull import PullProgress
@@ -26,10 +26,10 @@ def register(app: typer.Typer) -> None:
 @group.command(name="list")
 def list_models(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> int:
     """Show every model of the catalogue and whether its weights are on this machine."""
-    from core.catalogue import Places
+    from core.catalogue import ModelPaths
     from worker.models import status
 
-    found = status.list_models(Places.of(load_settings()))
+    found = status.list_models(ModelPaths.of(load_settings()))
     if as_json:
         typer.echo(json.dumps([_as_json(each) for each in found], default=str))
     else:
@@ -56,13 +56,13 @@ def pull(
 
     - `imagefarm models pull sd-turbo --from /mnt/usb/sd-turbo`
     """
-    from core.catalogue import Places, load_catalogue
+    from core.catalogue import ModelPaths, load_catalogue
     from worker.models.pull import PullOptions
     from worker.models.pull import pull as bring
 
     row = load_catalogue().get(model)
     with _Bar() as bar:
-        pulled = bring(row, Places.of(load_settings()), PullOptions(source, keep_download, again), bar.show)
+        pulled = bring(row, ModelPaths.of(load_settings()), PullOptions(source, keep_download, again), bar.show)
     typer.echo(f"{row.id} {'was already' if pulled.already_here else 'is now'} in {pulled.directory}")
     return ExitCode.OK
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.settings import load_settings
+from cli.options import load_settings
 from core.errors import InvalidInput
 from core.settings import Settings
 
@@ -42,14 +42,14 @@ def worker(
 
     Example: `CUDA_VISIBLE_DEVICES=1 imagefarm worker --model z-image-turbo`
     """
-    from worker.main import run
+    from worker.worker_process import run
 
     return run(_settings(model=model, device=device, worker_name=worker_name))
 
 
 def reaper() -> int:
     """Put right what dead workers and lost messages left behind; any number may run."""
-    from worker.reaper import run
+    from worker.reaper.main import run
 
     return run(_settings())
 

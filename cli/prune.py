@@ -8,7 +8,7 @@ import typer
 from rich.progress import Progress
 
 from cli.exit_codes import ExitCode
-from cli.settings import load_settings
+from cli.options import load_settings
 from core.errors import InvalidInput
 
 
@@ -37,7 +37,7 @@ def prune(
     from core.storage import LocalImageStore
     from db import retention
     from db.database import Database
-    from worker.reaper.pruning import Pruner
+    from worker.reaper.retention import Pruner
 
     settings = load_settings()
     database = Database(settings.resolved_database_url, pool_size=1)

@@ -10,8 +10,7 @@ from cli.exit_codes import ExitCode
 from core.exposure import check_api_exposure
 from core.logs import configure_logging
 from core.settings import Settings
-from supervisor.keys import any_key_exists
-from supervisor.ports import take_port
+from supervisor.startup_checks import any_key_exists, take_port
 
 
 def serve_api(settings: Settings) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.settings import load_settings
+from cli.options import load_settings
 
 Host = Annotated[str | None, typer.Option(help="Address the API and the page listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="Their port; 0 takes a free one.", show_default="7860")]
@@ -47,7 +47,7 @@ def up(
 
     - `IMAGEFARM_DATABASE_URL=postgresql+psycopg://user:pass@host/db imagefarm up`
     """
-    from supervisor.farm import Farm
+    from supervisor.supervisor import Supervisor
 
     settings = load_settings(
         host=host,
@@ -58,5 +58,5 @@ def up(
         device=device,
         workers=workers,
     )
-    Farm(settings).run()
+    Supervisor(settings).run()
     return ExitCode.OK

@@ -1,8 +1,4 @@
-"""The queue contract: names of Celery queues, tasks and Redis keys that API, reaper and workers agree on.
-
-The database is the truth; a message is only a hint that there is work for a model. A hint is a token: the worker that takes
-it claims the best job of that model in fair order, which need not be the job that the hint was sent for.
-"""
+"""Queue contract of API, reaper and workers: queue names, Redis keys and Celery's shared options."""
 
 from __future__ import annotations
 
@@ -10,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from core.settings import Settings
 
 RENDER_TASK = "imagefarm.render"
 HINTS_PER_SLOT = 4
@@ -74,7 +72,7 @@ def change_message(job_id: str, revision: int, status: str) -> str:
     return json.dumps({"job": job_id, "revision": revision, "status": status})
 
 
-def shown_in_flower(model: str, render_input: Mapping[str, Any]) -> dict[str, Any]:
+def flower_kwargs(model: str, render_input: Mapping[str, Any]) -> dict[str, Any]:
     """The hint's keyword arguments: what an operator wants to see of a job in Flower's columns."""
     prompt = str(render_input.get("prompt", ""))
     return {
@@ -83,4 +81,55 @@ def shown_in_flower(model: str, render_input: Mapping[str, Any]) -> dict[str, An
         "size": f"{render_input.get('width')}x{render_input.get('height')}",
         "steps": render_input.get("num_inference_steps"),
         "seed": render_input.get("seed"),
+    }
+
+
+def broker_transport_options(settings: Settings) -> dict[str, Any]:
+    """Kombu's Redis transport options.
+
+    Worker, publisher and Flower must use the same prefix and priority steps, or they see different queues.
+    `priority_steps` lists all ten: the default merges 0-2, 3-5, ... In Redis, step 0 is taken first.
+    Redelivery by visibility timeout is not relied upon (the reaper does that from the database), so it may be long.
+    """
+    return {
+        "global_keyprefix": settings.redis_prefix,
+        "queue_order_strategy": "priority",
+        "priority_steps": list(range(10)),
+        "visibility_timeout": 3600,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    """Celery's configuration shared by the worker, the publisher and Flower.
+
+    JSON only: a message in any other serializer is refused, never executed. No result backend: the database is the truth.
+    A publish fails fast (one retry), because the reaper publishes again what the broker did not take.
+    """
+    return {
+        "broker_url": settings.redis_url,
+        "broker_transport_options": broker_transport_options(settings),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_publish_retry_policy": {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.2,
+        },
+        "task_send_sent_event": True,
+        "worker_send_task_events": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
     }

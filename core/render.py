@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+DEFAULT_STRENGTH = 0.6
+"""Image-to-image: how much of the start image may change where a request names neither `strength` nor `start_sigma`."""
+
 
 class LoraRequest(BaseModel):
     """A LoRA adapter to apply while this image is rendered."""

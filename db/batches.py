@@ -12,11 +12,10 @@ from sqlalchemy import func, insert, select
 from core.errors import InvalidInput, NotFound
 from core.ids import new_id
 from core.lifecycle import SETTLED
-from db.clock import now
 from db.database import Database
 from db.jobs.submit import NewJob, insert_job
+from db.sql import insert_ignore, now
 from db.tables import Batch, BatchJob, IdempotencyKey, Job
-from db.upsert import insert_ignore
 
 _KEYS = "batch:"
 """Keys of batches are apart from those of single jobs."""

@@ -22,7 +22,7 @@ from core.errors import InvalidInput, Unavailable
 
 _READS = "imagefarm_reads"
 _SQLITE_PRAGMAS = ("busy_timeout=20000", "synchronous=FULL", "foreign_keys=ON")
-_WAL_PATIENCE_SECONDS = 20.0
+_WAL_TIMEOUT_SECONDS = 20.0
 
 
 _POSTGRES_CONNECTION = {
@@ -134,7 +134,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
 
 def _switch_to_wal(cursor: DBAPICursor) -> None:
     """A new file's first connections may collide here, and SQLite's busy timeout does not cover this one statement."""
-    give_up_at = time.monotonic() + _WAL_PATIENCE_SECONDS
+    give_up_at = time.monotonic() + _WAL_TIMEOUT_SECONDS
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")

@@ -6,9 +6,8 @@ from sqlalchemy import ColumnElement, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.queue import window_size
-from db.clock import now
-from db.conditions import QUEUED
 from db.database import Database
+from db.sql import QUEUED, now
 from db.tables import Job
 from db.workers import live_workers
 
@@ -39,19 +38,19 @@ def models_waiting(database: Database) -> list[str]:
             found.append(model)
 
 
-def forget_hint(database: Database, job_id: str) -> None:
+def clear_hint(database: Database, job_id: str) -> None:
     """The publish failed: the job needs a hint again."""
     with database.write() as session:
         _forget(session, Job.id == job_id)
 
 
-def forget_all_hints(database: Database) -> int:
+def clear_all_hints(database: Database) -> int:
     """The broker lost its data: every queued job needs a hint again."""
     with database.write() as session:
         return _forget(session)
 
 
-def forget_stale_hints(database: Database, model: str, older_than_seconds: float) -> int:
+def clear_stale_hints(database: Database, model: str, older_than_seconds: float) -> int:
     """The broker's queue is empty, yet these were hinted a while ago and nobody came."""
     with database.read() as session:
         oldest = session.scalar(select(func.min(Job.hinted_at)).where(*_hinted(model)))

@@ -1,7 +1,8 @@
-"""Reading images' rows."""
+"""Read and rate images."""
 
 from __future__ import annotations
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
@@ -24,3 +25,12 @@ def find_image(session: Session, image_id: str, owner: str | None = None) -> Ima
     if image is None:
         raise_if_gone(session, image_id, "image", owner)
     raise NotFound(f"There is no image {image_id}.", code="image_not_found")
+
+
+def rate(database: Database, image_id: str, rating: int | None, owner: str | None = None) -> Image:
+    """Sets or takes away the rating; NotFound or Gone as `get_image`."""
+    with database.write() as session:
+        image = find_image(session, image_id, owner)
+        session.execute(update(Image).where(Image.id == image_id).values(rating=rating))
+        session.refresh(image)
+        return image

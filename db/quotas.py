@@ -6,10 +6,9 @@ import time
 
 from sqlalchemy import delete, update
 
-from db.clock import now
 from db.database import Database
+from db.sql import insert_ignore, now
 from db.tables import QuotaCounter
-from db.upsert import insert_ignore
 
 _KEPT_SECONDS = 3 * 86_400.0
 

@@ -11,14 +11,12 @@ from sqlalchemy.orm import Session
 from core.errors import Conflict
 from core.lifecycle import SETTLED
 from core.storage import job_and_attempt
-from db.clock import now
-from db.conditions import RUNNING
 from db.database import Database
 from db.images import find_image
 from db.jobs.read import find_job
+from db.sql import RUNNING, insert_ignore, now
 from db.tables import IdempotencyKey, Image, Job, Tombstone
-from db.upsert import insert_ignore
-from db.webhook_messages import give_numbers_back
+from db.webhooks import rewind_cursor
 
 BATCH = 100
 
@@ -117,7 +115,7 @@ def _delete_jobs(session: Session, jobs: Sequence[Job]) -> Deleted:
         _bury(session, image.id, "image", image.owner)
     # The job's attempts, events, images and exclusions go with it: ON DELETE CASCADE.
     session.execute(delete(Job).where(Job.id.in_(ids)))
-    give_numbers_back(session)
+    rewind_cursor(session)
     return Deleted(len(ids), [image.key for image in images])
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from sqlalchemy import func, select
 
 from core.lifecycle import JobStatus
-from db.clock import now
 from db.database import Database
+from db.sql import now
 from db.tables import Job
 
 _RECENT = 20

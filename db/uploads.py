@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert
 
 from core.errors import NotFound
-from db.clock import now
 from db.database import Database
+from db.sql import now
 from db.tables import Upload
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from sqlalchemy import Integer, cast, func, select
 
 from core.lifecycle import JobStatus
-from db.clock import now
 from db.database import Database
+from db.sql import now
 from db.tables import Image, Job
 
 DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
-class OwnersDay:
+class DailyUsage:
     """`day` counts from 1970-01-01 (UTC)."""
 
     day: int
@@ -26,11 +26,11 @@ class OwnersDay:
     render_seconds: float
 
 
-def usage(database: Database, days: int, owner: str | None = None) -> list[OwnersDay]:
+def usage(database: Database, days: int, owner: str | None = None) -> list[DailyUsage]:
     """The last `days` days, today included; days without a finished job are left out. Latest first."""
     pixels = _pixels(database, days, owner)
     return [
-        OwnersDay(day, name, jobs, *pixels.get((day, name), (0, 0)), seconds)
+        DailyUsage(day, name, jobs, *pixels.get((day, name), (0, 0)), seconds)
         for (day, name), (jobs, seconds) in sorted(_jobs(database, days, owner).items(), reverse=True)
     ]
 

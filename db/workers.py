@@ -10,11 +10,10 @@ from typing import Any
 from sqlalchemy import Executable, String, bindparam, exists, func, literal, select, update
 
 from core.errors import Conflict, NotFound
-from db.clock import now
-from db.conditions import RUNNING
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
 from db.jobs.reap import requeue_predecessors
+from db.sql import RUNNING, now
 from db.tables import Job, Worker
 
 
@@ -53,7 +52,7 @@ def register(database: Database, worker: Registration) -> list[Job]:
         return requeue_predecessors(session, worker.name)
 
 
-def beat(
+def heartbeat(
     database: Database,
     name: str,
     incarnation: str,

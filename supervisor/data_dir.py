@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from supervisor.errors import AlreadyRunning, DataDirUnusable
+from supervisor.startup_checks import AlreadyRunning, DataDirUnusable
 
 LOCK_NAME = "imagefarm.lock"
 

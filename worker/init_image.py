@@ -9,7 +9,7 @@ from PIL import Image
 from core.errors import InvalidInput
 
 
-def open_image(data: bytes, width: int, height: int) -> Image.Image:
+def open_init_image(data: bytes, width: int, height: int) -> Image.Image:
     """An encoded picture as RGB at that size in pixels; InvalidInput when it cannot be read."""
     try:
         image = Image.open(io.BytesIO(data))
@@ -21,11 +21,11 @@ def open_image(data: bytes, width: int, height: int) -> Image.Image:
     return rgb
 
 
-def fitted(data: bytes, width: int, height: int) -> bytes:
+def resize_init_image(data: bytes, width: int, height: int) -> bytes:
     """The same picture, uncompressed (PPM) and at that size.
 
     The thread that calls this decodes and scales; an engine that opens the result keeps no device waiting.
     """
     packed = io.BytesIO()
-    open_image(data, width, height).save(packed, "PPM")
+    open_init_image(data, width, height).save(packed, "PPM")
     return packed.getvalue()

@@ -8,21 +8,19 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from api.a1111.answer import stamp
-from api.a1111.caller import A1111Caller, A1111Submitter
-from api.a1111.documents import errors
+from api.a1111.errors import errors
 from api.a1111.render import TASK_KEY
-from api.answers import json_answer
+from api.a1111.request import A1111Caller, A1111Submitter
+from api.a1111.response import a1111_timestamp
 from api.caller import Caller
-from api.dependencies import FarmDependency
+from api.dependencies import FarmDependency, json_response
 from api.farm import Farm
-from api.routes.job_actions import cancel
+from api.routes.jobs import cancel
 from api.threads import in_thread
-from api.views.jobs import progress_answer
+from api.views.jobs import progress_view
 from core.lifecycle import SETTLED, JobStatus
 from core.schemas.a1111 import ProgressAnswer, ProgressState, TaskProgress, TaskProgressRequest
-from db.jobs.read import list_jobs
-from db.replays import job_of_key
+from db.jobs.read import job_of_key, list_jobs
 from db.tables import Job
 
 router = APIRouter(tags=["a1111"])
@@ -36,16 +34,16 @@ async def read_progress(farm: FarmDependency, caller: A1111Caller, skip_current_
     job = next(iter([*running, *waiting]), None)
     told = await farm.watcher.progress_of(job.id) if job is not None else None
     image = None if job is None or skip_current_image else await farm.watcher.preview_of(job.id, 0)
-    return json_answer(_progress(job, told, len(running) + len(waiting), image))
+    return json_response(_progress(job, told, len(running) + len(waiting), image))
 
 
 def _progress(job: Job | None, told: dict[str, Any] | None, count: int, image: bytes | None) -> ProgressAnswer:
-    shown = progress_answer(job, told) if job is not None else None
+    shown = progress_view(job, told) if job is not None else None
     state = ProgressState(
         interrupted=job is not None and job.cancel_requested_at is not None,
         job=job.id if job is not None else "",
         job_count=count,
-        job_timestamp=stamp(job.created_at) if job is not None else "0",
+        job_timestamp=a1111_timestamp(job.created_at) if job is not None else "0",
         sampling_step=shown.step if shown else 0,
         sampling_steps=shown.steps if shown else 0,
     )
@@ -80,9 +78,9 @@ async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgr
     """An unknown task is neither active, queued nor completed."""
     job = await in_thread(job_of_key, farm.database, caller.owner, TASK_KEY + wanted.id_task)
     told = await farm.watcher.progress_of(job.id) if job is not None else None
-    shown = progress_answer(job, told) if job is not None else None
+    shown = progress_view(job, told) if job is not None else None
     status = job.status if job is not None else None
-    return json_answer(
+    return json_response(
         TaskProgress(
             active=status == JobStatus.RUNNING,
             queued=status == JobStatus.QUEUED,

@@ -1,4 +1,4 @@
-"""txt2img and img2img."""
+"""Serve txt2img and img2img."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from api.a1111.answer import images_answer
-from api.a1111.caller import A1111Submitter
-from api.a1111.documents import errors
-from api.a1111.request import decode_image, job_request, without_effect
-from api.answers import json_answer
+from api.a1111.errors import errors
+from api.a1111.request import A1111Submitter, decode_image, ignored_fields, job_request
+from api.a1111.response import images_response
 from api.caller import Caller
-from api.dependencies import FarmDependency
+from api.dependencies import FarmDependency, json_response
 from api.farm import Farm
-from api.parameters_errors import from_pydantic
-from api.submission import IdempotencyKey, idempotency_key
-from api.synchronous import render_now
-from api.uploads import take_in
+from api.submission import IdempotencyKey, idempotency_key, submit_and_wait
+from api.uploads import store_upload
+from api.validation import from_pydantic
 from core.errors import InvalidInput
 from core.schemas.a1111 import ImagesAnswer, Img2Img, Txt2Img
-from core.schemas.job_request import JobRequest
+from core.schemas.jobs import JobRequest
 from db.tables import Upload
 
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
@@ -45,7 +42,7 @@ async def img2img(farm: FarmDependency, caller: A1111Submitter, wanted: Img2Img)
     if wanted.mask:
         raise InvalidInput("Inpainting is not offered: send no mask.", field="mask", code="not_offered")
     data = decode_image(wanted.init_images[0], "init_images")
-    upload = await take_in(farm, caller, data, "init_images")
+    upload = await store_upload(farm, caller, data, "init_images")
     return await _render(farm, caller, wanted, upload)
 
 
@@ -54,8 +51,8 @@ async def _render(farm: Farm, caller: Caller, wanted: Txt2Img, upload: Upload | 
         job = job_request(wanted, farm.catalogue, farm.checkpoints.get(caller.owner), upload.id if upload else None)
     except ValidationError as error:
         raise from_pydantic(error) from None
-    snapshot = await render_now(farm, caller, job, _key(wanted, job, upload))
-    return json_answer(await images_answer(farm, snapshot, wanted, without_effect(wanted)))
+    snapshot = await submit_and_wait(farm, caller, job, _key(wanted, job, upload))
+    return json_response(await images_response(farm, snapshot, wanted, ignored_fields(wanted)))
 
 
 def _key(wanted: Txt2Img, job: JobRequest, upload: Upload | None) -> IdempotencyKey | None:

@@ -1,15 +1,43 @@
-"""From A1111's parameters to a job."""
+"""Convert A1111 parameters to a job request, and identify A1111 callers by address."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
 
+from fastapi import Depends, Request
+
+from api.caller import ANONYMOUS, Caller, clean_label
+from api.dependencies import CallerDependency, SubmitterDependency
 from core.catalogue import Catalogue
 from core.errors import InvalidInput
 from core.schemas.a1111 import Img2Img, Txt2Img
-from core.schemas.job_request import JobRequest
+from core.schemas.jobs import JobRequest
+
+
+def _apart(request: Request, caller: Caller) -> Caller:
+    """Without key or label: one owner per address, so that nobody interrupts another machine's work."""
+    if caller.owner != ANONYMOUS:
+        return caller
+    label = clean_label(f"a1111@{request.client.host if request.client else 'unknown'}")
+    return replace(caller, owner=f"client:{label}", label=label)
+
+
+async def get_a1111_reader(request: Request, caller: CallerDependency) -> Caller:
+    """A caller who may read."""
+    return _apart(request, caller)
+
+
+async def get_a1111_submitter(request: Request, caller: SubmitterDependency) -> Caller:
+    """A caller who may submit, and cancel what is theirs."""
+    return _apart(request, caller)
+
+
+A1111Caller = Annotated[Caller, Depends(get_a1111_reader)]
+A1111Submitter = Annotated[Caller, Depends(get_a1111_submitter)]
+
 
 CHECKPOINT = "sd_model_checkpoint"
 SAMPLERS = ("Euler", "euler")
@@ -47,7 +75,7 @@ def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_
     return JobRequest.model_validate({name: value for name, value in fields.items() if value is not None})
 
 
-def without_effect(wanted: Txt2Img) -> list[str]:
+def ignored_fields(wanted: Txt2Img) -> list[str]:
     """Sentences about what was asked for and is not done here."""
     sent = wanted.model_dump()
     found = [f"{name} has no effect here." for name, off in _OFF.items() if sent.get(name) not in off]

@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
 from api.problems import headers_of, status_of
-from api.synchronous import StillRunning
+from api.submission import StillRunning
 from core.errors import FarmError, InvalidInput, RenderError
 
 _TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}

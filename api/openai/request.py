@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.catalogue import Catalogue
 from core.errors import InvalidInput
 from core.schemas.base import Text
-from core.schemas.job_request import JobRequest
+from core.schemas.jobs import JobRequest
 
 _THEIRS = ("dall-e", "gpt-image", "chatgpt-image")
 _OURS = frozenset(JobRequest.model_fields) | {"steps", "cfg_scale", "num_images"}

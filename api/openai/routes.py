@@ -9,20 +9,18 @@ from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from api.answers import json_answer
 from api.caller import Caller
-from api.dependencies import FarmDependency, SubmitterDependency
+from api.dependencies import FarmDependency, SubmitterDependency, json_response
 from api.farm import Farm
-from api.links import signed_query
-from api.negotiation import stored_format
+from api.image_formats import stored_format
 from api.openai.request import ImagesRequest
-from api.parameters_errors import from_pydantic
-from api.submission import idempotency_key
-from api.synchronous import render_now
-from api.views.inputs import notice_of
+from api.signed_links import signed_query
+from api.submission import idempotency_key, submit_and_wait
+from api.validation import from_pydantic
+from api.views.images import notice_of
 from core.imagefile import ImageFormat
 from core.schemas.openai import GeneratedImage, ImagesAnswer, OpenAIError
-from db.snapshots import Snapshot
+from db.jobs.read import Snapshot
 from db.tables import Image
 
 router = APIRouter(prefix="/v1/images", tags=["openai"])
@@ -60,10 +58,10 @@ async def generate(
     except ValidationError as error:
         raise from_pydantic(error) from None
     key = idempotency_key(idempotency_key_header, job_request.as_sent())
-    snapshot = await render_now(farm, caller, job_request, key)
+    snapshot = await submit_and_wait(farm, caller, job_request, key)
     target = wanted.output_format or "png"
     data = [await _picture(farm, caller, request, image, wanted, target) for image in snapshot.images]
-    return json_answer(_answer(snapshot, data, warnings, target))
+    return json_response(_answer(snapshot, data, warnings, target))
 
 
 def _answer(snapshot: Snapshot, data: list[GeneratedImage], warnings: list[str], target: str) -> BaseModel:

@@ -7,21 +7,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.batches import accept_batch, sheet_of, wait_until_all_settled
-from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency
-from api.documents import problems
+from api.batches import accept_batch, contact_sheet_of, wait_until_all_settled
+from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
 from api.farm import Farm
-from api.routes.job_actions import cancel
+from api.openapi_errors import error_responses
+from api.routes.jobs import cancel
 from api.submission import idempotency_key
 from api.threads import in_thread
-from api.views.batches import batch_answer
+from api.views.batches import batch_view
 from core.errors import InvalidInput, NotFound
 from core.ids import is_id
-from core.schemas.batch import Batch as BatchAnswer
-from core.schemas.batch import BatchPage, BatchRequest
+from core.schemas.batches import Batch as BatchAnswer
+from core.schemas.batches import BatchPage, BatchRequest
 from db.batches import counts_of, get_batch, list_batches, members, open_members
-from db.snapshots import snapshots_of
+from db.jobs.read import snapshots_of
 from db.tables import Batch
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -42,7 +41,7 @@ BatchId = Annotated[str, Depends(batch_id_of)]
     status_code=202,
     response_model=BatchAnswer,
     summary="Submit many jobs in one call",
-    responses=problems(400, 408, 409, 413, 415, 429),
+    responses=error_responses(400, 408, 409, 413, 415, 429),
 )
 async def create_batch(
     farm: FarmDependency,
@@ -55,10 +54,10 @@ async def create_batch(
     submitted = await accept_batch(farm, caller, request, key)
     headers = {"Location": f"/v1/batches/{submitted.batch.id}"}
     headers |= {"Idempotent-Replayed": "true"} if submitted.replayed else {}
-    return json_answer(await in_thread(_whole, farm, submitted.batch), 202, headers)
+    return json_response(await in_thread(_whole, farm, submitted.batch), 202, headers)
 
 
-@router.get("", response_model=BatchPage, summary="List batches, newest first", responses=problems())
+@router.get("", response_model=BatchPage, summary="List batches, newest first", responses=error_responses())
 async def read_batches(
     farm: FarmDependency,
     caller: CallerDependency,
@@ -70,11 +69,11 @@ async def read_batches(
         raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
     rows = await in_thread(list_batches, farm.database, caller.visible_owner, cursor, limit + 1)
     counts = await in_thread(counts_of, farm.database, [row.id for row in rows[:limit]])
-    items = [batch_answer(row, counts[row.id]) for row in rows[:limit]]
-    return json_answer(BatchPage.model_construct(items=items, next_cursor=items[-1].id if len(rows) > limit else None))
+    items = [batch_view(row, counts[row.id]) for row in rows[:limit]]
+    return json_response(BatchPage.model_construct(items=items, next_cursor=items[-1].id if len(rows) > limit else None))
 
 
-@router.get("/{batch_id}", response_model=BatchAnswer, summary="A batch and its jobs", responses=problems(404))
+@router.get("/{batch_id}", response_model=BatchAnswer, summary="A batch and its jobs", responses=error_responses(404))
 async def read_batch(
     farm: FarmDependency,
     caller: CallerDependency,
@@ -84,23 +83,23 @@ async def read_batch(
     """How far it is."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
     await wait_until_all_settled(farm, batch_id, wait)
-    return json_answer(await in_thread(_whole, farm, batch))
+    return json_response(await in_thread(_whole, farm, batch))
 
 
-@router.post("/{batch_id}/cancel", response_model=BatchAnswer, summary="Cancel a batch", responses=problems(404))
+@router.post("/{batch_id}/cancel", response_model=BatchAnswer, summary="Cancel a batch", responses=error_responses(404))
 async def cancel_batch(farm: FarmDependency, caller: SubmitterDependency, batch_id: BatchId) -> Response:
     """All its jobs that have not settled."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.acting_owner)
     for job_id in await in_thread(open_members, farm.database, batch_id):
         await cancel(farm, caller, job_id)
-    return json_answer(await in_thread(_whole, farm, batch))
+    return json_response(await in_thread(_whole, farm, batch))
 
 
 @router.get(
     "/{batch_id}/contact-sheet",
     response_class=Response,
     summary="All its images as one PNG",
-    responses=problems(404)
+    responses=error_responses(404)
     | {200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}, "description": "The sheet."}},
 )
 async def read_contact_sheet(
@@ -113,7 +112,7 @@ async def read_contact_sheet(
     """At any time: what is not finished yet is a grey field."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
     async with farm.decoding:
-        data = await sheet_of(farm, batch, columns, side)
+        data = await contact_sheet_of(farm, batch, columns, side)
     return Response(data, media_type="image/png", headers={"Cache-Control": "no-cache"})
 
 
@@ -121,4 +120,4 @@ def _whole(farm: Farm, batch: Batch) -> BatchAnswer:
     rows = members(farm.database, batch.id)
     snapshots = snapshots_of(farm.database, [job for _, job in rows])
     counts = counts_of(farm.database, [batch.id])[batch.id]
-    return batch_answer(batch, counts, [(member, found) for (member, _), found in zip(rows, snapshots, strict=True)])
+    return batch_view(batch, counts, [(member, found) for (member, _), found in zip(rows, snapshots, strict=True)])

@@ -1,18 +1,21 @@
-"""Health: answers that tell the truth."""
+"""Health, readiness and Prometheus metrics."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.dependencies import FarmDependency
+from api.dependencies import FarmDependency, Identified, json_response
 from api.farm import Farm
+from api.openapi_errors import error_responses
 from api.threads import in_thread
+from core.api_keys import Scope
 from core.errors import FarmError
-from core.schemas.health import Check, Health, Readiness
+from core.schemas.farm import Check, Health, Readiness
 from core.version import VERSION
+from db.statistics import oldest_queued, open_counts
 
 router = APIRouter(tags=["health"])
 
@@ -20,7 +23,7 @@ router = APIRouter(tags=["health"])
 @router.get("/healthz", response_model=Health, summary="This process answers")
 async def healthz() -> Response:
     """For liveness probes: touches nothing but this process."""
-    return json_answer(Health(version=VERSION))
+    return json_response(Health(version=VERSION))
 
 
 @router.get(
@@ -34,7 +37,7 @@ async def readyz(farm: FarmDependency) -> Response:
     checks = {"database": await _database(farm), "redis": await _redis(farm), "workers": await _workers(farm)}
     ready = checks["database"].ok
     status = "ready" if all(check.ok for check in checks.values()) else "degraded" if ready else "unready"
-    return json_answer(Readiness(status=status, checks=checks), 200 if ready else 503)
+    return json_response(Readiness(status=status, checks=checks), 200 if ready else 503)
 
 
 async def _database(farm: Farm) -> Check:
@@ -70,3 +73,20 @@ async def _workers(farm: Farm) -> Check:
     if overview.live:
         return Check(ok=False, detail=f"not ready yet: {', '.join(worker.name for worker in overview.live)}")
     return Check(ok=False, detail="No worker is up: jobs are accepted and kept.")
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    summary="For Prometheus",
+    responses=error_responses()
+    | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format."}},
+)
+async def read_metrics(farm: FarmDependency, caller: Identified) -> Response:
+    """The whole farm's queue and workers, and this process's requests. With keys in force it needs read-all."""
+    caller.require(Scope.READ_ALL)
+    counts = await in_thread(open_counts, farm.database)
+    oldest = await in_thread(oldest_queued, farm.database)
+    farm.metrics.farm(await farm.overview.get(), counts, oldest)
+    farm.metrics.process(farm.watcher.hub.waiters, redis=farm.watcher.listening)
+    return Response(farm.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,46 +1,141 @@
-"""Images: metadata, rating, deletion."""
+"""Images: metadata, rating, deletion; their files as stored, in other formats, and as thumbnails."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from starlette.responses import Response
+from typing import Annotated
 
-from api.answers import json_answer
-from api.dependencies import CallerDependency, FarmDependency, ImageId, SubmitterDependency
-from api.documents import problems
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import FileResponse, Response
+
+from api.caller import Caller, labelled
+from api.dependencies import CallerDependency, FarmDependency, ImageId, SubmitterDependency, identified, json_response
+from api.image_formats import negotiate, stored_format
+from api.openapi_errors import error_responses
+from api.signed_links import is_signed
 from api.threads import in_thread
-from api.views.images import image_answer
-from core.schemas.image import Image as ImageAnswer
-from core.schemas.image import ImageChange
-from db.images import get_image
+from api.views.images import image_view
+from core.api_keys import Scope
+from core.errors import NotFound
+from core.imagefile import EXTENSIONS, MEDIA_TYPES, ImageFormat
+from core.schemas.images import Image as ImageAnswer
+from core.schemas.images import ImageChange
+from db.images import get_image, rate
 from db.jobs.read import get_job
-from db.ratings import rate
 from db.retention import delete_image
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
 
-@router.get("/{image_id}", response_model=ImageAnswer, summary="An image's metadata", responses=problems(404, 410))
+@router.get("/{image_id}", response_model=ImageAnswer, summary="An image's metadata", responses=error_responses(404, 410))
 async def read_image(farm: FarmDependency, caller: CallerDependency, image_id: ImageId) -> Response:
     """Everything that made it: parameters, seed, device, versions."""
     image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
     job = await in_thread(get_job, farm.database, image.job_id)
-    return json_answer(image_answer(image, job))
+    return json_response(image_view(image, job))
 
 
-@router.patch("/{image_id}", response_model=ImageAnswer, summary="Rate an image", responses=problems(400, 404, 410, 413))
+@router.patch(
+    "/{image_id}", response_model=ImageAnswer, summary="Rate an image", responses=error_responses(400, 404, 410, 413)
+)
 async def change_image(
     farm: FarmDependency, caller: SubmitterDependency, image_id: ImageId, change: ImageChange
 ) -> Response:
     """1 to 5 stars, or null for none."""
     image = await in_thread(rate, farm.database, image_id, change.rating, caller.acting_owner)
     job = await in_thread(get_job, farm.database, image.job_id)
-    return json_answer(image_answer(image, job))
+    return json_response(image_view(image, job))
 
 
-@router.delete("/{image_id}", status_code=204, summary="Delete an image", responses=problems(404, 410))
+@router.delete("/{image_id}", status_code=204, summary="Delete an image", responses=error_responses(404, 410))
 async def remove_image(farm: FarmDependency, caller: SubmitterDependency, image_id: ImageId) -> Response:
     """Row and file; the id answers 410 from then on."""
     key = await in_thread(delete_image, farm.database, image_id, caller.acting_owner)
     await in_thread(farm.store.delete, key)
     return Response(status_code=204)
+
+
+async def get_linked_caller(request: Request, farm: FarmDependency, image_id: ImageId) -> Caller:
+    """A caller with a key, or one with a signed link to this very picture."""
+    if await is_signed(farm, request, image_id):
+        return labelled(None)
+    caller = await identified(request, None)
+    caller.require(Scope.READ_OWN)
+    return caller
+
+
+LinkedCaller = Annotated[Caller, Depends(get_linked_caller)]
+
+_FOR_EVER = "private, max-age=31536000, immutable"
+"""An image never changes under its id; a deleted one answers 410 to whoever asks again."""
+_PICTURE = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()}
+
+
+@router.get(
+    "/{image_id}/content",
+    response_class=Response,
+    summary="The file",
+    responses=error_responses(404, 406, 410)
+    | {
+        200: {"content": _PICTURE, "description": "The file."},
+        206: {"content": _PICTURE, "description": "The part that Range asked for."},
+        304: {"description": "As you have it."},
+        400: {"description": "Range is malformed.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        416: {"description": "The file has no such range."},
+    },
+)
+async def read_content(
+    request: Request,
+    farm: FarmDependency,
+    caller: LinkedCaller,
+    image_id: ImageId,
+    format: Annotated[ImageFormat | None, Query(description="Wins over the Accept header.")] = None,
+    download: Annotated[bool, Query(description="Have browsers save it rather than show it.")] = False,
+) -> Response:
+    """As it was stored (PNG), or in the format that `format` or Accept asks for, with the same metadata inside."""
+    image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
+    stored = stored_format(image.format)
+    target = format or negotiate(request.headers.get("accept"), stored)
+    headers = _headers(f'"{image.sha256[:32]}-{target}"')
+    if _known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    if download:
+        headers["Content-Disposition"] = f'attachment; filename="{image.id}.{EXTENSIONS[target]}"'
+    if target != stored:
+        return Response(await farm.pictures.converted(image.key, target), headers=headers, media_type=MEDIA_TYPES[target])
+    path = farm.store.path(image.key)
+    if not path.is_file():
+        raise NotFound("The file of this image is missing from the store.", code="image_file_missing")
+    return FileResponse(path, media_type=MEDIA_TYPES[target], headers=headers)
+
+
+@router.get(
+    "/{image_id}/thumbnail",
+    response_class=Response,
+    summary="A small version",
+    responses=error_responses(404, 410)
+    | {
+        200: {"content": {"image/webp": _PICTURE["image/webp"]}, "description": "A WebP."},
+        304: {"description": "As you have it."},
+    },
+)
+async def read_thumbnail(
+    request: Request,
+    farm: FarmDependency,
+    caller: CallerDependency,
+    image_id: ImageId,
+    size: Annotated[int, Query(ge=32, le=1024, description="Longest side in pixels.")] = 320,
+) -> Response:
+    """Never enlarged."""
+    image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
+    headers = _headers(f'"{image.sha256[:32]}-{size}"')
+    if _known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(await farm.pictures.thumbnail(image.key, size), headers=headers, media_type="image/webp")
+
+
+def _headers(tag: str) -> dict[str, str]:
+    return {"ETag": tag, "Cache-Control": _FOR_EVER, "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
+
+
+def _known(request: Request, tag: str) -> bool:
+    return tag in [part.strip() for part in request.headers.get("if-none-match", "").split(",")]

@@ -1,19 +1,150 @@
-"""Following a job: its events as a stream, its latest preview."""
+"""Stream a job's events (server-sent events), and serve the latest preview."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+import base64
+import json
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import CallerDependency, FarmDependency, JobId
-from api.documents import problems
-from api.events import END_SUFFIX, JobStream, media_type
+from api.farm import Farm
+from api.openapi_errors import error_responses
+from api.polling import show
 from api.threads import in_thread
+from api.views.jobs import event_view, progress_view
+from api.watch import Subscription
 from core.errors import NotFound
-from db.jobs.read import get_job
+from core.lifecycle import SETTLED, JobStatus
+from db.jobs.read import Snapshot, events_of, get_job, read_snapshot
+from db.tables import JobEvent
+
+KEEP_ALIVE_SECONDS = 15.0
+PREVIEW_SECONDS = 0.4
+RETRY_MILLISECONDS = 2000
+END_SUFFIX = "-end"
+
+
+def event(name: str, data: BaseModel | dict[str, Any], event_id: str | None = None) -> bytes:
+    """One event of the stream; JSON has no line breaks, so one `data` line is enough."""
+    text = data.model_dump_json() if isinstance(data, BaseModel) else json.dumps(data)
+    head = f"id: {event_id}\n" if event_id is not None else ""
+    return f"{head}event: {name}\ndata: {text}\n\n".encode()
+
+
+@dataclass
+class JobStream:
+    """Events of one job for one listener. While nothing happens it holds neither a thread nor a connection."""
+
+    farm: Farm
+    job_id: str
+    after: int
+    """Revision of the last event that the listener has."""
+    previews: bool
+    _told: dict[str, Any] | None = None
+
+    async def events(self, subscription: Subscription) -> AsyncIterator[bytes]:
+        """Until the job has settled or the process stops."""
+        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+        previews = _Previews(self.farm, self.job_id)
+        while True:
+            snapshot, rows = await self._read(subscription.revision)
+            for chunk in self._history(rows):
+                yield chunk
+            self.after = max(self.after, snapshot.job.revision)
+            if snapshot.job.status in SETTLED:
+                async for chunk in self._end(snapshot):
+                    yield chunk
+                return
+            if snapshot.job.status == JobStatus.RUNNING and subscription.progress is None:
+                subscription.progress = await self.farm.watcher.progress_of(self.job_id)
+            while subscription.revision <= self.after:
+                if (told := self._new_progress(subscription)) is not None:
+                    yield _progress(snapshot, told)
+                    if self.previews:
+                        async for chunk in previews.fresh(int(snapshot.job.input.get("num_images", 1))):
+                            yield chunk
+                if not await subscription.wait(KEEP_ALIVE_SECONDS):
+                    yield b": still here\n\n"
+                if self.farm.closing.is_set() or subscription.gone:
+                    return
+
+    def _new_progress(self, subscription: Subscription) -> dict[str, Any] | None:
+        """Progress that was not told yet: the same may come twice, kept in Redis and as a message."""
+        told, subscription.progress = subscription.progress, None
+        if told == self._told:
+            return None
+        self._told = told or self._told
+        return told
+
+    async def _read(self, at_least: int) -> tuple[Snapshot, list[JobEvent]]:
+        """Shared by all listeners of the job; read again when what came back is older than what was announced."""
+        while True:
+            found = await self.farm.single_flight.join(("job", self.job_id), self._read_now)
+            if found[0].job.revision >= at_least or self.farm.closing.is_set():
+                return found
+
+    async def _read_now(self) -> tuple[Snapshot, list[JobEvent]]:
+        def read() -> tuple[Snapshot, list[JobEvent]]:
+            snapshot = read_snapshot(self.farm.database, self.job_id)
+            rows = events_of(self.farm.database, self.job_id)
+            # What happened between the two is announced, read and told again: it waits for that.
+            return snapshot, [row for row in rows if row.revision <= snapshot.job.revision]
+
+        return await in_thread(read)
+
+    def _history(self, rows: list[JobEvent]) -> Iterator[bytes]:
+        for row in rows:
+            if row.revision > self.after:
+                yield event("status", event_view(row), str(row.revision))
+
+    async def _end(self, snapshot: Snapshot) -> AsyncIterator[bytes]:
+        answer = await show(self.farm, snapshot)
+        for output in answer.outputs:
+            yield event("output", output)
+        yield event("end", answer, f"{snapshot.job.revision}{END_SUFFIX}")
+
+
+def _progress(snapshot: Snapshot, told: dict[str, Any]) -> bytes:
+    shown = progress_view(snapshot.job, told)
+    return event("progress", shown) if shown is not None else b""
+
+
+class _Previews:
+    """Sends a preview when it differs from the one sent before, and not too often."""
+
+    def __init__(self, farm: Farm, job_id: str) -> None:
+        self._farm, self._job_id = farm, job_id
+        self._sent: dict[int, int] = {}
+        self._at = float("-inf")
+
+    async def fresh(self, num_images: int) -> AsyncIterator[bytes]:
+        if time.monotonic() - self._at < PREVIEW_SECONDS:
+            return
+        self._at = time.monotonic()
+        for index in range(num_images):
+            image = await self._farm.watcher.preview_of(self._job_id, index)
+            if image is None or self._sent.get(index) == (mark := zlib.crc32(image)):
+                continue
+            self._sent[index] = mark
+            yield event("preview", {"index": index, "media_type": media_type(image), "data": _text(image)})
+
+
+def media_type(image: bytes) -> str:
+    """Previews are JPEG or PNG."""
+    return "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def _text(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -28,7 +159,7 @@ missed. After `end` the answer is 204, which has browsers stop."""
     response_class=StreamingResponse,
     summary="Follow a job (server-sent events)",
     description=_ABOUT_EVENTS,
-    responses=problems(404, 410)
+    responses=error_responses(404, 410)
     | {
         200: {"content": {"text/event-stream": {}}, "description": "The events."},
         204: {"description": "You have heard the end."},
@@ -61,7 +192,7 @@ async def _subscribed(stream: JobStream) -> AsyncIterator[bytes]:
     "/{job_id}/preview",
     response_class=Response,
     summary="The latest preview of an unfinished image",
-    responses=problems(404, 410)
+    responses=error_responses(404, 410)
     | {200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "A small picture."}},
 )
 async def read_preview(

@@ -1,4 +1,4 @@
-"""Jobs: submit, read, list."""
+"""Jobs: submit, read, list, cancel, retry, delete, history."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.dependencies import CallerDependency, FarmDependency, JobId, SubmitterDependency
-from api.documents import problems
-from api.reading import etag_of, revision_in, show, wait_until_settled
+from api.caller import Caller
+from api.dependencies import CallerDependency, FarmDependency, JobId, SubmitterDependency, json_response
+from api.farm import Farm
+from api.openapi_errors import error_responses
+from api.polling import etag_of, revision_in, show, wait_until_settled
 from api.submission import idempotency_key, submit_job
 from api.threads import in_thread
-from api.views.jobs import job_answer
+from api.views.jobs import history_view, job_view
 from core.errors import Conflict, InvalidInput
 from core.ids import is_id
 from core.lifecycle import SETTLED, JobStatus
 from core.schemas.base import storable
-from core.schemas.job import Job as JobAnswer
-from core.schemas.job import JobPage
-from core.schemas.job_request import JobRequest
+from core.schemas.jobs import Job as JobAnswer
+from core.schemas.jobs import JobHistory, JobPage, JobRequest
+from db.hints import take_window
+from db.jobs.cancel import request_cancel
+from db.jobs.read import Snapshot, attempts_of, events_of, get_job, snapshot_of, snapshots_of
+from db.jobs.retry import retry
 from db.jobs.submit import Submitted
+from db.retention import delete_job
 from db.search import search_jobs
-from db.snapshots import Snapshot, snapshots_of
+from db.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -43,7 +48,7 @@ _REPLAYED = {"Idempotent-Replayed": "true"}
     status_code=202,
     response_model=JobAnswer,
     summary="Submit a job",
-    responses=problems(400, 408, 409, 413, 415, 429)
+    responses=error_responses(400, 408, 409, 413, 415, 429)
     | {200: {"model": JobAnswer, "description": "It ended within `Prefer: wait`."}},
 )
 async def create_job(
@@ -74,13 +79,13 @@ def wait_in(prefer: str | None) -> float:
 def _accepted(submitted: Submitted) -> Response:
     headers = {"Location": f"/v1/jobs/{submitted.job.id}"} | (_REPLAYED if submitted.replayed else {})
     if submitted.answer is None:
-        return json_answer(job_answer(Snapshot(submitted.job)), 202, headers)
+        return json_response(job_view(Snapshot(submitted.job)), 202, headers)
     return Response(json.dumps(submitted.answer), 202, headers=headers, media_type="application/json")
 
 
 def _ended(answer: JobAnswer) -> Response:
     if answer.status is JobStatus.SUCCEEDED:
-        return json_answer(answer, headers={"Location": answer.urls.self, "ETag": etag_of(answer)})
+        return json_response(answer, headers={"Location": answer.urls.self, "ETag": etag_of(answer)})
     why = answer.error.message if answer.error else "nobody said why"
     raise Conflict(f"Job {answer.id} is {answer.status}: {why} See {answer.urls.self}.", code=f"job_{answer.status}")
 
@@ -89,7 +94,7 @@ def _ended(answer: JobAnswer) -> Response:
     "/{job_id}",
     response_model=JobAnswer,
     summary="Read a job",
-    responses=problems(404, 410) | {304: {"description": "As you have it."}},
+    responses=error_responses(404, 410) | {304: {"description": "As you have it."}},
 )
 async def read_job(
     farm: FarmDependency,
@@ -108,10 +113,10 @@ async def read_job(
     tag = etag_of(answer)
     if if_none_match is not None and tag in (part.strip() for part in if_none_match.split(",")):
         return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "no-cache"})
-    return json_answer(answer, headers={"ETag": tag})
+    return json_response(answer, headers={"ETag": tag})
 
 
-@router.get("", response_model=JobPage, summary="List jobs, newest first", responses=problems())
+@router.get("", response_model=JobPage, summary="List jobs, newest first", responses=error_responses())
 async def read_jobs(
     farm: FarmDependency,
     caller: CallerDependency,
@@ -136,9 +141,9 @@ async def read_jobs(
         limit=limit + 1,
     )
     page = await in_thread(snapshots_of, farm.database, found.jobs[:limit])
-    items = [job_answer(snapshot) for snapshot in page]
+    items = [job_view(snapshot) for snapshot in page]
     more = items[-1].id if len(found.jobs) > limit else found.rest
-    return json_answer(JobPage.model_construct(items=items, next_cursor=more))
+    return json_response(JobPage.model_construct(items=items, next_cursor=more))
 
 
 def query_text(name: str, value: str | None) -> str | None:
@@ -147,3 +152,59 @@ def query_text(name: str, value: str | None) -> str | None:
         return None if value is None else storable(value)
     except ValueError as error:
         raise InvalidInput(f"{name} {error}.", field=name) from None
+
+
+@router.post("/{job_id}/cancel", response_model=JobAnswer, summary="Cancel a job", responses=error_responses(404, 410))
+async def cancel_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
+    """At once while it waits, at the next step while it runs; a job that has ended stays as it is."""
+    job = await cancel(farm, caller, job_id)
+    return json_response(await show(farm, await in_thread(snapshot_of, farm.database, job)))
+
+
+async def cancel(farm: Farm, caller: Caller, job_id: str) -> Job:
+    """Cancels and tells the farm."""
+    job = await in_thread(request_cancel, farm.database, job_id, caller.acting_owner)
+    farm.watcher.hub.changed(job.id, job.revision, job.status)
+    farm.publisher.changed(job)
+    if job.status == JobStatus.RUNNING:
+        farm.publisher.cancel_requested(job)
+    return job
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    response_model=JobAnswer,
+    summary="Try a job again",
+    responses=error_responses(404, 409, 410, 429),
+)
+async def retry_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
+    """A held job is queued again; of any other job that has ended a new one is made (`retried_from`)."""
+    limit = farm.settings.max_queued_per_owner
+    job = await in_thread(retry, farm.database, job_id, caller.acting_owner, max_queued=limit)
+    farm.publisher.changed(job)
+    window = (await farm.overview.get()).window(job.model)
+    for waiting in await in_thread(take_window, farm.database, job.model, window):
+        farm.publisher.hint(waiting)
+    answer = await show(farm, await in_thread(snapshot_of, farm.database, job))
+    return json_response(answer, 202, {"Location": answer.urls.self})
+
+
+@router.delete("/{job_id}", status_code=204, summary="Delete a job", responses=error_responses(404, 409, 410))
+async def remove_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
+    """With its images and their files, once it has ended; its ids answer 410 from then on."""
+    deleted = await in_thread(delete_job, farm.database, job_id, caller.acting_owner)
+    for key in deleted.keys:
+        await in_thread(farm.store.delete, key)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{job_id}/history", response_model=JobHistory, summary="What happened to a job", responses=error_responses(404, 410)
+)
+async def read_history(farm: FarmDependency, caller: CallerDependency, job_id: JobId) -> Response:
+    """Every change of its status and every attempt, oldest first."""
+    await in_thread(get_job, farm.database, job_id, caller.visible_owner)
+    events = await in_thread(events_of, farm.database, job_id)
+    attempts = await in_thread(attempts_of, farm.database, job_id)
+    return json_response(history_view(events, attempts))

@@ -5,16 +5,15 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.dependencies import CallerDependency
-from api.documents import problems
+from api.dependencies import CallerDependency, json_response
+from api.openapi_errors import error_responses
 from core.presets import all_presets
-from core.schemas.preset import Preset, PresetList
+from core.schemas.models import Preset, PresetList
 
 router = APIRouter(prefix="/v1/presets", tags=["models"])
 
 
-@router.get("", response_model=PresetList, summary="List presets", responses=problems())
+@router.get("", response_model=PresetList, summary="List presets", responses=error_responses())
 async def read_presets(caller: CallerDependency) -> Response:
     """Send an id as `preset` with a job; what you send beside it wins."""
-    return json_answer(PresetList(items=[Preset(**preset.model_dump()) for preset in all_presets()]))
+    return json_response(PresetList(items=[Preset(**preset.model_dump()) for preset in all_presets()]))

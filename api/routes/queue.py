@@ -5,19 +5,18 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.dependencies import CallerDependency, FarmDependency
-from api.documents import problems
+from api.dependencies import CallerDependency, FarmDependency, json_response
+from api.openapi_errors import error_responses
 from api.overview import Overview
 from api.threads import in_thread
 from api.views.queue import eta, nobody_serves
-from core.schemas.worker import Queue, QueueOfModel
+from core.schemas.workers import Queue, QueueOfModel
 from db.statistics import open_counts
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
 
-@router.get("", response_model=Queue, summary="What waits and runs", responses=problems())
+@router.get("", response_model=Queue, summary="What waits and runs", responses=error_responses())
 async def read_queue(farm: FarmDependency, caller: CallerDependency) -> Response:
     """Per model: how many jobs wait, who serves it, when the last of them may end."""
     overview = await farm.overview.get()
@@ -25,7 +24,7 @@ async def read_queue(farm: FarmDependency, caller: CallerDependency) -> Response
     counts = await in_thread(open_counts, farm.database)
     models = sorted({*counts, *(worker.model for worker in overview.live)})
     rows = [_row(model, counts.get(model, {}), overview, speeds.get(model)) for model in models]
-    return json_answer(
+    return json_response(
         Queue(
             queued=sum(row.queued for row in rows),
             running=sum(row.running for row in rows),

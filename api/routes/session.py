@@ -5,40 +5,39 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.answers import json_answer
+from api.api_keys import COOKIE, key_of
 from api.caller import Caller
-from api.credentials import COOKIE, key_of
-from api.dependencies import FarmDependency
-from api.documents import problems
+from api.dependencies import FarmDependency, json_response
+from api.openapi_errors import error_responses
 from core.errors import Unauthorized
-from core.schemas.session import Session, SessionRequest
+from core.schemas.farm import Session, SessionRequest
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 _SECONDS = 30 * 86_400
 
 
-@router.get("", response_model=Session, summary="Who you are", responses=problems())
+@router.get("", response_model=Session, summary="Who you are", responses=error_responses())
 async def read_session(request: Request, farm: FarmDependency) -> Response:
     """Whether keys are in force, and whether yours is good; never refused."""
-    needed = await farm.keyring.in_force()
+    needed = await farm.authenticator.in_force()
     try:
-        caller = await farm.keyring.caller(key_of(request), request.headers.get("x-client-label"))
+        caller = await farm.authenticator.caller(key_of(request), request.headers.get("x-client-label"))
     except Unauthorized:
-        return json_answer(Session(keys_needed=needed, signed_in=False, owner=None, scopes=[]))
-    return json_answer(_session(caller, needed=needed))
+        return json_response(Session(keys_needed=needed, signed_in=False, owner=None, scopes=[]))
+    return json_response(_session(caller, needed=needed))
 
 
-@router.post("", response_model=Session, summary="Sign in on the page", responses=problems(400, 408, 413))
+@router.post("", response_model=Session, summary="Sign in on the page", responses=error_responses(400, 408, 413))
 async def create_session(request: Request, farm: FarmDependency, wanted: SessionRequest) -> Response:
     """Sets the cookie; the page's own requests then need no header."""
-    caller = await farm.keyring.caller(wanted.key, None)
-    response = json_answer(_session(caller, needed=await farm.keyring.in_force()))
+    caller = await farm.authenticator.caller(wanted.key, None)
+    response = json_response(_session(caller, needed=await farm.authenticator.in_force()))
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, wanted.key, max_age=_SECONDS, httponly=True, samesite="strict", secure=secure)
     return response
 
 
-@router.delete("", status_code=204, summary="Sign out", responses=problems())
+@router.delete("", status_code=204, summary="Sign out", responses=error_responses())
 async def delete_session() -> Response:
     """Removes the cookie; the key itself stays good."""
     response = Response(status_code=204)

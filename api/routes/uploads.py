@@ -7,15 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency
-from api.documents import problems
+from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
+from api.openapi_errors import error_responses
 from api.threads import in_thread
-from api.uploads import take_in
+from api.uploads import store_upload
 from core.errors import FarmError, NotFound
 from core.ids import is_id
 from core.schemas.base import iso
-from core.schemas.upload import Upload as UploadAnswer
+from core.schemas.images import Upload as UploadAnswer
 from db.tables import Upload
 from db.uploads import get_upload, remove_upload
 
@@ -45,7 +44,7 @@ UploadId = Annotated[str, Depends(upload_id_of)]
     status_code=201,
     response_model=UploadAnswer,
     summary="Send a picture to start from",
-    responses=problems(408, 413, 415),
+    responses=error_responses(408, 413, 415),
     openapi_extra=_BODY,
 )
 async def create_upload(request: Request, farm: FarmDependency, caller: SubmitterDependency) -> Response:
@@ -56,11 +55,11 @@ async def create_upload(request: Request, farm: FarmDependency, caller: Submitte
             f"Send the picture itself as the body, with Content-Type {', '.join(TYPES)}.",
             code="unsupported_media_type",
         )
-    upload = await take_in(farm, caller, await request.body())
-    return json_answer(upload_answer(upload), 201, {"Location": f"/v1/uploads/{upload.id}"})
+    upload = await store_upload(farm, caller, await request.body())
+    return json_response(upload_view(upload), 201, {"Location": f"/v1/uploads/{upload.id}"})
 
 
-def upload_answer(upload: Upload) -> UploadAnswer:
+def upload_view(upload: Upload) -> UploadAnswer:
     """As the API shows it."""
     return UploadAnswer.model_construct(
         id=upload.id,
@@ -72,13 +71,13 @@ def upload_answer(upload: Upload) -> UploadAnswer:
     )
 
 
-@router.get("/{upload_id}", response_model=UploadAnswer, summary="An upload", responses=problems(404))
+@router.get("/{upload_id}", response_model=UploadAnswer, summary="An upload", responses=error_responses(404))
 async def read_upload(farm: FarmDependency, caller: CallerDependency, upload_id: UploadId) -> Response:
     """Its size and hash."""
-    return json_answer(upload_answer(await in_thread(get_upload, farm.database, upload_id, caller.visible_owner)))
+    return json_response(upload_view(await in_thread(get_upload, farm.database, upload_id, caller.visible_owner)))
 
 
-@router.delete("/{upload_id}", status_code=204, summary="Delete an upload", responses=problems(404))
+@router.delete("/{upload_id}", status_code=204, summary="Delete an upload", responses=error_responses(404))
 async def delete_upload(farm: FarmDependency, caller: SubmitterDependency, upload_id: UploadId) -> Response:
     """A job that waits for it will fail."""
     upload = await in_thread(get_upload, farm.database, upload_id, caller.acting_owner)

@@ -8,25 +8,24 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.dependencies import CallerDependency, FarmDependency
-from api.documents import problems
+from api.dependencies import CallerDependency, FarmDependency, json_response
+from api.openapi_errors import error_responses
 from api.threads import in_thread
-from core.schemas.usage import Usage, UsageDay
-from db.usage import OwnersDay, usage
+from core.schemas.farm import Usage, UsageDay
+from db.usage import DailyUsage, usage
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 
 _EPOCH = date(1970, 1, 1)
 
 
-@router.get("", response_model=Usage, summary="What was rendered, by day and owner", responses=problems())
+@router.get("", response_model=Usage, summary="What was rendered, by day and owner", responses=error_responses())
 async def read_usage(
     farm: FarmDependency, caller: CallerDependency, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> Response:
     """Your own unless you may read everybody's. Deleted jobs are no longer counted."""
     rows = await in_thread(usage, farm.database, days, caller.visible_owner)
-    return json_answer(
+    return json_response(
         Usage(
             items=[_day(row) for row in rows],
             jobs=sum(row.jobs for row in rows),
@@ -37,7 +36,7 @@ async def read_usage(
     )
 
 
-def _day(row: OwnersDay) -> UsageDay:
+def _day(row: DailyUsage) -> UsageDay:
     return UsageDay(
         day=_EPOCH + timedelta(days=row.day),
         owner=row.owner,

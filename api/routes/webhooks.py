@@ -7,15 +7,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency
-from api.documents import problems
+from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
+from api.openapi_errors import error_responses
 from api.threads import in_thread
+from core.api_keys import Scope
 from core.errors import InvalidInput, NotFound
 from core.ids import is_id
-from core.keys import Scope
 from core.schemas.base import iso
-from core.schemas.webhook import Delivery, DeliveryPage, Endpoint, EndpointList, EndpointRequest
+from core.schemas.webhooks import Delivery, DeliveryPage, Endpoint, EndpointList, EndpointRequest
 from core.webhooks import check_literal_address, generate_secret
 from db.tables import WebhookDelivery, WebhookEndpoint
 from db.webhooks import add_endpoint, list_deliveries, list_endpoints, redeliver, remove_endpoint
@@ -24,7 +23,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 
 @router.post(
-    "", status_code=201, response_model=Endpoint, summary="Be told of settled jobs", responses=problems(400, 408, 413)
+    "", status_code=201, response_model=Endpoint, summary="Be told of settled jobs", responses=error_responses(400, 408, 413)
 )
 async def create_webhook(farm: FarmDependency, caller: SubmitterDependency, wanted: EndpointRequest) -> Response:
     """Of your own jobs. The answer shows the secret, once."""
@@ -34,17 +33,17 @@ async def create_webhook(farm: FarmDependency, caller: SubmitterDependency, want
     owner = None if wanted.all_owners else caller.owner
     secret = wanted.secret or generate_secret()
     row = await in_thread(add_endpoint, farm.database, owner, wanted.url, secret, list(wanted.events))
-    return json_answer(_endpoint(row, secret), 201)
+    return json_response(_endpoint(row, secret), 201)
 
 
-@router.get("", response_model=EndpointList, summary="List webhooks", responses=problems())
+@router.get("", response_model=EndpointList, summary="List webhooks", responses=error_responses())
 async def read_webhooks(farm: FarmDependency, caller: CallerDependency) -> Response:
     """Without their secrets."""
     rows = await in_thread(list_endpoints, farm.database, caller.visible_owner)
-    return json_answer(EndpointList(items=[_endpoint(row) for row in rows]))
+    return json_response(EndpointList(items=[_endpoint(row) for row in rows]))
 
 
-@router.delete("/{webhook_id}", status_code=204, summary="Remove a webhook", responses=problems(404))
+@router.delete("/{webhook_id}", status_code=204, summary="Remove a webhook", responses=error_responses(404))
 async def delete_webhook(farm: FarmDependency, caller: SubmitterDependency, webhook_id: str) -> Response:
     """Messages on their way to it are given up."""
     if not is_id(webhook_id):
@@ -53,7 +52,7 @@ async def delete_webhook(farm: FarmDependency, caller: SubmitterDependency, webh
     return Response(status_code=204)
 
 
-@router.get("/deliveries", response_model=DeliveryPage, summary="The delivery log", responses=problems())
+@router.get("/deliveries", response_model=DeliveryPage, summary="The delivery log", responses=error_responses())
 async def read_deliveries(
     farm: FarmDependency,
     caller: CallerDependency,
@@ -75,7 +74,7 @@ async def read_deliveries(
         limit=limit + 1,
     )
     items = [_delivery(row) for row in rows[:limit]]
-    return json_answer(DeliveryPage.model_construct(items=items, next_cursor=items[-1].id if len(rows) > limit else None))
+    return json_response(DeliveryPage.model_construct(items=items, next_cursor=items[-1].id if len(rows) > limit else None))
 
 
 @router.post(
@@ -83,7 +82,7 @@ async def read_deliveries(
     status_code=202,
     response_model=Delivery,
     summary="Send a message again",
-    responses=problems(404),
+    responses=error_responses(404),
 )
 async def redeliver_message(farm: FarmDependency, caller: SubmitterDependency, delivery_id: str) -> Response:
     """Whether or not it arrived before, under the same webhook-id."""
@@ -91,7 +90,7 @@ async def redeliver_message(farm: FarmDependency, caller: SubmitterDependency, d
         raise NotFound("There is no delivery of that id.", code="delivery_not_found")
     row = await in_thread(redeliver, farm.database, delivery_id, caller.acting_owner)
     farm.webhooks.wake()
-    return json_answer(_delivery(row), 202)
+    return json_response(_delivery(row), 202)
 
 
 def _endpoint(row: WebhookEndpoint, secret: str | None = None) -> Endpoint:

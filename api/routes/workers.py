@@ -7,16 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.dependencies import AdminDependency, CallerDependency, FarmDependency
-from api.documents import problems
+from api.dependencies import AdminDependency, CallerDependency, FarmDependency, json_response
 from api.farm import Farm
+from api.openapi_errors import error_responses
 from api.threads import in_thread
-from api.views.workers import worker_answer
+from api.views.workers import worker_view
 from core.errors import NotFound
 from core.schemas.base import storable
-from core.schemas.worker import Worker as WorkerAnswer
-from core.schemas.worker import WorkerList
+from core.schemas.workers import Worker as WorkerAnswer
+from core.schemas.workers import WorkerList
 from db.tables import Worker
 from db.workers import all_workers, live_workers, request_drain, running_counts, set_paused
 
@@ -29,39 +28,39 @@ def _rows(farm: Farm) -> list[WorkerAnswer]:
     live = {worker.name for worker in live_workers(farm.database)}
     running = running_counts(farm.database)
     return [
-        worker_answer(worker, live=worker.name in live, running=running.get(worker.name, 0))
+        worker_view(worker, live=worker.name in live, running=running.get(worker.name, 0))
         for worker in all_workers(farm.database)
     ]
 
 
-@router.get("", response_model=WorkerList, summary="List workers", responses=problems())
+@router.get("", response_model=WorkerList, summary="List workers", responses=error_responses())
 async def read_workers(farm: FarmDependency, caller: CallerDependency) -> Response:
     """Every worker that the farm remembers, live or not."""
-    return json_answer(WorkerList.model_construct(items=await in_thread(_rows, farm)))
+    return json_response(WorkerList.model_construct(items=await in_thread(_rows, farm)))
 
 
-@router.get("/{name}", response_model=WorkerAnswer, summary="One worker", responses=problems(404))
+@router.get("/{name}", response_model=WorkerAnswer, summary="One worker", responses=error_responses(404))
 async def read_worker(farm: FarmDependency, caller: CallerDependency, name: WorkerName) -> Response:
     """By name."""
     for row in await in_thread(_rows, farm):
         if row.name == name:
-            return json_answer(row)
+            return json_response(row)
     raise NotFound("There is no worker of that name.", code="worker_not_found")
 
 
-@router.post("/{name}/pause", response_model=WorkerAnswer, summary="Pause a worker", responses=problems(404, 409))
+@router.post("/{name}/pause", response_model=WorkerAnswer, summary="Pause a worker", responses=error_responses(404, 409))
 async def pause_worker(farm: FarmDependency, admin: AdminDependency, name: WorkerName) -> Response:
     """It finishes what it holds and takes nothing new until it is resumed."""
     return await _answer(farm, await in_thread(set_paused, farm.database, _name(name), paused=True))
 
 
-@router.post("/{name}/resume", response_model=WorkerAnswer, summary="Resume a worker", responses=problems(404, 409))
+@router.post("/{name}/resume", response_model=WorkerAnswer, summary="Resume a worker", responses=error_responses(404, 409))
 async def resume_worker(farm: FarmDependency, admin: AdminDependency, name: WorkerName) -> Response:
     """A paused worker takes jobs again."""
     return await _answer(farm, await in_thread(set_paused, farm.database, _name(name), paused=False))
 
 
-@router.post("/{name}/drain", response_model=WorkerAnswer, summary="Drain a worker", responses=problems(404, 409))
+@router.post("/{name}/drain", response_model=WorkerAnswer, summary="Drain a worker", responses=error_responses(404, 409))
 async def drain_worker(farm: FarmDependency, admin: AdminDependency, name: WorkerName) -> Response:
     """It finishes what it holds, then stops."""
     return await _answer(farm, await in_thread(request_drain, farm.database, _name(name)))
@@ -70,7 +69,7 @@ async def drain_worker(farm: FarmDependency, admin: AdminDependency, name: Worke
 async def _answer(farm: Farm, worker: Worker) -> Response:
     for row in await in_thread(_rows, farm):
         if row.name == worker.name:
-            return json_answer(row)
+            return json_response(row)
     raise NotFound("There is no worker of that name.", code="worker_not_found")
 
 

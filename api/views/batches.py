@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from api.views.jobs import output_answer
+from api.views.jobs import output_view
 from core.lifecycle import SETTLED, JobStatus
 from core.schemas.base import iso
-from core.schemas.batch import Batch as BatchAnswer
-from core.schemas.batch import BatchItem, BatchUrls
-from db.snapshots import Snapshot
+from core.schemas.batches import Batch as BatchAnswer
+from core.schemas.batches import BatchItem, BatchUrls
+from db.jobs.read import Snapshot
 from db.tables import Batch, BatchJob
 
 
-def batch_answer(batch: Batch, counts: Mapping[str, int], items: Sequence[tuple[BatchJob, Snapshot]] = ()) -> BatchAnswer:
+def batch_view(batch: Batch, counts: Mapping[str, int], items: Sequence[tuple[BatchJob, Snapshot]] = ()) -> BatchAnswer:
     """With its jobs when they are given."""
     still_open = sum(count for status, count in counts.items() if status not in SETTLED)
     present = sum(counts.values())
@@ -38,6 +38,6 @@ def _item(member: BatchJob, snapshot: Snapshot) -> BatchItem:
         job_id=member.job_id,
         status=JobStatus(snapshot.job.status),
         axes=member.axes,
-        outputs=[output_answer(image) for image in snapshot.images],
+        outputs=[output_view(image) for image in snapshot.images],
         url=f"/v1/jobs/{member.job_id}",
     )

@@ -1,13 +1,27 @@
-"""An image's row, as the API shows it."""
+"""Convert an image's row to what the API shows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from api.views.inputs import notice_of, public_input
+from core.catalogue import load_catalogue, noise_notice
 from core.schemas.base import iso
-from core.schemas.image import Image as ImageAnswer
+from core.schemas.images import Image as ImageAnswer
 from db.tables import Image, Job
+
+
+def public_input(stored: dict[str, Any]) -> dict[str, Any]:
+    """Parameters without where the farm keeps its files."""
+    shown = {name: value for name, value in stored.items() if name != "init_image"}
+    if (init := stored.get("init_image")) is not None:
+        shown["init_image"] = init["upload_id"]
+    return shown
+
+
+def notice_of(model_id: str) -> str | None:
+    """What must be said beside every picture of this model."""
+    model = next((row for row in load_catalogue() if row.id == model_id), None)
+    return (noise_notice(model) or None) if model is not None else None
 
 
 def image_urls(image_id: str) -> dict[str, str]:
@@ -16,7 +30,7 @@ def image_urls(image_id: str) -> dict[str, str]:
     return {"url": base, "content_url": f"{base}/content", "thumbnail_url": f"{base}/thumbnail"}
 
 
-def image_answer(image: Image, job: Job) -> ImageAnswer:
+def image_view(image: Image, job: Job) -> ImageAnswer:
     """The image with the parameters that made it: those of its job, with its own seed and a count of one."""
     urls: dict[str, Any] = image_urls(image.id)
     return ImageAnswer.model_construct(

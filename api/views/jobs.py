@@ -1,22 +1,23 @@
-"""A job's row and what belongs to it, as the API shows them."""
+"""Convert a job's rows (job, images, attempts, events) to what the API shows."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from api.views.images import image_urls
-from api.views.inputs import notice_of, public_input
+from api.views.images import image_urls, notice_of, public_input
 from core.lifecycle import JobStatus
 from core.retries import rule_for
 from core.schemas.base import iso
-from core.schemas.job import Job as JobAnswer
-from core.schemas.job import JobError, JobUrls, Output, Progress, QueuePlace, Timings
-from db.snapshots import Snapshot
-from db.tables import Image, Job
+from core.schemas.jobs import Attempt as AttemptAnswer
+from core.schemas.jobs import Job as JobAnswer
+from core.schemas.jobs import JobError, JobHistory, JobHistoryEvent, JobUrls, Output, Progress, QueuePlace, Timings
+from db.jobs.read import Snapshot
+from db.tables import Attempt, Image, Job, JobEvent
 
 
-def job_answer(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict[str, Any] | None = None) -> JobAnswer:
+def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict[str, Any] | None = None) -> JobAnswer:
     """The job as JSON-ready shape; `progress` is what the worker last said over Redis."""
     job = snapshot.job
     return JobAnswer.model_construct(
@@ -32,9 +33,9 @@ def job_answer(snapshot: Snapshot, queue: QueuePlace | None = None, progress: di
         input=public_input(job.input),
         metadata=job.requested.get("metadata", {}),
         queue=queue,
-        progress=progress_answer(job, progress),
+        progress=progress_view(job, progress),
         timings=_timings(job),
-        outputs=[output_answer(image) for image in snapshot.images],
+        outputs=[output_view(image) for image in snapshot.images],
         error=_error(job),
         warnings=job.warnings,
         notice=notice_of(job.model),
@@ -54,7 +55,7 @@ def _urls(job_id: str) -> JobUrls:
     return JobUrls(self=base, events=f"{base}/events", cancel=f"{base}/cancel", retry=f"{base}/retry")
 
 
-def output_answer(image: Image) -> Output:
+def output_view(image: Image) -> Output:
     """One finished image."""
     return Output(
         id=image.id,
@@ -78,7 +79,7 @@ def _error(job: Job) -> JobError | None:
     )
 
 
-def progress_answer(job: Job, told: dict[str, Any] | None) -> Progress | None:
+def progress_view(job: Job, told: dict[str, Any] | None) -> Progress | None:
     """What a worker told, unless it is about an earlier attempt or the job does not run."""
     if job.status != JobStatus.RUNNING or not told or told.get("attempt") not in (None, job.attempt):
         return None
@@ -110,3 +111,42 @@ def _timings(job: Job) -> Timings:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(max(seconds, 0.0), 4)
+
+
+def history_view(events: Sequence[JobEvent], attempts: Sequence[Attempt]) -> JobHistory:
+    """Events and attempts, oldest first."""
+    return JobHistory.model_construct(
+        events=[event_view(event) for event in events], attempts=[_attempt(attempt) for attempt in attempts]
+    )
+
+
+def event_view(event: JobEvent) -> JobHistoryEvent:
+    """One row of the history."""
+    return JobHistoryEvent.model_construct(
+        revision=event.revision,
+        at=iso(event.at),  # type: ignore[arg-type]
+        from_status=JobStatus(event.from_status) if event.from_status else None,
+        to_status=JobStatus(event.to_status),
+        attempt=event.attempt,
+        worker=event.worker,
+        code=event.code,
+        message=event.message,
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptAnswer:
+    error = None
+    if attempt.error_code is not None:
+        error = JobError(
+            code=attempt.error_code,
+            message=attempt.error_message or attempt.error_code,
+            retryable=rule_for(attempt.error_code).retry,
+        )
+    return AttemptAnswer.model_construct(
+        number=attempt.number,
+        worker=attempt.worker,
+        started_at=iso(attempt.started_at),  # type: ignore[arg-type]
+        ended_at=iso(attempt.ended_at),
+        outcome=attempt.outcome,
+        error=error,
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from api.overview import Overview
-from core.schemas.job import QueuePlace
-from db.snapshots import Snapshot
+from core.schemas.jobs import QueuePlace
+from db.jobs.read import Snapshot
 from db.tables import Job, Worker
 
 

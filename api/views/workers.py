@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from api.admission import Admission
+from api.model_selection import ModelSelector
 from api.overview import Overview
 from api.views.queue import nobody_serves
 from core.catalogue import CatalogueModel, noise_notice
 from core.schemas.base import iso
-from core.schemas.model import Model
-from core.schemas.worker import Worker as WorkerAnswer
+from core.schemas.models import Model
+from core.schemas.workers import Worker as WorkerAnswer
 from db.tables import Worker
 
 
-def worker_answer(worker: Worker, *, live: bool, running: int) -> WorkerAnswer:
+def worker_view(worker: Worker, *, live: bool, running: int) -> WorkerAnswer:
     """A worker's row, with what it holds now."""
     return WorkerAnswer.model_construct(
         name=worker.name,
@@ -40,11 +40,11 @@ def state_of(worker: Worker, *, live: bool) -> str:
     return "paused" if worker.paused_at is not None else worker.state
 
 
-def model_answer(model: CatalogueModel, overview: Overview, admission: Admission, *, default: bool) -> Model:
+def model_view(model: CatalogueModel, overview: Overview, model_selector: ModelSelector, *, default: bool) -> Model:
     """A row of the catalogue, with who serves it now."""
     workers = overview.serving(model.id)
     state = model_state(model.id, overview)
-    refusal = admission.refusal(model, overview)
+    refusal = model_selector.refusal(model, overview)
     return Model(
         id=model.id,
         owned_by=model.weights.repo.partition("/")[0] or "imagefarm",

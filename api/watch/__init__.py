@@ -1,7 +1,6 @@
 """Waiting for changes of jobs without holding a thread or a database connection."""
 
-from api.watch.hub import Hub
-from api.watch.waiters import Subscription
+from api.watch.hub import Hub, Subscription
 from api.watch.watcher import Watcher
 
 __all__ = ["Hub", "Subscription", "Watcher"]

@@ -1,4 +1,4 @@
-"""Keeps a hub informed: from Redis while it is there, else by asking the database for all watched jobs at once."""
+"""Feed a hub from Redis; while Redis is away, poll the database for all watched jobs at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.errors import FarmError
 from core.queue import RedisKeys
 from core.settings import Settings
 from db.database import Database
-from db.revisions import revisions_of
+from db.jobs.read import revisions_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +99,9 @@ class Watcher:
             while True:
                 message = await channel.get_message(ignore_subscribe_messages=True, timeout=5.0)
                 if message is not None:
-                    self._hear(message)
+                    self._handle_message(message)
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _handle_message(self, message: dict[str, Any]) -> None:
         data = _json_object(message["data"])
         if data is None:
             return

@@ -10,25 +10,25 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cli.jobs.progress import JobBar, StepBar
-from cli.jobs.words import seconds
-from client import ImageFarm
-from client.submitting import request_from
 from core.errors import FarmError, RenderError
 from core.imagefile import read_metadata
 from core.lifecycle import JobStatus
-from core.schemas.job_request import JobRequest
+from core.schemas.jobs import JobRequest
 from core.settings import Settings
 from core.storage import export_file
+from imagefarm import ImageFarm
+from imagefarm.formatting import seconds
+from imagefarm.job_requests import request_from
+from imagefarm.progress import JobBar, StepBar
 
 if TYPE_CHECKING:
-    from worker.local import Told
+    from worker.local_renderer import LocalProgress
 
 OUTPUTS = Path("outputs")
 
 
 @dataclass(frozen=True)
-class Pictures:
+class RenderedImages:
     """Whole PNG files, and the seconds that rendering them took."""
 
     files: tuple[bytes, ...]
@@ -38,7 +38,7 @@ class Pictures:
 class Renderer(Protocol):
     """One of the two ways to a picture."""
 
-    def render(self, request: JobRequest) -> Pictures:
+    def render(self, request: JobRequest) -> RenderedImages:
         """All images of the request."""
 
 
@@ -76,9 +76,9 @@ class Generator:
             "num_images": num_images,
             "seed": seed,
         }
-        pictures = self._renderer.render(request_from({name: value for name, value in given.items() if value is not None}))
-        paths = [str(export_file(self._outputs, data, datetime.now(UTC))) for data in pictures.files]
-        return paths, pictures.seconds, [_metadata(data) for data in pictures.files]
+        rendered = self._renderer.render(request_from({name: value for name, value in given.items() if value is not None}))
+        paths = [str(export_file(self._outputs, data, datetime.now(UTC))) for data in rendered.files]
+        return paths, rendered.seconds, [_metadata(data) for data in rendered.files]
 
 
 @cache
@@ -91,21 +91,21 @@ def get_generator() -> Generator:
     farm = ImageFarm()
     if settings.url or farm.answers():
         _say(f"rendering on the farm at {farm.url}")
-        return Generator(_OnFarm(farm))
+        return Generator(_FarmRenderer(farm))
     farm.close()
     _say(f"no farm answers at {farm.url}: rendering in this process, which loads the model first")
-    here = _Here(settings)
+    here = _LocalRenderer(settings)
     atexit.register(here.close)
     return Generator(here)
 
 
-class _OnFarm:
+class _FarmRenderer:
     """As a client."""
 
     def __init__(self, farm: ImageFarm) -> None:
         self._farm = farm
 
-    def render(self, request: JobRequest) -> Pictures:
+    def render(self, request: JobRequest) -> RenderedImages:
         job = self._farm.submit(request)
         for remark in (job.notice, *job.warnings):
             _say(remark)
@@ -119,32 +119,32 @@ class _OnFarm:
             code, message = (job.error.code, job.error.message) if job.error else (f"job_{job.status}", "")
             raise RenderError(f"Job {job.id} is {job.status}: {message}".rstrip(": "), code=code)
         files = tuple(self._farm.content(output) for output in job.outputs)
-        return Pictures(files, job.timings.rendering_seconds or 0.0)
+        return RenderedImages(files, job.timings.rendering_seconds or 0.0)
 
 
-class _Here:
+class _LocalRenderer:
     """With the engine that workers use."""
 
     def __init__(self, settings: Settings) -> None:
-        from worker.local import LocalRenderer
+        from worker.local_renderer import LocalRenderer
 
         self._bar = StepBar()
         self._renderer = LocalRenderer(settings, self._show)
         _say(self._renderer.notice)
 
-    def render(self, request: JobRequest) -> Pictures:
+    def render(self, request: JobRequest) -> RenderedImages:
         self._bar = StepBar()
         with self._bar:
             done = self._renderer.render(request)
         for warning in done.warnings:
             _say(warning)
-        return Pictures(done.files, done.seconds)
+        return RenderedImages(done.files, done.seconds)
 
     def close(self) -> None:
         """Ends the engine."""
         self._renderer.close()
 
-    def _show(self, told: Told) -> None:
+    def _show(self, told: LocalProgress) -> None:
         left = f"{seconds(told.eta_seconds)} left" if told.eta_seconds is not None else ""
         self._bar.move(told.stage, told.fraction, left, told.stage if told.eta_seconds is None else "")
 

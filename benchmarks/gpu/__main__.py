@@ -31,9 +31,9 @@ from benchmarks.gpu.report import report
 from benchmarks.gpu.speed import speed
 from benchmarks.gpu.weights import write_full_size, write_twin
 from core.errors import FarmError
+from worker.device.dtypes import DTYPES
 from worker.engine.spec import EngineSpec
-from worker.models.dtypes import DTYPES
-from worker.models.quiet import silence_libraries
+from worker.models.libraries import silence_libraries
 
 MEASUREMENTS = {"speed": speed, "memory": memory, "load": load}
 

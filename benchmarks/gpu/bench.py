@@ -12,11 +12,12 @@ import torch
 from pydantic import TypeAdapter
 
 from benchmarks.gpu.weights import row
-from core.catalogue import Places
-from worker.engine.opening import Opened, open_engine
+from core.catalogue import ModelPaths
+from worker.device.machine import Machine
+from worker.device.torch_device import measure_machine
+from worker.engine.builder import EngineParts, build_engine
 from worker.engine.spec import EngineSpec
-from worker.memory.choose import Machine, suits
-from worker.memory.device import machine
+from worker.memory.plan import suits
 from worker.memory.tiers import TIERS, Tier
 
 OnProgress = Callable[[str, float | None], None]
@@ -36,17 +37,17 @@ class Bench:
     engine: dict[str, str] = field(default_factory=dict)
 
     @property
-    def places(self) -> Places:
-        return Places(self.models_dir, {row().id: self.weights}, self.models_dir / "no-hub")
+    def model_paths(self) -> ModelPaths:
+        return ModelPaths(self.models_dir, {row().id: self.weights}, self.models_dir / "no-hub")
 
     def tiers(self) -> list[Tier]:
         """Those that can be applied to the model on this device."""
-        return [tier for tier in TIERS if suits(tier, row(), self.machine())]
+        return [tier for tier in TIERS if suits(tier, row(), self.measure_machine())]
 
-    def machine(self) -> Machine:
-        return machine(self.device)
+    def measure_machine(self) -> Machine:
+        return measure_machine(self.device)
 
-    def open(self, policy: str, on_progress: OnProgress = unheard, **fields: Any) -> Opened:  # noqa: ANN401 - fields
+    def open(self, policy: str, on_progress: OnProgress = unheard, **fields: Any) -> EngineParts:  # noqa: ANN401 - fields
         """The engine in that tier, warmed up where the farm warms up."""
         told: dict[str, Any] = {
             "model": row().id,
@@ -59,7 +60,7 @@ class Bench:
             "model_folders": {row().id: self.weights},
         }
         spec = TypeAdapter(EngineSpec).validate_python(told | fields | self.engine)
-        return open_engine(spec, on_progress)
+        return build_engine(spec, on_progress)
 
     def forget_forms(self) -> int:
         """Delete what the farm converted, so that the next form finds the disk free; returns its bytes."""

@@ -11,7 +11,7 @@ from benchmarks.gpu.local_engine import LocalEngine, free_device
 from benchmarks.gpu.report import report
 from benchmarks.gpu.requests import make_requests, timed
 from benchmarks.gpu.weights import row
-from worker.memory.plan import GIGABYTE
+from worker.device.machine import GIGABYTE
 from worker.models.load import LoadRequest, load_pipeline
 
 
@@ -33,7 +33,7 @@ def one_tier_a_form(bench: Bench) -> list[str]:
 
 def first_load(tier: str, bench: Bench) -> float:
     """With the conversion."""
-    seconds = load_pipeline(row(), LoadRequest(bench.places, str(bench.device), tier), unheard).load_seconds
+    seconds = load_pipeline(row(), LoadRequest(bench.model_paths, str(bench.device), tier), unheard).load_seconds
     free_device()
     return seconds
 

@@ -14,15 +14,13 @@ from typing import ClassVar
 import torch
 
 from core.render import RenderRequest
-from worker.engine.encoding import Encoder
-from worker.engine.events import Rendered, RequestFailed
-from worker.engine.finishing import Finisher
-from worker.engine.inbox import Inbox
-from worker.engine.loop import Loop
-from worker.engine.messages import Channel, Stop, Submit
-from worker.engine.opening import Opened
-from worker.engine.outbox import Outbox
-from worker.engine.pacing import Pacer
+from worker.engine.builder import EngineParts
+from worker.engine.image_decoder import ImageDecoder
+from worker.engine.io_queues import InputQueue, OutputQueue
+from worker.engine.loop import EngineLoop
+from worker.engine.messages import Channel, Rendered, RequestFailed, Stop, Submit
+from worker.engine.prompt_encoder import PromptEncoder
+from worker.engine.stepping import DevicePacer
 
 
 class AdmitAll:
@@ -41,30 +39,30 @@ class LocalEngine:
     _open: ClassVar[list[Channel]] = []
     """Ends that stay open when their engine has stopped: an inbox that finds its channel closed ends the process."""
 
-    def __init__(self, open_engine: Callable[[], Opened]) -> None:
+    def __init__(self, open_engine: Callable[[], EngineParts]) -> None:
         """Returns when the engine is ready; raises what `open_engine` raises."""
         ours, theirs = socket.socketpair()
         self._channel, self._engine_side = Channel.over(ours), Channel.over(theirs)
         self._open.append(self._channel)
-        coming: Future[Opened] = Future()
+        coming: Future[EngineParts] = Future()
         self._thread = threading.Thread(target=self._run, args=(open_engine, coming), daemon=True)
         self._thread.start()
         self.opened = coming.result()
 
-    def _run(self, open_engine: Callable[[], Opened], coming: Future[Opened]) -> None:
+    def _run(self, open_engine: Callable[[], EngineParts], coming: Future[EngineParts]) -> None:
         try:
             opened = open_engine()
         except BaseException as error:  # noqa: BLE001 - raised by the constructor
             coming.set_exception(error)
             return
         family, info, device = opened.family, opened.info, opened.device
-        inbox, outbox = Inbox(self._engine_side), Outbox(self._engine_side)
-        finisher = Finisher(family, info, outbox, device, opened.overlaps_decode, inbox.put)
-        encoder = Encoder(family, inbox.put, lambda _: nullcontext()) if opened.overlaps_encode else None
+        input_queue, output_queue = InputQueue(self._engine_side), OutputQueue(self._engine_side)
+        finisher = ImageDecoder(family, info, output_queue, device, opened.overlaps_decode, input_queue.put)
+        encoder = PromptEncoder(family, input_queue.put, lambda _: nullcontext()) if opened.overlaps_encode else None
         coming.set_result(opened)
-        Loop(family, info, AdmitAll(), Pacer(device), finisher, inbox, outbox, encoder=encoder).run()
+        EngineLoop(family, info, AdmitAll(), DevicePacer(device), finisher, input_queue, output_queue, encoder=encoder).run()
         finisher.close()
-        outbox.close()
+        output_queue.close()
 
     def render(self, requests: list[RenderRequest], in_flight: int) -> list[float]:
         """Seconds until each picture was there, with at most `in_flight` submitted and not rendered.

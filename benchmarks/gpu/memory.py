@@ -13,8 +13,8 @@ from benchmarks.gpu.local_engine import LocalEngine, free_device
 from benchmarks.gpu.report import report
 from benchmarks.gpu.requests import make_requests
 from core.errors import FarmError
-from worker.engine.opening import Opened
-from worker.memory.plan import GIGABYTE
+from worker.device.machine import GIGABYTE
+from worker.engine.builder import EngineParts
 
 GOAL_PEAK_GB = 7.5
 """Of an 8 GB card. Under a higher cap nothing makes the allocator give back what it keeps: the run capped at 7.5 decides."""
@@ -48,7 +48,7 @@ def of_cap(cap: float, arguments: argparse.Namespace, bench: Bench, figures: dic
         engine.stop()
 
 
-def of_engine(opened: Opened) -> dict[str, Any]:
+def of_engine(opened: EngineParts) -> dict[str, Any]:
     """What it chose under the cap."""
     info = opened.info
     return {

@@ -64,7 +64,7 @@ def loaded(engine: LocalEngine, side: int, in_flight: int, clauses: tuple[int, .
 def stock_by_size(arguments: argparse.Namespace, bench: Bench) -> dict[int, float]:
     """Seconds an image of diffusers' own pipeline, by size; its memory is free again afterwards."""
     policy = next(tier.name for tier in bench.tiers() if tier.denoiser == tier.text == "native")
-    pipeline = load_pipeline(row(), LoadRequest(bench.places, str(bench.device), policy), unheard).pipeline
+    pipeline = load_pipeline(row(), LoadRequest(bench.model_paths, str(bench.device), policy), unheard).pipeline
     found = {}
     for side in arguments.sizes:
         found[side] = timed(partial(stock_seconds, pipeline, side, arguments.count)) / arguments.count

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from core.catalogue import CatalogueModel, load_catalogue
-from worker.models.pull.space import check_space
-from worker.models.twins import build_twin
-from worker.models.twins.tokenizers import qwen_tokenizer
+from worker.models.folders import check_space
+from worker.models.tiny_models import build_tiny_model
+from worker.models.tiny_models.tokenizers import qwen_tokenizer
 
 FULL_SIZE_BYTES = {torch.bfloat16: 21 * 10**9, torch.float32: 33 * 10**9}
 """Of the whole folder, by the dtype of the transformer; the rest is stored in bfloat16."""
@@ -23,7 +23,7 @@ def row() -> CatalogueModel:
 
 def write_twin(folder: Path) -> Path:
     """The tiny model of a rehearsal, stored in fp32."""
-    return build_twin(row().id, folder)
+    return build_tiny_model(row().id, folder)
 
 
 def write_full_size(folder: Path, device: torch.device, stored: torch.dtype) -> Path:

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from benchmarks.gpu.weights import row
 from benchmarks.simulated_memory.pool import CardFull
 from benchmarks.simulated_memory.simulate import Case, Simulated, planned, simulate
-from worker.memory.plan import GIGABYTE
+from worker.device.machine import GIGABYTE
 from worker.memory.tiers import TIERS, Tier
-from worker.models.quiet import silence_libraries
+from worker.models.libraries import silence_libraries
 
 HEADINGS = ("tier", "products", "px", "copies", "weights", "step", "decode", "total", "estimate", "reserved")
 

@@ -12,12 +12,11 @@ from torch import nn
 
 from benchmarks.gpu.weights import full_size, row
 from worker.memory.apply import apply_tier
-from worker.memory.product import use_product
-from worker.memory.quantize import shape_for
+from worker.memory.quantize import shape_for, use_product
 from worker.memory.sizes import ModelSizes, component_of
 from worker.memory.tiers import PACKED_FORMS, Form, Tier
 from worker.pipelines.adapters import Adapters
-from worker.pipelines.loaded import Loaded
+from worker.pipelines.family import FamilyContext
 from worker.pipelines.z_image.family import ZImageFamily
 
 META = torch.device("meta")
@@ -44,7 +43,7 @@ def pipeline_in(tier: Tier, products: bool) -> Any:  # noqa: ANN401 - a diffuser
 
 def family_over(pipeline: Any) -> ZImageFamily:  # noqa: ANN401 - a diffusers pipeline
     """The farm's own code for the model."""
-    return ZImageFamily(Loaded(pipeline, row(), META, META, Adapters(pipeline, Path("no-loras"))))
+    return ZImageFamily(FamilyContext(pipeline, row(), META, META, Adapters(pipeline, Path("no-loras"))))
 
 
 @cache

@@ -13,8 +13,7 @@ from benchmarks.simulated_memory.counting import Allocations
 from benchmarks.simulated_memory.model import DTYPE, META, family_over, pipeline_in, true_sizes
 from benchmarks.simulated_memory.pool import Pool
 from core.render import RenderRequest
-from worker.memory.estimate import estimate
-from worker.memory.needs import Estimate
+from worker.memory.estimate import Estimate, estimate
 from worker.memory.tiers import Tier
 from worker.pipelines.z_image.family import ZImageFamily
 from worker.pipelines.z_image.sample import Captions

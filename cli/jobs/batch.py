@@ -1,4 +1,4 @@
-"""`imagefarm batch`: a file of jobs, each rendered once."""
+"""`imagefarm batch`: run a job file, each row rendered once."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from client import ImageFarm
-    from client.batch_file import BatchState, Row
+    from imagefarm import ImageFarm
+    from imagefarm.job_file import JobFileState, Row
+
 
 IN_FLIGHT = 32
-PATIENCE_SECONDS = 600.0
+RETRY_SECONDS = 600.0
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PANEL)(batch)
+    app.command(rich_help_panel=JOBS_PANEL)(batch)
 
 
 def batch(
@@ -52,19 +53,19 @@ def batch(
 
     - `imagefarm batch jobs.jsonl --json | jq -r 'select(.status != "succeeded").line'`
     """
-    from client.batch_file import BatchState, read_rows, state_path
+    from imagefarm.job_file import JobFileState, read_rows, state_path
 
     rows = read_rows(file)
     with (
-        open_farm(url, PATIENCE_SECONDS) as farm,
-        BatchState(state_path(file), farm.url, afresh=again) as state,
+        open_farm(url, RETRY_SECONDS) as farm,
+        JobFileState(state_path(file), farm.url, afresh=again) as state,
     ):
         if retry_failed:
             _forget_failed(rows, state)
         return _run(farm, rows, state, save, in_flight, by_day=by_day, as_json=as_json)
 
 
-def _forget_failed(rows: Sequence[Row], state: BatchState) -> None:
+def _forget_failed(rows: Sequence[Row], state: JobFileState) -> None:
     from core.lifecycle import JobStatus
 
     for row in rows:
@@ -75,21 +76,21 @@ def _forget_failed(rows: Sequence[Row], state: BatchState) -> None:
 def _run(
     farm: ImageFarm,
     rows: Sequence[Row],
-    state: BatchState,
+    state: JobFileState,
     save: Path | None,
     in_flight: int,
     *,
     by_day: bool,
     as_json: bool,
 ) -> int:
-    from cli.jobs.batch_bar import BatchBar
-    from cli.jobs.saying import note
-    from client.album import Album
-    from client.batch_file import BatchRun
+    from cli.jobs.job_file_progress import JobFileProgress
+    from cli.jobs.output import note
+    from imagefarm.image_folder import ImageFolder
+    from imagefarm.job_file import JobFileRun
 
-    album = Album(save, by_day=by_day) if save is not None else None
-    with BatchBar(len(rows), print_rows=as_json) as bar:
-        run = BatchRun(farm, rows, state, album=album, in_flight=in_flight, on_report=bar.ended, on_submit=bar.submitted)
+    folder = ImageFolder(save, by_day=by_day) if save is not None else None
+    with JobFileProgress(len(rows), print_rows=as_json) as bar:
+        run = JobFileRun(farm, rows, state, folder=folder, in_flight=in_flight, on_report=bar.ended, on_submit=bar.submitted)
         try:
             run.run()
         except KeyboardInterrupt:

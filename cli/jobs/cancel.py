@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PANEL)(cancel)
+    app.command(rich_help_panel=JOBS_PANEL)(cancel)
 
 
 def cancel(
@@ -29,7 +29,7 @@ def cancel(
 
     - `imagefarm cancel $(imagefarm jobs --status queued --limit 500 --json | jq -r '.[].id')`
     """
-    from cli.jobs.saying import note, print_json
+    from cli.jobs.output import note, print_json
     from core.errors import Gone, NotFound
 
     found, unknown = [], 0

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 from core.errors import FarmError, InvalidInput
 from core.lifecycle import JobStatus
 
 if TYPE_CHECKING:
-    from client import ImageFarm
-    from client.album import Album
-    from core.schemas.job import Job
+    from core.schemas.jobs import Job
+    from imagefarm import ImageFarm
+    from imagefarm.image_folder import ImageFolder
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PANEL)(export)
+    app.command(rich_help_panel=JOBS_PANEL)(export)
 
 
 def export(
@@ -58,12 +58,12 @@ def export(
 
     - `imagefarm export --to cats --search cat --model z-image-turbo`
     """
-    from client.album import Album
+    from imagefarm.image_folder import ImageFolder
 
-    start = moment_of(since) if since is not None else None
+    start = parse_moment(since) if since is not None else None
     with open_farm(url) as farm:
         jobs = _oldest_first(farm.jobs(status=status or [JobStatus.SUCCEEDED], model=model, query=search), start)
-        count = _save_all(farm, jobs, Album(to, by_day=by_day), restore=again, quiet=as_json)
+        count = _save_all(farm, jobs, ImageFolder(to, by_day=by_day), restore=again, quiet=as_json)
     if as_json:
         typer.echo(json.dumps({"directory": str(to)} | vars(count)))
     else:
@@ -80,7 +80,7 @@ class Count:
     failed: int = 0
 
 
-def moment_of(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     """`7d` before now, or an ISO 8601 moment, in this machine's time zone unless it names one."""
     if match := _AGE.fullmatch(text.strip().lower()):
         return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: float(match[1])})
@@ -103,19 +103,19 @@ def _oldest_first(jobs: object, start: datetime | None) -> list[Job]:
     return found[::-1]
 
 
-def _save_all(farm: ImageFarm, jobs: list[Job], album: Album, *, restore: bool, quiet: bool) -> Count:
+def _save_all(farm: ImageFarm, jobs: list[Job], folder: ImageFolder, *, restore: bool, quiet: bool) -> Count:
     from rich.console import Console
     from rich.progress import Progress
 
-    from cli.jobs.saying import note, say_notices
+    from cli.jobs.output import note, print_notices
 
-    say_notices(jobs)
+    print_notices(jobs)
     count, console = Count(), Console(stderr=True)
     with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         bar = progress.add_task("saving", total=sum(len(job.outputs) for job in jobs))
         for job in jobs:
             try:
-                for saved in farm.save(job, album, restore=restore):
+                for saved in farm.save(job, folder, restore=restore):
                     count.saved += saved.new
                     count.known += not saved.new
             except FarmError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 from core.lifecycle import JobStatus
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from core.schemas.job import Job
+    from core.schemas.jobs import Job
 
 _STATUSES = f"{', '.join(JobStatus)}; repeat it for several."
 Statuses = Annotated[list[JobStatus] | None, typer.Option("--status", help=_STATUSES)]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(name="jobs", rich_help_panel=PANEL)(list_jobs)
+    app.command(name="jobs", rich_help_panel=JOBS_PANEL)(list_jobs)
 
 
 def list_jobs(
@@ -43,7 +43,7 @@ def list_jobs(
 
     - `imagefarm jobs --status failed --limit 100 --json | jq -r '.[].id' | xargs -n1 imagefarm retry`
     """
-    from cli.jobs.saying import note, print_json
+    from cli.jobs.output import note, print_json
 
     with open_farm(url) as farm:
         found = list(farm.jobs(status=status or (), model=model, query=search, limit=limit))
@@ -63,7 +63,7 @@ def table_of(jobs: Sequence[Job]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from cli.jobs.words import COLOURS, ago, one_line
+    from imagefarm.formatting import COLOURS, ago, one_line
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("job", "status", "age", "model"):

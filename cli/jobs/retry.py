@@ -5,12 +5,12 @@ from __future__ import annotations
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
 from cli.jobs.show import JobId
+from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PANEL)(retry)
+    app.command(rich_help_panel=JOBS_PANEL)(retry)
 
 
 def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> int:
@@ -20,11 +20,11 @@ def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> int:
 
     Example: `imagefarm retry 0199c0de-0000-7000-8000-000000000001`
     """
-    from cli.jobs.saying import note, print_json, say_remarks
+    from cli.jobs.output import note, print_json, print_remarks
 
     with open_farm(url) as farm:
         job = farm.retry(job_id)
-    say_remarks(job)
+    print_remarks(job)
     print_json(job) if as_json else typer.echo(job.id)
     note("queued again." if job.id == job_id else f"a new job, retried from {job_id}.")
     return ExitCode.OK

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 
 if TYPE_CHECKING:
-    from core.schemas.job import Attempt, Job, JobHistory, JobHistoryEvent
+    from core.schemas.jobs import Attempt, Job, JobHistory, JobHistoryEvent
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imagefarm jobs` shows it.")]
 _INPUT = ("model", "prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed", "num_images", "preset")
@@ -19,7 +19,7 @@ _WIDTH = 15
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PANEL)(job)
+    app.command(rich_help_panel=JOBS_PANEL)(job)
 
 
 def job(job_id: JobId, url: Url = None, as_json: AsJson = False) -> int:
@@ -31,7 +31,7 @@ def job(job_id: JobId, url: Url = None, as_json: AsJson = False) -> int:
 
     - `imagefarm job 0199c0de-0000-7000-8000-000000000001 --json | jq .status`
     """
-    from cli.jobs.saying import print_json
+    from cli.jobs.output import print_json
 
     with open_farm(url) as farm:
         found, history = farm.get(job_id), farm.history(job_id)
@@ -43,11 +43,11 @@ def job(job_id: JobId, url: Url = None, as_json: AsJson = False) -> int:
 
 
 def _lines(job: Job, history: JobHistory) -> Iterator[str]:
-    from cli.jobs.words import advice, standing
+    from imagefarm.formatting import advice, status_text
 
     yield _row("job", job.id)
     yield _row("status", f"{job.status}{' (cancel requested)' if job.cancel_requested else ''}")
-    if text := standing(job):
+    if text := status_text(job):
         yield _row("", text)
     if job.error is not None:
         yield _row("error", f"{job.error.code}{', can be tried again' if job.error.retryable else ''}")
@@ -77,7 +77,7 @@ def _asked(job: Job) -> Iterator[str]:
 
 
 def _times(job: Job) -> Iterator[str]:
-    from cli.jobs.words import seconds
+    from imagefarm.formatting import seconds
 
     spent = {name.removesuffix("_seconds"): value for name, value in job.timings.model_dump().items() if value is not None}
     yield _row("times", ", ".join(f"{name} {seconds(value)}" for name, value in spent.items()))
@@ -88,7 +88,7 @@ def _times(job: Job) -> Iterator[str]:
 
 
 def _attempt(attempt: Attempt) -> str:
-    from cli.jobs.words import seconds
+    from imagefarm.formatting import seconds
 
     took = seconds((attempt.ended_at - attempt.started_at).total_seconds()) if attempt.ended_at else "goes on"
     why = f": {attempt.error.code}, {attempt.error.message}" if attempt.error else ""

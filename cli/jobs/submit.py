@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 
 if TYPE_CHECKING:
-    from client import ImageFarm
-    from core.schemas.job import Job
+    from core.schemas.jobs import Job
+    from imagefarm import ImageFarm
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PANEL)(submit)
+    app.command(rich_help_panel=JOBS_PANEL)(submit)
 
 
 def submit(
@@ -60,7 +60,7 @@ def submit(
 
     - `imagefarm submit "一只猫" --model z-image --cfg 4 --negative "blurry" -n 4 --save out/ --json`
     """
-    from client.submitting import request_from
+    from imagefarm.job_requests import request_from
 
     given: dict[str, Any] = {
         "prompt": prompt,
@@ -82,7 +82,7 @@ def submit(
         given["init_image"] = farm.upload(init).id if init is not None else None
         job = farm.submit(request_from({name: value for name, value in given.items() if value is not None}))
         if wait or save is not None or timeout is not None:
-            return _see_through(farm, job, timeout, save, as_json=as_json)
+            return _wait_and_save(farm, job, timeout, save, as_json=as_json)
         return _accepted(job, as_json=as_json)
 
 
@@ -92,19 +92,19 @@ def _size(size: str | None) -> str | None:
 
 
 def _accepted(job: Job, *, as_json: bool) -> int:
-    from cli.jobs.saying import note, print_json, say_remarks
+    from cli.jobs.output import note, print_json, print_remarks
 
-    say_remarks(job)
+    print_remarks(job)
     print_json(job) if as_json else typer.echo(job.id)
     note(f"accepted; `imagefarm job {job.id}` shows how it goes.")
     return ExitCode.OK
 
 
-def _see_through(farm: ImageFarm, job: Job, timeout: float | None, save: Path | None, *, as_json: bool) -> int:
-    from cli.jobs.progress import JobBar
-    from cli.jobs.saying import note, print_json, say_end, say_remarks
+def _wait_and_save(farm: ImageFarm, job: Job, timeout: float | None, save: Path | None, *, as_json: bool) -> int:
+    from cli.jobs.output import note, print_json, print_outcome, print_remarks
+    from imagefarm.progress import JobBar
 
-    say_remarks(job)
+    print_remarks(job)
     try:
         with JobBar() as bar:
             job = farm.wait(job, timeout_seconds=timeout, on_progress=bar.show)
@@ -118,4 +118,4 @@ def _see_through(farm: ImageFarm, job: Job, timeout: float | None, save: Path | 
     else:
         for line in result.get("files") or [job.id]:
             typer.echo(line)
-    return say_end(job, files)
+    return print_outcome(job, files)

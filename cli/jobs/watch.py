@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.jobs.connecting import PANEL, AsJson, Url, open_farm
+from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 from core.errors import Unavailable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from cli.jobs.glance import Glance
-    from client import ImageFarm
+    from cli.jobs.dashboard import DashboardData
+    from imagefarm import ImageFarm
 
 
 AWAY_SECONDS = 2.0
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PANEL)(watch)
+    app.command(rich_help_panel=JOBS_PANEL)(watch)
 
 
 def watch(
@@ -39,25 +39,25 @@ def watch(
 
     - `imagefarm watch --once --json | jq .queue.queued`
     """
-    from cli.jobs.glance import glance_at
+    from cli.jobs.dashboard import fetch_dashboard
 
     with open_farm(url, AWAY_SECONDS) as farm:
         if once or as_json:
-            _show_once(glance_at(farm), as_json=as_json)
+            _show_once(fetch_dashboard(farm), as_json=as_json)
             return ExitCode.OK
         _watch(farm, every)
     return ExitCode.OK
 
 
-def _show_once(glance: Glance, *, as_json: bool) -> None:
+def _show_once(glance: DashboardData, *, as_json: bool) -> None:
     if as_json:
         typer.echo(glance.model_dump_json())
         return
     from rich.console import Console
 
-    from cli.jobs.glance import picture_of
+    from cli.jobs.dashboard import render_dashboard
 
-    Console().print(picture_of(glance))
+    Console().print(render_dashboard(glance))
 
 
 def _watch(farm: ImageFarm, every: float) -> None:
@@ -65,25 +65,27 @@ def _watch(farm: ImageFarm, every: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from cli.jobs.glance import glance_at, picture_of
+    from cli.jobs.dashboard import fetch_dashboard, render_dashboard
 
     try:
         console = Console()
-        with Live(picture_of(glance_at(farm)), console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        with Live(
+            render_dashboard(fetch_dashboard(farm)), console=console, auto_refresh=False, screen=console.is_terminal
+        ) as live:
             while True:
                 time.sleep(every)
-                live.update(_look(farm), refresh=True)
+                live.update(_fetch(farm), refresh=True)
     except KeyboardInterrupt:
         return
 
 
-def _look(farm: ImageFarm) -> RenderableType:
+def _fetch(farm: ImageFarm) -> RenderableType:
     """The farm's picture; what is wrong while it is away, since it may come back."""
     from rich.text import Text
 
-    from cli.jobs.glance import glance_at, picture_of
+    from cli.jobs.dashboard import fetch_dashboard, render_dashboard
 
     try:
-        return picture_of(glance_at(farm))
+        return render_dashboard(fetch_dashboard(farm))
     except Unavailable as error:
         return Text(error.message, style="red")

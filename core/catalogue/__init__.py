@@ -1,19 +1,27 @@
 """The model catalogue: data about every model the farm knows, validated without torch."""
 
 from core.catalogue.auto import ResolvedModel, noise_notice, resolve_auto
-from core.catalogue.catalogue import Catalogue, load_catalogue
-from core.catalogue.model import CatalogueModel, Defaults, Limits, Lora, SchedulerChoice, Weights
-from core.catalogue.places import Places
-from core.catalogue.presence import Located, is_present, locate
+from core.catalogue.catalogue import (
+    Catalogue,
+    CatalogueModel,
+    Defaults,
+    Limits,
+    Lora,
+    SchedulerChoice,
+    Weights,
+    load_catalogue,
+)
+from core.catalogue.model_paths import ModelPaths
+from core.catalogue.presence import LocatedWeights, is_present, locate
 
 __all__ = [
     "Catalogue",
     "CatalogueModel",
     "Defaults",
     "Limits",
-    "Located",
+    "LocatedWeights",
     "Lora",
-    "Places",
+    "ModelPaths",
     "ResolvedModel",
     "SchedulerChoice",
     "Weights",

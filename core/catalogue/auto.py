@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.catalogue.catalogue import Catalogue, load_catalogue
-from core.catalogue.model import CatalogueModel
-from core.catalogue.places import Places
+from core.catalogue.catalogue import Catalogue, CatalogueModel, load_catalogue
+from core.catalogue.model_paths import ModelPaths
 from core.catalogue.presence import is_present
 from core.settings import Settings
 
@@ -27,12 +26,12 @@ def resolve_auto(settings: Settings) -> ResolvedModel:
     if settings.model != "auto":
         model = catalogue.get(settings.model)
         return ResolvedModel(model, noise_notice(model))
-    return _best_present(catalogue, Places.of(settings))
+    return _best_present(catalogue, ModelPaths.of(settings))
 
 
-def _best_present(catalogue: Catalogue, places: Places) -> ResolvedModel:
+def _best_present(catalogue: Catalogue, model_paths: ModelPaths) -> ResolvedModel:
     preferred = catalogue.get(PREFERRED)
-    if is_present(preferred, places):
+    if is_present(preferred, model_paths):
         return ResolvedModel(preferred)
     fallback = catalogue.get(FALLBACK)
     why = f"The weights of {preferred.id} are not on this machine, so the farm runs {fallback.id}."

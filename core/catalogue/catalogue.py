@@ -1,4 +1,4 @@
-"""The set of models, read from models.toml, looked up by id or alias."""
+"""The model catalogue: its rows, read from models.toml, looked up by id or alias."""
 
 from __future__ import annotations
 
@@ -6,9 +6,132 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from typing import Literal, Self
 
-from core.catalogue.model import CatalogueModel
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
 from core.errors import InvalidInput
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SchedulerChoice(_Row):
+    """A diffusers scheduler by class name, with changes to its saved configuration."""
+
+    cls: str
+    config: dict[str, str | float | int | bool] = Field(default_factory=dict)
+
+
+class Lora(_Row):
+    """An adapter that is part of the model, such as LCM's."""
+
+    repo: str
+    weight_name: str = "pytorch_lora_weights.safetensors"
+    scale: float = 1.0
+
+
+class Defaults(_Row):
+    """What a job gets when it does not say. `guidance_scale` is conventional: 1.0 = off."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    width: int
+    height: int
+
+
+class Limits(_Row):
+    """What a job may ask for. `multiple` and `max_side` are in pixels."""
+
+    max_steps: int = 100
+    max_guidance_scale: float = 30.0
+    multiple: int
+    min_side: int = 64
+    max_side: int
+    max_pixels: int
+    max_prompt_tokens: int
+
+
+class Weights(_Row):
+    """Where the weights are. `download_gigabytes` is what a pull moves; `variant` as diffusers means it.
+
+    `parameters`: component -> how many, so that a memory tier can be named before anything is downloaded.
+    """
+
+    repo: str = ""
+    revision: str | None = None
+    variant: str | None = None
+    download_gigabytes: float = 0.0
+    resident_gigabytes: float = 0.0
+    parameters: dict[str, int] = Field(default_factory=dict)
+
+
+class CatalogueModel(_Row):
+    """A model of the catalogue.
+
+    `family` chooses the code that renders it; `pipeline` is a diffusers class name or `auto`.
+    `cfg` says how the pipeline counts guidance: `standard` (1 = off), `offset` (0 = off), `none` (it has no guidance).
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    title: str
+    about: str
+    aliases: tuple[str, ...] = ()
+    family: Literal["z-image", "stable-diffusion", "stock"]
+    pipeline: str = "auto"
+    weights: Weights = Weights()
+    built_locally: bool = Field(False, description="random weights made on this machine: its pictures are noise")
+    dtypes: tuple[Literal["bfloat16", "float16", "float32"], ...]
+    scheduler: SchedulerChoice | None = None
+    loras: tuple[Lora, ...] = ()
+    defaults: Defaults
+    limits: Limits
+    cfg: Literal["standard", "offset", "none"]
+    negative_prompt: Literal["none", "needs_cfg"]
+    img2img: Literal["strength", "edit", "none"] = "none"
+    licence: str
+    commercial: Literal["yes", "no", "conditional"]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def takes_start_sigma(self) -> bool:
+        """Whether image-to-image may begin at a noise level that the job names."""
+        return self.family == "z-image" and self.img2img == "strength"
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        """What the types cannot say; a row that breaks it would fail only when somebody renders."""
+        problems = [*self._default_problems(), *self._weight_problems()]
+        if self.family == "z-image" and "float16" in self.dtypes:
+            problems.append("Z-Image overflows in float16")
+        if self.cfg == "none" and self.negative_prompt != "none":
+            problems.append("a negative prompt needs guidance, and cfg is none")
+        if problems:
+            raise ValueError(f"{self.id}: {'; '.join(problems)}")
+        return self
+
+    def _default_problems(self) -> list[str]:
+        defaults, limits = self.defaults, self.limits
+        sides = (defaults.width, defaults.height)
+        checks = {
+            "the default size is no multiple": any(side % limits.multiple for side in sides),
+            "the default size is outside the limits": not all(limits.min_side <= s <= limits.max_side for s in sides),
+            "the default size has too many pixels": defaults.width * defaults.height > limits.max_pixels,
+            "the default steps are outside the limits": not 1 <= defaults.num_inference_steps <= limits.max_steps,
+            "the default guidance is outside the limits": not 1 <= defaults.guidance_scale <= limits.max_guidance_scale,
+            "the default guidance has no effect": self.cfg == "none" and defaults.guidance_scale != 1.0,
+        }
+        return [text for text, wrong in checks.items() if wrong]
+
+    def _weight_problems(self) -> list[str]:
+        checks = {
+            "it is built locally, yet names a repository": self.built_locally and bool(self.weights.repo),
+            "it names no repository": not self.built_locally and not self.weights.repo,
+            "it names no dtype": not self.dtypes,
+            "its parameters are not told": not self.weights.parameters,
+        }
+        return [text for text, wrong in checks.items() if wrong]
 
 
 class Catalogue:

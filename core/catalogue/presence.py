@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.catalogue.completeness import pipeline_class, what_is_missing
-from core.catalogue.marker import read_marker
-from core.catalogue.model import CatalogueModel, Lora
-from core.catalogue.places import Places
+from core.catalogue.catalogue import CatalogueModel, Lora
+from core.catalogue.model_folder import missing_files, pipeline_class, read_marker
+from core.catalogue.model_paths import ModelPaths
 from core.errors import RenderError
 
 Origin = Literal["models_dir", "folder", "hub_cache"]
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedWeights:
     """Weights that can be loaded. `loras` are files, in the order of the catalogue row."""
 
     directory: Path
@@ -26,46 +25,46 @@ class Located:
     loras: tuple[Path, ...] = ()
 
 
-def locate(model: CatalogueModel, places: Places) -> Located:
+def locate(model: CatalogueModel, model_paths: ModelPaths) -> LocatedWeights:
     """Where the model's weights are: the farm's own copy, else the named folder, else the hub's cache.
 
     Raises RenderError `model_unavailable` with what is missing and the command that brings it.
     """
     problems: list[str] = []
-    for directory, origin, revision in _candidates(model, places):
-        lacking = what_is_wrong(model, directory)
-        loras = [lora_file_near(lora, directory, places) for lora in model.loras]
+    for directory, origin, revision in _candidates(model, model_paths):
+        lacking = folder_problems(model, directory)
+        loras = [find_lora_file(lora, directory, model_paths) for lora in model.loras]
         lacking += [f"the LoRA {lora.repo} is missing" for lora, file in zip(model.loras, loras, strict=True) if not file]
         if not lacking:
-            return Located(directory, origin, revision, tuple(file for file in loras if file))
+            return LocatedWeights(directory, origin, revision, tuple(file for file in loras if file))
         problems += lacking
     raise RenderError(_message(model, problems), code="model_unavailable")
 
 
-def is_present(model: CatalogueModel, places: Places) -> bool:
+def is_present(model: CatalogueModel, model_paths: ModelPaths) -> bool:
     """Whether a worker could load the model now; a model that is built locally always can."""
     if model.built_locally:
         return True
     try:
-        locate(model, places)
+        locate(model, model_paths)
     except RenderError:
         return False
     return True
 
 
-def _candidates(model: CatalogueModel, places: Places) -> Iterator[tuple[Path, Origin, str | None]]:
-    own = places.weights(model.id)
+def _candidates(model: CatalogueModel, model_paths: ModelPaths) -> Iterator[tuple[Path, Origin, str | None]]:
+    own = model_paths.weights(model.id)
     if marker := read_marker(own):
         yield own, "models_dir", marker.revision
-    if model.id in places.folders:
-        yield places.folders[model.id], "folder", None
-    if model.weights.repo and (snapshot := places.hub_snapshot(model.weights.repo, model.weights.revision)):
+    if model.id in model_paths.folders:
+        yield model_paths.folders[model.id], "folder", None
+    if model.weights.repo and (snapshot := model_paths.hub_snapshot(model.weights.repo, model.weights.revision)):
         yield snapshot, "hub_cache", snapshot.name
 
 
-def what_is_wrong(model: CatalogueModel, directory: Path) -> list[str]:
+def folder_problems(model: CatalogueModel, directory: Path) -> list[str]:
     """What the folder lacks to be that model, in plain sentences."""
-    problems = what_is_missing(directory)
+    problems = missing_files(directory)
     found = pipeline_class(directory)
     if found and model.pipeline not in ("auto", found):
         problems.append(f"{directory} holds a {found}, but {model.id} is a {model.pipeline}")
@@ -77,9 +76,9 @@ def lora_folder(weights: Path, repo: str) -> Path:
     return weights / "loras" / repo.replace("/", "--")
 
 
-def lora_file_near(lora: Lora, weights: Path, places: Places) -> Path | None:
+def find_lora_file(lora: Lora, weights: Path, model_paths: ModelPaths) -> Path | None:
     """The LoRA's file beside those weights, else in the hub's cache."""
-    snapshot = places.hub_snapshot(lora.repo, None)
+    snapshot = model_paths.hub_snapshot(lora.repo, None)
     for folder in (lora_folder(weights, lora.repo), snapshot):
         file = folder / lora.weight_name if folder else None
         if file and file.is_file():

@@ -31,7 +31,7 @@ class WeightName:
     is_index: bool
 
 
-def parse(name: str) -> WeightName | None:
+def parse_weight_name(name: str) -> WeightName | None:
     """The parts of a weight file's or an index's name (no folders); None for any other file."""
     if match := _INDEX.fullmatch(name):
         plain = f"{match['base']}.{match['suffix']}.index.json"
@@ -45,7 +45,7 @@ def parse(name: str) -> WeightName | None:
 
 def choose_set(names: Iterable[str], variant: str | None) -> list[WeightName]:
     """Files of the best set there is: safetensors before pickles, then the wanted variant, then plain names."""
-    parsed = [found for name in names if (found := parse(name))]
+    parsed = [found for name in names if (found := parse_weight_name(name))]
     sets = {found.belongs_to for found in parsed if not found.is_index}
     if not sets:
         return []

@@ -1,10 +1,9 @@
 """Image files: encoding with metadata that other tools read, reading it back, opening strangers' files safely."""
 
-from core.imagefile.converting import convert, thumbnail
+from core.imagefile.conversion import convert, thumbnail
 from core.imagefile.encoding import EXTENSIONS, MEDIA_TYPES, ImageFormat, encode, encode_png
 from core.imagefile.metadata import FileMetadata, ImageMetadata, Parameters
-from core.imagefile.opening import open_image, open_rgb
-from core.imagefile.reading import read_metadata
+from core.imagefile.reading import open_image, open_rgb, read_metadata
 
 __all__ = [
     "EXTENSIONS",

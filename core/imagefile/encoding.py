@@ -11,9 +11,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidInput
 from core.imagefile import xmp
-from core.imagefile.a1111 import format_parameters
 from core.imagefile.exif import user_comment_block
 from core.imagefile.metadata import ImageMetadata
+from core.imagefile.parameters_text import format_parameters
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 EXTENSIONS: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}

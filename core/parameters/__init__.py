@@ -1,7 +1,6 @@
 """From what a caller sends to complete render parameters: defaults, presets, sizes, seeds, limits, warnings."""
 
-from core.parameters.errors import InvalidParameters
 from core.parameters.normalise import Normalised, RequestLimits, normalise
-from core.parameters.parameters import InitImage, RenderParameters
+from core.parameters.parameters import InitImage, InvalidParameters, RenderParameters
 
 __all__ = ["InitImage", "InvalidParameters", "Normalised", "RenderParameters", "RequestLimits", "normalise"]

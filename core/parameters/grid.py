@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from core.parameters.errors import Findings, InvalidParameters
-from core.parameters.seeds import LARGEST, RANDOM, resolve_seed
-from core.schemas.batch import BatchBase, BatchRequest
-from core.schemas.job_request import RenderFields
+from core.parameters.normalise import LARGEST, RANDOM, resolve_seed
+from core.parameters.parameters import Findings, InvalidParameters
+from core.schemas.batches import BatchBase, BatchRequest
+from core.schemas.jobs import RenderFields
 
 Combination = tuple[RenderFields, dict[str, Any]]
 

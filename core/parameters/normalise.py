@@ -1,19 +1,31 @@
-"""Makes complete render parameters of a request: presets and defaults filled in, seed drawn, limits checked."""
+"""Normalise a request to render parameters: apply presets and defaults, draw the seed, check limits."""
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 from core.catalogue import CatalogueModel
 from core.parameters.advice import advise
-from core.parameters.errors import Findings
-from core.parameters.parameters import InitImage, RenderParameters
-from core.parameters.seeds import resolve_seed
+from core.parameters.parameters import Findings, InitImage, RenderParameters
 from core.parameters.sizes import check_size, choose_size
 from core.presets import Preset, find_preset
-from core.schemas.job_request import RenderFields
+from core.render import DEFAULT_STRENGTH
+from core.schemas.jobs import RenderFields
 
-DEFAULT_STRENGTH = 0.6
+LARGEST = 2**32 - 1
+RANDOM = -1
+
+
+def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
+    """The seed of the first image; -1 draws one of 0..2^32-2 that leaves room for the other images."""
+    if seed == RANDOM:
+        return secrets.randbelow(max(LARGEST - max(num_images, 1) + 1, 1))
+    if not 0 <= seed <= LARGEST:
+        findings.add("seed", f"{seed} is out of range: send 0 to {LARGEST}, or -1 to have one drawn.")
+    elif seed + num_images - 1 > LARGEST:
+        findings.add("seed", f"image i gets seed + i, which passes {LARGEST}: send at most {LARGEST - num_images + 1}.")
+    return seed
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 from core.catalogue import CatalogueModel, Limits
-from core.parameters.errors import Findings
-from core.parameters.parameters import InitImage
+from core.parameters.parameters import Findings, InitImage
 from core.presets import Preset
-from core.schemas.job_request import RenderFields
+from core.schemas.jobs import RenderFields
 
 _SIZE = re.compile(r"\s*(\d{1,5})\s*[xX×*]\s*(\d{1,5})\s*", re.ASCII)
 

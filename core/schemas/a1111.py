@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.schemas.base import Answer, Text
+from core.schemas.base import ResponseBody, Text
 
 
 class Txt2Img(BaseModel):
@@ -46,7 +46,7 @@ class Img2Img(Txt2Img):
     include_init_images: bool | None = False
 
 
-class ImagesAnswer(Answer):
+class ImagesAnswer(ResponseBody):
     """Pictures as base64; `info` is JSON in a string."""
 
     images: list[str]
@@ -54,7 +54,7 @@ class ImagesAnswer(Answer):
     info: str
 
 
-class ProgressState(Answer):
+class ProgressState(ResponseBody):
     """What the running job does."""
 
     skipped: bool = False
@@ -67,7 +67,7 @@ class ProgressState(Answer):
     sampling_steps: int
 
 
-class ProgressAnswer(Answer):
+class ProgressAnswer(ResponseBody):
     """GET /sdapi/v1/progress: your own running job, or zeros."""
 
     progress: float
@@ -85,7 +85,7 @@ class TaskProgressRequest(BaseModel):
     live_preview: bool = True
 
 
-class TaskProgress(Answer):
+class TaskProgress(ResponseBody):
     """How far the task of a `force_task_id` is."""
 
     active: bool
@@ -104,7 +104,7 @@ class PngInfoRequest(BaseModel):
     image: str
 
 
-class PngInfo(Answer):
+class PngInfo(ResponseBody):
     """The A1111 text of a picture, read."""
 
     info: str
@@ -112,7 +112,7 @@ class PngInfo(Answer):
     parameters: dict[str, Any]
 
 
-class Sampler(Answer):
+class Sampler(ResponseBody):
     """A sampler by its A1111 name."""
 
     name: str
@@ -120,7 +120,7 @@ class Sampler(Answer):
     options: dict[str, str]
 
 
-class Scheduler(Answer):
+class Scheduler(ResponseBody):
     """A noise schedule by its A1111 name."""
 
     name: str
@@ -130,7 +130,7 @@ class Scheduler(Answer):
     need_inner_model: bool = False
 
 
-class SdModel(Answer):
+class SdModel(ResponseBody):
     """A model as A1111 lists its checkpoints."""
 
     title: str
@@ -141,7 +141,7 @@ class SdModel(Answer):
     config: str | None = None
 
 
-class A1111Error(Answer):
+class A1111Error(ResponseBody):
     """An error as A1111's clients expect it."""
 
     error: str

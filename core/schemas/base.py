@@ -1,20 +1,20 @@
-"""Bases and text types of the API's shapes."""
+"""Base classes and text types of the API's schemas, and its error answers (RFC 9457)."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-class Request(BaseModel):
+class RequestBody(BaseModel):
     """What a caller sends: unknown fields are refused, so that a misspelt one is not silently ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1_000_000)
 
 
-class Answer(BaseModel):
+class ResponseBody(BaseModel):
     """What the farm says. Clients ignore fields that they do not know: later versions add some."""
 
     model_config = ConfigDict(frozen=True)
@@ -38,3 +38,24 @@ Text = Annotated[str, AfterValidator(storable)]
 def iso(seconds: float | None) -> datetime | None:
     """Epoch seconds as an aware UTC time."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+class FieldError(ResponseBody):
+    """One value at fault; `field` is its path in the request, such as `width` or `prompts.3`."""
+
+    field: str
+    message: str
+
+
+class Problem(ResponseBody):
+    """application/problem+json. `code` is stable; `detail` is for people and says what to do."""
+
+    type: str = Field(description="A URI of the code.", examples=["urn:imagefarm:problem:invalid_input"])
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] = Field(default_factory=list)
+    instance: str | None = Field(None, description="Path of the request.")
+    retry_after_seconds: float | None = None
+    request_id: str | None = None

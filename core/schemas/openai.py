@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from core.schemas.base import Answer
+from core.schemas.base import ResponseBody
 
 
-class GeneratedImage(Answer):
+class GeneratedImage(ResponseBody):
     """One picture: `url` or `b64_json`, as asked for."""
 
     url: str | None = None
@@ -15,7 +15,7 @@ class GeneratedImage(Answer):
     image_id: str
 
 
-class ImagesAnswer(Answer):
+class ImagesAnswer(ResponseBody):
     """POST /v1/images/generations. `created` is in seconds since 1970."""
 
     created: int
@@ -28,7 +28,7 @@ class ImagesAnswer(Answer):
     notice: str | None = None
 
 
-class OpenAIErrorBody(Answer):
+class OpenAIErrorBody(ResponseBody):
     """What went wrong; `job_id` and `job_url` are there when a job goes on."""
 
     message: str
@@ -39,7 +39,7 @@ class OpenAIErrorBody(Answer):
     job_url: str | None = None
 
 
-class OpenAIError(Answer):
+class OpenAIError(ResponseBody):
     """An error as OpenAI's clients expect it."""
 
     error: OpenAIErrorBody

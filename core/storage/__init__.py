@@ -1,8 +1,8 @@
 """Where finished images live: keys, the store, and export under friendly names."""
 
 from core.storage.export import export_file
-from core.storage.keys import image_key, job_and_attempt
+from core.storage.files import StoredFile
 from core.storage.local import LocalImageStore
-from core.storage.stored import StoredFile
+from core.storage.object_keys import image_key, job_and_attempt
 
 __all__ = ["LocalImageStore", "StoredFile", "export_file", "image_key", "job_and_attempt"]

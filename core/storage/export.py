@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from core.errors import InvalidInput
-from core.storage.faults import reason
-from core.storage.keys import EXTENSIONS, MalformedKey
+from core.storage.files import describe_os_error
+from core.storage.object_keys import EXTENSIONS, MalformedKey
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
@@ -33,7 +33,7 @@ def export_file(directory: Path, data: bytes, moment: datetime, *, extension: st
         return _write_new(folder, f"outputs_{local:%Y%m%d%H%M%S}", extension, data)
     except OSError as error:
         raise InvalidInput(
-            f"Could not save an image to '{directory}': {reason(error)}.", field="directory", code="export_failed"
+            f"Could not save an image to '{directory}': {describe_os_error(error)}.", field="directory", code="export_failed"
         ) from error
 
 

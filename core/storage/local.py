@@ -10,9 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from core.storage.faults import reading, writing
-from core.storage.keys import MalformedKey, check_key
-from core.storage.stored import StoredFile, describe
+from core.storage.files import StoredFile, describe_file, translate_read_errors, translate_write_errors
+from core.storage.object_keys import MalformedKey, check_key
 
 _PARTIAL = ".partial-"
 
@@ -29,7 +28,7 @@ class LocalImageStore:
         Raises RenderError `storage_unavailable` when the disk does not take it; nothing half-written stays then.
         """
         target = self.path(key)
-        with writing():
+        with translate_write_errors():
             partial = _write_partial(self.root, target, data)
             try:
                 partial.replace(target)
@@ -37,12 +36,12 @@ class LocalImageStore:
                 partial.unlink(missing_ok=True)
                 raise
             _sync_directory(target.parent)
-        return describe(key, data)
+        return describe_file(key, data)
 
     def read(self, key: str) -> bytes:
         """The content. Raises NotFound `image_file_missing`, or Unavailable `storage_unavailable`."""
         path = self.path(key)
-        with reading(key):
+        with translate_read_errors(key):
             return path.read_bytes()
 
     def path(self, key: str) -> Path:
@@ -52,7 +51,7 @@ class LocalImageStore:
     def delete(self, key: str) -> bool:
         """Remove the file, and folders that this empties; False when it was not there."""
         path = self.path(key)
-        with writing():
+        with translate_write_errors():
             try:
                 path.unlink()
             except FileNotFoundError:

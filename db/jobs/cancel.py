@@ -6,11 +6,10 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
-from db.clock import now
-from db.conditions import RUNNING
 from db.database import Database
 from db.jobs.read import find_job
 from db.jobs.transition import record_event, transition
+from db.sql import RUNNING, now
 from db.tables import Job
 
 

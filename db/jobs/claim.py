@@ -22,11 +22,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
-from db.clock import now
-from db.conditions import QUEUED
 from db.database import Database
-from db.insertion import insert_rows
-from db.jobs.transition import Move, move, moving
+from db.jobs.transition import TransitionStatement, apply_transition, build_transition
+from db.sql import QUEUED, insert_rows, now
 from db.tables import Attempt, Job, JobExclusion, Worker, core_table
 
 
@@ -64,7 +62,7 @@ def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) ->
         "for_seconds": claimant.lease_seconds,
         "at_most": limit,
     }
-    jobs = move(session, _claiming(), parameters)
+    jobs = apply_transition(session, _claiming(), parameters)
     insert_rows(
         session,
         Attempt,
@@ -78,7 +76,7 @@ def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) ->
 
 
 @cache
-def _claiming() -> Move:
+def _claiming() -> TransitionStatement:
     worker = bindparam("for_worker", type_=String())
     best = (
         select(Job.id)
@@ -94,7 +92,7 @@ def _claiming() -> Move:
         "lease_until": now() + bindparam("for_seconds", type_=Double()),
         "started_at": now(),
     }
-    return moving(JobStatus.QUEUED, JobStatus.RUNNING, Job.id.in_(select(best.c.id)), values=values)
+    return build_transition(JobStatus.QUEUED, JobStatus.RUNNING, Job.id.in_(select(best.c.id)), values=values)
 
 
 def claimable_by(worker: str | BindParameter[str]) -> list[ColumnElement[bool]]:

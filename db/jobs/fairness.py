@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, case, func, select
 
-from db.conditions import QUEUED
+from db.sql import QUEUED
 from db.tables import Job
 
 _Text = str | ColumnElement[str]

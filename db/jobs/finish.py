@@ -10,12 +10,10 @@ from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus, Outcome
 from core.retries import RetryRule, backoff_seconds, rule_for
-from db.clock import now
-from db.conditions import RUNNING
 from db.database import Database
 from db.jobs.transition import transition
+from db.sql import RUNNING, insert_ignore, now
 from db.tables import Attempt, Job, JobExclusion, Worker
-from db.upsert import insert_ignore
 
 LIVE_SECONDS = 20.0
 """A worker not seen for this long is taken for dead when capable workers are counted."""

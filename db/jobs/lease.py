@@ -1,4 +1,4 @@
-"""Renewing leases: proof of life of a worker and of every attempt it holds."""
+"""Renew leases, and select the running jobs that an attempt still holds."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import Double, Executable, String, bindparam, update
+from sqlalchemy import ColumnElement, Double, Executable, String, bindparam, select, tuple_, update
 
-from db.clock import now
-from db.conditions import RUNNING
 from db.database import Database
-from db.jobs.holding import Held, held_by_attempts
+from db.sql import RUNNING, now
 from db.tables import Job, core_table
+
+Held = tuple[str, int]
+"""Job id and attempt number: what leases and fences speak of."""
+
+
+def held_by_attempts() -> tuple[ColumnElement[bool], ...]:
+    """Conditions on a running job; the parameter `held` is a list of `Held`."""
+    wanted = tuple_(Job.id, Job.attempt).in_(bindparam("held", expanding=True))
+    locked = select(Job.id).where(wanted, RUNNING).order_by(Job.id).with_for_update().cte("locked")
+    return Job.id.in_(select(locked.c.id)), wanted
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
-"""Reading jobs."""
+"""Read jobs: rows, snapshots with images, revisions, queue positions, replays of idempotent submits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from core.errors import Gone, NotFound
 from core.lifecycle import JobStatus
-from db.conditions import QUEUED, has_status
 from db.database import Database
-from db.tables import Attempt, Image, Job, JobEvent, Tombstone
+from db.jobs.submit import Submitted
+from db.sql import QUEUED, has_status
+from db.tables import Attempt, IdempotencyKey, Image, Job, JobEvent, Tombstone
 
 POSITION_CAP = 1000
 
@@ -101,3 +103,71 @@ def position_in(session: Session, job: Job) -> int | None:
 def _count_to_cap(model: str, range_: ColumnElement[bool]) -> Select[int]:
     ahead = select(Job.id).where(QUEUED, Job.model == model, range_).limit(POSITION_CAP)
     return select(func.count()).select_from(ahead.subquery())
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`images` are there once it has succeeded, `position` while it is queued (from 1, among the jobs of its model)."""
+
+    job: Job
+    images: Sequence[Image] = ()
+    position: int | None = None
+
+
+def read_snapshot(database: Database, job_id: str, owner: str | None = None) -> Snapshot:
+    """Raises NotFound or Gone as `get_job` does."""
+    with database.read() as session:
+        return _complete(session, find_job(session, job_id, owner))
+
+
+def snapshot_of(database: Database, job: Job) -> Snapshot:
+    """The rest of a job that has just been read."""
+    with database.read() as session:
+        return _complete(session, job)
+
+
+def _complete(session: Session, job: Job) -> Snapshot:
+    if job.status != JobStatus.SUCCEEDED:
+        return Snapshot(job, position=position_in(session, job))
+    images = session.scalars(select(Image).where(Image.job_id == job.id).order_by(Image.index))
+    return Snapshot(job, images.all())
+
+
+def snapshots_of(database: Database, jobs: Sequence[Job]) -> list[Snapshot]:
+    """As `snapshot_of` for a page of jobs, in one query; positions are left out."""
+    done = [job.id for job in jobs if job.status == JobStatus.SUCCEEDED]
+    images: dict[str, list[Image]] = {}
+    for image in images_of(database, done) if done else []:
+        images.setdefault(image.job_id, []).append(image)
+    return [Snapshot(job, images.get(job.id, ())) for job in jobs]
+
+
+_CHUNK = 500
+
+
+def revisions_of(database: Database, job_ids: Sequence[str]) -> list[tuple[str, int, str]]:
+    """(id, revision, status) of the jobs that exist."""
+    found: list[tuple[str, int, str]] = []
+    with database.read() as session:
+        for start in range(0, len(job_ids), _CHUNK):
+            chunk = job_ids[start : start + _CHUNK]
+            query = select(Job.id, Job.revision, Job.status).where(Job.id.in_(chunk))
+            found += [(row.id, row.revision, row.status) for row in session.execute(query)]
+    return found
+
+
+def find_replay(database: Database, owner: str, key: str, request_hash: str) -> Submitted | None:
+    """The job and answer of this key and body; None when there is none (a submit then says what is wrong)."""
+    with database.read() as session:
+        row = session.get(IdempotencyKey, (owner, key))
+        if row is None or row.request_hash != request_hash:
+            return None
+        job = session.get(Job, row.job_id)
+        return None if job is None else Submitted(job, hint=False, replayed=True, answer=row.answer)
+
+
+def job_of_key(database: Database, owner: str, key: str) -> Job | None:
+    """The job that was submitted under this key, if any."""
+    with database.read() as session:
+        row = session.get(IdempotencyKey, (owner, key))
+        return session.get(Job, row.job_id) if row is not None else None

@@ -6,11 +6,10 @@ from sqlalchemy import Select, exists, func, literal, select
 from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
-from db.clock import now
-from db.conditions import QUEUED, RUNNING
 from db.database import Database
 from db.jobs.finish import end_with_error
 from db.jobs.transition import transition
+from db.sql import QUEUED, RUNNING, now
 from db.tables import Job, JobExclusion, Worker
 
 BATCH = 200

@@ -7,11 +7,11 @@ from sqlalchemy.orm import Session
 
 from core.errors import Conflict
 from core.lifecycle import SETTLED, JobStatus
-from db.clock import now
 from db.database import Database
 from db.jobs.read import find_job
 from db.jobs.submit import NewJob, insert_job
 from db.jobs.transition import transition
+from db.sql import now
 from db.tables import Job, JobExclusion
 
 

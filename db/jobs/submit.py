@@ -26,13 +26,11 @@ from core.errors import InvalidInput, TooManyRequests
 from core.ids import new_id
 from core.lifecycle import JobStatus
 from core.queue import PRIORITY_DEFAULT
-from db.clock import now
-from db.conditions import QUEUED
 from db.database import Database
 from db.jobs.fairness import next_turn
 from db.jobs.transition import record_event
+from db.sql import QUEUED, insert_ignore, now
 from db.tables import IdempotencyKey, Job
-from db.upsert import insert_ignore
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,10 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from core.ids import new_id
 from core.lifecycle import JobStatus, Outcome
-from db.clock import now
-from db.conditions import has_status
 from db.database import Database
-from db.insertion import insert_rows
-from db.jobs.holding import Held, held_by_attempts
-from db.jobs.transition import Move, move, moving
+from db.jobs.lease import Held, held_by_attempts
+from db.jobs.transition import TransitionStatement, apply_transition, build_transition
+from db.sql import has_status, insert_rows, now
 from db.tables import Attempt, Image, Job, core_table
 
 
@@ -66,7 +64,9 @@ def finish_all_succeeded(database: Database, successes: Sequence[Success]) -> li
     commit was lost, the second call finds the jobs ended by these very attempts.
     """
     with database.write() as session:
-        ended = {job.id: job for job in move(session, _succeeding(), {"held": [each.held for each in successes]})}
+        ended = {
+            job.id: job for job in apply_transition(session, _succeeding(), {"held": [each.held for each in successes]})
+        }
         mine = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
         _write(session, mine)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
@@ -88,8 +88,8 @@ def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
 
 
 @cache
-def _succeeding() -> Move:
-    return moving(JobStatus.RUNNING, JobStatus.SUCCEEDED, *held_by_attempts())
+def _succeeding() -> TransitionStatement:
+    return build_transition(JobStatus.RUNNING, JobStatus.SUCCEEDED, *held_by_attempts())
 
 
 @cache

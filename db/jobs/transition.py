@@ -10,14 +10,12 @@ from sqlalchemy import ColumnElement, Executable, select, update
 from sqlalchemy.orm import Session
 
 from core.lifecycle import SETTLED, JobStatus, check_transition
-from db.clock import now
-from db.conditions import has_status
-from db.insertion import insert_rows
+from db.sql import has_status, insert_rows, now
 from db.tables import Job, JobEvent, core_table
 
 
 @dataclass(frozen=True)
-class Move:
+class TransitionStatement:
     """A change of status that is made often: its statement is built once, which costs more than running it."""
 
     before: JobStatus
@@ -25,9 +23,9 @@ class Move:
     statement: Executable
 
 
-def moving(
+def build_transition(
     before: JobStatus, after: JobStatus, *conditions: ColumnElement[bool], values: Mapping[str, Any] | None = None
-) -> Move:
+) -> TransitionStatement:
     """The change from `before` to `after` of every job for which `conditions` hold; they may have parameters."""
     meaning = check_transition(before, after)
     changes = _standard_changes(after) | dict(values or {})
@@ -38,12 +36,14 @@ def moving(
         .values(status=after.value, revision=table.c.revision + 1, **changes)
         .returning(table)
     )
-    return Move(before, meaning, select(Job).from_statement(changed).execution_options(populate_existing=True))
+    return TransitionStatement(
+        before, meaning, select(Job).from_statement(changed).execution_options(populate_existing=True)
+    )
 
 
-def move(
+def apply_transition(
     session: Session,
-    change: Move,
+    change: TransitionStatement,
     parameters: Mapping[str, Any] | None = None,
     *,
     code: str | None = None,
@@ -66,8 +66,8 @@ def transition(
     message: str | None = None,
 ) -> Job | None:
     """Moves a job from `before` to `after` if it is there and `conditions` hold; None: somebody was faster."""
-    change = moving(before, after, Job.id == job_id, *conditions, values=values)
-    return next(iter(move(session, change, code=code, message=message)), None)
+    change = build_transition(before, after, Job.id == job_id, *conditions, values=values)
+    return next(iter(apply_transition(session, change, code=code, message=message)), None)
 
 
 def record_event(

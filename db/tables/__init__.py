@@ -1,18 +1,12 @@
 """The tables."""
 
-from db.tables.api_key import ApiKey, QuotaCounter
-from db.tables.attempt import Attempt
+from db.tables.api_keys import ApiKey, QuotaCounter
 from db.tables.base import Base, core_table
-from db.tables.batch import Batch, BatchJob
-from db.tables.exclusion import JobExclusion
-from db.tables.idempotency import IdempotencyKey
-from db.tables.image import Image
-from db.tables.job import Job
-from db.tables.job_event import JobEvent
-from db.tables.tombstone import Tombstone
-from db.tables.upload import Upload
-from db.tables.webhook import WebhookCursor, WebhookDelivery, WebhookEndpoint
-from db.tables.worker import Worker
+from db.tables.batches import Batch, BatchJob
+from db.tables.images import Image, Upload
+from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion, Tombstone
+from db.tables.webhooks import WebhookCursor, WebhookDelivery, WebhookEndpoint
+from db.tables.workers import Worker
 
 __all__ = [
     "ApiKey",

@@ -11,7 +11,7 @@ _JSON = JSON(none_as_null=True)
 
 Id = Annotated[str, mapped_column(String(36))]
 EpochSeconds = Annotated[float, mapped_column(Double)]
-"""Seconds since 1970 on the database's clock (`db.clock.now`)."""
+"""Seconds since 1970 on the database's clock (`db.sql.now`)."""
 JsonObject = dict[str, Any]
 
 

@@ -10,9 +10,9 @@ from flower.options import options
 from flower.urls import settings as handler_settings
 from tornado.ioloop import IOLoop
 
-from core.broker import celery_config
 from core.exposure import check_flower_exposure
 from core.logs import configure_logging
+from core.queue import celery_config
 from core.settings import Settings
 from supervisor.flower import columns
 from supervisor.flower.access import GuardedFlower, open_api_on_loopback

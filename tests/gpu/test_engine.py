@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.gpu.card import needs_a_card, skip_below
+from tests.gpu.requirements import needs_a_card, skip_below
 from tests.integration.engine.conftest import FAULTY, new_client
 from tests.integration.engine.recorder import Recorder, a_request
 from worker.engine.client import EngineClient
-from worker.engine.events import EngineInfo, EngineLost, Rendered
-from worker.memory.product import LEAST_CAPABILITY
+from worker.engine.messages import EngineInfo, EngineLost, Rendered
+from worker.memory.quantize import LEAST_CAPABILITY
 from worker.memory.tiers import PackedForm
-from worker.models.twins import build_twin
+from worker.models.tiny_models import build_tiny_model
 
 pytestmark = [*needs_a_card, pytest.mark.timeout(900)]
 MODEL = "z-image-turbo"
@@ -27,7 +27,7 @@ LOAD_SECONDS = 600.0
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a twin of a model that is computed in bf16 on a card."""
     folder = tmp_path_factory.mktemp("card")
-    build_twin(MODEL, folder / "twin")
+    build_tiny_model(MODEL, folder / "twin")
     return folder
 
 
@@ -38,7 +38,7 @@ def on_card(models_dir: Path, **changes: object) -> Iterator[tuple[EngineClient,
     model = {"model": MODEL, "model_folders": {MODEL: models_dir / "twin"}}
     fixed = {"load_timeout_seconds": LOAD_SECONDS, "token_budget": 0, "compile_blocks": False}
     client, recorder = new_client(models_dir, **{**plain, **model, **fixed, "attention_backend": "native", **changes})
-    recorder.patience_seconds = LOAD_SECONDS
+    recorder.timeout_seconds = LOAD_SECONDS
     client.start()
     try:
         recorder.wait_ready()

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from core.catalogue import Places, load_catalogue
-from tests.gpu.card import needs_a_card, skip_below
+from core.catalogue import ModelPaths, load_catalogue
+from tests.gpu.requirements import needs_a_card, skip_below
+from worker.device.torch_device import device_name, measure_machine, resolve_device
 from worker.memory.coefficients import Coefficients
-from worker.memory.device import device_name, machine, resolve_device
 from worker.memory.tiers import TIERS, tier_named
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
-from worker.models.twins import build_twin
+from worker.models.tiny_models import build_tiny_model
 
 pytestmark = needs_a_card
 MODEL = "z-image-turbo"
@@ -23,11 +23,11 @@ POLICIES = [tier.name for tier in TIERS if tier.device == "cuda" and tier.famili
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+def model_paths(tmp_path_factory: pytest.TempPathFactory) -> ModelPaths:
     """The twins as named folders."""
     root = tmp_path_factory.mktemp("gpu")
-    twins = {name: build_twin(name, root / name) for name in (MODEL, "flux2-klein-4b")}
-    return Places(root / "models", twins, root / "hub")
+    tiny_models = {name: build_tiny_model(name, root / name) for name in (MODEL, "flux2-klein-4b")}
+    return ModelPaths(root / "models", tiny_models, root / "hub")
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +39,9 @@ def freed() -> Iterator[None]:
     torch.cuda.empty_cache()
 
 
-def load(places: Places, policy: str, model: str = MODEL) -> LoadedPipeline:
+def load(model_paths: ModelPaths, policy: str, model: str = MODEL) -> LoadedPipeline:
     """On the first card."""
-    return load_pipeline(load_catalogue().get(model), LoadRequest(places, "cuda", policy), lambda *_: None)
+    return load_pipeline(load_catalogue().get(model), LoadRequest(model_paths, "cuda", policy), lambda *_: None)
 
 
 def render(loaded: LoadedPipeline) -> np.ndarray:
@@ -62,12 +62,12 @@ def render(loaded: LoadedPipeline) -> np.ndarray:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_tier_renders_close_to_resident(policy: str, places: Places) -> None:
+def test_a_tier_renders_close_to_resident(policy: str, model_paths: ModelPaths) -> None:
     tier = tier_named(policy)
     assert tier is not None
     skip_below(tier.least_capability)
-    expected = render(load(places, "resident"))
-    loaded = load(places, policy)
+    expected = render(load(model_paths, "resident"))
+    loaded = load(model_paths, policy)
     assert loaded.plan.policy == policy
     found = render(loaded)
     assert np.isfinite(found).all()
@@ -75,29 +75,29 @@ def test_a_tier_renders_close_to_resident(policy: str, places: Places) -> None:
     assert np.abs(found - expected).mean() <= limit
 
 
-def test_streamed_weights_stay_off_the_device(places: Places) -> None:
-    loaded = load(places, "offload")
+def test_streamed_weights_stay_off_the_device(model_paths: ModelPaths) -> None:
+    loaded = load(model_paths, "offload")
     render(loaded)  # The first product takes the workspace of its library.
     before = torch.cuda.memory_allocated()
     render(loaded)
     assert torch.cuda.memory_allocated() - before < loaded.plan.estimate.host_total / 2
 
 
-def test_components_by_turns(places: Places) -> None:
-    loaded = load(places, "by-turns", "flux2-klein-4b")
+def test_components_by_turns(model_paths: ModelPaths) -> None:
+    loaded = load(model_paths, "by-turns", "flux2-klein-4b")
     picture = loaded.pipeline(prompt="a cat", width=128, height=128, num_inference_steps=2, output_type="np").images[0]
     assert np.isfinite(picture).all()
 
 
 def test_free_memory_is_the_cards() -> None:
     device = resolve_device("auto")
-    found = machine(device)
+    found = measure_machine(device)
     assert found.device == "cuda:0"
     assert 0 < found.free_bytes <= torch.cuda.get_device_properties(device).total_memory
 
 
-def test_a_recorded_peak_corrects_the_estimate(places: Places, tmp_path: Path) -> None:
-    loaded = load(places, "resident")
+def test_a_recorded_peak_corrects_the_estimate(model_paths: ModelPaths, tmp_path: Path) -> None:
+    loaded = load(model_paths, "resident")
     before = torch.cuda.memory_allocated()
     render(loaded)
     measured = torch.cuda.max_memory_allocated() - before

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch._inductor.config
 
-from tests.gpu.card import needs_a_card, skip_below
-from worker.memory.layers import Fp8Linear, Int8Linear, PackedLinear
-from worker.memory.product import LEAST_CAPABILITY, use_product
+from tests.gpu.requirements import needs_a_card, skip_below
+from worker.memory.packed_layers import Fp8Linear, Int8Linear, PackedLinear
+from worker.memory.quantize import LEAST_CAPABILITY, use_product
 from worker.memory.tiers import PackedForm
 
 pytestmark = needs_a_card

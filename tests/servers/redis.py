@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from supervisor.redis_binary import find_redis_binary, redis_command
+from supervisor.embedded_redis import find_redis_binary, redis_command
 from tests.servers.ports import free_port, wait_listening
 
 

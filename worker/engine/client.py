@@ -1,39 +1,122 @@
-"""The worker's side of the engine: starts it, hands it requests, passes its events on, replaces it when it dies or hangs."""
+"""Run the engine process for a worker: spawn it, submit requests, deliver its events, replace it when it fails."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, cast
 
 from core.errors import RenderError
 from core.render import RenderRequest
-from worker.engine.child import EngineProcess
-from worker.engine.events import (
+from worker.engine.messages import (
+    Cancel,
     Canceled,
+    Channel,
+    Command,
     EngineEvent,
     EngineInfo,
     EngineLost,
+    Heartbeat,
+    Load,
     LoadFailed,
     Loading,
+    Message,
     Ready,
     Rendered,
     RequestFailed,
+    Stop,
+    Submit,
 )
-from worker.engine.messages import Beat, Cancel, Message, Stop, Submit
-from worker.engine.spec import EngineSpec
+from worker.engine.spec import EXIT_MEANINGS, EngineSpec
 from worker.engine.watchdog import Watchdog
 
-__all__ = ["EngineClient", "EngineSpec", "State"]
+_ROOT = Path(__file__).resolve().parents[2]
+_EXIT_WAIT_SECONDS = 10.0
 
-State = Literal["starting", "loading", "ready", "failed", "stopped"]
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+class EngineProcess:
+    """A spawned engine (never forked: CUDA does not survive it), connected by a socket pair."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", spec.module, str(theirs.fileno())]
+            try:
+                self._process = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=_environment()
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self._channel = Channel.over(ours)
+        with contextlib.suppress(OSError):  # A child that died at once is noticed by receive().
+            self.send(Load(spec))
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
+    def send(self, message: Command) -> None:
+        """Raises OSError when the process is gone."""
+        self._channel.send(message)
+
+    def receive(self) -> Message:
+        """Blocks; raises EOFError or OSError when the process is gone."""
+        return self._channel.receive()
+
+    def kill(self) -> None:
+        """At once, from any thread; receive() then raises."""
+        self._process.kill()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the process ended within that time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+            return True
+        return False
+
+    def reap(self) -> str:
+        """Make sure that it is gone, free what it held here, and say how it ended."""
+        if not self.wait(_EXIT_WAIT_SECONDS):
+            self.kill()
+            self._process.wait()
+        self._channel.close()
+        return _describe_exit(self._process.returncode)
+
+
+def _environment() -> dict[str, str]:
+    """The parent's, with this package importable whatever the working directory is."""
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _describe_exit(code: int) -> str:
+    if code >= 0:
+        meaning = f", {EXIT_MEANINGS[code]}" if code in EXIT_MEANINGS else ""
+        return f"the engine exited with status {code}{meaning}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"the engine was ended by {name}"
+
+
+__all__ = ["EngineClient", "EngineSpec", "EngineState"]
+
+EngineState = Literal["starting", "loading", "ready", "failed", "stopped"]
+
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0
 FINAL_LOAD_CODES = frozenset({"invalid_input", "unknown_model"})
 """Load failures that no further try can mend."""
-NOT_BY_US = "not by its worker; the kernel does so when memory runs out"
+KILLED_BY_KERNEL = "not by its worker; the kernel does so when memory runs out"
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +128,7 @@ class EngineClient:
 
     def __init__(self, spec: EngineSpec, on_event: Callable[[EngineEvent], None]) -> None:
         self.spec = spec
-        self.state: State = "starting"
+        self.state: EngineState = "starting"
         self.info: EngineInfo | None = None
         self._on_event = on_event
         self._lock = threading.RLock()
@@ -53,7 +136,7 @@ class EngineClient:
         self._in_flight: dict[str, None] = {}
         self._killed_because = ""
         self._failures = 0
-        self._hopeless = False
+        self._gave_up = False
         self._stopping = threading.Event()
         self._watchdog = Watchdog(self._kill)
         self._thread = threading.Thread(target=self._run, name=f"engine-{spec.model}", daemon=True)
@@ -111,15 +194,15 @@ class EngineClient:
         while not self._stopping.is_set():
             self._failures += 1
             try:
-                self._live_once()
+                self._run_once()
             except Exception:
                 log.exception("could not run the engine for %s", self.spec.model)
-            if self._hopeless:
+            if self._gave_up:
                 return
-            pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), LONGEST_PAUSE_SECONDS)
+            pause = min(MIN_BACKOFF_SECONDS * 2 ** (self._failures - 1), MAX_BACKOFF_SECONDS)
             self._stopping.wait(pause)
 
-    def _live_once(self) -> None:
+    def _run_once(self) -> None:
         """One engine, from spawn to end."""
         with self._lock:
             self._killed_because, self.info, self.state = "", None, "starting"
@@ -127,11 +210,11 @@ class EngineClient:
             self._watchdog.expect(self.spec.load_timeout_seconds, "it did not finish loading in time")
         if self._stopping.is_set():  # stop() may have come before there was a process to stop.
             self._send(process, Stop())
-        self._pump(process)
+        self._receive_until_end(process)
         self._watchdog.relax()
         self._report_end(process.reap())
 
-    def _pump(self, process: EngineProcess) -> None:
+    def _receive_until_end(self, process: EngineProcess) -> None:
         """Until the process is gone: take a message, pass it on."""
         while True:
             try:
@@ -141,7 +224,7 @@ class EngineClient:
             if self.state == "ready":
                 self._watchdog.relax()  # Time spent in the worker's own code is not the engine's.
             self._note(message)
-            if not isinstance(message, Beat):
+            if not isinstance(message, Heartbeat):
                 self._deliver(cast(EngineEvent, message))
             self._expect_progress()
 
@@ -154,7 +237,7 @@ class EngineClient:
                 case Ready(info):
                     self.state, self.info = "ready", info
                 case LoadFailed(code, _):
-                    self.state, self._hopeless = "failed", code in FINAL_LOAD_CODES
+                    self.state, self._gave_up = "failed", code in FINAL_LOAD_CODES
                 case Rendered(request_id) | Canceled(request_id) | RequestFailed(request_id):
                     self._in_flight.pop(request_id, None)
                     self._failures = 0
@@ -170,7 +253,7 @@ class EngineClient:
             else:
                 self._watchdog.relax()
 
-    def _report_end(self, how: str) -> None:
+    def _report_end(self, ending: str) -> None:
         with self._lock:
             lost, self._in_flight = tuple(self._in_flight), {}
             failed_to_load = self.state == "failed"
@@ -179,8 +262,8 @@ class EngineClient:
                 self.state = "stopped"
             elif not failed_to_load:
                 self.state = "starting"
-            why = self._killed_because or (NOT_BY_US if how.endswith("SIGKILL") else "")
-            reason = f"{how}: {why}" if why else how
+            why = self._killed_because or (KILLED_BY_KERNEL if ending.endswith("SIGKILL") else "")
+            reason = f"{ending}: {why}" if why else ending
         if lost or not (failed_to_load or self._stopping.is_set()):
             self._deliver(EngineLost(lost, reason))
 

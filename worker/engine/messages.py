@@ -1,19 +1,132 @@
-"""Frames between worker and engine: a JSON header, then the payload bytes where the message has some. Never pickle."""
+"""Define the messages between worker and engine, and frame them: JSON header, then payload. Never pickle."""
 
 from __future__ import annotations
 
 import json
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from core.render import RenderRequest
-from worker.engine import events
+from core.render import RenderRecord, RenderRequest, RenderTimings
 from worker.engine.spec import EngineSpec
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What is loaded. `memory` holds gigabytes (10^9 bytes) by name, such as `resident` or `device_total`."""
+
+    model: str
+    family: str
+    device: str
+    device_name: str
+    dtype: str
+    memory_policy: str
+    capacity: int
+    token_budget: int
+    attention_backend: str
+    load_seconds: float
+    process_id: int
+    memory: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The model is being brought up; `fraction` is 0..1 where it can be told."""
+
+    stage: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Requests are taken from now on."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True)
+class LoadFailed:
+    """The model did not come up; the client tries again with growing pauses unless the spec itself is wrong."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """The request has joined the batch."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """`step` of `steps` is done, and `part` (0..1) of the next, which is told where a step takes long.
+
+    Seconds are wall time since its first step began, batch-mates included.
+    """
+
+    request_id: str
+    step: int
+    steps: int
+    seconds_per_step: float
+    eta_seconds: float
+    part: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A small JPEG of what the picture looks like so far."""
+
+    request_id: str
+    step: int
+    image: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The finished image: `pixels` is RGB, 8 bits a channel, row by row, `width` * `height` * 3 bytes."""
+
+    request_id: str
+    width: int
+    height: int
+    pixels: bytes
+    record: RenderRecord
+    timings: RenderTimings
+
+
+@dataclass(frozen=True)
+class Canceled:
+    """The request has left the batch and its memory is free."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
+class RequestFailed:
+    """This request is over; its batch-mates are not touched. `code` is one of `core.retries.RULES`."""
+
+    request_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class EngineLost:
+    """The process died, hung or was stopped; all of `request_ids` are gone. Unless stopped, a new one is on its way."""
+
+    request_ids: tuple[str, ...]
+    reason: str
+
+
+EngineEvent = Loading | Ready | LoadFailed | Started | Step | Preview | Rendered | Canceled | RequestFailed | EngineLost
 
 
 @dataclass(frozen=True)
@@ -44,28 +157,28 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Beat:
+class Heartbeat:
     """The engine is alive: sent after each unit of work that nothing else reports, and on a CPU while it computes."""
 
 
 Command = Load | Submit | Cancel | Stop
-Message = Command | Beat | events.EngineEvent
+Message = Command | Heartbeat | EngineEvent
 
 _TYPES: tuple[type[Any], ...] = (
     Load,
     Submit,
     Cancel,
     Stop,
-    Beat,
-    events.Loading,
-    events.Ready,
-    events.LoadFailed,
-    events.Started,
-    events.Step,
-    events.Preview,
-    events.Rendered,
-    events.Canceled,
-    events.RequestFailed,
+    Heartbeat,
+    Loading,
+    Ready,
+    LoadFailed,
+    Started,
+    Step,
+    Preview,
+    Rendered,
+    Canceled,
+    RequestFailed,
 )
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _TYPES}
 _PAYLOADS = {"Submit": "init_image", "Preview": "image", "Rendered": "pixels"}

@@ -11,22 +11,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import FarmError
-from worker.engine import exits
-from worker.engine.events import LoadFailed, Loading, Ready
-from worker.engine.inbox import Inbox
-from worker.engine.messages import Channel, Load
-from worker.engine.outbox import Outbox
+from worker.engine import spec
+from worker.engine.io_queues import InputQueue, OutputQueue
+from worker.engine.messages import Channel, Load, LoadFailed, Loading, Ready
 from worker.engine.spec import EngineSpec
 from worker.engine.watchdog import Deadline, Watchdog
 
 if TYPE_CHECKING:
-    from worker.engine.opening import OnProgress, Opened
+    from worker.engine.builder import EngineParts, OnProgress
 
-    Open = Callable[[EngineSpec, OnProgress], Opened]
+    BuildEngine = Callable[[EngineSpec, OnProgress], EngineParts]
 log = logging.getLogger(__name__)
 
 
-def main(argv: list[str], open_with: Open | None = None) -> int:
+def main(argv: list[str], build_with: BuildEngine | None = None) -> int:
     """`argv`: the number of the inherited socket. Returns the exit status."""
     # Ctrl-C reaches the whole terminal group: the worker decides when its engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -36,58 +34,71 @@ def main(argv: list[str], open_with: Open | None = None) -> int:
     first = channel.receive()
     if not isinstance(first, Load):
         raise TypeError(f"the first message must be Load, not {type(first).__name__}")
-    return _serve(first.spec, channel, open_with)
+    return _serve(first.spec, channel, build_with)
 
 
-def _serve(spec: EngineSpec, channel: Channel, open_with: Open | None) -> int:
-    inbox, outbox = Inbox(channel), Outbox(channel)
-    outbox.put(Loading("importing"))
+def _serve(spec: EngineSpec, channel: Channel, build_with: BuildEngine | None) -> int:
+    input_queue, output_queue = InputQueue(channel), OutputQueue(channel)
+    output_queue.put(Loading("importing"))
     try:
-        opened = (open_with or _open)(spec, lambda stage, fraction: outbox.put(Loading(stage, fraction)))
+        engine_parts = (build_with or _build)(spec, lambda stage, fraction: output_queue.put(Loading(stage, fraction)))
     except BaseException as error:  # noqa: BLE001 - the worker is told of anything at all
-        outbox.put(_load_failed(error))
-        outbox.close()
+        output_queue.put(_load_failed(error))
+        output_queue.close()
         return 1
-    outbox.put(Ready(opened.info))
-    _run(opened, inbox, outbox, spec.step_timeout_seconds)
-    outbox.close()
+    output_queue.put(Ready(engine_parts.info))
+    _run(engine_parts, input_queue, output_queue, spec.step_timeout_seconds)
+    output_queue.close()
     return 0
 
 
-def _open(spec: EngineSpec, on_progress: OnProgress) -> Opened:
-    from worker.engine.opening import open_engine
+def _build(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
+    from worker.engine.builder import build_engine
 
-    return open_engine(spec, on_progress)
+    return build_engine(spec, on_progress)
 
 
-def _run(opened: Opened, inbox: Inbox, outbox: Outbox, timeout_seconds: float) -> None:
-    from worker.engine.abandon import Abandon
-    from worker.engine.encoding import Encoder
-    from worker.engine.finishing import Finisher
-    from worker.engine.liveness import tell_while_computing
-    from worker.engine.loop import Loop
-    from worker.engine.pacing import Pacer
-    from worker.engine.step_parts import StepParts
+def _run(engine_parts: EngineParts, input_queue: InputQueue, output_queue: OutputQueue, timeout_seconds: float) -> None:
+    from worker.engine.heartbeat import start_cpu_heartbeat
+    from worker.engine.image_decoder import ImageDecoder
+    from worker.engine.loop import EngineLoop
+    from worker.engine.prompt_encoder import PromptEncoder
+    from worker.engine.step_hooks import StepAborter, StepProgress
+    from worker.engine.stepping import DevicePacer
 
-    family, info, device = opened.family, opened.info, opened.device
+    family, info, device = engine_parts.family, engine_parts.info, engine_parts.device
     if device.type == "cpu":
-        tell_while_computing(outbox, timeout_seconds)
-    encoder = Encoder(family, inbox.put, _deadline(timeout_seconds)) if opened.overlaps_encode else None
-    finisher = Finisher(family, info, outbox, device, opened.overlaps_decode, inbox.put, _deadline(timeout_seconds))
-    abandon = Abandon(opened.blocks if opened.leaves_steps else (), inbox.all_canceled)
-    parts, pacer = StepParts(opened.blocks, once_each=opened.leaves_steps), Pacer(device)
-    Loop(family, info, opened.admission, pacer, finisher, inbox, outbox, opened.peaks, encoder, abandon, parts).run()
-    finisher.close()
+        start_cpu_heartbeat(output_queue, timeout_seconds)
+    encoder = PromptEncoder(family, input_queue.put, _deadline(timeout_seconds)) if engine_parts.overlaps_encode else None
+    decoder = ImageDecoder(
+        family, info, output_queue, device, engine_parts.overlaps_decode, input_queue.put, _deadline(timeout_seconds)
+    )
+    aborter = StepAborter(engine_parts.blocks if engine_parts.aborts_steps else (), input_queue.all_canceled)
+    step_progress, pacer = StepProgress(engine_parts.blocks, once_each=engine_parts.aborts_steps), DevicePacer(device)
+    EngineLoop(
+        family,
+        info,
+        engine_parts.admission,
+        pacer,
+        decoder,
+        input_queue,
+        output_queue,
+        engine_parts.peaks,
+        encoder,
+        aborter,
+        step_progress,
+    ).run()
+    decoder.close()
 
 
 def _deadline(seconds: float) -> Deadline:
     """For one thread beside the loop: its worker hears from the engine while others step, and would wait for ever."""
-    return partial(Watchdog(_end_hung).within, seconds)
+    return partial(Watchdog(_exit_hung).within, seconds)
 
 
-def _end_hung(reason: str) -> None:
+def _exit_hung(reason: str) -> None:
     log.critical("%s: ending, so that a new engine can take over", reason)
-    os._exit(exits.HUNG)
+    os._exit(spec.EXIT_HUNG)
 
 
 def _load_failed(error: BaseException) -> LoadFailed:

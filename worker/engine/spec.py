@@ -1,9 +1,18 @@
-"""What an engine process is told to load, and how it is watched."""
+"""Describe the engine process to start: its spec, how settings fill it, and its exit statuses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from core.settings import Settings
+
+EXIT_BROKEN_DEVICE = 70
+EXIT_HUNG = 71
+EXIT_MEANINGS = {
+    EXIT_BROKEN_DEVICE: "its device is beyond repair",
+    EXIT_HUNG: "a prompt or a picture beside the steps took too long",
+}
 
 
 @dataclass(frozen=True)
@@ -34,3 +43,22 @@ class EngineSpec:
     compile_mode: str = "default"
     attention_backend: str = "auto"
     module: str = "worker.engine"
+
+
+def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
+    """For one engine that serves `model`."""
+    return EngineSpec(
+        model=model,
+        device=settings.device,
+        memory_policy=settings.memory_policy,
+        models_dir=settings.resolved_models_dir,
+        device_memory_gb=settings.device_memory_gb,
+        capacity=settings.worker_capacity,
+        step_timeout_seconds=settings.step_timeout_seconds,
+        load_timeout_seconds=settings.load_timeout_seconds,
+        model_folders=dict(settings.model_folders),
+        compile_blocks={"on": True, "off": False}.get(settings.compile_blocks),
+        compile_mode=settings.compile_mode,
+        attention_backend=settings.attention_backend,
+        module="worker.synthetic" if settings.renderer == "synthetic" else "worker.engine",
+    )

@@ -1,8 +1,7 @@
-"""One step of a batch in which one member's trouble stays its own."""
+"""Run one step of a micro-batch with each request's failure kept apart, at most one step ahead of the device."""
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,15 +9,16 @@ from typing import Any
 
 import torch
 
-from worker.engine.abandon import StepAbandoned
-from worker.engine.faults import BrokenDevice, is_broken_device, is_out_of_memory
+from worker.device.faults import BrokenDevice, is_broken_device, is_out_of_memory
+from worker.device.torch_device import free_cached_memory
+from worker.engine.step_hooks import StepAborted
 from worker.pipelines.family import AnyFamily
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Outcome:
+class StepOutcome:
     """`passes`: sample -> images in the pass that moved it on. `failed`: sample -> why it cannot."""
 
     passes: dict[Any, int] = field(default_factory=dict)
@@ -26,17 +26,17 @@ class Outcome:
     out_of_memory: bool = False
 
 
-def step_apart(family: AnyFamily, samples: Sequence[Any]) -> Outcome:
+def step_isolated(family: AnyFamily, samples: Sequence[Any]) -> StepOutcome:
     """Step all samples, together if that works, else one by one.
 
     A batch that fails is split and each member tried once alone; a single that ran out of memory is tried once more
-    with the caches empty. Raises BrokenDevice when no further try can work, StepAbandoned when none is wanted.
+    with the caches empty. Raises BrokenDevice when no further try can work, StepAborted when none is wanted.
     """
     before = {sample: sample.step for sample in samples}
-    error = _try(family, samples)
+    error = _try_step(family, samples)
     if error is None:
-        return Outcome(passes=dict.fromkeys(samples, len(samples)))
-    outcome = Outcome(out_of_memory=is_out_of_memory(error))
+        return StepOutcome(passes=dict.fromkeys(samples, len(samples)))
+    outcome = StepOutcome(out_of_memory=is_out_of_memory(error))
     if len(samples) == 1 and not outcome.out_of_memory:
         outcome.failed[samples[0]] = error
         return outcome
@@ -45,7 +45,7 @@ def step_apart(family: AnyFamily, samples: Sequence[Any]) -> Outcome:
         free_cached_memory()
     for sample in samples:
         # Should the error have come after some had moved on already, these must not take the step twice.
-        again = _try(family, [sample]) if sample.step == before[sample] else None
+        again = _try_step(family, [sample]) if sample.step == before[sample] else None
         if again is None:
             outcome.passes[sample] = 1
         else:
@@ -53,10 +53,10 @@ def step_apart(family: AnyFamily, samples: Sequence[Any]) -> Outcome:
     return outcome
 
 
-def _try(family: AnyFamily, samples: Sequence[Any]) -> BaseException | None:
+def _try_step(family: AnyFamily, samples: Sequence[Any]) -> BaseException | None:
     try:
         family.step(samples)
-    except StepAbandoned:
+    except StepAborted:
         raise
     except BaseException as error:
         if is_broken_device(error):
@@ -66,8 +66,27 @@ def _try(family: AnyFamily, samples: Sequence[Any]) -> BaseException | None:
     return None
 
 
-def free_cached_memory() -> None:
-    """Give unused device memory back to whoever needs it."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+class DevicePacer:
+    """On CUDA, steps are only queued when the call returns; on the CPU this does nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._is_cuda = device.type == "cuda"
+        self._last: Any = None
+
+    def after_step(self) -> None:
+        """Wait for the step before the one that was just queued: the device never idles, the queue never grows."""
+        if not self._is_cuda:
+            return
+        # Waiting for it puts the thread to sleep: spinning would take a core from text encoders on the CPU.
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        if self._last is not None:
+            self._last.synchronize()
+        self._last = event
+
+    def settle(self) -> None:
+        """Wait for all that was queued."""
+        if self._is_cuda and self._last is not None:
+            self._last.synchronize()
+            self._last = None

@@ -1,4 +1,4 @@
-"""A deadline that must keep being moved: when it passes, someone is called."""
+"""Call back when a deadline passes that was neither moved nor removed."""
 
 from __future__ import annotations
 

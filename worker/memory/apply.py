@@ -1,4 +1,4 @@
-"""Put a loaded pipeline into a memory tier: place its components, attach offloading."""
+"""Apply a memory tier to a loaded pipeline: place its components and attach offloading."""
 
 from __future__ import annotations
 
@@ -7,13 +7,51 @@ from collections.abc import Callable
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.hooks import apply_group_offloading
+from diffusers.models.transformers.transformer_z_image import FeedForward
 from torch import nn
+from torch.nn import functional
 
-from worker.memory.gating import gate_in_place
-from worker.memory.pinning import pin_exactly
+from worker.device.torch_device import disable_pinned_rounding
 from worker.memory.sizes import role_of
-from worker.memory.tiers import Place, Tier
-from worker.memory.together import move_together
+from worker.memory.tiers import Placement, Tier
+
+
+def gate_in_place(module: nn.Module) -> None:
+    """For every feed-forward within; other models have none of this class."""
+    for each in module.modules():
+        if isinstance(each, FeedForward):
+            each._forward_silu_gating = _silu_in_place
+
+
+def _silu_in_place(gate: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """As the class has it; both are fresh from a product, so that nobody else sees the first one overwritten."""
+    return functional.silu(gate, inplace=True).mul_(values)
+
+
+ALIGNMENT_BYTES = 512
+"""As CUDA's allocator aligns: each weight begins at a multiple of this many bytes."""
+
+
+def move_in_one_allocation(module: nn.Module, device: torch.device) -> None:
+    """Like `module.to(device)`, with all weights and buffers in one storage.
+
+    CUDA's allocator gives each tensor above 10 MB memory of its own in whole pieces of 2 MB: one by one, the matrices
+    of an 8-bit Z-Image would take 0.4 GB more than they hold. Not for weights that are cast at each use: what they are
+    cast back to takes memory of its own, and this one allocation stays as long as anything else is in it.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    room = torch.empty(sum(_aligned_bytes(each) for each in tensors), dtype=torch.uint8, device=device)
+    begin = 0
+    for tensor in tensors:
+        place = room[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        place.copy_(tensor.data)
+        begin += _aligned_bytes(tensor)
+        tensor.data = place
+
+
+def _aligned_bytes(tensor: torch.Tensor) -> int:
+    return -(-tensor.nbytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+
 
 TILE_PIXELS, TILE_LATENTS = 512, 64
 
@@ -35,14 +73,14 @@ def apply_tier(pipeline: DiffusionPipeline, tier: Tier, device: torch.device, on
         on_fraction((index + 1) / len(modules))
 
 
-def _place(tier: Tier, name: str) -> Place:
+def _place(tier: Tier, name: str) -> Placement:
     role = role_of(name)
     return {"denoiser": tier.denoiser_place, "text": tier.text_place, "vae": tier.vae_place}[role]
 
 
-def _put(module: nn.Module, place: Place, device: torch.device) -> None:
+def _put(module: nn.Module, place: Placement, device: torch.device) -> None:
     if place == "device" and device.type != "cpu":
-        move_together(module, device)
+        move_in_one_allocation(module, device)
     elif place == "device":
         module.to(device)
     elif place == "streamed":
@@ -55,7 +93,7 @@ def _stream(module: nn.Module, device: torch.device) -> None:
     """Group offloading: by block where the model names its blocks' list, else by leaf. Streams need CUDA."""
     by_block = _has_block_list(module)
     if device.type == "cuda":
-        pin_exactly()
+        disable_pinned_rounding()
     apply_group_offloading(
         module,
         onload_device=device,

@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from worker.memory.layers import PackedLinear
+from worker.memory.packed_layers import PackedLinear
 from worker.memory.quantize import like
 from worker.memory.sizes import chosen_files
-from worker.memory.source_tensors import layouts, tensors
-from worker.memory.tensor_file import Layout, TensorFile
 from worker.memory.tiers import PackedForm
+from worker.memory.weight_files import Layout, TensorFile, layouts, tensors
 
 OnFraction = Callable[[float], None]
 KEPT_IN_FP32 = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")

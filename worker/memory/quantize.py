@@ -1,12 +1,12 @@
-"""Turn the large matrices of a model into 8- or 4-bit ones, in place."""
+"""Quantise the large matrices of a model in place and switch their 8-bit products on or off."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from worker.memory.layers import INT4_GROUP, Fp8Linear, Int4Linear, Int8Linear, PackedLinear
-from worker.memory.sizes import KEPT
+from worker.memory.packed_layers import INT4_GROUP, Fp8Linear, Int4Linear, Int8Linear, PackedLinear
+from worker.memory.sizes import NEVER_QUANTISED
 from worker.memory.tiers import PackedForm
 
 LAYERS: dict[PackedForm, type[PackedLinear]] = {"int8": Int8Linear, "int4": Int4Linear, "fp8": Fp8Linear}
@@ -39,7 +39,7 @@ def _eligible(module: nn.Module, form: PackedForm) -> list[str]:
         path
         for path, child in module.named_modules()
         if type(child) is nn.Linear
-        and not any(word in path for word in KEPT)
+        and not any(word in path for word in NEVER_QUANTISED)
         and not (form == "int4" and child.in_features % INT4_GROUP)
     ]
 
@@ -59,3 +59,36 @@ def _replace(module: nn.Module, path: str, layer: nn.Module) -> None:
 def like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) -> PackedLinear:
     """An empty packed layer of that layer's sides."""
     return LAYERS[form](linear.in_features, linear.out_features, linear.bias is not None, dtype)
+
+
+LEAST_CAPABILITY: dict[PackedForm, tuple[int, int]] = {"int8": (8, 0), "fp8": (8, 9)}
+"""CUDA compute capability from which cards multiply in that form."""
+MULTIPLE = 16
+"""Both sides of a weight must be multiples of this on a card."""
+
+
+def supports_product(form: PackedForm, device: torch.device) -> bool:
+    """Whether the device may multiply in this form. A CPU could, but for a tiny model it was no gain."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY[form]
+
+
+def product_form(module: nn.Module) -> PackedForm | None:
+    """The form of the module's layers that could multiply in 8 bits; None where it has none."""
+    layers = _product_layers(module)
+    if not layers:
+        return None
+    return "int8" if isinstance(layers[0], Int8Linear) else "fp8"
+
+
+def use_product(module: nn.Module, on: bool) -> None:
+    """Have all layers that can multiply in 8 bits, or unpack their weights at each use."""
+    for layer in _product_layers(module):
+        layer.multiplies_packed = on
+
+
+def _product_layers(module: nn.Module) -> list[Int8Linear | Fp8Linear]:
+    return [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, Int8Linear | Fp8Linear) and not (layer.in_features % MULTIPLE or layer.out_features % MULTIPLE)
+    ]

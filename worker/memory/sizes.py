@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.catalogue import CatalogueModel
-from core.catalogue.completeness import components, weight_files
+from core.catalogue.model_folder import components, weight_files
 from core.catalogue.weight_names import choose_set
 
 Role = Literal["denoiser", "text", "vae"]
-KEPT = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
+NEVER_QUANTISED = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
 """Parts of names of layers that are never quantised: small, and a picture is sensitive to them."""
 MATRIX_SHARE: dict[Role, float] = {"denoiser": 0.975, "text": 0.9, "vae": 0.0}
 """Of a component's parameters, in matrices that can be quantised, when only the total is known. From Z-Image."""
@@ -90,7 +90,7 @@ def component_of(name: str, shapes: Iterable[tuple[str, Sequence[int]]]) -> Comp
     """From the names and shapes of its tensors."""
     matrices, others = [0], 0
     for path, shape in shapes:
-        if len(shape) == 2 and not any(word in path for word in KEPT):
+        if len(shape) == 2 and not any(word in path for word in NEVER_QUANTISED):
             matrices.append(math.prod(shape))
         else:
             others += math.prod(shape)

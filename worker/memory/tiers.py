@@ -12,7 +12,7 @@ Form = Literal["native", "int8", "int4", "fp8", "fp8-cast"]
 PackedForm = Literal["int8", "int4", "fp8"]
 """Forms that are made once and kept on disk."""
 PACKED_FORMS: tuple[PackedForm, ...] = get_args(PackedForm)
-Place = Literal["device", "cpu", "streamed", "by_turns"]
+Placement = Literal["device", "cpu", "streamed", "by_turns"]
 """`streamed`: in host memory, each block passes through the device. `by_turns`: whole component, only while it works."""
 
 
@@ -28,10 +28,10 @@ class Tier:
     about: str
     device: Literal["cuda", "cpu"]
     denoiser: Form = "native"
-    denoiser_place: Place = "device"
+    denoiser_place: Placement = "device"
     text: Form = "native"
-    text_place: Place = "device"
-    vae_place: Place = "device"
+    text_place: Placement = "device"
+    vae_place: Placement = "device"
     tiled_vae: bool = False
     compiles: bool = False
     token_budget: int = 4096
@@ -41,9 +41,9 @@ class Tier:
     automatic: bool = True
 
 
-ROOMY = 9216
+LARGE_TOKEN_BUDGET = 9216
 """Eight pictures of 512x512 or two of 1024x1024, with captions of 128 tokens and more."""
-MANY = 16
+LARGE_CAPACITY = 16
 """Requests held: of so many, some have captions of one length, and only those share a pass."""
 TIERS: tuple[Tier, ...] = (
     Tier(
@@ -51,8 +51,8 @@ TIERS: tuple[Tier, ...] = (
         "everything on the device in its own dtype",
         "cuda",
         compiles=True,
-        token_budget=ROOMY,
-        capacity=MANY,
+        token_budget=LARGE_TOKEN_BUDGET,
+        capacity=LARGE_CAPACITY,
     ),
     Tier(
         "int8",
@@ -61,8 +61,8 @@ TIERS: tuple[Tier, ...] = (
         denoiser="int8",
         text="int8",
         compiles=True,
-        token_budget=ROOMY,
-        capacity=MANY,
+        token_budget=LARGE_TOKEN_BUDGET,
+        capacity=LARGE_CAPACITY,
         families=("z-image",),
     ),
     # As small as int8, and coarser: until a card has shown that it is faster, only who names it gets it.
@@ -73,8 +73,8 @@ TIERS: tuple[Tier, ...] = (
         denoiser="fp8",
         text="int8",
         compiles=True,
-        token_budget=ROOMY,
-        capacity=MANY,
+        token_budget=LARGE_TOKEN_BUDGET,
+        capacity=LARGE_CAPACITY,
         families=("z-image",),
         least_capability=(8, 9),
         automatic=False,

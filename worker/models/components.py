@@ -12,10 +12,10 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline
 
-from core.catalogue.completeness import components, pipeline_class, weight_files
+from core.catalogue.model_folder import components, pipeline_class, weight_files
 from core.catalogue.weight_names import choose_set
 from worker.memory.packing import OnFraction
-from worker.pipelines.z_image.transformer import ZImageTransformer2DModel
+from worker.models.z_image_transformer import ZImageTransformer2DModel
 
 KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
 SWITCHES: dict[str, object] = {

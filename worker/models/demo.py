@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.catalogue import CatalogueModel, Places
-from core.catalogue.completeness import what_is_missing
-from core.catalogue.marker import read_marker
+from core.catalogue import CatalogueModel, ModelPaths
+from core.catalogue.model_folder import missing_files, read_marker
 from worker.models.folders import Contents, whole_folder
 
 SEED = 0
@@ -14,16 +13,16 @@ BUILD = "1"
 """Raise it when the twin's architecture changes: older copies are then built anew."""
 
 
-def ensure_built(model: CatalogueModel, places: Places) -> Path:
+def ensure_built(model: CatalogueModel, model_paths: ModelPaths) -> Path:
     """The folder of a model that is built locally, made now unless a whole one of this build is there."""
-    directory = places.weights(model.id)
+    directory = model_paths.weights(model.id)
     marker = read_marker(directory)
-    if marker is None or marker.revision != BUILD or what_is_missing(directory):
-        from worker.models.quiet import silence_libraries
+    if marker is None or marker.revision != BUILD or missing_files(directory):
+        from worker.models.libraries import silence_libraries
 
         silence_libraries()
-        from worker.models.twins import build_twin
+        from worker.models.tiny_models import build_tiny_model
 
         with whole_folder(directory, Contents(model.id, "built", f"seed {SEED}", "float32", BUILD)) as draft:
-            build_twin(model.id, draft, SEED)
+            build_tiny_model(model.id, draft, SEED)
     return directory

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from core.catalogue import CatalogueModel, Places, resolve_auto
+from core.catalogue import CatalogueModel, ModelPaths, resolve_auto
 from core.errors import FarmError
 from core.settings import Settings
-from worker.memory.plan import GIGABYTE, MemoryPlan
+from worker.device.machine import GIGABYTE
+from worker.memory.plan import MemoryPlan
 from worker.memory.sizes import ModelSizes, read_sizes, sizes_of_row
-from worker.models.pull.space import SPARE, free_bytes
+from worker.models.folders import SPARE, free_bytes
 from worker.models.status import model_status
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
@@ -123,7 +124,7 @@ def check_weights(settings: Settings) -> Check:
         resolved = resolve_auto(settings)
     except FarmError as error:
         return Check("weights", "problem", error.message, "Set IMAGEFARM_MODEL to one of them, or to auto.")
-    status = model_status(resolved.model, Places.of(settings))
+    status = model_status(resolved.model, ModelPaths.of(settings))
     if not status.here:
         return Check("weights", "problem", f"{resolved.model.id} is not here", status.missing)
     detail = f"{resolved.model.id}: {status.directory or status.origin}"
@@ -161,32 +162,36 @@ def check_copies(settings: Settings) -> Check:
 
 def planned(settings: Settings) -> MemoryPlan:
     """The plan of the model that the settings mean, on the device that they mean."""
-    from worker.memory.choose import choose
-    from worker.memory.device import machine, resolve_device
-    from worker.models.dtypes import choose_dtype, dtype_name
+    from worker.device.dtypes import choose_dtype, dtype_name
+    from worker.device.torch_device import measure_machine, resolve_device
+    from worker.memory.plan import choose
 
     model = resolve_auto(settings).model
     device = resolve_device(settings.device)
     dtype = dtype_name(choose_dtype(model, device))
     return choose(
-        model, _sizes(model, Places.of(settings)), dtype, machine(device, settings.device_memory_gb), settings.memory_policy
+        model,
+        _sizes(model, ModelPaths.of(settings)),
+        dtype,
+        measure_machine(device, settings.device_memory_gb),
+        settings.memory_policy,
     )
 
 
 def bytes_of_copies(settings: Settings) -> int:
     """That the planned tier's first load will write; 0 for a model that is not here, of which a pull tells."""
-    from worker.memory.device import resolve_device
-    from worker.models.copies import CopiesToMake
-    from worker.models.dtypes import choose_dtype
+    from worker.device.dtypes import choose_dtype
+    from worker.device.torch_device import resolve_device
+    from worker.models.tier_reader import CopiesToMake
 
-    model, places = resolve_auto(settings).model, Places.of(settings)
-    directory = model_status(model, places).directory
+    model, model_paths = resolve_auto(settings).model, ModelPaths.of(settings)
+    directory = model_status(model, model_paths).directory
     if directory is None:
         return 0
     dtype = choose_dtype(model, resolve_device(settings.device))
-    return CopiesToMake(directory, model.id, planned(settings).tier, dtype, places).size(read_sizes(directory, model))
+    return CopiesToMake(directory, model.id, planned(settings).tier, dtype, model_paths).size(read_sizes(directory, model))
 
 
-def _sizes(model: CatalogueModel, places: Places) -> ModelSizes:
-    status = model_status(model, places)
+def _sizes(model: CatalogueModel, model_paths: ModelPaths) -> ModelSizes:
+    status = model_status(model, model_paths)
     return read_sizes(status.directory, model) if status.directory else sizes_of_row(model)

@@ -1,4 +1,4 @@
-"""Folders that are either whole or not there: made aside, marked last, then renamed into place."""
+"""Write folders atomically (draft, marker, rename) and check disk space before writing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.catalogue.marker import Marker, read_marker, size_of, write_marker
+from core.catalogue import CatalogueModel
+from core.catalogue.model_folder import Marker, read_marker, size_of, write_marker
+from core.errors import Conflict
 from core.ids import new_id
+from worker.device.machine import DTYPE_BYTES, GIGABYTE
 
 UNLOCKED_SECONDS = 86_400.0
 YOUNG_SECONDS = 5.0
@@ -22,7 +25,7 @@ YOUNG_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Contents:
-    """What a folder is about to hold; see `core.catalogue.marker.Marker`."""
+    """What a folder is about to hold; see `core.catalogue.model_folder.Marker`."""
 
     model: str
     origin: Literal["built", "hub", "folder"]
@@ -104,3 +107,30 @@ def _is_abandoned(draft: Path) -> bool:
     finally:
         os.close(lock)
     return age > YOUNG_SECONDS
+
+
+SPARE = GIGABYTE // 2
+"""Left free beside what a pull writes."""
+
+
+def converted_bytes(model: CatalogueModel, weight_bytes: int, dtype: str) -> int:
+    """Size of the converted copy: by the row's parameters where it tells them, never more than twice the original."""
+    known = sum(model.weights.parameters.values()) * DTYPE_BYTES[dtype]
+    return min(known, 2 * weight_bytes) if known else weight_bytes
+
+
+def free_bytes(folder: Path) -> int:
+    """Left on the disk under `folder`, which need not exist."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free
+
+
+def check_space(folder: Path, needed: int, what_for: str) -> None:
+    """Conflict `not_enough_disk` when the disk under `folder` has too little left; the folder need not exist."""
+    free = free_bytes(folder)
+    if free < needed + SPARE:
+        raise Conflict(
+            f"{what_for} needs {needed / GIGABYTE:.1f} GB under {folder}, but only {free / GIGABYTE:.1f} GB are free. "
+            "Free some, or set IMAGEFARM_MODELS_DIR to a larger disk.",
+            code="not_enough_disk",
+        )

@@ -1,29 +1,59 @@
-"""Load a catalogue model into a diffusers pipeline on a device. Never downloads."""
+"""What the catalogue row changes about a loaded pipeline: its scheduler and the LoRAs that are part of the model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline
 
-from core.catalogue import CatalogueModel, Located, Places, locate
+from core.catalogue import CatalogueModel, LocatedWeights, ModelPaths, locate
+from worker.device.dtypes import choose_dtype, dtype_name
+from worker.device.torch_device import device_name, limit_memory, measure_machine, resolve_device, use_device
 from worker.memory.apply import apply_tier
-from worker.memory.choose import choose
 from worker.memory.coefficients import Coefficients
-from worker.memory.device import device_name, limit, machine, resolve_device, use_device
-from worker.memory.plan import MemoryPlan
+from worker.memory.plan import MemoryPlan, choose
 from worker.memory.sizes import read_sizes
-from worker.models.adapters import fuse_loras, set_scheduler
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
-from worker.models.dtypes import choose_dtype, dtype_name
-from worker.models.percent import each_percent
-from worker.models.quiet import silence_libraries
+from worker.models.libraries import silence_libraries
 from worker.models.tier_reader import TierReader
+
+
+def set_scheduler(pipeline: DiffusionPipeline, model: CatalogueModel) -> None:
+    """Replace the scheduler by the row's, made from the configuration of the one that was there."""
+    if model.scheduler is None:
+        return
+    cls = getattr(diffusers, model.scheduler.cls)
+    pipeline.scheduler = cls.from_config(pipeline.scheduler.config, **model.scheduler.config)
+
+
+def fuse_loras(pipeline: DiffusionPipeline, model: CatalogueModel, files: Sequence[Path]) -> None:
+    """Add the row's LoRAs to the weights themselves, so that adapters stay free for what a job asks for."""
+    for index, (lora, file) in enumerate(zip(model.loras, files, strict=True)):
+        name = f"model_{index}"
+        pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=name, local_files_only=True)
+        pipeline.fuse_lora(lora_scale=lora.scale, adapter_names=[name])
+        pipeline.unload_lora_weights()
+
+
+def on_whole_percents(tell: Callable[[float], None]) -> Callable[[float], None]:
+    """Hears any number of fractions, passes on those that are another whole percent than the one before."""
+    told = -1
+
+    def hear(fraction: float) -> None:
+        nonlocal told
+        if (percent := int(fraction * 100)) != told:
+            told = percent
+            tell(fraction)
+
+    return hear
+
 
 OnProgress = Callable[[str, float | None], None]
 """Hears (stage, fraction 0..1 or None when it cannot be told).
@@ -41,7 +71,7 @@ class LoadRequest:
     `most_gigabytes`: that may be taken of a card; 0 means what is free.
     """
 
-    places: Places
+    model_paths: ModelPaths
     device: str
     memory_policy: str = "auto"
     dtype: str = "auto"
@@ -54,7 +84,7 @@ class LoadedPipeline:
 
     pipeline: DiffusionPipeline
     model: CatalogueModel
-    located: Located
+    located: LocatedWeights
     plan: MemoryPlan
     device: torch.device
     dtype: torch.dtype
@@ -72,14 +102,14 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     silence_libraries()
     device = resolve_device(request.device)
     use_device(device)
-    limit(device, request.most_gigabytes)
+    limit_memory(device, request.most_gigabytes)
     dtype = choose_dtype(model, device, request.dtype)
     if model.built_locally:
         on_progress("building", None)
-        ensure_built(model, request.places)
-    located = locate(model, request.places)
+        ensure_built(model, request.model_paths)
+    located = locate(model, request.model_paths)
     plan = _plan(model, located, device, dtype, request)
-    pipeline = _read(model, located, plan, dtype, request.places, on_progress)
+    pipeline = _read(model, located, plan, dtype, request.model_paths, on_progress)
     apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction))
     on_progress("done", 1.0)
     seconds = time.perf_counter() - started
@@ -87,22 +117,22 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     return LoadedPipeline(pipeline, model, located, plan, device, dtype, seconds, made_of)
 
 
-def _made_of(pipeline: DiffusionPipeline, located: Located) -> dict[str, str]:
+def _made_of(pipeline: DiffusionPipeline, located: LocatedWeights) -> dict[str, str]:
     """What else decides the picture: the scheduler's class and which weights these are."""
     found = {"scheduler": type(pipeline.scheduler).__name__, "weights_revision": located.revision}
     return {name: value for name, value in found.items() if value}
 
 
 def _plan(
-    model: CatalogueModel, located: Located, device: torch.device, dtype: torch.dtype, request: LoadRequest
+    model: CatalogueModel, located: LocatedWeights, device: torch.device, dtype: torch.dtype, request: LoadRequest
 ) -> MemoryPlan:
-    learned = Coefficients(request.places.models_dir)
+    learned = Coefficients(request.model_paths.models_dir)
     card = device_name(device)
     return choose(
         model,
         read_sizes(located.directory, model),
         dtype_name(dtype),
-        machine(device, request.most_gigabytes),
+        measure_machine(device, request.most_gigabytes),
         request.memory_policy,
         lambda tier: learned.get(model.id, tier, card),
     )
@@ -110,15 +140,15 @@ def _plan(
 
 def _read(
     model: CatalogueModel,
-    located: Located,
+    located: LocatedWeights,
     plan: MemoryPlan,
     dtype: torch.dtype,
-    places: Places,
+    model_paths: ModelPaths,
     on_progress: OnProgress,
 ) -> DiffusionPipeline:
     on_progress("reading", 0.0)
-    converting = each_percent(lambda fraction: on_progress("converting", fraction))
-    reader = TierReader(model.id, plan.tier, dtype, places, converting)
+    converting = on_whole_percents(lambda fraction: on_progress("converting", fraction))
+    reader = TierReader(model.id, plan.tier, dtype, model_paths, converting)
     loaded = load_components(located.directory, reader.load, lambda fraction: on_progress("reading", fraction))
     pipeline = assemble(located.directory, loaded, dtype)
     pipeline.set_progress_bar_config(disable=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.catalogue import CatalogueModel, Places, load_catalogue, locate
-from core.catalogue.marker import read_marker, size_of
+from core.catalogue import CatalogueModel, ModelPaths, load_catalogue, locate
+from core.catalogue.model_folder import read_marker, size_of
 from core.errors import RenderError
 
 
@@ -26,15 +26,15 @@ class ModelStatus:
     missing: str = ""
 
 
-def list_models(places: Places) -> list[ModelStatus]:
+def list_models(model_paths: ModelPaths) -> list[ModelStatus]:
     """All of them, in the catalogue's order."""
-    return [model_status(model, places) for model in load_catalogue()]
+    return [model_status(model, model_paths) for model in load_catalogue()]
 
 
-def model_status(model: CatalogueModel, places: Places) -> ModelStatus:
+def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
     """One model's."""
     try:
-        located = locate(model, places)
+        located = locate(model, model_paths)
     except RenderError as error:
         if model.built_locally:
             return ModelStatus(model, here=True, origin="built at first use")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.errors import InvalidInput
 from core.render import LoraRequest
-from worker.pipelines.untyped import Pipeline
+from worker.models.libraries import Pipeline
 
 
 class Adapters:

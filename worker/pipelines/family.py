@@ -1,4 +1,4 @@
-"""What the engine's loop asks of a model family, whatever its pipeline looks like."""
+"""The interface between the engine's loop and a model family, and what a family is made from."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 
+from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.render import RenderRequest
+from worker.pipelines.adapters import Adapters
 
 
 @dataclass(eq=False, kw_only=True)
@@ -56,7 +58,7 @@ class Family(Protocol[C, S]):
     def encode(self, request: RenderRequest) -> C:
         """The request's conditioning, from the cache where it can."""
 
-    def recall(self, request: RenderRequest) -> C | None:
+    def cached_conditioning(self, request: RenderRequest) -> C | None:
         """As `encode`, but None where a text encoder would have to work: only then adapters are made as it wants them."""
 
     def start(self, request: RenderRequest, conditioning: C, init_image: bytes) -> S:
@@ -82,3 +84,14 @@ def refuse_start_sigma(request: RenderRequest) -> None:
 
 
 AnyFamily: TypeAlias = Family[Any, Any]
+
+
+@dataclass(frozen=True)
+class FamilyContext:
+    """`device` computes the steps. `text_device` encodes prompts: another one where the memory tier keeps it apart."""
+
+    pipeline: Any
+    model: CatalogueModel
+    device: torch.device
+    text_device: torch.device
+    adapters: Adapters

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from worker.pipelines.family import AnyFamily
-from worker.pipelines.loaded import Loaded
+from worker.pipelines.family import AnyFamily, FamilyContext
 
 
-def make_family(loaded: Loaded) -> AnyFamily:
+def make_family(loaded: FamilyContext) -> AnyFamily:
     """The family of the model's catalogue row, over its loaded pipeline. Imports only that family's code."""
     match loaded.model.family:
         case "z-image":

@@ -1,5 +1,1 @@
-"""The farm's conscience: any number of reapers republish lost hints, requeue what dead workers held and clean up."""
-
-from worker.reaper.main import run
-
-__all__ = ["run"]
+"""Background reconciliation: requeues expired leases, republishes lost hints, deletes what is past its retention."""

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from core.logs import configure_logging
 from core.settings import Settings
-from worker.reaper.housekeeping import Housekeeping
 from worker.reaper.reaper import Reaper
+from worker.reaper.retention import RetentionRound
 
 logger = logging.getLogger(__name__)
 
-HOUSEKEEPING_SECONDS = 60.0
+RETENTION_SECONDS = 60.0
 
 
 def run(settings: Settings) -> int:
@@ -24,22 +24,22 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Walking a million files must not keep dead leases waiting: tidying has a thread of its own.
-    threading.Thread(target=_tidy, args=(settings, stop), name="housekeeping", daemon=True).start()
+    threading.Thread(target=_run_retention, args=(settings, stop), name="housekeeping", daemon=True).start()
     reaper = Reaper(settings)
     while not stop.wait(settings.reaper_seconds):
-        _guarded(reaper.round)
+        _log_errors(reaper.round)
     reaper.close()
     return 0
 
 
-def _tidy(settings: Settings, stop: threading.Event) -> None:
-    housekeeping = Housekeeping(settings)
-    while not stop.wait(HOUSEKEEPING_SECONDS):
-        _guarded(housekeeping.round)
-    housekeeping.close()
+def _run_retention(settings: Settings, stop: threading.Event) -> None:
+    retention = RetentionRound(settings)
+    while not stop.wait(RETENTION_SECONDS):
+        _log_errors(retention.round)
+    retention.close()
 
 
-def _guarded(round_: Callable[[], None]) -> None:
+def _log_errors(round_: Callable[[], None]) -> None:
     """A defect in one round must not end the reaper: the farm leans on it."""
     try:
         round_()

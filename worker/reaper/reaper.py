@@ -1,20 +1,52 @@
-"""One round of the reaper."""
+"""Reconcile once a round: expire late jobs, requeue dead leases, republish lost hints."""
 
 from __future__ import annotations
 
 import logging
 import time
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
+from core.ids import new_id
+from core.queue import RedisKeys, render_queue
 from core.settings import Settings
 from db import hints
 from db.database import Database
 from db.jobs.reap import expire_late, hold_unrunnable, requeue_dead_leases
-from worker.changes import ChangeBroadcaster
-from worker.hints import HintPublisher
-from worker.reaper.broker_watch import BrokerWatch
+from worker.events import EventPublisher
+from worker.hints.publisher import HintPublisher
+
+
+class BrokerMonitor:
+    """Raises RedisError when the broker is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = RedisKeys(settings.redis_prefix)
+        self._prefix = settings.redis_prefix
+        self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._epoch: str | None = None
+
+    def lost_its_data(self) -> bool:
+        """Whether the broker was emptied since this reaper last looked, or before it first did."""
+        known = self._redis.get(self._keys.epoch)
+        if known is None:
+            self._redis.set(self._keys.epoch, new_id(), nx=True)
+            known = self._redis.get(self._keys.epoch)
+        epoch = known.decode() if isinstance(known, bytes) else None
+        lost = epoch != self._epoch and epoch is not None
+        self._epoch = epoch
+        return lost
+
+    def queue_is_empty(self, model: str) -> bool:
+        """Whether no hint for this model waits to be taken."""
+        return self._redis.llen(f"{self._prefix}{render_queue(model)}") == 0
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        self._redis.close()
+
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +60,8 @@ class Reaper:
     def __init__(self, settings: Settings) -> None:
         self._database = Database(settings.resolved_database_url, pool_size=2)
         self._publisher = HintPublisher(settings, self._database)
-        self._news = ChangeBroadcaster(settings)
-        self._broker = BrokerWatch(settings)
+        self._events = EventPublisher(settings)
+        self._broker = BrokerMonitor(settings)
         self._grace_seconds = 2 * settings.heartbeat_seconds + CONNECT_SECONDS
         self._trust_leases_at = 0.0
         self._broker_away = False
@@ -37,44 +69,44 @@ class Reaper:
     def round(self) -> None:
         """Everything once. An outage of the database or the broker is waited out, not raised."""
         try:
-            self._end_what_is_over()
-            self._mend_hints()
+            self._end_overdue_jobs()
+            self._republish_hints()
         except Unavailable as error:
             # Leases ran out while nobody could renew them: give the living time to do so before judging them dead.
             if self._trust_leases_at <= time.monotonic():
                 logger.warning("waiting for the database: %s", error.message)
             self._trust_leases_at = time.monotonic() + self._grace_seconds
 
-    def _end_what_is_over(self) -> None:
+    def _end_overdue_jobs(self) -> None:
         ended = expire_late(self._database) + hold_unrunnable(self._database)
         if time.monotonic() >= self._trust_leases_at:
             ended += requeue_dead_leases(self._database)
         for job in ended:
             logger.warning("job %s is now %s: %s", job.id, job.status, job.error_message)
-            self._news.job_changed(job)
+            self._events.job_changed(job)
 
-    def _mend_hints(self) -> None:
+    def _republish_hints(self) -> None:
         try:
             if self._broker.lost_its_data():
                 logger.info("the broker is new or lost its data: every waiting job gets a new hint")
-                hints.forget_all_hints(self._database)
+                hints.clear_all_hints(self._database)
             for model in hints.models_waiting(self._database):
-                self._mend_hints_of(model)
+                self._republish_hints_of(model)
             self._broker_away = False
         except (RedisError, OSError) as error:
             if not self._broker_away:
                 logger.warning("the broker does not answer (%s); hints wait until it is back", error)
             self._broker_away = True
 
-    def _mend_hints_of(self, model: str) -> None:
+    def _republish_hints_of(self, model: str) -> None:
         if self._broker.queue_is_empty(model):
-            forgotten = hints.forget_stale_hints(self._database, model, STALE_HINT_SECONDS)
+            forgotten = hints.clear_stale_hints(self._database, model, STALE_HINT_SECONDS)
             if forgotten:
                 logger.info("%d hints for %s were lost and go out again", forgotten, model)
         self._publisher.fill_window(model)
 
     def close(self) -> None:
         """Gives everything back."""
-        self._news.close()
+        self._events.close()
         self._broker.close()
         self._database.dispose()

@@ -8,18 +8,18 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any
 
-from worker.engine.events import EngineInfo, Rendered
+from worker.engine.messages import EngineInfo, Rendered
 
 logger = logging.getLogger(__name__)
 
-RECENT = 32
+RECENT_IMAGES = 32
 """Later images that the running figure is the median of."""
-SIZES = 8
+MAX_KINDS = 8
 """Sizes told apart; the one not seen for longest is forgotten first."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class ImageKind:
     """What makes images take equally long: pixels and steps."""
 
     width: int
@@ -37,14 +37,14 @@ class EngineTimes:
         self._info = {name: value for name, value in vars(info).items() if name != "process_id"}
         self._first: dict[str, Any] | None = None
         self._count = 0
-        self._recent: deque[float] = deque(maxlen=RECENT)
-        self._by_kind: OrderedDict[Kind, list[float]] = OrderedDict()
+        self._recent: deque[float] = deque(maxlen=RECENT_IMAGES)
+        self._by_kind: OrderedDict[ImageKind, list[float]] = OrderedDict()
         logger.info("%s is ready on %s: loaded in %.1f s", info.model, info.device_name, info.load_seconds)
 
-    def note(self, image: Rendered) -> None:
+    def record_image(self, image: Rendered) -> None:
         """One more image."""
         seconds = round(image.timings.steps_seconds + image.timings.decode_seconds, 4)
-        kind = Kind(image.width, image.height, len(image.record.batch_sizes))
+        kind = ImageKind(image.width, image.height, len(image.record.batch_sizes))
         which = "an image" if self._first else "the first image"
         logger.info("%s, %dx%d in %d steps, took %.2f s", which, *vars(kind).values(), seconds)
         if self._first is None:
@@ -54,20 +54,20 @@ class EngineTimes:
         self._recent.append(seconds)
         self._note_kind(kind, seconds)
 
-    def _note_kind(self, kind: Kind, seconds: float) -> None:
+    def _note_kind(self, kind: ImageKind, seconds: float) -> None:
         count, total = self._by_kind.pop(kind, [0, 0.0])
         self._by_kind[kind] = [count + 1, total + seconds]
-        while len(self._by_kind) > SIZES:
+        while len(self._by_kind) > MAX_KINDS:
             self._by_kind.popitem(last=False)
 
-    def told(self) -> dict[str, Any]:
+    def info(self) -> dict[str, Any]:
         """The worker's `info`: the engine's own, `first_image` and `later_images` once there are some."""
-        told = dict(self._info)
+        info = dict(self._info)
         if self._first is not None:
-            told["first_image"] = self._first
+            info["first_image"] = self._first
         if self._recent:
-            told["later_images"] = self._later()
-        return told
+            info["later_images"] = self._later()
+        return info
 
     def _later(self) -> dict[str, Any]:
         by_size = [

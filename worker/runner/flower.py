@@ -13,12 +13,12 @@ from typing import Any
 
 from celery import Celery
 
-from core.queue import RENDER_TASK, render_queue, shown_in_flower
+from core.queue import RENDER_TASK, flower_kwargs, render_queue
 from db.tables import Job
 
 logger = logging.getLogger(__name__)
 
-GATHER_SECONDS = 0.05
+BATCH_SECONDS = 0.05
 """Events that follow each other this closely travel together, two dozen in a message at most."""
 
 
@@ -34,13 +34,13 @@ class FlowerEvents:
 
     def sent(self, job: Job) -> None:
         """A hint for the job went to the broker."""
-        shown = repr(shown_in_flower(job.model, job.input))
+        shown = repr(flower_kwargs(job.model, job.input))
         queue_name = render_queue(job.model)
         self._send("task-sent", uuid=job.id, name=RENDER_TASK, args="()", kwargs=shown, root_id=job.id, queue=queue_name)
 
     def started(self, job: Job) -> None:
         """The job was claimed."""
-        shown = shown_in_flower(job.model, job.input) | {"worker": job.worker}
+        shown = flower_kwargs(job.model, job.input) | {"worker": job.worker}
         self._send(
             "task-received",
             uuid=job.id,
@@ -102,7 +102,7 @@ class FlowerEvents:
     def _next(self, dispatcher: Any) -> tuple[str, dict[str, Any]] | None:  # noqa: ANN401 -- Celery's dispatcher
         """The event to send next; what was sent before leaves when there is none for the moment."""
         try:
-            return self._events.get(timeout=GATHER_SECONDS)
+            return self._events.get(timeout=BATCH_SECONDS)
         except queue.Empty:
             dispatcher.flush()
             return self._events.get()

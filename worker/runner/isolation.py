@@ -17,7 +17,7 @@ class Isolation:
         self._waiting_alone = 0
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         """Passes with others, after any suspect that is inside or waits."""
         with self._changed:
             self._changed.wait_for(lambda: not self._alone and not self._waiting_alone)
@@ -28,7 +28,7 @@ class Isolation:
             self._leave()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Passes when everybody has left, and keeps the others out."""
         with self._changed:
             self._waiting_alone += 1

@@ -12,10 +12,8 @@ from db import workers
 from db.database import Database
 from db.jobs.lease import renew_leases
 from db.tables import Worker
-from worker.runner.attempt import CancelRequested, LeaseLost
-from worker.runner.identity import Identity
-from worker.runner.inflight import InFlight
-from worker.runner.state import WorkerState
+from worker.runner.attempts import CancelRequested, InFlightAttempts, LeaseLost
+from worker.runner.worker_state import WorkerIdentity, WorkerState
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +28,9 @@ class LeaseKeeper:
         self,
         settings: Settings,
         database: Database,
-        identity: Identity,
+        identity: WorkerIdentity,
         state: WorkerState,
-        inflight: InFlight,
+        inflight: InFlightAttempts,
         on_stop: Callable[[str], None],
         on_paused: Callable[[bool], None],
     ) -> None:
@@ -55,7 +53,7 @@ class LeaseKeeper:
         self._stop.set()
         self._thread.join(timeout=5)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Renews everything once; raises Unavailable when the database is away."""
         held = self._inflight.keys()
         renewal = renew_leases(self._database, self._identity.name, held, self._settings.lease_seconds)
@@ -64,12 +62,12 @@ class LeaseKeeper:
                 self._inflight.post(key, LeaseLost())
         for key in renewal.cancel_requested:
             self._inflight.post(key, CancelRequested())
-        self._obey(self.say_state())
+        self._handle_commands(self.report_state())
 
-    def say_state(self) -> Worker | None:
+    def report_state(self) -> Worker | None:
         """Tells the farm how this worker is; None: a newer worker has its name."""
         snapshot = self._state.snapshot()
-        return workers.beat(
+        return workers.heartbeat(
             self._database,
             self._identity.name,
             self._identity.incarnation,
@@ -79,7 +77,7 @@ class LeaseKeeper:
             info=snapshot.info,
         )
 
-    def _obey(self, row: Worker | None) -> None:
+    def _handle_commands(self, row: Worker | None) -> None:
         if row is None:
             self._on_stop("a newer worker has taken this name over")
             return
@@ -91,7 +89,7 @@ class LeaseKeeper:
         away = False
         while not self._stop.wait(self._settings.heartbeat_seconds):
             try:
-                self.beat()
+                self.heartbeat()
                 if away:
                     logger.info("the database is back")
                 away = False

@@ -1,4 +1,4 @@
-"""One attempt's time in the engine: requests go in, mail comes back, finished images are stored while others step."""
+"""Render one attempt: build its requests, submit them to the engine, store each image as it finishes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,54 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from core.errors import InvalidInput, RenderError
+from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.render import RenderRequest
 from core.settings import Settings
+from core.storage import LocalImageStore
 from db.jobs.succeed import StoredImage
+from db.tables import Job
 from worker.engine.client import EngineClient
-from worker.engine.events import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
-from worker.init_image import fitted
-from worker.runner.attempt import CancelRequested, Drained, LeaseLost, Mail, RunningAttempt, index_of
-from worker.runner.requests import render_requests
+from worker.engine.messages import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
+from worker.init_image import resize_init_image
+from worker.runner.attempts import AttemptMessage, CancelRequested, Drained, LeaseLost, RunningAttempt, image_index_of
+
+_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "seed", "has_init_image", "preview_every"}
+
+
+def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderRequest]:
+    """Image i of the job gets seed + i; fields the engine does not know stay in the job."""
+    given = attempt.job.input
+    common = {name: value for name, value in given.items() if name in _ENGINE_FIELDS}
+    return [
+        RenderRequest(
+            id=attempt.request_id(index),
+            seed=int(given["seed"]) + index,
+            has_init_image=bool(given.get("init_image")),
+            preview_every=settings.preview_every,
+            **common,
+        )
+        for index in range(int(given.get("num_images", 1)))
+    ]
+
+
+class InitImageReader:
+    """Reads what a job's input names; the key was written by the API, never by a user."""
+
+    def __init__(self, store: LocalImageStore) -> None:
+        self._store = store
+
+    def read_for(self, job: Job) -> bytes | None:
+        """The encoded picture; None for text-to-image. Raises RenderError when it cannot be read."""
+        given = job.input.get("init_image")
+        if not given:
+            return None
+        try:
+            return self._store.read(given["key"])
+        except NotFound as error:
+            raise RenderError("The uploaded picture that this job starts from is gone.", code="invalid_input") from error
+        except Unavailable as error:
+            raise RenderError(error.message, code="storage_unavailable") from error
+
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +63,7 @@ PROGRESS_SECONDS = 0.1
 """No more than one progress message of a job in this time, the last step excepted."""
 
 
-class News(Protocol):
+class ProgressListener(Protocol):
     """Who hears of an attempt's progress."""
 
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
@@ -34,26 +73,26 @@ class News(Protocol):
         """A small JPEG or PNG of an unfinished image."""
 
 
-class Stopped(Exception):
+class AttemptStopped(Exception):
     """The attempt ends without images: canceled, drained, or its lease is lost; `why` is the mail that said so."""
 
-    def __init__(self, why: Mail) -> None:
+    def __init__(self, why: AttemptMessage) -> None:
         super().__init__(type(why).__name__)
         self.why = why
 
 
 @dataclass
-class Rendering:
+class AttemptRendering:
     """Renders all images of one attempt. Raises RenderError or Stopped; the engine holds nothing of it afterwards."""
 
     attempt: RunningAttempt
     engine: EngineClient
     settings: Settings
-    news: News
+    listener: ProgressListener
     store: Callable[[RunningAttempt, RenderRequest, Rendered], StoredImage]
     images: list[StoredImage] = field(default_factory=list)
     storing_seconds: float = 0.0
-    _open: dict[str, RenderRequest] = field(default_factory=dict)
+    _pending: dict[str, RenderRequest] = field(default_factory=dict)
     _progress_at: float = 0.0
     _latest: dict[str, Step] = field(default_factory=dict)
 
@@ -61,14 +100,14 @@ class Rendering:
         """The stored images, in order of index; `init_image` is an encoded picture for image-to-image."""
         requests = render_requests(self.attempt, self.settings)
         if init_image:
-            init_image = _fitted(init_image, requests[0])
+            init_image = _fit_to_request(init_image, requests[0])
         try:
             for request in requests:
                 self._submit(request, init_image)
-            while self._open:
-                self._read(self.attempt.mail.get())
+            while self._pending:
+                self._read(self.attempt.message.get())
         finally:
-            for request_id in list(self._open):
+            for request_id in list(self._pending):
                 self.engine.cancel(request_id)
         return sorted(self.images, key=lambda image: image.index)
 
@@ -76,31 +115,31 @@ class Rendering:
         try:
             self.engine.submit(request, init_image)
         except RenderError as error:
-            began = bool(self._open or self.images)
+            began = bool(self._pending or self.images)
             raise RenderError(error.message, code=error.code if began else "engine_away") from error
-        self._open[request.id] = request
+        self._pending[request.id] = request
 
-    def _read(self, mail: Mail) -> None:
-        match mail:
+    def _read(self, message: AttemptMessage) -> None:
+        match message:
             case Step():
-                self._progress(mail)
+                self._progress(message)
             case Preview():
-                self.news.preview(self.attempt.job.id, index_of(mail.request_id), mail.image)
+                self.listener.preview(self.attempt.job.id, image_index_of(message.request_id), message.image)
             case Rendered():
-                self._store(mail)
+                self._store(message)
             case RequestFailed():
-                self._open.pop(mail.request_id, None)
-                raise RenderError(mail.message, code=mail.code)
+                self._pending.pop(message.request_id, None)
+                raise RenderError(message.message, code=message.code)
             case EngineLost():
-                self._open.clear()
-                raise RenderError(f"The engine was lost: {mail.reason}.", code="engine_lost")
+                self._pending.clear()
+                raise RenderError(f"The engine was lost: {message.reason}.", code="engine_lost")
             case LeaseLost() | CancelRequested() | Drained() | Canceled():
-                raise Stopped(mail)
+                raise AttemptStopped(message)
             case _:
                 pass
 
     def _store(self, rendered: Rendered) -> None:
-        request = self._open.pop(rendered.request_id)
+        request = self._pending.pop(rendered.request_id)
         began = time.monotonic()
         self.images.append(self.store(self.attempt, request, rendered))
         self.storing_seconds += time.monotonic() - began
@@ -115,8 +154,8 @@ class Rendering:
         whole, total = sum(each.step for each in self._latest.values()), step.steps * images
         done = whole + sum(each.part for each in self._latest.values())
         # Images of one job that have begun step together; a step of one takes as long as a step of all.
-        together = max(len(self._open.keys() & self._latest.keys()), 1)
-        self.news.progress(
+        together = max(len(self._pending.keys() & self._latest.keys()), 1)
+        self.listener.progress(
             self.attempt.job.id,
             {
                 "attempt": self.attempt.job.attempt,
@@ -129,9 +168,9 @@ class Rendering:
         )
 
 
-def _fitted(init_image: bytes, request: RenderRequest) -> bytes:
+def _fit_to_request(init_image: bytes, request: RenderRequest) -> bytes:
     """All images of a job have one size."""
     try:
-        return fitted(init_image, request.width, request.height)
+        return resize_init_image(init_image, request.width, request.height)
     except InvalidInput as error:
         raise RenderError(error.message, code=error.code) from error

@@ -9,8 +9,22 @@ import time
 from dataclasses import dataclass
 
 from core.render import RenderRecord, RenderRequest, RenderTimings
-from worker.engine.events import Canceled, EngineInfo, Loading, Ready, Rendered, RequestFailed, Started, Step
-from worker.engine.messages import Cancel, Channel, Command, Load, Stop, Submit
+from worker.engine.messages import (
+    Cancel,
+    Canceled,
+    Channel,
+    Command,
+    EngineInfo,
+    Load,
+    Loading,
+    Ready,
+    Rendered,
+    RequestFailed,
+    Started,
+    Step,
+    Stop,
+    Submit,
+)
 from worker.engine.spec import EngineSpec
 
 CAPACITY = 4
@@ -45,7 +59,7 @@ class SyntheticEngine:
         self._channel.send(Loading("nothing to load", 1.0))
         self._channel.send(Ready(_info(load.spec)))
         while not (self._stopping and not self._running):
-            self._obey()
+            self._handle_commands()
             self._step_all()
 
     def _listen(self) -> None:
@@ -55,7 +69,7 @@ class SyntheticEngine:
         except (EOFError, OSError):
             os._exit(0)
 
-    def _obey(self) -> None:
+    def _handle_commands(self) -> None:
         """Takes what has come in; waits only when there is nothing to step."""
         block = not self._running
         while True:
@@ -88,7 +102,7 @@ class SyntheticEngine:
             del self._running[request.id]
             self._channel.send(Canceled(request.id))
             return
-        if self._misbehave(request):
+        if self._inject_fault(request):
             return
         running.step += 1
         each = (time.monotonic() - running.began) / running.step
@@ -96,9 +110,9 @@ class SyntheticEngine:
         self._channel.send(Step(request.id, running.step, request.num_inference_steps, each, each * left))
         if not left:
             del self._running[request.id]
-            self._channel.send(_paint(request, time.monotonic() - running.began, len(self._running) + 1))
+            self._channel.send(_solid_color(request, time.monotonic() - running.began, len(self._running) + 1))
 
-    def _misbehave(self, request: RenderRequest) -> bool:
+    def _inject_fault(self, request: RenderRequest) -> bool:
         if request.prompt.startswith(CRASH):
             os._exit(1)
         if request.prompt.startswith(HANG):
@@ -127,7 +141,7 @@ def _info(spec: EngineSpec) -> EngineInfo:
     )
 
 
-def _paint(request: RenderRequest, seconds: float, batch: int) -> Rendered:
+def _solid_color(request: RenderRequest, seconds: float, batch: int) -> Rendered:
     color = request.seed.to_bytes(8, "big")[-3:]
     record = RenderRecord(
         family="synthetic",

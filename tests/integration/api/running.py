@@ -23,7 +23,7 @@ from db.jobs.claim import Claimant, claim_next
 from db.jobs.finish import finish_error
 from db.jobs.succeed import StoredImage, finish_succeeded
 from db.tables import Job
-from db.workers import Registration, beat, register
+from db.workers import Registration, heartbeat, register
 
 
 @contextmanager
@@ -61,7 +61,7 @@ class WorkerSide:
 
     def ready(self) -> None:
         """The model is loaded."""
-        assert beat(self.database, self.name, "life-1", state="ready") is not None
+        assert heartbeat(self.database, self.name, "life-1", state="ready") is not None
 
     def claim(self) -> Job | None:
         """Takes the next job."""

@@ -78,7 +78,7 @@ def test_a_change_in_the_middle_of_a_read_is_told_once(
             claimed.append(job)
         return events_of(database, job_id)
 
-    monkeypatch.setattr("api.events.events_of", events_after_a_claim)
+    monkeypatch.setattr("api.routes.job_events.events_of", events_after_a_claim)
     job = api.post("/v1/jobs", json=BODY).json()
     with api.stream("GET", f"/v1/jobs/{job['id']}/events") as response:
         events = read_events(response)

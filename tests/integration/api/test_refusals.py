@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from db.workers import Registration, beat, register
+from db.workers import Registration, heartbeat, register
 from tests.integration.api.conftest import SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 
@@ -118,14 +118,14 @@ def test_a_model_that_nobody_serves_is_refused_with_the_way_out(api: httpx.Clien
 
 
 def test_a_restart_of_the_only_worker_refuses_nobody(api: httpx.Client, worker: WorkerSide) -> None:
-    beat(worker.database, worker.name, "life-1", state="stopped")
+    heartbeat(worker.database, worker.name, "life-1", state="stopped")
     accepted = api.post("/v1/jobs", json=GOOD | {"model": "demo"})
     assert accepted.status_code == 202
 
 
 def test_a_restarting_worker_among_others_refuses_nobody(make_settings: SettingsMaker, worker: WorkerSide) -> None:
     register(worker.database, Registration("other", "life-1", "sd-turbo", "cpu", 1))
-    beat(worker.database, "other", "life-1", state="stopped")
+    heartbeat(worker.database, "other", "life-1", state="stopped")
     with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
         job = api.post("/v1/jobs", json=GOOD | {"model": "sd-turbo"})
         assert job.status_code == 202
@@ -139,7 +139,7 @@ def test_a_replay_is_answered_although_nobody_serves_the_model_now(make_settings
         body, key = GOOD | {"model": "sd-turbo"}, {"Idempotency-Key": "k"}
         first = api.post("/v1/jobs", json=body, headers=key)
         assert first.status_code == 202
-        beat(worker.database, "other", "life-1", state="failed", message="no card")
+        heartbeat(worker.database, "other", "life-1", state="failed", message="no card")
     with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
         assert "no card" in api.post("/v1/jobs", json=body).json()["detail"]
         assert api.post("/v1/jobs", json=body, headers=key).json() == first.json()

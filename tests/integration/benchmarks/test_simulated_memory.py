@@ -8,12 +8,12 @@ from benchmarks.gpu.memory import GOAL_PEAK_GB
 from benchmarks.gpu.weights import row
 from benchmarks.simulated_memory.model import true_sizes
 from benchmarks.simulated_memory.simulate import Case, Simulated, planned, simulate
-from worker.memory.choose import DEVICE_SHARE, Machine, choose
+from worker.device.machine import GIGABYTE, Machine
 from worker.memory.estimate import CAPTION_TOKENS
-from worker.memory.plan import GIGABYTE
+from worker.memory.plan import DEVICE_SHARE, choose
 from worker.memory.sizes import sizes_of_row
 from worker.memory.tiers import Tier, tier_named
-from worker.models.quiet import silence_libraries
+from worker.models.libraries import silence_libraries
 from worker.pipelines.z_image.text import MAX_SEQUENCE_LENGTH
 
 EIGHT_GB_CARD = Machine("cuda:0", int(7.6 * GIGABYTE), 64 * GIGABYTE, (8, 6))

@@ -101,10 +101,10 @@ def test_a_job_inherits_the_token_of_the_hinted_job_that_took_its_own(
 
 def test_lost_hints_are_forgotten_only_when_stale(database: Database, submit_job: Submit) -> None:
     submit_job(window=5)
-    assert hints.forget_stale_hints(database, "demo", older_than_seconds=60) == 0
-    assert hints.forget_stale_hints(database, "demo", older_than_seconds=0) == 1
+    assert hints.clear_stale_hints(database, "demo", older_than_seconds=60) == 0
+    assert hints.clear_stale_hints(database, "demo", older_than_seconds=0) == 1
     assert len(hints.take_window(database, "demo", 5)) == 1
-    assert hints.forget_all_hints(database) == 1
+    assert hints.clear_all_hints(database) == 1
 
 
 def test_queue_position_counts_what_goes_before(database: Database, submit_job: Submit) -> None:

@@ -1,6 +1,6 @@
 """`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
 
-A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-company`, `crash-in-company`, `nan`,
+A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-batch`, `crash-in-batch`, `nan`,
 `quit`, `slow`, `long`, `spin`, `heavy`, `weighty`, on a card `device-assert` each break or delay the step of that request;
 `gated`, `encode-hang`, `encode-crash` and `where` its encoding, `decode-gated` and `decode-hang` its decoding.
 """
@@ -22,7 +22,7 @@ from worker.engine.process import main
 from worker.engine.spec import EngineSpec
 
 if TYPE_CHECKING:
-    from worker.engine.opening import OnProgress, Opened
+    from worker.engine.builder import EngineParts, OnProgress
     from worker.pipelines.family import AnyFamily
 
 
@@ -63,13 +63,13 @@ class Faulty:
     def step(self, samples: Sequence[Any]) -> None:
         words = {word for sample in samples for word in sample.request.prompt.split()}
         self._block_seconds = 1.0 if "heavy" in words else 0.3 if "weighty" in words else 0.0
-        self._obey(words, len(samples))
+        self._follow_prompt(words, len(samples))
         self._family.step(samples)
         for sample in samples:
             if "nan" in sample.request.prompt.split():
                 sample.latents[0, 0, 0, 0] = float("nan")
 
-    def _obey(self, words: set[str], company: int) -> None:
+    def _follow_prompt(self, words: set[str], others: int) -> None:
         if "slow" in words:
             time.sleep(0.05)
         if "hang" in words:
@@ -86,9 +86,9 @@ class Faulty:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if "device-assert" in words:
             _break_the_card()
-        if "crash" in words or ("crash-in-company" in words and company > 1):
+        if "crash" in words or ("crash-in-batch" in words and others > 1):
             raise ValueError("planted")
-        if "oom" in words or ("oom-in-company" in words and company > 1):
+        if "oom" in words or ("oom-in-batch" in words and others > 1):
             raise MemoryError("planted")
         if "quit" in words:
             raise SystemExit("planted")
@@ -117,18 +117,18 @@ def _wait_at_gate(request: RenderRequest) -> None:
 class NoCompany:
     """Each request is too large to be rendered beside another."""
 
-    def admits(self, request: RenderRequest, company: Sequence[RenderRequest]) -> bool:
+    def admits(self, request: RenderRequest, others: Sequence[RenderRequest]) -> bool:
         return False
 
 
-def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> Opened:
+def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
     if spec.memory_policy == "never":
         threading.Event().wait()
     if spec.memory_policy == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    from worker.engine.opening import open_engine
+    from worker.engine.builder import build_engine
 
-    opened = open_engine(spec, on_progress)
+    opened = build_engine(spec, on_progress)
     faulty = Faulty(opened.family)
     for block in opened.blocks:
         block.register_forward_pre_hook(faulty.weigh)

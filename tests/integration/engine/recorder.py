@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from core.render import RenderRequest
-from worker.engine.events import Canceled, EngineEvent, Ready, Rendered, RequestFailed
+from worker.engine.messages import Canceled, EngineEvent, Ready, Rendered, RequestFailed
 
 E = TypeVar("E", bound=EngineEvent)
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 ENDS = (Rendered, Canceled, RequestFailed)
 
 
@@ -18,7 +18,7 @@ class Recorder:
     """Give it to EngineClient as `on_event`."""
 
     def __init__(self) -> None:
-        self.patience_seconds = PATIENCE_SECONDS
+        self.timeout_seconds = TIMEOUT_SECONDS
         self.events: list[EngineEvent] = []
         self._changed = threading.Condition()
 
@@ -34,7 +34,7 @@ class Recorder:
             return [event for event in self.events if isinstance(event, kind) and matches(event)]
 
         with self._changed:
-            if not self._changed.wait_for(lambda: len(found()) >= count, self.patience_seconds):
+            if not self._changed.wait_for(lambda: len(found()) >= count, self.timeout_seconds):
                 raise AssertionError(f"no {kind.__name__} no. {count} among {[type(e).__name__ for e in self.events]}")
             return found()[count - 1]
 
@@ -44,7 +44,7 @@ class Recorder:
     def wait_end(self, request_id: str) -> Rendered | Canceled | RequestFailed:
         """How the request ended."""
         with self._changed:
-            ended = self._changed.wait_for(lambda: bool(self.ends(request_id)), self.patience_seconds)
+            ended = self._changed.wait_for(lambda: bool(self.ends(request_id)), self.timeout_seconds)
             assert ended, f"{request_id} did not end; {[type(e).__name__ for e in self.events]}"
             return self.ends(request_id)[0]
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from tests.integration.engine.recorder import a_request
-from tests.integration.engine.twins import Twin
+from tests.integration.engine.tiny_models import TinyModel
 from worker.memory.apply import apply_tier
 from worker.memory.tiers import Tier
-from worker.pipelines.z_image.transformer import Context, Prepare
+from worker.models.z_image_transformer import Context, Prepare
 
 CPU = torch.device("cpu")
 STEPS = 4
 
 
 @pytest.fixture
-def calls(demo: Twin) -> list[str]:
+def calls(demo: TinyModel) -> list[str]:
     """Names of the parts that ran, one for each call."""
     heard: list[str] = []
     for name in ("cap_embedder", "context_refiner.0", "noise_refiner.0"):
@@ -29,18 +29,18 @@ def calls(demo: Twin) -> list[str]:
 
 
 @pytest.fixture
-def demo(models_dir: Path) -> Twin:
+def demo(models_dir: Path) -> TinyModel:
     """One of its own: the tests change it."""
     torch.set_num_threads(1)
-    return Twin("demo", models_dir, "float32")
+    return TinyModel("demo", models_dir, "float32")
 
 
-def test_a_caption_is_refined_once_for_all_steps(demo: Twin, calls: list[str]) -> None:
+def test_a_caption_is_refined_once_for_all_steps(demo: TinyModel, calls: list[str]) -> None:
     demo.alone(a_request(1, "a cat", 64, STEPS))
     assert [calls.count(name) for name in ("cap_embedder", "context_refiner.0", "noise_refiner.0")] == [1, 1, STEPS]
 
 
-def test_a_latecomer_brings_its_own_and_makes_nobody_elses_again(demo: Twin, calls: list[str]) -> None:
+def test_a_latecomer_brings_its_own_and_makes_nobody_elses_again(demo: TinyModel, calls: list[str]) -> None:
     first, late = (demo.start(a_request(index, "a cat", 64, STEPS)) for index in range(2))
     demo.family.step([first])
     for _ in range(2):
@@ -53,7 +53,7 @@ def test_a_latecomer_brings_its_own_and_makes_nobody_elses_again(demo: Twin, cal
 
 
 @pytest.mark.parametrize("sizes", [[(96, 96), (128, 96)], [(64, 64), (128, 128)]])
-def test_unequal_images_can_share_a_pass(demo: Twin, sizes: list[tuple[int, int]]) -> None:
+def test_unequal_images_can_share_a_pass(demo: TinyModel, sizes: list[tuple[int, int]]) -> None:
     """The first two are of one length when padded; the others need a mask."""
     requests = [a_request(index, "a cat", width=width, height=height) for index, (width, height) in enumerate(sizes)]
     samples = [demo.start(request) for request in requests]
@@ -64,7 +64,7 @@ def test_unequal_images_can_share_a_pass(demo: Twin, sizes: list[tuple[int, int]
 
 
 @pytest.mark.parametrize("guidance", [1.0, 1.7])
-def test_a_streamed_transformer_is_called_in_one_piece(demo: Twin, calls: list[str], guidance: float) -> None:
+def test_a_streamed_transformer_is_called_in_one_piece(demo: TinyModel, calls: list[str], guidance: float) -> None:
     request = a_request(1, "a cat", 64, STEPS, guidance_scale=guidance, negative_prompt="a dog " * 30)
     expected = demo.expected(request, "latent")
     tier = Tier("streamed-on-cpu", "", "cpu", denoiser_place="streamed")
@@ -75,7 +75,7 @@ def test_a_streamed_transformer_is_called_in_one_piece(demo: Twin, calls: list[s
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_turning_by_real_numbers_changes_no_bit(models_dir: Path, dtype: str) -> None:
-    made = Twin("demo", models_dir, dtype)
+    made = TinyModel("demo", models_dir, dtype)
     request = a_request(1, "a cat", 80, STEPS, guidance_scale=3.0, negative_prompt="a dog " * 30)
     contexts_of = made.pipeline.transformer.contexts
 
@@ -86,7 +86,7 @@ def test_turning_by_real_numbers_changes_no_bit(models_dir: Path, dtype: str) ->
     assert torch.equal(made.alone(request).latents[0], made.expected(request, "latent"))
 
 
-def test_a_pipeline_may_call_the_transformer_by_names(demo: Twin) -> None:
+def test_a_pipeline_may_call_the_transformer_by_names(demo: TinyModel) -> None:
     transformer = demo.pipeline.transformer
     latents = [torch.randn(transformer.in_channels, 1, 8, 8)]
     captions = [torch.randn(7, transformer.config.cap_feat_dim)]
@@ -98,13 +98,13 @@ def test_a_pipeline_may_call_the_transformer_by_names(demo: Twin) -> None:
     assert torch.equal(by_place, by_name)
 
 
-def test_guidance_pairs_of_unequal_captions_are_exact(demo: Twin, calls: list[str]) -> None:
+def test_guidance_pairs_of_unequal_captions_are_exact(demo: TinyModel, calls: list[str]) -> None:
     request = a_request(1, "a cat", 80, STEPS, guidance_scale=3.0, negative_prompt="a dog " * 30)
     assert torch.equal(demo.alone(request).latents[0], demo.expected(request, "latent"))
     assert calls.count("context_refiner.0") == 1
 
 
-def test_a_guidance_pair_that_does_not_fit_goes_in_two_passes(demo: Twin, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_guidance_pair_that_does_not_fit_goes_in_two_passes(demo: TinyModel, caplog: pytest.LogCaptureFixture) -> None:
     request = a_request(1, "a cat", 64, 2, guidance_scale=3.0, negative_prompt="a dog " * 30)
     expected = demo.expected(request, "latent")
     passes: list[int] = []
@@ -125,7 +125,7 @@ def test_a_guidance_pair_that_does_not_fit_goes_in_two_passes(demo: Twin, caplog
     assert torch.equal(demo.alone(strict).latents[0], expected), "strict pairs are tried whole at every step"
 
 
-def test_several_pictures_that_do_not_fit_are_left_to_the_loop(demo: Twin) -> None:
+def test_several_pictures_that_do_not_fit_are_left_to_the_loop(demo: TinyModel) -> None:
     samples = [demo.start(a_request(index, "a cat", 64, 2)) for index in range(2)]
 
     def refuse(*_: object) -> None:

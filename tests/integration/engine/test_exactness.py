@@ -10,8 +10,8 @@ import torch
 
 from core.errors import InvalidInput, RenderError
 from tests.integration.engine.recorder import a_request
-from tests.integration.engine.twins import Twin, picture, twin
-from worker.engine.stepping import step_apart
+from tests.integration.engine.tiny_models import TinyModel, picture, tiny_model
+from worker.engine.stepping import step_isolated
 
 # diffusers' Euler schedulers hand tensors to numpy in a way that numpy 2 frowns upon.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -20,17 +20,17 @@ STEPPED = ["demo", "sd-turbo", "sdxl-turbo", "lcm-sd15", "tiny-sd"]
 
 
 @pytest.fixture(params=STEPPED)
-def any_twin(request: pytest.FixtureRequest, models_dir: Path) -> Twin:
+def any_twin(request: pytest.FixtureRequest, models_dir: Path) -> TinyModel:
     torch.set_num_threads(1)
-    return twin(request.param, models_dir)
+    return tiny_model(request.param, models_dir)
 
 
-def pixels_of(made: Twin, sample: object) -> bytes:
+def pixels_of(made: TinyModel, sample: object) -> bytes:
     return made.family.decode(sample).numpy().tobytes()
 
 
 @pytest.mark.parametrize("guidance", [1.0, 1.7])
-def test_alone_it_is_bit_identical(any_twin: Twin, guidance: float) -> None:
+def test_alone_it_is_bit_identical(any_twin: TinyModel, guidance: float) -> None:
     request = a_request(3, "a cat", 64, 4, guidance_scale=guidance, negative_prompt="dog")
     sample = any_twin.alone(request)
     assert torch.equal(sample.latents[0], any_twin.expected(request, "latent"))
@@ -46,7 +46,7 @@ def test_z_image_alone(
     models_dir: Path, dtype: str, prompt: str, width: int, height: int, steps: int, guidance: float
 ) -> None:
     torch.set_num_threads(1)
-    made = twin("demo", models_dir, dtype)
+    made = tiny_model("demo", models_dir, dtype)
     request = a_request(5, prompt, num_inference_steps=steps, width=width, height=height, guidance_scale=guidance)
     sample = made.alone(request)
     assert torch.equal(sample.latents[0], made.expected(request, "latent"))
@@ -54,7 +54,7 @@ def test_z_image_alone(
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.5, 1.0])
-def test_image_to_image_alone(any_twin: Twin, strength: float) -> None:
+def test_image_to_image_alone(any_twin: TinyModel, strength: float) -> None:
     image = picture(64, 64)
     request = a_request(4, "a cat", 64, 6, strength=strength, has_init_image=True)
     sample = any_twin.alone(request, image)
@@ -66,7 +66,7 @@ def test_image_to_image_alone(any_twin: Twin, strength: float) -> None:
 @pytest.mark.parametrize(("start", "steps", "guidance"), [(0.5, 4, 1.0), (0.9, 1, 1.0), (1.0, 3, 1.0), (0.37, 5, 2.5)])
 def test_a_start_sigma_is_exact(models_dir: Path, dtype: str, start: float, steps: int, guidance: float) -> None:
     torch.set_num_threads(1)
-    made, image = twin("demo", models_dir, dtype), picture(64, 64)
+    made, image = tiny_model("demo", models_dir, dtype), picture(64, 64)
     fields: dict[str, Any] = {
         "start_sigma": start,
         "guidance_scale": guidance,
@@ -94,22 +94,22 @@ def test_a_start_sigma_that_cannot_be_is_refused(
     models_dir: Path, fields: dict[str, Any], has_image: bool, says: str
 ) -> None:
     with pytest.raises(InvalidInput, match=says):
-        twin("demo", models_dir).family.check(a_request(0, **fields), has_image)
+        tiny_model("demo", models_dir).family.check(a_request(0, **fields), has_image)
 
 
 @pytest.mark.parametrize("model", ["sd-turbo", "flux2-klein-4b"])
 def test_a_family_without_sigmas_refuses_a_start_sigma(models_dir: Path, model: str) -> None:
     dtype = "bfloat16" if model == "flux2-klein-4b" else "float32"
     with pytest.raises(InvalidInput, match="strength"):
-        twin(model, models_dir, dtype).family.check(a_request(0, start_sigma=0.5), True)
+        tiny_model(model, models_dir, dtype).family.check(a_request(0, start_sigma=0.5), True)
 
 
-def test_no_negative_prompt_is_what_the_pipeline_takes_for_none(any_twin: Twin) -> None:
+def test_no_negative_prompt_is_what_the_pipeline_takes_for_none(any_twin: TinyModel) -> None:
     request = a_request(6, "a cat", 64, 3, guidance_scale=1.5)
     assert torch.equal(any_twin.alone(request).latents[0], any_twin.expected(request, "latent"))
 
 
-def test_company_changes_next_to_nothing(any_twin: Twin) -> None:
+def test_company_changes_next_to_nothing(any_twin: TinyModel) -> None:
     requests = [a_request(index, "a cat", 64, 3 + index, guidance_scale=1.0 + index % 2) for index in range(3)]
     samples = [any_twin.start(request) for request in requests]
     assert len({sample.group for sample in samples}) == 1 or any_twin.model.family == "z-image"
@@ -119,7 +119,7 @@ def test_company_changes_next_to_nothing(any_twin: Twin) -> None:
         assert (sample.latents[0] - any_twin.expected(request, "latent")).abs().max() < 2e-4
 
 
-def test_a_failed_step_changes_no_sample(any_twin: Twin) -> None:
+def test_a_failed_step_changes_no_sample(any_twin: TinyModel) -> None:
     good, bad = any_twin.start(a_request(0, size=64)), any_twin.start(a_request(1, size=64))
     before = good.latents.clone()
     bad.latents = bad.latents[:, :1]
@@ -129,7 +129,7 @@ def test_a_failed_step_changes_no_sample(any_twin: Twin) -> None:
     assert good.step == 0
 
 
-def test_a_preview_is_small_and_in_range(any_twin: Twin) -> None:
+def test_a_preview_is_small_and_in_range(any_twin: TinyModel) -> None:
     sample = any_twin.start(a_request(0, size=64, steps=4))
     any_twin.family.step([sample])
     preview = any_twin.family.preview(sample)
@@ -139,7 +139,7 @@ def test_a_preview_is_small_and_in_range(any_twin: Twin) -> None:
     assert preview.float().std() > 0
 
 
-def test_a_planted_nan_is_reported(any_twin: Twin) -> None:
+def test_a_planted_nan_is_reported(any_twin: TinyModel) -> None:
     sample = any_twin.alone(a_request(0, size=64, steps=2))
     sample.latents[0, 0, 0, 0] = float("nan")
     with pytest.raises(RenderError) as caught:
@@ -147,10 +147,10 @@ def test_a_planted_nan_is_reported(any_twin: Twin) -> None:
     assert caught.value.code == "non_finite_latents"
 
 
-def test_an_error_that_comes_late_makes_nobody_take_a_step_twice(any_twin: Twin) -> None:
+def test_an_error_that_comes_late_makes_nobody_take_a_step_twice(any_twin: TinyModel) -> None:
     good, bad = (any_twin.start(a_request(index, size=64, steps=3)) for index in range(2))
     bad.scheduler.step = None  # Noticed only when the samples move on, the good one first.
-    outcome = step_apart(any_twin.family, [good, bad])
+    outcome = step_isolated(any_twin.family, [good, bad])
     assert good.step == 1
     assert outcome.passes == {good: 1}
     assert list(outcome.failed) == [bad]

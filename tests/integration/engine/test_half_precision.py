@@ -7,18 +7,18 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tests.integration.engine.twins import Twin
-from worker.pipelines.latent_preview import LatentPreview
-from worker.pipelines.stable_diffusion.decoding import decode_latents
+from tests.integration.engine.tiny_models import TinyModel
+from worker.pipelines.decoding import LatentPreview
+from worker.pipelines.stable_diffusion.family import decode_latents
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 LATENTS = torch.ones(1, 4, 8, 8, dtype=torch.float16)
 
 
 @pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> Twin:
+def half(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     """XL with its VAE in fp16, as it is on a card."""
-    made = Twin("sdxl-turbo", tmp_path_factory.mktemp("half"), "float32")
+    made = TinyModel("sdxl-turbo", tmp_path_factory.mktemp("half"), "float32")
     made.pipeline.vae.half()
     return made
 
@@ -31,7 +31,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Twin:
     ],
 )
 def test_it_decodes_in_full_precision(
-    look: Callable[..., torch.Tensor], half: Twin, monkeypatch: pytest.MonkeyPatch
+    look: Callable[..., torch.Tensor], half: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vae, decoded = half.pipeline.vae, []
     original = vae.decode

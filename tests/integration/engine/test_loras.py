@@ -10,8 +10,8 @@ import torch
 from core.errors import InvalidInput
 from core.render import LoraRequest
 from tests.integration.engine.recorder import a_request
-from tests.integration.engine.twins import Twin
-from worker.models.twins.lora import build_lora
+from tests.integration.engine.tiny_models import TinyModel
+from worker.models.tiny_models.build import build_lora
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
@@ -21,9 +21,9 @@ pytestmark = [
 
 
 @pytest.fixture(params=["demo", "tiny-sd"], scope="module")
-def twin_with_loras(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Twin:
+def twin_with_loras(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     torch.set_num_threads(1)
-    made = Twin(request.param, tmp_path_factory.mktemp("lora"), "float32")
+    made = TinyModel(request.param, tmp_path_factory.mktemp("lora"), "float32")
     made.loras.mkdir()
     for seed, name in enumerate(("ink", "v1.5 gold")):
         build_lora(made.stock, made.loras / name, seed).rename(made.loras / f"{name}.safetensors")
@@ -34,7 +34,7 @@ def with_lora(name: str, scale: float = 1.0) -> tuple[LoraRequest, ...]:
     return (LoraRequest(name=name, scale=scale),)
 
 
-def test_an_adapter_gives_what_the_pipeline_gives_with_it(twin_with_loras: Twin) -> None:
+def test_an_adapter_gives_what_the_pipeline_gives_with_it(twin_with_loras: TinyModel) -> None:
     made = twin_with_loras
     request = a_request(1, size=64, steps=2, loras=with_lora("ink", 0.7))
     made.stock.load_lora_weights(str(made.loras), weight_name="ink.safetensors", adapter_name="ink")
@@ -47,7 +47,7 @@ def test_an_adapter_gives_what_the_pipeline_gives_with_it(twin_with_loras: Twin)
     assert not torch.equal(made.alone(a_request(1, size=64, steps=2)).latents[0], expected)
 
 
-def test_adapters_leave_no_trace(twin_with_loras: Twin) -> None:
+def test_adapters_leave_no_trace(twin_with_loras: TinyModel) -> None:
     made = twin_with_loras
     plain = a_request(2, size=64, steps=2)
     before = made.alone(plain).latents
@@ -57,13 +57,13 @@ def test_adapters_leave_no_trace(twin_with_loras: Twin) -> None:
     assert torch.equal(made.alone(plain).latents[0], made.expected(plain, "latent"))
 
 
-def test_requests_with_other_adapters_never_share_a_pass(twin_with_loras: Twin) -> None:
+def test_requests_with_other_adapters_never_share_a_pass(twin_with_loras: TinyModel) -> None:
     requests = [a_request(index, size=64, loras=loras) for index, loras in enumerate(((), with_lora("ink")))]
     plain, inked = (twin_with_loras.start(request) for request in requests)
     assert plain.group != inked.group
 
 
-def test_interleaved_steps_do_not_mix_adapters_up(twin_with_loras: Twin) -> None:
+def test_interleaved_steps_do_not_mix_adapters_up(twin_with_loras: TinyModel) -> None:
     made = twin_with_loras
     requests = [
         a_request(index, size=64, steps=2, loras=loras)
@@ -77,7 +77,7 @@ def test_interleaved_steps_do_not_mix_adapters_up(twin_with_loras: Twin) -> None
     assert all(torch.equal(sample.latents, latents) for sample, latents in zip(samples, expected, strict=True))
 
 
-def test_a_known_prompt_takes_no_adapter_away(twin_with_loras: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_prompt_takes_no_adapter_away(twin_with_loras: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture with an adapter is on its way: each of the others that arrive would have it read anew."""
     made = twin_with_loras
     plain = a_request(1, size=64, steps=2)
@@ -87,16 +87,16 @@ def test_a_known_prompt_takes_no_adapter_away(twin_with_loras: Twin, monkeypatch
     taken: list[object] = []
     unload = made.pipeline.unload_lora_weights
     monkeypatch.setattr(made.pipeline, "unload_lora_weights", lambda: taken.append(unload()))
-    assert made.family.recall(plain) is not None
+    assert made.family.cached_conditioning(plain) is not None
     made.start(plain)
     made.family.step([inked])
     assert not taken
-    assert made.family.recall(a_request(3, "new to it", size=64)) is None
+    assert made.family.cached_conditioning(a_request(3, "new to it", size=64)) is None
     assert len(taken) == 1, "the text encoder is to be without it"
     made.family.step([inked])
 
 
-def test_a_file_that_is_no_adapter_is_refused_and_forgotten(twin_with_loras: Twin) -> None:
+def test_a_file_that_is_no_adapter_is_refused_and_forgotten(twin_with_loras: TinyModel) -> None:
     made = twin_with_loras
     plain = a_request(2, size=64, steps=2)
     before = made.alone(plain).latents
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_adapter_is_refused_and_forgotten(twin_with_loras: Twi
 
 
 @pytest.mark.parametrize("name", ["nonsense", "../lora/ink", "ink.safetensors", ""])
-def test_an_unknown_adapter_is_refused(twin_with_loras: Twin, name: str) -> None:
+def test_an_unknown_adapter_is_refused(twin_with_loras: TinyModel, name: str) -> None:
     with pytest.raises(InvalidInput, match="Known ones: ink, v1\\.5 gold"):
         twin_with_loras.start(a_request(0, size=64, loras=with_lora(name)))
     assert Path(twin_with_loras.loras / "ink.safetensors").exists()

@@ -11,28 +11,28 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.integration.engine.recorder import a_request
-from tests.integration.engine.twins import Twin, twin
-from worker.pipelines.embeddings import EmbeddingCache
+from tests.integration.engine.tiny_models import TinyModel, tiny_model
+from worker.pipelines.embedding_cache import EmbeddingCache
 from worker.pipelines.z_image.text import encode_caption
 
 PROMPTS = ["", "a cat", "猫" * 100, "x" * 600]
 
 
 @pytest.fixture
-def demo(models_dir: Path) -> Twin:
+def demo(models_dir: Path) -> TinyModel:
     torch.set_num_threads(1)
-    return twin("demo", models_dir)
+    return tiny_model("demo", models_dir)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_padded_captions_are_the_pipelines_to_the_bit(demo: Twin, prompt: str) -> None:
+def test_padded_captions_are_the_pipelines_to_the_bit(demo: TinyModel, prompt: str) -> None:
     with torch.no_grad():
         expected = demo.stock.encode_prompt([prompt], do_classifier_free_guidance=False)[0][0]
         assert torch.equal(encode_caption(demo.pipeline, prompt, torch.device("cpu")), expected)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_captions_of_exact_length_are_close(demo: Twin, prompt: str) -> None:
+def test_captions_of_exact_length_are_close(demo: TinyModel, prompt: str) -> None:
     with torch.no_grad():
         padded = encode_caption(demo.pipeline, prompt, torch.device("cpu"))
         exact = encode_caption(demo.pipeline, prompt, torch.device("cpu"), padded=False)
@@ -61,7 +61,7 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("padded", [True, False])
-def test_no_step_waits_for_the_host_while_a_request_comes_in(demo: Twin, padded: bool) -> None:
+def test_no_step_waits_for_the_host_while_a_request_comes_in(demo: TinyModel, padded: bool) -> None:
     with torch.no_grad(), Waits() as waits:
         demo.pipeline.text_encoder(torch.ones(1, 4, dtype=torch.long), torch.tensor([[True, True, True, False]]))
         assert waits.seen, "as the stock pipeline calls it, it looks into the mask"
@@ -74,7 +74,7 @@ def test_no_step_waits_for_the_host_while_a_request_comes_in(demo: Twin, padded:
         assert not waits.seen
 
 
-def test_left_padding_is_left_to_the_library(demo: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_left_padding_is_left_to_the_library(demo: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     for pipeline in (demo.stock, demo.pipeline):
         monkeypatch.setattr(pipeline.tokenizer, "padding_side", "left")
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_left_padding_is_left_to_the_library(demo: Twin, monkeypatch: pytest.Mon
         assert torch.equal(encode_caption(demo.pipeline, "a cat", torch.device("cpu")), expected)
 
 
-def test_a_prompt_is_encoded_once(demo: Twin) -> None:
+def test_a_prompt_is_encoded_once(demo: TinyModel) -> None:
     calls: list[int] = []
     handle = demo.pipeline.text_encoder.register_forward_hook(lambda *_: calls.append(1))
     try:

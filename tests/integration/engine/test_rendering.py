@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from tests.integration.engine.recorder import Recorder, a_request
-from tests.integration.engine.twins import Twin, picture
+from tests.integration.engine.tiny_models import TinyModel, picture
 from worker.engine.client import EngineClient
-from worker.engine.events import Preview, Rendered, RequestFailed, Started, Step
+from worker.engine.messages import Preview, Rendered, RequestFailed, Started, Step
 
 Engine = tuple[EngineClient, Recorder]
 
@@ -29,13 +29,13 @@ def render(engine: Engine, index: int = 0, init_image: bytes | None = None, **ch
 
 
 @pytest.fixture(scope="module")
-def demo(models_dir: Path, shared_engine: Engine) -> Twin:
+def demo(models_dir: Path, shared_engine: Engine) -> TinyModel:
     """The very weights that the engine has built and loaded."""
     torch.set_num_threads(1)
-    return Twin("demo", models_dir, "float32")
+    return TinyModel("demo", models_dir, "float32")
 
 
-def test_the_pixels_are_the_stock_pipelines(engine: Engine, demo: Twin) -> None:
+def test_the_pixels_are_the_stock_pipelines(engine: Engine, demo: TinyModel) -> None:
     request = a_request(7, "a cat", 96, 5, guidance_scale=2.0, negative_prompt="dog")
     engine[0].submit(request)
     ended = engine[1].wait_end(request.id)
@@ -44,7 +44,7 @@ def test_the_pixels_are_the_stock_pipelines(engine: Engine, demo: Twin) -> None:
     assert (ended.width, ended.height) == (96, 96)
 
 
-def test_image_to_image(engine: Engine, demo: Twin) -> None:
+def test_image_to_image(engine: Engine, demo: TinyModel) -> None:
     image = picture(64, 96)
     fields: dict[str, Any] = {"width": 64, "height": 96, "strength": 0.5, "has_init_image": True}
     ended = render(engine, 8, image, **fields)

@@ -13,22 +13,21 @@ import torch
 from diffusers import FluxPipeline
 
 from tests.integration.engine.recorder import a_request
-from tests.integration.engine.twins import Twin, picture, twin
-from worker.engine.opening import Opened, open_engine
+from tests.integration.engine.tiny_models import TinyModel, picture, tiny_model
+from worker.engine.builder import EngineParts, build_engine
 from worker.engine.spec import EngineSpec
-from worker.pipelines.loaded import Loaded
-from worker.pipelines.stock.family import StockFamily
-from worker.pipelines.stock.latents import as_decoded
+from worker.pipelines.family import FamilyContext
+from worker.pipelines.stock.family import StockFamily, as_decoded
 from worker.pipelines.stock.stepped_call import SteppedCall
 
 
 @pytest.fixture
-def flux(models_dir: Path) -> Twin:
+def flux(models_dir: Path) -> TinyModel:
     torch.set_num_threads(1)
-    return twin("flux2-klein-4b", models_dir, "bfloat16")
+    return tiny_model("flux2-klein-4b", models_dir, "bfloat16")
 
 
-def test_the_picture_is_the_pipelines_own(flux: Twin) -> None:
+def test_the_picture_is_the_pipelines_own(flux: TinyModel) -> None:
     request = a_request(3, "a cat", 64, 3)
     sample = flux.start(request)
     seen = []
@@ -54,7 +53,7 @@ def test_the_picture_is_the_pipelines_own(flux: Twin) -> None:
 
 
 @pytest.fixture
-def normed_flux(flux: Twin) -> Iterator[Twin]:
+def normed_flux(flux: TinyModel) -> Iterator[TinyModel]:
     """Its VAE's batch norm does something, as that of trained weights."""
     norms = [pipeline.vae.bn for pipeline in (flux.pipeline, flux.stock)]
     for norm in norms:
@@ -65,7 +64,7 @@ def normed_flux(flux: Twin) -> Iterator[Twin]:
         norm.reset_running_stats()
 
 
-def test_a_preview_is_what_the_pipeline_itself_would_decode(normed_flux: Twin) -> None:
+def test_a_preview_is_what_the_pipeline_itself_would_decode(normed_flux: TinyModel) -> None:
     flux = normed_flux
     sample = flux.start(a_request(3, "a cat", 64, 2, height=96))
     assert flux.family.preview(sample) is None, "before the first step there is nothing to show"
@@ -92,14 +91,14 @@ def test_what_flux_packs_is_unpacked_by_its_own_code() -> None:
     assert torch.equal(found, latents)
 
 
-def test_latents_of_a_layout_that_is_not_known_are_not_shown(flux: Twin) -> None:
+def test_latents_of_a_layout_that_is_not_known_are_not_shown(flux: TinyModel) -> None:
     for shape in ((1, 5, 8, 8), (8, 8, 8), (1, 8, 1, 8, 8)):
         strange = torch.zeros(shape, dtype=torch.bfloat16)
         found = as_decoded(SimpleNamespace(vae=flux.pipeline.vae), strange, 64, 64)  # Without any unpacking.
         assert found is None
 
 
-def test_one_that_was_given_up_leaves_the_pipeline_usable(flux: Twin) -> None:
+def test_one_that_was_given_up_leaves_the_pipeline_usable(flux: TinyModel) -> None:
     expected = flux.family.decode(flux.alone(a_request(1, size=64, steps=2)))
     given_up = flux.start(a_request(2, size=64, steps=5))
     flux.family.step([given_up])
@@ -111,7 +110,7 @@ def test_one_that_was_given_up_leaves_the_pipeline_usable(flux: Twin) -> None:
     assert torch.equal(flux.family.decode(flux.alone(a_request(1, size=64, steps=2))), expected)
 
 
-def test_one_that_was_given_up_leaves_nothing_on_the_device(flux: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_was_given_up_leaves_nothing_on_the_device(flux: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     cleared: list[str] = []
     monkeypatch.setattr(flux.pipeline, "maybe_free_model_hooks", lambda: cleared.append("now"), raising=False)
     done = flux.alone(a_request(1, size=64, steps=1))
@@ -128,7 +127,7 @@ def test_one_that_was_given_up_leaves_nothing_on_the_device(flux: Twin, monkeypa
     assert latents() is None, "without waiting for the garbage collector"
 
 
-def test_a_call_on_its_own_thread_uses_its_own_card(flux: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_on_its_own_thread_uses_its_own_card(flux: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, torch.device]] = []
     monkeypatch.setattr(
         "worker.pipelines.stock.family.use_device", lambda device: seen.append((threading.current_thread().name, device))
@@ -137,14 +136,14 @@ def test_a_call_on_its_own_thread_uses_its_own_card(flux: Twin, monkeypatch: pyt
     assert seen == [("stock-pipeline", torch.device("cpu"))]
 
 
-def test_an_input_image_changes_the_picture(flux: Twin) -> None:
+def test_an_input_image_changes_the_picture(flux: TinyModel) -> None:
     plain = flux.family.decode(flux.alone(a_request(1, size=64, steps=2)))
     edited = flux.family.decode(flux.alone(a_request(1, size=64, steps=2, has_init_image=True), picture(64, 64)))
     assert edited.shape == plain.shape
     assert not torch.equal(edited, plain)
 
 
-def test_an_error_of_the_pipeline_is_raised_by_the_step(flux: Twin) -> None:
+def test_an_error_of_the_pipeline_is_raised_by_the_step(flux: TinyModel) -> None:
     sample = flux.start(a_request(1, size=64, steps=2))
     flux.pipeline.transformer.train()
     broken = flux.pipeline.transformer
@@ -158,7 +157,7 @@ def test_an_error_of_the_pipeline_is_raised_by_the_step(flux: Twin) -> None:
     flux.family.close(sample)
 
 
-def test_only_one_at_a_time(flux: Twin) -> None:
+def test_only_one_at_a_time(flux: TinyModel) -> None:
     assert flux.family.concurrent == 1
 
 
@@ -181,7 +180,7 @@ def test_a_stepped_call_runs_only_when_resumed() -> None:
     stepped.close()
 
 
-def opened(models_dir: Path) -> Opened:
+def opened(models_dir: Path) -> EngineParts:
     """As a worker's engine opens the model."""
     model_id = "flux2-klein-4b"
     spec = EngineSpec(
@@ -194,7 +193,7 @@ def opened(models_dir: Path) -> Opened:
         load_timeout_seconds=60.0,
         model_folders={model_id: models_dir / f"{model_id}-bfloat16"},
     )
-    return open_engine(spec, lambda *_: None)
+    return build_engine(spec, lambda *_: None)
 
 
 @pytest.mark.usefixtures("flux")  # Has built the folder.
@@ -206,10 +205,10 @@ def test_a_worker_claims_one_job_ahead(models_dir: Path) -> None:
 def test_parts_are_told_where_the_pipeline_has_steps(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_steps = opened(models_dir)
     assert with_steps.blocks
-    assert not with_steps.leaves_steps
+    assert not with_steps.aborts_steps
 
     class InOneCall(StockFamily):
-        def __init__(self, loaded: Loaded) -> None:
+        def __init__(self, loaded: FamilyContext) -> None:
             super().__init__(loaded)
             self.has_steps = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.queue import RENDER_TASK, render_queue
 from core.settings import Settings
 from worker.celery_app import make_celery
-from worker.hint_taker import HintTaker
+from worker.hints.taker import HintTaker
 
 
 def test_hints_come_oldest_first_with_their_deferrals_and_then_none(redis_url: str) -> None:

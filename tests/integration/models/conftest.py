@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.catalogue import CatalogueModel, Places, load_catalogue
+from core.catalogue import CatalogueModel, ModelPaths, load_catalogue
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
-from worker.models.twins import TWINS, build_twin
+from worker.models.tiny_models import TINY_MODELS, build_tiny_model
 
 Load = Callable[..., LoadedPipeline]
 
@@ -26,26 +26,26 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Model id -> its twin's folder. Tests must not write there."""
     root = tmp_path_factory.mktemp("twins")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # Diffusers' Euler schedulers.
-        return {model_id: build_twin(model_id, root / model_id) for model_id in TWINS}
+        return {model_id: build_tiny_model(model_id, root / model_id) for model_id in TINY_MODELS}
 
 
 @pytest.fixture
-def places(tmp_path: Path, twins: dict[str, Path]) -> Places:
+def model_paths(tmp_path: Path, tiny_models: dict[str, Path]) -> ModelPaths:
     """An empty models directory and no hub cache; every model has its twin as named folder."""
-    return Places(tmp_path / "models", twins, tmp_path / "hub")
+    return ModelPaths(tmp_path / "models", tiny_models, tmp_path / "hub")
 
 
 @pytest.fixture
-def load(places: Places) -> Load:
+def load(model_paths: ModelPaths) -> Load:
     """Load a twin by its model's id."""
 
     def load_one(model_id: str, policy: str = "auto", dtype: str = "auto") -> LoadedPipeline:
-        return load_pipeline(catalogue_row(model_id), LoadRequest(places, "cpu", policy, dtype), lambda *_: None)
+        return load_pipeline(catalogue_row(model_id), LoadRequest(model_paths, "cpu", policy, dtype), lambda *_: None)
 
     return load_one
 

@@ -11,7 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
-from core.catalogue.completeness import what_is_missing
+from core.catalogue.model_folder import missing_files
 from core.errors import RenderError
 from worker.models.pull.convert import convert, weight_bytes
 from worker.models.pull.progress import Meter, PullProgress
@@ -22,7 +22,7 @@ def run(source: Path, target: Path, dtype: str = "bfloat16", variant: str | None
     heard: list[PullProgress] = []
     target.mkdir()
     convert(source, target, dtype, variant, Meter("converting", weight_bytes(source, variant), heard.append))
-    assert what_is_missing(target) == []
+    assert missing_files(target) == []
     return heard[-1]
 
 
@@ -39,9 +39,9 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
 
 
 @pytest.fixture
-def source(tmp_path: Path, twins: dict[str, Path]) -> Path:
+def source(tmp_path: Path, tiny_models: dict[str, Path]) -> Path:
     """A copy of a twin that a test may change."""
-    shutil.copytree(twins["sd-turbo"], tmp_path / "source")
+    shutil.copytree(tiny_models["sd-turbo"], tmp_path / "source")
     return tmp_path / "source"
 
 

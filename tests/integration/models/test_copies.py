@@ -7,30 +7,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.catalogue import Places
+from core.catalogue import ModelPaths
 from core.settings import Settings
 from tests.integration.models.conftest import Load, catalogue_row
-from worker.memory.forms import FILE
 from worker.memory.sizes import read_sizes
 from worker.memory.tiers import tier_named
 from worker.models import doctor
-from worker.models.copies import CopiesToMake
-from worker.models.twins import build_twin
+from worker.models.packed_copy import PACKED_FILE
+from worker.models.tier_reader import CopiesToMake
+from worker.models.tiny_models import build_tiny_model
 
 MODEL = "z-image-turbo"
 
 
 @pytest.mark.parametrize("policy", ["cpu", "cpu-int8"])
-def test_what_is_foretold_is_written_once(policy: str, load: Load, places: Places, twins: dict[str, Path]) -> None:
+def test_what_is_foretold_is_written_once(
+    policy: str, load: Load, model_paths: ModelPaths, tiny_models: dict[str, Path]
+) -> None:
     tier = tier_named(policy)
     assert tier is not None
-    copies = CopiesToMake(twins[MODEL], MODEL, tier, torch.bfloat16, places)
-    sizes = read_sizes(twins[MODEL], catalogue_row(MODEL))
+    copies = CopiesToMake(tiny_models[MODEL], MODEL, tier, torch.bfloat16, model_paths)
+    sizes = read_sizes(tiny_models[MODEL], catalogue_row(MODEL))
     foretold = copies.size(sizes)
     load(MODEL, policy)
-    written = sum(file.stat().st_size for file in places.models_dir.rglob("*.safetensors"))
+    written = sum(file.stat().st_size for file in model_paths.models_dir.rglob("*.safetensors"))
     assert written > 0
-    assert bool(list(places.models_dir.rglob(FILE))) == (policy == "cpu-int8")
+    assert bool(list(model_paths.models_dir.rglob(PACKED_FILE))) == (policy == "cpu-int8")
     assert foretold == pytest.approx(written, rel=0.1)  # Headers, and scales that weigh more in small matrices.
     assert copies.size(sizes) == 0
 
@@ -38,7 +40,7 @@ def test_what_is_foretold_is_written_once(policy: str, load: Load, places: Place
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Of a worker that is to load a twin in 8 bits."""
-    folder = build_twin(MODEL, tmp_path / "twin")
+    folder = build_tiny_model(MODEL, tmp_path / "twin")
     folders = {MODEL: folder}
     return Settings(data_dir=tmp_path / "data", model=MODEL, model_folders=folders, device="cpu", memory_policy="cpu-int8")
 

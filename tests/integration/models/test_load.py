@@ -11,26 +11,26 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from core.catalogue import Places
+from core.catalogue import ModelPaths
 from core.errors import RenderError
 from tests.integration.models.conftest import Load, catalogue_row
 from tests.integration.models.rendering import render
 from worker.models.load import LoadRequest, load_pipeline
-from worker.models.twins import TWINS
+from worker.models.tiny_models import TINY_MODELS
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.mark.parametrize("model_id", [name for name in TWINS if name not in ("demo", "lcm-sd15")])
-def test_the_loaded_pipeline_is_the_stock_one(model_id: str, load: Load, twins: dict[str, Path]) -> None:
+@pytest.mark.parametrize("model_id", [name for name in TINY_MODELS if name not in ("demo", "lcm-sd15")])
+def test_the_loaded_pipeline_is_the_stock_one(model_id: str, load: Load, tiny_models: dict[str, Path]) -> None:
     loaded = load(model_id)
-    stock = DiffusionPipeline.from_pretrained(str(twins[model_id]), dtype=loaded.dtype)
+    stock = DiffusionPipeline.from_pretrained(str(tiny_models[model_id]), dtype=loaded.dtype)
     stock.set_progress_bar_config(disable=True)
     assert np.array_equal(render(loaded.pipeline), render(stock))
 
 
-def test_the_demo_is_built_at_first_use_and_kept(load: Load, places: Places) -> None:
-    folder = places.weights("demo")
+def test_the_demo_is_built_at_first_use_and_kept(load: Load, model_paths: ModelPaths) -> None:
+    folder = model_paths.weights("demo")
     assert not folder.exists()
     load("demo")
     made = (folder / "imagefarm.json").read_bytes()
@@ -38,9 +38,9 @@ def test_the_demo_is_built_at_first_use_and_kept(load: Load, places: Places) -> 
     assert (folder / "imagefarm.json").read_bytes() == made
 
 
-def test_a_demo_of_an_older_build_is_built_anew(load: Load, places: Places) -> None:
+def test_a_demo_of_an_older_build_is_built_anew(load: Load, model_paths: ModelPaths) -> None:
     load("demo")
-    marker = places.weights("demo") / "imagefarm.json"
+    marker = model_paths.weights("demo") / "imagefarm.json"
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"revision": "0"}))
     assert load("demo").located.revision == "1"
 
@@ -63,10 +63,10 @@ def test_z_image_is_never_fp16(load: Load) -> None:
     assert caught.value.code == "invalid_input"
 
 
-def test_lcm_gets_its_scheduler_and_its_lora(load: Load, twins: dict[str, Path]) -> None:
+def test_lcm_gets_its_scheduler_and_its_lora(load: Load, tiny_models: dict[str, Path]) -> None:
     loaded = load("lcm-sd15", dtype="float32")
     assert type(loaded.pipeline.scheduler).__name__ == "LCMScheduler"
-    plain = DiffusionPipeline.from_pretrained(str(twins["lcm-sd15"]), dtype=torch.float32)
+    plain = DiffusionPipeline.from_pretrained(str(tiny_models["lcm-sd15"]), dtype=torch.float32)
     name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
     fused, bare = loaded.pipeline.unet.get_parameter(name), plain.unet.get_parameter(name)
     assert not torch.equal(fused, bare)
@@ -86,33 +86,33 @@ def test_sdxl_gets_no_watermark_even_where_it_could(load: Load, monkeypatch: pyt
     assert load("sdxl-turbo").pipeline.watermark is None
 
 
-def test_a_safety_checker_in_the_index_is_neither_needed_nor_loaded(tmp_path: Path, twins: dict[str, Path]) -> None:
+def test_a_safety_checker_in_the_index_is_neither_needed_nor_loaded(tmp_path: Path, tiny_models: dict[str, Path]) -> None:
     folder = tmp_path / "mine"
-    shutil.copytree(twins["tiny-sd"], folder)
+    shutil.copytree(tiny_models["tiny-sd"], folder)
     index = json.loads((folder / "model_index.json").read_text())
     index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
     index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     index["requires_safety_checker"] = True
     (folder / "model_index.json").write_text(json.dumps(index))
-    places = Places(tmp_path / "models", {"tiny-sd": folder}, tmp_path / "hub")
-    loaded = load_pipeline(catalogue_row("tiny-sd"), LoadRequest(places, "cpu"), lambda *_: None)
+    model_paths = ModelPaths(tmp_path / "models", {"tiny-sd": folder}, tmp_path / "hub")
+    loaded = load_pipeline(catalogue_row("tiny-sd"), LoadRequest(model_paths, "cpu"), lambda *_: None)
     assert loaded.pipeline.safety_checker is None
 
 
-def test_files_of_a_variant_alone_are_found(tmp_path: Path, load: Load, twins: dict[str, Path]) -> None:
+def test_files_of_a_variant_alone_are_found(tmp_path: Path, load: Load, tiny_models: dict[str, Path]) -> None:
     folder = tmp_path / "mine"
-    shutil.copytree(twins["sd-turbo"], folder)
+    shutil.copytree(tiny_models["sd-turbo"], folder)
     for name in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"):
         (folder / f"{name}.safetensors").rename(folder / f"{name}.fp16.safetensors")
-    places = Places(tmp_path / "models", {"sd-turbo": folder}, tmp_path / "hub")
-    loaded = load_pipeline(catalogue_row("sd-turbo"), LoadRequest(places, "cpu"), lambda *_: None)
+    model_paths = ModelPaths(tmp_path / "models", {"sd-turbo": folder}, tmp_path / "hub")
+    loaded = load_pipeline(catalogue_row("sd-turbo"), LoadRequest(model_paths, "cpu"), lambda *_: None)
     assert np.array_equal(render(loaded.pipeline), render(load("sd-turbo").pipeline))
 
 
-def test_progress_is_told_by_stage(places: Places) -> None:
+def test_progress_is_told_by_stage(model_paths: ModelPaths) -> None:
     heard: list[tuple[str, float | None]] = []
     row = catalogue_row("z-image-turbo")
-    loaded = load_pipeline(row, LoadRequest(places, "cpu"), lambda stage, fraction: heard.append((stage, fraction)))
+    loaded = load_pipeline(row, LoadRequest(model_paths, "cpu"), lambda stage, fraction: heard.append((stage, fraction)))
     stages = list(dict.fromkeys(stage for stage, _ in heard))
     assert stages == ["reading", "converting", "adapting", "placing", "done"]
     fractions = [fraction for stage, fraction in heard if stage == "reading"]
@@ -123,24 +123,24 @@ def test_progress_is_told_by_stage(places: Places) -> None:
 
 
 def test_missing_weights_name_the_command(tmp_path: Path) -> None:
-    places = Places(tmp_path / "models", {}, tmp_path / "hub")
+    model_paths = ModelPaths(tmp_path / "models", {}, tmp_path / "hub")
     with pytest.raises(RenderError, match="imagefarm models pull z-image-turbo") as caught:
-        load_pipeline(catalogue_row("z-image-turbo"), LoadRequest(places, "cpu"), lambda *_: None)
+        load_pipeline(catalogue_row("z-image-turbo"), LoadRequest(model_paths, "cpu"), lambda *_: None)
     assert caught.value.code == "model_unavailable"
 
 
-def test_no_more_memory_is_planned_with_than_is_allowed(places: Places) -> None:
+def test_no_more_memory_is_planned_with_than_is_allowed(model_paths: ModelPaths) -> None:
     row = catalogue_row("demo")
-    all_free = load_pipeline(row, LoadRequest(places, "cpu"), lambda *_: None).plan
-    some = load_pipeline(row, LoadRequest(places, "cpu", most_gigabytes=0.5), lambda *_: None).plan
+    all_free = load_pipeline(row, LoadRequest(model_paths, "cpu"), lambda *_: None).plan
+    some = load_pipeline(row, LoadRequest(model_paths, "cpu", most_gigabytes=0.5), lambda *_: None).plan
     assert all_free.free_bytes > some.free_bytes == 500_000_000
     with pytest.raises(RenderError, match="does not fit on cpu") as caught:
-        load_pipeline(row, LoadRequest(places, "cpu", most_gigabytes=0.001), lambda *_: None)
+        load_pipeline(row, LoadRequest(model_paths, "cpu", most_gigabytes=0.001), lambda *_: None)
     assert caught.value.code == "out_of_memory"
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "mps", "nonsense:x"])
-def test_a_device_that_is_not_there_is_refused(device: str, places: Places) -> None:
+def test_a_device_that_is_not_there_is_refused(device: str, model_paths: ModelPaths) -> None:
     with pytest.raises(RenderError) as caught:
-        load_pipeline(catalogue_row("demo"), LoadRequest(places, device), lambda *_: None)
+        load_pipeline(catalogue_row("demo"), LoadRequest(model_paths, device), lambda *_: None)
     assert caught.value.code == "invalid_input"

@@ -10,32 +10,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.catalogue import Places
+from core.catalogue import ModelPaths
 from tests.integration.models.conftest import Load, catalogue_row
-from worker.models import native_copy
+from worker.models import tier_reader
 from worker.models.load import LoadRequest, load_pipeline
-from worker.models.native_copy import copy_bytes, native_folder, needs_copy
+from worker.models.tier_reader import copy_bytes, native_folder, needs_copy
 
 MODEL = "z-image-turbo"
 PARTS = ("transformer", "text_encoder", "vae")
 
 
 @pytest.fixture
-def transformer(twins: dict[str, Path]) -> Path:
+def transformer(tiny_models: dict[str, Path]) -> Path:
     """The twin's, in fp32."""
-    return twins[MODEL] / "transformer"
+    return tiny_models[MODEL] / "transformer"
 
 
 Keep = Callable[..., Path]
 
 
 @pytest.fixture
-def keep(transformer: Path, places: Places) -> Keep:
+def keep(transformer: Path, model_paths: ModelPaths) -> Keep:
     """The folder to load the transformer from."""
 
     def keep_it(source: Path = transformer, dtype: torch.dtype = torch.bfloat16, heard: list[str] | None = None) -> Path:
         return native_folder(
-            source, dtype, places, MODEL, lambda _: heard.append("converting") if heard is not None else None
+            source, dtype, model_paths, MODEL, lambda _: heard.append("converting") if heard is not None else None
         )
 
     return keep_it
@@ -52,14 +52,14 @@ def tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
     yield from module.state_dict().values()
 
 
-def test_the_copy_is_made_once_and_holds_what_a_load_would_compute_with(load: Load, places: Places) -> None:
+def test_the_copy_is_made_once_and_holds_what_a_load_would_compute_with(load: Load, model_paths: ModelPaths) -> None:
     heard: list[str] = []
-    request = LoadRequest(places, "cpu")
+    request = LoadRequest(model_paths, "cpu")
     first, second = (
         load_pipeline(catalogue_row(MODEL), request, lambda stage, _: heard.append(stage)).pipeline for _ in range(2)
     )
     assert [stage for stage, _ in groupby(heard)].count("converting") == len(PARTS)
-    stock = type(first).from_pretrained(places.folders[MODEL], dtype=torch.bfloat16)
+    stock = type(first).from_pretrained(model_paths.folders[MODEL], dtype=torch.bfloat16)
     for name in PARTS:
         expected = getattr(stock, name).state_dict()
         for found in (getattr(first, name).state_dict(), getattr(second, name).state_dict()):
@@ -68,11 +68,11 @@ def test_the_copy_is_made_once_and_holds_what_a_load_would_compute_with(load: Lo
 
 
 @pytest.mark.parametrize("policy", ["cpu", "cpu-int8"])
-def test_weights_stay_pages_of_the_file_until_they_go_to_a_device(policy: str, load: Load, places: Places) -> None:
+def test_weights_stay_pages_of_the_file_until_they_go_to_a_device(policy: str, load: Load, model_paths: ModelPaths) -> None:
     pipeline = load(MODEL, policy).pipeline
     for name in PARTS:
         form = "int8-bfloat16" if policy == "cpu-int8" and name != "vae" else "bfloat16"
-        folder = places.models_dir / MODEL / f"{name}-{form}"
+        folder = model_paths.models_dir / MODEL / f"{name}-{form}"
         pages = [addresses for file in folder.glob("*.safetensors") for addresses in mapped(file)]
         assert pages
         assert all(any(tensor.data_ptr() in part for part in pages) for tensor in tensors(getattr(pipeline, name)))
@@ -114,22 +114,22 @@ def test_a_pickle_becomes_a_file_that_can_be_mapped(keep: Keep, load: Load, tmp_
 
 
 def test_a_full_disk_is_said_and_the_load_goes_on(
-    load: Load, places: Places, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    load: Load, model_paths: ModelPaths, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native_copy, "copy_bytes", lambda *_: 10**18)
+    monkeypatch.setattr(tier_reader, "copy_bytes", lambda *_: 10**18)
     with caplog.at_level(logging.WARNING):
         pipeline = load(MODEL).pipeline
     assert pipeline.transformer.dtype == torch.bfloat16
     assert "transformer of z-image-turbo is converted anew at every load: Keeping transformer" in caplog.text
-    assert not list(places.models_dir.glob("*/*-bfloat16"))
+    assert not list(model_paths.models_dir.glob("*/*-bfloat16"))
 
 
 def test_a_models_directory_that_cannot_be_written_is_said(
     transformer: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a-file").write_text("no folder")
-    places = Places(tmp_path / "a-file" / "models", {}, tmp_path / "hub")
-    assert native_folder(transformer, torch.bfloat16, places, MODEL, lambda _: None) == transformer
+    model_paths = ModelPaths(tmp_path / "a-file" / "models", {}, tmp_path / "hub")
+    assert native_folder(transformer, torch.bfloat16, model_paths, MODEL, lambda _: None) == transformer
     assert "is converted anew at every load" in caplog.text
 
 
@@ -139,9 +139,9 @@ def test_the_room_it_needs_is_what_it_takes(keep: Keep, transformer: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_fusing_a_lora_leaves_the_copy_as_it_is(load: Load, places: Places) -> None:
+def test_fusing_a_lora_leaves_the_copy_as_it_is(load: Load, model_paths: ModelPaths) -> None:
     load("lcm-sd15")
-    file = next((places.models_dir / "lcm-sd15" / "unet-bfloat16").glob("*.safetensors"))
+    file = next((model_paths.models_dir / "lcm-sd15" / "unet-bfloat16").glob("*.safetensors"))
     content = file.read_bytes()
     load("lcm-sd15")
     assert file.read_bytes() == content

@@ -11,14 +11,13 @@ from diffusers.models.transformers.transformer_z_image import ZImageTransformerB
 from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 
-from core.catalogue import Places
+from core.catalogue import ModelPaths
 from tests.compiling import needs_inductor
 from tests.integration.models.conftest import Load
 from tests.integration.models.rendering import render
-from worker.memory.layers import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
-from worker.memory.layers import packed as packed_module
-from worker.memory.product import product_form, use_product
-from worker.memory.quantize import quantize
+from worker.memory import packed_layers as packed_module
+from worker.memory.packed_layers import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
+from worker.memory.quantize import product_form, quantize, use_product
 from worker.memory.tiers import PackedForm, Tier
 from worker.models.tier_reader import TierReader
 
@@ -154,12 +153,12 @@ def test_only_eight_bit_layers_have_a_product(load: Load) -> None:
 
 @pytest.mark.parametrize(("form", "worst"), [("int8", 2.0), ("fp8", 6.0)])
 def test_a_picture_by_products_is_close(
-    form: PackedForm, worst: float, load: Load, places: Places, twins: dict[str, Path]
+    form: PackedForm, worst: float, load: Load, model_paths: ModelPaths, tiny_models: dict[str, Path]
 ) -> None:
     pipeline = load("z-image-turbo").pipeline
     expected = render(pipeline)
-    reader = TierReader("z-image-turbo", Tier("any", "", "cpu", denoiser=form), torch.bfloat16, places, lambda _: None)
-    folder = twins["z-image-turbo"] / "transformer"
+    reader = TierReader("z-image-turbo", Tier("any", "", "cpu", denoiser=form), torch.bfloat16, model_paths, lambda _: None)
+    folder = tiny_models["z-image-turbo"] / "transformer"
     pipeline.transformer = reader.load(folder, "diffusers", "ZImageTransformer2DModel")
     assert pipeline.transformer.dtype == torch.bfloat16
     assert product_form(pipeline.transformer) == form

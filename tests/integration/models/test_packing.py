@@ -13,14 +13,13 @@ from diffusers import ZImageTransformer2DModel
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3Model
 
-from core.catalogue import Places
-from worker.memory.forms import FILE, save_form
+from core.catalogue import ModelPaths
 from worker.memory.packing import Packing
 from worker.memory.quantize import quantize
 from worker.memory.tiers import PACKED_FORMS, PackedForm
 from worker.models import packed_copy
 from worker.models.components import load_component
-from worker.models.packed_copy import PackedCopy
+from worker.models.packed_copy import PACKED_FILE, PackedCopy, save_form
 
 MODEL = "z-image-turbo"
 DTYPE = torch.bfloat16
@@ -29,10 +28,10 @@ Copy = Callable[..., PackedCopy]
 
 
 @pytest.fixture
-def model(twins: dict[str, Path], tmp_path: Path) -> Path:
+def model(tiny_models: dict[str, Path], tmp_path: Path) -> Path:
     """The twin as the hub has the model: in shards, the text encoder's names with the prefix of its language model."""
     folder = tmp_path / "model"
-    shutil.copytree(twins[MODEL], folder)
+    shutil.copytree(tiny_models[MODEL], folder)
     for name, cls in (("transformer", ZImageTransformer2DModel), ("text_encoder", Qwen3Model)):
         module = cls.from_pretrained(folder / name)
         shutil.rmtree(folder / name)
@@ -46,12 +45,12 @@ def model(twins: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def copy(model: Path, places: Places) -> Copy:
+def copy(model: Path, model_paths: ModelPaths) -> Copy:
     """Of one of its components."""
 
     def copy_of(name: str, form: PackedForm = "int8", heard: list[float] | None = None) -> PackedCopy:
         told = heard.append if heard is not None else lambda _: None
-        return PackedCopy(model / name, *CLASSES[name], form, DTYPE, places, MODEL, told)
+        return PackedCopy(model / name, *CLASSES[name], form, DTYPE, model_paths, MODEL, told)
 
     return copy_of
 
@@ -114,17 +113,17 @@ def test_tied_weights_are_written_under_each_name(tmp_path: Path) -> None:
     embed, head = torch.nn.Linear(4, 3, bias=False), torch.nn.Linear(4, 3, bias=False)
     head.weight = embed.weight
     save_form(torch.nn.ModuleDict({"embed": embed, "head": head}), tmp_path)
-    written = load_file(tmp_path / FILE)
+    written = load_file(tmp_path / PACKED_FILE)
     assert written.keys() == {"embed.weight", "head.weight"}
     assert all(torch.equal(tensor, embed.weight) for tensor in written.values())
 
 
 @pytest.mark.usefixtures("unloaded")
 def test_a_full_disk_is_said_and_the_load_goes_on(
-    copy: Copy, model: Path, places: Places, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    copy: Copy, model: Path, model_paths: ModelPaths, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Packing, "size", 10**18)
     with caplog.at_level(logging.WARNING):
         assert_packed(copy("transformer").load(), model / "transformer", "int8")
     assert f"transformer of {MODEL} is packed anew at every load: Keeping transformer in int8 needs" in caplog.text
-    assert not list(places.models_dir.glob("*/*"))
+    assert not list(model_paths.models_dir.glob("*/*"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.catalogue import Places, locate
+from core.catalogue import ModelPaths, locate
 from core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from tests.integration.models.conftest import catalogue_row
 from tests.integration.models.hub_server import COMMIT, HubServer
@@ -20,7 +20,7 @@ from tests.unit.models.diffusers_folder import write_hub_snapshot
 from worker.models.load import LoadRequest, load_pipeline
 from worker.models.pull import PullOptions, PullProgress, pull
 from worker.models.pull import download as downloading
-from worker.models.pull.listing import Hub
+from worker.models.pull.repository import Hub
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 TURBO = catalogue_row("z-image-turbo")
@@ -39,19 +39,19 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Places:
+def bare(tmp_path: Path) -> ModelPaths:
     """Nothing anywhere."""
-    return Places(tmp_path / "models", {}, tmp_path / "hub")
+    return ModelPaths(tmp_path / "models", {}, tmp_path / "hub")
 
 
 @pytest.fixture
-def hub(twins: dict[str, Path], tmp_path: Path) -> Iterator[HubServer]:
+def hub(tiny_models: dict[str, Path], tmp_path: Path) -> Iterator[HubServer]:
     """Turbo's and LCM's twins as repositories, with files beside them that nobody needs."""
     turbo, lcm = tmp_path / "turbo", tmp_path / "lcm"
-    shutil.copytree(twins["z-image-turbo"], turbo)
+    shutil.copytree(tiny_models["z-image-turbo"], turbo)
     (turbo / "README.md").write_text("hello")
     (turbo / "transformer" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(bytes(5))
-    shutil.copytree(twins["lcm-sd15"], lcm)
+    shutil.copytree(tiny_models["lcm-sd15"], lcm)
     lora = LCM.loras[0]
     repos = {
         TURBO.weights.repo: turbo,
@@ -71,17 +71,17 @@ def ignore(_: PullProgress) -> None:
     """Progress that nobody watches."""
 
 
-def test_a_pulled_model_renders_like_its_source(hub: HubServer, bare: Places, places: Places) -> None:
+def test_a_pulled_model_renders_like_its_source(hub: HubServer, bare: ModelPaths, model_paths: ModelPaths) -> None:
     done = pull(TURBO, bare, options(hub), ignore)
     assert done.marker is not None
     assert (done.marker.revision, done.marker.dtype, done.marker.origin) == (COMMIT, "bfloat16", "hub")
     assert locate(TURBO, bare).origin == "models_dir"
     pulled = load_pipeline(TURBO, LoadRequest(bare, "cpu"), lambda *_: None)
-    source = load_pipeline(TURBO, LoadRequest(places, "cpu"), lambda *_: None)
+    source = load_pipeline(TURBO, LoadRequest(model_paths, "cpu"), lambda *_: None)
     assert np.array_equal(render(pulled.pipeline), render(source.pipeline))
 
 
-def test_only_what_is_needed_is_fetched_and_the_download_is_dropped(hub: HubServer, bare: Places) -> None:
+def test_only_what_is_needed_is_fetched_and_the_download_is_dropped(hub: HubServer, bare: ModelPaths) -> None:
     done = pull(TURBO, bare, options(hub), ignore)
     names = {path.name for path in done.directory.rglob("*")}
     assert "README.md" not in names
@@ -89,19 +89,19 @@ def test_only_what_is_needed_is_fetched_and_the_download_is_dropped(hub: HubServ
     assert not (bare.models_dir / ".downloads" / TURBO.id).exists()
 
 
-def test_the_download_is_kept_on_request(hub: HubServer, bare: Places) -> None:
+def test_the_download_is_kept_on_request(hub: HubServer, bare: ModelPaths) -> None:
     pull(TURBO, bare, options(hub, keep_download=True), ignore)
     assert (bare.models_dir / ".downloads" / TURBO.id / BIG).exists()
 
 
-def test_the_models_own_lora_comes_along(hub: HubServer, bare: Places) -> None:
+def test_the_models_own_lora_comes_along(hub: HubServer, bare: ModelPaths) -> None:
     pull(LCM, bare, options(hub), ignore)
     loaded = load_pipeline(LCM, LoadRequest(bare, "cpu"), lambda *_: None)
     assert loaded.located.origin == "models_dir"
     assert len(loaded.located.loras) == 1
 
 
-def test_a_second_pull_does_nothing_unless_told(hub: HubServer, bare: Places) -> None:
+def test_a_second_pull_does_nothing_unless_told(hub: HubServer, bare: ModelPaths) -> None:
     pull(TURBO, bare, options(hub), ignore)
     sent = hub.sent_bytes
     assert pull(TURBO, bare, options(hub), ignore).already_here
@@ -110,7 +110,7 @@ def test_a_second_pull_does_nothing_unless_told(hub: HubServer, bare: Places) ->
     assert hub.sent_bytes > sent
 
 
-def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: HubServer, bare: Places) -> None:
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: HubServer, bare: ModelPaths) -> None:
     hub.cut_after[BIG] = 1_000_000
     pull(TURBO, bare, options(hub), ignore)
     starts = [int(asked.removeprefix("bytes=").rstrip("-")) for path, asked in hub.ranges if path == BIG]
@@ -118,20 +118,20 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: HubServer, bar
     assert all(0 < start <= 1_000_000 for start in starts)
 
 
-def test_another_process_goes_on_where_the_first_one_died(hub: HubServer, bare: Places, tmp_path: Path) -> None:
+def test_another_process_goes_on_where_the_first_one_died(hub: HubServer, bare: ModelPaths, tmp_path: Path) -> None:
     hub.cut_after[BIG] = 1_000_000
     program = """
 import os, sys
 from pathlib import Path
-from core.catalogue import Places, load_catalogue
+from core.catalogue import ModelPaths, load_catalogue
 from worker.models.pull import PullOptions, pull
-from worker.models.pull.listing import Hub
+from worker.models.pull.repository import Hub
 def watch(progress):
     if progress.stage == "downloading" and progress.done_bytes > 900_000:
         os._exit(9)
 root, url = sys.argv[1:]
-places = Places(Path(root) / "models", {}, Path(root) / "hub")
-pull(load_catalogue().get("z-image-turbo"), places, PullOptions(hub=Hub(url)), watch)
+model_paths = ModelPaths(Path(root) / "models", {}, Path(root) / "hub")
+pull(load_catalogue().get("z-image-turbo"), model_paths, PullOptions(hub=Hub(url)), watch)
 """
     died = subprocess.run([sys.executable, "-c", program, str(tmp_path), hub.url], check=False)
     assert died.returncode == 9
@@ -143,7 +143,7 @@ pull(load_catalogue().get("z-image-turbo"), places, PullOptions(hub=Hub(url)), w
     assert hub.sent_bytes - sent < 2_000_000
 
 
-def test_progress_ends_at_the_total(hub: HubServer, bare: Places) -> None:
+def test_progress_ends_at_the_total(hub: HubServer, bare: ModelPaths) -> None:
     hub.cut_after[BIG] = 500_000
     heard: list[PullProgress] = []
     pull(TURBO, bare, options(hub), heard.append)
@@ -153,13 +153,13 @@ def test_progress_ends_at_the_total(hub: HubServer, bare: Places) -> None:
         assert last.done_bytes == last.total_bytes > 0
 
 
-def test_a_hub_that_sends_too_little_is_given_up(hub: HubServer, bare: Places) -> None:
+def test_a_hub_that_sends_too_little_is_given_up(hub: HubServer, bare: ModelPaths) -> None:
     hub.short.add(BIG)
     with pytest.raises(Unavailable, match="ended early"):
         pull(TURBO, bare, options(hub), ignore)
 
 
-def test_damaged_bytes_are_thrown_away(hub: HubServer, bare: Places) -> None:
+def test_damaged_bytes_are_thrown_away(hub: HubServer, bare: ModelPaths) -> None:
     hub.corrupt.add(BIG)
     with pytest.raises(Unavailable, match="arrived damaged"):
         pull(TURBO, bare, options(hub), ignore)
@@ -168,39 +168,39 @@ def test_damaged_bytes_are_thrown_away(hub: HubServer, bare: Places) -> None:
     assert locate(TURBO, bare).origin == "models_dir"
 
 
-def test_a_gated_file_says_what_to_do(hub: HubServer, bare: Places) -> None:
+def test_a_gated_file_says_what_to_do(hub: HubServer, bare: ModelPaths) -> None:
     hub.refused.add(BIG)
     with pytest.raises(Forbidden, match="accept the model's licence"):
         pull(TURBO, bare, options(hub), ignore)
 
 
-def test_no_hub_is_told_plainly(bare: Places) -> None:
+def test_no_hub_is_told_plainly(bare: ModelPaths) -> None:
     with pytest.raises(Unavailable, match=r"cannot be reached .* --from PATH") as caught:
         pull(TURBO, bare, PullOptions(hub=Hub("http://127.0.0.1:9")), ignore)
     assert caught.value.code == "hub_unavailable"
 
 
-def test_offline_mode_is_told_plainly(bare: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_is_told_plainly(bare: ModelPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(Unavailable, match="HF_HUB_OFFLINE is set"):
         pull(TURBO, bare, PullOptions(), ignore)
 
 
-def test_a_repository_that_is_not_there(hub: HubServer, bare: Places) -> None:
+def test_a_repository_that_is_not_there(hub: HubServer, bare: ModelPaths) -> None:
     with pytest.raises(NotFound) as caught:
         pull(catalogue_row("z-image"), bare, options(hub), ignore)
     assert caught.value.code == "hub_not_found"
 
 
-def test_a_full_disk_stops_it_before_the_download(hub: HubServer, bare: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.models.pull.space.SPARE", 10**18)
+def test_a_full_disk_stops_it_before_the_download(hub: HubServer, bare: ModelPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.models.folders.SPARE", 10**18)
     with pytest.raises(Conflict) as caught:
         pull(TURBO, bare, options(hub), ignore)
     assert caught.value.code == "not_enough_disk"
     assert hub.sent_bytes < 1000
 
 
-def test_two_pulls_of_one_model_do_not_mix(hub: HubServer, bare: Places) -> None:
+def test_two_pulls_of_one_model_do_not_mix(hub: HubServer, bare: ModelPaths) -> None:
     refused: list[str] = []
 
     def start_another(progress: PullProgress) -> None:
@@ -213,34 +213,34 @@ def test_two_pulls_of_one_model_do_not_mix(hub: HubServer, bare: Places) -> None
     assert refused == ["pull_running"]
 
 
-def test_a_folder_is_imported(bare: Places, twins: dict[str, Path], places: Places) -> None:
-    done = pull(LCM, bare, PullOptions(source=twins["lcm-sd15"]), ignore)
+def test_a_folder_is_imported(bare: ModelPaths, tiny_models: dict[str, Path], model_paths: ModelPaths) -> None:
+    done = pull(LCM, bare, PullOptions(source=tiny_models["lcm-sd15"]), ignore)
     assert done.marker is not None
     assert (done.marker.origin, done.marker.dtype) == ("folder", "float16")
     imported = load_pipeline(LCM, LoadRequest(bare, "cpu"), lambda *_: None)
     assert imported.pipeline.unet.dtype == imported.dtype
-    assert twins["lcm-sd15"].exists()
+    assert tiny_models["lcm-sd15"].exists()
 
 
-def test_the_hubs_cache_is_converted_without_a_download(bare: Places, twins: dict[str, Path]) -> None:
+def test_the_hubs_cache_is_converted_without_a_download(bare: ModelPaths, tiny_models: dict[str, Path]) -> None:
     snapshot = write_hub_snapshot(bare.hub_cache, TURBO.weights.repo)
-    shutil.copytree(twins["z-image-turbo"], snapshot, dirs_exist_ok=True)
+    shutil.copytree(tiny_models["z-image-turbo"], snapshot, dirs_exist_ok=True)
     done = pull(TURBO, bare, PullOptions(hub=Hub("http://127.0.0.1:9")), ignore)
     assert done.marker is not None
     assert (done.marker.origin, done.marker.revision) == ("hub", "abc123")
     assert snapshot.exists()
 
 
-def test_a_folder_that_is_no_model_is_refused(bare: Places, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_model_is_refused(bare: ModelPaths, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not in diffusers' layout"):
         pull(TURBO, bare, PullOptions(source=tmp_path), ignore)
     assert not bare.weights(TURBO.id).exists()
 
 
-def test_a_folder_of_another_model_is_refused(bare: Places, twins: dict[str, Path]) -> None:
+def test_a_folder_of_another_model_is_refused(bare: ModelPaths, tiny_models: dict[str, Path]) -> None:
     with pytest.raises(InvalidInput, match="holds a StableDiffusionPipeline, but z-image-turbo is a ZImagePipeline"):
-        pull(TURBO, bare, PullOptions(source=twins["tiny-sd"]), ignore)
+        pull(TURBO, bare, PullOptions(source=tiny_models["tiny-sd"]), ignore)
 
 
-def test_the_demo_is_built_by_pull_too(bare: Places) -> None:
+def test_the_demo_is_built_by_pull_too(bare: ModelPaths) -> None:
     assert pull(catalogue_row("demo"), bare, PullOptions(), ignore).directory.is_dir()

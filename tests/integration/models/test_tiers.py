@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from core.catalogue import Places
+from core.catalogue import ModelPaths
 from core.errors import RenderError
 from tests.integration.models.conftest import Load, catalogue_row
 from tests.integration.models.rendering import render
 from worker.memory.apply import apply_tier
-from worker.memory.layers import Int4Linear
+from worker.memory.packed_layers import Int4Linear
 from worker.memory.quantize import quantize
 from worker.memory.tiers import Tier
 from worker.models.load import LoadRequest, load_pipeline
 from worker.models.tier_reader import TierReader
-from worker.models.twins.lora import build_lora
+from worker.models.tiny_models.build import build_lora
 
 GREY_LEVEL = 1 / 255
 CPU = torch.device("cpu")
@@ -57,12 +57,12 @@ def test_the_estimate_of_weights_is_what_is_there(load: Load) -> None:
             assert bytes_of(getattr(loaded.pipeline, name)) == pytest.approx(expected, rel=0.05)
 
 
-def test_the_form_on_disk_is_made_once_and_reads_back_to_the_bit(load: Load, places: Places) -> None:
+def test_the_form_on_disk_is_made_once_and_reads_back_to_the_bit(load: Load, model_paths: ModelPaths) -> None:
     first = load("z-image-turbo", "cpu-int8")
-    file = places.models_dir / "z-image-turbo" / "transformer-int8-bfloat16" / "packed.safetensors"
+    file = model_paths.models_dir / "z-image-turbo" / "transformer-int8-bfloat16" / "packed.safetensors"
     made = file.stat().st_mtime_ns
     heard: list[str] = []
-    request = LoadRequest(places, "cpu", "cpu-int8")
+    request = LoadRequest(model_paths, "cpu", "cpu-int8")
     second = load_pipeline(catalogue_row("z-image-turbo"), request, lambda stage, _: heard.append(stage))
     assert "converting" not in heard
     assert file.stat().st_mtime_ns == made
@@ -79,24 +79,26 @@ def test_reading_packed_weights_equals_packing_them(load: Load) -> None:
     assert np.array_equal(render(read), render(packed))
 
 
-def test_other_weights_make_another_form(load: Load, places: Places, twins: dict[str, Path], tmp_path: Path) -> None:
+def test_other_weights_make_another_form(
+    load: Load, model_paths: ModelPaths, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     load("z-image-turbo", "cpu-int8")
-    from worker.models.twins import build_twin
+    from worker.models.tiny_models import build_tiny_model
 
-    other = build_twin("z-image-turbo", tmp_path / "other", seed=7)
-    elsewhere = Places(places.models_dir, {**twins, "z-image-turbo": other}, places.hub_cache)
+    other = build_tiny_model("z-image-turbo", tmp_path / "other", seed=7)
+    elsewhere = ModelPaths(model_paths.models_dir, {**tiny_models, "z-image-turbo": other}, model_paths.hub_cache)
     heard: list[str] = []
     request = LoadRequest(elsewhere, "cpu", "cpu-int8")
     load_pipeline(catalogue_row("z-image-turbo"), request, lambda stage, _: heard.append(stage))
     assert "converting" in heard
 
 
-def test_four_bits_from_disk(places: Places, twins: dict[str, Path], load: Load) -> None:
+def test_four_bits_from_disk(model_paths: ModelPaths, tiny_models: dict[str, Path], load: Load) -> None:
     tier = Tier("int4-on-cpu", "", "cpu", denoiser="int4")
-    reader = TierReader("z-image-turbo", tier, torch.bfloat16, places, lambda _: None)
+    reader = TierReader("z-image-turbo", tier, torch.bfloat16, model_paths, lambda _: None)
     whole = load("z-image-turbo").pipeline
     expected = render(whole)
-    folder = twins["z-image-turbo"] / "transformer"
+    folder = tiny_models["z-image-turbo"] / "transformer"
     whole.transformer = reader.load(folder, "diffusers", "ZImageTransformer2DModel")
     packed = whole.transformer.get_submodule("layers.0.attention.to_q")
     assert isinstance(packed, Int4Linear)

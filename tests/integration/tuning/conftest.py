@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from core.catalogue import CatalogueModel
-from tests.integration.engine.twins import Twin
-from worker.pipelines.tuning.rehearsal import Rehearsal
+from tests.integration.engine.tiny_models import TinyModel
+from worker.pipelines.tuning.warmup import Warmup
 
 CPU = torch.device("cpu")
-MakeTwin = Callable[..., Twin]
+MakeTinyModel = Callable[..., TinyModel]
 
 
 @pytest.fixture(scope="session")
@@ -32,18 +32,18 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def make_twin(directory: Path) -> MakeTwin:
+def make_tiny_model(directory: Path) -> MakeTinyModel:
     """A twin that the test may change; default size 128x128, so that a rehearsal is short."""
 
-    def make(model_id: str = "z-image-turbo", dtype: str = "bfloat16") -> Twin:
-        return Twin(model_id, directory, dtype)
+    def make(model_id: str = "z-image-turbo", dtype: str = "bfloat16") -> TinyModel:
+        return TinyModel(model_id, directory, dtype)
 
     return make
 
 
-def rehearsal_of(twin: Twin, token_budget: int = 4096) -> Rehearsal:
+def warmup_of(tiny_model: TinyModel, token_budget: int = 4096) -> Warmup:
     """Of small pictures."""
-    return Rehearsal(twin.family, small(twin.model), CPU, token_budget)
+    return Warmup(tiny_model.family, small(tiny_model.model), CPU, token_budget)
 
 
 def small(model: CatalogueModel) -> CatalogueModel:

@@ -14,8 +14,8 @@ from torch.nn.attention import SDPBackend
 
 from core.errors import RenderError
 from tests.integration.engine.recorder import a_request
-from tests.integration.engine.twins import Twin
-from tests.integration.tuning.conftest import MakeTwin, rehearsal_of
+from tests.integration.engine.tiny_models import TinyModel
+from tests.integration.tuning.conftest import MakeTinyModel, warmup_of
 from worker.pipelines.tuning.attention import choose_attention, fastest, local_backends, set_attention
 from worker.pipelines.tuning.tune import Tuning
 
@@ -29,9 +29,9 @@ def native_again() -> Iterator[None]:
     _AttentionBackendRegistry.set_active_backend(AttentionBackendName.NATIVE)
 
 
-def backend_of(twin: Twin) -> str:
+def backend_of(tiny_model: TinyModel) -> str:
     """What the model's attention uses now."""
-    processor: Any = twin.pipeline.transformer.layers[0].attention.processor
+    processor: Any = tiny_model.pipeline.transformer.layers[0].attention.processor
     return str(processor._attention_backend.value)
 
 
@@ -54,40 +54,40 @@ def test_only_what_is_on_this_machine_is_tried() -> None:
 
 
 def test_the_chosen_one_is_set_and_logged_with_times(
-    make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("worker.pipelines.tuning.attention.fastest", lambda seconds: max(seconds, key=len))
-    twin = make_twin()
+    tiny_model = make_tiny_model()
     with caplog.at_level(logging.INFO, "worker"):
-        assert choose_attention(twin.pipeline, rehearsal_of(twin), [MATH]) == MATH
-    assert backend_of(twin) == MATH
+        assert choose_attention(tiny_model.pipeline, warmup_of(tiny_model), [MATH]) == MATH
+    assert backend_of(tiny_model) == MATH
     assert f"attention backend {MATH}; seconds a step: native " in caplog.text
     assert "experimental" not in caplog.text
 
 
-def test_one_that_refuses_masks_is_passed_over(make_twin: MakeTwin, caplog: pytest.LogCaptureFixture) -> None:
-    twin = make_twin()
+def test_one_that_refuses_masks_is_passed_over(make_tiny_model: MakeTinyModel, caplog: pytest.LogCaptureFixture) -> None:
+    tiny_model = make_tiny_model()
     with caplog.at_level(logging.INFO, "worker"):
-        assert choose_attention(twin.pipeline, rehearsal_of(twin), [FLASH]) == "native"
+        assert choose_attention(tiny_model.pipeline, warmup_of(tiny_model), [FLASH]) == "native"
     assert f"attention backend {FLASH} passed over: `attn_mask` is not supported" in caplog.text
-    assert backend_of(twin) == "native"
+    assert backend_of(tiny_model) == "native"
 
 
-def test_one_that_is_not_installed_is_passed_over(make_twin: MakeTwin, caplog: pytest.LogCaptureFixture) -> None:
-    twin = make_twin()
+def test_one_that_is_not_installed_is_passed_over(make_tiny_model: MakeTinyModel, caplog: pytest.LogCaptureFixture) -> None:
+    tiny_model = make_tiny_model()
     with caplog.at_level(logging.INFO, "worker"):
-        assert choose_attention(twin.pipeline, rehearsal_of(twin), ["flash"]) == "native"
+        assert choose_attention(tiny_model.pipeline, warmup_of(tiny_model), ["flash"]) == "native"
     assert "attention backend flash passed over: Flash Attention backend 'flash' is not usable" in caplog.text
 
 
 def test_one_that_paints_another_picture_is_passed_over(
-    make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     plant(monkeypatch, MATH, lambda query, value: value.roll(7, 1) * -20)
     monkeypatch.setattr(_AttentionBackendRegistry, "_supported_arg_names", {**names_with(MATH, {"query", "value"})})
-    twin = make_twin()
+    tiny_model = make_tiny_model()
     with caplog.at_level(logging.INFO, "worker"):
-        assert choose_attention(twin.pipeline, rehearsal_of(twin), [MATH]) == "native"
+        assert choose_attention(tiny_model.pipeline, warmup_of(tiny_model), [MATH]) == "native"
     assert f"attention backend {MATH} passed over: its picture is" in caplog.text
 
 
@@ -96,14 +96,14 @@ def names_with(backend: str, names: set[str]) -> dict[AttentionBackendName, set[
     return {**_AttentionBackendRegistry._supported_arg_names, AttentionBackendName(backend): names}
 
 
-def test_one_that_breaks_the_device_stops_the_load(make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_breaks_the_device_stops_the_load(make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(**_: object) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     plant(monkeypatch, MATH, broken)
-    twin = make_twin()
+    tiny_model = make_tiny_model()
     with pytest.raises(RenderError, match=r"'_native_math' broke the device.*IMAGEFARM_ATTENTION_BACKEND=native") as caught:
-        choose_attention(twin.pipeline, rehearsal_of(twin), [MATH])
+        choose_attention(tiny_model.pipeline, warmup_of(tiny_model), [MATH])
     assert caught.value.code == "invalid_input"
 
 
@@ -122,38 +122,40 @@ class Orders:
         monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
 
 
-def test_cudnn_comes_first_in_steps_and_shuts_nothing_out(make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = make_twin()
+def test_cudnn_comes_first_in_steps_and_shuts_nothing_out(
+    make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_model = make_tiny_model()
     before = torch._C._get_sdp_priority_order()
     orders = Orders(monkeypatch)
-    set_attention(twin.pipeline, "_native_cudnn")
-    assert backend_of(twin) == "native"
-    twin.alone(a_request(1, steps=1))  # Here there is no such kernel, and another one is taken.
+    set_attention(tiny_model.pipeline, "_native_cudnn")
+    assert backend_of(tiny_model) == "native"
+    tiny_model.alone(a_request(1, steps=1))  # Here there is no such kernel, and another one is taken.
     assert {order[0] for order in orders.steps} == {SDPBackend.CUDNN_ATTENTION.value}
     assert {frozenset(order) for order in orders.steps} == {frozenset(before)}
-    set_attention(twin.pipeline, "native")
+    set_attention(tiny_model.pipeline, "native")
     orders.steps.clear()
-    twin.alone(a_request(2, steps=1))
+    tiny_model.alone(a_request(2, steps=1))
     assert orders.steps[0] == orders.text[0] == before
 
 
-def test_strict_requests_know_no_choice(make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = make_twin(dtype="float32")
+def test_strict_requests_know_no_choice(make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_model = make_tiny_model(dtype="float32")
     strict = a_request(1, steps=2, strict=True)
-    expected = twin.expected(strict, "latent")
+    expected = tiny_model.expected(strict, "latent")
     before = torch._C._get_sdp_priority_order()
     orders = Orders(monkeypatch)
-    set_attention(twin.pipeline, "_native_cudnn")
-    assert torch.equal(twin.alone(strict).latents[0], expected)
+    set_attention(tiny_model.pipeline, "_native_cudnn")
+    assert torch.equal(tiny_model.alone(strict).latents[0], expected)
     assert {tuple(order) for order in orders.steps} == {tuple(before)}
     plant(monkeypatch, MATH, lambda query, *_, **__: torch.zeros_like(query))
-    set_attention(twin.pipeline, MATH)
-    assert torch.equal(twin.alone(strict).latents[0], expected)
-    assert backend_of(twin) == MATH
-    assert not torch.equal(twin.alone(a_request(1, steps=2)).latents[0], expected)
+    set_attention(tiny_model.pipeline, MATH)
+    assert torch.equal(tiny_model.alone(strict).latents[0], expected)
+    assert backend_of(tiny_model) == MATH
+    assert not torch.equal(tiny_model.alone(a_request(1, steps=2)).latents[0], expected)
 
 
-def test_what_switches_kernels_off_allows_no_company(make_twin: MakeTwin) -> None:
+def test_what_switches_kernels_off_allows_no_company(make_tiny_model: MakeTinyModel) -> None:
     elsewhere: list[str] = []
     real = torch.nn.functional.scaled_dot_product_attention
 
@@ -166,30 +168,31 @@ def test_what_switches_kernels_off_allows_no_company(make_twin: MakeTwin) -> Non
             elsewhere.append(str(made.exception()))
         raise ValueError("seen enough")
 
-    twin = make_twin()
+    tiny_model = make_tiny_model()
     for name in ("_native_efficient", "native", "_native_cudnn"):
-        set_attention(twin.pipeline, name)
+        set_attention(tiny_model.pipeline, name)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="seen enough"):
             patch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
-            twin.alone(a_request(1, steps=1))
+            tiny_model.alone(a_request(1, steps=1))
     assert elsewhere[0] != "None", elsewhere
     assert elsewhere[1:] == ["None", "None"]
     allowed = [
-        Tuning(name, "false", "default", "bfloat16").allows_company for name in ("_native_efficient", "_native_cudnn")
+        Tuning(name, "false", "default", "bfloat16").allows_concurrent_compute
+        for name in ("_native_efficient", "_native_cudnn")
     ]
     assert allowed == [False, True]
 
 
-def test_a_unet_has_nothing_to_choose(make_twin: MakeTwin) -> None:
-    twin = make_twin("sd-turbo")
-    assert choose_attention(twin.pipeline, rehearsal_of(twin), [MATH]) == "native"
-    set_attention(twin.pipeline, "native")
+def test_a_unet_has_nothing_to_choose(make_tiny_model: MakeTinyModel) -> None:
+    tiny_model = make_tiny_model("sd-turbo")
+    assert choose_attention(tiny_model.pipeline, warmup_of(tiny_model), [MATH]) == "native"
+    set_attention(tiny_model.pipeline, "native")
     with pytest.raises(RenderError, match="no backends to choose from; use native or auto"):
-        set_attention(twin.pipeline, MATH)
+        set_attention(tiny_model.pipeline, MATH)
 
 
 @pytest.mark.parametrize("name", ["flash", "no-such"])
-def test_a_named_backend_that_cannot_be_had_is_an_error(name: str, make_twin: MakeTwin) -> None:
+def test_a_named_backend_that_cannot_be_had_is_an_error(name: str, make_tiny_model: MakeTinyModel) -> None:
     with pytest.raises(RenderError, match=f"'{name}' cannot be used here") as caught:
-        set_attention(make_twin().pipeline, name)
+        set_attention(make_tiny_model().pipeline, name)
     assert caught.value.code == "invalid_input"

@@ -11,8 +11,8 @@ import torch
 from core.errors import RenderError
 from tests.compiling import needs_inductor
 from tests.integration.engine.recorder import a_request
-from tests.integration.engine.twins import Twin
-from tests.integration.tuning.conftest import MakeTwin, rehearsal_of
+from tests.integration.engine.tiny_models import TinyModel
+from tests.integration.tuning.conftest import MakeTinyModel, warmup_of
 from worker.pipelines.tuning.compiling import compile_and_try
 
 pytestmark = [
@@ -22,9 +22,9 @@ pytestmark = [
 CLOSE = 1e-3
 
 
-def latents(twin: Twin) -> torch.Tensor:
+def latents(tiny_model: TinyModel) -> torch.Tensor:
     """Of one small request."""
-    found: torch.Tensor = twin.alone(a_request(0, size=128, steps=2)).latents
+    found: torch.Tensor = tiny_model.alone(a_request(0, size=128, steps=2)).latents
     return found
 
 
@@ -38,34 +38,36 @@ def tensors_of(output: Any) -> list[torch.Tensor]:  # noqa: ANN401 - lists in tu
 @needs_inductor
 @pytest.mark.parametrize(("mode", "by_real_numbers"), [("default", False), ("reduce-overhead", True)])
 def test_a_compiled_model_is_close_to_the_plain_one(
-    mode: str, by_real_numbers: bool, make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch
+    mode: str, by_real_numbers: bool, make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By real numbers: as on a card."""
-    twin = make_twin(dtype="float32")
-    expected = latents(twin)
+    tiny_model = make_tiny_model(dtype="float32")
+    expected = latents(tiny_model)
     if by_real_numbers:
-        monkeypatch.setattr(type(twin.pipeline.transformer), "_for_blocks", lambda _, turns, __: torch.view_as_real(turns))
-    assert compile_and_try(twin.pipeline, mode, lambda: None) == "true"
+        monkeypatch.setattr(
+            type(tiny_model.pipeline.transformer), "_for_blocks", lambda _, turns, __: torch.view_as_real(turns)
+        )
+    assert compile_and_try(tiny_model.pipeline, mode, lambda: None) == "true"
     assert torch._inductor.config.max_autotune_gemm_backends == "ATEN", "else a card tries kernels for minutes"
-    block = twin.pipeline.transformer.layers[0]
+    block = tiny_model.pipeline.transformer.layers[0]
     assert block._compiled_call_impl is not None
-    assert (latents(twin) - expected).abs().max() < CLOSE
+    assert (latents(tiny_model) - expected).abs().max() < CLOSE
 
 
 def test_cuda_graphs_are_told_of_each_step_and_outputs_outlive_the_next(
-    make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch
+    make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: steps.append("step"))
-    twin = make_twin(dtype="float32")
-    transformer = twin.pipeline.transformer
+    tiny_model = make_tiny_model(dtype="float32")
+    transformer = tiny_model.pipeline.transformer
     given: list[torch.Tensor] = []
     transformer.register_forward_hook(lambda _module, _inputs, output: given.extend(tensors_of(output)))
     monkeypatch.setattr(type(transformer), "compile_repeated_blocks", lambda *_, **__: None)
-    assert compile_and_try(twin.pipeline, "reduce-overhead", lambda: None) == "true"
+    assert compile_and_try(tiny_model.pipeline, "reduce-overhead", lambda: None) == "true"
     kept: list[torch.Tensor] = []
     transformer.register_forward_hook(lambda _module, _inputs, output: kept.extend(tensors_of(output)))
-    latents(twin)
+    latents(tiny_model)
     assert len(steps) == 3, "one call for the caption, and two steps"
     assert len(given) == 4, "caption and positions, and two predictions"
     assert all(torch.equal(first, second) for first, second in zip(given, kept, strict=True))
@@ -74,11 +76,11 @@ def test_cuda_graphs_are_told_of_each_step_and_outputs_outlive_the_next(
 
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
 def test_a_mode_that_fails_leaves_all_as_before(
-    mode: str, make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    mode: str, make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    twin = make_twin(dtype="float32")
-    expected = latents(twin)
-    transformer = twin.pipeline.transformer
+    tiny_model = make_tiny_model(dtype="float32")
+    expected = latents(tiny_model)
+    transformer = tiny_model.pipeline.transformer
 
     def planted(*_: object, **__: object) -> None:
         raise RuntimeError("no compiler here")
@@ -88,27 +90,29 @@ def test_a_mode_that_fails_leaves_all_as_before(
             block._compiled_call_impl = planted
 
     monkeypatch.setattr(type(transformer), "compile_repeated_blocks", compile_to_failure)
-    rehearsal = rehearsal_of(twin)
+    warmup = warmup_of(tiny_model)
 
     def try_out() -> None:
-        rehearsal.render([rehearsal.usual()])
+        warmup.render([warmup.usual()])
 
     with caplog.at_level(logging.WARNING):
-        assert compile_and_try(twin.pipeline, mode, try_out) == "failed"
+        assert compile_and_try(tiny_model.pipeline, mode, try_out) == "failed"
     assert f"compiling the model's blocks ({mode}) failed" in caplog.text
     assert not transformer._forward_hooks
-    assert torch.equal(latents(twin), expected)
+    assert torch.equal(latents(tiny_model), expected)
 
 
-def test_without_repeated_blocks_nothing_is_compiled(make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = make_twin()
-    monkeypatch.setattr(type(twin.pipeline.transformer), "_repeated_blocks", None)
+def test_without_repeated_blocks_nothing_is_compiled(
+    make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_model = make_tiny_model()
+    monkeypatch.setattr(type(tiny_model.pipeline.transformer), "_repeated_blocks", None)
     tried: list[str] = []
-    assert compile_and_try(twin.pipeline, "default", lambda: tried.append("once")) == "false"
+    assert compile_and_try(tiny_model.pipeline, "default", lambda: tried.append("once")) == "false"
     assert tried == ["once"]
 
 
-def test_compiled_blocks_that_break_the_device_stop_the_load(make_twin: MakeTwin) -> None:
+def test_compiled_blocks_that_break_the_device_stop_the_load(make_tiny_model: MakeTinyModel) -> None:
     tried: list[str] = []
 
     def broken() -> None:
@@ -116,6 +120,6 @@ def test_compiled_blocks_that_break_the_device_stop_the_load(make_twin: MakeTwin
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(RenderError, match=r"broke the device.*IMAGEFARM_COMPILE_BLOCKS=off") as caught:
-        compile_and_try(make_twin().pipeline, "default", broken)
+        compile_and_try(make_tiny_model().pipeline, "default", broken)
     assert caught.value.code == "invalid_input"
     assert tried == ["once"]

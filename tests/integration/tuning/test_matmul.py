@@ -7,10 +7,9 @@ import logging
 import pytest
 import torch
 
-from tests.integration.tuning.conftest import CPU, MakeTwin, rehearsal_of
-from worker.memory.layers import int8
-from worker.memory.product import multiplies
-from worker.memory.quantize import quantize
+from tests.integration.tuning.conftest import CPU, MakeTinyModel, warmup_of
+from worker.memory import packed_layers
+from worker.memory.quantize import quantize, supports_product
 from worker.memory.tiers import PackedForm
 from worker.pipelines.tuning import matmul
 from worker.pipelines.tuning.matmul import choose_matmul, try_product
@@ -24,55 +23,57 @@ def test_what_a_card_multiplies_in(
     form: PackedForm, card: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: card)
-    assert multiplies(form, torch.device("cuda", 0)) is expected
-    assert not multiplies(form, CPU)
+    assert supports_product(form, torch.device("cuda", 0)) is expected
+    assert not supports_product(form, CPU)
 
 
 @pytest.mark.parametrize("form", ["int8", "fp8"])
 def test_a_product_that_works_is_taken_and_said(
-    form: PackedForm, make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    form: PackedForm, make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    twin = make_twin()
-    transformer = quantize(twin.pipeline.transformer, form, torch.bfloat16)
+    tiny_model = make_tiny_model()
+    transformer = quantize(tiny_model.pipeline.transformer, form, torch.bfloat16)
     monkeypatch.setattr(matmul, "multiplies", lambda form, device: True)
     with caplog.at_level(logging.INFO, "worker"):
-        assert choose_matmul(transformer, rehearsal_of(twin), "bfloat16") == form
+        assert choose_matmul(transformer, warmup_of(tiny_model), "bfloat16") == form
     assert transformer.get_submodule("layers.0.attention.to_q").multiplies_packed
     assert f"products in {form}: " in caplog.text
 
 
-def test_a_device_without_it_unpacks(make_twin: MakeTwin, caplog: pytest.LogCaptureFixture) -> None:
-    twin = make_twin()
-    assert choose_matmul(twin.pipeline.transformer, rehearsal_of(twin), "bfloat16") == "bfloat16"
-    transformer = quantize(twin.pipeline.transformer, "int8", torch.bfloat16)
+def test_a_device_without_it_unpacks(make_tiny_model: MakeTinyModel, caplog: pytest.LogCaptureFixture) -> None:
+    tiny_model = make_tiny_model()
+    assert choose_matmul(tiny_model.pipeline.transformer, warmup_of(tiny_model), "bfloat16") == "bfloat16"
+    transformer = quantize(tiny_model.pipeline.transformer, "int8", torch.bfloat16)
     with caplog.at_level(logging.INFO, "worker"):
-        assert choose_matmul(transformer, rehearsal_of(twin), "bfloat16") == "bfloat16"
+        assert choose_matmul(transformer, warmup_of(tiny_model), "bfloat16") == "bfloat16"
     assert "8-bit weights are unpacked, this device does not multiply in int8" in caplog.text
     assert not transformer.get_submodule("layers.0.attention.to_q").multiplies_packed
 
 
 def test_a_product_that_raises_is_given_up(
-    make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> torch.Tensor:
         raise RuntimeError("self.size(0) needs to be greater than 16")
 
-    twin = make_twin()
-    transformer = quantize(twin.pipeline.transformer, "int8", torch.bfloat16)
-    monkeypatch.setattr(int8, "int8_product", refuse)
+    tiny_model = make_tiny_model()
+    transformer = quantize(tiny_model.pipeline.transformer, "int8", torch.bfloat16)
+    monkeypatch.setattr(packed_layers, "int8_product", refuse)
     with caplog.at_level(logging.WARNING):
-        assert not try_product(transformer, "int8", rehearsal_of(twin))
+        assert not try_product(transformer, "int8", warmup_of(tiny_model))
     assert "products in int8 do not work here" in caplog.text
-    rehearsal_of(twin).render([rehearsal_of(twin).usual()])
+    warmup_of(tiny_model).render([warmup_of(tiny_model).usual()])
 
 
 def test_a_product_that_is_too_coarse_is_given_up(
-    make_twin: MakeTwin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    twin = make_twin()
-    transformer = quantize(twin.pipeline.transformer, "int8", torch.bfloat16)
-    monkeypatch.setattr(int8, "int8_product", lambda input, weight, scale: torch.ones_like(input[..., :1]).expand_as(input))
+    tiny_model = make_tiny_model()
+    transformer = quantize(tiny_model.pipeline.transformer, "int8", torch.bfloat16)
+    monkeypatch.setattr(
+        packed_layers, "int8_product", lambda input, weight, scale: torch.ones_like(input[..., :1]).expand_as(input)
+    )
     with caplog.at_level(logging.WARNING):
-        assert not try_product(transformer, "int8", rehearsal_of(twin))
+        assert not try_product(transformer, "int8", warmup_of(tiny_model))
     assert "products in int8 are too coarse for this model" in caplog.text
     assert not transformer.get_submodule("layers.0.attention.to_q").multiplies_packed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cli.cli_docs import render
 from tests.servers.farm import ROOT
-from tests.unit.cli.test_frame import commands
+from tests.unit.cli.test_main import commands
 
 
 def test_page_is_up_to_date() -> None:

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from cli.exit_codes import ExitCode
-from tests.unit.cli.test_frame import cli
+from tests.unit.cli.test_main import cli
 
 
 def test_doctor_tells_of_a_taken_port(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from tests.integration.engine.recorder import a_request
-from worker.engine import exits
-from worker.engine.finishing import Finished, Finisher
-from worker.engine.loop import Loop
-from worker.engine.pacing import Pacer
+from worker.engine import spec
+from worker.engine.image_decoder import FinishedSample, ImageDecoder
+from worker.engine.loop import EngineLoop
+from worker.engine.stepping import DevicePacer
 
 CPU = torch.device("cpu")
 
@@ -41,13 +41,13 @@ def broken(_what: str) -> Iterator[None]:
 
 
 def test_an_error_of_the_decodes_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Finisher, "_decode_and_send", lambda *_: None)
+    monkeypatch.setattr(ImageDecoder, "_decode_and_send", lambda *_: None)
     unused: Any = None
-    finisher = Finisher(unused, unused, unused, CPU, overlapped=False, deadline=broken)
-    finisher._queue.put(Finished(a_request(0), unused, unused, unused, unused))
+    finisher = ImageDecoder(unused, unused, unused, CPU, overlapped=False, deadline=broken)
+    finisher._queue.put(FinishedSample(a_request(0), unused, unused, unused, unused))
     with pytest.raises(SystemExit) as ended:
         finisher._run()
-    assert ended.value.code == exits.BROKEN_DEVICE
+    assert ended.value.code == spec.EXIT_BROKEN_DEVICE
 
 
 def test_an_error_between_the_steps() -> None:
@@ -55,8 +55,8 @@ def test_an_error_between_the_steps() -> None:
         concurrent=None, capacity=1, token_budget=1, take=illegal_access, decoding=tuple, all_canceled=any
     )
     with pytest.raises(SystemExit) as ended:
-        Loop(parts, parts, parts, Pacer(CPU), parts, parts, parts).run()
-    assert ended.value.code == exits.BROKEN_DEVICE
+        EngineLoop(parts, parts, parts, DevicePacer(CPU), parts, parts, parts).run()
+    assert ended.value.code == spec.EXIT_BROKEN_DEVICE
 
 
 def test_another_error_of_the_loop_is_not_taken_for_a_broken_device() -> None:
@@ -65,4 +65,4 @@ def test_another_error_of_the_loop_is_not_taken_for_a_broken_device() -> None:
 
     parts: Any = SimpleNamespace(concurrent=None, capacity=1, token_budget=1, take=fail, decoding=tuple, all_canceled=any)
     with pytest.raises(ValueError, match="a mistake of ours"):
-        Loop(parts, parts, parts, Pacer(CPU), parts, parts, parts).run()
+        EngineLoop(parts, parts, parts, DevicePacer(CPU), parts, parts, parts).run()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.render import LoraRequest, RenderRecord, RenderRequest, RenderTimings
-from worker.engine import events
-from worker.engine.messages import Beat, Cancel, Channel, Load, Message, Stop, Submit
+from worker.engine import messages
+from worker.engine.messages import Cancel, Channel, Heartbeat, Load, Message, Stop, Submit
 from worker.engine.spec import EngineSpec
 
 SPEC = EngineSpec("demo", "cpu", "auto", Path("/models"), 4, 1.5, 2.5, model_folders={"demo": Path("/x y")})
@@ -23,7 +23,7 @@ REQUEST = RenderRequest(
     seed=7,
     loras=(LoraRequest(name="a", scale=0.5),),
 )
-INFO = events.EngineInfo("demo", "z-image", "cpu", "cpu", "float32", "cpu", 4, 1, "native", 0.5, 1, {"a": 1.0}, {"b": "2"})
+INFO = messages.EngineInfo("demo", "z-image", "cpu", "cpu", "float32", "cpu", 4, 1, "native", 0.5, 1, {"a": 1.0}, {"b": "2"})
 RECORD = RenderRecord(
     family="z-image",
     device="cpu",
@@ -41,17 +41,17 @@ MESSAGES: list[Message] = [
     Submit(REQUEST),
     Cancel("j/1/0"),
     Stop(),
-    Beat(),
-    events.Loading("reading", 0.5),
-    events.Loading("placing"),
-    events.Ready(INFO),
-    events.LoadFailed("model_unavailable", "no weights"),
-    events.Started("j/1/0"),
-    events.Step("j/1/0", 1, 2, 0.1, 0.1),
-    events.Preview("j/1/0", 1, b"\xff\xd8", 2, 1),
-    events.Rendered("j/1/0", 2, 1, bytes(range(6)), RECORD, RenderTimings(decode_seconds=0.5)),
-    events.Canceled("j/1/0"),
-    events.RequestFailed("j/1/0", "out_of_memory", "too big"),
+    Heartbeat(),
+    messages.Loading("reading", 0.5),
+    messages.Loading("placing"),
+    messages.Ready(INFO),
+    messages.LoadFailed("model_unavailable", "no weights"),
+    messages.Started("j/1/0"),
+    messages.Step("j/1/0", 1, 2, 0.1, 0.1),
+    messages.Preview("j/1/0", 1, b"\xff\xd8", 2, 1),
+    messages.Rendered("j/1/0", 2, 1, bytes(range(6)), RECORD, RenderTimings(decode_seconds=0.5)),
+    messages.Canceled("j/1/0"),
+    messages.RequestFailed("j/1/0", "out_of_memory", "too big"),
 ]
 
 
@@ -70,7 +70,7 @@ def test_a_message_arrives_as_it_was_sent(channels: tuple[Channel, Channel], mes
 
 def test_threads_may_send_at_once(channels: tuple[Channel, Channel]) -> None:
     sender, receiver = channels
-    sent = [events.Preview(f"j/1/{index}", index, bytes([index]) * 5000, 1, 1) for index in range(40)]
+    sent = [messages.Preview(f"j/1/{index}", index, bytes([index]) * 5000, 1, 1) for index in range(40)]
     threads = [threading.Thread(target=sender.send, args=[message]) for message in sent]
     for thread in threads:
         thread.start()

@@ -12,9 +12,9 @@ from PIL import Image
 
 from core.errors import InvalidInput
 from core.imagefile import ImageFormat, ImageMetadata, encode, read_metadata
-from core.imagefile.a1111 import format_parameters
+from core.imagefile.parameters_text import format_parameters
 from core.imagefile.xmp import AI_SOURCE
-from tests.unit.imagefile.pictures import METADATA, PIXELS, PROMPTS, png
+from tests.unit.imagefile.sample_images import METADATA, PIXELS, PROMPTS, png
 
 FORMATS: list[ImageFormat] = ["png", "jpeg", "webp"]
 

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from core.errors import InvalidInput
 from core.imagefile import open_image, open_rgb, read_metadata
 from core.imagefile.exif import decode_user_comment
-from tests.unit.imagefile.pictures import METADATA, png
+from tests.unit.imagefile.sample_images import METADATA, png
 
 A1111 = "a dog\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 64x64, Model: v1-5"
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.catalogue import load_catalogue
 from tests.unit.models.diffusers_folder import write_model
-from worker.memory import host
+from worker.device import machine
 from worker.memory.sizes import read_sizes, sizes_of_row
 
 TURBO = load_catalogue().get("z-image-turbo")
@@ -31,11 +31,11 @@ def test_the_catalogue_tells_sizes_without_weights() -> None:
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 100 kB\nMemAvailable:   50 kB\n")
-    monkeypatch.setattr(host, "MEMINFO", meminfo)
-    monkeypatch.setattr(host, "CGROUP", tmp_path)
-    assert host.available_bytes() == 50 * 1024
+    monkeypatch.setattr(machine, "MEMINFO", meminfo)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    assert machine.available_bytes() == 50 * 1024
     (tmp_path / "memory.max").write_text("30000\n")
     (tmp_path / "memory.current").write_text("10000\n")
-    assert host.available_bytes() == 20000
+    assert machine.available_bytes() == 20000
     (tmp_path / "memory.max").write_text("max\n")
-    assert host.available_bytes() == 50 * 1024
+    assert machine.available_bytes() == 50 * 1024

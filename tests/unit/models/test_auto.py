@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.settings import load_settings
+from cli.options import load_settings
 from core.catalogue import resolve_auto
 from core.errors import InvalidInput
 from core.settings import Settings

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from core.catalogue.marker import read_marker
+from core.catalogue.model_folder import read_marker
 from worker.models.folders import Contents, remove_drafts, whole_folder
 
 CONTENTS = Contents("demo", "built", "here", "float32", "1")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.catalogue import Places, is_present, load_catalogue, locate
-from core.catalogue.completeness import what_is_missing
-from core.catalogue.marker import Marker, write_marker
+from core.catalogue import ModelPaths, is_present, load_catalogue, locate
+from core.catalogue.model_folder import Marker, missing_files, write_marker
 from core.errors import RenderError
 from tests.unit.models.diffusers_folder import write_hub_snapshot, write_model, write_safetensors
 
@@ -17,9 +16,9 @@ TURBO = load_catalogue().get("z-image-turbo")
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
+def model_paths(tmp_path: Path) -> ModelPaths:
     """Empty ones."""
-    return Places(tmp_path / "models", {}, tmp_path / "hub")
+    return ModelPaths(tmp_path / "models", {}, tmp_path / "hub")
 
 
 def mark(directory: Path, revision: str = "r1") -> None:
@@ -28,67 +27,67 @@ def mark(directory: Path, revision: str = "r1") -> None:
     write_marker(directory, marker)
 
 
-def test_nothing_here_names_the_command(places: Places) -> None:
+def test_nothing_here_names_the_command(model_paths: ModelPaths) -> None:
     with pytest.raises(RenderError, match="imagefarm models pull z-image-turbo") as caught:
-        locate(TURBO, places)
+        locate(TURBO, model_paths)
     assert caught.value.code == "model_unavailable"
-    assert not is_present(TURBO, places)
+    assert not is_present(TURBO, model_paths)
 
 
-def test_the_models_directory_comes_first(places: Places) -> None:
-    own = write_model(places.weights(TURBO.id))
+def test_the_models_directory_comes_first(model_paths: ModelPaths) -> None:
+    own = write_model(model_paths.weights(TURBO.id))
     mark(own)
-    folder = write_model(places.models_dir.parent / "mine")
-    found = locate(TURBO, Places(places.models_dir, {TURBO.id: folder}, places.hub_cache))
+    folder = write_model(model_paths.models_dir.parent / "mine")
+    found = locate(TURBO, ModelPaths(model_paths.models_dir, {TURBO.id: folder}, model_paths.hub_cache))
     assert (found.directory, found.origin, found.revision) == (own, "models_dir", "r1")
 
 
-def test_a_copy_without_its_marker_is_not_used(places: Places) -> None:
-    write_model(places.weights(TURBO.id))
-    assert not is_present(TURBO, places)
+def test_a_copy_without_its_marker_is_not_used(model_paths: ModelPaths) -> None:
+    write_model(model_paths.weights(TURBO.id))
+    assert not is_present(TURBO, model_paths)
 
 
-def test_a_marker_of_another_format_is_not_trusted(places: Places) -> None:
-    own = write_model(places.weights(TURBO.id))
+def test_a_marker_of_another_format_is_not_trusted(model_paths: ModelPaths) -> None:
+    own = write_model(model_paths.weights(TURBO.id))
     mark(own)
     file = own / "imagefarm.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
-    assert not is_present(TURBO, places)
+    assert not is_present(TURBO, model_paths)
 
 
-def test_a_named_folder_is_used(places: Places, tmp_path: Path) -> None:
+def test_a_named_folder_is_used(model_paths: ModelPaths, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
-    assert locate(TURBO, Places(places.models_dir, {TURBO.id: folder}, places.hub_cache)).origin == "folder"
+    assert locate(TURBO, ModelPaths(model_paths.models_dir, {TURBO.id: folder}, model_paths.hub_cache)).origin == "folder"
 
 
-def test_the_hub_cache_is_used(places: Places) -> None:
-    snapshot = write_hub_snapshot(places.hub_cache, TURBO.weights.repo)
+def test_the_hub_cache_is_used(model_paths: ModelPaths) -> None:
+    snapshot = write_hub_snapshot(model_paths.hub_cache, TURBO.weights.repo)
     write_model(snapshot)
-    found = locate(TURBO, places)
+    found = locate(TURBO, model_paths)
     assert (found.directory, found.origin, found.revision) == (snapshot, "hub_cache", "abc123")
 
 
-def test_an_interrupted_hub_download_is_told_apart(places: Places) -> None:
-    snapshot = write_hub_snapshot(places.hub_cache, TURBO.weights.repo)
+def test_an_interrupted_hub_download_is_told_apart(model_paths: ModelPaths) -> None:
+    snapshot = write_hub_snapshot(model_paths.hub_cache, TURBO.weights.repo)
     write_model(snapshot)
     (snapshot / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(RenderError, match="transformer has no weight files"):
-        locate(TURBO, places)
+        locate(TURBO, model_paths)
 
 
-def test_a_folder_of_another_pipeline_is_refused(places: Places, tmp_path: Path) -> None:
+def test_a_folder_of_another_pipeline_is_refused(model_paths: ModelPaths, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine", pipeline="FluxPipeline")
     with pytest.raises(RenderError, match="holds a FluxPipeline, but z-image-turbo is a ZImagePipeline"):
-        locate(TURBO, Places(places.models_dir, {TURBO.id: folder}, places.hub_cache))
+        locate(TURBO, ModelPaths(model_paths.models_dir, {TURBO.id: folder}, model_paths.hub_cache))
 
 
-def test_a_missing_lora_is_missing_weights(places: Places, tmp_path: Path) -> None:
+def test_a_missing_lora_is_missing_weights(model_paths: ModelPaths, tmp_path: Path) -> None:
     lcm = load_catalogue().get("lcm-sd15")
     folder = write_model(tmp_path / "mine", pipeline=lcm.pipeline)
-    with_folder = Places(places.models_dir, {lcm.id: folder}, places.hub_cache)
+    with_folder = ModelPaths(model_paths.models_dir, {lcm.id: folder}, model_paths.hub_cache)
     with pytest.raises(RenderError, match="the LoRA latent-consistency/lcm-lora-sdv1-5 is missing"):
         locate(lcm, with_folder)
-    lora = write_hub_snapshot(places.hub_cache, lcm.loras[0].repo) / lcm.loras[0].weight_name
+    lora = write_hub_snapshot(model_paths.hub_cache, lcm.loras[0].repo) / lcm.loras[0].weight_name
     write_safetensors(lora, {"a": [1, 1]})
     assert locate(lcm, with_folder).loras == (lora,)
 
@@ -101,17 +100,17 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     write_safetensors(folder / "vae" / first, {"a": [1]})
     index = {"weight_map": {"a": first, "b": second}}
     (folder / "vae" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
-    assert what_is_missing(folder) == [f"{folder} is incomplete: vae/{second} is missing (1 in all)"]
+    assert missing_files(folder) == [f"{folder} is incomplete: vae/{second} is missing (1 in all)"]
     write_safetensors(folder / "vae" / second, {"b": [1]})
-    assert what_is_missing(folder) == []
+    assert missing_files(folder) == []
 
 
 def test_the_hub_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert Places(tmp_path).hub_cache == tmp_path / "xdg" / "huggingface" / "hub"
+    assert ModelPaths(tmp_path).hub_cache == tmp_path / "xdg" / "huggingface" / "hub"
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    assert Places(tmp_path).hub_cache == tmp_path / "home" / "hub"
+    assert ModelPaths(tmp_path).hub_cache == tmp_path / "home" / "hub"
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    assert Places(tmp_path).hub_cache == tmp_path / "cache"
+    assert ModelPaths(tmp_path).hub_cache == tmp_path / "cache"

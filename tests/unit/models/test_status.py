@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.catalogue import Places
+from core.catalogue import ModelPaths
 from core.settings import Settings
 from tests.unit.models.diffusers_folder import write_model
 from worker.models import doctor
@@ -23,7 +23,7 @@ def empty_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_the_list_tells_what_is_here(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
-    rows = {row.model.id: row for row in list_models(Places(tmp_path, {"z-image-turbo": folder}, tmp_path / "hub"))}
+    rows = {row.model.id: row for row in list_models(ModelPaths(tmp_path, {"z-image-turbo": folder}, tmp_path / "hub"))}
     assert rows["demo"].here
     assert (rows["z-image-turbo"].origin, rows["z-image-turbo"].directory) == ("folder", folder)
     assert rows["z-image-turbo"].size_bytes > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.catalogue.weight_names import WeightSet, choose_set, parse
+from core.catalogue.weight_names import WeightSet, choose_set, parse_weight_name
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from core.catalogue.weight_names import WeightSet, choose_set, parse
     ],
 )
 def test_a_name_is_taken_apart(name: str, plain: str, variant: str | None, suffix: str) -> None:
-    found = parse(name)
+    found = parse_weight_name(name)
     assert found is not None
     assert (found.plain, found.belongs_to) == (plain, WeightSet(variant, suffix))
     assert found.is_index == ("index" in name)
@@ -29,7 +29,7 @@ def test_a_name_is_taken_apart(name: str, plain: str, variant: str | None, suffi
 
 @pytest.mark.parametrize("name", ["config.json", "merges.txt", "model.onnx", "openvino_model.xml"])
 def test_other_files_are_no_weights(name: str) -> None:
-    assert parse(name) is None
+    assert parse_weight_name(name) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from core.catalogue import CatalogueModel, load_catalogue
 from core.parameters import InitImage, Normalised, RequestLimits, normalise
-from core.schemas.job_request import JobRequest
+from core.schemas.jobs import JobRequest
 
 Make = Callable[..., Normalised]
 

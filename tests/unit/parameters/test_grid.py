@@ -6,7 +6,7 @@ import pytest
 
 from core.parameters import InvalidParameters
 from core.parameters.grid import combinations
-from core.schemas.batch import BatchRequest
+from core.schemas.batches import BatchRequest
 
 
 def made(limit: int = 1000, **fields: object) -> list[tuple[str, int, int | None]]:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from core.catalogue import load_catalogue
 from core.errors import InvalidInput
 from core.parameters import InitImage, InvalidParameters, RequestLimits, normalise
-from core.parameters.errors import Findings
-from core.parameters.seeds import LARGEST, resolve_seed
+from core.parameters.normalise import LARGEST, resolve_seed
+from core.parameters.parameters import Findings
 from core.presets import all_presets
-from core.schemas.job_request import JobRequest
+from core.schemas.jobs import JobRequest
 from tests.unit.parameters.conftest import Make
 
 PICTURE = InitImage(upload_id="u", key="k", width=1000, height=500, sha256="s")

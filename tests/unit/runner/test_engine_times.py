@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from core.render import RenderRecord, RenderTimings
-from worker.engine.events import EngineInfo, Rendered
-from worker.runner.engine_times import RECENT, SIZES, EngineTimes
+from worker.engine.messages import EngineInfo, Rendered
+from worker.runner.engine_times import MAX_KINDS, RECENT_IMAGES, EngineTimes
 
 INFO = EngineInfo("demo", "z-image", "cpu", "a cpu", "float32", "cpu", 4, 640, "native", 1.5, 77)
 
@@ -25,29 +25,29 @@ def image(seconds: float, side: int = 64, steps: int = 4) -> Rendered:
 
 
 def test_nothing_is_told_of_images_before_there_are_some() -> None:
-    told = EngineTimes(INFO).told()
-    assert told["load_seconds"] == 1.5
-    assert not {"process_id", "first_image", "later_images"} & told.keys()
+    info = EngineTimes(INFO).info()
+    assert info["load_seconds"] == 1.5
+    assert not {"process_id", "first_image", "later_images"} & info.keys()
 
 
 def test_the_first_image_is_told_apart_from_later_ones() -> None:
     times = EngineTimes(INFO)
     for seconds in (9.0, 1.0, 3.0, 2.0):
-        times.note(image(seconds))
-    told = times.told()
-    assert told["first_image"] == {"seconds": 9.0, "width": 64, "height": 64, "num_inference_steps": 4}
-    later = told["later_images"]
+        times.record_image(image(seconds))
+    info = times.info()
+    assert info["first_image"] == {"seconds": 9.0, "width": 64, "height": 64, "num_inference_steps": 4}
+    later = info["later_images"]
     assert (later["count"], later["median_seconds"]) == (3, 2.0)
     assert later["by_size"] == [{"width": 64, "height": 64, "num_inference_steps": 4, "count": 3, "mean_seconds": 2.0}]
 
 
 def test_sizes_and_images_that_are_kept_are_bounded() -> None:
     times = EngineTimes(INFO)
-    times.note(image(5.0))
-    for _ in range(RECENT):
-        times.note(image(100.0))
-    for side in range(1, SIZES + RECENT):
-        times.note(image(1.0, side))
-    later = times.told()["later_images"]
+    times.record_image(image(5.0))
+    for _ in range(RECENT_IMAGES):
+        times.record_image(image(100.0))
+    for side in range(1, MAX_KINDS + RECENT_IMAGES):
+        times.record_image(image(1.0, side))
+    later = times.info()["later_images"]
     assert later["median_seconds"] == 1.0
-    assert [row["width"] for row in later["by_size"]] == list(range(RECENT, SIZES + RECENT))
+    assert [row["width"] for row in later["by_size"]] == list(range(RECENT_IMAGES, MAX_KINDS + RECENT_IMAGES))

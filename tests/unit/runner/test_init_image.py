@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from core.errors import InvalidInput
-from worker.init_image import fitted, open_image
+from worker.init_image import open_init_image, resize_init_image
 
 
 def encoded(width: int, height: int, format: str, mode: str = "RGB") -> bytes:
@@ -26,8 +26,8 @@ def encoded(width: int, height: int, format: str, mode: str = "RGB") -> bytes:
 @pytest.mark.parametrize("size", [(64, 64), (200, 90)])
 def test_fitted_once_it_stays_as_it_is(format: str, mode: str, size: tuple[int, int]) -> None:
     data = encoded(*size, format, mode)
-    expected = open_image(data, 64, 64)
-    again = open_image(fitted(data, 64, 64), 64, 64)
+    expected = open_init_image(data, 64, 64)
+    again = open_init_image(resize_init_image(data, 64, 64), 64, 64)
     assert again.size == (64, 64)
     assert again.tobytes() == expected.tobytes()
 
@@ -35,4 +35,4 @@ def test_fitted_once_it_stays_as_it_is(format: str, mode: str, size: tuple[int, 
 @pytest.mark.parametrize("data", [b"", b"no picture", encoded(64, 64, "PNG")[:80]])
 def test_what_is_no_picture_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
-        fitted(data, 64, 64)
+        resize_init_image(data, 64, 64)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from supervisor import data_dir
-from supervisor.errors import AlreadyRunning, DataDirUnusable
+from supervisor.startup_checks import AlreadyRunning, DataDirUnusable
 
 
 def test_second_owner_learns_who_is_first(tmp_path: Path) -> None:

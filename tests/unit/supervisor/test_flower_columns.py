@@ -8,7 +8,7 @@ import pytest
 from celery.events.state import Task
 from flower.views.tasks import visible_task_columns
 
-from core.queue import shown_in_flower
+from core.queue import flower_kwargs
 from supervisor.flower import columns
 
 INPUT = {"prompt": "a cat, 猫", "width": 512, "height": 768, "num_inference_steps": 8, "seed": 7}
@@ -20,7 +20,7 @@ def test_each_of_our_columns_is_shown() -> None:
 
 
 def test_a_row_carries_the_jobs_values() -> None:
-    task = Task(uuid="1", name="imagefarm.render", kwargs=repr(shown_in_flower("demo", INPUT)))
+    task = Task(uuid="1", name="imagefarm.render", kwargs=repr(flower_kwargs("demo", INPUT)))
     row = columns.format_task(copy.copy(task)).as_dict()
     expected = {"prompt": "a cat, 猫", "model": "demo", "size": "512x768", "steps": 8, "seed": 7}
     assert {name: row[name] for name in expected} == expected

@@ -6,8 +6,7 @@ import socket
 
 import pytest
 
-from supervisor.errors import PortTaken
-from supervisor.ports import take_port
+from supervisor.startup_checks import PortTaken, take_port
 
 
 def test_zero_gives_a_free_port() -> None:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import torch
 
-from core.catalogue.completeness import what_is_missing
+from core.catalogue.model_folder import missing_files
 from core.catalogue.weight_names import WeightName, choose_set
 from core.errors import RenderError
-from worker.memory.source_tensors import layouts, tensors
-from worker.memory.tensor_file import Layout, TensorFile
-from worker.models.dtypes import DTYPES
+from worker.device.dtypes import DTYPES
+from worker.memory.weight_files import Layout, TensorFile, layouts, tensors
 from worker.models.pull.progress import Meter
-from worker.models.pull.selection import select
+from worker.models.pull.repository import select
 
 
 def convert(source: Path, target: Path, dtype: str, variant: str | None, meter: Meter) -> None:
@@ -33,7 +32,7 @@ def convert(source: Path, target: Path, dtype: str, variant: str | None, meter: 
     for folder, names in by_folder.items():
         convert_folder(source / folder, target / folder, names, DTYPES[dtype], meter)
     _copy_loras(source, target)
-    if problems := what_is_missing(target):
+    if problems := missing_files(target):
         raise RenderError(f"The converted copy is not whole: {'; '.join(problems)}", code="model_unavailable")
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 
 from core.errors import FarmError, Forbidden, Unavailable
-from worker.models.pull.listing import Hub, RemoteFile, RemoteRepo, unreachable
 from worker.models.pull.progress import Meter
+from worker.models.pull.repository import Hub, RemoteFile, RemoteRepo, unreachable
 
 AT_ONCE = 4
 TRIES = 6

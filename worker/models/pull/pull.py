@@ -10,18 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.catalogue import CatalogueModel, Lora, Places
-from core.catalogue.completeness import INDEX, what_is_missing
-from core.catalogue.marker import Marker, read_marker
-from core.catalogue.presence import lora_file_near, lora_folder, what_is_wrong
+from core.catalogue import CatalogueModel, Lora, ModelPaths
+from core.catalogue.model_folder import INDEX_FILE, Marker, missing_files, read_marker
+from core.catalogue.presence import find_lora_file, folder_problems, lora_folder
 from core.errors import Conflict, InvalidInput
 from worker.models.demo import ensure_built
-from worker.models.folders import Contents, remove_drafts, whole_folder
+from worker.models.folders import Contents, check_space, converted_bytes, remove_drafts, whole_folder
 from worker.models.pull.download import Download
-from worker.models.pull.listing import Hub, RemoteFile, RemoteRepo
 from worker.models.pull.progress import Meter, OnPull, PullProgress
-from worker.models.pull.selection import select
-from worker.models.pull.space import check_space, converted_bytes
+from worker.models.pull.repository import Hub, RemoteFile, RemoteRepo, select
 
 DOWNLOADS = ".downloads"
 
@@ -47,29 +44,29 @@ class Pulled:
     already_here: bool = False
 
 
-def pull(model: CatalogueModel, places: Places, options: PullOptions, on_pull: OnPull) -> Pulled:
+def pull(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, on_pull: OnPull) -> Pulled:
     """Make the model loadable from the models directory.
 
     Errors: Unavailable `hub_unavailable`, NotFound `hub_not_found`, Forbidden `hub_refused`, Conflict
     `not_enough_disk` or `pull_running`, InvalidInput for a source folder that does not hold the model.
     """
-    target = places.weights(model.id)
+    target = model_paths.weights(model.id)
     if model.built_locally:
         on_pull(PullProgress("building"))
-        ensure_built(model, places)
+        ensure_built(model, model_paths)
         return Pulled(target, read_marker(target))
-    if not options.again and (marker := read_marker(target)) and not what_is_missing(target):
+    if not options.again and (marker := read_marker(target)) and not missing_files(target):
         return Pulled(target, marker, already_here=True)
-    with _only_one(places, model.id):
-        remove_drafts(places.models_dir / model.id)
-        _bring(model, places, options, on_pull)
+    with _only_one(model_paths, model.id):
+        remove_drafts(model_paths.models_dir / model.id)
+        _bring(model, model_paths, options, on_pull)
     on_pull(PullProgress("done"))
     return Pulled(target, read_marker(target))
 
 
 @contextmanager
-def _only_one(places: Places, model_id: str) -> Iterator[None]:
-    folder = places.models_dir / DOWNLOADS
+def _only_one(model_paths: ModelPaths, model_id: str) -> Iterator[None]:
+    folder = model_paths.models_dir / DOWNLOADS
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{model_id}.lock").open("w") as lock:
         try:
@@ -79,20 +76,20 @@ def _only_one(places: Places, model_id: str) -> Iterator[None]:
         yield
 
 
-def _bring(model: CatalogueModel, places: Places, options: PullOptions, on_pull: OnPull) -> None:
+def _bring(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, on_pull: OnPull) -> None:
     if options.source is not None:
-        if problems := what_is_wrong(model, options.source):
+        if problems := folder_problems(model, options.source):
             raise InvalidInput("; ".join(problems), field="source")
-        _convert(model, places, options.source, Contents(model.id, "folder", str(options.source), ""), on_pull)
+        _convert(model, model_paths, options.source, Contents(model.id, "folder", str(options.source), ""), on_pull)
         return
-    cached = places.hub_snapshot(model.weights.repo, model.weights.revision)
-    loras_here = all(lora_file_near(lora, cached, places) for lora in model.loras) if cached else False
-    if cached and loras_here and not what_is_missing(cached):
-        _convert(model, places, cached, _from_hub(model, cached.name), on_pull)
+    cached = model_paths.hub_snapshot(model.weights.repo, model.weights.revision)
+    loras_here = all(find_lora_file(lora, cached, model_paths) for lora in model.loras) if cached else False
+    if cached and loras_here and not missing_files(cached):
+        _convert(model, model_paths, cached, _from_hub(model, cached.name), on_pull)
         return
-    folder = places.models_dir / DOWNLOADS / model.id
-    revision = _download(model, options.hub, folder, places, on_pull)
-    _convert(model, places, folder, _from_hub(model, revision), on_pull)
+    folder = model_paths.models_dir / DOWNLOADS / model.id
+    revision = _download(model, options.hub, folder, model_paths, on_pull)
+    _convert(model, model_paths, folder, _from_hub(model, revision), on_pull)
     if not options.keep_download:
         shutil.rmtree(folder)
 
@@ -101,7 +98,7 @@ def _from_hub(model: CatalogueModel, revision: str) -> Contents:
     return Contents(model.id, "hub", model.weights.repo, "", revision)
 
 
-def _download(model: CatalogueModel, hub: Hub, folder: Path, places: Places, on_pull: OnPull) -> str:
+def _download(model: CatalogueModel, hub: Hub, folder: Path, model_paths: ModelPaths, on_pull: OnPull) -> str:
     """Everything into `folder`; returns the commit."""
     on_pull(PullProgress("listing", detail=model.weights.repo))
     repo = hub.list(model.weights.repo, model.weights.revision)
@@ -112,7 +109,7 @@ def _download(model: CatalogueModel, hub: Hub, folder: Path, places: Places, on_
         parts.append((Download(hub, of_lora, lora_folder(folder, lora.repo)), [of_lora.file(lora.weight_name)]))
     total = sum(file.size for _, files in parts for file in files)
     still = sum(download.missing_bytes(files) for download, files in parts)
-    check_space(places.models_dir, still + converted_bytes(model, total, model.dtypes[0]), f"Pulling {model.id}")
+    check_space(model_paths.models_dir, still + converted_bytes(model, total, model.dtypes[0]), f"Pulling {model.id}")
     meter = Meter("downloading", total, on_pull)
     for download, files in parts:
         download.run(files, meter)
@@ -129,31 +126,31 @@ def _forget_other_revision(folder: Path, revision: str) -> None:
 
 
 def _wanted(model: CatalogueModel, hub: Hub, repo: RemoteRepo, folder: Path) -> list[RemoteFile]:
-    index = repo.file(INDEX)
+    index = repo.file(INDEX_FILE)
     Download(hub, repo, folder).run([index], Meter("listing", index.size, lambda _: None))
-    content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    content = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
     chosen = set(select((file.path for file in repo.files), content, model.weights.variant))
     return [file for file in repo.files if file.path in chosen]
 
 
-def _convert(model: CatalogueModel, places: Places, source: Path, contents: Contents, on_pull: OnPull) -> None:
+def _convert(model: CatalogueModel, model_paths: ModelPaths, source: Path, contents: Contents, on_pull: OnPull) -> None:
     from worker.models.pull.convert import convert, weight_bytes
 
     dtype, variant = model.dtypes[0], model.weights.variant
     total = weight_bytes(source, variant)
-    check_space(places.models_dir, converted_bytes(model, total, dtype), f"Converting {model.id}")
+    check_space(model_paths.models_dir, converted_bytes(model, total, dtype), f"Converting {model.id}")
     filled = Contents(contents.model, contents.origin, contents.source, dtype, contents.revision)
-    with whole_folder(places.weights(model.id), filled) as draft:
+    with whole_folder(model_paths.weights(model.id), filled) as draft:
         convert(source, draft, dtype, variant, Meter("converting", total, on_pull))
         for lora in model.loras:
-            _bring_lora(lora, source, draft, places)
+            _bring_lora(lora, source, draft, model_paths)
 
 
-def _bring_lora(lora: Lora, source: Path, draft: Path, places: Places) -> None:
+def _bring_lora(lora: Lora, source: Path, draft: Path, model_paths: ModelPaths) -> None:
     target = lora_folder(draft, lora.repo) / lora.weight_name
     if target.is_file():
         return
-    file = lora_file_near(lora, source, places)
+    file = find_lora_file(lora, source, model_paths)
     if file is None:
         raise InvalidInput(
             f"The LoRA {lora.repo} is missing: put {lora.weight_name} into {lora_folder(source, lora.repo)}.", field="source"

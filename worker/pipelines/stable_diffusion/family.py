@@ -1,4 +1,4 @@
-"""The Stable Diffusion family: requests of one size share a forward pass, each with its own timestep and scheduler."""
+"""Latents to a picture, as the Stable Diffusion pipelines do it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,42 @@ import torch
 
 from core.errors import InvalidInput
 from core.render import RenderRequest
-from worker.pipelines.embeddings import EmbeddingCache
-from worker.pipelines.family import refuse_start_sigma
-from worker.pipelines.latent_preview import LatentPreview
-from worker.pipelines.loaded import Loaded
-from worker.pipelines.pixels import to_pixels
-from worker.pipelines.stable_diffusion.beginning import Beginning
-from worker.pipelines.stable_diffusion.decoding import decode_latents
-from worker.pipelines.stable_diffusion.sample import UNetSample
+from worker.models.libraries import Pipeline, Vae
+from worker.pipelines.decoding import LatentPreview, to_pixels, upcast_while_decoding
+from worker.pipelines.embedding_cache import EmbeddingCache
+from worker.pipelines.execution_mode import execution_mode
+from worker.pipelines.family import FamilyContext, refuse_start_sigma
+from worker.pipelines.stable_diffusion.sample import SamplePreparer, UNetSample
 from worker.pipelines.stable_diffusion.text import Conditioning, encode, is_guided, is_xl
-from worker.pipelines.stance import stance
-from worker.pipelines.untyped import Pipeline
+
+
+def decode_latents(pipeline: Pipeline, latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """1 x 3 x height x width, about -1..1."""
+    vae = pipeline.vae
+    if not is_xl(pipeline):
+        image: torch.Tensor = vae.decode(latents / vae.config.scaling_factor, return_dict=False, generator=generator)[0]
+        return image
+    return _decode_xl(vae, latents)
+
+
+def _decode_xl(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
+    with upcast_while_decoding(vae):
+        latents = latents.to(vae.dtype)
+        image: torch.Tensor = vae.decode(_unscaled(vae, latents), return_dict=False)[0]
+        return image
+
+
+def _unscaled(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
+    mean, std = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
+    if mean is None or std is None:
+        unscaled: torch.Tensor = latents / vae.config.scaling_factor
+        return unscaled
+    shape = (1, len(mean), 1, 1)
+    mean_tensor = torch.tensor(mean).view(shape).to(latents.device, latents.dtype)
+    std_tensor = torch.tensor(std).view(shape).to(latents.device, latents.dtype)
+    shifted: torch.Tensor = latents * std_tensor / vae.config.scaling_factor + mean_tensor
+    return shifted
+
 
 TOKEN_SIDE = 16
 """Side in pixels of what the memory plan counts as one token."""
@@ -34,14 +59,14 @@ class StableDiffusionFamily:
     decodes_apart = False
     encodes_apart = False
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: FamilyContext) -> None:
         self._pipeline: Pipeline = loaded.pipeline
         self._device = loaded.device
         self._text_device = loaded.text_device
         self._adapters = loaded.adapters
         self._is_xl = is_xl(loaded.pipeline)
         self._embeddings = EmbeddingCache[Conditioning](Conditioning.nbytes)
-        self._beginning = Beginning(self._pipeline, self._device)
+        self._preparer = SamplePreparer(self._pipeline, self._device)
         self._preview = LatentPreview(self._pipeline.vae, self._pipeline.unet.config.in_channels)
 
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
@@ -50,13 +75,13 @@ class StableDiffusionFamily:
                 raise InvalidInput(f"{field} must be a multiple of 8; {value} is not.", field=field)
         refuse_start_sigma(request)
         self._adapters.check(request.loras)
-        self._beginning.check(request, has_init_image)
+        self._preparer.check(request, has_init_image)
 
     @torch.no_grad()
     def encode(self, request: RenderRequest) -> Conditioning:
         return self._embeddings.get(self._key(request), partial(self._conditioning, request))
 
-    def recall(self, request: RenderRequest) -> Conditioning | None:
+    def cached_conditioning(self, request: RenderRequest) -> Conditioning | None:
         found = self._embeddings.peek(self._key(request))
         if found is None:
             self._adapters.activate(request.loras)
@@ -72,29 +97,29 @@ class StableDiffusionFamily:
 
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Conditioning, init_image: bytes) -> UNetSample:
-        begun = self._beginning.begin(request, conditioning, init_image)
+        prepared = self._preparer.prepare(request, conditioning, init_image)
         tokens = -(-request.width // TOKEN_SIDE) * -(-request.height // TOKEN_SIDE) * conditioning.rows
         return UNetSample(
             request=request,
-            steps=len(begun.timesteps),
+            steps=len(prepared.timesteps),
             group=_group(request, conditioning),
             tokens=tokens,
             pipeline_guidance_scale=request.guidance_scale,
-            schedule=[float(timestep) for timestep in begun.timesteps.tolist()],
-            latents=begun.latents,
+            schedule=[float(timestep) for timestep in prepared.timesteps.tolist()],
+            latents=prepared.latents,
             conditioning=conditioning,
-            scheduler=begun.scheduler,
-            timesteps=begun.timesteps,
-            step_options=begun.step_options,
-            generator=begun.generator,
-            time_ids=begun.time_ids,
-            guidance_embedding=begun.guidance_embedding,
+            scheduler=prepared.scheduler,
+            timesteps=prepared.timesteps,
+            step_options=prepared.step_options,
+            generator=prepared.generator,
+            time_ids=prepared.time_ids,
+            guidance_embedding=prepared.guidance_embedding,
         )
 
     @torch.no_grad()
     def step(self, samples: Sequence[UNetSample]) -> None:
         self._adapters.activate(samples[0].request.loras)
-        with stance(self._pipeline, samples[0].request):
+        with execution_mode(self._pipeline, samples[0].request):
             outputs = self._predict(samples)
         rows = [sample.conditioning.rows for sample in samples]
         for sample, output in zip(samples, torch.split(outputs, rows), strict=True):

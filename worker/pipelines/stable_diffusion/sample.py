@@ -1,4 +1,4 @@
-"""One Stable Diffusion picture on its way."""
+"""State of one Stable Diffusion render, and how it is prepared as the stock pipelines do it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionXLImg2ImgPipeline
+from diffusers.utils.torch_utils import randn_tensor
 
+from core.errors import InvalidInput
+from core.render import DEFAULT_STRENGTH, RenderRequest
+from worker.init_image import open_init_image
+from worker.models.libraries import Pipeline, Scheduler
 from worker.pipelines.family import Sample
-from worker.pipelines.stable_diffusion.text import Conditioning
-from worker.pipelines.untyped import Scheduler
+from worker.pipelines.stable_diffusion.text import Conditioning, is_xl
 
 
 @dataclass(eq=False, kw_only=True)
@@ -52,3 +57,122 @@ class UNetSample(Sample):
         self.estimate = estimate if estimate is not None else getattr(made, "denoised", None)
         self.latents = made.prev_sample
         self.step += 1
+
+
+@dataclass(frozen=True)
+class PreparedSample:
+    """See `UNetSample`."""
+
+    latents: torch.Tensor
+    scheduler: Scheduler
+    timesteps: torch.Tensor
+    step_options: Mapping[str, object]
+    generator: torch.Generator
+    time_ids: torch.Tensor | None
+    guidance_embedding: torch.Tensor | None
+
+
+class SamplePreparer:
+    """`_image_to_image_pipeline` is the image-to-image pipeline over the same components; it lends its preparation."""
+
+    def __init__(self, pipeline: Pipeline, device: torch.device) -> None:
+        self._pipeline = pipeline
+        self._device = device
+        self._is_xl = is_xl(pipeline)
+        self._image_to_image_pipeline = _image_to_image(pipeline)
+
+    def check(self, request: RenderRequest, has_init_image: bool) -> None:
+        """InvalidInput for steps that the scheduler cannot do, or a strength that leaves none."""
+        steps = request.num_inference_steps
+        if steps < 1:
+            raise InvalidInput("num_inference_steps must be at least 1.", field="num_inference_steps")
+        if not has_init_image:
+            return
+        strength = strength_of(request)
+        if not 0 < strength <= 1:
+            raise InvalidInput(f"strength must be above 0 and at most 1; {strength} is not.", field="strength")
+        if int(steps * strength) < 1:
+            raise InvalidInput(f"strength {strength} leaves no step of {steps}: raise one of them.", field="strength")
+
+    def prepare(self, request: RenderRequest, conditioning: Conditioning, init_image: bytes) -> PreparedSample:
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        scheduler = self._scheduler(request.num_inference_steps)
+        dtype = conditioning.embeddings.dtype
+        if init_image:
+            latents, timesteps = self._from_image(request, init_image, scheduler, generator, dtype)
+        else:
+            latents, timesteps = self._from_noise(request, scheduler, generator, dtype), scheduler.timesteps
+        return PreparedSample(
+            latents=latents,
+            scheduler=scheduler,
+            timesteps=timesteps,
+            step_options=self._pipeline.prepare_extra_step_kwargs(generator, 0.0),
+            generator=generator,
+            time_ids=self._time_ids(request, conditioning) if self._is_xl else None,
+            guidance_embedding=self._guidance_embedding(request, dtype),
+        )
+
+    def _scheduler(self, steps: int) -> Scheduler:
+        shared = self._pipeline.scheduler
+        scheduler = type(shared).from_config(shared.config)
+        try:
+            scheduler.set_timesteps(steps, device=self._device)
+        except ValueError as error:
+            raise InvalidInput(
+                f"{type(scheduler).__name__} cannot do {steps} steps: {error}", field="num_inference_steps"
+            ) from error
+        return scheduler
+
+    def _from_noise(
+        self, request: RenderRequest, scheduler: Scheduler, generator: torch.Generator, dtype: torch.dtype
+    ) -> torch.Tensor:
+        factor = self._pipeline.vae_scale_factor
+        shape = (1, self._pipeline.unet.config.in_channels, request.height // factor, request.width // factor)
+        noise = randn_tensor(shape, generator=generator, device=self._device, dtype=dtype)
+        if self._is_xl and hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(0)
+        latents: torch.Tensor = noise * scheduler.init_noise_sigma
+        return latents
+
+    def _from_image(
+        self,
+        request: RenderRequest,
+        data: bytes,
+        scheduler: Scheduler,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self._image_to_image_pipeline.scheduler = scheduler
+        timesteps, _ = self._image_to_image_pipeline.get_timesteps(
+            request.num_inference_steps, strength_of(request), self._device
+        )
+        image = self._image_to_image_pipeline.image_processor.preprocess(
+            open_init_image(data, request.width, request.height)
+        )
+        latents = self._image_to_image_pipeline.prepare_latents(image, timesteps[:1], 1, 1, dtype, self._device, generator)
+        return latents, timesteps
+
+    def _time_ids(self, request: RenderRequest, conditioning: Conditioning) -> torch.Tensor:
+        """rows x 6: the picture was and shall be of this size, uncropped."""
+        size = (request.height, request.width)
+        ids = torch.tensor([[*size, 0, 0, *size]], dtype=conditioning.embeddings.dtype)
+        return ids.repeat(conditioning.rows, 1).to(self._device)
+
+    def _guidance_embedding(self, request: RenderRequest, dtype: torch.dtype) -> torch.Tensor | None:
+        width = self._pipeline.unet.config.time_cond_proj_dim
+        if width is None:
+            return None
+        scale = torch.tensor(request.guidance_scale - 1).repeat(1)
+        embedding: torch.Tensor = self._pipeline.get_guidance_scale_embedding(scale, embedding_dim=width)
+        return embedding.to(device=self._device, dtype=dtype)
+
+
+def strength_of(request: RenderRequest) -> float:
+    """How much of the picture may change, 0..1."""
+    return DEFAULT_STRENGTH if request.strength is None else request.strength
+
+
+def _image_to_image(pipeline: Pipeline) -> Pipeline:
+    if is_xl(pipeline):
+        return StableDiffusionXLImg2ImgPipeline(**pipeline.components, add_watermarker=False)
+    return StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)

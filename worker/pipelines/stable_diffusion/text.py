@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from core.render import RenderRequest
-from worker.pipelines.untyped import Pipeline
+from worker.models.libraries import Pipeline
 
 
 @dataclass(frozen=True)

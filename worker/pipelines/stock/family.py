@@ -1,4 +1,4 @@
-"""The stock family: the pipeline's own loop, made steppable by its callback."""
+"""What a stock pipeline's callback shows of its latents, brought into the shape that its VAE decodes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,64 @@ from diffusers import AutoPipelineForImage2Image
 from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.render import RenderRequest
-from worker.init_image import open_image
-from worker.memory.device import use_device
-from worker.pipelines.family import Sample, refuse_start_sigma
-from worker.pipelines.latent_preview import LatentPreview
-from worker.pipelines.loaded import Loaded
-from worker.pipelines.pixels import check_finite
-from worker.pipelines.stance import stance
-from worker.pipelines.stock.latents import as_decoded, channels_of, offers_latents
+from worker.device.torch_device import use_device
+from worker.init_image import open_init_image
+from worker.models.libraries import Pipeline
+from worker.pipelines.decoding import LatentPreview, check_finite
+from worker.pipelines.execution_mode import execution_mode
+from worker.pipelines.family import FamilyContext, Sample, refuse_start_sigma
 from worker.pipelines.stock.stepped_call import SteppedCall
-from worker.pipelines.untyped import Pipeline
+
+_FLUX = ("latents", "height", "width", "vae_scale_factor")
+_FLUX_2 = ("_unpack_latents_with_ids", "_prepare_latent_ids", "_unpatchify_latents")
+
+
+def offers_latents(pipeline: Pipeline) -> bool:
+    """Whether its step callback can be given the latents."""
+    return "latents" in getattr(pipeline, "_callback_tensor_inputs", ())
+
+
+def channels_of(pipeline: Pipeline) -> int | None:
+    """Of the latents that its VAE decodes; None when it does not say."""
+    config = getattr(getattr(pipeline, "vae", None), "config", None)
+    channels: int | None = getattr(config, "latent_channels", None)
+    return channels
+
+
+def as_decoded(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
+    """1 x channels x h x w, for a picture of that size in pixels; None for a layout that only the pipeline knows."""
+    found = latents if latents.ndim == 4 else _unpacked(pipeline, latents, width, height)
+    return found if found is not None and found.ndim == 4 and found.shape[1] == channels_of(pipeline) else None
+
+
+def _unpacked(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
+    """From batch x tokens x channels, by what the pipeline itself uses before it decodes."""
+    if latents.ndim != 3:
+        return None
+    if all(hasattr(pipeline, name) for name in _FLUX_2) and hasattr(pipeline.vae, "bn"):
+        return _flux_2(pipeline, latents, width, height)
+    unpack = getattr(pipeline, "_unpack_latents", None)
+    if unpack is None or tuple(inspect.signature(unpack).parameters) != _FLUX:
+        return None
+    unpacked: torch.Tensor = unpack(latents, height, width, pipeline.vae_scale_factor)
+    return unpacked
+
+
+def _flux_2(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """FLUX.2 packs 2x2 latents into a token and normalises them with its VAE's batch norm."""
+    side = pipeline.vae_scale_factor * 2
+    rows, columns = height // side, width // side
+    ids = pipeline._prepare_latent_ids(latents.new_empty(1, 1, rows, columns)).to(latents.device)
+    packed = pipeline._unpack_latents_with_ids(latents, ids, rows, columns)
+    norm = pipeline.vae.bn
+    deviation = torch.sqrt(norm.running_var.view(1, -1, 1, 1) + pipeline.vae.config.batch_norm_eps)
+    mean = norm.running_mean.view(1, -1, 1, 1)
+    unpacked: torch.Tensor = pipeline._unpatchify_latents(packed * deviation.to(packed) + mean.to(packed))
+    return unpacked
 
 
 @dataclass
-class Seen:
+class CallbackState:
     """What the callback was given; None where the pipeline does not offer it, and before the first step."""
 
     latents: torch.Tensor | None = None
@@ -38,7 +82,7 @@ class StockSample(Sample):
 
     call: SteppedCall[Any]
     pipeline: Pipeline
-    seen: Seen
+    seen: CallbackState
 
 
 class StockFamily:
@@ -49,7 +93,7 @@ class StockFamily:
     decodes_apart = False
     encodes_apart = False
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: FamilyContext) -> None:
         self._pipeline: Pipeline = loaded.pipeline
         self._model = loaded.model
         self._device = loaded.device
@@ -73,14 +117,14 @@ class StockFamily:
     def encode(self, request: RenderRequest) -> None:
         """The pipeline encodes for itself."""
 
-    def recall(self, request: RenderRequest) -> None:
+    def cached_conditioning(self, request: RenderRequest) -> None:
         """Likewise."""
 
     def start(self, request: RenderRequest, conditioning: None, init_image: bytes) -> StockSample:
         guidance = pipeline_guidance(self._model, request)
         options = self._options(request, guidance, init_image)
         pipeline = self._pipeline_for(bool(init_image))
-        seen = Seen()
+        seen = CallbackState()
         return StockSample(
             request=request,
             steps=request.num_inference_steps if self.has_steps else 1,
@@ -93,7 +137,7 @@ class StockFamily:
         )
 
     def _call(
-        self, pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: Seen
+        self, pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: CallbackState
     ) -> object:
         """On the call's own thread."""
         use_device(self._device)
@@ -119,7 +163,7 @@ class StockFamily:
         if request.negative_prompt and "negative_prompt" in self._accepts:
             options["negative_prompt"] = request.negative_prompt
         if init_image:
-            options["image"] = open_image(init_image, request.width, request.height)
+            options["image"] = open_init_image(init_image, request.width, request.height)
             if self._model.img2img == "strength" and request.strength is not None:
                 options["strength"] = request.strength
         return options
@@ -128,7 +172,7 @@ class StockFamily:
         (sample,) = samples
         if sample.step == 0:
             self._adapters.activate(sample.request.loras)
-        with stance(self._pipeline, sample.request):
+        with execution_mode(self._pipeline, sample.request):
             sample.call.resume()
         sample.step += 1
         # Some schedulers take another number of steps than they were asked for.
@@ -165,7 +209,7 @@ def pipeline_guidance(model: CatalogueModel, request: RenderRequest) -> float:
     return request.guidance_scale
 
 
-def _call(pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: Seen) -> object:
+def _call(pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: CallbackState) -> object:
     """An array, height x width x 3."""
     if checkpoint is None:
         return pipeline(**options, output_type="np").images[0]

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Abandoned(BaseException):
+class CallAborted(BaseException):
     """Raised inside the call when nobody wants its result any more."""
 
 
@@ -57,7 +57,7 @@ class SteppedCall(Generic[T]):
         self._go.acquire()
         try:
             self._result = self._call(self._checkpoint)
-        except Abandoned as error:
+        except CallAborted as error:
             self._error = error.with_traceback(None)  # Its frames hold this object, and tensors until both are collected.
         except BaseException as error:  # noqa: BLE001 - resume() raises it where it can be handled
             self._error = error
@@ -68,4 +68,4 @@ class SteppedCall(Generic[T]):
         self._stopped.release()
         self._go.acquire()
         if self._abandoned:
-            raise Abandoned
+            raise CallAborted

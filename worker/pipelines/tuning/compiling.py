@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from worker.pipelines.tuning.denoiser import denoiser_of
-from worker.pipelines.tuning.rehearsal import stop_if_broken
-from worker.pipelines.untyped import Pipeline
+from worker.models.libraries import Pipeline, denoiser_of
+from worker.pipelines.tuning.warmup import stop_if_broken
 
 log = logging.getLogger(__name__)
 DEFAULT_MODE = "default"

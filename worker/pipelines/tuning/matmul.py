@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import logging
 
-from worker.memory.product import multiplies, product_form, use_product
+from worker.memory.quantize import product_form, supports_product, use_product
 from worker.memory.tiers import PackedForm
-from worker.pipelines.tuning.rehearsal import Rehearsal, stop_if_broken
-from worker.pipelines.untyped import Pipeline
+from worker.models.libraries import Pipeline
+from worker.pipelines.tuning.warmup import Warmup, stop_if_broken
 
 log = logging.getLogger(__name__)
 MOST_GREY_LEVELS: dict[PackedForm, float] = {"int8": 3.0, "fp8": 6.0}
 """How far, on average, the picture may be from the one by unpacked weights after the rehearsal's few steps."""
 
 
-def choose_matmul(denoiser: Pipeline, rehearsal: Rehearsal, dtype: str) -> str:
+def choose_matmul(denoiser: Pipeline, warmup: Warmup, dtype: str) -> str:
     """Switch products in 8 bits on where they work; returns what multiplies: `int8`, `fp8` or the dtype."""
     form = product_form(denoiser)
     if form is None:
         return dtype
-    if not multiplies(form, rehearsal.device):
+    if not supports_product(form, warmup.device):
         log.info("products in %s: 8-bit weights are unpacked, this device does not multiply in %s", dtype, form)
         return dtype
-    return form if try_product(denoiser, form, rehearsal) else dtype
+    return form if try_product(denoiser, form, warmup) else dtype
 
 
-def try_product(denoiser: Pipeline, form: PackedForm, rehearsal: Rehearsal) -> bool:
+def try_product(denoiser: Pipeline, form: PackedForm, warmup: Warmup) -> bool:
     """Leaves products in 8 bits on, unless they raise or change the picture; the log says which."""
-    unpacked = rehearsal.render([rehearsal.usual()])
+    unpacked = warmup.render([warmup.usual()])
     use_product(denoiser, True)
     try:
-        multiplied = rehearsal.render([rehearsal.usual()])
+        multiplied = warmup.render([warmup.usual()])
     except Exception as error:  # noqa: BLE001 - whatever it raises, weights can be unpacked
         stop_if_broken(error, f"products in {form}", "Name another IMAGEFARM_MEMORY_POLICY.")
         use_product(denoiser, False)

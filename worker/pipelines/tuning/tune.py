@@ -6,19 +6,17 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
-from worker.pipelines.tuning.attention import AUTO, choose_attention, local_backends, set_attention
+from worker.models.libraries import Pipeline, denoiser_of
+from worker.pipelines.tuning.attention import AUTO, NATIVE, SWITCHING, choose_attention, local_backends, set_attention
 from worker.pipelines.tuning.compiling import compile_and_try
-from worker.pipelines.tuning.denoiser import denoiser_of
-from worker.pipelines.tuning.kernels import NATIVE, SWITCHING
 from worker.pipelines.tuning.matmul import choose_matmul
-from worker.pipelines.tuning.rehearsal import OnProgress, Rehearsal, warm_up
-from worker.pipelines.untyped import Pipeline
+from worker.pipelines.tuning.warmup import OnProgress, Warmup, warm_up
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wishes:
+class TuningOptions:
     """`attention_backend`: a name of diffusers' dispatch, or `auto`. `compile_mode`: one of torch.compile's."""
 
     attention_backend: str
@@ -40,7 +38,7 @@ class Tuning:
     matmul: str
 
     @property
-    def allows_company(self) -> bool:
+    def allows_concurrent_compute(self) -> bool:
         """Whether other threads may compute beside the steps."""
         return self.attention_backend not in SWITCHING
 
@@ -50,33 +48,33 @@ class Tuning:
         return {"compiled_blocks": self.compiled_blocks, "matmul": self.matmul, **mode}
 
 
-def tune(pipeline: Pipeline, rehearsal: Rehearsal, wishes: Wishes, dtype: str, on_progress: OnProgress) -> Tuning:
+def tune(pipeline: Pipeline, warmup: Warmup, options: TuningOptions, dtype: str, on_progress: OnProgress) -> Tuning:
     """On a GPU nobody shall wait for compilers and kernels: all is tried out before the first request."""
-    is_cuda = rehearsal.device.type == "cuda"
+    is_cuda = warmup.device.type == "cuda"
     on_progress("tuning", None)
-    backend = _attention(pipeline, rehearsal, wishes.attention_backend)
-    matmul = choose_matmul(denoiser_of(pipeline), rehearsal, dtype)
-    try_out = partial(warm_up, rehearsal, on_progress)
+    backend = _attention(pipeline, warmup, options.attention_backend)
+    matmul = choose_matmul(denoiser_of(pipeline), warmup, dtype)
+    try_out = partial(warm_up, warmup, on_progress)
     compiled = "false"
-    if wishes.compile_blocks:
-        backend, compiled = _compile(pipeline, backend, wishes, try_out)
+    if options.compile_blocks:
+        backend, compiled = _compile(pipeline, backend, options, try_out)
     elif is_cuda:
         try_out()
-    return Tuning(backend, compiled, wishes.compile_mode, matmul)
+    return Tuning(backend, compiled, options.compile_mode, matmul)
 
 
-def _attention(pipeline: Pipeline, rehearsal: Rehearsal, wish: str) -> str:
-    if wish == AUTO:
-        return choose_attention(pipeline, rehearsal, local_backends()) if rehearsal.device.type == "cuda" else NATIVE
-    set_attention(pipeline, wish)
-    return wish
+def _attention(pipeline: Pipeline, warmup: Warmup, wanted: str) -> str:
+    if wanted == AUTO:
+        return choose_attention(pipeline, warmup, local_backends()) if warmup.device.type == "cuda" else NATIVE
+    set_attention(pipeline, wanted)
+    return wanted
 
 
-def _compile(pipeline: Pipeline, backend: str, wishes: Wishes, try_out: partial[None]) -> tuple[str, str]:
+def _compile(pipeline: Pipeline, backend: str, options: TuningOptions, try_out: partial[None]) -> tuple[str, str]:
     """(attention backend, compiled blocks). A backend that was chosen here must not cost the compiled blocks."""
-    compiled = compile_and_try(pipeline, wishes.compile_mode, try_out)
-    if compiled != "failed" or wishes.attention_backend != AUTO or backend == NATIVE:
+    compiled = compile_and_try(pipeline, options.compile_mode, try_out)
+    if compiled != "failed" or options.attention_backend != AUTO or backend == NATIVE:
         return backend, compiled
     log.warning("compiling once more, with the native attention backend instead of %s", backend)
     set_attention(pipeline, NATIVE)
-    return NATIVE, compile_and_try(pipeline, wishes.compile_mode, try_out)
+    return NATIVE, compile_and_try(pipeline, options.compile_mode, try_out)

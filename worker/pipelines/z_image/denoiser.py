@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.engine.faults import is_out_of_memory
-from worker.engine.stepping import free_cached_memory
-from worker.pipelines.stance import runs_uncompiled
-from worker.pipelines.untyped import Pipeline
+from worker.device.faults import is_out_of_memory
+from worker.device.torch_device import free_cached_memory
+from worker.models.libraries import Pipeline
+from worker.models.z_image_transformer import Context, Predict, Prepare, ZImageTransformer2DModel
+from worker.pipelines.execution_mode import runs_uncompiled
 from worker.pipelines.z_image.sample import ZImageSample
-from worker.pipelines.z_image.transformer import Context, Predict, Prepare, ZImageTransformer2DModel
 
 log = logging.getLogger(__name__)
 

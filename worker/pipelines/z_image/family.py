@@ -9,17 +9,15 @@ import torch
 
 from core.errors import InvalidInput
 from core.render import RenderRequest
-from worker.pipelines.embeddings import EmbeddingCache
-from worker.pipelines.latent_preview import LatentPreview
-from worker.pipelines.loaded import Loaded
-from worker.pipelines.pixels import to_pixels
-from worker.pipelines.stance import runs_uncompiled, stance
-from worker.pipelines.transfer import to_device
-from worker.pipelines.untyped import Pipeline, Scheduler
+from worker.device.torch_device import to_device
+from worker.models.libraries import Pipeline, Scheduler
+from worker.pipelines.decoding import LatentPreview, to_pixels
+from worker.pipelines.embedding_cache import EmbeddingCache
+from worker.pipelines.execution_mode import execution_mode, runs_uncompiled
+from worker.pipelines.family import FamilyContext
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.image_to_image import ImageToImage
-from worker.pipelines.z_image.sample import Captions, ZImageSample, own_scheduler, sequence_tokens
-from worker.pipelines.z_image.sigmas import check_start_sigma
+from worker.pipelines.z_image.sample import Captions, ZImageSample, check_start_sigma, own_scheduler, sequence_tokens
 from worker.pipelines.z_image.text import CaptionKey, encode_caption
 
 
@@ -32,7 +30,7 @@ class ZImageFamily:
     decodes_apart = True
     encodes_apart = True
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: FamilyContext) -> None:
         self._pipeline: Pipeline = loaded.pipeline
         self._vae_dtype: torch.dtype = self._pipeline.vae.dtype
         self._device = loaded.device
@@ -59,7 +57,7 @@ class ZImageFamily:
         positive, *negative = [self._embeddings.get(key, partial(self._caption, key)) for key in self._keys(request)]
         return Captions(positive, negative[0] if negative else None)
 
-    def recall(self, request: RenderRequest) -> Captions | None:
+    def cached_conditioning(self, request: RenderRequest) -> Captions | None:
         found = [caption for key in self._keys(request) if (caption := self._embeddings.peek(key)) is not None]
         if len(found) < len(self._keys(request)):
             self._adapters.activate(request.loras)
@@ -97,7 +95,7 @@ class ZImageFamily:
     @torch.no_grad()
     def step(self, samples: Sequence[ZImageSample]) -> None:
         self._adapters.activate(samples[0].request.loras)
-        with stance(self._pipeline, samples[0].request):
+        with execution_mode(self._pipeline, samples[0].request):
             outputs = iter(self._denoiser.predict(samples))
         predictions = [sample.guided([next(outputs) for _ in sample.captions.all()]) for sample in samples]
         for sample, prediction in zip(samples, predictions, strict=True):

@@ -6,12 +6,10 @@ import torch
 from diffusers import ZImageImg2ImgPipeline
 
 from core.errors import InvalidInput
-from core.render import RenderRequest
-from worker.init_image import open_image
-from worker.pipelines.untyped import Pipeline, Scheduler
+from core.render import DEFAULT_STRENGTH, RenderRequest
+from worker.init_image import open_init_image
+from worker.models.libraries import Pipeline, Scheduler
 from worker.pipelines.z_image.sample import Captions
-
-DEFAULT_STRENGTH = 0.6
 
 
 class ImageToImage:
@@ -37,7 +35,7 @@ class ImageToImage:
             raise InvalidInput(
                 f"strength {strength_of(request)} leaves no step of {steps} to render: raise one of them.", field="strength"
             )
-        image = self._pipeline.image_processor.preprocess(open_image(data, request.width, request.height))
+        image = self._pipeline.image_processor.preprocess(open_init_image(data, request.width, request.height))
         latents = self._pipeline.prepare_latents(
             image.to(dtype=torch.float32),
             timesteps[:1],

@@ -1,4 +1,4 @@
-"""One Z-Image picture on its way, and how it moves through the flow."""
+"""State of one Z-Image render, its noise levels and its scheduler."""
 
 from __future__ import annotations
 
@@ -8,12 +8,49 @@ from dataclasses import dataclass
 import torch
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
 
+from core.errors import InvalidInput
 from core.render import RenderRequest
+from worker.device.torch_device import to_device
+from worker.models.libraries import Scheduler
+from worker.models.z_image_transformer import Context
 from worker.pipelines.family import Sample
-from worker.pipelines.transfer import to_device
-from worker.pipelines.untyped import Scheduler
-from worker.pipelines.z_image.sigmas import sigmas_before_shift
-from worker.pipelines.z_image.transformer import Context
+
+_OTHER_SCHEDULES = (
+    "use_dynamic_shifting",
+    "shift_terminal",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+)
+
+
+def sigmas_before_shift(steps: int, start: float, shift: float) -> list[float]:
+    """What to give the scheduler so that it shifts the first to `start` (0..1); they fall evenly, and 0 follows the last.
+
+    The scheduler makes shift * s / (1 + (shift - 1) * s) of each. From 1.0 they are ZImagePipeline's own, to the bit.
+    """
+    first = start / (shift - (shift - 1) * start)
+    sigmas: list[float] = torch.linspace(first, first / steps, steps).tolist()
+    return sigmas
+
+
+def check_start_sigma(request: RenderRequest, scheduler: Scheduler, has_init_image: bool) -> None:
+    """InvalidInput when the request asks for a start that it or the scheduler does not allow."""
+    start = request.start_sigma
+    if start is None:
+        return
+    if not has_init_image:
+        raise InvalidInput("start_sigma belongs to image-to-image: send an input image with it.", field="start_sigma")
+    if request.strength is not None:
+        raise InvalidInput("start_sigma stands in place of strength: send one of them.", field="start_sigma")
+    if not 0 < start <= 1:
+        raise InvalidInput(f"start_sigma must be above 0 and at most 1; {start} is not.", field="start_sigma")
+    if any(scheduler.config.get(name) for name in _OTHER_SCHEDULES):
+        raise InvalidInput(
+            "This model's scheduler does not begin at a noise level that can be named: send strength instead.",
+            field="start_sigma",
+        )
+
 
 SEQUENCE_MULTIPLE = 32
 """The transformer pads captions and images to multiples of this many tokens."""

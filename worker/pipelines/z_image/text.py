@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 
 from core.render import LoraRequest
-from worker.pipelines.transfer import to_device
-from worker.pipelines.untyped import Pipeline, Tokenizer
+from worker.device.torch_device import to_device
+from worker.models.libraries import Pipeline, Tokenizer
 
 MAX_SEQUENCE_LENGTH = 512
 """ZImagePipeline's default: longer prompts lose their tail."""

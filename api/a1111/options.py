@@ -1,0 +1,107 @@
+"""List models, samplers and options; return empty lists for what the farm does not have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from api.a1111.errors import errors
+from api.a1111.request import CHECKPOINT, A1111Caller, A1111Submitter, decode_image
+from api.caller import Caller
+from api.dependencies import CallerDependency, FarmDependency, json_response
+from api.farm import Farm
+from api.threads import in_thread
+from core.imagefile import read_metadata
+from core.schemas.a1111 import PngInfo, PngInfoRequest, Sampler, Scheduler, SdModel
+
+router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
+
+EMPTY_LISTS = (
+    *("upscalers", "latent-upscale-modes", "prompt-styles", "face-restorers", "realesrgan-models", "hypernetworks"),
+    *("loras", "sd-vae", "sd-modules", "script-info", "extensions"),
+)
+EMPTY_OBJECTS: dict[str, dict[str, Any]] = {
+    "embeddings": {"loaded": {}, "skipped": {}},
+    "scripts": {"txt2img": [], "img2img": []},
+    "cmd-flags": {},
+}
+
+
+@router.get("/sd-models", response_model=list[SdModel], summary="Models that take jobs", responses=errors())
+async def read_sd_models(farm: FarmDependency, caller: CallerDependency) -> Response:
+    """Those for which a job would be accepted now."""
+    overview = await farm.overview.get()
+    rows = [model for model in farm.catalogue if farm.model_selector.refusal(model, overview) is None]
+    return JSONResponse([SdModel(title=model.id, model_name=model.id, filename=model.id).model_dump() for model in rows])
+
+
+@router.get("/samplers", response_model=list[Sampler], summary="Samplers", responses=errors())
+async def read_samplers(caller: CallerDependency) -> Response:
+    """One: each model renders with its own scheduler, whatever is asked for."""
+    return JSONResponse([Sampler(name="Euler", aliases=["euler"], options={}).model_dump()])
+
+
+@router.get("/schedulers", response_model=list[Scheduler], summary="Schedulers", responses=errors())
+async def read_schedulers(caller: CallerDependency) -> Response:
+    """One: the model's own."""
+    return JSONResponse([Scheduler(name="automatic", label="Automatic").model_dump()])
+
+
+@router.get("/options", summary="Options in force", responses=errors())
+async def read_options(farm: FarmDependency, caller: A1111Caller) -> dict[str, Any]:
+    """The model that your requests get, and the format of pictures."""
+    return {CHECKPOINT: await _checkpoint(farm, caller), "samples_format": "png", "CLIP_stop_at_last_layers": 1}
+
+
+@router.post("/options", summary="Choose your model", responses=errors(400, 408, 409, 413))
+async def write_options(farm: FarmDependency, caller: A1111Submitter, options: dict[str, Any]) -> Response:
+    """`sd_model_checkpoint` holds for your own requests until this process ends; other options have no effect."""
+    wanted = options.get(CHECKPOINT)
+    if wanted:
+        model = farm.model_selector.choose(str(wanted), await farm.overview.get())
+        farm.checkpoints[caller.owner] = model.id
+    return JSONResponse(None)
+
+
+async def _checkpoint(farm: Farm, caller: Caller) -> str:
+    return farm.checkpoints.get(caller.owner) or farm.model_selector.default(await farm.overview.get()).id
+
+
+@router.post("/refresh-checkpoints", summary="Nothing to refresh", responses=errors())
+async def refresh(caller: CallerDependency) -> Response:
+    """The list of models is always fresh."""
+    return JSONResponse(None)
+
+
+@router.post("/png-info", response_model=PngInfo, summary="What a picture says", responses=errors(400, 408, 413))
+async def read_png_info(farm: FarmDependency, caller: CallerDependency, wanted: PngInfoRequest) -> Response:
+    """The `parameters` text of a picture, ours or another tool's; empty when it has none."""
+    data = decode_image(wanted.image, "image")
+    async with farm.decoding:
+        found = await in_thread(read_metadata, data)
+    text = found.parameters_text or ""
+    items = {"parameters": text} if text else {}
+    settings = found.parameters.settings if found.parameters is not None else {}
+    prompts = (
+        {"Prompt": found.parameters.prompt, "Negative prompt": found.parameters.negative_prompt}
+        if found.parameters is not None
+        else {}
+    )
+    return json_response(PngInfo(info=text, items=items, parameters=prompts | settings))
+
+
+def _add_empty(path: str, body: list[Any] | dict[str, Any]) -> None:
+    async def read(caller: CallerDependency) -> Response:
+        return JSONResponse(body)
+
+    router.add_api_route(
+        f"/{path}", read, methods=["GET"], summary="Nothing of this kind here", name=f"read_{path}", responses=errors()
+    )
+
+
+for _path in EMPTY_LISTS:
+    _add_empty(_path, [])
+for _path, _body in EMPTY_OBJECTS.items():
+    _add_empty(_path, _body)

@@ -1,0 +1,73 @@
+"""Read a job with its progress, long-poll for its changes, and compute its ETag."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Any
+
+from api.farm import Farm
+from api.threads import in_thread
+from api.views.jobs import job_view
+from api.views.queue import queue_place
+from core.lifecycle import SETTLED, JobStatus
+from core.schemas.jobs import Job as JobAnswer
+from db.jobs.read import Snapshot, read_snapshot
+from db.tables import Job
+
+
+async def read(farm: Farm, job_id: str, owner: str | None) -> Snapshot:
+    """The job as it is now; NotFound or Gone."""
+    return await in_thread(read_snapshot, farm.database, job_id, owner)
+
+
+async def show(farm: Farm, snapshot: Snapshot) -> JobAnswer:
+    """The whole answer: with its place in the queue while it waits, with its progress while it runs."""
+    progress = await farm.watcher.progress_of(snapshot.job.id) if snapshot.job.status == JobStatus.RUNNING else None
+    queue = None
+    if snapshot.job.status == JobStatus.QUEUED:
+        speed = (await farm.speeds()).get(snapshot.job.model)
+        queue = queue_place(snapshot, await farm.overview.get(), speed)
+    return job_view(snapshot, queue, progress)
+
+
+async def wait_until_settled(
+    farm: Farm, job_id: str, owner: str | None, seconds: float, *, after_revision: int | None = None
+) -> Snapshot:
+    """The job once it has settled, or passed `after_revision`, or `seconds` are over: then as it is.
+
+    Holds neither a thread nor a database connection while it waits.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    with farm.watcher.hub.subscribe(job_id) as subscription:
+        snapshot = await read(farm, job_id, owner)
+        while not _enough(snapshot.job, after_revision) and not farm.closing.is_set():
+            subscription.revision = max(subscription.revision, snapshot.job.revision)
+            if not await subscription.wait(end - loop.time()):
+                break
+            news = subscription.revision > snapshot.job.revision and (subscription.settled or after_revision is not None)
+            if news or subscription.gone:
+                snapshot = await read(farm, job_id, owner)
+        return snapshot
+
+
+def _enough(job: Job, after_revision: int | None) -> bool:
+    return job.status in SETTLED or (after_revision is not None and job.revision > after_revision)
+
+
+def etag_of(answer: JobAnswer) -> str:
+    """A weak tag: the revision, then what changes between revisions (progress, place in the queue)."""
+    moving: dict[str, Any] = {
+        "queue": answer.queue and (answer.queue.position, answer.queue.reason),
+        "progress": answer.progress and answer.progress.model_dump(),
+        "cancel": answer.cancel_requested,
+        "ratings": [output.rating for output in answer.outputs],
+    }
+    return f'W/"{answer.revision}-{zlib.crc32(repr(moving).encode()):08x}"'
+
+
+def revision_in(etag: str) -> int | None:
+    """The revision that a tag of ours names; None for any other text."""
+    digits = etag.removeprefix("W/").strip('"').partition("-")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 12 else None

@@ -1,5 +1,0 @@
-"""Sending webhooks."""
-
-from api.webhooks.dispatcher import Dispatcher
-
-__all__ = ["Dispatcher"]

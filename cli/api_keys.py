@@ -1,0 +1,164 @@
+"""`imagefarm keys`: create, list and revoke API keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.exit_codes import ExitCode
+from cli.options import load_settings
+from core.api_keys import DEFAULT_SCOPES, Scope
+
+if TYPE_CHECKING:
+    from db.database import Database
+    from db.tables import ApiKey
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
+Scopes = Annotated[
+    list[Scope] | None,
+    typer.Option("--scope", help=f"{', '.join(Scope)}; repeat it for several.", show_default=" ".join(DEFAULT_SCOPES)),
+]
+group = typer.Typer(no_args_is_help=True, help="API keys: once there is one, every caller needs one.")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(group, name="keys", rich_help_panel="Care")
+
+
+@group.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What it is for, such as `anna-laptop`.")],
+    owner: Annotated[
+        str, typer.Option(help="Jobs belong to the owner; keys of one owner share them.", show_default="the key itself")
+    ] = "",
+    scope: Scopes = None,
+    max_queued: Annotated[int | None, typer.Option(min=1, help="Jobs of the owner that may wait at a time.")] = None,
+    per_minute: Annotated[int | None, typer.Option(min=1, help="Submits in a minute.")] = None,
+    pixels_per_day: Annotated[int | None, typer.Option(min=1, help="Pixels in a day, such as 262144000.")] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Expires after these.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Make a key and print it. It is stored hashed and never shown again.
+
+    Run it where the farm's database is: with its IMAGEFARM_DATA_DIR or IMAGEFARM_DATABASE_URL. Whoever has the key sends
+    it as `Authorization: Bearer KEY`; commands and the Python client take it from IMAGEFARM_API_KEY.
+
+    Examples:
+
+    - `imagefarm keys create anna-laptop`
+
+    - `imagefarm keys create ci --scope submit --scope read-own --per-minute 60 --days 90`
+
+    - `imagefarm keys create ops --scope admin`
+    """
+    from db.api_keys import NewKey, create_key
+
+    new = NewKey(
+        name=name,
+        owner=owner,
+        scopes=tuple(scope) if scope else DEFAULT_SCOPES,
+        max_queued=max_queued,
+        submits_per_minute=per_minute,
+        pixels_per_day=pixels_per_day,
+        expires_in_seconds=days * 86_400 if days is not None else None,
+    )
+    with _database() as database:
+        row, key = create_key(database, new)
+    if as_json:
+        typer.echo(json.dumps({"id": row.id, "owner": row.owner, "key": key}, ensure_ascii=False))
+    else:
+        typer.echo(key)
+        about = f"Key {row.id} for '{row.name}' ({', '.join(row.scopes)}), owner {row.owner}."
+        typer.echo(f"{about} Keep it: it is not shown again.", err=True)
+    return ExitCode.OK
+
+
+@group.command(name="list")
+def list_keys(as_json: AsJson = False) -> int:
+    """List all keys, revoked and expired ones too; the keys themselves are not known to the farm.
+
+    Example: `imagefarm keys list --json | jq -r '.[] | select(.last_used_at == null).id'`
+    """
+    from db import api_keys
+
+    with _database() as database:
+        rows = api_keys.list_keys(database)
+    if as_json:
+        typer.echo(json.dumps([_facts(row) for row in rows], ensure_ascii=False))
+    elif rows:
+        _show(rows)
+    else:
+        typer.echo("There are no keys: callers on this machine need none.", err=True)
+    return ExitCode.OK
+
+
+@group.command()
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `imagefarm keys list` shows it.")]) -> int:
+    """Make a key useless, within seconds and for good. Its owner's jobs stay.
+
+    Example: `imagefarm keys revoke 3f9a2c`
+    """
+    from db.api_keys import revoke_key
+
+    with _database() as database:
+        row = revoke_key(database, key_id)
+    typer.echo(f"Key {row.id} for '{row.name}' is revoked.")
+    return ExitCode.OK
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    """The farm's, its tables made if need be: keys may be wanted before the first start."""
+    from db import migrate
+    from db.database import Database
+
+    url = load_settings().resolved_database_url
+    migrate.upgrade(url)
+    database = Database(url, pool_size=1)
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+def _facts(row: ApiKey) -> dict[str, Any]:
+    """Everything but the hash; times in ISO 8601."""
+    moments = ("created_at", "expires_at", "revoked_at", "last_used_at")
+    names = ("id", "name", "owner", "scopes", "max_queued", "submits_per_minute", "pixels_per_day")
+    return {name: getattr(row, name) for name in names} | {name: _iso(getattr(row, name)) for name in moments}
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def _show(rows: Sequence[ApiKey]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("id", "name", "owner", "scopes", "created", "last used", "state"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        facts = _facts(row)
+        scopes = ", ".join(row.scopes)
+        moments = (_day(facts["created_at"]), _day(facts["last_used_at"]) or "never", _state(facts))
+        table.add_row(row.id, Text(row.name), Text(row.owner), scopes, *moments)
+    Console().print(table)
+
+
+def _state(facts: dict[str, Any]) -> str:
+    if facts["revoked_at"]:
+        return f"revoked {_day(facts['revoked_at'])}"
+    return f"until {_day(facts['expires_at'])}" if facts["expires_at"] else "good"
+
+
+def _day(moment: str | None) -> str:
+    return (moment or "")[:10]

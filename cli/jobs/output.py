@@ -1,0 +1,60 @@
+"""Print results on standard output, and everything meant for people on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+
+from cli.exit_codes import ExitCode
+from core.lifecycle import JobStatus
+from core.schemas.jobs import Job
+from imagefarm.formatting import advice, seconds, status_text
+
+
+def note(text: str) -> None:
+    """For the person, never part of the result."""
+    typer.echo(text, err=True)
+
+
+def print_remarks(job: Job) -> None:
+    """What the farm has to say about a job: its notice (such as: demo pictures are noise) and warnings."""
+    print_notices([job])
+    for text in job.warnings:
+        note(f"note: {text}")
+
+
+def print_notices(jobs: Iterable[Job]) -> None:
+    """What must be said about the pictures of these jobs, each only once."""
+    for text in dict.fromkeys(job.notice for job in jobs if job.notice):
+        note(f"note: {text}")
+
+
+def print_json(value: BaseModel | Sequence[BaseModel], **more: Any) -> None:  # noqa: ANN401 -- JSON values
+    """One JSON value; fields of `more` are added to an object."""
+    if isinstance(value, BaseModel):
+        typer.echo(json.dumps(value.model_dump(mode="json") | more, ensure_ascii=False))
+    else:
+        typer.echo(json.dumps([item.model_dump(mode="json") for item in value], ensure_ascii=False))
+
+
+def print_outcome(job: Job, files: Sequence[Path]) -> ExitCode:
+    """How a job ended, and the exit code of a command that waited for it."""
+    if job.status is JobStatus.SUCCEEDED:
+        timings = job.timings
+        seeds = ", ".join(str(output.seed) for output in job.outputs)
+        note(
+            f"succeeded after {seconds(timings.total_seconds)} (waited {seconds(timings.queued_seconds)}, rendered "
+            f"{seconds(timings.rendering_seconds)}) on {job.worker}; seed {seeds}"
+        )
+        if not files:
+            note(f"save it with `imagefarm export --to DIR`, or see {job.urls.self}")
+        return ExitCode.OK
+    note(f"{job.status}: {status_text(job)}".rstrip(": "))
+    for sentence in advice(job):
+        note(sentence)
+    return ExitCode.FAILED

@@ -1,0 +1,52 @@
+"""Settings with command-line options on top, and the client and options that job commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from core.errors import InvalidInput
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from imagefarm import ImageFarm
+
+
+def load_settings(**given: Any) -> Settings:  # noqa: ANN401 -- values of any setting
+    """Settings with the options that were given (None: not given); raises InvalidInput naming what is wrong."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidInput(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else "settings"
+        lines.append(f"IMAGEFARM_{name.upper()} is {problem['input']!r}: {problem['msg']}")
+    return "\n".join([*lines, "All settings are described in docs/settings.md."])
+
+
+JOBS_PANEL = "Jobs"
+RETRY_SECONDS = 60.0
+CLIENT_LABEL = "imagefarm-cli"
+"""Under this name the command line's jobs get their fair share beside the page's."""
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="The farm's address.", show_default="IMAGEFARM_URL, else this machine", metavar="URL"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
+
+
+def open_farm(url: str | None, retry_seconds: float = RETRY_SECONDS) -> ImageFarm:
+    """A client of the farm that `--url` or the settings name; its key comes from IMAGEFARM_API_KEY alone."""
+    from imagefarm import ImageFarm
+    from imagefarm.address import farm_url
+
+    settings = load_settings(url=url)
+    key = settings.api_key.get_secret_value()
+    return ImageFarm(farm_url(settings), key, retry_seconds=retry_seconds, label=CLIENT_LABEL)

@@ -1,0 +1,121 @@
+"""Inspect a model folder: its marker file, its diffusers index, and what it lacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+MARKER_FILE = "imagefarm.json"
+MARKER_FORMAT: Literal[1] = 1
+
+
+class Marker(BaseModel):
+    """What a folder holds and where it came from. `dtype` may name a quantised form; `size_bytes` counts all files."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = MARKER_FORMAT
+    model: str
+    origin: Literal["built", "hub", "folder"]
+    source: str
+    revision: str | None = None
+    dtype: str
+    size_bytes: int
+    made_at: float
+
+
+def read_marker(directory: Path) -> Marker | None:
+    """The folder's marker; None when there is none, or none that this version understands."""
+    try:
+        return Marker.model_validate_json((directory / MARKER_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+
+
+def write_marker(directory: Path, marker: Marker) -> None:
+    """Write it as the folder's last file."""
+    (directory / MARKER_FILE).write_text(json.dumps(marker.model_dump(), indent=1) + "\n", encoding="utf-8")
+
+
+def size_of(directory: Path) -> int:
+    """Bytes of all files below, links followed."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+INDEX_FILE = "model_index.json"
+UNUSED_COMPONENTS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
+"""Components that no family here loads."""
+_WEIGHTLESS = ("Scheduler", "Tokenizer", "Processor", "FeatureExtractor")
+
+
+def read_index(directory: Path) -> dict[str, object]:
+    """The folder's model_index.json; empty when there is none that can be read."""
+    try:
+        data = json.loads((directory / INDEX_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def pipeline_class(directory: Path) -> str:
+    """The diffusers class that the folder was saved from; empty when it does not say."""
+    return str(read_index(directory).get("_class_name", ""))
+
+
+def components(directory: Path) -> dict[str, tuple[str, str]]:
+    """Name -> (library, class) of every component that is used, without those that hold no weights."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, value in read_index(directory).items():
+        if name.startswith("_") or name in UNUSED_COMPONENTS or not isinstance(value, list) or len(value) != 2:
+            continue
+        library, cls = value
+        if isinstance(library, str) and isinstance(cls, str) and not _is_weightless(cls):
+            found[name] = (library, cls)
+    return found
+
+
+def _is_weightless(cls: str) -> bool:
+    return any(word in cls for word in _WEIGHTLESS)
+
+
+def missing_files(directory: Path) -> list[str]:
+    """Plain sentences about what the folder lacks; empty when it can be loaded."""
+    if not directory.is_dir():
+        return [f"the folder {directory} does not exist"]
+    if not read_index(directory):
+        return [f"{directory} has no readable {INDEX_FILE}: it is not in diffusers' layout"]
+    lacks = [lack for name in components(directory) if (lack := _component_lacks(directory / name))]
+    return [f"{directory} is incomplete: {lack}" for lack in lacks]
+
+
+def _component_lacks(folder: Path) -> str:
+    """What keeps one component from loading, or nothing. One whole set of weight files is enough."""
+    if not (folder / "config.json").is_file():
+        return f"{folder.name}/config.json is missing"
+    shards_missing = ""
+    for index in sorted(folder.glob("*.index*.json")):
+        if missing := _missing_shards(index):
+            shards_missing = f"{folder.name}/{missing[0]} is missing ({len(missing)} in all)"
+        else:
+            return ""
+    single = [path for path in weight_files(folder) if "-of-" not in path.name]
+    if single:
+        return ""
+    return shards_missing or f"{folder.name} has no weight files"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Files of weights directly in a component's folder."""
+    names = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".bin"})
+    return [path for path in names if path.is_file()]
+
+
+def _missing_shards(index: Path) -> list[str]:
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return [index.name]
+    return sorted(name for name in shards if not (index.parent / name).is_file())

@@ -1,0 +1,53 @@
+"""Paths where model weights may lie: the models directory, named folders, the hub's cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.settings import Settings
+
+WEIGHTS = "weights"
+"""Folder, under a model's own, of its converted or built weights."""
+
+
+def default_hub_cache() -> Path:
+    """The cache of `huggingface_hub`, by the variables that it reads itself."""
+    if cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(cache).expanduser()
+    if home := os.environ.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache").expanduser() / "huggingface" / "hub"
+
+
+@dataclass(frozen=True)
+class ModelPaths:
+    """`folders`: model id -> a local folder in diffusers' layout. `hub_cache`: what `huggingface_hub` fills."""
+
+    models_dir: Path
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    hub_cache: Path = field(default_factory=default_hub_cache)
+
+    @classmethod
+    def of(cls, settings: Settings) -> ModelPaths:
+        """The places that the settings and the environment name."""
+        return cls(settings.resolved_models_dir, dict(settings.model_folders))
+
+    def weights(self, model_id: str) -> Path:
+        """Where the farm's own copy of a model lies, once there is one."""
+        return self.models_dir / model_id / WEIGHTS
+
+    def hub_repo(self, repo: str) -> Path:
+        """The folder of a repository in the hub's cache, whether or not it is there."""
+        return self.hub_cache / f"models--{repo.replace('/', '--')}"
+
+    def hub_snapshot(self, repo: str, revision: str | None) -> Path | None:
+        """The cached files of a repository at a revision (a commit, a branch or a tag; None: main), if any."""
+        folder = self.hub_repo(repo)
+        reference = folder / "refs" / (revision or "main")
+        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+        snapshot = folder / "snapshots" / commit if commit else None
+        return snapshot if snapshot is not None and snapshot.is_dir() else None

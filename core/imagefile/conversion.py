@@ -1,0 +1,81 @@
+"""Convert stored images: other formats, thumbnails and contact sheets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image, ImageDraw, ImageFont
+
+from core.imagefile import xmp
+from core.imagefile.encoding import ImageFormat, encode
+from core.imagefile.reading import load_pixels, metadata_of, open_image, open_rgb, to_rgb
+
+
+def convert(data: bytes, format: ImageFormat, *, quality: int = 92) -> bytes:
+    """A picture of this farm in another format, with the metadata it carries; a foreign one without any."""
+    source = open_image(data)
+    load_pixels(source)
+    metadata, image = metadata_of(source).imagefarm, to_rgb(source)
+    if metadata is not None:
+        return encode(image, metadata, format=format, quality=quality)
+    file = BytesIO()
+    image.save(file, format, quality=quality)
+    return file.getvalue()
+
+
+def thumbnail(data: bytes, max_side: int = 320, *, quality: int = 80) -> bytes:
+    """A WebP no larger than `max_side` pixels on its longer side, never enlarged, marked as AI-made when `data` is."""
+    source = open_image(data)
+    load_pixels(source)
+    marked, image = metadata_of(source).ai_generated, to_rgb(source)
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    file = BytesIO()
+    image.save(file, "WEBP", quality=quality, method=3, xmp=xmp.mark_packet() if marked else b"")
+    return file.getvalue()
+
+
+_MARGIN, _LINE = 8, 18
+_GROUND, _EMPTY, _INK = (24, 24, 27), (63, 63, 70), (228, 228, 231)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture's file, or None for one that is not there; `caption` says which it is, or why it is missing."""
+
+    data: bytes | None
+    caption: str
+
+
+def contact_sheet(cells: Sequence[Cell], *, columns: int = 0, side: int = 256) -> bytes:
+    """A PNG of all cells, row by row; `side` is the longest side of a picture in it, in pixels."""
+    columns = min(columns, len(cells)) or math.ceil(math.sqrt(len(cells)))
+    rows = -(-len(cells) // columns)
+    step_x, step_y = side + _MARGIN, side + _LINE + _MARGIN
+    sheet = Image.new("RGB", (columns * step_x + _MARGIN, rows * step_y + _MARGIN), _GROUND)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for place, cell in enumerate(cells):
+        left, top = place % columns * step_x + _MARGIN, place // columns * step_y + _MARGIN
+        _paste(sheet, pen, cell, left, top, side)
+        pen.text((left, top + side + 2), _shortened(cell.caption, side), fill=_INK, font=font)
+    file = BytesIO()
+    sheet.save(file, "PNG")
+    return file.getvalue()
+
+
+def _paste(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, side: int) -> None:
+    if cell.data is None:
+        pen.rectangle((left, top, left + side - 1, top + side - 1), fill=_EMPTY)
+        return
+    picture = open_rgb(cell.data)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    sheet.paste(picture, (left + (side - picture.width) // 2, top + (side - picture.height) // 2))
+
+
+def _shortened(caption: str, side: int) -> str:
+    """Cut to about the picture's width; the built-in font has no glyphs beyond Latin-1."""
+    room = max(side // 6, 8)
+    plain = caption.encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
+    return plain if len(plain) <= room else plain[: room - 3] + "..."

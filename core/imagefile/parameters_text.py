@@ -1,0 +1,117 @@
+"""Write and parse the `parameters` text of AUTOMATIC1111's web UI."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from core.imagefile.metadata import ImageMetadata, Parameters
+
+SAMPLERS: dict[str, tuple[str, str | None]] = {
+    "FlowMatchEulerDiscreteScheduler": ("Euler", "Simple"),
+    "EulerDiscreteScheduler": ("Euler", None),
+    "EulerAncestralDiscreteScheduler": ("Euler a", None),
+    "DPMSolverMultistepScheduler": ("DPM++ 2M", None),
+    "DDIMScheduler": ("DDIM", None),
+    "LCMScheduler": ("LCM", None),
+    "PNDMScheduler": ("PLMS", None),
+    "UniPCMultistepScheduler": ("UniPC", None),
+}
+"""diffusers' scheduler class to A1111's sampler and schedule type; others keep their class name."""
+
+_NEGATIVE = "Negative prompt:"
+_PAIR = re.compile(r'(\w[\w \-/]{0,63}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
+_LONGEST_SETTINGS = 16_384
+_FEWEST_PAIRS = 3
+
+T = TypeVar("T")
+
+
+def format_parameters(metadata: ImageMetadata) -> str:
+    """The text for one picture. Characters that end strings in files (NUL) become U+FFFD."""
+    lines = [metadata.prompt.strip()]
+    if metadata.negative_prompt.strip():
+        lines.append(f"{_NEGATIVE} {metadata.negative_prompt.strip()}")
+    lines.append(", ".join(f"{key}: {_quote(_without_nul(value))}" for key, value in _pairs(metadata) if value))
+    return _without_nul("\n".join(lines))
+
+
+def parse_parameters(text: str) -> Parameters:
+    """Read any tool's text; what cannot be read as settings belongs to the prompt."""
+    *lines, last = text.replace("\r\n", "\n").strip().split("\n")
+    pairs = _PAIR.findall(last) if len(last) <= _LONGEST_SETTINGS else []
+    if len(pairs) < _FEWEST_PAIRS:
+        lines, pairs = [*lines, last], []
+    prompt, negative = _split_prompts([line.strip() for line in lines])
+    settings = {key.strip(): _unquote(value.strip()) for key, value in pairs}
+    return _typed(Parameters(prompt=prompt, negative_prompt=negative, settings=settings))
+
+
+def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
+    sampler, schedule = SAMPLERS.get(metadata.scheduler or "", (metadata.scheduler or "", None))
+    return [
+        ("Steps", str(metadata.num_inference_steps)),
+        ("Sampler", sampler),
+        ("Schedule type", schedule or ""),
+        ("CFG scale", f"{metadata.guidance_scale:g}"),
+        ("Seed", str(metadata.seed)),
+        ("Size", f"{metadata.width}x{metadata.height}"),
+        ("Model", metadata.model),
+        ("Denoising strength", "" if metadata.strength is None else f"{metadata.strength:g}"),
+        ("Start sigma", "" if metadata.start_sigma is None else f"{metadata.start_sigma:g}"),
+        ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
+    ]
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _quote(value: str) -> str:
+    plain = value == value.strip() and not re.search(r'[,:"\n\r]', value)
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _unquote(value: str) -> str:
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    try:
+        return str(json.loads(value))
+    except ValueError:
+        return value
+
+
+def _split_prompts(lines: list[str]) -> tuple[str, str]:
+    """Everything from the first line that starts with `Negative prompt:` on is the negative one."""
+    for number, line in enumerate(lines):
+        if line.startswith(_NEGATIVE):
+            negative = [line.removeprefix(_NEGATIVE).strip(), *lines[number + 1 :]]
+            return "\n".join(lines[:number]), "\n".join(negative)
+    return "\n".join(lines), ""
+
+
+def _typed(parameters: Parameters) -> Parameters:
+    found = parameters.settings
+    size = _SIZE.fullmatch(found.get("Size", ""))
+    return parameters.model_copy(
+        update={
+            "seed": _number(int, found.get("Seed")),
+            "num_inference_steps": _number(int, found.get("Steps")),
+            "guidance_scale": _number(float, found.get("CFG scale")),
+            "strength": _number(float, found.get("Denoising strength")),
+            "start_sigma": _number(float, found.get("Start sigma")),
+            "width": int(size[1]) if size else None,
+            "height": int(size[2]) if size else None,
+            "model": found.get("Model"),
+        }
+    )
+
+
+def _number(kind: Callable[[str], T], text: str | None) -> T | None:
+    try:
+        return kind(text) if text else None
+    except ValueError:
+        return None

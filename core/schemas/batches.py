@@ -1,0 +1,111 @@
+"""Batches: many jobs in one call."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AllowInfNan, ConfigDict, Field, JsonValue, model_validator
+
+from core.lifecycle import JobStatus
+from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
+from core.schemas.base import RequestBody, ResponseBody, Text
+from core.schemas.jobs import Label, Output, RenderFields
+from core.schemas.webhooks import JobWebhook
+
+Finite = Annotated[float, AllowInfNan(False)]
+
+
+class BatchBase(RenderFields):
+    """What all jobs of a batch have in common; the prompt may come from `prompts` instead."""
+
+    prompt: Text = Field("", description="Used when `prompts` is empty.")
+
+
+class Axes(RequestBody):
+    """Values to combine: every combination becomes a job."""
+
+    model: list[Text] = Field(default_factory=list, max_length=1000)
+    preset: list[Text] = Field(default_factory=list, max_length=1000)
+    size: list[Text] = Field(default_factory=list, max_length=1000)
+    num_inference_steps: list[int] = Field(default_factory=list, max_length=1000)
+    guidance_scale: list[Finite] = Field(default_factory=list, max_length=1000)
+    strength: list[Finite] = Field(default_factory=list, max_length=1000)
+    start_sigma: list[Finite] = Field(default_factory=list, max_length=1000)
+    negative_prompt: list[Text] = Field(default_factory=list, max_length=1000)
+
+
+_EXAMPLE: dict[str, JsonValue] = {
+    "name": "fox, day and night",
+    "prompts": ["a red fox by day", "a red fox by night"],
+    "seeds": [1, 2],
+    "axes": {"num_inference_steps": [4, 8]},
+    "base": {"width": 256, "height": 256},
+}
+
+
+class BatchRequest(RequestBody):
+    """POST /v1/batches: prompts x seeds x axes over `base`, or a list of jobs, or both."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    name: Label | None = None
+    prompts: list[Text] = Field(default_factory=list, max_length=10_000)
+    seeds: list[int] = Field(default_factory=list, max_length=10_000)
+    axes: Axes = Field(default_factory=Axes)
+    base: BatchBase | None = Field(None, description="Fields of POST /v1/jobs that all of them share.")
+    jobs: list[RenderFields] = Field(default_factory=list, max_length=10_000, description="Jobs spelt out one by one.")
+    shared_seed: bool = Field(
+        True, description="Without `seeds`, one seed is drawn for all: only what you vary differs. false draws one each."
+    )
+    priority: int = Field(PRIORITY_DEFAULT, ge=PRIORITY_LOWEST, le=PRIORITY_HIGHEST)
+    deadline_seconds: float | None = Field(None, gt=0, le=31_536_000, allow_inf_nan=False)
+    metadata: dict[Label, Label] = Field(default_factory=dict, max_length=32)
+    webhook: JobWebhook | None = Field(None, description="Told of the end of each of its jobs.")
+
+    @model_validator(mode="after")
+    def _has_jobs(self) -> BatchRequest:
+        if not self.prompts and self.base is None and not self.jobs:
+            raise ValueError("is empty: send prompts, or base with a prompt, or jobs")
+        return self
+
+
+class BatchItem(ResponseBody):
+    """One job of a batch; `axes` are the values that it has and others of the batch have not."""
+
+    index: int
+    job_id: str
+    status: JobStatus
+    axes: dict[str, Any]
+    outputs: list[Output]
+    url: str
+
+
+class BatchUrls(ResponseBody):
+    """Where to go from here."""
+
+    self: str
+    cancel: str
+    contact_sheet: str
+
+
+class Batch(ResponseBody):
+    """A batch; `value` is 0 to 1, by jobs that have settled."""
+
+    id: str
+    name: str | None
+    owner: str
+    status: Literal["running", "finished"]
+    total: int
+    counts: dict[JobStatus, int]
+    value: float
+    created_at: datetime
+    jobs: list[BatchItem]
+    urls: BatchUrls
+
+
+class BatchPage(ResponseBody):
+    """Batches, newest first, without their jobs."""
+
+    items: list[Batch]
+    next_cursor: str | None = None

@@ -1,0 +1,50 @@
+"""Schemas of stored images and of uploaded init images."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from core.schemas.base import RequestBody, ResponseBody
+
+
+class Image(ResponseBody):
+    """A stored image with everything that made it: `input` is that of its job, with this image's own seed."""
+
+    id: str
+    job_id: str
+    index: int
+    seed: int
+    width: int
+    height: int
+    format: str
+    bytes: int
+    sha256: str
+    rating: int | None = Field(None, description="1 to 5 stars.")
+    model: str
+    input: dict[str, Any]
+    record: dict[str, Any] = Field(description="How it was rendered: device, versions, batch sizes, timings.")
+    notice: str | None = None
+    created_at: datetime
+    url: str
+    content_url: str
+    thumbnail_url: str
+
+
+class ImageChange(RequestBody):
+    """PATCH /v1/images/{id}. `null` takes the rating away."""
+
+    rating: int | None = Field(ge=1, le=5)
+
+
+class Upload(ResponseBody):
+    """A picture to start from: send `id` as `init_image` with a job."""
+
+    id: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    created_at: datetime

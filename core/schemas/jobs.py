@@ -1,0 +1,234 @@
+"""Job schemas: what callers submit and what the API returns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, JsonValue, field_validator
+
+from core.lifecycle import JobStatus
+from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
+from core.schemas.base import RequestBody, ResponseBody, Text, storable
+from core.schemas.webhooks import JobWebhook
+
+_MAX_METADATA = 32
+EXAMPLE: dict[str, JsonValue] = {
+    "prompt": "a red fox asleep in snow, soft morning light",
+    "width": 512,
+    "height": 512,
+    "num_inference_steps": 8,
+    "seed": -1,
+}
+
+
+def _label(text: str) -> str:
+    if len(text) > 500:
+        raise ValueError("must be at most 500 characters")
+    return storable(text)
+
+
+Label = Annotated[str, AfterValidator(_label)]
+
+
+class RenderFields(RequestBody):
+    """What to render. Everything but the prompt may be left out: the preset, then the model's defaults, fill it in."""
+
+    prompt: Text = Field(description="What to paint, in English or Chinese.")
+    negative_prompt: Text | None = Field(None, description="What to avoid; has an effect only while guidance is on.")
+    model: Text | None = Field(None, max_length=100, description="Id or alias from /v1/models. Default: the farm's own.")
+    preset: Text | None = Field(None, max_length=100, description="Id from /v1/presets; what you send beside it wins.")
+    size: Text | None = Field(None, max_length=32, description='`"512x512"`: width x height in pixels.')
+    width: int | None = Field(None, description="Pixels.")
+    height: int | None = Field(None, description="Pixels.")
+    num_inference_steps: int | None = Field(
+        None, validation_alias=AliasChoices("num_inference_steps", "steps"), description="Denoising steps."
+    )
+    guidance_scale: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        validation_alias=AliasChoices("guidance_scale", "cfg_scale"),
+        description="Conventional guidance: 1.0 is off.",
+    )
+    seed: int = Field(-1, description="-1 draws one; image i of a job gets seed + i.")
+    num_images: int = Field(
+        1, validation_alias=AliasChoices("num_images", "n"), description="Images of this job, each with its own seed."
+    )
+    init_image: Text | None = Field(None, max_length=36, description="Image-to-image: an id from POST /v1/uploads.")
+    strength: float | None = Field(
+        None, allow_inf_nan=False, description="Image-to-image: 0 keeps the picture, 1 ignores it."
+    )
+    start_sigma: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        examples=[0.5],
+        description="Image-to-image with Z-Image, in place of strength: the noise level (above 0, at most 1) at which all "
+        "num_inference_steps begin.",
+    )
+    strict: bool = Field(False, description="Render alone, so that the same seed gives the same bits on the same stack.")
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    @field_validator("seed", "width", "height", "num_inference_steps", "num_images")
+    @classmethod
+    def _fits(cls, value: int | None) -> int | None:
+        if value is not None and not -(2**53) < value < 2**53:
+            raise ValueError("is far outside any range: send a smaller number")
+        return value
+
+
+class JobRequest(RenderFields):
+    """POST /v1/jobs: one request for one or more images."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    priority: int = Field(
+        PRIORITY_DEFAULT, ge=PRIORITY_LOWEST, le=PRIORITY_HIGHEST, description="0 to 9, 9 is the most urgent."
+    )
+    deadline_seconds: float | None = Field(
+        None, gt=0, le=31_536_000, allow_inf_nan=False, description="Expires when it has not started within this time."
+    )
+    metadata: dict[Label, Label] = Field(
+        default_factory=dict, max_length=_MAX_METADATA, description="Yours: stored and returned, not interpreted."
+    )
+
+    webhook: JobWebhook | None = Field(None, description="Where to tell of its end.")
+
+    def as_sent(self) -> dict[str, Any]:
+        """The fields that the caller set, as JSON values."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class QueuePlace(ResponseBody):
+    """Why a queued job waits. `position` counts from 1 among the jobs of its model."""
+
+    position: int | None
+    eta_seconds: float | None = Field(description="Until it ends, guessed from recent jobs; null when nobody can tell.")
+    reason: str
+    capable_workers: list[str]
+
+
+class Progress(ResponseBody):
+    """How far the running attempt is; `value` is 0 to 1 over all images of the job."""
+
+    value: float
+    step: int
+    steps: int
+    seconds_per_step: float | None = None
+    eta_seconds: float | None = None
+    preview_url: str | None = None
+
+
+class Timings(ResponseBody):
+    """Seconds spent so far, by stage."""
+
+    queued_seconds: float | None = None
+    loading_seconds: float | None = Field(
+        None, description="Of queued_seconds: while the worker that rendered it was loading its model."
+    )
+    rendering_seconds: float | None = None
+    storing_seconds: float | None = None
+    total_seconds: float | None = None
+
+
+class Output(ResponseBody):
+    """One finished image of a job."""
+
+    id: str
+    index: int
+    seed: int
+    width: int
+    height: int
+    format: str
+    bytes: int
+    sha256: str
+    rating: int | None = None
+    url: str = Field(description="The image's metadata.")
+    content_url: str = Field(description="The file itself.")
+    thumbnail_url: str
+
+
+class JobError(ResponseBody):
+    """Why it failed, is held, or is being tried again."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class JobUrls(ResponseBody):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    cancel: str
+    retry: str
+
+
+class Job(ResponseBody):
+    """One job. `input` is complete: with its seed it can be rendered again."""
+
+    id: str
+    status: JobStatus
+    revision: int = Field(description="Grows with each change of the job.")
+    model: str
+    owner: str
+    priority: int
+    attempt: int
+    max_attempts: int
+    cancel_requested: bool
+    input: dict[str, Any]
+    metadata: dict[str, str]
+    queue: QueuePlace | None = None
+    progress: Progress | None = None
+    timings: Timings
+    outputs: list[Output]
+    error: JobError | None = None
+    warnings: list[str]
+    notice: str | None = Field(None, description="What everyone who shows the pictures must know, such as: demo, noise.")
+    worker: str | None = None
+    batch_id: str | None = None
+    retried_from: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    deadline_at: datetime | None = None
+    urls: JobUrls
+
+
+class JobPage(ResponseBody):
+    """Jobs, newest first; pass `next_cursor` as `cursor` for the page after."""
+
+    items: list[Job]
+    next_cursor: str | None = None
+
+
+class JobHistoryEvent(ResponseBody):
+    """One thing that happened to a job."""
+
+    revision: int
+    at: datetime
+    from_status: JobStatus | None
+    to_status: JobStatus
+    attempt: int
+    worker: str | None
+    code: str | None
+    message: str | None
+
+
+class Attempt(ResponseBody):
+    """One try by one worker."""
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    error: JobError | None = None
+
+
+class JobHistory(ResponseBody):
+    """Everything that happened to a job."""
+
+    events: list[JobHistoryEvent]
+    attempts: list[Attempt]

@@ -1,0 +1,63 @@
+"""Schemas of the models and presets that the API lists."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from core.schemas.base import ResponseBody
+
+
+class Model(ResponseBody):
+    """One model of the catalogue. `served` says whether a live worker renders it now."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str
+    title: str
+    about: str
+    aliases: list[str]
+    family: str
+    served: bool
+    accepts_jobs: bool
+    default: bool = Field(description="What a job gets that names no model.")
+    workers: list[str]
+    state: str = Field(description="ready, loading, paused, failed, away or not_served")
+    reason: str | None = Field(None, description="Why it is not ready, and what to do.")
+    notice: str | None = None
+    defaults: dict[str, Any]
+    limits: dict[str, Any]
+    guidance: bool
+    negative_prompt: Literal["none", "needs_cfg"]
+    image_to_image: Literal["strength", "edit", "none"]
+    licence: str
+    commercial: str
+    notes: list[str]
+
+
+class ModelList(ResponseBody):
+    """GET /v1/models."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Preset(ResponseBody):
+    """Values for what a request leaves out; null leaves it to the model."""
+
+    id: str
+    title: str
+    about: str
+    width: int | None
+    height: int | None
+    num_inference_steps: int | None
+    steps_factor: float
+    guidance_scale: float | None
+
+
+class PresetList(ResponseBody):
+    """GET /v1/presets."""
+
+    items: list[Preset]

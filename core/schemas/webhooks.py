@@ -1,0 +1,88 @@
+"""Webhook schemas: what callers register and what the API returns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from core.errors import InvalidInput
+from core.schemas.base import RequestBody, ResponseBody
+from core.webhooks import check_url, secret_bytes
+
+SettledStatus = Literal["succeeded", "failed", "canceled", "expired", "held"]
+
+
+class JobWebhook(RequestBody):
+    """Where to tell of one job's end. Signed by the Standard Webhooks specification."""
+
+    url: str
+    secret: str | None = Field(None, description="`whsec_` and base64 of 24 to 64 bytes. Default: the farm's own.")
+    events: list[SettledStatus] = Field(default_factory=list, max_length=10, description="Empty: every way it can settle.")
+
+    @field_validator("url")
+    @classmethod
+    def _callable(cls, value: str) -> str:
+        try:
+            return check_url(value)
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
+
+    @field_validator("secret")
+    @classmethod
+    def _signs(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                secret_bytes(value)
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
+        return value
+
+
+class EndpointRequest(JobWebhook):
+    """POST /v1/webhooks."""
+
+    all_owners: bool = Field(False, description="Hear of everybody's jobs; needs the scope admin.")
+
+
+class Endpoint(ResponseBody):
+    """An address that hears of settled jobs. `secret` is shown only when it is made."""
+
+    id: str
+    url: str
+    owner: str | None
+    events: list[str]
+    secret: str | None = None
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+class EndpointList(ResponseBody):
+    """GET /v1/webhooks."""
+
+    items: list[Endpoint]
+
+
+class Delivery(ResponseBody):
+    """One message and how its tries went."""
+
+    id: str
+    job_id: str
+    event: str
+    url: str
+    status: Literal["pending", "delivered", "failed"]
+    tries: int
+    next_try_at: datetime | None
+    last_status: int | None = Field(description="HTTP status of the last answer.")
+    last_error: str | None
+    last_seconds: float | None
+    created_at: datetime
+    delivered_at: datetime | None
+
+
+class DeliveryPage(ResponseBody):
+    """Newest first."""
+
+    items: list[Delivery]
+    next_cursor: str | None = None

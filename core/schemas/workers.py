@@ -1,0 +1,58 @@
+"""Schemas of workers and of the queue."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from core.schemas.base import ResponseBody
+
+
+class Worker(ResponseBody):
+    """A render worker. `state`: loading, ready, draining, paused, stopped, failed or lost (not seen lately)."""
+
+    name: str
+    state: str
+    live: bool
+    message: str | None
+    model: str
+    device: str
+    capacity: int
+    running: int
+    info: dict[str, Any] = Field(
+        description="Of its engine: device, memory, versions; load_seconds, first_image and later_images, each with seconds "
+        "from joining the batch to the picture, sizes and steps."
+    )
+    started_at: datetime
+    seen_at: datetime
+
+
+class WorkerList(ResponseBody):
+    """GET /v1/workers."""
+
+    items: list[Worker]
+
+
+class QueueOfModel(ResponseBody):
+    """What waits and runs for one model, and whether anybody serves it."""
+
+    model: str
+    queued: int
+    running: int
+    held: int
+    live_workers: int
+    capacity: int
+    seconds_per_job: float | None
+    eta_seconds: float | None
+    reason: str | None = None
+
+
+class Queue(ResponseBody):
+    """GET /v1/queue."""
+
+    queued: int
+    running: int
+    held: int
+    models: list[QueueOfModel]

@@ -1,0 +1,69 @@
+"""Describe stored files, and translate file system errors into the farm's errors."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from core.errors import NotFound, RenderError, Unavailable
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in the store; `bytes` is its size, `sha256` the hex digest of its content."""
+
+    key: str
+    bytes: int
+    sha256: str
+
+
+def describe_file(key: str, data: bytes) -> StoredFile:
+    """The description of `data` under `key`."""
+    return StoredFile(key=key, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+_REASONS = {
+    errno.ENOSPC: "its disk is full; free some space or set a limit with IMAGEFARM_KEEP_GIGABYTES",
+    errno.EDQUOT: "the disk quota is used up; free some space or raise the quota",
+    errno.EACCES: "it may not be written to; give the worker's user write permission",
+    errno.EPERM: "it may not be written to; give the worker's user write permission",
+    errno.EROFS: "its file system is mounted read-only",
+    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EIO: "its disk reports an input/output error",
+    errno.ESTALE: "the network file system it is on has gone away",
+}
+
+
+def describe_os_error(error: OSError) -> str:
+    """In words for a person, without paths of this machine."""
+    return _REASONS.get(error.errno or 0, error.strerror or type(error).__name__)
+
+
+@contextmanager
+def translate_write_errors() -> Iterator[None]:
+    """Any OSError inside becomes RenderError `storage_unavailable`: the attempt is tried again later."""
+    try:
+        yield
+    except OSError as error:
+        raise RenderError(
+            f"The image directory did not take the file: {describe_os_error(error)}.", code="storage_unavailable"
+        ) from error
+
+
+@contextmanager
+def translate_read_errors(key: str) -> Iterator[None]:
+    """A missing file becomes NotFound `image_file_missing`, any other OSError Unavailable `storage_unavailable`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"The file of this image is missing from the store: {key}. It was removed outside the farm.",
+            code="image_file_missing",
+        ) from error
+    except OSError as error:
+        raise Unavailable(
+            f"The image directory cannot be read: {describe_os_error(error)}.", code="storage_unavailable"
+        ) from error

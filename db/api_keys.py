@@ -1,0 +1,100 @@
+"""Create, list, revoke and look up API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, insert, inspect, literal, or_, select, update
+
+from core.api_keys import DEFAULT_SCOPES, Scope, generate_key, hash_secret
+from core.errors import NotFound
+from db.database import Database
+from db.sql import now
+from db.tables import ApiKey
+
+USED_SECONDS = 60.0
+"""How exact `last_used_at` is."""
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """`owner` may be shared by several keys; empty: the key's own. Limits: None for none."""
+
+    name: str
+    owner: str = ""
+    scopes: tuple[Scope, ...] = DEFAULT_SCOPES
+    max_queued: int | None = None
+    submits_per_minute: int | None = None
+    pixels_per_day: int | None = None
+    expires_in_seconds: float | None = None
+
+
+def create_key(database: Database, new: NewKey) -> tuple[ApiKey, str]:
+    """The row, and the key itself: this is the only time it can be seen."""
+    key_id, secret, key = generate_key()
+    expires = now() + literal(new.expires_in_seconds) if new.expires_in_seconds is not None else None
+    with database.write() as session:
+        row = session.scalars(
+            insert(ApiKey)
+            .values(
+                id=key_id,
+                name=new.name,
+                owner=new.owner or f"key:{key_id}",
+                secret_hash=hash_secret(secret),
+                scopes=[scope.value for scope in new.scopes],
+                max_queued=new.max_queued,
+                submits_per_minute=new.submits_per_minute,
+                pixels_per_day=new.pixels_per_day,
+                created_at=now(),
+                expires_at=expires,
+            )
+            .returning(ApiKey)
+        ).one()
+    return row, key
+
+
+def list_keys(database: Database) -> Sequence[ApiKey]:
+    """All of them, revoked ones too, oldest first."""
+    with database.read() as session:
+        return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
+
+
+def revoke_key(database: Database, key_id: str) -> ApiKey:
+    """It opens nothing from now on; NotFound when there is none of that id."""
+    with database.write() as session:
+        row = session.scalar(
+            update(ApiKey)
+            .where(ApiKey.id == key_id)
+            .values(revoked_at=now())
+            .returning(ApiKey)
+            .execution_options(populate_existing=True)
+        )
+    if row is None:
+        raise NotFound(f"There is no key {key_id}. `imagefarm keys list` shows them.", code="key_not_found")
+    return row
+
+
+def active_key(database: Database, key_id: str) -> ApiKey | None:
+    """The key of that public id, unless it is revoked or has expired; notes that it is used."""
+    with database.read() as session:
+        row = session.scalar(select(ApiKey).where(ApiKey.id == key_id, *_active()))
+        stale = row is not None and session.scalar(
+            select(or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < now() - USED_SECONDS)).where(ApiKey.id == key_id)
+        )
+    if stale:
+        with database.write() as session:
+            session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now()))
+    return row
+
+
+def any_active(database: Database) -> bool:
+    """Whether any key opens the farm; False also when the tables are not there yet."""
+    with database.read() as session:
+        if not inspect(session.connection()).has_table(ApiKey.__tablename__):
+            return False
+        return session.scalar(select(literal(1)).select_from(ApiKey).where(*_active()).limit(1)) is not None
+
+
+def _active() -> tuple[ColumnElement[bool], ...]:
+    return ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now())

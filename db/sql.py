@@ -1,0 +1,66 @@
+"""SQL building blocks for both databases: clock, status conditions, cached and conflict-free inserts."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Double, Insert, bindparam, insert, literal, literal_column
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import FunctionElement
+
+from core.lifecycle import JobStatus
+from db.tables import Base, Job, core_table
+
+
+class now(FunctionElement[float]):  # noqa: N801 -- reads as the SQL function it is
+    """Seconds since 1970 as a double; moves on from statement to statement."""
+
+    type = Double()
+    inherit_cache = True
+    name = "epoch_now"
+
+
+@compiles(now, "postgresql")
+def _postgres(element: now, compiler: Any, **kw: Any) -> str:  # noqa: ANN401 -- SQLAlchemy's own signature
+    # Not clock_timestamp(): a volatile function cannot bound an index range.
+    return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)"
+
+
+@compiles(now, "sqlite")
+def _sqlite(element: now, compiler: Any, **kw: Any) -> str:  # noqa: ANN401 -- SQLAlchemy's own signature
+    # unixepoch('subsec') is NULL before SQLite 3.42, which Debian 12 does not have.
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def has_status(status: JobStatus) -> ColumnElement[bool]:
+    """`status = '...'`, the value written out."""
+    return Job.status == literal_column(f"'{JobStatus(status).value}'")
+
+
+QUEUED = has_status(JobStatus.QUEUED)
+RUNNING = has_status(JobStatus.RUNNING)
+
+
+def insert_rows(session: Session, table: type[Base], clock: str, rows: list[dict[str, Any]]) -> None:
+    """Rows of one table, all with the same columns; the column `clock` gets the database's time."""
+    if rows:
+        # One row alone spares the driver its batch of commands.
+        session.connection().execute(_insertion(table, clock, tuple(rows[0])), rows if len(rows) > 1 else rows[0])
+
+
+@cache
+def _insertion(table: type[Base], clock: str, names: tuple[str, ...]) -> Insert:
+    rows = core_table(table)
+    given = {name: bindparam(name, type_=rows.c[name].type) for name in names}
+    return insert(rows).values(**{clock: now()}, **given)
+
+
+def insert_ignore(session: Session, table: type[Base], **values: Any) -> bool:  # noqa: ANN401 -- column values
+    """Whether the row was inserted; False when its key is there already (waits for a concurrent insert to end)."""
+    dialect = session.get_bind().dialect.name
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = make(table).values(**values).on_conflict_do_nothing()
+    return session.execute(statement.returning(literal(1))).first() is not None

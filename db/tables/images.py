@@ -1,0 +1,55 @@
+"""Tables of stored images and of uploads."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, ForeignKey, Index, SmallInteger, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.tables.base import Base, EpochSeconds, Id, JsonObject
+
+
+class Image(Base):
+    """A file in the store and what made it. Its row is written only after its file is safe on disk."""
+
+    __tablename__ = "images"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    attempt: Mapped[int]
+    index: Mapped[int]
+    owner: Mapped[str] = mapped_column(String(120))
+    key: Mapped[str] = mapped_column(String(255))
+    width: Mapped[int]
+    height: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    format: Mapped[str] = mapped_column(String(8))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    record: Mapped[JsonObject]
+    """core.render.RenderRecord and timings: how it came about."""
+    rating: Mapped[int | None] = mapped_column(SmallInteger)
+    created_at: Mapped[EpochSeconds]
+
+    __table_args__ = (
+        # The last line of defence against a job that ends twice.
+        UniqueConstraint("job_id", "index"),
+        UniqueConstraint("key"),
+        Index("ix_images_created_at", "created_at"),
+    )
+
+
+class Upload(Base):
+    """A file in the store of uploads, decoded and written anew when it was taken in."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(String(120))
+    key: Mapped[str] = mapped_column(String(255))
+    width: Mapped[int]
+    height: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[EpochSeconds]
+
+    __table_args__ = (UniqueConstraint("key"), Index("ix_uploads_owner_id", "owner", "id"))

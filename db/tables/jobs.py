@@ -1,0 +1,152 @@
+"""Tables of jobs, their attempts, events, excluded workers, idempotency keys and tombstones."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, SmallInteger, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.lifecycle import JobStatus
+from db.tables.base import Base, EpochSeconds, Id, JsonObject
+
+_STATUSES = ", ".join(f"'{status.value}'" for status in JobStatus)
+
+
+class Job(Base):
+    """One request for one or more images. Only `db.jobs.transition` changes `status`."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(String(120))
+    client_label: Mapped[str | None] = mapped_column(String(120))
+    model: Mapped[str] = mapped_column(String(64))
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    turn: Mapped[int] = mapped_column(BigInteger)
+    """Virtual start time within (model, priority): what makes owners take turns. See db.jobs.fairness."""
+    status: Mapped[str] = mapped_column(String(12))
+    revision: Mapped[int]
+    attempt: Mapped[int]
+    """The number of the latest attempt, and the fence: a writer that names an older one is refused."""
+    max_attempts: Mapped[int]
+    attempts_free: Mapped[int]
+    """Attempts that do not count against `max_attempts`: drained workers, retries by hand."""
+    cancel_requested_at: Mapped[EpochSeconds | None]
+    deadline_at: Mapped[EpochSeconds | None]
+    available_at: Mapped[EpochSeconds]
+    """Not claimed before this: the back-off of a retry."""
+    hinted_at: Mapped[EpochSeconds | None]
+    """When a hint for it went to the broker; None: it still needs one."""
+    worker: Mapped[str | None] = mapped_column(String(120))
+    lease_until: Mapped[EpochSeconds | None]
+    created_at: Mapped[EpochSeconds]
+    started_at: Mapped[EpochSeconds | None]
+    completed_at: Mapped[EpochSeconds | None]
+    prompt: Mapped[str] = mapped_column(Text)
+    input: Mapped[JsonObject]
+    """Normalised parameters: everything a worker needs, seed resolved."""
+    requested: Mapped[JsonObject]
+    """What the caller sent."""
+    warnings: Mapped[list[str]]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    timings: Mapped[JsonObject | None]
+    """Seconds: queued_seconds, loading_seconds, rendering_seconds, storing_seconds."""
+    retried_from: Mapped[Id | None]
+
+    __table_args__ = (CheckConstraint(f"status IN ({_STATUSES})", name="status"),)
+
+
+_QUEUED = text("status = 'queued'")
+_RUNNING = text("status = 'running'")
+
+
+def _partial(name: str, *columns: object, where: object) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)  # type: ignore[arg-type]
+
+
+# Each index serves one hot query and holds only the rows that query can meet, so that a long history costs nothing.
+_partial("ix_jobs_next", Job.model, Job.priority.desc(), Job.turn, Job.id, where=_QUEUED)
+_partial("ix_jobs_owner_queued", Job.owner, Job.model, Job.priority, Job.turn, where=_QUEUED)
+_partial("ix_jobs_hinted", Job.model, Job.hinted_at, where=text("status = 'queued' AND hinted_at IS NOT NULL"))
+_partial("ix_jobs_deadline", Job.deadline_at, where=text("status = 'queued' AND deadline_at IS NOT NULL"))
+_partial("ix_jobs_lease", Job.lease_until, where=_RUNNING)
+_partial("ix_jobs_worker_running", Job.worker, where=_RUNNING)
+_partial("ix_jobs_completed", Job.completed_at, where=text("completed_at IS NOT NULL"))
+Index("ix_jobs_owner_id", Job.owner, Job.id)
+# Lists of what needs a person. A plain index on status would tempt SQLite, which has no statistics, away from the others.
+_partial("ix_jobs_held", Job.id, where=text("status = 'held'"))
+_partial("ix_jobs_failed", Job.id, where=text("status = 'failed'"))
+
+
+class Attempt(Base):
+    """Opened by a claim, closed by how it ended; `number` is the job's fence while it runs."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str] = mapped_column(String(120))
+    incarnation: Mapped[str] = mapped_column(String(36))
+    """Which life of that worker: names come back after a restart, incarnations do not."""
+    started_at: Mapped[EpochSeconds]
+    ended_at: Mapped[EpochSeconds | None]
+    outcome: Mapped[str | None] = mapped_column(String(12))
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+
+class JobEvent(Base):
+    """What happened: `from_status` is None for the submit; equal statuses mark a request, such as a cancel's."""
+
+    __tablename__ = "job_events"
+
+    # SQLite numbers rows by itself only for INTEGER keys.
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    revision: Mapped[int]
+    at: Mapped[EpochSeconds]
+    from_status: Mapped[str | None] = mapped_column(String(12))
+    to_status: Mapped[str] = mapped_column(String(12))
+    attempt: Mapped[int]
+    worker: Mapped[str | None] = mapped_column(String(120))
+    code: Mapped[str | None] = mapped_column(String(64))
+    message: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_job_events_job_id_id", "job_id", "id"),)
+
+
+class JobExclusion(Base):
+    """This worker is marked bad for this job: it ran out of memory there, say."""
+
+    __tablename__ = "job_exclusions"
+
+    job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    worker: Mapped[str] = mapped_column(String(120), primary_key=True)
+    code: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[EpochSeconds]
+
+
+class IdempotencyKey(Base):
+    """One key of one owner: the same request gets the same answer, another body is refused."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner: Mapped[str] = mapped_column(String(120), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_hash: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[Id]
+    answer: Mapped[JsonObject | None]
+    created_at: Mapped[EpochSeconds]
+
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+
+class Tombstone(Base):
+    """`kind` is `job` or `image`; `owner` so that only those who could see it learn that it is gone."""
+
+    __tablename__ = "tombstones"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    owner: Mapped[str] = mapped_column(String(120))
+    deleted_at: Mapped[EpochSeconds]

@@ -1,0 +1,66 @@
+"""Tables of webhook endpoints, deliveries and the cursor over job events."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.tables.base import Base, EpochSeconds, Id
+
+
+class WebhookEndpoint(Base):
+    """An address that hears of the jobs of `owner`, or of all jobs when that is None."""
+
+    __tablename__ = "webhook_endpoints"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(120))
+    url: Mapped[str] = mapped_column(String(2000))
+    secret: Mapped[str] = mapped_column(String(200))
+    events: Mapped[list[str]]
+    """Statuses to be told of; empty for all in which a job settles."""
+    created_at: Mapped[EpochSeconds]
+    disabled_at: Mapped[EpochSeconds | None]
+
+
+class WebhookDelivery(Base):
+    """One message about one revision of one job; its id is the `webhook-id` of every try."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    revision: Mapped[int]
+    target: Mapped[str] = mapped_column(String(36))
+    """The endpoint's id, or `job` for an address that came with the job."""
+    owner: Mapped[str] = mapped_column(String(120))
+    url: Mapped[str] = mapped_column(String(2000))
+    secret: Mapped[str] = mapped_column(String(200))
+    event: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(12))
+    """pending, delivered or failed (given up)."""
+    tries: Mapped[int]
+    next_at: Mapped[EpochSeconds | None]
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None] = mapped_column(Text)
+    last_seconds: Mapped[EpochSeconds | None]
+    created_at: Mapped[EpochSeconds]
+    delivered_at: Mapped[EpochSeconds | None]
+
+    __table_args__ = (
+        UniqueConstraint("job_id", "revision", "target"),
+        Index("ix_webhook_deliveries_owner_id", "owner", "id"),
+    )
+
+
+_PENDING = text("status = 'pending'")
+Index("ix_webhook_deliveries_due", WebhookDelivery.next_at, sqlite_where=_PENDING, postgresql_where=_PENDING)
+
+
+class WebhookCursor(Base):
+    """How far the jobs' history has been looked through for messages to send; one row."""
+
+    __tablename__ = "webhook_cursor"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event_id: Mapped[int] = mapped_column(BigInteger)

@@ -1,0 +1,87 @@
+"""Check what a start needs: free ports, API keys, parts that answer; and the errors that prevent one."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from urllib.parse import urlsplit
+
+from core.errors import Conflict, Unavailable
+from core.exposure import is_loopback
+from core.settings import Settings
+from db.api_keys import any_active
+from db.database import Database
+
+
+class AlreadyRunning(Conflict):
+    """Another `imagefarm up` owns this data directory."""
+
+    code = "already_running"
+
+
+class PortTaken(Unavailable):
+    """Something else listens where a part of the farm should."""
+
+    code = "port_taken"
+
+
+class DataDirUnusable(Unavailable):
+    """The data directory cannot be made or written."""
+
+    code = "data_dir_unusable"
+
+
+def take_port(host: str, port: int, option: str) -> int:
+    """`port` when a server could listen there, or a free one for 0; raises PortTaken, naming `option` as the way out.
+
+    Nothing is reserved: another program may still come between. The child that then finds it taken says so.
+    """
+    family, kind, protocol, _, address = _resolve(host, port, option)
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError as error:
+            raise PortTaken(_explain(host, port, option, error)) from error
+        return int(probe.getsockname()[1])
+
+
+def _resolve(host: str, port: int, option: str) -> tuple[int, int, int, str, tuple[str | int, ...]]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]  # type: ignore[return-value]
+    except socket.gaierror as error:
+        raise PortTaken(f"{host} is no address of this machine ({error.strerror}); see {option}.") from error
+
+
+def _explain(host: str, port: int, option: str, error: OSError) -> str:
+    setting = f"IMAGEFARM_{option.lstrip('-').replace('-', '_').upper()}"
+    return (
+        f"Port {port} on {host} is not free ({error.strerror}). "
+        f"Stop the program that uses it, or choose another port: {option} N or {setting}=N (0 takes a free one)."
+    )
+
+
+def answers_ok(url: str) -> bool:
+    """True when GET `url` is answered with 200 within a second."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=1)
+    try:
+        connection.request("GET", parts.path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def any_key_exists(settings: Settings) -> bool:
+    """Looked up only when the API is to listen where others can reach it; a farm that never ran has none."""
+    never_ran = not settings.database_url and not (settings.data_dir / "imagefarm.db").exists()
+    if is_loopback(settings.host) or never_ran:
+        return False
+    database = Database(settings.resolved_database_url)
+    try:
+        return any_active(database)
+    finally:
+        database.dispose()

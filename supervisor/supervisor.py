@@ -1,0 +1,116 @@
+"""`imagefarm up`: run one farm on one machine until it is told to stop."""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from urllib.parse import urlsplit
+
+from core.catalogue import resolve_auto
+from core.exposure import check_api_exposure, check_flower_exposure
+from core.settings import Settings
+from db import migrate
+from supervisor import data_dir, embedded_redis, plan
+from supervisor.console import Console
+from supervisor.events import ChildEnded, Events, StopRequested
+from supervisor.plan import Addresses
+from supervisor.process_manager import ProcessManager
+from supervisor.startup_checks import answers_ok, any_key_exists, take_port
+
+TICK_SECONDS = 0.1
+"""How often an unready part is asked again."""
+IDLE_SECONDS = 3600.0
+
+
+class Stopped(Exception):
+    """The user asked to stop."""
+
+
+class Supervisor:
+    """Runs until told to stop; errors that keep it from starting are FarmErrors for the caller to show."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._events = Events()
+
+    def run(self) -> bool:
+        """True when every child ended by itself, False when some had to be killed."""
+        settings = self._settings
+        check_api_exposure(settings, has_keys=any_key_exists(settings))
+        check_flower_exposure(settings)
+        resolve_auto(settings)  # an unknown model is refused before anything starts
+        data_dir.prepare(settings.data_dir)
+        with data_dir.lock(settings.data_dir) as lock, closing(self._console()) as console:
+            processes = ProcessManager(console, self._events)
+            with self._events.catching_signals():
+                try:
+                    with suppress(Stopped):
+                        self._start_and_watch(console, processes, lock)
+                finally:
+                    clean = processes.stop()
+        return clean
+
+    def _start_and_watch(self, console: Console, processes: ProcessManager, lock: data_dir.FarmLock) -> None:
+        addresses = self._addresses()
+        self._start_redis(console, processes, addresses)
+        migrate.upgrade(self._settings.resolved_database_url)
+        for spec in plan.children(self._settings, addresses):
+            processes.start(spec)
+        self._wait_ready(console, processes, addresses)
+        lock.note(api=addresses.api, flower=addresses.flower)
+        console.plain(self._welcome(addresses))
+        while True:
+            self._handle_events(processes, IDLE_SECONDS)
+
+    def _addresses(self) -> Addresses:
+        settings = self._settings
+        redis_url = settings.redis_url or embedded_redis.url_for(embedded_redis.choose_port(settings.data_dir))
+        return Addresses(
+            api_host=settings.host,
+            api_port=take_port(settings.host, settings.port, "--port"),
+            flower_host=settings.flower_host,
+            flower_port=take_port(settings.flower_host, settings.flower_port, "--flower-port"),
+            redis_url=redis_url,
+        )
+
+    def _start_redis(self, console: Console, processes: ProcessManager, addresses: Addresses) -> None:
+        if self._settings.redis_url:
+            if not embedded_redis.answers(addresses.redis_url):
+                where = urlsplit(addresses.redis_url)
+                console.farm(f"Redis at {where.hostname}:{where.port} does not answer yet: jobs wait until it does")
+            return
+        processes.start(embedded_redis.redis_child(self._settings.data_dir, urlsplit(addresses.redis_url).port or 0))
+        while not embedded_redis.answers(addresses.redis_url):
+            self._handle_events(processes, TICK_SECONDS)
+
+    def _wait_ready(self, console: Console, processes: ProcessManager, addresses: Addresses) -> None:
+        waiting = {"api": f"{addresses.api}/healthz", "flower": f"{addresses.flower}/healthcheck"}
+        while waiting:
+            self._handle_events(processes, TICK_SECONDS)
+            for name in [name for name, url in waiting.items() if answers_ok(url)]:
+                del waiting[name]
+                console.farm(f"{name} is ready")
+
+    def _handle_events(self, processes: ProcessManager, seconds: float) -> None:
+        """Let `seconds` pass, or less when something happened, and see to what happened."""
+        event = self._events.next(processes.seconds_until_due(seconds))
+        match event:
+            case StopRequested():
+                raise Stopped
+            case ChildEnded(child):
+                processes.ended(child)
+            case None:
+                processes.start_due()
+
+    def _welcome(self, addresses: Addresses) -> str:
+        resolved = resolve_auto(self._settings)
+        note = f"\n  note          {resolved.explanation}" if resolved.explanation else ""
+        return (
+            "\nimagefarm is up. Ctrl-C stops it.\n"
+            f"  page and API  {addresses.api}  (reference: {addresses.api}/docs)\n"
+            f"  Flower        {addresses.flower}\n"
+            f"  data, logs    {self._settings.data_dir}\n"
+            f"  model         {resolved.model.id}{note}\n"
+        )
+
+    def _console(self) -> Console:
+        return Console(self._settings.data_dir / "logs", json_lines=self._settings.log_format == "json")

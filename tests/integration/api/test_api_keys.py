@@ -1,0 +1,166 @@
+"""API keys: who gets in, what they see, how much they may use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import httpx
+import openai
+import pytest
+
+from api.signed_links import SECONDS
+from core.api_keys import Scope
+from db.api_keys import NewKey, create_key, list_keys, revoke_key
+from db.database import Database
+from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.running import WorkerSide, serving
+
+ClientMaker = Callable[[str, str], httpx.Client]
+BODY = {"prompt": "a red fox", "width": 64, "height": 64}
+
+
+@pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """One database will do."""
+    return fresh_sqlite
+
+
+def make(worker: WorkerSide, name: str = "studio", *scopes: Scope, **limits: int) -> str:
+    chosen = scopes or (Scope.SUBMIT, Scope.READ_OWN)
+    return create_key(worker.database, NewKey(name=name, scopes=chosen, **limits))[1]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def key(worker: WorkerSide) -> str:
+    """A key that may submit and read its own; made before the server starts, so keys are in force."""
+    return make(worker)
+
+
+@pytest.fixture
+def url(make_settings: SettingsMaker, key: str) -> Iterator[str]:
+    with serving(make_settings()) as found:
+        yield found
+
+
+@pytest.fixture
+def client() -> Iterator[ClientMaker]:
+    with ExitStack() as opened:
+
+        def open_client(url: str, key: str) -> httpx.Client:
+            headers = {"Authorization": f"Bearer {key}"}
+            return opened.enter_context(httpx.Client(base_url=url, headers=headers, timeout=30))
+
+        yield open_client
+
+
+def test_the_key_itself_is_nowhere_in_the_database(worker: WorkerSide, key: str) -> None:
+    row = list_keys(worker.database)[0]
+    assert key.split("_", 2)[2] not in repr(vars(row))
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/models", "/v1/usage", "/sdapi/v1/options", "/metrics", "/v1/queue"])
+def test_no_key_no_entry(url: str, path: str) -> None:
+    answer = httpx.get(url + path)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert httpx.get(f"{url}/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("change", ["x", "ifk_0123456789ab_" + "A" * 43, "ünïcode", "ifk_" + "0" * 500])
+def test_a_wrong_key_is_401(url: str, change: str) -> None:
+    headers = [(b"Authorization", b"Bearer " + change.encode("utf-8"))]
+    assert httpx.get(f"{url}/v1/jobs", headers=headers).status_code == 401
+
+
+def test_a_key_with_a_changed_secret_is_401(url: str, key: str, client: ClientMaker) -> None:
+    changed = key[:-1] + ("A" if key[-1] != "A" else "B")
+    assert client(url, changed).get("/v1/jobs").status_code == 401
+
+
+def test_every_place_for_a_key_works(url: str, key: str) -> None:
+    assert httpx.get(f"{url}/v1/jobs", headers={"X-API-Key": key}).status_code == 200
+    assert httpx.get(f"{url}/v1/jobs", auth=("me", key)).status_code == 200
+    with httpx.Client(base_url=url) as page:
+        assert page.get("/v1/session").json()["signed_in"] is False
+        signed = page.post("/v1/session", json={"key": key})
+        assert "httponly" in signed.headers["set-cookie"].lower()
+        assert page.get("/v1/jobs").status_code == 200
+        page.delete("/v1/session")
+        assert page.get("/v1/jobs").status_code == 401
+
+
+def test_owners_see_only_their_own(url: str, key: str, worker: WorkerSide, client: ClientMaker) -> None:
+    other = client(url, make(worker, "other"))
+    watcher = client(url, make(worker, "watcher", Scope.READ_ALL))
+    admin = client(url, make(worker, "boss", Scope.ADMIN))
+    mine = client(url, key).post("/v1/jobs", json=BODY).json()
+    claimed = worker.claim()
+    assert claimed is not None
+    worker.finish(claimed)
+    image = client(url, key).get(f"/v1/jobs/{mine['id']}").json()["outputs"][0]
+    for path in (f"/v1/jobs/{mine['id']}", f"/v1/jobs/{mine['id']}/events", image["url"], image["content_url"]):
+        assert other.get(path).status_code == 404, path
+        assert watcher.get(path).status_code == 200, path
+    assert other.get("/v1/jobs").json()["items"] == []
+    assert other.post(f"/v1/jobs/{mine['id']}/cancel").status_code == 404
+    assert watcher.post(f"/v1/jobs/{mine['id']}/cancel").json()["code"] == "scope_missing"
+    assert other.delete(image["url"]).status_code == 404
+    assert admin.post(f"/v1/jobs/{mine['id']}/cancel").status_code == 200
+    assert other.post("/v1/workers/box-cpu/pause").json()["code"] == "scope_missing"
+    assert admin.post("/v1/workers/box-cpu/pause").status_code == 200
+    assert watcher.post("/v1/jobs", json=BODY).status_code == 403
+
+
+def test_a_revoked_key_opens_nothing(
+    make_settings: SettingsMaker, worker: WorkerSide, key: str, client: ClientMaker
+) -> None:
+    make(worker, "another")
+    revoke_key(worker.database, list_keys(worker.database)[0].id)
+    with serving(make_settings()) as url:
+        assert client(url, key).get("/v1/jobs").status_code == 401
+
+
+def test_open_access_asks_for_no_key(make_settings: SettingsMaker, key: str) -> None:
+    with serving(make_settings(open_access=True)) as url:
+        assert httpx.get(f"{url}/v1/jobs").status_code == 200
+
+
+def test_limits_of_a_key(url: str, worker: WorkerSide, client: ClientMaker) -> None:
+    queued = client(url, make(worker, "a", max_queued=1))
+    assert queued.post("/v1/jobs", json=BODY).status_code == 202
+    assert queued.post("/v1/jobs", json=BODY).json()["code"] == "queue_full"
+    rate = client(url, make(worker, "b", submits_per_minute=2))
+    repeat = {"Idempotency-Key": "one"}
+    codes = [rate.post("/v1/jobs", json=BODY, headers=repeat).status_code for _ in range(4)]
+    assert codes == [202] * 4, "a replay uses nothing up"
+    assert rate.post("/v1/jobs", json=BODY | {"width": 65}).status_code == 422
+    assert rate.post("/v1/jobs", json=BODY).status_code == 202
+    refused = rate.post("/v1/jobs", json=BODY)
+    assert (refused.status_code, refused.json()["code"]) == (429, "submits_limit")
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    pixels = client(url, make(worker, "c", pixels_per_day=64 * 64 * 3))
+    assert pixels.post("/v1/jobs", json=BODY | {"num_images": 2}).status_code == 202
+    assert pixels.post("/v1/jobs", json=BODY | {"num_images": 2}).json()["code"] == "pixels_limit"
+    assert pixels.post("/v1/jobs", json=BODY).status_code == 202
+
+
+def test_links_in_openai_answers_work_without_a_key_for_an_hour(url: str, key: str, worker: WorkerSide) -> None:
+    with worker.working(), openai.OpenAI(base_url=f"{url}/v1", api_key=key) as theirs:
+        answer = theirs.images.generate(prompt="x", extra_body={"width": 64, "height": 64})
+    assert answer.data is not None
+    link = answer.data[0].url or ""
+    assert httpx.get(link).status_code == 200
+    expires = int(httpx.URL(link).params["expires"])
+    assert expires - time.time() <= SECONDS
+    assert httpx.get(link.replace(f"expires={expires}", f"expires={expires + 1}")).status_code == 401
+    assert httpx.get(link.partition("&expires")[0]).status_code == 401
+
+
+def test_keys_need_a_database_that_has_them(fresh_sqlite: str) -> None:
+    from db.api_keys import any_active
+
+    database = Database(fresh_sqlite)
+    assert any_active(database) is False
+    database.dispose()

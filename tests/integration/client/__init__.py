@@ -1,1 +1,0 @@
-"""Tests of client/, the commands on it and the Python call, against real farms."""

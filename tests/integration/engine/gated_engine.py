@@ -1,0 +1,73 @@
+"""Engines whose requests can be held up at a chosen place, for as long as a test likes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.integration.engine.conftest import new_client
+from tests.integration.engine.recorder import Recorder, a_request
+from worker.engine.client import EngineClient
+from worker.engine.messages import Rendered, RequestFailed, Started, Step
+
+
+class GatedEngine:
+    """An engine in which requests with `gated` in their prompt wait, where the faulty engine says, for `open_gate`."""
+
+    def __init__(self, client: EngineClient, recorder: Recorder, gates: Path) -> None:
+        self.client, self.recorder, self._gates = client, recorder, gates
+
+    def submit(self, index: int, prompt: str, **changes: object) -> None:
+        if "gated" in prompt:
+            self._gate(index).unlink(missing_ok=True)
+            os.mkfifo(self._gate(index))
+        self.client.submit(a_request(index, prompt, **changes))  # type: ignore[arg-type]
+
+    def open_gate(self, index: int) -> None:
+        """Wait until that request is there, and let it go on."""
+        self.wait_at_gate(index).close()
+
+    def wait_at_gate(self, index: int) -> IO[str]:
+        """Until that request is there; it goes on when what is returned is closed."""
+        return self._gate(index).open("w")
+
+    def _gate(self, index: int) -> Path:
+        return self._gates / id_of(index).replace("/", "-")
+
+    def wait_steps(self, index: int, more: int) -> None:
+        """Until that request has taken so many steps more."""
+        mine = [event.step for event in self.recorder.events if isinstance(event, Step) and event.request_id == id_of(index)]
+        goal = max(mine, default=0) + more
+        self.recorder.wait(Step, matches=lambda step: step.request_id == id_of(index) and step.step >= goal)
+
+    def rendered(self, index: int) -> Rendered:
+        ended = self.recorder.wait_end(id_of(index))
+        assert isinstance(ended, Rendered), ended
+        return ended
+
+    def failed(self, index: int) -> RequestFailed:
+        ended = self.recorder.wait_end(id_of(index))
+        assert isinstance(ended, RequestFailed), ended
+        return ended
+
+    def has_started(self, index: int) -> bool:
+        return Started(id_of(index)) in self.recorder.events
+
+
+def id_of(index: int) -> str:
+    return f"job/1/{index}"
+
+
+def start_gated(models_dir: Path, gates: Path, overlaps: str, **changes: object) -> Iterator[GatedEngine]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ((overlaps, "1"), ("TEST_GATES", str(gates)), ("OMP_NUM_THREADS", "1")):
+            patch.setenv(name, value)
+        client, recorder = new_client(models_dir, **changes)
+        client.start()
+        recorder.wait_ready()
+    yield GatedEngine(client, recorder, gates)
+    client.stop(0)

@@ -1,0 +1,181 @@
+"""Prompts that are encoded beside the steps of others hold nobody up, and the pictures are the same."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.render import LoraRequest
+from tests.integration.engine.gated_engine import GatedEngine, id_of, start_gated
+from tests.integration.engine.recorder import a_request
+from tests.integration.engine.tiny_models import TinyModel, tiny_model
+from worker.engine.messages import Canceled, EngineLost, Rendered, Started
+from worker.models.tiny_models.build import build_lora
+
+
+@pytest.fixture(scope="module")
+def shared(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatedEngine]:
+    yield from start_gated(models_dir, tmp_path_factory.mktemp("gates"), "TEST_OVERLAPS_ENCODE")
+
+
+@pytest.fixture
+def beside(shared: GatedEngine) -> GatedEngine:
+    shared.recorder.events.clear()
+    return shared
+
+
+@pytest.fixture
+def own(models_dir: Path, tmp_path: Path) -> Iterator[GatedEngine]:
+    """For a test that ends its engine."""
+    yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_ENCODE", step_timeout_seconds=3.0)
+
+
+@pytest.fixture
+def demo(models_dir: Path) -> TinyModel:
+    torch.set_num_threads(1)
+    return tiny_model("demo", models_dir)
+
+
+def test_steps_go_on_while_a_prompt_is_encoded(beside: GatedEngine, models_dir: Path) -> None:
+    beside.submit(0, "slow one", steps=60, strict=True)
+    beside.wait_steps(0, 1)
+    beside.submit(1, "gated one", strict=True, guidance_scale=2.0, negative_prompt="gated not")
+    beside.wait_steps(0, 5)
+    assert not beside.has_started(1)
+    beside.open_gate(1)
+    ended = beside.rendered(1)
+    beside.rendered(0)
+    torch.set_num_threads(1)
+    stock = TinyModel("demo", models_dir, "float32")
+    request = a_request(1, "gated one", strict=True, guidance_scale=2.0, negative_prompt="gated not")
+    assert ended.pixels == stock.expected(request, "pil").tobytes()
+
+
+def test_a_known_prompt_overtakes_one_that_is_being_encoded(beside: GatedEngine) -> None:
+    beside.submit(0, "well known")
+    beside.rendered(0)
+    beside.submit(1, "gated two")
+    beside.submit(2, "well known")
+    beside.rendered(2)
+    assert not beside.has_started(1)
+    beside.open_gate(1)
+    beside.rendered(1)
+
+
+def test_those_that_are_encoded_join_in_order_of_arrival(beside: GatedEngine) -> None:
+    for index, prompt in enumerate(("gated first", "second", "third")):
+        beside.submit(index, prompt)
+    beside.open_gate(0)
+    for index in range(3):
+        beside.rendered(index)
+    assert [event.request_id for event in beside.recorder.events if isinstance(event, Started)] == [
+        id_of(i) for i in range(3)
+    ]
+
+
+def test_those_that_are_encoded_count_against_the_capacity(beside: GatedEngine) -> None:
+    beside.submit(0, "slow four", steps=60)
+    beside.wait_steps(0, 1)
+    for index in range(1, beside.client.spec.capacity):
+        beside.submit(index, f"gated no. {index}")
+    beside.submit(9, "slow four")
+    beside.wait_steps(0, 5)
+    assert not beside.has_started(9)
+    for index in range(1, beside.client.spec.capacity):
+        beside.open_gate(index)
+    assert isinstance(beside.rendered(9), Rendered)
+    for index in range(beside.client.spec.capacity):
+        beside.rendered(index)
+
+
+def test_cancel_while_it_is_encoded_takes_effect_at_once(beside: GatedEngine) -> None:
+    beside.submit(0, "gated three")
+    gate = beside.wait_at_gate(0)
+    beside.submit(1, "behind it")
+    for index in (0, 1):
+        beside.client.cancel(id_of(index))
+        assert isinstance(beside.recorder.wait_end(id_of(index)), Canceled)
+    gate.close()
+    beside.submit(2, "after them")
+    beside.rendered(2)
+    assert not beside.has_started(0)
+    assert not beside.has_started(1)
+
+
+def test_an_error_while_it_is_encoded_is_its_own(beside: GatedEngine) -> None:
+    beside.submit(0, "slow five", steps=20)
+    beside.submit(1, "encode-crash")
+    failed = beside.failed(1)
+    assert failed.code == "render_failed"
+    assert "planted" in failed.message
+    beside.rendered(0)
+
+
+def test_adapters_are_never_switched_while_a_prompt_is_encoded(
+    beside: GatedEngine, demo: TinyModel, models_dir: Path
+) -> None:
+    loras = models_dir / "demo" / "loras"
+    loras.mkdir(exist_ok=True)
+    build_lora(demo.stock, loras / "ink", 0).rename(loras / "ink.safetensors")
+    with_ink = {"loras": (LoraRequest(name="ink"),)}
+    beside.submit(0, "where")
+    assert "encoded by encoder" in beside.failed(0).message
+    beside.submit(1, "slow six", steps=60)
+    beside.submit(2, "gated six")
+    beside.submit(3, "slow with ink", steps=60, **with_ink)
+    beside.wait_steps(1, 5)
+    assert not beside.has_started(3)
+    beside.open_gate(2)
+    beside.rendered(2)
+    beside.wait_steps(3, 1)
+    beside.submit(4, "where")
+    assert "encoded by MainThread" in beside.failed(4).message
+    beside.rendered(1)
+    beside.rendered(3)
+
+
+def test_stop_waits_for_what_is_being_encoded(own: GatedEngine) -> None:
+    own.submit(0, "gated")
+    stopping = threading.Thread(target=own.client.stop, args=[60])
+    stopping.start()
+    assert own.client._stopping.wait(10)
+    own.open_gate(0)
+    own.rendered(0)
+    stopping.join()
+    assert not [event for event in own.recorder.events if isinstance(event, EngineLost)]
+
+
+def test_stop_does_not_wait_for_what_was_canceled(own: GatedEngine) -> None:
+    own.submit(0, "gated")
+    gate = own.wait_at_gate(0)
+    own.client.cancel(id_of(0))
+    own.client.stop(60)
+    gate.close()
+    assert own.recorder.events[-1] == Canceled(id_of(0))
+
+
+def test_one_that_hangs_is_noticed_while_others_step(own: GatedEngine) -> None:
+    own.submit(0, "slow", steps=10_000)
+    own.wait_steps(0, 1)
+    own.submit(1, "encode-hang")
+    lost = own.recorder.wait(EngineLost)
+    assert set(lost.request_ids) == {id_of(0), id_of(1)}
+    assert "status 71" in lost.reason
+
+
+def test_encodes_one_after_another_are_no_hang(own: GatedEngine) -> None:
+    """The first is canceled, so nothing but the engine's beat tells that it has ended."""
+    own.submit(0, "gated one")
+    gate = own.wait_at_gate(0)
+    own.client.cancel(id_of(0))
+    own.recorder.wait_end(id_of(0))
+    own.submit(1, "gated two")
+    for following in (1, None):
+        assert own.recorder.is_quiet(EngineLost, own.client.spec.step_timeout_seconds * 0.7)
+        gate.close()
+        gate = own.wait_at_gate(following) if following is not None else gate
+    own.rendered(1)

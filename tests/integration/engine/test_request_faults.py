@@ -1,0 +1,142 @@
+"""What goes wrong in one request stays there: the engine lives on and batch-mates get their pictures."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from core.errors import RenderError
+from tests.integration.engine.conftest import StartEngine
+from tests.integration.engine.recorder import Recorder, a_request
+from worker.engine.client import EngineClient
+from worker.engine.messages import Canceled, EngineLost, Rendered, RequestFailed, Started, Step
+
+Engine = tuple[EngineClient, Recorder]
+
+
+def submit(engine: Engine, *prompts: str, **changes: Any) -> None:  # noqa: ANN401 -- fields
+    """Prompts of one length, so that all may share a pass."""
+    for index, prompt in enumerate(prompts):
+        engine[0].submit(a_request(index, prompt.ljust(24), **changes))
+
+
+def end(engine: Engine, index: int) -> Rendered | Canceled | RequestFailed:
+    ended = engine[1].wait_end(f"job/1/{index}")
+    assert not [event for event in engine[1].events if isinstance(event, EngineLost)]
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("crash", "render_failed"),
+        ("oom", "out_of_memory"),
+        ("nan", "non_finite_latents"),
+        ("quit", "render_failed"),
+    ],
+)
+def test_a_bad_request_fails_alone(engine: Engine, fault: str, code: str) -> None:
+    submit(engine, "slow fine", fault, "fine too", steps=6)
+    failed = end(engine, 1)
+    assert isinstance(failed, RequestFailed)
+    assert failed.code == code
+    assert isinstance(end(engine, 0), Rendered)
+    assert isinstance(end(engine, 2), Rendered)
+
+
+def test_a_batch_that_fails_is_split_and_all_get_their_pictures(engine: Engine) -> None:
+    submit(engine, "slow a", "crash-in-batch b", "slow c", steps=6)
+    ended = [end(engine, index) for index in range(3)]
+    assert all(isinstance(each, Rendered) for each in ended)
+    sizes = {each.request_id: each.record.batch_sizes for each in ended if isinstance(each, Rendered)}
+    assert sizes["job/1/1"] == [1] * 6, "a pass that failed is not in the record"
+
+
+def test_a_batch_that_does_not_fit_makes_the_next_ones_smaller(start_engine: StartEngine) -> None:
+    engine = start_engine()
+    engine[1].wait_ready()
+    submit(engine, "slow a", "slow b", "oom-in-batch c", "slow d", steps=16)
+    ended = [end(engine, index) for index in range(4)]
+    sizes = [each.record.batch_sizes for each in ended if isinstance(each, Rendered)]
+    assert len(sizes) == 4
+    assert set(sizes[2]) == {1}
+    for index in (5, 6):
+        engine[0].submit(a_request(index, "slow".ljust(24), steps=8))
+    later = [end(engine, index) for index in (5, 6)]
+    assert all(set(each.record.batch_sizes) == {1} for each in later if isinstance(each, Rendered))
+
+
+def test_parameters_that_the_family_cannot_render_are_refused(engine: Engine) -> None:
+    engine[0].submit(a_request(0, size=72))
+    failed = end(engine, 0)
+    assert isinstance(failed, RequestFailed)
+    assert failed.code == "invalid_input"
+    assert "16" in failed.message
+
+
+def test_an_input_image_that_is_none_is_refused(engine: Engine) -> None:
+    engine[0].submit(a_request(0, strength=0.5, has_init_image=True), b"this is no picture")
+    failed = end(engine, 0)
+    assert isinstance(failed, RequestFailed)
+    assert failed.code == "invalid_input"
+
+
+def test_cancel_takes_effect_between_steps_and_leaves_batch_mates_alone(engine: Engine) -> None:
+    client, recorder = engine
+    submit(engine, "slow one", "slow two", steps=40)
+    recorder.wait(Step, matches=lambda step: step.request_id == "job/1/1")
+    client.cancel("job/1/1")
+    assert isinstance(end(engine, 1), Canceled)
+    assert isinstance(end(engine, 0), Rendered)
+    late = recorder.events[recorder.events.index(Canceled("job/1/1")) :]
+    assert not [event for event in late if isinstance(event, Step) and event.request_id == "job/1/1"]
+
+
+def test_a_step_that_nobody_wants_any_more_is_left_in_its_middle(engine: Engine) -> None:
+    client, recorder = engine
+    client.submit(a_request(0, "heavy", steps=1))
+    recorder.wait(Started)
+    began = time.monotonic()
+    client.cancel("job/1/0")
+    assert isinstance(recorder.wait_end("job/1/0"), Canceled)
+    assert time.monotonic() - began < 2.5  # The step has four blocks of a second.
+    client.submit(a_request(1))
+    assert isinstance(recorder.wait_end("job/1/1"), Rendered)
+
+
+def test_a_step_is_finished_for_those_who_still_want_it(engine: Engine) -> None:
+    client, recorder = engine
+    for index in range(2):
+        client.submit(a_request(index, "weighty", steps=1))
+    recorder.wait(Started, 2)
+    client.cancel("job/1/0")
+    assert isinstance(recorder.wait_end("job/1/1"), Rendered)
+    recorder.wait_end("job/1/0")
+
+
+def test_cancel_of_a_request_that_waits_for_room(engine: Engine) -> None:
+    client, recorder = engine
+    submit(engine, *["slow"] * 4, "one too many", steps=20)
+    recorder.wait(Step)
+    client.cancel("job/1/4")
+    assert isinstance(end(engine, 4), Canceled)
+    assert Started("job/1/4") not in recorder.events
+    for index in range(4):
+        client.cancel(f"job/1/{index}")
+        end(engine, index)
+
+
+def test_cancel_of_what_is_not_in_flight_is_harmless(engine: Engine) -> None:
+    engine[0].cancel("job/1/77")
+    submit(engine, "fine")
+    assert isinstance(end(engine, 0), Rendered)
+
+
+def test_the_same_id_is_not_taken_twice(engine: Engine) -> None:
+    submit(engine, "slow", steps=20)
+    with pytest.raises(RenderError, match="in flight already"):
+        engine[0].submit(a_request(0))
+    engine[0].cancel("job/1/0")
+    end(engine, 0)

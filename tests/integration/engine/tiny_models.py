@@ -1,0 +1,102 @@
+"""Pipelines with tiny random weights, loaded as the engine loads real ones, and what stock diffusers makes of a request."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from diffusers import AutoPipelineForImage2Image
+from PIL import Image
+
+from core.catalogue import ModelPaths, load_catalogue
+from core.render import RenderRequest
+from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
+from worker.models.tiny_models import build_tiny_model
+from worker.pipelines.adapters import Adapters
+from worker.pipelines.family import AnyFamily, FamilyContext
+from worker.pipelines.registry import make_family
+
+Untyped: TypeAlias = Any
+
+
+class TinyModel:
+    """One model's family, and the stock pipeline over another copy of the same weights."""
+
+    def __init__(self, model_id: str, directory: Path, dtype: str) -> None:
+        self.model = load_catalogue().get(model_id)
+        folder = directory / f"{model_id}-{dtype}"
+        if not folder.exists():
+            build_tiny_model(model_id, folder)
+        model_paths = ModelPaths(directory / "unused", {model_id: folder})
+        self.loras = directory / "loras"
+        self.stock: Any = self._load(model_paths, dtype).pipeline
+        loaded = self._load(model_paths, dtype)
+        self.pipeline: Any = loaded.pipeline
+        adapters = Adapters(loaded.pipeline, self.loras)
+        self.family: AnyFamily = make_family(
+            FamilyContext(loaded.pipeline, self.model, loaded.device, loaded.device, adapters)
+        )
+
+    def _load(self, model_paths: ModelPaths, dtype: str) -> LoadedPipeline:
+        # The demo model is built where its places say, not in the folder: both copies read the folder's weights.
+        model = self.model.model_copy(update={"built_locally": False})
+        return load_pipeline(model, LoadRequest(model_paths, "cpu", dtype=dtype), lambda stage, fraction: None)
+
+    def start(self, request: RenderRequest, init_image: bytes = b"") -> Untyped:
+        """A sample of the family before its first step."""
+        self.family.check(request, bool(init_image))
+        return self.family.start(request, self.family.encode(request), init_image)
+
+    def alone(self, request: RenderRequest, init_image: bytes = b"") -> Untyped:
+        """A sample with all its steps done, never in company."""
+        sample = self.start(request, init_image)
+        while sample.step < sample.steps:
+            self.family.step([sample])
+        return sample
+
+    def expected(self, request: RenderRequest, output_type: str, init_image: bytes = b"") -> Untyped:
+        """What the stock pipeline makes of it: latents (`latent`) or a PIL image (`pil`)."""
+        pipeline = AutoPipelineForImage2Image.from_pipe(self.stock) if init_image else self.stock
+        options: dict[str, Any] = {"width": request.width, "height": request.height}
+        if init_image:
+            options |= {"image": Image.open(io.BytesIO(init_image)), "strength": request.strength}
+            if self.model.family == "stable-diffusion":
+                del options["width"], options["height"]
+        if request.start_sigma is not None:
+            options |= {"strength": 1.0, "sigmas": sigmas_that_shift_to(request.start_sigma, request.num_inference_steps)}
+        offset = self.model.cfg == "offset"
+        guidance = max(request.guidance_scale - 1.0, 0.0) if offset else request.guidance_scale
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt or None,
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=guidance,
+            generator=torch.Generator("cpu").manual_seed(request.seed),
+            output_type=output_type,
+            **options,
+        ).images[0]
+
+
+def sigmas_that_shift_to(start: float, steps: int) -> list[float]:
+    """For a scheduler with shift 3: even steps, the first of which becomes `start`."""
+    first = start / (3 - 2 * start)
+    sigmas: list[float] = torch.linspace(first, first / steps, steps).tolist()
+    return sigmas
+
+
+def picture(width: int, height: int, seed: int = 0) -> bytes:
+    """A PNG of smooth random colours."""
+    noise = torch.randint(0, 256, (4, 4, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise.numpy()).resize((width, height), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@cache
+def tiny_model(model_id: str, directory: Path, dtype: str = "float32") -> TinyModel:
+    """Built and loaded once a session."""
+    return TinyModel(model_id, directory, dtype)

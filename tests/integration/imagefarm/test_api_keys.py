@@ -1,0 +1,45 @@
+"""`imagefarm keys`, and what the client and the commands say where a key is needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.exit_codes import ExitCode
+from core.errors import Unauthorized
+from core.settings import Settings
+from imagefarm import ImageFarm
+from tests.integration.api.running import serving
+from tests.integration.imagefarm.conftest import start_cli
+
+
+def test_a_key_opens_the_farm_until_it_is_revoked(tmp_path: Path, redis_url: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+
+    def run(*words: str, url: str = "", key: str = "") -> tuple[int, str, str]:
+        process = start_cli(*words, url=url, cwd=tmp_path, IMAGEFARM_DATA_DIR=str(data), IMAGEFARM_API_KEY=key)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    made = json.loads(run("keys", "create", "anna", "--days", "1", "--json")[1])
+    key = made["key"]
+    with serving(Settings(_env_file=None, data_dir=data, redis_url=redis_url)) as url:
+        with ImageFarm(url, "") as stranger, pytest.raises(Unauthorized):
+            stranger.queue()
+        code, _, err = run("jobs", url=url)
+        assert code == ExitCode.REFUSED
+        assert "imagefarm keys create" in err or "key" in err
+        with ImageFarm(url, key) as anna:
+            assert anna.queue().queued == 0
+        assert run("jobs", "--json", url=url, key=key)[:2] == (ExitCode.OK, "[]\n")
+
+        code, out, _ = run("keys", "revoke", made["id"])
+        assert (code, "revoked" in out) == (ExitCode.OK, True)
+    listed = json.loads(run("keys", "list", "--json")[1])
+    assert [(row["name"], row["revoked_at"] is not None) for row in listed] == [("anna", True)]
+    _, _, secret = key.split("_", 2)  # Which may have a "_" itself.
+    assert secret not in json.dumps(listed)
+    assert "anna" in run("keys", "list")[1]

@@ -1,0 +1,102 @@
+"""`imagefarm batch` broken off and taken up again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults.parts import FarmParts
+from cli.exit_codes import ExitCode
+from core.imagefile import read_metadata
+from imagefarm import ImageFarm
+from imagefarm.job_file import state_path
+from tests.integration.imagefarm.conftest import Cli, start_cli
+
+ROWS = 12
+
+
+def batch_file(tmp_path: Path, word: str, rows: int, **more: object) -> Path:
+    path = tmp_path / "jobs.jsonl"
+    fields = {"size": "64x64", "steps": 8, **more}
+    path.write_text("".join(json.dumps({"prompt": f"{word} {n}", **fields}) + "\n" for n in range(rows)))
+    return path
+
+
+def prompts_on_the_farm(farm: ImageFarm, word: str) -> Counter[str]:
+    return Counter(str(job.input["prompt"]) for job in farm.jobs(query=word))
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL], ids=lambda blow: blow.name)
+def test_broken_off_and_resumed_renders_nothing_twice(
+    running: FarmParts, farm: ImageFarm, cli: Cli, tmp_path: Path, blow: signal.Signals
+) -> None:
+    word = f"w{uuid.uuid4().hex}"
+    path = batch_file(tmp_path, word, ROWS)
+    words = ("batch", str(path), "--save", "out", "--in-flight", "6", "--json")
+    first = start_cli(*words, url=running.url, cwd=tmp_path)
+    assert first.stdout is not None
+    rows = [json.loads(first.stdout.readline()) for _ in range(2)]
+    first.send_signal(blow)
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == (ExitCode.INTERRUPTED if blow == signal.SIGINT else -blow), err
+    assert "Traceback" not in err
+    rows += [json.loads(line) for line in out.splitlines()]
+    assert len(rows) < ROWS, "it was done before it was interrupted"
+    assert {row["status"] for row in rows} == {"succeeded"}
+
+    resumed = cli(*words)
+    assert resumed.returncode == ExitCode.OK, resumed.stderr
+    assert {json.loads(line)["line"] for line in resumed.stdout.splitlines()} == set(range(1, ROWS + 1))
+    expected = {f"{word} {n}": 1 for n in range(ROWS)}
+    assert prompts_on_the_farm(farm, word) == expected
+    saved = [read_metadata(file.read_bytes()).imagefarm for file in (tmp_path / "out").glob("outputs_*.png")]
+    assert Counter(written.prompt for written in saved if written) == expected
+
+
+def test_a_row_that_fails_is_told_and_tried_again_when_asked(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+    word = f"w{uuid.uuid4().hex}"
+    path = batch_file(tmp_path, word, 2)
+    with path.open("a") as file:
+        file.write(json.dumps({"prompt": word, "width": 511}) + "\n")
+    done = cli("batch", str(path))
+    assert done.returncode == ExitCode.FAILED
+    assert "3 rows: 2 rendered, 1 failed" in done.stdout
+    assert "line 3 refused: width: 511 is not a multiple" in done.stderr
+    assert "pictures are noise" in done.stderr
+
+    text = path.read_text().replace('"width": 511', '"width": 512')
+    path.write_text(json.dumps({"prompt": f"{word} new", "steps": 1}) + "\n" + text)
+    again = cli("batch", str(path), "--retry-failed", "--save", "out")
+    assert again.returncode == ExitCode.OK
+    assert "4 rows: 2 rendered, 2 were done before; 4 pictures saved" in again.stdout
+    assert sum(prompts_on_the_farm(farm, word).values()) == 4
+
+
+def test_canceled_rows_come_again_only_on_request(running: FarmParts, cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+    word = f"w{uuid.uuid4().hex}"
+    path = batch_file(tmp_path, word, 1, steps=100)
+    batch = start_cli("batch", str(path), url=running.url, cwd=tmp_path)
+    while not (jobs := list(farm.jobs(query=word))):
+        assert batch.poll() is None
+    farm.cancel(jobs[0])
+    assert batch.wait(60) == ExitCode.FAILED
+    batch.communicate()
+    assert "--retry-failed" in cli("batch", str(path)).stderr
+    assert len(list(farm.jobs(query=word))) == 1
+    assert cli("batch", str(path), "--retry-failed").returncode == ExitCode.OK
+    assert [str(job.status) for job in farm.jobs(query=word)] == ["succeeded", "canceled"]
+
+
+def test_nothing_is_sent_when_a_line_does_not_read(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+    word = f"w{uuid.uuid4().hex}"
+    path = batch_file(tmp_path, word, 2, widht=64)
+    done = cli("batch", str(path))
+    assert done.returncode == ExitCode.USAGE
+    assert "line 1: widht" in done.stderr
+    assert not prompts_on_the_farm(farm, word)
+    assert not state_path(path).exists()

@@ -1,0 +1,113 @@
+"""Help, usage errors and exit codes of every command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from cli.exit_codes import MEANINGS, ExitCode, exit_code_for, run_guarded
+from cli.main import app
+from core.errors import Conflict, FarmError, InvalidInput, TooManyRequests, Unauthorized, Unavailable
+from imagefarm import WaitTimeout
+from supervisor.startup_checks import AlreadyRunning, PortTaken
+from tests.servers.farm import ROOT, clean_environment
+
+
+def cli(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cli", *words]
+    env = clean_environment(**environment)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def commands() -> list[tuple[str, ...]]:
+    top = get_command(app)
+    found: list[tuple[str, ...]] = []
+    for name, command in top.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", {})
+        found.extend([(name, sub) for sub in inner] or [(name,)])
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*words, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+    assert len(result.output.split("Usage:")[1].split("Options")[0].split()) > 6, "no sentence that says what it does"
+
+
+def test_help_documents_the_exit_codes() -> None:
+    shown = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
+    for code, meaning in MEANINGS.items():
+        assert f"{code.value} {meaning.replace('`', '')}" in shown
+    assert set(MEANINGS) == set(ExitCode)
+
+
+def test_wrong_usage_and_wrong_settings_are_two_without_traceback(tmp_path: Path) -> None:
+    for words, environment in [(("bogus",), {}), (("up", "--workers", "x"), {}), (("up",), {"IMAGEFARM_PORT": "http"})]:
+        done = cli(*words, cwd=tmp_path, **environment)
+        assert done.returncode == ExitCode.USAGE
+        assert "Traceback" not in done.stderr
+    assert "IMAGEFARM_PORT is 'http'" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_part_without_a_redis_says_what_to_set(tmp_path: Path) -> None:
+    done = cli("flower", cwd=tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert "IMAGEFARM_REDIS_URL" in done.stderr
+
+
+def test_unknown_model_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    done = cli("up", "--model", "nope", cwd=tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert "Known models" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidInput("m"), ExitCode.USAGE),
+        (Unavailable("m"), ExitCode.UNREACHABLE),
+        (AlreadyRunning("m"), ExitCode.ALREADY_RUNNING),
+        (PortTaken("m"), ExitCode.PORT_TAKEN),
+        (Conflict("m"), ExitCode.FAILED),
+        (Conflict("m", code="already_running"), ExitCode.ALREADY_RUNNING),
+        (InvalidInput("m", code="export_failed"), ExitCode.FAILED),
+        (Unauthorized("m"), ExitCode.REFUSED),
+        (TooManyRequests("m", retry_after=1), ExitCode.REFUSED),
+        (WaitTimeout("m"), ExitCode.NOT_DONE),
+    ],
+)
+def test_errors_become_exit_codes(error: FarmError, code: ExitCode, capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        raise error
+
+    assert exit_code_for(error) == code
+    assert run_guarded(command) == code
+    assert capsys.readouterr().err == "imagefarm: m\n"
+
+
+def test_unforeseen_errors_show_no_traceback_unless_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> int:
+        raise ZeroDivisionError("what")
+
+    monkeypatch.delenv("IMAGEFARM_DEBUG", raising=False)
+    assert run_guarded(command) == ExitCode.FAILED
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv("IMAGEFARM_DEBUG", "1")
+    run_guarded(command)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_help_needs_no_heavy_library() -> None:
+    code = "import sys, cli.main; sys.exit(bool({'torch', 'sqlalchemy', 'celery', 'fastapi'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,60 @@
+"""Threads start on the first card, whichever one the engine works on: streams and events have to name theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from worker.device.torch_device import use_device
+from worker.engine.image_decoder import ImageDecoder
+from worker.engine.stepping import DevicePacer
+
+SECOND = torch.device("cuda", 1)
+
+
+class FakeEvent:
+    """Keeps the stream that it was recorded on."""
+
+    def __init__(self, blocking: bool = False) -> None:
+        self.blocking = blocking
+
+    def record(self, stream: object) -> None:
+        self.stream = stream
+
+    def synchronize(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """Which card was made current; streams are named after theirs."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"own stream of {device}")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    return current
+
+
+def test_the_card_is_made_current(cards: list[torch.device]) -> None:
+    use_device(torch.device("cpu"))
+    assert cards == []
+    use_device(SECOND)
+    assert cards == [SECOND]
+
+
+def test_the_pace_is_that_of_the_engines_card() -> None:
+    pacer = DevicePacer(SECOND)
+    pacer.after_step()
+    assert pacer._last.stream == "stream of cuda:1"
+    assert pacer._last.blocking
+
+
+def test_a_decode_waits_for_the_engines_card() -> None:
+    unused: Any = None
+    finisher = ImageDecoder(unused, unused, unused, SECOND, overlapped=True)
+    try:
+        assert finisher._mark().stream == "stream of cuda:1"
+    finally:
+        finisher.close()

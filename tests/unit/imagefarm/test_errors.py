@@ -1,0 +1,92 @@
+"""Answers of a farm, and of what stands before it, become the errors they were."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from api.problems import problem_of, retry_after, status_of
+from core.errors import (
+    Conflict,
+    FarmError,
+    Forbidden,
+    Gone,
+    InvalidInput,
+    NotFound,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
+from core.parameters import InvalidParameters
+from core.settings import Settings
+from imagefarm.address import find_address
+from imagefarm.errors import error_of
+from imagefarm.job_requests import request_of
+
+
+def answer(status: int, body: str, **headers: str) -> httpx.Response:
+    return httpx.Response(status, text=body, headers=headers, request=httpx.Request("GET", "http://farm/v1/jobs"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidInput("m", code="malformed_json"),
+        InvalidParameters([("width", "a"), ("seed", "b")]),
+        NotFound("m", code="job_not_found"),
+        Gone("m"),
+        Conflict("m", code="model_not_served"),
+        Unauthorized("m"),
+        Forbidden("m", code="scope_missing"),
+        TooManyRequests("m", retry_after=7.0),
+        Unavailable("m", retry_after=3.0, code="database_unavailable"),
+        FarmError("m", code="internal"),
+    ],
+    ids=lambda error: f"{type(error).__name__}-{error.code}",
+)
+def test_errors_arrive_as_they_were_raised(error: FarmError) -> None:
+    got = error_of(answer(status_of(error), problem_of(error).model_dump_json()))
+    assert (type(got), got.code, got.message, retry_after(got)) == (
+        type(error),
+        error.code,
+        error.message,
+        retry_after(error),
+    )
+    if isinstance(error, InvalidParameters):
+        assert isinstance(got, InvalidParameters)
+        assert got.problems == error.problems
+
+
+def test_a_proxys_page_is_not_taken_for_a_farm() -> None:
+    away = error_of(answer(502, "<html>bad gateway</html>"))
+    assert isinstance(away, Unavailable)
+    other = error_of(answer(404, "<html>no such page</html>"))
+    assert (type(other), other.code) == (NotFound, "not_a_farm")
+    assert "IMAGEFARM_URL" in other.message
+
+
+def test_the_header_wins_over_our_own_pause() -> None:
+    limited = error_of(answer(429, "slow down", **{"Retry-After": "12"}))
+    assert isinstance(limited, TooManyRequests)
+    assert limited.retry_after == 12
+
+
+def test_wrong_fields_are_named_before_anything_is_sent() -> None:
+    with pytest.raises(InvalidParameters) as caught:
+        request_of("a cat", {"widht": 512, "seed": "x"})
+    fields = dict(caught.value.problems)
+    assert set(fields) == {"widht", "seed"}
+    assert "num_inference_steps" in fields["widht"]
+
+
+def test_the_address_is_the_argument_then_the_settings_then_this_machine() -> None:
+    def settings(**given: object) -> Settings:
+        return Settings(_env_file=None, **given)  # type: ignore[arg-type]
+
+    assert find_address("http://a:1/", "", settings(url="http://b")).url == "http://a:1"
+    assert find_address(settings=settings(url="http://b", api_key="k", port=8000)).api_key == "k"
+    assert find_address(settings=settings(url="http://b")).url == "http://b"
+    assert find_address(settings=settings(host="0.0.0.0", port=8000)).url == "http://127.0.0.1:8000"
+    assert find_address(settings=settings(host="::1")).url == "http://[::1]:7860"
+    with pytest.raises(InvalidInput, match="not the address of a farm"):
+        find_address("127.0.0.1:7860", "")

@@ -1,0 +1,98 @@
+"""Reading batch files, and remembering how far one is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import Conflict, InvalidInput
+from core.lifecycle import JobStatus
+from imagefarm.job_file import JobFileState, Row, read_rows, state_path
+
+URL = "http://farm"
+
+
+def write(tmp_path: Path, name: str, text: str) -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def sent(rows: list[Row]) -> list[dict[str, object]]:
+    return [row.request.as_sent() for row in rows]
+
+
+def test_json_lines_and_csv_say_the_same(tmp_path: Path) -> None:
+    lines = '{"prompt": "一只猫", "width": 64, "steps": 3, "metadata": {"k": "v"}}\n\n"a dog,\\nasleep"\n'
+    table = '\ufeffprompt,width,steps,metadata.k\n一只猫,64,3,v\n"a dog,\nasleep",,,\n'
+    from_lines = read_rows(write(tmp_path, "jobs.jsonl", lines))
+    from_table = read_rows(write(tmp_path, "jobs.csv", table))
+    assert sent(from_lines) == sent(from_table)
+    assert [row.identity for row in from_lines] == [row.identity for row in from_table]
+    assert [row.line for row in from_lines] == [1, 3]
+    assert sent(from_lines)[1] == {"prompt": "a dog,\nasleep"}
+
+
+def test_a_row_is_known_by_what_it_asks_for_not_by_its_place(tmp_path: Path) -> None:
+    before = read_rows(write(tmp_path, "a.jsonl", '"a"\n"b"\n"b"\n'))
+    after = read_rows(write(tmp_path, "b.jsonl", '"new"\n"b"\n"a"\n"b"\n'))
+    assert {row.identity for row in before} < {row.identity for row in after}
+    assert len({row.identity for row in after}) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.jsonl", '{"prompt": "a", "width": "x"}\n{"promt": "b"}\n', ["line 1: width", "line 2: prompt", "line 2: promt"]),
+        ("a.jsonl", "a cat\n", ["line 1 is not JSON", '{"prompt": "a cat"}']),
+        ("a.jsonl", "\n", ["no rows"]),
+        ("a.csv", "width\n64\n", ["name the columns", "prompt"]),
+        ("a.csv", "prompt\na,b\n", ["line 2 has more cells"]),
+        ("missing.jsonl", "", ["No such file"]),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, name: str, text: str, said: list[str]) -> None:
+    path = tmp_path / name if name.startswith("missing") else write(tmp_path, name, text)
+    with pytest.raises(InvalidInput) as caught:
+        read_rows(path)
+    assert caught.value.code == "batch_file_invalid"
+    assert all(words in caught.value.message for words in said), caught.value.message
+
+
+def test_state_outlives_its_process_and_a_line_cut_short(tmp_path: Path) -> None:
+    path = state_path(tmp_path / "jobs.jsonl")
+    with JobFileState(path, URL) as state:
+        key = state.key("row")
+        state.submitted("row", "job-1")
+        state.submitted("other", "job-2")
+        state.ended("row", JobStatus.SUCCEEDED, ("image",))
+    with path.open("a") as file:
+        file.write('{"row": "other", "tries": 1, "jo')
+    with JobFileState(path, URL) as state:
+        assert (state.of("row").status, state.of("row").images) == (JobStatus.SUCCEEDED, ("image",))
+        assert (state.of("other").job, state.of("other").status) == ("job-2", None)
+        assert state.key("row") == key
+        state.again("row")
+        assert state.of("row").job is None
+        assert state.key("row") != key
+    with JobFileState(path, URL) as state:
+        assert state.of("row").tries == 2
+
+
+def test_a_batch_begun_anew_has_new_keys(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with JobFileState(path, URL) as state:
+        key = state.key("row")
+    with JobFileState(path, URL, afresh=True) as state:
+        assert state.key("row") != key
+
+
+def test_two_runs_at_once_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with JobFileState(path, URL), pytest.raises(Conflict, match="works on this file now"):
+        JobFileState(path, URL)
+    path.write_text("my notes\n")
+    with pytest.raises(InvalidInput, match="not the state of a batch"):
+        JobFileState(path, URL)
+    assert path.read_text() == "my notes\n"

@@ -1,0 +1,95 @@
+"""A1111's text: ours as its rules want it, and anyone's read without harm."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from core.imagefile.metadata import ImageMetadata
+from core.imagefile.parameters_text import format_parameters, parse_parameters
+from tests.unit.imagefile.sample_images import METADATA, PROMPTS
+
+
+def test_text_of_a_picture() -> None:
+    assert format_parameters(METADATA) == (
+        "一只猫坐在窗边, a cat 🐈, “quoted”: yes\n"
+        "Negative prompt: 模糊, blurry\n"
+        "Steps: 8, Sampler: Euler, Schedule type: Simple, CFG scale: 4.5, Seed: 4294967294, Size: 16x8, Model: demo, "
+        "Denoising strength: 0.4, Version: imagefarm 0.1.0"
+    )
+
+
+def test_the_shortest_text_still_has_its_settings_line() -> None:
+    plain = ImageMetadata(prompt="", seed=1, num_inference_steps=4, width=64, height=64, model="m")
+    assert format_parameters(plain) == "\nSteps: 4, CFG scale: 1, Seed: 1, Size: 64x64, Model: m, Version: imagefarm"
+    assert parse_parameters(format_parameters(plain)).seed == 1
+
+
+def test_a_start_sigma_is_written_and_read() -> None:
+    refined = METADATA.model_copy(update={"strength": None, "start_sigma": 0.45})
+    text = format_parameters(refined)
+    assert "Size: 16x8, Model: demo, Start sigma: 0.45, Version" in text
+    assert (parse_parameters(text).start_sigma, parse_parameters(text).strength) == (0.45, None)
+
+
+def test_values_that_would_break_the_line_are_quoted() -> None:
+    odd = METADATA.model_copy(update={"model": 'my, "odd": model\nname'})
+    text = format_parameters(odd)
+    assert r'Model: "my, \"odd\": model\nname", ' in text
+    assert parse_parameters(text).model == odd.model
+
+
+def test_what_another_tool_wrote() -> None:
+    found = parse_parameters(
+        "masterpiece, 1girl\nred hair\nNegative prompt: lowres\nbad hands\r\n"
+        "Steps: 20, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: 12345, Size: 512x768, Model hash: 6ce0161689, "
+        'Model: v1-5, Denoising strength: 0.55, TI hashes: "easynegative: c74b4e810b03, b: 2", Version: v1.10.1'
+    )
+    assert (found.prompt, found.negative_prompt) == ("masterpiece, 1girl\nred hair", "lowres\nbad hands")
+    assert (found.seed, found.num_inference_steps, found.guidance_scale) == (12345, 20, 7.5)
+    assert (found.width, found.height, found.model, found.strength) == (512, 768, "v1-5", 0.55)
+    assert found.settings["TI hashes"] == "easynegative: c74b4e810b03, b: 2"
+    assert found.settings["Version"] == "v1.10.1"
+
+
+def test_a_last_line_with_two_pairs_is_prompt() -> None:
+    found = parse_parameters("a poster\nTitle: big, Color: red")
+    assert found.prompt == "a poster\nTitle: big, Color: red"
+    assert found.settings == {}
+
+
+@pytest.mark.parametrize("value", ["twenty", "", "1e5", "9" * 5000])
+def test_numbers_that_are_none_are_left_out(value: str) -> None:
+    found = parse_parameters(f"x\nSteps: {value}, CFG scale: 1, Seed: 2, Size: 4by4")
+    assert found.num_inference_steps is None
+    assert (found.seed, found.width) == (2, None)
+
+
+@given(st.text(max_size=2000))
+def test_any_text_is_read(text: str) -> None:
+    assert len(parse_parameters(text).prompt) <= len(text)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["a" * 2_000_000, ' a:"' * 4096, "a: b, " * 400_000, '"\\' * 8000 + "a:" * 100])
+def test_hostile_texts_end_soon(text: str) -> None:
+    assert len(parse_parameters(text).prompt) <= len(text)
+
+
+@given(PROMPTS, PROMPTS, PROMPTS.filter(str.strip))
+@example("", "", "\r\0")
+def test_what_we_write_is_read_back(prompt: str, negative: str, model: str) -> None:
+    """Apart from spaces at line ends, and from prompts that themselves contain the marker of the negative one."""
+    text = format_parameters(METADATA.model_copy(update={"prompt": prompt, "negative_prompt": negative, "model": model}))
+    found = parse_parameters(text)
+    if not any(line.strip().startswith("Negative prompt:") for line in prompt.split("\n")):
+        assert normal(found.prompt) == normal(prompt)
+        assert normal(found.negative_prompt) == normal(negative)
+    assert found.model == model.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    assert (found.seed, found.width, found.height) == (METADATA.seed, 16, 8)
+
+
+def normal(text: str) -> str:
+    cleaned = text.replace("\0", "\N{REPLACEMENT CHARACTER}").replace("\r\n", "\n").strip()
+    return "\n".join(line.strip() for line in cleaned.split("\n"))

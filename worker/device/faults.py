@@ -1,0 +1,52 @@
+"""Classify exceptions: out of memory, broken device, or the fault of one request."""
+
+from __future__ import annotations
+
+import torch
+
+from core.errors import FarmError
+from core.retries import RULES
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "_status_alloc_failed")
+_BROKEN_DEVICE = ("cuda error", "cublas_status", "cudnn_status", "device-side assert", "acceleratorerror")
+
+
+class BrokenDevice(BaseException):
+    """The device's context is beyond repair: only a new process can go on."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of the device or of the host."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def is_broken_device(error: BaseException) -> bool:
+    """Whether it sticks to the process, as CUDA errors do, but for a lack of memory and what a card does not support."""
+    if isinstance(error, BrokenDevice):
+        return True
+    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
+    text = f"{type(error).__name__} {error}".lower()
+    return any(words in text for words in _BROKEN_DEVICE) and not _devices_answer()
+
+
+def _devices_answer() -> bool:
+    """Whether the cards in use still work: an error that broke a context comes back at every call."""
+    try:
+        used = [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
+        for index in used:
+            torch.cuda.synchronize(index)
+    except RuntimeError:
+        return False
+    return bool(used)
+
+
+def code_and_message(error: BaseException) -> tuple[str, str]:
+    """A code of core.retries.RULES and words for the user."""
+    if is_out_of_memory(error):
+        return "out_of_memory", "The device ran out of memory on this request, even alone. Ask for a smaller size."
+    if isinstance(error, FarmError):
+        return (error.code if error.code in RULES else "invalid_input"), error.message
+    return "render_failed", f"The render broke off: {type(error).__name__}: {error}"

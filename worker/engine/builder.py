@@ -1,0 +1,173 @@
+"""Build an engine from its spec: load the model, tune it, set budgets and admission policy."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from core.catalogue import ModelPaths, load_catalogue
+from worker.device.dtypes import dtype_name
+from worker.device.machine import GIGABYTE
+from worker.device.torch_device import device_name
+from worker.engine.admission_queue import AdmissionPolicy, MemoryAdmissionPolicy
+from worker.engine.messages import EngineInfo
+from worker.engine.peak_memory import PeakMemoryTracker, track_cuda_peak
+from worker.engine.spec import EngineSpec
+from worker.engine.step_hooks import repeated_blocks
+from worker.memory.batch_memory import overlap_fits, token_budget_beside
+from worker.memory.coefficients import Coefficients
+from worker.memory.plan import MemoryPlan
+from worker.models.libraries import denoiser_of
+from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
+from worker.pipelines.adapters import Adapters
+from worker.pipelines.family import AnyFamily, FamilyContext
+from worker.pipelines.registry import make_family
+from worker.pipelines.tuning.tune import Tuning, TuningOptions, tune
+from worker.pipelines.tuning.warmup import Warmup
+
+log = logging.getLogger(__name__)
+CPU_TOKEN_BUDGET = 640
+"""Two pictures of 256x256. On a CPU, longer passes gained nothing over single ones with all but the tiniest models."""
+CLAIMS_PER_SLOT = 2
+"""Jobs that a worker claims for each place where its family can hold no more: the next one need not be asked for."""
+OnProgress = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True)
+class EngineParts:
+    """What the loop needs. `overlaps_decode`, `overlaps_encode`: on threads of their own, beside the steps.
+
+    `blocks`: parts alike of a step that takes long, between which it may be left if `aborts_steps`.
+    """
+
+    family: AnyFamily
+    info: EngineInfo
+    admission: AdmissionPolicy
+    device: torch.device
+    overlaps_decode: bool
+    overlaps_encode: bool
+    peaks: PeakMemoryTracker | None
+    blocks: list[nn.Module]
+    aborts_steps: bool
+
+
+def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
+    """Load and prepare the model that the spec names; raises core.errors.FarmError with what to do."""
+    started = time.perf_counter()
+    use_cores()
+    model = load_catalogue().get(spec.model)
+    model_paths = ModelPaths(spec.models_dir, spec.model_folders)
+    request = LoadRequest(model_paths, spec.device, spec.memory_policy, most_gigabytes=spec.device_memory_gb)
+    loaded = load_pipeline(model, request, on_progress)
+    log.info(loaded.plan.describe())
+    family = make_family(_family_input(spec, loaded))
+    tuning = _tune(spec, loaded, family, on_progress)
+    is_cuda = loaded.device.type == "cuda"
+    beside = is_cuda and tuning.allows_concurrent_compute
+    overlaps_decode = beside and family.decodes_apart and _can_decode_beside(loaded)
+    budget = spec.token_budget or _token_budget(loaded, is_cuda, overlaps_decode)
+    info = _info(spec, loaded, family, tuning, budget, time.perf_counter() - started)
+    return EngineParts(
+        family,
+        info,
+        MemoryAdmissionPolicy(loaded.plan, budget, overlaps_decode),
+        loaded.device,
+        overlaps_decode=overlaps_decode,
+        # On one device both would fight for it.
+        overlaps_encode=beside and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
+        peaks=_peak_tracker(spec, loaded) if is_cuda else None,
+        blocks=_blocks(loaded, family, tuning),
+        aborts_steps=family.name != "stock",  # Code that is not ours would have to live with it.
+    )
+
+
+def _blocks(loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning) -> list[nn.Module]:
+    """None on a card, whose steps are short and only queued; nor of compiled ones, nor where a call is one step."""
+    whole = loaded.device.type == "cuda" or tuning.compiled_blocks == "true" or not family.has_steps
+    return [] if whole else repeated_blocks(denoiser_of(loaded.pipeline))
+
+
+def _can_decode_beside(loaded: LoadedPipeline) -> bool:
+    """A VAE that is moved about cannot be used from two threads, and a decode's memory adds to that of the steps."""
+    if loaded.plan.tier.vae_place != "device":
+        return False
+    if overlap_fits(loaded.plan, loaded.model.defaults.width, loaded.model.defaults.height):
+        return True
+    log.info("pictures are decoded between the steps: there is no memory to do so beside them")
+    return False
+
+
+def _peak_tracker(spec: EngineSpec, loaded: LoadedPipeline) -> PeakMemoryTracker:
+    coefficients = Coefficients(spec.models_dir)
+    return track_cuda_peak(loaded.plan, coefficients, loaded.model.id, device_name(loaded.device), loaded.device)
+
+
+def _tune(spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, on_progress: OnProgress) -> Tuning:
+    is_cuda = loaded.device.type == "cuda"
+    compiles = loaded.plan.tier.compiles and is_cuda if spec.compile_blocks is None else spec.compile_blocks
+    options = TuningOptions(spec.attention_backend, compiles, spec.compile_mode)
+    warmup = Warmup(family, loaded.model, loaded.device, loaded.plan.token_budget)
+    return tune(loaded.pipeline, warmup, options, dtype_name(loaded.dtype), on_progress)
+
+
+def _family_input(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
+    on_cpu = loaded.plan.tier.text_place == "cpu"
+    return FamilyContext(
+        pipeline=loaded.pipeline,
+        model=loaded.model,
+        device=loaded.device,
+        text_device=torch.device("cpu") if on_cpu else loaded.device,
+        adapters=Adapters(loaded.pipeline, spec.models_dir / loaded.model.id / "loras"),
+    )
+
+
+def use_cores() -> None:
+    """As many threads as this process may have cores, unless OMP_NUM_THREADS says otherwise."""
+    if "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def _info(
+    spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning, token_budget: int, seconds: float
+) -> EngineInfo:
+    is_cuda = loaded.device.type == "cuda"
+    plan = loaded.plan
+    threads = {} if is_cuda else {"cpu_threads": str(torch.get_num_threads())}
+    return EngineInfo(
+        model=loaded.model.id,
+        family=loaded.model.family,
+        device=str(loaded.device),
+        device_name=device_name(loaded.device),
+        dtype=dtype_name(loaded.dtype),
+        memory_policy=plan.policy,
+        capacity=spec.capacity or min(plan.capacity, CLAIMS_PER_SLOT * (family.concurrent or plan.capacity)),
+        token_budget=token_budget,
+        attention_backend=tuning.attention_backend,
+        load_seconds=seconds,
+        process_id=os.getpid(),
+        memory=_memory(plan),
+        versions={**loaded.versions, **threads, **tuning.versions()},
+    )
+
+
+def _token_budget(loaded: LoadedPipeline, is_cuda: bool, overlaps_decode: bool) -> int:
+    if not is_cuda:
+        return min(loaded.plan.token_budget, CPU_TOKEN_BUDGET)
+    defaults = loaded.model.defaults
+    return token_budget_beside(loaded.plan, defaults.width, defaults.height) if overlaps_decode else loaded.plan.token_budget
+
+
+def _memory(plan: MemoryPlan) -> dict[str, float]:
+    """Gigabytes, estimated before loading."""
+    return {
+        "weights_on_device": plan.estimate.resident / GIGABYTE,
+        "weights_on_host": plan.estimate.host_total / GIGABYTE,
+        "free_before_loading": plan.free_bytes / GIGABYTE,
+        "peak_at_1024": plan.estimate.peak(1024, 1024) / GIGABYTE,
+    }

@@ -1,0 +1,200 @@
+"""Decode finished samples into images, between the steps of other requests or overlapped with them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from PIL import Image
+
+from core.render import RenderRecord, RenderRequest, RenderTimings
+from worker.device.faults import BrokenDevice, code_and_message, is_broken_device, is_out_of_memory
+from worker.device.torch_device import free_cached_memory
+from worker.engine import spec
+from worker.engine.active_request import ActiveRequest, Decoded
+from worker.engine.io_queues import OutputQueue
+from worker.engine.messages import EngineInfo, Preview, Rendered, RequestFailed
+from worker.engine.watchdog import Deadline
+from worker.pipelines.decoding import to_bytes
+from worker.pipelines.execution_mode import runs_uncompiled
+from worker.pipelines.family import AnyFamily
+from worker.pipelines.tuning.attention import NATIVE
+
+PREVIEW_SIDE = 256
+"""Longest side of a preview, in pixels."""
+JPEG_QUALITY = 80
+
+
+def preview_message(request_id: str, step: int, pixels: torch.Tensor) -> Preview:
+    """One pixel per latent, enlarged smoothly to a size that can be looked at."""
+    image = Image.fromarray(pixels.cpu().numpy())
+    scale = PREVIEW_SIDE / max(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return Preview(request_id, step, buffer.getvalue(), image.width, image.height)
+
+
+def rendered_message(request_id: str, pixels: torch.Tensor, record: RenderRecord, timings: RenderTimings) -> Rendered:
+    """`pixels`: uint8, height x width x 3."""
+    height, width = pixels.shape[:2]
+    return Rendered(request_id, width, height, to_bytes(pixels), record, timings)
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FinishedSample:
+    """A sample that has left the batch; `reached` marks the end of its last step on the device's queue."""
+
+    request: RenderRequest
+    sample: Any
+    record: RenderRecord
+    timings: RenderTimings
+    steps_done: Any
+
+
+class ImageDecoder:
+    """`overlapped`: decode on a thread, and on a CUDA stream, of its own. Every `finish` is answered by one event.
+
+    Overlapped, `tell` hears of the end of each decode, and `deadline` (given what is done) bounds it.
+    """
+
+    def __init__(
+        self,
+        family: AnyFamily,
+        info: EngineInfo,
+        output_queue: OutputQueue,
+        device: torch.device,
+        overlapped: bool,
+        on_decoded: Callable[[Decoded], None] = lambda decoded: None,
+        deadline: Deadline = nullcontext,
+    ) -> None:
+        self._family = family
+        self._info = info
+        self._output = output_queue
+        self._on_decoded = on_decoded
+        self._deadline = deadline
+        self._device = device
+        self._stream: Any = None
+        self._queue: queue.SimpleQueue[FinishedSample | None] = queue.SimpleQueue()
+        self._decoding: list[RenderRequest] = []
+        self._thread = threading.Thread(target=self._run, name="finisher", daemon=True) if overlapped else None
+        if self._thread is not None:
+            self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+            self._thread.start()
+
+    def finish(self, each: ActiveRequest) -> None:
+        """Takes the sample over; raises BrokenDevice at most."""
+        finished = FinishedSample(each.request, each.sample, render_record(self._info, each), each.timings, self._mark())
+        each.sample = None
+        if self._thread is None:
+            self._decode_and_send(finished)
+        else:
+            self._decoding.append(each.request)
+            self._queue.put(finished)
+
+    def decoding(self) -> Sequence[RenderRequest]:
+        """What was taken over and still needs memory beside the steps; nothing unless overlapped."""
+        return tuple(self._decoding)
+
+    def close(self) -> None:
+        """Returns when all that was taken over has been answered."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+
+    def _mark(self) -> Any:  # noqa: ANN401 - a CUDA event or None
+        if self._stream is None:
+            return None
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def _run(self) -> None:
+        while (finished := self._queue.get()) is not None:
+            try:
+                with self._deadline(f"decoding the picture of {finished.request.id}"):
+                    self._decode_on_stream(finished)
+            except BaseException:
+                # Of a decode itself only BrokenDevice is left; the stream and its events raise when the device is gone.
+                log.exception("the device is beyond repair: ending, so that a new engine can take over")
+                os._exit(spec.EXIT_BROKEN_DEVICE)
+            self._decoding.remove(finished.request)
+            self._on_decoded(Decoded())
+
+    def _decode_on_stream(self, finished: FinishedSample) -> None:
+        if self._stream is None:
+            self._decode_and_send(finished)
+            return
+        with torch.cuda.stream(self._stream):
+            finished.steps_done.wait(self._stream)
+            self._decode_and_send(finished)
+            self._stream.synchronize()
+
+    def _decode_and_send(self, finished: FinishedSample) -> None:
+        started = time.monotonic()
+        failed = partial(RequestFailed, finished.request.id)
+        try:
+            pixels = self._decode(finished.sample)
+        except BaseException as error:
+            if is_broken_device(error):
+                raise BrokenDevice(str(error)) from error
+            code, message = code_and_message(error)
+            if code == "render_failed":
+                log.exception("request %s failed while it was decoded", finished.request.id)
+            self._output.put(failed(code, message))
+            return
+        finally:
+            self._family.close(finished.sample)
+        timings = finished.timings.model_copy(update={"decode_seconds": time.monotonic() - started})
+        make = partial(rendered_message, finished.request.id, pixels, finished.record, timings)
+        self._output.put_lazy(make, failed)
+
+    def _decode(self, sample: Any) -> torch.Tensor:  # noqa: ANN401 - the family's
+        try:
+            return self._on_host(sample)
+        except BaseException as error:
+            if not is_out_of_memory(error):
+                raise
+        free_cached_memory()
+        return self._on_host(sample)
+
+    def _on_host(self, sample: Any) -> torch.Tensor:  # noqa: ANN401 - the family's
+        """On its own stream the copy to the host is made here: nobody else may wait for that stream."""
+        pixels: torch.Tensor = self._family.decode(sample)
+        return pixels if self._stream is None else pixels.cpu()
+
+
+def render_record(info: EngineInfo, each: ActiveRequest) -> RenderRecord:
+    """How the image came about."""
+    return RenderRecord(
+        family=info.family,
+        device=info.device_name,
+        dtype=info.dtype,
+        memory_policy=info.memory_policy,
+        attention_backend=NATIVE if each.request.strict else info.attention_backend,
+        versions=_versions(info, each.request) | each.sample.notes,
+        batch_sizes=each.batch_sizes,
+        batches=each.batches,
+        pipeline_guidance_scale=each.sample.pipeline_guidance_scale,
+        sigmas_or_timesteps=each.sample.schedule,
+    )
+
+
+def _versions(info: EngineInfo, request: RenderRequest) -> dict[str, str]:
+    """What is true of the engine need not be of each request."""
+    if not runs_uncompiled(request) or info.versions.get("compiled_blocks") != "true":
+        return info.versions
+    return {name: value for name, value in info.versions.items() if name != "compile_mode"} | {"compiled_blocks": "false"}

@@ -1,0 +1,104 @@
+"""Queue what goes in and out of the engine loop: one thread receives, one builds and sends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from worker.engine import spec
+from worker.engine.active_request import Decoded, Encoded
+from worker.engine.messages import Cancel, Channel, Heartbeat, Message
+
+InputItem = Message | Encoded | Decoded
+
+
+class InputQueue:
+    """The loop empties it between steps; any thread may put something in."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._queue: queue.SimpleQueue[InputItem] = queue.SimpleQueue()
+        self._to_cancel: set[str] = set()
+        threading.Thread(target=self._run, name="inbox", daemon=True).start()
+
+    def put(self, item: InputItem) -> None:
+        self._queue.put(item)
+
+    def take(self, wait: bool) -> list[InputItem]:
+        """What has arrived; with `wait`, at least one message."""
+        taken: list[InputItem] = [self._queue.get()] if wait else []
+        while not self._queue.empty():
+            taken.append(self._queue.get())
+        self._to_cancel -= {item.request_id for item in taken if isinstance(item, Cancel)}
+        return taken
+
+    def all_canceled(self, request_ids: list[str]) -> bool:
+        """Whether the end of each has been asked for by a message that the loop has yet to take."""
+        return self._to_cancel.issuperset(request_ids)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                message = self._channel.receive()
+            except (EOFError, OSError):
+                # At once, in the middle of a step if need be: the worker that wanted the pictures is gone, and
+                # another one may be waiting for this device.
+                os._exit(0)
+            if isinstance(message, Cancel):
+                self._to_cancel.add(message.request_id)
+            self._queue.put(message)
+
+
+log = logging.getLogger(__name__)
+MakeMessage = Callable[[], Message | None]
+
+
+class OutputQueue:
+    """Messages leave in the order in which they were put."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.last_event_at = time.monotonic()
+        """When the last message that says what was done was put: any but a beat."""
+        self._channel = channel
+        self._queue: queue.SimpleQueue[MakeMessage | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="output-queue", daemon=True)
+        self._thread.start()
+
+    def put(self, message: Message) -> None:
+        if not isinstance(message, Heartbeat):
+            self.last_event_at = time.monotonic()
+        self._queue.put(lambda: message)
+
+    def put_lazy(self, make: MakeMessage, on_error: Callable[[str, str], Message] | None = None) -> None:
+        """`make` runs on the outbox's thread; if it raises, `otherwise(code, message)` is sent, or nothing."""
+
+        def guarded() -> Message | None:
+            try:
+                return make()
+            except Exception as error:
+                from worker.device.faults import code_and_message, is_broken_device  # Imports torch.
+
+                log.exception("could not make a message")
+                if is_broken_device(error):
+                    os._exit(spec.EXIT_BROKEN_DEVICE)
+                return on_error(*code_and_message(error)) if on_error else None
+
+        self._queue.put(guarded)
+
+    def close(self) -> None:
+        """Returns when everything has been sent."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (make := self._queue.get()) is not None:
+            message = make()
+            if message is not None:
+                try:
+                    self._channel.send(message)
+                except OSError:
+                    os._exit(0)  # The parent is gone, and nobody else wants pictures.

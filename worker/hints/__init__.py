@@ -1,0 +1,1 @@
+"""Hints: messages that wake a worker for a job; the database decides which job it runs."""

@@ -1,0 +1,133 @@
+"""Render in an engine of this process, with the worker's code but without database, Redis or farm."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.catalogue import noise_notice, resolve_auto
+from core.errors import RenderError
+from core.ids import new_id
+from core.parameters import RequestLimits, normalise
+from core.schemas.jobs import RenderFields
+from core.settings import Settings
+from core.storage import LocalImageStore
+from db.tables import Job
+from worker.engine.client import EngineClient
+from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready
+from worker.engine.spec import spec_from_settings
+from worker.runner.attempts import InFlightAttempts, RunningAttempt
+from worker.runner.image_writer import ImageWriter
+from worker.runner.rendering import AttemptRendering
+
+STOP_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class LocalProgress:
+    """How far it is: `fraction` is 0 to 1, None when nobody can tell."""
+
+    stage: str
+    fraction: float | None = None
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class LocalRender:
+    """Whole PNG files with their metadata. `seconds` from the first request to the last file, loading apart."""
+
+    files: tuple[bytes, ...]
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+class LocalRenderer:
+    """Holds one loaded model until it is closed; `on_progress` is called from the engine's thread and from `render`'s."""
+
+    def __init__(self, settings: Settings, on_progress: Callable[[LocalProgress], None]) -> None:
+        self._settings = settings
+        self._on_progress = on_progress
+        self.model = resolve_auto(settings).model
+        self._inflight = InFlightAttempts()
+        self._settled = threading.Event()
+        self._failure: LoadFailed | None = None
+        self._engine = EngineClient(spec_from_settings(settings, self.model.id), self._on_event)
+        self._started = False
+
+    @property
+    def notice(self) -> str:
+        """What must be said about its pictures; empty for real models."""
+        return noise_notice(self.model)
+
+    def render(self, request: RenderFields) -> LocalRender:
+        """All images of the request, by this renderer's model whatever the request names.
+
+        Raises InvalidParameters, or RenderError with the engine's code.
+        """
+        limits = RequestLimits(self._settings.max_prompt_chars, self._settings.max_images_per_job)
+        normalised = normalise(request, self.model, limits)
+        self._wait_ready()
+        job = Job(id=new_id(), attempt=1, model=self.model.id, input=normalised.parameters.stored())
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="imagefarm-") as folder:
+            files = self._files(RunningAttempt(job), LocalImageStore(Path(folder)))
+        return LocalRender(files, time.monotonic() - began, tuple(normalised.warnings))
+
+    def _files(self, attempt: RunningAttempt, store: LocalImageStore) -> tuple[bytes, ...]:
+        """Runs the attempt as a worker does."""
+        self._inflight.add(attempt)
+        try:
+            images = AttemptRendering(attempt, self._engine, self._settings, self, ImageWriter(store).write).run()
+        finally:
+            self._inflight.remove(attempt)
+        return tuple(store.read(image.key) for image in images)
+
+    def close(self) -> None:
+        """Ends the engine and frees its memory."""
+        if self._started:
+            self._engine.stop(STOP_SECONDS)
+
+    def progress(self, job_id: str, progress: dict[str, Any]) -> None:
+        """What a farm's listeners would hear."""
+        step, steps = int(progress["step"]), int(progress["steps"])
+        self._on_progress(LocalProgress(f"step {step} of {steps}", float(progress["value"]), float(progress["eta_seconds"])))
+
+    def preview(self, job_id: str, index: int, image: bytes) -> None:
+        """Nobody looks at previews here."""
+
+    def _wait_ready(self) -> None:
+        if not self._started:
+            self._started = True
+            self._engine.start()
+        self._settled.wait()
+        if self._failure is not None:
+            raise RenderError(self._failure.message, code=self._failure.code)
+
+    def _on_event(self, event: EngineEvent) -> None:
+        match event:
+            case Loading():
+                self._on_progress(LocalProgress(f"loading {self.model.id}: {event.stage}", event.fraction))
+            case Ready():
+                self._failure = None
+                self._settled.set()
+            case LoadFailed():
+                self._failure = event
+                self._settled.set()
+            case EngineLost():
+                self._lost(event)
+            case _:
+                self._inflight.route(event)
+
+    def _lost(self, event: EngineLost) -> None:
+        """While it loads, that is a failure to load; the client starts another engine by itself in any case."""
+        if not self._settled.is_set():
+            self._failure = LoadFailed("engine_lost", f"The engine was lost while it loaded: {event.reason}.")
+            self._settled.set()
+            return
+        self._settled.clear()
+        self._inflight.route(event)

@@ -1,0 +1,190 @@
+"""Linear layers with weights in int8, int4 or fp8: plain torch operations, any device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+ROWS_AT_ONCE = 1024
+"""A product in 8 bits needs several times its output on the way: no more rows than these at a time."""
+
+
+class PackedLinear(nn.Linear, ABC):
+    """It stays an nn.Linear, so that LoRA adapters wrap it; `compute_dtype` is what diffusers asks such layers for.
+
+    `multiplies_packed`: whether the product itself is done in 8 bits, with the activations quantised row by row as they
+    come; else the weight is unpacked at each use. See `worker.memory.quantize`.
+    """
+
+    multiplies_packed = False
+
+    def __init__(self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features, self.compute_dtype = in_features, out_features, dtype
+        empty = nn.Parameter(torch.empty(out_features, dtype=dtype), requires_grad=False) if bias else None
+        self.register_parameter("bias", empty)
+
+    @abstractmethod
+    def pack(self, weight: torch.Tensor) -> None:
+        """Take a float weight [out, in] over."""
+
+    def with_bias(self, out: torch.Tensor) -> torch.Tensor:
+        """The layer's output from its product."""
+        bias = self._parameters["bias"]
+        return out if bias is None else out.add_(bias.to(out.dtype))
+
+
+def row_peaks(rows: torch.Tensor) -> torch.Tensor:
+    """The largest magnitude of each row, [rows] in fp32, never zero; NaN and infinity stay what they are."""
+    peaks: torch.Tensor = torch.linalg.vector_norm(rows, float("inf"), dim=1)
+    return peaks.float().clamp(min=1e-12)
+
+
+def by_rows(product: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, width: int) -> torch.Tensor:
+    """The product [rows, width] in the rows' dtype, some rows at a time. A compiler fuses the steps itself: it gets all."""
+    if torch.compiler.is_compiling() or rows.shape[0] <= ROWS_AT_ONCE:
+        return product(rows).to(rows.dtype)
+    out = rows.new_empty(rows.shape[0], width)
+    for begin in range(0, rows.shape[0], ROWS_AT_ONCE):
+        some = slice(begin, begin + ROWS_AT_ONCE)
+        out[some] = product(rows[some])
+    return out
+
+
+LEAST_ROWS = 17
+"""CUDA's int8 product takes no fewer."""
+
+
+class Int8Linear(PackedLinear):
+    """Weight [out, in] as int8 with one scale per output row, in the dtype that the layer computes in."""
+
+    weight_scale: torch.Tensor
+
+    def __init__(self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype) -> None:
+        super().__init__(in_features, out_features, bias, dtype)
+        empty = torch.empty(out_features, in_features, dtype=torch.int8)
+        self.weight = nn.Parameter(empty, requires_grad=False)
+        self.register_buffer("weight_scale", torch.empty(out_features, dtype=dtype))
+
+    def pack(self, weight: torch.Tensor) -> None:
+        """Take a float weight over: symmetric, the scale rounded first so that rows keep their gain."""
+        self.weight_scale = (row_peaks(weight) / 127).to(self.compute_dtype)
+        steps = weight.to(torch.float32, copy=True).div_(self.weight_scale.float()[:, None])
+        self.weight = nn.Parameter(steps.round_().clamp_(-127, 127).to(torch.int8), requires_grad=False)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if self.multiplies_packed:
+            return self.with_bias(int8_product(input, self.weight, self.weight_scale))
+        return self.with_bias(functional.linear(input, self.weight.to(input.dtype)).mul_(self.weight_scale.to(input.dtype)))
+
+
+def int8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+    """input [..., in] times weight [out, in] in int8, summed in int32; [..., out] in the input's dtype.
+
+    Each row of the input gets a scale of its own, so its largest element keeps 7 bits.
+    """
+    out = by_rows(lambda rows: _int8_rows(rows, weight, weight_scale), input.reshape(-1, input.shape[-1]), weight.shape[0])
+    return out.reshape(*input.shape[:-1], -1)
+
+
+def _int8_rows(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+    """In fp32."""
+    scale = row_peaks(rows)[:, None] / 127
+    steps = (rows / scale).round_().to(torch.int8)
+    if rows.shape[0] < LEAST_ROWS:
+        steps = functional.pad(steps, (0, 0, 0, LEAST_ROWS - rows.shape[0]))
+    sums = torch._int_mm(steps, weight.t())[: rows.shape[0]]
+    return (sums * scale).mul_(weight_scale.float())
+
+
+INT4_GROUP = 64
+"""Elements of a row that share a scale and an offset."""
+
+
+class Int4Linear(PackedLinear):
+    """Weight as unsigned 4-bit steps, two to a byte, with a scale and an offset for every INT4_GROUP elements of a row."""
+
+    weight_scale: torch.Tensor
+    weight_offset: torch.Tensor
+
+    def __init__(self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype) -> None:
+        super().__init__(in_features, out_features, bias, dtype)
+        packed = torch.empty(out_features, in_features // 2, dtype=torch.uint8)
+        self.weight = nn.Parameter(packed, requires_grad=False)
+        groups = in_features // INT4_GROUP
+        self.register_buffer("weight_scale", torch.empty(out_features, groups, dtype=dtype))
+        self.register_buffer("weight_offset", torch.empty(out_features, groups, dtype=dtype))
+
+    def pack(self, weight: torch.Tensor) -> None:
+        """Take a float weight over: each group spread from its least to its greatest element."""
+        groups = weight.float().view(self.out_features, -1, INT4_GROUP)
+        low, high = groups.amin(dim=2), groups.amax(dim=2)
+        self.weight_offset = low.to(self.compute_dtype)
+        self.weight_scale = ((high - low).clamp(min=1e-12) / 15).to(self.compute_dtype)
+        steps = (groups - self.weight_offset.float()[..., None]) / self.weight_scale.float()[..., None]
+        nibbles = steps.round().clamp(0, 15).to(torch.uint8).view(self.out_features, self.in_features)
+        self.weight = nn.Parameter(nibbles[:, 0::2] | (nibbles[:, 1::2] << 4), requires_grad=False)
+
+    def unpacked(self, dtype: torch.dtype) -> torch.Tensor:
+        """The weight [out, in] as it is computed with."""
+        # In place from the first copy on: a large weight in the dtype is most of what this needs.
+        steps = torch.stack((self.weight & 0xF, self.weight >> 4), dim=2).to(dtype)
+        groups = steps.view(self.out_features, -1, INT4_GROUP)
+        groups.mul_(self.weight_scale.to(dtype)[..., None]).add_(self.weight_offset.to(dtype)[..., None])
+        return steps.view(self.out_features, self.in_features)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.with_bias(functional.linear(input, self.unpacked(input.dtype)))
+
+
+FP8 = torch.float8_e4m3fn
+LARGEST = torch.finfo(FP8).max
+
+
+class Fp8Linear(PackedLinear):
+    """Weight [out, in] as e4m3 with one fp32 scale per output row.
+
+    The weight is held as bytes: others take a floating-point weight's dtype for the one to compute or to train in.
+    """
+
+    weight_scale: torch.Tensor
+
+    def __init__(self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype) -> None:
+        super().__init__(in_features, out_features, bias, dtype)
+        empty = torch.empty(out_features, in_features, dtype=torch.uint8)
+        self.weight = nn.Parameter(empty, requires_grad=False)
+        self.register_buffer("weight_scale", torch.empty(out_features, dtype=torch.float32))
+
+    def pack(self, weight: torch.Tensor) -> None:
+        """Take a float weight over, the largest element of each row at the end of fp8's range."""
+        self.weight_scale = row_peaks(weight) / LARGEST
+        scaled = weight.to(torch.float32, copy=True).div_(self.weight_scale[:, None]).clamp_(-LARGEST, LARGEST)
+        self.weight = nn.Parameter(scaled.to(FP8).view(torch.uint8), requires_grad=False)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        weight = self.weight.view(FP8)
+        if self.multiplies_packed:
+            return self.with_bias(fp8_product(input, weight, self.weight_scale))
+        return self.with_bias(functional.linear(input, weight.to(input.dtype)).mul_(self.weight_scale.to(input.dtype)))
+
+
+def fp8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+    """input [..., in] times weight [out, in] in fp8; [..., out] in the input's dtype. Each row has a scale of its own."""
+    out = by_rows(lambda rows: _fp8_rows(rows, weight, weight_scale), input.reshape(-1, input.shape[-1]), weight.shape[0])
+    return out.reshape(*input.shape[:-1], -1)
+
+
+def _fp8_rows(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+    scale = row_peaks(rows)[:, None] / LARGEST
+    steps = (rows / scale).to(FP8)
+    # Sums in fp8's own precision: on Hopper exact ones cost a good part of the gain, and the picture is looked at anyway.
+    return torch._scaled_mm(
+        steps, weight.t(), scale_a=scale, scale_b=weight_scale[None, :], out_dtype=rows.dtype, use_fast_accum=True
+    )
+
+
+__all__ = ["INT4_GROUP", "Fp8Linear", "Int4Linear", "Int8Linear", "PackedLinear"]

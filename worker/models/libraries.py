@@ -1,0 +1,27 @@
+"""Name diffusers' untyped objects, find a pipeline's denoiser, silence the libraries' progress bars."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+AttentionModule: TypeAlias = Any
+Pipeline: TypeAlias = Any
+Scheduler: TypeAlias = Any
+Tokenizer: TypeAlias = Any
+Vae: TypeAlias = Any
+
+
+def denoiser_of(pipeline: Pipeline) -> Pipeline:
+    """The part that runs once a step."""
+    return pipeline.transformer if hasattr(pipeline, "transformer") else pipeline.unet
+
+
+def silence_libraries() -> None:
+    """Process-wide. Among what it drops are hints to install torchvision, which would break a CPU build of torch."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.disable_progress_bar()

@@ -1,0 +1,5 @@
+"""Tiny random-weight models of every family: same classes, same files and same loader as the real models."""
+
+from worker.models.tiny_models.build import TINY_MODELS, build_tiny_model
+
+__all__ = ["TINY_MODELS", "build_tiny_model"]

@@ -1,0 +1,226 @@
+"""The stock Z-Image transformer, split into what an image needs once and what each step needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.attention_processor import Attention
+from diffusers.models.transformers.transformer_z_image import ZSingleStreamAttnProcessor
+from torch.nn.utils.rnn import pad_sequence
+
+from worker.models.libraries import AttentionModule
+
+
+@dataclass(frozen=True)
+class PaddedRows:
+    """`hidden`: rows x tokens x channels; `positions` likewise; `mask`: rows x tokens, None where all are equally long."""
+
+    hidden: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor | None
+
+
+def pad_rows(rows: Sequence[torch.Tensor], positions: Sequence[torch.Tensor]) -> PaddedRows:
+    """`rows`: each tokens x channels; `positions`: of each row, as `Context` has them."""
+    lengths = [len(row) for row in rows]
+    if len(set(lengths)) == 1:
+        return PaddedRows(_stacked(rows), _stacked(positions), None)
+    mask = torch.zeros((len(rows), max(lengths)), dtype=torch.bool, device=rows[0].device)
+    for index, length in enumerate(lengths):
+        mask[index, :length] = True
+    return PaddedRows(pad_sequence(list(rows), batch_first=True), pad_sequence(list(positions), batch_first=True), mask)
+
+
+def _stacked(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A single one is not copied."""
+    return torch.stack(list(rows)) if len(rows) > 1 else rows[0].unsqueeze(0)
+
+
+class RotaryProcessor(ZSingleStreamAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
+    """The stock one while `freqs_cis` is complex, as it is by default.
+
+    torch's compiler leaves complex products alone. With `freqs_cis` as pairs of real numbers (rows x tokens x half a head x
+    2) the same sums are made of real ones, equal to the bit on a CPU, which it fuses with what stands before and after.
+    Run uncompiled they are slower.
+    """
+
+    def __call__(
+        self,
+        attn: AttentionModule,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        freqs_cis: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """rows x tokens x channels; `attention_mask`: rows x tokens."""
+        if freqs_cis is None or freqs_cis.is_complex():
+            stock: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, freqs_cis)
+            return stock
+        mask = None if attention_mask is None else attention_mask[:, None, None, :]
+        heads = [project(hidden_states).unflatten(-1, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)]
+        attended = dispatch_attention_fn(
+            rotate(_normed(attn.norm_q, heads[0]), freqs_cis),
+            rotate(_normed(attn.norm_k, heads[1]), freqs_cis),
+            heads[2],
+            attn_mask=mask,
+            backend=self._attention_backend,
+            parallel_config=self._parallel_config,
+        )
+        output: torch.Tensor = attn.to_out[1](attn.to_out[0](attended.flatten(2, 3).to(hidden_states.dtype)))
+        return output
+
+
+def _normed(norm: torch.nn.Module | None, heads: torch.Tensor) -> torch.Tensor:
+    normed: torch.Tensor = heads if norm is None else norm(heads)
+    return normed
+
+
+def rotate(heads: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding in fp32. `heads`: rows x tokens x heads x channels; `positions`: rows x tokens x channels/2 x 2."""
+    real, imaginary = heads.float().reshape(*heads.shape[:-1], -1, 2).unbind(-1)
+    cosine, sine = positions.unsqueeze(2).unbind(-1)
+    pairs = torch.stack((real * cosine - imaginary * sine, real * sine + imaginary * cosine), -1)
+    return pairs.flatten(3).type_as(heads)
+
+
+PATCH_SIZE, FRAME_PATCH_SIZE = 2, 1
+EMBEDDER = f"{PATCH_SIZE}-{FRAME_PATCH_SIZE}"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Of one row of a pass: what no step changes.
+
+    `caption`: refined, padded tokens x channels. `positions`: rotary factors, (image + caption tokens, both padded) x half a
+    head, complex; of real numbers, x 2, where the blocks are compiled for a card. `image_tokens`: padded.
+    """
+
+    caption: torch.Tensor
+    positions: torch.Tensor
+    image_tokens: int
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Call for the contexts of one picture's rows. `latents`: 16 x 1 x h/8 x w/8; `captions`: tokens x features.
+
+    `uncompiled`: whether blocks run uncompiled for it where they are compiled.
+    """
+
+    latents: Sequence[torch.Tensor]
+    captions: Sequence[torch.Tensor]
+    uncompiled: bool = False
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Call for one step of any rows. `timesteps`: a number a row, 0 pure noise, 1 the finished picture."""
+
+    latents: Sequence[torch.Tensor]
+    timesteps: torch.Tensor
+    contexts: Sequence[Context]
+
+
+class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ignore[misc]  # diffusers is untyped
+    """Diffusers' own (0.42, `transformer_z_image.py`), the class name included, by which peft finds its ways.
+
+    Captions and positions are the same in all steps of a picture, yet the stock forward embeds and refines them at each.
+    Called with `Prepare` and then, at each step, with `Predict`, a picture that is alone comes out the same, to the bit.
+    Called in the stock way it does as the stock one does.
+    """
+
+    @wraps(diffusers.ZImageTransformer2DModel.__init__)  # type: ignore[misc]  # Its signature: what a configuration may say.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the stock class's
+        super().__init__(*args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.set_processor(RotaryProcessor())
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - three kinds of calls
+        """`Prepare` -> (refined captions, positions); `Predict` -> a prediction for each row, as its latents; else stock.
+
+        The name `x` is the stock one's, by which some pipelines call it.
+        """
+        if isinstance(x, Prepare):
+            return self._prepare(x)
+        if isinstance(x, Predict):
+            return self._predict(x)
+        return super().forward(x, *args, **kwargs)
+
+    @property
+    def has_compiled_blocks(self) -> bool:
+        """Whether requests that do not pass them by meet compiled blocks."""
+        return self.layers[0]._compiled_call_impl is not None
+
+    def contexts(self, call: Prepare) -> list[Context]:
+        """Of the picture's rows."""
+        captions, positions = self(call)
+        return [Context(c, p, len(p) - len(c)) for c, p in zip(captions, positions, strict=True)]
+
+    def _prepare(self, call: Prepare) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        _, captions, _, image_ids, caption_ids, _, padding = self.patchify_and_embed(
+            list(call.latents), list(call.captions), PATCH_SIZE, FRAME_PATCH_SIZE
+        )
+        lengths = [len(caption) for caption in captions]
+        embedded = self.cap_embedder(torch.cat(captions)).split(lengths)
+        refined, turns, mask, _, _ = self._prepare_sequence(
+            list(embedded), caption_ids, padding, self.cap_pad_token, None, call.latents[0].device
+        )
+        for layer in self.context_refiner:
+            refined = layer(refined, mask, self._for_blocks(turns, call.uncompiled))
+        # Cloned: what a block made in a CUDA graph is written over when the graph runs again.
+        kept = [row[:length].clone() for row, length in zip(refined, lengths, strict=True)]
+        # Of a padded caption the stock code makes more positions than tokens, and cuts them likewise.
+        ids = [torch.cat([image, caption[:n]]) for image, caption, n in zip(image_ids, caption_ids, lengths, strict=True)]
+        return kept, [self._for_blocks(self.rope_embedder(each), call.uncompiled) for each in ids]
+
+    def _for_blocks(self, positions: torch.Tensor, uncompiled: bool) -> torch.Tensor:
+        """Real numbers for blocks that are compiled for a card; on a CPU they were slower (70 against 66 ms a step)."""
+        if uncompiled or not self.has_compiled_blocks:
+            return positions
+        # Of other strides, as a slice has them, another graph would be made.
+        return (torch.view_as_real(positions) if positions.is_cuda else positions).contiguous()
+
+    def _predict(self, call: Predict) -> list[torch.Tensor]:
+        # As the stock forward calls its layers, all arguments by position, so that compiled blocks see one signature.
+        conditioning = (self.t_embedder(call.timesteps * self.t_scale).type_as(call.latents[0]), None, None, None)
+        images, sizes = self._embed(call)
+        positions = [each.positions[: each.image_tokens] for each in call.contexts]
+        for_images = pad_rows(images, positions)
+        hidden = for_images.hidden
+        for layer in self.noise_refiner:
+            hidden = layer(hidden, for_images.mask, for_images.positions, *conditioning)
+        rows = [torch.cat([row[: each.image_tokens], each.caption]) for row, each in zip(hidden, call.contexts, strict=True)]
+        unified = pad_rows(rows, [each.positions for each in call.contexts])
+        hidden = unified.hidden
+        for layer in self.layers:
+            hidden = layer(hidden, unified.mask, unified.positions, *conditioning)
+        hidden = self.all_final_layer[EMBEDDER](hidden, c=conditioning[0])
+        predictions: list[torch.Tensor] = self.unpatchify(list(hidden.unbind(0)), sizes, PATCH_SIZE, FRAME_PATCH_SIZE)
+        return predictions
+
+    def _embed(self, call: Predict) -> tuple[list[torch.Tensor], list[tuple[int, ...]]]:
+        """Of each row: embedded patches, padded tokens x channels, and the latents' frames, height and width."""
+        patches, sizes = [], []
+        for latents, context in zip(call.latents, call.contexts, strict=True):
+            found, size, _ = self._patchify_image(latents, PATCH_SIZE, FRAME_PATCH_SIZE)
+            missing = context.image_tokens - len(found)
+            # Padded before they are embedded, as the stock forward does: other lengths would be other products.
+            patches.append(torch.cat([found, found[-1:].expand(missing, -1)]) if missing else found)
+            sizes.append(size)
+        lengths = [len(each) for each in patches]
+        embedded = self.all_x_embedder[EMBEDDER](torch.cat(patches)).split(lengths)
+        return [self._with_pad_tokens(row, size) for row, size in zip(embedded, sizes, strict=True)], sizes
+
+    def _with_pad_tokens(self, row: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+        frames, height, width = size
+        own = (frames // FRAME_PATCH_SIZE) * (height // PATCH_SIZE) * (width // PATCH_SIZE)
+        if own == len(row):
+            return row
+        return torch.cat([row[:own], self.x_pad_token.to(row.dtype).expand(len(row) - own, -1)])

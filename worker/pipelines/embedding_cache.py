@@ -1,0 +1,56 @@
+"""Cache what text encoders made of prompts."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+ENTRIES = 64
+MOST_BYTES = 64 * 2**20
+"""On the device, within the slack that plans leave. Twenty-five of Z-Image's longest prompts; ordinary ones all fit."""
+V = TypeVar("V")
+
+
+def no_bytes(_value: object) -> int:
+    """Of what takes no memory that counts."""
+    return 0
+
+
+class EmbeddingCache(Generic[V]):
+    """Least recently used goes first, as soon as there are too many or `size_of` says that they take too many bytes.
+
+    Keys hold whatever changes the result: prompt, adapters, longest length. Encoder, revision and quantisation need no place
+    in them: a process loads one model in one form. Any thread may ask; two that ask for the same at the same time may both
+    make it."""
+
+    def __init__(self, size_of: Callable[[V], int] = no_bytes, entries: int = ENTRIES, most_bytes: int = MOST_BYTES) -> None:
+        self._size_of = size_of
+        self._entries = entries
+        self._most_bytes = most_bytes
+        self._kept: OrderedDict[Hashable, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        """The value for `key`, made when it is not there."""
+        value = self.peek(key)
+        return self._keep(key, make()) if value is None else value
+
+    def peek(self, key: Hashable) -> V | None:
+        """The value for `key` if it is there; it then counts as used."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: Hashable, value: V) -> V:
+        with self._lock:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._entries or self._bytes() > self._most_bytes:
+                self._kept.popitem(last=False)
+        return value
+
+    def _bytes(self) -> int:
+        return sum(self._size_of(value) for value in self._kept.values())

@@ -1,0 +1,55 @@
+"""Listen for cancel requests on Redis; without Redis the next heartbeat reports them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from core.queue import RedisKeys
+from core.settings import Settings
+from worker.runner.attempts import CancelRequested, InFlightAttempts
+
+logger = logging.getLogger(__name__)
+
+
+class CancelListener:
+    """A thread that listens on the `cancels` channel and posts to the attempt, if it is here."""
+
+    def __init__(self, settings: Settings, inflight: InFlightAttempts) -> None:
+        self._channel = RedisKeys(settings.redis_prefix).cancels
+        self._redis = Redis.from_url(settings.redis_url, socket_timeout=10, socket_connect_timeout=2)
+        self._inflight = inflight
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cancels", daemon=True)
+
+    def start(self) -> None:
+        """Begins to listen."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops listening, within about a second."""
+        self._stop.set()
+        self._thread.join(timeout=3)
+        self._redis.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except (RedisError, OSError) as error:
+                logger.debug("not hearing of cancels for now: %s", error)
+                self._stop.wait(1.0)
+            except Exception:
+                logger.exception("a cancel could not be read; the next heartbeat tells")
+                self._stop.wait(1.0)
+
+    def _listen(self) -> None:
+        with self._redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+            channel.subscribe(self._channel)
+            while not self._stop.is_set():
+                message = channel.get_message(timeout=1.0)
+                if message is not None:
+                    self._inflight.post_to_job(message["data"].decode(), CancelRequested())
