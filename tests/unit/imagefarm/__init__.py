@@ -1,1 +1,1 @@
-"""FIXME package docstring"""
+"""Tests of the public Python client."""
