@@ -1,4 +1,4 @@
-"""`imagefarm cli-docs`: docs/cli.md, written from the commands themselves."""
+"""`imagefarm cli-docs`: docs/reference/cli.md, written from the commands themselves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cli_docs() -> int:
-    """Print docs/cli.md as the commands have it now."""
+    """Print docs/reference/cli.md as the commands have it now."""
     typer.echo(render(), nl=False)
     return ExitCode.OK
 

@@ -13,7 +13,8 @@ HELP = """A render farm for diffusion models on your own machines.
 `imagefarm up` starts everything on this machine: API and page, worker, reaper, Flower and, unless you point it at
 your own, a database and a Redis. `imagefarm submit "a cat" --save out/` then has it paint.
 
-Settings come from `IMAGEFARM_*` variables or a `.env` file (docs/settings.md). docs/cli.md shows every command."""
+Settings come from `IMAGEFARM_*` variables or a `.env` file (docs/reference/settings.md). docs/reference/cli.md shows every
+command."""
 
 EPILOG = "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
 

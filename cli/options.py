@@ -27,7 +27,7 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors():
         name = str(problem["loc"][0]) if problem["loc"] else "settings"
         lines.append(f"IMAGEFARM_{name.upper()} is {problem['input']!r}: {problem['msg']}")
-    return "\n".join([*lines, "All settings are described in docs/settings.md."])
+    return "\n".join([*lines, "All settings are described in docs/reference/settings.md."])
 
 
 JOBS_PANEL = "Jobs"

@@ -1,4 +1,4 @@
-"""`imagefarm settings-docs`: docs/settings.md, written from the settings themselves."""
+"""`imagefarm settings-docs`: docs/reference/settings.md, written from the settings themselves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def settings_docs() -> int:
-    """Print docs/settings.md as the settings of this version make it."""
+    """Print docs/reference/settings.md as the settings of this version make it."""
     typer.echo(render(), nl=False)
     return ExitCode.OK
 

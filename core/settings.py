@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Every knob of the farm. Each field's description is what docs/settings.md prints."""
+    """Every knob of the farm. Each field's description is what docs/reference/settings.md prints."""
 
     model_config = SettingsConfigDict(env_prefix="IMAGEFARM_", env_file=".env", extra="ignore", frozen=True)
 

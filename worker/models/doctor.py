@@ -138,7 +138,7 @@ def check_tier(settings: Settings) -> Check:
     try:
         plan = planned(settings)
     except FarmError as error:
-        return Check("memory", "problem", error.message, "See docs/models.md for what each tier needs.")
+        return Check("memory", "problem", error.message, "See docs/concepts/memory.md for what each tier needs.")
     except ImportError as error:
         return Check("memory", "problem", f"torch does not import: {error}", "`pip install -c constraints.txt .`")
     return Check("memory", "ok", plan.describe())

@@ -1,4 +1,4 @@
-"""docs/api.md names every address that there is, and none that there is not."""
+"""docs/reference/http-api.md names every address that there is, and none that there is not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from api.app import create_app
 from core.settings import Settings
 
-PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "http-api.md"
 _CALL = re.compile(r"`(GET|POST|PATCH|DELETE) (/[^`?]*)`")
 _EMPTY = "Nothing of this kind here"
 

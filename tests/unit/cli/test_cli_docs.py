@@ -1,4 +1,4 @@
-"""docs/cli.md says what the commands say."""
+"""docs/reference/cli.md says what the commands say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from tests.unit.cli.test_main import commands
 
 
 def test_page_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "cli.md").read_text() == render(), "run: python -m cli cli-docs > docs/cli.md"
+    page = ROOT / "docs" / "reference" / "cli.md"
+    assert page.read_text() == render(), "run: python -m cli cli-docs > docs/reference/cli.md"
 
 
 def test_every_command_is_on_it_with_every_option() -> None:

@@ -1,4 +1,4 @@
-"""docs/operations.md and README.md name what exists."""
+"""docs/guides/operations.md and README.md name what exists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cli.main import app
 from core.settings import Settings
 from tests.servers.farm import ROOT
 
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+OPERATIONS = (ROOT / "docs" / "guides" / "operations.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 

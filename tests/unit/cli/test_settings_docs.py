@@ -1,4 +1,4 @@
-"""docs/settings.md says what the settings are."""
+"""docs/reference/settings.md says what the settings are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from tests.servers.farm import ROOT
 
 
 def test_page_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "settings.md").read_text() == render(), "run: python -m cli settings-docs > docs/settings.md"
+    page = ROOT / "docs" / "reference" / "settings.md"
+    assert page.read_text() == render(), "run: python -m cli settings-docs > docs/reference/settings.md"
 
 
 def test_every_setting_says_what_it_is_for() -> None:

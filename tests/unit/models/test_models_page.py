@@ -1,4 +1,4 @@
-"""docs/models.md names every model and every tier, with the defaults that the catalogue has."""
+"""docs/reference/models.md names every model and every tier, with the defaults that the catalogue has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from core.catalogue import load_catalogue
 from worker.memory.tiers import TIERS
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
 
 
 def first_cells(heading: str) -> set[str]:

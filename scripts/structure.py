@@ -1,0 +1,245 @@
+"""Print figures about the structure of the code: modules, lengths, duplicate stems, modules on one job's way.
+
+Run it with the standard library alone:
+
+    python scripts/structure.py                              the working tree
+    python scripts/structure.py --rev 079d170 --rev HEAD     revisions, side by side
+    .venv/bin/python scripts/structure.py --job              plus the modules on one job's way (runs a farm)
+
+A module is a Python file other than `__init__.py` in one of the packages that the project ships. A room is a package at
+the top level.
+
+The modules on one job's way are traced, not derived from imports. `--job` starts `imagefarm up` from the measured
+revision on free ports, in a directory of its own, with the `demo` model on the CPU. When the worker is ready it submits
+one job and polls until the job has ended. In that time `sys.setprofile` collects in every thread of the API, the worker
+and the engine process which modules run a function. Modules that only hold data (tables, schemas without functions) do
+not count. Threads that always run, such as heartbeats, do. The interpreter that runs the script must have the farm's
+dependencies for this part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("api", "app", "cli", "client", "core", "db", "imagefarm", "migrations", "supervisor", "worker")
+SHORT_LINES = 30
+READY_SECONDS = 180.0
+JOB_SECONDS = 120.0
+TRACED_PROCESSES = ("api", "worker", "engine")
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a farm on loopback is never behind a proxy
+
+TRACER = '''
+"""Collect the code objects that run between the files `start` and `stop` of a directory. Loaded as `sitecustomize`."""
+import json, os, sys, threading, time
+from pathlib import Path
+
+DIRECTORY = Path(os.environ["STRUCTURE_TRACE_DIR"])
+codes = set()
+
+def profile(frame, event, argument):
+    if event == "call":
+        codes.add(frame.f_code)
+
+def watch():
+    while not (DIRECTORY / "start").exists():
+        time.sleep(0.02)
+    codes.clear()
+    while not (DIRECTORY / "stop").exists():
+        time.sleep(0.02)
+    called = [[code.co_filename, code.co_flags] for code in codes.copy()]
+    partial = DIRECTORY / f"{os.getpid()}.partial"
+    partial.write_text(json.dumps({"command": sys.orig_argv, "called": called}))
+    partial.rename(DIRECTORY / f"{os.getpid()}.json")
+
+threading.Thread(target=watch, daemon=True).start()
+threading.setprofile(profile)
+sys.setprofile(profile)
+'''
+CO_OPTIMIZED = 0x1
+"""Flag of a code object that belongs to a function, and not to the body of a module or class."""
+
+
+@dataclass
+class Figures:
+    """What is known about one revision."""
+
+    name: str
+    lengths: dict[str, int]
+    """Lines of each module, by its path."""
+    duplicates: dict[str, list[str]] = field(default_factory=dict)
+    """Paths that share a room and a stem, by `room/stem`."""
+    job: list[str] | None = None
+    """Modules on one job's way, None when not traced."""
+
+    def rows(self) -> dict[str, str]:
+        """Return the figures as the cells of a table column."""
+        lengths = list(self.lengths.values())
+        cells = {
+            "modules without `__init__`": str(len(lengths)),
+            "median length, lines": f"{statistics.median(lengths):g}",
+            "longest, lines": str(max(lengths)),
+            f"modules below {SHORT_LINES} lines": str(sum(length < SHORT_LINES for length in lengths)),
+            "stems used twice or more in one room": str(len(self.duplicates)),
+            "files under such stems": str(sum(len(paths) for paths in self.duplicates.values())),
+        }
+        if self.job is not None:
+            cells["modules on one job's way, submit to poll"] = str(len(self.job))
+        return cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print figures about the structure of the code.")
+    parser.add_argument("--rev", action="append", default=[], help="git revision; repeatable; default: the working tree")
+    parser.add_argument("--job", action="store_true", help="trace one job through a farm as well")
+    parser.add_argument("--list", action="store_true", help="list duplicate stems and the modules on the job's way")
+    arguments = parser.parse_args()
+    measured = []
+    for revision in arguments.rev or [None]:
+        with _source(revision) as root:
+            measured.append(measure(root, revision or "working tree", with_job=arguments.job))
+    sys.stdout.write(_table(measured))
+    if arguments.list:
+        sys.stdout.write("".join(_details(figures) for figures in measured))
+
+
+def measure(root: Path, name: str, *, with_job: bool) -> Figures:
+    """Return the figures of the source tree at `root`."""
+    modules = [
+        path for room in ROOMS for path in sorted((root / room).rglob("*.py")) if path.name != "__init__.py"
+    ]  # fmt: skip
+    lengths = {str(path.relative_to(root)): len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
+    by_stem = defaultdict(list)
+    for path in lengths:
+        by_stem[f"{Path(path).parts[0]}/{Path(path).stem}"].append(path)
+    duplicates = {stem: paths for stem, paths in sorted(by_stem.items()) if len(paths) > 1}
+    return Figures(name, lengths, duplicates, _trace_job(root) if with_job else None)
+
+
+@contextlib.contextmanager
+def _source(revision: str | None) -> Iterator[Path]:
+    """Yield a directory with the files of a revision, or the working tree."""
+    if revision is None:
+        yield ROOT
+        return
+    archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, capture_output=True).stdout
+    with tempfile.TemporaryDirectory(prefix="structure-") as directory:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(directory, filter="data")
+        yield Path(directory)
+
+
+def _trace_job(root: Path) -> list[str]:
+    """Run one job on a farm of the tree at `root` and return the paths of the modules that it enters."""
+    with tempfile.TemporaryDirectory(prefix="structure-farm-") as name:
+        directory = Path(name)
+        (directory / "sitecustomize.py").write_text(TRACER)
+        port = _free_port()
+        command = [sys.executable, "-m", "cli", "up", "--data-dir", str(directory / "data"), "--model", "demo"]
+        command += ["--device", "cpu", "--port", str(port), "--flower-port", "0"]
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("IMAGEFARM_", "FLOWER_"))}
+        paths = os.pathsep.join([str(directory), str(root)])
+        extra = {"PYTHONPATH": paths, "STRUCTURE_TRACE_DIR": name, "HF_HUB_OFFLINE": "1"}
+        with (directory / "log").open("wb") as log:
+            farm = subprocess.Popen(command, cwd=directory, env={**kept, **extra}, stdout=log, stderr=log)
+        try:
+            _wait_ready(f"http://127.0.0.1:{port}")
+            (directory / "start").touch()
+            time.sleep(0.5)
+            _run_job(f"http://127.0.0.1:{port}")
+            (directory / "stop").touch()
+            time.sleep(3)
+        except TimeoutError as error:
+            raise SystemExit(f"{error}\n{(directory / 'log').read_text()[-3000:]}") from error
+        finally:
+            farm.send_signal(signal.SIGINT)
+            farm.wait(60)
+        return sorted(
+            {path for report in directory.glob("*.json") for path in _entered(json.loads(report.read_text()), root)}
+        )
+
+
+def _entered(report: dict[str, Any], root: Path) -> Iterator[str]:
+    """Yield the modules whose functions one process ran; nothing for processes that are not on the job's way."""
+    words = [word.removeprefix("worker.") for word in report["command"]]
+    if not any(process in words[1:] for process in TRACED_PROCESSES):
+        return
+    for file, flags in report["called"]:
+        path = Path(file)
+        if not flags & CO_OPTIMIZED or not path.is_relative_to(root):
+            continue
+        relative = path.relative_to(root)
+        if relative.parts[0] in ROOMS and relative.name != "__init__.py":
+            yield str(relative)
+
+
+def _wait_ready(url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if any(worker["state"] == "ready" for worker in _call(f"{url}/v1/workers")["items"]):
+                return
+        time.sleep(0.5)
+    raise TimeoutError(f"the farm was not ready after {READY_SECONDS:g} s")
+
+
+def _run_job(url: str) -> None:
+    job = _call(f"{url}/v1/jobs", {"prompt": "a lighthouse at dusk", "width": 256, "height": 256, "num_inference_steps": 4})
+    deadline = time.monotonic() + JOB_SECONDS
+    while job["status"] in ("queued", "running"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the job was still {job['status']} after {JOB_SECONDS:g} s")
+        job = _call(f"{url}/v1/jobs/{job['id']}?wait=10")
+    if job["status"] != "succeeded":
+        raise SystemExit(f"the job ended as {job['status']}: {job['error']}")
+
+
+def _call(url: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 -- JSON
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 -- loopback
+    with OPENER.open(request, timeout=30) as response:
+        return json.load(response)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _table(measured: list[Figures]) -> str:
+    columns = [figures.rows() for figures in measured]
+    lines = [f"| | {' | '.join(figures.name for figures in measured)} |", "|---|" + "---|" * len(measured)]
+    lines += [f"| {label} | {' | '.join(column[label] for column in columns)} |" for label in columns[0]]
+    return "\n".join(lines) + "\n"
+
+
+def _details(figures: Figures) -> str:
+    lines = [f"\n{figures.name}: stems used twice or more in one room"]
+    lines += [f"  {stem}: {', '.join(paths)}" for stem, paths in figures.duplicates.items()]
+    if figures.job is not None:
+        lines += [f"\n{figures.name}: modules on one job's way", *(f"  {path}" for path in figures.job)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
