@@ -6,8 +6,8 @@ Run it with the standard library alone:
     python scripts/structure.py --rev 079d170 --rev HEAD     revisions, side by side
     .venv/bin/python scripts/structure.py --job              plus the modules on one job's way (runs a farm)
 
-A module is a Python file other than `__init__.py` in one of the packages that the project ships. A room is a package at
-the top level.
+A module is a Python file other than `__init__.py` in one of the packages that the project ships, without migrations. A
+duplicate stem is the same file name twice in one package at the top level.
 
 The modules on one job's way are traced, not derived from imports. `--job` starts `imagefarm up` from the measured
 revision on free ports, in a directory of its own, with the `demo` model on the CPU. When the worker is ready it submits
@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("api", "app", "cli", "client", "core", "db", "imagefarm", "migrations", "supervisor", "worker")
+PACKAGES = ("api", "app", "cli", "client", "core", "db", "imagefarm", "supervisor", "worker")
 SHORT_LINES = 30
 READY_SECONDS = 180.0
 JOB_SECONDS = 120.0
@@ -87,7 +87,7 @@ class Figures:
     lengths: dict[str, int]
     """Lines of each module, by its path."""
     duplicates: dict[str, list[str]] = field(default_factory=dict)
-    """Paths that share a room and a stem, by `room/stem`."""
+    """Paths that share a package and a stem, by `package/stem`."""
     job: list[str] | None = None
     """Modules on one job's way, None when not traced."""
 
@@ -99,7 +99,7 @@ class Figures:
             "median length, lines": f"{statistics.median(lengths):g}",
             "longest, lines": str(max(lengths)),
             f"modules below {SHORT_LINES} lines": str(sum(length < SHORT_LINES for length in lengths)),
-            "stems used twice or more in one room": str(len(self.duplicates)),
+            "stems used twice or more in one package": str(len(self.duplicates)),
             "files under such stems": str(sum(len(paths) for paths in self.duplicates.values())),
         }
         if self.job is not None:
@@ -125,7 +125,7 @@ def main() -> None:
 def measure(root: Path, name: str, *, with_job: bool) -> Figures:
     """Return the figures of the source tree at `root`."""
     modules = [
-        path for room in ROOMS for path in sorted((root / room).rglob("*.py")) if path.name != "__init__.py"
+        path for package in PACKAGES for path in sorted((root / package).rglob("*.py")) if path.name != "__init__.py"
     ]  # fmt: skip
     lengths = {str(path.relative_to(root)): len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
     by_stem = defaultdict(list)
@@ -188,7 +188,7 @@ def _entered(report: dict[str, Any], root: Path) -> Iterator[str]:
         if not flags & CO_OPTIMIZED or not path.is_relative_to(root):
             continue
         relative = path.relative_to(root)
-        if relative.parts[0] in ROOMS and relative.name != "__init__.py":
+        if relative.parts[0] in PACKAGES and relative.name != "__init__.py":
             yield str(relative)
 
 
@@ -234,7 +234,7 @@ def _table(measured: list[Figures]) -> str:
 
 
 def _details(figures: Figures) -> str:
-    lines = [f"\n{figures.name}: stems used twice or more in one room"]
+    lines = [f"\n{figures.name}: stems used twice or more in one package"]
     lines += [f"  {stem}: {', '.join(paths)}" for stem, paths in figures.duplicates.items()]
     if figures.job is not None:
         lines += [f"\n{figures.name}: modules on one job's way", *(f"  {path}" for path in figures.job)]
