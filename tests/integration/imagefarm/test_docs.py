@@ -12,7 +12,9 @@ import pytest
 from benchmarks.faults.parts import FarmParts
 from tests.servers.farm import ROOT, clean_environment
 
-BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "guides" / "python-client.md").read_text(), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "docs" / "guides" / "python-client.md").read_text(), re.MULTILINE | re.DOTALL
+)
 
 
 def test_the_page_has_code() -> None:
