@@ -1,4 +1,4 @@
-"""docs/files.md names every field of the record."""
+"""The documentation of image files names every field of the metadata."""
 
 from __future__ import annotations
 
