@@ -46,8 +46,9 @@ def queued_seconds(job: Job, end: float) -> float:
 
     `end` is in seconds since 1970. Earlier attempts and the backoff of a retry do not count.
     """
-    claimed = job.started_at is not None and job.started_at >= job.available_at
-    return max((job.started_at if claimed else end) - job.available_at, 0.0)
+    if job.started_at is not None and job.started_at >= job.available_at:
+        end = job.started_at
+    return max(end - job.available_at, 0.0)
 
 
 def images_of(database: Database, job_ids: Sequence[str]) -> list[Image]:
