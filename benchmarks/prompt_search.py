@@ -70,7 +70,7 @@ def _pages(database: Database, text: str) -> str:
     began, calls, jobs, cursor = time.perf_counter(), 0, 0, None
     while calls == 0 or (cursor is not None and jobs < PAGE):
         found = search_jobs(database, text, before=cursor, limit=PAGE - jobs)
-        calls, jobs, cursor = calls + 1, jobs + len(found.jobs), found.rest
+        calls, jobs, cursor = calls + 1, jobs + len(found.jobs), found.next_before
     return f"{jobs} jobs in {calls} calls, {time.perf_counter() - began:.2f} s"
 
 

@@ -1,1 +1,1 @@
-"""What every room speaks: settings, errors, lifecycle, parameters, catalogue, queue contract, image files."""
+"""Shared by all packages: settings, errors, lifecycle, parameters, catalogue, queue contract, image files."""

@@ -1,4 +1,4 @@
-"""Generate, parse and check API keys; only a hash of the secret is ever stored."""
+"""Generate, parse and check API keys; only a hash of the secret is stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEY = re.compile(rf"{PREFIX}_([0-9a-f]{{{2 * _ID_BYTES}}})_([A-Za-z0-9_-]{{43}}
 
 
 class Scope(StrEnum):
-    """What a key allows. `admin` includes all others."""
+    """A permission of a key. `admin` includes all others."""
 
     SUBMIT = "submit"
     READ_OWN = "read-own"
@@ -26,22 +26,22 @@ DEFAULT_SCOPES = (Scope.SUBMIT, Scope.READ_OWN)
 
 
 def generate_key() -> tuple[str, str, str]:
-    """A new key: (public id, secret, the whole key as its owner keeps it)."""
+    """Return a new key as (public id, secret, the whole key as its owner keeps it)."""
     key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
     return key_id, secret, f"{PREFIX}_{key_id}_{secret}"
 
 
 def parse_key(text: str) -> tuple[str, str] | None:
-    """(public id, secret) of a key; None for any other text."""
+    """Return (public id, secret) of a key; None for any other text."""
     match = _KEY.fullmatch(text)
     return (match[1], match[2]) if match else None
 
 
 def hash_secret(secret: str) -> str:
-    """SHA-256 in hex: enough for 256 random bits, which nobody can guess from a list."""
+    """Return the SHA-256 in hex; a slow hash is not needed for 256 random bits, which no dictionary contains."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def secret_matches(secret: str, secret_hash: str) -> bool:
-    """Compares in constant time."""
+    """Compare in constant time."""
     return hmac.compare_digest(hash_secret(secret), secret_hash)

@@ -1,24 +1,24 @@
-"""The error tree; every error carries a stable code, a message that says what to do, and whether a retry can help.
+"""The error tree. Every error has a stable code and a message with what to do about it.
 
     FarmError
-    ├── InvalidInput          invalid_input     422  the request is wrong; `field` names where
+    ├── InvalidInput          invalid_input     422  the request is wrong; `field` names the value
     ├── NotFound              not_found         404
-    ├── Gone                  gone              410  existed once, removed by retention or by its owner
+    ├── Gone                  gone              410  existed, deleted by retention or by its owner
     ├── Conflict              conflict          409
     ├── Unauthorized          unauthorized      401
     ├── Forbidden             forbidden         403
     ├── TooManyRequests       queue_full        429  carries `retry_after`
-    ├── Unavailable           unavailable       503  carries `retry_after`; database, broker or storage is away
-    └── RenderError           render_failed          an attempt went wrong; its code decides what happens next
+    ├── Unavailable           unavailable       503  carries `retry_after`; database, broker or storage does not answer
+    └── RenderError           render_failed          an attempt failed; its code decides on the retry
 
-HTTP statuses live in one table, `api/problems.py`. What a render error's code leads to lives in `core/retries.py`.
+The table of HTTP statuses is `api/problems.py`; the table of retries by render error code is `core/retries.py`.
 """
 
 from __future__ import annotations
 
 
 class FarmError(Exception):
-    """Base of all errors that a user may see. `message` is shown as it is."""
+    """Base of all errors that a user may see. `message` is shown unchanged."""
 
     code = "internal"
 
@@ -29,7 +29,7 @@ class FarmError(Exception):
 
 
 class InvalidInput(FarmError):
-    """The request cannot be accepted; `field` is the JSON path of the value at fault, such as `width`."""
+    """The request cannot be accepted; `field` is the JSON path of the invalid value, such as `width`."""
 
     code = "invalid_input"
 
@@ -39,31 +39,31 @@ class InvalidInput(FarmError):
 
 
 class NotFound(FarmError):
-    """No such thing, or not this caller's."""
+    """The object does not exist, or belongs to another owner."""
 
     code = "not_found"
 
 
 class Gone(FarmError):
-    """It existed and has been deleted."""
+    """The object existed and was deleted."""
 
     code = "gone"
 
 
 class Conflict(FarmError):
-    """The thing's present state does not allow what was asked."""
+    """The object's present state does not allow the operation."""
 
     code = "conflict"
 
 
 class Unauthorized(FarmError):
-    """No key, or a key that is not valid."""
+    """The API key is missing or not valid."""
 
     code = "unauthorized"
 
 
 class Forbidden(FarmError):
-    """The key is valid but lacks the scope."""
+    """The API key is valid but lacks the scope."""
 
     code = "forbidden"
 
@@ -79,7 +79,7 @@ class TooManyRequests(FarmError):
 
 
 class Unavailable(FarmError):
-    """A part the farm stands on is away for now; `retry_after` is in seconds."""
+    """The database, the broker or the storage does not answer at the moment; `retry_after` is in seconds."""
 
     code = "unavailable"
 
@@ -89,6 +89,6 @@ class Unavailable(FarmError):
 
 
 class RenderError(FarmError):
-    """A render attempt went wrong; `code` is one of `core.retries.RULES`."""
+    """A render attempt failed; `code` is one of `core.retries.RULES`."""
 
     code = "render_failed"

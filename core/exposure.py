@@ -1,4 +1,4 @@
-"""Whether an address reaches beyond this machine, and the rule that nothing does so unprotected."""
+"""Refuse to listen on addresses that other machines can reach unless keys or a password protect them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.settings import Settings
 
 
 def is_loopback(host: str) -> bool:
-    """True for addresses that only this machine can reach; names other than `localhost` count as public."""
+    """Return whether only this machine can reach the address; names other than `localhost` count as public."""
     if host == "localhost":
         return True
     try:
@@ -19,12 +19,12 @@ def is_loopback(host: str) -> bool:
 
 
 def check_api_exposure(settings: Settings, *, has_keys: bool) -> None:
-    """Raises InvalidInput when the API would listen off loopback while no API key exists."""
+    """Raise InvalidInput when the API would listen off loopback while no API key exists."""
     if is_loopback(settings.host) or has_keys or settings.open_access:
         return
     raise InvalidInput(
         f"The API would listen on {settings.host}, where others can reach it, but no API key exists. Create one first "
-        "(`imagefarm keys create`), or listen on 127.0.0.1, or, behind a proxy that checks who calls, set "
+        "(`imagefarm keys create`), or listen on 127.0.0.1, or, behind a proxy that authenticates callers, set "
         "IMAGEFARM_OPEN_ACCESS=true.",
         field="host",
         code="exposed_without_keys",
@@ -32,7 +32,7 @@ def check_api_exposure(settings: Settings, *, has_keys: bool) -> None:
 
 
 def check_flower_exposure(settings: Settings) -> None:
-    """Raises InvalidInput when Flower would listen off loopback without a password."""
+    """Raise InvalidInput when Flower would listen off loopback without a password."""
     if is_loopback(settings.flower_host) or settings.flower_basic_auth.get_secret_value():
         return
     raise InvalidInput(

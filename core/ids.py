@@ -1,4 +1,4 @@
-"""Identifiers: time-ordered UUIDs (RFC 9562, version 7), so that new rows land at the end of an index."""
+"""Identifiers: time-ordered UUIDs (RFC 9562, version 7), so that new rows are added at the end of an index."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _FRACTIONS = 1 << 12
 """Parts of a millisecond that an id can tell apart (RFC 9562, section 6.2, method 3)."""
 
 
-class _Stamps:
-    """Times in 4096ths of a millisecond, each later than the one before: what comes later in a process sorts later."""
+class _Timestamps:
+    """Times in 4096ths of a millisecond, each later than the one before, so that ids of a process sort by creation."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,17 +27,17 @@ class _Stamps:
             return self._last
 
 
-_stamps = _Stamps()
+_timestamps = _Timestamps()
 
 
 def new_id() -> str:
-    """A UUIDv7 as text: 48 bits of milliseconds, 12 of their fraction, then randomness."""
-    milliseconds, fraction = divmod(_stamps.next(), _FRACTIONS)
+    """Return a UUIDv7 as text: 48 bits of milliseconds, 12 of their fraction, then random bits."""
+    milliseconds, fraction = divmod(_timestamps.next(), _FRACTIONS)
     randomness = int.from_bytes(os.urandom(8), "big") >> 2
     value = (milliseconds << 80) | (0x7 << 76) | (fraction << 64) | (0x2 << 62) | randomness
     return str(uuid.UUID(int=value))
 
 
 def is_id(text: str) -> bool:
-    """Whether `text` has the shape of an identifier; says nothing of whether it exists."""
+    """Return whether `text` has the form of an identifier; it need not exist."""
     return _PATTERN.fullmatch(text) is not None

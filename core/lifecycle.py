@@ -1,4 +1,4 @@
-"""The job's states, and the one table of transitions between them."""
+"""A job's states, and the one table of transitions between them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class JobStatus(StrEnum):
-    """Where a job stands. A wish to cancel is a flag on the job, not a state."""
+    """The state of a job. A cancel request is a flag on the job, not a state."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -18,10 +18,10 @@ class JobStatus(StrEnum):
 
 
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED})
-"""States that a job never leaves. `held` is not among them: a person may retry a held job."""
+"""States that a job never leaves. `held` is not among them: a user may retry a held job."""
 
 SETTLED = TERMINAL | {JobStatus.HELD}
-"""States in which nothing happens any more unless a person acts."""
+"""States that change only when a user acts."""
 
 _Q, _R, _H = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD
 
@@ -30,20 +30,20 @@ TRANSITIONS: dict[tuple[JobStatus | None, JobStatus], str] = {
     (_Q, _R): "claimed by a worker: opens a new attempt",
     (_Q, JobStatus.CANCELED): "canceled before it started",
     (_Q, JobStatus.EXPIRED): "its deadline passed before it could start",
-    (_Q, _H): "no worker is left that could run it, or its attempts are used up",
+    (_Q, _H): "no remaining worker can run it, or its attempts are used up",
     (_R, JobStatus.SUCCEEDED): "all its images are stored",
-    (_R, JobStatus.FAILED): "an error that no retry can mend",
+    (_R, JobStatus.FAILED): "an error that a retry cannot fix",
     (_R, JobStatus.CANCELED): "canceled at a step boundary",
-    (_R, _Q): "given back: lease lost, worker drained, or a retryable error",
+    (_R, _Q): "requeued: lease lost, worker drained, or a retryable error",
     (_R, _H): "a retryable error, and its attempts are used up",
-    (_H, _Q): "retried by hand",
+    (_H, _Q): "retried by a user",
     (_H, JobStatus.CANCELED): "canceled while held",
 }
-"""Every allowed change (from, to) and what it means; `None` is a job not yet written."""
+"""Every allowed change (from, to) and its meaning; `None` is a job that is not stored yet."""
 
 
 class Outcome(StrEnum):
-    """How one attempt ended."""
+    """The result of one attempt."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -54,11 +54,11 @@ class Outcome(StrEnum):
 
 
 class IllegalTransition(Exception):
-    """A change that the table does not know: a programming error, never a user's."""
+    """A change that is not in the table: a programming error, never a user's."""
 
 
 def check_transition(before: JobStatus | None, after: JobStatus) -> str:
-    """The meaning of the change; raises IllegalTransition when the table does not allow it."""
+    """Return the meaning of the change. Raises IllegalTransition when the table does not allow it."""
     try:
         return TRANSITIONS[before, after]
     except KeyError:

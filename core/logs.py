@@ -1,4 +1,4 @@
-"""Structured logs on the standard library: lines for people or JSON for collectors, each with the job it is about."""
+"""Structured logging with the standard library: text or JSON lines, each with the job that it is about."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def log_context(**fields: object) -> Iterator[None]:
 
 
 def configure_logging(settings: Settings, process: str, *, stream: TextIO | None = None) -> None:
-    """Send this process's logs to `stream` (standard error), as the settings say. `process` names it on each line.
+    """Send this process's logs to `stream` (default: standard error) in the format and level of the settings.
 
-    Call once from an entry point; a second call replaces the first. Raises InvalidInput for an unknown level.
+    `process` is its name on each line. Call once from an entry point; a second call replaces the first. Raises
+    InvalidInput for an unknown level.
     """
     level = logging.getLevelNamesMapping().get(settings.log_level.upper())
     if level is None:
@@ -65,30 +66,30 @@ class TextFormatter(logging.Formatter):
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; further lines of a message or traceback are indented, so that none can pose as a record."""
+        """Return one line; further lines of a message or traceback are indented, so that they cannot forge a record."""
         moment = datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
         parts = [f"{moment} {record.levelname:<7} {self._process:<10} {_printable(record.getMessage())}"]
         fields = _fields(record)
         if fields:
             parts.append(" ".join(f"{_LABELS.get(key, key)}={_value(value)}" for key, value in fields.items()))
-        line = self._painted(record.levelname, "  ".join(parts))
-        trouble = _trouble(self, record)
-        return f"{line}\n{_printable(trouble)}" if trouble else line
+        line = self._coloured(record.levelname, "  ".join(parts))
+        error = _error_text(self, record)
+        return f"{line}\n{_printable(error)}" if error else line
 
-    def _painted(self, level: str, line: str) -> str:
+    def _coloured(self, level: str, line: str) -> str:
         code = _COLOURS.get(level)
         return f"\x1b[{code}m{line}\x1b[0m" if self._colour and code else line
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, process, pid, logger, message, the context, extra fields, error."""
+    """One JSON object per line: time (UTC), level, process, pid, logger, message, the context, extra fields, error."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object; values that JSON does not know are written as text."""
+        """Return the object; values of types that JSON does not have are written as text."""
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -98,18 +99,18 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         entry |= {key: value for key, value in _fields(record).items() if key not in entry}
-        if trouble := _trouble(self, record):
-            entry["error"] = trouble
+        if error := _error_text(self, record):
+            entry["error"] = error
         return json.dumps(entry, ensure_ascii=False, default=str)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    """What `extra=` gave, then the bound context."""
+    """Return the fields of `extra=`, then those of the bound context."""
     extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
     return extra | {key: value for key, value in _CONTEXT.get().items() if value is not None}
 
 
-def _trouble(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+def _error_text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     parts = []
     if record.exc_info:
         parts.append(formatter.formatException(record.exc_info))
@@ -119,7 +120,7 @@ def _trouble(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 
 
 def _printable(text: str) -> str:
-    """Control characters as escapes, and continuation lines indented."""
+    """Escape control characters, and indent continuation lines."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text).replace("\n", "\n    ")
 
 

@@ -1,43 +1,48 @@
-"""Queue contract of API, reaper and workers: queue names, Redis keys and Celery's shared options."""
+"""Queue contract of API, reaper and workers: queue names, Redis keys and Celery's shared options.
+
+The database is the truth; a message in the broker is only a *hint* that there is work for a model. A hint is a token: the
+worker that takes it claims the best job of that model in fair order, which need not be the job that the hint was sent for.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.settings import Settings
+if TYPE_CHECKING:
+    from core.settings import Settings
 
 RENDER_TASK = "imagefarm.render"
 HINTS_PER_SLOT = 4
-"""Hints that Redis may hold for each job a worker can take: enough that no worker waits, too few to matter when lost."""
+"""Hints in Redis for each job that a worker can hold: enough to keep workers busy, few enough to lose without harm."""
 MIN_WINDOW = 32
-"""Hints that may be out for a model at the least, even while no live worker serves it."""
+"""Minimum window of hints for a model, even while no live worker serves it."""
 PROMPT_SHOWN_CHARS = 80
 
 PRIORITY_LOWEST, PRIORITY_DEFAULT, PRIORITY_HIGHEST = 0, 5, 9
 
 
 def render_queue(model: str) -> str:
-    """The Celery queue of one model."""
+    """Return the name of the Celery queue of a model."""
     return f"render.{model}"
 
 
 def worker_queue(worker: str) -> str:
-    """A worker's private queue: it listens there from its first second, so that it can be controlled while it loads."""
+    """Return the name of a worker's private queue, which it consumes from its start, to take commands while loading."""
     return f"worker.{worker}"
 
 
 @dataclass(frozen=True)
 class RedisKeys:
-    """Keys and channels under the farm's prefix. State never lives here: only what may be lost without harm."""
+    """Keys and channels under the farm's prefix. They hold only what may be lost without harm, never state."""
 
     prefix: str
 
     @property
     def epoch(self) -> str:
-        """Set once per life of the Redis data; missing means the server lost its hints."""
+        """Key that is set once for each new Redis data set; when it is missing, the server lost its hints."""
         return f"{self.prefix}epoch"
 
     @property
@@ -47,7 +52,7 @@ class RedisKeys:
 
     @property
     def cancels(self) -> str:
-        """Channel: the id of a running job that somebody asked to cancel: its worker need not wait for a heartbeat."""
+        """Channel: the id of a running job with a cancel request, so that its worker need not wait for a heartbeat."""
         return f"{self.prefix}cancels"
 
     def progress(self, job_id: str) -> str:
@@ -63,17 +68,17 @@ PROGRESS_TTL_SECONDS = 600
 
 
 def window_size(slots: int) -> int:
-    """How many hints of a model may be out when its live workers have `slots` places for jobs in all."""
+    """Return how many hints of a model may be in the broker when its live workers can hold `slots` jobs in all."""
     return max(MIN_WINDOW, HINTS_PER_SLOT * slots)
 
 
 def change_message(job_id: str, revision: int, status: str) -> str:
-    """What goes over the `changes` channel."""
+    """Return a message for the `changes` channel."""
     return json.dumps({"job": job_id, "revision": revision, "status": status})
 
 
 def flower_kwargs(model: str, render_input: Mapping[str, Any]) -> dict[str, Any]:
-    """The hint's keyword arguments: what an operator wants to see of a job in Flower's columns."""
+    """Return the hint's keyword arguments, which Flower shows to operators."""
     prompt = str(render_input.get("prompt", ""))
     return {
         "prompt": prompt if len(prompt) <= PROMPT_SHOWN_CHARS else prompt[: PROMPT_SHOWN_CHARS - 1] + "…",
@@ -85,11 +90,11 @@ def flower_kwargs(model: str, render_input: Mapping[str, Any]) -> dict[str, Any]
 
 
 def broker_transport_options(settings: Settings) -> dict[str, Any]:
-    """Kombu's Redis transport options.
+    """Return Kombu's options for the Redis transport.
 
     Worker, publisher and Flower must use the same prefix and priority steps, or they see different queues.
     `priority_steps` lists all ten: the default merges 0-2, 3-5, ... In Redis, step 0 is taken first.
-    Redelivery by visibility timeout is not relied upon (the reaper does that from the database), so it may be long.
+    The visibility timeout may be long: the reaper redelivers from the database, so nothing depends on it.
     """
     return {
         "global_keyprefix": settings.redis_prefix,
@@ -106,10 +111,10 @@ def broker_transport_options(settings: Settings) -> dict[str, Any]:
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
-    """Celery's configuration shared by the worker, the publisher and Flower.
+    """Return the Celery configuration that the worker, the publisher and Flower share, as plain data without Celery.
 
-    JSON only: a message in any other serializer is refused, never executed. No result backend: the database is the truth.
-    A publish fails fast (one retry), because the reaper publishes again what the broker did not take.
+    JSON only: messages of any other serializer are refused, never executed. No result backend: the database is the truth.
+    A publish fails fast (one retry), because the reaper publishes again what the broker did not accept.
     """
     return {
         "broker_url": settings.redis_url,

@@ -1,11 +1,11 @@
-"""What a worker asks its engine: one request is one image, and the engine batches requests as it sees fit."""
+"""Requests to the engine, one for each image, and the records and timings that it returns."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_STRENGTH = 0.6
-"""Image-to-image: how much of the start image may change where a request names neither `strength` nor `start_sigma`."""
+"""Strength of image-to-image when a request names neither `strength` nor `start_sigma`."""
 
 
 class LoraRequest(BaseModel):
@@ -20,9 +20,9 @@ class LoraRequest(BaseModel):
 class RenderRequest(BaseModel):
     """One image to render.
 
-    `guidance_scale` is on the conventional scale (1.0 = off); a family converts it to what its pipeline wants.
-    `init_image` (PNG bytes travel beside the request, not in it) is announced by `has_init_image`.
-    `start_sigma` (0..1, in place of `strength`): the noise level at which image-to-image begins, for all its steps.
+    `guidance_scale` is on the conventional scale (1.0 = off); the model family converts it for its pipeline.
+    `has_init_image` announces an init image, whose PNG bytes are sent separately.
+    `start_sigma` (0..1, in place of `strength`): the noise level at which image-to-image starts, with all its steps.
     `preview_every` is in steps; 0 means no previews.
     """
 
@@ -45,7 +45,7 @@ class RenderRequest(BaseModel):
 
 
 class RenderRecord(BaseModel):
-    """How an image came about, stored with it: enough to judge whether a second run can match it to the bit."""
+    """How an image was rendered, stored with it: enough to decide whether a second run can be bit-identical."""
 
     family: str
     device: str
@@ -53,11 +53,12 @@ class RenderRecord(BaseModel):
     memory_policy: str
     attention_backend: str
     versions: dict[str, str]
-    batch_sizes: list[int] = Field(description="images in the forward pass, step by step; all 1 when rendered alone")
+    batch_sizes: list[int] = Field(description="images in the micro-batch at each step; all 1 when rendered alone")
     batches: dict[str, int] = Field(
-        default_factory=dict, description="what those passes held -> passes, such as `2x 512x512, 512x768 guided` -> 6"
+        default_factory=dict,
+        description="content of a micro-batch -> number of steps, such as `2x 512x512, 512x768 guided` -> 6",
     )
-    pipeline_guidance_scale: float = Field(description="what the pipeline was given, after conversion")
+    pipeline_guidance_scale: float = Field(description="value passed to the pipeline, after conversion")
     sigmas_or_timesteps: list[float] = Field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""What each kind of failed attempt leads to: fail at once, or try again, when, and where."""
+"""Retry rules by error code: whether to retry a failed attempt, when, and on which worker."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RetryRule:
-    """`retry`: back to the queue. `other_worker`: never again on the worker where it happened.
+    """`retry`: requeue the job. `other_worker`: exclude the worker where the attempt failed.
 
-    `costs_attempt`: whether it counts against `max_attempts`. `base_seconds` doubles with each attempt.
+    `costs_attempt`: count the attempt against `max_attempts`. `base_seconds` doubles with each attempt.
     """
 
     retry: bool
@@ -19,25 +19,25 @@ class RetryRule:
 
 
 RULES: dict[str, RetryRule] = {
-    # The process that held the job is gone, or froze past its lease.
+    # The process that held the job ended, or froze until its lease expired.
     "worker_lost": RetryRule(retry=True),
-    # The engine process died or hung while it held the job; the worker lives.
+    # The engine process died or hung while it held the job; the worker is alive.
     "engine_lost": RetryRule(retry=True, base_seconds=0.5),
-    # There was no engine to hand it to: it never began.
+    # No engine was ready: the attempt never started.
     "engine_away": RetryRule(retry=True, costs_attempt=False, base_seconds=0.5),
-    # Too big for that card even alone: only another worker can help.
+    # Too large for that GPU even when rendered alone: only another worker can run it.
     "out_of_memory": RetryRule(retry=True, other_worker=True, base_seconds=0.5),
-    # The image directory or bucket did not take the file: full, unwritable, away.
+    # The image directory did not accept the file: full, not writable or not reachable.
     "storage_unavailable": RetryRule(retry=True, base_seconds=2.0),
-    # The worker stops on request; the job did nothing wrong.
+    # The worker stops on request; the job is not at fault.
     "worker_drained": RetryRule(retry=True, costs_attempt=False),
-    # The worker cannot load this model (any more).
+    # The worker cannot load this model.
     "model_unavailable": RetryRule(retry=True, other_worker=True, base_seconds=0.5),
-    # The numbers overflowed: the same seed would do the same again.
+    # The numbers overflowed: the same seed would overflow again.
     "non_finite_latents": RetryRule(retry=False),
     # The engine refused the parameters.
     "invalid_input": RetryRule(retry=False),
-    # An error that nobody foresaw; trying once more is cheap, and attempts are capped.
+    # An unexpected error; a retry is cheap, and attempts are capped.
     "render_failed": RetryRule(retry=True, base_seconds=1.0),
 }
 
@@ -45,11 +45,14 @@ BACKOFF_CAP_SECONDS = 60.0
 
 
 def rule_for(code: str) -> RetryRule:
-    """The rule of an error code; codes nobody listed are treated as `render_failed`."""
+    """Return the rule of an error code; unlisted codes are treated as `render_failed`."""
     return RULES.get(code, RULES["render_failed"])
 
 
 def backoff_seconds(rule: RetryRule, attempt: int) -> float:
-    """Seconds to wait before attempt `attempt` + 1; `attempt` counts from 1. What costs no attempt does not add up."""
+    """Return the seconds to wait before attempt `attempt` + 1; `attempt` counts from 1.
+
+    Errors that cost no attempt always wait `base_seconds`.
+    """
     doublings = attempt - 1 if rule.costs_attempt else 0
     return float(min(rule.base_seconds * 2**doublings, BACKOFF_CAP_SECONDS))

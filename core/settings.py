@@ -1,4 +1,4 @@
-"""All settings, in one place: environment variables `IMAGEFARM_*` or a `.env` file beside where the farm is started."""
+"""All settings: environment variables `IMAGEFARM_*`, or a `.env` file in the working directory."""
 
 from __future__ import annotations
 
@@ -12,52 +12,54 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Every knob of the farm. Each field's description is what docs/reference/settings.md prints."""
+    """All settings of imagefarm. The reference of settings in docs/ prints each field's description."""
 
     model_config = SettingsConfigDict(env_prefix="IMAGEFARM_", env_file=".env", extra="ignore", frozen=True)
 
-    data_dir: Path = Field(Path("data"), description="Where the database, images, the embedded Redis and built models live.")
+    data_dir: Path = Field(Path("data"), description="Folder of the database, images, the embedded Redis and built models.")
     database_url: str = Field(
         "", description="SQLAlchemy URL, such as `postgresql+psycopg://user:pass@host/db`. Empty: SQLite in `data_dir`."
     )
-    redis_url: str = Field("", description="Such as `redis://host:6379/0`. Empty: `imagefarm up` runs one itself.")
-    redis_prefix: str = Field("farm:", description="Prefix of every Redis key, so that farms can share a server.")
+    redis_url: str = Field(
+        "", description="Such as `redis://host:6379/0`. Empty: `imagefarm up` runs a Redis server itself."
+    )
+    redis_prefix: str = Field("farm:", description="Prefix of every Redis key, so that several farms can share a server.")
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
-    port: int = Field(7860, ge=0, le=65535, description="Port of the API and the page; 0 takes a free one.")
+    port: int = Field(7860, ge=0, le=65535, description="Port of the API and the web page; 0 takes a free one.")
     open_access: bool = Field(
         False,
-        description="Listen off loopback without keys: only where something else decides who may call, such as a proxy.",
+        description="Listen off loopback without keys. Set it only behind a proxy or the like that authenticates callers.",
     )
     url: str = Field(
-        "", description="Where commands and the client find the farm. Empty: `host` and `port` of this machine."
+        "", description="URL of the farm for commands and the client. Empty: `host` and `port` on this machine."
     )
-    api_key: SecretStr = Field(SecretStr(""), description="Key that commands and the client show to the farm.")
+    api_key: SecretStr = Field(SecretStr(""), description="API key that commands and the client send.")
     flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=0, le=65535, description="Port of Flower; 0 takes a free one.")
     flower_basic_auth: SecretStr = Field(SecretStr(""), description="`user:password` for Flower; required off loopback.")
 
     model: str = Field(
-        "auto", description="Model the worker serves. `auto`: z-image-turbo when its weights are here, else demo."
+        "auto", description="Model the worker serves. `auto`: z-image-turbo when its weights are on this machine, else demo."
     )
-    models_dir: Path | None = Field(None, description="Converted and built models. Empty: `models` in `data_dir`.")
+    models_dir: Path | None = Field(None, description="Folder of converted and built models. Empty: `models` in `data_dir`.")
     model_folders: Annotated[dict[str, Path], NoDecode] = Field(
         {},
-        description='Weights you keep elsewhere, in diffusers\' layout: JSON such as `{"z-image-turbo": "/weights/z"}`.',
+        description='Weights in other folders, in diffusers\' layout: JSON such as `{"z-image-turbo": "/weights/z"}`.',
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
-    workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; one for each GPU is right.")
-    memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses by free memory.")
+    workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; set one for each GPU.")
+    memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses it by free memory.")
     attention_backend: str = Field(
         "auto",
-        description="A name of diffusers' attention dispatch, such as `native` or `flash`. `auto` tries those that are "
-        "installed on the loaded model and takes the fastest; on a CPU it is `native`.",
+        description="A name of diffusers' attention dispatch, such as `native` or `flash`. `auto` measures those that "
+        "are installed on the loaded model and takes the fastest; on a CPU it is `native`.",
     )
     device_memory_gb: float = Field(
         0.0,
         ge=0,
-        description="Most memory a worker takes of its card, in GB (10^9 bytes), for cards that others use too; the CUDA "
-        "context, some 0.5 GB, comes on top. On a CPU the plan heeds it, but nothing enforces it. 0: what is free.",
+        description="Limit of a worker's GPU memory, in GB (10^9 bytes), for GPUs that other programs use too; the CUDA "
+        "context, about 0.5 GB, is not included. On a CPU only the memory plan respects it. 0: all free memory.",
     )
     compile_blocks: str = Field(
         "auto",
@@ -75,20 +77,24 @@ class Settings(BaseSettings):
     renderer: str = Field(
         "diffusers",
         pattern="^(diffusers|synthetic)$",
-        description="`synthetic` paints plain colours without any model, for load and fault tests of a farm.",
+        description="`synthetic` renders plain colours without any model, for load and fault tests of a farm.",
     )
-    synthetic_step_seconds: float = Field(0.0, ge=0, description="How long a step of the synthetic renderer takes.")
+    synthetic_step_seconds: float = Field(0.0, ge=0, description="Seconds that a step of the synthetic renderer takes.")
 
-    lease_seconds: float = Field(15.0, gt=0, description="How long a worker's claim on a job lasts unless renewed.")
-    heartbeat_seconds: float = Field(4.0, gt=0, description="How often a worker renews its leases.")
-    max_attempts: int = Field(3, ge=1, description="Attempts a job gets before it is held for a person to look at.")
-    reaper_seconds: float = Field(0.5, gt=0, description="How often the reaper looks for lost hints and dead leases.")
-    drain_seconds: float = Field(30.0, ge=0, description="Grace for running jobs when a worker is told to stop.")
+    lease_seconds: float = Field(15.0, gt=0, description="Seconds until a worker's claim on a job expires unless renewed.")
+    heartbeat_seconds: float = Field(4.0, gt=0, description="Seconds between a worker's renewals of its leases.")
+    max_attempts: int = Field(3, ge=1, description="Attempts of a job before it is held for a user to decide.")
+    reaper_seconds: float = Field(
+        0.5, gt=0, description="Seconds between the reaper's checks for lost hints and expired leases."
+    )
+    drain_seconds: float = Field(
+        30.0, ge=0, description="Seconds that running jobs may take to finish when a worker is asked to stop."
+    )
     step_timeout_seconds: float = Field(
         300.0,
         gt=0,
         description="A step longer than this means a hung device: the engine is replaced. On a CPU a step may take longer "
-        "while it computes, and ten times as long without telling of a part that is done.",
+        "while it computes, and ten times as long without reporting a finished part.",
     )
     load_timeout_seconds: float = Field(3600.0, gt=0, description="Longest time a model may take to load.")
 
@@ -96,23 +102,32 @@ class Settings(BaseSettings):
     max_prompt_chars: int = Field(10_000, gt=0, description="Longest prompt or negative prompt, in characters.")
     max_images_per_job: int = Field(16, gt=0, description="Largest `num_images`.")
     max_queued_per_owner: int = Field(20_000, ge=0, description="Queued jobs one owner may have; 0 means no limit.")
-    max_jobs_per_batch: int = Field(1000, gt=0, description="Jobs that one batch may be made of.")
+    max_jobs_per_batch: int = Field(1000, gt=0, description="Largest number of jobs in one batch.")
     max_upload_pixels: int = Field(
-        4096 * 4096, gt=0, description="Largest picture that may be sent for image-to-image, in pixels."
+        4096 * 4096, gt=0, description="Largest image that may be uploaded for image-to-image, in pixels."
     )
     sync_wait_seconds: float = Field(
-        300.0, gt=0, description="How long the OpenAI and A1111 faces wait for a picture before they say how to poll."
+        300.0,
+        gt=0,
+        description="Seconds that the OpenAI and A1111 faces wait for an image before they respond with a URL to poll.",
     )
-    webhook_url: str = Field("", description="Told of every job that settles. Empty: nobody, unless a job asks for it.")
+    webhook_url: str = Field(
+        "",
+        description="URL that receives a message about every job that settles. Empty: only other webhooks get messages.",
+    )
     webhook_secret: SecretStr = Field(
         SecretStr(""), description="Signs the messages to `webhook_url`: `whsec_` and base64 of 24 to 64 bytes."
     )
-    webhook_allow_private: bool = Field(False, description="Let webhooks go to private, loopback and link-local addresses.")
-    idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    webhook_allow_private: bool = Field(False, description="Allow webhooks to private, loopback and link-local addresses.")
+    idempotency_hours: float = Field(24.0, gt=0, description="Hours until an Idempotency-Key is deleted.")
     preview_every: int = Field(2, ge=0, description="Steps between previews; 0 turns them off.")
 
-    keep_days: float = Field(0.0, ge=0, description="Delete settled jobs and their images after this; 0 keeps them.")
-    keep_gigabytes: float = Field(0.0, ge=0, description="Delete the oldest images above this total; 0 keeps them.")
+    keep_days: float = Field(
+        0.0, ge=0, description="Delete settled jobs and their images after this many days; 0 keeps them."
+    )
+    keep_gigabytes: float = Field(
+        0.0, ge=0, description="Delete the oldest jobs with images above this total; 0 keeps them."
+    )
 
     log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
@@ -120,7 +135,7 @@ class Settings(BaseSettings):
     @field_validator("model_folders", mode="before")
     @classmethod
     def _folders_from_json(cls, value: object) -> object:
-        """Decoded here, so that what is no JSON is said like any other wrong value, and nothing means none."""
+        """Decode here, so that invalid JSON is reported like any other invalid value and an empty text means no folders."""
         if not isinstance(value, str):
             return value
         try:
@@ -140,20 +155,20 @@ class Settings(BaseSettings):
 
     @cached_property
     def resolved_database_url(self) -> str:
-        """`database_url`, or SQLite in the data directory."""
+        """Return `database_url`, or the URL of SQLite in the data directory."""
         return self.database_url or f"sqlite:///{self.data_dir / 'imagefarm.db'}"
 
     @cached_property
     def images_dir(self) -> Path:
-        """Root of the local image store."""
+        """Return the root folder of the local image store."""
         return self.data_dir / "images"
 
     @cached_property
     def uploads_dir(self) -> Path:
-        """Root of the store of pictures sent for image-to-image."""
+        """Return the root folder of the store of uploads."""
         return self.data_dir / "uploads"
 
     @cached_property
     def resolved_models_dir(self) -> Path:
-        """Root of converted and locally built models."""
+        """Return the root folder of converted and locally built models."""
         return self.models_dir or self.data_dir / "models"

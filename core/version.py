@@ -1,4 +1,4 @@
-"""The farm's version, as installed."""
+"""The installed version of imagefarm."""
 
 from __future__ import annotations
 

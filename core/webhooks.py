@@ -12,20 +12,20 @@ from urllib.parse import urlsplit
 
 from core.errors import InvalidInput
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 -- what secrets begin with, not one of them
+SECRET_PREFIX = "whsec_"  # noqa: S105 -- a prefix, not a secret
 RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0, 18_000.0, 36_000.0)
-"""Waits after the first, second, ... failed try; after the last one the message is given up."""
+"""Seconds to wait after the first, second, ... failed try; after the last wait and try the message has failed."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _MAX_URL = 2000
 
 
 def generate_secret() -> str:
-    """A new secret of 32 random bytes."""
+    """Return a new secret of 32 random bytes."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def secret_bytes(secret: str) -> bytes:
-    """The bytes that sign; raises InvalidInput when it is not a secret of the specification's form."""
+    """Decode a secret to the key bytes. Raises InvalidInput unless it has the form of the specification."""
     try:
         found = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
@@ -38,13 +38,13 @@ def secret_bytes(secret: str) -> bytes:
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header."""
+    """Return the value of the `webhook-signature` header."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(secret_bytes(secret), signed, hashlib.sha256).digest()).decode()
 
 
 def check_url(url: str, *, field: str = "webhook.url") -> str:
-    """The URL, if it is one that can be called at all; where it leads is checked at each try."""
+    """Return the URL. Raises InvalidInput if it cannot be called; its address is checked again at each delivery."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -61,7 +61,7 @@ def check_url(url: str, *, field: str = "webhook.url") -> str:
 
 
 def check_literal_address(url: str, *, allow_private: bool, field: str = "webhook.url") -> None:
-    """Refuses an address given in figures that no message may go to, so that it is said at once and not at the try."""
+    """Raise InvalidInput for a literal private address, so that it is reported at once and not at the first delivery."""
     host = urlsplit(url).hostname or ""
     try:
         address = ip_address(host)
@@ -72,14 +72,14 @@ def check_literal_address(url: str, *, allow_private: bool, field: str = "webhoo
     if not allow_private and not is_public(address):
         raise InvalidInput(
             f"Webhooks do not go to {host}: it is a private address. "
-            "The farm's operator may allow it with IMAGEFARM_WEBHOOK_ALLOW_PRIVATE=true.",
+            "The operator can allow it with IMAGEFARM_WEBHOOK_ALLOW_PRIVATE=true.",
             field=field,
             code="private_webhook_target",
         )
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is somewhere on the public internet, also when it wraps an IPv4 address."""
+    """Return whether an address is on the public internet; an IPv4 address embedded in IPv6 is checked itself."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if inner is None and address in _NAT64:

@@ -1,1 +1,1 @@
-"""Tables and queries; the only writer of a job's state."""
+"""Tables and queries: the only package that writes a job's state."""

@@ -14,12 +14,12 @@ from db.sql import now
 from db.tables import ApiKey
 
 USED_SECONDS = 60.0
-"""How exact `last_used_at` is."""
+"""Precision of `last_used_at`."""
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """`owner` may be shared by several keys; empty: the key's own. Limits: None for none."""
+    """Values of a key to create. Several keys may share an `owner`; empty: an owner of its own. Limits: None for none."""
 
     name: str
     owner: str = ""
@@ -31,7 +31,7 @@ class NewKey:
 
 
 def create_key(database: Database, new: NewKey) -> tuple[ApiKey, str]:
-    """The row, and the key itself: this is the only time it can be seen."""
+    """Create a key; return its row and the key itself, which is not stored and cannot be read again."""
     key_id, secret, key = generate_key()
     expires = now() + literal(new.expires_in_seconds) if new.expires_in_seconds is not None else None
     with database.write() as session:
@@ -55,13 +55,13 @@ def create_key(database: Database, new: NewKey) -> tuple[ApiKey, str]:
 
 
 def list_keys(database: Database) -> Sequence[ApiKey]:
-    """All of them, revoked ones too, oldest first."""
+    """Return all keys, including revoked ones, oldest first."""
     with database.read() as session:
         return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
 
 
 def revoke_key(database: Database, key_id: str) -> ApiKey:
-    """It opens nothing from now on; NotFound when there is none of that id."""
+    """Revoke a key and return its row. Raises NotFound for an unknown id."""
     with database.write() as session:
         row = session.scalar(
             update(ApiKey)
@@ -76,7 +76,7 @@ def revoke_key(database: Database, key_id: str) -> ApiKey:
 
 
 def active_key(database: Database, key_id: str) -> ApiKey | None:
-    """The key of that public id, unless it is revoked or has expired; notes that it is used."""
+    """Return the key of that public id and update `last_used_at`; None when it is unknown, revoked or expired."""
     with database.read() as session:
         row = session.scalar(select(ApiKey).where(ApiKey.id == key_id, *_active()))
         stale = row is not None and session.scalar(
@@ -89,7 +89,7 @@ def active_key(database: Database, key_id: str) -> ApiKey | None:
 
 
 def any_active(database: Database) -> bool:
-    """Whether any key opens the farm; False also when the tables are not there yet."""
+    """Return whether any key is active; False also when the tables do not exist yet."""
     with database.read() as session:
         if not inspect(session.connection()).has_table(ApiKey.__tablename__):
             return False

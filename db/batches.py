@@ -1,4 +1,4 @@
-"""Batches: many jobs stored in one transaction, and where they stand."""
+"""Submit batches, many jobs in one transaction, and read their state."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from db.sql import insert_ignore, now
 from db.tables import Batch, BatchJob, IdempotencyKey, Job
 
 _KEYS = "batch:"
-"""Keys of batches are apart from those of single jobs."""
+"""Prefix that separates the Idempotency-Keys of batches from those of single jobs."""
 _KEY_COLUMN = 255
 
 
 @dataclass(frozen=True)
 class NewBatch:
-    """`jobs` are (job, its values on the axes), in order."""
+    """A batch to submit; `jobs` are (job, its values on the axes), in order."""
 
     owner: str
     requested: dict[str, Any]
@@ -36,7 +36,7 @@ class NewBatch:
 
 @dataclass(frozen=True)
 class SubmittedBatch:
-    """`hints` are the jobs to publish now; `replayed`: it existed already."""
+    """The result of a submit. `hints`: the jobs to publish now; `replayed`: the batch existed already."""
 
     batch: Batch
     hints: Sequence[Job] = ()
@@ -44,7 +44,7 @@ class SubmittedBatch:
 
 
 def submit_batch(database: Database, new: NewBatch) -> SubmittedBatch:
-    """Stores all jobs or none. Raises as `db.jobs.submit.submit` does."""
+    """Store all jobs or none. Raises like `db.jobs.submit.submit`."""
     with database.write() as session:
         batch_id = new_id()
         if new.key is not None and not insert_ignore(
@@ -79,13 +79,13 @@ def submit_batch(database: Database, new: NewBatch) -> SubmittedBatch:
 
 
 def _stored_key(key: str) -> str:
-    """The longest keys leave no room for the prefix: of those a digest is kept."""
-    whole = _KEYS + key
-    return whole if len(whole) <= _KEY_COLUMN else f"{_KEYS}sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    """Return the prefixed key, or a digest of it when it is too long for the column."""
+    prefixed = _KEYS + key
+    return prefixed if len(prefixed) <= _KEY_COLUMN else f"{_KEYS}sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def get_batch(database: Database, batch_id: str, owner: str | None = None) -> Batch:
-    """NotFound when there is none, or not this owner's."""
+    """Return the batch. Raises NotFound when it does not exist or belongs to another owner."""
     with database.read() as session:
         batch = session.get(Batch, batch_id)
     if batch is None or owner not in (None, batch.owner):
@@ -94,7 +94,7 @@ def get_batch(database: Database, batch_id: str, owner: str | None = None) -> Ba
 
 
 def list_batches(database: Database, owner: str | None, before: str | None, limit: int) -> Sequence[Batch]:
-    """Newest first."""
+    """List batches, newest first; `before` is the id of the last batch of the previous page."""
     query = select(Batch).order_by(Batch.id.desc()).limit(limit)
     query = query.where(Batch.owner == owner) if owner is not None else query
     query = query.where(Batch.id < before) if before is not None else query
@@ -103,7 +103,7 @@ def list_batches(database: Database, owner: str | None, before: str | None, limi
 
 
 def counts_of(database: Database, batch_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Batch -> status -> how many of its jobs; deleted jobs are not counted."""
+    """Return batch id -> status -> number of its jobs; deleted jobs are not counted."""
     query = (
         select(BatchJob.batch_id, Job.status, func.count())
         .join(Job, Job.id == BatchJob.job_id)
@@ -118,7 +118,7 @@ def counts_of(database: Database, batch_ids: Sequence[str]) -> dict[str, dict[st
 
 
 def members(database: Database, batch_id: str) -> list[tuple[BatchJob, Job]]:
-    """Its jobs that are still there, in order."""
+    """Return the batch's jobs in order, without deleted ones."""
     query = (
         select(BatchJob, Job)
         .join(Job, Job.id == BatchJob.job_id)
@@ -130,7 +130,7 @@ def members(database: Database, batch_id: str) -> list[tuple[BatchJob, Job]]:
 
 
 def open_members(database: Database, batch_id: str) -> Sequence[str]:
-    """Ids of its jobs that have not settled."""
+    """Return the ids of the batch's jobs that have not settled."""
     query = select(Job.id).join(BatchJob, BatchJob.job_id == Job.id)
     with database.read() as session:
         return session.scalars(query.where(BatchJob.batch_id == batch_id, Job.status.not_in(SETTLED))).all()

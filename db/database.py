@@ -1,4 +1,4 @@
-"""One database by URL: short transactions, on SQLite and Postgres alike."""
+"""Connect to a database by URL, SQLite or Postgres, and open short transactions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from core.errors import InvalidInput, Unavailable
 
@@ -28,20 +28,20 @@ _WAL_TIMEOUT_SECONDS = 20.0
 _POSTGRES_CONNECTION = {
     "application_name": "imagefarm",
     "connect_timeout": 5,
-    # A host that vanishes without a word is noticed in seconds, not in the hours that TCP allows itself.
+    # Detect an unreachable host within seconds; with TCP's defaults it takes hours.
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
 _AWAY_SQLSTATES = frozenset({"25006", "57P01", "57P02", "57P03"})
-"""Read-only after a failover, shutting down, crashed, starting up."""
+"""SQLSTATEs of a server that is read-only after a failover, shutting down, crashed, starting up."""
 
 
 class Database:
-    """Hands out sessions; `write` commits at the end of the block or not at all.
+    """Sessions on one database; `write` commits at the end of the block or not at all.
 
-    A database that is away, locked beyond patience or full raises `core.errors.Unavailable`.
+    Raises `core.errors.Unavailable` while the database does not answer, is locked for too long or is full.
     """
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
@@ -49,8 +49,8 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
         options = {_READS: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
-        # SQLite has one writer at a time and lets the others sleep and poll; threads of one process had better queue.
-        self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
+        # SQLite has one writer at a time, and waiting writers sleep and poll; a lock is faster between threads.
+        self._write_lock: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._reader = self.engine.execution_options(**options)
 
     def _postgres_engine(self, pool_size: int) -> Engine:
@@ -59,10 +59,9 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            pool_pre_ping=True,
             connect_args=_POSTGRES_CONNECTION,
         )
-        _ping_lazily(engine)
+        _ping_readable_connections(engine)
         return engine
 
     def _sqlite_engine(self, pool_size: int) -> Engine:
@@ -75,48 +74,56 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session in one transaction. On SQLite it holds the write lock from the start, so it never has to upgrade."""
-        with _translated(), self._turn, Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """Open a session in one transaction. On SQLite it takes the write lock at the start, and never has to upgrade."""
+        with _translate_errors(), self._write_lock, Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that only reads: a snapshot on SQLite, statement by statement on Postgres."""
-        with _translated(), Session(self._reader, expire_on_commit=False) as session:
+        """Open a read-only session: one snapshot on SQLite, one for each statement on Postgres."""
+        with _translate_errors(), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     def dispose(self) -> None:
-        """Closes every pooled connection."""
+        """Close every pooled connection."""
         self.engine.dispose()
 
 
-def _ping_lazily(engine: Engine) -> None:
-    """Ask the server whether an idle connection lives only where something says that it may not: each use would pay."""
-    ask = engine.dialect.do_ping
+def _ping_readable_connections(engine: Engine) -> None:
+    """Ping a pooled connection at checkout only if its socket is readable.
 
-    def ping(dbapi_connection: DBAPIConnection) -> bool:
-        return _is_quiet(dbapi_connection) or ask(dbapi_connection)
+    Unlike `pool_pre_ping`, this costs a healthy connection no round trip to the server.
+    """
+    dialect = engine.dialect
 
-    engine.dialect.do_ping = ping  # type: ignore[method-assign]
+    def check(connection: DBAPIConnection, _record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+        if not _has_unread_data(connection):
+            return
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkout", check)
 
 
-def _is_quiet(connection: Any) -> bool:  # noqa: ANN401 -- psycopg's own
-    """A connection that was closed, from either side, has something to be read: an end or a farewell."""
-    look = select.poll()
+def _has_unread_data(connection: Any) -> bool:  # noqa: ANN401 -- psycopg's own
+    """Return whether the idle connection's socket is readable, as it is after either side has closed it."""
+    poll = select.poll()
     try:
-        look.register(connection.fileno(), select.POLLIN)
-        return not look.poll(0)
+        poll.register(connection.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
     except (OSError, connection.OperationalError):
-        return False
+        return True
 
 
 def _parse(url: str) -> URL:
-    """The URL with psycopg 3 for Postgres when it names no driver; raises InvalidInput for what is no such URL."""
+    """Parse the URL, with psycopg 3 for Postgres when it names no driver. Raises InvalidInput for a malformed URL."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise InvalidInput(
-            "IMAGEFARM_DATABASE_URL is no database URL; write postgresql+psycopg://user:password@host/database, "
+            "IMAGEFARM_DATABASE_URL is not a database URL; write postgresql+psycopg://user:password@host/database, "
             "or leave it empty for SQLite in the data directory.",
             field="database_url",
         ) from error
@@ -124,7 +131,7 @@ def _parse(url: str) -> URL:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # BEGIN is ours: pysqlite's own is deferred and late
+    connection.isolation_level = None  # _begin_sqlite begins transactions: pysqlite's BEGIN is deferred and late
     cursor = connection.cursor()
     for pragma in _SQLITE_PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
@@ -133,7 +140,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
 
 
 def _switch_to_wal(cursor: DBAPICursor) -> None:
-    """A new file's first connections may collide here, and SQLite's busy timeout does not cover this one statement."""
+    """Retry until the mode is set: first connections to a new file may collide, and the busy timeout does not apply."""
     give_up_at = time.monotonic() + _WAL_TIMEOUT_SECONDS
     while True:
         try:
@@ -147,13 +154,13 @@ def _switch_to_wal(cursor: DBAPICursor) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that turns to writing fails with "database is locked" at once, whatever the timeout.
+    # A deferred transaction that starts to write fails with "database is locked" at once, regardless of the timeout.
     reads = connection.get_execution_options().get(_READS)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:

@@ -1,4 +1,4 @@
-"""Which queued jobs need a hint in the broker: a short window of them, in fair order."""
+"""Select queued jobs that need a hint in the broker: a short window, in fair order."""
 
 from __future__ import annotations
 
@@ -13,59 +13,59 @@ from db.workers import live_workers
 
 
 def take_window(database: Database, model: str, window: int) -> list[Job]:
-    """Marks jobs as hinted until `window` of the model are, and returns those just marked: the caller publishes them."""
+    """Mark jobs as hinted until `window` of the model are, and return the newly marked ones for the caller to publish."""
     with database.read() as session:
-        if not _room(session, model, window) or not _waiting(session, model, 1):
+        if not _free_slots(session, model, window) or not _waiting(session, model, 1):
             return []
     with database.write() as session:
-        return _mark(session, _waiting(session, model, _room(session, model, window)))
+        return _mark(session, _waiting(session, model, _free_slots(session, model, window)))
 
 
 def window_of(database: Database, model: str) -> int:
-    """How many hints of this model may be out now, by what its live workers can take."""
+    """Return how many hints of this model may be in the broker now, by the capacity of its live workers."""
     return window_size(sum(worker.capacity for worker in live_workers(database, model)))
 
 
 def models_waiting(database: Database) -> list[str]:
-    """Models that have queued jobs; steps from model to model through the index, however many jobs wait."""
+    """List the models with queued jobs; one index look-up for each model, regardless of the number of jobs."""
     found: list[str] = []
     with database.read() as session:
         while True:
-            beyond = select(func.min(Job.model)).where(QUEUED)
-            model = session.scalar(beyond.where(Job.model > found[-1]) if found else beyond)
+            next_model = select(func.min(Job.model)).where(QUEUED)
+            model = session.scalar(next_model.where(Job.model > found[-1]) if found else next_model)
             if model is None:
                 return found
             found.append(model)
 
 
 def clear_hint(database: Database, job_id: str) -> None:
-    """The publish failed: the job needs a hint again."""
+    """Clear a job's hint mark after a failed publish, so that it gets a new hint."""
     with database.write() as session:
-        _forget(session, Job.id == job_id)
+        _clear(session, Job.id == job_id)
 
 
 def clear_all_hints(database: Database) -> int:
-    """The broker lost its data: every queued job needs a hint again."""
+    """Clear all hint marks after the broker lost its data, and return how many."""
     with database.write() as session:
-        return _forget(session)
+        return _clear(session)
 
 
 def clear_stale_hints(database: Database, model: str, older_than_seconds: float) -> int:
-    """The broker's queue is empty, yet these were hinted a while ago and nobody came."""
+    """Clear hint marks older than that many seconds, and return how many. Call when the model's queue is empty."""
     with database.read() as session:
         oldest = session.scalar(select(func.min(Job.hinted_at)).where(*_hinted(model)))
         clock = session.scalar(select(now()))
     if oldest is None or clock is None or oldest > clock - older_than_seconds:
         return 0
     with database.write() as session:
-        return _forget(session, Job.model == model, Job.hinted_at < now() - literal(older_than_seconds))
+        return _clear(session, Job.model == model, Job.hinted_at < now() - literal(older_than_seconds))
 
 
 def _hinted(model: str) -> tuple[ColumnElement[bool], ...]:
     return Job.model == model, QUEUED, Job.hinted_at.is_not(None)
 
 
-def _room(session: Session, model: str, window: int) -> int:
+def _free_slots(session: Session, model: str, window: int) -> int:
     return max(window - (session.scalar(select(func.count()).select_from(Job).where(*_hinted(model))) or 0), 0)
 
 
@@ -83,10 +83,10 @@ def _mark(session: Session, ids: list[str]) -> list[Job]:
     marked = session.scalars(
         update(Job).where(Job.id.in_(ids), QUEUED, Job.hinted_at.is_(None)).values(hinted_at=now()).returning(Job)
     ).all()
-    order = {job_id: place for place, job_id in enumerate(ids)}
+    order = {job_id: position for position, job_id in enumerate(ids)}
     return sorted(marked, key=lambda job: order[job.id])
 
 
-def _forget(session: Session, *conditions: ColumnElement[bool]) -> int:
+def _clear(session: Session, *conditions: ColumnElement[bool]) -> int:
     query = update(Job).where(QUEUED, Job.hinted_at.is_not(None), *conditions)
     return len(session.scalars(query.values(hinted_at=None).returning(Job.id)).all())

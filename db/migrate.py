@@ -1,4 +1,4 @@
-"""Bringing a database's tables up to this version, and checking that they match."""
+"""Migrate a database to this version's tables, and compare the two."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _LOCK = 0x696D6167  # "imag": two processes that start together must not migrate
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Runs the migrations that are missing; safe to call from several processes at once."""
+    """Run the missing migrations; safe to call from several processes at once."""
     _migrate(url, lambda config: command.upgrade(config, revision))
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Goes back to `revision`; `base` removes everything."""
+    """Migrate back to `revision`; `base` removes all tables."""
     _migrate(url, lambda config: command.downgrade(config, revision))
 
 
 def differences(url: str) -> list[object]:
-    """What the tables in the code have that the database has not, or the other way round; empty when they match."""
+    """List the differences between the tables in the code and in the database; empty when they match."""
     database = Database(url)
     try:
         with database.engine.connect() as connection:
@@ -39,7 +39,7 @@ def differences(url: str) -> list[object]:
 
 
 def alembic_config(url: str = "") -> Config:
-    """Alembic's configuration, in code: there is no alembic.ini to find."""
+    """Build Alembic's configuration in code, without an alembic.ini."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -1,26 +1,27 @@
-"""Limits over time: counters that are raised before the work is accepted, so that parallel calls cannot slip past."""
+"""Counters of quotas over time, incremented before a job is accepted, so that parallel calls cannot exceed a limit."""
 
 from __future__ import annotations
 
 import time
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, literal, update
 
 from db.database import Database
 from db.sql import insert_ignore, now
 from db.tables import QuotaCounter
 
-_KEPT_SECONDS = 3 * 86_400.0
+KEPT_SECONDS = 3 * 86_400.0
+"""Age at which counters are deleted. The longest time span of a quota is one day."""
 
 
 def bucket(limit: str, span_seconds: int) -> tuple[str, float]:
-    """(the counter's name for the present span, seconds until the next span begins)."""
+    """Return (the counter's name for the present time span, seconds until the next span starts)."""
     number, into = divmod(time.time(), span_seconds)
     return f"{limit}:{int(number)}", span_seconds - into
 
 
 def reserve(database: Database, key_id: str, name: str, amount: int, limit: int) -> bool:
-    """Raises the counter by `amount` unless that would pass `limit`; whether it did."""
+    """Increment the counter by `amount` unless that would exceed `limit`; return whether it did."""
     with database.write() as session:
         insert_ignore(session, QuotaCounter, key_id=key_id, bucket=name, used=0, created_at=now())
         raised = session.execute(
@@ -33,7 +34,7 @@ def reserve(database: Database, key_id: str, name: str, amount: int, limit: int)
 
 
 def refund(database: Database, key_id: str, name: str, amount: int) -> None:
-    """The work was not accepted after all."""
+    """Undo a `reserve` for a job that was not accepted."""
     with database.write() as session:
         session.execute(
             update(QuotaCounter)
@@ -42,7 +43,8 @@ def refund(database: Database, key_id: str, name: str, amount: int) -> None:
         )
 
 
-def forget_old(database: Database) -> None:
-    """Deletes counters of spans long past."""
+def delete_old_counters(database: Database) -> int:
+    """Delete counters of past time spans, which no `reserve` reads any longer; return how many."""
     with database.write() as session:
-        session.execute(delete(QuotaCounter).where(QuotaCounter.created_at < now() - _KEPT_SECONDS))
+        old = delete(QuotaCounter).where(QuotaCounter.created_at < now() - literal(KEPT_SECONDS))
+        return len(session.execute(old.returning(QuotaCounter.bucket)).all())

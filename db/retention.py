@@ -1,4 +1,4 @@
-"""Deleting settled jobs and their images, by age, by space or by hand; their ids answer 410 from then on."""
+"""Delete settled jobs and their images, by age, by total size or by id; afterwards the API answers 410 for them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Deleted:
-    """What a call deleted: how many jobs, and the storage keys of their images, whose files the caller removes."""
+    """The result of a deletion: the number of jobs, and the storage keys of their images, whose files the caller deletes."""
 
     jobs: int
     keys: list[str]
 
 
 def delete_job(database: Database, job_id: str, owner: str | None = None) -> Deleted:
-    """Deletes one settled job; Conflict while it is queued or running."""
+    """Delete one settled job. Raises Conflict while it is queued or running."""
     with database.write() as session:
         job = find_job(session, job_id, owner, lock=True)
         if job.status not in SETTLED:
@@ -39,16 +39,16 @@ def delete_job(database: Database, job_id: str, owner: str | None = None) -> Del
 
 
 def delete_image(database: Database, image_id: str, owner: str | None = None) -> str:
-    """Deletes one image's row and returns its storage key."""
+    """Delete one image's row and return its storage key."""
     with database.write() as session:
         image = find_image(session, image_id, owner)
-        _bury(session, image.id, "image", image.owner)
+        _add_tombstone(session, image.id, "image", image.owner)
         session.execute(delete(Image).where(Image.id == image.id))
         return image.key
 
 
 def delete_older(database: Database, days: float) -> Deleted:
-    """Deletes a batch of jobs that settled more than `days` ago."""
+    """Delete up to BATCH jobs that settled more than `days` ago."""
     with database.write() as session:
         old = select(Job).where(Job.completed_at < now() - literal(days * 86400.0), Job.status.in_(SETTLED))
         chosen = old.order_by(Job.completed_at).limit(BATCH).with_for_update(skip_locked=True)
@@ -56,8 +56,8 @@ def delete_older(database: Database, days: float) -> Deleted:
 
 
 def delete_over(database: Database, limit_bytes: int) -> Deleted:
-    """Deletes a batch of the oldest settled jobs with images while images take more than `limit_bytes` in all."""
-    with database.read() as session:  # a long look at every image must not keep writers out
+    """Delete up to BATCH of the oldest settled jobs with images, until all images take at most `limit_bytes`."""
+    with database.read() as session:  # a long sum over all images must not block writers
         excess = (session.scalar(select(func.coalesce(func.sum(Image.bytes), 0))) or 0) - limit_bytes
     if excess <= 0:
         return Deleted(0, [])
@@ -72,25 +72,25 @@ def delete_over(database: Database, limit_bytes: int) -> Deleted:
 
 
 def delete_count(database: Database, days: float) -> int:
-    """How many jobs `delete_older` would delete in all."""
+    """Count the jobs that repeated calls of `delete_older` would delete."""
     query = select(func.count()).where(Job.completed_at < now() - literal(days * 86400.0), Job.status.in_(SETTLED))
     with database.read() as session:
         return session.scalar(query) or 0
 
 
 def forget_idempotency_keys(database: Database, older_than_seconds: float) -> int:
-    """Deletes keys past their time; returns how many went."""
+    """Delete Idempotency-Keys older than that many seconds; return how many."""
     with database.write() as session:
         old = delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - literal(older_than_seconds))
         return len(session.execute(old.returning(IdempotencyKey.key)).all())
 
 
 def unknown_keys(database: Database, keys: Collection[str]) -> set[str]:
-    """Those of `keys` that no image row names and no running attempt may yet name: their files are orphans."""
+    """Return those of `keys` that no image row names and no running attempt may still store: their files are orphans."""
     writers = {key: job_and_attempt(key) for key in keys}
     job_ids = {job_id for job_id, _ in writers.values()}
     with database.read() as session:
-        # In this order: an attempt that ends in between has its rows by the second look.
+        # In this order: an attempt that ends in between has written its rows before the second query.
         running = {
             (row.id, row.attempt) for row in session.execute(select(Job.id, Job.attempt).where(RUNNING, Job.id.in_(job_ids)))
         }
@@ -110,14 +110,14 @@ def _delete_jobs(session: Session, jobs: Sequence[Job]) -> Deleted:
     ids = [job.id for job in jobs]
     images = session.scalars(select(Image).where(Image.job_id.in_(ids))).all()
     for job in jobs:
-        _bury(session, job.id, "job", job.owner)
+        _add_tombstone(session, job.id, "job", job.owner)
     for image in images:
-        _bury(session, image.id, "image", image.owner)
-    # The job's attempts, events, images and exclusions go with it: ON DELETE CASCADE.
+        _add_tombstone(session, image.id, "image", image.owner)
+    # ON DELETE CASCADE deletes the jobs' attempts, events, images and exclusions.
     session.execute(delete(Job).where(Job.id.in_(ids)))
     rewind_cursor(session)
     return Deleted(len(ids), [image.key for image in images])
 
 
-def _bury(session: Session, row_id: str, kind: str, owner: str) -> None:
+def _add_tombstone(session: Session, row_id: str, kind: str, owner: str) -> None:
     insert_ignore(session, Tombstone, id=row_id, kind=kind, owner=owner, deleted_at=now())

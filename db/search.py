@@ -1,4 +1,7 @@
-"""Searching prompts by words: a bounded look at a time, newest jobs first. Why there is no index: decision 7."""
+"""Search prompts by words, newest jobs first. Each call scans a bounded number of jobs.
+
+Why there is no index: docs/decisions/0008-searches-look-at-a-part.md.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,25 @@ from db.database import Database
 from db.jobs.read import list_jobs
 from db.tables import Job
 
-LOOKED_AT = 50_000
-"""Jobs that one call looks through at most: tens of milliseconds, whatever is looked for."""
+SCANNED_JOBS = 50_000
+"""Maximum of jobs that one call scans; takes tens of milliseconds for any words."""
 MAX_WORDS = 20
 _WORDS = re.compile(r'"([^"]+)"|(\S+)')
 
 
 @dataclass(frozen=True)
-class Found:
-    """`rest` is where the search goes on when the jobs looked at did not fill a page; None: all have been seen."""
+class SearchPage:
+    """Jobs found. `next_before`: the argument to continue with when the scanned jobs did not fill a page, or None."""
 
     jobs: list[Job]
-    rest: str | None
+    next_before: str | None
 
 
 def words_of(text: str) -> list[str]:
-    """Words, and "phrases in quotes" whole; a quote without its partner is an ordinary character."""
+    """Split into words and "phrases in quotes"; an unpaired quote is an ordinary character. Raises InvalidInput."""
     words = [(phrase or word) for phrase, word in _WORDS.findall(text)]
     if len(words) > MAX_WORDS:
-        raise InvalidInput(f"A search takes {MAX_WORDS} words at most, this has {len(words)}.", field="q")
+        raise InvalidInput(f"A search takes at most {MAX_WORDS} words, this has {len(words)}.", field="q")
     return words
 
 
@@ -45,27 +48,30 @@ def search_jobs(
     model: str | None = None,
     before: str | None = None,
     limit: int = 50,
-) -> Found:
-    """As `list_jobs`, of the next LOOKED_AT jobs those whose prompt has every word, in any order; without words, all."""
+) -> SearchPage:
+    """List jobs like `list_jobs`, but only those of the next SCANNED_JOBS whose prompt has every word, in any order.
+
+    Without words, all jobs match.
+    """
     conditions = [_has(word) for word in words_of(text)]
-    last = _last_to_look_at(database, owner, before) if conditions else None
+    last = _last_to_scan(database, owner, before) if conditions else None
     if last is not None:
         conditions.append(Job.id >= last)
     jobs = list_jobs(
         database, owner=owner, statuses=statuses, model=model, conditions=conditions, before=before, limit=limit
     )
-    return Found(jobs, last if len(jobs) < limit else None)
+    return SearchPage(jobs, last if len(jobs) < limit else None)
 
 
 def _has(word: str) -> ColumnElement[bool]:
-    """Neither database need know the case of letters beyond ASCII, so their usual spellings are all looked for."""
+    """Match the word in any case. Beyond ASCII, the databases may not fold case, so the usual spellings are matched."""
     spellings = {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
     return or_(*(Job.prompt.icontains(spelling, autoescape=True) for spelling in sorted(spellings)))
 
 
-def _last_to_look_at(database: Database, owner: str | None, before: str | None) -> str | None:
-    """The id of the LOOKED_AT-th job from here, when there are more behind it; read from an index alone."""
-    query = select(Job.id).order_by(Job.id.desc()).offset(LOOKED_AT - 1).limit(2)
+def _last_to_scan(database: Database, owner: str | None, before: str | None) -> str | None:
+    """Return the id of the last job to scan; None when fewer jobs are left. Reads only an index."""
+    query = select(Job.id).order_by(Job.id.desc()).offset(SCANNED_JOBS - 1).limit(2)
     query = query.where(Job.owner == owner) if owner is not None else query
     query = query.where(Job.id < before) if before is not None else query
     with database.read() as session:

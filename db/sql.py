@@ -1,4 +1,8 @@
-"""SQL building blocks for both databases: clock, status conditions, cached and conflict-free inserts."""
+"""SQL building blocks for both databases: clock, status conditions, cached and conflict-free inserts.
+
+Times come from the database's clock, because the clocks of hosts may differ. Statuses are literals in SQL, because with a
+parameter neither planner can prove that a partial index applies.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from db.tables import Base, Job, core_table
 
 
 class now(FunctionElement[float]):  # noqa: N801 -- reads as the SQL function it is
-    """Seconds since 1970 as a double; moves on from statement to statement."""
+    """SQL expression for seconds since 1970 as a double, at the start of the statement."""
 
     type = Double()
     inherit_cache = True
@@ -36,7 +40,7 @@ def _sqlite(element: now, compiler: Any, **kw: Any) -> str:  # noqa: ANN401 -- S
 
 
 def has_status(status: JobStatus) -> ColumnElement[bool]:
-    """`status = '...'`, the value written out."""
+    """Return `status = '...'` with the value as a literal."""
     return Job.status == literal_column(f"'{JobStatus(status).value}'")
 
 
@@ -45,9 +49,9 @@ RUNNING = has_status(JobStatus.RUNNING)
 
 
 def insert_rows(session: Session, table: type[Base], clock: str, rows: list[dict[str, Any]]) -> None:
-    """Rows of one table, all with the same columns; the column `clock` gets the database's time."""
+    """Insert rows of one table, all with the same columns; the column `clock` gets the database's time."""
     if rows:
-        # One row alone spares the driver its batch of commands.
+        # A single row is passed alone, which avoids the driver's slower executemany.
         session.connection().execute(_insertion(table, clock, tuple(rows[0])), rows if len(rows) > 1 else rows[0])
 
 
@@ -59,7 +63,7 @@ def _insertion(table: type[Base], clock: str, names: tuple[str, ...]) -> Insert:
 
 
 def insert_ignore(session: Session, table: type[Base], **values: Any) -> bool:  # noqa: ANN401 -- column values
-    """Whether the row was inserted; False when its key is there already (waits for a concurrent insert to end)."""
+    """Insert the row unless its key exists; return whether it was inserted. Waits for a concurrent insert to end."""
     dialect = session.get_bind().dialect.name
     make = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = make(table).values(**values).on_conflict_do_nothing()

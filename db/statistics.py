@@ -1,4 +1,4 @@
-"""Figures about the queue: what waits and runs, and how long jobs took lately."""
+"""Statistics of the queue: open jobs, and durations of recent jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD)
 
 
 def open_counts(database: Database, owner: str | None = None) -> dict[str, dict[str, int]]:
-    """Model -> status -> how many jobs are queued, running or held."""
+    """Return model -> status -> number of queued, running and held jobs."""
     query = select(Job.model, Job.status, func.count()).where(Job.status.in_(_OPEN)).group_by(Job.model, Job.status)
     query = query.where(Job.owner == owner) if owner is not None else query
     found: dict[str, dict[str, int]] = {}
@@ -27,7 +27,7 @@ def open_counts(database: Database, owner: str | None = None) -> dict[str, dict[
 
 
 def recent_seconds(database: Database) -> Mapping[str, float]:
-    """Model -> mean seconds from start to end of the jobs that succeeded last; models without any are left out."""
+    """Return model -> mean seconds from start to end of its last succeeded jobs; models without any are left out."""
     last = (
         select(Job.model, (Job.completed_at - Job.started_at).label("seconds"))
         .where(Job.status == JobStatus.SUCCEEDED, Job.started_at.is_not(None))
@@ -41,7 +41,7 @@ def recent_seconds(database: Database) -> Mapping[str, float]:
 
 
 def oldest_queued(database: Database) -> dict[str, float]:
-    """Model -> seconds since its oldest queued job was submitted."""
+    """Return model -> seconds since its oldest queued job was submitted."""
     query = select(Job.model, now() - func.min(Job.created_at)).where(Job.status == JobStatus.QUEUED)
     with database.read() as session:
         return {model: max(float(seconds), 0.0) for model, seconds in session.execute(query.group_by(Job.model))}

@@ -1,4 +1,4 @@
-"""Pictures that users sent."""
+"""Add, read and remove uploads of images for image-to-image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from db.tables import Upload
 
 @dataclass(frozen=True)
 class NewUpload:
-    """A picture whose file is already safe in the store of uploads."""
+    """An upload whose file is already in the store of uploads."""
 
     id: str
     owner: str
@@ -26,14 +26,14 @@ class NewUpload:
 
 
 def add_upload(database: Database, new: NewUpload) -> Upload:
-    """Notes it."""
+    """Insert the upload's row."""
     with database.write() as session:
         values = {name: getattr(new, name) for name in NewUpload.__dataclass_fields__}
         return session.scalars(insert(Upload).values(**values, created_at=now()).returning(Upload)).one()
 
 
 def get_upload(database: Database, upload_id: str, owner: str | None = None) -> Upload:
-    """NotFound when there is none, or not this owner's."""
+    """Return the upload. Raises NotFound when it does not exist or belongs to another owner."""
     with database.read() as session:
         upload = session.get(Upload, upload_id)
     if upload is None or owner not in (None, upload.owner):
@@ -42,6 +42,6 @@ def get_upload(database: Database, upload_id: str, owner: str | None = None) -> 
 
 
 def remove_upload(database: Database, upload_id: str) -> None:
-    """Forgets it; its file is the caller's to delete."""
+    """Delete the upload's row; the caller deletes its file."""
     with database.write() as session:
         session.execute(delete(Upload).where(Upload.id == upload_id))

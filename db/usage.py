@@ -1,4 +1,4 @@
-"""What was rendered, by day and owner."""
+"""Sum usage by day and owner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class DailyUsage:
-    """`day` counts from 1970-01-01 (UTC)."""
+    """Usage of one owner on one day; `day` counts from 1970-01-01 (UTC)."""
 
     day: int
     owner: str
@@ -27,7 +27,7 @@ class DailyUsage:
 
 
 def usage(database: Database, days: int, owner: str | None = None) -> list[DailyUsage]:
-    """The last `days` days, today included; days without a finished job are left out. Latest first."""
+    """Return usage of the last `days` days including today, latest first; days without a finished job are left out."""
     pixels = _pixels(database, days, owner)
     return [
         DailyUsage(day, name, jobs, *pixels.get((day, name), (0, 0)), seconds)

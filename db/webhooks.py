@@ -1,4 +1,10 @@
-"""Webhook endpoints, the messages written for them from job events, and their deliveries."""
+"""Webhook endpoints, the messages written for them from job events, and their deliveries.
+
+Each message is a row before it is sent, so that a restart loses none. The Collector reads job events in the order of their
+ids. On Postgres, a transaction with a lower id may commit later than one with a higher id, so the Collector reads events
+twice: at once, and again after all transactions that were open when the ids were read have ended. A message that exists
+already is not written again.
+"""
 
 from __future__ import annotations
 
@@ -20,37 +26,37 @@ _LEASE_SECONDS = 60.0
 
 
 def add_endpoint(database: Database, owner: str | None, url: str, secret: str, events: list[str]) -> WebhookEndpoint:
-    """Notes an address."""
+    """Add an endpoint; `owner` None receives messages about all jobs, empty `events` about all settled statuses."""
     values = {"id": new_id(), "owner": owner, "url": url, "secret": secret, "events": events}
     with database.write() as session:
         return session.scalars(insert(WebhookEndpoint).values(**values, created_at=now()).returning(WebhookEndpoint)).one()
 
 
 def list_endpoints(database: Database, owner: str | None) -> Sequence[WebhookEndpoint]:
-    """An owner's, or everybody's for None."""
+    """List the endpoints of an owner, or all endpoints for None."""
     query = select(WebhookEndpoint).order_by(WebhookEndpoint.id)
     with database.read() as session:
         return session.scalars(query if owner is None else query.where(WebhookEndpoint.owner == owner)).all()
 
 
 def remove_endpoint(database: Database, endpoint_id: str, owner: str | None) -> None:
-    """Forgets an address; messages on their way to it are given up. NotFound when it is not this owner's."""
-    mine: list[ColumnElement[bool]] = [WebhookEndpoint.owner == owner] if owner is not None else []
+    """Delete an endpoint and fail its pending messages. Raises NotFound when it is another owner's."""
+    owned: list[ColumnElement[bool]] = [WebhookEndpoint.owner == owner] if owner is not None else []
     with database.write() as session:
-        gone = session.execute(
-            delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id, *mine).returning(WebhookEndpoint.id)
+        deleted = session.execute(
+            delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id, *owned).returning(WebhookEndpoint.id)
         ).first()
-        if gone is None:
+        if deleted is None:
             raise NotFound("There is no webhook of that id.", code="webhook_not_found")
         session.execute(
             update(WebhookDelivery)
             .where(WebhookDelivery.target == endpoint_id, WebhookDelivery.status == "pending")
-            .values(status="failed", last_error="The webhook was removed.", next_at=None)
+            .values(status="failed", last_error="The webhook was deleted.", next_at=None)
         )
 
 
 def claim_due(database: Database, limit: int) -> Sequence[WebhookDelivery]:
-    """Messages to try now; nobody else gets them for a minute."""
+    """Claim messages that are due; other senders do not get them for a minute."""
     due = (
         select(WebhookDelivery.id)
         .where(WebhookDelivery.status == "pending", WebhookDelivery.next_at <= now())
@@ -71,7 +77,7 @@ def claim_due(database: Database, limit: int) -> Sequence[WebhookDelivery]:
 
 
 def mark_delivered(database: Database, delivery_id: str, http_status: int, seconds: float) -> None:
-    """It was taken."""
+    """Mark a message as delivered."""
     with database.write() as session:
         session.execute(
             update(WebhookDelivery)
@@ -88,9 +94,9 @@ def mark_delivered(database: Database, delivery_id: str, http_status: int, secon
 
 
 def mark_failed(database: Database, delivery: WebhookDelivery, error: str, http_status: int | None, seconds: float) -> None:
-    """It was not taken: later again, or given up after the last try. 410 disables the endpoint."""
-    gone = http_status == 410
-    last = gone or delivery.tries > len(RETRY_SECONDS)
+    """Schedule the next try, or mark the message as failed after the last one. HTTP 410 disables the endpoint."""
+    disabled = http_status == 410
+    last = disabled or delivery.tries > len(RETRY_SECONDS)
     later = None if last else now() + literal(RETRY_SECONDS[delivery.tries - 1])
     with database.write() as session:
         session.execute(
@@ -104,7 +110,7 @@ def mark_failed(database: Database, delivery: WebhookDelivery, error: str, http_
                 last_seconds=seconds,
             )
         )
-        if gone:
+        if disabled:
             session.execute(update(WebhookEndpoint).where(WebhookEndpoint.id == delivery.target).values(disabled_at=now()))
 
 
@@ -117,7 +123,7 @@ def list_deliveries(
     before: str | None = None,
     limit: int = 50,
 ) -> Sequence[WebhookDelivery]:
-    """Newest first."""
+    """List deliveries, newest first; `before` is the id of the last one of the previous page."""
     query = select(WebhookDelivery).order_by(WebhookDelivery.id.desc()).limit(limit)
     query = query.where(WebhookDelivery.owner == owner) if owner is not None else query
     query = query.where(WebhookDelivery.job_id == job_id) if job_id is not None else query
@@ -128,12 +134,12 @@ def list_deliveries(
 
 
 def redeliver(database: Database, delivery_id: str, owner: str | None) -> WebhookDelivery:
-    """Sends a message again, with fresh tries; NotFound when it is not this owner's."""
-    mine: list[ColumnElement[bool]] = [WebhookDelivery.owner == owner] if owner is not None else []
+    """Queue a message again, with all its tries. Raises NotFound when it is another owner's."""
+    owned: list[ColumnElement[bool]] = [WebhookDelivery.owner == owner] if owner is not None else []
     with database.write() as session:
         row = session.scalar(
             update(WebhookDelivery)
-            .where(WebhookDelivery.id == delivery_id, *mine)
+            .where(WebhookDelivery.id == delivery_id, *owned)
             .values(status="pending", tries=0, next_at=now())
             .returning(WebhookDelivery)
             .execution_options(populate_existing=True)
@@ -143,7 +149,7 @@ def redeliver(database: Database, delivery_id: str, owner: str | None) -> Webhoo
     return row
 
 
-_SCANNED = 500
+_SCANNED_EVENTS = 500
 _TRANSACTIONS = text(
     "SELECT (SELECT max(id) FROM job_events), CAST(CAST(pg_snapshot_xmin(seen) AS text) AS bigint), "
     "CAST(CAST(pg_snapshot_xmax(seen) AS text) AS bigint) FROM pg_current_snapshot() AS seen"
@@ -152,7 +158,7 @@ _TRANSACTIONS = text(
 
 @dataclass(frozen=True)
 class Target:
-    """Somebody who wants to hear; `owner` None hears of all jobs, `events` empty of all statuses."""
+    """A receiver of messages: about all jobs for `owner` None, about all settled statuses for empty `events`."""
 
     id: str
     url: str
@@ -161,89 +167,91 @@ class Target:
     events: Sequence[str] = ()
 
     def wants(self, job: Job, status: str) -> bool:
-        """Whether this job's reaching that status is news to them."""
+        """Return whether to send a message when this job reaches that status."""
         return self.owner in (None, job.owner) and (not self.events or status in self.events)
 
 
 @dataclass(frozen=True)
 class _HistoryPosition:
-    """The newest event, and where the transactions stood: all below `ended` have ended, all from `begun` on were to come."""
+    """The newest event id at one moment, when transactions below `oldest_open` had ended and those from `next_transaction`
+    on had not started.
+    """
 
     latest: int
-    ended: int = 0
-    begun: int = 0
+    oldest_open: int = 0
+    next_transaction: int = 0
 
 
 class Collector:
-    """Writes messages about jobs that settled; one per process, several share the work through the cursor."""
+    """Writes messages about jobs that settled. One for each API process; they share the cursor in the database."""
 
     def __init__(self, database: Database, farm: Target | None, default_secret: str) -> None:
         self._database, self._farm, self._default_secret = database, farm, default_secret
-        self._mark: _HistoryPosition | None = None
-        """Read for good up to here, once no transaction that was under way then is still."""
-        self._ahead = 0
-        """Read at once up to here."""
+        self._pending: _HistoryPosition | None = None
+        """Move the cursor up to here once all transactions that were open then have ended."""
+        self._read_ahead_to = 0
+        """Event id up to which events were read at once."""
 
     def collect(self) -> int:
-        """How many messages are new."""
+        """Write the missing messages, and return how many."""
         with self._database.read() as session:
             cursor = session.get(WebhookCursor, 1)
             if cursor is not None and cursor.event_id >= _read_position(session).latest:
                 return 0
         with self._database.write() as session:
-            # What settled before webhooks were first looked after is not news.
+            # Jobs that settled before the first collect get no messages.
             insert_ignore(session, WebhookCursor, id=1, event_id=_read_position(session).latest)
-            held = session.get_one(WebhookCursor, 1, with_for_update=True, populate_existing=True)
-            return self._read_on(session, held)
+            cursor = session.get_one(WebhookCursor, 1, with_for_update=True, populate_existing=True)
+            return self._advance(session, cursor)
 
-    def _read_on(self, session: Session, cursor: WebhookCursor) -> int:
-        sight = _read_position(session)
-        made = 0
-        mark = self._mark = self._mark or sight
-        if sight.ended >= mark.begun:
-            latest = min(mark.latest, sight.latest)  # the newest may have been deleted since
-            reached, made = self._write(session, cursor.event_id, latest)
+    def _advance(self, session: Session, cursor: WebhookCursor) -> int:
+        position = _read_position(session)
+        written = 0
+        pending = self._pending = self._pending or position
+        if position.oldest_open >= pending.next_transaction:
+            latest = min(pending.latest, position.latest)  # the newest events may have been deleted since
+            reached, written = self._write(session, cursor.event_id, latest)
             cursor.event_id = max(cursor.event_id, reached)
-            self._mark = None if reached >= latest else mark
-        self._ahead = max(self._ahead, cursor.event_id)
-        if self._ahead < sight.latest:
-            self._ahead, early = self._write(session, self._ahead, sight.latest)
-            made += early
-        return made
+            self._pending = None if reached >= latest else pending
+        self._read_ahead_to = max(self._read_ahead_to, cursor.event_id)
+        if self._read_ahead_to < position.latest:
+            self._read_ahead_to, early = self._write(session, self._read_ahead_to, position.latest)
+            written += early
+        return written
 
     def _write(self, session: Session, after: int, latest: int) -> tuple[int, int]:
-        """How far it came, and how many messages are new."""
+        """Write messages for the events in (after, latest]; return the last event id read and the number of new messages."""
         targets = _targets(session, self._farm)
-        rows = _settled_between(session, after, latest, everybody=bool(targets))
-        made = sum(_write_messages(session, event, job, targets, self._default_secret) for event, job in rows)
-        return rows[-1][0].id if len(rows) == _SCANNED else latest, made
+        rows = _settled_between(session, after, latest, only_own_webhooks=not targets)
+        written = sum(_write_messages(session, event, job, targets, self._default_secret) for event, job in rows)
+        return rows[-1][0].id if len(rows) == _SCANNED_EVENTS else latest, written
 
 
 def rewind_cursor(session: Session) -> None:
-    """After events were deleted: SQLite gives the numbers of the newest out again, and what gets them must be read."""
+    """Move the cursor back after events were deleted: SQLite assigns the ids of the newest ones again."""
     if session.get_bind().dialect.name == "sqlite":
         latest = select(func.coalesce(func.max(JobEvent.id), 0)).scalar_subquery()
         session.execute(update(WebhookCursor).where(WebhookCursor.event_id > latest).values(event_id=latest))
 
 
 def _read_position(session: Session) -> _HistoryPosition:
-    """On SQLite one transaction writes at a time, so numbers and commits have the same order."""
+    """Read the newest event id and the open transactions; on SQLite, ids and commits have the same order."""
     if session.get_bind().dialect.name == "sqlite":
         return _HistoryPosition(session.scalar(select(func.max(JobEvent.id))) or 0)
-    latest, ended, begun = session.execute(_TRANSACTIONS).one()
-    return _HistoryPosition(latest or 0, ended, begun)
+    latest, oldest_open, next_transaction = session.execute(_TRANSACTIONS).one()
+    return _HistoryPosition(latest or 0, oldest_open, next_transaction)
 
 
-def _settled_between(session: Session, after: int, latest: int, *, everybody: bool) -> list[tuple[JobEvent, Job]]:
-    """With `everybody` False, only jobs that brought an address of their own."""
+def _settled_between(session: Session, after: int, latest: int, *, only_own_webhooks: bool) -> list[tuple[JobEvent, Job]]:
+    """Read events of settling jobs; with `only_own_webhooks`, only of jobs whose request has a webhook."""
     query = (
         select(JobEvent, Job)
         .join(Job, Job.id == JobEvent.job_id)
         .where(JobEvent.id > after, JobEvent.id <= latest, JobEvent.to_status.in_(SETTLED))
         .order_by(JobEvent.id)
-        .limit(_SCANNED)
+        .limit(_SCANNED_EVENTS)
     )
-    if not everybody:
+    if only_own_webhooks:
         query = query.where(Job.requested["webhook"]["url"].as_string().is_not(None))
     return [(event, job) for event, job in session.execute(query)]
 
@@ -255,10 +263,10 @@ def _targets(session: Session, farm: Target | None) -> list[Target]:
 
 
 def _write_messages(session: Session, event: JobEvent, job: Job, targets: list[Target], default_secret: str) -> int:
-    asked = job.requested.get("webhook")
+    webhook = job.requested.get("webhook")
     own = (
-        [Target("job", asked["url"], asked.get("secret") or default_secret, None, asked.get("events") or ())]
-        if asked
+        [Target("job", webhook["url"], webhook.get("secret") or default_secret, None, webhook.get("events") or ())]
+        if webhook
         else []
     )
     return sum(

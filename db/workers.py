@@ -1,4 +1,4 @@
-"""Workers: registration, heartbeat, and which of them are live."""
+"""Register workers, record their heartbeats, and list live ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from db.tables import Job, Worker
 
 @dataclass(frozen=True)
 class Registration:
-    """A worker as it introduces itself at start."""
+    """What a worker reports at its start."""
 
     name: str
     incarnation: str
@@ -29,8 +29,8 @@ class Registration:
 
 
 def register(database: Database, worker: Registration) -> list[Job]:
-    """Enters a new life of this worker and gives back the jobs that an earlier life of that name still holds."""
-    fresh: dict[str, Any] = {
+    """Register a new process of this worker; requeue and return the jobs that an earlier one of that name still holds."""
+    values: dict[str, Any] = {
         "incarnation": worker.incarnation,
         "model": worker.model,
         "state": "loading",
@@ -45,9 +45,9 @@ def register(database: Database, worker: Registration) -> list[Job]:
     with database.write() as session:
         known = session.get(Worker, worker.name, with_for_update=True)
         if known is None:
-            session.add(Worker(name=worker.name, paused_at=None, **fresh))
+            session.add(Worker(name=worker.name, paused_at=None, **values))
         else:
-            session.execute(update(Worker).where(Worker.name == worker.name).values(**fresh))
+            session.execute(update(Worker).where(Worker.name == worker.name).values(**values))
         session.flush()
         return requeue_predecessors(session, worker.name)
 
@@ -62,7 +62,7 @@ def heartbeat(
     capacity: int | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Worker | None:
-    """Says the worker lives; None: a newer life of that name has taken over and this one must stop."""
+    """Record that the worker is alive; None: a newer process has registered under that name and this one must stop."""
     values: dict[str, Any] = {"seen_at": now(), "state": state, "message": message}
     values |= {} if capacity is None else {"capacity": capacity}
     values |= {} if info is None else {"info": dict(info)}
@@ -77,12 +77,12 @@ def heartbeat(
 
 
 def is_live_name(database: Database, name: str) -> bool:
-    """Whether a worker of that name was seen lately and has not stopped."""
+    """Return whether a worker of that name was seen lately and has not stopped."""
     return any(worker.name == name for worker in live_workers(database))
 
 
 def live_workers(database: Database, model: str | None = None) -> list[Worker]:
-    """Workers seen lately that have not stopped or failed, by name."""
+    """List workers that were seen lately and have not stopped or failed, by name."""
     query = select(Worker).where(
         Worker.seen_at > now() - literal(LIVE_SECONDS), Worker.state.in_(("loading", "ready", "draining"))
     )
@@ -92,20 +92,20 @@ def live_workers(database: Database, model: str | None = None) -> list[Worker]:
 
 
 def all_workers(database: Database) -> list[Worker]:
-    """Every worker the farm remembers, by name."""
+    """List all registered workers, by name."""
     with database.read() as session:
         return list(session.scalars(select(Worker).order_by(Worker.name)))
 
 
 def running_counts(database: Database) -> dict[str, int]:
-    """Jobs each worker holds now."""
+    """Return worker name -> number of jobs that it holds now."""
     query = select(Job.worker, func.count()).where(RUNNING).group_by(Job.worker)
     with database.read() as session:
         return {name: count for name, count in session.execute(query) if name is not None}
 
 
 def idle_worker_exists(database: Database, model: str, besides: str) -> bool:
-    """Whether another ready worker of this model holds no job at all."""
+    """Return whether a ready worker of this model other than `besides` holds no job."""
     with database.read() as session:
         found = session.connection().execute(_idle_others(), {"of_model": model, "besides": besides})
         return found.first() is not None
@@ -130,12 +130,12 @@ def _idle_others() -> Executable:
 
 
 def set_paused(database: Database, name: str, *, paused: bool) -> Worker:
-    """A paused worker finishes what it holds and claims nothing until it is resumed."""
+    """Pause or resume a worker. A paused worker finishes the jobs that it holds and claims no others."""
     return _set(database, name, {"paused_at": now() if paused else None})
 
 
 def request_drain(database: Database, name: str) -> Worker:
-    """Asks a worker to finish what it holds and stop."""
+    """Request that a worker finishes the jobs that it holds and stops."""
     return _set(database, name, {"drain_requested_at": now()})
 
 

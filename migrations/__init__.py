@@ -1,1 +1,1 @@
-"""Alembic migrations; they never import the tables."""
+"""Alembic migrations. A migration never imports db.tables, which change after it."""

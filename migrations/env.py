@@ -1,4 +1,4 @@
-"""Alembic's entry: runs migrations on the database that the caller named."""
+"""Alembic's entry point: run migrations on the caller's connection or URL."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from api.a1111.response import a1111_timestamp
 from api.caller import Caller
 from api.dependencies import FarmDependency, json_response
 from api.farm import Farm
-from api.routes.jobs import cancel
+from api.routes.jobs import cancel_all
 from api.threads import in_thread
 from api.views.jobs import progress_view
 from core.lifecycle import SETTLED, JobStatus
@@ -60,8 +60,8 @@ def _progress(job: Job | None, told: dict[str, Any] | None, count: int, image: b
 async def interrupt(farm: FarmDependency, caller: A1111Submitter) -> Response:
     """Running ones at the next step, waiting ones at once; nobody else's."""
     # Those that wait first: one that is claimed in between is then found among the running.
-    for job in [*await _mine(farm, caller, JobStatus.QUEUED), *await _mine(farm, caller, JobStatus.RUNNING)]:
-        await cancel(farm, caller, job.id)
+    jobs = [*await _mine(farm, caller, JobStatus.QUEUED), *await _mine(farm, caller, JobStatus.RUNNING)]
+    await cancel_all(farm, caller, [job.id for job in jobs])
     return JSONResponse({})
 
 

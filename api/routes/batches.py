@@ -11,7 +11,7 @@ from api.batches import accept_batch, contact_sheet_of, wait_until_all_settled
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
 from api.farm import Farm
 from api.openapi_errors import error_responses
-from api.routes.jobs import cancel
+from api.routes.jobs import cancel_all
 from api.submission import idempotency_key
 from api.threads import in_thread
 from api.views.batches import batch_view
@@ -90,8 +90,7 @@ async def read_batch(
 async def cancel_batch(farm: FarmDependency, caller: SubmitterDependency, batch_id: BatchId) -> Response:
     """All its jobs that have not settled."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.acting_owner)
-    for job_id in await in_thread(open_members, farm.database, batch_id):
-        await cancel(farm, caller, job_id)
+    await cancel_all(farm, caller, await in_thread(open_members, farm.database, batch_id))
     return json_response(await in_thread(_whole, farm, batch))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -17,7 +19,7 @@ from api.polling import etag_of, revision_in, show, wait_until_settled
 from api.submission import idempotency_key, submit_job
 from api.threads import in_thread
 from api.views.jobs import history_view, job_view
-from core.errors import Conflict, InvalidInput
+from core.errors import Conflict, Gone, InvalidInput, NotFound
 from core.ids import is_id
 from core.lifecycle import SETTLED, JobStatus
 from core.schemas.base import storable
@@ -142,7 +144,7 @@ async def read_jobs(
     )
     page = await in_thread(snapshots_of, farm.database, found.jobs[:limit])
     items = [job_view(snapshot) for snapshot in page]
-    more = items[-1].id if len(found.jobs) > limit else found.rest
+    more = items[-1].id if len(found.jobs) > limit else found.next_before
     return json_response(JobPage.model_construct(items=items, next_cursor=more))
 
 
@@ -169,6 +171,13 @@ async def cancel(farm: Farm, caller: Caller, job_id: str) -> Job:
     if job.status == JobStatus.RUNNING:
         farm.publisher.cancel_requested(job)
     return job
+
+
+async def cancel_all(farm: Farm, caller: Caller, job_ids: Iterable[str]) -> None:
+    """Cancel these jobs, skipping those that are deleted in the meantime."""
+    for job_id in job_ids:
+        with suppress(NotFound, Gone):
+            await cancel(farm, caller, job_id)
 
 
 @router.post(

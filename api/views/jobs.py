@@ -13,7 +13,7 @@ from core.schemas.base import iso
 from core.schemas.jobs import Attempt as AttemptAnswer
 from core.schemas.jobs import Job as JobAnswer
 from core.schemas.jobs import JobError, JobHistory, JobHistoryEvent, JobUrls, Output, Progress, QueuePlace, Timings
-from db.jobs.read import Snapshot
+from db.jobs.read import Snapshot, queued_seconds
 from db.tables import Attempt, Image, Job, JobEvent
 
 
@@ -99,9 +99,8 @@ def _timings(job: Job) -> Timings:
     """What the worker measured once the job has ended; before that, what the row and the clock say."""
     end = job.completed_at or time.time()
     measured = job.timings or {}
-    waited = (job.started_at or end) - job.created_at
     return Timings(
-        queued_seconds=_rounded(measured.get("queued_seconds", waited)),
+        queued_seconds=_rounded(measured.get("queued_seconds", queued_seconds(job, end))),
         loading_seconds=_rounded(measured.get("loading_seconds")),
         rendering_seconds=_rounded(measured.get("rendering_seconds")),
         storing_seconds=_rounded(measured.get("storing_seconds")),

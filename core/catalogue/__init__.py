@@ -1,4 +1,4 @@
-"""The model catalogue: data about every model the farm knows, validated without torch."""
+"""The model catalogue: data about every supported model, validated without torch."""
 
 from core.catalogue.auto import ResolvedModel, noise_notice, resolve_auto
 from core.catalogue.catalogue import (

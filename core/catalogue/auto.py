@@ -1,4 +1,4 @@
-"""Which model a worker serves when it is told `auto`, and what to tell the user about it."""
+"""Resolve the model setting `auto`, and explain the choice to the user."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ PREFERRED, FALLBACK = "z-image-turbo", "demo"
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """`explanation` is for people: why this model, and what to do for another; empty when nothing needs saying."""
+    """`explanation` is for people: why this model was chosen and how to get another; empty when the settings name it."""
 
     model: CatalogueModel
     explanation: str = ""
 
 
 def resolve_auto(settings: Settings) -> ResolvedModel:
-    """The model that the settings mean; an unknown name raises InvalidInput. Weights of a named model are not checked."""
+    """Return the model that the settings name. Weights of a named model are not checked.
+
+    Raises InvalidInput for an unknown name.
+    """
     catalogue = load_catalogue()
     if settings.model != "auto":
         model = catalogue.get(settings.model)
@@ -39,12 +42,12 @@ def _best_present(catalogue: Catalogue, model_paths: ModelPaths) -> ResolvedMode
 
 
 def noise_notice(model: CatalogueModel) -> str:
-    """What everything that shows pictures of a randomly weighted model must say; empty for real models."""
+    """Return the notice to show next to images of a model with random weights; empty for trained models."""
     if not model.built_locally:
         return ""
     return (
-        f"{model.id} has random weights: its pictures are noise. "
-        f"`imagefarm models pull {PREFERRED}` brings a model that paints (about {_download_gigabytes():.0f} GB)."
+        f"{model.id} has random weights: its images are noise. "
+        f"`imagefarm models pull {PREFERRED}` downloads a trained model (about {_download_gigabytes():.0f} GB)."
     )
 
 

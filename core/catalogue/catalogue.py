@@ -1,4 +1,4 @@
-"""The model catalogue: its rows, read from models.toml, looked up by id or alias."""
+"""The rows of the model catalogue, read from models.toml and looked up by id or alias."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SchedulerChoice(_Row):
 
 
 class Lora(_Row):
-    """An adapter that is part of the model, such as LCM's."""
+    """A LoRA adapter that is part of the model, such as LCM's."""
 
     repo: str
     weight_name: str = "pytorch_lora_weights.safetensors"
@@ -33,7 +33,7 @@ class Lora(_Row):
 
 
 class Defaults(_Row):
-    """What a job gets when it does not say. `guidance_scale` is conventional: 1.0 = off."""
+    """Values for what a job leaves out. `guidance_scale` is conventional: 1.0 = off."""
 
     num_inference_steps: int
     guidance_scale: float
@@ -42,7 +42,7 @@ class Defaults(_Row):
 
 
 class Limits(_Row):
-    """What a job may ask for. `multiple` and `max_side` are in pixels."""
+    """The ranges that a job's values must be in. `multiple`, `min_side` and `max_side` are in pixels."""
 
     max_steps: int = 100
     max_guidance_scale: float = 30.0
@@ -54,9 +54,9 @@ class Limits(_Row):
 
 
 class Weights(_Row):
-    """Where the weights are. `download_gigabytes` is what a pull moves; `variant` as diffusers means it.
+    """Source and size of the weights. `download_gigabytes` is what a pull transfers; `variant` is diffusers' argument.
 
-    `parameters`: component -> how many, so that a memory tier can be named before anything is downloaded.
+    `parameters`: component -> number of parameters, to choose a memory tier before anything is downloaded.
     """
 
     repo: str = ""
@@ -68,10 +68,10 @@ class Weights(_Row):
 
 
 class CatalogueModel(_Row):
-    """A model of the catalogue.
+    """One row of the catalogue.
 
-    `family` chooses the code that renders it; `pipeline` is a diffusers class name or `auto`.
-    `cfg` says how the pipeline counts guidance: `standard` (1 = off), `offset` (0 = off), `none` (it has no guidance).
+    `family` selects the code that renders it; `pipeline` is a diffusers class name or `auto`.
+    `cfg` is the pipeline's guidance scale: `standard` (1 = off), `offset` (0 = off), `none` (it has no guidance).
     """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
@@ -81,7 +81,7 @@ class CatalogueModel(_Row):
     family: Literal["z-image", "stable-diffusion", "stock"]
     pipeline: str = "auto"
     weights: Weights = Weights()
-    built_locally: bool = Field(False, description="random weights made on this machine: its pictures are noise")
+    built_locally: bool = Field(False, description="random weights made on this machine: its images are noise")
     dtypes: tuple[Literal["bfloat16", "float16", "float32"], ...]
     scheduler: SchedulerChoice | None = None
     loras: tuple[Lora, ...] = ()
@@ -96,12 +96,12 @@ class CatalogueModel(_Row):
 
     @property
     def takes_start_sigma(self) -> bool:
-        """Whether image-to-image may begin at a noise level that the job names."""
+        """Whether image-to-image may start at a noise level that the job names."""
         return self.family == "z-image" and self.img2img == "strength"
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        """What the types cannot say; a row that breaks it would fail only when somebody renders."""
+        """Check rules between fields: a row that breaks one would fail only at the first render."""
         problems = [*self._default_problems(), *self._weight_problems()]
         if self.family == "z-image" and "float16" in self.dtypes:
             problems.append("Z-Image overflows in float16")
@@ -115,7 +115,7 @@ class CatalogueModel(_Row):
         defaults, limits = self.defaults, self.limits
         sides = (defaults.width, defaults.height)
         checks = {
-            "the default size is no multiple": any(side % limits.multiple for side in sides),
+            "the default size is not a multiple": any(side % limits.multiple for side in sides),
             "the default size is outside the limits": not all(limits.min_side <= s <= limits.max_side for s in sides),
             "the default size has too many pixels": defaults.width * defaults.height > limits.max_pixels,
             "the default steps are outside the limits": not 1 <= defaults.num_inference_steps <= limits.max_steps,
@@ -129,13 +129,13 @@ class CatalogueModel(_Row):
             "it is built locally, yet names a repository": self.built_locally and bool(self.weights.repo),
             "it names no repository": not self.built_locally and not self.weights.repo,
             "it names no dtype": not self.dtypes,
-            "its parameters are not told": not self.weights.parameters,
+            "its number of parameters is missing": not self.weights.parameters,
         }
         return [text for text, wrong in checks.items() if wrong]
 
 
 class Catalogue:
-    """Models by id; aliases lead to the same row."""
+    """Models by id or alias."""
 
     def __init__(self, models: list[CatalogueModel]) -> None:
         self._models = {model.id: model for model in models}
@@ -150,7 +150,7 @@ class Catalogue:
         return iter(self._models.values())
 
     def get(self, name: str) -> CatalogueModel:
-        """The model of that id or alias; InvalidInput names the ones there are."""
+        """Return the model of that id or alias; the InvalidInput for an unknown name lists the known ones."""
         try:
             return self._models[self._names[name]]
         except KeyError:
@@ -162,6 +162,6 @@ class Catalogue:
 
 @cache
 def load_catalogue() -> Catalogue:
-    """The catalogue that ships with the farm."""
+    """Return the catalogue that the package ships."""
     data = tomllib.loads(files("core.catalogue").joinpath("models.toml").read_text(encoding="utf-8"))
     return Catalogue([CatalogueModel.model_validate(row) for row in data["model"]])

@@ -1,4 +1,7 @@
-"""Inspect a model folder: its marker file, its diffusers index, and what it lacks."""
+"""Inspect a model folder: its marker file, its diffusers index, and its missing files.
+
+The marker is written last, so that a folder that was only partly written is never used.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ MARKER_FORMAT: Literal[1] = 1
 
 
 class Marker(BaseModel):
-    """What a folder holds and where it came from. `dtype` may name a quantised form; `size_bytes` counts all files."""
+    """Content and source of a folder. `dtype` may name a quantised form; `size_bytes` counts all files."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,7 +31,7 @@ class Marker(BaseModel):
 
 
 def read_marker(directory: Path) -> Marker | None:
-    """The folder's marker; None when there is none, or none that this version understands."""
+    """Return the folder's marker; None when it is missing or of a format that this version does not know."""
     try:
         return Marker.model_validate_json((directory / MARKER_FILE).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
@@ -36,23 +39,23 @@ def read_marker(directory: Path) -> Marker | None:
 
 
 def write_marker(directory: Path, marker: Marker) -> None:
-    """Write it as the folder's last file."""
+    """Write the marker. Call this after all other files of the folder are written."""
     (directory / MARKER_FILE).write_text(json.dumps(marker.model_dump(), indent=1) + "\n", encoding="utf-8")
 
 
 def size_of(directory: Path) -> int:
-    """Bytes of all files below, links followed."""
+    """Sum the bytes of all files below, following links."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 INDEX_FILE = "model_index.json"
 UNUSED_COMPONENTS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
-"""Components that no family here loads."""
+"""Components that no model family loads."""
 _WEIGHTLESS = ("Scheduler", "Tokenizer", "Processor", "FeatureExtractor")
 
 
 def read_index(directory: Path) -> dict[str, object]:
-    """The folder's model_index.json; empty when there is none that can be read."""
+    """Return the folder's model_index.json; empty when it is missing or unreadable."""
     try:
         data = json.loads((directory / INDEX_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -61,12 +64,12 @@ def read_index(directory: Path) -> dict[str, object]:
 
 
 def pipeline_class(directory: Path) -> str:
-    """The diffusers class that the folder was saved from; empty when it does not say."""
+    """Return the diffusers class that the folder was saved from; empty when the index does not name one."""
     return str(read_index(directory).get("_class_name", ""))
 
 
 def components(directory: Path) -> dict[str, tuple[str, str]]:
-    """Name -> (library, class) of every component that is used, without those that hold no weights."""
+    """Map name to (library, class) of every component that is used and has weights."""
     found: dict[str, tuple[str, str]] = {}
     for name, value in read_index(directory).items():
         if name.startswith("_") or name in UNUSED_COMPONENTS or not isinstance(value, list) or len(value) != 2:
@@ -82,17 +85,17 @@ def _is_weightless(cls: str) -> bool:
 
 
 def missing_files(directory: Path) -> list[str]:
-    """Plain sentences about what the folder lacks; empty when it can be loaded."""
+    """List in plain sentences what is missing from the folder; empty when it can be loaded."""
     if not directory.is_dir():
         return [f"the folder {directory} does not exist"]
     if not read_index(directory):
         return [f"{directory} has no readable {INDEX_FILE}: it is not in diffusers' layout"]
-    lacks = [lack for name in components(directory) if (lack := _component_lacks(directory / name))]
-    return [f"{directory} is incomplete: {lack}" for lack in lacks]
+    missing = [found for name in components(directory) if (found := _missing_from_component(directory / name))]
+    return [f"{directory} is incomplete: {found}" for found in missing]
 
 
-def _component_lacks(folder: Path) -> str:
-    """What keeps one component from loading, or nothing. One whole set of weight files is enough."""
+def _missing_from_component(folder: Path) -> str:
+    """Return what is missing from one component, or "". One complete set of weight files is enough."""
     if not (folder / "config.json").is_file():
         return f"{folder.name}/config.json is missing"
     shards_missing = ""
@@ -108,7 +111,7 @@ def _component_lacks(folder: Path) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Files of weights directly in a component's folder."""
+    """List the weight files directly in a component's folder."""
     names = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".bin"})
     return [path for path in names if path.is_file()]
 

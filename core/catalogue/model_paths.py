@@ -1,4 +1,4 @@
-"""Paths where model weights may lie: the models directory, named folders, the hub's cache."""
+"""Paths of model weights: the models directory, named folders, the hub's cache."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from core.settings import Settings
 
 WEIGHTS = "weights"
-"""Folder, under a model's own, of its converted or built weights."""
+"""Name of the folder of converted or built weights in a model's folder."""
 
 
 def default_hub_cache() -> Path:
-    """The cache of `huggingface_hub`, by the variables that it reads itself."""
+    """Return the cache folder of `huggingface_hub`, from the environment variables that it reads itself."""
     if cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(cache).expanduser()
     if home := os.environ.get("HF_HOME"):
@@ -25,7 +25,7 @@ def default_hub_cache() -> Path:
 
 @dataclass(frozen=True)
 class ModelPaths:
-    """`folders`: model id -> a local folder in diffusers' layout. `hub_cache`: what `huggingface_hub` fills."""
+    """`folders`: model id -> a local folder in diffusers' layout. `hub_cache`: the cache of `huggingface_hub`."""
 
     models_dir: Path
     folders: Mapping[str, Path] = field(default_factory=dict)
@@ -33,19 +33,19 @@ class ModelPaths:
 
     @classmethod
     def of(cls, settings: Settings) -> ModelPaths:
-        """The places that the settings and the environment name."""
+        """Return the paths that the settings and the environment name."""
         return cls(settings.resolved_models_dir, dict(settings.model_folders))
 
     def weights(self, model_id: str) -> Path:
-        """Where the farm's own copy of a model lies, once there is one."""
+        """Return the folder of a model's weights in the models directory, whether or not it exists."""
         return self.models_dir / model_id / WEIGHTS
 
     def hub_repo(self, repo: str) -> Path:
-        """The folder of a repository in the hub's cache, whether or not it is there."""
+        """Return the folder of a repository in the hub's cache, whether or not it exists."""
         return self.hub_cache / f"models--{repo.replace('/', '--')}"
 
     def hub_snapshot(self, repo: str, revision: str | None) -> Path | None:
-        """The cached files of a repository at a revision (a commit, a branch or a tag; None: main), if any."""
+        """Return the folder of a cached revision (a commit, a branch or a tag; None: main); None when it is not cached."""
         folder = self.hub_repo(repo)
         reference = folder / "refs" / (revision or "main")
         commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision

@@ -1,4 +1,4 @@
-"""Is this model here, and where? Looks at directories only: no torch, no network."""
+"""Find the weights of a model on this machine, by directories alone: no torch, no network."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class LocatedWeights:
 
 
 def locate(model: CatalogueModel, model_paths: ModelPaths) -> LocatedWeights:
-    """Where the model's weights are: the farm's own copy, else the named folder, else the hub's cache.
+    """Find the model's weights in the models directory, else in the named folder, else in the hub's cache.
 
-    Raises RenderError `model_unavailable` with what is missing and the command that brings it.
+    Raises RenderError `model_unavailable`, which names what is missing and the command that downloads it.
     """
     problems: list[str] = []
     for directory, origin, revision in _candidates(model, model_paths):
-        lacking = folder_problems(model, directory)
+        missing = folder_problems(model, directory)
         loras = [find_lora_file(lora, directory, model_paths) for lora in model.loras]
-        lacking += [f"the LoRA {lora.repo} is missing" for lora, file in zip(model.loras, loras, strict=True) if not file]
-        if not lacking:
+        missing += [f"the LoRA {lora.repo} is missing" for lora, file in zip(model.loras, loras, strict=True) if not file]
+        if not missing:
             return LocatedWeights(directory, origin, revision, tuple(file for file in loras if file))
-        problems += lacking
+        problems += missing
     raise RenderError(_message(model, problems), code="model_unavailable")
 
 
 def is_present(model: CatalogueModel, model_paths: ModelPaths) -> bool:
-    """Whether a worker could load the model now; a model that is built locally always can."""
+    """Return whether a worker could load the model now; always true for a model that is built locally."""
     if model.built_locally:
         return True
     try:
@@ -63,7 +63,7 @@ def _candidates(model: CatalogueModel, model_paths: ModelPaths) -> Iterator[tupl
 
 
 def folder_problems(model: CatalogueModel, directory: Path) -> list[str]:
-    """What the folder lacks to be that model, in plain sentences."""
+    """List in plain sentences why the folder cannot be loaded as that model."""
     problems = missing_files(directory)
     found = pipeline_class(directory)
     if found and model.pipeline not in ("auto", found):
@@ -72,12 +72,12 @@ def folder_problems(model: CatalogueModel, directory: Path) -> list[str]:
 
 
 def lora_folder(weights: Path, repo: str) -> Path:
-    """The folder, beside a model's components, of a LoRA that belongs to the model."""
+    """Return the folder, next to a model's components, of a LoRA that belongs to the model."""
     return weights / "loras" / repo.replace("/", "--")
 
 
 def find_lora_file(lora: Lora, weights: Path, model_paths: ModelPaths) -> Path | None:
-    """The LoRA's file beside those weights, else in the hub's cache."""
+    """Return the LoRA's file next to those weights, else in the hub's cache; None when neither has it."""
     snapshot = model_paths.hub_snapshot(lora.repo, None)
     for folder in (lora_folder(weights, lora.repo), snapshot):
         file = folder / lora.weight_name if folder else None
@@ -92,4 +92,4 @@ def _message(model: CatalogueModel, problems: list[str]) -> str:
     reason = (
         "; ".join(problems) or "they are neither in the models directory, nor in a folder you named, nor in the hub's cache"
     )
-    return f"The weights of {model.id} are not here: {reason}. Bring them with `imagefarm models pull {model.id}`."
+    return f"The weights of {model.id} are not on this machine: {reason}. Run `imagefarm models pull {model.id}`."

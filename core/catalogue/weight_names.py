@@ -1,4 +1,4 @@
-"""Names of weight files: which set a file belongs to, and which set of a component to take."""
+"""Parse names of weight files, and choose which set of a component's files to load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INDEX = re.compile(r"(?P<base>\w+)\.(?P<suffix>safetensors|bin)\.index(?:\.(?P<
 
 @dataclass(frozen=True)
 class WeightSet:
-    """Files that together hold a component's weights once; `variant` is None for plain names."""
+    """A set of files that together hold a component's weights once; `variant` is None for plain names."""
 
     variant: str | None
     suffix: str
@@ -23,7 +23,7 @@ class WeightSet:
 
 @dataclass(frozen=True)
 class WeightName:
-    """A file name taken apart. `plain` is the same name without its variant."""
+    """A parsed file name. `plain` is the same name without its variant."""
 
     name: str
     plain: str
@@ -32,7 +32,7 @@ class WeightName:
 
 
 def parse_weight_name(name: str) -> WeightName | None:
-    """The parts of a weight file's or an index's name (no folders); None for any other file."""
+    """Parse the name of a weight file or of an index (no folders); None for any other file."""
     if match := _INDEX.fullmatch(name):
         plain = f"{match['base']}.{match['suffix']}.index.json"
         return WeightName(name, plain, WeightSet(match["variant"], match["suffix"]), is_index=True)
@@ -44,7 +44,7 @@ def parse_weight_name(name: str) -> WeightName | None:
 
 
 def choose_set(names: Iterable[str], variant: str | None) -> list[WeightName]:
-    """Files of the best set there is: safetensors before pickles, then the wanted variant, then plain names."""
+    """Return the files of the best set: safetensors before pickles, then the wanted variant, then plain names."""
     parsed = [found for name in names if (found := parse_weight_name(name))]
     sets = {found.belongs_to for found in parsed if not found.is_index}
     if not sets:
@@ -52,8 +52,8 @@ def choose_set(names: Iterable[str], variant: str | None) -> list[WeightName]:
 
     def rank(candidate: WeightSet) -> tuple[bool, int, str]:
         order: list[str | None] = [variant, None] if variant else [None]
-        place = order.index(candidate.variant) if candidate.variant in order else len(order)
-        return candidate.suffix != "safetensors", place, candidate.variant or ""
+        position = order.index(candidate.variant) if candidate.variant in order else len(order)
+        return candidate.suffix != "safetensors", position, candidate.variant or ""
 
     best = min(sets, key=rank)
     return sorted((found for found in parsed if found.belongs_to == best), key=lambda found: found.name)

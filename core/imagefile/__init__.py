@@ -1,4 +1,4 @@
-"""Image files: encoding with metadata that other tools read, reading it back, opening strangers' files safely."""
+"""Image files: encode with metadata that other tools read, read it back, open untrusted files safely."""
 
 from core.imagefile.conversion import convert, thumbnail
 from core.imagefile.encoding import EXTENSIONS, MEDIA_TYPES, ImageFormat, encode, encode_png

@@ -15,7 +15,7 @@ from core.imagefile.reading import load_pixels, metadata_of, open_image, open_rg
 
 
 def convert(data: bytes, format: ImageFormat, *, quality: int = 92) -> bytes:
-    """A picture of this farm in another format, with the metadata it carries; a foreign one without any."""
+    """Re-encode an image in another format. Metadata is kept if imagefarm wrote it, and dropped otherwise."""
     source = open_image(data)
     load_pixels(source)
     metadata, image = metadata_of(source).imagefarm, to_rgb(source)
@@ -27,7 +27,7 @@ def convert(data: bytes, format: ImageFormat, *, quality: int = 92) -> bytes:
 
 
 def thumbnail(data: bytes, max_side: int = 320, *, quality: int = 80) -> bytes:
-    """A WebP no larger than `max_side` pixels on its longer side, never enlarged, marked as AI-made when `data` is."""
+    """Return a WebP of at most `max_side` pixels on its longer side, never enlarged, marked as AI-made when `data` is."""
     source = open_image(data)
     load_pixels(source)
     marked, image = metadata_of(source).ai_generated, to_rgb(source)
@@ -38,44 +38,44 @@ def thumbnail(data: bytes, max_side: int = 320, *, quality: int = 80) -> bytes:
 
 
 _MARGIN, _LINE = 8, 18
-_GROUND, _EMPTY, _INK = (24, 24, 27), (63, 63, 70), (228, 228, 231)
+_BACKGROUND, _EMPTY_CELL, _CAPTION = (24, 24, 27), (63, 63, 70), (228, 228, 231)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture's file, or None for one that is not there; `caption` says which it is, or why it is missing."""
+    """An image file, or None where there is none; `caption` names the image or the reason why it is missing."""
 
     data: bytes | None
     caption: str
 
 
 def contact_sheet(cells: Sequence[Cell], *, columns: int = 0, side: int = 256) -> bytes:
-    """A PNG of all cells, row by row; `side` is the longest side of a picture in it, in pixels."""
+    """Draw all cells row by row into a PNG; `side` is the longest side of an image in it, in pixels."""
     columns = min(columns, len(cells)) or math.ceil(math.sqrt(len(cells)))
     rows = -(-len(cells) // columns)
     step_x, step_y = side + _MARGIN, side + _LINE + _MARGIN
-    sheet = Image.new("RGB", (columns * step_x + _MARGIN, rows * step_y + _MARGIN), _GROUND)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for place, cell in enumerate(cells):
-        left, top = place % columns * step_x + _MARGIN, place // columns * step_y + _MARGIN
-        _paste(sheet, pen, cell, left, top, side)
-        pen.text((left, top + side + 2), _shortened(cell.caption, side), fill=_INK, font=font)
+    sheet = Image.new("RGB", (columns * step_x + _MARGIN, rows * step_y + _MARGIN), _BACKGROUND)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for position, cell in enumerate(cells):
+        left, top = position % columns * step_x + _MARGIN, position // columns * step_y + _MARGIN
+        _paste(sheet, draw, cell, left, top, side)
+        draw.text((left, top + side + 2), _shortened(cell.caption, side), fill=_CAPTION, font=font)
     file = BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()
 
 
-def _paste(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, side: int) -> None:
+def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, side: int) -> None:
     if cell.data is None:
-        pen.rectangle((left, top, left + side - 1, top + side - 1), fill=_EMPTY)
+        draw.rectangle((left, top, left + side - 1, top + side - 1), fill=_EMPTY_CELL)
         return
-    picture = open_rgb(cell.data)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    sheet.paste(picture, (left + (side - picture.width) // 2, top + (side - picture.height) // 2))
+    image = open_rgb(cell.data)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    sheet.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
 
 
 def _shortened(caption: str, side: int) -> str:
-    """Cut to about the picture's width; the built-in font has no glyphs beyond Latin-1."""
-    room = max(side // 6, 8)
+    """Cut to about the image's width; Pillow's built-in font has no glyphs beyond Latin-1."""
+    characters = max(side // 6, 8)
     plain = caption.encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
-    return plain if len(plain) <= room else plain[: room - 3] + "..."
+    return plain if len(plain) <= characters else plain[: characters - 3] + "..."

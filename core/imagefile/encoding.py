@@ -1,4 +1,4 @@
-"""Pixels into files: PNG, JPEG or WebP, each with all its metadata in the places where other tools look."""
+"""Encode pixels as PNG, JPEG or WebP, with the metadata in the fields that other tools read."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _XMP_HEADER_BYTES = 29
 
 
 def encode_png(pixels: bytes, width: int, height: int, metadata: ImageMetadata) -> bytes:
-    """A PNG of RGB8 `pixels`, row by row from the top: `width` * `height` * 3 bytes, else ValueError."""
+    """Encode RGB8 `pixels`, row by row from the top, as PNG. Raises ValueError unless they are width * height * 3 bytes."""
     return encode(Image.frombytes("RGB", (width, height), pixels), metadata)
 
 
 def encode(image: Image.Image, metadata: ImageMetadata, *, format: ImageFormat = "png", quality: int = 92) -> bytes:
-    """The file. `quality` (1-100) is for JPEG and WebP; 100 makes WebP lossless.
+    """Return the file's content. `quality` (1-100) is for JPEG and WebP; 100 makes WebP lossless.
 
     Raises InvalidInput `metadata_too_long` when a JPEG, whose metadata blocks end at 64 KB, cannot hold the prompts.
     """
@@ -41,12 +41,12 @@ def encode(image: Image.Image, metadata: ImageMetadata, *, format: ImageFormat =
 
 
 def software(metadata: ImageMetadata) -> str:
-    """The program's name, with its version when the metadata has it."""
+    """Return the program's name, with its version when the metadata has it."""
     return f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"
 
 
 def _png(image: Image.Image, metadata: ImageMetadata) -> bytes:
-    """Run-length deflate: on filtered pictures it is both the fastest and, but for flat drawings, the smallest."""
+    """Write with run-length deflate: on filtered images it is the fastest and, except for flat drawings, the smallest."""
     info = PngInfo()
     info.add_text("parameters", format_parameters(metadata))
     info.add_itxt("imagefarm", metadata.to_json())
@@ -60,7 +60,7 @@ def _png(image: Image.Image, metadata: ImageMetadata) -> bytes:
 def _jpeg(image: Image.Image, comment: bytes, packet: bytes, quality: int) -> bytes:
     if len(comment) > _JPEG_MARKER_BYTES or len(packet) > _JPEG_MARKER_BYTES - _XMP_HEADER_BYTES:
         raise InvalidInput(
-            "The prompts of this picture do not fit into a JPEG, which holds 64 KB of them. Ask for PNG or WebP.",
+            "The prompts of this image do not fit into a JPEG, which holds 64 KB of them. Ask for PNG or WebP.",
             code="metadata_too_long",
         )
     file = BytesIO()

@@ -1,7 +1,8 @@
-"""The EXIF UserComment, where JPEG and WebP tools look for generation settings.
+"""Write and read the EXIF UserComment, where JPEG and WebP tools look for generation settings.
 
-Built by hand: readers want the type UNDEFINED and `UNICODE\\0` before UTF-16, which Pillow's own writer does not give.
-All of it is big-endian: readers that take the text's byte order from the block then agree with those that assume it.
+The block is assembled here because readers expect the type UNDEFINED and `UNICODE\\0` before UTF-16, and Pillow's writer
+produces neither. All of it is big-endian, because some readers take the text's byte order from the block and others assume
+big-endian.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Entry = tuple[int, int, bytes]
 
 
 def user_comment_block(text: str, software: str) -> bytes:
-    """An EXIF block (with its `Exif` prefix) that holds the text and the software's name."""
+    """Return an EXIF block (with its `Exif` prefix) that holds the text and the software's name."""
     comment = b"UNICODE\0" + text.encode("utf-16-be")
     software_value = software.encode("ascii", "replace") + b"\0"
     pointer_size = len(_directory([(_SOFTWARE, _ASCII, software_value), (_EXIF_IFD, _LONG, bytes(4))], 8))
@@ -28,7 +29,7 @@ def user_comment_block(text: str, software: str) -> bytes:
 
 
 def decode_user_comment(value: bytes | str) -> str:
-    """The text of a UserComment, whatever code it names; unreadable bytes become U+FFFD."""
+    """Decode a UserComment by the character code that it names; unreadable bytes become U+FFFD."""
     if isinstance(value, str):
         return value.rstrip("\0")
     code = _CODES.get(value[:8])
@@ -39,22 +40,22 @@ def decode_user_comment(value: bytes | str) -> str:
 
 
 def _directory(entries: list[Entry], start: int) -> bytes:
-    """One IFD at offset `start`, its values behind it; values of up to four bytes go inside their entries."""
+    """Build one IFD at offset `start`, followed by its values; values of up to four bytes go inside their entries."""
     table, values = b"", b""
     values_at = start + 2 + 12 * len(entries) + 4
     for tag, kind, value in entries:
         count = len(value) // 4 if kind == _LONG else len(value)
         if len(value) <= 4:
-            place = value.ljust(4, b"\0")
+            field = value.ljust(4, b"\0")
         else:
-            place = struct.pack(">I", values_at + len(values))
+            field = struct.pack(">I", values_at + len(values))
             values += value + b"\0" * (len(value) % 2)
-        table += struct.pack(">HHI", tag, kind, count) + place
+        table += struct.pack(">HHI", tag, kind, count) + field
     return struct.pack(">H", len(entries)) + table + bytes(4) + values
 
 
 def _utf16_order(body: bytes) -> str:
-    """Some writers use little-endian against the rule: their Latin letters have the zero byte second."""
+    """Guess the byte order: some writers use little-endian against the rule, and their Latin letters end in a zero byte."""
     if body[:2] in (b"\xfe\xff", b"\xff\xfe"):
         return "utf-16"
     return "utf-16-le" if body[1::2].count(0) > body[0::2].count(0) else "utf-16-be"

@@ -1,4 +1,4 @@
-"""What a picture says about how it was made: the farm's own record, the truth that every other text is made from."""
+"""Metadata of an image file: imagefarm's own record, from which all other metadata texts are derived."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SCHEMA_VERSION = 1
 
 
 class ImageMetadata(BaseModel):
-    """Everything needed to make the picture again; written as JSON under the key `imagefarm`.
+    """Everything needed to render the image again; written as JSON under the key `imagefarm`.
 
-    A reader ignores fields it does not know. `schema_version` rises only when a field changes its meaning.
+    Readers ignore unknown fields. `schema_version` increases only when a field changes its meaning.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -29,7 +29,7 @@ class ImageMetadata(BaseModel):
     width: int = Field(description="pixels")
     height: int = Field(description="pixels")
     model: str = Field(description="id in the farm's catalogue")
-    random_weights: bool = Field(False, description="the model was never trained: the picture is noise")
+    random_weights: bool = Field(False, description="the model was never trained: the image is noise")
     weights_revision: str | None = None
     scheduler: str | None = Field(None, description="diffusers class name")
     strength: float | None = Field(None, description="of image-to-image; none for text-to-image")
@@ -43,7 +43,7 @@ class ImageMetadata(BaseModel):
     record: RenderRecord | None = Field(None, description="device, number format, versions and batch sizes")
 
     def to_json(self) -> str:
-        """Compact JSON without the fields that are none."""
+        """Return compact JSON without the fields that are None."""
         return self.model_dump_json(exclude_none=True)
 
 
@@ -53,7 +53,7 @@ def from_json(text: str) -> ImageMetadata:
 
 
 class Parameters(BaseModel):
-    """Settings read from A1111's text; `settings` has every pair as it stood, the typed ones are None when unreadable."""
+    """Settings read from A1111's text. `settings` has every pair unchanged; typed fields are None when unreadable."""
 
     prompt: str = ""
     negative_prompt: str = ""
@@ -69,7 +69,7 @@ class Parameters(BaseModel):
 
 
 class FileMetadata(BaseModel):
-    """What a file says about itself, whoever wrote it. `imagefarm` and `parameters` are None when it does not say."""
+    """Metadata found in a file of any tool. `imagefarm` and `parameters` are None when the file has none."""
 
     format: str = Field(description="PNG, JPEG or WEBP")
     width: int
@@ -80,7 +80,7 @@ class FileMetadata(BaseModel):
     parameters_text: str | None = None
 
     def settings(self) -> dict[str, Any]:
-        """The best there is for making such a picture again, by our own field names."""
+        """Return the settings to render such an image again, by the API's field names: imagefarm's record, else A1111's."""
         source = self.imagefarm or self.parameters
         fields = set(Parameters.model_fields) - {"settings"}
         return source.model_dump(include=fields, exclude_none=True) if source else {}

@@ -1,4 +1,12 @@
-"""Write and parse the `parameters` text of AUTOMATIC1111's web UI."""
+"""Write and parse the `parameters` text of AUTOMATIC1111's web UI, which many tools read.
+
+    a cat
+    Negative prompt: blurry
+    Steps: 8, Sampler: Euler, CFG scale: 1, Seed: 7, Size: 512x512, Model: demo
+
+The last line counts as settings only if it has three pairs or more. A value with a comma, colon, quote or newline is
+written as a JSON string.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +27,7 @@ SAMPLERS: dict[str, tuple[str, str | None]] = {
     "PNDMScheduler": ("PLMS", None),
     "UniPCMultistepScheduler": ("UniPC", None),
 }
-"""diffusers' scheduler class to A1111's sampler and schedule type; others keep their class name."""
+"""diffusers' scheduler class -> A1111's sampler and schedule type; other schedulers keep their class name."""
 
 _NEGATIVE = "Negative prompt:"
 _PAIR = re.compile(r'(\w[\w \-/]{0,63}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -31,7 +39,7 @@ T = TypeVar("T")
 
 
 def format_parameters(metadata: ImageMetadata) -> str:
-    """The text for one picture. Characters that end strings in files (NUL) become U+FFFD."""
+    """Format the text for one image. NUL characters, which end strings in files, become U+FFFD."""
     lines = [metadata.prompt.strip()]
     if metadata.negative_prompt.strip():
         lines.append(f"{_NEGATIVE} {metadata.negative_prompt.strip()}")
@@ -40,7 +48,7 @@ def format_parameters(metadata: ImageMetadata) -> str:
 
 
 def parse_parameters(text: str) -> Parameters:
-    """Read any tool's text; what cannot be read as settings belongs to the prompt."""
+    """Parse any tool's text; a last line that cannot be read as settings belongs to the prompt."""
     *lines, last = text.replace("\r\n", "\n").strip().split("\n")
     pairs = _PAIR.findall(last) if len(last) <= _LONGEST_SETTINGS else []
     if len(pairs) < _FEWEST_PAIRS:
@@ -85,7 +93,7 @@ def _unquote(value: str) -> str:
 
 
 def _split_prompts(lines: list[str]) -> tuple[str, str]:
-    """Everything from the first line that starts with `Negative prompt:` on is the negative one."""
+    """Split at the first line that starts with `Negative prompt:`; the rest is the negative prompt."""
     for number, line in enumerate(lines):
         if line.startswith(_NEGATIVE):
             negative = [line.removeprefix(_NEGATIVE).strip(), *lines[number + 1 :]]

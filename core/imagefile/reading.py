@@ -1,4 +1,4 @@
-"""Open untrusted image files within size limits and read the metadata they carry."""
+"""Open untrusted image files within size limits and read their metadata."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ MAX_PIXELS = 64 * 2**20
 """Default limit: 64 megapixels, which is 192 MiB when decoded."""
 
 _PHONE_JPEG = "MPO"
-"""A JPEG with further pictures (such as a depth map) behind the first; only the first is ever read."""
+"""A JPEG with further images (such as a depth map) after the first; only the first is read."""
 DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, EOFError, KeyError, IndexError, OverflowError),
     *(struct.error, zlib.error, UserWarning),
 )
-"""What Pillow raises on damaged files, and the warning it gives (an error where warnings are) on damaged EXIF."""
+"""Errors that Pillow raises on damaged files. UserWarning: damaged EXIF, where warnings are errors."""
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read the header only; the pixels load on first use.
+    """Read the header only; the pixels are loaded on first use.
 
     Raises InvalidInput `image_format`, `image_too_large`, `image_animated` or `image_unreadable`.
     """
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise InvalidInput("This is not a PNG, JPEG or WebP picture.", code="image_format") from None
+        raise InvalidInput("This is not a PNG, JPEG or WebP image.", code="image_format") from None
     except _BOMB:
         raise _too_large("too many", max_pixels) from None
     except DECODE_ERRORS as error:
@@ -44,29 +44,29 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if image.width * image.height > max_pixels:
         raise _too_large(str(image.width * image.height), max_pixels)
     if image.format != _PHONE_JPEG and getattr(image, "n_frames", 1) > 1:
-        raise InvalidInput("This picture is animated; send a single frame.", code="image_animated")
+        raise InvalidInput("This image is animated; send a single frame.", code="image_animated")
     return image
 
 
 def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The decoded picture as RGB, upright, with what is transparent on white. Raises like `open_image`."""
+    """Decode as upright RGB, with transparent areas on white. Raises like `open_image`."""
     image = open_image(data, max_pixels=max_pixels)
     load_pixels(image)
     return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A loaded picture as RGB, upright, with what is transparent on white."""
+    """Convert a loaded image to upright RGB, with transparent areas on white."""
     upright = _upright(image)
     if not upright.has_transparency_data:
         return upright.convert("RGB")
     pixels = upright.convert("RGBA")
-    ground = Image.new("RGBA", pixels.size, "white")
-    return Image.alpha_composite(ground, pixels).convert("RGB")
+    background = Image.new("RGBA", pixels.size, "white")
+    return Image.alpha_composite(background, pixels).convert("RGB")
 
 
 def load_pixels(image: Image.Image) -> None:
-    """Decode now, so that damage shows as InvalidInput `image_unreadable`."""
+    """Decode now, so that damage is reported as InvalidInput `image_unreadable`."""
     try:
         image.load()
     except _BOMB:
@@ -76,7 +76,7 @@ def load_pixels(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says; as it is when that block is damaged."""
+    """Rotate by the EXIF orientation; return the image unchanged when that block is damaged."""
     try:
         return ImageOps.exif_transpose(image)
     except DECODE_ERRORS:
@@ -84,25 +84,25 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _unreadable(error: Exception) -> InvalidInput:
-    return InvalidInput(f"This picture is damaged and cannot be read: {error}.", code="image_unreadable")
+    return InvalidInput(f"This image is damaged and cannot be read: {error}.", code="image_unreadable")
 
 
 def _too_large(found: str, limit: int) -> InvalidInput:
-    return InvalidInput(f"This picture has {found} pixels; at most {limit} are accepted.", code="image_too_large")
+    return InvalidInput(f"This image has {found} pixels; at most {limit} are accepted.", code="image_too_large")
 
 
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 
 
 def read_metadata(data: bytes) -> FileMetadata:
-    """What the file says. Raises InvalidInput when it is not a picture that `open_image` opens."""
+    """Read the file's metadata. Raises InvalidInput when `open_image` cannot open it."""
     image = open_image(data)
     load_pixels(image)
     return metadata_of(image)
 
 
 def metadata_of(image: Image.Image) -> FileMetadata:
-    """Of a picture that is open and loaded; texts that make no sense are passed over."""
+    """Return the metadata of an open and loaded image; malformed texts are ignored."""
     packet = _packet(image)
     text = _parameters_text(image)
     return FileMetadata(
@@ -110,13 +110,13 @@ def metadata_of(image: Image.Image) -> FileMetadata:
         width=image.width,
         height=image.height,
         ai_generated=xmp.is_ai_generated(packet),
-        imagefarm=_ours(_string(image.info.get("imagefarm")) or xmp.json_in(packet)),
+        imagefarm=_parse_record(_string(image.info.get("imagefarm")) or xmp.json_in(packet)),
         parameters=parse_parameters(text) if text else None,
         parameters_text=text,
     )
 
 
-def _ours(text: str | None) -> ImageMetadata | None:
+def _parse_record(text: str | None) -> ImageMetadata | None:
     try:
         return from_json(text) if text else None
     except ValueError:
@@ -134,7 +134,7 @@ def _parameters_text(image: Image.Image) -> str | None:
 
 
 def _packet(image: Image.Image) -> bytes:
-    """The XMP packet; empty when there is none. PNG keeps it among its texts, the others apart."""
+    """Return the XMP packet, or b"". PNG stores it among its texts, the other formats separately."""
     packet = image.info.get("XML:com.adobe.xmp", image.info.get("xmp", b""))
     return packet.encode() if isinstance(packet, str) else bytes(packet)
 

@@ -1,5 +1,5 @@
-"""The XMP packet: marks a picture as made by a trained algorithm (IPTC DigitalSourceType), and carries our JSON where
-a format has no text chunks of its own."""
+"""XMP packets: mark an image as made by a trained algorithm (IPTC DigitalSourceType), and carry imagefarm's JSON in
+formats without text chunks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.imagefile.metadata import ImageMetadata
 AI_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_OUR_JSON = re.compile(r"<imagefarm:metadata>([^<]*)</imagefarm:metadata>")
+_JSON_ELEMENT = re.compile(r"<imagefarm:metadata>([^<]*)</imagefarm:metadata>")
 _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
 <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -28,12 +28,12 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def mark_packet() -> bytes:
-    """A packet that says no more than that the picture comes from a trained algorithm."""
+    """Return a packet with nothing but the mark that the image comes from a trained algorithm."""
     return _packet([_element("Iptc4xmpExt:DigitalSourceType", AI_SOURCE)])
 
 
 def metadata_packet(metadata: ImageMetadata, *, with_json: bool) -> bytes:
-    """The mark, the prompt as description, tool and time; our whole JSON too when `with_json`."""
+    """Return a packet with the mark, the prompt as description, tool and time; also imagefarm's JSON if `with_json`."""
     tool = f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"
     properties = [
         _element("Iptc4xmpExt:DigitalSourceType", AI_SOURCE),
@@ -49,13 +49,13 @@ def metadata_packet(metadata: ImageMetadata, *, with_json: bool) -> bytes:
 
 
 def is_ai_generated(packet: bytes) -> bool:
-    """Whether the packet names a trained algorithm, alone or as part of a composite, as the source."""
+    """Return whether the packet names a trained algorithm, alone or in a composite, as the source."""
     return b"trainedAlgorithmicMedia" in packet or b"TrainedAlgorithmicMedia" in packet
 
 
 def json_in(packet: bytes) -> str | None:
-    """Our JSON, when the packet carries it."""
-    found = _OUR_JSON.search(packet.decode("utf-8", "replace"))
+    """Return imagefarm's JSON; None when the packet has none."""
+    found = _JSON_ELEMENT.search(packet.decode("utf-8", "replace"))
     return unescape(found[1]) if found else None
 
 

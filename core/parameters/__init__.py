@@ -1,4 +1,4 @@
-"""From what a caller sends to complete render parameters: defaults, presets, sizes, seeds, limits, warnings."""
+"""Normalise requests to complete render parameters: defaults, presets, sizes, seeds, limits, warnings."""
 
 from core.parameters.normalise import Normalised, RequestLimits, normalise
 from core.parameters.parameters import InitImage, InvalidParameters, RenderParameters

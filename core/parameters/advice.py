@@ -1,22 +1,22 @@
-"""Warnings: what is allowed but probably not what the caller wants."""
+"""Warnings about parameters that are allowed but probably not intended."""
 
 from __future__ import annotations
 
 from core.catalogue import CatalogueModel
 from core.parameters.parameters import RenderParameters
 
-_NOTEWORTHY_FACTOR = 1.75
+_WARN_ABOVE_FACTOR = 1.75
 GUIDANCE_OFF = 1.0
 PURE_NOISE = 1.0
 
 
 def guidance_is_on(model: CatalogueModel, guidance_scale: float) -> bool:
-    """Whether each step runs the model twice."""
+    """Return whether guidance has an effect, which makes each step run the model twice."""
     return model.cfg != "none" and guidance_scale > GUIDANCE_OFF
 
 
 def cost_factor(model: CatalogueModel, parameters: RenderParameters) -> float:
-    """Forward passes of this image over those of the model's own recipe."""
+    """Return the forward passes of this image divided by those of the model's defaults."""
     return _forwards(model, parameters.num_inference_steps, parameters.guidance_scale) / _forwards(
         model, model.defaults.num_inference_steps, model.defaults.guidance_scale
     )
@@ -27,11 +27,11 @@ def _forwards(model: CatalogueModel, steps: int, guidance_scale: float) -> int:
 
 
 def advise(model: CatalogueModel, parameters: RenderParameters) -> list[str]:
-    """Sentences for the job's `warnings`."""
+    """Return the sentences for the job's `warnings`."""
     found = [
         _negative_prompt(model, parameters),
         _guidance_ignored(model, parameters),
-        _picture_ignored(parameters),
+        _init_image_ignored(parameters),
         _cost(model, parameters),
     ]
     return [warning for warning in found if warning]
@@ -56,20 +56,20 @@ def _guidance_ignored(model: CatalogueModel, parameters: RenderParameters) -> st
     return ""
 
 
-def _picture_ignored(parameters: RenderParameters) -> str:
+def _init_image_ignored(parameters: RenderParameters) -> str:
     if parameters.start_sigma == PURE_NOISE:
-        return "init_image has no effect: start_sigma 1 begins from pure noise."
+        return "init_image has no effect: start_sigma 1 starts from pure noise."
     return ""
 
 
 def _cost(model: CatalogueModel, parameters: RenderParameters) -> str:
     factor = cost_factor(model, parameters)
-    if factor < _NOTEWORTHY_FACTOR:
+    if factor < _WARN_ABOVE_FACTOR:
         return ""
-    recipe = model.defaults
-    overcooks = " and may overcook the picture" if recipe.guidance_scale <= GUIDANCE_OFF else ""
+    defaults = model.defaults
+    quality = " and may oversaturate the image" if defaults.guidance_scale <= GUIDANCE_OFF else ""
     return (
         f"{parameters.num_inference_steps} steps at guidance_scale {parameters.guidance_scale:g} cost {factor:.1f}x "
-        f"{model.id}'s own recipe ({recipe.num_inference_steps} steps, guidance_scale {recipe.guidance_scale:g})"
-        f"{overcooks}."
+        f"{model.id}'s defaults ({defaults.num_inference_steps} steps, guidance_scale {defaults.guidance_scale:g})"
+        f"{quality}."
     )

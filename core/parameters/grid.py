@@ -1,4 +1,4 @@
-"""What a batch is made of: every combination of its values, in a stable order."""
+"""Expand a batch to its jobs: every combination of its values, in a stable order."""
 
 from __future__ import annotations
 
@@ -17,26 +17,24 @@ Combination = tuple[RenderFields, dict[str, Any]]
 
 
 def combinations(batch: BatchRequest, limit: int) -> list[Combination]:
-    """(fields of the job, its values on the axes); prompts vary slowest, the last axis fastest.
+    """Return (fields of the job, its values on the axes) for each job; prompts vary slowest, the last axis fastest.
 
-    Raises InvalidParameters when that makes more than `limit` jobs.
+    Values are combined only with `prompts` or `base`; `jobs` come last. Raises InvalidParameters when there are more than
+    `limit` jobs, before any combination is made.
     """
-    axes = _axes(batch)
-    total = math.prod(len(values) for values in axes.values()) if _has_grid(batch) else 0
-    total += len(batch.jobs)
+    axes = _axes(batch) if batch.prompts or batch.base is not None else None
+    total = len(batch.jobs) + (math.prod(map(len, axes.values())) if axes is not None else 0)
     if total > limit:
-        raise InvalidParameters([("axes", f"that makes {total} jobs; send at most {limit} in a batch.")])
-    grid = [_combined(batch, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
-    spelt = [(fields, {"job": number}) for number, fields in enumerate(batch.jobs)]
-    return (grid if _has_grid(batch) else []) + spelt
-
-
-def _has_grid(batch: BatchRequest) -> bool:
-    return bool(batch.prompts) or batch.base is not None
+        raise InvalidParameters([("axes", f"the batch has {total} jobs; send at most {limit} in a batch.")])
+    found = [(fields, {"job": number}) for number, fields in enumerate(batch.jobs)]
+    if axes is None:
+        return found
+    combined = itertools.product(*axes.values())
+    return [_combined(batch, dict(zip(axes, values, strict=True))) for values in combined] + found
 
 
 def _axes(batch: BatchRequest) -> dict[str, list[Any]]:
-    """Name -> values, only those that are given."""
+    """Return axis name -> values, without empty axes."""
     found: dict[str, list[Any]] = {"prompt": list(batch.prompts), "seed": _seeds(batch)}
     found |= {name: list(values) for name, values in batch.axes if values}
     return {name: values for name, values in found.items() if values}

@@ -18,19 +18,22 @@ RANDOM = -1
 
 
 def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
-    """The seed of the first image; -1 draws one of 0..2^32-2 that leaves room for the other images."""
+    """Return the seed of the first image. -1 draws one from 0..2^32-2 such that seed + i fits for every image i.
+
+    Seeds are drawn when the job is accepted, so that the stored job can be rendered again.
+    """
     if seed == RANDOM:
         return secrets.randbelow(max(LARGEST - max(num_images, 1) + 1, 1))
     if not 0 <= seed <= LARGEST:
         findings.add("seed", f"{seed} is out of range: send 0 to {LARGEST}, or -1 to have one drawn.")
     elif seed + num_images - 1 > LARGEST:
-        findings.add("seed", f"image i gets seed + i, which passes {LARGEST}: send at most {LARGEST - num_images + 1}.")
+        findings.add("seed", f"image i gets seed + i, which exceeds {LARGEST}: send at most {LARGEST - num_images + 1}.")
     return seed
 
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What the farm's settings allow, whatever the model."""
+    """Limits from the settings, which hold for every model."""
 
     max_prompt_chars: int
     max_images: int
@@ -38,7 +41,7 @@ class RequestLimits:
 
 @dataclass(frozen=True)
 class Normalised:
-    """Parameters that can be rendered, and what the caller should know about them."""
+    """Parameters that can be rendered, and warnings for the caller."""
 
     parameters: RenderParameters
     warnings: list[str]
@@ -47,7 +50,10 @@ class Normalised:
 def normalise(
     request: RenderFields, model: CatalogueModel, limits: RequestLimits, init_image: InitImage | None = None
 ) -> Normalised:
-    """Raises InvalidParameters with every value at fault; `init_image` is what `request.init_image` names."""
+    """Complete and check a request; `init_image` is the upload that `request.init_image` names.
+
+    Raises InvalidParameters, which lists every invalid value.
+    """
     findings = Findings()
     preset = find_preset(request.preset) if request.preset else Preset.empty()
     _check_texts(request, limits, findings)
@@ -76,7 +82,7 @@ def normalise(
 
 def _check_texts(request: RenderFields, limits: RequestLimits, findings: Findings) -> None:
     if not request.prompt.strip():
-        findings.add("prompt", "is empty: say what to paint.")
+        findings.add("prompt", "is empty: describe the image.")
     for field, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt or "")):
         if len(text) > limits.max_prompt_chars:
             findings.add(field, f"has {len(text)} characters: send at most {limits.max_prompt_chars}.")
@@ -95,7 +101,7 @@ def _steps(request: RenderFields, model: CatalogueModel, preset: Preset, finding
         findings.add(
             "num_inference_steps",
             f"{steps} is out of range: {model.id} takes 1 to {model.limits.max_steps}; "
-            f"its recipe is {model.defaults.num_inference_steps}.",
+            f"its default is {model.defaults.num_inference_steps}.",
         )
     return steps
 
@@ -118,7 +124,7 @@ def _strength(request: RenderFields, model: CatalogueModel, findings: Findings) 
             findings.add("strength", "belongs to image-to-image: send init_image with it, or leave it out.")
         return None
     if model.img2img == "none":
-        findings.add("init_image", f"{model.id} does not start from a picture: leave it out, or choose another model.")
+        findings.add("init_image", f"{model.id} does not start from an image: leave it out, or choose another model.")
     if request.start_sigma is not None and request.strength is None:
         return None
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
@@ -132,12 +138,14 @@ def _start_sigma(request: RenderFields, model: CatalogueModel, findings: Finding
     if start is None:
         return None
     if not model.takes_start_sigma:
-        instead = "send strength instead" if model.img2img == "strength" else "it takes no strength either: leave both out"
-        findings.add("start_sigma", f"{model.id} cannot begin at a noise level: {instead}.")
+        instead = (
+            "send strength instead" if model.img2img == "strength" else "it does not take strength either: leave both out"
+        )
+        findings.add("start_sigma", f"{model.id} cannot start at a noise level: {instead}.")
     elif request.init_image is None:
         findings.add("start_sigma", "belongs to image-to-image: send init_image with it, or leave it out.")
     if request.strength is not None:
-        findings.add("start_sigma", "stands in place of strength: send one of them.")
+        findings.add("start_sigma", "replaces strength: send one of them.")
     if not 0 < start <= 1:
         findings.add("start_sigma", f"{start:g} is out of range: send more than 0, at most 1.")
     return start

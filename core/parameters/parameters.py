@@ -21,23 +21,23 @@ class InvalidParameters(InvalidInput):
 
 
 class Findings:
-    """Collects problems while a request is looked through."""
+    """Problems collected while a request is checked."""
 
     def __init__(self) -> None:
         self._problems: list[tuple[str, str]] = []
 
     def add(self, field: str, message: str) -> None:
-        """Notes one value at fault; `message` says what to send instead."""
+        """Add one invalid value; `message` names what to send instead."""
         self._problems.append((field, message))
 
     def raise_if_any(self) -> None:
-        """Raises InvalidParameters when something was noted."""
+        """Raise InvalidParameters when a problem was added."""
         if self._problems:
             raise InvalidParameters(self._problems)
 
 
 class InitImage(BaseModel):
-    """The picture that image-to-image starts from. `key` names its file in the image store."""
+    """The image that image-to-image starts from. `key` is the key of its file in the store of uploads."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,7 +49,7 @@ class InitImage(BaseModel):
 
 
 class RenderParameters(BaseModel):
-    """Nothing is left to decide: image i of the job is rendered with seed + i.
+    """Complete parameters, without defaults left to fill in. Image i of the job is rendered with seed + i.
 
     `guidance_scale` is conventional (1.0 = off). With `init_image`, either `strength` or `start_sigma` is set; else neither.
     """
@@ -72,5 +72,5 @@ class RenderParameters(BaseModel):
     preset: str | None = None
 
     def stored(self) -> dict[str, Any]:
-        """As JSON values, without what is not set."""
+        """Return JSON values, without the fields that are None."""
         return self.model_dump(mode="json", exclude_none=True)

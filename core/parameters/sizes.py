@@ -1,4 +1,4 @@
-"""Sizes: one text or two numbers, checked against what the model can render."""
+"""Choose an image size, from one text or two numbers, and check it against the model's limits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SIZE = re.compile(r"\s*(\d{1,5})\s*[xX×*]\s*(\d{1,5})\s*", re.ASCII)
 def choose_size(
     request: RenderFields, model: CatalogueModel, preset: Preset, init_image: InitImage | None, findings: Findings
 ) -> tuple[int, int]:
-    """(width, height) in pixels: what was sent, else the preset's, else the init image's, else the model's."""
+    """Return (width, height) in pixels: the request's, else the preset's, else the init image's, else the model's."""
     if request.size is not None:
         if request.width is not None or request.height is not None:
-            findings.add("size", "size and width/height say the same thing: send one of them.")
+            findings.add("size", "size and width/height are alternatives: send one of them.")
         if (parsed := parse_size(request.size, findings)) is not None:
             return parsed
     start_width, start_height = _size_of(init_image, model)
@@ -33,7 +33,7 @@ def _first(*values: int | None) -> int:
 
 
 def _size_of(init_image: InitImage | None, model: CatalogueModel) -> tuple[int | None, int | None]:
-    """An init image's size, brought to sides that the model can render."""
+    """Return an init image's size, scaled and rounded to sides that the model can render."""
     if init_image is None:
         return None, None
     scale = min(1.0, (model.limits.max_pixels / (init_image.width * init_image.height)) ** 0.5)
@@ -45,7 +45,7 @@ def _fitting(side: float, limits: Limits) -> int:
 
 
 def parse_size(size: str, findings: Findings) -> tuple[int, int] | None:
-    """`512x768` as (width, height) in pixels; a finding when it does not read so."""
+    """Parse `512x768` to (width, height) in pixels; add a finding and return None for any other text."""
     match = _SIZE.fullmatch(size)
     if match is None:
         findings.add("size", f"'{size}' is not a size: send width x height in pixels, such as \"512x512\".")
@@ -54,7 +54,7 @@ def parse_size(size: str, findings: Findings) -> tuple[int, int] | None:
 
 
 def check_size(width: int, height: int, model: CatalogueModel, findings: Findings) -> None:
-    """Findings for sides and areas that the model cannot render."""
+    """Add findings for sides and areas that the model cannot render."""
     sides_fit = all(
         [_check_side("width", width, model, findings), _check_side("height", height, model, findings)],
     )

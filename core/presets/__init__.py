@@ -1,4 +1,4 @@
-"""Presets: named sets of sizes and settings, as data."""
+"""Presets: named sets of sizes and settings, defined in presets.toml."""
 
 from core.presets.presets import Preset, all_presets, find_preset
 

@@ -1,4 +1,4 @@
-"""Presets: named sizes and settings, read from presets.toml."""
+"""Presets: named sizes and settings, read from presets.toml and looked up by id."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Preset(BaseModel):
 
     @classmethod
     def empty(cls) -> Preset:
-        """No preset: the model's defaults."""
+        """Return a preset that sets nothing, which leaves the model's defaults."""
         return cls(id="", title="", about="")
 
     def steps_for(self, model: CatalogueModel) -> int:
-        """Denoising steps for a model, within its limits unless the preset names a number."""
+        """Return the denoising steps for a model, within its limits unless the preset names a number."""
         if self.num_inference_steps is not None:
             return self.num_inference_steps
         return min(max(round(model.defaults.num_inference_steps * self.steps_factor), 1), model.limits.max_steps)
@@ -41,13 +41,13 @@ class Preset(BaseModel):
 
 @cache
 def all_presets() -> tuple[Preset, ...]:
-    """Every preset, in the order in which a menu should show them."""
+    """Return every preset, in the order for menus."""
     data = tomllib.loads(files("core.presets").joinpath("presets.toml").read_text(encoding="utf-8"))
     return tuple(Preset.model_validate(row) for row in data["preset"])
 
 
 def find_preset(preset_id: str) -> Preset:
-    """The preset of that id; InvalidInput names the near ones."""
+    """Return the preset of that id; the InvalidInput for an unknown id suggests similar ones."""
     known = {preset.id: preset for preset in all_presets()}
     if preset_id in known:
         return known[preset_id]

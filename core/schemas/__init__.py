@@ -1,1 +1,1 @@
-"""The API's request and answer shapes, shared by the API and the typed client."""
+"""Request and response schemas, shared by the API and the typed client."""

@@ -1,4 +1,4 @@
-"""Shapes of A1111's API, as its clients send and expect them."""
+"""Schemas of A1111's API, as its clients send and expect them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.schemas.base import ResponseBody, Text
 
 
 class Txt2Img(BaseModel):
-    """POST /sdapi/v1/txt2img. What has no effect here is named in `info`, not refused."""
+    """POST /sdapi/v1/txt2img. Fields without an effect here are listed in `info`, not refused."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [{"prompt": "a red fox", "steps": 8}]})
 
@@ -47,7 +47,7 @@ class Img2Img(Txt2Img):
 
 
 class ImagesAnswer(ResponseBody):
-    """Pictures as base64; `info` is JSON in a string."""
+    """Images as base64; `info` is JSON in a string."""
 
     images: list[str]
     parameters: dict[str, Any]
@@ -55,7 +55,7 @@ class ImagesAnswer(ResponseBody):
 
 
 class ProgressState(ResponseBody):
-    """What the running job does."""
+    """State of the running job."""
 
     skipped: bool = False
     interrupted: bool
@@ -86,7 +86,7 @@ class TaskProgressRequest(BaseModel):
 
 
 class TaskProgress(ResponseBody):
-    """How far the task of a `force_task_id` is."""
+    """Progress of the job that was submitted with a `force_task_id`."""
 
     active: bool
     queued: bool
@@ -99,13 +99,13 @@ class TaskProgress(ResponseBody):
 
 
 class PngInfoRequest(BaseModel):
-    """POST /sdapi/v1/png-info: a picture as base64, or a data URL."""
+    """POST /sdapi/v1/png-info: an image as base64, or a data URL."""
 
     image: str
 
 
 class PngInfo(ResponseBody):
-    """The A1111 text of a picture, read."""
+    """The A1111 text of an image, and its parsed values."""
 
     info: str
     items: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Base classes and text types of the API's schemas, and its error answers (RFC 9457)."""
+"""Base classes and text types of the API's schemas, and its error responses (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class RequestBody(BaseModel):
-    """What a caller sends: unknown fields are refused, so that a misspelt one is not silently ignored."""
+    """Base of requests: unknown fields are refused, so that a misspelt one is not silently ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1_000_000)
 
 
 class ResponseBody(BaseModel):
-    """What the farm says. Clients ignore fields that they do not know: later versions add some."""
+    """Base of responses. Clients ignore unknown fields: later versions add some."""
 
     model_config = ConfigDict(frozen=True)
 
 
 def storable(text: str) -> str:
-    """Text that both databases and UTF-8 can hold; ValueError for NUL and lone surrogates."""
+    """Check that both databases and UTF-8 can store the text. Raises ValueError for NUL and lone surrogates."""
     if "\x00" in text:
         raise ValueError("must not contain the NUL character (U+0000): remove it")
     if not text.isascii():
@@ -36,19 +36,19 @@ Text = Annotated[str, AfterValidator(storable)]
 
 
 def iso(seconds: float | None) -> datetime | None:
-    """Epoch seconds as an aware UTC time."""
+    """Convert epoch seconds to an aware UTC time."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 class FieldError(ResponseBody):
-    """One value at fault; `field` is its path in the request, such as `width` or `prompts.3`."""
+    """One invalid value; `field` is its path in the request, such as `width` or `prompts.3`."""
 
     field: str
     message: str
 
 
 class Problem(ResponseBody):
-    """application/problem+json. `code` is stable; `detail` is for people and says what to do."""
+    """application/problem+json. `code` is stable; `detail` tells people what to do."""
 
     type: str = Field(description="A URI of the code.", examples=["urn:imagefarm:problem:invalid_input"])
     title: str

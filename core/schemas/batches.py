@@ -1,4 +1,4 @@
-"""Batches: many jobs in one call."""
+"""Schemas of batches: many jobs in one call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Finite = Annotated[float, AllowInfNan(False)]
 
 
 class BatchBase(RenderFields):
-    """What all jobs of a batch have in common; the prompt may come from `prompts` instead."""
+    """Fields that all jobs of a batch share; the prompt may come from `prompts` instead."""
 
     prompt: Text = Field("", description="Used when `prompts` is empty.")
 
@@ -54,14 +54,15 @@ class BatchRequest(RequestBody):
     seeds: list[int] = Field(default_factory=list, max_length=10_000)
     axes: Axes = Field(default_factory=Axes)
     base: BatchBase | None = Field(None, description="Fields of POST /v1/jobs that all of them share.")
-    jobs: list[RenderFields] = Field(default_factory=list, max_length=10_000, description="Jobs spelt out one by one.")
+    jobs: list[RenderFields] = Field(default_factory=list, max_length=10_000, description="Jobs listed one by one.")
     shared_seed: bool = Field(
-        True, description="Without `seeds`, one seed is drawn for all: only what you vary differs. false draws one each."
+        True,
+        description="Without `seeds`, one seed is drawn for all jobs; with false, one for each.",
     )
     priority: int = Field(PRIORITY_DEFAULT, ge=PRIORITY_LOWEST, le=PRIORITY_HIGHEST)
     deadline_seconds: float | None = Field(None, gt=0, le=31_536_000, allow_inf_nan=False)
     metadata: dict[Label, Label] = Field(default_factory=dict, max_length=32)
-    webhook: JobWebhook | None = Field(None, description="Told of the end of each of its jobs.")
+    webhook: JobWebhook | None = Field(None, description="Receives a message when each of its jobs settles.")
 
     @model_validator(mode="after")
     def _has_jobs(self) -> BatchRequest:
@@ -71,7 +72,7 @@ class BatchRequest(RequestBody):
 
 
 class BatchItem(ResponseBody):
-    """One job of a batch; `axes` are the values that it has and others of the batch have not."""
+    """One job of a batch; `axes` are its values on the batch's axes."""
 
     index: int
     job_id: str
@@ -82,7 +83,7 @@ class BatchItem(ResponseBody):
 
 
 class BatchUrls(ResponseBody):
-    """Where to go from here."""
+    """Links of the batch."""
 
     self: str
     cancel: str
@@ -90,7 +91,7 @@ class BatchUrls(ResponseBody):
 
 
 class Batch(ResponseBody):
-    """A batch; `value` is 0 to 1, by jobs that have settled."""
+    """A batch; `value` (0 to 1) is the share of its jobs that have settled."""
 
     id: str
     name: str | None

@@ -1,4 +1,4 @@
-"""Schemas of the farm as a whole: health, usage by owner, and the web page's session."""
+"""Schemas of health, usage by owner, and the web page's session."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from core.schemas.base import RequestBody, ResponseBody
 
 
 class Health(ResponseBody):
-    """GET /healthz: this process answers."""
+    """GET /healthz: the API process is alive."""
 
     status: Literal["ok"] = "ok"
     version: str
 
 
 class Check(ResponseBody):
-    """One part the farm stands on."""
+    """The state of one dependency."""
 
     ok: bool
     detail: str
 
 
 class Readiness(ResponseBody):
-    """GET /readyz. `degraded`: jobs are accepted and kept, but something that renders or speeds them up is away."""
+    """GET /readyz. `degraded`: jobs are accepted and kept, but workers, broker or another optional part do not answer."""
 
     status: Literal["ready", "degraded", "unready"]
     checks: dict[str, Check]
@@ -60,7 +60,7 @@ class SessionRequest(RequestBody):
 
 
 class Session(ResponseBody):
-    """Who calls; `keys_needed` says whether the farm asks for keys at all."""
+    """The caller; `keys_needed`: whether the farm requires API keys."""
 
     keys_needed: bool
     signed_in: bool

@@ -11,7 +11,7 @@ from core.schemas.base import RequestBody, ResponseBody
 
 
 class Image(ResponseBody):
-    """A stored image with everything that made it: `input` is that of its job, with this image's own seed."""
+    """A stored image and how it was rendered: `input` is that of its job, with this image's own seed."""
 
     id: str
     job_id: str
@@ -34,13 +34,13 @@ class Image(ResponseBody):
 
 
 class ImageChange(RequestBody):
-    """PATCH /v1/images/{id}. `null` takes the rating away."""
+    """PATCH /v1/images/{id}. `null` removes the rating."""
 
     rating: int | None = Field(ge=1, le=5)
 
 
 class Upload(ResponseBody):
-    """A picture to start from: send `id` as `init_image` with a job."""
+    """An image for image-to-image: send `id` as `init_image` with a job."""
 
     id: str
     width: int

@@ -1,4 +1,4 @@
-"""Job schemas: what callers submit and what the API returns."""
+"""Schemas of jobs: what callers submit and what the API returns."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ Label = Annotated[str, AfterValidator(_label)]
 
 
 class RenderFields(RequestBody):
-    """What to render. Everything but the prompt may be left out: the preset, then the model's defaults, fill it in."""
+    """What to render. All but the prompt is optional: the preset, then the model's defaults, fill in the rest."""
 
-    prompt: Text = Field(description="What to paint, in English or Chinese.")
+    prompt: Text = Field(description="Description of the image, in English or Chinese.")
     negative_prompt: Text | None = Field(None, description="What to avoid; has an effect only while guidance is on.")
-    model: Text | None = Field(None, max_length=100, description="Id or alias from /v1/models. Default: the farm's own.")
-    preset: Text | None = Field(None, max_length=100, description="Id from /v1/presets; what you send beside it wins.")
+    model: Text | None = Field(
+        None, max_length=100, description="Id or alias from /v1/models. Default: the farm's default model."
+    )
+    preset: Text | None = Field(None, max_length=100, description="Id from /v1/presets; fields that you send override it.")
     size: Text | None = Field(None, max_length=32, description='`"512x512"`: width x height in pixels.')
     width: int | None = Field(None, description="Pixels.")
     height: int | None = Field(None, description="Pixels.")
@@ -55,15 +57,13 @@ class RenderFields(RequestBody):
         1, validation_alias=AliasChoices("num_images", "n"), description="Images of this job, each with its own seed."
     )
     init_image: Text | None = Field(None, max_length=36, description="Image-to-image: an id from POST /v1/uploads.")
-    strength: float | None = Field(
-        None, allow_inf_nan=False, description="Image-to-image: 0 keeps the picture, 1 ignores it."
-    )
+    strength: float | None = Field(None, allow_inf_nan=False, description="Image-to-image: 0 keeps the image, 1 ignores it.")
     start_sigma: float | None = Field(
         None,
         allow_inf_nan=False,
         examples=[0.5],
         description="Image-to-image with Z-Image, in place of strength: the noise level (above 0, at most 1) at which all "
-        "num_inference_steps begin.",
+        "num_inference_steps start.",
     )
     strict: bool = Field(False, description="Render alone, so that the same seed gives the same bits on the same stack.")
 
@@ -86,16 +86,16 @@ class JobRequest(RenderFields):
         PRIORITY_DEFAULT, ge=PRIORITY_LOWEST, le=PRIORITY_HIGHEST, description="0 to 9, 9 is the most urgent."
     )
     deadline_seconds: float | None = Field(
-        None, gt=0, le=31_536_000, allow_inf_nan=False, description="Expires when it has not started within this time."
+        None, gt=0, le=31_536_000, allow_inf_nan=False, description="The job expires unless it starts within this time."
     )
     metadata: dict[Label, Label] = Field(
-        default_factory=dict, max_length=_MAX_METADATA, description="Yours: stored and returned, not interpreted."
+        default_factory=dict, max_length=_MAX_METADATA, description="Your labels: stored and returned, not interpreted."
     )
 
-    webhook: JobWebhook | None = Field(None, description="Where to tell of its end.")
+    webhook: JobWebhook | None = Field(None, description="Receives a message when the job settles.")
 
     def as_sent(self) -> dict[str, Any]:
-        """The fields that the caller set, as JSON values."""
+        """Return the fields that the caller set, as JSON values."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
@@ -103,13 +103,15 @@ class QueuePlace(ResponseBody):
     """Why a queued job waits. `position` counts from 1 among the jobs of its model."""
 
     position: int | None
-    eta_seconds: float | None = Field(description="Until it ends, guessed from recent jobs; null when nobody can tell.")
+    eta_seconds: float | None = Field(
+        description="Until it ends, estimated from recent jobs; null when there is nothing to estimate from."
+    )
     reason: str
     capable_workers: list[str]
 
 
 class Progress(ResponseBody):
-    """How far the running attempt is; `value` is 0 to 1 over all images of the job."""
+    """Progress of the running attempt; `value` is 0 to 1 over all images of the job."""
 
     value: float
     step: int
@@ -120,15 +122,18 @@ class Progress(ResponseBody):
 
 
 class Timings(ResponseBody):
-    """Seconds spent so far, by stage."""
+    """Seconds spent so far, by stage. Only `total_seconds` includes earlier attempts of a retried job."""
 
-    queued_seconds: float | None = None
+    queued_seconds: float | None = Field(
+        None,
+        description="While the latest attempt waited for a worker: since the submit, or since a retry's backoff ended.",
+    )
     loading_seconds: float | None = Field(
-        None, description="Of queued_seconds: while the worker that rendered it was loading its model."
+        None, description="Part of queued_seconds in which the worker was loading its model."
     )
     rendering_seconds: float | None = None
     storing_seconds: float | None = None
-    total_seconds: float | None = None
+    total_seconds: float | None = Field(None, description="Since the submit.")
 
 
 class Output(ResponseBody):
@@ -149,7 +154,7 @@ class Output(ResponseBody):
 
 
 class JobError(ResponseBody):
-    """Why it failed, is held, or is being tried again."""
+    """Why the job failed, is held, or is being retried."""
 
     code: str
     message: str
@@ -157,7 +162,7 @@ class JobError(ResponseBody):
 
 
 class JobUrls(ResponseBody):
-    """Where to go from here."""
+    """Links of the job."""
 
     self: str
     events: str
@@ -166,11 +171,11 @@ class JobUrls(ResponseBody):
 
 
 class Job(ResponseBody):
-    """One job. `input` is complete: with its seed it can be rendered again."""
+    """One job. `input` is complete and includes the seed, so that the job can be rendered again."""
 
     id: str
     status: JobStatus
-    revision: int = Field(description="Grows with each change of the job.")
+    revision: int = Field(description="Increases with each change of the job.")
     model: str
     owner: str
     priority: int
@@ -185,7 +190,9 @@ class Job(ResponseBody):
     outputs: list[Output]
     error: JobError | None = None
     warnings: list[str]
-    notice: str | None = Field(None, description="What everyone who shows the pictures must know, such as: demo, noise.")
+    notice: str | None = Field(
+        None, description="Text to show next to the images, such as that the demo model renders noise."
+    )
     worker: str | None = None
     batch_id: str | None = None
     retried_from: str | None = None
@@ -197,14 +204,14 @@ class Job(ResponseBody):
 
 
 class JobPage(ResponseBody):
-    """Jobs, newest first; pass `next_cursor` as `cursor` for the page after."""
+    """Jobs, newest first; pass `next_cursor` as `cursor` for the next page."""
 
     items: list[Job]
     next_cursor: str | None = None
 
 
 class JobHistoryEvent(ResponseBody):
-    """One thing that happened to a job."""
+    """One event in a job's history."""
 
     revision: int
     at: datetime
@@ -217,7 +224,7 @@ class JobHistoryEvent(ResponseBody):
 
 
 class Attempt(ResponseBody):
-    """One try by one worker."""
+    """One attempt by one worker."""
 
     number: int
     worker: str
@@ -228,7 +235,7 @@ class Attempt(ResponseBody):
 
 
 class JobHistory(ResponseBody):
-    """Everything that happened to a job."""
+    """All events and attempts of a job."""
 
     events: list[JobHistoryEvent]
     attempts: list[Attempt]

@@ -10,7 +10,7 @@ from core.schemas.base import ResponseBody
 
 
 class Model(ResponseBody):
-    """One model of the catalogue. `served` says whether a live worker renders it now."""
+    """One model of the catalogue. `served`: whether a live worker renders it now."""
 
     id: str
     object: Literal["model"] = "model"
@@ -22,7 +22,7 @@ class Model(ResponseBody):
     family: str
     served: bool
     accepts_jobs: bool
-    default: bool = Field(description="What a job gets that names no model.")
+    default: bool = Field(description="Used for jobs that name no model.")
     workers: list[str]
     state: str = Field(description="ready, loading, paused, failed, away or not_served")
     reason: str | None = Field(None, description="Why it is not ready, and what to do.")

@@ -1,4 +1,4 @@
-"""Answers in OpenAI's shapes, with fields of ours added."""
+"""Response schemas of OpenAI's image API, with additional fields."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from core.schemas.base import ResponseBody
 
 
 class GeneratedImage(ResponseBody):
-    """One picture: `url` or `b64_json`, as asked for."""
+    """One image: `url` or `b64_json`, by the request's `response_format`."""
 
     url: str | None = None
     b64_json: str | None = None
@@ -29,7 +29,7 @@ class ImagesAnswer(ResponseBody):
 
 
 class OpenAIErrorBody(ResponseBody):
-    """What went wrong; `job_id` and `job_url` are there when a job goes on."""
+    """The error; `job_id` and `job_url` are set when the job is still running."""
 
     message: str
     type: str

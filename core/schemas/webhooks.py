@@ -1,4 +1,4 @@
-"""Webhook schemas: what callers register and what the API returns."""
+"""Schemas of webhooks: what callers register and what the API returns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SettledStatus = Literal["succeeded", "failed", "canceled", "expired", "held"]
 
 
 class JobWebhook(RequestBody):
-    """Where to tell of one job's end. Signed by the Standard Webhooks specification."""
+    """Address that receives a message when a job settles, signed by the Standard Webhooks specification."""
 
     url: str
-    secret: str | None = Field(None, description="`whsec_` and base64 of 24 to 64 bytes. Default: the farm's own.")
-    events: list[SettledStatus] = Field(default_factory=list, max_length=10, description="Empty: every way it can settle.")
+    secret: str | None = Field(None, description="`whsec_` and base64 of 24 to 64 bytes. Default: the farm's secret.")
+    events: list[SettledStatus] = Field(default_factory=list, max_length=10, description="Empty: every settled status.")
 
     @field_validator("url")
     @classmethod
@@ -43,11 +43,11 @@ class JobWebhook(RequestBody):
 class EndpointRequest(JobWebhook):
     """POST /v1/webhooks."""
 
-    all_owners: bool = Field(False, description="Hear of everybody's jobs; needs the scope admin.")
+    all_owners: bool = Field(False, description="Receive messages about the jobs of all owners; needs the scope admin.")
 
 
 class Endpoint(ResponseBody):
-    """An address that hears of settled jobs. `secret` is shown only when it is made."""
+    """An address that receives messages about settled jobs. `secret` is returned only on creation."""
 
     id: str
     url: str
@@ -65,7 +65,7 @@ class EndpointList(ResponseBody):
 
 
 class Delivery(ResponseBody):
-    """One message and how its tries went."""
+    """One message and the result of its last try."""
 
     id: str
     job_id: str

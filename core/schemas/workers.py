@@ -22,8 +22,8 @@ class Worker(ResponseBody):
     capacity: int
     running: int
     info: dict[str, Any] = Field(
-        description="Of its engine: device, memory, versions; load_seconds, first_image and later_images, each with seconds "
-        "from joining the batch to the picture, sizes and steps."
+        description="About its engine: device, memory, versions; load_seconds, first_image and later_images, each with "
+        "seconds from joining a micro-batch to the image, sizes and steps."
     )
     started_at: datetime
     seen_at: datetime
@@ -36,7 +36,7 @@ class WorkerList(ResponseBody):
 
 
 class QueueOfModel(ResponseBody):
-    """What waits and runs for one model, and whether anybody serves it."""
+    """Queued and running jobs of one model, and the workers that serve it."""
 
     model: str
     queued: int

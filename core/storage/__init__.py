@@ -1,4 +1,4 @@
-"""Where finished images live: keys, the store, and export under friendly names."""
+"""Storage of finished images: keys, the store, and export under readable names."""
 
 from core.storage.export import export_file
 from core.storage.files import StoredFile

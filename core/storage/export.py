@@ -1,4 +1,4 @@
-"""Copies of images under names for people: `outputs_YYYYMMDDHHMMSS[_NN].png`, flat or in a folder per day."""
+"""Export images under readable names, `outputs_YYYYMMDDHHMMSS[_NN].png`, flat or in a folder for each day."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSY
 def export_file(directory: Path, data: bytes, moment: datetime, *, extension: str = "png", by_day: bool = False) -> Path:
     """Write `data` under the first free name for `moment` (shown in this machine's time zone) and return the path.
 
-    Never overwrites: a name is taken by creating it, so exports in several processes at once do not collide.
-    Raises InvalidInput `export_failed` when the directory does not take the file.
+    Never overwrites: a name is reserved by creating the file, so that concurrent exports of several processes do not
+    collide. Raises InvalidInput `export_failed` when the directory does not accept the file.
     """
     if extension not in EXTENSIONS:
         raise MalformedKey(f"not an image extension: {extension!r}")
@@ -38,7 +38,7 @@ def export_file(directory: Path, data: bytes, moment: datetime, *, extension: st
 
 
 def _write_new(folder: Path, stem: str, extension: str, data: bytes) -> Path:
-    """Under its name the file is whole from its first moment, even if this process is killed meanwhile."""
+    """Write such that the name never refers to a partial file, even if this process is killed."""
     partial = folder / f".partial-{secrets.token_hex(8)}"
     try:
         partial.write_bytes(data)
@@ -52,7 +52,7 @@ def _write_new(folder: Path, stem: str, extension: str, data: bytes) -> Path:
 
 
 def _take_name(folder: Path, stem: str, extension: str, take: Callable[[Path], None]) -> Path:
-    """The first of `stem`, `stem_01`, `stem_02` ... that `take` does not find taken (FileExistsError)."""
+    """Try `stem`, `stem_01`, `stem_02` ... until `take` does not raise FileExistsError, and return that path."""
     for number in itertools.count():
         path = folder / (f"{stem}_{number:02d}.{extension}" if number else f"{stem}.{extension}")
         with suppress(FileExistsError):
@@ -62,7 +62,7 @@ def _take_name(folder: Path, stem: str, extension: str, take: Callable[[Path], N
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Where the file system has no links, such as FAT: a kill meanwhile leaves a part of the file."""
+    """Write on file systems without links, such as FAT, where a kill leaves a partial file."""
     with path.open("xb") as file:
         try:
             file.write(data)

@@ -1,4 +1,4 @@
-"""Describe stored files, and translate file system errors into the farm's errors."""
+"""Describe stored files, and translate file system errors to `core.errors`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StoredFile:
 
 
 def describe_file(key: str, data: bytes) -> StoredFile:
-    """The description of `data` under `key`."""
+    """Return the description of `data` under `key`."""
     return StoredFile(key=key, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
@@ -33,34 +33,34 @@ _REASONS = {
     errno.EROFS: "its file system is mounted read-only",
     errno.ENOTDIR: "a file stands where a folder should be",
     errno.EIO: "its disk reports an input/output error",
-    errno.ESTALE: "the network file system it is on has gone away",
+    errno.ESTALE: "its network file system is no longer available",
 }
 
 
 def describe_os_error(error: OSError) -> str:
-    """In words for a person, without paths of this machine."""
+    """Return the cause in plain words, without paths of this machine."""
     return _REASONS.get(error.errno or 0, error.strerror or type(error).__name__)
 
 
 @contextmanager
 def translate_write_errors() -> Iterator[None]:
-    """Any OSError inside becomes RenderError `storage_unavailable`: the attempt is tried again later."""
+    """Raise RenderError `storage_unavailable` for any OSError inside, which makes the job retry later."""
     try:
         yield
     except OSError as error:
         raise RenderError(
-            f"The image directory did not take the file: {describe_os_error(error)}.", code="storage_unavailable"
+            f"The image directory did not accept the file: {describe_os_error(error)}.", code="storage_unavailable"
         ) from error
 
 
 @contextmanager
 def translate_read_errors(key: str) -> Iterator[None]:
-    """A missing file becomes NotFound `image_file_missing`, any other OSError Unavailable `storage_unavailable`."""
+    """Raise NotFound `image_file_missing` for a missing file, Unavailable `storage_unavailable` for any other OSError."""
     try:
         yield
     except FileNotFoundError as error:
         raise NotFound(
-            f"The file of this image is missing from the store: {key}. It was removed outside the farm.",
+            f"The file of this image is missing from the store: {key}. It was not deleted by imagefarm.",
             code="image_file_missing",
         ) from error
     except OSError as error:

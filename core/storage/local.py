@@ -1,4 +1,4 @@
-"""The image store on a local or shared directory: whole files only, durable before their names appear."""
+"""The image store on a local or shared directory: files are complete and durable before their names appear."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PARTIAL = ".partial-"
 
 
 class LocalImageStore:
-    """Files under `root`; any number of processes may share it. Makes nothing until the first `put`."""
+    """Files under `root`; any number of processes may share it. Creates no folder until the first `put`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def put(self, key: str, data: bytes) -> StoredFile:
-        """Store `data`, replacing what was there; on return it survives a power cut.
+        """Store `data`, replacing an existing file; after the return it survives a power cut.
 
-        Raises RenderError `storage_unavailable` when the disk does not take it; nothing half-written stays then.
+        Raises RenderError `storage_unavailable` when the disk does not accept it, and leaves no partial file.
         """
         target = self.path(key)
         with translate_write_errors():
@@ -39,17 +39,17 @@ class LocalImageStore:
         return describe_file(key, data)
 
     def read(self, key: str) -> bytes:
-        """The content. Raises NotFound `image_file_missing`, or Unavailable `storage_unavailable`."""
+        """Return the content. Raises NotFound `image_file_missing`, or Unavailable `storage_unavailable`."""
         path = self.path(key)
         with translate_read_errors(key):
             return path.read_bytes()
 
     def path(self, key: str) -> Path:
-        """Where the file of `key` is or would be, for handing it to sendfile."""
+        """Return the path of the file of `key`, whether or not it exists."""
         return self.root / check_key(key)
 
     def delete(self, key: str) -> bool:
-        """Remove the file, and folders that this empties; False when it was not there."""
+        """Delete the file, and the folders that this leaves empty; return False when it did not exist."""
         path = self.path(key)
         with translate_write_errors():
             try:
@@ -60,14 +60,14 @@ class LocalImageStore:
         return True
 
     def iter_keys(self, older_than_seconds: float = 0.0) -> Iterator[str]:
-        """Keys of files last written more than that many seconds ago, in no order; other files are passed over."""
+        """Yield keys of files last written more than that many seconds ago, in no order; other files are skipped."""
         latest = time.time() - older_than_seconds
         for path in self._files():
             if _modified_at(path) <= latest and (key := self._key_of(path)) is not None:
                 yield key
 
     def sweep_partial(self, older_than_seconds: float = 3600.0) -> int:
-        """Delete what writers that were killed left half-written; returns how many files went."""
+        """Delete the partial files of killed writers, and return how many."""
         latest = time.time() - older_than_seconds
         swept = 0
         for path in self._files():
@@ -78,7 +78,7 @@ class LocalImageStore:
         return swept
 
     def used_bytes(self) -> int:
-        """Total size of the files, in bytes; walks the whole tree."""
+        """Return the total size of the files, in bytes; walks the whole tree."""
         return sum(_size(path) for path in self._files())
 
     def _files(self) -> Iterator[Path]:
@@ -94,7 +94,7 @@ class LocalImageStore:
 
 
 def _write_partial(root: Path, target: Path, data: bytes) -> Path:
-    """Write and fsync `data` under a temporary name beside `target`; leaves no file when that fails."""
+    """Write and fsync `data` under a temporary name in the folder of `target`; leave no file when that fails."""
     partial = target.with_name(f"{_PARTIAL}{secrets.token_hex(8)}")
     with _create(root, partial) as file:
         try:
@@ -108,7 +108,7 @@ def _write_partial(root: Path, target: Path, data: bytes) -> Path:
 
 
 def _create(root: Path, path: Path) -> BinaryIO:
-    """A new file, open for writing; a second try in case a `delete` elsewhere just removed the empty folder."""
+    """Open a new file for writing; try twice, because a concurrent `delete` may remove the empty folder in between."""
     with suppress(FileNotFoundError):
         _make_folders(root, path.parent)
         return path.open("xb")
@@ -117,13 +117,13 @@ def _create(root: Path, path: Path) -> BinaryIO:
 
 
 def _make_folders(root: Path, folder: Path) -> None:
-    """Make `folder`, and make its new name durable in every folder above it up to the root's own parent."""
+    """Create `folder`, and make its name durable in every folder above it up to the root's parent."""
     if folder.is_dir():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for made in (folder, *folder.parents):
-        _sync_directory(made.parent)
-        if made == root:
+    for created in (folder, *folder.parents):
+        _sync_directory(created.parent)
+        if created == root:
             return
 
 
@@ -136,7 +136,7 @@ def _sync_directory(folder: Path) -> None:
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
-    """Remove `folder` and the empty ones above it; a folder in use refuses, and that ends it."""
+    """Remove `folder` and the folders above it, up to the first that is not empty."""
     with suppress(OSError):
         while folder != root:
             folder.rmdir()
@@ -144,7 +144,7 @@ def _remove_empty(folder: Path, root: Path) -> None:
 
 
 def _modified_at(path: Path) -> float:
-    """Seconds since 1970; a file that vanished meanwhile counts as new."""
+    """Return seconds since 1970; a file that was deleted in the meantime counts as new."""
     try:
         return path.stat().st_mtime
     except OSError:

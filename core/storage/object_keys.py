@@ -1,4 +1,8 @@
-"""Object keys of stored images, made from job id, attempt and image index, never from user input."""
+"""Keys of stored images, made from job id, attempt and image index, never from user input.
+
+A key is `2026-11-23/9c/<job>.<attempt>.<index>.png`: the UTC day in the job's id, and the last two hex digits of the id.
+A folder holds one 256th of a day, and a day can be copied or deleted as one folder.
+"""
 
 from __future__ import annotations
 
@@ -16,33 +20,33 @@ _KEY_PATTERN = re.compile(
 
 
 class MalformedKey(ValueError):
-    """A key, or a part of one, that this module did not make: a programming error, never a user's."""
+    """A malformed key, or part of one: a programming error, never a user's."""
 
 
 def image_key(job_id: str, attempt: int, index: int, extension: str = "png") -> str:
-    """The key of image `index` (from 0) of a job's attempt (from 1). Raises MalformedKey."""
+    """Return the key of image `index` (from 0) of a job's attempt (from 1). Raises MalformedKey."""
     if _JOB_PATTERN.fullmatch(job_id) is None:
         raise MalformedKey(f"not a job id: {job_id!r}")
     return check_key(f"{_day(job_id)}/{job_id[-2:]}/{job_id}.{attempt:d}.{index:d}.{extension}")
 
 
 def job_and_attempt(key: str) -> tuple[str, int]:
-    """Which job's which attempt wrote the file of this key. Raises MalformedKey."""
+    """Return the job id and the attempt that wrote the file of this key. Raises MalformedKey."""
     job_id, attempt, *_ = check_key(key).rsplit("/", 1)[1].split(".")
     return job_id, int(attempt)
 
 
 def check_key(key: str) -> str:
-    """The key itself, when it has exactly the shape of one; else MalformedKey."""
+    """Return the key unchanged. Raises MalformedKey unless it has exactly the form of a key."""
     if _KEY_PATTERN.fullmatch(key) is None:
         raise MalformedKey(f"not a storage key: {key!r}")
     return key
 
 
 def _day(job_id: str) -> str:
-    """The UTC day in a UUIDv7: its first 48 bits are milliseconds since 1970."""
+    """Return the UTC day of a UUIDv7, whose first 48 bits are milliseconds since 1970."""
     milliseconds = UUID(job_id).int >> 80
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
     except (ValueError, OverflowError) as error:
-        raise MalformedKey(f"not a job id: {job_id!r} is dated beyond the calendar") from error
+        raise MalformedKey(f"not a job id: {job_id!r} has a date that is out of range") from error

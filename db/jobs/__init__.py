@@ -1,1 +1,1 @@
-"""Queries on jobs, one module per verb; every change of status goes through `transition`."""
+"""Queries on jobs, one module for each operation; `transition` makes every change of status."""

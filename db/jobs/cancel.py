@@ -1,4 +1,4 @@
-"""Canceling: at once while a job waits, as a request while it runs."""
+"""Cancel jobs: immediately while queued or held, by a request flag while running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from db.tables import Job
 
 
 def request_cancel(database: Database, job_id: str, owner: str | None = None) -> Job:
-    """The job after the request: canceled if it waited, marked if it runs, unchanged if it has ended."""
+    """Cancel a queued or held job, flag a running one, leave an ended one unchanged; return the job afterwards.
+
+    Raises NotFound or Gone like `db.jobs.read.get_job`.
+    """
     with database.write() as session:
         job = find_job(session, job_id, owner, lock=True)
         return _cancel_waiting(session, job) or _mark_running(session, job) or find_job(session, job_id)
@@ -36,5 +39,5 @@ def _mark_running(session: Session, job: Job) -> Job | None:
         .execution_options(populate_existing=True)
     )
     if marked is not None:
-        record_event(session, marked, JobStatus.RUNNING, code="cancel_requested", message="asked to cancel")
+        record_event(session, marked, JobStatus.RUNNING, code="cancel_requested", message="cancel requested")
     return marked

@@ -1,4 +1,4 @@
-"""Claiming: a worker takes the best jobs of its model, in fair order, under new attempt numbers and a lease."""
+"""Claim the best jobs of a model for a worker, in fair order, with new attempt numbers and a lease."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from db.tables import Attempt, Job, JobExclusion, Worker, core_table
 
 @dataclass(frozen=True)
 class Claimant:
-    """The worker that claims: its name, which of its lives this is, and how long its lease lasts."""
+    """The claiming worker: its name, the incarnation of its process, and the duration of its lease."""
 
     worker: str
     incarnation: str
@@ -38,19 +38,19 @@ class Claimant:
 
 
 def claim_next(database: Database, model: str, claimant: Claimant, hint: str | None = None) -> Job | None:
-    """The next job of `model` for this worker, now running; None when there is nothing it may take.
+    """Claim the next job of `model` for this worker and return it, now running; None when there is none for it.
 
-    `hint` is the job id of the token that woke the worker; the token is spent, whichever job was taken.
+    `hint` is the job id of the token that the worker took from the broker. It counts as used even if another job is claimed.
     """
     jobs = claim_many(database, model, claimant, 1, [hint] if hint is not None else [])
     return jobs[0] if jobs else None
 
 
 def claim_many(database: Database, model: str, claimant: Claimant, limit: int, hints: Sequence[str]) -> list[Job]:
-    """As `claim_next` for up to `limit` jobs in one transaction, best first; all `hints` are spent."""
+    """Claim up to `limit` jobs like `claim_next` in one transaction, best first; all `hints` count as used."""
     with database.write() as session:
         jobs = _claim_best(session, model, claimant, limit)
-        _spend_hints(session, hints, jobs)
+        _consume_hints(session, hints, jobs)
         return jobs
 
 
@@ -58,11 +58,11 @@ def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) ->
     parameters = {
         "for_model": model,
         "for_worker": claimant.worker,
-        "for_life": claimant.incarnation,
+        "for_incarnation": claimant.incarnation,
         "for_seconds": claimant.lease_seconds,
         "at_most": limit,
     }
-    jobs = apply_transition(session, _claiming(), parameters)
+    jobs = apply_transition(session, _claim_transition(), parameters)
     insert_rows(
         session,
         Attempt,
@@ -76,11 +76,11 @@ def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) ->
 
 
 @cache
-def _claiming() -> TransitionStatement:
+def _claim_transition() -> TransitionStatement:
     worker = bindparam("for_worker", type_=String())
     best = (
         select(Job.id)
-        .where(QUEUED, Job.model == bindparam("for_model", type_=String()), *claimable_by(worker), ~_is_outdated(worker))
+        .where(QUEUED, Job.model == bindparam("for_model", type_=String()), *claimable_by(worker), ~_may_not_claim(worker))
         .order_by(Job.priority.desc(), Job.turn, Job.id)
         .limit(bindparam("at_most", type_=Integer()))
         .with_for_update(skip_locked=True, of=Job)
@@ -96,32 +96,35 @@ def _claiming() -> TransitionStatement:
 
 
 def claimable_by(worker: str | BindParameter[str]) -> list[ColumnElement[bool]]:
-    """What must hold, besides being queued, for this worker to take a job."""
-    bad = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == worker)
-    return [Job.available_at <= now(), or_(Job.deadline_at.is_(None), Job.deadline_at > now(), Job.attempt > 0), ~bad]
+    """Return the conditions, other than being queued, for this worker to claim a job."""
+    excluded = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == worker)
+    return [Job.available_at <= now(), or_(Job.deadline_at.is_(None), Job.deadline_at > now(), Job.attempt > 0), ~excluded]
 
 
-def _is_outdated(worker: BindParameter[str]) -> ColumnElement[bool]:
-    """A worker that a newer life of the same name has replaced, or that was paused, gets nothing."""
-    away = or_(
-        Worker.incarnation != bindparam("for_life", type_=String()),
+def _may_not_claim(worker: BindParameter[str]) -> ColumnElement[bool]:
+    """Match a worker that a newer process of the same name has replaced, or that is paused or draining."""
+    stopped = or_(
+        Worker.incarnation != bindparam("for_incarnation", type_=String()),
         Worker.paused_at.is_not(None),
         Worker.drain_requested_at.is_not(None),
     )
-    return exists().where(Worker.name == worker, away)
+    return exists().where(Worker.name == worker, stopped)
 
 
-def _spend_hints(session: Session, hints: Sequence[str], claimed: Sequence[Job]) -> None:
-    """The tokens are gone from the broker. Where another job took one, its hinted job inherits that job's, if it had any."""
-    taken = {job.id for job in claimed}
-    left = [hint for hint in hints if hint not in taken]
+def _consume_hints(session: Session, hints: Sequence[str], claimed: Sequence[Job]) -> None:
+    """Clear the marks of hinted jobs whose token was used for another job.
+
+    A claimed job whose own token is still in the broker leaves that token to one of them.
+    """
+    claimed_ids = {job.id for job in claimed}
+    unclaimed = [hint for hint in hints if hint not in claimed_ids]
     inherited = sum(job.hinted_at is not None for job in claimed if job.id not in hints)
-    if bare := left[inherited:]:
-        session.execute(_forgetting(), {"bare": bare})
+    if without_token := unclaimed[inherited:]:
+        session.execute(_clear_hints(), {"job_ids": without_token})
 
 
 @cache
-def _forgetting() -> Executable:
+def _clear_hints() -> Executable:
     table = core_table(Job)
-    bare = table.c.id.in_(bindparam("bare", expanding=True, type_=String()))
-    return update(table).where(bare, QUEUED, Job.hinted_at.is_not(None)).values(hinted_at=None)
+    these = table.c.id.in_(bindparam("job_ids", expanding=True, type_=String()))
+    return update(table).where(these, QUEUED, Job.hinted_at.is_not(None)).values(hinted_at=None)

@@ -1,7 +1,7 @@
 """Fair order between owners: start-time fair queueing over whole jobs.
 
-Each queued job carries a `turn`, its virtual start time within its model and priority. A new job's turn is one after its
-owner's last queued one, but never before the turn now being served. An owner with ten thousand jobs holds turns 1 to 10,000;
+Each queued job has a `turn`, its virtual start time within its model and priority. A new job's turn is one after its
+owner's last queued one, but never before the turn being served now. An owner with ten thousand jobs holds turns 1 to 10,000;
 another owner's first job gets the turn being served and starts next. Claims take the lowest turn, oldest job first.
 
 After Goyal, Vin, Cheng: Start-time Fair Queueing (SIGCOMM 1996), with every job of weight and cost one.
@@ -19,9 +19,9 @@ _Number = int | ColumnElement[int]
 
 
 def next_turn(owner: _Text, model: _Text, priority: _Number) -> ColumnElement[int]:
-    """The turn of a job submitted now, as an SQL expression for its INSERT; two index look-ups."""
+    """Return the turn of a job submitted now, as an SQL expression for its INSERT; two index look-ups."""
     lane = (QUEUED, Job.model == model, Job.priority == priority)
-    # A retried job keeps its old turn; it must not pull the clock back for everybody.
+    # A retried job keeps its old turn, which must not set the clock back for all owners.
     served = select(Job.turn).where(*lane, Job.attempt == 0).order_by(Job.turn).limit(1).scalar_subquery()
     last = select(Job.turn).where(*lane, Job.owner == owner).order_by(Job.turn.desc()).limit(1).scalar_subquery()
     zero, one = 0, 1

@@ -1,4 +1,4 @@
-"""Ending an attempt without images, fenced by its number: by cancel, with an error, or by giving the job back."""
+"""End an attempt without images, fenced by its number: canceled, failed, held or requeued."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from db.sql import RUNNING, insert_ignore, now
 from db.tables import Attempt, Job, JobExclusion, Worker
 
 LIVE_SECONDS = 20.0
-"""A worker not seen for this long is taken for dead when capable workers are counted."""
+"""A worker that was not seen for this long is not counted as a capable worker."""
 
 
 def finish_canceled(database: Database, job_id: str, attempt: int) -> Job | None:
-    """`canceled`, because the user asked; None: this attempt no longer holds the job."""
+    """Change the job to `canceled` after a user's request; None: this attempt no longer holds the job."""
     with database.write() as session:
         job = _leave_running(session, job_id, attempt, JobStatus.CANCELED, {}, code="cancel_requested")
         if job is not None:
@@ -29,13 +29,13 @@ def finish_canceled(database: Database, job_id: str, attempt: int) -> Job | None
 
 
 def finish_error(database: Database, job_id: str, attempt: int, code: str, message: str) -> Job | None:
-    """What `core.retries` says of this code: failed, queued again, or held; None: this attempt does not hold the job."""
+    """Fail, requeue or hold the job by the code's rule in `core.retries`; None: this attempt no longer holds the job."""
     with database.write() as session:
         return end_with_error(session, job_id, attempt, code, message)
 
 
 def end_with_error(session: Session, job_id: str, attempt: int, code: str, message: str) -> Job | None:
-    """As `finish_error`, in the caller's transaction."""
+    """End the attempt like `finish_error`, in the caller's transaction."""
     query = select(Job).where(Job.id == job_id, Job.attempt == attempt, RUNNING)
     job = session.scalar(query.with_for_update())
     if job is None:
@@ -43,7 +43,7 @@ def end_with_error(session: Session, job_id: str, attempt: int, code: str, messa
     rule = rule_for(code)
     if rule.other_worker and job.worker is not None:
         insert_ignore(session, JobExclusion, job_id=job_id, worker=job.worker, code=code, created_at=now())
-    after, outcome = _verdict(session, job, rule)
+    after, outcome = _next_status(session, job, rule)
     values = _values_after(job, rule, after, code, message)
     moved = _leave_running(session, job_id, attempt, after, values, code=code, message=message)
     if moved is not None:
@@ -51,7 +51,7 @@ def end_with_error(session: Session, job_id: str, attempt: int, code: str, messa
     return moved
 
 
-def _verdict(session: Session, job: Job, rule: RetryRule) -> tuple[JobStatus, Outcome]:
+def _next_status(session: Session, job: Job, rule: RetryRule) -> tuple[JobStatus, Outcome]:
     if not rule.retry:
         return JobStatus.FAILED, Outcome.FAILED
     if job.cancel_requested_at is not None:
@@ -64,11 +64,11 @@ def _verdict(session: Session, job: Job, rule: RetryRule) -> tuple[JobStatus, Ou
 
 
 def _another_worker(session: Session, job: Job) -> bool:
-    """Whether a live worker serves the model and is not marked bad for this job."""
-    bad = exists().where(JobExclusion.job_id == job.id, JobExclusion.worker == Worker.name)
+    """Return whether a live worker serves the model and is not excluded from this job."""
+    excluded = exists().where(JobExclusion.job_id == job.id, JobExclusion.worker == Worker.name)
     alive = Worker.seen_at > now() - literal(LIVE_SECONDS)
     serves = (Worker.state.in_(("loading", "ready")), Worker.drain_requested_at.is_(None))
-    query = select(Worker.name).where(Worker.model == job.model, alive, *serves, ~bad).limit(1)
+    query = select(Worker.name).where(Worker.model == job.model, alive, *serves, ~excluded).limit(1)
     return session.scalar(query) is not None
 
 

@@ -1,4 +1,7 @@
-"""Renew leases, and select the running jobs that an attempt still holds."""
+"""Renew leases, and select running jobs by the attempts that hold them.
+
+Rows are locked in the order of their ids, so that concurrent writers do not deadlock.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from db.sql import RUNNING, now
 from db.tables import Job, core_table
 
 Held = tuple[str, int]
-"""Job id and attempt number: what leases and fences speak of."""
+"""(job id, attempt number), which leases and fences refer to."""
 
 
 def held_by_attempts() -> tuple[ColumnElement[bool], ...]:
-    """Conditions on a running job; the parameter `held` is a list of `Held`."""
+    """Return conditions on a running job; the parameter `held` is a list of `Held`."""
     wanted = tuple_(Job.id, Job.attempt).in_(bindparam("held", expanding=True))
     locked = select(Job.id).where(wanted, RUNNING).order_by(Job.id).with_for_update().cte("locked")
     return Job.id.in_(select(locked.c.id)), wanted
@@ -25,19 +28,19 @@ def held_by_attempts() -> tuple[ColumnElement[bool], ...]:
 
 @dataclass(frozen=True)
 class Renewal:
-    """What the database said: attempts still held, and those whose job somebody asked to cancel."""
+    """The result of a renewal: attempts that still hold their job, and those whose job has a cancel request."""
 
     held: frozenset[Held]
     cancel_requested: frozenset[Held]
 
 
 def renew_leases(database: Database, worker: str, attempts: Collection[Held], lease_seconds: float) -> Renewal:
-    """Extends the leases of these attempts; one that is missing from `held` is lost for good."""
+    """Extend the leases of these attempts; an attempt that is missing from `held` has lost its job."""
     if not attempts:
         return Renewal(frozenset(), frozenset())
     parameters = {"held": list(attempts), "of_worker": worker, "for_seconds": lease_seconds}
     with database.write() as session:
-        rows = session.connection().execute(_renewing(), parameters).all()
+        rows = session.connection().execute(_renewal(), parameters).all()
     return Renewal(
         held=frozenset((row.id, row.attempt) for row in rows),
         cancel_requested=frozenset((row.id, row.attempt) for row in rows if row.cancel_requested_at is not None),
@@ -45,7 +48,7 @@ def renew_leases(database: Database, worker: str, attempts: Collection[Held], le
 
 
 @cache
-def _renewing() -> Executable:
+def _renewal() -> Executable:
     table = core_table(Job)
     return (
         update(table)

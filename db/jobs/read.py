@@ -19,42 +19,52 @@ POSITION_CAP = 1000
 
 
 def get_job(database: Database, job_id: str, owner: str | None = None) -> Job:
-    """The job; NotFound when there is none (or not this owner's), Gone when it has been deleted."""
+    """Return the job. Raises NotFound if it does not exist or is another owner's, Gone if it was deleted."""
     with database.read() as session:
         return find_job(session, job_id, owner)
 
 
 def find_job(session: Session, job_id: str, owner: str | None = None, *, lock: bool = False) -> Job:
-    """As `get_job`, inside the caller's session; `lock` keeps others from changing it until the transaction ends."""
+    """Return the job like `get_job`, in the caller's session; `lock` locks its row until the transaction ends."""
     job = session.get(Job, job_id, with_for_update=True if lock else None, populate_existing=lock)
     if job is not None and owner in (None, job.owner):
         return job
     if job is None:
-        raise_if_gone(session, job_id, "job", owner)
+        raise_if_deleted(session, job_id, "job", owner)
     raise NotFound(f"There is no job {job_id}.", code="job_not_found")
 
 
-def raise_if_gone(session: Session, row_id: str, kind: str, owner: str | None) -> None:
-    """Raises Gone when a tombstone of that kind is there and this owner may know of it."""
-    stone = session.get(Tombstone, row_id)
-    if stone is not None and stone.kind == kind and owner in (None, stone.owner):
+def raise_if_deleted(session: Session, row_id: str, kind: str, owner: str | None) -> None:
+    """Raise Gone when there is a tombstone of that kind that this owner may see."""
+    tombstone = session.get(Tombstone, row_id)
+    if tombstone is not None and tombstone.kind == kind and owner in (None, tombstone.owner):
         raise Gone(f"The {kind} {row_id} has been deleted.", code=f"{kind}_gone")
 
 
+def queued_seconds(job: Job, end: float) -> float:
+    """Return how long the latest attempt waited for a worker: from `available_at` to its claim, or to `end` before that.
+
+    `end` is in seconds since 1970. Earlier attempts and the backoff of a retry do not count.
+    """
+    if job.started_at is not None and job.started_at >= job.available_at:
+        end = job.started_at
+    return max(end - job.available_at, 0.0)
+
+
 def images_of(database: Database, job_ids: Sequence[str]) -> list[Image]:
-    """The stored images of these jobs, in order of job and index."""
+    """Return the stored images of these jobs, ordered by job and index."""
     with database.read() as session:
         return list(session.scalars(select(Image).where(Image.job_id.in_(job_ids)).order_by(Image.job_id, Image.index)))
 
 
 def attempts_of(database: Database, job_id: str) -> list[Attempt]:
-    """The job's attempts, first to last."""
+    """Return the job's attempts, first to last."""
     with database.read() as session:
         return list(session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
 
 
 def events_of(database: Database, job_id: str) -> list[JobEvent]:
-    """The job's history, oldest first."""
+    """Return the job's history, oldest first."""
     with database.read() as session:
         return list(session.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id)))
 
@@ -69,7 +79,7 @@ def list_jobs(
     before: str | None = None,
     limit: int = 50,
 ) -> list[Job]:
-    """Newest first; `before` is the id of the last job of the page before, `conditions` narrow further."""
+    """List jobs, newest first; `before` is the id of the last job of the previous page."""
     query = select(Job).order_by(Job.id.desc()).limit(limit)
     query = query.where(Job.owner == owner) if owner is not None else query
     query = query.where(or_(*(has_status(status) for status in statuses))) if statuses else query
@@ -81,21 +91,21 @@ def list_jobs(
 
 
 def queue_position(database: Database, job: Job) -> int | None:
-    """How many jobs of its model will be claimed before this one, plus one; None when it is not queued.
+    """Count the jobs of its model that will be claimed before this one, plus one; None when it is not queued.
 
-    Counted up to POSITION_CAP: a position of POSITION_CAP + 1 means that far back, or farther.
+    POSITION_CAP + 1 means that position or a later one.
     """
     with database.read() as session:
         return position_in(session, job)
 
 
 def position_in(session: Session, job: Job) -> int | None:
-    """As `queue_position`, in the caller's session."""
+    """Return the position like `queue_position`, in the caller's session."""
     if job.status != JobStatus.QUEUED:
         return None
     more_urgent = Job.priority > job.priority
     same_lane = (Job.priority == job.priority) & (tuple_(Job.turn, Job.id) < tuple_(job.turn, job.id))
-    # Two index ranges, each counted to its end or to the cap: one range with OR would walk the whole queue.
+    # Count two index ranges, each up to the cap: one range with OR would scan the whole queue.
     ahead = sum(session.scalars(_count_to_cap(job.model, range_)).one() for range_ in (more_urgent, same_lane))
     return min(ahead, POSITION_CAP) + 1
 
@@ -107,7 +117,7 @@ def _count_to_cap(model: str, range_: ColumnElement[bool]) -> Select[int]:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`images` are there once it has succeeded, `position` while it is queued (from 1, among the jobs of its model)."""
+    """A job with its images, once it has succeeded, or its position (from 1, within its model), while it is queued."""
 
     job: Job
     images: Sequence[Image] = ()
@@ -115,18 +125,18 @@ class Snapshot:
 
 
 def read_snapshot(database: Database, job_id: str, owner: str | None = None) -> Snapshot:
-    """Raises NotFound or Gone as `get_job` does."""
+    """Read a job with its images or position. Raises NotFound or Gone like `get_job`."""
     with database.read() as session:
-        return _complete(session, find_job(session, job_id, owner))
+        return _snapshot(session, find_job(session, job_id, owner))
 
 
 def snapshot_of(database: Database, job: Job) -> Snapshot:
-    """The rest of a job that has just been read."""
+    """Read the images or the position of a job that has just been read."""
     with database.read() as session:
-        return _complete(session, job)
+        return _snapshot(session, job)
 
 
-def _complete(session: Session, job: Job) -> Snapshot:
+def _snapshot(session: Session, job: Job) -> Snapshot:
     if job.status != JobStatus.SUCCEEDED:
         return Snapshot(job, position=position_in(session, job))
     images = session.scalars(select(Image).where(Image.job_id == job.id).order_by(Image.index))
@@ -134,7 +144,7 @@ def _complete(session: Session, job: Job) -> Snapshot:
 
 
 def snapshots_of(database: Database, jobs: Sequence[Job]) -> list[Snapshot]:
-    """As `snapshot_of` for a page of jobs, in one query; positions are left out."""
+    """Read the images of a page of jobs in one query; positions are left out."""
     done = [job.id for job in jobs if job.status == JobStatus.SUCCEEDED]
     images: dict[str, list[Image]] = {}
     for image in images_of(database, done) if done else []:
@@ -146,7 +156,7 @@ _CHUNK = 500
 
 
 def revisions_of(database: Database, job_ids: Sequence[str]) -> list[tuple[str, int, str]]:
-    """(id, revision, status) of the jobs that exist."""
+    """Return (id, revision, status) of those jobs that exist, in few queries."""
     found: list[tuple[str, int, str]] = []
     with database.read() as session:
         for start in range(0, len(job_ids), _CHUNK):
@@ -157,7 +167,10 @@ def revisions_of(database: Database, job_ids: Sequence[str]) -> list[tuple[str, 
 
 
 def find_replay(database: Database, owner: str, key: str, request_hash: str) -> Submitted | None:
-    """The job and answer of this key and body; None when there is none (a submit then says what is wrong)."""
+    """Return the job and answer of this key and body; None when there is none (`submit` then raises the reason).
+
+    Allows a repeated request whose body would not be accepted as a new one any longer.
+    """
     with database.read() as session:
         row = session.get(IdempotencyKey, (owner, key))
         if row is None or row.request_hash != request_hash:
@@ -167,7 +180,7 @@ def find_replay(database: Database, owner: str, key: str, request_hash: str) -> 
 
 
 def job_of_key(database: Database, owner: str, key: str) -> Job | None:
-    """The job that was submitted under this key, if any."""
+    """Return the job that was submitted under this key, if any."""
     with database.read() as session:
         row = session.get(IdempotencyKey, (owner, key))
         return session.get(Job, row.job_id) if row is not None else None

@@ -1,4 +1,7 @@
-"""What any reaper may do at any time: end dead leases, expire what came too late, hold what nobody can run."""
+"""Reconcile jobs: requeue expired leases, expire passed deadlines, hold jobs that no worker can run.
+
+Any number of reapers may call these functions concurrently. Each handles at most BATCH jobs a call.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +17,24 @@ from db.tables import Job, JobExclusion, Worker
 
 BATCH = 200
 UNRUNNABLE_SECONDS = 60.0
-"""How long a job waits for a capable worker to come back before it is held."""
+"""Seconds that a job waits for a capable worker before it is held."""
 
 
 def requeue_dead_leases(database: Database) -> list[Job]:
-    """Jobs whose lease ran out, each given back, held or canceled as its attempts and flags say."""
+    """Requeue, hold or cancel jobs whose lease expired, by their attempts and flags; return them."""
     with database.write() as session:
-        dead = select(Job.id, Job.attempt, Job.worker).where(RUNNING, Job.lease_until < now())
-        return _end_all_lost(session, dead, "its lease ran out")
+        expired = select(Job.id, Job.attempt, Job.worker).where(RUNNING, Job.lease_until < now())
+        return _end_all_lost(session, expired, "its lease expired")
 
 
 def requeue_predecessors(session: Session, worker: str) -> list[Job]:
-    """Jobs that an earlier life of this worker still holds: it cannot come back, so they need not wait for the lease."""
+    """Requeue jobs that an earlier process of this worker still holds, without waiting for their leases; return them."""
     held = select(Job.id, Job.attempt, Job.worker).where(RUNNING, Job.worker == worker)
     return _end_all_lost(session, held, "the worker was restarted")
 
 
 def expire_late(database: Database) -> list[Job]:
-    """Queued jobs whose deadline has passed."""
+    """Expire queued jobs whose deadline has passed; return them."""
     with database.write() as session:
         late = session.scalars(
             select(Job.id)
@@ -43,13 +46,13 @@ def expire_late(database: Database) -> list[Job]:
 
 
 def hold_unrunnable(database: Database) -> list[Job]:
-    """Queued jobs that every live worker of their model is marked bad for, and have been for a while."""
-    bad = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == Worker.name)
+    """Hold queued jobs from which every live worker of their model has been excluded for a while; return them."""
+    excluded = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == Worker.name)
     alive = (Worker.model == Job.model, Worker.seen_at > now() - literal(UNRUNNABLE_SECONDS))
-    capable = exists().where(*alive, Worker.state.in_(("loading", "ready")), ~bad)
-    marked_at = select(func.max(JobExclusion.created_at)).where(JobExclusion.job_id == Job.id).scalar_subquery()
+    capable = exists().where(*alive, Worker.state.in_(("loading", "ready")), ~excluded)
+    excluded_at = select(func.max(JobExclusion.created_at)).where(JobExclusion.job_id == Job.id).scalar_subquery()
     query = select(Job.id).where(
-        QUEUED, Job.id.in_(select(JobExclusion.job_id)), marked_at < now() - literal(UNRUNNABLE_SECONDS), ~capable
+        QUEUED, Job.id.in_(select(JobExclusion.job_id)), excluded_at < now() - literal(UNRUNNABLE_SECONDS), ~capable
     )
     with database.read() as session:
         found = session.scalars(query.limit(BATCH)).all()
@@ -60,7 +63,7 @@ def hold_unrunnable(database: Database) -> list[Job]:
 
 
 def _hold(session: Session, job_id: str) -> Job | None:
-    message = "No worker is left that could run it. Retry it once there is a bigger one."
+    message = "No remaining worker can run this job. Retry it after you start a larger one."
     values = {"error_code": "no_capable_worker", "error_message": message}
     return transition(
         session, job_id, JobStatus.QUEUED, JobStatus.HELD, values=values, code="no_capable_worker", message=message
@@ -73,16 +76,16 @@ def _expire(session: Session, job_id: str) -> Job | None:
         job_id,
         JobStatus.QUEUED,
         JobStatus.EXPIRED,
-        values={"error_code": "deadline_passed", "error_message": "It could not start before its deadline."},
+        values={"error_code": "deadline_passed", "error_message": "The job could not start before its deadline."},
         code="deadline_passed",
     )
 
 
-def _end_all_lost(session: Session, query: Select[str, int, str | None], why: str) -> list[Job]:
+def _end_all_lost(session: Session, query: Select[str, int, str | None], reason: str) -> list[Job]:
     rows = session.execute(query.limit(BATCH).with_for_update(skip_locked=True)).all()
     ended = []
     for job_id, attempt, worker in rows:
-        message = f"Worker {worker} was lost: {why}."
+        message = f"Worker {worker} was lost: {reason}."
         if (job := end_with_error(session, job_id, attempt, "worker_lost", message)) is not None:
             ended.append(job)
     return ended

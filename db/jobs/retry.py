@@ -1,4 +1,4 @@
-"""Trying again by hand."""
+"""Retry a job on a user's request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from db.tables import Job, JobExclusion
 
 
 def retry(database: Database, job_id: str, owner: str | None = None, *, max_queued: int = 0) -> Job:
-    """A held job is queued again with fresh attempts; of any other settled job a new one is made (`retried_from`).
+    """Requeue a held job with new attempts; submit any other settled job again as a new one with `retried_from`.
 
-    Raises Conflict while the job is still queued or running, TooManyRequests when a new job would be one too many.
+    Raises Conflict while the job is queued or running, TooManyRequests when a new job would exceed `max_queued`.
     """
     with database.write() as session:
         job = find_job(session, job_id, owner, lock=True)

@@ -1,4 +1,4 @@
-"""Accepting a job: one transaction that makes it durable before anybody hears of it."""
+"""Submit jobs: each is committed to the database before a hint is published."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ from db.tables import IdempotencyKey, Job
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job to be; `input` is normalised and complete. `window` is how many hints may be out for its model."""
+    """A job to submit; `input` is normalised and complete. `window`: hints that may be in the broker for its model.
+
+    `max_queued`: the owner's limit of queued jobs; 0 for none.
+    """
 
     owner: str
     model: str
@@ -54,7 +57,7 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Idempotency:
-    """`key` as the client sent it, `request_hash` of the body; `answer` builds what a replay must return again."""
+    """`key` as the client sent it, `request_hash` of the body; `answer` builds the response that a replay returns again."""
 
     key: str
     request_hash: str
@@ -63,7 +66,7 @@ class Idempotency:
 
 @dataclass(frozen=True)
 class Submitted:
-    """`hint`: this job must be published now. `replayed`: it existed already; `answer` is what was said then."""
+    """`hint`: publish this job now. `replayed`: the job existed already; `answer` is the first response."""
 
     job: Job
     hint: bool
@@ -72,7 +75,7 @@ class Submitted:
 
 
 def submit(database: Database, new: NewJob, idempotency: Idempotency | None = None) -> Submitted:
-    """Stores the job. Raises TooManyRequests at the owner's limit, InvalidInput when a key returns with another body."""
+    """Store the job. Raises TooManyRequests at the owner's limit, InvalidInput when a key is reused for another body."""
     with database.write() as session:
         if idempotency is None:
             return _submitted(insert_job(session, new))
@@ -80,7 +83,7 @@ def submit(database: Database, new: NewJob, idempotency: Idempotency | None = No
 
 
 def insert_job(session: Session, new: NewJob) -> Job:
-    """Inserts one job and its first event in the caller's transaction; `hinted_at` is set when the window has room."""
+    """Insert one job and its first event in the caller's transaction; set `hinted_at` if the window is not full."""
     _check_limit(session, new)
     values = {
         "id": new_id(),
@@ -104,8 +107,8 @@ def insert_job(session: Session, new: NewJob) -> Job:
 
 @cache
 def _insertion() -> Executable:
-    """Built once: building a statement of this size costs more than running it."""
-    given = {name: _given(name) for name in _TAKEN}
+    """Build the statement once: building one of this size costs more than running it."""
+    given = {name: _given(name) for name in _GIVEN_COLUMNS}
     values = given | {
         "turn": next_turn(given["owner"], given["model"], given["priority"]),
         "status": JobStatus.QUEUED.value,
@@ -114,13 +117,13 @@ def _insertion() -> Executable:
         "attempts_free": 0,
         "deadline_at": now() + bindparam("deadline_seconds", type_=Double()),
         "available_at": now(),
-        "hinted_at": _hint_if_room(given["model"], bindparam("window", type_=Integer())),
+        "hinted_at": _hint_if_window_has_room(given["model"], bindparam("window", type_=Integer())),
         "created_at": now(),
     }
     return select(Job).from_statement(insert(Job).values(values).returning(Job))
 
 
-_TAKEN = (
+_GIVEN_COLUMNS = (
     *("id", "owner", "client_label", "model", "priority", "max_attempts"),
     *("prompt", "input", "requested", "warnings", "retried_from"),
 )
@@ -134,7 +137,7 @@ def _submitted(job: Job) -> Submitted:
     return Submitted(job, hint=job.hinted_at is not None)
 
 
-def _hint_if_room(model: BindParameter[str], window: BindParameter[int]) -> ColumnElement[float]:
+def _hint_if_window_has_room(model: BindParameter[str], window: BindParameter[int]) -> ColumnElement[float]:
     hinted = (
         select(func.count()).select_from(Job).where(Job.model == model, QUEUED, Job.hinted_at.is_not(None)).scalar_subquery()
     )
@@ -147,7 +150,7 @@ def _check_limit(session: Session, new: NewJob) -> None:
     mine = select(literal(1)).where(Job.owner == new.owner, QUEUED)
     if session.scalar(mine.offset(new.max_queued - 1).limit(1)) is not None:
         raise TooManyRequests(
-            f"You have {new.max_queued} jobs waiting, the limit. Wait until some have run, or cancel some.",
+            f"You have {new.max_queued} queued jobs, the limit. Wait until some have run, or cancel some.",
             retry_after=10.0,
         )
 

@@ -1,4 +1,4 @@
-"""Ending attempts with their images, fenced by their numbers."""
+"""End attempts with their images, fenced by their numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from db.tables import Attempt, Image, Job, core_table
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image whose file is already safe in the store."""
+    """An image whose file is already in the store."""
 
     index: int
     key: str
@@ -37,7 +37,7 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class Success:
-    """What an attempt made; `timings` are the job's, in seconds."""
+    """The images of an attempt; `timings` are the job's, in seconds."""
 
     job_id: str
     attempt: int
@@ -46,32 +46,32 @@ class Success:
 
     @property
     def held(self) -> Held:
-        """What it must still hold."""
+        """The job and attempt that the success is fenced by."""
         return self.job_id, self.attempt
 
 
 def finish_succeeded(
     database: Database, job_id: str, attempt: int, images: Sequence[StoredImage], timings: Mapping[str, float]
 ) -> Job | None:
-    """As `finish_all_succeeded` for one."""
+    """Finish one attempt like `finish_all_succeeded`."""
     return finish_all_succeeded(database, [Success(job_id, attempt, images, timings)])[0]
 
 
 def finish_all_succeeded(database: Database, successes: Sequence[Success]) -> list[Job | None]:
-    """Image rows and `succeeded` in one transaction, for each in order.
+    """Write image rows and `succeeded` in one transaction; return the jobs in order.
 
-    None: that attempt no longer holds its job, and nothing was written for it. Safe to repeat: when the answer to a
-    commit was lost, the second call finds the jobs ended by these very attempts.
+    None: that attempt no longer holds its job, and nothing was written for it. Safe to repeat: when the response to a
+    commit was lost, the second call returns the jobs that the same attempts ended.
     """
     with database.write() as session:
         ended = {
-            job.id: job for job in apply_transition(session, _succeeding(), {"held": [each.held for each in successes]})
+            job.id: job
+            for job in apply_transition(session, _success_transition(), {"held": [each.held for each in successes]})
         }
-        mine = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
-        _write(session, mine)
+        accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
+        _write(session, accepted)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
-            before = session.scalars(_succeeded(), {"held": repeated})
-            ended |= {job.id: job for job in before}
+            ended |= {job.id: job for job in session.scalars(_succeeded_jobs(), {"held": repeated})}
         return [ended.get(each.job_id) for each in successes]
 
 
@@ -80,33 +80,33 @@ def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
         return
     connection = session.connection()
     timings = [{"of_job": each.job_id, "timings": dict(each.timings)} for each, _ in ended]
-    connection.execute(_timing(), timings)
+    connection.execute(_set_timings(), timings)
     for each, job in ended:
         set_committed_value(job, "timings", dict(each.timings))
     insert_rows(session, Image, "created_at", [_image_row(job, image) for each, job in ended for image in each.images])
-    connection.execute(_closing(), [{"of_job": each.job_id, "of_number": each.attempt} for each, _ in ended])
+    connection.execute(_close_attempts(), [{"of_job": each.job_id, "of_number": each.attempt} for each, _ in ended])
 
 
 @cache
-def _succeeding() -> TransitionStatement:
+def _success_transition() -> TransitionStatement:
     return build_transition(JobStatus.RUNNING, JobStatus.SUCCEEDED, *held_by_attempts())
 
 
 @cache
-def _succeeded() -> Executable:
+def _succeeded_jobs() -> Executable:
     held = tuple_(Job.id, Job.attempt).in_(bindparam("held", expanding=True))
     return select(Job).where(held, has_status(JobStatus.SUCCEEDED))
 
 
 @cache
-def _timing() -> Executable:
+def _set_timings() -> Executable:
     table = core_table(Job)
     timings = bindparam("timings", type_=table.c.timings.type)
     return update(table).where(table.c.id == bindparam("of_job", type_=String())).values(timings=timings)
 
 
 @cache
-def _closing() -> Executable:
+def _close_attempts() -> Executable:
     table = core_table(Attempt)
     this = (
         table.c.job_id == bindparam("of_job", type_=String()),

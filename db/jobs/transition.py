@@ -1,4 +1,4 @@
-"""The one setter of a job's status: compare-and-set, a new revision and a row of history."""
+"""Change a job's status: compare-and-set, a new revision and an event. No other module sets `status`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from db.tables import Job, JobEvent, core_table
 
 @dataclass(frozen=True)
 class TransitionStatement:
-    """A change of status that is made often: its statement is built once, which costs more than running it."""
+    """A change of status with its statement, which is built once because building costs more than running it."""
 
     before: JobStatus
     meaning: str
@@ -26,7 +26,7 @@ class TransitionStatement:
 def build_transition(
     before: JobStatus, after: JobStatus, *conditions: ColumnElement[bool], values: Mapping[str, Any] | None = None
 ) -> TransitionStatement:
-    """The change from `before` to `after` of every job for which `conditions` hold; they may have parameters."""
+    """Build the change from `before` to `after` of every job that meets `conditions`, which may have parameters."""
     meaning = check_transition(before, after)
     changes = _standard_changes(after) | dict(values or {})
     table = core_table(Job)
@@ -49,7 +49,7 @@ def apply_transition(
     code: str | None = None,
     message: str | None = None,
 ) -> list[Job]:
-    """The jobs that were changed, in no order; a job that is missing was changed by somebody faster."""
+    """Apply the change and return the changed jobs, in no order; others had already left the `before` status."""
     jobs = list(session.scalars(change.statement, dict(parameters or {})))
     _record(session, jobs, change.before, code, message or change.meaning)
     return jobs
@@ -65,7 +65,7 @@ def transition(
     code: str | None = None,
     message: str | None = None,
 ) -> Job | None:
-    """Moves a job from `before` to `after` if it is there and `conditions` hold; None: somebody was faster."""
+    """Change one job from `before` to `after`; None if it is not in `before` or does not meet `conditions`."""
     change = build_transition(before, after, Job.id == job_id, *conditions, values=values)
     return next(iter(apply_transition(session, change, code=code, message=message)), None)
 
@@ -73,7 +73,7 @@ def transition(
 def record_event(
     session: Session, job: Job, before: JobStatus | None, *, code: str | None = None, message: str | None = None
 ) -> None:
-    """Writes one row of the job's history, as the job stands now."""
+    """Write one event with the job's present values."""
     _record(session, [job], before, code, message)
 
 
@@ -95,7 +95,7 @@ def _record(session: Session, jobs: list[Job], before: JobStatus | None, code: s
 
 
 def _standard_changes(after: JobStatus) -> dict[str, Any]:
-    """Columns that follow from the new status alone."""
+    """Return the column values that follow from the new status alone."""
     if after is JobStatus.RUNNING:
         return {"error_code": None, "error_message": None}
     released: dict[str, Any] = {"lease_until": None, "hinted_at": None}

@@ -1,4 +1,4 @@
-"""The tables."""
+"""SQLAlchemy models of the tables."""
 
 from db.tables.api_keys import ApiKey, QuotaCounter
 from db.tables.base import Base, core_table

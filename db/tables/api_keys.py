@@ -9,12 +9,12 @@ from db.tables.base import Base, EpochSeconds, Id
 
 
 class ApiKey(Base):
-    """The key itself is not kept: `secret_hash` is the SHA-256 of its random part. Limits are None for none."""
+    """An API key. `secret_hash` is the SHA-256 of its random part, which is not stored. Limits are None for none."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
-    """The public part of the key: it finds the row."""
+    """The public part of the key."""
     name: Mapped[str] = mapped_column(String(100))
     owner: Mapped[str] = mapped_column(String(120))
     secret_hash: Mapped[str] = mapped_column(String(64))
@@ -29,7 +29,7 @@ class ApiKey(Base):
 
 
 class QuotaCounter(Base):
-    """What a key has used of one limit in one span of time; `bucket` names both, such as `pixels:20780`."""
+    """The amount that a key has used of one limit in one time span; `bucket` names both, such as `pixels:20780`."""
 
     __tablename__ = "quota_counters"
 

@@ -1,4 +1,4 @@
-"""What the tables share: naming of constraints and the column types used throughout."""
+"""Base class of the tables: names of constraints, and common column types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JsonObject = dict[str, Any]
 
 
 class Base(DeclarativeBase):
-    """Declarative base; constraints get predictable names so that migrations can speak of them."""
+    """Declarative base; constraints get predictable names, which migrations refer to."""
 
     metadata = MetaData(
         naming_convention={
@@ -31,5 +31,5 @@ class Base(DeclarativeBase):
 
 
 def core_table(cls: type[Base]) -> Table:
-    """The plain table: statements over it do without the ORM's bookkeeping, which costs more than running them."""
+    """Return the Core table: statements over it avoid the ORM's overhead, which costs more than running them."""
     return cast("Table", cls.__table__)

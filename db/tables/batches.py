@@ -1,4 +1,4 @@
-"""Many jobs submitted in one call."""
+"""Tables of batches and their jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from db.tables.base import Base, EpochSeconds, Id, JsonObject
 
 
 class Batch(Base):
-    """What was asked for; `total` jobs were made of it in one transaction."""
+    """The request of a batch, of which `total` jobs were submitted in one transaction."""
 
     __tablename__ = "batches"
 
@@ -24,7 +24,7 @@ class Batch(Base):
 
 
 class BatchJob(Base):
-    """The place of one job in its batch; `axes` says which of the batch's values it has."""
+    """The position of one job in its batch; `axes` are its values on the batch's axes."""
 
     __tablename__ = "batch_jobs"
 

@@ -9,7 +9,7 @@ from db.tables.base import Base, EpochSeconds, Id, JsonObject
 
 
 class Image(Base):
-    """A file in the store and what made it. Its row is written only after its file is safe on disk."""
+    """An image file in the store and how it was rendered. The row is written after the file is durable on disk."""
 
     __tablename__ = "images"
 
@@ -26,12 +26,12 @@ class Image(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     record: Mapped[JsonObject]
-    """core.render.RenderRecord and timings: how it came about."""
+    """core.render.RenderRecord and timings."""
     rating: Mapped[int | None] = mapped_column(SmallInteger)
     created_at: Mapped[EpochSeconds]
 
     __table_args__ = (
-        # The last line of defence against a job that ends twice.
+        # The last protection against a job that ends twice.
         UniqueConstraint("job_id", "index"),
         UniqueConstraint("key"),
         Index("ix_images_created_at", "created_at"),
@@ -39,7 +39,7 @@ class Image(Base):
 
 
 class Upload(Base):
-    """A file in the store of uploads, decoded and written anew when it was taken in."""
+    """A file in the store of uploads; the API decodes and re-encodes what users send before it is stored."""
 
     __tablename__ = "uploads"
 

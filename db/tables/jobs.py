@@ -22,20 +22,20 @@ class Job(Base):
     model: Mapped[str] = mapped_column(String(64))
     priority: Mapped[int] = mapped_column(SmallInteger)
     turn: Mapped[int] = mapped_column(BigInteger)
-    """Virtual start time within (model, priority): what makes owners take turns. See db.jobs.fairness."""
+    """Virtual start time within (model, priority), for fair order between owners. See db.jobs.fairness."""
     status: Mapped[str] = mapped_column(String(12))
     revision: Mapped[int]
     attempt: Mapped[int]
-    """The number of the latest attempt, and the fence: a writer that names an older one is refused."""
+    """The number of the latest attempt, and the fencing token: writes that name an older one are refused."""
     max_attempts: Mapped[int]
     attempts_free: Mapped[int]
-    """Attempts that do not count against `max_attempts`: drained workers, retries by hand."""
+    """Attempts that do not count against `max_attempts`: drained workers, retries by a user."""
     cancel_requested_at: Mapped[EpochSeconds | None]
     deadline_at: Mapped[EpochSeconds | None]
     available_at: Mapped[EpochSeconds]
-    """Not claimed before this: the back-off of a retry."""
+    """The earliest time of a claim: the backoff of a retry."""
     hinted_at: Mapped[EpochSeconds | None]
-    """When a hint for it went to the broker; None: it still needs one."""
+    """When a hint for this job was published; None: it needs one."""
     worker: Mapped[str | None] = mapped_column(String(120))
     lease_until: Mapped[EpochSeconds | None]
     created_at: Mapped[EpochSeconds]
@@ -43,14 +43,14 @@ class Job(Base):
     completed_at: Mapped[EpochSeconds | None]
     prompt: Mapped[str] = mapped_column(Text)
     input: Mapped[JsonObject]
-    """Normalised parameters: everything a worker needs, seed resolved."""
+    """Normalised parameters with the seed: everything that a worker needs."""
     requested: Mapped[JsonObject]
-    """What the caller sent."""
+    """The request as the caller sent it."""
     warnings: Mapped[list[str]]
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     timings: Mapped[JsonObject | None]
-    """Seconds: queued_seconds, loading_seconds, rendering_seconds, storing_seconds."""
+    """Seconds: queued_seconds, loading_seconds, rendering_seconds, storing_seconds; see core.schemas.jobs.Timings."""
     retried_from: Mapped[Id | None]
 
     __table_args__ = (CheckConstraint(f"status IN ({_STATUSES})", name="status"),)
@@ -64,7 +64,7 @@ def _partial(name: str, *columns: object, where: object) -> Index:
     return Index(name, *columns, sqlite_where=where, postgresql_where=where)  # type: ignore[arg-type]
 
 
-# Each index serves one hot query and holds only the rows that query can meet, so that a long history costs nothing.
+# Each index serves one frequent query and holds only the rows that the query can match, so that history costs nothing.
 _partial("ix_jobs_next", Job.model, Job.priority.desc(), Job.turn, Job.id, where=_QUEUED)
 _partial("ix_jobs_owner_queued", Job.owner, Job.model, Job.priority, Job.turn, where=_QUEUED)
 _partial("ix_jobs_hinted", Job.model, Job.hinted_at, where=text("status = 'queued' AND hinted_at IS NOT NULL"))
@@ -73,13 +73,13 @@ _partial("ix_jobs_lease", Job.lease_until, where=_RUNNING)
 _partial("ix_jobs_worker_running", Job.worker, where=_RUNNING)
 _partial("ix_jobs_completed", Job.completed_at, where=text("completed_at IS NOT NULL"))
 Index("ix_jobs_owner_id", Job.owner, Job.id)
-# Lists of what needs a person. A plain index on status would tempt SQLite, which has no statistics, away from the others.
+# For lists of held and failed jobs. SQLite has no statistics and would prefer a plain index on status over the others.
 _partial("ix_jobs_held", Job.id, where=text("status = 'held'"))
 _partial("ix_jobs_failed", Job.id, where=text("status = 'failed'"))
 
 
 class Attempt(Base):
-    """Opened by a claim, closed by how it ended; `number` is the job's fence while it runs."""
+    """One attempt, from claim to outcome; `number` is the job's fencing token while it runs."""
 
     __tablename__ = "attempts"
 
@@ -87,7 +87,7 @@ class Attempt(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     worker: Mapped[str] = mapped_column(String(120))
     incarnation: Mapped[str] = mapped_column(String(36))
-    """Which life of that worker: names come back after a restart, incarnations do not."""
+    """Id of the worker's process: a restarted worker keeps its name but gets a new incarnation."""
     started_at: Mapped[EpochSeconds]
     ended_at: Mapped[EpochSeconds | None]
     outcome: Mapped[str | None] = mapped_column(String(12))
@@ -96,11 +96,11 @@ class Attempt(Base):
 
 
 class JobEvent(Base):
-    """What happened: `from_status` is None for the submit; equal statuses mark a request, such as a cancel's."""
+    """One event of a job. `from_status` is None for the submit; equal statuses mark a request, such as to cancel."""
 
     __tablename__ = "job_events"
 
-    # SQLite numbers rows by itself only for INTEGER keys.
+    # SQLite assigns row numbers only to INTEGER keys.
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     revision: Mapped[int]
@@ -116,7 +116,7 @@ class JobEvent(Base):
 
 
 class JobExclusion(Base):
-    """This worker is marked bad for this job: it ran out of memory there, say."""
+    """A worker that must not get a job again, for example because the job ran out of memory there."""
 
     __tablename__ = "job_exclusions"
 
@@ -127,7 +127,7 @@ class JobExclusion(Base):
 
 
 class IdempotencyKey(Base):
-    """One key of one owner: the same request gets the same answer, another body is refused."""
+    """One Idempotency-Key of an owner: the same request gets the same response, another body is refused."""
 
     __tablename__ = "idempotency_keys"
 
@@ -142,7 +142,7 @@ class IdempotencyKey(Base):
 
 
 class Tombstone(Base):
-    """`kind` is `job` or `image`; `owner` so that only those who could see it learn that it is gone."""
+    """A deleted job or image (`kind`), for 410 responses; `owner` limits them to callers who could see it."""
 
     __tablename__ = "tombstones"
 

@@ -9,7 +9,7 @@ from db.tables.base import Base, EpochSeconds, Id
 
 
 class WebhookEndpoint(Base):
-    """An address that hears of the jobs of `owner`, or of all jobs when that is None."""
+    """An address that receives messages about the jobs of `owner`, or about all jobs when that is None."""
 
     __tablename__ = "webhook_endpoints"
 
@@ -18,7 +18,7 @@ class WebhookEndpoint(Base):
     url: Mapped[str] = mapped_column(String(2000))
     secret: Mapped[str] = mapped_column(String(200))
     events: Mapped[list[str]]
-    """Statuses to be told of; empty for all in which a job settles."""
+    """Statuses to send messages about; empty: every settled status."""
     created_at: Mapped[EpochSeconds]
     disabled_at: Mapped[EpochSeconds | None]
 
@@ -32,7 +32,7 @@ class WebhookDelivery(Base):
     job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     revision: Mapped[int]
     target: Mapped[str] = mapped_column(String(36))
-    """The endpoint's id, or `job` for an address that came with the job."""
+    """The endpoint's id, or `job` for the address in a job's request."""
     owner: Mapped[str] = mapped_column(String(120))
     url: Mapped[str] = mapped_column(String(2000))
     secret: Mapped[str] = mapped_column(String(200))
@@ -58,7 +58,7 @@ Index("ix_webhook_deliveries_due", WebhookDelivery.next_at, sqlite_where=_PENDIN
 
 
 class WebhookCursor(Base):
-    """How far the jobs' history has been looked through for messages to send; one row."""
+    """The last job event that messages were written for; one row."""
 
     __tablename__ = "webhook_cursor"
 

@@ -1,4 +1,4 @@
-"""The workers the farm has seen, as they describe themselves."""
+"""Table of workers, as they report themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from db.tables.base import Base, EpochSeconds, JsonObject
 
 
 class Worker(Base):
-    """`state`: loading, ready, draining, stopped or failed. Live means seen lately, whatever the state."""
+    """A worker. `state`: loading, ready, draining, stopped or failed."""
 
     __tablename__ = "workers"
 
@@ -18,11 +18,11 @@ class Worker(Base):
     model: Mapped[str] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(12))
     message: Mapped[str | None] = mapped_column(String(2000))
-    """Why it is in that state, in words: a load error, a drain's reason."""
+    """Reason of the state: a load error, why it drains."""
     capacity: Mapped[int]
     device: Mapped[str] = mapped_column(String(120))
     info: Mapped[JsonObject]
-    """The engine's description of itself: dtype, memory policy, versions, load seconds."""
+    """The engine's report: dtype, memory policy, versions, load seconds."""
     paused_at: Mapped[EpochSeconds | None]
     drain_requested_at: Mapped[EpochSeconds | None]
     started_at: Mapped[EpochSeconds]

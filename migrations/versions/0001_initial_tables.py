@@ -1,4 +1,4 @@
-"""The first tables: jobs, attempts, images, events, workers, exclusions, idempotency keys, tombstones."""
+"""Initial tables: jobs, attempts, images, events, workers, exclusions, idempotency keys, tombstones."""
 
 from __future__ import annotations
 

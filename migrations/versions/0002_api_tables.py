@@ -1,4 +1,4 @@
-"""The API's own tables: uploads, batches, keys, webhooks."""
+"""Tables for uploads, batches, API keys, quotas and webhooks."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from core.errors import RenderError, Unavailable
 from core.settings import Settings
 from core.storage import LocalImageStore
-from db import retention
+from db import quotas, retention
 from db.database import Database
 
 ORPHAN_SECONDS = 3600.0
@@ -69,6 +69,7 @@ class RetentionRound:
             jobs = self._retain()
             files = self._pruner.orphans()
             retention.forget_idempotency_keys(self._database, self._settings.idempotency_hours * 3600)
+            quotas.delete_old_counters(self._database)
         except (Unavailable, RenderError) as error:
             logger.warning("housekeeping waits: %s", error.message)
             return

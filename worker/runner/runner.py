@@ -15,7 +15,7 @@ from core.settings import Settings
 from db.database import Database
 from db.jobs.claim import Claimant
 from db.jobs.finish import finish_canceled, finish_error
-from db.jobs.read import attempts_of
+from db.jobs.read import attempts_of, queued_seconds
 from db.jobs.succeed import Success
 from db.tables import Job
 from worker.engine.client import EngineClient
@@ -181,7 +181,7 @@ class Runner:
 
     def _succeed(self, attempt: RunningAttempt, rendering: AttemptRendering, seconds: float) -> Job | None:
         job = attempt.job
-        queued = max((job.started_at or 0) - job.created_at, 0.0)
+        queued = queued_seconds(job, end=job.available_at)
         timings = {
             "queued_seconds": round(queued, 4),
             "loading_seconds": round(self._state.loading.within(queued, attempt.claimed_at), 4),

@@ -44,11 +44,11 @@ def test_download_saves_the_file_as_it_is_stored(farm: FarmProcess, open_page: O
 
 def test_the_banner_says_that_demo_pictures_are_noise_and_what_to_do(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
-    assert "its pictures are noise" in page.find("#banner").text
+    assert "its images are noise" in page.find("#banner").text
     assert page.find("#banner code").text == "imagefarm models pull z-image-turbo"
     page.render("noise, please")
     page.wait_state("succeeded")
-    assert "its pictures are noise" in page.find("#notes").text
+    assert "its images are noise" in page.find("#notes").text
 
 
 def test_size_buttons_and_settings_reach_the_picture(farm: FarmProcess, open_page: OpenPage) -> None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import httpx
+import pytest
 from PIL import Image as Pillow
 
+from api.routes import batches
+from db.batches import open_members
+from db.database import Database
+from db.jobs.cancel import request_cancel
+from db.retention import delete_job
 from tests.integration.api.running import WorkerSide
 
 BASE = {"width": 64, "height": 64}
@@ -88,6 +95,23 @@ def test_canceling_a_batch_cancels_what_is_open(api: httpx.Client, worker: Worke
     assert api.get(f"/v1/jobs/{running.id}").json()["cancel_requested"] is True
     empty = api.get(canceled["urls"]["contact_sheet"])
     assert empty.headers["content-type"] == "image/png"
+
+
+def test_canceling_a_batch_skips_jobs_that_are_deleted_in_the_meantime(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = api.post("/v1/batches", json={"prompts": ["a", "b", "c"], "base": BASE}).json()
+
+    def delete_the_first(database: Database, batch_id: str) -> Sequence[str]:
+        job_ids = open_members(database, batch_id)
+        request_cancel(database, job_ids[0])
+        delete_job(database, job_ids[0])
+        return job_ids
+
+    monkeypatch.setattr(batches, "open_members", delete_the_first)
+    canceled = api.post(batch["urls"]["cancel"])
+    assert canceled.status_code == 200, canceled.text
+    assert canceled.json()["counts"] == {"canceled": 2}
 
 
 def test_the_longest_key_serves_a_batch_too(api: httpx.Client) -> None:

@@ -1,1 +1,1 @@
-"""Tests of the database's promises, each on SQLite and on Postgres."""
+"""Tests of the queries, each on SQLite and on Postgres."""

@@ -1,4 +1,4 @@
-"""A migrated database on each engine, and short ways to put jobs into it."""
+"""Fixtures: a migrated database of each kind, and functions to submit and claim jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Claim = Callable[..., Job | None]
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """All tables, no rows; once on SQLite, once on Postgres."""
+    """Yield a database with empty tables, once on SQLite, once on Postgres."""
     upgrade(database_url)
     database = Database(database_url)
     yield database
@@ -28,7 +28,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def submit_job(database: Database) -> Submit:
-    """Submits a job of owner `ann` for model `demo` unless told otherwise."""
+    """Return a function that submits a job, by default of owner `ann` for model `demo`."""
 
     def _submit(**changes: object) -> Job:
         fields: dict[str, object] = {"owner": "ann", "model": "demo", "prompt": "a cat", "input": {"seed": 1}}
@@ -39,13 +39,13 @@ def submit_job(database: Database) -> Submit:
 
 @pytest.fixture
 def claim(database: Database) -> Claim:
-    """Claims the next job of `demo` for a worker that is registered on first use."""
+    """Return a function that claims the next job of `demo` for a worker, which it registers on first use."""
     known: set[str] = set()
 
     def _claim(worker: str = "w1", lease_seconds: float = 60.0, hint: str | None = None) -> Job | None:
         if worker not in known:
             known.add(worker)
-            workers.register(database, workers.Registration(worker, f"{worker}-life", "demo", "cpu", capacity=1))
-        return claim_next(database, "demo", Claimant(worker, f"{worker}-life", lease_seconds), hint=hint)
+            workers.register(database, workers.Registration(worker, f"{worker}-incarnation", "demo", "cpu", capacity=1))
+        return claim_next(database, "demo", Claimant(worker, f"{worker}-incarnation", lease_seconds), hint=hint)
 
     return _claim

@@ -1,4 +1,4 @@
-"""Claims, fences and leases under concurrency."""
+"""Claims, fencing and leases under concurrency."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_each_job_is_claimed_by_exactly_one_of_many(database: Database, submit_j
     jobs = {submit_job().id for _ in range(40)}
 
     def take_all(name: str) -> list[str]:
-        claimant = Claimant(name, "life", 60.0)
+        claimant = Claimant(name, "incarnation", 60.0)
         taken = []
         while (job := claim_next(database, "demo", claimant)) is not None:
             taken.append(job.id)
@@ -37,7 +37,7 @@ def test_each_job_is_claimed_by_exactly_one_of_many(database: Database, submit_j
 
     with ThreadPoolExecutor(6) as pool:
         taken = [job_id for ids in pool.map(take_all, [f"w{n}" for n in range(6)]) for job_id in ids]
-    # SKIP LOCKED may make a claimant see an empty queue while another holds the last row: what is left is taken now.
+    # SKIP LOCKED may make a claimant see an empty queue while another one locks the last row: claim the rest now.
     taken += take_all("last")
     assert sorted(taken) == sorted(jobs)
 
@@ -53,19 +53,19 @@ def test_a_finish_writes_images_and_ends_the_attempt(database: Database, submit_
     assert [event.to_status for event in events_of(database, job.id)] == ["queued", "running", "succeeded"]
 
 
-def test_a_zombies_late_finish_is_refused(database: Database, submit_job: Submit, claim: Claim) -> None:
+def test_a_late_finish_of_a_lost_attempt_is_refused(database: Database, submit_job: Submit, claim: Claim) -> None:
     submit_job()
-    zombie = claim("w1", lease_seconds=0.05)
-    assert zombie is not None
+    lost = claim("w1", lease_seconds=0.05)
+    assert lost is not None
     time.sleep(0.06)
     requeue_dead_leases(database)
-    heir = claim("w2")
-    assert heir is not None and heir.attempt == 2
-    assert finish_succeeded(database, zombie.id, zombie.attempt, [image(zombie)], {}) is None
-    assert finish_error(database, zombie.id, zombie.attempt, "engine_lost", "late") is None
-    assert images_of(database, [zombie.id]) == []
-    assert finish_succeeded(database, heir.id, heir.attempt, [image(heir)], {}) is not None
-    assert len(images_of(database, [heir.id])) == 1
+    successor = claim("w2")
+    assert successor is not None and successor.attempt == 2
+    assert finish_succeeded(database, lost.id, lost.attempt, [image(lost)], {}) is None
+    assert finish_error(database, lost.id, lost.attempt, "engine_lost", "late") is None
+    assert images_of(database, [lost.id]) == []
+    assert finish_succeeded(database, successor.id, successor.attempt, [image(successor)], {}) is not None
+    assert len(images_of(database, [successor.id])) == 1
 
 
 def test_many_finishes_of_one_attempt_write_once_and_agree(database: Database, submit_job: Submit, claim: Claim) -> None:
@@ -79,7 +79,7 @@ def test_many_finishes_of_one_attempt_write_once_and_agree(database: Database, s
     assert len(images_of(database, [job.id])) == 1
 
 
-def test_renewal_names_what_is_lost_and_what_is_to_be_canceled(database: Database, submit_job: Submit, claim: Claim) -> None:
+def test_a_renewal_returns_lost_attempts_and_cancel_requests(database: Database, submit_job: Submit, claim: Claim) -> None:
     from db.jobs.cancel import request_cancel
 
     submit_job(), submit_job()
@@ -90,26 +90,28 @@ def test_renewal_names_what_is_lost_and_what_is_to_be_canceled(database: Databas
     renewal = renew_leases(database, "w1", asked, 60.0)
     assert renewal.held == {(first.id, 1), (second.id, 1)}
     assert renewal.cancel_requested == {(second.id, 1)}
-    assert renew_leases(database, "stranger", asked, 60.0).held == frozenset()
+    assert renew_leases(database, "other", asked, 60.0).held == frozenset()
 
 
-def test_a_restarted_worker_gives_its_jobs_back_at_once(database: Database, submit_job: Submit, claim: Claim) -> None:
+def test_the_jobs_of_a_restarted_worker_are_requeued_at_once(database: Database, submit_job: Submit, claim: Claim) -> None:
     submit_job()
     job = claim("w1", lease_seconds=3600)
     assert job is not None
-    back = workers.register(database, workers.Registration("w1", "second-life", "demo", "cpu", capacity=1))
+    back = workers.register(database, workers.Registration("w1", "second-incarnation", "demo", "cpu", capacity=1))
     assert [(row.id, row.status) for row in back] == [(job.id, "queued")]
-    assert claim_next(database, "demo", Claimant("w1", "w1-life", 60)) is None, "the first life must get nothing more"
-    assert claim_next(database, "demo", Claimant("w1", "second-life", 60)) is not None
+    assert claim_next(database, "demo", Claimant("w1", "w1-incarnation", 60)) is None, (
+        "the first process must get no more jobs"
+    )
+    assert claim_next(database, "demo", Claimant("w1", "second-incarnation", 60)) is not None
 
 
-def test_a_living_lease_is_not_reaped(database: Database, submit_job: Submit, claim: Claim) -> None:
+def test_a_valid_lease_is_not_reaped(database: Database, submit_job: Submit, claim: Claim) -> None:
     submit_job()
     assert claim(lease_seconds=60) is not None
     assert requeue_dead_leases(database) == []
 
 
-def test_attempts_used_up_means_held_with_its_history(database: Database, submit_job: Submit, claim: Claim) -> None:
+def test_a_job_with_all_attempts_used_is_held_with_its_history(database: Database, submit_job: Submit, claim: Claim) -> None:
     job_id = submit_job(max_attempts=2).id
     for _ in range(2):
         job = claim(lease_seconds=0.0)
@@ -121,7 +123,7 @@ def test_attempts_used_up_means_held_with_its_history(database: Database, submit
     assert claim() is None
 
 
-def test_a_deadline_that_passes_expires_the_job(database: Database, submit_job: Submit, claim: Claim) -> None:
+def test_a_job_past_its_deadline_expires(database: Database, submit_job: Submit, claim: Claim) -> None:
     job = submit_job(deadline_seconds=0.0)
     submit_job(deadline_seconds=60.0)
     assert claim() is not None, "the job with time left is claimed"

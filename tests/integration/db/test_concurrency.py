@@ -1,4 +1,4 @@
-"""Claims and successes of many threads in one transaction."""
+"""Claims and successes of many jobs in one transaction."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from db.jobs.succeed import Success, finish_all_succeeded
 from tests.integration.db.conftest import Submit
 from tests.integration.db.test_claims import image
 
-ME = Claimant("w1", "w1-life", 60.0)
+CLAIMANT = Claimant("w1", "w1-incarnation", 60.0)
 
 
 def register(database: Database) -> None:
-    workers.register(database, workers.Registration("w1", "w1-life", "demo", "cpu", capacity=8))
+    workers.register(database, workers.Registration("w1", "w1-incarnation", "demo", "cpu", capacity=8))
 
 
-def test_the_best_jobs_come_in_order_each_with_its_attempt(database: Database, submit_job: Submit) -> None:
+def test_the_best_jobs_are_claimed_in_order_each_with_an_attempt(database: Database, submit_job: Submit) -> None:
     register(database)
     jobs = [submit_job(), submit_job(priority=9), submit_job(owner="bob"), submit_job(model="other")]
-    claimed = claim_many(database, "demo", ME, 8, [])
+    claimed = claim_many(database, "demo", CLAIMANT, 8, [])
     assert [job.id for job in claimed] == [jobs[1].id, jobs[0].id, jobs[2].id]
     assert all(job.status == JobStatus.RUNNING and job.attempt == 1 and job.worker == "w1" for job in claimed)
     assert all((job.lease_until or 0) > (job.started_at or 0) + 50 for job in claimed)
-    assert [attempt.incarnation for attempt in attempts_of(database, claimed[0].id)] == ["w1-life"]
+    assert [attempt.incarnation for attempt in attempts_of(database, claimed[0].id)] == ["w1-incarnation"]
     assert [event.to_status for event in events_of(database, claimed[2].id)] == ["queued", "running"]
 
 
-def test_no_more_than_asked_for(database: Database, submit_job: Submit) -> None:
+def test_no_more_than_the_limit_are_claimed(database: Database, submit_job: Submit) -> None:
     register(database)
     for _ in range(5):
         submit_job()
-    assert [len(claim_many(database, "demo", ME, 2, [])) for _ in range(4)] == [2, 2, 1, 0]
+    assert [len(claim_many(database, "demo", CLAIMANT, 2, [])) for _ in range(4)] == [2, 2, 1, 0]
 
 
-def test_hints_of_jobs_that_stay_behind_are_spent_or_inherited(database: Database, submit_job: Submit) -> None:
-    """Two tokens wake the worker for two late jobs; the better jobs that it takes had one token between them."""
+def test_hints_of_jobs_that_are_not_claimed_are_cleared_or_kept(database: Database, submit_job: Submit) -> None:
+    """Two tokens for two jobs of low priority claim two better jobs, of which only one had a token."""
     register(database)
-    late = [submit_job(window=9, priority=1) for _ in range(2)]
-    hinted, bare = submit_job(window=9, priority=8), submit_job(window=0, priority=8)
-    claimed = claim_many(database, "demo", ME, 2, [job.id for job in late])
-    assert {job.id for job in claimed} == {hinted.id, bare.id}
-    left = [get_job(database, job.id).hinted_at is not None for job in late]
-    assert sorted(left) == [False, True], "one inherits the token that is still out, the other needs a new one"
+    low = [submit_job(window=9, priority=1) for _ in range(2)]
+    hinted, unhinted = submit_job(window=9, priority=8), submit_job(window=0, priority=8)
+    claimed = claim_many(database, "demo", CLAIMANT, 2, [job.id for job in low])
+    assert {job.id for job in claimed} == {hinted.id, unhinted.id}
+    left = [get_job(database, job.id).hinted_at is not None for job in low]
+    assert sorted(left) == [False, True], "one keeps the token that is still in the broker, the other needs a new one"
 
 
-def test_a_worker_that_is_paused_or_replaced_gets_nothing(database: Database, submit_job: Submit) -> None:
+def test_a_paused_or_replaced_worker_claims_nothing(database: Database, submit_job: Submit) -> None:
     register(database)
     submit_job()
     workers.set_paused(database, "w1", paused=True)
-    assert claim_many(database, "demo", ME, 1, []) == []
+    assert claim_many(database, "demo", CLAIMANT, 1, []) == []
     workers.set_paused(database, "w1", paused=False)
-    assert claim_many(database, "demo", Claimant("w1", "an-older-life", 60.0), 1, []) == []
-    assert len(claim_many(database, "demo", ME, 1, [])) == 1
+    assert claim_many(database, "demo", Claimant("w1", "an-older-incarnation", 60.0), 1, []) == []
+    assert len(claim_many(database, "demo", CLAIMANT, 1, [])) == 1
 
 
-def test_a_zombie_among_the_finished_is_refused_and_the_others_are_not(database: Database, submit_job: Submit) -> None:
+def test_only_the_lost_attempt_among_finished_ones_is_refused(database: Database, submit_job: Submit) -> None:
     register(database)
     for _ in range(3):
         submit_job()
-    jobs = claim_many(database, "demo", ME, 3, [])
+    jobs = claim_many(database, "demo", CLAIMANT, 3, [])
     successes = [Success(job.id, job.attempt, [image(job), image(job, 1)], {"rendering_seconds": 2.0}) for job in jobs]
     successes[1] = Success(jobs[1].id, 7, successes[1].images, {})
     ended = finish_all_succeeded(database, successes)
@@ -75,7 +75,7 @@ def test_a_zombie_among_the_finished_is_refused_and_the_others_are_not(database:
     assert [len(images_of(database, [job.id])) for job in jobs] == [2, 0, 2]
     assert [row.outcome for job in jobs for row in attempts_of(database, job.id)] == ["succeeded", None, "succeeded"]
     repeated = finish_all_succeeded(database, successes)
-    assert [job is not None for job in repeated] == [True, False, True], "a repeat finds what the first try did"
+    assert [job is not None for job in repeated] == [True, False, True], "a repeat returns the result of the first call"
     assert len(images_of(database, [jobs[0].id])) == 2
 
 
@@ -83,7 +83,7 @@ def test_leases_are_renewed_while_others_finish_without_a_deadlock(database: Dat
     register(database)
     for _ in range(60):
         submit_job()
-    jobs = claim_many(database, "demo", ME, 60, [])
+    jobs = claim_many(database, "demo", CLAIMANT, 60, [])
     keys = [(job.id, job.attempt) for job in jobs]
 
     def renew(_: int) -> int:

@@ -12,14 +12,14 @@ def owners_in_order(claim: Claim) -> list[str]:
     return order
 
 
-def test_one_owners_pile_delays_anothers_first_job_by_one_job(submit_job: Submit, claim: Claim) -> None:
+def test_many_jobs_of_one_owner_delay_anothers_first_job_by_one_job(submit_job: Submit, claim: Claim) -> None:
     for _ in range(30):
         submit_job(owner="ann")
     submit_job(owner="bob")
     assert owners_in_order(claim).index("bob") <= 1
 
 
-def test_owners_with_piles_take_turns(submit_job: Submit, claim: Claim) -> None:
+def test_owners_with_many_jobs_take_turns(submit_job: Submit, claim: Claim) -> None:
     for owner in ("ann", "bob", "cid"):
         for _ in range(5):
             submit_job(owner=owner)
@@ -27,7 +27,7 @@ def test_owners_with_piles_take_turns(submit_job: Submit, claim: Claim) -> None:
     assert all(set(order[start : start + 3]) == {"ann", "bob", "cid"} for start in range(0, 15, 3))
 
 
-def test_a_late_owner_does_not_overtake_what_others_waited_for(submit_job: Submit, claim: Claim) -> None:
+def test_a_new_owner_does_not_overtake_all_jobs_of_another(submit_job: Submit, claim: Claim) -> None:
     for _ in range(6):
         submit_job(owner="ann")
     for _ in range(4):
@@ -37,13 +37,13 @@ def test_a_late_owner_does_not_overtake_what_others_waited_for(submit_job: Submi
     assert owners_in_order(claim)[:4] == ["ann", "bob", "ann", "bob"]
 
 
-def test_priority_goes_before_turns(submit_job: Submit, claim: Claim) -> None:
+def test_priority_precedes_turns(submit_job: Submit, claim: Claim) -> None:
     low = submit_job(priority=1)
     high = submit_job(priority=9)
     middle = submit_job(priority=5)
     assert [job.id for job in (claim(), claim(), claim()) if job] == [high.id, middle.id, low.id]
 
 
-def test_models_do_not_mix(submit_job: Submit, claim: Claim) -> None:
+def test_a_worker_claims_only_jobs_of_its_model(submit_job: Submit, claim: Claim) -> None:
     submit_job(model="z-image-turbo")
     assert claim() is None

@@ -1,4 +1,4 @@
-"""Migrations from empty, on both databases, lead to exactly the tables in the code, and back."""
+"""Migrations of an empty database match the tables in the code, and can be reverted, on both databases."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from db.database import Database
 from db.migrate import differences, downgrade, upgrade
 
 
-def test_from_empty_to_head_matches_the_tables(database_url: str) -> None:
+def test_an_upgrade_from_empty_matches_the_tables(database_url: str) -> None:
     upgrade(database_url)
     assert differences(database_url) == []
 
 
-def test_down_to_nothing_and_up_again(database_url: str) -> None:
+def test_a_downgrade_to_empty_can_be_upgraded_again(database_url: str) -> None:
     upgrade(database_url)
     downgrade(database_url, "base")
     database = Database(database_url)

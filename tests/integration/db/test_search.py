@@ -1,4 +1,4 @@
-"""Which prompts a search finds, and that it never looks at more than it may; on both databases."""
+"""Search results and the limit of scanned jobs, on both databases."""
 
 from __future__ import annotations
 
@@ -41,39 +41,39 @@ PROMPTS = [
         ("   ", set(range(8))),
     ],
 )
-def test_what_is_found(database: Database, submit_job: Submit, text: str, found: set[int]) -> None:
+def test_a_search_finds_prompts_with_every_word(database: Database, submit_job: Submit, text: str, found: set[int]) -> None:
     ids = [submit_job(prompt=prompt).id for prompt in PROMPTS]
     answer = search_jobs(database, text)
     assert {ids.index(job.id) for job in answer.jobs} == found
-    assert answer.rest is None
+    assert answer.next_before is None
 
 
-def test_a_search_looks_at_a_part_and_says_where_it_goes_on(
+def test_a_search_scans_a_limited_number_of_jobs_and_returns_a_cursor(
     database: Database, submit_job: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "LOOKED_AT", 4)
+    monkeypatch.setattr(search, "SCANNED_JOBS", 4)
     ids = [submit_job(prompt="zeppelin" if number in (0, 5, 8) else "a cat").id for number in range(10)]
     submit_job(owner="ben", prompt="zeppelin")
     pages, cursor = [], None
     while True:
         found = search_jobs(database, "zeppelin", owner="ann", before=cursor)
         pages.append([ids.index(job.id) for job in found.jobs])
-        if (cursor := found.rest) is None:
+        if (cursor := found.next_before) is None:
             break
     assert pages == [[8], [5], [0]]
 
 
-def test_a_page_that_is_full_ends_before_the_part_does(
+def test_a_full_page_ends_before_the_scan_limit(
     database: Database, submit_job: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "LOOKED_AT", 4)
+    monkeypatch.setattr(search, "SCANNED_JOBS", 4)
     ids = [submit_job(prompt="cat").id for _ in range(6)]
     found = search_jobs(database, "cat", limit=3)
     assert [job.id for job in found.jobs] == ids[:2:-1]
-    assert found.rest is None
+    assert found.next_before is None
 
 
-def test_other_filters_hold_too(database: Database, submit_job: Submit) -> None:
+def test_other_filters_apply_too(database: Database, submit_job: Submit) -> None:
     jobs = [submit_job(prompt="a cat") for _ in range(3)]
     request_cancel(database, jobs[1].id)
     assert [job.id for job in search_jobs(database, "cat", statuses=["canceled"]).jobs] == [jobs[1].id]  # type: ignore[list-item]
@@ -81,5 +81,5 @@ def test_other_filters_hold_too(database: Database, submit_job: Submit) -> None:
 
 
 def test_too_many_words_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="20 words at most, this has 21"):
+    with pytest.raises(InvalidInput, match="at most 20 words, this has 21"):
         words_of("a " * 21)

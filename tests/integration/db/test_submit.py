@@ -1,4 +1,4 @@
-"""Accepting jobs: limits, idempotency, hints."""
+"""Submitting jobs: limits, idempotency, hints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def answer(job: Job) -> dict[str, object]:
     return {"id": job.id, "status": job.status}
 
 
-def test_concurrent_double_submits_make_one_job_and_one_answer(database: Database) -> None:
+def test_concurrent_submits_with_one_key_create_one_job_and_one_answer(database: Database) -> None:
     key = Idempotency("key-1", "hash", answer)
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: submit(database, NEW, key), range(8)))
@@ -33,7 +33,7 @@ def test_concurrent_double_submits_make_one_job_and_one_answer(database: Databas
     assert len(list_jobs(database)) == 1
 
 
-def test_the_answer_of_a_replay_is_the_first_answer_even_after_the_job_moved_on(database: Database) -> None:
+def test_a_replay_returns_the_first_answer_even_after_the_job_changed(database: Database) -> None:
     first = submit(database, NEW, Idempotency("key-1", "hash", answer))
     request_cancel(database, first.job.id)
     again = submit(database, NEW, Idempotency("key-1", "hash", answer))
@@ -48,13 +48,13 @@ def test_a_key_with_another_body_is_refused_and_stores_nothing(database: Databas
     assert len(list_jobs(database)) == 1
 
 
-def test_keys_of_different_owners_do_not_meet(database: Database) -> None:
+def test_keys_of_different_owners_are_independent(database: Database) -> None:
     first = submit(database, NEW, Idempotency("key-1", "hash", answer))
     second = submit(database, replace(NEW, owner="bob"), Idempotency("key-1", "other", answer))
     assert first.job.id != second.job.id
 
 
-def test_a_job_over_the_limit_is_refused_and_leaves_no_key_behind(database: Database) -> None:
+def test_a_job_over_the_limit_is_refused_and_its_key_not_stored(database: Database) -> None:
     limited = replace(NEW, max_queued=2)
     submit(database, limited), submit(database, limited)
     key = Idempotency("key-1", "hash", answer)
@@ -82,15 +82,15 @@ def test_the_window_is_refilled_in_fair_order(database: Database, submit_job: Su
     assert hints.models_waiting(database) == ["demo"]
 
 
-def test_a_spent_hint_that_led_to_another_job_is_replaced(database: Database, submit_job: Submit, claim: Claim) -> None:
+def test_a_hint_that_was_used_for_another_job_is_replaced(database: Database, submit_job: Submit, claim: Claim) -> None:
     first = submit_job(window=1)
     urgent = submit_job(priority=9)
     taken = claim(hint=first.id)
     assert taken is not None and taken.id == urgent.id
-    assert get_job(database, first.id).hinted_at is None, "its token is spent, so it needs a new one"
+    assert get_job(database, first.id).hinted_at is None, "its token was used, and it needs a new one"
 
 
-def test_a_job_inherits_the_token_of_the_hinted_job_that_took_its_own(
+def test_a_job_keeps_its_hint_mark_when_the_claimed_job_has_a_token_of_its_own(
     database: Database, submit_job: Submit, claim: Claim
 ) -> None:
     first, urgent = submit_job(window=2), submit_job(priority=9, window=2)
@@ -99,7 +99,7 @@ def test_a_job_inherits_the_token_of_the_hinted_job_that_took_its_own(
     assert get_job(database, first.id).hinted_at is not None
 
 
-def test_lost_hints_are_forgotten_only_when_stale(database: Database, submit_job: Submit) -> None:
+def test_hint_marks_are_cleared_only_when_stale(database: Database, submit_job: Submit) -> None:
     submit_job(window=5)
     assert hints.clear_stale_hints(database, "demo", older_than_seconds=60) == 0
     assert hints.clear_stale_hints(database, "demo", older_than_seconds=0) == 1
@@ -107,20 +107,20 @@ def test_lost_hints_are_forgotten_only_when_stale(database: Database, submit_job
     assert hints.clear_all_hints(database) == 1
 
 
-def test_queue_position_counts_what_goes_before(database: Database, submit_job: Submit) -> None:
+def test_the_queue_position_counts_jobs_that_are_claimed_before(database: Database, submit_job: Submit) -> None:
     first, second = submit_job(), submit_job()
     urgent = submit_job(priority=9)
     assert [queue_position(database, job) for job in (urgent, first, second)] == [1, 2, 3]
 
 
-def test_owners_see_only_their_own(database: Database, submit_job: Submit) -> None:
+def test_owners_see_only_their_own_jobs(database: Database, submit_job: Submit) -> None:
     job = submit_job(owner="ann")
     with pytest.raises(NotFound):
         get_job(database, job.id, owner="bob")
     assert list_jobs(database, owner="bob") == []
 
 
-def test_deleted_ids_are_gone_not_unknown(database: Database, submit_job: Submit) -> None:
+def test_a_deleted_job_raises_gone_for_its_owner_only(database: Database, submit_job: Submit) -> None:
     job = submit_job()
     request_cancel(database, job.id)
     assert retention.delete_job(database, job.id).jobs == 1

@@ -85,7 +85,10 @@ def test_a_full_or_unwritable_store_is_waited_out(start_farm: StartFarm, client_
     waiting = client.wait_for(job_id, lambda job: job["status"] == "queued" and job["attempt"] == 1)
     assert waiting["error"]["code"] == "storage_unavailable"
     images.unlink()
-    assert client.wait(job_id, "succeeded")["attempt"] >= 2
+    done = client.wait(job_id, "succeeded")
+    assert done["attempt"] >= 2
+    # The first attempt and its backoff of 2 s are not part of the queue time.
+    assert done["timings"]["total_seconds"] - done["timings"]["queued_seconds"] >= 2.0
 
 
 def test_two_jobs_keep_two_workers_busy(start_farm: StartFarm, client_of: ClientOf) -> None:

@@ -23,7 +23,7 @@ def test_submit_waits_saves_and_says_what_must_be_said(cli: Cli, tmp_path: Path)
     assert done.returncode == ExitCode.OK
     files = done.stdout.split()
     assert len(files) == 2 and all((tmp_path / name).is_file() for name in files)
-    assert "pictures are noise" in done.stderr
+    assert "images are noise" in done.stderr
     assert "negative_prompt has no effect" in done.stderr
     assert "seed 7, 8" in done.stderr
 

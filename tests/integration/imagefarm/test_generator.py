@@ -34,7 +34,7 @@ def run(cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def check(done: subprocess.CompletedProcess[str], cwd: Path) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
-    assert "pictures are noise" in done.stderr
+    assert "images are noise" in done.stderr
     calls = [json.loads(line) for line in done.stdout.splitlines()]
     paths = [path for call in calls for path in call[0]]
     assert len(set(paths)) == 4

@@ -67,7 +67,7 @@ def test_a_row_that_fails_is_told_and_tried_again_when_asked(cli: Cli, farm: Ima
     assert done.returncode == ExitCode.FAILED
     assert "3 rows: 2 rendered, 1 failed" in done.stdout
     assert "line 3 refused: width: 511 is not a multiple" in done.stderr
-    assert "pictures are noise" in done.stderr
+    assert "images are noise" in done.stderr
 
     text = path.read_text().replace('"width": 511', '"width": 512')
     path.write_text(json.dumps({"prompt": f"{word} new", "steps": 1}) + "\n" + text)

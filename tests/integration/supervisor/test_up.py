@@ -29,7 +29,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
 def test_prints_addresses_that_answer(farm: FarmProcess) -> None:
     assert httpx.get(f"{farm.api}/healthz").status_code == 200
     assert httpx.get(f"{farm.flower}/healthcheck").status_code == 200
-    assert "its pictures are noise" in farm.output
+    assert "its images are noise" in farm.output
 
 
 def test_second_start_says_who_runs_and_where(farm: FarmProcess) -> None:

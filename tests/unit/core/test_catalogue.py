@@ -1,4 +1,4 @@
-"""The catalogue's rows are consistent, and rows that are not are refused with the reason."""
+"""The catalogue's rows are consistent, and inconsistent rows are refused with the reason."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MODEL_IDS = [model.id for model in load_catalogue()]
 
 
 def row(**changes: object) -> dict[str, Any]:
-    """A valid row, changed."""
+    """Return a valid row with changes."""
     return load_catalogue().get("z-image-turbo").model_dump() | changes
 
 
-def test_every_family_of_the_plan_is_there() -> None:
+def test_the_catalogue_has_every_planned_model_and_family() -> None:
     assert {"demo", "z-image-turbo", "z-image", "sd-turbo", "sdxl-turbo", "lcm-sd15", "tiny-sd"} <= set(MODEL_IDS)
     assert {model.family for model in load_catalogue()} == {"z-image", "stable-diffusion", "stock"}
 
@@ -28,7 +28,7 @@ def test_turbo_defaults_are_the_official_recipe() -> None:
     assert (turbo.defaults.num_inference_steps, turbo.defaults.guidance_scale, turbo.cfg) == (8, 1.0, "offset")
 
 
-def test_an_alias_leads_to_its_row() -> None:
+def test_an_alias_finds_its_row() -> None:
     assert load_catalogue().get("tinydiffusion").id == "tiny-sd"
 
 
@@ -54,7 +54,7 @@ DEFAULTS = row()["defaults"]
     ("changes", "reason"),
     [
         ({"dtypes": ("float16",)}, "overflows in float16"),
-        ({"defaults": DEFAULTS | {"width": 1000}}, "no multiple"),
+        ({"defaults": DEFAULTS | {"width": 1000}}, "not a multiple"),
         ({"defaults": DEFAULTS | {"width": 16}}, "outside the limits"),
         ({"defaults": DEFAULTS | {"width": 4096, "height": 4096}}, "too many pixels"),
         ({"defaults": DEFAULTS | {"num_inference_steps": 0}}, "steps are outside"),

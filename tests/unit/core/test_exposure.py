@@ -1,4 +1,4 @@
-"""Nothing listens beyond this machine unprotected."""
+"""The API and Flower refuse to listen off loopback without keys or a password."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.settings import Settings
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]"])
-def test_loopback(host: str) -> None:
+def test_loopback_addresses_need_no_protection(host: str) -> None:
     assert is_loopback(host)
     check_api_exposure(Settings(host=host), has_keys=False)
     check_flower_exposure(Settings(flower_host=host))
@@ -25,7 +25,7 @@ def test_public_addresses_need_protection(host: str) -> None:
         check_flower_exposure(Settings(flower_host=host))
 
 
-def test_keys_a_password_or_a_proxy_protect() -> None:
+def test_public_addresses_are_allowed_with_keys_a_password_or_open_access() -> None:
     check_api_exposure(Settings(host="0.0.0.0"), has_keys=True)
     check_api_exposure(Settings(host="0.0.0.0", open_access=True), has_keys=False)
     check_flower_exposure(Settings(flower_host="0.0.0.0", flower_basic_auth="user:password"))

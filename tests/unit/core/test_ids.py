@@ -1,4 +1,4 @@
-"""Ids sort as they were made, and are what they say."""
+"""Ids sort by creation and are valid UUIDs of version 7."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def test_later_ids_sort_later_even_within_a_millisecond() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_threads_make_no_two_alike_and_each_sees_its_own_in_order() -> None:
+def test_ids_are_unique_across_threads_and_sorted_within_each() -> None:
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: [new_id() for _ in range(1000)], range(4)))
     assert all(ids == sorted(ids) for ids in made)
     assert len({each for ids in made for each in ids}) == 4000
 
 
-def test_they_are_version_7_and_carry_the_time() -> None:
+def test_ids_are_version_7_and_contain_the_time() -> None:
     made = uuid.UUID(new_id())
     assert (made.version, made.variant) == (7, uuid.RFC_4122)
     assert abs((made.int >> 80) / 1000 - time.time()) < 5

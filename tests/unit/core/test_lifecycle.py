@@ -9,11 +9,11 @@ from core.lifecycle import SETTLED, TERMINAL, TRANSITIONS, IllegalTransition, Jo
 from core.retries import BACKOFF_CAP_SECONDS, RULES, backoff_seconds, rule_for
 
 
-def test_terminal_states_have_no_way_out() -> None:
+def test_no_transition_leaves_a_terminal_state() -> None:
     assert {before for before, _ in TRANSITIONS} & TERMINAL == set()
 
 
-def test_every_state_can_be_reached_and_every_other_one_left() -> None:
+def test_every_state_can_be_reached_and_every_state_that_is_not_terminal_left() -> None:
     assert {after for _, after in TRANSITIONS} == set(JobStatus)
     assert {before for before, _ in TRANSITIONS if before} == set(JobStatus) - TERMINAL
     assert {JobStatus.HELD} == SETTLED - TERMINAL
@@ -24,7 +24,7 @@ def test_a_change_outside_the_table_is_refused() -> None:
         check_transition(JobStatus.SUCCEEDED, JobStatus.QUEUED)
 
 
-def test_back_off_doubles_up_to_a_cap() -> None:
+def test_backoff_doubles_up_to_a_cap() -> None:
     rule = RULES["storage_unavailable"]
     assert [backoff_seconds(rule, attempt) for attempt in (1, 2, 3)] == [2.0, 4.0, 8.0]
     assert backoff_seconds(rule, 50) == BACKOFF_CAP_SECONDS
@@ -32,10 +32,10 @@ def test_back_off_doubles_up_to_a_cap() -> None:
 
 
 def test_unknown_codes_are_retried_like_render_failed() -> None:
-    assert rule_for("never heard of") is RULES["render_failed"]
+    assert rule_for("unlisted") is RULES["render_failed"]
 
 
-def test_ids_grow_with_time_and_are_recognised() -> None:
+def test_ids_are_unique_and_recognised() -> None:
     ids = [new_id() for _ in range(3)]
     assert len(set(ids)) == 3 and all(is_id(value) for value in ids)
     assert not is_id("../../etc/passwd")

@@ -1,4 +1,4 @@
-"""Pictures and metadata that the tests here share."""
+"""Sample images and metadata for the tests of this package."""
 
 from __future__ import annotations
 

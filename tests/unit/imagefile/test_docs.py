@@ -1,4 +1,4 @@
-"""docs/reference/image-files.md names every field of the record."""
+"""The documentation of image files names every field of the metadata."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.imagefile import ImageMetadata
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "image-files.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "files.md"
 
 
 def test_every_field_is_documented_and_no_other() -> None:

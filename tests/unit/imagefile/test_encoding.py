@@ -1,4 +1,4 @@
-"""Every format carries pixels and metadata, where Pillow and other readers look for them."""
+"""Every format holds pixels and metadata where Pillow and other readers look for them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.unit.imagefile.sample_images import METADATA, PIXELS, PROMPTS, png
 FORMATS: list[ImageFormat] = ["png", "jpeg", "webp"]
 
 
-def picture() -> Image.Image:
+def sample_image() -> Image.Image:
     return Image.frombytes("RGB", (16, 8), PIXELS)
 
 
 def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """The PNG's chunks, read without Pillow; their checksums hold."""
+    """Read the PNG's chunks without Pillow, checking their checksums."""
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     found, at = [], 8
     while at < len(data):
@@ -41,7 +41,7 @@ def test_png_keeps_every_pixel() -> None:
         assert (image.mode, image.size, image.tobytes()) == ("RGB", (16, 8), PIXELS)
 
 
-def test_png_texts_stand_before_the_pixels_in_one_set() -> None:
+def test_png_texts_precede_the_pixels_once() -> None:
     found = chunks(png())
     assert [kind for kind, _ in found] == [b"IHDR", b"iTXt", b"iTXt", b"iTXt", b"tEXt", b"IDAT", b"IEND"]
     assert [body.split(b"\0")[0] for kind, body in found if kind in (b"iTXt", b"tEXt")] == [
@@ -52,7 +52,7 @@ def test_png_texts_stand_before_the_pixels_in_one_set() -> None:
     ]
 
 
-def test_plain_prompts_use_the_chunk_that_the_oldest_tools_know() -> None:
+def test_latin_1_prompts_use_the_text_chunk_that_the_oldest_tools_read() -> None:
     plain = METADATA.model_copy(update={"prompt": "a cat", "negative_prompt": ""})
     assert chunks(png(plain))[1][0] == b"tEXt"
 
@@ -63,8 +63,8 @@ def test_pixels_of_the_wrong_size_are_refused() -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_says_the_same(format: ImageFormat) -> None:
-    found = read_metadata(encode(picture(), METADATA, format=format))
+def test_every_format_holds_the_same_metadata(format: ImageFormat) -> None:
+    found = read_metadata(encode(sample_image(), METADATA, format=format))
     assert (found.format.lower(), found.width, found.height) == (format, 16, 8)
     assert found.imagefarm == METADATA
     assert found.parameters_text == format_parameters(METADATA)
@@ -77,20 +77,20 @@ def test_every_format_says_the_same(format: ImageFormat) -> None:
 @given(prompt=PROMPTS, negative=PROMPTS)
 def test_any_prompt_survives(format: ImageFormat, prompt: str, negative: str) -> None:
     metadata = METADATA.model_copy(update={"prompt": prompt, "negative_prompt": negative})
-    assert read_metadata(encode(picture(), metadata, format=format)).imagefarm == metadata
+    assert read_metadata(encode(sample_image(), metadata, format=format)).imagefarm == metadata
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_pillow_itself_finds_the_ai_mark(format: ImageFormat) -> None:
-    with Image.open(BytesIO(encode(picture(), METADATA, format=format))) as image:
+    with Image.open(BytesIO(encode(sample_image(), METADATA, format=format))) as image:
         image.load()
         packet = image.info["xmp"]
     assert f"<Iptc4xmpExt:DigitalSourceType>{AI_SOURCE}<".encode() in packet
 
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
-def test_user_comment_has_the_type_and_code_that_readers_want(format: ImageFormat) -> None:
-    data = encode(picture(), METADATA, format=format)
+def test_user_comment_has_the_type_and_code_that_readers_expect(format: ImageFormat) -> None:
+    data = encode(sample_image(), METADATA, format=format)
     with Image.open(BytesIO(data)) as image:
         comment = image.getexif().get_ifd(0x8769)[0x9286]
     assert comment == b"UNICODE\0" + format_parameters(METADATA).encode("utf-16-be")
@@ -100,20 +100,20 @@ def test_user_comment_has_the_type_and_code_that_readers_want(format: ImageForma
     assert (kind, block[offset : offset + count]) == (7, comment)
 
 
-def test_prompts_too_long_for_jpeg_are_said_to_be() -> None:
+def test_prompts_too_long_for_jpeg_are_refused_with_an_alternative() -> None:
     long = METADATA.model_copy(update={"prompt": "猫" * 40_000})
     with pytest.raises(InvalidInput, match="PNG or WebP") as caught:
-        encode(picture(), long, format="jpeg")
+        encode(sample_image(), long, format="jpeg")
     assert caught.value.code == "metadata_too_long"
     for format in ("png", "webp"):
-        assert read_metadata(encode(picture(), long, format=format)).imagefarm == long
+        assert read_metadata(encode(sample_image(), long, format=format)).imagefarm == long
 
 
 def test_webp_of_full_quality_is_lossless() -> None:
-    with Image.open(BytesIO(encode(picture(), METADATA, format="webp", quality=100))) as image:
+    with Image.open(BytesIO(encode(sample_image(), METADATA, format="webp", quality=100))) as image:
         assert image.convert("RGB").tobytes() == PIXELS
 
 
-def test_a_later_version_with_more_fields_is_read() -> None:
+def test_metadata_of_a_later_version_with_more_fields_is_read() -> None:
     text = METADATA.to_json().replace("{", '{"new_field":[1],', 1)
     assert ImageMetadata.model_validate_json(text) == METADATA

@@ -1,4 +1,4 @@
-"""A1111's text: ours as its rules want it, and anyone's read without harm."""
+"""A1111's text: written by its rules, and parsed from any tool or hostile input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.imagefile.parameters_text import format_parameters, parse_parameters
 from tests.unit.imagefile.sample_images import METADATA, PROMPTS
 
 
-def test_text_of_a_picture() -> None:
+def test_the_text_has_prompts_and_a_line_of_settings() -> None:
     assert format_parameters(METADATA) == (
         "一只猫坐在窗边, a cat 🐈, “quoted”: yes\n"
         "Negative prompt: 模糊, blurry\n"
@@ -20,7 +20,7 @@ def test_text_of_a_picture() -> None:
     )
 
 
-def test_the_shortest_text_still_has_its_settings_line() -> None:
+def test_the_shortest_text_still_has_a_line_of_settings() -> None:
     plain = ImageMetadata(prompt="", seed=1, num_inference_steps=4, width=64, height=64, model="m")
     assert format_parameters(plain) == "\nSteps: 4, CFG scale: 1, Seed: 1, Size: 64x64, Model: m, Version: imagefarm"
     assert parse_parameters(format_parameters(plain)).seed == 1
@@ -40,7 +40,7 @@ def test_values_that_would_break_the_line_are_quoted() -> None:
     assert parse_parameters(text).model == odd.model
 
 
-def test_what_another_tool_wrote() -> None:
+def test_the_text_of_another_tool_is_parsed() -> None:
     found = parse_parameters(
         "masterpiece, 1girl\nred hair\nNegative prompt: lowres\nbad hands\r\n"
         "Steps: 20, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: 12345, Size: 512x768, Model hash: 6ce0161689, "
@@ -60,27 +60,27 @@ def test_a_last_line_with_two_pairs_is_prompt() -> None:
 
 
 @pytest.mark.parametrize("value", ["twenty", "", "1e5", "9" * 5000])
-def test_numbers_that_are_none_are_left_out(value: str) -> None:
+def test_unreadable_numbers_are_left_out(value: str) -> None:
     found = parse_parameters(f"x\nSteps: {value}, CFG scale: 1, Seed: 2, Size: 4by4")
     assert found.num_inference_steps is None
     assert (found.seed, found.width) == (2, None)
 
 
 @given(st.text(max_size=2000))
-def test_any_text_is_read(text: str) -> None:
+def test_any_text_is_parsed(text: str) -> None:
     assert len(parse_parameters(text).prompt) <= len(text)
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", ["a" * 2_000_000, ' a:"' * 4096, "a: b, " * 400_000, '"\\' * 8000 + "a:" * 100])
-def test_hostile_texts_end_soon(text: str) -> None:
+def test_hostile_texts_are_parsed_quickly(text: str) -> None:
     assert len(parse_parameters(text).prompt) <= len(text)
 
 
 @given(PROMPTS, PROMPTS, PROMPTS.filter(str.strip))
 @example("", "", "\r\0")
-def test_what_we_write_is_read_back(prompt: str, negative: str, model: str) -> None:
-    """Apart from spaces at line ends, and from prompts that themselves contain the marker of the negative one."""
+def test_a_written_text_is_parsed_to_the_same_values(prompt: str, negative: str, model: str) -> None:
+    """Except for spaces at line ends, and for prompts that contain the marker of the negative prompt."""
     text = format_parameters(METADATA.model_copy(update={"prompt": prompt, "negative_prompt": negative, "model": model}))
     found = parse_parameters(text)
     if not any(line.strip().startswith("Negative prompt:") for line in prompt.split("\n")):

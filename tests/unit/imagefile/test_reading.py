@@ -1,4 +1,4 @@
-"""Files of other tools, and files that mean harm."""
+"""Reading files of other tools, damaged files and hostile files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def saved(image: Image.Image, format: str, **options: object) -> bytes:
     return file.getvalue()
 
 
-def test_a_png_of_a1111() -> None:
+def test_a_png_of_a1111_is_read() -> None:
     info = PngInfo()
     info.add_text("parameters", A1111)
     found = read_metadata(saved(Image.new("RGB", (4, 4)), "PNG", pnginfo=info))
@@ -44,7 +44,7 @@ def test_a_png_of_a1111() -> None:
     }
 
 
-def test_our_own_json_wins_over_the_text() -> None:
+def test_imagefarms_json_has_precedence_over_the_text() -> None:
     info = PngInfo()
     info.add_text("parameters", A1111)
     info.add_itxt("imagefarm", METADATA.to_json())
@@ -52,7 +52,7 @@ def test_our_own_json_wins_over_the_text() -> None:
     assert found.settings()["prompt"] == METADATA.prompt
 
 
-def test_texts_behind_the_pixels_are_found() -> None:
+def test_texts_after_the_pixels_are_found() -> None:
     data = png()
     body = b"parameters\0" + A1111.encode()
     late = struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
@@ -62,7 +62,7 @@ def test_texts_behind_the_pixels_are_found() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"prompt": 3}', '{"prompt": "x"}', ""])
-def test_a_broken_record_of_ours_is_passed_over(text: str) -> None:
+def test_a_malformed_imagefarm_record_is_ignored(text: str) -> None:
     info = PngInfo()
     info.add_itxt("imagefarm", text)
     assert read_metadata(saved(Image.new("RGB", (4, 4)), "PNG", pnginfo=info)).imagefarm is None
@@ -80,7 +80,7 @@ def test_a_broken_record_of_ours_is_passed_over(text: str) -> None:
         A1111,
     ],
 )
-def test_user_comments_as_tools_write_them(value: bytes | str) -> None:
+def test_user_comments_of_various_tools_are_decoded(value: bytes | str) -> None:
     assert decode_user_comment(value) == A1111
 
 
@@ -92,7 +92,7 @@ def test_other_formats_are_refused() -> None:
 
 
 @pytest.mark.parametrize("side", [3000, 20_000, 60_000])
-def test_a_bomb_is_refused_by_its_header(side: int) -> None:
+def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     body = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     header = struct.pack(">I", 13) + b"IHDR" + body + struct.pack(">I", zlib.crc32(b"IHDR" + body))
     with pytest.raises(InvalidInput, match="at most 4194304") as caught:
@@ -100,7 +100,7 @@ def test_a_bomb_is_refused_by_its_header(side: int) -> None:
     assert caught.value.code == "image_too_large"
 
 
-def test_a_text_that_inflates_without_end_is_refused() -> None:
+def test_a_compressed_text_that_inflates_too_far_is_refused() -> None:
     body = b"parameters\0\0" + zlib.compress(b"x" * 5_000_000)
     bomb = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
     plain = saved(Image.new("RGB", (4, 4)), "PNG")
@@ -117,12 +117,12 @@ def test_animations_are_refused(format: str) -> None:
     assert caught.value.code == "image_animated"
 
 
-def test_a_phone_picture_with_a_second_one_inside_is_a_jpeg() -> None:
+def test_a_phone_jpeg_with_a_second_image_inside_is_a_jpeg() -> None:
     data = saved(Image.new("RGB", (8, 8), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (4, 4))])
     assert (read_metadata(data).format, open_rgb(data).size) == ("JPEG", (8, 8))
 
 
-def test_a_turned_photo_stands_upright_and_glass_becomes_white() -> None:
+def test_exif_orientation_is_applied_and_transparency_becomes_white() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert open_rgb(saved(Image.new("RGB", (8, 4)), "JPEG", exif=exif)).size == (4, 8)
@@ -131,7 +131,7 @@ def test_a_turned_photo_stands_upright_and_glass_becomes_white() -> None:
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 @given(st.data())
-def test_damage_anywhere_is_an_error_of_ours_or_none(format: str, data: st.DataObject) -> None:
+def test_damage_anywhere_raises_invalid_input_or_nothing(format: str, data: st.DataObject) -> None:
     whole = png() if format == "PNG" else saved(Image.new("RGB", (16, 16), "red"), format, exif=Image.Exif().tobytes())
     at = data.draw(st.integers(0, len(whole) - 1))
     junk = data.draw(st.binary(max_size=40))

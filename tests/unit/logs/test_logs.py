@@ -1,4 +1,4 @@
-"""Log lines: readable, parseable, with the job they are about, and not forgeable by what users type."""
+"""Log lines are readable, parseable, name their job, and cannot be forged by user input."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LOG = logging.getLogger("worker.runner")
 
 
 @pytest.fixture(autouse=True)
-def own_root_logger() -> Iterator[None]:
-    """Configuring is global: put back what was there."""
+def restored_root_logger() -> Iterator[None]:
+    """Restore the root logger, which `configure_logging` changes."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
@@ -30,7 +30,7 @@ def own_root_logger() -> Iterator[None]:
     root.handlers, root.level = handlers, level
 
 
-def started(log_format: str, log_level: str = "INFO") -> io.StringIO:
+def configured(log_format: str, log_level: str = "INFO") -> io.StringIO:
     stream = io.StringIO()
     settings = Settings(_env_file=None, log_format=log_format, log_level=log_level)
     configure_logging(settings, "worker", stream=stream)
@@ -38,7 +38,7 @@ def started(log_format: str, log_level: str = "INFO") -> io.StringIO:
 
 
 def test_text_has_process_message_fields_and_context() -> None:
-    stream = started("text")
+    stream = configured("text")
     with log_context(job_id="j1", attempt=2, worker="gpu 0"):
         LOG.info("stored %s images", 3, extra={"seconds": 1.23456})
     line = stream.getvalue()
@@ -46,8 +46,8 @@ def test_text_has_process_message_fields_and_context() -> None:
     assert "\x1b" not in line
 
 
-def test_json_has_the_same_as_fields() -> None:
-    stream = started("json")
+def test_json_has_message_fields_and_context() -> None:
+    stream = configured("json")
     with log_context(job_id="j1"), log_context(attempt=1):
         LOG.warning("slow 猫", extra={"seconds": 1.5})
     entry = json.loads(stream.getvalue())
@@ -65,7 +65,7 @@ def test_json_has_the_same_as_fields() -> None:
 
 
 def test_context_ends_with_its_block_and_stays_in_its_thread() -> None:
-    stream = started("json")
+    stream = configured("json")
     with log_context(job_id="j1"):
         thread = threading.Thread(target=LOG.info, args=("elsewhere",))
         thread.start()
@@ -76,7 +76,7 @@ def test_context_ends_with_its_block_and_stays_in_its_thread() -> None:
 
 def test_errors_carry_their_traceback() -> None:
     for log_format in ("text", "json"):
-        stream = started(log_format)
+        stream = configured(log_format)
         try:
             raise ValueError("no such thing")
         except ValueError:
@@ -85,8 +85,8 @@ def test_errors_carry_their_traceback() -> None:
         assert len(stream.getvalue().splitlines()) == (1 if log_format == "json" else 5)
 
 
-def test_no_text_can_pose_as_a_line_of_its_own() -> None:
-    stream = started("text")
+def test_messages_cannot_forge_a_log_line() -> None:
+    stream = configured("text")
     LOG.info("prompt: %s", "a\n2026-01-01 00:00:00.000 ERROR   api  forged\r\x1b[2J\u2028x", extra={"note": "b\nc"})
     first, second = stream.getvalue().split("\n")[:2]
     assert second.startswith("    2026-01-01")
@@ -95,43 +95,43 @@ def test_no_text_can_pose_as_a_line_of_its_own() -> None:
     assert first.endswith("prompt: a")
 
 
-def test_level_is_kept_and_chatty_libraries_are_hushed() -> None:
-    stream = started("text", "warning")
+def test_the_level_applies_and_verbose_libraries_log_warnings_only() -> None:
+    stream = configured("text", "warning")
     LOG.info("quiet")
     logging.getLogger("httpx").info("GET /")
     assert stream.getvalue() == ""
-    stream = started("text", "INFO")
+    stream = configured("text", "INFO")
     logging.getLogger("httpx").info("GET /")
     assert stream.getvalue() == ""
 
 
 def test_an_unknown_level_names_the_setting() -> None:
     with pytest.raises(InvalidInput, match="IMAGEFARM_LOG_LEVEL is 'loud'"):
-        started("text", "loud")
+        configured("text", "loud")
 
 
 def test_a_second_call_does_not_double_lines() -> None:
-    started("text")
-    stream = started("text")
+    configured("text")
+    stream = configured("text")
     LOG.info("once")
     assert stream.getvalue().count("once") == 1
 
 
 def test_warnings_become_log_lines() -> None:
-    stream = started("text")
+    stream = configured("text")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         configure_logging(Settings(_env_file=None), "worker", stream=stream)
-        warnings.warn("old habits", stacklevel=1)
-    assert "old habits" in stream.getvalue()
+        warnings.warn("deprecated", stacklevel=1)
+    assert "deprecated" in stream.getvalue()
 
 
-@pytest.mark.parametrize(("no_color", "painted"), [("", True), ("1", False)])
-def test_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, no_color: str, painted: bool) -> None:
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_colours_appear_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, no_color: str, coloured: bool) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setenv("TERM", "xterm")
     master, slave = pty.openpty()
     with open(slave, "w") as terminal, open(master, "rb", buffering=0) as screen:  # noqa: PTH123
         configure_logging(Settings(_env_file=None), "worker", stream=terminal)
         LOG.error("red")
-        assert (b"\x1b[31m" in screen.read(4096)) is painted
+        assert (b"\x1b[31m" in screen.read(4096)) is coloured

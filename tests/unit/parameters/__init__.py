@@ -1,1 +1,1 @@
-"""What requests become."""
+"""Tests of the normalisation of requests and batches."""

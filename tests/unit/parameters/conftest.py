@@ -1,4 +1,4 @@
-"""Requests and models for the tests of normalisation."""
+"""Fixtures for the tests of normalisation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.catalogue import CatalogueModel, load_catalogue
 from core.parameters import InitImage, Normalised, RequestLimits, normalise
 from core.schemas.jobs import JobRequest
 
-Make = Callable[..., Normalised]
+Normalise = Callable[..., Normalised]
 
 
 def model(name: str) -> CatalogueModel:
@@ -19,12 +19,12 @@ def model(name: str) -> CatalogueModel:
 
 
 @pytest.fixture
-def made() -> Make:
-    """Normalises a request for a model of the catalogue."""
+def normalised() -> Normalise:
+    """Return a function that normalises a request for a model of the catalogue."""
 
-    def make(name: str = "demo", picture: InitImage | None = None, **fields: Any) -> Normalised:  # noqa: ANN401
-        start = {"init_image": picture.upload_id} if picture else {}
+    def make(name: str = "demo", init_image: InitImage | None = None, **fields: Any) -> Normalised:  # noqa: ANN401
+        start = {"init_image": init_image.upload_id} if init_image else {}
         request = JobRequest.model_validate({"prompt": "a red fox", **start, **fields})
-        return normalise(request, model(name), RequestLimits(10_000, 16), picture)
+        return normalise(request, model(name), RequestLimits(10_000, 16), init_image)
 
     return make

@@ -1,1 +1,1 @@
-"""Tests of the image store and of exports."""
+"""Tests of the image store and of export."""

@@ -1,4 +1,4 @@
-"""Exported names: the source's pattern, and never one file over another."""
+"""Names of exported files: the documented pattern, and no overwriting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 STEM = f"outputs_{MOMENT.astimezone():%Y%m%d%H%M%S}"
 
 
-def test_flat_names_count_up_on_collision(tmp_path: Path) -> None:
+def test_flat_names_get_a_number_on_collision(tmp_path: Path) -> None:
     names = [export_file(tmp_path / "new" / "outputs", bytes([n]), MOMENT).name for n in range(3)]
     assert names == [f"{STEM}.png", f"{STEM}_01.png", f"{STEM}_02.png"]
     assert (tmp_path / "new" / "outputs" / f"{STEM}_01.png").read_bytes() == b"\x01"
@@ -41,7 +41,7 @@ def test_processes_never_share_a_name(tmp_path: Path) -> None:
     assert {(tmp_path / name).read_bytes() for name in names} == {b"%d" % n for n in range(120)}
 
 
-def test_a_name_appears_only_with_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_appears_only_with_the_complete_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
     def link(source: Path, target: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_name_appears_only_with_the_whole_file(tmp_path: Path, monkeypatch: py
     assert [path.name for path in tmp_path.iterdir()] == [f"{STEM}.png"]
 
 
-def test_file_systems_without_links_work_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_systems_without_links_are_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 

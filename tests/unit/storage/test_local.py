@@ -1,4 +1,4 @@
-"""The local store on a real file system: whole files or none, and clear errors."""
+"""The local store on a real file system: complete files or none, and clear errors."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (moment, moment))
 
 
-def test_what_was_put_is_read_back(store: LocalImageStore, key: str) -> None:
-    stored = store.put(key, b"picture")
-    assert (stored.key, stored.bytes, stored.sha256) == (key, 7, hashlib.sha256(b"picture").hexdigest())
-    assert store.read(key) == b"picture"
-    assert store.path(key).read_bytes() == b"picture"
+def test_a_stored_file_is_read_back(store: LocalImageStore, key: str) -> None:
+    stored = store.put(key, b"content")
+    assert (stored.key, stored.bytes, stored.sha256) == (key, 7, hashlib.sha256(b"content").hexdigest())
+    assert store.read(key) == b"content"
+    assert store.path(key).read_bytes() == b"content"
     assert files_under(store.root) == [store.path(key)]
 
 
@@ -65,13 +65,13 @@ def test_a_missing_file_is_not_found(store: LocalImageStore, key: str) -> None:
 
 
 @pytest.mark.parametrize("bad", ["../secret", "/etc/passwd", "", "2025-11-19/ab/x.png"])
-def test_no_method_takes_a_foreign_key(store: LocalImageStore, bad: str) -> None:
+def test_every_method_refuses_a_malformed_key(store: LocalImageStore, bad: str) -> None:
     for method in (store.read, store.path, store.delete, lambda key: store.put(key, b"x")):
         with pytest.raises(MalformedKey):
             method(bad)
 
 
-def test_keys_are_listed_by_age_and_foreign_files_passed_over(store: LocalImageStore) -> None:
+def test_keys_are_listed_by_age_and_other_files_skipped(store: LocalImageStore) -> None:
     old, new = image_key(new_id(), 1, 0), image_key(new_id(), 1, 0)
     store.put(old, b"old")
     store.put(new, b"new")
@@ -88,7 +88,7 @@ def test_used_bytes_counts_every_file(store: LocalImageStore) -> None:
     assert store.used_bytes() == 8
 
 
-def test_a_file_where_a_folder_should_be(tmp_path: Path, key: str) -> None:
+def test_a_file_where_a_folder_should_be_is_reported(tmp_path: Path, key: str) -> None:
     (tmp_path / "images").write_text("in the way")
     with pytest.raises(RenderError, match="a file stands where a folder should be") as caught:
         LocalImageStore(tmp_path / "images").put(key, b"x")
@@ -123,8 +123,8 @@ except RenderError as error:
 """
 
 
-def test_a_disk_that_takes_only_part_leaves_nothing(store: LocalImageStore, key: str) -> None:
-    """A file size limit makes the kernel refuse in mid-file, as a full disk does."""
+def test_a_disk_that_accepts_only_part_of_a_file_keeps_no_part(store: LocalImageStore, key: str) -> None:
+    """Use a file size limit, which makes the kernel refuse in the middle of a file like a full disk."""
     command = [sys.executable, "-c", _FULL_DISK, str(store.root), key]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "storage_unavailable"
@@ -142,7 +142,7 @@ store.put(sys.argv[2], b"half")
 """
 
 
-def test_a_killed_writer_leaves_no_key_and_its_rest_is_swept(store: LocalImageStore, key: str) -> None:
+def test_a_killed_writer_leaves_no_key_and_its_partial_file_is_swept(store: LocalImageStore, key: str) -> None:
     command = [sys.executable, "-c", _KILLED, str(store.root), key]
     assert subprocess.run(command, check=False).returncode == -9
     assert list(store.iter_keys()) == []
@@ -153,7 +153,7 @@ def test_a_killed_writer_leaves_no_key_and_its_rest_is_swept(store: LocalImageSt
     assert files_under(store.root) == []
 
 
-def test_a_folder_that_another_delete_removes_in_between_is_made_again(
+def test_a_folder_that_a_concurrent_delete_removes_is_created_again(
     store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders: list[Path] = []
@@ -187,7 +187,7 @@ except RenderError as error:
 """
 
 
-def test_an_unwritable_directory_says_so(store: LocalImageStore, key: str) -> None:
+def test_an_unwritable_directory_is_reported(store: LocalImageStore, key: str) -> None:
     command = [sys.executable, "-c", _UNWRITABLE, str(store.root), key]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("storage_unavailable")

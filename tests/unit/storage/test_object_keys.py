@@ -1,4 +1,4 @@
-"""Keys: made from ids alone, and nothing else gets through."""
+"""Keys are made from ids only, and all other texts are refused."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from core.storage.object_keys import MalformedKey, check_key, image_key
 JOB = "019a9b7c-0000-7abc-8def-0123456789ab"
 
 
-def test_key_names_day_job_attempt_and_index() -> None:
+def test_a_key_has_day_job_attempt_and_index() -> None:
     assert image_key(JOB, 2, 3) == f"2025-11-19/ab/{JOB}.2.3.png"
 
 
-def test_new_ids_make_keys() -> None:
+def test_keys_can_be_made_from_new_ids() -> None:
     assert check_key(image_key(new_id(), 1, 0, "webp")).endswith(".1.0.webp")
 
 
@@ -32,12 +32,12 @@ def test_new_ids_make_keys() -> None:
         (JOB, 1, "png/../x"),
     ],
 )
-def test_parts_that_are_not_ours_are_refused(job_id: str, attempt: int, extension: str) -> None:
+def test_malformed_parts_are_refused(job_id: str, attempt: int, extension: str) -> None:
     with pytest.raises(MalformedKey):
         image_key(job_id, attempt, 0, extension)
 
 
 @given(st.one_of(st.text(), st.from_regex(r"(\.\./|/)?[a-z0-9./-]+\.png", fullmatch=True)))
-def test_made_up_keys_are_refused(text: str) -> None:
+def test_malformed_keys_are_refused(text: str) -> None:
     with pytest.raises(MalformedKey):
         check_key(text)

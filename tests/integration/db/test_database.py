@@ -1,0 +1,38 @@
+"""Pooled connections to Postgres."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import event, text
+
+from db.database import Database
+
+
+@pytest.fixture
+def database_url(fresh_postgres: str) -> str:
+    """Use Postgres: SQLite has no server that closes connections."""
+    return fresh_postgres
+
+
+def test_connections_that_the_server_closed_are_replaced(database: Database) -> None:
+    with database.read() as first, database.read() as second:
+        first.scalar(text("SELECT 1"))
+        closed = second.scalar(text("SELECT pg_backend_pid()"))
+    other = Database(str(database.url.render_as_string(hide_password=False)))
+    with other.write() as session:
+        session.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"))
+    other.dispose()
+    for _ in range(2):
+        with database.write() as session:
+            assert session.scalar(text("SELECT pg_backend_pid()")) != closed
+
+
+def test_an_open_connection_is_used_without_a_ping(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    pings: list[object] = []
+    monkeypatch.setattr(database.engine.dialect, "do_ping", pings.append)
+    opened: list[object] = []
+    event.listen(database.engine, "connect", lambda connection, _: opened.append(connection))
+    for _ in range(3):
+        with database.read() as session:
+            assert session.scalar(text("SELECT 1")) == 1
+    assert (len(opened), pings) == (1, [])
