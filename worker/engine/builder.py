@@ -20,7 +20,7 @@ from worker.engine.messages import EngineInfo
 from worker.engine.peak_memory import PeakMemoryTracker, track_cuda_peak
 from worker.engine.spec import EngineSpec
 from worker.engine.step_hooks import repeated_blocks
-from worker.memory.batch_memory import overlap_fits, token_budget_beside
+from worker.memory.batch_memory import overlap_budget, overlap_fits
 from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan
 from worker.models.libraries import denoiser_of
@@ -160,7 +160,7 @@ def _token_budget(loaded: LoadedPipeline, is_cuda: bool, overlaps_decode: bool) 
     if not is_cuda:
         return min(loaded.plan.token_budget, CPU_TOKEN_BUDGET)
     defaults = loaded.model.defaults
-    return token_budget_beside(loaded.plan, defaults.width, defaults.height) if overlaps_decode else loaded.plan.token_budget
+    return overlap_budget(loaded.plan, defaults.width, defaults.height) if overlaps_decode else loaded.plan.token_budget
 
 
 def _memory(plan: MemoryPlan) -> dict[str, float]:

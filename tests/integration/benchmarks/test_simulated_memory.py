@@ -30,7 +30,7 @@ silence_libraries()
 def hold_the_estimate(tier: Tier, found: Simulated) -> None:
     """Never too small, which would end in out of memory, and not much too large, which would turn users away."""
     needs, case = planned(tier), found.case
-    step = needs.tokens_bytes(needs.picture_tokens(case.side, case.side, case.copies))
+    step = needs.tokens_bytes(needs.image_tokens(case.side, case.side, case.copies))
     decode = needs.decode_bytes(case.side, case.side)
     assert found.total <= needs.peak(case.side, case.side, case.copies)
     assert found.step <= step <= MOST_TOO_MUCH * found.step

@@ -8,7 +8,7 @@ import pytest
 
 from core.render import RenderRequest
 from worker.engine.admission_queue import MemoryAdmissionPolicy
-from worker.memory.batch_memory import SMALLEST_PASS, ImageFootprint, fits, overlap_fits, token_budget_beside
+from worker.memory.batch_memory import SMALLEST_PASS, ImageFootprint, fits, overlap_budget, overlap_fits
 from worker.memory.estimate import Estimate
 from worker.memory.plan import DEVICE_SHARE, MemoryPlan
 from worker.memory.tiers import TIERS
@@ -51,12 +51,12 @@ def test_a_decode_beside_the_steps_is_done_only_where_both_fit() -> None:
 
 
 def test_passes_leave_room_for_the_decode_beside_them() -> None:
-    assert token_budget_beside(plan(DECODE + 2.1 * PASS), 1024, 1024) == 8192
-    assert token_budget_beside(plan(DECODE + 1.5 * PASS), 1024, 1024) == pytest.approx(1.5 * 4096, abs=1)
-    assert token_budget_beside(plan(DECODE), 1024, 1024) == SMALLEST_PASS
+    assert overlap_budget(plan(DECODE + 2.1 * PASS), 1024, 1024) == 8192
+    assert overlap_budget(plan(DECODE + 1.5 * PASS), 1024, 1024) == pytest.approx(1.5 * 4096, abs=1)
+    assert overlap_budget(plan(DECODE), 1024, 1024) == SMALLEST_PASS
     corrected = plan(DECODE + 2.1 * PASS)
     corrected = dataclasses.replace(corrected, estimate=dataclasses.replace(corrected.estimate, correction=1.5))
-    assert token_budget_beside(corrected, 1024, 1024) < 8192
+    assert overlap_budget(corrected, 1024, 1024) < 8192
 
 
 def request(side: int, guidance_scale: float = 1.0) -> RenderRequest:
