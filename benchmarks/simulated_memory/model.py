@@ -42,7 +42,7 @@ def pipeline_in(tier: Tier, products: bool) -> Any:  # noqa: ANN401 - a diffuser
 
 
 def family_over(pipeline: Any) -> ZImageFamily:  # noqa: ANN401 - a diffusers pipeline
-    """Return the farm's own family over the pipeline."""
+    """Return the farm's family implementation over the pipeline."""
     return ZImageFamily(FamilyContext(pipeline, row(), META, META, Adapters(pipeline, Path("no-loras"))))
 
 

@@ -1,4 +1,4 @@
-"""Run one image's start, steps and decode through the farm's own code, and record their allocations."""
+"""Run one image's start, steps and decode through the farm's code, and record their allocations."""
 
 from __future__ import annotations
 

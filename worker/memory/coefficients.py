@@ -11,7 +11,7 @@ FILE = "memory.json"
 ESTIMATE = 2
 """Raise it when the activation estimate changes: corrections of another estimate do not apply to it."""
 LOWEST, HIGHEST = 0.25, 4.0
-FORGET = 0.1
+DECAY = 0.1
 """Share by which a lower peak moves the coefficient; a higher one applies in full at once."""
 
 
@@ -36,7 +36,7 @@ class Coefficients:
         key = _key(model_id, policy, device)
         seen = min(max(measured / estimated, LOWEST), HIGHEST)
         old = values.get(key)
-        value = seen if old is None or seen > old else old + FORGET * (seen - old)
+        value = seen if old is None or seen > old else old + DECAY * (seen - old)
         self._write(values | {key: round(value, 4)})
         return value
 

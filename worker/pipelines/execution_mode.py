@@ -26,7 +26,7 @@ def runs_uncompiled(request: RenderRequest) -> bool:
 def execution_mode(pipeline: Pipeline, request: RenderRequest) -> Iterator[None]:
     """Set up the block for a step of that request; strict requests use stock attention and uncompiled blocks.
 
-    The compiler's stance stays as set until the next step; uncompiled models are not affected.
+    The compiler keeps this mode until the next step; uncompiled models are not affected.
     """
     if "torch._dynamo" in sys.modules:  # Nothing is compiled before its import, which takes a second.
         torch.compiler.set_stance("force_eager" if runs_uncompiled(request) else "default")

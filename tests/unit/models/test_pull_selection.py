@@ -41,7 +41,7 @@ REPOSITORY = [
     "unet/diffusion_pytorch_model.fp16.safetensors",
     "unet/diffusion_pytorch_model.non_ema.safetensors",
     "unet/diffusion_pytorch_model.safetensors",
-    "assets/picture.png",
+    "assets/image.png",
 ]
 
 
