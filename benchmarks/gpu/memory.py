@@ -14,7 +14,7 @@ from benchmarks.gpu.report import report
 from benchmarks.gpu.requests import make_requests
 from core.errors import FarmError
 from worker.device.machine import GIGABYTE
-from worker.engine.builder import EngineParts
+from worker.engine.parts import EngineParts
 
 GOAL_PEAK_GB = 7.5
 """Of an 8 GB card. Under a higher cap nothing makes the allocator give back what it keeps: the run capped at 7.5 decides."""

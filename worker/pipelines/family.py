@@ -43,7 +43,7 @@ class Family(Protocol[C, S]):
     `has_steps`: whether `step` is one pass of the denoiser; else it may be a whole picture.
     `concurrent`: how many samples it can hold at once; None leaves that to memory.
     `decodes_apart`: whether `decode` may run on another thread while samples are stepped.
-    `encodes_apart`: likewise `encode`, of a request without adapters, while no sample has any and after `recall` said None.
+    `encodes_apart`: likewise `encode`, of a request without adapters, while no sample has any and after `prepare_adapters`.
     """
 
     name: str
@@ -59,7 +59,10 @@ class Family(Protocol[C, S]):
         """The request's conditioning, from the cache where it can."""
 
     def cached_conditioning(self, request: RenderRequest) -> C | None:
-        """As `encode`, but None where a text encoder would have to work: only then adapters are made as it wants them."""
+        """Look up what `encode` would return; None where a text encoder would have to run. Changes nothing."""
+
+    def prepare_adapters(self, request: RenderRequest) -> None:
+        """Activate the adapters that `encode` needs for the request, which may reach into the text encoder."""
 
     def start(self, request: RenderRequest, conditioning: C, init_image: bytes) -> S:
         """A sample that stands before its first step."""
