@@ -15,7 +15,8 @@ from benchmarks.gpu.weights import row
 from core.catalogue import ModelPaths
 from worker.device.machine import Machine
 from worker.device.torch_device import measure_machine
-from worker.engine.builder import EngineParts, build_engine
+from worker.engine.builder import build_engine
+from worker.engine.parts import EngineParts
 from worker.engine.spec import EngineSpec
 from worker.memory.plan import suits
 from worker.memory.tiers import TIERS, Tier

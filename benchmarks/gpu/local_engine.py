@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 
 from core.render import RenderRequest
-from worker.engine.builder import EngineParts
 from worker.engine.image_decoder import ImageDecoder
-from worker.engine.io_queues import InputQueue, OutputQueue
+from worker.engine.io_queues import EngineQueues
 from worker.engine.loop import EngineLoop
 from worker.engine.messages import Channel, Rendered, RequestFailed, Stop, Submit
+from worker.engine.parts import EngineParts
 from worker.engine.prompt_encoder import PromptEncoder
-from worker.engine.stepping import DevicePacer
 
 
 class AdmitAll:
@@ -54,14 +54,13 @@ class LocalEngine:
         except BaseException as error:  # noqa: BLE001 - raised by the constructor
             ready.set_exception(error)
             return
-        family, info, device = opened.family, opened.info, opened.device
-        input_queue, output_queue = InputQueue(self._engine_side), OutputQueue(self._engine_side)
-        decoder = ImageDecoder(family, info, output_queue, device, opened.overlaps_decode, input_queue.put)
-        encoder = PromptEncoder(family, input_queue.put, lambda _: nullcontext()) if opened.overlaps_encode else None
+        queues, parts = EngineQueues.over(self._engine_side), replace(opened, admission=AdmitAll(), peaks=None, blocks=[])
+        decoder = ImageDecoder(parts, queues)
+        encoder = PromptEncoder(parts.family, queues.input.put, nullcontext) if parts.overlaps_encode else None
         ready.set_result(opened)
-        EngineLoop(family, info, AdmitAll(), DevicePacer(device), decoder, input_queue, output_queue, encoder=encoder).run()
+        EngineLoop(parts, queues, decoder, encoder).run()
         decoder.close()
-        output_queue.close()
+        queues.output.close()
 
     def render(self, requests: list[RenderRequest], in_flight: int) -> list[float]:
         """Return seconds until each image was rendered, with at most `in_flight` submitted and not rendered.

@@ -15,7 +15,7 @@ from benchmarks.gpu.requests import make_requests
 from core.errors import FarmError
 from worker.device.machine import GIGABYTE
 from worker.device.torch_device import free_cached_memory
-from worker.engine.builder import EngineParts
+from worker.engine.parts import EngineParts
 
 GOAL_PEAK_GB = 7.5
 """For an 8 GB card. Under a higher cap the allocator keeps freed memory: the run capped at 7.5 is decisive."""

@@ -44,7 +44,7 @@ class Family(Protocol[C, S]):
     `concurrent`: how many samples it can hold at once; None leaves that to memory.
     `decodes_apart`: whether `decode` may run on another thread while samples are stepped.
     `encodes_apart`: the same for `encode`, of a request without adapters, while no sample has any and after
-    `cached_conditioning` returned None.
+    `prepare_adapters`.
     """
 
     name: str
@@ -60,7 +60,10 @@ class Family(Protocol[C, S]):
         """Return the request's conditioning, cached if possible."""
 
     def cached_conditioning(self, request: RenderRequest) -> C | None:
-        """Return the conditioning if it is cached, else None, with the request's adapters activated for an encode."""
+        """Look up what `encode` would return; None where a text encoder would have to run. Changes nothing."""
+
+    def prepare_adapters(self, request: RenderRequest) -> None:
+        """Activate the adapters that `encode` needs for the request, which may change the text encoder."""
 
     def start(self, request: RenderRequest, conditioning: C, init_image: bytes) -> S:
         """Return a sample positioned before its first step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,8 +53,9 @@ def test_the_pacer_uses_the_engines_card() -> None:
 
 
 def test_a_decode_waits_for_the_engines_card() -> None:
-    unused: Any = None
-    decoder = ImageDecoder(unused, unused, unused, SECOND, overlapped=True)
+    parts: Any = SimpleNamespace(family=None, info=None, device=SECOND, overlaps_decode=True)
+    queues: Any = SimpleNamespace(input=None, output=None)
+    decoder = ImageDecoder(parts, queues)
     try:
         assert decoder._mark().stream == "stream of cuda:1"
     finally:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from core.render import RenderRequest
-from worker.engine.admission_queue import MemoryAdmissionPolicy
+from worker.engine.admission_policy import MemoryAdmissionPolicy
 from worker.memory.batch_memory import SMALLEST_PASS, ImageFootprint, fits, overlap_budget, overlap_fits
 from worker.memory.estimate import Estimate
 from worker.memory.plan import DEVICE_SHARE, MemoryPlan

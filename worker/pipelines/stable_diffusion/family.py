@@ -79,10 +79,10 @@ class StableDiffusionFamily:
         return self._embeddings.get(self._key(request), partial(self._conditioning, request))
 
     def cached_conditioning(self, request: RenderRequest) -> Conditioning | None:
-        found = self._embeddings.peek(self._key(request))
-        if found is None:
-            self._adapters.activate(request.loras)
-        return found
+        return self._embeddings.peek(self._key(request))
+
+    def prepare_adapters(self, request: RenderRequest) -> None:
+        self._adapters.activate(request.loras)
 
     def _conditioning(self, request: RenderRequest) -> Conditioning:
         self._adapters.activate(request.loras)  # They may change the text encoder.

@@ -118,7 +118,10 @@ class StockFamily:
         """Do nothing: the pipeline encodes the prompt itself."""
 
     def cached_conditioning(self, request: RenderRequest) -> None:
-        """Do nothing: the pipeline encodes the prompt itself."""
+        """Return None: nothing is cached."""
+
+    def prepare_adapters(self, request: RenderRequest) -> None:
+        """Do nothing: the first step activates them."""
 
     def start(self, request: RenderRequest, conditioning: None, init_image: bytes) -> StockSample:
         guidance = pipeline_guidance(self._model, request)

@@ -60,9 +60,11 @@ class ZImageFamily:
     def cached_conditioning(self, request: RenderRequest) -> Captions | None:
         found = [caption for key in self._keys(request) if (caption := self._embeddings.peek(key)) is not None]
         if len(found) < len(self._keys(request)):
-            self._adapters.activate(request.loras)
             return None
         return Captions(found[0], found[1] if len(found) > 1 else None)
+
+    def prepare_adapters(self, request: RenderRequest) -> None:
+        self._adapters.activate(request.loras)
 
     def _keys(self, request: RenderRequest) -> list[CaptionKey]:
         """Return the keys of the prompt and, with guidance, of the negative prompt."""
