@@ -67,11 +67,11 @@ def measure(database: Database, rows: int) -> None:
 
 def _pages(database: Database, text: str) -> str:
     """Measure finding the first full page, or all matches if there are fewer."""
-    started, calls, jobs, cursor = time.perf_counter(), 0, 0, None
+    began, calls, jobs, cursor = time.perf_counter(), 0, 0, None
     while calls == 0 or (cursor is not None and jobs < PAGE):
         found = search_jobs(database, text, before=cursor, limit=PAGE - jobs)
         calls, jobs, cursor = calls + 1, jobs + len(found.jobs), found.rest
-    return f"{jobs} jobs in {calls} calls, {time.perf_counter() - started:.2f} s"
+    return f"{jobs} jobs in {calls} calls, {time.perf_counter() - began:.2f} s"
 
 
 def main() -> int:

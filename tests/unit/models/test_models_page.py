@@ -1,4 +1,4 @@
-"""docs/models.md lists every model and every tier, with the catalogue's defaults."""
+"""docs/models.md names every model and every tier, with the defaults that the catalogue has."""
 
 from __future__ import annotations
 
