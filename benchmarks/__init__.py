@@ -1,1 +1,1 @@
-"""Measurements; each prints ratios and tables from one run and is never a test of time."""
+"""Benchmarks; each prints ratios and tables from one run and never fails on a time."""

@@ -1,4 +1,4 @@
-"""How fast the API is, over a whole farm with the synthetic renderer: submissions, polls, and jobs from end to end.
+"""Throughput and latency of the API over a whole farm with the synthetic renderer: submissions, polls, whole jobs.
 
     python -m benchmarks.api --database sqlite
     python -m benchmarks.api --database postgres
@@ -27,7 +27,7 @@ from tests.servers.redis import RedisServer
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of each."""
+    """How many calls of each kind to make."""
 
     submissions: int = 2000
     connections: int = 16
@@ -38,20 +38,20 @@ class Plan:
 
 
 async def timed(action: Callable[[], Awaitable[object]]) -> float:
-    """Milliseconds."""
-    began = time.perf_counter()
+    """Return the action's milliseconds."""
+    started = time.perf_counter()
     await action()
-    return (time.perf_counter() - began) * 1000
+    return (time.perf_counter() - started) * 1000
 
 
-def shown(milliseconds: list[float]) -> str:
-    """Median and 99th percentile."""
+def percentiles(milliseconds: list[float]) -> str:
+    """Return median and 99th percentile as text."""
     ordered = sorted(milliseconds)
     return f"p50 {statistics.median(ordered):.1f} ms, p99 {ordered[int(len(ordered) * 0.99) - 1]:.1f} ms"
 
 
 async def flood(port: int, plan: Plan, count: int) -> tuple[float, list[str]]:
-    """(submissions a second, ids) of `count` jobs over some connections at once."""
+    """Submit `count` jobs over several connections at once; return (submissions a second, ids)."""
     numbers = iter(range(count))
     ids: list[str] = []
 
@@ -61,41 +61,41 @@ async def flood(port: int, plan: Plan, count: int) -> tuple[float, list[str]]:
             ids.append(await submit(connection, number, owner=f"bench{number % 5}"))
         await connection.close()
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     await asyncio.gather(*(send() for _ in range(plan.connections)))
-    return count / (time.perf_counter() - began), ids
+    return count / (time.perf_counter() - started), ids
 
 
 async def singles(port: int, count: int, offset: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of submits and of polls, one after the other."""
+    """Return milliseconds of submits and of polls, made one after the other."""
     connection = await Connection.open(port)
     submits, polls = [], []
     for number in range(count):
-        began = time.perf_counter()
+        started = time.perf_counter()
         job_id = await submit(connection, offset + number)
-        submits.append((time.perf_counter() - began) * 1000)
+        submits.append((time.perf_counter() - started) * 1000)
         polls.append(await timed(lambda path=f"/v1/jobs/{job_id}": connection.call("GET", path)))  # type: ignore[misc]
     await connection.close()
     return submits, polls
 
 
 async def to_done(port: int, count: int) -> list[float]:
-    """Milliseconds from submit to the answer that it is done, one job at a time: `Prefer: wait`."""
+    """Return milliseconds from submit to the response with the finished job, one at a time: `Prefer: wait`."""
     connection = await Connection.open(port)
     body = b'{"prompt": "a red fox", "width": 64, "height": 64, "num_inference_steps": 1}'
     found = []
     for _ in range(count):
-        began = time.perf_counter()
+        started = time.perf_counter()
         status, answer = await connection.call("POST", "/v1/jobs", body, "Prefer: wait=30\r\n")
         if status != 200:
             raise RuntimeError(f"{status}: {answer[:300]!r}")
-        found.append((time.perf_counter() - began) * 1000)
+        found.append((time.perf_counter() - started) * 1000)
     await connection.close()
     return found
 
 
 async def open_waiters(port: int, ids: list[str], count: int) -> list[Connection]:
-    """Half event streams, half long polls, spread over the jobs."""
+    """Open connections over all jobs, half of them event streams, half long polls."""
     found = []
     for number in range(count):
         connection = await Connection.open(port)
@@ -108,22 +108,22 @@ async def open_waiters(port: int, ids: list[str], count: int) -> list[Connection
 
 
 async def without_workers(port: int, plan: Plan) -> None:
-    """Submits and polls while nothing renders, and again with many callers waiting."""
+    """Measure submits and polls while no worker runs, and again with many waiting callers."""
     rate, ids = await flood(port, plan, plan.submissions)
     print(f"  submissions: {rate:.0f}/s over {plan.connections} connections")
     submits, polls = await singles(port, plan.single, plan.submissions)
-    print(f"  one at a time: submit {shown(submits)}; poll {shown(polls)}")
+    print(f"  one at a time: submit {percentiles(submits)}; poll {percentiles(polls)}")
     waiting = await open_waiters(port, ids, plan.waiters)
     await asyncio.sleep(2)
     crowded, _ = await singles(port, plan.single, plan.submissions * 2)
     ratio = sorted(crowded)[int(len(crowded) * 0.99) - 1] / sorted(submits)[int(len(submits) * 0.99) - 1]
-    print(f"  with {plan.waiters} waiting callers: submit {shown(crowded)}; p99 is {ratio:.2f}x")
+    print(f"  with {plan.waiters} waiting callers: submit {percentiles(crowded)}; p99 is {ratio:.2f}x")
     for connection in waiting:
         await connection.close()
 
 
 async def drained(port: int) -> None:
-    """Returns once nothing is queued or running."""
+    """Return once no job is queued or running."""
     import json
 
     connection = await Connection.open(port)
@@ -137,18 +137,18 @@ async def drained(port: int) -> None:
 
 
 async def with_worker(port: int, plan: Plan) -> None:
-    """Jobs from end to end."""
+    """Measure whole jobs."""
     await drained(port)
     latencies = await to_done(port, plan.idle)
-    print(f"  submit to done at idle: {shown(latencies)}")
-    began = time.perf_counter()
+    print(f"  submit to done at idle: {percentiles(latencies)}")
+    started = time.perf_counter()
     await flood(port, plan, plan.jobs)
     await drained(port)
-    print(f"  end to end: {plan.jobs / (time.perf_counter() - began):.0f} jobs/s ({plan.jobs} jobs)")
+    print(f"  end to end: {plan.jobs / (time.perf_counter() - started):.0f} jobs/s ({plan.jobs} jobs)")
 
 
 def run(database: str, directory: Path, plan: Plan, workers: int, capacity: int) -> None:
-    """One database."""
+    """Measure on one database."""
     server = PostgresServer(directory / "pg").start() if database == "postgres" else None
     redis = RedisServer(directory / "redis").start()
     url = server.create_database() if server else f"sqlite:///{directory / 'farm.db'}"
@@ -182,11 +182,11 @@ def _measure(parts: FarmParts, plan: Plan) -> None:
 
 
 def main() -> int:
-    """Prints one block a database."""
+    """Print one block per database."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "postgres"))
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--capacity", type=int, default=96, help="jobs that a worker holds at once")
+    parser.add_argument("--capacity", type=int, default=96, help="jobs in flight per worker")
     given = parser.parse_args()
     for name in [given.database] if given.database else ["sqlite", "postgres"]:
         with tempfile.TemporaryDirectory(prefix="imagefarm-api-") as directory:

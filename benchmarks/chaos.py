@@ -1,9 +1,9 @@
-"""Breaks a whole farm at random while jobs run, then counts what was lost and what was done twice.
+"""Break a whole farm at random while jobs run, then count lost and duplicated work.
 
     python -m benchmarks.chaos --database sqlite --jobs 2000 --kills 200
 
-Real API, Redis, reaper, three workers and SQLite or Postgres; only the pictures are synthetic. Exit status 1 when a
-promise was broken.
+Real API, Redis, reaper, three workers and SQLite or Postgres; only the images are synthetic. Exit status 1 when a
+guarantee was broken.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.servers.redis import RedisServer
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. Leases are the farm's defaults unless given; a frozen worker sleeps past its lease."""
+    """Parameters of one run. A frozen worker sleeps past its lease."""
 
     database: str
     jobs: int
@@ -47,7 +47,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found."""
+    """Outcome of a run."""
 
     plan: Plan
     faults: dict[str, int]
@@ -58,7 +58,7 @@ class Result:
 
 
 def run(plan: Plan, directory: Path) -> Result:
-    """Runs the plan with everything under `directory`, and stops everything."""
+    """Run the plan with all files under `directory`, then stop all processes."""
     postgres = PostgresServer(directory / "postgres").start() if plan.database == "postgres" else None
     url = postgres.create_database() if postgres else f"sqlite:///{directory / 'farm.db'}"
     upgrade(url)
@@ -80,14 +80,14 @@ def _settings(plan: Plan) -> dict[str, str]:
         "IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(plan.step_seconds),
         "IMAGEFARM_LEASE_SECONDS": str(plan.lease_seconds),
         "IMAGEFARM_HEARTBEAT_SECONDS": str(plan.heartbeat_seconds),
-        # Far more faults per job than any farm sees: the cap on attempts is tested elsewhere.
+        # Far more faults per job than on any farm: the limit of attempts is tested elsewhere.
         "IMAGEFARM_MAX_ATTEMPTS": "50",
         "IMAGEFARM_WORKER_CAPACITY": "3",
     }
 
 
 def _break(plan: Plan, farm: FarmParts, postgres: PostgresServer | None, url: str) -> Result:
-    began = time.monotonic()
+    started = time.monotonic()
     submitter = Submitter(farm.url, plan.jobs, plan.per_second, plan.steps)
     breaker = Breaker(farm, random.Random(plan.seed), plan.kills, plan.pause_seconds, plan.lease_seconds + 3.0, postgres)
     threads = [submitter.start(), breaker.start()]
@@ -105,12 +105,12 @@ def _break(plan: Plan, farm: FarmParts, postgres: PostgresServer | None, url: st
         submitter.conflicting_answers,
     )
     database.dispose()
-    seconds = round(time.monotonic() - began, 1)
+    seconds = round(time.monotonic() - started, 1)
     return Result(plan, breaker.summary(), seconds, submitter.retries, submitter.other_answers[:5], findings)
 
 
 def main() -> int:
-    """Prints the findings as JSON."""
+    """Print the findings as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--jobs", type=int, default=2000)
@@ -125,7 +125,7 @@ def main() -> int:
         result = run(plan, given.keep or Path(temporary))
     print(json.dumps(asdict(result), indent=2))
     broken = result.findings.failures()
-    print("PROMISES BROKEN: " + json.dumps(broken) if broken else "all promises kept")
+    print("GUARANTEES BROKEN: " + json.dumps(broken) if broken else "all guarantees held")
     return 1 if broken else 0
 
 

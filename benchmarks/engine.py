@@ -1,8 +1,8 @@
-"""The engine against a bare diffusers loop on the same weights, on this machine's CPU: `python -m benchmarks.engine`.
+"""Compare the engine with a bare diffusers loop on the same weights, on this machine's CPU: `python -m benchmarks.engine`.
 
 Both render the same stream of mixed requests, taking turns in one run, so the ratios hold on a machine that is not quiet.
-Then jobs go through a whole farm, one at a time: what it adds to the pipeline's own time (`benchmarks.added`).
-Prints JSON. Weights are random: only times mean anything.
+Then jobs run through a whole farm, one at a time: its overhead over the pipeline's time (`benchmarks.farm_overhead`).
+Prints JSON. Weights are random: only times are meaningful.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.added import SIDE, STEPS, jobs_through_a_farm
+from benchmarks.farm_overhead import SIDE, STEPS, jobs_through_a_farm
 from core.render import RenderRequest
 from worker.engine.client import EngineClient
 from worker.engine.messages import Canceled, EngineEvent, Ready, Rendered, RequestFailed, Started, Step
@@ -28,7 +28,7 @@ MIXES = {
     "mid": [(256, 4), (256, 3), (320, 3)],
 }
 """(side in pixels, steps) of a stream's requests, in order."""
-PATIENCE_SECONDS = 900.0
+TIMEOUT_SECONDS = 900.0
 
 
 @dataclass
@@ -60,28 +60,28 @@ class Bench:
     def wait(self, kind: type[EngineEvent], request_id: str) -> float:
         key = (kind.__name__, request_id)
         with self.changed:
-            assert self.changed.wait_for(lambda: key in self.times, PATIENCE_SECONDS), key
+            assert self.changed.wait_for(lambda: key in self.times, TIMEOUT_SECONDS), key
             return self.times[key]
 
     def stream(self, requests: list[RenderRequest], in_flight: int) -> tuple[float, list[float]]:
-        """Seconds for all, and for each from submit to rendered, with at most `in_flight` held by the engine."""
+        """Return seconds for all, and for each from submit to rendered, with at most `in_flight` in the engine."""
         self.slots = threading.Semaphore(in_flight)
-        began = time.perf_counter()
+        started = time.perf_counter()
         submitted = {}
         for request in requests:
             self.slots.acquire()
             submitted[request.id] = time.perf_counter()
             self.client.submit(request)
         each = [self.wait(Rendered, request_id) - at for request_id, at in submitted.items()]
-        return time.perf_counter() - began, each
+        return time.perf_counter() - started, each
 
 
 def stock_stream(pipeline: Any, requests: list[RenderRequest]) -> tuple[float, list[float]]:  # noqa: ANN401 - diffusers'
-    """The same requests through the pipeline, one after another, as a script would."""
+    """Render the same requests through the pipeline, one after another, as a script would."""
     import torch
 
     each = []
-    began = time.perf_counter()
+    started = time.perf_counter()
     for request in requests:
         at = time.perf_counter()
         pipeline(
@@ -93,11 +93,11 @@ def stock_stream(pipeline: Any, requests: list[RenderRequest]) -> tuple[float, l
             generator=torch.Generator("cpu").manual_seed(request.seed),
         ).images[0].tobytes()
         each.append(time.perf_counter() - at)
-    return time.perf_counter() - began, each
+    return time.perf_counter() - started, each
 
 
 def make_requests(mix: list[tuple[int, int]], count: int, label: str) -> list[RenderRequest]:
-    """Every prompt is new: no side profits from what it saw before."""
+    """Build requests with new prompts, so that neither side profits from caches."""
     return [
         RenderRequest(
             id=f"{label}/1/{index}",
@@ -112,7 +112,7 @@ def make_requests(mix: list[tuple[int, int]], count: int, label: str) -> list[Re
 
 
 def build_weights(size: str, directory: Path) -> None:
-    """A Z-Image of that size in diffusers' layout."""
+    """Write a Z-Image of that size in diffusers' layout."""
     import torch
     from diffusers import ZImageTransformer2DModel
 
@@ -135,7 +135,7 @@ def build_weights(size: str, directory: Path) -> None:
 
 
 def cancel_seconds(bench: Bench, count: int) -> list[float]:
-    """From the call of cancel to the event that says that the request's memory is free."""
+    """Return seconds from calling cancel to the event that reports the request's memory as freed."""
     taken = []
     for request in make_requests([(512, 100)], count, "cancel"):
         bench.client.submit(request)
@@ -148,7 +148,7 @@ def cancel_seconds(bench: Bench, count: int) -> list[float]:
 
 
 def measure(size: str, count: int, rounds: int, directory: Path) -> dict[str, Any]:
-    """One model size; bare loop and engine take turns."""
+    """Measure one model size; bare loop and engine take turns."""
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
 
@@ -168,7 +168,7 @@ def measure(size: str, count: int, rounds: int, directory: Path) -> dict[str, An
         bare, bare_each = stock_stream(pipeline, bare_requests)
         one, one_each = bench.stream(make_requests(MIXES[size], count, f"{size}{turn}e"), 1)
         four, _ = bench.stream(make_requests(MIXES[size], count, f"{size}{turn}f"), 4)
-        if turn:  # The first turn warms both sides up.
+        if turn:  # The first turn warms up both sides.
             for name, seconds in (("bare", bare), ("engine_1", one), ("engine_4", four)):
                 found[name].append(count / seconds)
             added += [engine - stock for engine, stock in zip(one_each, bare_each, strict=True)]
@@ -192,11 +192,11 @@ def measure(size: str, count: int, rounds: int, directory: Path) -> dict[str, An
 
 
 def added_by_farm(jobs: int, directory: Path) -> dict[str, Any]:
-    """Seconds of each stage of a job; `added` is what the pipeline did not take."""
-    taken = jobs_through_a_farm(jobs, directory)
+    """Return seconds of each stage of a job; `added` is all time outside of the pipeline."""
+    times = jobs_through_a_farm(jobs, directory)
     found: dict[str, Any] = {"model": "demo", "side": SIDE, "steps": STEPS, "jobs": jobs}
     for name in ("added", "submit", "total", "pipeline"):
-        seconds = [getattr(each, name) for each in taken]
+        seconds = [getattr(each, name) for each in times]
         found[f"{name}_seconds"] = rounded({"p50": statistics.median(seconds), "p99": percentile(seconds, 0.99)})
     return found
 
@@ -219,8 +219,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="*", default=["tiny", "mid"], choices=list(MIXES))
     parser.add_argument("--count", type=int, default=6, help="requests in a stream")
-    parser.add_argument("--rounds", type=int, default=8, help="turns of each side that count")
-    parser.add_argument("--farm-jobs", type=int, default=50, help="jobs through a whole farm; 0 for none")
+    parser.add_argument("--rounds", type=int, default=8, help="measured turns of each side")
+    parser.add_argument("--farm-jobs", type=int, default=50, help="jobs through a whole farm; 0 to skip them")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         for size in arguments.sizes:

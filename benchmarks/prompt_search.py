@@ -1,8 +1,8 @@
-"""What does a search of prompts cost? The list with `q` over 1,000,000 jobs, on SQLite and Postgres.
+"""Measure the cost of searching prompts: the list with `q` over 1,000,000 jobs, on SQLite and Postgres.
 
     python -m benchmarks.prompt_search [--database sqlite|postgres | --url URL] [--rows 1000000]
 
-`--url` names an empty database of your own. Milliseconds are this machine's: a median of a few calls, all data in memory.
+`--url` names an empty database to use instead. Milliseconds are this machine's: a median of a few calls, all data in memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SEARCHES = {
     "two common words": "style watercolour",
     "rare word, 10 jobs": "zeppelin",
     "rare, two characters": "狐狸",
-    "nobody wrote it": "xylophone",
+    "word in no prompt": "xylophone",
 }
 
 
@@ -45,7 +45,7 @@ def _word(divisor: int) -> str:
 
 
 def _prompt() -> str:
-    """About 110 characters: six words of forty, then what the searches look for."""
+    """Return SQL for about 110 characters: six words of forty, then the words that the searches match."""
     words = " || ' ' || ".join(_word(divisor) for divisor in (1, 40, 1600, 7, 311, 12345))
     style = "CASE WHEN i % 2 = 0 THEN ' in the style of watercolour' ELSE ' as a photograph, 35 mm' END"
     rare = "CASE i % 100000 WHEN 17 THEN ' with a zeppelin' WHEN 18 THEN ' 一只狐狸' ELSE '' END"
@@ -53,20 +53,20 @@ def _prompt() -> str:
 
 
 def measure(database: Database, rows: int) -> None:
-    """Fills, then prints one line a search."""
+    """Fill the database, then print one line per search."""
     stored = f"""'{{"seed": 1, "pad": "{"x" * 300}"}}'"""
     fill(database, rows, 1000, _prompt(), stored)
     for name, text in SEARCHES.items():
         times = []
         for _ in range(ROUNDS):
-            began = time.perf_counter()
+            started = time.perf_counter()
             search_jobs(database, text, limit=PAGE)
-            times.append((time.perf_counter() - began) * 1000)
+            times.append((time.perf_counter() - started) * 1000)
         print(f"  {name:24} {statistics.median(times):7.1f} ms a page, {_pages(database, text)}", flush=True)
 
 
 def _pages(database: Database, text: str) -> str:
-    """What it takes to find the first full page, or everything there is."""
+    """Measure finding the first full page, or all matches if there are fewer."""
     began, calls, jobs, cursor = time.perf_counter(), 0, 0, None
     while calls == 0 or (cursor is not None and jobs < PAGE):
         found = search_jobs(database, text, before=cursor, limit=PAGE - jobs)
@@ -75,7 +75,7 @@ def _pages(database: Database, text: str) -> str:
 
 
 def main() -> int:
-    """Prints one table a database."""
+    """Print one table per database."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "postgres"))
     parser.add_argument("--url")
@@ -96,7 +96,7 @@ def main() -> int:
 
 
 def report(url: str, rows: int) -> None:
-    """One database's table."""
+    """Print one database's table."""
     upgrade(url)
     database = Database(url)
     print(f"{database.url.get_backend_name()}, {rows:,} jobs", flush=True)

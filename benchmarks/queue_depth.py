@@ -1,9 +1,9 @@
-"""Does a deep queue cost? Submit, claim, poll and finish at 1,000 and at 1,000,000 rows, on SQLite and Postgres.
+"""Measure the cost of a deep queue: submit, claim, poll and finish at 1,000 and 1,000,000 rows, on SQLite and Postgres.
 
     python -m benchmarks.queue_depth [--database sqlite|postgres] [--rows 1000 1000000]
 
 Two shapes of a million rows: a long history (all but 1,000 have ended) and a long queue (all wait, 1,000 owners).
-What matters is the ratio of deep to shallow within one run; milliseconds are this machine's.
+The ratio of deep to shallow within one run is the result; milliseconds are this machine's.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ID = {
 
 
 def fill(database: Database, rows: int, queued: int, prompt: str = "'a cat'", stored: str = "'{}'") -> None:
-    """`rows` jobs of `demo` by 1,000 owners in turn, the last `queued` of them waiting, the others long done.
+    """Insert `rows` jobs of `demo` by 1,000 owners in turn: the last `queued` are waiting, the others have ended.
 
     `prompt` and `stored` (the column `input`) are SQL expressions of the job's number i.
     """
@@ -91,19 +91,19 @@ class Shape:
 
 
 def measure(shapes: dict[str, Shape]) -> dict[str, dict[str, float]]:
-    """Median milliseconds by shape and verb. The shapes take turns, so that they share whatever else the machine does."""
+    """Return median milliseconds by shape and verb; the shapes take turns, so that all share the machine's other load."""
     times: dict[str, dict[str, list[float]]] = {name: {verb: [] for verb in VERBS} for name in shapes}
     for verb in VERBS:
         for _ in range(ROUNDS):
             for name, shape in shapes.items():
-                began = time.perf_counter()
+                started = time.perf_counter()
                 getattr(shape, verb)()
-                times[name][verb].append((time.perf_counter() - began) * 1000)
+                times[name][verb].append((time.perf_counter() - started) * 1000)
     return {name: {verb: statistics.median(found) for verb, found in verbs.items()} for name, verbs in times.items()}
 
 
 def main() -> int:
-    """Prints one table a database."""
+    """Print one table per database."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "postgres"))
     parser.add_argument("--rows", type=int, nargs=2, default=(1000, 1_000_000))
@@ -116,7 +116,7 @@ def main() -> int:
 
 
 def report(name: str, directory: Path, shallow: int, deep: int) -> None:
-    """Measures the three shapes and prints medians and ratios."""
+    """Measure the three shapes and print medians and ratios."""
     server = PostgresServer(directory / "pg").start() if name == "postgres" else None
     try:
         depths = {

@@ -1,4 +1,4 @@
-"""For tests that have torch.compile build code for the CPU."""
+"""Skip marks for tests in which torch.compile builds code for the CPU."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The render worker: a Celery process and, under it, the engine process that holds the model."""
+"""The render worker: a Celery process, and its child, the engine process that holds the model."""

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def make_celery(settings: Settings) -> Celery:
-    """An application over the farm's broker; messages are JSON or refused."""
+    """Return an application for the farm's broker, which accepts JSON messages only."""
     app = Celery("imagefarm", set_as_current=False)
     app.conf.update(celery_config(settings))
     return app
 
 
 def register_render_task(app: Celery, on_hint: Callable[[str, int], None], model: str) -> None:
-    """Register the render task on `app`; each message is a hint: `on_hint(job_id, deferrals)` is called with it."""
+    """Register the render task on `app`. Each message is a hint and calls `on_hint(job_id, deferrals)`."""
     app.conf.task_default_queue = render_queue(model)
 
-    # The task's own events are sent by hand (worker.runner.flower): a hint may lead to another job than its own.
+    # worker.runner.flower sends the task's events: a hint may start another job than the one it was sent for.
     @app.task(bind=True, name=RENDER_TASK, ignore_result=True, send_events=False)  # type: ignore[untyped-decorator]
-    def render(task: Task, job_id: str, **_shown: Any) -> None:  # noqa: ANN401 -- what Flower shows
+    def render(task: Task, job_id: str, **_shown: Any) -> None:  # noqa: ANN401 -- fields for Flower
         on_hint(job_id, int((task.request.headers or {}).get("deferrals", 0)))

@@ -26,37 +26,37 @@ RedisCommand = Callable[[Pipeline], object]
 
 
 class EventPublisher:
-    """A thread of its own talks to Redis; when Redis is slow or away, news are dropped, not waited for."""
+    """Publish from a thread of its own; while Redis is slow or away, events are dropped without delaying renders."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = RedisKeys(settings.redis_prefix)
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._commands: queue.Queue[RedisCommand | None] = queue.Queue(_MAX_BACKLOG)
-        self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
 
     def job_changed(self, job: Job) -> None:
-        """Call after the commit that changed the job."""
+        """Publish a job's new state. Call after the commit that changed it."""
         message = change_message(job.id, job.revision, job.status)
         self._enqueue(lambda pipeline: pipeline.publish(self._keys.changes, message))
 
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
-        """Latest progress of a running job, kept for a while and sent to whoever listens."""
+        """Store the latest progress of a running job for PROGRESS_TTL_SECONDS and publish it to subscribers."""
         key, text = self._keys.progress(job_id), json.dumps(progress)
 
-        def tell(pipeline: Pipeline) -> None:
+        def store_and_publish(pipeline: Pipeline) -> None:
             pipeline.set(key, text, ex=PROGRESS_TTL_SECONDS)
             pipeline.publish(key, text)
 
-        self._enqueue(tell)
+        self._enqueue(store_and_publish)
 
     def preview(self, job_id: str, index: int, image: bytes) -> None:
-        """Latest preview of one image of a running job."""
+        """Store the latest preview of one image of a running job for PROGRESS_TTL_SECONDS."""
         key = self._keys.preview(job_id, index)
         self._enqueue(lambda pipeline: pipeline.set(key, image, ex=PROGRESS_TTL_SECONDS))
 
     def close(self) -> None:
-        """Sends what is waiting, for a second at most."""
+        """Send the remaining events, for at most one second."""
         self._enqueue(None)
         self._thread.join(timeout=1)
         self._redis.close()
@@ -65,7 +65,7 @@ class EventPublisher:
         try:
             self._commands.put_nowait(command)
         except queue.Full:
-            logger.debug("dropped news for Redis: it is away or slow")
+            logger.debug("dropped an event: Redis is away or slow")
 
     def _run(self) -> None:
         more = True
@@ -75,10 +75,10 @@ class EventPublisher:
             try:
                 pipeline.execute()
             except (RedisError, OSError) as error:
-                logger.debug("Redis did not take news: %s", error)
+                logger.debug("Redis did not take events: %s", error)
 
     def _collect(self, pipeline: Pipeline) -> bool:
-        """Waits for news and puts all that wait into one round trip; False when the last are among them."""
+        """Wait for a command and add all queued ones to `pipeline`; return False once the publisher is closed."""
         command = self._commands.get()
         while command is not None:
             command(pipeline)

@@ -1,4 +1,4 @@
-"""The picture that an image-to-image request starts from, at the size that was asked for."""
+"""Decode an image-to-image request's input image and scale it to the requested size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.errors import InvalidInput
 
 
 def open_init_image(data: bytes, width: int, height: int) -> Image.Image:
-    """An encoded picture as RGB at that size in pixels; InvalidInput when it cannot be read."""
+    """Return the encoded image as RGB at that size in pixels; raise InvalidInput when it cannot be read."""
     try:
         image = Image.open(io.BytesIO(data))
         rgb = image.convert("RGB")
@@ -22,9 +22,9 @@ def open_init_image(data: bytes, width: int, height: int) -> Image.Image:
 
 
 def resize_init_image(data: bytes, width: int, height: int) -> bytes:
-    """The same picture, uncompressed (PPM) and at that size.
+    """Return the image as uncompressed PPM at that size.
 
-    The thread that calls this decodes and scales; an engine that opens the result keeps no device waiting.
+    Decoding and scaling happen on the calling thread, so that opening the result in the engine does not stall the device.
     """
     packed = io.BytesIO()
     open_init_image(data, width, height).save(packed, "PPM")

@@ -1,4 +1,4 @@
-"""Render in an engine of this process, with the worker's code but without database, Redis or farm."""
+"""Render in an engine started by this process, with the worker's code but without database, Redis or a farm."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STOP_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class LocalProgress:
-    """How far it is: `fraction` is 0 to 1, None when nobody can tell."""
+    """Progress of a local render: `fraction` is 0 to 1, or None when it is unknown."""
 
     stage: str
     fraction: float | None = None
@@ -39,7 +39,7 @@ class LocalProgress:
 
 @dataclass(frozen=True)
 class LocalRender:
-    """Whole PNG files with their metadata. `seconds` from the first request to the last file, loading apart."""
+    """Whole PNG files with their metadata. `seconds`: from the first request to the last file, without loading."""
 
     files: tuple[bytes, ...]
     seconds: float
@@ -47,7 +47,7 @@ class LocalRender:
 
 
 class LocalRenderer:
-    """Holds one loaded model until it is closed; `on_progress` is called from the engine's thread and from `render`'s."""
+    """Hold one loaded model until closed; `on_progress` is called from the engine's thread and from `render`'s."""
 
     def __init__(self, settings: Settings, on_progress: Callable[[LocalProgress], None]) -> None:
         self._settings = settings
@@ -61,25 +61,25 @@ class LocalRenderer:
 
     @property
     def notice(self) -> str:
-        """What must be said about its pictures; empty for real models."""
+        """The notice to show with its images; empty for real models."""
         return noise_notice(self.model)
 
     def render(self, request: RenderFields) -> LocalRender:
-        """All images of the request, by this renderer's model whatever the request names.
+        """Render all images of the request with this renderer's model, whichever model the request names.
 
-        Raises InvalidParameters, or RenderError with the engine's code.
+        Raise InvalidParameters, or RenderError with the engine's code.
         """
         limits = RequestLimits(self._settings.max_prompt_chars, self._settings.max_images_per_job)
         normalised = normalise(request, self.model, limits)
         self._wait_ready()
         job = Job(id=new_id(), attempt=1, model=self.model.id, input=normalised.parameters.stored())
-        began = time.monotonic()
+        started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="imagefarm-") as folder:
             files = self._files(RunningAttempt(job), LocalImageStore(Path(folder)))
-        return LocalRender(files, time.monotonic() - began, tuple(normalised.warnings))
+        return LocalRender(files, time.monotonic() - started, tuple(normalised.warnings))
 
     def _files(self, attempt: RunningAttempt, store: LocalImageStore) -> tuple[bytes, ...]:
-        """Runs the attempt as a worker does."""
+        """Run the attempt as a worker does."""
         self._inflight.add(attempt)
         try:
             images = AttemptRendering(attempt, self._engine, self._settings, self, ImageWriter(store).write).run()
@@ -88,17 +88,17 @@ class LocalRenderer:
         return tuple(store.read(image.key) for image in images)
 
     def close(self) -> None:
-        """Ends the engine and frees its memory."""
+        """Stop the engine and free its memory."""
         if self._started:
             self._engine.stop(STOP_SECONDS)
 
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
-        """What a farm's listeners would hear."""
+        """Pass on the progress that a farm would publish."""
         step, steps = int(progress["step"]), int(progress["steps"])
         self._on_progress(LocalProgress(f"step {step} of {steps}", float(progress["value"]), float(progress["eta_seconds"])))
 
     def preview(self, job_id: str, index: int, image: bytes) -> None:
-        """Nobody looks at previews here."""
+        """Ignore previews: a local render has no subscribers."""
 
     def _wait_ready(self) -> None:
         if not self._started:
@@ -124,7 +124,7 @@ class LocalRenderer:
                 self._inflight.route(event)
 
     def _lost(self, event: EngineLost) -> None:
-        """While it loads, that is a failure to load; the client starts another engine by itself in any case."""
+        """Treat a loss during loading as a failed load; the client restarts the engine by itself in any case."""
         if not self._settled.is_set():
             self._failure = LoadFailed("engine_lost", f"The engine was lost while it loaded: {event.reason}.")
             self._settled.set()

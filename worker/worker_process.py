@@ -20,7 +20,6 @@ from core.errors import Unavailable
 from core.logs import configure_logging
 from core.queue import render_queue
 from core.settings import Settings
-from core.storage import LocalImageStore
 from db import workers
 from db.database import Database
 from worker.celery_app import make_celery, register_render_task
@@ -28,23 +27,21 @@ from worker.engine.client import FINAL_LOAD_CODES, EngineClient
 from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready, Rendered
 from worker.engine.spec import spec_from_settings
 from worker.events import EventPublisher
-from worker.hints.publisher import HintPublisher, HintRefiller
+from worker.hints.queue import HintQueue
 from worker.hints.queue_subscription import QueueSubscription
-from worker.hints.taker import HintTaker
-from worker.runner.attempts import Drained, InFlightAttempts
+from worker.runner.attempts import InFlightAttempts
 from worker.runner.cancel_listener import CancelListener
+from worker.runner.context import WorkerContext
 from worker.runner.engine_times import EngineTimes
 from worker.runner.flower import FlowerEvents
-from worker.runner.image_writer import ImageWriter
 from worker.runner.leases import LeaseKeeper
-from worker.runner.rendering import InitImageReader
 from worker.runner.runner import Runner
 from worker.runner.worker_state import WorkerState, worker_identity
 
 logger = logging.getLogger(__name__)
 
-RETURN_JOBS_SECONDS = 5.0
-"""How long the jobs of a worker that was stopped in a hurry get to be written back to the queue."""
+GIVE_BACK_SECONDS = 5.0
+"""Most time for giving jobs back to the queue after a second signal."""
 
 
 class WorkerProcess:
@@ -52,38 +49,32 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._model = resolve_auto(settings).model.id
-        self._identity = worker_identity(settings)
-        self._database = Database(settings.resolved_database_url)
-        self._state = WorkerState()
         self._times: EngineTimes | None = None
-        self._inflight = InFlightAttempts()
         self._settled = threading.Event()
         self._signals = 0
         self._stopping = False
         self._paused = False
         self._celery = make_celery(settings)
-        self._engine = EngineClient(spec_from_settings(settings, self._model), self._on_engine_event)
-        self._leases = LeaseKeeper(
-            settings,
-            self._database,
-            self._identity,
-            self._state,
-            self._inflight,
-            on_stop=self._stop_because,
-            on_paused=self._on_paused,
+        model, identity = resolve_auto(settings).model.id, worker_identity(settings)
+        self._hostname = f"render@{identity.name}"
+        self._context = WorkerContext(
+            settings=settings,
+            database=Database(settings.resolved_database_url),
+            identity=identity,
+            model=model,
+            state=WorkerState(),
+            engine=EngineClient(spec_from_settings(settings, model), self._on_engine_event),
+            attempts=InFlightAttempts(),
+            events=EventPublisher(settings),
+            flower=FlowerEvents(self._celery, self._hostname),
         )
-        self._subscription = QueueSubscription(self._celery, self._model, self._hostname)
-        self._cancels = CancelListener(settings, self._inflight)
-        self._events = EventPublisher(settings)
-        self._flower = FlowerEvents(self._celery, self._hostname)
-
-    @property
-    def _hostname(self) -> str:
-        return f"render@{self._identity.name}"
+        self._state, self._engine, self._attempts = self._context.state, self._context.engine, self._context.attempts
+        self._leases = LeaseKeeper(self._context, on_stop=self._stop_because, on_paused=self._on_paused)
+        self._subscription = QueueSubscription(self._celery, model, self._hostname)
+        self._cancels = CancelListener(settings, self._attempts)
 
     def run(self) -> int:
-        """From registration to the last write; 0 after an orderly stop, 1 when the model cannot be loaded at all."""
+        """Serve until stopped; return 0 after an orderly stop, 1 when the model can never be loaded."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._register()
@@ -99,48 +90,33 @@ class WorkerProcess:
             self._close()
 
     def _register(self) -> None:
-        """Waits for the database if need be; jobs that an earlier life of this worker held go back to the queue."""
+        """Register, waiting for the database. Jobs that an earlier process of this worker held go back to the queue."""
+        context, name = self._context, self._context.identity.name
         registration = workers.Registration(
-            self._identity.name, self._identity.incarnation, self._model, self._settings.device, capacity=0
+            name, context.identity.incarnation, context.model, self._settings.device, capacity=0
         )
         while not self._stopping:
             try:
-                for job in workers.register(self._database, registration):
-                    logger.warning("gave back job %s, which this worker held when it died", job.id)
-                    self._events.job_changed(job)
+                for job in workers.register(context.database, registration):
+                    logger.warning("gave back job %s, which an earlier process of worker %s held", job.id, name)
+                    context.events.job_changed(job)
                 return
             except Unavailable as error:
                 logger.warning("waiting for the database: %s", error.message)
                 time.sleep(1.0)
 
     def _serve(self) -> None:
-        """Blocks in Celery's worker until it is told to stop."""
-        publisher = HintPublisher(self._settings, self._database, self._flower.sent)
-        refill = HintRefiller(publisher, self._model)
-        refill.start()
-        runner = Runner(
-            self._settings,
-            self._database,
-            self._identity,
-            self._model,
-            self._engine,
-            self._inflight,
-            self._state,
-            ImageWriter(LocalImageStore(self._settings.images_dir)),
-            self._events,
-            publisher,
-            self._flower,
-            HintTaker(self._settings, self._model),
-            refill,
-            InitImageReader(LocalImageStore(self._settings.uploads_dir)),
-        )
-        register_render_task(self._celery, runner.on_hint, self._model)
+        """Block in Celery's worker until it is stopped."""
+        model = self._context.model
+        hints = HintQueue(self._settings, self._context.database, model, self._context.flower.sent)
+        hints.start()
+        register_render_task(self._celery, Runner(self._context, hints).on_hint, model)
         signals.worker_ready.connect(self._on_celery_ready, weak=False)
         worker = self._celery.Worker(
             hostname=self._hostname,
             pool="threads",
             concurrency=self._state.snapshot().capacity,
-            queues=[render_queue(self._model)],
+            queues=[render_queue(model)],
             without_mingle=True,
             without_gossip=True,
             loglevel=self._settings.log_level,
@@ -148,21 +124,21 @@ class WorkerProcess:
             quiet=True,
         )
         for noisy in ("celery.app.trace", "celery.worker.strategy"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)  # the runner says it with the job's id
-        # Running as root is a container's habit; what makes it dangerous is pickle, which this worker refuses.
+            logging.getLogger(noisy).setLevel(logging.WARNING)  # The runner logs the same with the job's id.
+        # Celery warns of running as root, as containers do, because of pickle, which this worker refuses.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         worker.start()
         self._subscription.stop()
-        refill.stop()
+        hints.stop()
 
     def _on_celery_ready(self, **_: object) -> None:
-        # Celery installs its own handlers while it starts; ours know how to drain.
+        # Celery installed its own handlers while it started; only ours drain.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         if self._stopping:
             celery_state.should_stop = os.EX_OK
         self._subscription.start()
-        logger.info("worker %s serves %s", self._identity.name, self._model)
+        logger.info("worker %s serves %s", self._context.identity.name, self._context.model)
 
     def _on_engine_event(self, event: EngineEvent) -> None:
         match event:
@@ -183,14 +159,14 @@ class WorkerProcess:
                 if event.code in FINAL_LOAD_CODES:
                     self._settled.set()
             case Rendered():
-                self._inflight.route(event)
+                self._attempts.route(event)
                 self._record_image(event)
             case EngineLost():
                 logger.error("the engine was lost: %s", event.reason)
                 self._update_subscription()
-                self._inflight.route(event)
+                self._attempts.route(event)
             case _:
-                self._inflight.route(event)
+                self._attempts.route(event)
 
     def _record_image(self, image: Rendered) -> None:
         if self._times is not None:
@@ -201,16 +177,16 @@ class WorkerProcess:
         try:
             self._leases.report_state()
         except Unavailable as error:
-            logger.warning("could not tell the farm: %s", error.message)
+            logger.warning("could not report the worker's state: %s", error.message)
         except Exception:
-            logger.exception("could not tell the farm")
+            logger.exception("could not report the worker's state")
 
     def _on_paused(self, paused: bool) -> None:
         self._paused = paused
         self._update_subscription()
 
     def _update_subscription(self) -> None:
-        """A worker that cannot or may not render leaves the hints to others."""
+        """Subscribe to the queue only while this worker can and may render."""
         self._subscription.set_wanted(self._engine.state == "ready" and not self._paused)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -221,26 +197,28 @@ class WorkerProcess:
             self._stop_because(f"signal {signal.Signals(number).name}")
 
     def _stop_because(self, why: str) -> None:
-        """Drains: no new claims; what runs may finish within the grace period, then it goes back to the queue."""
+        """Drain: claim no more jobs, let running ones finish for `drain_seconds`, then give the rest back to the queue."""
         if self._stopping:
             return
         self._stopping = True
-        logger.info("draining: %s; %d jobs in flight", why, len(self._inflight))
+        logger.info("draining: %s; %d jobs in flight", why, len(self._attempts))
         self._state.change("draining", why)
         celery_state.should_stop = os.EX_OK
         self._settled.set()
         threading.Thread(target=self._drain, daemon=True).start()
 
     def _drain(self) -> None:
-        if not self._inflight.wait_empty(self._settings.drain_seconds):
-            logger.warning("grace is over: giving back %d jobs", len(self._inflight))
-            self._inflight.post_to_all(Drained())
+        # Not only until no attempt is held: a claim that is under way may still add one.
+        time.sleep(self._settings.drain_seconds)
+        if len(self._attempts):
+            logger.warning("the grace period is over: giving back %d jobs", len(self._attempts))
+        self._attempts.give_back_all()
 
     def _stop_at_once(self) -> None:
-        """A second signal: everything goes back to the queue, and the process ends."""
-        logger.warning("stopping at once: giving back %d jobs", len(self._inflight))
-        self._inflight.post_to_all(Drained())
-        self._inflight.wait_empty(RETURN_JOBS_SECONDS)
+        """Give all jobs back to the queue and end the process."""
+        logger.warning("stopping at once: giving back %d jobs", len(self._attempts))
+        self._attempts.give_back_all()
+        self._attempts.wait_empty(GIVE_BACK_SECONDS)
         self._state.change("stopped", "stopped by a second signal")
         self._report_state()
         os._exit(0)
@@ -252,15 +230,15 @@ class WorkerProcess:
         if self._engine.state != "failed":
             self._state.change("stopped")
         self._report_state()
-        self._flower.close()
-        self._events.close()
-        self._database.dispose()
-        logger.info("worker %s has stopped", self._identity.name)
+        self._context.flower.close()
+        self._context.events.close()
+        self._context.database.dispose()
+        logger.info("worker %s has stopped", self._context.identity.name)
 
 
 def run(settings: Settings) -> int:
-    """Serves until told to stop; returns the process's exit status."""
+    """Serve until SIGTERM or SIGINT; return the process's exit status."""
     configure_logging(settings, "worker")
     worker = WorkerProcess(settings)
-    gc.freeze()  # Modules never become garbage: they need not be looked through again.
+    gc.freeze()  # Modules never become garbage: exclude them from collections.
     return worker.run()

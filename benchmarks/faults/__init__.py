@@ -1,1 +1,1 @@
-"""A farm made to be broken: its parts as processes of their own, the one who kills them, and the audit afterwards."""
+"""Fault injection: the farm as separate processes, the breaker that kills them, and the audit afterwards."""

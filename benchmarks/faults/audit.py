@@ -1,4 +1,4 @@
-"""The audit: what the database, the image directory and the logs say once everything has settled."""
+"""Audit the database, the image directory and the logs once all jobs have settled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from db.tables import Attempt, Image, Job, JobEvent
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that must be zero, and what it cost."""
+    """Counts that must be zero, and the cost of recovery."""
 
     accepted: int
     lost: int
@@ -37,7 +37,7 @@ class Findings:
     recoveries: int
 
     def failures(self) -> dict[str, int]:
-        """The counts that break the promise, if any."""
+        """Return the counts that break a guarantee, if any."""
         must_be_zero = (
             "lost",
             "duplicate_image_rows",
@@ -50,7 +50,7 @@ class Findings:
 
 
 def wait_settled(database: Database, job_ids: list[str], seconds: float) -> None:
-    """Returns when every job has settled, or when the time is up."""
+    """Return when every job has settled, or after that many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and _unsettled(database, job_ids):
         time.sleep(0.5)
@@ -59,7 +59,7 @@ def wait_settled(database: Database, job_ids: list[str], seconds: float) -> None
 def audit(
     database: Database, images_dir: Path, job_ids: list[str], kills: list[Kill], logs: list[Path], violations: int
 ) -> Findings:
-    """Counts everything; `job_ids` are the accepted ones."""
+    """Count all findings; `job_ids` are the accepted jobs."""
     with database.read() as session:
         jobs = {job.id: job.status for job in session.scalars(select(Job))}
         images = session.scalars(select(Image)).all()
@@ -94,7 +94,7 @@ def _unsettled(database: Database, job_ids: list[str]) -> int:
 
 
 def _recoveries(attempts: Sequence[Attempt], kills: list[Kill]) -> list[float]:
-    """Seconds from the kill or freeze of a worker to the next attempt of each job that it held then."""
+    """Return seconds from each kill or freeze of a worker to the next attempt of each job that it was running."""
     starts = {(attempt.job_id, attempt.number): attempt.started_at for attempt in attempts}
     found = []
     for kill in (kill for kill in kills if kill.fault in ("worker", "freeze")):
@@ -106,7 +106,7 @@ def _recoveries(attempts: Sequence[Attempt], kills: list[Kill]) -> list[float]:
 
 
 def _held_at(attempt: Attempt, kill: Kill) -> bool:
-    """Whether the killed worker held this attempt at that moment, and never finished it."""
+    """Return whether the killed worker was running this attempt at that moment and never finished it."""
     ended_later = attempt.ended_at is None or attempt.ended_at > kill.at
     running = attempt.worker == kill.part and attempt.started_at < kill.at and ended_later
     return running and attempt.outcome != "succeeded"

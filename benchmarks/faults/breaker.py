@@ -1,4 +1,4 @@
-"""The one who breaks things, at random but from a seed."""
+"""Break parts of a farm, at random from a seed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FAULTS = {
     "reaper": 10,
     "postgres": 6,
 }
-"""How often each fault comes up, relative to the others."""
+"""Relative frequency of each fault."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What was broken and when, in seconds since 1970 (server and client share this machine's clock)."""
+    """One fault; `at` in seconds since 1970 (server and client share this machine's clock)."""
 
     fault: str
     part: str
@@ -39,9 +39,9 @@ class Kill:
 
 @dataclass
 class Breaker:
-    """Breaks something every `pause_seconds` until `count` faults are done; what it killed, it starts again.
+    """Breaks a part every `pause_seconds` until `count` faults are done, and restarts what it killed.
 
-    `restart_seconds` stands for the supervisor's back-off. A frozen worker thaws after `freeze_seconds`.
+    `restart_seconds` stands for the supervisor's back-off. A frozen worker resumes after `freeze_seconds`.
     """
 
     farm: FarmParts
@@ -58,13 +58,13 @@ class Breaker:
     _redis_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> threading.Thread:
-        """Begins; join the thread to wait for the last fault and for everything to be running again."""
+        """Start; join the thread to wait for the last fault and for all parts to run again."""
         thread = threading.Thread(target=self._run, name="breaker")
         thread.start()
         return thread
 
     def summary(self) -> dict[str, int]:
-        """How many of each fault there were."""
+        """Return the number of faults of each kind."""
         return dict(Counter(kill.fault for kill in self.kills))
 
     def _run(self) -> None:
@@ -121,11 +121,11 @@ class Breaker:
         part = self.farm.parts[name]
         part.send(signal.SIGSTOP)
 
-        def thaw() -> None:
+        def resume() -> None:
             part.send(signal.SIGCONT)
             self._frozen.discard(name)
 
-        self._later(self.freeze_seconds, thaw)
+        self._later(self.freeze_seconds, resume)
         return name
 
     def _redis(self, *, lose_data: bool) -> str:

@@ -1,4 +1,4 @@
-"""The farm's processes, each started apart so that each can be killed apart."""
+"""The farm's processes, each started separately so that each can be killed separately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.servers.redis import RedisServer
 
 @dataclass
 class Part:
-    """One process of the farm; its output goes to a file, life after life."""
+    """One process of the farm; the output of all its runs is appended to one file."""
 
     name: str
     arguments: list[str]
@@ -30,11 +30,11 @@ class Part:
 
     @property
     def log(self) -> Path:
-        """Everything it ever said."""
+        """The file with its output."""
         return self.directory / f"{self.name}.log"
 
     def start(self) -> None:
-        """Starts it, or starts it again."""
+        """Start or restart the process."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli", *self.arguments],
@@ -46,18 +46,18 @@ class Part:
             )
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to the process, if it lives."""
+        """Send a signal to the process if it is running."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL, and reaped."""
+        """Kill the process with SIGKILL and reap it."""
         self.send(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
 
     def engines(self) -> list[psutil.Process]:
-        """Its children: a worker's engine."""
+        """Return its child processes: a worker's engine."""
         if self.process is None or self.process.poll() is not None:
             return []
         try:
@@ -66,7 +66,7 @@ class Part:
             return []
 
     def stop(self, seconds: float = 30.0) -> int:
-        """SIGTERM, then its exit status; SIGKILL when it takes too long."""
+        """Send SIGTERM and return the exit status; send SIGKILL if that takes too long."""
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
         if self.process is None:
@@ -80,7 +80,7 @@ class Part:
 
 @dataclass
 class FarmParts:
-    """API, reaper and workers over a database and a Redis that the caller owns; the synthetic renderer unless told."""
+    """API, reaper and workers over the caller's database and Redis; synthetic renderer unless set otherwise."""
 
     directory: Path
     database_url: str
@@ -111,28 +111,28 @@ class FarmParts:
 
     @property
     def url(self) -> str:
-        """Where the API answers."""
+        """The API's base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def worker_parts(self) -> list[Part]:
-        """The workers, by number."""
+        """Return the workers, by number."""
         return [part for name, part in self.parts.items() if name.startswith("worker")]
 
     def start(self) -> FarmParts:
-        """Starts every part and waits until the API answers and all workers are ready."""
+        """Start every part and wait until the API responds and all workers are ready."""
         for part in self.parts.values():
             part.start()
         self.wait_ready()
         return self
 
     def wait_ready(self, seconds: float = 90.0) -> None:
-        """Raises TimeoutError, with the logs' ends, when that does not come to pass."""
+        """Wait until all workers are ready; raise TimeoutError with the ends of the logs."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self._ready_workers() >= self.workers:
                 return
             time.sleep(0.1)
-        raise TimeoutError("the farm did not get ready:\n" + self.log_ends())
+        raise TimeoutError("the farm did not become ready:\n" + self.log_ends())
 
     def _ready_workers(self) -> int:
         try:
@@ -143,19 +143,19 @@ class FarmParts:
         return sum(row["state"] == "ready" for row in rows)
 
     def log_ends(self, characters: int = 1500) -> str:
-        """The last words of every part."""
+        """Return the end of every part's log."""
         texts = {name: part.log.read_text()[-characters:] for name, part in self.parts.items() if part.log.exists()}
         return "\n".join(f"--- {name}\n{text}" for name, text in texts.items())
 
     def stop(self) -> None:
-        """Stops every part; whatever does not stop is killed."""
+        """Stop every part; kill those that do not stop in time."""
         for part in self.parts.values():
             part.send(signal.SIGCONT)
         for part in (*self.worker_parts(), self.parts["reaper"], self.parts["api"]):
             part.stop()
 
     def destroy(self) -> None:
-        """Kills whatever still runs."""
+        """Kill every process that is still running."""
         for part in self.parts.values():
             for engine in part.engines():
                 engine.kill()
@@ -163,7 +163,7 @@ class FarmParts:
 
 
 def alive(process_id: int) -> bool:
-    """Whether a process of that id runs."""
+    """Return whether a process of that id is running."""
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:

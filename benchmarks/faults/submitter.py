@@ -1,4 +1,4 @@
-"""A client that means it: submits with Idempotency-Keys and tries again until each job has been accepted."""
+"""A persistent client: submits with Idempotency-Keys and retries until each job has been accepted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 
 @dataclass
 class Submitter:
-    """Submits `count` jobs at `per_second` on a thread of its own; `accepted` maps key to job id."""
+    """Submits `count` jobs at `per_second` on its own thread; `accepted` maps key to job id."""
 
     url: str
     count: int
@@ -24,7 +24,7 @@ class Submitter:
     other_answers: list[str] = field(default_factory=list)
 
     def start(self) -> threading.Thread:
-        """Begins; join the thread to wait until all are accepted."""
+        """Start; join the thread to wait until all jobs are accepted."""
         thread = threading.Thread(target=self._run, name="submitter")
         thread.start()
         return thread
@@ -32,9 +32,9 @@ class Submitter:
     def _run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=10) as client:
             for number in range(self.count):
-                began = time.monotonic()
+                started = time.monotonic()
                 self._submit(client, number)
-                time.sleep(max(0.0, 1 / self.per_second - (time.monotonic() - began)))
+                time.sleep(max(0.0, 1 / self.per_second - (time.monotonic() - started)))
 
     def _submit(self, client: httpx.Client, number: int) -> None:
         key = f"chaos-{number}"

@@ -1,1 +1,1 @@
-"""A full-size Z-Image with random weights on a CUDA card: its speed, its peaks, how long it takes to load."""
+"""Speed, peak memory and load time of a full-size Z-Image with random weights on a CUDA card."""

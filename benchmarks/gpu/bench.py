@@ -1,4 +1,4 @@
-"""What every measurement shares: the weights' folder, the device, and how the engine is told about them."""
+"""Shared setup of all measurements: the weights' folder, the device, and the engine's spec."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from benchmarks.gpu.weights import row
 from core.catalogue import ModelPaths
 from worker.device.machine import Machine
 from worker.device.torch_device import measure_machine
-from worker.engine.builder import EngineParts, build_engine
+from worker.engine.builder import build_engine
+from worker.engine.parts import EngineParts
 from worker.engine.spec import EngineSpec
 from worker.memory.plan import suits
 from worker.memory.tiers import TIERS, Tier
@@ -23,13 +24,13 @@ from worker.memory.tiers import TIERS, Tier
 OnProgress = Callable[[str, float | None], None]
 
 
-def unheard(_stage: str, _fraction: float | None) -> None:
-    """For those who do not watch."""
+def no_progress(_stage: str, _fraction: float | None) -> None:
+    """Discard progress."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """`engine`: further fields of the engine's spec, such as attention_backend; text is read as the field's type."""
+    """`engine`: further fields of the engine's spec, such as attention_backend; text is converted to the field's type."""
 
     weights: Path
     models_dir: Path
@@ -41,15 +42,15 @@ class Bench:
         return ModelPaths(self.models_dir, {row().id: self.weights}, self.models_dir / "no-hub")
 
     def tiers(self) -> list[Tier]:
-        """Those that can be applied to the model on this device."""
+        """Return the tiers that can be applied to the model on this device."""
         return [tier for tier in TIERS if suits(tier, row(), self.measure_machine())]
 
     def measure_machine(self) -> Machine:
         return measure_machine(self.device)
 
-    def open(self, policy: str, on_progress: OnProgress = unheard, **fields: Any) -> EngineParts:  # noqa: ANN401 - fields
-        """The engine in that tier, warmed up where the farm warms up."""
-        told: dict[str, Any] = {
+    def open(self, policy: str, on_progress: OnProgress = no_progress, **fields: Any) -> EngineParts:  # noqa: ANN401 - fields
+        """Open the engine in that tier, warmed up as the farm does."""
+        defaults: dict[str, Any] = {
             "model": row().id,
             "device": str(self.device),
             "memory_policy": policy,
@@ -59,11 +60,11 @@ class Bench:
             "load_timeout_seconds": 600.0,
             "model_folders": {row().id: self.weights},
         }
-        spec = TypeAdapter(EngineSpec).validate_python(told | fields | self.engine)
+        spec = TypeAdapter(EngineSpec).validate_python(defaults | fields | self.engine)
         return build_engine(spec, on_progress)
 
-    def forget_forms(self) -> int:
-        """Delete what the farm converted, so that the next form finds the disk free; returns its bytes."""
+    def delete_converted(self) -> int:
+        """Delete the converted copies, so that the next form finds the disk free; return their bytes."""
         size = sum(file.stat().st_size for file in self.models_dir.rglob("*") if file.is_file())
         shutil.rmtree(self.models_dir, ignore_errors=True)
         return size

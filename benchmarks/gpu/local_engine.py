@@ -1,75 +1,73 @@
-"""The engine as the farm opens it, on a thread of this process, so that its device memory can be read."""
+"""Run the farm's engine on a thread of this process, so that its device memory can be read."""
 
 from __future__ import annotations
 
-import gc
 import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 
 from core.render import RenderRequest
-from worker.engine.builder import EngineParts
 from worker.engine.image_decoder import ImageDecoder
-from worker.engine.io_queues import InputQueue, OutputQueue
+from worker.engine.io_queues import EngineQueues
 from worker.engine.loop import EngineLoop
 from worker.engine.messages import Channel, Rendered, RequestFailed, Stop, Submit
+from worker.engine.parts import EngineParts
 from worker.engine.prompt_encoder import PromptEncoder
-from worker.engine.stepping import DevicePacer
 
 
 class AdmitAll:
-    """The benchmark decides itself how much is in flight."""
+    """Admits every request: the benchmark itself limits how many are in flight."""
 
     def admits(self, request: RenderRequest, active: object) -> bool:
         return True
 
 
 class LocalEngine:
-    """The engine's own loop; messages cross a socket pair as they always do.
+    """The engine's own loop; messages pass through a socket pair as in the farm.
 
-    It is opened on the thread that steps, as the farm's is: CUDA graphs are a thread's own. `opened`: what came of it.
+    It is opened on the thread that steps, as in the farm: CUDA graphs belong to a thread. `opened`: the engine's parts.
     """
 
-    _open: ClassVar[list[Channel]] = []
-    """Ends that stay open when their engine has stopped: an inbox that finds its channel closed ends the process."""
+    _kept_open: ClassVar[list[Channel]] = []
+    """Channels that stay open after their engine has stopped: an input queue whose channel closes ends the process."""
 
     def __init__(self, open_engine: Callable[[], EngineParts]) -> None:
-        """Returns when the engine is ready; raises what `open_engine` raises."""
+        """Start the engine and wait until it is ready; raises what `open_engine` raises."""
         ours, theirs = socket.socketpair()
         self._channel, self._engine_side = Channel.over(ours), Channel.over(theirs)
-        self._open.append(self._channel)
-        coming: Future[EngineParts] = Future()
-        self._thread = threading.Thread(target=self._run, args=(open_engine, coming), daemon=True)
+        self._kept_open.append(self._channel)
+        ready: Future[EngineParts] = Future()
+        self._thread = threading.Thread(target=self._run, args=(open_engine, ready), daemon=True)
         self._thread.start()
-        self.opened = coming.result()
+        self.opened = ready.result()
 
-    def _run(self, open_engine: Callable[[], EngineParts], coming: Future[EngineParts]) -> None:
+    def _run(self, open_engine: Callable[[], EngineParts], ready: Future[EngineParts]) -> None:
         try:
             opened = open_engine()
         except BaseException as error:  # noqa: BLE001 - raised by the constructor
-            coming.set_exception(error)
+            ready.set_exception(error)
             return
-        family, info, device = opened.family, opened.info, opened.device
-        input_queue, output_queue = InputQueue(self._engine_side), OutputQueue(self._engine_side)
-        finisher = ImageDecoder(family, info, output_queue, device, opened.overlaps_decode, input_queue.put)
-        encoder = PromptEncoder(family, input_queue.put, lambda _: nullcontext()) if opened.overlaps_encode else None
-        coming.set_result(opened)
-        EngineLoop(family, info, AdmitAll(), DevicePacer(device), finisher, input_queue, output_queue, encoder=encoder).run()
-        finisher.close()
-        output_queue.close()
+        queues, parts = EngineQueues.over(self._engine_side), replace(opened, admission=AdmitAll(), peaks=None, blocks=[])
+        decoder = ImageDecoder(parts, queues)
+        encoder = PromptEncoder(parts.family, queues.input.put, nullcontext) if parts.overlaps_encode else None
+        ready.set_result(opened)
+        EngineLoop(parts, queues, decoder, encoder).run()
+        decoder.close()
+        queues.output.close()
 
     def render(self, requests: list[RenderRequest], in_flight: int) -> list[float]:
-        """Seconds until each picture was there, with at most `in_flight` submitted and not rendered.
+        """Return seconds until each image was rendered, with at most `in_flight` submitted and not rendered.
 
-        RuntimeError for one that failed.
+        Raise RuntimeError for a failed request.
         """
-        began, waiting, running = time.perf_counter(), list(requests), 0
+        started, waiting, running = time.perf_counter(), list(requests), 0
         done: list[float] = []
         while waiting or running:
             while waiting and running < in_flight:
@@ -80,18 +78,11 @@ class LocalEngine:
                 raise RuntimeError(f"{event.code}: {event.message}")
             if isinstance(event, Rendered):
                 running -= 1
-                done.append(time.perf_counter() - began)
+                done.append(time.perf_counter() - started)
         return done
 
     def stop(self) -> None:
-        """Returns when its threads have ended."""
+        """Stop the engine and wait for its threads to end."""
         self._channel.send(Stop())
         self._thread.join()
-        torch.compiler.reset()  # Its graphs would count among those that the next engine in this process may have.
-
-
-def free_device() -> None:
-    """Give back what no object holds any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        torch.compiler.reset()  # Its graphs would count against the limit of the next engine in this process.

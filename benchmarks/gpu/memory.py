@@ -1,4 +1,4 @@
-"""Peaks of device memory, with this process capped as a smaller card would cap it."""
+"""Peak device memory, with this process capped to a smaller card's memory."""
 
 from __future__ import annotations
 
@@ -9,60 +9,63 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.bench import Bench
-from benchmarks.gpu.local_engine import LocalEngine, free_device
+from benchmarks.gpu.local_engine import LocalEngine
 from benchmarks.gpu.report import report
 from benchmarks.gpu.requests import make_requests
 from core.errors import FarmError
 from worker.device.machine import GIGABYTE
-from worker.engine.builder import EngineParts
+from worker.device.torch_device import free_cached_memory
+from worker.engine.parts import EngineParts
 
 GOAL_PEAK_GB = 7.5
-"""Of an 8 GB card. Under a higher cap nothing makes the allocator give back what it keeps: the run capped at 7.5 decides."""
+"""For an 8 GB card. Under a higher cap the allocator keeps freed memory: the run capped at 7.5 is decisive."""
 
 
 def memory(arguments: argparse.Namespace, bench: Bench) -> None:
-    """For each cap the tier that `auto` chooses on a card with that much free, or the tier that was named."""
+    """Measure, for each cap, the tier that `auto` chooses on a card with that much free, or the named tier."""
     for cap in arguments.cap:
         figures: dict[str, Any] = {"cap_gigabytes": cap}
         try:
             of_cap(cap, arguments, bench, figures)
         except (FarmError, RuntimeError) as error:
             report(figures | {"failed": str(error)})
-        free_device()
+        free_cached_memory()
 
 
 def of_cap(cap: float, arguments: argparse.Namespace, bench: Bench, figures: dict[str, Any]) -> None:
-    """One engine, told to take no more: the peak of loading and warming up, then of one picture of each size."""
+    """Measure one capped engine: the peak of loading and warming up, then of one image of each size."""
     reset_peak(bench.device)
-    highest = Highest(bench.device)
+    highest = PeakRecorder(bench.device)
     fields = {"device_memory_gb": cap, "capacity": 1}
     engine = LocalEngine(partial(bench.open, arguments.tier or "auto", highest.note, **fields))
     try:
-        report(figures | of_engine(engine.opened) | {"loading": True} | told(highest.reserved, highest.in_use, bench.device))
+        peaks = peak_figures(highest.reserved, highest.in_use, bench.device)
+        report(figures | of_engine(engine.opened) | {"loading": True} | peaks)
         for side in arguments.sizes:
             reset_peak(bench.device)
             (seconds,) = engine.render(make_requests(side, 1, f"m{side}"), 1)
             tier = {"tier": engine.opened.info.memory_policy}
-            report(figures | tier | {"size": side, "first_image_seconds": seconds} | told(*peak(bench.device), bench.device))
+            peaks = peak_figures(*peak(bench.device), bench.device)
+            report(figures | tier | {"size": side, "first_image_seconds": seconds} | peaks)
     finally:
         engine.stop()
 
 
 def of_engine(opened: EngineParts) -> dict[str, Any]:
-    """What it chose under the cap."""
+    """Return the engine's choices under the cap."""
     info = opened.info
     return {
         "tier": info.memory_policy,
         "estimated_peak_gigabytes": info.memory["peak_at_1024"],
         "token_budget": info.token_budget,
-        "decodes_beside": opened.overlaps_decode,
+        "overlaps_decode": opened.overlaps_decode,
         "attention_backend": info.attention_backend,
         "versions": info.versions,
     }
 
 
-class Highest:
-    """Of the peaks at each stage of loading: the engine begins to count anew when it is ready."""
+class PeakRecorder:
+    """Highest peak over all stages of loading: the engine resets torch's counters once it is ready."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -74,21 +77,21 @@ class Highest:
 
 
 def reset_peak(device: torch.device) -> None:
-    """What the allocator keeps for later is given back first, or it would count."""
-    free_device()
+    """Reset the peak; cached memory is freed first, or it would count."""
+    free_cached_memory()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak(device: torch.device) -> tuple[float, float]:
-    """Gigabytes that torch reserved since the reset, and that tensors held of them; 0 on a CPU."""
+    """Return gigabytes that torch reserved since the reset, and gigabytes in tensors; 0 on a CPU."""
     if device.type != "cuda":
         return 0.0, 0.0
     return torch.cuda.max_memory_reserved(device) / GIGABYTE, torch.cuda.max_memory_allocated(device) / GIGABYTE
 
 
-def told(reserved: float, in_use: float, device: torch.device) -> dict[str, float | bool]:
-    """`taken_of_card`: of the whole card now, by others too; with the CUDA context and libraries' own allocations."""
+def peak_figures(reserved: float, in_use: float, device: torch.device) -> dict[str, float | bool]:
+    """Return the figures to report; `taken_of_card` counts all processes and allocations outside of torch."""
     free, total = torch.cuda.mem_get_info(device) if device.type == "cuda" else (0, 0)
     return {
         "peak_gigabytes": reserved,

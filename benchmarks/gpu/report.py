@@ -1,4 +1,4 @@
-"""Figures as JSON, a line each."""
+"""Print figures as JSON lines."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def report(figures: dict[str, Any]) -> None:
-    """Printed at once: a run that is cut off keeps what it had."""
+    """Print at once, so that an interrupted run keeps its figures."""
     print(json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v in figures.items()}), flush=True)

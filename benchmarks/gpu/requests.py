@@ -1,4 +1,4 @@
-"""The pictures that are rendered, and how long that takes."""
+"""The benchmarked requests, and timing of their rendering."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from core.render import RenderRequest
 STEPS = 8
 ALIKE = (0,)
 MIXED = (0, 1, 2, 3, 5, 8)
-"""Clauses that prompts have besides the first: captions of several padded lengths, of 50 to 150 bytes, tokens here."""
+"""Extra clauses per prompt: captions of several padded lengths, of 50 to 150 bytes, which are tokens here."""
 CLAUSE = ", gulls, foam"
 
 
 def make_requests(side: int, count: int, label: str, clauses: tuple[int, ...] = ALIKE) -> list[RenderRequest]:
-    """`count` squares of `side` pixels, each with its own seed and a prompt that no other label has: it must be encoded."""
+    """Build `count` squares of `side` pixels with distinct seeds; labels make prompts unique, so that each is encoded."""
     return [
         RenderRequest(
             id=f"{label}/1/{index}",
@@ -31,12 +31,12 @@ def make_requests(side: int, count: int, label: str, clauses: tuple[int, ...] = 
 
 
 def timed(run: Callable[[str], float]) -> float:
-    """The median of three, after one that does not count; each is told a label of its own."""
+    """Return the median of three runs, after an unmeasured one; each run gets its own label."""
     run("0")
     return statistics.median(run(str(number)) for number in (1, 2, 3))
 
 
 def rate(done: list[float], in_flight: int) -> float:
-    """Pictures a second while `in_flight` were there at all times: without the beginning, and the end when none came on."""
+    """Return images a second while `in_flight` requests were active, without the ramp-up and the tail."""
     first, last = in_flight // 2, len(done) - in_flight
     return (last - first) / (done[last] - done[first])

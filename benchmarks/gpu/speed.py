@@ -9,25 +9,26 @@ from functools import partial
 import torch
 from diffusers import DiffusionPipeline
 
-from benchmarks.gpu.bench import Bench, unheard
-from benchmarks.gpu.local_engine import LocalEngine, free_device
+from benchmarks.gpu.bench import Bench, no_progress
+from benchmarks.gpu.local_engine import LocalEngine
 from benchmarks.gpu.report import report
 from benchmarks.gpu.requests import ALIKE, MIXED, STEPS, make_requests, rate, timed
 from benchmarks.gpu.weights import row
+from worker.device.torch_device import free_cached_memory
 from worker.models.load import LoadRequest, load_pipeline
 
 TFLOP_PER_IMAGE = {512: 103.0, 768: 237.0, 1024: 445.0}
-"""Of the transformer alone, 8 steps without guidance."""
+"""For the transformer alone, 8 steps without guidance."""
 
 
 def speed(arguments: argparse.Namespace, bench: Bench) -> None:
-    """Stock first, all on the device in bf16 as it comes; then the engine, in the tier asked for."""
+    """Measure stock diffusers, all on the device in bf16, then the engine in the requested tier."""
     stock = {} if arguments.no_stock else stock_by_size(arguments, bench)
-    began = time.perf_counter()
+    started = time.perf_counter()
     engine = LocalEngine(partial(bench.open, arguments.tier or "auto"))
     info = engine.opened.info
     done = {"tier": info.memory_policy, "attention_backend": info.attention_backend, "versions": info.versions}
-    report({"open_and_warm_up_seconds": time.perf_counter() - began, **done})
+    report({"open_and_warm_up_seconds": time.perf_counter() - started, **done})
     for side in arguments.sizes:
         report(
             {"tier": info.memory_policy, "compiled_blocks": info.versions["compiled_blocks"], "size": side}
@@ -37,7 +38,7 @@ def speed(arguments: argparse.Namespace, bench: Bench) -> None:
 
 
 def of_size(engine: LocalEngine, side: int, arguments: argparse.Namespace, stock: float | None) -> dict[str, float]:
-    """Figures of one size; `stock` is seconds an image."""
+    """Return the figures of one size; `stock` is seconds an image."""
     alone = (
         timed(lambda label: engine.render(make_requests(side, arguments.count, f"a{side}-{label}"), 1)[-1]) / arguments.count
     )
@@ -50,33 +51,33 @@ def of_size(engine: LocalEngine, side: int, arguments: argparse.Namespace, stock
     }
     if not stock:
         return figures
-    against = {"stock_seconds_per_image": stock, "ratio_to_stock_alone": stock / alone}
-    return figures | against | {"ratio_to_stock_loaded": stock * alike, "ratio_to_stock_loaded_mixed": stock * mixed}
+    ratios = {"stock_seconds_per_image": stock, "ratio_to_stock_alone": stock / alone}
+    return figures | ratios | {"ratio_to_stock_loaded": stock * alike, "ratio_to_stock_loaded_mixed": stock * mixed}
 
 
 def loaded(engine: LocalEngine, side: int, in_flight: int, clauses: tuple[int, ...]) -> float:
-    """Images a second under continuous load, after a first pass through all lengths of captions."""
+    """Return images a second under continuous load, after a first round through all caption lengths."""
     label = f"l{side}-{len(clauses)}"
     engine.render(make_requests(side, len(clauses), f"{label}w", clauses), in_flight)
     return rate(engine.render(make_requests(side, 3 * in_flight, label, clauses), in_flight), in_flight)
 
 
 def stock_by_size(arguments: argparse.Namespace, bench: Bench) -> dict[int, float]:
-    """Seconds an image of diffusers' own pipeline, by size; its memory is free again afterwards."""
+    """Return seconds an image of diffusers' pipeline, by size; its memory is freed afterwards."""
     policy = next(tier.name for tier in bench.tiers() if tier.denoiser == tier.text == "native")
-    pipeline = load_pipeline(row(), LoadRequest(bench.model_paths, str(bench.device), policy), unheard).pipeline
+    pipeline = load_pipeline(row(), LoadRequest(bench.model_paths, str(bench.device), policy), no_progress).pipeline
     found = {}
     for side in arguments.sizes:
         found[side] = timed(partial(stock_seconds, pipeline, side, arguments.count)) / arguments.count
         report({"size": side, "stock_seconds_per_image": found[side]})
     del pipeline
-    free_device()
+    free_cached_memory()
     return found
 
 
 def stock_seconds(pipeline: DiffusionPipeline, side: int, count: int, label: str) -> float:
-    """For all of them, one after another."""
-    began = time.perf_counter()
+    """Return the seconds for all images, rendered one after another."""
+    started = time.perf_counter()
     for request in make_requests(side, count, f"s{label}"):
         pipeline(
             prompt=request.prompt,
@@ -86,4 +87,4 @@ def stock_seconds(pipeline: DiffusionPipeline, side: int, count: int, label: str
             guidance_scale=0.0,
             generator=torch.Generator("cpu").manual_seed(request.seed),
         ).images[0].tobytes()
-    return time.perf_counter() - began
+    return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Random weights in the published shape of Z-Image, saved as a user's folder would be."""
+"""Random weights in Z-Image's published shape, saved like a user's folder."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from worker.models.tiny_models import build_tiny_model
 from worker.models.tiny_models.tokenizers import qwen_tokenizer
 
 FULL_SIZE_BYTES = {torch.bfloat16: 21 * 10**9, torch.float32: 33 * 10**9}
-"""Of the whole folder, by the dtype of the transformer; the rest is stored in bfloat16."""
+"""Bytes of the whole folder, by the transformer's dtype; the rest is stored in bfloat16."""
 
 
 def row() -> CatalogueModel:
-    """The model that is measured."""
+    """Return the measured model's catalogue row."""
     return load_catalogue().get("z-image-turbo")
 
 
-def write_twin(folder: Path) -> Path:
-    """The tiny model of a rehearsal, stored in fp32."""
+def write_tiny_model(folder: Path) -> Path:
+    """Write the tiny model of a dry run, stored in fp32."""
     return build_tiny_model(row().id, folder)
 
 
 def write_full_size(folder: Path, device: torch.device, stored: torch.dtype) -> Path:
-    """Made on the device; `stored` is the transformer's dtype on disk. Leaves the device's memory free."""
+    """Write weights made on the device, then free its memory; `stored` is the transformer's dtype on disk."""
     check_space(folder, FULL_SIZE_BYTES[stored], "Random weights")
     full_size(device, stored).save_pretrained(str(folder), safe_serialization=True)
     return folder
 
 
 def full_size(device: torch.device, stored: torch.dtype) -> Any:  # noqa: ANN401 - a diffusers pipeline
-    """ZImagePipeline in its published shape."""
+    """Build a ZImagePipeline in its published shape."""
     from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline
 
     with torch.device(device):
@@ -91,7 +91,7 @@ def _vae() -> Any:  # noqa: ANN401 - a diffusers model
 
 
 def _in(dtype: torch.dtype, make: Any) -> Any:  # noqa: ANN401 - a model and its constructor
-    """Without ever holding it in fp32 when it is not to be."""
+    """Build a model in `dtype`, without an fp32 intermediate."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

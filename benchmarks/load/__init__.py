@@ -1,1 +1,1 @@
-"""A load generator that costs little itself."""
+"""A load generator with little overhead."""

@@ -1,1 +1,1 @@
-"""A full-size Z-Image without numbers: what its tiers allocate on a card, counted on torch's meta device."""
+"""Simulated memory of a full-size Z-Image: its tiers' allocations on a card, counted on torch's meta device."""

@@ -1,12 +1,12 @@
-"""Peaks of a full-size Z-Image on a card, simulated: no card is needed, and none has confirmed them.
+"""Simulate the peak memory of a full-size Z-Image on a card: no card is needed, and none has confirmed the figures.
 
     python -m benchmarks.simulated_memory [--tier int8-lean int4-lean] [--sizes 512 768 1024] [--limit 7.5]
 
 The real pipeline, layers and family run on torch's meta device; every allocation is counted until it is freed. Attention
-is taken for fused, blocks for not compiled, captions for as long as they may be. Gigabytes are 10^9 bytes. `reserved` is
-what the allocator's pools take from the card for them, free blocks included; with --limit they are given that much, and
-free segments are handed back as CUDA's allocator does. Not seen: the CUDA context, workspaces of cuBLAS and cuDNN,
-decodes on a stream beside the steps.
+is assumed to be fused, blocks uncompiled, captions of maximal length. Gigabytes are 10^9 bytes. `reserved` is what the
+allocator's pools reserve on the card, free blocks included; with --limit they have that much, and free segments are
+released as by CUDA's allocator. Not included: the CUDA context, workspaces of cuBLAS and cuDNN, decodes on a stream
+concurrent with steps.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def parse() -> argparse.Namespace:
 
 
 def z_image_tiers() -> list[Tier]:
-    """Those for a card."""
+    """Return the tiers for a card."""
     family = row().family
     return [tier for tier in TIERS if tier.device == "cuda" and family in (tier.families or (family,))]
 
 
 def variants(tier: Tier) -> list[bool]:
-    """Whether the tier's products are in 8 bits: both ways where they may be, as the engine tries it on the card."""
+    """Return whether to simulate 8-bit products: both ways for tiers that support them, as the engine tries both."""
     return [False, True] if tier.denoiser in ("int8", "fp8") else [False]
 
 

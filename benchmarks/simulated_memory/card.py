@@ -1,4 +1,4 @@
-"""What meta tensors do differently from a card's: fused attention, and numbers that are asked for."""
+"""Differences between meta tensors and a card's: fused attention, and numbers that the code reads."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch.overrides import TorchFunctionMode
 FLASH_MOST_WIDE = 256
 """Widest head of the flash kernel."""
 EFFICIENT_MOST_WIDE = 128
-"""Beyond this width of a head the memory-efficient kernel sums in a buffer of its own in fp32."""
+"""For wider heads the memory-efficient kernel accumulates in its own fp32 buffer."""
 
 
 class CardLike(TorchFunctionMode):
-    """Answers instead of torch where a meta tensor would compute otherwise than CUDA, or has no number to give."""
+    """Replaces torch functions in which a meta tensor would compute differently from CUDA, or has no value to return."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:  # noqa: ANN401 - whatever a function returns
+    ) -> Any:  # noqa: ANN401 - any function's result
         first = args[0] if args else None
         if func is functional.scaled_dot_product_attention:
             return fused_attention(*args, **(kwargs or {}))
         if isinstance(first, torch.Tensor) and first.is_meta:
             if func is torch.Tensor.__bool__:
-                return True  # check_finite asks.
+                return True  # For check_finite.
             if func is torch.Tensor.tolist:
                 return [0.0] * first.numel()
         return func(*args, **(kwargs or {}))
@@ -35,13 +35,13 @@ class CardLike(TorchFunctionMode):
 def fused_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None, **_: object
 ) -> torch.Tensor:
-    """Allocates what CUDA's kernels do for bf16 from compute capability 8.0: never the matrix of queries by keys.
+    """Allocate what CUDA's kernels do for bf16 from compute capability 8.0: never the matrix of queries by keys.
 
     The flash kernel: its output and the log-sum-exp. The memory-efficient one, for masks and wide heads: its output, the
     mask in the query's dtype, and a sum in fp32 for wide heads. [batch, heads, positions, width], laid out by position.
     """
     batch, heads, positions, width = query.shape
-    extra = []  # Held until the output is there, as the kernel does.
+    extra = []  # Alive until the output exists, as in the kernel.
     if attn_mask is None and width <= FLASH_MOST_WIDE:
         extra.append(query.new_empty(batch, heads, positions, dtype=torch.float32))
     else:

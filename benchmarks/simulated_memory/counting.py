@@ -1,4 +1,4 @@
-"""Counts the bytes of live storages, allocation by allocation, as CUDA's allocator would be asked for them."""
+"""Count the bytes of live storages, allocation by allocation, as CUDA's allocator would receive them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from benchmarks.simulated_memory.pool import Block, Pool, rounded
 
 
 class Peak:
-    """`before`: bytes alive at the beginning, `highest`: at the worst moment."""
+    """`before`: bytes alive at the start, `highest`: at the peak."""
 
     def __init__(self, before: int) -> None:
         self.before = self.highest = before
 
     @property
     def beyond(self) -> int:
-        """Bytes at the worst moment, less those at the beginning."""
+        """Bytes at the peak, minus those at the start."""
         return self.highest - self.before
 
 
 class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While entered, every new storage of a meta tensor counts until nobody holds it. Views are no new storage.
+    """While entered, counts every new storage of a meta tensor until it is freed. Views are no new storage.
 
-    `now` and `highest` in bytes. What an operation needs only within itself (workspaces of cuBLAS and cuDNN) is not seen.
+    `now` and `highest` in bytes. Memory used within an operation (workspaces of cuBLAS and cuDNN) is not counted.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -41,7 +41,7 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:  # noqa: ANN401 - whatever an operation returns
+    ) -> Any:  # noqa: ANN401 - any operation's result
         found = func(*args, **(kwargs or {}))
         for leaf in [found] if isinstance(found, torch.Tensor) else tree_leaves(found):
             if isinstance(leaf, torch.Tensor) and leaf.is_meta:
@@ -49,13 +49,13 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return found
 
     def note_weights(self, module: nn.Module) -> None:
-        """Count what was made before this was entered."""
+        """Count weights that were made before this was entered."""
         for tensor in (*module.parameters(), *module.buffers()):
             self._note(tensor)
 
     @contextmanager
     def watched(self) -> Iterator[Peak]:
-        """The highest peak within the block."""
+        """Record the highest peak within the block."""
         seen = Peak(self.now)
         self.highest = self.now
         try:

@@ -1,4 +1,4 @@
-"""Z-Image at its published size in a memory tier's form, without memory."""
+"""Z-Image at its published size in a memory tier's form, on the meta device."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ DTYPE = torch.bfloat16
 
 
 def pipeline_in(tier: Tier, products: bool) -> Any:  # noqa: ANN401 - a diffusers pipeline
-    """In the tier's forms and places; what lies in host memory is left out. `products`: multiplied in 8 bits.
+    """Build the pipeline in the tier's forms and placements, without parts in host memory. `products`: multiply in 8 bits.
 
-    What is streamed through the card would lie there whole: its activations are right, its weights are not.
+    Streamed components are placed whole: their activations are right, their weights are not.
     """
     pipeline = full_size(META, DTYPE)
     _shape(pipeline.transformer, tier.denoiser)
@@ -42,13 +42,13 @@ def pipeline_in(tier: Tier, products: bool) -> Any:  # noqa: ANN401 - a diffuser
 
 
 def family_over(pipeline: Any) -> ZImageFamily:  # noqa: ANN401 - a diffusers pipeline
-    """The farm's own code for the model."""
+    """Return the farm's family implementation over the pipeline."""
     return ZImageFamily(FamilyContext(pipeline, row(), META, META, Adapters(pipeline, Path("no-loras"))))
 
 
 @cache
 def true_sizes() -> ModelSizes:
-    """As worker.memory.sizes reads them from the headers of the published files."""
+    """Return sizes as worker.memory.sizes reads them from the headers of the published files."""
     pipeline = full_size(META, DTYPE)
     names = ("transformer", "text_encoder", "vae")
     shapes = {name: [(path, each.shape) for path, each in getattr(pipeline, name).named_parameters()] for name in names}

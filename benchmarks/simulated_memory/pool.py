@@ -1,4 +1,4 @@
-"""CUDA's caching allocator, as far as it decides how much of a card is taken: pools, segments, blocks split and merged."""
+"""CUDA's caching allocator, as far as it determines reserved memory: pools, segments, blocks split and merged."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 
 MIB = 2**20
 SMALL = MIB
-"""Requests up to this share segments of their own kind."""
+"""Requests up to this size share segments of small blocks."""
 SMALL_SEGMENT, LARGE_SEGMENT, SEGMENT_MULTIPLE = 2 * MIB, 20 * MIB, 2 * MIB
 OWN_SEGMENT = 10 * MIB
-"""Requests from this size get a segment that holds nothing else at first."""
+"""Requests from this size get their own segment."""
 ROUNDED = 512
 
 
 def rounded(size: int) -> int:
-    """What a request of that many bytes takes."""
+    """Return the bytes that a request of that size takes."""
     return max(-(-size // ROUNDED), 1) * ROUNDED
 
 
 def segment_size(size: int, is_small: bool) -> int:
-    """What the card is asked for when no free block holds a request of that many bytes."""
+    """Return the bytes to reserve on the card when no free block holds a request of that size."""
     if is_small:
         return SMALL_SEGMENT
     return LARGE_SEGMENT if size < OWN_SEGMENT else -(-size // SEGMENT_MULTIPLE) * SEGMENT_MULTIPLE
@@ -27,7 +27,7 @@ def segment_size(size: int, is_small: bool) -> int:
 
 @dataclass(eq=False)
 class Block:
-    """A part of a segment, between its neighbours."""
+    """A part of a segment, linked to its neighbours."""
 
     size: int
     is_small: bool
@@ -37,14 +37,14 @@ class Block:
 
 
 class CardFull(MemoryError):
-    """Not even with all free segments given back is there room."""
+    """A request does not fit even after all free segments are released."""
 
 
 @dataclass
 class Pool:
-    """`reserved`: bytes of all segments, `highest` at most so far. One stream, no expandable segments.
+    """`reserved`: bytes of all segments; `highest`: its peak. One stream, no expandable segments.
 
-    `limit`: what the card has. As CUDA's allocator does, free segments are given back when a new one has no room.
+    `limit`: the card's bytes. As by CUDA's allocator, free segments are released when a new one does not fit.
     """
 
     limit: int | None = None
@@ -53,7 +53,7 @@ class Pool:
     _free: list[Block] = field(default_factory=list)
 
     def take(self, size: int) -> Block:
-        """The smallest free block that holds it, else a new segment; what is left over is free."""
+        """Return the smallest free block that holds the size, else a new segment; the remainder becomes free."""
         size = rounded(size)
         is_small = size <= SMALL
         fitting = [block for block in self._free if block.is_small == is_small and block.size >= size]
@@ -66,7 +66,7 @@ class Pool:
         return block
 
     def give(self, block: Block) -> None:
-        """Free again, as one with free neighbours."""
+        """Free a block and merge it with free neighbours."""
         for side in (block.before, block.after):
             if side is not None and side.is_free:
                 self._free.remove(side)
@@ -79,7 +79,7 @@ class Pool:
         self._free.append(block)
 
     def empty_cache(self) -> None:
-        """Give segments back that hold nothing; `highest` begins anew."""
+        """Release segments that hold nothing; `highest` restarts from there."""
         for block in [each for each in self._free if each.before is each.after is None]:
             self._free.remove(block)
             self.reserved -= block.size

@@ -1,4 +1,4 @@
-"""One picture's start, steps and decode through the farm's own code, and what they allocate."""
+"""Run one image's start, steps and decode through the farm's code, and record their allocations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.pipelines.z_image.text import MAX_SEQUENCE_LENGTH
 
 CAPTION_WIDTH = 2560
 STEPS = 2
-"""All later ones are like the second."""
+"""All later steps allocate like the second."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Bytes. `step` and `decode`: beyond the weights. `reserved`: by the allocator's pools, none of it given back."""
+    """Bytes. `step` and `decode`: beyond the weights. `reserved`: by the allocator's pools, with nothing released."""
 
     case: Case
     weights: int
@@ -44,17 +44,17 @@ class Simulated:
 
     @property
     def total(self) -> int:
-        """At the worst moment of one picture."""
+        """Peak of one image."""
         return self.weights + max(self.step, self.decode)
 
 
 def simulate(
     tier: Tier, cases: Sequence[Case], products: bool = False, limit: int | None = None, blocks: int | None = None
 ) -> Iterator[Simulated]:
-    """One case after another on the same card, which has `limit` bytes; CardFull where they do not fit.
+    """Simulate the cases one after another on the same card of `limit` bytes; raise CardFull if they do not fit.
 
-    `blocks`: how many of the main ones are gone through. They are alike, so that a few show what all would.
-    Of a tier whose denoiser is streamed, weights are the plan's, not simulated, and nothing is reserved.
+    `blocks`: how many of the main blocks to run. They are equal, so a few show what all would.
+    For a tier with a streamed denoiser, weights are the plan's, not simulated, and `reserved` is 0.
     """
     allocations = Allocations(Pool(limit))
     pipeline = pipeline_in(tier, products)
@@ -71,7 +71,7 @@ def simulate(
 
 
 def planned(tier: Tier) -> Estimate:
-    """The estimate that the farm's plan would be made of."""
+    """Return the estimate that the farm would plan with."""
     return estimate(tier, true_sizes(), "z-image", "bfloat16")
 
 

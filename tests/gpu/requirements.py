@@ -1,4 +1,4 @@
-"""What the tests for a card need to know of it."""
+"""Marks and skips for tests that need a card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ needs_a_card = [
 
 
 def skip_below(capability: tuple[int, int]) -> None:
-    """Skip on a card of lesser compute capability, saying which."""
+    """Skip on a card of lower compute capability, naming both."""
     found = torch.cuda.get_device_capability()
     if found < capability:
         pytest.skip(

@@ -1,4 +1,4 @@
-"""A whole engine on a card: what it chose by trying, and that none of it changes the picture beyond its bound."""
+"""A whole engine on a card: its tuning choices keep the image within their bounds."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ LOAD_SECONDS = 600.0
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a twin of a model that is computed in bf16 on a card."""
+    """Return a directory with a tiny model that computes in bf16 on a card."""
     folder = tmp_path_factory.mktemp("card")
-    build_tiny_model(MODEL, folder / "twin")
+    build_tiny_model(MODEL, folder / "tiny-model")
     return folder
 
 
 @contextmanager
 def on_card(models_dir: Path, **changes: object) -> Iterator[tuple[EngineClient, Recorder]]:
-    """The real engine over the twin, tuned and warmed up; plain unless told."""
+    """Start the real engine over the tiny model, tuned and warmed up; untuned unless changed."""
     plain = {"device": "cuda", "module": "worker.engine", "memory_policy": "resident", "step_timeout_seconds": 120.0}
-    model = {"model": MODEL, "model_folders": {MODEL: models_dir / "twin"}}
+    model = {"model": MODEL, "model_folders": {MODEL: models_dir / "tiny-model"}}
     fixed = {"load_timeout_seconds": LOAD_SECONDS, "token_budget": 0, "compile_blocks": False}
     client, recorder = new_client(models_dir, **{**plain, **model, **fixed, "attention_backend": "native", **changes})
     recorder.timeout_seconds = LOAD_SECONDS
@@ -52,8 +52,8 @@ def info_of(client: EngineClient) -> EngineInfo:
     return client.info
 
 
-def picture(client: EngineClient, recorder: Recorder, index: int = 0, strict: bool = False) -> np.ndarray:
-    """The same for every index; alone in its engine it is rendered as a strict one, but by compiled blocks."""
+def render(client: EngineClient, recorder: Recorder, index: int = 0, strict: bool = False) -> np.ndarray:
+    """Render the same image for every index; unless strict, compiled blocks run even when it is alone in its pass."""
     request = a_request(index, size=256, steps=4, strict=strict, seed=7)
     client.submit(request)
     ended = recorder.wait_end(request.id)
@@ -62,52 +62,52 @@ def picture(client: EngineClient, recorder: Recorder, index: int = 0, strict: bo
 
 
 @pytest.fixture(scope="module")
-def plain_picture(models_dir: Path) -> np.ndarray:
-    """By native attention, uncompiled, all in bf16."""
+def plain_image(models_dir: Path) -> np.ndarray:
+    """Render with native attention, uncompiled, all in bf16."""
     with on_card(models_dir) as (client, recorder):
         assert info_of(client).dtype == "bfloat16"
-        return picture(client, recorder)
+        return render(client, recorder)
 
 
-def test_the_fastest_attention_paints_the_same(models_dir: Path, plain_picture: np.ndarray) -> None:
+def test_the_fastest_attention_renders_the_same_image(models_dir: Path, plain_image: np.ndarray) -> None:
     with on_card(models_dir, attention_backend="auto") as (client, recorder):
         assert info_of(client).attention_backend not in ("", "auto")
-        assert np.abs(picture(client, recorder) - plain_picture).mean() <= 3.0
+        assert np.abs(render(client, recorder) - plain_image).mean() <= 3.0
 
 
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
-def test_compiled_blocks_and_cuda_graphs_paint_the_same(mode: str, models_dir: Path, plain_picture: np.ndarray) -> None:
+def test_compiled_blocks_and_cuda_graphs_render_the_same_image(mode: str, models_dir: Path, plain_image: np.ndarray) -> None:
     with on_card(models_dir, compile_blocks=True, compile_mode=mode) as (client, recorder):
         assert info_of(client).versions["compiled_blocks"] == "true"
         assert info_of(client).versions["compile_mode"] == mode
-        first = picture(client, recorder)
-        assert np.abs(first - plain_picture).mean() <= 3.0
-        assert (picture(client, recorder, 1) == first).all(), "a later replay must not write over what was given"
-        assert (picture(client, recorder, 2, strict=True) == plain_picture).all(), "strict ones pass compiled blocks by"
+        first = render(client, recorder)
+        assert np.abs(first - plain_image).mean() <= 3.0
+        assert (render(client, recorder, 1) == first).all(), "a later replay must not overwrite earlier outputs"
+        assert (render(client, recorder, 2, strict=True) == plain_image).all(), "strict requests bypass compiled blocks"
 
 
 @pytest.mark.parametrize(("policy", "product", "limit"), [("int8", "int8", 6.0), ("fp8", "fp8", 12.0)])
 def test_products_in_eight_bits_stay_close(
-    policy: str, product: PackedForm, limit: float, models_dir: Path, plain_picture: np.ndarray
+    policy: str, product: PackedForm, limit: float, models_dir: Path, plain_image: np.ndarray
 ) -> None:
     skip_below(LEAST_CAPABILITY[product])
     with on_card(models_dir, memory_policy=policy) as (client, recorder):
         assert info_of(client).versions["matmul"] == product
-        assert np.abs(picture(client, recorder) - plain_picture).mean() <= limit
+        assert np.abs(render(client, recorder) - plain_image).mean() <= limit
 
 
-def test_a_picture_decoded_beside_the_steps_of_others_is_the_same(models_dir: Path, plain_picture: np.ndarray) -> None:
+def test_an_image_decoded_during_the_steps_of_others_is_the_same(models_dir: Path, plain_image: np.ndarray) -> None:
     with on_card(models_dir) as (client, recorder):
         others = [a_request(index, size=256, steps=30) for index in range(1, 4)]
         for request in others:
             client.submit(request)
-        assert (picture(client, recorder, strict=True) == plain_picture).all()
+        assert (render(client, recorder, strict=True) == plain_image).all()
         assert all(isinstance(recorder.wait_end(request.id), Rendered) for request in others)
 
 
-def test_a_card_that_a_kernel_broke_gets_a_new_engine(models_dir: Path, plain_picture: np.ndarray) -> None:
+def test_a_broken_card_gets_a_new_engine(models_dir: Path, plain_image: np.ndarray) -> None:
     with on_card(models_dir, module=FAULTY) as (client, recorder):
         client.submit(a_request(1, "device-assert", size=256))
         assert "status 70" in recorder.wait(EngineLost).reason
         recorder.wait_ready(2)
-        assert (picture(client, recorder) == plain_picture).all()
+        assert (render(client, recorder) == plain_image).all()

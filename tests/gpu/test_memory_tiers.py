@@ -1,4 +1,4 @@
-"""Every memory tier for CUDA, on a card: it renders, its picture is close to the resident one, and its peak is measured."""
+"""Every CUDA memory tier on a card: it renders close to the resident one, and its peak is measured."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ POLICIES = [tier.name for tier in TIERS if tier.device == "cuda" and tier.famili
 
 @pytest.fixture(scope="module")
 def model_paths(tmp_path_factory: pytest.TempPathFactory) -> ModelPaths:
-    """The twins as named folders."""
+    """Return the tiny models as named folders."""
     root = tmp_path_factory.mktemp("gpu")
     tiny_models = {name: build_tiny_model(name, root / name) for name in (MODEL, "flux2-klein-4b")}
     return ModelPaths(root / "models", tiny_models, root / "hub")
 
 
 @pytest.fixture(autouse=True)
-def freed() -> Iterator[None]:
-    """Peaks of one test are not another's."""
+def reset_peaks() -> Iterator[None]:
+    """Measure each test's own peak."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     yield
@@ -40,15 +40,15 @@ def freed() -> Iterator[None]:
 
 
 def load(model_paths: ModelPaths, policy: str, model: str = MODEL) -> LoadedPipeline:
-    """On the first card."""
+    """Load on the first card."""
     return load_pipeline(load_catalogue().get(model), LoadRequest(model_paths, "cuda", policy), lambda *_: None)
 
 
 def render(loaded: LoadedPipeline) -> np.ndarray:
-    """A small picture. Captions are encoded where the tier keeps the text encoder, as the engine does."""
+    """Render a small image; captions are encoded on the tier's text device, as the engine does."""
     pipeline = loaded.pipeline
-    place = torch.device("cpu") if loaded.plan.tier.text_place == "cpu" else loaded.device
-    embeds, _ = pipeline.encode_prompt("a cat", device=place, do_classifier_free_guidance=False)
+    text_device = torch.device("cpu") if loaded.plan.tier.text_place == "cpu" else loaded.device
+    embeds, _ = pipeline.encode_prompt("a cat", device=text_device, do_classifier_free_guidance=False)
     latents = pipeline(
         prompt_embeds=[embed.to(loaded.device) for embed in embeds],
         width=128,
@@ -77,19 +77,19 @@ def test_a_tier_renders_close_to_resident(policy: str, model_paths: ModelPaths) 
 
 def test_streamed_weights_stay_off_the_device(model_paths: ModelPaths) -> None:
     loaded = load(model_paths, "offload")
-    render(loaded)  # The first product takes the workspace of its library.
+    render(loaded)  # The first product allocates its library's workspace.
     before = torch.cuda.memory_allocated()
     render(loaded)
     assert torch.cuda.memory_allocated() - before < loaded.plan.estimate.host_total / 2
 
 
-def test_components_by_turns(model_paths: ModelPaths) -> None:
+def test_components_by_turns_render(model_paths: ModelPaths) -> None:
     loaded = load(model_paths, "by-turns", "flux2-klein-4b")
-    picture = loaded.pipeline(prompt="a cat", width=128, height=128, num_inference_steps=2, output_type="np").images[0]
-    assert np.isfinite(picture).all()
+    image = loaded.pipeline(prompt="a cat", width=128, height=128, num_inference_steps=2, output_type="np").images[0]
+    assert np.isfinite(image).all()
 
 
-def test_free_memory_is_the_cards() -> None:
+def test_free_memory_is_measured_on_the_card() -> None:
     device = resolve_device("auto")
     found = measure_machine(device)
     assert found.device == "cuda:0"

@@ -34,7 +34,7 @@ def test_a_product_is_close_to_the_float_layer(
     assert float((found.float() - exact).norm() / exact.norm()) < worst
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # The compiler's own.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # Raised within the compiler.
 @pytest.mark.parametrize(("form", "cls", "worst"), FORMS)
 def test_a_compiled_layer_multiplies_too(form: PackedForm, cls: type[PackedLinear], worst: float) -> None:
     skip_below(LEAST_CAPABILITY[form])

@@ -1,1 +1,1 @@
-"""Questions about torch devices: which one, how much memory, which dtypes, what an error means."""
+"""Torch devices: selection, free memory, dtypes and the meaning of their errors."""

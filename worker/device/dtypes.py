@@ -11,10 +11,11 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch
 
 
 def choose_dtype(model: CatalogueModel, device: torch.device, wanted: str = "auto") -> torch.dtype:
-    """The first of the row's dtypes that the device is good at; `wanted` names one of the row's dtypes instead.
+    """Return the first of the catalogue row's dtypes that the device supports well, or the one named by `wanted`.
 
-    fp16 is for accelerators only (on a CPU it is an order of magnitude slower than bf16), and only for models whose
-    row lists it: Z-Image overflows in fp16 to black pictures, so its rows do not.
+    Raise RenderError `invalid_input` for a dtype that the row does not list. fp16 is for accelerators only (on a CPU it is
+    an order of magnitude slower than bf16), and only for models whose row lists it: Z-Image overflows in fp16 to black
+    images, so its rows do not.
     """
     if wanted != "auto":
         if wanted not in model.dtypes:
@@ -31,5 +32,5 @@ def _suits(name: str, device: torch.device) -> bool:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """`bfloat16` for torch.bfloat16."""
+    """Return the dtype's name without torch's prefix: `bfloat16` for torch.bfloat16."""
     return str(dtype).removeprefix("torch.")

@@ -12,18 +12,21 @@ _BROKEN_DEVICE = ("cuda error", "cublas_status", "cudnn_status", "device-side as
 
 
 class BrokenDevice(BaseException):
-    """The device's context is beyond repair: only a new process can go on."""
+    """The device's context is unusable: only a new process can continue."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Of the device or of the host."""
+    """Return whether the device or the host ran out of memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def is_broken_device(error: BaseException) -> bool:
-    """Whether it sticks to the process, as CUDA errors do, but for a lack of memory and what a card does not support."""
+    """Return whether the error persists in this process, as most CUDA errors do.
+
+    Out-of-memory errors and operations that a card does not support do not persist.
+    """
     if isinstance(error, BrokenDevice):
         return True
     if is_out_of_memory(error) or not isinstance(error, RuntimeError):
@@ -33,7 +36,7 @@ def is_broken_device(error: BaseException) -> bool:
 
 
 def _devices_answer() -> bool:
-    """Whether the cards in use still work: an error that broke a context comes back at every call."""
+    """Return whether the cards in use still work: an error that broke a context is raised again by every call."""
     try:
         used = [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
         for index in used:
@@ -44,9 +47,9 @@ def _devices_answer() -> bool:
 
 
 def code_and_message(error: BaseException) -> tuple[str, str]:
-    """A code of core.retries.RULES and words for the user."""
+    """Return a code of core.retries.RULES and a message for the user."""
     if is_out_of_memory(error):
         return "out_of_memory", "The device ran out of memory on this request, even alone. Ask for a smaller size."
     if isinstance(error, FarmError):
         return (error.code if error.code in RULES else "invalid_input"), error.message
-    return "render_failed", f"The render broke off: {type(error).__name__}: {error}"
+    return "render_failed", f"The render failed: {type(error).__name__}: {error}"

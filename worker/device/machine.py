@@ -1,4 +1,4 @@
-"""Tell how much host memory a new process may still take."""
+"""Measure how much host memory a new process may still take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Machine:
-    """`free_bytes`: free on the device (for a CPU: host memory). `host_bytes`: available host memory.
+    """Free memory in bytes. `free_bytes`: on the device (for a CPU: host memory). `host_bytes`: available host memory.
 
     `capability`: a card's CUDA compute capability.
     """
@@ -26,7 +26,7 @@ class Machine:
 
 
 def available_bytes() -> int:
-    """The kernel's estimate of what is available, or the container's limit when that is lower."""
+    """Return the kernel's estimate of available host memory in bytes, or what the container's limit leaves if less."""
     free = _kernel_available()
     limit = _cgroup_left()
     return free if limit is None else min(free, limit)

@@ -1,4 +1,4 @@
-"""Resolve and query the torch device, pin host memory and copy tensors to the device without waiting."""
+"""Resolve and query the torch device, pin host memory and copy tensors to the device asynchronously."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ import torch
 from core.errors import RenderError
 from worker.device.machine import GIGABYTE, Machine, available_bytes
 
+log = logging.getLogger(__name__)
+PINNED_CACHE_KEY = "pinned_max_cached_size_mb"
+
 
 def resolve_device(name: str) -> torch.device:
-    """`auto`: the first CUDA device, else the CPU. RenderError `invalid_input` for one that is not there."""
+    """Return the device of that name; `auto` is the first CUDA device, else the CPU.
+
+    Raise RenderError `invalid_input` for a device that does not exist here.
+    """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise RenderError(f"'{name}' is no device: use auto, cpu, cuda or cuda:N.", code="invalid_input") from None
+        raise RenderError(f"'{name}' is not a device: use auto, cpu, cuda or cuda:N.", code="invalid_input") from None
     if device.type == "cuda":
         return _cuda(device)
     if device.type != "cpu":
@@ -36,13 +42,13 @@ def _cuda(device: torch.device) -> torch.device:
 
 
 def use_device(device: torch.device) -> None:
-    """Make a card the calling thread's own: streams and events that name none, and many a kernel, go to that one."""
+    """Make the card the calling thread's current one: streams, events and many kernels use it unless given another."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
 
 def measure_machine(device: torch.device, most_gigabytes: float = 0.0) -> Machine:
-    """What the device and the host have free now; of the device no more than `most_gigabytes`, 0 meaning all."""
+    """Measure the free memory of the device and the host; `most_gigabytes` caps the device's, 0 means no cap."""
     host = available_bytes()
     most = int(most_gigabytes * GIGABYTE) or sys.maxsize
     if device.type != "cuda":
@@ -52,7 +58,7 @@ def measure_machine(device: torch.device, most_gigabytes: float = 0.0) -> Machin
 
 
 def limit_memory(device: torch.device, most_gigabytes: float) -> None:
-    """Let torch take no more of a card in this process; 0 means all. A CPU's memory is not limited."""
+    """Limit how much of a card torch may take in this process; 0 means all. A CPU's memory is not limited."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         share = most_gigabytes * GIGABYTE / total or 1.0
@@ -60,41 +66,38 @@ def limit_memory(device: torch.device, most_gigabytes: float) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """The card's name, or what kind of CPU instructions torch uses."""
+    """Return the card's name, or which CPU instructions torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def free_cached_memory() -> None:
-    """Give unused device memory back to whoever needs it."""
+    """Return unused device memory to the driver, for other processes."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-PINNED_CACHE_KEY = "pinned_max_cached_size_mb"
-log = logging.getLogger(__name__)
-
-
 def disable_pinned_rounding() -> None:
-    """Torch rounds pinned memory up to powers of two, half as much again for the weights of Z-Image, to use it again.
+    """Stop torch from rounding pinned memory up to powers of two for reuse.
 
-    Above 1 MB it is taken as it is and given back at once from now on, unless the user has set that already.
+    The rounding adds about half again for the weights of Z-Image. Allocations above 1 MB are then made at their own size
+    and freed at once, unless the user has configured this already.
     """
     try:
-        told = torch._C._accelerator_getAllocatorSettings()
-        if PINNED_CACHE_KEY not in told:
-            # What is not repeated here would fall back to its default.
-            torch._C._accelerator_setAllocatorSettings(",".join(filter(None, (told, f"{PINNED_CACHE_KEY}:1"))))
+        current = torch._C._accelerator_getAllocatorSettings()
+        if PINNED_CACHE_KEY not in current:
+            # Settings that are not repeated here would fall back to their defaults.
+            torch._C._accelerator_setAllocatorSettings(",".join(filter(None, (current, f"{PINNED_CACHE_KEY}:1"))))
     except (AttributeError, RuntimeError, ValueError) as error:
         log.info("pinned memory is rounded up to powers of two by this version of torch: %s", error)
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A copy of a tensor on the host, in the order of the device's current stream; a card's may not be there yet on return.
+    """Copy a host tensor to the device, in its current stream; on a card the copy may still be running on return.
 
-    An ordinary copy ends when all that was queued before it has ended: the loop would stand still for a step.
+    A synchronous copy would wait for all work queued before it, which stalls the loop for a whole step.
     """
     if device.type != "cuda":
         return tensor.to(device)

@@ -1,4 +1,4 @@
-"""The engine: a process of its own that holds one pipeline and steps a batch; and the client that its worker speaks to.
+"""The engine: a process that holds one pipeline and steps micro-batches, and the client that its worker uses.
 
 `client` (parent side) imports no torch. `process` (child side) does.
 """

@@ -1,4 +1,4 @@
-"""`python -m worker.engine FD`: what EngineProcess runs."""
+"""Entry point of the engine process: `python -m worker.engine FD`."""
 
 import os
 import sys
@@ -8,4 +8,4 @@ from worker.engine.process import main
 if __name__ == "__main__":
     status = main(sys.argv[1:])
     sys.stderr.flush()
-    os._exit(status)  # Daemon threads and device contexts are not worth waiting for.
+    os._exit(status)  # Skips waiting for daemon threads and device contexts.

@@ -12,12 +12,16 @@ from core.render import RenderRequest, RenderTimings
 from worker.engine.messages import Step
 
 STEP_EVENT_SECONDS = 0.05
-"""Step events of one request come no closer than this, but for the last."""
+"""Least time between two step events of one request; the last step is always reported."""
 
 
 @dataclass(eq=False)
 class ActiveRequest:
-    """Times are of the monotonic clock, in seconds. `sample` is the family's; `due` is the planner's."""
+    """A request with its state. Times are in seconds of the monotonic clock.
+
+    `sample` belongs to the family. `due` belongs to the scheduler: see `VirtualClock`.
+    `run_alone`: an earlier try did not fit next to other requests.
+    """
 
     request: RenderRequest
     init_image: bytes
@@ -50,18 +54,18 @@ class ActiveRequest:
     def is_done(self) -> bool:
         return bool(self.sample.step >= self.sample.steps)
 
-    def begin(self, encode_seconds: float) -> None:
-        """Its sample stands before the first step."""
+    def start(self, encode_seconds: float) -> None:
+        """Start the clock of its steps: its sample is ready for the first one."""
         self._started_at = time.monotonic()
         waited = self._started_at - self.arrived_at - encode_seconds
         self.timings = RenderTimings(waited_seconds=waited, encode_seconds=encode_seconds)
 
-    def about_to_step(self) -> None:
-        """It is in the pass that comes. What it waited for its turn says nothing of how long its steps take."""
+    def note_pass_start(self) -> None:
+        """Record that the next pass includes it. Time that it waited before its first pass does not count as step time."""
         self._stepped_at = self._stepped_at or time.monotonic()
 
     def note_step(self, batch_size: int, batch: str) -> Step | None:
-        """Count a step that has been done, in a pass that held `batch`; the event to send, unless the last was just now."""
+        """Count a finished step of a pass described by `batch`; return the event to send, None shortly after the last."""
         self.batch_sizes.append(batch_size)
         self.batches[batch] += 1
         now = time.monotonic()
@@ -72,7 +76,7 @@ class ActiveRequest:
         return self._progress(now, 0.0)
 
     def note_part(self, part: float) -> Step:
-        """The event to send when the step at work has come that far, 0..1."""
+        """Return the event to send when the running step has reached the fraction `part`, 0..1."""
         return self._progress(time.monotonic(), part)
 
     def _progress(self, now: float, part: float) -> Step:
@@ -82,15 +86,15 @@ class ActiveRequest:
 
     @property
     def wants_preview(self) -> bool:
-        """Not of the last step: the picture itself follows."""
+        """Whether a preview is due after this step; never after the last, which the image itself follows."""
         every = self.request.preview_every
         return every > 0 and not self.is_done and self.sample.step % every == 0
 
 
 def describe_batch(batch: Sequence[ActiveRequest]) -> str:
-    """What a pass holds."""
-    pictures = Counter(_describe_request(each.request) for each in batch)
-    return ", ".join(name if count == 1 else f"{count}x {name}" for name, count in sorted(pictures.items()))
+    """Return the sizes in a pass, such as `2x 64x64, 128x128 guided`."""
+    images = Counter(_describe_request(each.request) for each in batch)
+    return ", ".join(name if count == 1 else f"{count}x {name}" for name, count in sorted(images.items()))
 
 
 def _describe_request(request: RenderRequest) -> str:
@@ -99,12 +103,12 @@ def _describe_request(request: RenderRequest) -> str:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt has been encoded beside the loop, or could not be: then `error` says why. `conditioning` is the family's.
+    """The encoder thread's answer for one request: `conditioning`, which belongs to the family, or the `error`.
 
-    Of a request that was canceled before its turn both are None.
+    Both are None when the request was canceled before its turn.
     """
 
-    each: ActiveRequest
+    active: ActiveRequest
     conditioning: Any = None
     error: BaseException | None = None
     seconds: float = 0.0
@@ -112,4 +116,4 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture has been decoded beside the loop, and its memory is free."""
+    """The decoder thread has finished an image and freed its memory."""

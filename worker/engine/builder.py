@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -15,12 +14,13 @@ from core.catalogue import ModelPaths, load_catalogue
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
 from worker.device.torch_device import device_name
-from worker.engine.admission_queue import AdmissionPolicy, MemoryAdmissionPolicy
+from worker.engine.admission_policy import MemoryAdmissionPolicy
 from worker.engine.messages import EngineInfo
+from worker.engine.parts import EngineParts
 from worker.engine.peak_memory import PeakMemoryTracker, track_cuda_peak
 from worker.engine.spec import EngineSpec
 from worker.engine.step_hooks import repeated_blocks
-from worker.memory.batch_memory import overlap_fits, token_budget_beside
+from worker.memory.batch_memory import overlap_budget, overlap_fits
 from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan
 from worker.models.libraries import denoiser_of
@@ -33,32 +33,14 @@ from worker.pipelines.tuning.warmup import Warmup
 
 log = logging.getLogger(__name__)
 CPU_TOKEN_BUDGET = 640
-"""Two pictures of 256x256. On a CPU, longer passes gained nothing over single ones with all but the tiniest models."""
+"""Two images of 256x256. On a CPU, longer passes gained nothing over single images except with the tiniest models."""
 CLAIMS_PER_SLOT = 2
-"""Jobs that a worker claims for each place where its family can hold no more: the next one need not be asked for."""
+"""Jobs that a worker claims for each sample its family can hold, where that is limited: the next job is ready at once."""
 OnProgress = Callable[[str, float | None], None]
 
 
-@dataclass(frozen=True)
-class EngineParts:
-    """What the loop needs. `overlaps_decode`, `overlaps_encode`: on threads of their own, beside the steps.
-
-    `blocks`: parts alike of a step that takes long, between which it may be left if `aborts_steps`.
-    """
-
-    family: AnyFamily
-    info: EngineInfo
-    admission: AdmissionPolicy
-    device: torch.device
-    overlaps_decode: bool
-    overlaps_encode: bool
-    peaks: PeakMemoryTracker | None
-    blocks: list[nn.Module]
-    aborts_steps: bool
-
-
 def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
-    """Load and prepare the model that the spec names; raises core.errors.FarmError with what to do."""
+    """Load and prepare the model that the spec names. Raises core.errors.FarmError, whose message says what to do."""
     started = time.perf_counter()
     use_cores()
     model = load_catalogue().get(spec.model)
@@ -66,11 +48,11 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
     request = LoadRequest(model_paths, spec.device, spec.memory_policy, most_gigabytes=spec.device_memory_gb)
     loaded = load_pipeline(model, request, on_progress)
     log.info(loaded.plan.describe())
-    family = make_family(_family_input(spec, loaded))
+    family = make_family(_family_context(spec, loaded))
     tuning = _tune(spec, loaded, family, on_progress)
     is_cuda = loaded.device.type == "cuda"
-    beside = is_cuda and tuning.allows_concurrent_compute
-    overlaps_decode = beside and family.decodes_apart and _can_decode_beside(loaded)
+    overlaps = is_cuda and tuning.allows_concurrent_compute
+    overlaps_decode = overlaps and family.decodes_apart and _can_overlap_decode(loaded)
     budget = spec.token_budget or _token_budget(loaded, is_cuda, overlaps_decode)
     info = _info(spec, loaded, family, tuning, budget, time.perf_counter() - started)
     return EngineParts(
@@ -79,27 +61,27 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
         MemoryAdmissionPolicy(loaded.plan, budget, overlaps_decode),
         loaded.device,
         overlaps_decode=overlaps_decode,
-        # On one device both would fight for it.
-        overlaps_encode=beside and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
+        # On the same device, encoder and denoiser would compete for it.
+        overlaps_encode=overlaps and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
         peaks=_peak_tracker(spec, loaded) if is_cuda else None,
         blocks=_blocks(loaded, family, tuning),
-        aborts_steps=family.name != "stock",  # Code that is not ours would have to live with it.
+        aborts_steps=family.name != "stock",  # A stock pipeline's own code is not written to be interrupted.
     )
 
 
 def _blocks(loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning) -> list[nn.Module]:
-    """None on a card, whose steps are short and only queued; nor of compiled ones, nor where a call is one step."""
-    whole = loaded.device.type == "cuda" or tuning.compiled_blocks == "true" or not family.has_steps
-    return [] if whole else repeated_blocks(denoiser_of(loaded.pipeline))
+    """Return the denoiser's repeated blocks; none on a GPU (short, queued steps), if compiled, or if a call is one step."""
+    unhooked = loaded.device.type == "cuda" or tuning.compiled_blocks == "true" or not family.has_steps
+    return [] if unhooked else repeated_blocks(denoiser_of(loaded.pipeline))
 
 
-def _can_decode_beside(loaded: LoadedPipeline) -> bool:
-    """A VAE that is moved about cannot be used from two threads, and a decode's memory adds to that of the steps."""
+def _can_overlap_decode(loaded: LoadedPipeline) -> bool:
+    """Return whether the VAE stays on the device, since two threads cannot share a moving one, and memory allows both."""
     if loaded.plan.tier.vae_place != "device":
         return False
     if overlap_fits(loaded.plan, loaded.model.defaults.width, loaded.model.defaults.height):
         return True
-    log.info("pictures are decoded between the steps: there is no memory to do so beside them")
+    log.info("images are decoded between steps: memory does not allow both at once")
     return False
 
 
@@ -116,7 +98,7 @@ def _tune(spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, on_progre
     return tune(loaded.pipeline, warmup, options, dtype_name(loaded.dtype), on_progress)
 
 
-def _family_input(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
+def _family_context(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
     on_cpu = loaded.plan.tier.text_place == "cpu"
     return FamilyContext(
         pipeline=loaded.pipeline,
@@ -128,7 +110,7 @@ def _family_input(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
 
 
 def use_cores() -> None:
-    """As many threads as this process may have cores, unless OMP_NUM_THREADS says otherwise."""
+    """Use one thread for each core that this process may run on, unless OMP_NUM_THREADS is set."""
     if "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
 
@@ -160,11 +142,11 @@ def _token_budget(loaded: LoadedPipeline, is_cuda: bool, overlaps_decode: bool) 
     if not is_cuda:
         return min(loaded.plan.token_budget, CPU_TOKEN_BUDGET)
     defaults = loaded.model.defaults
-    return token_budget_beside(loaded.plan, defaults.width, defaults.height) if overlaps_decode else loaded.plan.token_budget
+    return overlap_budget(loaded.plan, defaults.width, defaults.height) if overlaps_decode else loaded.plan.token_budget
 
 
 def _memory(plan: MemoryPlan) -> dict[str, float]:
-    """Gigabytes, estimated before loading."""
+    """Return gigabytes (10^9 bytes) by name, as estimated before loading."""
     return {
         "weights_on_device": plan.estimate.resident / GIGABYTE,
         "weights_on_host": plan.estimate.host_total / GIGABYTE,

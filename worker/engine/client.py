@@ -57,7 +57,7 @@ class EngineProcess:
                 ours.close()
                 raise
         self._channel = Channel.over(ours)
-        with contextlib.suppress(OSError):  # A child that died at once is noticed by receive().
+        with contextlib.suppress(OSError):  # receive() notices a child that died at once.
             self.send(Load(spec))
 
     @property
@@ -65,26 +65,26 @@ class EngineProcess:
         return self._process.pid
 
     def send(self, message: Command) -> None:
-        """Raises OSError when the process is gone."""
+        """Send one command. Raises OSError when the process has ended."""
         self._channel.send(message)
 
     def receive(self) -> Message:
-        """Blocks; raises EOFError or OSError when the process is gone."""
+        """Block until the next message. Raises EOFError or OSError when the process has ended."""
         return self._channel.receive()
 
     def kill(self) -> None:
-        """At once, from any thread; receive() then raises."""
+        """Kill it at once, from any thread; receive() then raises."""
         self._process.kill()
 
     def wait(self, seconds: float) -> bool:
-        """Whether the process ended within that time."""
+        """Return whether the process ended within that time."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
             return True
         return False
 
     def reap(self) -> str:
-        """Make sure that it is gone, free what it held here, and say how it ended."""
+        """Wait for its end, killing it if need be, close its channel and return how it ended."""
         if not self.wait(_EXIT_WAIT_SECONDS):
             self.kill()
             self._process.wait()
@@ -93,7 +93,7 @@ class EngineProcess:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's, with this package importable whatever the working directory is."""
+    """Return this process's environment, with this package importable from any working directory."""
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
@@ -115,15 +115,16 @@ EngineState = Literal["starting", "loading", "ready", "failed", "stopped"]
 
 MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0
 FINAL_LOAD_CODES = frozenset({"invalid_input", "unknown_model"})
-"""Load failures that no further try can mend."""
-KILLED_BY_KERNEL = "not by its worker; the kernel does so when memory runs out"
+"""Load failures that a retry cannot fix."""
+KILLED_BY_KERNEL = "its worker did not send it; the kernel does when memory runs out"
 log = logging.getLogger(__name__)
 
 
 class EngineClient:
-    """Events arrive on one thread, in order; `on_event` may call any method but `stop`.
+    """The worker's handle of its engine, across restarts of the process.
 
-    Every submitted request is answered by exactly one of Rendered, Canceled, RequestFailed or EngineLost.
+    Events arrive on one thread, in order; `on_event` may call any method except `stop`. Every submitted request ends in
+    exactly one of Rendered, Canceled, RequestFailed or EngineLost.
     """
 
     def __init__(self, spec: EngineSpec, on_event: Callable[[EngineEvent], None]) -> None:
@@ -142,31 +143,31 @@ class EngineClient:
         self._thread = threading.Thread(target=self._run, name=f"engine-{spec.model}", daemon=True)
 
     def start(self) -> None:
-        """Spawn the engine; returns at once. Call it once."""
+        """Spawn the engine and return at once. Call it once."""
         self._thread.start()
 
     def submit(self, request: RenderRequest, init_image: bytes | None = None) -> None:
-        """Hand over one image; RenderError `engine_lost` when no engine is ready to take it."""
+        """Submit one image. Raises RenderError `engine_lost` when no engine is ready."""
         with self._lock:
             process = self._process
             if self.state != "ready" or process is None:
                 raise RenderError(f"The engine is {self.state}, not ready for requests.", code="engine_lost")
             if request.id in self._in_flight:
-                raise RenderError(f"Request {request.id} is in flight already.", code="invalid_input")
+                raise RenderError(f"Request {request.id} is already in flight.", code="invalid_input")
             self._in_flight[request.id] = None
             if len(self._in_flight) == 1:
                 self._expect_progress()
         self._send(process, Submit(request, init_image or b""))
 
     def cancel(self, request_id: str) -> None:
-        """Ask for the request's end at the next step; does nothing when it is not in flight."""
+        """Cancel the request at its next step; does nothing when it is not in flight."""
         with self._lock:
             process = self._process if request_id in self._in_flight else None
         if process is not None:
             self._send(process, Cancel(request_id))
 
     def stop(self, grace_seconds: float) -> None:
-        """Let the engine finish what it holds, at most `grace_seconds`, then end it. Not from `on_event`."""
+        """Let the engine finish its requests for at most `grace_seconds`, then end it. Must not be called by `on_event`."""
         self._stopping.set()
         with self._lock:
             process = self._process
@@ -180,7 +181,7 @@ class EngineClient:
         self.state = "stopped"
 
     def _send(self, process: EngineProcess, message: Submit | Cancel | Stop) -> None:
-        # A broken pipe means a dead engine: the reader sees its end and answers for what is in flight.
+        # A broken pipe means that the engine has ended: the receiving thread notices and reports its requests as lost.
         with contextlib.suppress(OSError):
             process.send(message)
 
@@ -203,7 +204,7 @@ class EngineClient:
             self._stopping.wait(pause)
 
     def _run_once(self) -> None:
-        """One engine, from spawn to end."""
+        """Run one engine process from spawn to end."""
         with self._lock:
             self._killed_because, self.info, self.state = "", None, "starting"
             process = self._process = EngineProcess(self.spec)
@@ -215,21 +216,21 @@ class EngineClient:
         self._report_end(process.reap())
 
     def _receive_until_end(self, process: EngineProcess) -> None:
-        """Until the process is gone: take a message, pass it on."""
+        """Receive messages and deliver them until the process ends."""
         while True:
             try:
                 message = process.receive()
             except (EOFError, OSError):
                 return
             if self.state == "ready":
-                self._watchdog.relax()  # Time spent in the worker's own code is not the engine's.
-            self._note(message)
+                self._watchdog.relax()  # Time spent in the worker's own code must not count against the engine.
+            self._update(message)
             if not isinstance(message, Heartbeat):
                 self._deliver(cast(EngineEvent, message))
             self._expect_progress()
 
-    def _note(self, message: Message) -> None:
-        """Keep state, info and what is in flight."""
+    def _update(self, message: Message) -> None:
+        """Update state, info and the requests in flight."""
         with self._lock:
             match message:
                 case Loading():
@@ -243,13 +244,13 @@ class EngineClient:
                     self._failures = 0
 
     def _expect_progress(self) -> None:
-        """While requests are in flight, something must be heard after each step."""
+        """Move the watchdog's deadline: while requests are in flight, a message must arrive after each step."""
         with self._lock:
             if self.state != "ready":
                 return
             if self._in_flight:
                 seconds = self.spec.step_timeout_seconds
-                self._watchdog.expect(seconds, f"nothing was heard from it for {seconds:g} s during a step")
+                self._watchdog.expect(seconds, f"it sent nothing for {seconds:g} s during a step")
             else:
                 self._watchdog.relax()
 
@@ -271,4 +272,4 @@ class EngineClient:
         try:
             self._on_event(event)
         except Exception:
-            log.exception("the worker failed to take %s", type(event).__name__)
+            log.exception("the worker could not handle %s", type(event).__name__)

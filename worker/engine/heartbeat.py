@@ -12,16 +12,16 @@ from worker.engine.messages import Heartbeat
 MAX_INTERVAL_SECONDS = 10.0
 HEARTBEATS_PER_TIMEOUT = 4
 MIN_CPU_SHARE = 0.05
-"""Of one core: less is a process that waits, as a hung one does."""
+"""Share of one core below which the process counts as waiting, as a hung process does."""
 MAX_TIMEOUTS_WITHOUT_EVENT = 10
-"""Steps tell their parts, so that only an encode or a decode can be silent for long: what takes this long is in vain."""
+"""Give up after this many timeouts without an event. Steps report their parts: only an encode or a decode is silent."""
 
 
 def start_cpu_heartbeat(output_queue: OutputQueue, step_timeout_seconds: float) -> None:
-    """From a thread of its own. Not for a card: a process that waits for one in vain may burn a core while it does."""
+    """Start the thread that sends them. For CPU engines only: a process that waits for a hung GPU may keep a core busy."""
     pause = min(step_timeout_seconds / HEARTBEATS_PER_TIMEOUT, MAX_INTERVAL_SECONDS)
     limit_seconds = MAX_TIMEOUTS_WITHOUT_EVENT * step_timeout_seconds
-    threading.Thread(target=_run, args=(output_queue, pause, limit_seconds), name="liveness", daemon=True).start()
+    threading.Thread(target=_run, args=(output_queue, pause, limit_seconds), name="heartbeat", daemon=True).start()
 
 
 def _run(output_queue: OutputQueue, pause: float, limit_seconds: float) -> None:
@@ -33,26 +33,26 @@ def _run(output_queue: OutputQueue, pause: float, limit_seconds: float) -> None:
 
 
 class ProgressDeadline:
-    """That work will have a result: for `seconds` since there was news, or no work. Times are of one clock, in seconds."""
+    """Trust that computing makes progress for `seconds` after the last event or idle moment. Times are of one clock."""
 
     def __init__(self, seconds: float, now: float) -> None:
         self._seconds, self._idle_at = seconds, now
 
     def is_running(self, now: float, was_computing: bool, last_event_at: float) -> bool:
-        """Whether work `was_computing` since the last question and is still believed."""
+        """Return whether the process `was_computing` since the last call and its deadline has not passed."""
         if not was_computing:
             self._idle_at = now
         return was_computing and now - max(self._idle_at, last_event_at) < self._seconds
 
 
 class CpuActivity:
-    """What this process has done since it was last asked."""
+    """Measure whether this process has been computing."""
 
     def __init__(self) -> None:
         self._clock, self._computed, self._read = self._now()
 
     def was_computing(self) -> bool:
-        """Whether it computed, or waited for pages of its weights from the disk."""
+        """Return whether it computed since the last call, or waited for pages of its weights from disk."""
         clock, computed, read = self._now()
         share = (computed - self._computed) / max(clock - self._clock, 1e-6)
         reads = read > self._read

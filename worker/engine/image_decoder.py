@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -22,12 +22,12 @@ from worker.device.faults import BrokenDevice, code_and_message, is_broken_devic
 from worker.device.torch_device import free_cached_memory
 from worker.engine import spec
 from worker.engine.active_request import ActiveRequest, Decoded
-from worker.engine.io_queues import OutputQueue
+from worker.engine.io_queues import EngineQueues
 from worker.engine.messages import EngineInfo, Preview, Rendered, RequestFailed
+from worker.engine.parts import EngineParts
 from worker.engine.watchdog import Deadline
 from worker.pipelines.decoding import to_bytes
 from worker.pipelines.execution_mode import runs_uncompiled
-from worker.pipelines.family import AnyFamily
 from worker.pipelines.tuning.attention import NATIVE
 
 PREVIEW_SIDE = 256
@@ -36,7 +36,7 @@ JPEG_QUALITY = 80
 
 
 def preview_message(request_id: str, step: int, pixels: torch.Tensor) -> Preview:
-    """One pixel per latent, enlarged smoothly to a size that can be looked at."""
+    """Return a JPEG of `pixels` (uint8, height x width x 3, one per latent), enlarged to PREVIEW_SIDE."""
     image = Image.fromarray(pixels.cpu().numpy())
     scale = PREVIEW_SIDE / max(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
@@ -46,7 +46,7 @@ def preview_message(request_id: str, step: int, pixels: torch.Tensor) -> Preview
 
 
 def rendered_message(request_id: str, pixels: torch.Tensor, record: RenderRecord, timings: RenderTimings) -> Rendered:
-    """`pixels`: uint8, height x width x 3."""
+    """Build the message of a finished image; `pixels`: uint8, height x width x 3."""
     height, width = pixels.shape[:2]
     return Rendered(request_id, width, height, to_bytes(pixels), record, timings)
 
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FinishedSample:
-    """A sample that has left the batch; `reached` marks the end of its last step on the device's queue."""
+    """A sample that has left the batch; `steps_done` marks the end of its last step on the device's queue."""
 
     request: RenderRequest
     sample: Any
@@ -66,37 +66,28 @@ class FinishedSample:
 
 
 class ImageDecoder:
-    """`overlapped`: decode on a thread, and on a CUDA stream, of its own. Every `finish` is answered by one event.
+    """Decode on the loop's thread, or with `parts.overlaps_decode` on a thread and a CUDA stream of its own.
 
-    Overlapped, `tell` hears of the end of each decode, and `deadline` (given what is done) bounds it.
+    Each `finish` sends one Rendered or RequestFailed. Overlapped, the end of each decode also wakes the loop, and
+    `deadline` bounds each decode.
     """
 
-    def __init__(
-        self,
-        family: AnyFamily,
-        info: EngineInfo,
-        output_queue: OutputQueue,
-        device: torch.device,
-        overlapped: bool,
-        on_decoded: Callable[[Decoded], None] = lambda decoded: None,
-        deadline: Deadline = nullcontext,
-    ) -> None:
-        self._family = family
-        self._info = info
-        self._output = output_queue
-        self._on_decoded = on_decoded
+    def __init__(self, parts: EngineParts, queues: EngineQueues, deadline: Deadline = nullcontext) -> None:
+        self._family = parts.family
+        self._info = parts.info
+        self._input, self._output = queues.input, queues.output
         self._deadline = deadline
-        self._device = device
+        self._device = device = parts.device
         self._stream: Any = None
         self._queue: queue.SimpleQueue[FinishedSample | None] = queue.SimpleQueue()
         self._decoding: list[RenderRequest] = []
-        self._thread = threading.Thread(target=self._run, name="finisher", daemon=True) if overlapped else None
+        self._thread = threading.Thread(target=self._run, name="decoder", daemon=True) if parts.overlaps_decode else None
         if self._thread is not None:
             self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
             self._thread.start()
 
     def finish(self, each: ActiveRequest) -> None:
-        """Takes the sample over; raises BrokenDevice at most."""
+        """Take ownership of the sample. Raises BrokenDevice and no other error."""
         finished = FinishedSample(each.request, each.sample, render_record(self._info, each), each.timings, self._mark())
         each.sample = None
         if self._thread is None:
@@ -106,11 +97,11 @@ class ImageDecoder:
             self._queue.put(finished)
 
     def decoding(self) -> Sequence[RenderRequest]:
-        """What was taken over and still needs memory beside the steps; nothing unless overlapped."""
+        """Return the requests that are being decoded and need memory next to the steps; none unless overlapped."""
         return tuple(self._decoding)
 
     def close(self) -> None:
-        """Returns when all that was taken over has been answered."""
+        """Block until every finished sample has been answered."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
@@ -125,14 +116,14 @@ class ImageDecoder:
     def _run(self) -> None:
         while (finished := self._queue.get()) is not None:
             try:
-                with self._deadline(f"decoding the picture of {finished.request.id}"):
+                with self._deadline(f"decoding the image of {finished.request.id}"):
                     self._decode_on_stream(finished)
             except BaseException:
-                # Of a decode itself only BrokenDevice is left; the stream and its events raise when the device is gone.
-                log.exception("the device is beyond repair: ending, so that a new engine can take over")
+                # Decoding itself raises only BrokenDevice; the stream and its events raise when the device is broken.
+                log.exception("the device is broken: ending this process, so that a new engine can replace it")
                 os._exit(spec.EXIT_BROKEN_DEVICE)
             self._decoding.remove(finished.request)
-            self._on_decoded(Decoded())
+            self._input.put(Decoded())
 
     def _decode_on_stream(self, finished: FinishedSample) -> None:
         if self._stream is None:
@@ -153,7 +144,7 @@ class ImageDecoder:
                 raise BrokenDevice(str(error)) from error
             code, message = code_and_message(error)
             if code == "render_failed":
-                log.exception("request %s failed while it was decoded", finished.request.id)
+                log.exception("request %s failed during decoding", finished.request.id)
             self._output.put(failed(code, message))
             return
         finally:
@@ -172,13 +163,13 @@ class ImageDecoder:
         return self._on_host(sample)
 
     def _on_host(self, sample: Any) -> torch.Tensor:  # noqa: ANN401 - the family's
-        """On its own stream the copy to the host is made here: nobody else may wait for that stream."""
+        """Decode, and with a stream of its own also copy to the host: no other thread may wait for that stream."""
         pixels: torch.Tensor = self._family.decode(sample)
         return pixels if self._stream is None else pixels.cpu()
 
 
 def render_record(info: EngineInfo, each: ActiveRequest) -> RenderRecord:
-    """How the image came about."""
+    """Return the record of how the image was made, as stored with it."""
     return RenderRecord(
         family=info.family,
         device=info.device_name,
@@ -194,7 +185,7 @@ def render_record(info: EngineInfo, each: ActiveRequest) -> RenderRecord:
 
 
 def _versions(info: EngineInfo, request: RenderRequest) -> dict[str, str]:
-    """What is true of the engine need not be of each request."""
+    """Return the engine's versions, corrected for a request that runs uncompiled."""
     if not runs_uncompiled(request) or info.versions.get("compiled_blocks") != "true":
         return info.versions
     return {name: value for name, value in info.versions.items() if name != "compile_mode"} | {"compiled_blocks": "false"}

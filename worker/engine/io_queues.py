@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from worker.engine import spec
 from worker.engine.active_request import Decoded, Encoded
@@ -17,19 +18,19 @@ InputItem = Message | Encoded | Decoded
 
 
 class InputQueue:
-    """The loop empties it between steps; any thread may put something in."""
+    """Messages for the loop, which empties the queue between steps; any thread may put one."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._queue: queue.SimpleQueue[InputItem] = queue.SimpleQueue()
         self._to_cancel: set[str] = set()
-        threading.Thread(target=self._run, name="inbox", daemon=True).start()
+        threading.Thread(target=self._run, name="input-queue", daemon=True).start()
 
     def put(self, item: InputItem) -> None:
         self._queue.put(item)
 
     def take(self, wait: bool) -> list[InputItem]:
-        """What has arrived; with `wait`, at least one message."""
+        """Return everything that has arrived; with `wait`, block until there is at least one item."""
         taken: list[InputItem] = [self._queue.get()] if wait else []
         while not self._queue.empty():
             taken.append(self._queue.get())
@@ -37,7 +38,7 @@ class InputQueue:
         return taken
 
     def all_canceled(self, request_ids: list[str]) -> bool:
-        """Whether the end of each has been asked for by a message that the loop has yet to take."""
+        """Return whether this queue holds a Cancel for each request that the loop has yet to take."""
         return self._to_cancel.issuperset(request_ids)
 
     def _run(self) -> None:
@@ -45,7 +46,7 @@ class InputQueue:
             try:
                 message = self._channel.receive()
             except (EOFError, OSError):
-                # At once, in the middle of a step if need be: the worker that wanted the pictures is gone, and
+                # Exit at once, even during a step: the worker that wanted the images has ended, and
                 # another one may be waiting for this device.
                 os._exit(0)
             if isinstance(message, Cancel):
@@ -58,11 +59,11 @@ MakeMessage = Callable[[], Message | None]
 
 
 class OutputQueue:
-    """Messages leave in the order in which they were put."""
+    """Messages for the worker, sent in the order in which they were put."""
 
     def __init__(self, channel: Channel) -> None:
         self.last_event_at = time.monotonic()
-        """When the last message that says what was done was put: any but a beat."""
+        """When the last message other than a heartbeat was put, in seconds of the monotonic clock."""
         self._channel = channel
         self._queue: queue.SimpleQueue[MakeMessage | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="output-queue", daemon=True)
@@ -74,7 +75,10 @@ class OutputQueue:
         self._queue.put(lambda: message)
 
     def put_lazy(self, make: MakeMessage, on_error: Callable[[str, str], Message] | None = None) -> None:
-        """`make` runs on the outbox's thread; if it raises, `otherwise(code, message)` is sent, or nothing."""
+        """Send what `make` returns; it runs on this queue's thread.
+
+        If it raises, `on_error(code, message)` is sent, or nothing without `on_error`.
+        """
 
         def guarded() -> Message | None:
             try:
@@ -82,7 +86,7 @@ class OutputQueue:
             except Exception as error:
                 from worker.device.faults import code_and_message, is_broken_device  # Imports torch.
 
-                log.exception("could not make a message")
+                log.exception("could not build a message")
                 if is_broken_device(error):
                     os._exit(spec.EXIT_BROKEN_DEVICE)
                 return on_error(*code_and_message(error)) if on_error else None
@@ -90,7 +94,7 @@ class OutputQueue:
         self._queue.put(guarded)
 
     def close(self) -> None:
-        """Returns when everything has been sent."""
+        """Block until everything has been sent."""
         self._queue.put(None)
         self._thread.join()
 
@@ -101,4 +105,17 @@ class OutputQueue:
                 try:
                     self._channel.send(message)
                 except OSError:
-                    os._exit(0)  # The parent is gone, and nobody else wants pictures.
+                    os._exit(0)  # The worker has ended: no process is left that wants the images.
+
+
+@dataclass(frozen=True)
+class EngineQueues:
+    """Both directions of an engine's channel."""
+
+    input: InputQueue
+    output: OutputQueue
+
+    @classmethod
+    def over(cls, channel: Channel) -> EngineQueues:
+        """Start the threads that receive from and send to `channel`."""
+        return cls(InputQueue(channel), OutputQueue(channel))

@@ -10,63 +10,40 @@ from functools import partial
 from worker.device.faults import BrokenDevice, code_and_message, is_broken_device
 from worker.engine import spec
 from worker.engine.active_request import ActiveRequest, Decoded, Encoded, describe_batch
-from worker.engine.admission_queue import AdmissionPolicy, AdmissionQueue
+from worker.engine.admission_queue import AdmissionQueue
 from worker.engine.image_decoder import ImageDecoder, preview_message
-from worker.engine.io_queues import InputItem, InputQueue, OutputQueue
-from worker.engine.messages import Cancel, Canceled, EngineInfo, Heartbeat, RequestFailed, Started, Stop, Submit
-from worker.engine.peak_memory import PeakMemoryTracker
+from worker.engine.io_queues import EngineQueues, InputItem
+from worker.engine.messages import Cancel, Canceled, Heartbeat, RequestFailed, Started, Stop, Submit
+from worker.engine.parts import EngineParts
 from worker.engine.prompt_encoder import PromptEncoder
 from worker.engine.scheduler import VirtualClock, choose_micro_batch
 from worker.engine.step_hooks import StepAborted, StepAborter, StepProgress
 from worker.engine.stepping import DevicePacer, step_isolated
-from worker.pipelines.family import AnyFamily
 
 log = logging.getLogger(__name__)
 
 
 class EngineLoop:
-    """Owns the family and all samples; everything here runs on one thread."""
+    """Own the family and all samples; everything here runs on one thread. Without `encoder`, this thread encodes."""
 
     def __init__(
-        self,
-        family: AnyFamily,
-        info: EngineInfo,
-        admission: AdmissionPolicy,
-        pacer: DevicePacer,
-        decoder: ImageDecoder,
-        input_queue: InputQueue,
-        output_queue: OutputQueue,
-        peak_memory: PeakMemoryTracker | None = None,
-        encoder: PromptEncoder | None = None,
-        aborter: StepAborter | None = None,
-        step_progress: StepProgress | None = None,
+        self, parts: EngineParts, queues: EngineQueues, decoder: ImageDecoder, encoder: PromptEncoder | None = None
     ) -> None:
-        self._family = family
-        self._info = info
-        self._pacer = pacer
+        self._family = parts.family
+        self._peak_memory = parts.peaks
+        self._input, self._output = queues.input, queues.output
         self._decoder = decoder
-        self._input = input_queue
-        self._output = output_queue
-        self._peak_memory = peak_memory
-        self._aborter = aborter or StepAborter((), input_queue.all_canceled)
-        self._step_progress = step_progress or StepProgress(())
+        self._pacer = DevicePacer(parts.device)
+        self._aborter = StepAborter(parts.blocks if parts.aborts_steps else (), queues.input.all_canceled)
+        self._step_progress = StepProgress(parts.blocks, once_each=parts.aborts_steps)
         self._clock = VirtualClock()
-        self._budget = info.token_budget
+        self._budget = parts.info.token_budget
         self._active: list[ActiveRequest] = []
-        self._admission_queue = AdmissionQueue(
-            family,
-            info.capacity,
-            admission,
-            self._active,
-            decoder.decoding,
-            self._on_joined,
-            self._fail,
-            encoder,
-        )
+        self._admission_queue = AdmissionQueue(parts, self._active, decoder.decoding, self._on_joined, self._fail, encoder)
         self._stopping = False
 
     def run(self) -> None:
-        """Until told to stop and done with what is in flight."""
+        """Run until Stop has arrived and all requests have ended. Ends the process when the device is broken."""
         try:
             while not (self._stopping and self._is_idle):
                 if self._is_idle and self._peak_memory is not None:
@@ -76,9 +53,9 @@ class EngineLoop:
                 self._admission_queue.admit()
                 self._advance(choose_micro_batch(self._active, self._budget))
         except BaseException as error:
-            if not is_broken_device(error):  # Waiting for the device may raise what broke it, too.
+            if not is_broken_device(error):  # Waiting for the device may raise the error that broke it, too.
                 raise
-            log.exception("the device is beyond repair: ending, so that a new engine can take over")
+            log.exception("the device is broken: ending this process, so that a new engine can replace it")
             os._exit(spec.EXIT_BROKEN_DEVICE)
 
     @property
@@ -87,7 +64,7 @@ class EngineLoop:
 
     @property
     def _must_wait(self) -> bool:
-        """Until mail comes: from the worker, the encoder or the finisher."""
+        """Whether only a message from the worker, the encoder or the decoder can create work."""
         return not self._active and not self._admission_queue.can_admit
 
     def _handle_command(self, item: InputItem) -> None:
@@ -101,10 +78,10 @@ class EngineLoop:
             case Stop():
                 self._stopping = True
             case Encoded():
-                self._admission_queue.encoded(item)
+                self._admission_queue.handle_encoded(item)
                 self._output.put(Heartbeat())
             case Decoded():
-                pass  # Its room is looked at with every admission; this only wakes the loop.
+                pass  # It only wakes the loop: every admission asks the decoder for its memory.
             case _:
                 log.error("not a command: %s", type(item).__name__)
 
@@ -113,14 +90,14 @@ class EngineLoop:
             self._drop(found)
             self._output.put(Canceled(request_id))
 
-    def _drop(self, gone: ActiveRequest) -> None:
-        """Out of the batch, its tensors freed."""
-        self._admission_queue.drop(gone)
-        if gone in self._active:
-            self._active.remove(gone)
-        if gone.sample is not None:
-            self._family.close(gone.sample)
-            gone.sample = None
+    def _drop(self, dropped: ActiveRequest) -> None:
+        """Remove a request from the queue and the batch, and free its tensors."""
+        self._admission_queue.drop(dropped)
+        if dropped in self._active:
+            self._active.remove(dropped)
+        if dropped.sample is not None:
+            self._family.close(dropped.sample)
+            dropped.sample = None
 
     def _fail(self, failed: ActiveRequest, error: BaseException) -> None:
         if is_broken_device(error):
@@ -142,13 +119,13 @@ class EngineLoop:
         self._clock.advance(sum(each.tokens for each in batch))
         decoding = self._decoder.decoding()
         for each in batch:
-            each.about_to_step()
+            each.note_pass_start()
         report_part = partial(self._report_part, [(each, each.sample.step) for each in batch])
         try:
             with self._aborter.when_canceled([each.id for each in batch]), self._step_progress.reporting_to(report_part):
                 outcome = step_isolated(self._family, list(by_sample))
         except StepAborted:
-            return  # Their cancels are in the mail.
+            return  # The input queue holds their Cancel messages.
         self._pacer.after_step()
         if outcome.out_of_memory and len(batch) > 1:
             self._shrink_budget(batch)
@@ -156,22 +133,22 @@ class EngineLoop:
             self._fail(by_sample[sample], error)
         if self._peak_memory is not None:
             self._peak_memory.note_pass(sum(each.tokens for each in batch), decoding)
-        together = describe_batch(batch)
+        description = describe_batch(batch)
         for sample, images in outcome.passes.items():
             each = by_sample[sample]
-            self._after_step(each, images, together if images == len(batch) else describe_batch([each]))
+            self._after_step(each, images, description if images == len(batch) else describe_batch([each]))
         self._output.put(Heartbeat())
 
     def _report_part(self, batch: list[tuple[ActiveRequest, int]], part: float) -> None:
-        """Not of those who have taken the step already, in a pass of their own."""
+        """Report progress inside a step, except of requests that have already taken it in a pass of their own."""
         for each, step in batch:
             if each.sample.step == step:
                 self._output.put(each.note_part(part))
 
     def _shrink_budget(self, batch: list[ActiveRequest]) -> None:
-        """After a pass that did not fit, smaller ones, for the rest of this process's life."""
+        """Limit passes to less than the one that ran out of memory, until this process ends."""
         self._budget = min(self._budget, sum(each.tokens for each in batch) - 1)
-        log.warning("a pass of %d images did not fit: passes are cut to %d tokens", len(batch), self._budget)
+        log.warning("a pass of %d images ran out of memory: passes are limited to %d tokens", len(batch), self._budget)
 
     def _after_step(self, each: ActiveRequest, batch_size: int, batch: str) -> None:
         if (event := each.note_step(batch_size, batch)) is not None:
@@ -188,7 +165,7 @@ class EngineLoop:
         try:
             pixels = self._family.preview(each.sample)
         except Exception:
-            log.exception("no preview of %s", each.id)  # A nicety: never a reason to lose the picture.
+            log.exception("could not make a preview of %s", each.id)  # The image itself is not affected.
             return
         if pixels is not None:
             self._output.put_lazy(partial(preview_message, each.id, each.sample.step, pixels))

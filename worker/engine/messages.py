@@ -17,7 +17,7 @@ from worker.engine.spec import EngineSpec
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What is loaded. `memory` holds gigabytes (10^9 bytes) by name, such as `resident` or `device_total`."""
+    """Describe the loaded model. `memory`: gigabytes (10^9 bytes) by name, such as `weights_on_device`."""
 
     model: str
     family: str
@@ -36,7 +36,7 @@ class EngineInfo:
 
 @dataclass(frozen=True)
 class Loading:
-    """The model is being brought up; `fraction` is 0..1 where it can be told."""
+    """The model is being loaded; `fraction` is 0..1, None where it is unknown."""
 
     stage: str
     fraction: float | None = None
@@ -44,14 +44,14 @@ class Loading:
 
 @dataclass(frozen=True)
 class Ready:
-    """Requests are taken from now on."""
+    """The engine accepts requests from now on."""
 
     info: EngineInfo
 
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """The model did not come up; the client tries again with growing pauses unless the spec itself is wrong."""
+    """The model could not be loaded; the client retries with backoff unless the spec itself is wrong."""
 
     code: str
     message: str
@@ -66,9 +66,9 @@ class Started:
 
 @dataclass(frozen=True)
 class Step:
-    """`step` of `steps` is done, and `part` (0..1) of the next, which is told where a step takes long.
+    """`step` of `steps` are done, and the fraction `part` (0..1) of the next, reported where a step takes long.
 
-    Seconds are wall time since its first step began, batch-mates included.
+    Seconds are wall time since its first step started, including the work of its batch-mates.
     """
 
     request_id: str
@@ -81,7 +81,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Preview:
-    """A small JPEG of what the picture looks like so far."""
+    """A small JPEG of the unfinished image."""
 
     request_id: str
     step: int
@@ -111,7 +111,7 @@ class Canceled:
 
 @dataclass(frozen=True)
 class RequestFailed:
-    """This request is over; its batch-mates are not touched. `code` is one of `core.retries.RULES`."""
+    """The request has failed; its batch-mates are not affected. `code` is one of `core.retries.RULES`."""
 
     request_id: str
     code: str
@@ -120,7 +120,7 @@ class RequestFailed:
 
 @dataclass(frozen=True)
 class EngineLost:
-    """The process died, hung or was stopped; all of `request_ids` are gone. Unless stopped, a new one is on its way."""
+    """The process died, hung or was stopped, with all of `request_ids`. Unless stopped, the client starts a new one."""
 
     request_ids: tuple[str, ...]
     reason: str
@@ -138,7 +138,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Submit:
-    """`init_image`: an encoded picture (PNG, JPEG or WebP) for image-to-image, else empty."""
+    """Render one image. `init_image`: an encoded image (PNG, JPEG, WebP or PPM) for image-to-image, else empty."""
 
     request: RenderRequest
     init_image: bytes = b""
@@ -146,19 +146,19 @@ class Submit:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Take the request out at the next step."""
+    """Remove the request at the next step."""
 
     request_id: str
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Finish what is in flight, take nothing new, exit."""
+    """Finish the requests in flight, refuse new ones, exit."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The engine is alive: sent after each unit of work that nothing else reports, and on a CPU while it computes."""
+    """The engine is alive: sent after work that no other message reports, and on a CPU while it computes."""
 
 
 Command = Load | Submit | Cancel | Stop
@@ -182,11 +182,11 @@ _TYPES: tuple[type[Any], ...] = (
 )
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _TYPES}
 _PAYLOADS = {"Submit": "init_image", "Preview": "image", "Rendered": "pixels"}
-"""Message -> its field that travels as a frame of its own."""
+"""Message -> its bytes field, which is sent as a frame of its own."""
 
 
 class Channel:
-    """One end of the pipe. Any thread may send; one thread receives."""
+    """One end of the socket pair. Any thread may send; one thread receives."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -194,11 +194,11 @@ class Channel:
 
     @classmethod
     def over(cls, end: socket.socket) -> Channel:
-        """Takes the socket over; closing the channel closes it."""
+        """Take ownership of the socket; closing the channel closes it."""
         return cls(Connection(end.detach()))
 
     def send(self, message: Message) -> None:
-        """Raises OSError when the other side is gone."""
+        """Send one message. Raises OSError when the other side is closed."""
         name = type(message).__name__
         field = _PAYLOADS.get(name)
         body = _ADAPTERS[name].dump_python(message, mode="json", exclude={field} if field else None)
@@ -209,7 +209,7 @@ class Channel:
                 self._connection.send_bytes(getattr(message, field))
 
     def receive(self) -> Message:
-        """Blocks for the next message; raises EOFError or OSError when the other side is gone."""
+        """Block until the next message. Raises EOFError or OSError when the other side is closed."""
         header = json.loads(self._connection.recv_bytes())
         name, body = header["type"], header["body"]
         if field := _PAYLOADS.get(name):

@@ -1,4 +1,4 @@
-"""Compare measured peaks of device memory with the plan's estimate, so that the next plan is better."""
+"""Compare measured peaks of device memory with the plan's estimate, to correct the next plan."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan
 
 MIN_PIXELS = 512 * 512
-"""Smaller pictures teach nothing: their peak is the prompt's encoding, which takes the same for all sizes."""
+"""Smaller images are ignored: their peak is the prompt's encoding, which takes the same memory for all sizes."""
 
 
 @dataclass
 class PeakMemoryTracker:
-    """`read_peak`: bytes at the worst moment since loading. `at_rest`: bytes while nothing is rendered."""
+    """`read_peak`: most bytes allocated since loading. `at_rest`: bytes allocated while nothing is rendered."""
 
     plan: MemoryPlan
     coefficients: Coefficients
@@ -30,18 +30,18 @@ class PeakMemoryTracker:
     _learned: int = field(default=0, init=False)
 
     def note_pass(self, tokens: int, decoding: Sequence[RenderRequest] = ()) -> None:
-        """A pass of that many tokens went through, beside the decode of those."""
+        """Record a pass of `tokens` tokens, in parallel to the decodes of the requests in `decoding`."""
         estimate = self.plan.estimate
-        beside = max((estimate.decode_bytes(each.width, each.height) for each in decoding), default=0)
-        self._estimated = max(self._estimated, estimate.tokens_bytes(tokens) + beside)
+        decode = max((estimate.decode_bytes(each.width, each.height) for each in decoding), default=0)
+        self._estimated = max(self._estimated, estimate.tokens_bytes(tokens) + decode)
 
     def note_decode(self, width: int, height: int) -> None:
-        """A picture of that size was decoded."""
+        """Record the decode of an image of that size."""
         self._has_decoded = self._has_decoded or width * height >= MIN_PIXELS
         self._estimated = max(self._estimated, self.plan.estimate.decode_bytes(width, height))
 
     def learn(self) -> None:
-        """While idle: keep what the peak says, when it has grown since last time."""
+        """Store the measured peak if it is higher than before. Call while idle."""
         measured = self.read_peak() - self.at_rest
         if measured <= self._learned or not self._has_decoded:
             return
@@ -53,7 +53,7 @@ class PeakMemoryTracker:
 def track_cuda_peak(
     plan: MemoryPlan, coefficients: Coefficients, model: str, device_name: str, device: torch.device
 ) -> PeakMemoryTracker:
-    """What lies on the card now counts as at rest: call it once everything is loaded and warmed up."""
+    """Return a tracker that counts present allocations as at rest: call after loading and warm-up."""
     torch.cuda.reset_peak_memory_stats(device)
     at_rest = torch.cuda.memory_allocated(device)
     return PeakMemoryTracker(

@@ -1,4 +1,4 @@
-"""The engine process: its threads, its beginning and its end. Imports torch only after it has said that it is there."""
+"""Run the engine process: start its threads, load, step until stopped. Imports torch only after its first message."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING
 
 from core.errors import FarmError
 from worker.engine import spec
-from worker.engine.io_queues import InputQueue, OutputQueue
+from worker.engine.io_queues import EngineQueues
 from worker.engine.messages import Channel, Load, LoadFailed, Loading, Ready
 from worker.engine.spec import EngineSpec
 from worker.engine.watchdog import Deadline, Watchdog
 
 if TYPE_CHECKING:
-    from worker.engine.builder import EngineParts, OnProgress
+    from worker.engine.builder import OnProgress
+    from worker.engine.parts import EngineParts
 
     BuildEngine = Callable[[EngineSpec, OnProgress], EngineParts]
 log = logging.getLogger(__name__)
 
 
 def main(argv: list[str], build_with: BuildEngine | None = None) -> int:
-    """`argv`: the number of the inherited socket. Returns the exit status."""
-    # Ctrl-C reaches the whole terminal group: the worker decides when its engine ends.
+    """Serve over the inherited socket whose number is `argv[0]`; return the exit status."""
+    # Ctrl-C reaches the whole foreground group: the worker decides when its engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=os.environ.get("IMAGEFARM_LOG_LEVEL", "INFO"), format="engine %(levelname)s %(message)s")
     os.environ["HF_HUB_OFFLINE"] = "1"  # Read when the hub's client is imported: loading never downloads.
@@ -38,17 +39,17 @@ def main(argv: list[str], build_with: BuildEngine | None = None) -> int:
 
 
 def _serve(spec: EngineSpec, channel: Channel, build_with: BuildEngine | None) -> int:
-    input_queue, output_queue = InputQueue(channel), OutputQueue(channel)
-    output_queue.put(Loading("importing"))
+    queues = EngineQueues.over(channel)
+    queues.output.put(Loading("importing"))
     try:
-        engine_parts = (build_with or _build)(spec, lambda stage, fraction: output_queue.put(Loading(stage, fraction)))
-    except BaseException as error:  # noqa: BLE001 - the worker is told of anything at all
-        output_queue.put(_load_failed(error))
-        output_queue.close()
+        parts = (build_with or _build)(spec, lambda stage, fraction: queues.output.put(Loading(stage, fraction)))
+    except BaseException as error:  # noqa: BLE001 - every failure is reported to the worker
+        queues.output.put(_load_failed(error))
+        queues.output.close()
         return 1
-    output_queue.put(Ready(engine_parts.info))
-    _run(engine_parts, input_queue, output_queue, spec.step_timeout_seconds)
-    output_queue.close()
+    queues.output.put(Ready(parts.info))
+    _run(parts, queues, spec.step_timeout_seconds)
+    queues.output.close()
     return 0
 
 
@@ -58,46 +59,30 @@ def _build(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
     return build_engine(spec, on_progress)
 
 
-def _run(engine_parts: EngineParts, input_queue: InputQueue, output_queue: OutputQueue, timeout_seconds: float) -> None:
+def _run(parts: EngineParts, queues: EngineQueues, timeout_seconds: float) -> None:
     from worker.engine.heartbeat import start_cpu_heartbeat
     from worker.engine.image_decoder import ImageDecoder
     from worker.engine.loop import EngineLoop
     from worker.engine.prompt_encoder import PromptEncoder
-    from worker.engine.step_hooks import StepAborter, StepProgress
-    from worker.engine.stepping import DevicePacer
 
-    family, info, device = engine_parts.family, engine_parts.info, engine_parts.device
-    if device.type == "cpu":
-        start_cpu_heartbeat(output_queue, timeout_seconds)
-    encoder = PromptEncoder(family, input_queue.put, _deadline(timeout_seconds)) if engine_parts.overlaps_encode else None
-    decoder = ImageDecoder(
-        family, info, output_queue, device, engine_parts.overlaps_decode, input_queue.put, _deadline(timeout_seconds)
-    )
-    aborter = StepAborter(engine_parts.blocks if engine_parts.aborts_steps else (), input_queue.all_canceled)
-    step_progress, pacer = StepProgress(engine_parts.blocks, once_each=engine_parts.aborts_steps), DevicePacer(device)
-    EngineLoop(
-        family,
-        info,
-        engine_parts.admission,
-        pacer,
-        decoder,
-        input_queue,
-        output_queue,
-        engine_parts.peaks,
-        encoder,
-        aborter,
-        step_progress,
-    ).run()
+    if parts.device.type == "cpu":
+        start_cpu_heartbeat(queues.output, timeout_seconds)
+    encoder = PromptEncoder(parts.family, queues.input.put, _deadline(timeout_seconds)) if parts.overlaps_encode else None
+    decoder = ImageDecoder(parts, queues, _deadline(timeout_seconds))
+    EngineLoop(parts, queues, decoder, encoder).run()
     decoder.close()
 
 
 def _deadline(seconds: float) -> Deadline:
-    """For one thread beside the loop: its worker hears from the engine while others step, and would wait for ever."""
+    """Return a deadline for one thread that runs next to the loop.
+
+    The worker's watchdog cannot notice when such a thread hangs: it receives messages as long as other requests step.
+    """
     return partial(Watchdog(_exit_hung).within, seconds)
 
 
 def _exit_hung(reason: str) -> None:
-    log.critical("%s: ending, so that a new engine can take over", reason)
+    log.critical("%s: ending this process, so that a new engine can replace it", reason)
     os._exit(spec.EXIT_HUNG)
 
 

@@ -13,9 +13,10 @@ from worker.pipelines.family import AnyFamily
 
 
 class PromptEncoder:
-    """One request after another, in the order in which they were begun; each is told of once.
+    """Encode one request after another, in order of submission; each ends in one call of `on_encoded`.
 
-    `deadline` bounds each: while others step, nobody outside would notice one that hangs. All methods are the loop's.
+    `deadline` bounds each encode: while other requests step, the worker's watchdog cannot notice one that hangs.
+    Only the loop's thread may call the methods.
     """
 
     def __init__(self, family: AnyFamily, on_encoded: Callable[[Encoded], None], deadline: Deadline) -> None:
@@ -23,33 +24,33 @@ class PromptEncoder:
         self._on_encoded = on_encoded
         self._deadline = deadline
         self._queue: queue.SimpleQueue[ActiveRequest] = queue.SimpleQueue()
-        self._unanswered = 0
+        self._pending = 0
         threading.Thread(target=self._run, name="encoder", daemon=True).start()
 
     @property
     def is_busy(self) -> bool:
-        """Whether something that was begun has not been told of, be it canceled or not."""
-        return self._unanswered > 0
+        """Whether the loop has yet to take the result of a submitted request, canceled ones included."""
+        return self._pending > 0
 
-    def begin(self, each: ActiveRequest) -> None:
-        self._unanswered += 1
-        self._queue.put(each)
+    def submit(self, active: ActiveRequest) -> None:
+        self._pending += 1
+        self._queue.put(active)
 
-    def answer_taken(self) -> None:
-        """The loop has taken one answer."""
-        self._unanswered -= 1
+    def note_result_taken(self) -> None:
+        """Record that the loop has taken one result."""
+        self._pending -= 1
 
     def _run(self) -> None:
         while True:
             self._on_encoded(self._encode(self._queue.get()))
 
-    def _encode(self, each: ActiveRequest) -> Encoded:
-        if each.canceled:
-            return Encoded(each)
+    def _encode(self, active: ActiveRequest) -> Encoded:
+        if active.canceled:
+            return Encoded(active)
         started = time.monotonic()
         try:
-            with self._deadline(f"encoding the prompt of {each.id}"):
-                conditioning = self._family.encode(each.request)
+            with self._deadline(f"encoding the prompt of {active.id}"):
+                conditioning = self._family.encode(active.request)
         except BaseException as error:  # noqa: BLE001 - the loop decides what it means
-            return Encoded(each, error=error)
-        return Encoded(each, conditioning, seconds=time.monotonic() - started)
+            return Encoded(active, error=error)
+        return Encoded(active, conditioning, seconds=time.monotonic() - started)

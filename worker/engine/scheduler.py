@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 
 class Schedulable(Protocol):
-    """`due`: see `VirtualClock`. `tokens`: what it adds to a pass."""
+    """`group`: only equal groups share a pass. `tokens`: its size in a pass. `due`: see `VirtualClock`."""
 
     @property
     def group(self) -> Hashable: ...
@@ -21,9 +21,9 @@ C = TypeVar("C", bound=Schedulable)
 
 
 def choose_micro_batch(candidates: Sequence[C], token_budget: int) -> list[C]:
-    """The candidate that is due first, and whoever may share its pass, in order of due, within the budget.
+    """Return the candidate that is due first and those that may share its pass, in order of `due`, within the budget.
 
-    The first is taken whatever it needs: a request above the budget is rendered alone, not never.
+    The first is taken whatever its size, so that a request above the budget runs alone instead of never.
     """
     in_order = sorted(candidates, key=lambda candidate: candidate.due)
     if not in_order:
@@ -38,17 +38,17 @@ def choose_micro_batch(candidates: Sequence[C], token_budget: int) -> list[C]:
 
 
 class VirtualClock:
-    """Counts the tokens that the device has worked through; a request is due at its arrival plus its own cost.
+    """Count the tokens that the device has processed; a request is due at its arrival plus its own cost.
 
-    So equal requests are served in order of arrival, a short one may overtake a long one, and each can be overtaken
-    only by what arrives before the device has done as much work as the request itself asks for: none starves.
+    Requests of equal cost run in arrival order, and a short one may overtake a long one. No request starves: only
+    requests that arrive before the device has done as much work as the request costs can overtake it.
     """
 
     def __init__(self) -> None:
         self._now = 0
 
     def due(self, cost_tokens: int) -> int:
-        """When a request that arrives now, and needs that many tokens over all its steps, should be done."""
+        """Return when a request that arrives now is due; `cost_tokens`: its tokens over all its steps."""
         return self._now + cost_tokens
 
     def advance(self, tokens: int) -> None:

@@ -10,23 +10,23 @@ from core.settings import Settings
 EXIT_BROKEN_DEVICE = 70
 EXIT_HUNG = 71
 EXIT_MEANINGS = {
-    EXIT_BROKEN_DEVICE: "its device is beyond repair",
-    EXIT_HUNG: "a prompt or a picture beside the steps took too long",
+    EXIT_BROKEN_DEVICE: "its device is broken",
+    EXIT_HUNG: "encoding a prompt or decoding an image hung",
 }
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """`device`: `auto`, `cpu`, `cuda` or `cuda:N`. `capacity`: requests held at once; 0 lets the memory policy decide.
+    """What an engine process is started with.
 
-    `model_folders`: model id -> a folder with its weights in diffusers' layout, beside `models_dir`.
-    `device_memory_gb`: most that it takes of a card, in 10^9 bytes; 0 means what is free.
+    `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `capacity`: requests held at once; 0 lets the memory policy decide.
+    `model_folders`: model id -> a folder with its weights in diffusers' layout, in addition to `models_dir`.
+    `device_memory_gb`: most memory that it takes of a GPU, in 10^9 bytes; 0 means all that is free.
     `token_budget`: most tokens in one forward pass; 0 lets the memory policy decide.
     `compile_blocks`: None lets the memory policy decide; compiled, the last bits differ from the stock pipeline's.
-    `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` tries them out.
-    A step, an encode or a decode that takes longer than `step_timeout_seconds` means a hung device; on a CPU, one that does
-    not even compute.
-    `module` is what `python -m` runs as the child.
+    `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` measures them.
+    `step_timeout_seconds`: a longer step, encode or decode means a hung device; on a CPU only if it does not compute.
+    `module`: what `python -m` runs as the child process.
     """
 
     model: str
@@ -46,7 +46,7 @@ class EngineSpec:
 
 
 def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
-    """For one engine that serves `model`."""
+    """Return the spec of one engine that serves `model`."""
     return EngineSpec(
         model=model,
         device=settings.device,

@@ -1,4 +1,4 @@
-"""Hook into a step's blocks: abort it once all its requests are canceled, and report how far it is."""
+"""Hook into a step's blocks: abort it once all its requests are canceled, and report its progress."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from torch import nn
 
 
 class StepAborted(Exception):
-    """All requests of the pass were canceled: how far each has come matters no more."""
+    """All requests of the pass were canceled during the step."""
 
 
 class StepAborter:
-    """Asks, before each of `blocks` is computed, `all_canceled` of the requests at work."""
+    """Raise StepAborted before one of `blocks` runs, once `all_canceled` returns true for the requests of the step."""
 
     def __init__(self, blocks: Iterable[nn.Module], all_canceled: Callable[[list[str]], bool]) -> None:
         self._all_canceled = all_canceled
-        self._at_work: list[str] = []
+        self._stepping: list[str] = []
         for block in blocks:
-            block.register_forward_pre_hook(self._ask)
+            block.register_forward_pre_hook(self._check)
 
     @contextmanager
     def when_canceled(self, request_ids: list[str]) -> Iterator[None]:
-        """Its body is their step; it may raise StepAborted."""
-        self._at_work = request_ids
+        """Run the step of these requests as the body, which may raise StepAborted."""
+        self._stepping = request_ids
         try:
             yield
         finally:
-            self._at_work = []
+            self._stepping = []
 
-    def _ask(self, *_: object) -> None:
-        if self._at_work and self._all_canceled(self._at_work):
+    def _check(self, *_: object) -> None:
+        if self._stepping and self._all_canceled(self._stepping):
             raise StepAborted
 
 
 def repeated_blocks(denoiser: nn.Module) -> list[nn.Module]:
-    """The parts alike that a step passes through one after another."""
+    """Return the transformer or UNet blocks that diffusers lists in `_repeated_blocks`, in order."""
     repeated = set(getattr(denoiser, "_repeated_blocks", None) or ())
     return [module for module in denoiser.modules() if type(module).__name__ in repeated]
 
 
 REPORT_INTERVAL_SECONDS = 2.0
-"""Between two times that are told; a step that is done sooner says nothing before its end."""
+"""Least time between two reports; a shorter step reports nothing before its end."""
 OnStepFraction = Callable[[float], None]
-"""Hears a share: above 0, at most 1."""
+"""Takes the finished fraction of a step: above 0, at most 1."""
 
 
 def _ignore_fraction(_part: float) -> None:
-    """Outside of a step."""
+    """Do nothing: no step is running."""
 
 
 class StepProgress:
-    """Counts `blocks` as they are computed. How many make a step is known from the last one; before there was one, from
-    `once_each`: that a step passes once through each of them. Else nothing is told of the first step.
+    """Count `blocks` as they are computed and report the finished fraction of the step.
 
-    Blocks count alike, whatever each takes: the part that is told is a guess.
+    The number of blocks in a step is taken from the previous step. Before there is one, `once_each` assumes that a step
+    runs each block once; without it the first step reports nothing. The fraction is an estimate: blocks count equally.
     """
 
     def __init__(
-        self, blocks: Sequence[nn.Module], once_each: bool = True, pause_seconds: float = REPORT_INTERVAL_SECONDS
+        self, blocks: Sequence[nn.Module], once_each: bool = True, interval_seconds: float = REPORT_INTERVAL_SECONDS
     ) -> None:
-        self._pause = pause_seconds
-        self._on_part: OnStepFraction = _ignore_fraction
+        self._interval = interval_seconds
+        self._on_fraction: OnStepFraction = _ignore_fraction
         self._blocks_per_step = len(blocks) if once_each else 0
         self._blocks_done = 0
         self._reported_at = 0.0
@@ -71,19 +71,19 @@ class StepProgress:
             block.register_forward_hook(self._count)
 
     @contextmanager
-    def reporting_to(self, on_part: OnStepFraction) -> Iterator[None]:
-        """Its body is a step; `on_part` hears what share of it is done, on the thread that computes it."""
-        self._on_part, self._blocks_done, self._reported_at = on_part, 0, time.monotonic()
+    def reporting_to(self, on_fraction: OnStepFraction) -> Iterator[None]:
+        """Run a step as the body and report it to `on_fraction`, on the thread that computes the step."""
+        self._on_fraction, self._blocks_done, self._reported_at = on_fraction, 0, time.monotonic()
         try:
             yield
             self._blocks_per_step = self._blocks_done
         finally:
-            self._on_part = _ignore_fraction
+            self._on_fraction = _ignore_fraction
 
     def _count(self, *_: object) -> None:
         self._blocks_done += 1
         now = time.monotonic()
-        if self._blocks_per_step and now - self._reported_at >= self._pause:
+        if self._blocks_per_step and now - self._reported_at >= self._interval:
             self._reported_at = now
-            # Something is left after the last one; and the first step of a picture passes through more than the next.
-            self._on_part(min(self._blocks_done / (self._blocks_per_step + 1), 1.0))
+            # Work remains after the last block, and the first step of an image runs more blocks than later ones.
+            self._on_fraction(min(self._blocks_done / (self._blocks_per_step + 1), 1.0))

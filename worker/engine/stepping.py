@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class StepOutcome:
-    """`passes`: sample -> images in the pass that moved it on. `failed`: sample -> why it cannot."""
+    """`passes`: sample -> number of images in the pass that advanced it. `failed`: sample -> its error."""
 
     passes: dict[Any, int] = field(default_factory=dict)
     failed: dict[Any, BaseException] = field(default_factory=dict)
@@ -27,10 +27,10 @@ class StepOutcome:
 
 
 def step_isolated(family: AnyFamily, samples: Sequence[Any]) -> StepOutcome:
-    """Step all samples, together if that works, else one by one.
+    """Step all samples in one pass, or one by one if that pass fails.
 
-    A batch that fails is split and each member tried once alone; a single that ran out of memory is tried once more
-    with the caches empty. Raises BrokenDevice when no further try can work, StepAborted when none is wanted.
+    Each sample of a failed pass is tried once alone; a single sample that ran out of memory is tried once more with
+    empty caches. Raises BrokenDevice when no further try can succeed, StepAborted when all requests were canceled.
     """
     before = {sample: sample.step for sample in samples}
     error = _try_step(family, samples)
@@ -44,7 +44,7 @@ def step_isolated(family: AnyFamily, samples: Sequence[Any]) -> StepOutcome:
     if outcome.out_of_memory:
         free_cached_memory()
     for sample in samples:
-        # Should the error have come after some had moved on already, these must not take the step twice.
+        # The error may have come after some samples had advanced: these must not take the step twice.
         again = _try_step(family, [sample]) if sample.step == before[sample] else None
         if again is None:
             outcome.passes[sample] = 1
@@ -61,13 +61,13 @@ def _try_step(family: AnyFamily, samples: Sequence[Any]) -> BaseException | None
     except BaseException as error:
         if is_broken_device(error):
             raise BrokenDevice(str(error)) from error
-        # The traceback holds the tensors of the failed pass: without it their memory can be freed.
+        # Drop the traceback: it keeps the tensors of the failed pass alive.
         return error.with_traceback(None)
     return None
 
 
 class DevicePacer:
-    """On CUDA, steps are only queued when the call returns; on the CPU this does nothing."""
+    """Keep the host at most one step ahead of a CUDA device, where calls only queue work; does nothing on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -75,10 +75,10 @@ class DevicePacer:
         self._last: Any = None
 
     def after_step(self) -> None:
-        """Wait for the step before the one that was just queued: the device never idles, the queue never grows."""
+        """Wait for the step before the one just queued: the device never idles and its queue never grows."""
         if not self._is_cuda:
             return
-        # Waiting for it puts the thread to sleep: spinning would take a core from text encoders on the CPU.
+        # `blocking` makes the waiting thread sleep: spinning would take a core from text encoders on the CPU.
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         if self._last is not None:
@@ -86,7 +86,7 @@ class DevicePacer:
         self._last = event
 
     def settle(self) -> None:
-        """Wait for all that was queued."""
+        """Wait for all queued steps."""
         if self._is_cuda and self._last is not None:
             self._last.synchronize()
             self._last = None

@@ -1,4 +1,4 @@
-"""Call back when a deadline passes that was neither moved nor removed."""
+"""Call back when a deadline passes that was neither moved nor removed in time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 Deadline = Callable[[str], AbstractContextManager[object]]
-"""Bounds its body, of which it is told what it does."""
+"""A context manager that bounds the duration of its body; the argument describes the body."""
 
 
 class Watchdog:
-    """One thread; `expect` sets or moves the deadline, `relax` removes it, `close` ends the thread."""
+    """One deadline, watched by a thread: `expect` sets or moves it, `relax` removes it, `close` ends the thread."""
 
     def __init__(self, on_expire: Callable[[str], None]) -> None:
         self._on_expire = on_expire
@@ -24,7 +24,7 @@ class Watchdog:
         threading.Thread(target=self._watch, name="engine-watchdog", daemon=True).start()
 
     def expect(self, seconds: float, reason: str) -> None:
-        """Something must happen within `seconds`, else `on_expire(reason)` is called, once."""
+        """Call `on_expire(reason)` once, unless the deadline is moved or removed within `seconds`."""
         with self._changed:
             self._deadline, self._reason = time.monotonic() + seconds, reason
             self._changed.notify()
@@ -36,7 +36,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def within(self, seconds: float, what: str) -> Iterator[None]:
-        """Its body, which does `what`, must be done in that time."""
+        """Expect the body, described by `what`, to end within `seconds`."""
         self.expect(seconds, f"{what} took longer than {seconds:g} s")
         try:
             yield

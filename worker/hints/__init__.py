@@ -1,1 +1,1 @@
-"""Hints: messages that wake a worker for a job; the database decides which job it runs."""
+"""Hints: Celery messages that wake a worker to claim the best job. Publish, take, defer and refill them."""

@@ -15,7 +15,11 @@ CHECK_INTERVAL_SECONDS = 2.0
 
 
 class QueueSubscription:
-    """The change goes to our own consumer through the broker and may get lost there, so it is compared and sent again."""
+    """Keep Celery's consumer subscribed or not, as wanted.
+
+    The command reaches the worker's own consumer through the broker and may be lost there, so the state is compared
+    regularly and the command repeated.
+    """
 
     def __init__(self, app: Celery, model: str, hostname: str) -> None:
         self._app = app
@@ -24,20 +28,20 @@ class QueueSubscription:
         self._wanted = True
         self._changed = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="consumer-switch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="queue-subscription", daemon=True)
 
     def start(self) -> None:
-        """Begins to compare; call when Celery's consumer is up, listening."""
+        """Start comparing; call once Celery's consumer runs and is subscribed."""
         self._thread.start()
 
-    def set_wanted(self, listening: bool) -> None:
-        """The latest wish counts."""
-        if listening != self._wanted:
-            self._wanted = listening
+    def set_wanted(self, subscribed: bool) -> None:
+        """Set the wanted state; the latest call counts."""
+        if subscribed != self._wanted:
+            self._wanted = subscribed
             self._changed.set()
 
     def stop(self) -> None:
-        """No more changes."""
+        """Make no further changes."""
         self._stopping = True
         self._changed.set()
 
@@ -46,7 +50,7 @@ class QueueSubscription:
             try:
                 self._compare()
             except Exception as error:  # noqa: BLE001 -- kombu raises what its transport raises
-                logger.debug("could not reach our own consumer: %s", error)
+                logger.debug("could not reach this worker's own consumer: %s", error)
             self._changed.wait(CHECK_INTERVAL_SECONDS)
             self._changed.clear()
 

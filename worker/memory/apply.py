@@ -15,49 +15,49 @@ from worker.device.torch_device import disable_pinned_rounding
 from worker.memory.sizes import role_of
 from worker.memory.tiers import Placement, Tier
 
+ALIGNMENT_BYTES = 512
+"""CUDA's allocator aligns to this: each weight begins at a multiple of this many bytes."""
+TILE_PIXELS, TILE_LATENTS = 512, 64
+
 
 def gate_in_place(module: nn.Module) -> None:
-    """For every feed-forward within; other models have none of this class."""
+    """Make every Z-Image feed-forward within apply its gate in place; other models have no such class."""
     for each in module.modules():
         if isinstance(each, FeedForward):
             each._forward_silu_gating = _silu_in_place
 
 
 def _silu_in_place(gate: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """As the class has it; both are fresh from a product, so that nobody else sees the first one overwritten."""
+    """Compute the class's own gating; both inputs are fresh matmul outputs, so overwriting the first is safe."""
     return functional.silu(gate, inplace=True).mul_(values)
 
 
-ALIGNMENT_BYTES = 512
-"""As CUDA's allocator aligns: each weight begins at a multiple of this many bytes."""
-
-
 def move_in_one_allocation(module: nn.Module, device: torch.device) -> None:
-    """Like `module.to(device)`, with all weights and buffers in one storage.
+    """Move the module like `module.to(device)`, with all weights and buffers in one storage.
 
-    CUDA's allocator gives each tensor above 10 MB memory of its own in whole pieces of 2 MB: one by one, the matrices
-    of an 8-bit Z-Image would take 0.4 GB more than they hold. Not for weights that are cast at each use: what they are
-    cast back to takes memory of its own, and this one allocation stays as long as anything else is in it.
+    CUDA's allocator gives each tensor above 10 MB its own memory in multiples of 2 MB: allocated one by one, the matrices
+    of an 8-bit Z-Image would take 0.4 GB more than their size. Do not use it for weights that are cast at each use: the
+    cast results need memory of their own, and this one allocation stays while any tensor is still in it.
     """
     tensors = [*module.parameters(), *module.buffers()]
-    room = torch.empty(sum(_aligned_bytes(each) for each in tensors), dtype=torch.uint8, device=device)
+    storage = torch.empty(sum(_aligned_bytes(each) for each in tensors), dtype=torch.uint8, device=device)
     begin = 0
     for tensor in tensors:
-        place = room[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-        place.copy_(tensor.data)
+        view = storage[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        view.copy_(tensor.data)
         begin += _aligned_bytes(tensor)
-        tensor.data = place
+        tensor.data = view
 
 
 def _aligned_bytes(tensor: torch.Tensor) -> int:
     return -(-tensor.nbytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
-TILE_PIXELS, TILE_LATENTS = 512, 64
-
-
 def apply_tier(pipeline: DiffusionPipeline, tier: Tier, device: torch.device, on_fraction: Callable[[float], None]) -> None:
-    """Place every component as the tier says. Quantised forms must have been made before; LoRAs fused before fp8."""
+    """Place every component as the tier states.
+
+    Quantised forms must exist already; LoRAs must be fused before fp8.
+    """
     if tier.tiled_vae:
         _tile(pipeline.vae)
     if tier.denoiser_place == "by_turns":
@@ -90,7 +90,7 @@ def _put(module: nn.Module, place: Placement, device: torch.device) -> None:
 
 
 def _stream(module: nn.Module, device: torch.device) -> None:
-    """Group offloading: by block where the model names its blocks' list, else by leaf. Streams need CUDA."""
+    """Attach group offloading: by block if the model names its block lists, else by leaf. Streams need CUDA."""
     by_block = _has_block_list(module)
     if device.type == "cuda":
         disable_pinned_rounding()
@@ -106,7 +106,7 @@ def _stream(module: nn.Module, device: torch.device) -> None:
 
 
 def _has_block_list(module: nn.Module) -> bool:
-    """Whether most of the weights are in lists of blocks alike, as in transformers, unlike the levels of a UNet."""
+    """Return whether most weights are in lists of equal blocks, as in transformers and unlike the levels of a UNet."""
     repeated = set(getattr(module, "_repeated_blocks", None) or ())
     lists = [child for child in module.children() if isinstance(child, nn.ModuleList)]
     return any(type(block).__name__ in repeated for blocks in lists for block in blocks)
@@ -117,11 +117,11 @@ def _keep_in_fp8(module: ModelMixin) -> None:
     module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
     for layer in module.modules():
         if isinstance(layer, nn.Linear) and layer.weight.dtype == torch.float8_e4m3fn:
-            layer.compute_dtype = dtype  # Adapters are made in this dtype: in fp8 itself nothing can be computed.
+            layer.compute_dtype = dtype  # Adapters take this dtype: fp8 itself cannot be computed in.
 
 
 def _tile(vae: ModelMixin) -> None:
-    """Decode in tiles above 512 px; the defaults of large VAEs would not tile before 1024."""
+    """Decode in tiles above 512 px; with their defaults large VAEs tile only from 1024 px."""
     vae.enable_tiling()
     for name, value in (("tile_sample_min_size", TILE_PIXELS), ("tile_latent_min_size", TILE_LATENTS)):
         if hasattr(vae, name):

@@ -1,4 +1,4 @@
-"""What was learned from recorded peaks: how far the estimate of activations was off, by model, tier and card."""
+"""Corrections learned from recorded peaks: the activation estimate's error by model, tier and card."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ from pathlib import Path
 
 FILE = "memory.json"
 ESTIMATE = 2
-"""Raise it when the estimate of activations changes: what was learned about another one says nothing of it."""
+"""Raise it when the activation estimate changes: corrections of another estimate do not apply to it."""
 LOWEST, HIGHEST = 0.25, 4.0
-FORGET = 0.1
-"""Share by which a lower peak moves the coefficient; a higher one counts in full at once."""
+DECAY = 0.1
+"""Share by which a lower peak moves the coefficient; a higher one applies in full at once."""
 
 
 class Coefficients:
-    """Kept as JSON in the models directory, by "model|policy|device". 1.0 means: as estimated."""
+    """Coefficients kept as JSON in the models directory, by "model|policy|device". 1.0 means no correction."""
 
     def __init__(self, models_dir: Path) -> None:
         self._path = models_dir / FILE
 
     def get(self, model_id: str, policy: str, device: str) -> float:
-        """The correction to multiply estimated activations by."""
+        """Return the factor to multiply estimated activations by."""
         return self._read().get(_key(model_id, policy, device), 1.0)
 
     def record(self, model_id: str, policy: str, device: str, estimated: int, measured: int) -> float:
-        """Learn from one peak, both in bytes of activations, `estimated` before any correction; returns the new value."""
+        """Learn from one peak and return the new coefficient.
+
+        Both arguments are bytes of activations; `estimated` is the value before any correction.
+        """
         if estimated <= 0 or measured < 0:
             return self.get(model_id, policy, device)
         values = self._read()
         key = _key(model_id, policy, device)
         seen = min(max(measured / estimated, LOWEST), HIGHEST)
         old = values.get(key)
-        value = seen if old is None or seen > old else old + FORGET * (seen - old)
+        value = seen if old is None or seen > old else old + DECAY * (seen - old)
         self._write(values | {key: round(value, 4)})
         return value
 

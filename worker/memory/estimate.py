@@ -1,4 +1,4 @@
-"""Estimate in bytes what a tier needs: weights by place, activations by image size."""
+"""Estimate in bytes what a tier needs: weights by placement, activations by image size."""
 
 from __future__ import annotations
 
@@ -9,14 +9,31 @@ from worker.memory.sizes import ComponentSize, ModelSizes, Role
 from worker.memory.tiers import Form, Placement, Tier
 
 PATCH = 16
-"""Side in pixels of the square that one token stands for."""
+"""Side in pixels of the square that one token covers."""
+FORM_BYTES: dict[Form, float] = {"int8": 1.0015, "int4": 0.5625, "fp8": 1.0015, "fp8-cast": 1.0}
+"""Bytes per element of a matrix: 8-bit forms carry a scale per row, 4 bits a scale and an offset per 64 elements."""
+DENOISER_TENSORS = {"z-image": 12.0, "stable-diffusion": 40.0, "stock": 24.0}
+"""Tensors of size (positions x width) alive at once in a forward pass. Z-Image: `benchmarks.simulated_memory`."""
+UNPACK_BYTES: dict[Form, float] = {"int8": 2.5, "int4": 3.0, "fp8": 2.5, "fp8-cast": 2.0}
+"""Per element of the largest matrix during its use, unpacked or multiplied in 8 bits; for a dtype of two bytes."""
+CAPTION_TOKENS = {"z-image": 512, "stable-diffusion": 0, "stock": 0}
+"""Tokens of the longest caption that passes through the denoiser in one sequence with the image."""
+VAE_TENSORS = 6.1
+"""The same at the decoder's last level: 1.50 GiB at 1024x1024 in bf16 and 128 channels."""
+IMAGE_TENSORS = 4.0
+"""Tensors of three channels at image size: tiles waiting for the others, and the image assembled from them."""
+TILE_PIXELS = 512 * 512
+UNET_POSITIONS = 4
+"""Positions of a UNet's highest level (8x8 pixels) in one token (16x16 pixels)."""
+STREAMED_BLOCKS = 3
+"""Blocks of a streamed component on the device at once: the current one, the next, and slack."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes. `device` and `host` are weights by component; the rest is activations of one pass, before correction.
+    """Estimated bytes. `device` and `host` are weights by component; the rest is activations of one pass, uncorrected.
 
-    `unpacked`: of a weight while it is used. `decode_per_pixel` is of a tile, `picture_per_pixel` of the whole.
+    `unpacked`: for a weight during its use. `decode_per_pixel` applies to a tile, `image_per_pixel` to the whole image.
     """
 
     device: dict[str, int]
@@ -27,71 +44,52 @@ class Estimate:
     correction: float = 1.0
     caption_tokens: int = 0
     unpacked: int = 0
-    picture_per_pixel: float = 0.0
+    image_per_pixel: float = 0.0
 
     @property
     def resident(self) -> int:
-        """Weights on the device all the time."""
+        """Weights that stay on the device."""
         return sum(self.device.values())
 
     @property
     def host_total(self) -> int:
-        """Weights in host memory all the time."""
+        """Weights that stay in host memory."""
         return sum(self.host.values())
 
     def activations(self, width: int, height: int, copies: int = 1) -> int:
-        """Of `copies` pictures (a CFG pair is two) in one pass and one decode; the larger counts: they take turns."""
-        return max(self.tokens_bytes(self.picture_tokens(width, height, copies)), self.decode_bytes(width, height))
+        """Return the larger of one pass over `copies` images (a CFG pair is two) and one decode: they take turns."""
+        return max(self.tokens_bytes(self.image_tokens(width, height, copies)), self.decode_bytes(width, height))
 
-    def picture_tokens(self, width: int, height: int, copies: int = 1) -> int:
-        """What such a picture adds to a pass at most: with the longest caption."""
+    def image_tokens(self, width: int, height: int, copies: int = 1) -> int:
+        """Return the most tokens that such an image adds to a pass: with the longest caption."""
         return (tokens(width, height) + self.caption_tokens) * copies
 
     def tokens_bytes(self, count: int) -> int:
-        """Activations of a forward pass over that many tokens."""
+        """Return the activations of a forward pass over that many tokens."""
         return int((count * self.per_token + self.unpacked) * self.correction)
 
-    def tokens_within(self, room: int) -> int:
-        """The most tokens whose pass needs no more than those bytes; 0 where none does."""
-        return max(int((room / self.correction - self.unpacked) / self.per_token), 0)
+    def tokens_within(self, available_bytes: int) -> int:
+        """Return the most tokens whose pass fits in those bytes; 0 where none does."""
+        return max(int((available_bytes / self.correction - self.unpacked) / self.per_token), 0)
 
     def decode_bytes(self, width: int, height: int) -> int:
-        """Of decoding one picture, in tiles where the tier says so."""
+        """Return the activations of decoding one image, in tiles if the tier tiles its VAE."""
         pixels = width * height
         tile = pixels if self.tile_pixels is None else min(pixels, self.tile_pixels)
-        return int((tile * self.decode_per_pixel + pixels * self.picture_per_pixel) * self.correction)
+        return int((tile * self.decode_per_pixel + pixels * self.image_per_pixel) * self.correction)
 
     def peak(self, width: int, height: int, copies: int = 1) -> int:
-        """Device memory at the worst moment of rendering such pictures."""
+        """Return the peak device memory of rendering such images."""
         return self.resident + self.activations(width, height, copies)
 
 
 def tokens(width: int, height: int) -> int:
-    """Patches of a picture, in whole ones."""
+    """Return the patches of an image, rounded up to whole ones per side."""
     return -(-width // PATCH) * -(-height // PATCH)
 
 
-FORM_BYTES: dict[Form, float] = {"int8": 1.0015, "int4": 0.5625, "fp8": 1.0015, "fp8-cast": 1.0}
-"""Bytes for each element of a matrix: 8 bits carry a scale for each row, 4 bits a scale and an offset for 64 elements."""
-DENOISER_TENSORS = {"z-image": 12.0, "stable-diffusion": 40.0, "stock": 24.0}
-"""Tensors of the size (positions x width) alive at once in a forward pass. Z-Image: `benchmarks.simulated_memory`."""
-UNPACK_BYTES: dict[Form, float] = {"int8": 2.5, "int4": 3.0, "fp8": 2.5, "fp8-cast": 2.0}
-"""For each element of the largest matrix while it is used, unpacked or multiplied as it is; in a dtype of two bytes."""
-CAPTION_TOKENS = {"z-image": 512, "stable-diffusion": 0, "stock": 0}
-"""Of the longest caption that goes through the denoiser in one sequence with the picture."""
-VAE_TENSORS = 6.1
-"""Likewise at the decoder's last level: 1.50 GiB at 1024x1024 in bf16 and 128 channels."""
-PICTURE_TENSORS = 4.0
-"""Tensors of three channels in the picture's size: tiles that wait for the others, and the whole that is made of them."""
-TILE_PIXELS = 512 * 512
-UNET_POSITIONS = 4
-"""Positions of a UNet's highest level (8x8 pixels) in one token (16x16 pixels)."""
-STREAMED_BLOCKS = 3
-"""Blocks of a streamed component on the device at once: the one at work, the next, and slack."""
-
-
 def estimate(tier: Tier, sizes: ModelSizes, family: str, dtype: str, correction: float = 1.0) -> Estimate:
-    """The tier's needs for a model of these sizes that computes in `dtype`."""
+    """Estimate the tier's needs for a model of these sizes that computes in `dtype`."""
     device: dict[str, int] = {}
     host: dict[str, int] = {}
     for part in sizes.components:
@@ -110,12 +108,12 @@ def estimate(tier: Tier, sizes: ModelSizes, family: str, dtype: str, correction:
         correction=correction,
         caption_tokens=CAPTION_TOKENS[family],
         unpacked=int(sizes.largest_matrix("denoiser") * UNPACK_BYTES.get(tier.denoiser, 0.0) * element / 2),
-        picture_per_pixel=3 * element * PICTURE_TENSORS,
+        image_per_pixel=3 * element * IMAGE_TENSORS,
     )
 
 
 def component_bytes(part: ComponentSize, form: Form, dtype: str) -> int:
-    """Weights of a component in a form; what is no matrix stays in the dtype."""
+    """Return the bytes of a component in a form; parameters outside of matrices stay in the dtype."""
     native = DTYPE_BYTES[dtype]
     return int(part.matrices * FORM_BYTES.get(form, native) + part.others * native)
 
@@ -127,20 +125,20 @@ def _treatment(tier: Tier, role: Role) -> tuple[Form, Placement]:
 
 
 def _split(weights: int, place: Placement, role: Role) -> tuple[int, int]:
-    """(on the device, on the host)."""
+    """Return (bytes on the device, bytes on the host)."""
     if place == "device":
         return weights, 0
     if place == "cpu":
         return 0, weights
     if place == "by_turns":
         return weights, weights
-    # A transformer of this kind has some thirty blocks alike, a few of which are on the device at a time.
+    # A transformer of this kind has some thirty equal blocks, a few of which are on the device at a time.
     blocks = 36 if role == "text" else 32
     return weights * STREAMED_BLOCKS // blocks, weights
 
 
 def _share_turns(tier: Tier, device: dict[str, int]) -> None:
-    """Components that take turns never meet on the device: only the largest counts."""
+    """Count only the largest of components that take turns: they are never on the device at the same time."""
     if tier.denoiser_place != "by_turns" or not device:
         return
     largest = max(device, key=lambda name: device[name])

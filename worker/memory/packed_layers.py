@@ -10,14 +10,20 @@ from torch import nn
 from torch.nn import functional
 
 ROWS_AT_ONCE = 1024
-"""A product in 8 bits needs several times its output on the way: no more rows than these at a time."""
+"""Rows multiplied in 8 bits at a time: the intermediates take several times the memory of the output."""
+INT8_LEAST_ROWS = 17
+"""CUDA's int8 product takes no fewer."""
+INT4_GROUP = 64
+"""Elements of a row that share a scale and an offset."""
+FP8 = torch.float8_e4m3fn
+FP8_MAX = torch.finfo(FP8).max
 
 
 class PackedLinear(nn.Linear, ABC):
-    """It stays an nn.Linear, so that LoRA adapters wrap it; `compute_dtype` is what diffusers asks such layers for.
+    """A packed layer that stays an nn.Linear, so that LoRA adapters can wrap it.
 
-    `multiplies_packed`: whether the product itself is done in 8 bits, with the activations quantised row by row as they
-    come; else the weight is unpacked at each use. See `worker.memory.quantize`.
+    diffusers reads `compute_dtype` of such layers. `multiplies_packed`: whether the product itself is computed in 8 bits,
+    with the activations quantised row by row; else the weight is unpacked at each use. See `worker.memory.quantize`.
     """
 
     multiplies_packed = False
@@ -30,22 +36,25 @@ class PackedLinear(nn.Linear, ABC):
 
     @abstractmethod
     def pack(self, weight: torch.Tensor) -> None:
-        """Take a float weight [out, in] over."""
+        """Quantise and store a float weight [out, in]."""
 
     def with_bias(self, out: torch.Tensor) -> torch.Tensor:
-        """The layer's output from its product."""
+        """Add the bias to the layer's product in place."""
         bias = self._parameters["bias"]
         return out if bias is None else out.add_(bias.to(out.dtype))
 
 
 def row_peaks(rows: torch.Tensor) -> torch.Tensor:
-    """The largest magnitude of each row, [rows] in fp32, never zero; NaN and infinity stay what they are."""
+    """Return the largest magnitude of each row, [rows] in fp32, never zero; NaN and infinity propagate."""
     peaks: torch.Tensor = torch.linalg.vector_norm(rows, float("inf"), dim=1)
     return peaks.float().clamp(min=1e-12)
 
 
 def by_rows(product: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, width: int) -> torch.Tensor:
-    """The product [rows, width] in the rows' dtype, some rows at a time. A compiler fuses the steps itself: it gets all."""
+    """Return the product [rows, width] in the rows' dtype, computed some rows at a time.
+
+    Under torch.compile all rows are passed at once: the compiler fuses the intermediates itself.
+    """
     if torch.compiler.is_compiling() or rows.shape[0] <= ROWS_AT_ONCE:
         return product(rows).to(rows.dtype)
     out = rows.new_empty(rows.shape[0], width)
@@ -55,12 +64,8 @@ def by_rows(product: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor,
     return out
 
 
-LEAST_ROWS = 17
-"""CUDA's int8 product takes no fewer."""
-
-
 class Int8Linear(PackedLinear):
-    """Weight [out, in] as int8 with one scale per output row, in the dtype that the layer computes in."""
+    """Weight [out, in] as int8 with one scale per output row, in the layer's compute dtype."""
 
     weight_scale: torch.Tensor
 
@@ -71,7 +76,7 @@ class Int8Linear(PackedLinear):
         self.register_buffer("weight_scale", torch.empty(out_features, dtype=dtype))
 
     def pack(self, weight: torch.Tensor) -> None:
-        """Take a float weight over: symmetric, the scale rounded first so that rows keep their gain."""
+        """Quantise symmetrically; the scale is rounded to its dtype first, so that rows keep their gain."""
         self.weight_scale = (row_peaks(weight) / 127).to(self.compute_dtype)
         steps = weight.to(torch.float32, copy=True).div_(self.weight_scale.float()[:, None])
         self.weight = nn.Parameter(steps.round_().clamp_(-127, 127).to(torch.int8), requires_grad=False)
@@ -83,26 +88,22 @@ class Int8Linear(PackedLinear):
 
 
 def int8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
-    """input [..., in] times weight [out, in] in int8, summed in int32; [..., out] in the input's dtype.
+    """Multiply input [..., in] by weight [out, in] in int8, summed in int32; return [..., out] in the input's dtype.
 
-    Each row of the input gets a scale of its own, so its largest element keeps 7 bits.
+    Each row of the input has its own scale, so its largest element keeps 7 bits.
     """
     out = by_rows(lambda rows: _int8_rows(rows, weight, weight_scale), input.reshape(-1, input.shape[-1]), weight.shape[0])
     return out.reshape(*input.shape[:-1], -1)
 
 
 def _int8_rows(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
-    """In fp32."""
+    """Return the product in fp32."""
     scale = row_peaks(rows)[:, None] / 127
     steps = (rows / scale).round_().to(torch.int8)
-    if rows.shape[0] < LEAST_ROWS:
-        steps = functional.pad(steps, (0, 0, 0, LEAST_ROWS - rows.shape[0]))
+    if rows.shape[0] < INT8_LEAST_ROWS:
+        steps = functional.pad(steps, (0, 0, 0, INT8_LEAST_ROWS - rows.shape[0]))
     sums = torch._int_mm(steps, weight.t())[: rows.shape[0]]
     return (sums * scale).mul_(weight_scale.float())
-
-
-INT4_GROUP = 64
-"""Elements of a row that share a scale and an offset."""
 
 
 class Int4Linear(PackedLinear):
@@ -120,7 +121,7 @@ class Int4Linear(PackedLinear):
         self.register_buffer("weight_offset", torch.empty(out_features, groups, dtype=dtype))
 
     def pack(self, weight: torch.Tensor) -> None:
-        """Take a float weight over: each group spread from its least to its greatest element."""
+        """Quantise each group from its least to its greatest element."""
         groups = weight.float().view(self.out_features, -1, INT4_GROUP)
         low, high = groups.amin(dim=2), groups.amax(dim=2)
         self.weight_offset = low.to(self.compute_dtype)
@@ -130,8 +131,8 @@ class Int4Linear(PackedLinear):
         self.weight = nn.Parameter(nibbles[:, 0::2] | (nibbles[:, 1::2] << 4), requires_grad=False)
 
     def unpacked(self, dtype: torch.dtype) -> torch.Tensor:
-        """The weight [out, in] as it is computed with."""
-        # In place from the first copy on: a large weight in the dtype is most of what this needs.
+        """Return the weight [out, in] in the given dtype."""
+        # In place from the first copy on: a large weight in the dtype is most of the memory that this needs.
         steps = torch.stack((self.weight & 0xF, self.weight >> 4), dim=2).to(dtype)
         groups = steps.view(self.out_features, -1, INT4_GROUP)
         groups.mul_(self.weight_scale.to(dtype)[..., None]).add_(self.weight_offset.to(dtype)[..., None])
@@ -141,14 +142,10 @@ class Int4Linear(PackedLinear):
         return self.with_bias(functional.linear(input, self.unpacked(input.dtype)))
 
 
-FP8 = torch.float8_e4m3fn
-LARGEST = torch.finfo(FP8).max
-
-
 class Fp8Linear(PackedLinear):
     """Weight [out, in] as e4m3 with one fp32 scale per output row.
 
-    The weight is held as bytes: others take a floating-point weight's dtype for the one to compute or to train in.
+    The weight is held as bytes: libraries take a floating-point weight's dtype for the one to compute or train in.
     """
 
     weight_scale: torch.Tensor
@@ -160,9 +157,9 @@ class Fp8Linear(PackedLinear):
         self.register_buffer("weight_scale", torch.empty(out_features, dtype=torch.float32))
 
     def pack(self, weight: torch.Tensor) -> None:
-        """Take a float weight over, the largest element of each row at the end of fp8's range."""
-        self.weight_scale = row_peaks(weight) / LARGEST
-        scaled = weight.to(torch.float32, copy=True).div_(self.weight_scale[:, None]).clamp_(-LARGEST, LARGEST)
+        """Quantise each row, its largest element scaled to the end of fp8's range."""
+        self.weight_scale = row_peaks(weight) / FP8_MAX
+        scaled = weight.to(torch.float32, copy=True).div_(self.weight_scale[:, None]).clamp_(-FP8_MAX, FP8_MAX)
         self.weight = nn.Parameter(scaled.to(FP8).view(torch.uint8), requires_grad=False)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -173,18 +170,15 @@ class Fp8Linear(PackedLinear):
 
 
 def fp8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
-    """input [..., in] times weight [out, in] in fp8; [..., out] in the input's dtype. Each row has a scale of its own."""
+    """Multiply input [..., in] by weight [out, in] in fp8; return [..., out] in the input's dtype. Scales are per row."""
     out = by_rows(lambda rows: _fp8_rows(rows, weight, weight_scale), input.reshape(-1, input.shape[-1]), weight.shape[0])
     return out.reshape(*input.shape[:-1], -1)
 
 
 def _fp8_rows(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
-    scale = row_peaks(rows)[:, None] / LARGEST
+    scale = row_peaks(rows)[:, None] / FP8_MAX
     steps = (rows / scale).to(FP8)
-    # Sums in fp8's own precision: on Hopper exact ones cost a good part of the gain, and the picture is looked at anyway.
+    # Fast accumulation: on Hopper exact sums cost a good part of the gain, and the image is compared before it is used.
     return torch._scaled_mm(
         steps, weight.t(), scale_a=scale, scale_b=weight_scale[None, :], out_dtype=rows.dtype, use_fast_accum=True
     )
-
-
-__all__ = ["INT4_GROUP", "Fp8Linear", "Int4Linear", "Int8Linear", "PackedLinear"]

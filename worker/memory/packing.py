@@ -1,4 +1,4 @@
-"""Pack a component's weights straight from its files, one tensor at a time: never the whole of it in its own dtype."""
+"""Pack a component's weights straight from its files one tensor at a time, without loading the whole component."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from worker.memory.weight_files import Layout, TensorFile, layouts, tensors
 
 OnFraction = Callable[[float], None]
 KEPT_IN_FP32 = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
-"""Where diffusers and transformers name parts that their loaders leave in fp32; the second one holds for bf16 too."""
+"""Attributes in which diffusers and transformers list parts that loaders leave in fp32; `_strict` applies to bf16 too."""
 
 
 class Packing:
-    """`shaped`: the component on the meta device, made ready for packed weights. `folder`: its weights in their own form."""
+    """Packs one component.
+
+    `shaped`: the component on the meta device, prepared for packed weights. `folder`: its weights in their stored form.
+    """
 
     def __init__(self, shaped: nn.Module, folder: Path, form: PackedForm, dtype: torch.dtype) -> None:
         self._form, self._dtype = form, dtype
@@ -32,26 +35,26 @@ class Packing:
 
     @property
     def size(self) -> int:
-        """Bytes of all weights once they are packed."""
+        """Bytes of all weights once packed."""
         return sum(layout.size for layout in self._layouts.values())
 
     @property
     def can_be_done(self) -> bool:
-        """Whether the files hold what the component needs under names that are known here, all of it to be in one dtype.
+        """Whether the files hold all weights that the component needs under known names, all of them for one dtype.
 
-        Else its library's own loader must read them.
+        If not, its library's own loader must read them.
         """
         needed = {name for name in self._layouts if name not in self._made_by_packing}
         return self._one_dtype and needed == set(self._names.values())
 
     def write(self, target: Path, on_fraction: OnFraction) -> None:
-        """All of it into one safetensors file."""
+        """Write all packed weights into one safetensors file."""
         with TensorFile(target, self._layouts) as file:
             for name, tensor in self.packed(on_fraction):
                 file.put(name, tensor)
 
     def packed(self, on_fraction: OnFraction) -> Iterator[tuple[str, torch.Tensor]]:
-        """Names as in the component's state, and tensors as they are kept."""
+        """Yield names as in the component's state, and tensors as they are stored."""
         total, done = sum(file.stat().st_size for file in self._files), 0
         for file in self._files:
             for stored_as, tensor in tensors(file):
@@ -61,7 +64,7 @@ class Packing:
                 on_fraction(done / total)
 
     def _pack(self, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-        """Through the dtype that is computed in, as a loader would give the weight to be packed."""
+        """Pack through the compute dtype, in which a loader would hand over the weight."""
         float_here = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
         if name not in self._layers:
             yield name, float_here
@@ -72,7 +75,7 @@ class Packing:
         yield from ((path + part, value) for part, value in layer.state_dict().items() if part != "bias")
 
     def _packed_layouts(self, shaped: nn.Module) -> dict[str, Layout]:
-        """What will be kept; `shaped` has its packed parts' dtypes and, for all others, those of its constructor."""
+        """Return the layouts to store; `shaped` has its packed parts' dtypes and its constructor's for all others."""
         packed = {name for weight in self._layers for name in self._parts(weight)}
         found = {}
         for name, tensor in shaped.state_dict().items():
@@ -85,12 +88,12 @@ class Packing:
         return {name for weight in self._layers for name in self._parts(weight) if name != weight}
 
     def _parts(self, weight: str) -> list[str]:
-        """Names of what stands for a weight once it is packed."""
+        """Return the names of the tensors that replace a weight once it is packed."""
         path = weight.removesuffix("weight")
         return [path + part for part in self._layers[weight].state_dict() if part != "bias"]
 
     def _own_names(self, prefix: str) -> dict[str, str]:
-        """Name in the files -> in the component: transformers saves a base model with its head's prefix, or without."""
+        """Map names in the files to names in the component; transformers saves base models with or without a prefix."""
         stored = [name for file in self._files for name in layouts(file)]
         pairs = ((name, (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}")) for name in stored)
         found = ((name, next((own for own in possible if own in self._layouts), None)) for name, possible in pairs)

@@ -1,4 +1,4 @@
-"""Choose the memory tier that fits a machine and plan token budget and capacity in it."""
+"""Choose the memory tier that fits a machine, and its token budget and capacity."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from worker.memory.estimate import Estimate, estimate, tokens
 from worker.memory.sizes import ModelSizes
 from worker.memory.tiers import PACKED_FORMS, TIERS, Tier, tier_named
 
+DEVICE_SHARE = 0.95
+"""Share of the free device memory that a plan may use: allocators need slack."""
+CPU_SPARE = 1 * GIGABYTE
+"""Host memory left to everything else."""
+
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """`token_budget` and `capacity` are cut to what fits beside the weights.
+    """A tier with `token_budget` and `capacity` cut to what fits next to the weights.
 
-    `free_bytes`: what the device had before loading.
+    `free_bytes`: free device memory before loading.
     """
 
     tier: Tier
@@ -31,7 +36,7 @@ class MemoryPlan:
         return self.tier.name
 
     def describe(self) -> str:
-        """One line for the worker's log."""
+        """Return one line for the worker's log."""
         device, host = self.estimate.resident / GIGABYTE, self.estimate.host_total / GIGABYTE
         text = f"memory policy {self.policy}: {self.tier.about}; weights {device:.1f} GB on the device"
         text += f" and {host:.1f} GB in host memory" if host else ""
@@ -40,14 +45,8 @@ class MemoryPlan:
         return f"{text}, estimated peak at 1024x1024 {peak:.1f} of {free:.1f} GB, {self.token_budget} tokens a pass"
 
 
-DEVICE_SHARE = 0.95
-"""Of the free device memory that a plan may use: allocators need slack."""
-CPU_SPARE = 1 * GIGABYTE
-"""Host memory left to everything else."""
-
-
 def as_estimated(_tier: str) -> float:
-    """No correction."""
+    """Return 1.0: no correction."""
     return 1.0
 
 
@@ -59,11 +58,11 @@ def choose(
     policy: str = "auto",
     correction: Callable[[str], float] = as_estimated,
 ) -> MemoryPlan:
-    """The plan for a model on a machine.
+    """Plan a model's memory on a machine.
 
-    `correction`: tier name -> what to multiply its estimated activations by. A named policy is taken even when the
-    estimate says that it will not fit. RenderError `invalid_input` for a policy that does not suit, `out_of_memory`
-    when `auto` finds none that fits.
+    `correction`: tier name -> factor for its estimated activations. A named policy is used even when the estimate does not
+    fit. Raise RenderError `invalid_input` for a policy that does not suit the model or device, `out_of_memory` when `auto`
+    finds no tier that fits.
     """
     if policy != "auto":
         tier = _named(policy, model, machine)
@@ -71,7 +70,7 @@ def choose(
     tried: list[str] = []
     for tier in (tier for tier in TIERS if tier.automatic and suits(tier, model, machine)):
         needs = estimate(tier, sizes, model.family, dtype, correction(tier.name))
-        if not (lacking := _lacking(needs, model, machine)):
+        if not (lacking := _missing_memory(needs, model, machine)):
             return _plan(tier, needs, machine)
         tried.append(f"{tier.name} {lacking}")
     raise RenderError(
@@ -82,7 +81,7 @@ def choose(
 
 
 def suits(tier: Tier, model: CatalogueModel, machine: Machine) -> bool:
-    """Whether the tier can be applied to this model on this kind of device at all."""
+    """Return whether the tier can be applied to this model on this kind of device at all."""
     if tier.device != machine.device.split(":")[0] or machine.capability < tier.least_capability:
         return False
     quantised = any(form in PACKED_FORMS for form in (tier.denoiser, tier.text))
@@ -101,8 +100,8 @@ def _named(policy: str, model: CatalogueModel, machine: Machine) -> Tier:
     )
 
 
-def _lacking(needs: Estimate, model: CatalogueModel, machine: Machine) -> str:
-    """What the machine lacks for one picture of the model's default size; empty when nothing."""
+def _missing_memory(needs: Estimate, model: CatalogueModel, machine: Machine) -> str:
+    """Describe what the machine lacks for one image of the model's default size; empty if nothing."""
     peak = needs.peak(model.defaults.width, model.defaults.height, _copies(model))
     if peak > machine.free_bytes * DEVICE_SHARE:
         return f"needs {peak / GIGABYTE:.1f} GB of {machine.free_bytes / GIGABYTE:.1f} GB free there"
@@ -112,18 +111,18 @@ def _lacking(needs: Estimate, model: CatalogueModel, machine: Machine) -> str:
 
 
 def _copies(model: CatalogueModel) -> int:
-    """A picture with guidance goes through the denoiser twice."""
+    """Return the rows of one image in a pass: guidance needs two."""
     return 2 if model.defaults.guidance_scale > 1.0 else 1
 
 
 def _plan(tier: Tier, needs: Estimate, machine: Machine) -> MemoryPlan:
-    """The tier's budget cut to what fits beside the weights, but never below one 512x512 picture.
+    """Cut the tier's token budget to what fits next to the weights, but never below one 512x512 image.
 
-    Twice as many requests are held as a pass may have: while some step, others are encoded, and of more of them some have
-    captions of one length and share a pass. What each holds is little, and counted when it is admitted.
+    Capacity is twice what a pass may hold: while some requests step, others are encoded, and among more requests some
+    have captions of equal length and share a pass. Each holds little memory, which is counted at admission.
     """
-    room = int(machine.free_bytes * DEVICE_SHARE) - needs.resident
+    available = int(machine.free_bytes * DEVICE_SHARE) - needs.resident
     smallest = tokens(512, 512)
-    budget = max(min(tier.token_budget, needs.tokens_within(room)), smallest)
+    budget = max(min(tier.token_budget, needs.tokens_within(available)), smallest)
     capacity = max(min(tier.capacity, 2 * budget // smallest), 1)
     return MemoryPlan(tier, needs, machine.free_bytes, budget, capacity)

@@ -10,10 +10,14 @@ from worker.memory.sizes import NEVER_QUANTISED
 from worker.memory.tiers import PackedForm
 
 LAYERS: dict[PackedForm, type[PackedLinear]] = {"int8": Int8Linear, "int4": Int4Linear, "fp8": Fp8Linear}
+LEAST_CAPABILITY: dict[PackedForm, tuple[int, int]] = {"int8": (8, 0), "fp8": (8, 9)}
+"""CUDA compute capability from which cards multiply in that form."""
+MULTIPLE = 16
+"""Both sides of a weight must be multiples of this on a card."""
 
 
 def quantize(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Module:
-    """Replace and pack every eligible linear layer, freeing each original as it goes; returns the same module."""
+    """Replace and pack every eligible linear layer in place, freeing each original; return the same module."""
     for path in _eligible(module, form):
         linear = _linear(module, path)
         layer = like(linear, form, dtype)
@@ -25,7 +29,7 @@ def quantize(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Modu
 
 
 def shape_for(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Module:
-    """Replace the same layers by empty ones: a module on the meta device made ready for packed weights."""
+    """Replace the eligible layers by empty packed ones: prepares a module on the meta device for packed weights."""
     for path in _eligible(module, form):
         linear = _linear(module, path)
         with torch.device(linear.weight.device):
@@ -34,7 +38,7 @@ def shape_for(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Mod
 
 
 def _eligible(module: nn.Module, form: PackedForm) -> list[str]:
-    """Paths of the layers; no references to them, which would keep all originals in memory."""
+    """Return paths of the layers, not references, which would keep all originals in memory."""
     return [
         path
         for path, child in module.named_modules()
@@ -57,23 +61,17 @@ def _replace(module: nn.Module, path: str, layer: nn.Module) -> None:
 
 
 def like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) -> PackedLinear:
-    """An empty packed layer of that layer's sides."""
+    """Return an empty packed layer with that layer's dimensions."""
     return LAYERS[form](linear.in_features, linear.out_features, linear.bias is not None, dtype)
 
 
-LEAST_CAPABILITY: dict[PackedForm, tuple[int, int]] = {"int8": (8, 0), "fp8": (8, 9)}
-"""CUDA compute capability from which cards multiply in that form."""
-MULTIPLE = 16
-"""Both sides of a weight must be multiples of this on a card."""
-
-
 def supports_product(form: PackedForm, device: torch.device) -> bool:
-    """Whether the device may multiply in this form. A CPU could, but for a tiny model it was no gain."""
+    """Return whether the device may multiply in this form. A CPU could, but measured no gain on a tiny model."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY[form]
 
 
 def product_form(module: nn.Module) -> PackedForm | None:
-    """The form of the module's layers that could multiply in 8 bits; None where it has none."""
+    """Return the form of the module's layers that can multiply in 8 bits; None if it has none."""
     layers = _product_layers(module)
     if not layers:
         return None
@@ -81,7 +79,7 @@ def product_form(module: nn.Module) -> PackedForm | None:
 
 
 def use_product(module: nn.Module, on: bool) -> None:
-    """Have all layers that can multiply in 8 bits, or unpack their weights at each use."""
+    """Switch all layers that can multiply in 8 bits between that and unpacking their weights at each use."""
     for layer in _product_layers(module):
         layer.multiplies_packed = on
 

@@ -1,4 +1,4 @@
-"""How many numbers a model's components hold: from the headers of its files, or from its catalogue row."""
+"""Parameter counts of a model's components, from the headers of its files or from its catalogue row."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from core.catalogue.weight_names import choose_set
 
 Role = Literal["denoiser", "text", "vae"]
 NEVER_QUANTISED = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
-"""Parts of names of layers that are never quantised: small, and a picture is sensitive to them."""
+"""Parts of names of layers that are never quantised: they are small, and the image is sensitive to them."""
 MATRIX_SHARE: dict[Role, float] = {"denoiser": 0.975, "text": 0.9, "vae": 0.0}
-"""Of a component's parameters, in matrices that can be quantised, when only the total is known. From Z-Image."""
+"""Share of a component's parameters in quantisable matrices, for when only the total is known. From Z-Image."""
 LARGEST_MATRIX: dict[Role, int] = {"denoiser": 10240 * 3840, "text": 9728 * 2560, "vae": 0}
-"""Likewise, elements of the largest one."""
+"""Elements of the largest matrix, for the same case."""
 DEFAULT_WIDTHS = {"z-image": 3840, "stable-diffusion": 320, "stock": 3072}
 DEFAULT_VAE_WIDTH = 128
 
 
 @dataclass(frozen=True)
 class ComponentSize:
-    """Parameters in matrices that can be quantised, and all others; `largest`: elements of the largest such matrix."""
+    """Parameters in quantisable matrices, and all others; `largest`: elements of the largest such matrix."""
 
     name: str
     role: Role
@@ -42,37 +42,37 @@ class ComponentSize:
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """`width`: channels of the denoiser at its highest resolution; `vae_width`: likewise of the decoder's last level."""
+    """`width`: channels of the denoiser at its highest resolution; `vae_width`: channels of the decoder's last level."""
 
     components: tuple[ComponentSize, ...]
     width: int
     vae_width: int
 
     def of(self, role: Role) -> int:
-        """Parameters of all components in that role."""
+        """Return the parameters of all components in that role."""
         return sum(part.parameters for part in self.components if part.role == role)
 
     def largest_matrix(self, role: Role) -> int:
-        """Elements, of all components in that role."""
+        """Return the elements of the largest matrix among the components in that role."""
         return max((part.largest for part in self.components if part.role == role), default=0)
 
 
 def role_of(name: str) -> Role:
-    """What a pipeline's component of that name does."""
+    """Return the role of a pipeline's component of that name."""
     if name in ("transformer", "unet"):
         return "denoiser"
     return "vae" if name == "vae" else "text"
 
 
 def read_sizes(directory: Path, model: CatalogueModel) -> ModelSizes:
-    """Sizes from a folder in diffusers' layout; reads headers and configs, no weights."""
+    """Read sizes from a folder in diffusers' layout; only headers and configs are read."""
     parts = tuple(_component(directory / name) for name in components(directory))
     config = next((_config(directory / part.name) for part in parts if part.role == "denoiser"), {})
     return ModelSizes(parts, _width(config, model), _first_channels(_config(directory / "vae"), DEFAULT_VAE_WIDTH))
 
 
 def sizes_of_row(model: CatalogueModel) -> ModelSizes:
-    """Sizes that the catalogue tells, for a model whose weights are not here yet."""
+    """Return sizes from the catalogue row, for a model whose weights are not on disk yet."""
     parts = []
     for name, count in model.weights.parameters.items():
         role = role_of(name)
@@ -82,12 +82,12 @@ def sizes_of_row(model: CatalogueModel) -> ModelSizes:
 
 
 def _component(folder: Path) -> ComponentSize:
-    """From the headers of the component's files."""
+    """Read the headers of the component's files."""
     return component_of(folder.name, _shapes(folder))
 
 
 def component_of(name: str, shapes: Iterable[tuple[str, Sequence[int]]]) -> ComponentSize:
-    """From the names and shapes of its tensors."""
+    """Count a component's parameters from the names and shapes of its tensors."""
     matrices, others = [0], 0
     for path, shape in shapes:
         if len(shape) == 2 and not any(word in path for word in NEVER_QUANTISED):
@@ -98,7 +98,7 @@ def component_of(name: str, shapes: Iterable[tuple[str, Sequence[int]]]) -> Comp
 
 
 def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
-    """Name and shape of every tensor in the component's files. A pickle does not tell: it counts as one fp32 matrix."""
+    """Yield name and shape of every tensor of the component. A pickle has no header: it counts as one fp32 matrix."""
     for file in chosen_files(folder):
         if file.suffix == ".safetensors":
             yield from safetensors_shapes(file).items()
@@ -107,18 +107,18 @@ def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
 
 
 def chosen_files(folder: Path) -> list[Path]:
-    """The set of the component's weight files that is loaded."""
+    """Return the component's set of weight files that a load uses."""
     chosen = choose_set((path.name for path in weight_files(folder)), None)
     return [folder / found.name for found in chosen]
 
 
 def safetensors_shapes(file: Path) -> dict[str, list[int]]:
-    """Name -> shape, from the file's header alone."""
+    """Return name -> shape from the file's header alone."""
     return {name: entry["shape"] for name, entry in safetensors_header(file).items()}
 
 
 def safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
-    """Name -> dtype, shape and data_offsets, as the file's header has them."""
+    """Return name -> dtype, shape and data_offsets from the file's header."""
     with file.open("rb") as handle:
         (length,) = struct.unpack("<Q", handle.read(8))
         header: dict[str, dict[str, Any]] = json.loads(handle.read(length))

@@ -1,4 +1,4 @@
-"""The memory tiers as data, best first: the first one that fits is taken."""
+"""The memory tiers as data, best first: a plan takes the first one that fits."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Literal, get_args
 from worker.memory.sizes import Role
 
 Form = Literal["native", "int8", "int4", "fp8", "fp8-cast"]
-"""How matrices are kept; `native` is the dtype that the model computes in. `fp8-cast`: cast to fp8 without scales."""
+"""Storage form of matrices; `native` is the model's compute dtype. `fp8-cast`: cast to fp8 without scales."""
 PackedForm = Literal["int8", "int4", "fp8"]
-"""Forms that are made once and kept on disk."""
+"""Forms that are converted once and kept on disk."""
 PACKED_FORMS: tuple[PackedForm, ...] = get_args(PackedForm)
 Placement = Literal["device", "cpu", "streamed", "by_turns"]
-"""`streamed`: in host memory, each block passes through the device. `by_turns`: whole component, only while it works."""
+"""`streamed`: in host memory, each block is copied to the device in turn. `by_turns`: whole component, only while used."""
 
 
 @dataclass(frozen=True)
 class Tier:
     """`token_budget`: most tokens in one forward pass, 16x16-pixel patches and captions; CFG pairs counted twice.
 
-    `capacity`: requests held. `families` empty means any. Quantised forms need a transformer as denoiser, and no LoRA that
-    is part of the model. `least_capability`: of a CUDA card. `automatic`: whether it is taken without being named.
+    `capacity`: requests in flight. Empty `families` means any. Quantised forms need a transformer as denoiser, and no LoRA
+    that is part of the model. `least_capability`: of a CUDA card. `automatic`: whether `auto` may choose it.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Tier:
 
 
 LARGE_TOKEN_BUDGET = 9216
-"""Eight pictures of 512x512 or two of 1024x1024, with captions of 128 tokens and more."""
+"""Eight images of 512x512 or two of 1024x1024, with captions of 128 tokens and more."""
 LARGE_CAPACITY = 16
-"""Requests held: of so many, some have captions of one length, and only those share a pass."""
+"""Requests in flight: among so many, some have captions of equal length, and only those share a pass."""
 TIERS: tuple[Tier, ...] = (
     Tier(
         "resident",
@@ -65,7 +65,7 @@ TIERS: tuple[Tier, ...] = (
         capacity=LARGE_CAPACITY,
         families=("z-image",),
     ),
-    # As small as int8, and coarser: until a card has shown that it is faster, only who names it gets it.
+    # As small as int8 and coarser: chosen only by name until a card has shown that it is faster.
     Tier(
         "fp8",
         "transformer in fp8 with scales, text encoder in 8 bits, all on the device",
@@ -143,11 +143,11 @@ TIERS: tuple[Tier, ...] = (
 
 
 def tier_named(name: str) -> Tier | None:
-    """The tier of that name, if there is one."""
+    """Return the tier of that name, if there is one."""
     return next((tier for tier in TIERS if tier.name == name), None)
 
 
 def packed_form(tier: Tier, role: Role) -> PackedForm | None:
-    """The form that components in that role are packed into; None where their weights stay plain."""
+    """Return the form that components in that role are packed into; None if their weights stay unpacked."""
     kept = {"denoiser": tier.denoiser, "text": tier.text, "vae": "native"}[role]
     return next((form for form in PACKED_FORMS if form == kept), None)

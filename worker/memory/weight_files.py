@@ -35,30 +35,33 @@ SAFETENSORS_DTYPES: dict[str, torch.dtype] = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""By their names in the format's headers."""
+"""Torch dtypes by their names in the format's headers."""
 SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 
 class Layout(NamedTuple):
-    """What a tensor of the file is like."""
+    """Dtype and shape of a stored tensor."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The tensor's bytes."""
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
 class TensorFile:
-    """Context manager: ValueError at its end unless every tensor was put. The bytes are on the disk when it ends."""
+    """Context manager that writes a safetensors file.
+
+    Leaving it raises ValueError unless every tensor was put; by then the bytes are flushed to disk.
+    """
 
     def __init__(self, path: Path, layouts: Mapping[str, Layout]) -> None:
-        # Widest numbers first, so that each tensor begins at a multiple of its own.
+        # Widest dtypes first, so that each tensor begins at a multiple of its element size.
         ordered = sorted(layouts, key=lambda name: -layouts[name].dtype.itemsize)
         self._layouts, self._missing = dict(layouts), set(layouts)
-        header, self._places, end = _header(ordered, layouts)
+        header, self._offsets, end = _header(ordered, layouts)
         self._file = path.open("wb")
         self._file.write(header)
         self._file.flush()
@@ -70,17 +73,18 @@ class TensorFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._file:
             if kind is None:
-                # A folder is renamed into place next: after a power cut it must not hold what never reached the disk.
+                # The folder is renamed into place next: after a power cut it must not hold data that never reached the disk.
                 os.fsync(self._file.fileno())
         if kind is None and self._missing:
             raise ValueError(f"{len(self._missing)} tensors were not written, {min(self._missing)} among them")
+            raise ValueError(f"{len(self._missing)} tensors were not written, among them {min(self._missing)}")
 
     def put(self, name: str, tensor: torch.Tensor) -> None:
-        """Write one; ValueError unless it is as the layout has it, KeyError for one that is not in it."""
+        """Write one tensor; raise ValueError if it differs from its layout, KeyError for an unknown name."""
         if self._layouts[name] != Layout(tensor.dtype, tuple(tensor.shape)):
             raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)}, not {self._layouts[name]}")
         flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-        left, at = flat.numpy().data, self._places[name]
+        left, at = flat.numpy().data, self._offsets[name]
         while left:
             written = os.pwrite(self._file.fileno(), left, at)
             left, at = left[written:], at + written
@@ -88,7 +92,7 @@ class TensorFile:
 
 
 def _header(ordered: Sequence[str], layouts: Mapping[str, Layout]) -> tuple[bytes, dict[str, int], int]:
-    """The bytes before the tensors, where each begins in the file, and how many bytes they take."""
+    """Return the bytes before the tensors, each tensor's offset in the file, and the tensors' total bytes."""
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     begins, end = {}, 0
     for name in ordered:
@@ -102,7 +106,7 @@ def _header(ordered: Sequence[str], layouts: Mapping[str, Layout]) -> tuple[byte
 
 
 def layouts(file: Path) -> dict[str, Layout]:
-    """By name; of a safetensors file the header alone is read."""
+    """Return layouts by name; of a safetensors file only the header is read."""
     if file.suffix != ".safetensors":
         return {name: Layout(tensor.dtype, tuple(tensor.shape)) for name, tensor in _pickled(file).items()}
     header = safetensors_header(file)
@@ -110,7 +114,7 @@ def layouts(file: Path) -> dict[str, Layout]:
 
 
 def tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and tensor, one after another; whoever drops each before the next holds one at a time."""
+    """Yield name and tensor one by one; a caller that drops each before the next holds one at a time."""
     if file.suffix != ".safetensors":
         yield from _pickled(file).items()
         return

@@ -1,1 +1,1 @@
-"""Models on disk: find them, build them, pull them, convert them, load them."""
+"""Models on disk: locating, building, pulling, converting and loading them."""

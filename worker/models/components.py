@@ -1,4 +1,4 @@
-"""Load a pipeline's components one by one, so that progress can be told in bytes."""
+"""Load a pipeline's components one by one, so that progress can be reported in bytes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from worker.models.z_image_transformer import ZImageTransformer2DModel
 
 KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
 SWITCHES: dict[str, object] = {
-    # With the package invisible-watermark installed, SDXL would change its pictures silently.
+    # With the package invisible-watermark installed, SDXL would silently change its images.
     "add_watermarker": False,
-    # The farm decodes its own latents, so the checker would be loaded and never asked.
+    # The farm decodes latents itself, so the checker would be loaded and never called.
     "safety_checker": None,
     "feature_extractor": None,
     "requires_safety_checker": False,
 }
-"""Constructor arguments given to every pipeline class that knows them."""
+"""Constructor arguments passed to every pipeline class that accepts them."""
 
 OURS = {"ZImageTransformer2DModel": ZImageTransformer2DModel}
-"""Classes of our own that stand in for the libraries' of the same name."""
+"""Subclasses of the libraries' classes, loaded in place of those of the same name."""
 
 LoadOne = Callable[[Path, str, str], torch.nn.Module]
 """(component's folder, library, class name) -> the module."""
 
 
 def load_components(directory: Path, load_one: LoadOne, on_fraction: OnFraction) -> dict[str, torch.nn.Module]:
-    """Every component with weights, by name, each from `load_one`; `on_fraction` hears 0..1 by bytes on disk."""
+    """Load every component with weights through `load_one`, by name; `on_fraction` gets 0..1 by bytes on disk."""
     rows = {name: row for name, row in components(directory).items() if row[0] in KNOWN_LIBRARIES}
     sizes = {name: _weight_bytes(directory / name) for name in rows}
     total, done = max(sum(sizes.values()), 1), 0
@@ -49,7 +49,7 @@ def load_components(directory: Path, load_one: LoadOne, on_fraction: OnFraction)
 
 
 def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> torch.nn.Module:
-    """One model of diffusers or transformers from its folder; never touches the network."""
+    """Load one model of diffusers or transformers from its folder; never uses the network."""
     variant = variant_of(folder)
     options: dict[str, object] = {"variant": variant} if variant else {}
     module: torch.nn.Module = class_named(library, cls).from_pretrained(
@@ -59,18 +59,18 @@ def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> 
 
 
 def class_named(library: str, cls: str) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
-    """The class to make a component of."""
+    """Return the class of a component."""
     return OURS.get(cls) or getattr(importlib.import_module(library), cls)
 
 
 def variant_of(folder: Path) -> str | None:
-    """The variant of the weights to load: None when plain names are there."""
+    """Return the variant of the weights to load; None when plain names exist."""
     chosen = choose_set((path.name for path in weight_files(folder)), None)
     return chosen[0].belongs_to.variant if chosen else None
 
 
 def assemble(directory: Path, loaded: dict[str, torch.nn.Module], dtype: torch.dtype) -> DiffusionPipeline:
-    """The pipeline over components that are loaded already; tokenizers and scheduler come from the folder."""
+    """Build the pipeline from loaded components; tokenizers and scheduler come from the folder."""
     cls = getattr(diffusers, pipeline_class(directory))
     parameters = inspect.signature(cls.__init__).parameters
     switches = {name: value for name, value in SWITCHES.items() if name in parameters}

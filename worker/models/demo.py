@@ -10,11 +10,11 @@ from worker.models.folders import Contents, whole_folder
 
 SEED = 0
 BUILD = "1"
-"""Raise it when the twin's architecture changes: older copies are then built anew."""
+"""Raise it when the tiny model's architecture changes: older copies are then rebuilt."""
 
 
 def ensure_built(model: CatalogueModel, model_paths: ModelPaths) -> Path:
-    """The folder of a model that is built locally, made now unless a whole one of this build is there."""
+    """Return the folder of a locally built model; build it unless a complete one of this build exists."""
     directory = model_paths.weights(model.id)
     marker = read_marker(directory)
     if marker is None or marker.revision != BUILD or missing_files(directory):

@@ -1,4 +1,4 @@
-"""What can be wrong with a machine that should render: each check looks at one thing and says what to do."""
+"""Checks of a machine that is to render: each inspects one thing and recommends a remedy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMPORT_SECONDS = 120
 
 @dataclass(frozen=True)
 class Check:
-    """`detail`: what was found. `advice`: what to do about it, empty when all is well."""
+    """`detail`: what was found. `advice`: what to do about it, empty if nothing."""
 
     name: str
     status: Literal["ok", "warning", "problem"]
@@ -34,7 +34,7 @@ class Check:
 
 
 def run_checks(settings: Settings) -> Iterator[Check]:
-    """All checks one by one, so that each can be shown as it ends; none of them raises."""
+    """Yield all checks one by one, so that each can be shown as it completes; none of them raises."""
     checks: tuple[Callable[[Settings], Check], ...] = (
         lambda _: check_python(),
         lambda _: check_libraries(),
@@ -50,12 +50,12 @@ def run_checks(settings: Settings) -> Iterator[Check]:
 
 
 def check_python() -> Check:
-    """Which interpreter runs; pip refuses to install the farm on one that is too old."""
+    """Report the interpreter; pip refuses to install the farm on one that is too old."""
     return Check("python", "ok", f"Python {platform.python_version()} at {sys.executable}")
 
 
 def check_libraries() -> Check:
-    """What a picture depends on is installed."""
+    """Check that the libraries that rendering depends on are installed."""
     found, lacking = {}, []
     for name in LIBRARIES:
         try:
@@ -69,7 +69,7 @@ def check_libraries() -> Check:
 
 
 def check_torchvision() -> Check:
-    """Nothing here needs torchvision, but one that does not match torch breaks every diffusers pipeline."""
+    """Check an installed torchvision: the farm does not need it, but one that mismatches torch breaks diffusers."""
     try:
         number = version("torchvision")
     except PackageNotFoundError:
@@ -81,7 +81,7 @@ def check_torchvision() -> Check:
 
 
 def imports(module: str) -> bool:
-    """Whether a module imports, tried in a process of its own so that a broken one leaves no traces here."""
+    """Return whether a module imports, tried in a separate process so that a broken one has no effect here."""
     try:
         command = [sys.executable, "-c", f"import {module}"]
         done = subprocess.run(command, capture_output=True, timeout=IMPORT_SECONDS, check=False)
@@ -91,7 +91,7 @@ def imports(module: str) -> bool:
 
 
 def check_devices() -> Check:
-    """CUDA devices that torch sees, with their free memory."""
+    """List the CUDA devices that torch sees, with their free memory."""
     try:
         import torch
     except ImportError as error:
@@ -109,17 +109,17 @@ def check_devices() -> Check:
 
 
 def check_disk(settings: Settings) -> Check:
-    """Room where models are kept."""
+    """Check the free disk space where models are kept."""
     folder = settings.resolved_models_dir
     free = free_bytes(folder)
     detail = f"{free / GIGABYTE:.1f} GB free under {folder}"
     if free < 2 * GIGABYTE:
-        return Check("disk", "problem", detail, "Free some, or set IMAGEFARM_MODELS_DIR to a larger disk.")
+        return Check("disk", "problem", detail, "Free some space, or set IMAGEFARM_MODELS_DIR to a larger disk.")
     return Check("disk", "ok", detail)
 
 
 def check_weights(settings: Settings) -> Check:
-    """Whether the model that a worker would serve is here."""
+    """Check that the weights of the model that a worker would serve are on disk."""
     try:
         resolved = resolve_auto(settings)
     except FarmError as error:
@@ -134,7 +134,7 @@ def check_weights(settings: Settings) -> Check:
 
 
 def check_tier(settings: Settings) -> Check:
-    """The memory tier that a worker would choose now, by the weights that are here, else by the catalogue's numbers."""
+    """Report the memory tier that a worker would choose now, from the weights on disk or else the catalogue's sizes."""
     try:
         plan = planned(settings)
     except FarmError as error:
@@ -145,23 +145,23 @@ def check_tier(settings: Settings) -> Check:
 
 
 def check_copies(settings: Settings) -> Check:
-    """Room for the copies of the weights that the first load in that tier makes."""
+    """Check the disk space for the copies of the weights that the first load in that tier writes."""
     try:
         needed = bytes_of_copies(settings)
     except (FarmError, ImportError):
-        return Check("copies", "ok", "cannot be told before there is a memory tier")
+        return Check("copies", "ok", "unknown until a memory tier can be chosen")
     if not needed:
-        return Check("copies", "ok", "none to be made before the model is loaded")
+        return Check("copies", "ok", "no copies need to be written before the model is loaded")
     free = free_bytes(settings.resolved_models_dir)
     detail = f"{needed / GIGABYTE:.1f} GB will be written when the model is first loaded; {free / GIGABYTE:.1f} GB are free"
     if free < needed + SPARE:
-        advice = "Free some, or set IMAGEFARM_MODELS_DIR to a larger disk: else weights are converted anew at every load."
+        advice = "Free some space, or set IMAGEFARM_MODELS_DIR to a larger disk: else every load converts the weights again."
         return Check("copies", "warning", detail, advice)
     return Check("copies", "ok", detail)
 
 
 def planned(settings: Settings) -> MemoryPlan:
-    """The plan of the model that the settings mean, on the device that they mean."""
+    """Plan the memory of the model and device that the settings name."""
     from worker.device.dtypes import choose_dtype, dtype_name
     from worker.device.torch_device import measure_machine, resolve_device
     from worker.memory.plan import choose
@@ -179,7 +179,7 @@ def planned(settings: Settings) -> MemoryPlan:
 
 
 def bytes_of_copies(settings: Settings) -> int:
-    """That the planned tier's first load will write; 0 for a model that is not here, of which a pull tells."""
+    """Return the bytes that the planned tier's first load will write; 0 for a model whose weights are not on disk yet."""
     from worker.device.dtypes import choose_dtype
     from worker.device.torch_device import resolve_device
     from worker.models.tier_reader import CopiesToMake

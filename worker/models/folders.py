@@ -19,13 +19,16 @@ from core.ids import new_id
 from worker.device.machine import DTYPE_BYTES, GIGABYTE
 
 UNLOCKED_SECONDS = 86_400.0
+"""Age at which a draft counts as abandoned where the disk does not support locks."""
 YOUNG_SECONDS = 5.0
-"""A draft may be this old before its maker has locked it."""
+"""A draft younger than this may not have been locked by its process yet."""
+SPARE = GIGABYTE // 2
+"""Disk space left free after a write."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a folder is about to hold; see `core.catalogue.model_folder.Marker`."""
+    """Metadata of the folder to write; see `core.catalogue.model_folder.Marker`."""
 
     model: str
     origin: Literal["built", "hub", "folder"]
@@ -36,17 +39,17 @@ class Contents:
 
 @contextmanager
 def whole_folder(final: Path, contents: Contents) -> Iterator[Path]:
-    """Yields an empty folder to fill; on success it takes the place of `final`, on an error nothing changes.
+    """Yield an empty folder to fill; on success it replaces `final`, on an error nothing changes.
 
-    Two processes may do this at once: the first to finish stands, since others may read its files already.
+    Two processes may do this at once: the first to finish wins, since others may read its files already.
     """
     before = read_marker(final)
     draft = final.parent / f".{final.name}.{new_id()}.part"
     draft.mkdir(parents=True)
-    lock = os.open(draft, os.O_RDONLY)  # Goes with its process, however that ends.
+    lock = os.open(draft, os.O_RDONLY)  # Released with its process, however that ends.
     try:
         with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)  # Waits for who asks at this moment whether the draft is abandoned.
+            fcntl.flock(lock, fcntl.LOCK_EX)  # Waits for a process that is just testing whether the draft is abandoned.
         yield draft
         write_marker(draft, _marker(draft, contents))
         _put_in_place(draft, final, before)
@@ -68,7 +71,7 @@ def _marker(draft: Path, contents: Contents) -> Marker:
 
 
 def _put_in_place(draft: Path, final: Path, before: Marker | None) -> None:
-    """Rename, moving what was there aside, unless a rival has finished meanwhile."""
+    """Rename, moving the old folder aside, unless another process has finished first."""
     old = final.parent / f".{final.name}.{new_id()}.old"
     if read_marker(final) == before:
         with suppress(FileNotFoundError):
@@ -83,7 +86,7 @@ def _put_in_place(draft: Path, final: Path, before: Marker | None) -> None:
 
 
 def remove_drafts(parent: Path) -> list[Path]:
-    """Delete drafts that a killed process left behind: one that is killed at each try would fill the disk with them."""
+    """Delete drafts of killed processes: repeated kills would otherwise fill the disk with them."""
     leftovers = [path for suffix in ("part", "old") for path in parent.glob(f".*.{suffix}")]
     stale = [path for path in leftovers if path.is_dir() and _is_abandoned(path)]
     for path in stale:
@@ -92,12 +95,12 @@ def remove_drafts(parent: Path) -> list[Path]:
 
 
 def _is_abandoned(draft: Path) -> bool:
-    """Nobody holds its lock; where the disk knows no locks, nobody has touched it for a day."""
+    """Return whether no process holds the draft's lock; without lock support, whether it is unmodified for a day."""
     try:
         age = time.time() - draft.stat().st_mtime
         lock = os.open(draft, os.O_RDONLY)
     except OSError:
-        return False  # Gone, or not ours.
+        return False  # Already deleted, or not accessible.
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -109,28 +112,24 @@ def _is_abandoned(draft: Path) -> bool:
     return age > YOUNG_SECONDS
 
 
-SPARE = GIGABYTE // 2
-"""Left free beside what a pull writes."""
-
-
 def converted_bytes(model: CatalogueModel, weight_bytes: int, dtype: str) -> int:
-    """Size of the converted copy: by the row's parameters where it tells them, never more than twice the original."""
+    """Return the size of the converted copy: by the row's parameters if known, at most twice the original."""
     known = sum(model.weights.parameters.values()) * DTYPE_BYTES[dtype]
     return min(known, 2 * weight_bytes) if known else weight_bytes
 
 
 def free_bytes(folder: Path) -> int:
-    """Left on the disk under `folder`, which need not exist."""
+    """Return the free bytes on the disk of `folder`, which need not exist."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free
 
 
 def check_space(folder: Path, needed: int, what_for: str) -> None:
-    """Conflict `not_enough_disk` when the disk under `folder` has too little left; the folder need not exist."""
+    """Raise Conflict `not_enough_disk` when the disk of `folder` has too little free; the folder need not exist."""
     free = free_bytes(folder)
     if free < needed + SPARE:
         raise Conflict(
             f"{what_for} needs {needed / GIGABYTE:.1f} GB under {folder}, but only {free / GIGABYTE:.1f} GB are free. "
-            "Free some, or set IMAGEFARM_MODELS_DIR to a larger disk.",
+            "Free some space, or set IMAGEFARM_MODELS_DIR to a larger disk.",
             code="not_enough_disk",
         )

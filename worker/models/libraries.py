@@ -1,4 +1,4 @@
-"""Name diffusers' untyped objects, find a pipeline's denoiser, silence the libraries' progress bars."""
+"""Type aliases for diffusers' untyped objects, access to a pipeline's denoiser, and silent progress bars."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Vae: TypeAlias = Any
 
 
 def denoiser_of(pipeline: Pipeline) -> Pipeline:
-    """The part that runs once a step."""
+    """Return the component that runs once per step."""
     return pipeline.transformer if hasattr(pipeline, "transformer") else pipeline.unet
 
 
 def silence_libraries() -> None:
-    """Process-wide. Among what it drops are hints to install torchvision, which would break a CPU build of torch."""
+    """Silence the libraries process-wide, including hints to install torchvision, which would break a CPU build of torch."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

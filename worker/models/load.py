@@ -1,4 +1,4 @@
-"""What the catalogue row changes about a loaded pipeline: its scheduler and the LoRAs that are part of the model."""
+"""Load a model onto its device in its memory tier, with the scheduler and LoRAs of its catalogue row."""
 
 from __future__ import annotations
 
@@ -24,9 +24,16 @@ from worker.models.demo import ensure_built
 from worker.models.libraries import silence_libraries
 from worker.models.tier_reader import TierReader
 
+OnProgress = Callable[[str, float | None], None]
+"""Called with (stage, fraction 0..1 or None when it is unknown).
+
+Stages: building, reading, converting, adapting, placing, done; the engine adds tuning and warming up.
+"""
+VERSIONED = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
+
 
 def set_scheduler(pipeline: DiffusionPipeline, model: CatalogueModel) -> None:
-    """Replace the scheduler by the row's, made from the configuration of the one that was there."""
+    """Replace the scheduler by the row's, built from the previous one's configuration."""
     if model.scheduler is None:
         return
     cls = getattr(diffusers, model.scheduler.cls)
@@ -34,7 +41,7 @@ def set_scheduler(pipeline: DiffusionPipeline, model: CatalogueModel) -> None:
 
 
 def fuse_loras(pipeline: DiffusionPipeline, model: CatalogueModel, files: Sequence[Path]) -> None:
-    """Add the row's LoRAs to the weights themselves, so that adapters stay free for what a job asks for."""
+    """Fuse the row's LoRAs into the weights, so that adapters remain free for a job's LoRAs."""
     for index, (lora, file) in enumerate(zip(model.loras, files, strict=True)):
         name = f"model_{index}"
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=name, local_files_only=True)
@@ -42,33 +49,24 @@ def fuse_loras(pipeline: DiffusionPipeline, model: CatalogueModel, files: Sequen
         pipeline.unload_lora_weights()
 
 
-def on_whole_percents(tell: Callable[[float], None]) -> Callable[[float], None]:
-    """Hears any number of fractions, passes on those that are another whole percent than the one before."""
-    told = -1
+def on_whole_percents(report: Callable[[float], None]) -> Callable[[float], None]:
+    """Return a callback that passes on only fractions whose whole percentage differs from the previous one's."""
+    reported = -1
 
-    def hear(fraction: float) -> None:
-        nonlocal told
-        if (percent := int(fraction * 100)) != told:
-            told = percent
-            tell(fraction)
+    def throttled(fraction: float) -> None:
+        nonlocal reported
+        if (percent := int(fraction * 100)) != reported:
+            reported = percent
+            report(fraction)
 
-    return hear
-
-
-OnProgress = Callable[[str, float | None], None]
-"""Hears (stage, fraction 0..1 or None when it cannot be told).
-
-Stages: building, reading, converting, adapting, placing, done; the engine adds tuning and warming up.
-"""
-
-VERSIONED = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
+    return throttled
 
 
 @dataclass(frozen=True)
 class LoadRequest:
     """`device`: auto, cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name.
 
-    `most_gigabytes`: that may be taken of a card; 0 means what is free.
+    `most_gigabytes`: cap on the memory taken of a card; 0 means all that is free.
     """
 
     model_paths: ModelPaths
@@ -80,7 +78,7 @@ class LoadRequest:
 
 @dataclass(frozen=True)
 class LoadedPipeline:
-    """A pipeline ready to render. `load_seconds` is wall time; `versions`: by distribution; scheduler and weights too."""
+    """A pipeline ready to render. `load_seconds` is wall time; `versions`: by distribution, with scheduler and weights."""
 
     pipeline: DiffusionPipeline
     model: CatalogueModel
@@ -93,10 +91,10 @@ class LoadedPipeline:
 
 
 def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnProgress) -> LoadedPipeline:
-    """The model on its device, in its memory tier.
+    """Load the model onto its device, in its memory tier.
 
-    RenderError: `model_unavailable` names the pull command when the weights are not here, `out_of_memory` when no tier
-    fits, `invalid_input` for a device, dtype or policy that cannot be.
+    Raise RenderError `model_unavailable` naming the pull command when the weights are not on disk, `out_of_memory` when no
+    tier fits, `invalid_input` for an unusable device, dtype or policy.
     """
     started = time.perf_counter()
     silence_libraries()
@@ -113,12 +111,12 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction))
     on_progress("done", 1.0)
     seconds = time.perf_counter() - started
-    made_of = versions() | _made_of(pipeline, located)
-    return LoadedPipeline(pipeline, model, located, plan, device, dtype, seconds, made_of)
+    recorded = versions() | _scheduler_and_weights(pipeline, located)
+    return LoadedPipeline(pipeline, model, located, plan, device, dtype, seconds, recorded)
 
 
-def _made_of(pipeline: DiffusionPipeline, located: LocatedWeights) -> dict[str, str]:
-    """What else decides the picture: the scheduler's class and which weights these are."""
+def _scheduler_and_weights(pipeline: DiffusionPipeline, located: LocatedWeights) -> dict[str, str]:
+    """Return what else determines the image: the scheduler's class and the weights' revision."""
     found = {"scheduler": type(pipeline.scheduler).__name__, "weights_revision": located.revision}
     return {name: value for name, value in found.items() if value}
 
@@ -159,5 +157,5 @@ def _read(
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that a picture depends on."""
+    """Return the versions of the libraries that an image depends on."""
     return {name: version(name) for name in VERSIONED}

@@ -28,37 +28,38 @@ from worker.memory.weight_files import Layout, TensorFile
 from worker.models.components import class_named, load_component
 from worker.models.folders import Contents, check_space, remove_drafts, whole_folder
 
+log = logging.getLogger(__name__)
 PACKED_FILE = "packed.safetensors"
 REVISION = "2"
-"""Raise it when the packing changes: older files are then made anew."""
+"""Raise it when the packing changes: older files are then converted again."""
 
 
 def form_folder(model_paths: ModelPaths, model_id: str, component: str, form: PackedForm | None, dtype: torch.dtype) -> Path:
-    """Where a component in a form lies, once it has been made; None: plain weights in that dtype."""
+    """Return the folder of a component in a form, whether or not it exists; None: plain weights in that dtype."""
     name = "-".join(filter(None, (component, form, dtype_name(dtype))))
     return model_paths.models_dir / model_id / name
 
 
 def fingerprint(folder: Path) -> str:
-    """Names the weights that a form was made from: their files' names, sizes and times, the configuration's too."""
+    """Identify the weights that a form is made from: names, sizes and times of their files and the configuration."""
     files = [*weight_files(folder), folder / "config.json"]
     rows = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return f"{REVISION}-{hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}"
 
 
 def is_made(folder: Path, source: Path) -> bool:
-    """Whether the form is there, whole, and made from these very weights."""
+    """Return whether the form exists, complete, and was made from exactly these weights."""
     marker = read_marker(folder)
     return marker is not None and marker.revision == fingerprint(source)
 
 
 def contents(source: Path, model_id: str, form: PackedForm) -> Contents:
-    """What the form's folder says of itself, for `whole_folder`."""
+    """Describe the form's folder for `whole_folder`."""
     return Contents(model_id, "folder", source.name, form, fingerprint(source))
 
 
 def save_form(module: nn.Module, draft: Path) -> None:
-    """Write a packed component's weights into a folder that is being made; those that are tied, under each name."""
+    """Write a packed component's weights into a draft folder; tied weights are written under each name."""
     state = module.state_dict()
     with TensorFile(
         draft / PACKED_FILE, {name: Layout(tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()}
@@ -68,19 +69,19 @@ def save_form(module: nn.Module, draft: Path) -> None:
 
 
 def load_form(folder: Path, source: Path, cls: Any, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
-    """The component from its packed weights, mapped from the file; `cls` is its diffusers or transformers class."""
+    """Load the component from its packed weights, mapped from the file; `cls` is its diffusers or transformers class."""
     return filled(empty_form(cls, source, form, dtype), load_file(folder / PACKED_FILE))
 
 
 def empty_form(cls: Any, source: Path, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
-    """The component in the form, as its configuration in `source` says, all weights on the meta device."""
+    """Build the component in the form from its configuration in `source`, all weights on the meta device."""
     with init_empty_weights(include_buffers=False):
         module = _from_config(cls, source)
     return shape_for(module, form, dtype)
 
 
 def filled(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    """An empty one with its weights, ready to render."""
+    """Assign weights to an empty module and make it ready to render."""
     module.load_state_dict(weights, assign=True, strict=True)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -96,12 +97,9 @@ def _from_config(cls: Any, source: Path) -> nn.Module:  # noqa: ANN401
     return module
 
 
-log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True)
 class PackedCopy:
-    """Of the component in the folder `source`; `on_convert` hears how much of it has been packed, 0..1."""
+    """A packed copy of the component in the folder `source`; `on_convert` gets the packed fraction, 0..1."""
 
     source: Path
     library: str
@@ -113,14 +111,14 @@ class PackedCopy:
     on_convert: OnFraction
 
     def load(self) -> nn.Module:
-        """On the CPU. Where no copy can be kept, the log says why, and it is packed in memory at every load."""
+        """Load it on the CPU, making the copy first; if none can be kept, log why and pack in memory at every load."""
         folder = form_folder(self.model_paths, self.model_id, self.source.name, self.form, self.dtype)
         if not is_made(folder, self.source):
             packing = Packing(self._empty(), self.source, self.form, self.dtype)
             try:
                 self._make(folder, packing)
             except (Conflict, OSError, SafetensorError) as error:
-                log.warning("%s of %s is packed anew at every load: %s", self.source.name, self.model_id, error)
+                log.warning("%s of %s is packed again at every load: %s", self.source.name, self.model_id, error)
                 return self._in_memory(packing)
         return load_form(folder, self.source, self._class, self.form, self.dtype)
 
@@ -134,7 +132,7 @@ class PackedCopy:
                 packing.write(draft / PACKED_FILE, self.on_convert)
             else:
                 save_form(self._read_whole(), draft)
-        gc.collect()  # A component that was read whole is a circle of references, and as large as any.
+        gc.collect()  # A component that was loaded whole is a large reference cycle.
 
     def _in_memory(self, packing: Packing) -> nn.Module:
         if not packing.can_be_done:
@@ -142,7 +140,7 @@ class PackedCopy:
         return filled(self._empty(), dict(packing.packed(self.on_convert)))
 
     def _read_whole(self) -> nn.Module:
-        """By the library's own loader, which knows every name that its weights may have; takes all of its own dtype."""
+        """Read through the library's own loader, which knows all weight names; needs memory for the unpacked weights."""
         return quantize(load_component(self.source, self.library, self.cls, self.dtype), self.form, self.dtype)
 
     def _empty(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What `imagefarm models list` shows: each model of the catalogue and whether it is here. Imports no torch."""
+"""State of each catalogue model on this machine, as `imagefarm models list` shows it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from core.errors import RenderError
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """`origin` and `directory` are empty when the weights are not here; `missing` then says what is lacking and what to do.
+    """`origin` and `directory` are empty when the weights are not on disk; `missing` then states what to do.
 
-    `dtype` is known for copies in the models directory. A model that is built locally counts as here.
+    `dtype` is known for copies in the models directory. A model that is built locally counts as present.
     """
 
     model: CatalogueModel
@@ -27,12 +27,12 @@ class ModelStatus:
 
 
 def list_models(model_paths: ModelPaths) -> list[ModelStatus]:
-    """All of them, in the catalogue's order."""
+    """Return the status of all models, in the catalogue's order."""
     return [model_status(model, model_paths) for model in load_catalogue()]
 
 
 def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
-    """One model's."""
+    """Return one model's status."""
     try:
         located = locate(model, model_paths)
     except RenderError as error:

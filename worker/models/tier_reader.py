@@ -1,4 +1,4 @@
-"""Load components in the form that a memory tier keeps, converting once where no copy is on disk."""
+"""Load components in the form that a memory tier needs, converting once if there is no copy on disk."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 
 def native_folder(source: Path, dtype: torch.dtype, model_paths: ModelPaths, model_id: str, on_convert: OnFraction) -> Path:
-    """Where to load a component from: its own folder when the weights there can be mapped as they are, else a copy.
+    """Return the folder to load a component from: its own if its weights can be mapped as they are, else a copy.
 
-    The copy lies in the models directory and is made now unless it is there; `on_convert` hears 0..1 of that. Where it
-    cannot be made, the log says why and the source is read, and converted in memory, at every load.
+    The copy is in the models directory and is made now unless it exists; `on_convert` gets 0..1 of that. If it cannot be
+    made, the log states why, and every load reads the source and converts it in memory.
     """
     if not needs_copy(source, dtype):
         return source
@@ -47,15 +47,15 @@ def native_folder(source: Path, dtype: torch.dtype, model_paths: ModelPaths, mod
         on_convert(0.0)
         _make(copy, source, dtype, model_id, on_convert)
     except (Conflict, OSError, SafetensorError) as error:
-        log.warning("%s of %s is converted anew at every load: %s", source.name, model_id, error)
+        log.warning("%s of %s is converted again at every load: %s", source.name, model_id, error)
         return source
     return copy
 
 
 def needs_copy(source: Path, dtype: torch.dtype) -> bool:
-    """Whether most of the weights are pickled, or in another float dtype that is no narrower than `dtype`.
+    """Return whether most of the weights are pickled, or in another float dtype that is no narrower than `dtype`.
 
-    Narrower ones are left: reading half the bytes and widening them is no slower than reading them all.
+    Narrower ones are not copied: reading half the bytes and widening them is no slower than reading them all.
     """
     other = total = 0
     for file in chosen_files(source):
@@ -66,20 +66,20 @@ def needs_copy(source: Path, dtype: torch.dtype) -> bool:
 
 
 def copy_bytes(source: Path, dtype: torch.dtype) -> int:
-    """Most bytes that the copy's weights take; pickles do not tell their dtype and count whole."""
+    """Return an upper bound of the copy's weight bytes; the dtype in pickles is unknown, so they count in full."""
     rows = [row for file in chosen_files(source) for row in _stored_bytes(file)]
     return sum(size * dtype.itemsize // stored.itemsize if stored else size for stored, size in rows)
 
 
 def _stored_bytes(file: Path) -> list[tuple[torch.dtype | None, int]]:
-    """(dtype, bytes) of each float tensor; for a pickle one row without a dtype."""
+    """Return (dtype, bytes) of each float tensor; for a pickle one row without a dtype."""
     if file.suffix != ".safetensors":
         return [(None, file.stat().st_size)]
     return [(stored.dtype, stored.size) for stored in layouts(file).values() if stored.dtype.is_floating_point]
 
 
 def _make(copy: Path, source: Path, dtype: torch.dtype, model_id: str, on_convert: OnFraction) -> None:
-    """A tensor at a time."""
+    """Convert one tensor at a time."""
     names = select_in_folder([path.name for path in source.iterdir() if path.is_file()], None)
     contents = Contents(model_id, "folder", source.name, dtype_name(dtype), fingerprint(source))
     total = sum(file.stat().st_size for file in chosen_files(source) if file.suffix in (".safetensors", ".bin"))
@@ -90,7 +90,7 @@ def _make(copy: Path, source: Path, dtype: torch.dtype, model_id: str, on_conver
 
 @dataclass(frozen=True)
 class CopiesToMake:
-    """Of a model whose components lie in `directory`, for loading them in this tier."""
+    """The copies that loading a model with its components in `directory` in this tier has to write."""
 
     directory: Path
     model_id: str
@@ -99,7 +99,7 @@ class CopiesToMake:
     model_paths: ModelPaths
 
     def size(self, sizes: ModelSizes) -> int:
-        """Bytes that are still to be written; 0 once all copies are there, or where none is needed."""
+        """Return the bytes still to be written; 0 once all copies exist, or if none is needed."""
         return sum(self._size_of(part) for part in sizes.components)
 
     def _size_of(self, part: ComponentSize) -> int:
@@ -113,7 +113,7 @@ class CopiesToMake:
 
 @dataclass(frozen=True)
 class TierReader:
-    """`on_convert` hears how far a conversion has come, which takes as long as reading the original weights, or longer."""
+    """Reads components for a tier; `on_convert` gets a conversion's fraction, which takes as long as reading or longer."""
 
     model_id: str
     tier: Tier
@@ -122,7 +122,7 @@ class TierReader:
     on_convert: OnFraction
 
     def load(self, folder: Path, library: str, cls: str) -> torch.nn.Module:
-        """One component on the CPU, in the tier's form."""
+        """Load one component on the CPU, in the tier's form."""
         form = packed_form(self.tier, role_of(folder.name))
         if form is None:
             return load_component(self._native(folder), library, cls, self.dtype)

@@ -16,10 +16,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from worker.models.libraries import AttentionModule
 
+PATCH_SIZE, FRAME_PATCH_SIZE = 2, 1
+EMBEDDER = f"{PATCH_SIZE}-{FRAME_PATCH_SIZE}"
+
 
 @dataclass(frozen=True)
 class PaddedRows:
-    """`hidden`: rows x tokens x channels; `positions` likewise; `mask`: rows x tokens, None where all are equally long."""
+    """`hidden`: rows x tokens x channels; `positions` likewise; `mask`: rows x tokens, None if all lengths are equal."""
 
     hidden: torch.Tensor
     positions: torch.Tensor
@@ -27,7 +30,7 @@ class PaddedRows:
 
 
 def pad_rows(rows: Sequence[torch.Tensor], positions: Sequence[torch.Tensor]) -> PaddedRows:
-    """`rows`: each tokens x channels; `positions`: of each row, as `Context` has them."""
+    """Pad rows to one length. `rows`: each tokens x channels; `positions`: of each row, as in `Context`."""
     lengths = [len(row) for row in rows]
     if len(set(lengths)) == 1:
         return PaddedRows(_stacked(rows), _stacked(positions), None)
@@ -38,16 +41,16 @@ def pad_rows(rows: Sequence[torch.Tensor], positions: Sequence[torch.Tensor]) ->
 
 
 def _stacked(rows: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A single one is not copied."""
+    """Stack rows; a single one is not copied."""
     return torch.stack(list(rows)) if len(rows) > 1 else rows[0].unsqueeze(0)
 
 
 class RotaryProcessor(ZSingleStreamAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
-    """The stock one while `freqs_cis` is complex, as it is by default.
+    """The stock processor while `freqs_cis` is complex, as it is by default.
 
-    torch's compiler leaves complex products alone. With `freqs_cis` as pairs of real numbers (rows x tokens x half a head x
-    2) the same sums are made of real ones, equal to the bit on a CPU, which it fuses with what stands before and after.
-    Run uncompiled they are slower.
+    torch's compiler does not fuse complex products. With `freqs_cis` as pairs of real numbers (rows x tokens x half a head
+    x 2) the same sums are computed in real arithmetic, bit-identical on a CPU, and fused with the surrounding operations.
+    Uncompiled, real numbers are slower.
     """
 
     def __call__(
@@ -58,7 +61,7 @@ class RotaryProcessor(ZSingleStreamAttnProcessor):  # type: ignore[misc]  # diff
         attention_mask: torch.Tensor | None = None,
         freqs_cis: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """rows x tokens x channels; `attention_mask`: rows x tokens."""
+        """Attend over rows x tokens x channels; `attention_mask`: rows x tokens."""
         if freqs_cis is None or freqs_cis.is_complex():
             stock: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, freqs_cis)
             return stock
@@ -82,23 +85,19 @@ def _normed(norm: torch.nn.Module | None, heads: torch.Tensor) -> torch.Tensor:
 
 
 def rotate(heads: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding in fp32. `heads`: rows x tokens x heads x channels; `positions`: rows x tokens x channels/2 x 2."""
+    """Rotate in fp32. `heads`: rows x tokens x heads x channels; `positions`: rows x tokens x channels/2 x 2."""
     real, imaginary = heads.float().reshape(*heads.shape[:-1], -1, 2).unbind(-1)
     cosine, sine = positions.unsqueeze(2).unbind(-1)
     pairs = torch.stack((real * cosine - imaginary * sine, real * sine + imaginary * cosine), -1)
     return pairs.flatten(3).type_as(heads)
 
 
-PATCH_SIZE, FRAME_PATCH_SIZE = 2, 1
-EMBEDDER = f"{PATCH_SIZE}-{FRAME_PATCH_SIZE}"
-
-
 @dataclass(frozen=True)
 class Context:
-    """Of one row of a pass: what no step changes.
+    """Step-invariant conditioning of one row of a pass.
 
     `caption`: refined, padded tokens x channels. `positions`: rotary factors, (image + caption tokens, both padded) x half a
-    head, complex; of real numbers, x 2, where the blocks are compiled for a card. `image_tokens`: padded.
+    head, complex; as real numbers, x 2, where the blocks are compiled for a card. `image_tokens`: padded.
     """
 
     caption: torch.Tensor
@@ -108,9 +107,9 @@ class Context:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Call for the contexts of one picture's rows. `latents`: 16 x 1 x h/8 x w/8; `captions`: tokens x features.
+    """Call for the contexts of one image's rows. `latents`: 16 x 1 x h/8 x w/8; `captions`: tokens x features.
 
-    `uncompiled`: whether blocks run uncompiled for it where they are compiled.
+    `uncompiled`: bypass compiled blocks.
     """
 
     latents: Sequence[torch.Tensor]
@@ -120,7 +119,7 @@ class Prepare:
 
 @dataclass(frozen=True)
 class Predict:
-    """Call for one step of any rows. `timesteps`: a number a row, 0 pure noise, 1 the finished picture."""
+    """Call for one step of any rows. `timesteps`: one number per row, 0 is pure noise, 1 the finished image."""
 
     latents: Sequence[torch.Tensor]
     timesteps: torch.Tensor
@@ -128,14 +127,14 @@ class Predict:
 
 
 class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ignore[misc]  # diffusers is untyped
-    """Diffusers' own (0.42, `transformer_z_image.py`), the class name included, by which peft finds its ways.
+    """Diffusers' class (0.42, `transformer_z_image.py`) under the same name, by which peft finds its mappings.
 
-    Captions and positions are the same in all steps of a picture, yet the stock forward embeds and refines them at each.
-    Called with `Prepare` and then, at each step, with `Predict`, a picture that is alone comes out the same, to the bit.
-    Called in the stock way it does as the stock one does.
+    Captions and positions are the same in all steps of an image, yet the stock forward embeds and refines them at each.
+    Called with `Prepare` and then, at each step, with `Predict`, an image alone in its pass is bit-identical to the stock
+    forward's. Stock calls behave as in the stock class.
     """
 
-    @wraps(diffusers.ZImageTransformer2DModel.__init__)  # type: ignore[misc]  # Its signature: what a configuration may say.
+    @wraps(diffusers.ZImageTransformer2DModel.__init__)  # type: ignore[misc]  # Its signature: the configuration's keys.
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the stock class's
         super().__init__(*args, **kwargs)
         for module in self.modules():
@@ -143,9 +142,9 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
                 module.set_processor(RotaryProcessor())
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - three kinds of calls
-        """`Prepare` -> (refined captions, positions); `Predict` -> a prediction for each row, as its latents; else stock.
+        """Return (refined captions, positions) for `Prepare`, a prediction per row for `Predict`, else the stock result.
 
-        The name `x` is the stock one's, by which some pipelines call it.
+        The stock parameter name `x` stays, since some pipelines pass it by keyword.
         """
         if isinstance(x, Prepare):
             return self._prepare(x)
@@ -155,11 +154,11 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
 
     @property
     def has_compiled_blocks(self) -> bool:
-        """Whether requests that do not pass them by meet compiled blocks."""
+        """Whether requests that do not bypass them run compiled blocks."""
         return self.layers[0]._compiled_call_impl is not None
 
     def contexts(self, call: Prepare) -> list[Context]:
-        """Of the picture's rows."""
+        """Return the contexts of the image's rows."""
         captions, positions = self(call)
         return [Context(c, p, len(p) - len(c)) for c, p in zip(captions, positions, strict=True)]
 
@@ -174,21 +173,21 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
         )
         for layer in self.context_refiner:
             refined = layer(refined, mask, self._for_blocks(turns, call.uncompiled))
-        # Cloned: what a block made in a CUDA graph is written over when the graph runs again.
+        # Cloned: the output of a block in a CUDA graph is overwritten when the graph runs again.
         kept = [row[:length].clone() for row, length in zip(refined, lengths, strict=True)]
-        # Of a padded caption the stock code makes more positions than tokens, and cuts them likewise.
+        # For a padded caption the stock code makes more positions than tokens, and cuts them in the same way.
         ids = [torch.cat([image, caption[:n]]) for image, caption, n in zip(image_ids, caption_ids, lengths, strict=True)]
         return kept, [self._for_blocks(self.rope_embedder(each), call.uncompiled) for each in ids]
 
     def _for_blocks(self, positions: torch.Tensor, uncompiled: bool) -> torch.Tensor:
-        """Real numbers for blocks that are compiled for a card; on a CPU they were slower (70 against 66 ms a step)."""
+        """Return real numbers for blocks compiled for a card; on a CPU they were slower (70 against 66 ms a step)."""
         if uncompiled or not self.has_compiled_blocks:
             return positions
-        # Of other strides, as a slice has them, another graph would be made.
+        # Contiguous: other strides, as of a slice, would compile another graph.
         return (torch.view_as_real(positions) if positions.is_cuda else positions).contiguous()
 
     def _predict(self, call: Predict) -> list[torch.Tensor]:
-        # As the stock forward calls its layers, all arguments by position, so that compiled blocks see one signature.
+        # Arguments by position as in the stock forward, so that compiled blocks see one signature.
         conditioning = (self.t_embedder(call.timesteps * self.t_scale).type_as(call.latents[0]), None, None, None)
         images, sizes = self._embed(call)
         positions = [each.positions[: each.image_tokens] for each in call.contexts]
@@ -206,12 +205,12 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
         return predictions
 
     def _embed(self, call: Predict) -> tuple[list[torch.Tensor], list[tuple[int, ...]]]:
-        """Of each row: embedded patches, padded tokens x channels, and the latents' frames, height and width."""
+        """Return for each row its embedded patches, padded tokens x channels, and its latents' frames, height and width."""
         patches, sizes = [], []
         for latents, context in zip(call.latents, call.contexts, strict=True):
             found, size, _ = self._patchify_image(latents, PATCH_SIZE, FRAME_PATCH_SIZE)
             missing = context.image_tokens - len(found)
-            # Padded before they are embedded, as the stock forward does: other lengths would be other products.
+            # Padded before embedding, as the stock forward does: other lengths would run other kernels.
             patches.append(torch.cat([found, found[-1:].expand(missing, -1)]) if missing else found)
             sizes.append(size)
         lengths = [len(each) for each in patches]

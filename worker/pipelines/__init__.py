@@ -1,1 +1,1 @@
-"""Model families: how a kind of pipeline is encoded, started, stepped and decoded."""
+"""Model families: how each kind of pipeline is encoded, started, stepped and decoded."""

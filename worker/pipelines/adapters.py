@@ -1,4 +1,4 @@
-"""LoRA adapters that requests ask for by name: found in one directory, loaded once, switched between forward passes."""
+"""LoRA adapters that requests name: found in one directory, loaded once, switched between forward passes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.models.libraries import Pipeline
 
 
 class Adapters:
-    """`directory` holds `<name>.safetensors`; names are compared with what is there, never made into paths."""
+    """`directory` holds `<name>.safetensors`; requested names are compared with its files, never made into paths."""
 
     def __init__(self, pipeline: Pipeline, directory: Path) -> None:
         self._pipeline = pipeline
@@ -20,11 +20,11 @@ class Adapters:
         self._active: tuple[LoraRequest, ...] | None = ()
 
     def available(self) -> dict[str, Path]:
-        """Name -> file of every adapter there is now."""
+        """Return name -> file of every adapter in the directory now."""
         return {path.stem: path for path in sorted(self._directory.glob("*.safetensors"))}
 
     def check(self, loras: Sequence[LoraRequest]) -> None:
-        """InvalidInput names the ones there are when one is asked for that is not."""
+        """Raise InvalidInput, naming the available adapters, for one that does not exist."""
         if not loras:
             return
         if not hasattr(self._pipeline, "load_lora_weights"):
@@ -33,16 +33,16 @@ class Adapters:
         for lora in loras:
             if lora.name not in known:
                 names = ", ".join(known) or "none"
-                raise InvalidInput(f"There is no LoRA '{lora.name}' here. Known ones: {names}.", field="loras")
+                raise InvalidInput(f"There is no LoRA '{lora.name}' here. Available: {names}.", field="loras")
 
     def activate(self, loras: tuple[LoraRequest, ...]) -> None:
-        """From now on forward passes use exactly these; with none, the output is the bare model's to the bit."""
+        """Make forward passes use exactly these adapters; with none, output is bit-identical to the bare model's."""
         if loras == self._active:
             return
         if not loras or self._active is None:
             self._pipeline.unload_lora_weights()
             self._labels.clear()
-        self._active = None  # Unknown, should the next lines raise.
+        self._active = None  # Unknown if the next lines raise.
         if loras:
             labels = [self._load(lora.name) for lora in loras]
             self._pipeline.set_adapters(labels, adapter_weights=[lora.scale for lora in loras])
@@ -50,14 +50,14 @@ class Adapters:
 
     def _load(self, name: str) -> str:
         if name not in self._labels:
-            label = f"request_{len(self._labels)}"  # PEFT makes module names of labels: no dots allowed.
+            label = f"request_{len(self._labels)}"  # PEFT makes module names from labels: no dots allowed.
             file = self.available()[name]
             try:
                 self._pipeline.load_lora_weights(
                     str(self._directory), weight_name=file.name, adapter_name=label, local_files_only=True
                 )
             except Exception as error:
-                # Loaders raise whatever they stumble over: a broken file, keys of another model.
+                # Loaders raise many types: for a broken file, for keys of another model.
                 raise InvalidInput(f"The LoRA '{name}' cannot be used with this model: {error}", field="loras") from error
             self._labels[name] = label
         return self._labels[name]

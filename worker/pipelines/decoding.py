@@ -1,4 +1,4 @@
-"""Turn latents into pixels: previews, VAE overflow guard, finiteness check, uint8 conversion."""
+"""Convert latents to pixels: previews, VAE overflow guard, finiteness check, uint8 conversion."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from torch.nn import functional
 from core.errors import RenderError
 from worker.models.libraries import Vae
 
+FIT_LATENTS = 24
+"""Side of the random latents that the preview's map is fitted on; 24 latents are 192 pixels."""
+COARSE = 6
+
 
 @contextmanager
 def upcast_while_decoding(vae: Vae) -> Iterator[None]:
-    """XL's overflows in fp16, and its configuration says so: it is raised to fp32 while it works."""
+    """Raise SDXL's VAE to fp32 within the block: it overflows in fp16, as its configuration states."""
     upcast = vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
     if upcast:
         vae.to(dtype=torch.float32)
@@ -26,22 +30,22 @@ def upcast_while_decoding(vae: Vae) -> Iterator[None]:
 
 
 def check_finite(*tensors: torch.Tensor) -> None:
-    """RenderError `non_finite_latents` when any number overflowed or was never one; waits once for the device."""
-    # A NaN anywhere is a NaN in both, and this is some twenty times faster on a CPU than a look at each number.
+    """Raise RenderError `non_finite_latents` for NaN or infinity; synchronises once with the device."""
+    # A NaN anywhere makes both extremes NaN, and this is some twenty times faster on a CPU than testing each number.
     extremes = [extreme.float() for tensor in tensors for extreme in torch.aminmax(tensor)]
     if not bool(torch.isfinite(torch.stack(extremes)).all()):
         raise RenderError(
-            "The numbers of this render overflowed (NaN or infinity), so there is no picture. "
-            "The same request would do the same again: change the seed, size or guidance.",
+            "The numbers of this render overflowed (NaN or infinity), so there is no image. "
+            "The same request would fail again: change the seed, size or guidance.",
             code="non_finite_latents",
         )
 
 
 def to_pixels(image: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    """A decoded image (1 x 3 x height x width, about -1..1) as uint8, height x width x 3, on the same device.
+    """Convert a decoded image (1 x 3 x height x width, about -1..1) to uint8, height x width x 3, on the same device.
 
     Rounds as diffusers' VaeImageProcessor does: in the image's dtype to 0..1, then in fp32 to 0..255, halves to even.
-    Refuses what `check_finite` refuses, of the `latents` too: a VAE may make a picture of what overflowed.
+    Also runs `check_finite` on the `latents`: a VAE can turn overflowed latents into finite pixels.
     """
     check_finite(latents, image)
     scaled = (image[0] * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0).float()
@@ -49,19 +53,14 @@ def to_pixels(image: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
 
 
 def to_bytes(pixels: torch.Tensor) -> bytes:
-    """RGB8, row by row; waits for the device that made it."""
+    """Return RGB8, row by row; synchronises with the device."""
     return pixels.cpu().numpy().tobytes()
 
 
-FIT_LATENTS = 24
-"""Side of the random latents that the map is fitted on; 24 latents are 192 pixels."""
-COARSE = 6
-
-
 class LatentPreview:
-    """Fitted on first use: one small decode. Colours are approximate, shapes are as coarse as the latents.
+    """A linear map from latents to RGB, fitted on first use by one small decode; colours are approximate.
 
-    A VAE without a scaling factor takes latents as they are.
+    Its resolution is that of the latents. A VAE without a scaling factor takes latents unscaled.
     """
 
     def __init__(self, vae: Vae, channels: int) -> None:
@@ -71,7 +70,7 @@ class LatentPreview:
 
     @torch.no_grad()
     def pixels(self, latents: torch.Tensor) -> torch.Tensor:
-        """uint8, h x w x 3, for latents as the transformer sees them (1 x channels x h x w); one pixel per latent."""
+        """Return uint8, h x w x 3, for the transformer's latents (1 x channels x h x w); one pixel per latent."""
         fitted = self._fitted(latents.device)
         flat = latents[0].float().flatten(1).T
         rgb = flat @ fitted[:-1] + fitted[-1]
@@ -84,7 +83,7 @@ class LatentPreview:
         return self._map
 
     def _fit(self, device: torch.device) -> torch.Tensor:
-        """(channels + 1) x 3: least squares between random latents, coarse and fine, and what the VAE paints of them."""
+        """Fit (channels + 1) x 3 by least squares between random latents, coarse and fine, and their decoded image."""
         latents = self._examples().to(device)
         config = self._vae.config
         scaled = latents / (getattr(config, "scaling_factor", None) or 1.0) + (getattr(config, "shift_factor", None) or 0.0)

@@ -1,4 +1,4 @@
-"""Cache what text encoders made of prompts."""
+"""Cache text encoders' outputs by prompt."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Generic, TypeVar
 
 ENTRIES = 64
 MOST_BYTES = 64 * 2**20
-"""On the device, within the slack that plans leave. Twenty-five of Z-Image's longest prompts; ordinary ones all fit."""
+"""On the device, within the slack that plans leave: twenty-five of Z-Image's longest prompts, or more ordinary ones."""
 V = TypeVar("V")
 
 
 def no_bytes(_value: object) -> int:
-    """Of what takes no memory that counts."""
+    """Return 0, for values whose memory does not count."""
     return 0
 
 
 class EmbeddingCache(Generic[V]):
-    """Least recently used goes first, as soon as there are too many or `size_of` says that they take too many bytes.
+    """An LRU cache bounded by entries and by bytes as measured by `size_of`.
 
-    Keys hold whatever changes the result: prompt, adapters, longest length. Encoder, revision and quantisation need no place
-    in them: a process loads one model in one form. Any thread may ask; two that ask for the same at the same time may both
-    make it."""
+    Keys hold everything that changes the result: prompt, adapters, longest length. Encoder, revision and quantisation are
+    not part of them: a process loads one model in one form. It is thread-safe; two threads that miss the same key at the
+    same time may both compute it.
+    """
 
     def __init__(self, size_of: Callable[[V], int] = no_bytes, entries: int = ENTRIES, most_bytes: int = MOST_BYTES) -> None:
         self._size_of = size_of
@@ -33,12 +34,12 @@ class EmbeddingCache(Generic[V]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        """The value for `key`, made when it is not there."""
+        """Return the value for `key`, made and stored on a miss."""
         value = self.peek(key)
         return self._keep(key, make()) if value is None else value
 
     def peek(self, key: Hashable) -> V | None:
-        """The value for `key` if it is there; it then counts as used."""
+        """Return the value for `key` if cached; counts as a use."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

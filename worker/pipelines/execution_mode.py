@@ -1,4 +1,4 @@
-"""Run a step as the model was tuned, or as the stock pipeline runs it."""
+"""Run a step in tuned mode or exactly as the stock pipeline does."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from worker.pipelines.tuning.attention import native_attention, preferred_order
 
 
 def runs_uncompiled(request: RenderRequest) -> bool:
-    """Strict ones, whose pictures are the stock pipeline's to the bit, and those with adapters: blocks would be compiled
-    anew for every adapter and many a scale of it, while all other requests wait."""
+    """Return whether the request bypasses compiled blocks.
+
+    Strict requests do, since their images are bit-identical to the stock pipeline's. Requests with adapters do because
+    blocks would be recompiled for every adapter and for many scales, while all other requests wait.
+    """
     return request.strict or bool(request.loras)
 
 
 @contextmanager
 def execution_mode(pipeline: Pipeline, request: RenderRequest) -> Iterator[None]:
-    """Its body is a step of that request. Strict ones pass compiled blocks by and take the attention of the stock pipeline.
+    """Set up the block for a step of that request; strict requests use stock attention and uncompiled blocks.
 
-    Compiled blocks are left as this request wants them until the next one comes; nothing is said to uncompiled ones.
+    The compiler keeps this mode until the next step; uncompiled models are not affected.
     """
-    if "torch._dynamo" in sys.modules:  # Until it is imported, which takes a second, nothing is compiled.
+    if "torch._dynamo" in sys.modules:  # Nothing is compiled before its import, which takes a second.
         torch.compiler.set_stance("force_eager" if runs_uncompiled(request) else "default")
     with native_attention(pipeline) if request.strict else preferred_order():
         yield

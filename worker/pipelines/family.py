@@ -1,4 +1,4 @@
-"""The interface between the engine's loop and a model family, and what a family is made from."""
+"""The interface between the engine's loop and a model family, and the context that a family is built from."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 
 from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
-from core.render import RenderRequest
+from core.render import DEFAULT_STRENGTH, RenderRequest
 from worker.pipelines.adapters import Adapters
 
 
 @dataclass(eq=False, kw_only=True)
 class Sample:
-    """One image on its way; families add their tensors.
+    """One image in progress; families add their tensors.
 
     `group`: only samples of equal group may share a forward pass. `tokens`: what it adds to a forward pass, its
-    guidance pair included. `schedule`: sigmas or timesteps, as its record shows them. `step` counts steps done.
-    `notes`: what its record shall say beside the versions that all pictures of this engine have in common.
+    guidance pair included. `schedule`: sigmas or timesteps, as shown in its record. `step` counts completed steps.
+    `notes`: additions to its record, next to the versions that all images of this engine share.
     """
 
     request: RenderRequest
@@ -38,12 +38,13 @@ S = TypeVar("S", bound=Sample)
 
 
 class Family(Protocol[C, S]):
-    """The loop calls it from one thread, but for the two below. Methods raise core.errors.RenderError for known trouble.
+    """The loop calls it from one thread, with two exceptions below. Methods raise core.errors.RenderError for known errors.
 
-    `has_steps`: whether `step` is one pass of the denoiser; else it may be a whole picture.
+    `has_steps`: whether `step` is one pass of the denoiser; else it may be a whole image.
     `concurrent`: how many samples it can hold at once; None leaves that to memory.
     `decodes_apart`: whether `decode` may run on another thread while samples are stepped.
-    `encodes_apart`: likewise `encode`, of a request without adapters, while no sample has any and after `recall` said None.
+    `encodes_apart`: the same for `encode`, of a request without adapters, while no sample has any and after
+    `prepare_adapters`.
     """
 
     name: str
@@ -53,34 +54,47 @@ class Family(Protocol[C, S]):
     encodes_apart: bool
 
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
-        """InvalidInput when this model cannot render the request; nothing is computed."""
+        """Raise InvalidInput when this model cannot render the request; nothing is computed."""
 
     def encode(self, request: RenderRequest) -> C:
-        """The request's conditioning, from the cache where it can."""
+        """Return the request's conditioning, cached if possible."""
 
     def cached_conditioning(self, request: RenderRequest) -> C | None:
-        """As `encode`, but None where a text encoder would have to work: only then adapters are made as it wants them."""
+        """Look up what `encode` would return; None where a text encoder would have to run. Changes nothing."""
+
+    def prepare_adapters(self, request: RenderRequest) -> None:
+        """Activate the adapters that `encode` needs for the request, which may change the text encoder."""
 
     def start(self, request: RenderRequest, conditioning: C, init_image: bytes) -> S:
-        """A sample that stands before its first step."""
+        """Return a sample positioned before its first step."""
 
     def step(self, samples: Sequence[S]) -> None:
-        """One step for all, in one forward pass; when it raises, no sample has changed."""
+        """Advance all samples by one step, in one forward pass; when it raises, no sample has changed."""
 
     def decode(self, sample: S) -> torch.Tensor:
-        """Pixels of a sample whose steps are done: uint8, height x width x 3, on any device."""
+        """Return the pixels of a sample whose steps are done: uint8, height x width x 3, on any device."""
 
     def preview(self, sample: S) -> torch.Tensor | None:
-        """What the picture looks like so far: uint8, height x width x 3, much smaller; None when it cannot say."""
+        """Return a small preview of the current state: uint8, height x width x 3; None if there is none."""
 
     def close(self, sample: S) -> None:
-        """Forget a sample, finished or not."""
+        """Release a sample, finished or not."""
 
 
 def refuse_start_sigma(request: RenderRequest) -> None:
-    """InvalidInput for families whose pipelines do not begin at a noise level that is named."""
+    """Raise InvalidInput, for families whose pipelines cannot start at a given noise level."""
     if request.start_sigma is not None:
         raise InvalidInput("This model has no start_sigma: send strength instead, where it takes one.", field="start_sigma")
+
+
+def strength_of(request: RenderRequest) -> float:
+    """Return how much of the input image may change, 0..1.
+
+    With a start sigma it is 1: the schedule begins there, and all of its steps run.
+    """
+    if request.start_sigma is not None:
+        return 1.0
+    return DEFAULT_STRENGTH if request.strength is None else request.strength
 
 
 AnyFamily: TypeAlias = Family[Any, Any]
@@ -88,7 +102,7 @@ AnyFamily: TypeAlias = Family[Any, Any]
 
 @dataclass(frozen=True)
 class FamilyContext:
-    """`device` computes the steps. `text_device` encodes prompts: another one where the memory tier keeps it apart."""
+    """`device` runs the steps. `text_device` encodes prompts: another one if the memory tier places the encoder there."""
 
     pipeline: Any
     model: CatalogueModel

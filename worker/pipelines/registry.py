@@ -1,4 +1,4 @@
-"""Which code renders which family of the catalogue."""
+"""Choose the code that renders a catalogue family."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from worker.pipelines.family import AnyFamily, FamilyContext
 
 
 def make_family(loaded: FamilyContext) -> AnyFamily:
-    """The family of the model's catalogue row, over its loaded pipeline. Imports only that family's code."""
+    """Return the family of the model's catalogue row over its loaded pipeline; only that family's code is imported."""
     match loaded.model.family:
         case "z-image":
             from worker.pipelines.z_image.family import ZImageFamily

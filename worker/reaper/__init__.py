@@ -1,1 +1,1 @@
-"""Background reconciliation: requeues expired leases, republishes lost hints, deletes what is past its retention."""
+"""Background reconciliation: requeue expired leases, republish lost hints, delete jobs past their retention."""

@@ -1,4 +1,4 @@
-"""Entry of the reaper process."""
+"""Entry point of the reaper process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ RETENTION_SECONDS = 60.0
 
 
 def run(settings: Settings) -> int:
-    """Reaps until told to stop; returns the process's exit status."""
+    """Run until SIGTERM or SIGINT; return the process's exit status."""
     configure_logging(settings, "reaper")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    # Walking a million files must not keep dead leases waiting: tidying has a thread of its own.
-    threading.Thread(target=_run_retention, args=(settings, stop), name="housekeeping", daemon=True).start()
+    # Retention has a thread of its own: a walk over a million files must not delay expired leases.
+    threading.Thread(target=_run_retention, args=(settings, stop), name="retention", daemon=True).start()
     reaper = Reaper(settings)
     while not stop.wait(settings.reaper_seconds):
         _log_errors(reaper.round)
@@ -40,7 +40,7 @@ def _run_retention(settings: Settings, stop: threading.Event) -> None:
 
 
 def _log_errors(round_: Callable[[], None]) -> None:
-    """A defect in one round must not end the reaper: the farm leans on it."""
+    """Run one round and log any error: the farm depends on the reaper, so no defect may end it."""
     try:
         round_()
     except Exception:

@@ -1,4 +1,4 @@
-"""Reconcile once a round: expire late jobs, requeue dead leases, republish lost hints."""
+"""Reconcile in rounds: expire late jobs, requeue expired leases, republish lost hints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.hints.publisher import HintPublisher
 
 
 class BrokerMonitor:
-    """Raises RedisError when the broker is away."""
+    """Watch the broker for lost data. Methods raise RedisError when it is away."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = RedisKeys(settings.redis_prefix)
@@ -28,8 +28,8 @@ class BrokerMonitor:
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._epoch: str | None = None
 
-    def lost_its_data(self) -> bool:
-        """Whether the broker was emptied since this reaper last looked, or before it first did."""
+    def has_lost_data(self) -> bool:
+        """Return whether the broker lost its data since the last call; true on the first call."""
         known = self._redis.get(self._keys.epoch)
         if known is None:
             self._redis.set(self._keys.epoch, new_id(), nx=True)
@@ -40,11 +40,11 @@ class BrokerMonitor:
         return lost
 
     def queue_is_empty(self, model: str) -> bool:
-        """Whether no hint for this model waits to be taken."""
+        """Return whether no hint for this model is queued."""
         return self._redis.llen(f"{self._prefix}{render_queue(model)}") == 0
 
     def close(self) -> None:
-        """Gives the connection back."""
+        """Close the Redis connection."""
         self._redis.close()
 
 
@@ -55,7 +55,7 @@ CONNECT_SECONDS = 5.0
 
 
 class Reaper:
-    """Holds no state that matters: any number may run, and any of them may die at any time."""
+    """Holds no state that must survive: any number of reapers may run, and any may be killed at any time."""
 
     def __init__(self, settings: Settings) -> None:
         self._database = Database(settings.resolved_database_url, pool_size=2)
@@ -67,12 +67,12 @@ class Reaper:
         self._broker_away = False
 
     def round(self) -> None:
-        """Everything once. An outage of the database or the broker is waited out, not raised."""
+        """Reconcile once. An outage of the database or the broker is logged, not raised; the next round tries again."""
         try:
             self._end_overdue_jobs()
             self._republish_hints()
         except Unavailable as error:
-            # Leases ran out while nobody could renew them: give the living time to do so before judging them dead.
+            # Leases expire while no worker can renew them: give the workers time to do so once the database is back.
             if self._trust_leases_at <= time.monotonic():
                 logger.warning("waiting for the database: %s", error.message)
             self._trust_leases_at = time.monotonic() + self._grace_seconds
@@ -87,7 +87,7 @@ class Reaper:
 
     def _republish_hints(self) -> None:
         try:
-            if self._broker.lost_its_data():
+            if self._broker.has_lost_data():
                 logger.info("the broker is new or lost its data: every waiting job gets a new hint")
                 hints.clear_all_hints(self._database)
             for model in hints.models_waiting(self._database):
@@ -100,13 +100,13 @@ class Reaper:
 
     def _republish_hints_of(self, model: str) -> None:
         if self._broker.queue_is_empty(model):
-            forgotten = hints.clear_stale_hints(self._database, model, STALE_HINT_SECONDS)
-            if forgotten:
-                logger.info("%d hints for %s were lost and go out again", forgotten, model)
+            lost = hints.clear_stale_hints(self._database, model, STALE_HINT_SECONDS)
+            if lost:
+                logger.info("%d hints for %s were lost and are published again", lost, model)
         self._publisher.fill_window(model)
 
     def close(self) -> None:
-        """Gives everything back."""
+        """Close the connections to Redis and the database."""
         self._events.close()
         self._broker.close()
         self._database.dispose()

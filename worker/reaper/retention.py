@@ -1,4 +1,4 @@
-"""Delete what is past its retention: rows and files of old jobs, orphan files, old idempotency keys."""
+"""Delete data past its retention: rows and files of old jobs, orphan files, old idempotency keys."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from db import quotas, retention
 from db.database import Database
 
 ORPHAN_SECONDS = 3600.0
-"""A file without a row is an orphan only after this: its row may be about to be written, or held through an outage."""
+"""Age from which a file without a row is an orphan: until then its row may be about to be written after an outage."""
 CHUNK = 500
 
 
 class Pruner:
-    """Deletes settled jobs with their images, and files that nobody owns."""
+    """Delete settled jobs with their images, and files that no row names."""
 
     def __init__(self, database: Database, store: LocalImageStore) -> None:
         self._database = database
         self._store = store
 
     def older_than(self, days: float, on_batch: Callable[[int], object] = lambda _: None) -> int:
-        """Deletes jobs that settled more than `days` ago; returns how many, and tells `on_batch` as it goes."""
+        """Delete jobs that settled more than `days` ago; return how many. `on_batch` gets the number of each batch."""
         return self._delete_while(lambda: retention.delete_older(self._database, days), on_batch)
 
     def over(self, limit_bytes: int, on_batch: Callable[[int], object] = lambda _: None) -> int:
-        """Deletes the oldest jobs with images until all images together fit; returns how many jobs went."""
+        """Delete the oldest jobs with images until all images fit into `limit_bytes`; return how many jobs."""
         return self._delete_while(lambda: retention.delete_over(self._database, limit_bytes), on_batch)
 
     def orphans(self, older_than_seconds: float = ORPHAN_SECONDS) -> int:
-        """Deletes files that no row names; returns how many."""
-        swept = self._store.sweep_partial(older_than_seconds)
+        """Delete files that no row names; return how many."""
+        deleted = self._store.sweep_partial(older_than_seconds)
         keys = self._store.iter_keys(older_than_seconds)
         while chunk := list(itertools.islice(keys, CHUNK)):
-            swept += self._delete_files(retention.unknown_keys(self._database, chunk))
-        return swept
+            deleted += self._delete_files(retention.unknown_keys(self._database, chunk))
+        return deleted
 
     def _delete_while(self, delete_batch: Callable[[], retention.Deleted], on_batch: Callable[[int], object]) -> int:
         jobs = 0
@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 
 class RetentionRound:
-    """What the reaper does now and then; what cannot be done now is done next time."""
+    """Apply the retention settings in rounds; a round that fails is repeated by the next."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -64,17 +64,17 @@ class RetentionRound:
         self._pruner = Pruner(self._database, LocalImageStore(settings.images_dir))
 
     def round(self) -> None:
-        """Everything once."""
+        """Apply every retention setting once."""
         try:
             jobs = self._retain()
             files = self._pruner.orphans()
             retention.forget_idempotency_keys(self._database, self._settings.idempotency_hours * 3600)
             quotas.delete_old_counters(self._database)
         except (Unavailable, RenderError) as error:
-            logger.warning("housekeeping waits: %s", error.message)
+            logger.warning("retention waits: %s", error.message)
             return
         if jobs or files:
-            logger.info("deleted %d jobs past their keeping and %d orphan files", jobs, files)
+            logger.info("deleted %d jobs past their retention and %d orphan files", jobs, files)
 
     def _retain(self) -> int:
         jobs = 0
@@ -85,5 +85,5 @@ class RetentionRound:
         return jobs
 
     def close(self) -> None:
-        """Gives the connection back."""
+        """Close the database connections."""
         self._database.dispose()

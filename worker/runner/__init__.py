@@ -1,1 +1,1 @@
-"""From a hint to stored images: claiming, rendering through the engine, storing, finishing."""
+"""Run jobs from hint to stored images: claim, render through the engine, store, finish; renew leases meanwhile."""

@@ -16,21 +16,20 @@ logger = logging.getLogger(__name__)
 
 
 class CancelListener:
-    """A thread that listens on the `cancels` channel and posts to the attempt, if it is here."""
+    """A thread that subscribes to the `cancels` channel and posts each cancel to the attempt, if it is here."""
 
-    def __init__(self, settings: Settings, inflight: InFlightAttempts) -> None:
+    def __init__(self, settings: Settings, attempts: InFlightAttempts) -> None:
         self._channel = RedisKeys(settings.redis_prefix).cancels
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=10, socket_connect_timeout=2)
-        self._inflight = inflight
+        self._attempts = attempts
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cancels", daemon=True)
 
     def start(self) -> None:
-        """Begins to listen."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops listening, within about a second."""
+        """Stop listening, within about a second."""
         self._stop.set()
         self._thread.join(timeout=3)
         self._redis.close()
@@ -40,10 +39,10 @@ class CancelListener:
             try:
                 self._listen()
             except (RedisError, OSError) as error:
-                logger.debug("not hearing of cancels for now: %s", error)
+                logger.debug("cannot receive cancels for now: %s", error)
                 self._stop.wait(1.0)
             except Exception:
-                logger.exception("a cancel could not be read; the next heartbeat tells")
+                logger.exception("could not read a cancel; the next heartbeat reports it")
                 self._stop.wait(1.0)
 
     def _listen(self) -> None:
@@ -52,4 +51,4 @@ class CancelListener:
             while not self._stop.is_set():
                 message = channel.get_message(timeout=1.0)
                 if message is not None:
-                    self._inflight.post_to_job(message["data"].decode(), CancelRequested())
+                    self._attempts.post_to_job(message["data"].decode(), CancelRequested())

@@ -1,4 +1,4 @@
-"""How long an engine took for its load, its first image and those after it: one life of it, as its worker tells the farm."""
+"""Measure how long one engine process takes to load and to render its first and later images, for the worker's row."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from worker.engine.messages import EngineInfo, Rendered
 logger = logging.getLogger(__name__)
 
 RECENT_IMAGES = 32
-"""Later images that the running figure is the median of."""
+"""Number of latest images whose median is reported."""
 MAX_KINDS = 8
-"""Sizes told apart; the one not seen for longest is forgotten first."""
+"""Most kinds of images that are measured separately; the least recently seen is dropped first."""
 
 
 @dataclass(frozen=True)
 class ImageKind:
-    """What makes images take equally long: pixels and steps."""
+    """Images of one kind take equally long: equal size and number of steps."""
 
     width: int
     height: int
@@ -28,9 +28,9 @@ class ImageKind:
 
 
 class EngineTimes:
-    """An image's seconds count from joining the batch to its decoded picture, with batch-mates' steps, without its prompt.
+    """Seconds per image run from joining the batch to the decoded image: with batch-mates' steps, without prompt encoding.
 
-    The first one is told apart: it bears what is done once, such as kernels that are chosen and memory that is reserved.
+    The first image is reported separately: it includes one-time work, such as choosing kernels and reserving memory.
     """
 
     def __init__(self, info: EngineInfo) -> None:
@@ -42,7 +42,7 @@ class EngineTimes:
         logger.info("%s is ready on %s: loaded in %.1f s", info.model, info.device_name, info.load_seconds)
 
     def record_image(self, image: Rendered) -> None:
-        """One more image."""
+        """Count one more image."""
         seconds = round(image.timings.steps_seconds + image.timings.decode_seconds, 4)
         kind = ImageKind(image.width, image.height, len(image.record.batch_sizes))
         which = "an image" if self._first else "the first image"
@@ -61,7 +61,7 @@ class EngineTimes:
             self._by_kind.popitem(last=False)
 
     def info(self) -> dict[str, Any]:
-        """The worker's `info`: the engine's own, `first_image` and `later_images` once there are some."""
+        """Return the worker's `info`: the engine's, plus `first_image` and `later_images` once there are any."""
         info = dict(self._info)
         if self._first is not None:
             info["first_image"] = self._first

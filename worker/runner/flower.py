@@ -1,6 +1,6 @@
-"""What Flower sees: one task per job (task id = job id), its events sent by hand under this worker's name.
+"""Show Flower one task per job (task id = job id), with events sent under this worker's name.
 
-A hint may lead to another job than its own and a duplicate hint to none, so Celery's own events would tell tales.
+Celery's own events would be wrong: a hint may start another job than the one it was sent for, and a duplicate hint none.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from db.tables import Job
 logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.05
-"""Events that follow each other this closely travel together, two dozen in a message at most."""
+"""Events that follow each other this closely share a message, at most two dozen."""
 
 
 class FlowerEvents:
-    """Sends task events from a thread of its own; a broker that is away costs events, never time."""
+    """Send task events from a thread of its own; while the broker is away, events are dropped without delaying renders."""
 
     def __init__(self, app: Celery, hostname: str) -> None:
         self._app = app
@@ -33,13 +33,13 @@ class FlowerEvents:
         self._thread.start()
 
     def sent(self, job: Job) -> None:
-        """A hint for the job went to the broker."""
+        """Report that a hint for the job was sent to the broker."""
         shown = repr(flower_kwargs(job.model, job.input))
         queue_name = render_queue(job.model)
         self._send("task-sent", uuid=job.id, name=RENDER_TASK, args="()", kwargs=shown, root_id=job.id, queue=queue_name)
 
     def started(self, job: Job) -> None:
-        """The job was claimed."""
+        """Report that the job was claimed."""
         shown = flower_kwargs(job.model, job.input) | {"worker": job.worker}
         self._send(
             "task-received",
@@ -53,7 +53,7 @@ class FlowerEvents:
         self._send("task-started", uuid=job.id)
 
     def ended(self, job: Job, runtime_seconds: float) -> None:
-        """The attempt ended and left the job in this state."""
+        """Report that the attempt ended; `job` is the job after it."""
         match job.status:
             case "succeeded":
                 self._send("task-succeeded", uuid=job.id, result="stored", runtime=runtime_seconds)
@@ -66,7 +66,7 @@ class FlowerEvents:
                 self._send("task-failed", uuid=job.id, exception=message, traceback="")
 
     def close(self) -> None:
-        """Sends what is waiting, for a second at most."""
+        """Send the remaining events, for at most one second."""
         self._put(None)
         self._thread.join(timeout=1)
 
@@ -87,7 +87,7 @@ class FlowerEvents:
                 logger.debug("the broker did not take an event for Flower: %s", error)
 
     def _stream(self, first: tuple[str, dict[str, Any]]) -> None:
-        """Keeps one connection for as long as it works; what has come in meanwhile goes out as one message."""
+        """Send events over one connection as long as it works; events that queue up share a message."""
         with self._app.connection_for_write(transport_options=self._app.conf.broker_transport_options) as connection:
             dispatcher = self._app.events.Dispatcher(
                 connection, hostname=self._hostname, buffer_while_offline=False, buffer_group=frozenset({"task"})
@@ -100,7 +100,7 @@ class FlowerEvents:
         self._put(None)
 
     def _next(self, dispatcher: Any) -> tuple[str, dict[str, Any]] | None:  # noqa: ANN401 -- Celery's dispatcher
-        """The event to send next; what was sent before leaves when there is none for the moment."""
+        """Return the next event; flush the dispatcher when there is none for the moment."""
         try:
             return self._events.get(timeout=BATCH_SECONDS)
         except queue.Empty:

@@ -15,13 +15,13 @@ from worker.runner.attempts import RunningAttempt, image_index_of
 
 
 class ImageWriter:
-    """Writes a rendered image under a key that names job, attempt and index, so that no two attempts share a file."""
+    """Write images under keys that contain job, attempt and index, so that no two attempts share a file."""
 
     def __init__(self, store: LocalImageStore) -> None:
         self._store = store
 
     def write(self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
-        """Raises RenderError `storage_unavailable` when the store does not take the file."""
+        """Encode and store one image. Raises RenderError `storage_unavailable` when the store does not take the file."""
         index = image_index_of(rendered.request_id)
         metadata = _metadata(attempt, request, rendered, index)
         data = encode_png(rendered.pixels, rendered.width, rendered.height, metadata)
@@ -39,7 +39,7 @@ class ImageWriter:
         )
 
     def discard(self, images: list[StoredImage]) -> None:
-        """Removes files whose rows will never be written."""
+        """Delete files whose rows will never be written."""
         for image in images:
             self._store.delete(image.key)
 

@@ -1,4 +1,4 @@
-"""Suspects render alone: a job whose last attempt took the engine down shares the next engine with nobody."""
+"""Let suspects render alone: a job whose last attempt ended the engine shares the next engine with no other job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Isolation:
-    """A gate that many may pass together, or one alone."""
+    """A lock that many threads hold in shared mode, or one in exclusive mode."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -18,7 +18,7 @@ class Isolation:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Passes with others, after any suspect that is inside or waits."""
+        """Hold it with others; waits for exclusive holders, including those that are waiting."""
         with self._changed:
             self._changed.wait_for(lambda: not self._alone and not self._waiting_alone)
             self._inside += 1
@@ -29,7 +29,7 @@ class Isolation:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Passes when everybody has left, and keeps the others out."""
+        """Hold it alone, once all others have released it."""
         with self._changed:
             self._waiting_alone += 1
             self._changed.wait_for(lambda: not self._inside)

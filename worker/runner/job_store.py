@@ -23,57 +23,57 @@ MAX_GROUP_SIZE = 64
 
 
 class GroupCommit(Generic[Q, A]):
-    """A thread that answers questions in rounds, as databases commit in groups: one transaction serves all of a round.
+    """Run the requests of many threads in groups, one transaction per group, on a thread of its own.
 
-    A lone question is answered at once. `answer` gets the questions of a round and returns as many answers in the same
-    order, or raises with nothing done.
+    A single request runs at once; requests that arrive meanwhile form the next group. `answer` takes the requests of a
+    group and returns as many answers in the same order, or raises with nothing done.
     """
 
     def __init__(self, name: str, answer: Callable[[Sequence[Q]], Sequence[A]]) -> None:
         self._answer = answer
-        self._asked: queue.SimpleQueue[tuple[Q, Future[A]]] = queue.SimpleQueue()
+        self._submitted: queue.SimpleQueue[tuple[Q, Future[A]]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    def submit(self, question: Q) -> A:
-        """Blocks until the round of this question is done; raises what it raised."""
+    def submit(self, request: Q) -> A:
+        """Block until the group of this request is done; return its answer or raise its error."""
         future: Future[A] = Future()
-        self._asked.put((question, future))
+        self._submitted.put((request, future))
         return future.result()
 
     @property
     def waiting(self) -> int:
-        """Questions that no round has taken up yet."""
-        return self._asked.qsize()
+        """Number of requests that are in no group yet."""
+        return self._submitted.qsize()
 
     def _run(self) -> None:
         while True:
-            self._serve(self._round())
+            self._serve(self._next_group())
 
-    def _round(self) -> list[tuple[Q, Future[A]]]:
-        taken = [self._asked.get()]
-        while len(taken) < MAX_GROUP_SIZE:
+    def _next_group(self) -> list[tuple[Q, Future[A]]]:
+        group = [self._submitted.get()]
+        while len(group) < MAX_GROUP_SIZE:
             try:
-                taken.append(self._asked.get_nowait())
+                group.append(self._submitted.get_nowait())
             except queue.Empty:
                 break
-        return taken
+        return group
 
-    def _serve(self, taken: Sequence[tuple[Q, Future[A]]]) -> None:
+    def _serve(self, group: Sequence[tuple[Q, Future[A]]]) -> None:
         try:
-            answers = self._answer([question for question, _ in taken])
-        except BaseException as error:  # noqa: BLE001 -- it is the askers' to handle
-            self._fail(taken, error)
+            answers = self._answer([request for request, _ in group])
+        except BaseException as error:  # noqa: BLE001 -- raised by `submit` in the callers' threads
+            self._fail(group, error)
             return
-        for (_, future), answer in zip(taken, answers, strict=True):
+        for (_, future), answer in zip(group, answers, strict=True):
             future.set_result(answer)
 
-    def _fail(self, taken: Sequence[tuple[Q, Future[A]]], error: BaseException) -> None:
-        """While the database is away nobody fares better alone; whatever else it is may be one question's fault."""
-        if len(taken) == 1 or isinstance(error, Unavailable):
-            for _, future in taken:
+    def _fail(self, group: Sequence[tuple[Q, Future[A]]], error: BaseException) -> None:
+        """Fail all requests when the database is away; for any other error run each alone, as one may be the cause."""
+        if len(group) == 1 or isinstance(error, Unavailable):
+            for _, future in group:
                 future.set_exception(error)
             return
-        for each in taken:
+        for each in group:
             self._serve([each])
 
 
@@ -88,17 +88,17 @@ class JobStore:
         self._successes = GroupCommit[Success, Job | None]("successes", self._succeed)
 
     def claim(self, hint: str | None) -> Job | None:
-        """The best job for this worker, now running; `hint`, if any, is spent. None: there was nothing to take."""
+        """Claim the best job for this worker and return it; None when no job waits. `hint`, if any, is used up."""
         return self._claims.submit(hint)
 
     def succeed(self, success: Success) -> Job | None:
-        """The job after it; None: the attempt no longer holds it."""
+        """Finish the attempt and return the job after it; None when the attempt no longer holds the job."""
         return self._successes.submit(success)
 
-    def _claim(self, asked: Sequence[str | None]) -> list[Job | None]:
-        hints = [hint for hint in asked if hint is not None]
-        jobs = claim_many(self._database, self._model, self._claimant, len(asked), hints)
-        return [*jobs, *[None] * (len(asked) - len(jobs))]
+    def _claim(self, requests: Sequence[str | None]) -> list[Job | None]:
+        hints = [hint for hint in requests if hint is not None]
+        jobs = claim_many(self._database, self._model, self._claimant, len(requests), hints)
+        return [*jobs, *[None] * (len(requests) - len(jobs))]
 
     def _succeed(self, successes: Sequence[Success]) -> list[Job | None]:
         return finish_all_succeeded(self._database, successes)
@@ -108,20 +108,20 @@ CACHE_SECONDS = 0.1
 
 
 class IdleWorkers:
-    """Thread-safe: of many threads that ask at once, one looks."""
+    """Thread-safe; threads that ask at the same moment share one query."""
 
     def __init__(self, database: Database, model: str, own_name: str) -> None:
         self._database = database
         self._model = model
         self._own_name = own_name
         self._lock = threading.Lock()
-        self._asked_at = float("-inf")
-        self._answer = False
+        self._queried_at = float("-inf")
+        self._any_idle = False
 
     def any_idle(self) -> bool:
-        """As the database said no more than a moment ago; raises Unavailable."""
+        """Return whether another worker of this model is idle, at most CACHE_SECONDS ago. Raises Unavailable."""
         with self._lock:
-            if time.monotonic() - self._asked_at > CACHE_SECONDS:
-                self._answer = workers.idle_worker_exists(self._database, self._model, besides=self._own_name)
-                self._asked_at = time.monotonic()
-            return self._answer
+            if time.monotonic() - self._queried_at > CACHE_SECONDS:
+                self._any_idle = workers.idle_worker_exists(self._database, self._model, besides=self._own_name)
+                self._queried_at = time.monotonic()
+            return self._any_idle

@@ -1,4 +1,4 @@
-"""The worker's proof of life, on a thread of its own: leases renewed, the worker's row kept fresh, cancels noticed."""
+"""Renew the worker's leases and its row on a thread of its own, and notice cancels and commands for the worker."""
 
 from __future__ import annotations
 
@@ -7,70 +7,56 @@ import threading
 from collections.abc import Callable
 
 from core.errors import Unavailable
-from core.settings import Settings
 from db import workers
-from db.database import Database
 from db.jobs.lease import renew_leases
 from db.tables import Worker
-from worker.runner.attempts import CancelRequested, InFlightAttempts, LeaseLost
-from worker.runner.worker_state import WorkerIdentity, WorkerState
+from worker.runner.attempts import CancelRequested, LeaseLost
+from worker.runner.context import WorkerContext
 
 logger = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Beats every `heartbeat_seconds`. While the database is away it keeps trying and stops nothing:
+    """Send a heartbeat every `heartbeat_seconds`.
 
-    nobody else can claim without the database either, and the fence decides once it is back.
+    While the database is away it keeps trying and stops no attempt: no other worker can claim without the database
+    either, and the fencing token decides once it is back.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        identity: WorkerIdentity,
-        state: WorkerState,
-        inflight: InFlightAttempts,
-        on_stop: Callable[[str], None],
-        on_paused: Callable[[bool], None],
-    ) -> None:
-        self._settings = settings
-        self._database = database
-        self._identity = identity
-        self._state = state
-        self._inflight = inflight
+    def __init__(self, context: WorkerContext, on_stop: Callable[[str], None], on_paused: Callable[[bool], None]) -> None:
+        self._context = context
         self._on_stop = on_stop
         self._on_paused = on_paused
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def start(self) -> None:
-        """Begins to beat."""
         self._thread.start()
 
     def stop(self) -> None:
-        """The last beat has been."""
+        """Return after the last heartbeat."""
         self._stop.set()
         self._thread.join(timeout=5)
 
     def heartbeat(self) -> None:
-        """Renews everything once; raises Unavailable when the database is away."""
-        held = self._inflight.keys()
-        renewal = renew_leases(self._database, self._identity.name, held, self._settings.lease_seconds)
+        """Renew every lease once and report the state. Raises Unavailable when the database is away."""
+        attempts, settings = self._context.attempts, self._context.settings
+        held = attempts.keys()
+        renewal = renew_leases(self._context.database, self._context.identity.name, held, settings.lease_seconds)
         for key in held:
             if key not in renewal.held:
-                self._inflight.post(key, LeaseLost())
+                attempts.post(key, LeaseLost())
         for key in renewal.cancel_requested:
-            self._inflight.post(key, CancelRequested())
+            attempts.post(key, CancelRequested())
         self._handle_commands(self.report_state())
 
     def report_state(self) -> Worker | None:
-        """Tells the farm how this worker is; None: a newer worker has its name."""
-        snapshot = self._state.snapshot()
+        """Write this worker's state to its row and return the row; None when a newer worker has its name."""
+        snapshot = self._context.state.snapshot()
         return workers.heartbeat(
-            self._database,
-            self._identity.name,
-            self._identity.incarnation,
+            self._context.database,
+            self._context.identity.name,
+            self._context.identity.incarnation,
             state=snapshot.state,
             message=snapshot.message,
             capacity=snapshot.capacity,
@@ -79,15 +65,15 @@ class LeaseKeeper:
 
     def _handle_commands(self, row: Worker | None) -> None:
         if row is None:
-            self._on_stop("a newer worker has taken this name over")
+            self._on_stop("a newer worker has taken over this name")
             return
         self._on_paused(row.paused_at is not None)
         if row.drain_requested_at is not None:
-            self._on_stop("asked to drain")
+            self._on_stop("an operator asked to drain it")
 
     def _run(self) -> None:
         away = False
-        while not self._stop.wait(self._settings.heartbeat_seconds):
+        while not self._stop.wait(self._context.settings.heartbeat_seconds):
             try:
                 self.heartbeat()
                 if away:

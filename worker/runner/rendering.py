@@ -23,7 +23,7 @@ _ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "seed", "has_ini
 
 
 def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderRequest]:
-    """Image i of the job gets seed + i; fields the engine does not know stay in the job."""
+    """Return one request per image; image i has the job's seed + i. Input fields unknown to the engine are left out."""
     given = attempt.job.input
     common = {name: value for name, value in given.items() if name in _ENGINE_FIELDS}
     return [
@@ -39,20 +39,22 @@ def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderR
 
 
 class InitImageReader:
-    """Reads what a job's input names; the key was written by the API, never by a user."""
+    """Read the uploaded image that a job starts from; its key was chosen by the API, never by a user."""
 
     def __init__(self, store: LocalImageStore) -> None:
         self._store = store
 
     def read_for(self, job: Job) -> bytes | None:
-        """The encoded picture; None for text-to-image. Raises RenderError when it cannot be read."""
+        """Return the encoded image; None for text-to-image. Raises RenderError when it cannot be read."""
         given = job.input.get("init_image")
         if not given:
             return None
         try:
             return self._store.read(given["key"])
         except NotFound as error:
-            raise RenderError("The uploaded picture that this job starts from is gone.", code="invalid_input") from error
+            raise RenderError(
+                "The uploaded image that this job starts from no longer exists.", code="invalid_input"
+            ) from error
         except Unavailable as error:
             raise RenderError(error.message, code="storage_unavailable") from error
 
@@ -60,30 +62,30 @@ class InitImageReader:
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.1
-"""No more than one progress message of a job in this time, the last step excepted."""
+"""Least time between two progress messages of a job; the last step is always reported."""
 
 
 class ProgressListener(Protocol):
-    """Who hears of an attempt's progress."""
+    """Receives the progress and previews of an attempt."""
 
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
-        """`step` of `steps` over all images, `value` (0..1), `seconds_per_step`, `eta_seconds`, `attempt`."""
+        """Take `step` of `steps` over all images, `value` (0..1), `seconds_per_step`, `eta_seconds` and `attempt`."""
 
     def preview(self, job_id: str, index: int, image: bytes) -> None:
-        """A small JPEG or PNG of an unfinished image."""
+        """Take a small JPEG or PNG of an unfinished image."""
 
 
 class AttemptStopped(Exception):
-    """The attempt ends without images: canceled, drained, or its lease is lost; `why` is the mail that said so."""
+    """The attempt ends without images: canceled, drained or without its lease, according to the message `reason`."""
 
-    def __init__(self, why: AttemptMessage) -> None:
-        super().__init__(type(why).__name__)
-        self.why = why
+    def __init__(self, reason: AttemptMessage) -> None:
+        super().__init__(type(reason).__name__)
+        self.reason = reason
 
 
 @dataclass
 class AttemptRendering:
-    """Renders all images of one attempt. Raises RenderError or Stopped; the engine holds nothing of it afterwards."""
+    """Render all images of one attempt; afterwards the engine holds no request of it."""
 
     attempt: RunningAttempt
     engine: EngineClient
@@ -97,7 +99,10 @@ class AttemptRendering:
     _latest: dict[str, Step] = field(default_factory=dict)
 
     def run(self, init_image: bytes | None = None) -> list[StoredImage]:
-        """The stored images, in order of index; `init_image` is an encoded picture for image-to-image."""
+        """Return the stored images in order of index; `init_image`: an encoded image for image-to-image.
+
+        Raises RenderError or AttemptStopped.
+        """
         requests = render_requests(self.attempt, self.settings)
         if init_image:
             init_image = _fit_to_request(init_image, requests[0])
@@ -105,7 +110,7 @@ class AttemptRendering:
             for request in requests:
                 self._submit(request, init_image)
             while self._pending:
-                self._read(self.attempt.message.get())
+                self._handle(self.attempt.messages.get())
         finally:
             for request_id in list(self._pending):
                 self.engine.cancel(request_id)
@@ -115,11 +120,11 @@ class AttemptRendering:
         try:
             self.engine.submit(request, init_image)
         except RenderError as error:
-            began = bool(self._pending or self.images)
-            raise RenderError(error.message, code=error.code if began else "engine_away") from error
+            is_partly_submitted = bool(self._pending or self.images)
+            raise RenderError(error.message, code=error.code if is_partly_submitted else "engine_away") from error
         self._pending[request.id] = request
 
-    def _read(self, message: AttemptMessage) -> None:
+    def _handle(self, message: AttemptMessage) -> None:
         match message:
             case Step():
                 self._progress(message)
@@ -140,9 +145,9 @@ class AttemptRendering:
 
     def _store(self, rendered: Rendered) -> None:
         request = self._pending.pop(rendered.request_id)
-        began = time.monotonic()
+        started = time.monotonic()
         self.images.append(self.store(self.attempt, request, rendered))
-        self.storing_seconds += time.monotonic() - began
+        self.storing_seconds += time.monotonic() - started
 
     def _progress(self, step: Step) -> None:
         self._latest[step.request_id] = step
@@ -153,8 +158,8 @@ class AttemptRendering:
         images = int(self.attempt.job.input.get("num_images", 1))
         whole, total = sum(each.step for each in self._latest.values()), step.steps * images
         done = whole + sum(each.part for each in self._latest.values())
-        # Images of one job that have begun step together; a step of one takes as long as a step of all.
-        together = max(len(self._pending.keys() & self._latest.keys()), 1)
+        # The started images of a job step together: a step of one takes as long as a step of all.
+        stepping = max(len(self._pending.keys() & self._latest.keys()), 1)
         self.listener.progress(
             self.attempt.job.id,
             {
@@ -163,13 +168,13 @@ class AttemptRendering:
                 "steps": total,
                 "value": round(min(done / total, 1.0), 4),
                 "seconds_per_step": round(step.seconds_per_step, 4),
-                "eta_seconds": round((total - done) * step.seconds_per_step / together, 3),
+                "eta_seconds": round((total - done) * step.seconds_per_step / stepping, 3),
             },
         )
 
 
 def _fit_to_request(init_image: bytes, request: RenderRequest) -> bytes:
-    """All images of a job have one size."""
+    """Resize the image on this thread rather than on the engine's; all images of a job have one size."""
     try:
         return resize_init_image(init_image, request.width, request.height)
     except InvalidInput as error:

@@ -1,4 +1,4 @@
-"""Hold who this worker is and what it reports: state, capacity, and when its engine was loading."""
+"""Hold this worker's identity and the state that it reports: state, capacity, and when its engine was loading."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from core.settings import Settings
 
 @dataclass(frozen=True)
 class WorkerIdentity:
-    """`name` outlives restarts; `incarnation` does not."""
+    """`name` survives restarts; `incarnation` is new for each process."""
 
     name: str
     incarnation: str = field(default_factory=new_id)
 
 
 def worker_identity(settings: Settings) -> WorkerIdentity:
-    """The configured name, else host and device (`CUDA_VISIBLE_DEVICES` tells cards of one host apart)."""
+    """Return the configured name, else host and device; `CUDA_VISIBLE_DEVICES` distinguishes the GPUs of one host."""
     device = settings.device
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None and device != "cpu":
         device = f"gpu{visible}"
@@ -34,11 +34,11 @@ def worker_identity(settings: Settings) -> WorkerIdentity:
 
 
 MAX_SPANS = 16
-"""Loads remembered; older ones are of no job that still waits, or hardly any."""
+"""Number of latest loads kept; a job that still waits hardly ever overlaps an older one."""
 
 
 class LoadingSpans:
-    """Times are of `clock`, in seconds: the monotonic one. A new worker is loading."""
+    """When the engine was loading, in seconds of `clock`, by default the monotonic one. A new worker starts as loading."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -46,7 +46,7 @@ class LoadingSpans:
         self._spans: deque[tuple[float, float]] = deque(maxlen=MAX_SPANS)
 
     def note(self, state: str) -> None:
-        """The worker's state is now this one; it counts as loading from `loading` to `ready`."""
+        """Record a state change; the engine counts as loading from `loading` to `ready`."""
         if state == "loading" and self._since is None:
             self._since = self._clock()
         if state == "ready" and self._since is not None:
@@ -54,14 +54,14 @@ class LoadingSpans:
             self._since = None
 
     def within(self, seconds: float, until: float) -> float:
-        """How many of the `seconds` before `until` the engine was loading."""
+        """Return how many of the `seconds` before `until` the engine was loading."""
         since = until - seconds
-        return sum(max(min(end, until) - max(begin, since), 0.0) for begin, end in tuple(self._spans))
+        return sum(max(min(end, until) - max(start, since), 0.0) for start, end in tuple(self._spans))
 
 
 @dataclass(frozen=True)
 class WorkerSnapshot:
-    """As `db.workers.beat` takes it; None leaves a column as it is."""
+    """The arguments of `db.workers.heartbeat`; None leaves a column unchanged."""
 
     state: str = "loading"
     message: str | None = None
@@ -78,11 +78,11 @@ class WorkerState:
         self.loading = LoadingSpans()
 
     def snapshot(self) -> WorkerSnapshot:
-        """The state as it is now."""
+        """Return the latest state."""
         return self._snapshot
 
     def change(self, state: str, message: str | None = None, **details: Any) -> None:  # noqa: ANN401 -- capacity, info
-        """A draining worker stays draining, whatever its engine does, until it has stopped."""
+        """Change the state; a draining worker stays draining until it has stopped, also while its engine reloads."""
         with self._lock:
             self.loading.note(state)
             if self._snapshot.state == "draining" and state != "stopped":
@@ -90,11 +90,11 @@ class WorkerState:
             self._snapshot = replace(self._snapshot, state=state, message=message, **details)
 
     def update_info(self, info: Mapping[str, Any]) -> None:
-        """More of what the worker says of its engine; the state is as it was."""
+        """Replace the engine's information without changing the state."""
         with self._lock:
             self._snapshot = replace(self._snapshot, info=info)
 
     @property
     def draining(self) -> bool:
-        """Whether it has been told to stop."""
+        """Whether the worker is stopping or has stopped."""
         return self._snapshot.state in ("draining", "stopped")

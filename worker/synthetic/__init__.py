@@ -1,1 +1,1 @@
-"""An engine without a model: plain colours at once, and faults on demand, for load and chaos tests of the farm around it."""
+"""An engine without a model for load and chaos tests of the farm: plain colours, and faults on demand."""

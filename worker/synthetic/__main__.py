@@ -1,4 +1,4 @@
-"""Entry of the synthetic engine's process: `python -m worker.synthetic <socket>`."""
+"""Entry point of the synthetic engine's process: `python -m worker.synthetic FD`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from worker.synthetic.engine import SyntheticEngine
 
 
 def main() -> None:
-    """Serves until the worker says stop or is gone."""
-    # Ctrl-C reaches the whole foreground group; the worker decides when its engine ends.
+    """Serve until the worker sends Stop or ends."""
+    # Ctrl-C reaches the whole foreground group: the worker decides when its engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = Channel.over(socket.socket(fileno=int(sys.argv[1])))
     with contextlib.suppress(EOFError, OSError):

@@ -1,4 +1,4 @@
-"""The synthetic engine's loop: all requests step together, as in the real one, but nothing is computed."""
+"""Step all requests together, as the real engine does, but compute nothing."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from worker.engine.spec import EngineSpec
 
 CAPACITY = 4
 CRASH, HANG, OUT_OF_MEMORY, NOT_FINITE = "synthetic:crash", "synthetic:hang", "synthetic:oom", "synthetic:nan"
-"""Prompts that begin with these bring about what they say, at the first step."""
+"""A prompt that starts with one of these causes that fault at its first step."""
 _FAILURES = {OUT_OF_MEMORY: "out_of_memory", NOT_FINITE: "non_finite_latents"}
 
 
 @dataclass
 class _Request:
     request: RenderRequest
-    began: float
+    started_at: float
     step: int = 0
     canceled: bool = False
 
 
 class SyntheticEngine:
-    """Speaks the engine's protocol over `channel`; a step takes `step_seconds` whatever the batch."""
+    """Speak the engine's protocol over `channel`; a step takes `step_seconds` for any number of requests."""
 
     def __init__(self, channel: Channel, step_seconds: float) -> None:
         self._channel = channel
@@ -52,7 +52,7 @@ class SyntheticEngine:
         self._stopping = False
 
     def serve(self) -> None:
-        """Raises EOFError or OSError when the worker is gone."""
+        """Serve until Stop. Raises EOFError or OSError when the worker has ended."""
         load = self._channel.receive()
         assert isinstance(load, Load)  # noqa: S101 -- the protocol's first frame
         threading.Thread(target=self._listen, daemon=True).start()
@@ -70,7 +70,7 @@ class SyntheticEngine:
             os._exit(0)
 
     def _handle_commands(self) -> None:
-        """Takes what has come in; waits only when there is nothing to step."""
+        """Handle the commands that have arrived; block only when there is nothing to step."""
         block = not self._running
         while True:
             try:
@@ -105,12 +105,12 @@ class SyntheticEngine:
         if self._inject_fault(request):
             return
         running.step += 1
-        each = (time.monotonic() - running.began) / running.step
+        each = (time.monotonic() - running.started_at) / running.step
         left = request.num_inference_steps - running.step
         self._channel.send(Step(request.id, running.step, request.num_inference_steps, each, each * left))
         if not left:
             del self._running[request.id]
-            self._channel.send(_solid_color(request, time.monotonic() - running.began, len(self._running) + 1))
+            self._channel.send(_solid_color(request, time.monotonic() - running.started_at, len(self._running) + 1))
 
     def _inject_fault(self, request: RenderRequest) -> bool:
         if request.prompt.startswith(CRASH):
@@ -120,7 +120,7 @@ class SyntheticEngine:
         for prompt, code in _FAILURES.items():
             if request.prompt.startswith(prompt):
                 del self._running[request.id]
-                self._channel.send(RequestFailed(request.id, code, f"asked for by the prompt '{prompt}'"))
+                self._channel.send(RequestFailed(request.id, code, f"The prompt '{prompt}' asks for this fault."))
                 return True
         return False
 

@@ -1,1 +1,1 @@
-"""Benchmarks that need a card, rehearsed without one."""
+"""Benchmarks that need a card, run dry on a CPU."""

@@ -1,4 +1,4 @@
-"""The simulation counts what a card's allocator would hand out: storages, not views, until nobody holds them."""
+"""The simulation counts what a card's allocator would allocate: storages, not views, until they are freed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_storages_count_until_they_are_freed(counted: Allocations) -> None:
     assert (counted.now, counted.highest) == (0, 6 * KIB)
 
 
-def test_views_and_what_is_done_in_place_are_free(counted: Allocations) -> None:
+def test_views_and_in_place_operations_allocate_nothing(counted: Allocations) -> None:
     numbers = meta(64, 64)
     with counted.watched() as peak:
         numbers.mul_(2).add_(1)
@@ -50,7 +50,7 @@ def test_views_and_what_is_done_in_place_are_free(counted: Allocations) -> None:
     assert peak.beyond == numbers.nbytes, "a transposed matrix is copied to be flat"
 
 
-def test_what_an_expression_needs_on_the_way_counts(counted: Allocations) -> None:
+def test_intermediates_of_an_expression_count(counted: Allocations) -> None:
     numbers = meta(64, 64)
     with counted.watched() as peak:
         kept = numbers + numbers * 2
@@ -65,7 +65,7 @@ def test_small_requests_are_rounded_up(counted: Allocations) -> None:
 
 
 @pytest.mark.parametrize(("width", "extra"), [(128, 4 * 2 * 3000), (512, 4 * 2 * 3000 * 512)])
-def test_attention_never_makes_the_matrix(counted: Allocations, width: int, extra: int) -> None:
+def test_attention_does_not_allocate_the_score_matrix(counted: Allocations, width: int, extra: int) -> None:
     query = meta(1, 2, 3000, width)
     with counted.watched() as peak:
         out = functional.scaled_dot_product_attention(query, query, query)
@@ -85,14 +85,14 @@ def test_a_segment_is_split_and_merged() -> None:
     assert pool.reserved == 0
 
 
-def test_large_requests_waste_what_rounding_adds() -> None:
+def test_large_requests_are_rounded_up_to_whole_segments() -> None:
     pool = Pool()
     kept = [pool.take(15 * MIB) for _ in range(3)]
     assert pool.reserved == 3 * 16 * MIB
     assert kept
 
 
-def test_a_full_card_takes_free_segments_back_first() -> None:
+def test_a_full_card_releases_free_segments_first() -> None:
     pool = Pool(limit=40 * MIB)
     pool.give(pool.take(30 * MIB))
     kept = pool.take(40 * MIB)

@@ -1,4 +1,4 @@
-"""Every measurement of `python -m benchmarks.gpu` runs through with a tiny model on the CPU."""
+"""Every measurement of `python -m benchmarks.gpu` completes with a tiny model on the CPU."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CPU_TIERS = [tier for tier in TIERS if tier.device == "cpu"]
 
 
 def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """On a machine that shows no card."""
+    """Run the benchmark on a machine without a visible card."""
     shown = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "benchmarks.gpu", *words]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **shown}, capture_output=True, text=True, check=False)
 
 
-def rehearse(tmp_path: Path, *words: str) -> list[dict[str, Any]]:
-    """Its lines, without the two that tell the card and the writing of weights."""
-    done = bench(tmp_path, *words, "--rehearse", "--sizes", "64")
+def dry_run(tmp_path: Path, *words: str) -> list[dict[str, Any]]:
+    """Run it dry; return its lines without the card's and the weights'."""
+    done = bench(tmp_path, *words, "--dry-run", "--sizes", "64")
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.glob("imagefarm-gpu-*"))
     return [json.loads(line) for line in done.stdout.splitlines()][2:]
@@ -49,27 +49,27 @@ def test_speed_in_a_named_tier(tmp_path: Path) -> None:
         "token_budget=512",
         "compile_blocks=false",
     )
-    stock, opened, figures = rehearse(tmp_path, "speed", *words)
+    stock, opened, figures = dry_run(tmp_path, "speed", *words)
     assert opened["tier"] == figures["tier"] == "cpu-int8"
     assert figures["stock_seconds_per_image"] == stock["stock_seconds_per_image"] > 0
     assert figures["engine_loaded_images_per_second"] > 0
     assert figures["engine_loaded_images_per_second_mixed_captions"] > 0
 
 
-def test_the_rate_is_that_of_the_middle() -> None:
-    empty_at_first, steady, tail = [1.0, 5.0], [float(6 + n) for n in range(7)], [20.0, 30.0, 40.0]
-    assert rate([*empty_at_first, *steady, *tail], 4) == pytest.approx(1.0)
+def test_the_rate_excludes_ramp_up_and_tail() -> None:
+    ramp_up, steady, tail = [1.0, 5.0], [float(6 + n) for n in range(7)], [20.0, 30.0, 40.0]
+    assert rate([*ramp_up, *steady, *tail], 4) == pytest.approx(1.0)
 
 
-def test_mixed_captions_have_several_padded_lengths_and_no_prompt_comes_twice() -> None:
+def test_mixed_captions_have_several_padded_lengths_and_unique_prompts() -> None:
     tokenizer = qwen_tokenizer()
     requests = [each for label in ("a", "b") for each in make_requests(64, 12, label, MIXED)]
     assert len({each.prompt for each in requests}) == 24
     assert len({-(-len(tokenizer(each.prompt)["input_ids"]) // 32) for each in requests}) >= 4
 
 
-def test_memory_takes_the_tier_that_fits_each_cap_and_says_which_is_too_small(tmp_path: Path) -> None:
-    refused, loaded, rendered = rehearse(tmp_path, "memory", "--cap", "0.0001", "16")
+def test_memory_uses_the_tier_that_fits_each_cap_and_reports_caps_that_are_too_small(tmp_path: Path) -> None:
+    refused, loaded, rendered = dry_run(tmp_path, "memory", "--cap", "0.0001", "16")
     assert "does not fit on cpu" in refused["failed"]
     assert loaded["tier"] == rendered["tier"] == "cpu"
     assert loaded["loading"]
@@ -77,8 +77,8 @@ def test_memory_takes_the_tier_that_fits_each_cap_and_says_which_is_too_small(tm
     assert rendered["first_image_seconds"] > 0
 
 
-def test_load_knows_every_form_there_is(tmp_path: Path) -> None:
-    lines = rehearse(tmp_path, "load")
+def test_load_measures_every_form(tmp_path: Path) -> None:
+    lines = dry_run(tmp_path, "load")
     assert {line["tier"] for line in lines} <= {tier.name for tier in CPU_TIERS}
     assert len(lines) == len({tier.denoiser for tier in CPU_TIERS})
     for line in lines:
@@ -88,7 +88,9 @@ def test_load_knows_every_form_there_is(tmp_path: Path) -> None:
         assert line["first_image_seconds"] > 0
 
 
-def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_options_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["gpu", "load"])
     assert main() == 2
@@ -96,7 +98,7 @@ def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SystemExit, match="2"):
         parse(["speed", "--engine", "no_such=1"])
     assert "the engine's spec has no no_such" in capsys.readouterr().err
-    no_tier = bench(tmp_path, "load", "--rehearse", "--tier", "no-such")
+    no_tier = bench(tmp_path, "load", "--dry-run", "--tier", "no-such")
     assert (no_tier.returncode, "one of: cpu, cpu-int8" in no_tier.stderr) == (1, True)
 
 

@@ -22,7 +22,8 @@ from worker.engine.process import main
 from worker.engine.spec import EngineSpec
 
 if TYPE_CHECKING:
-    from worker.engine.builder import EngineParts, OnProgress
+    from worker.engine.builder import OnProgress
+    from worker.engine.parts import EngineParts
     from worker.pipelines.family import AnyFamily
 
 

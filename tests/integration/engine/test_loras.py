@@ -112,6 +112,6 @@ def test_a_file_that_is_no_adapter_is_refused_and_forgotten(twin_with_loras: Tin
 
 @pytest.mark.parametrize("name", ["nonsense", "../lora/ink", "ink.safetensors", ""])
 def test_an_unknown_adapter_is_refused(twin_with_loras: TinyModel, name: str) -> None:
-    with pytest.raises(InvalidInput, match="Known ones: ink, v1\\.5 gold"):
+    with pytest.raises(InvalidInput, match="Available: ink, v1\\.5 gold"):
         twin_with_loras.start(a_request(0, size=64, loras=with_lora(name)))
     assert Path(twin_with_loras.loras / "ink.safetensors").exists()

@@ -136,7 +136,7 @@ def test_cancel_of_what_is_not_in_flight_is_harmless(engine: Engine) -> None:
 
 def test_the_same_id_is_not_taken_twice(engine: Engine) -> None:
     submit(engine, "slow", steps=20)
-    with pytest.raises(RenderError, match="in flight already"):
+    with pytest.raises(RenderError, match="already in flight"):
         engine[0].submit(a_request(0))
     engine[0].cancel("job/1/0")
     end(engine, 0)

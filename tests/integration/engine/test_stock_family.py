@@ -14,7 +14,8 @@ from diffusers import FluxPipeline
 
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.tiny_models import TinyModel, picture, tiny_model
-from worker.engine.builder import EngineParts, build_engine
+from worker.engine.builder import build_engine
+from worker.engine.parts import EngineParts
 from worker.engine.spec import EngineSpec
 from worker.pipelines.family import FamilyContext
 from worker.pipelines.stock.family import StockFamily, as_decoded

@@ -1,1 +1,1 @@
-"""The whole farm but for the pictures: real API, Redis, workers, reaper, database, each killed or starved in turn."""
+"""Tests of a whole farm with a synthetic engine: real API, Redis, workers, reaper and database, each interrupted in turn."""

@@ -13,7 +13,7 @@ Job = dict[str, Any]
 
 
 class Client:
-    """Talks to one farm's API."""
+    """A client of one farm's API."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=30)
@@ -25,7 +25,7 @@ class Client:
         self.http.close()
 
     def submit(self, prompt: str = "a cat", **fields: object) -> Job:
-        """An accepted job, 64 px and two steps unless told otherwise."""
+        """Submit a job, by default 64 px and two steps, and return it."""
         body = {"prompt": prompt, "width": 64, "height": 64, "num_inference_steps": 2, "seed": 1, **fields}
         answer = self.http.post("/v1/jobs", json=body)
         assert answer.status_code == httpx.codes.ACCEPTED, answer.text
@@ -33,18 +33,18 @@ class Client:
         return job
 
     def job(self, job_id: str) -> Job:
-        """The job as it stands."""
+        """Return the job."""
         answer = self.http.get(f"/v1/jobs/{job_id}")
         assert answer.status_code == httpx.codes.OK, answer.text
         job: Job = answer.json()
         return job
 
     def wait(self, job_id: str, *statuses: str, seconds: float = 40.0) -> Job:
-        """The job once it has one of these statuses."""
+        """Wait until the job has one of these statuses and return it."""
         return self.wait_for(job_id, lambda job: job["status"] in statuses, seconds)
 
     def wait_for(self, job_id: str, reached: Callable[[Job], bool], seconds: float = 40.0) -> Job:
-        """The job once `reached` says so; AssertionError with the job when that does not come to pass."""
+        """Wait until `reached` returns true for the job and return it; AssertionError with the job after `seconds`."""
         deadline = time.monotonic() + seconds
         while not reached(job := self.job(job_id)):
             assert time.monotonic() < deadline, job
@@ -52,7 +52,7 @@ class Client:
         return job
 
     def post(self, path: str) -> Job:
-        """An action on a job."""
+        """Run an action on a job and return the job."""
         answer = self.http.post(path)
         assert answer.is_success, answer.text
         job: Job = answer.json()

@@ -30,7 +30,7 @@ def _farm(directory: Path, database_url: str, workers: int, settings: dict[str, 
 
 @pytest.fixture
 def start_farm(tmp_path: Path, fresh_sqlite: str) -> Iterator[StartFarm]:
-    """Starts a farm with its own Redis; settings by their short names, such as `lease_seconds=2`."""
+    """Start farms with their own Redis; settings by their short names, such as `lease_seconds=2`."""
     with ExitStack() as stack:
 
         def start(workers: int = 1, database_url: str = fresh_sqlite, **settings: object) -> FarmParts:
@@ -42,6 +42,6 @@ def start_farm(tmp_path: Path, fresh_sqlite: str) -> Iterator[StartFarm]:
 
 @pytest.fixture
 def client_of() -> Iterator[Callable[[FarmParts], Client]]:
-    """A client of a farm, closed afterwards."""
+    """Return clients of farms, closed after the test."""
     with ExitStack() as stack:
         yield lambda farm: stack.enter_context(Client(farm.url))

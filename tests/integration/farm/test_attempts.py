@@ -1,4 +1,4 @@
-"""What becomes of jobs whose render goes wrong."""
+"""Jobs whose render fails, and the jobs that run next to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.integration.farm.conftest import StartFarm
 ClientOf = Callable[[FarmParts], Client]
 
 
-def test_a_job_runs_and_its_file_is_where_its_row_says(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_job_runs_and_its_images_can_be_read(start_farm: StartFarm, client_of: ClientOf) -> None:
     client = client_of(start_farm())
     job = client.wait(client.submit(num_images=2)["id"], "succeeded")
     assert [output["seed"] for output in job["outputs"]] == [1, 2]
@@ -20,7 +20,7 @@ def test_a_job_runs_and_its_file_is_where_its_row_says(start_farm: StartFarm, cl
         assert content.headers["content-type"] == "image/png" and content.content.startswith(b"\x89PNG")
 
 
-def test_a_poison_job_is_held_and_its_companions_finish(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_poison_job_is_held_and_other_jobs_finish(start_farm: StartFarm, client_of: ClientOf) -> None:
     client = client_of(start_farm(workers=2, synthetic_step_seconds=0.2, max_attempts=3))
     innocents = [client.submit(f"innocent {number}", num_inference_steps=5)["id"] for number in range(4)]
     poison = client.submit("synthetic:crash")["id"]
@@ -31,7 +31,7 @@ def test_a_poison_job_is_held_and_its_companions_finish(start_farm: StartFarm, c
         assert client.wait(job_id, "succeeded", "held", seconds=60)["status"] == "succeeded"
 
 
-def test_one_workers_poison_first_in_line_harms_nobody(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_poison_job_first_in_the_queue_harms_no_other_job(start_farm: StartFarm, client_of: ClientOf) -> None:
     client = client_of(start_farm(workers=1, worker_capacity=4, synthetic_step_seconds=0.2, max_attempts=3))
     poison = client.submit("synthetic:crash", priority=9)["id"]
     innocents = [client.submit(f"innocent {number}", num_inference_steps=5)["id"] for number in range(7)]
@@ -40,7 +40,7 @@ def test_one_workers_poison_first_in_line_harms_nobody(start_farm: StartFarm, cl
         assert client.wait(job_id, "succeeded", "held", seconds=60)["status"] == "succeeded"
 
 
-def test_a_hung_engine_is_replaced_and_the_farm_goes_on(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_hung_engine_is_replaced(start_farm: StartFarm, client_of: ClientOf) -> None:
     client = client_of(start_farm(step_timeout_seconds=1, max_attempts=1))
     hung = client.submit("synthetic:hang")["id"]
     assert client.wait(hung, "held")["error"]["code"] == "engine_lost"
@@ -55,7 +55,7 @@ def test_errors_keep_their_codes(start_farm: StartFarm, client_of: ClientOf) -> 
     assert too_big["error"]["code"] == "out_of_memory"
 
 
-def test_a_held_job_is_retried_by_hand(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_held_job_can_be_retried(start_farm: StartFarm, client_of: ClientOf) -> None:
     client = client_of(start_farm(max_attempts=1))
     job_id = client.submit("synthetic:crash")["id"]
     client.wait(job_id, "held")
@@ -63,19 +63,19 @@ def test_a_held_job_is_retried_by_hand(start_farm: StartFarm, client_of: ClientO
     assert client.wait_for(job_id, lambda job: job["status"] == "held" and job["attempt"] == 2)
 
 
-def test_cancel_of_a_running_job_leaves_its_companion_alone(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_cancel_of_a_running_job_does_not_affect_another(start_farm: StartFarm, client_of: ClientOf) -> None:
     client = client_of(start_farm(synthetic_step_seconds=0.1, heartbeat_seconds=30, lease_seconds=90))
-    doomed = client.submit("doomed", num_inference_steps=100)["id"]
-    companion = client.submit("companion", num_inference_steps=15)["id"]
-    client.wait(doomed, "running")
-    client.wait(companion, "running")
-    asked = client.post(f"/v1/jobs/{doomed}/cancel")
-    assert asked["cancel_requested"] is True
-    assert client.wait(doomed, "canceled", seconds=5)["outputs"] == []
-    assert client.wait(companion, "succeeded")["attempt"] == 1
+    canceled = client.submit("canceled", num_inference_steps=100)["id"]
+    other = client.submit("other", num_inference_steps=15)["id"]
+    client.wait(canceled, "running")
+    client.wait(other, "running")
+    answer = client.post(f"/v1/jobs/{canceled}/cancel")
+    assert answer["cancel_requested"] is True
+    assert client.wait(canceled, "canceled", seconds=5)["outputs"] == []
+    assert client.wait(other, "succeeded")["attempt"] == 1
 
 
-def test_a_full_or_unwritable_store_is_waited_out(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_jobs_wait_for_a_full_or_unwritable_store(start_farm: StartFarm, client_of: ClientOf) -> None:
     farm = start_farm(max_attempts=5)
     client = client_of(farm)
     images = farm.directory / "data" / "images"

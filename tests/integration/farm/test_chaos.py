@@ -1,4 +1,4 @@
-"""A short, seeded run of benchmarks/chaos.py on each database: nothing lost, nothing done twice."""
+"""A short, seeded run of benchmarks/chaos.py on each database: no job is lost, none finishes twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.chaos import Plan, run
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_nothing_is_lost_and_nothing_ends_twice(server_root: Path, database: str) -> None:
+def test_no_job_is_lost_and_none_finishes_twice(server_root: Path, database: str) -> None:
     plan = Plan(database, 80, 10, 3, pause_seconds=1.0, lease_seconds=3.0, heartbeat_seconds=0.8)
     result = run(plan, server_root / f"chaos-{database}")
     assert result.findings.accepted == plan.jobs and sum(result.faults.values()) == plan.kills

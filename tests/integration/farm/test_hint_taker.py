@@ -1,4 +1,4 @@
-"""Taking hints straight from kombu's list: what Celery sends, the taker reads."""
+"""The taker reads what Celery sends, straight from kombu's list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.celery_app import make_celery
 from worker.hints.taker import HintTaker
 
 
-def test_hints_come_oldest_first_with_their_deferrals_and_then_none(redis_url: str) -> None:
+def test_hints_are_taken_oldest_first_with_their_deferrals(redis_url: str) -> None:
     settings = Settings(redis_url=redis_url)
     app = make_celery(settings)
     for number in range(3):
@@ -27,7 +27,7 @@ def test_hints_come_oldest_first_with_their_deferrals_and_then_none(redis_url: s
     app.close()
 
 
-def test_without_a_broker_there_is_no_hint_and_no_error() -> None:
+def test_without_a_broker_take_returns_none() -> None:
     taker = HintTaker(Settings(redis_url="redis://127.0.0.1:1/0"), "demo")
     assert taker.take() is None
     taker.close()

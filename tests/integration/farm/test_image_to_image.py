@@ -14,17 +14,17 @@ from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import StartFarm
 
 
-def picture(color: str) -> bytes:
-    """A plain PNG of 64 px."""
+def plain_image(color: str) -> bytes:
+    """Return a PNG of 64 px in one colour."""
     buffer = BytesIO()
     Image.new("RGB", (64, 64), color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def test_the_uploaded_picture_reaches_the_engine(start_farm: StartFarm, client_of: Callable[[FarmParts], Client]) -> None:
+def test_the_uploaded_image_reaches_the_engine(start_farm: StartFarm, client_of: Callable[[FarmParts], Client]) -> None:
     client = client_of(start_farm(renderer="diffusers"))
     uploads = [
-        client.http.post("/v1/uploads", content=picture(color), headers={"content-type": "image/png"})
+        client.http.post("/v1/uploads", content=plain_image(color), headers={"content-type": "image/png"})
         for color in ("red", "blue")
     ]
     assert all(upload.is_success for upload in uploads), uploads[0].text
@@ -32,14 +32,14 @@ def test_the_uploaded_picture_reaches_the_engine(start_farm: StartFarm, client_o
     done = [client.wait(job["id"], "succeeded", seconds=90) for job in jobs]
     images = [Image.open(BytesIO(client.http.get(job["outputs"][0]["content_url"]).content)).convert("RGB") for job in done]
     difference = ImageStat.Stat(ImageChops.difference(*images)).mean
-    assert max(difference) > 1, "the same seed and prompt, and still two pictures: each started from its own upload"
+    assert max(difference) > 1, "seed and prompt are equal, only the uploads differ"
 
 
-def test_a_start_sigma_goes_all_the_way_into_the_file(
+def test_a_start_sigma_is_applied_and_stored_in_the_file(
     start_farm: StartFarm, client_of: Callable[[FarmParts], Client]
 ) -> None:
     client = client_of(start_farm(renderer="diffusers"))
-    upload = client.http.post("/v1/uploads", content=picture("red"), headers={"content-type": "image/png"}).json()
+    upload = client.http.post("/v1/uploads", content=plain_image("red"), headers={"content-type": "image/png"}).json()
     job = client.submit(init_image=upload["id"], start_sigma=0.5, num_inference_steps=3)
     done = client.wait(job["id"], "succeeded", seconds=90)
     assert done["input"]["start_sigma"] == 0.5

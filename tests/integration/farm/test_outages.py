@@ -1,4 +1,4 @@
-"""Parts that go away and come back: Redis, the database, workers told to stop, workers frozen past their lease."""
+"""Outages and restarts: Redis, the database, stopped workers, workers frozen past their lease."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ClientOf = Callable[[FarmParts], Client]
 
 
 def wait_log(part: Part, pattern: str, seconds: float = 30.0) -> None:
-    """Returns once the part has said it."""
+    """Wait until the part's log matches `pattern`."""
     deadline = time.monotonic() + seconds
     while not re.search(pattern, part.log.read_text()):
         assert time.monotonic() < deadline, part.log.read_text()[-3000:]
@@ -32,7 +32,7 @@ def wait_log(part: Part, pattern: str, seconds: float = 30.0) -> None:
 
 
 @pytest.mark.parametrize("lose_data", [False, True], ids=["kept", "flushed"])
-def test_without_redis_jobs_are_accepted_and_run_when_it_is_back(
+def test_without_redis_jobs_are_accepted_and_run_once_it_is_back(
     start_farm: StartFarm, client_of: ClientOf, lose_data: bool
 ) -> None:
     farm = start_farm()
@@ -45,7 +45,7 @@ def test_without_redis_jobs_are_accepted_and_run_when_it_is_back(
         assert client.wait(job_id, "succeeded", seconds=60)["attempt"] == 1
 
 
-def test_without_the_database_the_api_says_so_and_finished_images_are_held(
+def test_without_the_database_the_api_answers_503_and_finished_images_are_held(
     start_farm: StartFarm, client_of: ClientOf, server_root: Path
 ) -> None:
     server = PostgresServer(server_root / "outage").start()
@@ -66,7 +66,7 @@ def test_without_the_database_the_api_says_so_and_finished_images_are_held(
         server.stop()
 
 
-def test_a_drained_worker_finishes_what_it_holds(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_drained_worker_finishes_its_jobs(start_farm: StartFarm, client_of: ClientOf) -> None:
     farm = start_farm(synthetic_step_seconds=0.1)
     client = client_of(farm)
     job_id = client.submit(num_inference_steps=20)["id"]
@@ -81,7 +81,7 @@ def test_a_drained_worker_finishes_what_it_holds(start_farm: StartFarm, client_o
 
 
 @pytest.mark.parametrize("signals", [1, 2], ids=["grace over", "second signal"])
-def test_what_cannot_finish_goes_back_without_using_up_an_attempt(
+def test_jobs_that_cannot_finish_go_back_without_using_up_an_attempt(
     start_farm: StartFarm, client_of: ClientOf, signals: int
 ) -> None:
     farm = start_farm(synthetic_step_seconds=0.2, max_attempts=1, drain_seconds=1 if signals == 1 else 300)
@@ -100,7 +100,7 @@ def test_what_cannot_finish_goes_back_without_using_up_an_attempt(
     assert client.wait(job_id, "succeeded", seconds=60)["status"] == "succeeded"
 
 
-def test_a_killed_workers_job_is_taken_over_by_its_next_life(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_killed_workers_job_is_requeued_when_the_worker_restarts(start_farm: StartFarm, client_of: ClientOf) -> None:
     farm = start_farm(synthetic_step_seconds=0.1, lease_seconds=600, heartbeat_seconds=5)
     client = client_of(farm)
     job_id = client.submit(num_inference_steps=20)["id"]
@@ -108,10 +108,10 @@ def test_a_killed_workers_job_is_taken_over_by_its_next_life(start_farm: StartFa
     farm.parts["worker0"].kill()
     farm.parts["worker0"].start()
     done = client.wait(job_id, "succeeded")
-    assert done["attempt"] == 2, "the lease of ten minutes was not waited for"
+    assert done["attempt"] == 2, "the job was requeued before its lease of ten minutes expired"
 
 
-def test_a_frozen_worker_is_taken_over_and_its_late_result_refused(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_frozen_workers_job_is_requeued_and_its_late_result_refused(start_farm: StartFarm, client_of: ClientOf) -> None:
     farm = start_farm(workers=2, synthetic_step_seconds=0.1, lease_seconds=1.5, heartbeat_seconds=0.4)
     client = client_of(farm)
     job_id = client.submit(num_inference_steps=12)["id"]
@@ -128,7 +128,7 @@ def test_a_frozen_worker_is_taken_over_and_its_late_result_refused(start_farm: S
     assert client.job(job_id)["outputs"] == done["outputs"]
 
 
-def test_a_pickled_message_is_refused_not_executed(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_pickled_message_is_refused(start_farm: StartFarm, client_of: ClientOf) -> None:
     farm = start_farm()
     app = Celery("stranger", broker=farm.redis.url, set_as_current=False)
     app.conf.update(broker_transport_options={"global_keyprefix": "farm:"}, task_serializer="pickle")

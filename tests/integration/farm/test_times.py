@@ -1,4 +1,4 @@
-"""Times of load, first image and later images, as a whole farm tells them."""
+"""Times of load, first image and later images, as a whole farm reports them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.farm.conftest import StartFarm
 ClientOf = Callable[[FarmParts], Client]
 
 
-def test_load_first_and_later_images_are_told_apart(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_load_first_and_later_images_are_reported_separately(start_farm: StartFarm, client_of: ClientOf) -> None:
     client = client_of(start_farm(renderer="diffusers", heartbeat_seconds=0.2))
     for _ in range(3):
         client.wait(client.submit(num_inference_steps=2)["id"], "succeeded", seconds=90)
@@ -32,10 +32,10 @@ def test_load_first_and_later_images_are_told_apart(start_farm: StartFarm, clien
 
 
 def _wait_metrics(client: Client, **expected: float) -> None:
-    """Until the worker's figures are these: the API looks at its workers every so often."""
+    """Wait until the worker's metrics have these values; the API reads its workers from time to time."""
     deadline = time.monotonic() + 20
-    while (told := _metrics(client, expected.keys())) != expected:
-        assert time.monotonic() < deadline, told
+    while (found := _metrics(client, expected.keys())) != expected:
+        assert time.monotonic() < deadline, found
         time.sleep(0.05)
 
 
@@ -46,7 +46,7 @@ def _metrics(client: Client, names: Collection[str]) -> dict[str, float]:
 
 
 def _info_after(client: Client, later: int) -> dict[str, Any]:
-    """The worker's own words, once they tell of so many later images: with a heartbeat."""
+    """Wait for the heartbeat that reports `later` later images and return the worker's info."""
     deadline = time.monotonic() + 20
     while True:
         info: dict[str, Any] = client.http.get("/v1/workers").json()["items"][0]["info"]
@@ -56,7 +56,7 @@ def _info_after(client: Client, later: int) -> dict[str, Any]:
         time.sleep(0.05)
 
 
-def test_a_job_that_waited_for_the_model_says_for_how_long(start_farm: StartFarm, client_of: ClientOf) -> None:
+def test_a_job_reports_how_long_it_waited_for_the_model(start_farm: StartFarm, client_of: ClientOf) -> None:
     farm = start_farm(renderer="diffusers")
     client = client_of(farm)
     ready = client.wait(client.submit()["id"], "succeeded", seconds=90)["timings"]

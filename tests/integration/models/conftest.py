@@ -1,4 +1,4 @@
-"""Twins that the tests of this folder share, and places without anybody's own weights."""
+"""Tiny models that the tests of this folder share, and paths without the user's own weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Load = Callable[..., LoadedPipeline]
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Sums in the same order on every machine."""
+    """Compute sums in the same order on every machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -27,8 +27,8 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Model id -> its twin's folder. Tests must not write there."""
-    root = tmp_path_factory.mktemp("twins")
+    """Build model id -> its tiny model's folder. Tests must not write there."""
+    root = tmp_path_factory.mktemp("tiny-models")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # Diffusers' Euler schedulers.
         return {model_id: build_tiny_model(model_id, root / model_id) for model_id in TINY_MODELS}
@@ -36,13 +36,13 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def model_paths(tmp_path: Path, tiny_models: dict[str, Path]) -> ModelPaths:
-    """An empty models directory and no hub cache; every model has its twin as named folder."""
+    """Return an empty models directory and hub cache; every model has its tiny model as named folder."""
     return ModelPaths(tmp_path / "models", tiny_models, tmp_path / "hub")
 
 
 @pytest.fixture
 def load(model_paths: ModelPaths) -> Load:
-    """Load a twin by its model's id."""
+    """Return a function that loads a tiny model by its model's id."""
 
     def load_one(model_id: str, policy: str = "auto", dtype: str = "auto") -> LoadedPipeline:
         return load_pipeline(catalogue_row(model_id), LoadRequest(model_paths, "cpu", policy, dtype), lambda *_: None)
@@ -51,5 +51,5 @@ def load(model_paths: ModelPaths) -> Load:
 
 
 def catalogue_row(model_id: str) -> CatalogueModel:
-    """Short for the catalogue's lookup."""
+    """Return the catalogue row of a model."""
     return load_catalogue().get(model_id)

@@ -1,4 +1,4 @@
-"""A small hub on loopback: the two calls that a pull makes, with byte ranges, and faults on demand."""
+"""A small hub on loopback: model listing and files with byte ranges, with faults on request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class HubServer:
-    """Serves folders as repositories. `cut_after`: path suffix -> bytes after which one answer breaks off."""
+    """Serves folders as repositories. `cut_after`: path -> bytes after which one response is cut off."""
 
     def __init__(self, repos: dict[str, Path]) -> None:
         self.repos = repos
@@ -47,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: ClassVar[HubServer]
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Do not log."""
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path).path.strip("/").split("/")
@@ -55,6 +55,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._list("/".join(parts[2:4]))
         else:
             self._file("/".join(parts[:2]), "/".join(parts[4:]))
+
+    def do_HEAD(self) -> None:
+        """Return a file's metadata as huggingface_hub requests it before a download."""
+        parts = urlsplit(self.path).path.strip("/").split("/")
+        file = self.hub.repos["/".join(parts[:2])] / "/".join(parts[4:])
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(file.read_bytes()).hexdigest()}"')
+        self.send_header("Content-Length", str(file.stat().st_size))
+        self.end_headers()
 
     def _list(self, repo: str) -> None:
         folder = self.hub.repos.get(repo)

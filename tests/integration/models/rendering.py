@@ -1,4 +1,4 @@
-"""Render a small picture with a stock pipeline."""
+"""Render a small image with a stock pipeline."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ PROMPT = "一只猫在月亮上 🐱, a cat on the moon"
 
 
 def render(pipeline: DiffusionPipeline, steps: int = 2, **options: object) -> NDArray[np.float32]:
-    """128x128 RGB in 0..1, [height, width, 3]; the same seed each time."""
-    picture = pipeline(
+    """Return 128x128 RGB in 0..1, [height, width, 3], with the same seed each time."""
+    image = pipeline(
         prompt=PROMPT,
         width=128,
         height=128,
@@ -21,4 +21,4 @@ def render(pipeline: DiffusionPipeline, steps: int = 2, **options: object) -> ND
         output_type="np",
         **options,
     ).images[0]
-    return np.asarray(picture, dtype=np.float32)
+    return np.asarray(image, dtype=np.float32)

@@ -18,16 +18,16 @@ from worker.models.pull.progress import Meter, PullProgress
 
 
 def run(source: Path, target: Path, dtype: str = "bfloat16", variant: str | None = None) -> PullProgress:
-    """Convert; returns the last progress."""
-    heard: list[PullProgress] = []
+    """Convert and return the last progress."""
+    events: list[PullProgress] = []
     target.mkdir()
-    convert(source, target, dtype, variant, Meter("converting", weight_bytes(source, variant), heard.append))
+    convert(source, target, dtype, variant, Meter("converting", weight_bytes(source, variant), events.append))
     assert missing_files(target) == []
-    return heard[-1]
+    return events[-1]
 
 
 def weights(folder: Path, dtype: torch.dtype = torch.bfloat16) -> dict[str, torch.Tensor]:
-    """All weights as the stock pipeline loads them."""
+    """Return all weights as the stock pipeline loads them."""
     pipeline = DiffusionPipeline.from_pretrained(str(folder), dtype=dtype)
     modules = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
     return {f"{name}.{key}": value for name, part in modules.items() for key, value in part.state_dict().items()}
@@ -40,12 +40,12 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
 
 @pytest.fixture
 def source(tmp_path: Path, tiny_models: dict[str, Path]) -> Path:
-    """A copy of a twin that a test may change."""
+    """Return a copy of a tiny model that a test may change."""
     shutil.copytree(tiny_models["sd-turbo"], tmp_path / "source")
     return tmp_path / "source"
 
 
-def test_the_dtype_is_cast_once(source: Path, tmp_path: Path) -> None:
+def test_weights_are_cast_to_the_dtype(source: Path, tmp_path: Path) -> None:
     last = run(source, tmp_path / "out")
     assert last.done_bytes == last.total_bytes
     assert_same(weights(tmp_path / "out"), weights(source))
@@ -65,7 +65,7 @@ def test_pickles_become_safetensors(source: Path, tmp_path: Path) -> None:
     assert_same(weights(tmp_path / "out"), expected)
 
 
-def test_a_pickle_with_code_in_it_is_refused(source: Path, tmp_path: Path) -> None:
+def test_a_pickle_with_code_is_refused(source: Path, tmp_path: Path) -> None:
     file = source / "unet" / "diffusion_pytorch_model.safetensors"
     file.unlink()
     torch.save({"weight": torch.zeros(1), "code": Path("/")}, file.with_suffix(".bin"))
@@ -86,7 +86,7 @@ def test_shards_keep_their_index(source: Path, tmp_path: Path) -> None:
     assert json.loads(index.read_text())["metadata"]["total_size"] == total
 
 
-def test_a_variant_in_shards_loses_its_name(source: Path, tmp_path: Path) -> None:
+def test_a_sharded_variant_loses_its_name(source: Path, tmp_path: Path) -> None:
     pipeline = DiffusionPipeline.from_pretrained(str(source), dtype=torch.float16)
     expected = weights(source, torch.float16)
     shutil.rmtree(source)
@@ -96,7 +96,7 @@ def test_a_variant_in_shards_loses_its_name(source: Path, tmp_path: Path) -> Non
     assert_same(weights(tmp_path / "out", torch.float16), expected)
 
 
-def test_a_copy_that_would_not_load_is_refused(source: Path, tmp_path: Path) -> None:
+def test_a_copy_that_cannot_load_is_refused(source: Path, tmp_path: Path) -> None:
     (source / "vae" / "config.json").unlink()
-    with pytest.raises(RenderError, match=r"not whole: .*vae/config.json is missing"):
+    with pytest.raises(RenderError, match=r"incomplete: .*vae/config.json is missing"):
         run(source, tmp_path / "out")

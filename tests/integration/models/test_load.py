@@ -1,4 +1,4 @@
-"""Models load as their stock pipeline does, offline, with what the catalogue row says."""
+"""Models load as their stock pipelines do, offline, with the changes of their catalogue rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 @pytest.mark.parametrize("model_id", [name for name in TINY_MODELS if name not in ("demo", "lcm-sd15")])
-def test_the_loaded_pipeline_is_the_stock_one(model_id: str, load: Load, tiny_models: dict[str, Path]) -> None:
+def test_a_loaded_pipeline_renders_as_the_stock_one(model_id: str, load: Load, tiny_models: dict[str, Path]) -> None:
     loaded = load(model_id)
     stock = DiffusionPipeline.from_pretrained(str(tiny_models[model_id]), dtype=loaded.dtype)
     stock.set_progress_bar_config(disable=True)
@@ -38,7 +38,7 @@ def test_the_demo_is_built_at_first_use_and_kept(load: Load, model_paths: ModelP
     assert (folder / "imagefarm.json").read_bytes() == made
 
 
-def test_a_demo_of_an_older_build_is_built_anew(load: Load, model_paths: ModelPaths) -> None:
+def test_a_demo_of_an_older_build_is_rebuilt(load: Load, model_paths: ModelPaths) -> None:
     load("demo")
     marker = model_paths.weights("demo") / "imagefarm.json"
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"revision": "0"}))
@@ -76,11 +76,11 @@ def test_lcm_gets_its_scheduler_and_its_lora(load: Load, tiny_models: dict[str, 
     assert torch.allclose(fused, bare + layer.get_delta_weight("default_0"), atol=1e-6)
 
 
-def test_no_adapter_is_left_on_a_fused_model(load: Load) -> None:
+def test_fused_loras_leave_no_adapter(load: Load) -> None:
     assert not any("lora" in name for name, _ in load("lcm-sd15").pipeline.unet.named_modules())
 
 
-def test_sdxl_gets_no_watermark_even_where_it_could(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sdxl_gets_no_watermark(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     module = "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl"
     monkeypatch.setattr(f"{module}.is_invisible_watermark_available", lambda: True)
     assert load("sdxl-turbo").pipeline.watermark is None
@@ -99,7 +99,7 @@ def test_a_safety_checker_in_the_index_is_neither_needed_nor_loaded(tmp_path: Pa
     assert loaded.pipeline.safety_checker is None
 
 
-def test_files_of_a_variant_alone_are_found(tmp_path: Path, load: Load, tiny_models: dict[str, Path]) -> None:
+def test_files_of_a_single_variant_are_found(tmp_path: Path, load: Load, tiny_models: dict[str, Path]) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(tiny_models["sd-turbo"], folder)
     for name in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"):
@@ -109,27 +109,27 @@ def test_files_of_a_variant_alone_are_found(tmp_path: Path, load: Load, tiny_mod
     assert np.array_equal(render(loaded.pipeline), render(load("sd-turbo").pipeline))
 
 
-def test_progress_is_told_by_stage(model_paths: ModelPaths) -> None:
-    heard: list[tuple[str, float | None]] = []
+def test_progress_is_reported_by_stage(model_paths: ModelPaths) -> None:
+    events: list[tuple[str, float | None]] = []
     row = catalogue_row("z-image-turbo")
-    loaded = load_pipeline(row, LoadRequest(model_paths, "cpu"), lambda stage, fraction: heard.append((stage, fraction)))
-    stages = list(dict.fromkeys(stage for stage, _ in heard))
+    loaded = load_pipeline(row, LoadRequest(model_paths, "cpu"), lambda stage, fraction: events.append((stage, fraction)))
+    stages = list(dict.fromkeys(stage for stage, _ in events))
     assert stages == ["reading", "converting", "adapting", "placing", "done"]
-    fractions = [fraction for stage, fraction in heard if stage == "reading"]
+    fractions = [fraction for stage, fraction in events if stage == "reading"]
     assert fractions == sorted(fractions, key=float)  # type: ignore[arg-type]
     assert fractions[-1] == 1.0
     assert loaded.load_seconds > 0
     assert loaded.versions["torch"] == torch.__version__
 
 
-def test_missing_weights_name_the_command(tmp_path: Path) -> None:
+def test_the_error_for_missing_weights_names_the_command(tmp_path: Path) -> None:
     model_paths = ModelPaths(tmp_path / "models", {}, tmp_path / "hub")
     with pytest.raises(RenderError, match="imagefarm models pull z-image-turbo") as caught:
         load_pipeline(catalogue_row("z-image-turbo"), LoadRequest(model_paths, "cpu"), lambda *_: None)
     assert caught.value.code == "model_unavailable"
 
 
-def test_no_more_memory_is_planned_with_than_is_allowed(model_paths: ModelPaths) -> None:
+def test_a_plan_respects_the_memory_limit(model_paths: ModelPaths) -> None:
     row = catalogue_row("demo")
     all_free = load_pipeline(row, LoadRequest(model_paths, "cpu"), lambda *_: None).plan
     some = load_pipeline(row, LoadRequest(model_paths, "cpu", most_gigabytes=0.5), lambda *_: None).plan
@@ -140,7 +140,7 @@ def test_no_more_memory_is_planned_with_than_is_allowed(model_paths: ModelPaths)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "mps", "nonsense:x"])
-def test_a_device_that_is_not_there_is_refused(device: str, model_paths: ModelPaths) -> None:
+def test_an_unknown_device_is_refused(device: str, model_paths: ModelPaths) -> None:
     with pytest.raises(RenderError) as caught:
         load_pipeline(catalogue_row("demo"), LoadRequest(model_paths, device), lambda *_: None)
     assert caught.value.code == "invalid_input"

@@ -1,4 +1,4 @@
-"""8- and 4-bit layers: unpacked or multiplied as they are, their output is close to the float layer's."""
+"""8- and 4-bit layers: unpacked or multiplied in 8 bits, their output is close to the float layer's."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from worker.memory.tiers import PackedForm, Tier
 from worker.models.tier_reader import TierReader
 
 PRODUCTS: list[tuple[type[PackedLinear], float]] = [(Int8Linear, 0.015), (Fp8Linear, 0.045)]
-"""With the bound of a product's error, relative to the exact output's norm, for normally distributed numbers."""
+"""Layer class and bound of a product's error, relative to the exact output's norm, for normally distributed numbers."""
 
 
 def packed_pair(cls: type[PackedLinear], dtype: torch.dtype) -> tuple[torch.nn.Linear, PackedLinear]:
-    """A float layer, 256 to 96, and its packed twin."""
+    """Return a float layer, 256 to 96, and its packed counterpart."""
     torch.manual_seed(0)
     linear = torch.nn.Linear(256, 96).to(dtype)
     packed = cls(256, 96, bias=True, dtype=dtype)
@@ -36,7 +36,7 @@ def packed_pair(cls: type[PackedLinear], dtype: torch.dtype) -> tuple[torch.nn.L
 
 
 def error(linear: torch.nn.Linear, packed: torch.nn.Module, inputs: torch.Tensor) -> float:
-    """Relative to the exact output's norm."""
+    """Return the error relative to the exact output's norm."""
     exact = linear.float()(inputs.float()).detach()
     return float((packed(inputs).float().detach() - exact).norm() / exact.norm())
 
@@ -65,7 +65,7 @@ def test_a_product_is_close_to_the_original(
 
 
 @pytest.mark.parametrize("cls", [Int8Linear, Fp8Linear])
-def test_many_rows_are_multiplied_some_at_a_time(cls: type[PackedLinear], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_are_multiplied_in_chunks(cls: type[PackedLinear], monkeypatch: pytest.MonkeyPatch) -> None:
     _, layer = packed_pair(cls, torch.bfloat16)
     use_product(layer, True)
     inputs = torch.randn(2, 50, 256, dtype=torch.bfloat16)
@@ -100,7 +100,7 @@ def test_a_row_of_zeros_stays_zero(cls: type[PackedLinear], on: bool) -> None:
 
 @pytest.mark.parametrize("cls", [Int8Linear, Fp8Linear])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_not_hidden(cls: type[PackedLinear], value: float) -> None:
+def test_non_finite_inputs_stay_visible(cls: type[PackedLinear], value: float) -> None:
     _, packed = packed_pair(cls, torch.float32)
     use_product(packed, True)
     inputs = torch.randn(2, 256)
@@ -111,7 +111,7 @@ def test_what_is_not_finite_is_not_hidden(cls: type[PackedLinear], value: float)
 
 
 @pytest.mark.parametrize("cls", [Int8Linear, Fp8Linear])
-def test_saved_and_loaded_to_the_bit(cls: type[PackedLinear], tmp_path: Path) -> None:
+def test_state_survives_saving_and_loading_bit_for_bit(cls: type[PackedLinear], tmp_path: Path) -> None:
     _, packed = packed_pair(cls, torch.bfloat16)
     save_file(packed.state_dict(), tmp_path / "layer.safetensors")
     again = cls(256, 96, bias=True, dtype=torch.bfloat16)
@@ -137,7 +137,7 @@ def test_a_lora_wraps_a_layer_that_multiplies(cls: type[PackedLinear]) -> None:
     assert {p.dtype for n, p in holder.named_parameters() if "lora" in n} <= {torch.bfloat16, torch.float32}
 
 
-def test_layers_whose_sides_do_not_suit_are_unpacked(load: Load) -> None:
+def test_layers_with_unsuitable_sides_are_unpacked(load: Load) -> None:
     transformer = quantize(load("z-image-turbo").pipeline.transformer, "int8", torch.bfloat16)
     assert product_form(transformer) == "int8"
     use_product(transformer, True)
@@ -152,7 +152,7 @@ def test_only_eight_bit_layers_have_a_product(load: Load) -> None:
 
 
 @pytest.mark.parametrize(("form", "worst"), [("int8", 2.0), ("fp8", 6.0)])
-def test_a_picture_by_products_is_close(
+def test_an_image_rendered_by_products_is_close(
     form: PackedForm, worst: float, load: Load, model_paths: ModelPaths, tiny_models: dict[str, Path]
 ) -> None:
     pipeline = load("z-image-turbo").pipeline
@@ -175,7 +175,7 @@ def test_a_picture_by_products_is_close(
 )
 @needs_inductor
 @pytest.mark.parametrize("form", ["int8", "fp8"])
-def test_a_block_that_multiplies_compiles_into_one_graph(form: PackedForm) -> None:
+def test_a_multiplying_block_compiles_into_one_graph(form: PackedForm) -> None:
     torch.manual_seed(0)
     block: torch.nn.Module = ZImageTransformerBlock(0, 64, 2, 2, 1e-5, True, modulation=False).eval()
     quantize(block, form, torch.float32)

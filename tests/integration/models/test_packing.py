@@ -1,4 +1,4 @@
-"""Weights are packed straight from their files: to the same bits as a loaded component, without ever loading it."""
+"""Weights are packed straight from their files: to the same bits as a loaded component, without loading it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Copy = Callable[..., PackedCopy]
 
 @pytest.fixture
 def model(tiny_models: dict[str, Path], tmp_path: Path) -> Path:
-    """The twin as the hub has the model: in shards, the text encoder's names with the prefix of its language model."""
+    """Return the tiny model as on the hub: in shards, the text encoder's names with its language model's prefix."""
     folder = tmp_path / "model"
     shutil.copytree(tiny_models[MODEL], folder)
     for name, cls in (("transformer", ZImageTransformer2DModel), ("text_encoder", Qwen3Model)):
@@ -46,27 +46,27 @@ def model(tiny_models: dict[str, Path], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def copy(model: Path, model_paths: ModelPaths) -> Copy:
-    """Of one of its components."""
+    """Return a function for the packed copy of a component."""
 
-    def copy_of(name: str, form: PackedForm = "int8", heard: list[float] | None = None) -> PackedCopy:
-        told = heard.append if heard is not None else lambda _: None
-        return PackedCopy(model / name, *CLASSES[name], form, DTYPE, model_paths, MODEL, told)
+    def copy_of(name: str, form: PackedForm = "int8", fractions: list[float] | None = None) -> PackedCopy:
+        on_convert = fractions.append if fractions is not None else lambda _: None
+        return PackedCopy(model / name, *CLASSES[name], form, DTYPE, model_paths, MODEL, on_convert)
 
     return copy_of
 
 
 @pytest.fixture
 def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A component in its own dtype does not fit."""
+    """Fail if a component is loaded in its own dtype."""
 
     def refuse(*_: object) -> None:
-        raise MemoryError("the whole component was to be loaded")
+        raise MemoryError("the whole component was loaded")
 
     monkeypatch.setattr(packed_copy, "load_component", refuse)
 
 
 def assert_packed(found: torch.nn.Module, folder: Path, form: PackedForm) -> None:
-    """As `quantize` packs what the library loads."""
+    """Compare with `quantize` of the component that the library loads."""
     expected = quantize(load_component(folder, *CLASSES[folder.name], DTYPE), form, DTYPE).state_dict()
     state = found.state_dict()
     assert state.keys() == expected.keys()
@@ -78,15 +78,15 @@ def assert_packed(found: torch.nn.Module, folder: Path, form: PackedForm) -> Non
 @pytest.mark.parametrize("form", PACKED_FORMS)
 @pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.usefixtures("unloaded")
-def test_the_bits_are_those_of_a_loaded_component(name: str, form: PackedForm, copy: Copy, model: Path) -> None:
-    heard: list[float] = []
-    assert_packed(copy(name, form, heard).load(), model / name, form)
-    assert heard == sorted(heard)
-    assert heard[-1] == pytest.approx(1.0, abs=0.1)
-    assert len(heard) > 10
+def test_the_bits_equal_those_of_a_loaded_component(name: str, form: PackedForm, copy: Copy, model: Path) -> None:
+    fractions: list[float] = []
+    assert_packed(copy(name, form, fractions).load(), model / name, form)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0, abs=0.1)
+    assert len(fractions) > 10
 
 
-def test_the_log_says_what_takes_so_long_and_no_more_when_it_is_done(copy: Copy, caplog: pytest.LogCaptureFixture) -> None:
+def test_packing_is_logged_once(copy: Copy, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         for _ in range(2):
             copy("transformer").load()
@@ -94,15 +94,13 @@ def test_the_log_says_what_takes_so_long_and_no_more_when_it_is_done(copy: Copy,
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_names_that_are_not_known_are_left_to_the_library(
-    name: str, copy: Copy, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_names_are_left_to_the_library(name: str, copy: Copy, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Packing, "can_be_done", False)
     assert_packed(copy(name).load(), model / name, "int8")
 
 
 @pytest.mark.parametrize("kept", ["_keep_in_fp32_modules", "_keep_in_fp32_modules_strict"])
-def test_parts_that_stay_in_fp32_are_left_to_the_library(
+def test_parts_kept_in_fp32_are_left_to_the_library(
     kept: str, copy: Copy, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Qwen3Model, kept, ["norm"], raising=False)
@@ -119,11 +117,11 @@ def test_tied_weights_are_written_under_each_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unloaded")
-def test_a_full_disk_is_said_and_the_load_goes_on(
+def test_a_full_disk_is_logged_and_the_load_continues(
     copy: Copy, model: Path, model_paths: ModelPaths, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Packing, "size", 10**18)
     with caplog.at_level(logging.WARNING):
         assert_packed(copy("transformer").load(), model / "transformer", "int8")
-    assert f"transformer of {MODEL} is packed anew at every load: Keeping transformer in int8 needs" in caplog.text
+    assert f"transformer of {MODEL} is packed again at every load: Keeping transformer in int8 needs" in caplog.text
     assert not list(model_paths.models_dir.glob("*/*"))

@@ -1,4 +1,4 @@
-"""Pulling from a hub on loopback: what comes, what resumes, what is refused, and that the copy renders the same."""
+"""Pull from a hub on loopback: selection, resuming, refusals, and a copy that renders the same images."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ BIG = "transformer/diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture(autouse=True)
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries follow each other at once, and nobody's token is sent anywhere."""
+def no_retry_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry without pauses, and without the user's token."""
     monkeypatch.setattr(downloading, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
@@ -40,13 +40,13 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> ModelPaths:
-    """Nothing anywhere."""
+    """Return paths at which there are no models."""
     return ModelPaths(tmp_path / "models", {}, tmp_path / "hub")
 
 
 @pytest.fixture
 def hub(tiny_models: dict[str, Path], tmp_path: Path) -> Iterator[HubServer]:
-    """Turbo's and LCM's twins as repositories, with files beside them that nobody needs."""
+    """Serve the tiny models of Turbo and LCM as repositories, with files that a pull does not need."""
     turbo, lcm = tmp_path / "turbo", tmp_path / "lcm"
     shutil.copytree(tiny_models["z-image-turbo"], turbo)
     (turbo / "README.md").write_text("hello")
@@ -63,15 +63,17 @@ def hub(tiny_models: dict[str, Path], tmp_path: Path) -> Iterator[HubServer]:
 
 
 def options(hub: HubServer, *, keep_download: bool = False, again: bool = False) -> PullOptions:
-    """To pull from that hub."""
+    """Return options to pull from that hub."""
     return PullOptions(hub=Hub(hub.url), keep_download=keep_download, again=again)
 
 
 def ignore(_: PullProgress) -> None:
-    """Progress that nobody watches."""
+    """Discard progress."""
 
 
-def test_a_pulled_model_renders_like_its_source(hub: HubServer, bare: ModelPaths, model_paths: ModelPaths) -> None:
+def test_a_pulled_model_renders_the_same_images_as_its_source(
+    hub: HubServer, bare: ModelPaths, model_paths: ModelPaths
+) -> None:
     done = pull(TURBO, bare, options(hub), ignore)
     assert done.marker is not None
     assert (done.marker.revision, done.marker.dtype, done.marker.origin) == (COMMIT, "bfloat16", "hub")
@@ -81,7 +83,7 @@ def test_a_pulled_model_renders_like_its_source(hub: HubServer, bare: ModelPaths
     assert np.array_equal(render(pulled.pipeline), render(source.pipeline))
 
 
-def test_only_what_is_needed_is_fetched_and_the_download_is_dropped(hub: HubServer, bare: ModelPaths) -> None:
+def test_only_needed_files_are_fetched_and_the_download_is_deleted(hub: HubServer, bare: ModelPaths) -> None:
     done = pull(TURBO, bare, options(hub), ignore)
     names = {path.name for path in done.directory.rglob("*")}
     assert "README.md" not in names
@@ -94,14 +96,14 @@ def test_the_download_is_kept_on_request(hub: HubServer, bare: ModelPaths) -> No
     assert (bare.models_dir / ".downloads" / TURBO.id / BIG).exists()
 
 
-def test_the_models_own_lora_comes_along(hub: HubServer, bare: ModelPaths) -> None:
+def test_a_models_lora_is_pulled_with_it(hub: HubServer, bare: ModelPaths) -> None:
     pull(LCM, bare, options(hub), ignore)
     loaded = load_pipeline(LCM, LoadRequest(bare, "cpu"), lambda *_: None)
     assert loaded.located.origin == "models_dir"
     assert len(loaded.located.loras) == 1
 
 
-def test_a_second_pull_does_nothing_unless_told(hub: HubServer, bare: ModelPaths) -> None:
+def test_a_second_pull_does_nothing_unless_requested(hub: HubServer, bare: ModelPaths) -> None:
     pull(TURBO, bare, options(hub), ignore)
     sent = hub.sent_bytes
     assert pull(TURBO, bare, options(hub), ignore).already_here
@@ -110,7 +112,7 @@ def test_a_second_pull_does_nothing_unless_told(hub: HubServer, bare: ModelPaths
     assert hub.sent_bytes > sent
 
 
-def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: HubServer, bare: ModelPaths) -> None:
+def test_a_broken_connection_is_resumed(hub: HubServer, bare: ModelPaths) -> None:
     hub.cut_after[BIG] = 1_000_000
     pull(TURBO, bare, options(hub), ignore)
     starts = [int(asked.removeprefix("bytes=").rstrip("-")) for path, asked in hub.ranges if path == BIG]
@@ -118,7 +120,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: HubServer, bar
     assert all(0 < start <= 1_000_000 for start in starts)
 
 
-def test_another_process_goes_on_where_the_first_one_died(hub: HubServer, bare: ModelPaths, tmp_path: Path) -> None:
+def test_another_process_resumes_a_killed_download(hub: HubServer, bare: ModelPaths, tmp_path: Path) -> None:
     hub.cut_after[BIG] = 1_000_000
     program = """
 import os, sys
@@ -133,8 +135,8 @@ root, url = sys.argv[1:]
 model_paths = ModelPaths(Path(root) / "models", {}, Path(root) / "hub")
 pull(load_catalogue().get("z-image-turbo"), model_paths, PullOptions(hub=Hub(url)), watch)
 """
-    died = subprocess.run([sys.executable, "-c", program, str(tmp_path), hub.url], check=False)
-    assert died.returncode == 9
+    killed = subprocess.run([sys.executable, "-c", program, str(tmp_path), hub.url], check=False)
+    assert killed.returncode == 9
     hub.cut_after.clear()
     hub.ranges.clear()
     sent = hub.sent_bytes
@@ -145,21 +147,21 @@ pull(load_catalogue().get("z-image-turbo"), model_paths, PullOptions(hub=Hub(url
 
 def test_progress_ends_at_the_total(hub: HubServer, bare: ModelPaths) -> None:
     hub.cut_after[BIG] = 500_000
-    heard: list[PullProgress] = []
-    pull(TURBO, bare, options(hub), heard.append)
-    assert list(dict.fromkeys(progress.stage for progress in heard)) == ["listing", "downloading", "converting", "done"]
+    events: list[PullProgress] = []
+    pull(TURBO, bare, options(hub), events.append)
+    assert list(dict.fromkeys(progress.stage for progress in events)) == ["listing", "downloading", "converting", "done"]
     for stage in ("downloading", "converting"):
-        last = [progress for progress in heard if progress.stage == stage][-1]
+        last = [progress for progress in events if progress.stage == stage][-1]
         assert last.done_bytes == last.total_bytes > 0
 
 
-def test_a_hub_that_sends_too_little_is_given_up(hub: HubServer, bare: ModelPaths) -> None:
+def test_truncated_responses_fail_after_retries(hub: HubServer, bare: ModelPaths) -> None:
     hub.short.add(BIG)
     with pytest.raises(Unavailable, match="ended early"):
         pull(TURBO, bare, options(hub), ignore)
 
 
-def test_damaged_bytes_are_thrown_away(hub: HubServer, bare: ModelPaths) -> None:
+def test_damaged_files_are_deleted(hub: HubServer, bare: ModelPaths) -> None:
     hub.corrupt.add(BIG)
     with pytest.raises(Unavailable, match="arrived damaged"):
         pull(TURBO, bare, options(hub), ignore)
@@ -168,31 +170,33 @@ def test_damaged_bytes_are_thrown_away(hub: HubServer, bare: ModelPaths) -> None
     assert locate(TURBO, bare).origin == "models_dir"
 
 
-def test_a_gated_file_says_what_to_do(hub: HubServer, bare: ModelPaths) -> None:
+def test_the_error_for_a_gated_file_states_the_remedy(hub: HubServer, bare: ModelPaths) -> None:
     hub.refused.add(BIG)
     with pytest.raises(Forbidden, match="accept the model's licence"):
         pull(TURBO, bare, options(hub), ignore)
 
 
-def test_no_hub_is_told_plainly(bare: ModelPaths) -> None:
+def test_the_error_for_an_unreachable_hub_states_the_remedy(bare: ModelPaths) -> None:
     with pytest.raises(Unavailable, match=r"cannot be reached .* --from PATH") as caught:
         pull(TURBO, bare, PullOptions(hub=Hub("http://127.0.0.1:9")), ignore)
     assert caught.value.code == "hub_unavailable"
 
 
-def test_offline_mode_is_told_plainly(bare: ModelPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_in_offline_mode_names_the_variable(bare: ModelPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(Unavailable, match="HF_HUB_OFFLINE is set"):
         pull(TURBO, bare, PullOptions(), ignore)
 
 
-def test_a_repository_that_is_not_there(hub: HubServer, bare: ModelPaths) -> None:
+def test_a_missing_repository_is_not_found(hub: HubServer, bare: ModelPaths) -> None:
     with pytest.raises(NotFound) as caught:
         pull(catalogue_row("z-image"), bare, options(hub), ignore)
     assert caught.value.code == "hub_not_found"
 
 
-def test_a_full_disk_stops_it_before_the_download(hub: HubServer, bare: ModelPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_refused_before_the_download(
+    hub: HubServer, bare: ModelPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("worker.models.folders.SPARE", 10**18)
     with pytest.raises(Conflict) as caught:
         pull(TURBO, bare, options(hub), ignore)
@@ -200,7 +204,7 @@ def test_a_full_disk_stops_it_before_the_download(hub: HubServer, bare: ModelPat
     assert hub.sent_bytes < 1000
 
 
-def test_two_pulls_of_one_model_do_not_mix(hub: HubServer, bare: ModelPaths) -> None:
+def test_a_concurrent_pull_of_the_same_model_is_refused(hub: HubServer, bare: ModelPaths) -> None:
     refused: list[str] = []
 
     def start_another(progress: PullProgress) -> None:
@@ -231,7 +235,7 @@ def test_the_hubs_cache_is_converted_without_a_download(bare: ModelPaths, tiny_m
     assert snapshot.exists()
 
 
-def test_a_folder_that_is_no_model_is_refused(bare: ModelPaths, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused(bare: ModelPaths, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not in diffusers' layout"):
         pull(TURBO, bare, PullOptions(source=tmp_path), ignore)
     assert not bare.weights(TURBO.id).exists()
@@ -242,5 +246,35 @@ def test_a_folder_of_another_model_is_refused(bare: ModelPaths, tiny_models: dic
         pull(TURBO, bare, PullOptions(source=tiny_models["tiny-sd"]), ignore)
 
 
-def test_the_demo_is_built_by_pull_too(bare: ModelPaths) -> None:
+def test_pull_builds_the_demo(bare: ModelPaths) -> None:
     assert pull(catalogue_row("demo"), bare, PullOptions(), ignore).directory.is_dir()
+
+
+HUGGINGFACE_HUB_DOWNLOAD = """
+import os, sys
+from huggingface_hub import hf_hub_download
+from huggingface_hub.utils import tqdm
+class Progress(tqdm):
+    received = 0
+    def update(self, n=1):
+        Progress.received += n
+        if 0 < int(sys.argv[3]) <= Progress.received:
+            os._exit(9)
+hf_hub_download("org/model", "weights.safetensors", endpoint=sys.argv[1], local_dir=sys.argv[2], tqdm_class=Progress)
+"""
+
+
+def test_huggingface_hub_neither_resumes_nor_verifies(tmp_path: Path) -> None:
+    """Fail once it does both: decision 12 then has no reason left, and the download code of our own can go."""
+    repo, target = tmp_path / "repo", tmp_path / "target"
+    repo.mkdir()
+    (repo / "weights.safetensors").write_bytes(bytes(range(256)) * 160_000)
+    with HubServer({"org/model": repo}) as hub:
+        command = [sys.executable, "-c", HUGGINGFACE_HUB_DOWNLOAD, hub.url, str(target)]
+        assert subprocess.run([*command, "20000000"], check=False, capture_output=True).returncode == 9
+        subprocess.run([*command, "0"], check=True, capture_output=True)
+        resumed = bool(hub.ranges)
+        hub.corrupt.add("weights.safetensors")
+        shutil.rmtree(target)
+        verified = subprocess.run([*command, "0"], check=False, capture_output=True).returncode != 0
+    assert not (resumed and verified)

@@ -1,4 +1,4 @@
-"""Memory tiers on the CPU: 8 and 4 bits, fp8 and group offloading change the memory, hardly the picture."""
+"""Memory tiers on the CPU: 8 and 4 bits, fp8 and group offloading save memory and hardly change the image."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ CPU = torch.device("cpu")
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean difference in grey levels."""
+    """Return the mean difference in grey levels."""
     return float(np.abs(first - second).mean()) / GREY_LEVEL
 
 
 def bytes_of(module: torch.nn.Module) -> int:
-    """Of parameters and buffers."""
+    """Return the bytes of parameters and buffers."""
     return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
 
 
-def test_sensitive_layers_are_left_alone(load: Load) -> None:
+def test_sensitive_layers_are_not_quantised(load: Load) -> None:
     transformer = quantize(load("z-image-turbo").pipeline.transformer, "int8", torch.bfloat16)
     kinds = {name: type(module).__name__ for name, module in transformer.named_modules()}
     assert kinds["layers.0.attention.to_q"] == "Int8Linear"
@@ -50,21 +50,21 @@ def test_eight_bits_on_the_cpu(load: Load) -> None:
     assert 0 < distance(render(packed.pipeline), render(whole.pipeline)) < 2
 
 
-def test_the_estimate_of_weights_is_what_is_there(load: Load) -> None:
+def test_the_estimate_of_weights_matches_the_loaded_ones(load: Load) -> None:
     for policy in ("cpu", "cpu-int8"):
         loaded = load("z-image-turbo", policy)
         for name, expected in loaded.plan.estimate.device.items():
             assert bytes_of(getattr(loaded.pipeline, name)) == pytest.approx(expected, rel=0.05)
 
 
-def test_the_form_on_disk_is_made_once_and_reads_back_to_the_bit(load: Load, model_paths: ModelPaths) -> None:
+def test_a_packed_form_is_made_once_and_reads_back_to_the_bit(load: Load, model_paths: ModelPaths) -> None:
     first = load("z-image-turbo", "cpu-int8")
     file = model_paths.models_dir / "z-image-turbo" / "transformer-int8-bfloat16" / "packed.safetensors"
     made = file.stat().st_mtime_ns
-    heard: list[str] = []
+    events: list[str] = []
     request = LoadRequest(model_paths, "cpu", "cpu-int8")
-    second = load_pipeline(catalogue_row("z-image-turbo"), request, lambda stage, _: heard.append(stage))
-    assert "converting" not in heard
+    second = load_pipeline(catalogue_row("z-image-turbo"), request, lambda stage, _: events.append(stage))
+    assert "converting" not in events
     assert file.stat().st_mtime_ns == made
     fresh, again = (loaded.pipeline.transformer.state_dict() for loaded in (first, second))
     assert fresh.keys() == again.keys()
@@ -79,7 +79,7 @@ def test_reading_packed_weights_equals_packing_them(load: Load) -> None:
     assert np.array_equal(render(read), render(packed))
 
 
-def test_other_weights_make_another_form(
+def test_other_weights_get_another_packed_form(
     load: Load, model_paths: ModelPaths, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
     load("z-image-turbo", "cpu-int8")
@@ -87,10 +87,10 @@ def test_other_weights_make_another_form(
 
     other = build_tiny_model("z-image-turbo", tmp_path / "other", seed=7)
     elsewhere = ModelPaths(model_paths.models_dir, {**tiny_models, "z-image-turbo": other}, model_paths.hub_cache)
-    heard: list[str] = []
+    events: list[str] = []
     request = LoadRequest(elsewhere, "cpu", "cpu-int8")
-    load_pipeline(catalogue_row("z-image-turbo"), request, lambda stage, _: heard.append(stage))
-    assert "converting" in heard
+    load_pipeline(catalogue_row("z-image-turbo"), request, lambda stage, _: events.append(stage))
+    assert "converting" in events
 
 
 def test_four_bits_from_disk(model_paths: ModelPaths, tiny_models: dict[str, Path], load: Load) -> None:
@@ -110,7 +110,7 @@ def test_a_lora_works_on_eight_bits(load: Load, tmp_path: Path) -> None:
     file = build_lora(load("z-image-turbo").pipeline, tmp_path / "lora")
     pipeline = load("z-image-turbo", "cpu-int8").pipeline
     bare = render(pipeline)
-    pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="twin")
+    pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="tiny")
     assert distance(render(pipeline), bare) > 0.1
     pipeline.unload_lora_weights()
     assert np.array_equal(render(pipeline), bare)
@@ -125,13 +125,13 @@ def test_fp8_layers(load: Load) -> None:
     assert 0 < distance(render(pipeline), expected) < 10
 
 
-def test_a_lora_works_on_fp8_layers_that_are_streamed(load: Load, tmp_path: Path) -> None:
+def test_a_lora_works_on_streamed_fp8_layers(load: Load, tmp_path: Path) -> None:
     file = build_lora(load("z-image-turbo").pipeline, tmp_path / "lora")
     pipeline = load("z-image-turbo").pipeline
     tier = Tier("both-on-cpu", "", "cpu", denoiser="fp8-cast", denoiser_place="streamed")
     apply_tier(pipeline, tier, CPU, lambda _: None)
     bare = render(pipeline)
-    pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="twin")
+    pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="tiny")
     assert distance(render(pipeline), bare) > 0.1
     pipeline.unload_lora_weights()
     assert np.array_equal(render(pipeline), bare)
@@ -139,7 +139,7 @@ def test_a_lora_works_on_fp8_layers_that_are_streamed(load: Load, tmp_path: Path
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("model_id", ["z-image-turbo", "sd-turbo", "sdxl-turbo", "flux2-klein-4b"])
-def test_streaming_gives_the_same_picture(model_id: str, load: Load) -> None:
+def test_streaming_gives_the_same_image(model_id: str, load: Load) -> None:
     pipeline = load(model_id).pipeline
     expected = render(pipeline)
     tier = Tier("streamed-on-cpu", "", "cpu", denoiser_place="streamed", text_place="streamed", tiled_vae=True)
@@ -149,7 +149,7 @@ def test_streaming_gives_the_same_picture(model_id: str, load: Load) -> None:
     assert np.array_equal(render(pipeline), expected)
 
 
-def test_fp8_and_streaming_together(load: Load) -> None:
+def test_fp8_combined_with_streaming(load: Load) -> None:
     pipeline = load("z-image-turbo").pipeline
     expected = render(pipeline)
     tier = Tier("both-on-cpu", "", "cpu", denoiser="fp8-cast", denoiser_place="streamed", text_place="cpu")

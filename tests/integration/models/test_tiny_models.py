@@ -1,4 +1,4 @@
-"""Twins: every family has one, the same on every run, and it takes any text."""
+"""Tiny models: every family has one, identical on every run, and it takes any text."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ TEXTS = ["a cat", "一只猫在月亮上", "🐱🌙 emoji", "Ünïcödé \u0000
 
 
 def digest(directory: Path) -> dict[str, str]:
-    """Of every file."""
+    """Return the hash of every file."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {str(f.relative_to(directory)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def test_every_model_has_a_twin() -> None:
+def test_every_model_has_a_tiny_one() -> None:
     assert set(TINY_MODELS) == {model.id for model in load_catalogue()}
 
 
 @pytest.mark.parametrize("model_id", TINY_MODELS)
-def test_a_twin_is_whole_small_and_of_the_right_class(model_id: str, tiny_models: dict[str, Path]) -> None:
+def test_a_tiny_model_is_complete_small_and_of_the_right_class(model_id: str, tiny_models: dict[str, Path]) -> None:
     folder = tiny_models[model_id]
     assert missing_files(folder) == []
     assert load_catalogue().get(model_id).pipeline in ("auto", pipeline_class(folder))

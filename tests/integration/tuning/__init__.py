@@ -1,1 +1,1 @@
-"""What makes a GPU fast, tried out on a CPU with what a CPU has."""
+"""Tests of GPU tuning, run on a CPU with what a CPU supports."""

@@ -1,4 +1,4 @@
-"""Twins to tune: each test gets a pipeline of its own."""
+"""Tiny models to tune: each test gets its own pipeline."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MakeTinyModel = Callable[..., TinyModel]
 
 @pytest.fixture(scope="session")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where twins are built once."""
+    """Return the directory where tiny models are built once."""
     return tmp_path_factory.mktemp("tuned")
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Sums in the same order on every machine."""
+    """Compute sums in the same order on every machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -33,7 +33,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def make_tiny_model(directory: Path) -> MakeTinyModel:
-    """A twin that the test may change; default size 128x128, so that a rehearsal is short."""
+    """Return a function that builds a tiny model for one test."""
 
     def make(model_id: str = "z-image-turbo", dtype: str = "bfloat16") -> TinyModel:
         return TinyModel(model_id, directory, dtype)
@@ -42,11 +42,11 @@ def make_tiny_model(directory: Path) -> MakeTinyModel:
 
 
 def warmup_of(tiny_model: TinyModel, token_budget: int = 4096) -> Warmup:
-    """Of small pictures."""
+    """Return a warm-up of small images."""
     return Warmup(tiny_model.family, small(tiny_model.model), CPU, token_budget)
 
 
 def small(model: CatalogueModel) -> CatalogueModel:
-    """The row with a default size of 128x128."""
+    """Return the row with a default size of 128x128."""
     defaults = model.defaults.model_copy(update={"width": 128, "height": 128})
     return model.model_copy(update={"defaults": defaults})

@@ -1,4 +1,4 @@
-"""Compiled blocks give close pictures in every mode; a mode that fails is given up, and said."""
+"""Compiled blocks give close images in every mode; a mode that fails is abandoned and logged."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ CLOSE = 1e-3
 
 
 def latents(tiny_model: TinyModel) -> torch.Tensor:
-    """Of one small request."""
+    """Return the latents of one small request."""
     found: torch.Tensor = tiny_model.alone(a_request(0, size=128, steps=2)).latents
     return found
 
 
 def tensors_of(output: Any) -> list[torch.Tensor]:  # noqa: ANN401 - lists in tuples
-    """All of them, in order."""
+    """Return all tensors in nested lists and tuples, in order."""
     if isinstance(output, torch.Tensor):
         return [output]
     return [tensor for part in output for tensor in tensors_of(part)]
 
 
 @needs_inductor
-@pytest.mark.parametrize(("mode", "by_real_numbers"), [("default", False), ("reduce-overhead", True)])
+@pytest.mark.parametrize(("mode", "real_positions"), [("default", False), ("reduce-overhead", True)])
 def test_a_compiled_model_is_close_to_the_plain_one(
-    mode: str, by_real_numbers: bool, make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
+    mode: str, real_positions: bool, make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By real numbers: as on a card."""
+    """Cover positions as real numbers, too, as on a card."""
     tiny_model = make_tiny_model(dtype="float32")
     expected = latents(tiny_model)
-    if by_real_numbers:
+    if real_positions:
         monkeypatch.setattr(
             type(tiny_model.pipeline.transformer), "_for_blocks", lambda _, turns, __: torch.view_as_real(turns)
         )
     assert compile_and_try(tiny_model.pipeline, mode, lambda: None) == "true"
-    assert torch._inductor.config.max_autotune_gemm_backends == "ATEN", "else a card tries kernels for minutes"
+    assert torch._inductor.config.max_autotune_gemm_backends == "ATEN", "a card would autotune kernels for minutes"
     block = tiny_model.pipeline.transformer.layers[0]
     assert block._compiled_call_impl is not None
     assert (latents(tiny_model) - expected).abs().max() < CLOSE
 
 
-def test_cuda_graphs_are_told_of_each_step_and_outputs_outlive_the_next(
+def test_cuda_graphs_get_step_marks_and_outputs_survive_the_next_replay(
     make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -75,7 +75,7 @@ def test_cuda_graphs_are_told_of_each_step_and_outputs_outlive_the_next(
 
 
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
-def test_a_mode_that_fails_leaves_all_as_before(
+def test_a_failing_mode_is_undone(
     mode: str, make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiny_model = make_tiny_model(dtype="float32")
@@ -102,7 +102,7 @@ def test_a_mode_that_fails_leaves_all_as_before(
     assert torch.equal(latents(tiny_model), expected)
 
 
-def test_without_repeated_blocks_nothing_is_compiled(
+def test_nothing_is_compiled_without_repeated_blocks(
     make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_model = make_tiny_model()

@@ -1,4 +1,4 @@
-"""Compiled blocks under all that users ask for: no mix of requests runs out of graphs, and adapters need none."""
+"""Compiled blocks under all kinds of requests: no mix runs out of graphs, and adapters need none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIDDLE, LONG = (" and ".join([SHORT] * count) for count in (8, 20))
 
 
 class Compiled:
-    """A twin whose blocks are traced as torch.compile does it, but not translated; counts the graphs."""
+    """A tiny model whose blocks are traced as by torch.compile, but not translated; counts the graphs."""
 
     def __init__(self, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tiny_model = tiny_model
@@ -41,7 +41,7 @@ class Compiled:
         return forward
 
     def step(self, *requests: RenderRequest) -> int:
-        """One step of all in one pass; how many graphs it needed."""
+        """Run one step of all requests in one pass; return how many graphs it needed."""
         before = self.graphs
         self.tiny_model.family.step([self.tiny_model.start(request) for request in requests])
         return self.graphs - before
@@ -57,12 +57,12 @@ def compiled(make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def as_on_a_card(_transformer: object, positions: torch.Tensor, uncompiled: bool) -> torch.Tensor:
-    """By real numbers."""
+    """Return positions as real numbers."""
     return positions if uncompiled else torch.view_as_real(positions).contiguous()
 
 
 def ask(index: int, prompt: str, size: int, negative: str = "", loras: tuple[LoraRequest, ...] = ()) -> RenderRequest:
-    """With guidance where there is a negative prompt."""
+    """Return a request, with guidance if there is a negative prompt."""
     guidance = 3.0 if negative else 1.0
     return a_request(index, prompt, size, negative_prompt=negative, guidance_scale=guidance, loras=loras)
 
@@ -76,8 +76,8 @@ def test_no_mix_of_requests_runs_out_of_graphs(compiled: Compiled) -> None:
         compiled.step(ask(0, prompt, 64, negative=SHORT))
         compiled.step(ask(0, prompt, 64, negative=SHORT), ask(1, prompt, 64, negative=SHORT))
     compiled.step(ask(0, SHORT, 128), ask(1, LONG, 64))
-    assert compiled.graphs > 8, "of torch's own limit nothing is seen here"
-    assert compiled.step(ask(0, MIDDLE, 96), ask(1, LONG, 192), ask(2, SHORT, 80)) == 0, "one graph holds for any size"
+    assert compiled.graphs > 8, "the requests exceed torch's own limit"
+    assert compiled.step(ask(0, MIDDLE, 96), ask(1, LONG, 192), ask(2, SHORT, 80)) == 0, "one graph serves any size"
 
 
 def test_after_the_warm_up_no_request_waits_for_a_graph(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,15 +90,15 @@ def test_after_the_warm_up_no_request_waits_for_a_graph(compiled: Compiled, monk
             assert compiled.step(*(ask(index, prompt, 64, negative=other) for index in range(2))) == 0, (prompt, other)
 
 
-def test_strict_requests_are_not_compiled_and_exact(compiled: Compiled) -> None:
+def test_strict_requests_are_uncompiled_and_exact(compiled: Compiled) -> None:
     request = a_request(0, SHORT, 64, 3, strict=True)
     before = compiled.graphs
     assert torch.equal(compiled.tiny_model.alone(request).latents[0], compiled.tiny_model.expected(request, "latent"))
     assert compiled.graphs == before
-    assert compiled.step(ask(0, SHORT, 64)) > 0, "others are"
+    assert compiled.step(ask(0, SHORT, 64)) > 0, "other requests are compiled"
 
 
-def test_adapters_are_not_compiled(compiled: Compiled) -> None:
+def test_requests_with_adapters_are_uncompiled(compiled: Compiled) -> None:
     tiny_model = compiled.tiny_model
     tiny_model.loras.mkdir(exist_ok=True)
     for seed, name in enumerate(("ink", "gold")):
@@ -106,4 +106,4 @@ def test_adapters_are_not_compiled(compiled: Compiled) -> None:
     compiled.step(ask(0, SHORT, 64))
     for name, scale in (("ink", 1.0), ("ink", 0.5), ("gold", 1.0)):
         assert compiled.step(ask(1, SHORT, 64, loras=(LoraRequest(name=name, scale=scale),))) == 0
-    assert compiled.step(ask(0, SHORT, 64)) == 0, "those without adapters go on compiled"
+    assert compiled.step(ask(0, SHORT, 64)) == 0, "requests without adapters stay compiled"

@@ -1,4 +1,4 @@
-"""Products in 8 bits are taken only where they work on the loaded model."""
+"""Products in 8 bits are used only where they work on the loaded model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.pipelines.tuning.matmul import choose_matmul, try_product
     ("form", "card", "expected"),
     [("int8", (7, 5), False), ("int8", (8, 0), True), ("fp8", (8, 6), False), ("fp8", (8, 9), True), ("fp8", (9, 0), True)],
 )
-def test_what_a_card_multiplies_in(
+def test_which_cards_multiply_in_8_bits(
     form: PackedForm, card: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: card)
@@ -28,19 +28,19 @@ def test_what_a_card_multiplies_in(
 
 
 @pytest.mark.parametrize("form", ["int8", "fp8"])
-def test_a_product_that_works_is_taken_and_said(
+def test_a_working_product_is_used_and_logged(
     form: PackedForm, make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiny_model = make_tiny_model()
     transformer = quantize(tiny_model.pipeline.transformer, form, torch.bfloat16)
-    monkeypatch.setattr(matmul, "multiplies", lambda form, device: True)
+    monkeypatch.setattr(matmul, "supports_product", lambda form, device: True)
     with caplog.at_level(logging.INFO, "worker"):
         assert choose_matmul(transformer, warmup_of(tiny_model), "bfloat16") == form
     assert transformer.get_submodule("layers.0.attention.to_q").multiplies_packed
     assert f"products in {form}: " in caplog.text
 
 
-def test_a_device_without_it_unpacks(make_tiny_model: MakeTinyModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_device_without_products_unpacks(make_tiny_model: MakeTinyModel, caplog: pytest.LogCaptureFixture) -> None:
     tiny_model = make_tiny_model()
     assert choose_matmul(tiny_model.pipeline.transformer, warmup_of(tiny_model), "bfloat16") == "bfloat16"
     transformer = quantize(tiny_model.pipeline.transformer, "int8", torch.bfloat16)
@@ -50,7 +50,7 @@ def test_a_device_without_it_unpacks(make_tiny_model: MakeTinyModel, caplog: pyt
     assert not transformer.get_submodule("layers.0.attention.to_q").multiplies_packed
 
 
-def test_a_product_that_raises_is_given_up(
+def test_a_product_that_raises_is_switched_off(
     make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> torch.Tensor:
@@ -65,7 +65,7 @@ def test_a_product_that_raises_is_given_up(
     warmup_of(tiny_model).render([warmup_of(tiny_model).usual()])
 
 
-def test_a_product_that_is_too_coarse_is_given_up(
+def test_a_product_that_is_too_coarse_is_switched_off(
     make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiny_model = make_tiny_model()

@@ -1,4 +1,4 @@
-"""All parts together, and what is rendered before the first user's request."""
+"""Tuning as a whole, and the passes that are rendered before the first request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.pipelines.tuning.warmup import Warmup, warm_up
 
 
 def sizes(warmup: Warmup) -> list[tuple[int, int]]:
-    """(width, images) of each first pass."""
+    """Return (width, images) of each warm-up pass."""
     return [(requests[0].width, len(requests)) for requests in warmup.passes()]
 
 
@@ -41,29 +41,29 @@ def test_the_default_size_and_512_are_warmed_up(make_tiny_model: MakeTinyModel) 
     ]
 
 
-def test_warming_up_tells_how_far_it_is(make_tiny_model: MakeTinyModel) -> None:
-    heard: list[tuple[str, float | None]] = []
-    warm_up(warmup_of(make_tiny_model()), lambda stage, fraction: heard.append((stage, fraction)))
-    assert heard == [("warming up", index / 11) for index in range(12)]
+def test_warming_up_reports_its_progress(make_tiny_model: MakeTinyModel) -> None:
+    events: list[tuple[str, float | None]] = []
+    warm_up(warmup_of(make_tiny_model()), lambda stage, fraction: events.append((stage, fraction)))
+    assert events == [("warming up", index / 11) for index in range(12)]
 
 
-def test_a_pair_that_does_not_fit_is_no_reason_not_to_serve(
+def test_a_pair_that_does_not_fit_does_not_stop_the_load(
     make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def lacking(_rehearsal: Warmup, requests: Sequence[RenderRequest]) -> None:
+    def out_of_memory(_warmup: Warmup, requests: Sequence[RenderRequest]) -> None:
         if len(requests) > most:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(Warmup, "render", lacking)
+    monkeypatch.setattr(Warmup, "render", out_of_memory)
     warmup, most = warmup_of(make_tiny_model()), 1
     warm_up(warmup, lambda *_: None)
-    assert "2 pictures of 128 px do not fit in one pass: CUDA out of memory." in caplog.text
+    assert "2 images of 128 px do not fit in one pass: CUDA out of memory." in caplog.text
     most = 0
     with pytest.raises(torch.OutOfMemoryError):
         warm_up(warmup, lambda *_: None)
 
 
-def test_captions_of_a_masked_rehearsal_differ_in_length(make_tiny_model: MakeTinyModel) -> None:
+def test_captions_of_the_masked_warm_up_differ_in_length(make_tiny_model: MakeTinyModel) -> None:
     tiny_model = make_tiny_model()
     request = warmup_of(tiny_model).masked()
     lengths = [-(-len(caption) // 32) for caption in tiny_model.family.encode(request).all()]
@@ -72,16 +72,16 @@ def test_captions_of_a_masked_rehearsal_differ_in_length(make_tiny_model: MakeTi
 
 @pytest.mark.parametrize("model_id", ["z-image", "sd-turbo", "flux2-klein-4b"])
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_any_family_is_rehearsed(model_id: str, make_tiny_model: MakeTinyModel) -> None:
+def test_every_family_can_be_warmed_up(model_id: str, make_tiny_model: MakeTinyModel) -> None:
     warmup = warmup_of(make_tiny_model(model_id))
     for request in (warmup.usual(), warmup.masked()):
         found = warmup.render([request])
         assert found.seconds > 0
-        assert found.pictures[0].shape == (request.height, request.width, 3)
+        assert found.images[0].shape == (request.height, request.width, 3)
         assert found.distance(found) == 0
 
 
-def test_on_a_cpu_nothing_is_tried(make_tiny_model: MakeTinyModel) -> None:
+def test_nothing_is_tried_on_a_cpu(make_tiny_model: MakeTinyModel) -> None:
     tiny_model = make_tiny_model()
     found = tune(
         tiny_model.pipeline, warmup_of(tiny_model), TuningOptions(AUTO, False, "default"), "bfloat16", lambda *_: None
@@ -90,17 +90,17 @@ def test_on_a_cpu_nothing_is_tried(make_tiny_model: MakeTinyModel) -> None:
     assert found.versions() == {"compiled_blocks": "false", "matmul": "bfloat16"}
 
 
-def test_the_mode_is_recorded_where_it_works() -> None:
+def test_the_mode_is_recorded_if_it_works() -> None:
     assert Tuning("native", "true", "reduce-overhead", "int8").versions()["compile_mode"] == "reduce-overhead"
     assert "compile_mode" not in Tuning("native", "failed", "reduce-overhead", "int8").versions()
 
 
-@pytest.mark.parametrize(("wish", "expected"), [(AUTO, ("native", "true")), ("flash", ("flash", "failed"))])
-def test_a_chosen_backend_does_not_cost_the_compiled_blocks(
+@pytest.mark.parametrize(("wanted", "expected"), [(AUTO, ("native", "true")), ("flash", ("flash", "failed"))])
+def test_an_automatic_backend_does_not_prevent_compilation(
     wanted: str, expected: tuple[str, str], make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter(["failed", "true"])
-    monkeypatch.setattr(tuning, "compile_and_try", lambda *_: next(answers))
+    results = iter(["failed", "true"])
+    monkeypatch.setattr(tuning, "compile_and_try", lambda *_: next(results))
     monkeypatch.setattr(tuning, "_attention", lambda *_: "flash")
     tiny_model = make_tiny_model()
     found = tune(

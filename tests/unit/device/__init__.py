@@ -1,1 +1,1 @@
-"""Device questions and faults."""
+"""Tests of device queries and device errors."""

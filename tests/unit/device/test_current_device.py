@@ -1,7 +1,8 @@
-"""Threads start on the first card, whichever one the engine works on: streams and events have to name theirs."""
+"""Threads start on the first card, whichever one the engine uses: streams and events must name theirs."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ SECOND = torch.device("cuda", 1)
 
 
 class FakeEvent:
-    """Keeps the stream that it was recorded on."""
+    """Records the stream that it was recorded on."""
 
     def __init__(self, blocking: bool = False) -> None:
         self.blocking = blocking
@@ -28,7 +29,7 @@ class FakeEvent:
 
 @pytest.fixture(autouse=True)
 def cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
-    """Which card was made current; streams are named after theirs."""
+    """Record which card was made current; streams are named after theirs."""
     current: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
@@ -44,7 +45,7 @@ def test_the_card_is_made_current(cards: list[torch.device]) -> None:
     assert cards == [SECOND]
 
 
-def test_the_pace_is_that_of_the_engines_card() -> None:
+def test_the_pacer_uses_the_engines_card() -> None:
     pacer = DevicePacer(SECOND)
     pacer.after_step()
     assert pacer._last.stream == "stream of cuda:1"
@@ -52,9 +53,10 @@ def test_the_pace_is_that_of_the_engines_card() -> None:
 
 
 def test_a_decode_waits_for_the_engines_card() -> None:
-    unused: Any = None
-    finisher = ImageDecoder(unused, unused, unused, SECOND, overlapped=True)
+    parts: Any = SimpleNamespace(family=None, info=None, device=SECOND, overlaps_decode=True)
+    queues: Any = SimpleNamespace(input=None, output=None)
+    decoder = ImageDecoder(parts, queues)
     try:
-        assert finisher._mark().stream == "stream of cuda:1"
+        assert decoder._mark().stream == "stream of cuda:1"
     finally:
-        finisher.close()
+        decoder.close()

@@ -1,4 +1,4 @@
-"""What an exception means for a request."""
+"""Classification of exceptions: codes, out of memory, broken devices."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_codes(error: BaseException, code: str) -> None:
     assert code_and_message(error)[0] == code
 
 
-def test_a_full_host_memory_is_recognised() -> None:
+def test_exhausted_host_memory_is_recognised() -> None:
     assert code_and_message(cpu_out_of_memory())[0] == "out_of_memory"
 
 
@@ -52,23 +52,23 @@ def test_a_broken_device_is_recognised(error: BaseException, broken: bool) -> No
 
 
 @pytest.mark.parametrize(("held", "broken"), [([0, 512], False), ([0, 0], True)])
-def test_an_error_that_a_working_card_survives_breaks_nothing(
+def test_an_error_on_a_working_card_does_not_count_as_broken(
     held: list[int], broken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    synchronized: list[int] = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(held))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: held[index])
-    monkeypatch.setattr(torch.cuda, "synchronize", asked.append)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronized.append)
     error = RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasLtMatmulAlgoGetHeuristic(...)`")
     assert is_broken_device(error) is broken
-    assert asked == ([] if broken else [1]), "only cards that this process uses are asked"
+    assert synchronized == ([] if broken else [1]), "only cards that this process uses are synchronized"
 
 
-def test_a_card_that_does_not_answer_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sticks(_index: int) -> None:
+def test_a_card_that_fails_to_synchronize_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_index: int) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 512)
-    monkeypatch.setattr(torch.cuda, "synchronize", sticks)
+    monkeypatch.setattr(torch.cuda, "synchronize", fail)
     assert is_broken_device(RuntimeError("CUDA error: no kernel image is available for execution on the device"))

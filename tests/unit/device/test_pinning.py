@@ -1,4 +1,4 @@
-"""Pinned memory is not rounded up, and what the user told the allocator stays."""
+"""Pinned memory is not rounded up, and the user's allocator settings are kept."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ from worker.device.torch_device import disable_pinned_rounding
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def restored_settings() -> Iterator[None]:
     before = torch._C._accelerator_getAllocatorSettings()
     yield
     torch._C._accelerator_setAllocatorSettings(before)
 
 
 @pytest.mark.parametrize(
-    ("told", "then"),
+    ("before", "after"),
     [
         ("max_split_size_mb:512", "max_split_size_mb:512,pinned_max_cached_size_mb:1"),
         ("pinned_max_cached_size_mb:64", "pinned_max_cached_size_mb:64"),
     ],
 )
-def test_the_allocator_is_told_once_and_keeps_the_rest(told: str, then: str) -> None:
-    torch._C._accelerator_setAllocatorSettings(told)
+def test_the_setting_is_added_once_and_others_are_kept(before: str, after: str) -> None:
+    torch._C._accelerator_setAllocatorSettings(before)
     for _ in range(2):
         disable_pinned_rounding()
-        assert torch._C._accelerator_getAllocatorSettings() == then
+        assert torch._C._accelerator_getAllocatorSettings() == after
 
 
-def test_a_torch_that_cannot_be_told_is_no_reason_to_stop(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_torch_without_the_setting_is_accepted(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
 
     def unknown(_settings: str) -> None:

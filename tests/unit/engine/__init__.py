@@ -1,1 +1,1 @@
-"""Tests of the engine that need no torch, or no process."""
+"""Tests of the engine that need no torch or no process."""

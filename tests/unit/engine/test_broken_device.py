@@ -1,8 +1,8 @@
-"""A device that breaks outside of a step or a decode ends the engine too, with the status that says so."""
+"""A device that breaks outside of a step or a decode also ends the engine with EXIT_BROKEN_DEVICE."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -14,14 +14,13 @@ from tests.integration.engine.recorder import a_request
 from worker.engine import spec
 from worker.engine.image_decoder import FinishedSample, ImageDecoder
 from worker.engine.loop import EngineLoop
-from worker.engine.stepping import DevicePacer
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def catchable_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """os._exit as an exception."""
+    """Make os._exit raise SystemExit."""
 
     def leave(status: int) -> None:
         raise SystemExit(status)
@@ -34,35 +33,50 @@ def illegal_access(**_: object) -> None:
 
 
 @contextmanager
-def broken(_what: str) -> Iterator[None]:
-    """Around work whose stream raises when it is waited for."""
+def failing_wait(_what: str) -> Iterator[None]:
+    """Surround work whose stream raises when it is waited for."""
     yield
     illegal_access()
 
 
-def test_an_error_of_the_decodes_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def engine_loop(take: Callable[..., object]) -> EngineLoop:
+    """Return a loop whose input queue is read by `take`."""
+    info = SimpleNamespace(capacity=1, token_budget=1)
+    parts: Any = SimpleNamespace(
+        family=SimpleNamespace(concurrent=None),
+        info=info,
+        admission=None,
+        device=CPU,
+        peaks=None,
+        blocks=[],
+        aborts_steps=True,
+    )
+    queues: Any = SimpleNamespace(input=SimpleNamespace(take=take, all_canceled=any), output=None)
+    decoder: Any = SimpleNamespace(decoding=tuple)
+    return EngineLoop(parts, queues, decoder)
+
+
+def test_error_of_the_decode_stream_ends_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageDecoder, "_decode_and_send", lambda *_: None)
     unused: Any = None
-    finisher = ImageDecoder(unused, unused, unused, CPU, overlapped=False, deadline=broken)
-    finisher._queue.put(FinishedSample(a_request(0), unused, unused, unused, unused))
+    parts: Any = SimpleNamespace(family=None, info=None, device=CPU, overlaps_decode=False)
+    queues: Any = SimpleNamespace(input=None, output=None)
+    decoder = ImageDecoder(parts, queues, deadline=failing_wait)
+    decoder._queue.put(FinishedSample(a_request(0), unused, unused, unused, unused))
     with pytest.raises(SystemExit) as ended:
-        finisher._run()
+        decoder._run()
     assert ended.value.code == spec.EXIT_BROKEN_DEVICE
 
 
-def test_an_error_between_the_steps() -> None:
-    parts: Any = SimpleNamespace(
-        concurrent=None, capacity=1, token_budget=1, take=illegal_access, decoding=tuple, all_canceled=any
-    )
+def test_device_error_between_steps_ends_the_engine() -> None:
     with pytest.raises(SystemExit) as ended:
-        EngineLoop(parts, parts, parts, DevicePacer(CPU), parts, parts, parts).run()
+        engine_loop(illegal_access).run()
     assert ended.value.code == spec.EXIT_BROKEN_DEVICE
 
 
-def test_another_error_of_the_loop_is_not_taken_for_a_broken_device() -> None:
+def test_other_error_of_the_loop_is_raised() -> None:
     def fail(**_: object) -> None:
-        raise ValueError("a mistake of ours")
+        raise ValueError("a programming error")
 
-    parts: Any = SimpleNamespace(concurrent=None, capacity=1, token_budget=1, take=fail, decoding=tuple, all_canceled=any)
-    with pytest.raises(ValueError, match="a mistake of ours"):
-        EngineLoop(parts, parts, parts, DevicePacer(CPU), parts, parts, parts).run()
+    with pytest.raises(ValueError, match="a programming error"):
+        engine_loop(fail).run()

@@ -1,4 +1,4 @@
-"""The worker's side of the engine stays light."""
+"""The worker's side of the engine does not import torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 
-def test_the_client_loads_no_torch() -> None:
+def test_the_client_imports_no_torch() -> None:
     code = "import sys, worker.engine.client; sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_process_says_that_it_is_there_before_it_imports_torch() -> None:
+def test_the_engine_process_sends_its_first_message_before_it_imports_torch() -> None:
     code = "import sys, worker.engine.process; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

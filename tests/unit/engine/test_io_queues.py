@@ -1,4 +1,4 @@
-"""The inbox knows of cancels that the loop has yet to take, and of none after that."""
+"""The input queue reports cancels until the loop takes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.engine.messages import Cancel, Channel, Heartbeat, Message
 
 
 class Wire:
-    """What the worker sends."""
+    """Stands in for the channel to the worker."""
 
     def __init__(self) -> None:
         self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -19,26 +19,26 @@ class Wire:
         return self.messages.get()
 
 
-def take(inbox: InputQueue, count: int) -> list[Message]:
-    """That many, however they arrive."""
+def take(input_queue: InputQueue, count: int) -> list[Message]:
+    """Take messages until there are `count`."""
     taken: list[Message] = []
     while len(taken) < count:
-        taken += cast("list[Message]", inbox.take(wait=True))
+        taken += cast("list[Message]", input_queue.take(wait=True))
     return taken
 
 
-def test_a_cancel_counts_until_it_is_taken() -> None:
+def test_a_cancel_is_reported_until_it_is_taken() -> None:
     wire = Wire()
-    inbox = InputQueue(cast("Channel", wire))
+    input_queue = InputQueue(cast("Channel", wire))
     wire.messages.put(Cancel("a"))
     wire.messages.put(Heartbeat())
-    assert take(inbox, 2) == [Cancel("a"), Heartbeat()]
-    assert not inbox.all_canceled(["a"]), "the loop knows of it now; another request may bear the name"
+    assert take(input_queue, 2) == [Cancel("a"), Heartbeat()]
+    assert not input_queue.all_canceled(["a"]), "the loop has taken it; another request may have the same id"
     for each in ("a", "a", "b"):
         wire.messages.put(Cancel(each))
-    while not inbox.all_canceled(["a", "b"]):
+    while not input_queue.all_canceled(["a", "b"]):
         pass
-    assert not inbox.all_canceled(["a", "b", "c"])
-    take(inbox, 3)
-    assert not inbox.all_canceled(["a"])
-    assert not inbox.all_canceled(["b"])
+    assert not input_queue.all_canceled(["a", "b", "c"])
+    take(input_queue, 3)
+    assert not input_queue.all_canceled(["a"])
+    assert not input_queue.all_canceled(["b"])

@@ -1,4 +1,4 @@
-"""Every message survives the pipe, and nothing in it is ever executed."""
+"""Every message arrives unchanged through the channel, and nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_message_arrives_as_it_was_sent(channels: tuple[Channel, Channel], mes
     assert receiver.receive() == message
 
 
-def test_threads_may_send_at_once(channels: tuple[Channel, Channel]) -> None:
+def test_several_threads_may_send_at_once(channels: tuple[Channel, Channel]) -> None:
     sender, receiver = channels
     sent = [messages.Preview(f"j/1/{index}", index, bytes([index]) * 5000, 1, 1) for index in range(40)]
     threads = [threading.Thread(target=sender.send, args=[message]) for message in sent]
@@ -78,7 +78,7 @@ def test_threads_may_send_at_once(channels: tuple[Channel, Channel]) -> None:
     assert sorted(received, key=lambda message: message.step) == sent  # type: ignore[union-attr]
 
 
-def test_the_end_of_the_other_side_is_an_error(channels: tuple[Channel, Channel]) -> None:
+def test_receive_raises_when_the_other_side_is_closed(channels: tuple[Channel, Channel]) -> None:
     sender, receiver = channels
     sender.close()
     with pytest.raises(EOFError):

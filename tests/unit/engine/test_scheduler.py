@@ -1,4 +1,4 @@
-"""Who shares the next forward pass, and that nobody waits for ever."""
+"""Which requests share the next forward pass, and that no request starves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ candidates = st.lists(
 
 
 @given(candidates, st.integers(1, 120))
-def test_a_batch_is_one_group_within_budget_led_by_the_first_due(waiting: list[Waiting], budget: int) -> None:
+def test_a_micro_batch_is_one_group_within_budget_led_by_the_first_due(waiting: list[Waiting], budget: int) -> None:
     batch = choose_micro_batch(waiting, budget)
     assert bool(batch) == bool(waiting)
     if not batch:
@@ -36,17 +36,17 @@ def test_a_batch_is_one_group_within_budget_led_by_the_first_due(waiting: list[W
 
 
 @given(candidates, st.integers(1, 120))
-def test_no_room_is_wasted(waiting: list[Waiting], budget: int) -> None:
+def test_a_micro_batch_leaves_no_room_for_another_candidate(waiting: list[Waiting], budget: int) -> None:
     batch = choose_micro_batch(waiting, budget)
     if not batch:
         return
     left = budget - sum(each.tokens for each in batch)
     chosen = {id(each) for each in batch}
-    passed_over = [each for each in waiting if id(each) not in chosen and each.group == batch[0].group]
-    assert all(each.tokens > left for each in passed_over)
+    skipped = [each for each in waiting if id(each) not in chosen and each.group == batch[0].group]
+    assert all(each.tokens > left for each in skipped)
 
 
-def test_a_large_job_advances_in_an_endless_stream_of_small_ones() -> None:
+def test_a_large_request_advances_in_an_endless_stream_of_small_ones() -> None:
     clock = VirtualClock()
 
     def arrive(group: int, tokens: int) -> Waiting:
@@ -54,21 +54,21 @@ def test_a_large_job_advances_in_an_endless_stream_of_small_ones() -> None:
 
     large = arrive(1, 4128)
     stream = [arrive(0, 1056) for _ in range(4)]
-    work_of_others = 0
-    while large.steps and work_of_others < 100 * 8 * large.tokens:
+    tokens_of_others = 0
+    while large.steps and tokens_of_others < 100 * 8 * large.tokens:
         batch = choose_micro_batch([large, *stream], 4224)
         clock.advance(sum(each.tokens for each in batch))
         for each in batch:
             each.steps -= 1
         if large not in batch:
-            work_of_others += sum(each.tokens for each in batch)
+            tokens_of_others += sum(each.tokens for each in batch)
         stream = [each if each.steps else arrive(0, 1056) for each in stream]
     assert large.steps == 0
-    # It waits for no more than its own cost, and for what was half done when its turn came.
-    assert work_of_others <= 8 * large.tokens + 4 * 8 * 1056
+    # It waits for at most its own cost, plus the requests that were partly done when it was due.
+    assert tokens_of_others <= 8 * large.tokens + 4 * 8 * 1056
 
 
-def test_equal_jobs_are_served_in_order_of_arrival() -> None:
+def test_requests_of_equal_cost_run_in_arrival_order() -> None:
     clock = VirtualClock()
     first, second = Waiting(0, 10, clock.due(80)), Waiting(1, 10, clock.due(80))
     clock.advance(10)

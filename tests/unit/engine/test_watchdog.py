@@ -1,4 +1,4 @@
-"""A deadline that is moved in time never fires; one that is not fires once."""
+"""A deadline that is moved in time does not fire; any other fires once."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ import pytest
 from worker.engine.watchdog import Watchdog
 
 
-class Bell:
+class Expiries:
     def __init__(self) -> None:
-        self.rung: list[str] = []
+        self.reasons: list[str] = []
         self.event = threading.Event()
 
-    def ring(self, reason: str) -> None:
-        self.rung.append(reason)
+    def record(self, reason: str) -> None:
+        self.reasons.append(reason)
         self.event.set()
 
 
 @pytest.fixture
-def bell() -> Bell:
-    return Bell()
+def expiries() -> Expiries:
+    return Expiries()
 
 
 @pytest.fixture
-def watchdog(bell: Bell) -> Iterator[Watchdog]:
-    dog = Watchdog(bell.ring)
-    yield dog
-    dog.close()
+def watchdog(expiries: Expiries) -> Iterator[Watchdog]:
+    watchdog = Watchdog(expiries.record)
+    yield watchdog
+    watchdog.close()
 
 
-def test_it_fires_with_the_latest_reason(watchdog: Watchdog, bell: Bell) -> None:
+def test_it_fires_with_the_latest_reason(watchdog: Watchdog, expiries: Expiries) -> None:
     watchdog.expect(1000, "first")
     watchdog.expect(0.01, "second")
-    assert bell.event.wait(10)
-    assert bell.rung == ["second"]
+    assert expiries.event.wait(10)
+    assert expiries.reasons == ["second"]
 
 
-def test_relaxed_it_does_not_fire(watchdog: Watchdog, bell: Bell) -> None:
+def test_a_removed_deadline_does_not_fire(watchdog: Watchdog, expiries: Expiries) -> None:
     watchdog.expect(0.2, "never")
     watchdog.relax()
     watchdog.expect(1000, "later")
-    assert not bell.event.wait(0.4)
+    assert not expiries.event.wait(0.4)
 
 
-def test_it_can_be_armed_again_after_it_fired(watchdog: Watchdog, bell: Bell) -> None:
+def test_it_fires_again_for_a_new_deadline(watchdog: Watchdog, expiries: Expiries) -> None:
     watchdog.expect(0, "one")
-    assert bell.event.wait(10)
-    bell.event.clear()
+    assert expiries.event.wait(10)
+    expiries.event.clear()
     watchdog.expect(0, "two")
-    assert bell.event.wait(10)
-    assert bell.rung == ["one", "two"]
+    assert expiries.event.wait(10)
+    assert expiries.reasons == ["one", "two"]

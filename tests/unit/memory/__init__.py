@@ -1,1 +1,1 @@
-"""Tests of memory tiers without torch."""
+"""Tests of memory tiers and weight files."""

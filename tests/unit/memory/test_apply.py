@@ -1,4 +1,4 @@
-"""Feed-forwards that gate in place give what the stock ones give, to the bit."""
+"""Feed-forwards that gate in place equal the stock ones bit for bit; weights move in one allocation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from torch import nn
 from worker.memory.apply import ALIGNMENT_BYTES, gate_in_place, move_in_one_allocation
 from worker.memory.packed_layers import Fp8Linear, Int8Linear
 
+CPU = torch.device("cpu")
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_same_to_the_bit(dtype: torch.dtype) -> None:
+def test_gating_in_place_is_bit_identical(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     block: Any = ZImageTransformerBlock(0, 48, 2, 2, 1e-5, True, modulation=False).to(dtype)
     inputs = torch.randn(3, 70, 48, dtype=dtype)
@@ -24,15 +26,12 @@ def test_the_same_to_the_bit(dtype: torch.dtype) -> None:
         assert torch.equal(block.feed_forward(inputs), stock)
 
 
-def test_the_first_product_is_overwritten() -> None:
+def test_the_gate_is_overwritten() -> None:
     feed_forward = FeedForward(8, 16)
     gate_in_place(feed_forward)
     gate, values = torch.ones(2, 16), torch.ones(2, 16)
     assert feed_forward._forward_silu_gating(gate, values).data_ptr() == gate.data_ptr()
     assert torch.equal(values, torch.ones(2, 16))
-
-
-CPU = torch.device("cpu")
 
 
 class Mixed(nn.Module):
@@ -51,7 +50,7 @@ class Mixed(nn.Module):
         self.register_buffer("count", torch.tensor(7))
 
 
-def test_one_storage_with_the_same_numbers() -> None:
+def test_weights_move_into_one_storage_unchanged() -> None:
     module = Mixed()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     move_in_one_allocation(module, CPU)
@@ -64,7 +63,7 @@ def test_one_storage_with_the_same_numbers() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_a_module_with_next_to_nothing(size: int) -> None:
+def test_modules_with_few_parameters_move(size: int) -> None:
     module = nn.ParameterList([nn.Parameter(torch.ones(3)) for _ in range(size)])
     move_in_one_allocation(module, CPU)
     assert all(torch.equal(each, torch.ones(3)) for each in module)

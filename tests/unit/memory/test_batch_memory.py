@@ -1,4 +1,4 @@
-"""Who may be rendered beside whom: by what each holds, the largest pass, and the decode."""
+"""Which images may be in flight at once: by held state, the largest pass, and the decode."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from core.render import RenderRequest
-from worker.engine.admission_queue import MemoryAdmissionPolicy
-from worker.memory.batch_memory import SMALLEST_PASS, ImageFootprint, fits, overlap_fits, token_budget_beside
+from worker.engine.admission_policy import MemoryAdmissionPolicy
+from worker.memory.batch_memory import SMALLEST_PASS, ImageFootprint, fits, overlap_budget, overlap_fits
 from worker.memory.estimate import Estimate
 from worker.memory.plan import DEVICE_SHARE, MemoryPlan
 from worker.memory.tiers import TIERS
@@ -23,13 +23,13 @@ HELD = 3 * MEGABYTE + ROW
 
 
 def plan(room: float, token_budget: int = 8192) -> MemoryPlan:
-    """With that many bytes for everything beside the weights."""
+    """Return a plan with that many bytes next to the weights."""
     estimate = Estimate({"transformer": WEIGHTS}, {}, MEGABYTE / 10, DECODE / 1024**2, tile_pixels=None)
     return MemoryPlan(TIERS[0], estimate, int((WEIGHTS + room) / DEVICE_SHARE) + 1, token_budget, capacity=8)
 
 
 @pytest.mark.parametrize(
-    ("pictures", "budget", "overlapped", "need"),
+    ("images", "budget", "overlapped", "need"),
     [
         ([SQUARE], 8192, False, DECODE + HELD),
         ([SQUARE, SQUARE], 8192, False, DECODE + 2 * HELD),
@@ -40,23 +40,25 @@ def plan(room: float, token_budget: int = 8192) -> MemoryPlan:
         ([SQUARE, ImageFootprint(1024, 1024, copies=2)], 4096, True, 2 * PASS + DECODE + 2 * HELD + ROW),
     ],
 )
-def test_what_they_need_together(pictures: list[ImageFootprint], budget: int, overlapped: bool, need: float) -> None:
-    assert fits(plan(need + MEGABYTE / 2), pictures, budget, overlapped)
-    assert not fits(plan(need - MEGABYTE), pictures, budget, overlapped)
+def test_images_fit_exactly_in_their_needed_memory(
+    images: list[ImageFootprint], budget: int, overlapped: bool, need: float
+) -> None:
+    assert fits(plan(need + MEGABYTE / 2), images, budget, overlapped)
+    assert not fits(plan(need - MEGABYTE), images, budget, overlapped)
 
 
-def test_a_decode_beside_the_steps_is_done_only_where_both_fit() -> None:
+def test_a_decode_overlaps_steps_only_if_both_fit() -> None:
     assert overlap_fits(plan(PASS + DECODE + 3 * HELD), 1024, 1024)
     assert not overlap_fits(plan(max(PASS, DECODE) + 3 * HELD), 1024, 1024)
 
 
-def test_passes_leave_room_for_the_decode_beside_them() -> None:
-    assert token_budget_beside(plan(DECODE + 2.1 * PASS), 1024, 1024) == 8192
-    assert token_budget_beside(plan(DECODE + 1.5 * PASS), 1024, 1024) == pytest.approx(1.5 * 4096, abs=1)
-    assert token_budget_beside(plan(DECODE), 1024, 1024) == SMALLEST_PASS
+def test_the_token_budget_leaves_memory_for_an_overlapped_decode() -> None:
+    assert overlap_budget(plan(DECODE + 2.1 * PASS), 1024, 1024) == 8192
+    assert overlap_budget(plan(DECODE + 1.5 * PASS), 1024, 1024) == pytest.approx(1.5 * 4096, abs=1)
+    assert overlap_budget(plan(DECODE), 1024, 1024) == SMALLEST_PASS
     corrected = plan(DECODE + 2.1 * PASS)
     corrected = dataclasses.replace(corrected, estimate=dataclasses.replace(corrected.estimate, correction=1.5))
-    assert token_budget_beside(corrected, 1024, 1024) < 8192
+    assert overlap_budget(corrected, 1024, 1024) < 8192
 
 
 def request(side: int, guidance_scale: float = 1.0) -> RenderRequest:
@@ -65,13 +67,13 @@ def request(side: int, guidance_scale: float = 1.0) -> RenderRequest:
     )
 
 
-def test_admission_asks_for_all_that_is_held() -> None:
+def test_admission_counts_all_held_memory() -> None:
     admission = MemoryAdmissionPolicy(plan(PASS + DECODE + 2.5 * HELD), 4096, overlapped=True)
     assert admission.admits(request(1024), [request(1024)])
     assert not admission.admits(request(1024), [request(1024), request(64), request(64)])
-    assert not admission.admits(request(64), [request(1280)]), "the larger one's decode may come while this one steps"
+    assert not admission.admits(request(64), [request(1280)]), "the larger image may be decoded while this one steps"
     assert not admission.admits(request(1024, guidance_scale=2.0), [request(64)])
 
 
-def test_a_tier_that_was_forced_and_does_not_fit_renders_one_at_a_time() -> None:
+def test_a_forced_tier_that_does_not_fit_renders_one_at_a_time() -> None:
     assert not MemoryAdmissionPolicy(plan(-MEGABYTE), 4096, overlapped=False).admits(request(64), [request(64)])

@@ -18,7 +18,7 @@ SIZES = sizes_of_row(TURBO)
 
 
 def plan(device_gigabytes: float, host_gigabytes: float = 64, policy: str = "auto", model: str = TURBO.id) -> MemoryPlan:
-    """On a card with that much free."""
+    """Return a plan for a card with that much free memory."""
     row = load_catalogue().get(model)
     machine = Machine("cuda:0", int(device_gigabytes * GIGABYTE), int(host_gigabytes * GIGABYTE))
     return choose(row, sizes_of_row(row), row.dtypes[0], machine, policy)
@@ -53,7 +53,7 @@ def test_the_eight_gigabyte_tier_stays_below_seven_and_a_half() -> None:
     ("gigabytes", "policy"),
     [(80, "resident"), (24, "resident"), (16, "int8"), (12, "int8-lean"), (8, "int8-lean"), (6, "offload")],
 )
-def test_the_best_tier_that_fits(gigabytes: float, policy: str) -> None:
+def test_the_best_tier_that_fits_is_chosen(gigabytes: float, policy: str) -> None:
     assert plan(gigabytes).policy == policy
 
 
@@ -62,24 +62,24 @@ def test_streaming_needs_host_memory() -> None:
     assert plan(3, host_gigabytes=16).policy == "fp8-offload"
 
 
-def test_nothing_fits_says_why() -> None:
+def test_the_error_names_what_each_tier_needs() -> None:
     with pytest.raises(RenderError, match=r"does not fit on cuda:0: resident needs .* IMAGEFARM_MEMORY_POLICY") as caught:
         plan(1, host_gigabytes=4)
     assert caught.value.code == "out_of_memory"
 
 
-def test_a_named_policy_is_taken_even_when_it_does_not_fit() -> None:
+def test_a_named_policy_is_used_even_if_it_does_not_fit() -> None:
     assert plan(1, policy="resident").policy == "resident"
 
 
 @pytest.mark.parametrize(("policy", "model"), [("no-such", TURBO.id), ("cpu", TURBO.id), ("int8", "sd-turbo")])
-def test_a_policy_that_does_not_suit_is_refused(policy: str, model: str) -> None:
+def test_an_unsuitable_policy_is_refused(policy: str, model: str) -> None:
     with pytest.raises(RenderError, match=r"is not for .*auto or one of: resident") as caught:
         plan(80, policy=policy, model=model)
     assert caught.value.code == "invalid_input"
 
 
-def test_fp8_is_for_cards_that_multiply_in_it_and_only_when_named() -> None:
+def test_fp8_needs_a_capable_card_and_is_used_only_by_name() -> None:
     ada, ampere = (Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE, card) for card in ((8, 9), (8, 6)))
     assert choose(TURBO, SIZES, "bfloat16", ada).policy == "int8"
     assert choose(TURBO, SIZES, "bfloat16", ada, "fp8").policy == "fp8"
@@ -89,37 +89,37 @@ def test_fp8_is_for_cards_that_multiply_in_it_and_only_when_named() -> None:
         choose(TURBO, SIZES, "bfloat16", ampere, "fp8")
 
 
-def test_fp8_is_not_taken_where_only_int8_was_found_too_large() -> None:
+def test_fp8_is_not_chosen_when_only_int8_does_not_fit() -> None:
     ada = Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE, (8, 9))
     chosen = choose(TURBO, SIZES, "bfloat16", ada, correction=lambda tier: 9.0 if tier == "int8" else 1.0)
     assert chosen.policy == "int8-lean"
 
 
-def test_fp8_needs_what_int8_needs() -> None:
+def test_fp8_needs_as_much_as_int8() -> None:
     needs = [estimate(tier, SIZES, "z-image", "bfloat16") for name in ("int8", "fp8") if (tier := tier_named(name))]
     assert needs[0].resident == needs[1].resident
 
 
-def test_the_cpu_takes_eight_bits_when_memory_is_short() -> None:
+def test_the_cpu_uses_eight_bits_when_memory_is_short() -> None:
     for gigabytes, policy in ((32, "cpu"), (16, "cpu-int8")):
         machine = Machine("cpu", gigabytes * GIGABYTE, gigabytes * GIGABYTE)
         assert choose(TURBO, SIZES, "bfloat16", machine).policy == policy
 
 
-def test_budget_and_capacity_shrink_with_the_room() -> None:
+def test_budget_and_capacity_shrink_with_available_memory() -> None:
     roomy, tight = plan(80, policy="int8-lean"), plan(6.7, policy="int8-lean")
     assert roomy.token_budget == 4096
     assert tokens(512, 512) <= tight.token_budget < roomy.token_budget
     assert tight.capacity < roomy.capacity
 
 
-def test_a_correction_moves_the_choice() -> None:
+def test_a_correction_changes_the_choice() -> None:
     machine = Machine("cuda:0", 24 * GIGABYTE, 64 * GIGABYTE)
     chosen = choose(TURBO, SIZES, "bfloat16", machine, correction=lambda tier: 3.0 if tier == "resident" else 1.0)
     assert chosen.policy == "int8"
 
 
-def test_the_log_line_names_the_estimate() -> None:
+def test_the_log_line_includes_the_estimate() -> None:
     line = plan(8).describe()
     assert "int8-lean" in line
     assert "estimated peak at 1024x1024" in line
@@ -132,12 +132,12 @@ def test_names_are_unique_and_every_family_has_a_tier_on_each_device() -> None:
         assert choose(model, sizes_of_row(model), "bfloat16", Machine("cpu", 10**12, 10**12)).policy == "cpu"
 
 
-def test_a_model_with_a_lora_of_its_own_is_not_quantised() -> None:
+def test_a_model_with_a_fused_lora_is_not_quantised() -> None:
     with_lora = TURBO.model_copy(update={"loras": (Lora(repo="some/lora"),)})
     machine = Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE)
     assert choose(with_lora, SIZES, "bfloat16", machine).policy == "offload"
 
 
-def test_weights_that_are_cast_at_each_use_do_not_stay_on_a_device() -> None:
-    """There they would be moved as one allocation, and be there twice after their first use."""
+def test_weights_cast_at_each_use_are_streamed() -> None:
+    """Moved as one allocation they would be on the device twice after their first use."""
     assert all(tier.denoiser_place == "streamed" for tier in TIERS if tier.denoiser == "fp8-cast")

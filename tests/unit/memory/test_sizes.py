@@ -1,4 +1,4 @@
-"""Sizes come from headers; host memory from the kernel and the container."""
+"""Sizes are read from headers; host memory from the kernel and the container."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.memory.sizes import read_sizes, sizes_of_row
 TURBO = load_catalogue().get("z-image-turbo")
 
 
-def test_matrices_are_counted_apart(tmp_path: Path) -> None:
+def test_matrices_are_counted_separately(tmp_path: Path) -> None:
     sizes = read_sizes(write_model(tmp_path), TURBO)
     assert {part.name: (part.matrices, part.others, part.largest) for part in sizes.components} == {
         "transformer": (32, 20, 32),
@@ -24,7 +24,7 @@ def test_matrices_are_counted_apart(tmp_path: Path) -> None:
     assert (sizes.width, sizes.of("denoiser")) == (64, 52)
 
 
-def test_the_catalogue_tells_sizes_without_weights() -> None:
+def test_the_catalogue_has_sizes_without_weights() -> None:
     assert sizes_of_row(TURBO).of("denoiser") == 6_154_908_736
 
 

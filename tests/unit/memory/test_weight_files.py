@@ -1,4 +1,4 @@
-"""A file written a tensor at a time reads as one that was written at once, and is never silently short of one."""
+"""A file written one tensor at a time reads back in full, and a missing tensor is an error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_dtype_that_safetensors_reads_is_known() -> None:
     assert dict(_TYPES) == SAFETENSORS_DTYPES
 
 
-def test_it_reads_back_whatever_the_order(tmp_path: Path) -> None:
+def test_a_file_reads_back_in_any_writing_order(tmp_path: Path) -> None:
     with TensorFile(tmp_path / "file", layouts_of(TENSORS)) as file:
         for name in reversed(TENSORS):
             file.put(name, TENSORS[name])
@@ -40,7 +40,7 @@ def test_it_reads_back_whatever_the_order(tmp_path: Path) -> None:
     assert all(tensor.data_ptr() % tensor.element_size() == 0 for tensor in found.values())
 
 
-def test_one_that_was_forgotten_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_tensor_is_an_error(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match="6 tensors were not written"),
         TensorFile(tmp_path / "f", layouts_of(TENSORS)) as file,
@@ -49,12 +49,12 @@ def test_one_that_was_forgotten_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [torch.zeros(8, dtype=torch.int8), torch.zeros(7)])
-def test_one_that_is_not_as_announced_is_an_error(other: torch.Tensor, tmp_path: Path) -> None:
+def test_a_tensor_that_differs_from_its_layout_is_an_error(other: torch.Tensor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="odd is"), TensorFile(tmp_path / "file", layouts_of(TENSORS)) as file:
         file.put("odd", other)
 
 
-def test_others_may_read_it_as_any_new_file(tmp_path: Path) -> None:
+def test_a_file_gets_default_permissions(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         with TensorFile(tmp_path / "file", {}):

@@ -1,1 +1,1 @@
-"""Tests of models on disk, without torch."""
+"""Tests of models on disk that need no weights."""

@@ -1,4 +1,4 @@
-"""Write folders in diffusers' layout whose weight files hold a few zeros: enough for whatever only looks at files."""
+"""Write folders in diffusers' layout whose weight files hold a few zeros, for code that only inspects files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMPONENTS = {
 
 
 def write_safetensors(file: Path, shapes: dict[str, list[int]]) -> None:
-    """A valid fp32 file of zeros."""
+    """Write a valid fp32 file of zeros."""
     header, offset = {}, 0
     for name, shape in shapes.items():
         size = 4
@@ -30,7 +30,7 @@ def write_safetensors(file: Path, shapes: dict[str, list[int]]) -> None:
 
 
 def write_model(directory: Path, pipeline: str = "ZImagePipeline") -> Path:
-    """A whole model."""
+    """Write a complete model."""
     directory.mkdir(parents=True, exist_ok=True)
     index = {"_class_name": pipeline, "_diffusers_version": "0.42.1", **COMPONENTS}
     (directory / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
@@ -42,7 +42,7 @@ def write_model(directory: Path, pipeline: str = "ZImagePipeline") -> Path:
 
 
 def write_hub_snapshot(cache: Path, repo: str, commit: str = "abc123") -> Path:
-    """An empty snapshot that `main` points to; returns its folder."""
+    """Create an empty snapshot that `main` points to; return its folder."""
     folder = cache / f"models--{repo.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text(commit, encoding="utf-8")

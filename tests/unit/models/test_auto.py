@@ -1,4 +1,4 @@
-"""What `auto` means, and that noise is called noise."""
+"""Resolution of `auto`, and the notice that random weights render noise."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from tests.unit.models.diffusers_folder import write_model
 
 @pytest.fixture(autouse=True)
 def empty_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No weights from the cache of whoever runs the tests."""
+    """Hide weights in the cache of the user who runs the tests."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
-def test_without_weights_auto_is_the_demo_and_says_so(tmp_path: Path) -> None:
+def test_without_weights_auto_is_the_demo_with_an_explanation(tmp_path: Path) -> None:
     resolved = resolve_auto(Settings(data_dir=tmp_path))
     assert resolved.model.id == "demo"
     assert "noise" in resolved.explanation
     assert "imagefarm models pull z-image-turbo" in resolved.explanation
 
 
-def test_with_weights_auto_is_turbo_and_needs_no_words(tmp_path: Path) -> None:
+def test_with_weights_auto_is_turbo_without_an_explanation(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     resolved = resolve_auto(Settings(data_dir=tmp_path, model_folders={"z-image-turbo": folder}))
     assert (resolved.model.id, resolved.explanation) == ("z-image-turbo", "")
 
 
-def test_half_a_download_is_not_weights(tmp_path: Path) -> None:
+def test_an_incomplete_folder_does_not_count_as_weights(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     assert resolve_auto(Settings(data_dir=tmp_path, model_folders={"z-image-turbo": folder})).model.id == "demo"
 
 
-def test_a_named_model_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_named_model_is_used_as_it_is(tmp_path: Path) -> None:
     assert resolve_auto(Settings(data_dir=tmp_path, model="sd-turbo")).model.id == "sd-turbo"
     assert "noise" in resolve_auto(Settings(data_dir=tmp_path, model="demo")).explanation
 
@@ -53,12 +53,12 @@ def test_named_folders_come_from_the_environment_as_json(monkeypatch: pytest.Mon
     assert Settings().model_folders == {"z-image-turbo": Path.cwd() / "weights" / "z"}
 
 
-def test_no_folders_is_an_empty_value_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_value_means_no_named_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEFARM_MODEL_FOLDERS", "")
     assert Settings().model_folders == {}
 
 
-def test_folders_that_are_no_json_are_said_as_any_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_that_are_not_json_are_reported_as_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEFARM_MODEL_FOLDERS", "z-image-turbo=/weights")
     with pytest.raises(InvalidInput, match=r"IMAGEFARM_MODEL_FOLDERS is 'z-image-turbo=/weights': .*not JSON"):
         load_settings()

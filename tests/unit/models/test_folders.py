@@ -1,4 +1,4 @@
-"""A folder is whole or not there, whoever dies or races."""
+"""A folder is complete or absent, even when writers are killed or race."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.models.folders import Contents, remove_drafts, whole_folder
 CONTENTS = Contents("demo", "built", "here", "float32", "1")
 
 
-def test_the_marker_tells_what_is_inside(tmp_path: Path) -> None:
+def test_the_marker_describes_the_contents(tmp_path: Path) -> None:
     with whole_folder(tmp_path / "weights", CONTENTS) as draft:
         (draft / "a").write_bytes(bytes(10))
     marker = read_marker(tmp_path / "weights")
@@ -28,7 +28,7 @@ def test_the_marker_tells_what_is_inside(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failure_keeps_the_previous_folder(tmp_path: Path) -> None:
     final = tmp_path / "weights"
     with whole_folder(final, CONTENTS) as draft:
         (draft / "old").touch()
@@ -47,14 +47,14 @@ def test_a_new_copy_replaces_the_old(tmp_path: Path) -> None:
     assert sorted(path.name for path in final.iterdir()) == ["imagefarm.json", "new"]
 
 
-def test_two_builders_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
+def test_concurrent_builders_leave_one_complete_folder(tmp_path: Path) -> None:
     final = tmp_path / "weights"
-    together = threading.Barrier(4)
+    barrier = threading.Barrier(4)
 
     def build() -> None:
         with whole_folder(final, CONTENTS) as draft:
             (draft / "a").write_bytes(bytes(10))
-            together.wait(10)
+            barrier.wait(10)
 
     threads = [threading.Thread(target=build) for _ in range(4)]
     for thread in threads:
@@ -66,18 +66,18 @@ def test_two_builders_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
-def test_drafts_that_nobody_works_at_are_removed(tmp_path: Path) -> None:
-    dead, young = tmp_path / ".weights.1.part", tmp_path / ".weights.2.part"
-    for folder in (dead, young):
+def test_abandoned_drafts_are_removed(tmp_path: Path) -> None:
+    abandoned, young = tmp_path / ".weights.1.part", tmp_path / ".weights.2.part"
+    for folder in (abandoned, young):
         folder.mkdir()
-    os.utime(dead, (0, 0))
+    os.utime(abandoned, (0, 0))
     with whole_folder(tmp_path / "weights", CONTENTS) as draft:
         os.utime(draft, (0, 0))
-        assert remove_drafts(tmp_path) == [dead]
+        assert remove_drafts(tmp_path) == [abandoned]
     assert young.exists()
 
 
-def test_the_draft_of_a_killed_process_is_removed_without_waiting_a_day(tmp_path: Path) -> None:
+def test_the_draft_of_a_killed_process_is_removed_at_once(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from tests.unit.models.test_folders import CONTENTS, whole_folder\n"
         "with whole_folder(Path(sys.argv[1]), CONTENTS) as draft:\n"
@@ -93,17 +93,15 @@ def test_the_draft_of_a_killed_process_is_removed_without_waiting_a_day(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_draft_is_locked_though_another_process_looked_at_it_just_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_draft_is_locked_even_if_another_process_held_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = os.open
 
     def open_late(path: Path, flags: int) -> int:
-        """Another process was faster: it has the lock for a moment."""
+        """Let another process hold the lock for a moment."""
         monkeypatch.setattr("worker.models.folders.os.open", opened)
-        looking = opened(path, flags)
-        fcntl.flock(looking, fcntl.LOCK_EX)
-        threading.Timer(0.2, os.close, [looking]).start()
+        other = opened(path, flags)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        threading.Timer(0.2, os.close, [other]).start()
         return opened(path, flags)
 
     monkeypatch.setattr("worker.models.folders.os.open", open_late)
@@ -114,7 +112,7 @@ def test_a_draft_is_locked_though_another_process_looked_at_it_just_then(
 
 
 @pytest.mark.parametrize(("age", "removed"), [(3600.0, False), (100_000.0, True)])
-def test_where_there_are_no_locks_drafts_stay_for_a_day(
+def test_without_lock_support_drafts_stay_for_a_day(
     age: float, removed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: int) -> None:

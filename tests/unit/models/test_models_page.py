@@ -12,7 +12,7 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "models.md"
 
 
 def first_cells(heading: str) -> set[str]:
-    """Names in the first column of the first table under a heading."""
+    """Return the names in the first column of the first table under a heading."""
     table = PAGE.split(heading, 1)[1].split("|---", 1)[1].split("\n\n", 1)[0]
     return set(re.findall(r"^\| `([\w.-]+)`", table, re.MULTILINE))
 
@@ -25,7 +25,7 @@ def test_every_tier_is_on_the_page() -> None:
     assert first_cells("## Memory tiers") == {tier.name for tier in TIERS}
 
 
-def test_defaults_on_the_page_are_the_catalogues() -> None:
+def test_defaults_on_the_page_match_the_catalogue() -> None:
     for model in load_catalogue():
         defaults = model.defaults
         guidance = "off" if defaults.guidance_scale == 1.0 else str(defaults.guidance_scale)

@@ -1,4 +1,4 @@
-"""Weights are found where they are, and what is missing is told with the command that brings it."""
+"""Weights are located in every supported place, and the error for missing ones names the pull command."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ TURBO = load_catalogue().get("z-image-turbo")
 
 @pytest.fixture
 def model_paths(tmp_path: Path) -> ModelPaths:
-    """Empty ones."""
+    """Return empty paths."""
     return ModelPaths(tmp_path / "models", {}, tmp_path / "hub")
 
 
 def mark(directory: Path, revision: str = "r1") -> None:
-    """Make a folder valid."""
+    """Write a valid marker."""
     marker = Marker(model=TURBO.id, origin="hub", source="x", revision=revision, dtype="bfloat16", size_bytes=1, made_at=0.0)
     write_marker(directory, marker)
 
 
-def test_nothing_here_names_the_command(model_paths: ModelPaths) -> None:
+def test_the_error_for_missing_weights_names_the_command(model_paths: ModelPaths) -> None:
     with pytest.raises(RenderError, match="imagefarm models pull z-image-turbo") as caught:
         locate(TURBO, model_paths)
     assert caught.value.code == "model_unavailable"
@@ -67,7 +67,7 @@ def test_the_hub_cache_is_used(model_paths: ModelPaths) -> None:
     assert (found.directory, found.origin, found.revision) == (snapshot, "hub_cache", "abc123")
 
 
-def test_an_interrupted_hub_download_is_told_apart(model_paths: ModelPaths) -> None:
+def test_an_interrupted_hub_download_is_recognised(model_paths: ModelPaths) -> None:
     snapshot = write_hub_snapshot(model_paths.hub_cache, TURBO.weights.repo)
     write_model(snapshot)
     (snapshot / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
@@ -81,7 +81,7 @@ def test_a_folder_of_another_pipeline_is_refused(model_paths: ModelPaths, tmp_pa
         locate(TURBO, ModelPaths(model_paths.models_dir, {TURBO.id: folder}, model_paths.hub_cache))
 
 
-def test_a_missing_lora_is_missing_weights(model_paths: ModelPaths, tmp_path: Path) -> None:
+def test_a_missing_lora_counts_as_missing_weights(model_paths: ModelPaths, tmp_path: Path) -> None:
     lcm = load_catalogue().get("lcm-sd15")
     folder = write_model(tmp_path / "mine", pipeline=lcm.pipeline)
     with_folder = ModelPaths(model_paths.models_dir, {lcm.id: folder}, model_paths.hub_cache)

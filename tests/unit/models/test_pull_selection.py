@@ -1,4 +1,4 @@
-"""A pull takes what the pipeline loads, once, and nothing else."""
+"""A pull selects each file that the pipeline loads once, and no others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REPOSITORY = [
     "unet/diffusion_pytorch_model.fp16.safetensors",
     "unet/diffusion_pytorch_model.non_ema.safetensors",
     "unet/diffusion_pytorch_model.safetensors",
-    "assets/picture.png",
+    "assets/image.png",
 ]
 
 
@@ -53,7 +53,7 @@ REPOSITORY = [
         ("nonsense", "diffusion_pytorch_model.safetensors", "model.safetensors"),
     ],
 )
-def test_one_set_of_each_component(variant: str | None, unet: str, text: str) -> None:
+def test_one_set_of_weights_is_selected_per_component(variant: str | None, unet: str, text: str) -> None:
     assert set(select(REPOSITORY, INDEX, variant)) == {
         "LICENSE.md",
         "model_index.json",
@@ -67,13 +67,13 @@ def test_one_set_of_each_component(variant: str | None, unet: str, text: str) ->
     }
 
 
-def test_shards_come_with_their_index() -> None:
+def test_shards_are_selected_with_their_index() -> None:
     shards = [f"unet/diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     index = "unet/diffusion_pytorch_model.safetensors.index.json"
     assert {*shards, index} <= set(select([*shards, index, "unet/config.json"], INDEX, None))
 
 
-def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_writing(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     check_space(tmp_path / "not" / "there", 1, "A byte")
     with pytest.raises(Conflict, match=r"Pulling x needs .* GB under .* are free") as caught:
@@ -81,6 +81,6 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
     assert caught.value.code == "not_enough_disk"
 
 
-def test_the_converted_copy_of_turbo_is_in_bf16() -> None:
+def test_the_converted_size_of_turbo_is_that_of_bf16() -> None:
     turbo = load_catalogue().get("z-image-turbo")
     assert converted_bytes(turbo, 33 * 10**9, "bfloat16") == pytest.approx(20.5e9, rel=0.01)

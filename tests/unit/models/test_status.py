@@ -1,4 +1,4 @@
-"""What `models list` and `doctor` find."""
+"""Results of `models list` and `doctor`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from worker.models.status import list_models
 
 @pytest.fixture(autouse=True)
 def empty_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No weights from the cache of whoever runs the tests."""
+    """Hide weights in the cache of the user who runs the tests."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
-def test_the_list_tells_what_is_here(tmp_path: Path) -> None:
+def test_the_list_shows_which_models_are_present(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     rows = {row.model.id: row for row in list_models(ModelPaths(tmp_path, {"z-image-turbo": folder}, tmp_path / "hub"))}
     assert rows["demo"].here
@@ -31,7 +31,7 @@ def test_the_list_tells_what_is_here(tmp_path: Path) -> None:
     assert "imagefarm models pull sd-turbo" in rows["sd-turbo"].missing
 
 
-def test_the_list_and_the_pull_load_no_torch() -> None:
+def test_list_and_pull_load_no_torch() -> None:
     code = (
         "import sys, worker.models.status, worker.models.pull, worker.models.doctor, worker.models.demo;"
         "sys.exit('torch' in sys.modules)"
@@ -39,7 +39,7 @@ def test_the_list_and_the_pull_load_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_weights_that_are_missing_are_a_problem(tmp_path: Path) -> None:
+def test_missing_weights_are_a_problem(tmp_path: Path) -> None:
     check = doctor.check_weights(Settings(data_dir=tmp_path, model="sd-turbo"))
     assert check.status == "problem"
     assert "imagefarm models pull sd-turbo" in check.advice
@@ -47,13 +47,13 @@ def test_weights_that_are_missing_are_a_problem(tmp_path: Path) -> None:
     assert doctor.check_weights(Settings(data_dir=tmp_path, model="dall-e")).status == "problem"
 
 
-def test_weights_that_are_here_are_fine(tmp_path: Path) -> None:
+def test_present_weights_are_ok(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     check = doctor.check_weights(Settings(data_dir=tmp_path, model_folders={"z-image-turbo": folder}))
     assert (check.status, check.advice) == ("ok", "")
 
 
-def test_a_broken_torchvision_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_torchvision_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.check_torchvision().status == "ok"
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
@@ -72,7 +72,7 @@ def test_doctor_runs_every_check(tmp_path: Path) -> None:
     assert names == ["python", "libraries", "torchvision", "devices", "disk", "weights", "memory", "copies"]
 
 
-def test_the_tier_is_told_before_the_weights_are_here(tmp_path: Path) -> None:
+def test_the_tier_is_planned_without_weights(tmp_path: Path) -> None:
     check = doctor.check_tier(Settings(data_dir=tmp_path, model="sd-turbo", device="cpu"))
     assert check.status == "ok"
     assert "memory policy cpu" in check.detail

@@ -1,4 +1,4 @@
-"""Names of weight files are taken apart, and the right set of a component is chosen."""
+"""Names of weight files are parsed, and the right set of a component is chosen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.catalogue.weight_names import WeightSet, choose_set, parse_weight_name
         ("model.safetensors.index.fp16.json", "model.safetensors.index.json", "fp16", "safetensors"),
     ],
 )
-def test_a_name_is_taken_apart(name: str, plain: str, variant: str | None, suffix: str) -> None:
+def test_a_weight_file_name_is_parsed(name: str, plain: str, variant: str | None, suffix: str) -> None:
     found = parse_weight_name(name)
     assert found is not None
     assert (found.plain, found.belongs_to) == (plain, WeightSet(variant, suffix))
@@ -28,7 +28,7 @@ def test_a_name_is_taken_apart(name: str, plain: str, variant: str | None, suffi
 
 
 @pytest.mark.parametrize("name", ["config.json", "merges.txt", "model.onnx", "openvino_model.xml"])
-def test_other_files_are_no_weights(name: str) -> None:
+def test_other_files_are_not_weights(name: str) -> None:
     assert parse_weight_name(name) is None
 
 
@@ -45,5 +45,5 @@ def test_other_files_are_no_weights(name: str) -> None:
         (["config.json"], None, []),
     ],
 )
-def test_the_set_to_load(names: list[str], variant: str | None, chosen: list[str]) -> None:
+def test_the_preferred_set_is_chosen(names: list[str], variant: str | None, chosen: list[str]) -> None:
     assert [found.name for found in choose_set(names, variant)] == chosen

@@ -1,1 +1,1 @@
-"""Parts of the runner by themselves, without a database."""
+"""Tests of the runner's parts, without a database."""

@@ -1,4 +1,4 @@
-"""What a worker tells of its engine's load and images."""
+"""Times of an engine's load and images, as its worker reports them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def image(seconds: float, side: int = 64, steps: int = 4) -> Rendered:
     return Rendered("job/1/0", side, side, b"", record, timings)
 
 
-def test_nothing_is_told_of_images_before_there_are_some() -> None:
+def test_image_times_are_missing_before_the_first_image() -> None:
     info = EngineTimes(INFO).info()
     assert info["load_seconds"] == 1.5
     assert not {"process_id", "first_image", "later_images"} & info.keys()
 
 
-def test_the_first_image_is_told_apart_from_later_ones() -> None:
+def test_the_first_image_is_reported_separately() -> None:
     times = EngineTimes(INFO)
     for seconds in (9.0, 1.0, 3.0, 2.0):
         times.record_image(image(seconds))
@@ -41,7 +41,7 @@ def test_the_first_image_is_told_apart_from_later_ones() -> None:
     assert later["by_size"] == [{"width": 64, "height": 64, "num_inference_steps": 4, "count": 3, "mean_seconds": 2.0}]
 
 
-def test_sizes_and_images_that_are_kept_are_bounded() -> None:
+def test_the_numbers_of_kinds_and_of_images_kept_are_limited() -> None:
     times = EngineTimes(INFO)
     times.record_image(image(5.0))
     for _ in range(RECENT_IMAGES):

@@ -1,4 +1,4 @@
-"""Rounds of questions: what waits goes together, and no question pays for another."""
+"""Group commit: requests that wait form one group, and an error of one does not fail the others."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ from core.errors import Unavailable
 from worker.runner.job_store import GroupCommit
 
 
-class Halting:
-    """Answers a question with its length; the first round waits until it is let go."""
+class GatedAnswer:
+    """Answers a request with its length; the first group waits for `gate`."""
 
     def __init__(self) -> None:
-        self.rounds: list[list[str]] = []
-        self.began = threading.Event()
-        self.may_go = threading.Event()
+        self.groups: list[list[str]] = []
+        self.started = threading.Event()
+        self.gate = threading.Event()
 
-    def __call__(self, questions: Sequence[str]) -> list[int]:
-        self.rounds.append(list(questions))
-        self.began.set()
-        assert self.may_go.wait(20)
-        if "away" in questions:
+    def __call__(self, requests: Sequence[str]) -> list[int]:
+        self.groups.append(list(requests))
+        self.started.set()
+        assert self.gate.wait(20)
+        if "away" in requests:
             raise Unavailable("The database does not answer.")
-        if "poison" in questions:
+        if "poison" in requests:
             raise ValueError("poison")
-        return [len(question) for question in questions]
+        return [len(request) for request in requests]
 
 
-def ask_behind(first: str, *others: str) -> tuple[Halting, list[Future[int]]]:
-    """`others` are asked while the round of `first` runs."""
-    answer = Halting()
-    together = GroupCommit[str, int]("test", answer)
+def submit_behind(first: str, *others: str) -> tuple[GatedAnswer, list[Future[int]]]:
+    """Submit `others` while the group of `first` runs."""
+    answer = GatedAnswer()
+    commit = GroupCommit[str, int]("test", answer)
     pool = ThreadPoolExecutor(len(others) + 1)
-    futures = [pool.submit(together.submit, first)]
-    assert answer.began.wait(20)
-    futures += [pool.submit(together.submit, question) for question in others]
-    while together.waiting < len(others):
+    futures = [pool.submit(commit.submit, first)]
+    assert answer.started.wait(20)
+    futures += [pool.submit(commit.submit, request) for request in others]
+    while commit.waiting < len(others):
         threading.Event().wait(0.001)
-    answer.may_go.set()
+    answer.gate.set()
     pool.shutdown()
     return answer, futures
 
 
-def test_what_comes_in_during_a_round_makes_the_next_one() -> None:
-    answer, futures = ask_behind("a", "bb", "ccc", "dddd")
+def test_requests_that_arrive_during_a_group_form_the_next_one() -> None:
+    answer, futures = submit_behind("a", "bb", "ccc", "dddd")
     assert [future.result() for future in futures] == [1, 2, 3, 4]
-    assert [len(questions) for questions in answer.rounds] == [1, 3]
+    assert [len(group) for group in answer.groups] == [1, 3]
 
 
-def test_a_question_that_breaks_its_round_fails_alone() -> None:
-    _, futures = ask_behind("a", "bb", "poison", "dddd")
+def test_a_request_that_breaks_its_group_fails_alone() -> None:
+    _, futures = submit_behind("a", "bb", "poison", "dddd")
     assert [futures[index].result() for index in (0, 1, 3)] == [1, 2, 4]
     with pytest.raises(ValueError, match="poison"):
         futures[2].result()
 
 
-def test_an_outage_is_everybodys_and_is_not_tried_one_by_one() -> None:
-    answer, futures = ask_behind("a", "bb", "away")
+def test_an_outage_fails_the_whole_group_without_single_retries() -> None:
+    answer, futures = submit_behind("a", "bb", "away")
     for future in futures[1:]:
         with pytest.raises(Unavailable):
             future.result()
-    assert len(answer.rounds) == 2
+    assert len(answer.groups) == 2

@@ -1,4 +1,4 @@
-"""What an image-to-image request starts from is fitted before it reaches the engine, to the bit as the engine would."""
+"""The worker resizes an init image before it reaches the engine, bit-identical to what the engine would do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.init_image import open_init_image, resize_init_image
 
 
 def encoded(width: int, height: int, format: str, mode: str = "RGB") -> bytes:
-    """A picture of gradients."""
+    """Return an encoded image of gradients."""
     buffer = io.BytesIO()
     Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * turn) for turn in range(3)]).resize((width, height)).convert(
         mode
@@ -24,7 +24,7 @@ def encoded(width: int, height: int, format: str, mode: str = "RGB") -> bytes:
     ("format", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "L"), ("JPEG", "RGB"), ("WEBP", "RGB")]
 )
 @pytest.mark.parametrize("size", [(64, 64), (200, 90)])
-def test_fitted_once_it_stays_as_it_is(format: str, mode: str, size: tuple[int, int]) -> None:
+def test_a_resized_image_is_not_changed_again(format: str, mode: str, size: tuple[int, int]) -> None:
     data = encoded(*size, format, mode)
     expected = open_init_image(data, 64, 64)
     again = open_init_image(resize_init_image(data, 64, 64), 64, 64)
@@ -32,7 +32,7 @@ def test_fitted_once_it_stays_as_it_is(format: str, mode: str, size: tuple[int, 
     assert again.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", encoded(64, 64, "PNG")[:80]])
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"no image", encoded(64, 64, "PNG")[:80]])
+def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
         resize_init_image(data, 64, 64)

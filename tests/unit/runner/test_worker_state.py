@@ -1,4 +1,4 @@
-"""How much of a job's waiting was the model's loading."""
+"""How much of a job's waiting time the model was loading."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from worker.runner.worker_state import LoadingSpans
 
 @pytest.fixture
 def spans() -> LoadingSpans:
-    """Loading from 100 to 110, and again from 130 to 135."""
+    """Return spans of a worker that loaded from 100 to 110 and again from 130 to 135."""
     times = iter([100.0, 110.0, 130.0, 135.0])
-    found = LoadingSpans(lambda: next(times))
+    spans = LoadingSpans(lambda: next(times))
     for state in ("loading", "loading", "ready", "ready", "loading", "failed", "loading", "ready"):
-        found.note(state)
-    return found
+        spans.note(state)
+    return spans
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,12 @@ def spans() -> LoadingSpans:
         (3.0, 104.0, 3.0),
     ],
 )
-def test_only_what_overlaps_counts(spans: LoadingSpans, waited: float, until: float, loading: float) -> None:
+def test_only_loading_within_the_waiting_time_counts(
+    spans: LoadingSpans, waited: float, until: float, loading: float
+) -> None:
     assert spans.within(waited, until) == loading
     assert loading <= waited
 
 
-def test_a_load_that_has_not_ended_counts_for_nobody() -> None:
+def test_an_unfinished_load_does_not_count() -> None:
     assert LoadingSpans(lambda: 5.0).within(10.0, 20.0) == 0.0

@@ -1,4 +1,4 @@
-"""Bring a model's weights here: list, check the disk, download, convert once. Imports no torch until it converts."""
+"""Fetch a model's weights: list, check the disk, download, convert once. Imports torch only for the conversion."""
 
 from worker.models.pull.progress import PullProgress, Stage
 from worker.models.pull.pull import Pulled, PullOptions, pull

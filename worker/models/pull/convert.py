@@ -1,4 +1,4 @@
-"""Copy a model in diffusers' layout into safetensors of one dtype, a tensor at a time: the source is mapped, not held."""
+"""Copy a model in diffusers' layout into safetensors of one dtype, one tensor at a time from mapped sources."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from worker.models.pull.repository import select
 
 
 def convert(source: Path, target: Path, dtype: str, variant: str | None, meter: Meter) -> None:
-    """Fill `target`, an empty folder. Names lose their variant; pickles are read with weights_only.
+    """Fill the empty folder `target`. File names lose their variant; pickles are read with weights_only.
 
-    RenderError `model_unavailable` when the result would not load.
+    Raise RenderError `model_unavailable` when the result would not load.
     """
     index = json.loads((source / "model_index.json").read_text(encoding="utf-8"))
     paths = [path.relative_to(source).as_posix() for path in sorted(source.rglob("*")) if path.is_file()]
@@ -33,11 +33,11 @@ def convert(source: Path, target: Path, dtype: str, variant: str | None, meter: 
         convert_folder(source / folder, target / folder, names, DTYPES[dtype], meter)
     _copy_loras(source, target)
     if problems := missing_files(target):
-        raise RenderError(f"The converted copy is not whole: {'; '.join(problems)}", code="model_unavailable")
+        raise RenderError(f"The converted copy is incomplete: {'; '.join(problems)}", code="model_unavailable")
 
 
 def weight_bytes(source: Path, variant: str | None) -> int:
-    """Bytes of weights that a conversion reads."""
+    """Return the bytes of weights that a conversion reads."""
     index = json.loads((source / "model_index.json").read_text(encoding="utf-8"))
     paths = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
     chosen = [path for path in select(paths, index, variant) if path.endswith((".safetensors", ".bin"))]
@@ -45,7 +45,7 @@ def weight_bytes(source: Path, variant: str | None) -> int:
 
 
 def convert_folder(source: Path, target: Path, names: list[str], dtype: torch.dtype, meter: Meter) -> None:
-    """One component: `names`, one set of weights and what is no weights, from `source` into `target`."""
+    """Convert one component from `source` into `target`. `names`: one set of weights, and all other files."""
     target.mkdir(parents=True, exist_ok=True)
     weights = {found.name: found for found in choose_set(names, None)}
     for name in names:
@@ -61,27 +61,27 @@ def convert_folder(source: Path, target: Path, names: list[str], dtype: torch.dt
 
 
 def _safetensors_name(found: WeightName) -> str:
-    """Where diffusers and transformers look: transformers calls pickles `pytorch_model`, safetensors `model`."""
+    """Return the name that diffusers or transformers loads: transformers renames `pytorch_model` pickles to `model`."""
     name = found.plain.replace(".bin", ".safetensors")
     return "model" + name.removeprefix("pytorch_model") if name.startswith("pytorch_model") else name
 
 
 def _convert_file(source: Path, target: Path, dtype: torch.dtype, meter: Meter) -> int:
-    """Write one file; returns the bytes of its tensors."""
+    """Write one file and return the bytes of its tensors."""
     detail, left = f"{source.parent.name}/{source.name}", source.stat().st_size
     meter.add(0, detail)
-    becomes = {name: _cast(layout, dtype) for name, layout in layouts(source).items()}
-    with TensorFile(target, becomes) as file:
+    cast = {name: _cast(layout, dtype) for name, layout in layouts(source).items()}
+    with TensorFile(target, cast) as file:
         for name, tensor in tensors(source):
-            file.put(name, tensor.to(becomes[name].dtype))
+            file.put(name, tensor.to(cast[name].dtype))
             meter.add(tensor.nbytes, detail)
             left -= tensor.nbytes
     meter.add(left, detail)
-    return sum(layout.size for layout in becomes.values())
+    return sum(layout.size for layout in cast.values())
 
 
 def _cast(layout: Layout, dtype: torch.dtype) -> Layout:
-    """Floats in `dtype`; the rest as it is."""
+    """Return the layout with floats in `dtype`; other dtypes stay."""
     return Layout(dtype, layout.shape) if layout.dtype.is_floating_point else layout
 
 
@@ -93,6 +93,6 @@ def _convert_index(source: Path, target: Path, renamed: Mapping[str, str], total
 
 
 def _copy_loras(source: Path, target: Path) -> None:
-    """LoRAs stay as they are: small, and fused in the dtype that is loaded."""
+    """Copy LoRAs unconverted: they are small, and are fused in the dtype that is loaded."""
     if (source / "loras").is_dir():
         shutil.copytree(source / "loras", target / "loras")

@@ -1,4 +1,4 @@
-"""Download files so that a broken download goes on where it broke, even in another process."""
+"""Download files so that an interrupted download resumes, even in another process. See decision 12."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from core.errors import FarmError, Forbidden, Unavailable
 from worker.models.pull.progress import Meter
 from worker.models.pull.repository import Hub, RemoteFile, RemoteRepo, unreachable
 
-AT_ONCE = 4
+CONCURRENT_FILES = 4
 TRIES = 6
-"""In a row without a single new byte."""
+"""Consecutive tries of one file without a single new byte."""
 PAUSE_SECONDS = 1.0
-"""Before the first try again; doubles with each."""
+"""Before the first retry; doubles with each."""
 PARTIAL_CONTENT = 206
 
 
 @dataclass(frozen=True)
 class Download:
-    """One repository into one folder. huggingface_hub drops the unfinished file when its process ends; this does not."""
+    """Downloads files of one repository into one folder; partial files survive the process, unlike huggingface_hub's."""
 
     hub: Hub
     repo: RemoteRepo
     folder: Path
 
     def missing_bytes(self, files: Sequence[RemoteFile]) -> int:
-        """What is still to come, parts that are here already not counted."""
-        return sum(max(file.size - self._have(file), 0) for file in files)
+        """Return the bytes still to be downloaded; bytes of partial files on disk are not counted."""
+        return sum(max(file.size - self._bytes_on_disk(file), 0) for file in files)
 
     def run(self, files: Sequence[RemoteFile], meter: Meter) -> None:
-        """Fetch all, a few at a time; the first failure stops the rest and is raised. What came stays for the next try."""
+        """Download all files, a few at a time; the first failure stops the rest and is raised. Partial files stay."""
         stop = threading.Event()
         with httpx.Client(headers=self.hub.headers(), follow_redirects=True, timeout=30.0) as client:
-            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="download") as pool:
+            with ThreadPoolExecutor(CONCURRENT_FILES, thread_name_prefix="download") as pool:
                 jobs = [pool.submit(self._fetch, client, file, meter, stop) for file in files]
                 try:
                     wait(jobs, return_when=FIRST_EXCEPTION)
@@ -51,14 +51,14 @@ class Download:
     def _target(self, file: RemoteFile) -> Path:
         target = (self.folder / file.path).resolve()
         if not target.is_relative_to(self.folder.resolve()):
-            raise Forbidden(f"The repository names a file outside its folder: {file.path}", code="hub_refused")
+            raise Forbidden(f"The repository lists a file outside its folder: {file.path}", code="hub_refused")
         return target
 
     def _part(self, file: RemoteFile) -> Path:
         target = self._target(file)
         return target.with_name(target.name + ".part")
 
-    def _have(self, file: RemoteFile) -> int:
+    def _bytes_on_disk(self, file: RemoteFile) -> int:
         for path in (self._target(file), self._part(file)):
             if path.is_file():
                 return path.stat().st_size
@@ -70,26 +70,26 @@ class Download:
             meter.add(file.size, file.path)
             return
         part.parent.mkdir(parents=True, exist_ok=True)
-        meter.add(self._have(file), file.path)
+        meter.add(self._bytes_on_disk(file), file.path)
         failures = 0
         while not stop.is_set():
-            before = self._have(file)
+            before = self._bytes_on_disk(file)
             try:
                 if self._stream(client, file, meter, stop):
                     self._finish(file, meter)
                     return
-                why = "the answer ended early"
+                why = "the response ended early"
             except httpx.HTTPError as error:
                 why = str(error) or type(error).__name__
-            failures = 1 if self._have(file) > before else failures + 1
+            failures = 1 if self._bytes_on_disk(file) > before else failures + 1
             if failures >= TRIES:
                 raise unreachable(f"{file.path}: {why}")
             stop.wait(PAUSE_SECONDS * 2 ** (failures - 1))
 
     def _stream(self, client: httpx.Client, file: RemoteFile, meter: Meter, stop: threading.Event) -> bool:
-        """Append to the part; True when it has its full size."""
+        """Append to the partial file; return True once it has its full size."""
         part = self._part(file)
-        start = self._have(file)
+        start = self._bytes_on_disk(file)
         if start >= file.size:
             part.touch()
             return True
@@ -108,7 +108,7 @@ class Download:
         return part.stat().st_size >= file.size
 
     def _finish(self, file: RemoteFile, meter: Meter) -> None:
-        """Check the part and give it its name; a part that is not what the hub announced is thrown away."""
+        """Verify the partial file and rename it; delete one whose size or sha256 differs from the hub's."""
         part = self._part(file)
         size = part.stat().st_size
         if size == file.size and (file.sha256 is None or sha256_of(part) == file.sha256):
@@ -117,15 +117,15 @@ class Download:
         part.unlink()
         meter.add(-size, file.path)
         raise Unavailable(
-            f"{file.path} arrived damaged and was thrown away; run the same command again.", code="hub_unavailable"
+            f"{file.path} arrived damaged and was deleted; run the same command again.", code="hub_unavailable"
         )
 
 
 def _check(response: httpx.Response, file: RemoteFile) -> None:
-    """Raise for answers that trying again will not mend, and httpx.HTTPStatusError for others."""
+    """Raise a FarmError for permanent refusals, httpx.HTTPStatusError for errors worth a retry."""
     if response.status_code in (401, 403):
         raise Forbidden(
-            f"The hub refuses {file.path}: accept the model's licence there, then `hf auth login` or set HF_TOKEN.",
+            f"The hub refuses {file.path}: accept the model's licence there, then run `hf auth login` or set HF_TOKEN.",
             code="hub_refused",
         )
     if response.status_code in (404, 410):
@@ -134,6 +134,6 @@ def _check(response: httpx.Response, file: RemoteFile) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
+    """Return the hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""How far a pull has come."""
+"""Progress of a pull in bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Stage = Literal["listing", "downloading", "converting", "building", "done"]
 
 @dataclass(frozen=True)
 class PullProgress:
-    """`done_bytes` of `total_bytes` within the stage; `detail` is the file at hand."""
+    """`done_bytes` of `total_bytes` within the stage; `detail` is the current file."""
 
     stage: Stage
     done_bytes: int = 0
@@ -32,7 +32,7 @@ class Meter:
         self._lock = threading.Lock()
 
     def add(self, count: int, detail: str = "") -> None:
-        """`count` may be negative: bytes that turned out to be worthless."""
+        """Count bytes; `count` may be negative, for bytes that have to be downloaded again."""
         with self._lock:
             self._done += count
             self._on_pull(PullProgress(self._stage, self._done, self._total, detail))

@@ -25,8 +25,8 @@ DOWNLOADS = ".downloads"
 
 @dataclass(frozen=True)
 class PullOptions:
-    """`source`: a folder in diffusers' layout instead of the hub. `keep_download`: do not delete what was downloaded once
-    it is converted. `again`: even when the model is here. Folders and the hub's cache are never deleted.
+    """`source`: a folder in diffusers' layout instead of the hub. `keep_download`: keep the downloaded files after their
+    conversion. `again`: pull even a model that is present. Source folders and the hub's cache are never deleted.
     """
 
     source: Path | None = None
@@ -37,7 +37,7 @@ class PullOptions:
 
 @dataclass(frozen=True)
 class Pulled:
-    """`already_here`: nothing had to be done."""
+    """Result of a pull; `already_here`: the model was present, and nothing was done."""
 
     directory: Path
     marker: Marker | None
@@ -47,8 +47,8 @@ class Pulled:
 def pull(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, on_pull: OnPull) -> Pulled:
     """Make the model loadable from the models directory.
 
-    Errors: Unavailable `hub_unavailable`, NotFound `hub_not_found`, Forbidden `hub_refused`, Conflict
-    `not_enough_disk` or `pull_running`, InvalidInput for a source folder that does not hold the model.
+    Raise Unavailable `hub_unavailable`, NotFound `hub_not_found`, Forbidden `hub_refused`, Conflict `not_enough_disk` or
+    `pull_running`, InvalidInput for a source folder that does not hold the model.
     """
     target = model_paths.weights(model.id)
     if model.built_locally:
@@ -57,15 +57,15 @@ def pull(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, o
         return Pulled(target, read_marker(target))
     if not options.again and (marker := read_marker(target)) and not missing_files(target):
         return Pulled(target, marker, already_here=True)
-    with _only_one(model_paths, model.id):
+    with _exclusive_pull(model_paths, model.id):
         remove_drafts(model_paths.models_dir / model.id)
-        _bring(model, model_paths, options, on_pull)
+        _fetch_and_convert(model, model_paths, options, on_pull)
     on_pull(PullProgress("done"))
     return Pulled(target, read_marker(target))
 
 
 @contextmanager
-def _only_one(model_paths: ModelPaths, model_id: str) -> Iterator[None]:
+def _exclusive_pull(model_paths: ModelPaths, model_id: str) -> Iterator[None]:
     folder = model_paths.models_dir / DOWNLOADS
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{model_id}.lock").open("w") as lock:
@@ -76,15 +76,15 @@ def _only_one(model_paths: ModelPaths, model_id: str) -> Iterator[None]:
         yield
 
 
-def _bring(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, on_pull: OnPull) -> None:
+def _fetch_and_convert(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, on_pull: OnPull) -> None:
     if options.source is not None:
         if problems := folder_problems(model, options.source):
             raise InvalidInput("; ".join(problems), field="source")
         _convert(model, model_paths, options.source, Contents(model.id, "folder", str(options.source), ""), on_pull)
         return
     cached = model_paths.hub_snapshot(model.weights.repo, model.weights.revision)
-    loras_here = all(find_lora_file(lora, cached, model_paths) for lora in model.loras) if cached else False
-    if cached and loras_here and not missing_files(cached):
+    has_loras = all(find_lora_file(lora, cached, model_paths) for lora in model.loras) if cached else False
+    if cached and has_loras and not missing_files(cached):
         _convert(model, model_paths, cached, _from_hub(model, cached.name), on_pull)
         return
     folder = model_paths.models_dir / DOWNLOADS / model.id
@@ -99,25 +99,25 @@ def _from_hub(model: CatalogueModel, revision: str) -> Contents:
 
 
 def _download(model: CatalogueModel, hub: Hub, folder: Path, model_paths: ModelPaths, on_pull: OnPull) -> str:
-    """Everything into `folder`; returns the commit."""
+    """Download all files into `folder`; return the commit."""
     on_pull(PullProgress("listing", detail=model.weights.repo))
     repo = hub.list(model.weights.repo, model.weights.revision)
-    _forget_other_revision(folder, repo.revision)
+    _discard_other_revision(folder, repo.revision)
     parts = [(Download(hub, repo, folder), _wanted(model, hub, repo, folder))]
     for lora in model.loras:
         of_lora = hub.list(lora.repo, None)
         parts.append((Download(hub, of_lora, lora_folder(folder, lora.repo)), [of_lora.file(lora.weight_name)]))
     total = sum(file.size for _, files in parts for file in files)
-    still = sum(download.missing_bytes(files) for download, files in parts)
-    check_space(model_paths.models_dir, still + converted_bytes(model, total, model.dtypes[0]), f"Pulling {model.id}")
+    missing = sum(download.missing_bytes(files) for download, files in parts)
+    check_space(model_paths.models_dir, missing + converted_bytes(model, total, model.dtypes[0]), f"Pulling {model.id}")
     meter = Meter("downloading", total, on_pull)
     for download, files in parts:
         download.run(files, meter)
     return repo.revision
 
 
-def _forget_other_revision(folder: Path, revision: str) -> None:
-    """What was downloaded of another commit cannot be continued."""
+def _discard_other_revision(folder: Path, revision: str) -> None:
+    """Delete partial downloads of another commit, which cannot be resumed."""
     note = folder / "revision.txt"
     if folder.is_dir() and (not note.is_file() or note.read_text(encoding="utf-8") != revision):
         shutil.rmtree(folder)
@@ -143,10 +143,10 @@ def _convert(model: CatalogueModel, model_paths: ModelPaths, source: Path, conte
     with whole_folder(model_paths.weights(model.id), filled) as draft:
         convert(source, draft, dtype, variant, Meter("converting", total, on_pull))
         for lora in model.loras:
-            _bring_lora(lora, source, draft, model_paths)
+            _copy_lora(lora, source, draft, model_paths)
 
 
-def _bring_lora(lora: Lora, source: Path, draft: Path, model_paths: ModelPaths) -> None:
+def _copy_lora(lora: Lora, source: Path, draft: Path, model_paths: ModelPaths) -> None:
     target = lora_folder(draft, lora.repo) / lora.weight_name
     if target.is_file():
         return

@@ -1,4 +1,4 @@
-"""List a hub repository and select the files that a pull takes."""
+"""List a hub repository and select the files that a pull downloads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import PurePosixPath
 from core.catalogue.model_folder import INDEX_FILE, UNUSED_COMPONENTS
 from core.catalogue.weight_names import choose_set
 from core.errors import FarmError, Forbidden, NotFound, Unavailable
+
+OTHER_WEIGHTS = frozenset({".msgpack", ".onnx", ".onnx_data", ".h5", ".ckpt", ".pt", ".pth", ".gguf", ".xml", ".pb"})
+"""Suffixes of weights for other programs."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,14 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class RemoteRepo:
-    """`revision` is a commit, so that a download that is resumed tomorrow is still the same."""
+    """`revision` is a commit, so that a download resumed later gets the same files."""
 
     name: str
     revision: str
     files: tuple[RemoteFile, ...]
 
     def file(self, path: str) -> RemoteFile:
-        """The file at that path; NotFound when the repository lacks it."""
+        """Return the file at that path; raise NotFound when the repository has none."""
         for file in self.files:
             if file.path == path:
                 return file
@@ -38,12 +41,12 @@ class RemoteRepo:
 
 @dataclass(frozen=True)
 class Hub:
-    """Where the hub is. Empty endpoint: what huggingface_hub itself takes (HF_ENDPOINT, else huggingface.co)."""
+    """Location of the hub. Empty endpoint: huggingface_hub's default (HF_ENDPOINT, else huggingface.co)."""
 
     endpoint: str = ""
 
     def list(self, repo: str, revision: str | None) -> RemoteRepo:
-        """Files of the repository at a revision; errors say what to do."""
+        """List the files of the repository at a revision; raises a FarmError that states the remedy."""
         from huggingface_hub import HfApi
 
         try:
@@ -54,13 +57,13 @@ class Hub:
         return RemoteRepo(repo, info.sha or revision or "main", tuple(files))
 
     def url(self, repo: RemoteRepo, path: str) -> str:
-        """Where the file's bytes are."""
+        """Return the download URL of a file."""
         from huggingface_hub import hf_hub_url
 
         return hf_hub_url(repo.name, path, revision=repo.revision, endpoint=self.endpoint or None)
 
     def headers(self) -> dict[str, str]:
-        """The user's token, where one is stored (`hf auth login` or HF_TOKEN)."""
+        """Return the headers of the user's token, if one is stored (`hf auth login` or HF_TOKEN)."""
         from huggingface_hub import get_token
 
         token = get_token()
@@ -68,7 +71,7 @@ class Hub:
 
 
 def explain(error: Exception, repo: str) -> FarmError:
-    """An error of huggingface_hub as one of ours. Errors it does not name are trouble with the network."""
+    """Convert an error of huggingface_hub to a FarmError; unknown types count as network errors."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -79,32 +82,29 @@ def explain(error: Exception, repo: str) -> FarmError:
 
     if isinstance(error, GatedRepoError):
         return Forbidden(
-            f"{repo} is gated: accept its licence on the hub, then `hf auth login` or set HF_TOKEN.", code="hub_refused"
+            f"{repo} is gated: accept its licence on the hub, then run `hf auth login` or set HF_TOKEN.",
+            code="hub_refused",
         )
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
-        return NotFound(f"The hub has no {repo} at that revision, or keeps it private.", code="hub_not_found")
+        return NotFound(f"The hub has no {repo} at that revision, or it is private.", code="hub_not_found")
     if isinstance(error, OfflineModeIsEnabled):
         return unreachable("HF_HUB_OFFLINE is set")
     if isinstance(error, HfHubHTTPError):
-        return unreachable(f"it answered {error.response.status_code} for {repo}")
+        return unreachable(f"it returned {error.response.status_code} for {repo}")
     return unreachable(str(error) or type(error).__name__)
 
 
 def unreachable(why: str) -> Unavailable:
-    """The hub cannot be used now."""
+    """Build the error of a hub that cannot be reached now."""
     return Unavailable(
         f"The hub cannot be reached ({why}). Check the network, set HF_ENDPOINT to a mirror, or import a folder that "
-        "you copied here: `imagefarm models pull MODEL --from PATH`.",
+        "you copied to this machine: `imagefarm models pull MODEL --from PATH`.",
         code="hub_unavailable",
     )
 
 
-OTHER_WEIGHTS = frozenset({".msgpack", ".onnx", ".onnx_data", ".h5", ".ckpt", ".pt", ".pth", ".gguf", ".xml", ".pb"})
-"""Weights for programs that are not ours."""
-
-
 def select(paths: Iterable[str], index: Mapping[str, object], variant: str | None) -> list[str]:
-    """Paths to take, given the content of the repository's model_index.json."""
+    """Select the paths to download, given the content of the repository's model_index.json."""
     used = {name for name, value in index.items() if isinstance(value, list) and value[0] and name not in UNUSED_COMPONENTS}
     by_folder: dict[str, list[str]] = {}
     chosen = [INDEX_FILE]
@@ -119,7 +119,7 @@ def select(paths: Iterable[str], index: Mapping[str, object], variant: str | Non
 
 
 def select_in_folder(names: Iterable[str], variant: str | None) -> list[str]:
-    """Files of one component: one set of weights, and everything that is no weights."""
+    """Select files of one component: one set of weights, and all files that are not weights."""
     names = sorted(names)
     weights = [found.name for found in choose_set(names, variant)]
     return [*(name for name in names if not _is_weights(name)), *weights]

@@ -1,4 +1,4 @@
-"""Tiny random-weight models of every family: same classes, same files and same loader as the real models."""
+"""Tiny random-weight models of every family, with the classes, files and loader of the real models."""
 
 from worker.models.tiny_models.build import TINY_MODELS, build_tiny_model
 

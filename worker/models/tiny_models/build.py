@@ -1,4 +1,4 @@
-"""Build the tiny random-weight model of a catalogue row: seeded, identical on every run."""
+"""Build a catalogue row's tiny random-weight model, seeded and identical on every run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.catalogue import load_catalogue
 from core.catalogue.presence import lora_folder
 
 WEIGHT_NAME = "pytorch_lora_weights.safetensors"
-ADAPTER = "twin"
+ADAPTER = "tiny"
 
 
 def build_lora(pipeline: DiffusionPipeline, directory: Path, seed: int = 0, rank: int = 2) -> Path:
@@ -52,13 +52,13 @@ TINY_MODELS = {
     "tiny-sd": "stable_diffusion:tiny_sd1",
     "flux2-klein-4b": "flux2:tiny_flux2_klein",
 }
-"""Catalogue id -> module and function that makes its twin; imported when asked for, so that `demo` is built quickly."""
+"""Catalogue id -> module and function that builds the tiny model; imported lazily, so that `demo` is built quickly."""
 
 
 def build_tiny_model(model_id: str, directory: Path, seed: int = 0) -> Path:
-    """Write the fp32 twin of `model_id` and of its LoRAs under `directory`, which may exist; returns `directory`.
+    """Write the fp32 tiny model of `model_id` and its LoRAs under `directory`, which may exist; return `directory`.
 
-    Same seed, same bytes. KeyError when no twin is known for the model. Leaves torch's global generator as it was.
+    The same seed gives the same bytes. Raise KeyError for a model without a tiny one. Torch's global generator is restored.
     """
     make = _maker(model_id)
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""A tiny Flux2KleinPipeline: stands for the models that are rendered through their stock pipeline."""
+"""Tiny Flux2KleinPipeline, for the models that are rendered through their stock pipeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATENT_CHANNELS = 8
 
 
 def tiny_flux2_klein() -> Flux2KleinPipeline:
-    """Built from torch's global generator: seed it first."""
+    """Build it from torch's global generator: seed that first."""
     tokenizer = qwen_tokenizer()
     text_encoder = Qwen3ForCausalLM(
         Qwen3Config(

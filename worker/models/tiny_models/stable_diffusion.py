@@ -24,19 +24,19 @@ TIME_DIM = 8
 
 
 def tiny_sd1() -> StableDiffusionPipeline:
-    """Stable Diffusion 1.x: PNDM, one CLIP text encoder."""
+    """Build Stable Diffusion 1.x: PNDM, one CLIP text encoder."""
     scheduler = PNDMScheduler(**BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
     return _sd_pipeline(scheduler, _unet(attention_head_dim=4))
 
 
 def tiny_sd_turbo() -> StableDiffusionPipeline:
-    """SD-Turbo: Stable Diffusion 2.1's shape (linear projections), Euler on trailing timesteps."""
+    """Build SD-Turbo: Stable Diffusion 2.1's architecture (linear projections), Euler on trailing timesteps."""
     scheduler = EulerDiscreteScheduler(**BETAS, timestep_spacing="trailing", steps_offset=1)
     return _sd_pipeline(scheduler, _unet(attention_head_dim=[2, 2, 4, 4], use_linear_projection=True))
 
 
 def tiny_sdxl_turbo() -> StableDiffusionXLPipeline:
-    """SDXL-Turbo: two text encoders, size conditioning, ancestral Euler on trailing timesteps."""
+    """Build SDXL-Turbo: two text encoders, size conditioning, ancestral Euler on trailing timesteps."""
     first, second = clip_tokenizer(), clip_tokenizer(pad_token="!")  # noqa: S106 - text, no secret
     unet = _unet(
         attention_head_dim=[2, 2, 4, 4],

@@ -19,7 +19,7 @@ def _byte_symbols() -> list[str]:
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
-    """256 bytes and three markers; carries the chat template that Z-Image and FLUX.2 apply."""
+    """Build a tokenizer of 256 bytes and three markers, with the chat template that Z-Image and FLUX.2 apply."""
     markers = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     vocab = {symbol: index for index, symbol in enumerate([*_byte_symbols(), *markers])}
     tokenizer = Qwen2Tokenizer(
@@ -36,7 +36,7 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
 
 
 def clip_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:  # noqa: S107 - text, no secret
-    """256 bytes, the same 256 at the end of a word, and two markers; cut at 77 tokens as CLIP's is."""
+    """Build a tokenizer of 256 bytes, the same 256 at the end of a word, and two markers; cut at 77 tokens like CLIP's."""
     symbols = _byte_symbols()
     markers = ("<|startoftext|>", "<|endoftext|>")
     names = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *markers]

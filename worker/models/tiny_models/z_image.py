@@ -1,4 +1,4 @@
-"""A tiny ZImagePipeline: the architecture of Z-Image with about 0.6 million random weights."""
+"""Tiny ZImagePipeline: the architecture of Z-Image with about 0.6 million random weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from transformers import Qwen3Config, Qwen3Model
 from worker.models.tiny_models.tokenizers import qwen_tokenizer
 
 HIDDEN = 32
-"""Width of the text encoder's states, which the transformer takes as captions."""
+"""Width of the text encoder's states, the transformer's caption input."""
 AXES_DIMS = [16, 8, 8]
 """Rotary dimensions per axis: each even, their sum is the width of one attention head."""
 
 
 def tiny_z_image() -> ZImagePipeline:
-    """Built from torch's global generator: seed it first."""
+    """Build it from torch's global generator: seed that first."""
     tokenizer = qwen_tokenizer()
     transformer = _transformer()
     text_encoder = Qwen3Model(
@@ -57,7 +57,7 @@ def _transformer() -> ZImageTransformer2DModel:
         axes_lens=[1536, 512, 512],
     )
     for name, parameter in transformer.named_parameters():
-        # Left at zero by the constructor: a twin with zero pad tokens would hide mistakes in padding.
+        # The constructor leaves them at zero, and zero pad tokens would hide mistakes in padding.
         if name.endswith("pad_token"):
             torch.nn.init.normal_(parameter, std=0.02)
     return transformer

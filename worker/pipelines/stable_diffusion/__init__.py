@@ -1,1 +1,1 @@
-"""Stable Diffusion 1.x, 2.x and XL: UNets that take a timestep for each row of the batch."""
+"""Stable Diffusion 1.x, 2.x and XL: UNets that take a timestep for each row of a pass."""

@@ -1,4 +1,4 @@
-"""Latents to a picture, as the Stable Diffusion pipelines do it."""
+"""The Stable Diffusion family: samples of one size share a pass of the UNet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from core.errors import InvalidInput
 from core.render import RenderRequest
+from worker.memory.estimate import tokens
 from worker.models.libraries import Pipeline, Vae
 from worker.pipelines.decoding import LatentPreview, to_pixels, upcast_while_decoding
 from worker.pipelines.embedding_cache import EmbeddingCache
@@ -19,7 +20,7 @@ from worker.pipelines.stable_diffusion.text import Conditioning, encode, is_guid
 
 
 def decode_latents(pipeline: Pipeline, latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """1 x 3 x height x width, about -1..1."""
+    """Decode as the Stable Diffusion pipelines do; returns 1 x 3 x height x width, about -1..1."""
     vae = pipeline.vae
     if not is_xl(pipeline):
         image: torch.Tensor = vae.decode(latents / vae.config.scaling_factor, return_dict=False, generator=generator)[0]
@@ -46,12 +47,8 @@ def _unscaled(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
     return shifted
 
 
-TOKEN_SIDE = 16
-"""Side in pixels of what the memory plan counts as one token."""
-
-
 class StableDiffusionFamily:
-    """Alone in its pass, a sample is bit-identical to the stock pipeline on the same stack."""
+    """Renders Stable Diffusion; a sample alone in its pass is bit-identical to the stock pipeline on the same stack."""
 
     name = "stable-diffusion"
     concurrent: int | None = None
@@ -82,13 +79,13 @@ class StableDiffusionFamily:
         return self._embeddings.get(self._key(request), partial(self._conditioning, request))
 
     def cached_conditioning(self, request: RenderRequest) -> Conditioning | None:
-        found = self._embeddings.peek(self._key(request))
-        if found is None:
-            self._adapters.activate(request.loras)
-        return found
+        return self._embeddings.peek(self._key(request))
+
+    def prepare_adapters(self, request: RenderRequest) -> None:
+        self._adapters.activate(request.loras)
 
     def _conditioning(self, request: RenderRequest) -> Conditioning:
-        self._adapters.activate(request.loras)  # They may reach into the text encoder.
+        self._adapters.activate(request.loras)  # They may change the text encoder.
         return encode(self._pipeline, request, self._text_device).to(self._device)
 
     def _key(self, request: RenderRequest) -> Hashable:
@@ -98,12 +95,11 @@ class StableDiffusionFamily:
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Conditioning, init_image: bytes) -> UNetSample:
         prepared = self._preparer.prepare(request, conditioning, init_image)
-        tokens = -(-request.width // TOKEN_SIDE) * -(-request.height // TOKEN_SIDE) * conditioning.rows
         return UNetSample(
             request=request,
             steps=len(prepared.timesteps),
             group=_group(request, conditioning),
-            tokens=tokens,
+            tokens=tokens(request.width, request.height) * conditioning.rows,
             pipeline_guidance_scale=request.guidance_scale,
             schedule=[float(timestep) for timestep in prepared.timesteps.tolist()],
             latents=prepared.latents,
@@ -126,7 +122,7 @@ class StableDiffusionFamily:
             sample.advance(output)
 
     def _predict(self, samples: Sequence[UNetSample]) -> torch.Tensor:
-        """Rows in the samples' order."""
+        """Return the UNet's output, rows in the samples' order."""
         timesteps = [sample.timestep.reshape(1).expand(sample.conditioning.rows) for sample in samples]
         embeddings = torch.cat([sample.conditioning.embeddings for sample in samples])
         predictions: torch.Tensor = self._pipeline.unet(
@@ -140,7 +136,7 @@ class StableDiffusionFamily:
         return predictions
 
     def _sizes(self, samples: Sequence[UNetSample]) -> dict[str, torch.Tensor | None] | None:
-        """XL's further conditioning, rows as in the embeddings."""
+        """Return XL's additional conditioning, rows as in the embeddings."""
         if not self._is_xl:
             return None
         return {
@@ -157,7 +153,7 @@ class StableDiffusionFamily:
         return self._preview.pixels(sample.latents if sample.estimate is None else sample.estimate)
 
     def close(self, sample: UNetSample) -> None:
-        """Nothing outlives the sample."""
+        """Do nothing: a sample holds no state outside of itself."""
 
 
 def _stack(rows: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
@@ -166,7 +162,7 @@ def _stack(rows: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 
 
 def _group(request: RenderRequest, conditioning: Conditioning) -> Hashable:
-    """One tensor holds one size; long prompts may have more tokens in other pipelines."""
+    """Return the group key: one tensor holds one size, and long prompts may have more tokens in other pipelines."""
     if request.strict:
         return ("strict", request.id)
     return (request.width, request.height, conditioning.embeddings.shape[1], request.loras)

@@ -1,4 +1,4 @@
-"""State of one Stable Diffusion render, and how it is prepared as the stock pipelines do it."""
+"""State of one Stable Diffusion render, prepared as the stock pipelines prepare it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionXLImg2ImgPi
 from diffusers.utils.torch_utils import randn_tensor
 
 from core.errors import InvalidInput
-from core.render import DEFAULT_STRENGTH, RenderRequest
+from core.render import RenderRequest
 from worker.init_image import open_init_image
 from worker.models.libraries import Pipeline, Scheduler
-from worker.pipelines.family import Sample
+from worker.pipelines.family import Sample, strength_of
 from worker.pipelines.stable_diffusion.text import Conditioning, is_xl
 
 
 @dataclass(eq=False, kw_only=True)
 class UNetSample(Sample):
-    """`latents`: 1 x channels x height/8 x width/8 in the model's dtype. The scheduler is this sample's own.
+    """`latents`: 1 x channels x height/8 x width/8 in the model's dtype. Each sample has its own scheduler.
 
-    `time_ids`: rows x 6, XL only. `guidance_embedding`: for UNets that take guidance with the time, else None.
-    `step_options` go to each of the scheduler's steps: the generator, where it draws noise.
+    `time_ids`: rows x 6, XL only. `guidance_embedding`: for UNets with guidance in their time embedding, else None.
+    `step_options` are passed to each of the scheduler's steps: the generator, if it draws noise.
     """
 
     latents: torch.Tensor
@@ -37,31 +37,31 @@ class UNetSample(Sample):
 
     @property
     def timestep(self) -> torch.Tensor:
-        """The scheduler's value for the step to come."""
+        """The scheduler's value for the next step."""
         return self.timesteps[self.step]
 
     def model_input(self) -> torch.Tensor:
-        """rows x channels x h x w."""
+        """Return the UNet's input, rows x channels x h x w."""
         latents = torch.cat([self.latents] * self.conditioning.rows)
         scaled: torch.Tensor = self.scheduler.scale_model_input(latents, self.timestep)
         return scaled
 
     def advance(self, outputs: torch.Tensor) -> None:
-        """One step of the scheduler, from the UNet's output rows for this sample."""
+        """Run one scheduler step on the UNet's output rows for this sample."""
         prediction = outputs
         if self.conditioning.rows == 2:
             negative, positive = outputs.chunk(2)
             prediction = negative + self.pipeline_guidance_scale * (positive - negative)
-        made = self.scheduler.step(prediction, self.timestep, self.latents, **self.step_options)
-        estimate = getattr(made, "pred_original_sample", None)
-        self.estimate = estimate if estimate is not None else getattr(made, "denoised", None)
-        self.latents = made.prev_sample
+        result = self.scheduler.step(prediction, self.timestep, self.latents, **self.step_options)
+        estimate = getattr(result, "pred_original_sample", None)
+        self.estimate = estimate if estimate is not None else getattr(result, "denoised", None)
+        self.latents = result.prev_sample
         self.step += 1
 
 
 @dataclass(frozen=True)
 class PreparedSample:
-    """See `UNetSample`."""
+    """The prepared fields of a `UNetSample`."""
 
     latents: torch.Tensor
     scheduler: Scheduler
@@ -73,7 +73,7 @@ class PreparedSample:
 
 
 class SamplePreparer:
-    """`_image_to_image_pipeline` is the image-to-image pipeline over the same components; it lends its preparation."""
+    """`_image_to_image_pipeline` shares the pipeline's components and provides the preparation of input images."""
 
     def __init__(self, pipeline: Pipeline, device: torch.device) -> None:
         self._pipeline = pipeline
@@ -82,7 +82,7 @@ class SamplePreparer:
         self._image_to_image_pipeline = _image_to_image(pipeline)
 
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
-        """InvalidInput for steps that the scheduler cannot do, or a strength that leaves none."""
+        """Raise InvalidInput for a step count that the scheduler does not support, or a strength that leaves no step."""
         steps = request.num_inference_steps
         if steps < 1:
             raise InvalidInput("num_inference_steps must be at least 1.", field="num_inference_steps")
@@ -153,7 +153,7 @@ class SamplePreparer:
         return latents, timesteps
 
     def _time_ids(self, request: RenderRequest, conditioning: Conditioning) -> torch.Tensor:
-        """rows x 6: the picture was and shall be of this size, uncropped."""
+        """Return rows x 6: original and target size of the image, uncropped."""
         size = (request.height, request.width)
         ids = torch.tensor([[*size, 0, 0, *size]], dtype=conditioning.embeddings.dtype)
         return ids.repeat(conditioning.rows, 1).to(self._device)
@@ -165,11 +165,6 @@ class SamplePreparer:
         scale = torch.tensor(request.guidance_scale - 1).repeat(1)
         embedding: torch.Tensor = self._pipeline.get_guidance_scale_embedding(scale, embedding_dim=width)
         return embedding.to(device=self._device, dtype=dtype)
-
-
-def strength_of(request: RenderRequest) -> float:
-    """How much of the picture may change, 0..1."""
-    return DEFAULT_STRENGTH if request.strength is None else request.strength
 
 
 def _image_to_image(pipeline: Pipeline) -> Pipeline:

@@ -1,4 +1,4 @@
-"""Prompts to what a Stable Diffusion UNet is conditioned on, through the pipeline's own encoder."""
+"""Encode prompts into a Stable Diffusion UNet's conditioning, through the pipeline's own encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.models.libraries import Pipeline
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Rows in the order in which the pipeline batches them: the negative one first, if there is guidance.
+    """Rows in the order in which the pipeline batches them: the negative one first, if guided.
 
     `embeddings`: rows x tokens x features. `pooled`: rows x features for XL, else None.
     """
@@ -33,19 +33,19 @@ class Conditioning:
 
 
 def is_xl(pipeline: Pipeline) -> bool:
-    """XL adds a second text encoder, pooled embeddings and the picture's size to the conditioning."""
+    """Return whether this is XL, which adds a second text encoder, pooled embeddings and size conditioning."""
     return hasattr(pipeline, "tokenizer_2")
 
 
 def is_guided(pipeline: Pipeline, request: RenderRequest) -> bool:
-    """As the pipelines decide it: UNets with guidance built into their time embedding need no pair."""
+    """Decide as the pipelines do: UNets with guidance in their time embedding need no guidance pair."""
     return request.guidance_scale > 1 and pipeline.unet.config.time_cond_proj_dim is None
 
 
 def encode(pipeline: Pipeline, request: RenderRequest, device: torch.device) -> Conditioning:
-    """No negative prompt means None, not "": XL makes zeros of one and an embedding of the other."""
+    """Encode the prompts. A missing negative prompt is None, not "": XL makes zeros of one, an embedding of the other."""
     guided = is_guided(pipeline, request)
-    made = pipeline.encode_prompt(
+    encoded = pipeline.encode_prompt(
         prompt=request.prompt,
         device=device,
         num_images_per_prompt=1,
@@ -53,9 +53,9 @@ def encode(pipeline: Pipeline, request: RenderRequest, device: torch.device) -> 
         negative_prompt=request.negative_prompt or None,
     )
     if is_xl(pipeline):
-        positive, negative, pooled, negative_pooled = made
+        positive, negative, pooled, negative_pooled = encoded
         return Conditioning(_pair(negative, positive, guided), _pair(negative_pooled, pooled, guided))
-    positive, negative = made
+    positive, negative = encoded
     return Conditioning(_pair(negative, positive, guided), None)
 
 

@@ -1,1 +1,1 @@
-"""Any other diffusers pipeline: called as it is, one request at a time."""
+"""Any other diffusers pipeline: called through its stock `__call__`, one request at a time."""

@@ -1,4 +1,4 @@
-"""What a stock pipeline's callback shows of its latents, brought into the shape that its VAE decodes."""
+"""The stock family: any diffusers pipeline, one call at a time, with previews from its step callback."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from worker.pipelines.execution_mode import execution_mode
 from worker.pipelines.family import FamilyContext, Sample, refuse_start_sigma
 from worker.pipelines.stock.stepped_call import SteppedCall
 
-_FLUX = ("latents", "height", "width", "vae_scale_factor")
-_FLUX_2 = ("_unpack_latents_with_ids", "_prepare_latent_ids", "_unpatchify_latents")
+_UNPACK_LATENTS_PARAMETERS = ("latents", "height", "width", "vae_scale_factor")
+_FLUX_2_METHODS = ("_unpack_latents_with_ids", "_prepare_latent_ids", "_unpatchify_latents")
 
 
 def offers_latents(pipeline: Pipeline) -> bool:
-    """Whether its step callback can be given the latents."""
+    """Return whether its step callback can receive the latents."""
     return "latents" in getattr(pipeline, "_callback_tensor_inputs", ())
 
 
 def channels_of(pipeline: Pipeline) -> int | None:
-    """Of the latents that its VAE decodes; None when it does not say."""
+    """Return the channels of the latents that its VAE decodes; None if unknown."""
     config = getattr(getattr(pipeline, "vae", None), "config", None)
     channels: int | None = getattr(config, "latent_channels", None)
     return channels
 
 
 def as_decoded(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
-    """1 x channels x h x w, for a picture of that size in pixels; None for a layout that only the pipeline knows."""
+    """Convert to the VAE's 1 x channels x h x w, for an image of that size in pixels; None for an unknown layout."""
     found = latents if latents.ndim == 4 else _unpacked(pipeline, latents, width, height)
     return found if found is not None and found.ndim == 4 and found.shape[1] == channels_of(pipeline) else None
 
 
 def _unpacked(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
-    """From batch x tokens x channels, by what the pipeline itself uses before it decodes."""
+    """Unpack batch x tokens x channels through the pipeline's own methods."""
     if latents.ndim != 3:
         return None
-    if all(hasattr(pipeline, name) for name in _FLUX_2) and hasattr(pipeline.vae, "bn"):
+    if all(hasattr(pipeline, name) for name in _FLUX_2_METHODS) and hasattr(pipeline.vae, "bn"):
         return _flux_2(pipeline, latents, width, height)
     unpack = getattr(pipeline, "_unpack_latents", None)
-    if unpack is None or tuple(inspect.signature(unpack).parameters) != _FLUX:
+    if unpack is None or tuple(inspect.signature(unpack).parameters) != _UNPACK_LATENTS_PARAMETERS:
         return None
     unpacked: torch.Tensor = unpack(latents, height, width, pipeline.vae_scale_factor)
     return unpacked
 
 
 def _flux_2(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """FLUX.2 packs 2x2 latents into a token and normalises them with its VAE's batch norm."""
+    """Undo FLUX.2's packing: 2x2 latents per token, normalised with its VAE's batch norm."""
     side = pipeline.vae_scale_factor * 2
     rows, columns = height // side, width // side
     ids = pipeline._prepare_latent_ids(latents.new_empty(1, 1, rows, columns)).to(latents.device)
@@ -71,14 +71,14 @@ def _flux_2(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) 
 
 @dataclass
 class CallbackState:
-    """What the callback was given; None where the pipeline does not offer it, and before the first step."""
+    """The callback's tensors; None before the first step, or if the pipeline does not pass them."""
 
     latents: torch.Tensor | None = None
 
 
 @dataclass(eq=False, kw_only=True)
 class StockSample(Sample):
-    """`call` is a call of `pipeline`; it returns an array, height x width x 3, 0..1. `seen`: as of its latest step."""
+    """`call` runs `pipeline` and returns an array, height x width x 3, 0..1. `seen`: state after its latest step."""
 
     call: SteppedCall[Any]
     pipeline: Pipeline
@@ -86,7 +86,7 @@ class StockSample(Sample):
 
 
 class StockFamily:
-    """One sample at a time: a pipeline's call keeps its state in the pipeline."""
+    """Renders one sample at a time, since a pipeline's call keeps its state in the pipeline."""
 
     name = "stock"
     concurrent: int | None = 1
@@ -115,10 +115,13 @@ class StockFamily:
         self._adapters.check(request.loras)
 
     def encode(self, request: RenderRequest) -> None:
-        """The pipeline encodes for itself."""
+        """Do nothing: the pipeline encodes the prompt itself."""
 
     def cached_conditioning(self, request: RenderRequest) -> None:
-        """Likewise."""
+        """Return None: nothing is cached."""
+
+    def prepare_adapters(self, request: RenderRequest) -> None:
+        """Do nothing: the first step activates them."""
 
     def start(self, request: RenderRequest, conditioning: None, init_image: bytes) -> StockSample:
         guidance = pipeline_guidance(self._model, request)
@@ -139,9 +142,9 @@ class StockFamily:
     def _call(
         self, pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: CallbackState
     ) -> object:
-        """On the call's own thread."""
+        """Run on the call's own thread."""
         use_device(self._device)
-        return _call(pipeline, options, checkpoint, seen)
+        return _run_pipeline(pipeline, options, checkpoint, seen)
 
     def _pipeline_for(self, has_image: bool) -> Pipeline:
         if not has_image or self._model.img2img == "edit":
@@ -175,7 +178,7 @@ class StockFamily:
         with execution_mode(self._pipeline, sample.request):
             sample.call.resume()
         sample.step += 1
-        # Some schedulers take another number of steps than they were asked for.
+        # Some schedulers take another number of steps than requested.
         if sample.call.finished:
             sample.steps = sample.step
         elif sample.step == 1:
@@ -188,7 +191,7 @@ class StockFamily:
 
     @torch.no_grad()
     def preview(self, sample: StockSample) -> torch.Tensor | None:
-        """Of the latents as they are, with the noise that is left; None where their layout is unknown."""
+        """Decode the latents with their remaining noise; None if their layout is unknown."""
         if self._preview is None or sample.seen.latents is None:
             return None
         width, height = sample.request.width, sample.request.height
@@ -196,21 +199,23 @@ class StockFamily:
         return None if latents is None else self._preview.pixels(latents)
 
     def close(self, sample: StockSample) -> None:
-        """A pipeline whose components take turns on the device clears it itself only at the end of a call."""
-        was_given_up = sample.call.close()
-        if was_given_up:
+        """End the call; after an abort, clear the device: pipelines offloaded by turns do so only after a full call."""
+        was_aborted = sample.call.close()
+        if was_aborted:
             self._pipeline.maybe_free_model_hooks()
 
 
 def pipeline_guidance(model: CatalogueModel, request: RenderRequest) -> float:
-    """What this pipeline counts guidance in."""
+    """Convert guidance to the scale that this pipeline uses."""
     if model.cfg == "offset":
         return max(request.guidance_scale - 1.0, 0.0)
     return request.guidance_scale
 
 
-def _call(pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: CallbackState) -> object:
-    """An array, height x width x 3."""
+def _run_pipeline(
+    pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: CallbackState
+) -> object:
+    """Return the image as an array, height x width x 3."""
     if checkpoint is None:
         return pipeline(**options, output_type="np").images[0]
 
@@ -219,5 +224,5 @@ def _call(pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], 
         checkpoint()
         return tensors
 
-    wanted = {"callback_on_step_end_tensor_inputs": ["latents"]} if offers_latents(pipeline) else {}
-    return pipeline(**options, **wanted, output_type="np", callback_on_step_end=at_step_end).images[0]
+    tensors = {"callback_on_step_end_tensor_inputs": ["latents"]} if offers_latents(pipeline) else {}
+    return pipeline(**options, **tensors, output_type="np", callback_on_step_end=at_step_end).images[0]

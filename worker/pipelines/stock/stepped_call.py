@@ -1,4 +1,4 @@
-"""A long call that can be run piece by piece: it stops at each checkpoint until it is resumed."""
+"""Run a long call piece by piece: it blocks at each checkpoint until resumed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 class CallAborted(BaseException):
-    """Raised inside the call when nobody wants its result any more."""
+    """Raised inside the call when its result is no longer needed."""
 
 
 class SteppedCall(Generic[T]):
-    """The call runs on a thread of its own, but never at the same time as the one that resumes it."""
+    """Runs the call on its own thread, but never concurrently with the thread that resumes it."""
 
     def __init__(self, call: Callable[[Callable[[], None]], T]) -> None:
-        """`call` gets a function to call at its checkpoints."""
+        """Store the call; `call` receives a function to call at its checkpoints."""
         self._call = call
         self._go = threading.Semaphore(0)
         self._stopped = threading.Semaphore(0)
@@ -28,7 +28,7 @@ class SteppedCall(Generic[T]):
         self.finished = False
 
     def resume(self) -> None:
-        """Run to the next checkpoint or to the end; raises what the call raised, now and ever after."""
+        """Run to the next checkpoint or to the end; raise the call's error, now and on every later resume."""
         if not self.finished:
             if self._thread.ident is None:
                 self._thread.start()
@@ -38,14 +38,14 @@ class SteppedCall(Generic[T]):
             raise self._error
 
     def result(self) -> T:
-        """Run to the end, past all checkpoints that are left."""
+        """Run to the end, past all remaining checkpoints, and return the result."""
         while not self.finished:
             self.resume()
         self.resume()
         return self._result  # type: ignore[return-value]
 
     def close(self) -> bool:
-        """Raise Abandoned at the checkpoint where the call stands; whether it broke off before its end, now or earlier."""
+        """Raise CallAborted at the current checkpoint; return whether the call failed or was aborted before its end."""
         self._abandoned = True
         if self._thread.ident is not None and not self.finished:
             self._go.release()

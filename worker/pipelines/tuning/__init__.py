@@ -1,1 +1,1 @@
-"""What makes a GPU fast: attention backend, products in 8 bits, compiled blocks. Tried out before the first request."""
+"""Tuning for GPUs before the first request: attention backend, 8-bit products, compiled blocks."""

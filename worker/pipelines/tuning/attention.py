@@ -1,4 +1,4 @@
-"""Set the attention backend that is named, or the fastest that renders the same image."""
+"""Set the configured attention backend, or the fastest one that renders the same image."""
 
 from __future__ import annotations
 
@@ -16,49 +16,60 @@ from core.errors import RenderError
 from worker.models.libraries import Pipeline, denoiser_of
 from worker.pipelines.tuning.warmup import Warmup, WarmupResult, stop_if_broken
 
+log = logging.getLogger(__name__)
+AUTO = "auto"
 NATIVE, CUDNN = "native", "_native_cudnn"
 SWITCHING = frozenset({"_native_efficient", "_native_flash", "_native_math"})
-"""Diffusers calls these with all other kernels switched off. An attention of another thread that needs another kernel, of
-a VAE or of a text encoder on the CPU, then fails: nothing may run beside the steps."""
-_AS_IT_COMES: list[int] = torch._C._get_sdp_priority_order()
-"""Torch's order, kernels by number."""
+"""Diffusers calls these with all other kernels disabled. Attention on another thread that needs another kernel, of a VAE or
+of a text encoder on the CPU, then fails: no other thread may compute during steps."""
+NOT_TRIED = SWITCHING | {NATIVE, "flex", "_native_npu", "_native_xla"}
+"""The switching ones cannot beat `native`, the baseline, which uses the same kernels where it can; `flex` is slow unless the
+whole model is compiled; the others are for other devices."""
+MOST_GREY_LEVELS = 2.0
+"""Largest mean difference of another backend's image from the native one's."""
+LEAST_GAIN = 0.03
+"""Share of a step's time below which a gain is noise."""
+_DEFAULT_ORDER: list[int] = torch._C._get_sdp_priority_order()
+"""Torch's priority order, kernels by number."""
 _preferred: list[int] = []
 
 
 def without_switches(backend: str) -> str:
-    """The name to give diffusers: a wish for cuDNN's kernel puts that first in `preferred_order` and shuts no other out."""
+    """Return the name to pass to diffusers: cuDNN's kernel becomes first in `preferred_order` without disabling others."""
     _preferred[:] = [SDPBackend.CUDNN_ATTENTION.value] if backend == CUDNN else []
     return NATIVE if backend == CUDNN else backend
 
 
 @contextmanager
 def preferred_order() -> Iterator[None]:
-    """Its body, a step, takes the kernel that was wished for where it can, and other threads meanwhile; encodes of the loop
-    take torch's choice."""
+    """Prefer the chosen kernel within the block, which is a step.
+
+    Other threads prefer it meanwhile, too; encodes on the loop use torch's default order.
+    """
     if not _preferred:
         yield
         return
-    torch._C._set_sdp_priority_order([*_preferred, *(kernel for kernel in _AS_IT_COMES if kernel not in _preferred)])
+    torch._C._set_sdp_priority_order([*_preferred, *(kernel for kernel in _DEFAULT_ORDER if kernel not in _preferred)])
     try:
         yield
     finally:
-        torch._C._set_sdp_priority_order(_AS_IT_COMES)
+        torch._C._set_sdp_priority_order(_DEFAULT_ORDER)
 
 
 def set_backend(pipeline: Pipeline, backend: str) -> None:
-    """By diffusers' name; raises what diffusers raises for one that cannot be had."""
+    """Set a backend by diffusers' name; raises diffusers' errors for one that is not available."""
     with _without_warnings():
         denoiser_of(pipeline).set_attention_backend(backend)
 
 
 def has_backends(pipeline: Pipeline) -> bool:
-    """Whether the denoiser's attention goes through diffusers' dispatch at all."""
+    """Return whether the denoiser's attention uses diffusers' backend dispatch."""
     return any(hasattr(processor, "_attention_backend") for processor in _processors(pipeline))
 
 
 @contextmanager
 def native_attention(pipeline: Pipeline) -> Iterator[None]:
-    """Its body runs with the backend that diffusers takes unless told otherwise."""
+    """Run the block with diffusers' default backend."""
     chosen = next((found for each in _processors(pipeline) if (found := getattr(each, "_attention_backend", None))), None)
     if chosen is None or chosen.value == NATIVE:
         yield
@@ -76,24 +87,13 @@ def _processors(pipeline: Pipeline) -> Iterator[object]:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Diffusers calls its backends experimental at each change."""
+    """Suppress diffusers' warning, at each change, that backends are experimental."""
     before = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity_error()
     try:
         yield
     finally:
         diffusers_logging.set_verbosity(before)
-
-
-log = logging.getLogger(__name__)
-AUTO = "auto"
-NOT_TRIED = SWITCHING | {NATIVE, "flex", "_native_npu", "_native_xla"}
-"""Not better than `native`, which is what the others must beat and takes the same kernels where it can; slow unless the
-whole is compiled; or for other devices."""
-MOST_GREY_LEVELS = 2.0
-"""How far, on average, another backend's picture may be from the native one's."""
-LEAST_GAIN = 0.03
-"""Share of a step's time below which a gain is noise."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ class BackendTrial:
 
 
 def local_backends() -> tuple[str, ...]:
-    """What diffusers offers for a card and would not download."""
+    """Return the backends that diffusers offers for a card without a download."""
     names = (backend.value for backend in AttentionBackendName)
     return tuple(name for name in names if not name.endswith("_hub") and name not in NOT_TRIED)
 
 
 def set_attention(pipeline: Pipeline, backend: str) -> None:
-    """Process-wide, so once a model; RenderError `invalid_input` for a backend that cannot be had."""
+    """Set the backend process-wide, once per model; raise RenderError `invalid_input` if it is not available."""
     if backend == NATIVE and not has_backends(pipeline):
         return
     try:
@@ -126,48 +126,48 @@ def set_attention(pipeline: Pipeline, backend: str) -> None:
 
 
 def choose_attention(pipeline: Pipeline, warmup: Warmup, candidates: Sequence[str]) -> str:
-    """Try the candidates on this model and set the fastest; `native` unless another gains something.
+    """Try the candidates on this model and set the fastest; `native` unless another one is measurably faster.
 
-    One that raises, refuses a mask or renders another picture is passed over, and the log says so. RenderError
-    `invalid_input` when one breaks the device, which only a new process can mend.
+    A candidate that raises, refuses a mask or renders another image is skipped, with a log line. Raise RenderError
+    `invalid_input` when one breaks the device, which only a new process can repair.
     """
     if not has_backends(pipeline):
         return NATIVE
     native = _try(pipeline, warmup, NATIVE)
-    seconds, passed_over = {NATIVE: native.usual.seconds}, {}
+    seconds, skipped = {NATIVE: native.usual.seconds}, {}
     for name in candidates:
         try:
             tried = _try(pipeline, warmup, name)
-        except Exception as error:  # noqa: BLE001 - whatever a backend raises, it is passed over
+        except Exception as error:  # noqa: BLE001 - backends raise any type, and are skipped
             stop_if_broken(error, f"the attention backend '{name}'", "Set IMAGEFARM_ATTENTION_BACKEND=native.")
-            passed_over[name] = str(error).partition("\n")[0] or type(error).__name__
+            skipped[name] = str(error).partition("\n")[0] or type(error).__name__
             continue
         if (distance := tried.distance(native)) > MOST_GREY_LEVELS:
-            passed_over[name] = f"its picture is {distance:.1f} grey levels from the native one"
+            skipped[name] = f"its image is {distance:.1f} grey levels from the native one"
         else:
             seconds[name] = tried.usual.seconds
     chosen = fastest(seconds)
     set_attention(pipeline, chosen)
-    _log_choice(chosen, seconds, passed_over)
+    _log_choice(chosen, seconds, skipped)
     return chosen
 
 
 def fastest(seconds: dict[str, float]) -> str:
-    """The backend with the shortest step; `native` where the gain is within noise."""
+    """Return the backend with the shortest step; `native` if the gain is within noise."""
     best = min(seconds, key=lambda name: seconds[name])
     return best if seconds[best] < seconds[NATIVE] * (1 - LEAST_GAIN) else NATIVE
 
 
 def _try(pipeline: Pipeline, warmup: Warmup, name: str) -> BackendTrial:
-    """The first round is for kernels that are built or chosen on first use."""
+    """Measure a backend; a first round builds or selects its kernels."""
     set_backend(pipeline, without_switches(name))
     for request in (warmup.masked(), warmup.usual()):
         warmup.render([request])
     return BackendTrial(warmup.render([warmup.usual()]), warmup.render([warmup.masked()]))
 
 
-def _log_choice(chosen: str, seconds: dict[str, float], passed_over: dict[str, str]) -> None:
+def _log_choice(chosen: str, seconds: dict[str, float], skipped: dict[str, str]) -> None:
     times = ", ".join(f"{name} {value:.4f}" for name, value in seconds.items())
     log.info("attention backend %s; seconds a step: %s", chosen, times)
-    for name, reason in passed_over.items():
-        log.info("attention backend %s passed over: %s", name, reason)
+    for name, reason in skipped.items():
+        log.info("attention backend %s skipped: %s", name, reason)

@@ -1,4 +1,4 @@
-"""Whether the denoiser multiplies in 8 bits: tried on the loaded model, taken where its picture stays close."""
+"""Decide whether the denoiser multiplies in 8 bits: tried on the loaded model, kept if its image stays close."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from worker.pipelines.tuning.warmup import Warmup, stop_if_broken
 
 log = logging.getLogger(__name__)
 MOST_GREY_LEVELS: dict[PackedForm, float] = {"int8": 3.0, "fp8": 6.0}
-"""How far, on average, the picture may be from the one by unpacked weights after the rehearsal's few steps."""
+"""Largest mean difference from the image by unpacked weights after the warm-up's few steps."""
 
 
 def choose_matmul(denoiser: Pipeline, warmup: Warmup, dtype: str) -> str:
-    """Switch products in 8 bits on where they work; returns what multiplies: `int8`, `fp8` or the dtype."""
+    """Enable products in 8 bits where they work; return the form of products: `int8`, `fp8` or the dtype."""
     form = product_form(denoiser)
     if form is None:
         return dtype
@@ -26,12 +26,12 @@ def choose_matmul(denoiser: Pipeline, warmup: Warmup, dtype: str) -> str:
 
 
 def try_product(denoiser: Pipeline, form: PackedForm, warmup: Warmup) -> bool:
-    """Leaves products in 8 bits on, unless they raise or change the picture; the log says which."""
+    """Enable products in 8 bits unless they raise or change the image; log the outcome."""
     unpacked = warmup.render([warmup.usual()])
     use_product(denoiser, True)
     try:
         multiplied = warmup.render([warmup.usual()])
-    except Exception as error:  # noqa: BLE001 - whatever it raises, weights can be unpacked
+    except Exception as error:  # noqa: BLE001 - after any error, weights can be unpacked instead
         stop_if_broken(error, f"products in {form}", "Name another IMAGEFARM_MEMORY_POLICY.")
         use_product(denoiser, False)
         log.warning("products in %s do not work here, weights are unpacked instead: %s", form, error)

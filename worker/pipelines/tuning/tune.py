@@ -1,4 +1,4 @@
-"""Everything that makes this model fast on this device, in the order in which one builds on the other."""
+"""Tune a model for its device: attention, products, compiled blocks, warm-up, in order of dependence."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class TuningOptions:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was done, for the record of every image.
+    """The tuning results, for the record of every image.
 
-    `compiled_blocks`: `true`, `false`, or `failed` where it was tried. `matmul`: what the denoiser's packed weights are
-    multiplied in, `int8`, `fp8` or the dtype.
+    `compiled_blocks`: `true`, `false`, or `failed`. `matmul`: the form in which the denoiser's packed weights are
+    multiplied, `int8`, `fp8` or the dtype.
     """
 
     attention_backend: str
@@ -39,17 +39,17 @@ class Tuning:
 
     @property
     def allows_concurrent_compute(self) -> bool:
-        """Whether other threads may compute beside the steps."""
+        """Whether other threads may compute during steps."""
         return self.attention_backend not in SWITCHING
 
     def versions(self) -> dict[str, str]:
-        """As they stand among the versions that a picture depends on."""
+        """Return the entries for the versions that an image depends on."""
         mode = {"compile_mode": self.compile_mode} if self.compiled_blocks == "true" else {}
         return {"compiled_blocks": self.compiled_blocks, "matmul": self.matmul, **mode}
 
 
 def tune(pipeline: Pipeline, warmup: Warmup, options: TuningOptions, dtype: str, on_progress: OnProgress) -> Tuning:
-    """On a GPU nobody shall wait for compilers and kernels: all is tried out before the first request."""
+    """Choose and try everything before the first request, so that no request on a GPU waits for compilers or kernels."""
     is_cuda = warmup.device.type == "cuda"
     on_progress("tuning", None)
     backend = _attention(pipeline, warmup, options.attention_backend)
@@ -71,10 +71,10 @@ def _attention(pipeline: Pipeline, warmup: Warmup, wanted: str) -> str:
 
 
 def _compile(pipeline: Pipeline, backend: str, options: TuningOptions, try_out: partial[None]) -> tuple[str, str]:
-    """(attention backend, compiled blocks). A backend that was chosen here must not cost the compiled blocks."""
+    """Return (attention backend, compiled blocks); an automatic backend must not prevent compilation."""
     compiled = compile_and_try(pipeline, options.compile_mode, try_out)
     if compiled != "failed" or options.attention_backend != AUTO or backend == NATIVE:
         return backend, compiled
-    log.warning("compiling once more, with the native attention backend instead of %s", backend)
+    log.warning("compiling again, with the native attention backend instead of %s", backend)
     set_attention(pipeline, NATIVE)
     return NATIVE, compile_and_try(pipeline, options.compile_mode, try_out)

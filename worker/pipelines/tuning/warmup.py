@@ -1,4 +1,4 @@
-"""Render before the first request: compare ways of computing and warm compilers up."""
+"""Render warm-up requests before the first real one: compare implementations and warm up compilers."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from core.errors import RenderError
 from core.render import RenderRequest
 from worker.device.faults import is_broken_device, is_out_of_memory
 from worker.device.torch_device import free_cached_memory
+from worker.memory.estimate import tokens
 from worker.pipelines.family import AnyFamily
 
 log = logging.getLogger(__name__)
 STEPS = 2
-PATCH = 16
 SHORT = "a lighthouse at dusk"
 MIDDLE, LONG = (" and ".join([SHORT] * times) for times in (8, 20))
-"""Their captions have other padded lengths than that of SHORT, in any tokenizer."""
+"""Their captions have other padded lengths than SHORT's, in any tokenizer."""
 OnProgress = Callable[[str, float | None], None]
 
 
 @dataclass(frozen=True)
 class WarmupResult:
-    """`seconds`: the fastest step, the device synchronised. `pictures`: uint8, height x width x 3, on the CPU."""
+    """`seconds`: the fastest step, with the device synchronised. `images`: uint8, height x width x 3, on the CPU."""
 
     seconds: float
-    pictures: list[torch.Tensor]
+    images: list[torch.Tensor]
 
     def distance(self, other: WarmupResult) -> float:
-        """Mean difference in grey levels, of the pair of pictures that differ most."""
-        pairs = zip(self.pictures, other.pictures, strict=True)
+        """Return the mean difference in grey levels of the pair of images that differ most."""
+        pairs = zip(self.images, other.images, strict=True)
         return max(float((first.float() - second.float()).abs().mean()) for first, second in pairs)
 
 
 @dataclass(frozen=True)
 class Warmup:
-    """Over the very model that is served. `token_budget`: patches that one pass may hold."""
+    """Renders on the model that is to be served. `token_budget`: tokens that one pass may hold."""
 
     family: AnyFamily
     model: CatalogueModel
@@ -49,7 +49,7 @@ class Warmup:
 
     @torch.no_grad()
     def render(self, requests: Sequence[RenderRequest]) -> WarmupResult:
-        """All in one pass. Raises what the family raises."""
+        """Render all requests in one pass; raises the family's errors."""
         samples = [self.family.start(request, self.family.encode(request), b"") for request in requests]
         try:
             seconds = min(self._step(samples) for _ in range(STEPS))
@@ -60,27 +60,27 @@ class Warmup:
 
     def _step(self, samples: Sequence[object]) -> float:
         self._synchronize()
-        began = time.perf_counter()
+        started = time.perf_counter()
         self.family.step(samples)
         self._synchronize()
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def usual(self) -> RenderRequest:
-        """The model's default size and guidance."""
+        """Return a request of the model's default size and guidance."""
         return self._request(self.model.defaults.width, self.model.defaults.height)
 
     def masked(self) -> RenderRequest:
-        """A guidance pair whose captions differ in length, which families that share a pass by padding have to mask."""
+        """Return a guidance pair whose captions differ in length, which families that pad within a pass have to mask."""
         return self._guided(LONG)
 
     def passes(self) -> list[list[RenderRequest]]:
-        """What users will ask for first: the default size and 512x512, alone and in pairs where they fit; other captions.
+        """Return likely first passes: the default size and 512x512, alone and in pairs that fit; other captions.
 
-        A compiler makes one graph for the first length that it meets, and one for all lengths once it has met others.
+        A compiler makes one graph for the first length, and one for all lengths once it has seen others.
         """
         default = self.model.defaults.width, self.model.defaults.height
         found = []
@@ -94,22 +94,22 @@ class Warmup:
         return [*found, *self._guided_passes()]
 
     def _guided_passes(self) -> list[list[RenderRequest]]:
-        """Captions of different length, which need a mask, and of one; two such pairs."""
+        """Return pairs with captions of different length, which need a mask, and of equal length; two such pairs."""
         if self.family.concurrent == 1:
             return [[self.masked()]]
         two = [self._guided(LONG, pairs=2, seed=seed) for seed in range(2)]
         return [[self.masked()], [self._guided(MIDDLE)], [self._guided(SHORT)], two]
 
     def _guided(self, prompt: str, pairs: int = 1, seed: int = 0) -> RenderRequest:
-        """Of the default size where so many pairs of it fit in a pass."""
+        """Return a guided request of the default size, or a smaller one if so many pairs do not fit in a pass."""
         default = self.model.defaults.width, self.model.defaults.height
-        fitting = [size for size in (default, (512, 512)) if 2 * pairs * _patches(*size) <= self.token_budget]
+        fitting = [size for size in (default, (512, 512)) if 2 * pairs * tokens(*size) <= self.token_budget]
         width, height = fitting[0] if fitting else (256, 256)
         return self._request(width, height, prompt=prompt, negative_prompt=SHORT, guidance_scale=2.0, seed=seed)
 
     def _pairs(self, width: int, height: int) -> bool:
         rows = 4 if self.model.defaults.guidance_scale > 1.0 else 2
-        return (self.family.concurrent or 2) >= 2 and rows * _patches(width, height) <= self.token_budget
+        return (self.family.concurrent or 2) >= 2 and rows * tokens(width, height) <= self.token_budget
 
     def _request(
         self,
@@ -133,13 +133,13 @@ class Warmup:
 
 
 def stop_if_broken(error: Exception, what: str, advice: str) -> None:
-    """RenderError `invalid_input` when a try broke the device: each new engine would only break it again."""
+    """Raise RenderError `invalid_input` if a trial broke the device: every restarted engine would break it again."""
     if is_broken_device(error):
         raise RenderError(f"Trying {what} broke the device: {error}. {advice}", code="invalid_input") from error
 
 
 def warm_up(warmup: Warmup, on_progress: OnProgress) -> None:
-    """Render each of the first passes once, so that no user waits for compilers and kernels."""
+    """Render each warm-up pass once, so that no request waits for compilers and kernels."""
     passes = warmup.passes()
     for index, requests in enumerate(passes):
         on_progress("warming up", index / len(passes))
@@ -149,16 +149,12 @@ def warm_up(warmup: Warmup, on_progress: OnProgress) -> None:
 
 
 def _fits(warmup: Warmup, requests: Sequence[RenderRequest]) -> bool:
-    """Render them; False where the plan was too hopeful for several at once, which the loop copes with, too."""
+    """Render the requests; return False if several did not fit at once, which the loop handles, too."""
     try:
         warmup.render(requests)
     except Exception as error:
         if len(requests) == 1 or not is_out_of_memory(error):
             raise
-        log.warning("%d pictures of %d px do not fit in one pass: %s", len(requests), requests[0].width, error)
+        log.warning("%d images of %d px do not fit in one pass: %s", len(requests), requests[0].width, error)
         return False
     return True
-
-
-def _patches(width: int, height: int) -> int:
-    return -(-width // PATCH) * -(-height // PATCH)

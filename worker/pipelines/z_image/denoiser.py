@@ -1,4 +1,4 @@
-"""Predictions for the samples of a pass, in as little work as the transformer's placement allows."""
+"""Predict for the samples of a pass, with step-invariant work cached where the transformer's placement allows."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Row:
-    """Of a pass: a sample's only one, or the positive or negative one of its guidance pair.
+    """One row of a pass: an unguided sample's only one, or half of a guidance pair.
 
-    `latents`: 16 x 1 x h/8 x w/8 in the transformer's dtype; `timestep`: of one number; `context`: None where the
-    transformer is called in one piece.
+    `latents`: 16 x 1 x h/8 x w/8 in the transformer's dtype; `timestep`: shape 1; `context`: None if the transformer's
+    stock forward is used.
     """
 
     latents: torch.Tensor
@@ -33,18 +33,20 @@ class Row:
 
 
 class Denoiser:
-    """A transformer whose blocks pass through the device is called in one piece: its offloading learns from the first call
-    in which order the blocks come, and fetches each ahead of its turn from then on."""
+    """Uses the stock forward for a transformer whose blocks are streamed through the device.
+
+    Group offloading learns the order of the blocks from the first call, and prefetches in that order from then on.
+    """
 
     def __init__(self, transformer: Pipeline) -> None:
         self._transformer = transformer
         self._dtype: torch.dtype = transformer.dtype  # Looked up once: it walks through all modules.
 
     def predict(self, samples: Sequence[ZImageSample]) -> list[torch.Tensor]:
-        """16 x 1 x h/8 x w/8 for each row, in the samples' order.
+        """Return 16 x 1 x h/8 x w/8 for each row, in the samples' order.
 
-        A guidance pair that does not fit goes in two passes, to the end of its picture, and its record says so: the last
-        bits differ. A strict one is tried whole at each step.
+        A guidance pair that does not fit in memory runs as two passes until the end of its image, and its record notes it:
+        the last bits differ. For a strict sample the whole pair is tried at each step.
         """
         rows = [row for sample in samples for row in self._rows(sample)]
         if len(samples) > 1 or samples[0].request.strict or "guidance_pair" not in samples[0].notes:
@@ -53,7 +55,7 @@ class Denoiser:
             except BaseException as error:
                 if len(samples) > 1 or len(rows) == 1 or not is_out_of_memory(error):
                     raise
-                log.warning("a guidance pair does not fit in one pass, its halves go one after the other: %s", error)
+                log.warning("a guidance pair does not fit in one pass, its halves run one after the other: %s", error)
             free_cached_memory()
             samples[0].notes["guidance_pair"] = "in halves"
         return [prediction for row in rows for prediction in self._pass([row])]
@@ -72,7 +74,7 @@ class Denoiser:
     def _rows(self, sample: ZImageSample) -> list[Row]:
         latents, timestep = sample.latents.to(self._dtype).unsqueeze(2)[0], sample.model_timestep()
         captions = sample.captions.all()
-        if self._in_one_piece:
+        if self._uses_stock_forward:
             return [Row(latents, timestep, caption, None) for caption in captions]
         if sample.contexts is None:
             call = Prepare([latents] * len(captions), captions, runs_uncompiled(sample.request))
@@ -80,6 +82,6 @@ class Denoiser:
         return [Row(latents, timestep, *both) for both in zip(captions, sample.contexts, strict=True)]
 
     @property
-    def _in_one_piece(self) -> bool:
+    def _uses_stock_forward(self) -> bool:
         is_offloaded = hasattr(self._transformer, "_diffusers_hook")
         return is_offloaded or not isinstance(self._transformer, ZImageTransformer2DModel)

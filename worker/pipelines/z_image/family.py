@@ -22,7 +22,7 @@ from worker.pipelines.z_image.text import CaptionKey, encode_caption
 
 
 class ZImageFamily:
-    """Alone in its pass, a sample is bit-identical to ZImagePipeline on the same stack."""
+    """Renders Z-Image; a sample alone in its pass is bit-identical to ZImagePipeline on the same stack."""
 
     name = "z-image"
     concurrent: int | None = None
@@ -60,24 +60,26 @@ class ZImageFamily:
     def cached_conditioning(self, request: RenderRequest) -> Captions | None:
         found = [caption for key in self._keys(request) if (caption := self._embeddings.peek(key)) is not None]
         if len(found) < len(self._keys(request)):
-            self._adapters.activate(request.loras)
             return None
         return Captions(found[0], found[1] if len(found) > 1 else None)
 
+    def prepare_adapters(self, request: RenderRequest) -> None:
+        self._adapters.activate(request.loras)
+
     def _keys(self, request: RenderRequest) -> list[CaptionKey]:
-        """Of the prompt and, with guidance, of the negative prompt."""
+        """Return the keys of the prompt and, with guidance, of the negative prompt."""
         padded = request.strict or (self._text_device == self._device and not self._is_compiled_for(request))
         prompts = [request.prompt, *([request.negative_prompt] if pipeline_guidance(request) > 0 else [])]
         return [CaptionKey(prompt, request.loras, padded) for prompt in prompts]
 
     def _is_compiled_for(self, request: RenderRequest) -> bool:
-        """Then no picture has the stock pipeline's bits, and padding would cost a card some 6 ms a prompt for nothing."""
+        """Return whether compiled blocks run: bits differ from stock anyway, and padding costs a card some 6 ms a prompt."""
         return not runs_uncompiled(request) and getattr(self._pipeline.transformer, "has_compiled_blocks", False)
 
     def _caption(self, key: CaptionKey) -> torch.Tensor:
-        self._adapters.activate(key.loras)  # Some reach into the text encoder.
-        # The copy to the device is made on its default stream, where the steps run too, and has ended on return: whichever
-        # thread made it, it is there before its first use.
+        self._adapters.activate(key.loras)  # Some change the text encoder.
+        # The copy runs on the device's default stream, where the steps run too, and has ended on return: it is complete
+        # before its first use, whichever thread made it.
         return encode_caption(self._pipeline, key.prompt, self._text_device, key.padded).to(self._device)
 
     @torch.no_grad()
@@ -114,13 +116,13 @@ class ZImageFamily:
         return None if estimate is None else self._preview.pixels(estimate)
 
     def close(self, sample: ZImageSample) -> None:
-        """Nothing outlives the sample."""
+        """Do nothing: a sample holds no state outside of itself."""
 
 
 def _sample(
     request: RenderRequest, captions: Captions, scheduler: Scheduler, schedule: list[float], latents: torch.Tensor
 ) -> ZImageSample:
-    """`schedule`: of the steps to come, and where they end."""
+    """Build a sample. `schedule`: sigmas of the remaining steps, and the last one's end."""
     lengths = [sequence_tokens(request.width, request.height, len(caption)) for caption in captions.all()]
     steps = len(schedule) - 1
     return ZImageSample(
@@ -138,12 +140,12 @@ def _sample(
 
 
 def pipeline_guidance(request: RenderRequest) -> float:
-    """ZImagePipeline counts guidance from 0 = off: pos + g * (pos - neg)."""
+    """Convert to ZImagePipeline's scale, where 0 is off: pos + g * (pos - neg)."""
     return max(request.guidance_scale - 1.0, 0.0)
 
 
 def _group(request: RenderRequest, lengths: list[int]) -> Hashable:
-    """Equal sequence lengths keep the attention mask away; a pair of unequal lengths is masked with or without company."""
+    """Return the group key: equal lengths need no attention mask; a pair of unequal lengths is masked in any batch."""
     if request.strict:
         return ("strict", request.id)
     return (tuple(sorted(set(lengths))), request.loras)

@@ -1,4 +1,4 @@
-"""Image-to-image for Z-Image: a start between noise and a picture, chosen by strength or by the noise level itself."""
+"""Image-to-image for Z-Image: start between noise and an image, by strength or by the noise level itself."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import torch
 from diffusers import ZImageImg2ImgPipeline
 
 from core.errors import InvalidInput
-from core.render import DEFAULT_STRENGTH, RenderRequest
+from core.render import RenderRequest
 from worker.init_image import open_init_image
 from worker.models.libraries import Pipeline, Scheduler
+from worker.pipelines.family import strength_of
 from worker.pipelines.z_image.sample import Captions
 
 
 class ImageToImage:
-    """Uses the preparation of diffusers' own pipeline over shared components."""
+    """Uses the preparation of diffusers' image-to-image pipeline over shared components."""
 
     def __init__(self, pipeline: Pipeline, device: torch.device) -> None:
         self._pipeline: Pipeline = ZImageImg2ImgPipeline(**pipeline.components)
@@ -27,7 +28,7 @@ class ImageToImage:
     def start(
         self, request: RenderRequest, captions: Captions, data: bytes, scheduler: Scheduler, generator: torch.Generator
     ) -> tuple[torch.Tensor, int]:
-        """Noised latents, 1 x 16 x h/8 x w/8, and the index of the first step; moves `scheduler` there."""
+        """Return noised latents, 1 x 16 x h/8 x w/8, and the index of the first step; `scheduler` is set to it."""
         self._pipeline.scheduler = scheduler
         steps = request.num_inference_steps
         timesteps, left = self._pipeline.get_timesteps(steps, strength_of(request), self._device)
@@ -48,10 +49,3 @@ class ImageToImage:
             generator,
         )
         return latents, steps - left
-
-
-def strength_of(request: RenderRequest) -> float:
-    """How much of the picture may change, 0..1; with a start sigma all steps of the schedule, which begins there."""
-    if request.start_sigma is not None:
-        return 1.0
-    return DEFAULT_STRENGTH if request.strength is None else request.strength

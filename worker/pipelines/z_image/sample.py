@@ -15,6 +15,9 @@ from worker.models.libraries import Scheduler
 from worker.models.z_image_transformer import Context
 from worker.pipelines.family import Sample
 
+SEQUENCE_MULTIPLE = 32
+"""The transformer pads captions and images to multiples of this many tokens."""
+PIXELS_PER_TOKEN_SIDE = 16
 _OTHER_SCHEDULES = (
     "use_dynamic_shifting",
     "shift_terminal",
@@ -25,9 +28,9 @@ _OTHER_SCHEDULES = (
 
 
 def sigmas_before_shift(steps: int, start: float, shift: float) -> list[float]:
-    """What to give the scheduler so that it shifts the first to `start` (0..1); they fall evenly, and 0 follows the last.
+    """Return sigmas that the scheduler shifts so that the first is `start` (0..1); they fall evenly, with 0 after the last.
 
-    The scheduler makes shift * s / (1 + (shift - 1) * s) of each. From 1.0 they are ZImagePipeline's own, to the bit.
+    The scheduler computes shift * s / (1 + (shift - 1) * s) for each. From 1.0 they equal ZImagePipeline's own, to the bit.
     """
     first = start / (shift - (shift - 1) * start)
     sigmas: list[float] = torch.linspace(first, first / steps, steps).tolist()
@@ -35,26 +38,21 @@ def sigmas_before_shift(steps: int, start: float, shift: float) -> list[float]:
 
 
 def check_start_sigma(request: RenderRequest, scheduler: Scheduler, has_init_image: bool) -> None:
-    """InvalidInput when the request asks for a start that it or the scheduler does not allow."""
+    """Raise InvalidInput for a start sigma that the request or the scheduler does not allow."""
     start = request.start_sigma
     if start is None:
         return
     if not has_init_image:
-        raise InvalidInput("start_sigma belongs to image-to-image: send an input image with it.", field="start_sigma")
+        raise InvalidInput("start_sigma is for image-to-image: send an input image with it.", field="start_sigma")
     if request.strength is not None:
-        raise InvalidInput("start_sigma stands in place of strength: send one of them.", field="start_sigma")
+        raise InvalidInput("start_sigma replaces strength: send only one of them.", field="start_sigma")
     if not 0 < start <= 1:
         raise InvalidInput(f"start_sigma must be above 0 and at most 1; {start} is not.", field="start_sigma")
     if any(scheduler.config.get(name) for name in _OTHER_SCHEDULES):
         raise InvalidInput(
-            "This model's scheduler does not begin at a noise level that can be named: send strength instead.",
+            "This model's scheduler cannot start at a given noise level: send strength instead.",
             field="start_sigma",
         )
-
-
-SEQUENCE_MULTIPLE = 32
-"""The transformer pads captions and images to multiples of this many tokens."""
-PIXELS_PER_TOKEN_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -65,15 +63,15 @@ class Captions:
     negative: torch.Tensor | None
 
     def all(self) -> list[torch.Tensor]:
-        """In the order in which ZImagePipeline batches a guidance pair."""
+        """Return the captions in the order in which ZImagePipeline batches a guidance pair."""
         return [self.positive] if self.negative is None else [self.positive, self.negative]
 
 
 @dataclass(eq=False, kw_only=True)
 class ZImageSample(Sample):
-    """`latents`: fp32, 1 x 16 x height/8 x width/8. The scheduler is this sample's own.
+    """`latents`: fp32, 1 x 16 x height/8 x width/8. Each sample has its own scheduler.
 
-    `contexts`: of its rows in a pass, once the first step has made them.
+    `contexts`: one per row, created by the first step.
     """
 
     latents: torch.Tensor
@@ -84,24 +82,24 @@ class ZImageSample(Sample):
     contexts: list[Context] | None = None
 
     def model_timestep(self) -> torch.Tensor:
-        """Shape 1: 0 is pure noise, 1 the finished picture."""
+        """Return the timestep, shape 1: 0 is pure noise, 1 the finished image."""
         return (1000 - self.timesteps[self.step].expand(1)) / 1000
 
     def guided(self, outputs: list[torch.Tensor]) -> torch.Tensor:
-        """The noise prediction, 1 x 16 x h x w in fp32, from the model's outputs for this sample."""
+        """Return the noise prediction, 1 x 16 x h x w in fp32, from the model's outputs for this sample."""
         prediction = outputs[0].float()
         if len(outputs) == 2:
             prediction = prediction + self.pipeline_guidance_scale * (prediction - outputs[1].float())
         return -prediction.unsqueeze(0).squeeze(2)
 
     def advance(self, prediction: torch.Tensor) -> None:
-        """One Euler step."""
+        """Apply one Euler step."""
         self.latents = self.scheduler.step(prediction, self.timesteps[self.step], self.latents, return_dict=False)[0]
         self.prediction = prediction
         self.step += 1
 
     def estimate(self) -> torch.Tensor | None:
-        """The finished latents as the last step saw them; None before the first."""
+        """Return the finished latents as predicted by the last step; None before the first."""
         if self.prediction is None:
             return None
         estimate: torch.Tensor = self.latents - self.scheduler.sigmas[self.scheduler.step_index] * self.prediction
@@ -109,7 +107,7 @@ class ZImageSample(Sample):
 
 
 def sequence_tokens(width: int, height: int, caption_tokens: int) -> int:
-    """Length of the unified sequence: image and caption, each padded as the transformer pads them."""
+    """Return the length of the unified sequence: image and caption, each padded as the transformer pads them."""
     image = (width // PIXELS_PER_TOKEN_SIDE) * (height // PIXELS_PER_TOKEN_SIDE)
     return _padded(image) + _padded(caption_tokens)
 
@@ -119,9 +117,9 @@ def _padded(tokens: int) -> int:
 
 
 def own_scheduler(shared: Scheduler, request: RenderRequest, device: torch.device) -> tuple[Scheduler, list[float]]:
-    """A scheduler for one sample, set up as ZImagePipeline sets up its own, at step 0 and on the device; and its sigmas.
+    """Return a sample's scheduler, set up as ZImagePipeline does, at step 0 and on the device, and its sigmas.
 
-    They are read on the host: asking a card for them would wait for all that it has to do.
+    The sigmas are read on the host: reading them from a card would wait for all of its queued work.
     """
     scheduler = copy.copy(shared)
     config = scheduler.config

@@ -1,4 +1,4 @@
-"""Prompts to caption embeddings, as ZImagePipeline makes them."""
+"""Encode prompts into caption embeddings, as ZImagePipeline does."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from worker.device.torch_device import to_device
 from worker.models.libraries import Pipeline, Tokenizer
 
 MAX_SEQUENCE_LENGTH = 512
-"""ZImagePipeline's default: longer prompts lose their tail."""
+"""ZImagePipeline's default: longer prompts are truncated."""
 
 
 class CaptionKey(NamedTuple):
-    """Everything that a caption's numbers depend on."""
+    """Everything that a caption's embedding depends on."""
 
     prompt: str
     loras: tuple[LoraRequest, ...]
@@ -23,11 +23,11 @@ class CaptionKey(NamedTuple):
 
 
 def encode_caption(pipeline: Pipeline, prompt: str, device: torch.device, padded: bool = True) -> torch.Tensor:
-    """tokens x features, on `device`: the text encoder's second last hidden states.
+    """Return tokens x features on `device`: the text encoder's second last hidden states.
 
-    Padded to 512 tokens the numbers are the pipeline's own, to the bit. With causal attention no token sees the padding
-    behind it, so `padded=False` computes the same function for a fraction of the work, but other kernels run: the
-    last bits differ.
+    Padded to 512 tokens they equal the pipeline's own, to the bit. With causal attention no token attends to the padding
+    behind it, so `padded=False` computes the same function for a fraction of the work, but with other kernels: the last
+    bits differ.
     """
     inputs = pipeline.tokenizer(
         [_as_chat(pipeline.tokenizer, prompt)],
@@ -48,8 +48,10 @@ def encode_caption(pipeline: Pipeline, prompt: str, device: torch.device, padded
 
 
 def _mask(text_encoder: Any, tokens: torch.Tensor, device: torch.device) -> object:  # noqa: ANN401 - a transformers model
-    """What transformers would make of the tokenizer's mask (1 x tokens), but made on the host: it looks into the mask, and
-    on a card that waits for all that the card has to do."""
+    """Build on the host the attention mask that transformers would derive from the tokenizer's mask (1 x tokens).
+
+    transformers reads the mask's values, which on a card waits for all of its queued work.
+    """
     values = tokens[0].tolist()
     is_known = text_encoder.config._attn_implementation == "sdpa" and not getattr(text_encoder, "has_sliding_layers", False)
     if not is_known or values != sorted(values, reverse=True):

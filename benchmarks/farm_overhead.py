@@ -1,4 +1,4 @@
-"""What the farm itself adds to a job: from its submission over HTTP to the row that says succeeded, less the pipeline.
+"""The farm's overhead per job: from its submission over HTTP to the row in state succeeded, minus the pipeline's time.
 
 A whole farm with the real engine on the demo model, one job at a time; `python -m benchmarks.engine --sizes --farm-jobs 50`.
 """
@@ -24,8 +24,8 @@ PIPELINE = ("encode_seconds", "steps_seconds", "decode_seconds")
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Seconds of one job. `submit`: until the 202; `total`: until the row says succeeded; `pipeline`: as recorded."""
+class JobTimes:
+    """Seconds of one job. `submit`: until the 202; `total`: until the row is succeeded; `pipeline`: as recorded."""
 
     submit: float
     total: float
@@ -36,8 +36,8 @@ class Taken:
         return self.total - self.pipeline
 
 
-def jobs_through_a_farm(jobs: int, directory: Path) -> list[Taken]:
-    """That many, one after another, over SQLite; every prompt is new."""
+def jobs_through_a_farm(jobs: int, directory: Path) -> list[JobTimes]:
+    """Run jobs one after another over SQLite, each with a new prompt."""
     with _farm(directory) as farm, httpx.Client(base_url=farm.url, timeout=120) as client:
         for number in range(WARM_UP_JOBS):
             _one(client, f"warm-up {number}")
@@ -58,14 +58,14 @@ def _farm(directory: Path) -> Iterator[FarmParts]:
         redis.stop()
 
 
-def _one(client: httpx.Client, prompt: str) -> Taken:
+def _one(client: httpx.Client, prompt: str) -> JobTimes:
     body = {"prompt": prompt, "width": SIDE, "height": SIDE, "num_inference_steps": STEPS, "seed": 1}
-    began = time.time()  # The row's time is of the same machine's clock.
+    started = time.time()  # The row's time is from the same machine's clock.
     accepted = client.post("/v1/jobs", json=body).raise_for_status().json()
-    submitted = time.time() - began
+    submitted = time.time() - started
     job = client.get(f"/v1/jobs/{accepted['id']}", params={"wait": 60}).raise_for_status().json()
     if job["status"] != "succeeded":
         raise RuntimeError(f"the job is {job['status']}: {job['error']}")
     ended = datetime.fromisoformat(job["completed_at"]).timestamp()
     timings = client.get(f"/v1/images/{job['outputs'][0]['id']}").raise_for_status().json()["record"]["timings"]
-    return Taken(submitted, ended - began, sum(timings[name] for name in PIPELINE))
+    return JobTimes(submitted, ended - started, sum(timings[name] for name in PIPELINE))

@@ -1,0 +1,34 @@
+"""The parts of a loaded engine that its loop, encoder and decoder share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from worker.engine.admission_policy import AdmissionPolicy
+from worker.engine.messages import EngineInfo
+from worker.engine.peak_memory import PeakMemoryTracker
+from worker.pipelines.family import AnyFamily
+
+
+@dataclass(frozen=True)
+class EngineParts:
+    """Everything that loading a model produces. Nothing here changes while the engine runs, except `peaks`' figures.
+
+    `overlaps_decode`, `overlaps_encode`: these run on threads of their own, in parallel to the steps.
+    `blocks`: the repeated blocks of a step that takes long; empty where steps are short or are not run block by block.
+    `aborts_steps`: whether a step may be abandoned between two blocks.
+    `peaks`: None where peak memory is not measured.
+    """
+
+    family: AnyFamily
+    info: EngineInfo
+    admission: AdmissionPolicy
+    device: torch.device
+    overlaps_decode: bool
+    overlaps_encode: bool
+    peaks: PeakMemoryTracker | None
+    blocks: list[nn.Module]
+    aborts_steps: bool

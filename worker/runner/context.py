@@ -1,0 +1,31 @@
+"""What every attempt on this worker needs and no attempt changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.settings import Settings
+from db.database import Database
+from worker.engine.client import EngineClient
+from worker.events import EventPublisher
+from worker.runner.attempts import InFlightAttempts
+from worker.runner.flower import FlowerEvents
+from worker.runner.worker_state import WorkerIdentity, WorkerState
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """Built once by the worker process and shared by its threads; every member is thread-safe.
+
+    `attempts`: those in flight. `events`, `flower`: where state changes and progress are published.
+    """
+
+    settings: Settings
+    database: Database
+    identity: WorkerIdentity
+    model: str
+    state: WorkerState
+    engine: EngineClient
+    attempts: InFlightAttempts
+    events: EventPublisher
+    flower: FlowerEvents
