@@ -17,19 +17,19 @@ StartEngine = Callable[..., tuple[EngineClient, Recorder]]
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the engines of all tests build and find `demo`."""
+    """Return the folder in which the engines of all tests build and find `demo`."""
     return tmp_path_factory.mktemp("models")
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines that tests start leave the other cores alone."""
+    """Limit the engines that tests start to one core each."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
 def start_engine(models_dir: Path) -> Iterator[StartEngine]:
-    """Start an engine; all that a test started are stopped after it."""
+    """Start engines; those that a test started are stopped after it."""
     clients: list[EngineClient] = []
 
     def start(**changes: object) -> tuple[EngineClient, Recorder]:
@@ -45,7 +45,7 @@ def start_engine(models_dir: Path) -> Iterator[StartEngine]:
 
 @pytest.fixture(scope="module")
 def shared_engine(models_dir: Path) -> Iterator[tuple[EngineClient, Recorder]]:
-    """One faulty engine for all tests of a module that leave it alive."""
+    """Start one faulty engine for all tests of a module that do not stop it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         client, recorder = new_client(models_dir)
@@ -57,7 +57,7 @@ def shared_engine(models_dir: Path) -> Iterator[tuple[EngineClient, Recorder]]:
 
 @pytest.fixture
 def engine(shared_engine: tuple[EngineClient, Recorder]) -> tuple[EngineClient, Recorder]:
-    """The module's engine, with the events of earlier tests forgotten."""
+    """Return the module's engine, without the events of earlier tests."""
     client, recorder = shared_engine
     recorder.events.clear()
     return client, recorder

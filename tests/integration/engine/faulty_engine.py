@@ -1,8 +1,8 @@
-"""`python -m tests.integration.engine.faulty_engine FD`: the real engine, with faults that prompts ask for.
+"""The real engine with faults that prompts ask for: `python -m tests.integration.engine.faulty_engine FD`.
 
-A prompt is words; `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-batch`, `crash-in-batch`, `nan`,
-`quit`, `slow`, `long`, `spin`, `heavy`, `weighty`, on a card `device-assert` each break or delay the step of that request;
-`gated`, `encode-hang`, `encode-crash` and `where` its encoding, `decode-gated` and `decode-hang` its decoding.
+Words of a prompt cause faults. `hang`, `exit`, `segfault`, `crash`, `sticky`, `oom`, `oom-in-batch`, `crash-in-batch`,
+`nan`, `quit`, `slow`, `long`, `spin`, `heavy`, `weighty`, and on a GPU `device-assert`, break or delay the request's step;
+`gated`, `encode-hang`, `encode-crash` and `where` its encoding; `decode-gated` and `decode-hang` its decoding.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class Faulty:
-    """A family that does what prompts say before it steps."""
+    """A family that causes the faults that its prompts name."""
 
     def __init__(self, family: AnyFamily) -> None:
         self._family = family
         self._block_seconds = 0.0
 
-    def weigh(self, *_: object) -> None:
-        """Before each block of a step."""
+    def delay_block(self, *_: object) -> None:
+        """Delay a block of a step."""
         time.sleep(self._block_seconds)
 
     def __getattr__(self, name: str) -> object:
@@ -64,13 +64,13 @@ class Faulty:
     def step(self, samples: Sequence[Any]) -> None:
         words = {word for sample in samples for word in sample.request.prompt.split()}
         self._block_seconds = 1.0 if "heavy" in words else 0.3 if "weighty" in words else 0.0
-        self._follow_prompt(words, len(samples))
+        self._cause_fault(words, len(samples))
         self._family.step(samples)
         for sample in samples:
             if "nan" in sample.request.prompt.split():
                 sample.latents[0, 0, 0, 0] = float("nan")
 
-    def _follow_prompt(self, words: set[str], others: int) -> None:
+    def _cause_fault(self, words: set[str], images: int) -> None:
         if "slow" in words:
             time.sleep(0.05)
         if "hang" in words:
@@ -86,17 +86,17 @@ class Faulty:
         if "sticky" in words:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if "device-assert" in words:
-            _break_the_card()
-        if "crash" in words or ("crash-in-batch" in words and others > 1):
+            _break_device()
+        if "crash" in words or ("crash-in-batch" in words and images > 1):
             raise ValueError("planted")
-        if "oom" in words or ("oom-in-batch" in words and others > 1):
+        if "oom" in words or ("oom-in-batch" in words and images > 1):
             raise MemoryError("planted")
         if "quit" in words:
             raise SystemExit("planted")
 
 
-def _break_the_card() -> None:
-    """An index beyond the end stops the kernel, and no call of this process reaches the card from then on."""
+def _break_device() -> None:
+    """Index out of range, which stops the kernel: from then on every CUDA call of this process fails."""
     import torch
 
     beyond = torch.full((1,), 9, device="cuda")
@@ -104,19 +104,19 @@ def _break_the_card() -> None:
 
 
 def _compute(seconds: float) -> None:
-    """Longer than the engines of tests may be silent."""
+    """Keep a core busy; `seconds` may exceed the step timeout."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
 
 
 def _wait_at_gate(request: RenderRequest) -> None:
-    """A pipe: this blocks until the test has opened and closed its other end."""
+    """Block until the test has opened and closed the other end of the request's named pipe."""
     (Path(os.environ["TEST_GATES"]) / request.id.replace("/", "-")).read_bytes()
 
 
-class NoCompany:
-    """Each request is too large to be rendered beside another."""
+class AdmitOneAtATime:
+    """Treat each request as too large to be rendered next to another."""
 
     def admits(self, request: RenderRequest, others: Sequence[RenderRequest]) -> bool:
         return False
@@ -132,12 +132,12 @@ def open_faulty(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
     opened = build_engine(spec, on_progress)
     faulty = Faulty(opened.family)
     for block in opened.blocks:
-        block.register_forward_pre_hook(faulty.weigh)
+        block.register_forward_pre_hook(faulty.delay_block)
     return dataclasses.replace(
         opened,
         family=cast("AnyFamily", faulty),
         overlaps_decode=os.environ.get("TEST_OVERLAPS_DECODE") == "1",
-        admission=NoCompany() if os.environ.get("TEST_NO_COMPANY") == "1" else opened.admission,
+        admission=AdmitOneAtATime() if os.environ.get("TEST_ADMIT_ONE") == "1" else opened.admission,
         overlaps_encode=os.environ.get("TEST_OVERLAPS_ENCODE") == "1",
     )
 

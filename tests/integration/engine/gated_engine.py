@@ -1,4 +1,4 @@
-"""Engines whose requests can be held up at a chosen place, for as long as a test likes."""
+"""Engines whose requests a test can hold at a chosen point."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.engine.messages import Rendered, RequestFailed, Started, Step
 
 
 class GatedEngine:
-    """An engine in which requests with `gated` in their prompt wait, where the faulty engine says, for `open_gate`."""
+    """A faulty engine in which requests with a `gated` word in their prompt wait for `open_gate`."""
 
     def __init__(self, client: EngineClient, recorder: Recorder, gates: Path) -> None:
         self.client, self.recorder, self._gates = client, recorder, gates
@@ -28,20 +28,22 @@ class GatedEngine:
         self.client.submit(a_request(index, prompt, **changes))  # type: ignore[arg-type]
 
     def open_gate(self, index: int) -> None:
-        """Wait until that request is there, and let it go on."""
+        """Wait until that request is at its gate, and let it continue."""
         self.wait_at_gate(index).close()
 
     def wait_at_gate(self, index: int) -> IO[str]:
-        """Until that request is there; it goes on when what is returned is closed."""
+        """Wait until that request is at its gate; it continues once the returned file is closed."""
         return self._gate(index).open("w")
 
     def _gate(self, index: int) -> Path:
         return self._gates / id_of(index).replace("/", "-")
 
     def wait_steps(self, index: int, more: int) -> None:
-        """Until that request has taken so many steps more."""
-        mine = [event.step for event in self.recorder.events if isinstance(event, Step) and event.request_id == id_of(index)]
-        goal = max(mine, default=0) + more
+        """Wait until that request has taken `more` further steps."""
+        steps = [
+            event.step for event in self.recorder.events if isinstance(event, Step) and event.request_id == id_of(index)
+        ]
+        goal = max(steps, default=0) + more
         self.recorder.wait(Step, matches=lambda step: step.request_id == id_of(index) and step.step >= goal)
 
     def rendered(self, index: int) -> Rendered:

@@ -1,4 +1,4 @@
-"""Collects an engine's events and waits for the one that a test is about."""
+"""Collect an engine's events and wait for expected ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENDS = (Rendered, Canceled, RequestFailed)
 
 
 class Recorder:
-    """Give it to EngineClient as `on_event`."""
+    """Records events; pass it to EngineClient as `on_event`."""
 
     def __init__(self) -> None:
         self.timeout_seconds = TIMEOUT_SECONDS
@@ -28,7 +28,7 @@ class Recorder:
             self._changed.notify_all()
 
     def wait(self, kind: type[E], count: int = 1, matches: Callable[[E], bool] = lambda event: True) -> E:
-        """The `count`-th event of that kind that matches; the test fails when it does not come."""
+        """Return the `count`-th matching event of that kind, waiting for it; AssertionError after the timeout."""
 
         def found() -> list[E]:
             return [event for event in self.events if isinstance(event, kind) and matches(event)]
@@ -42,14 +42,14 @@ class Recorder:
         return self.wait(Ready, count)
 
     def wait_end(self, request_id: str) -> Rendered | Canceled | RequestFailed:
-        """How the request ended."""
+        """Wait for the end of the request and return the event that ended it."""
         with self._changed:
             ended = self._changed.wait_for(lambda: bool(self.ends(request_id)), self.timeout_seconds)
             assert ended, f"{request_id} did not end; {[type(e).__name__ for e in self.events]}"
             return self.ends(request_id)[0]
 
     def is_quiet(self, kind: type[EngineEvent], seconds: float) -> bool:
-        """Whether no event of that kind comes within that time."""
+        """Return whether no event of that kind arrives within that time."""
         with self._changed:
             return not self._changed.wait_for(lambda: any(isinstance(e, kind) for e in self.events), seconds)
 
@@ -58,7 +58,7 @@ class Recorder:
 
 
 def a_request(index: int, prompt: str = "a cat", size: int = 64, steps: int = 4, **changes: object) -> RenderRequest:
-    """Small and quick; its id is `job/1/<index>`."""
+    """Return a small request with id `job/1/<index>` and seed `index`."""
     fields: dict[str, object] = {
         "id": f"job/1/{index}",
         "prompt": prompt,

@@ -1,4 +1,4 @@
-"""What no step of a Z-Image picture changes is made once, but where blocks pass through the device one by one."""
+"""Step-invariant conditioning of Z-Image is cached, except where blocks are streamed to the device one by one."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ STEPS = 4
 
 @pytest.fixture
 def calls(demo: TinyModel) -> list[str]:
-    """Names of the parts that ran, one for each call."""
-    heard: list[str] = []
+    """Return the names of the modules that ran, one for each call."""
+    names: list[str] = []
     for name in ("cap_embedder", "context_refiner.0", "noise_refiner.0"):
         module = demo.pipeline.transformer.get_submodule(name)
-        module.register_forward_hook(lambda *_, name=name: heard.append(name))
-    return heard
+        module.register_forward_hook(lambda *_, name=name: names.append(name))
+    return names
 
 
 @pytest.fixture
 def demo(models_dir: Path) -> TinyModel:
-    """One of its own: the tests change it."""
+    """Return a model that is not shared, since the tests modify it."""
     torch.set_num_threads(1)
     return TinyModel("demo", models_dir, "float32")
 
@@ -40,7 +40,7 @@ def test_a_caption_is_refined_once_for_all_steps(demo: TinyModel, calls: list[st
     assert [calls.count(name) for name in ("cap_embedder", "context_refiner.0", "noise_refiner.0")] == [1, 1, STEPS]
 
 
-def test_a_latecomer_brings_its_own_and_makes_nobody_elses_again(demo: TinyModel, calls: list[str]) -> None:
+def test_a_late_request_computes_only_its_own_context(demo: TinyModel, calls: list[str]) -> None:
     first, late = (demo.start(a_request(index, "a cat", 64, STEPS)) for index in range(2))
     demo.family.step([first])
     for _ in range(2):
@@ -54,7 +54,7 @@ def test_a_latecomer_brings_its_own_and_makes_nobody_elses_again(demo: TinyModel
 
 @pytest.mark.parametrize("sizes", [[(96, 96), (128, 96)], [(64, 64), (128, 128)]])
 def test_unequal_images_can_share_a_pass(demo: TinyModel, sizes: list[tuple[int, int]]) -> None:
-    """The first two are of one length when padded; the others need a mask."""
+    """Step two sizes of equal padded length, and two that need a mask."""
     requests = [a_request(index, "a cat", width=width, height=height) for index, (width, height) in enumerate(sizes)]
     samples = [demo.start(request) for request in requests]
     while running := [sample for sample in samples if sample.step < sample.steps]:
@@ -64,7 +64,7 @@ def test_unequal_images_can_share_a_pass(demo: TinyModel, sizes: list[tuple[int,
 
 
 @pytest.mark.parametrize("guidance", [1.0, 1.7])
-def test_a_streamed_transformer_is_called_in_one_piece(demo: TinyModel, calls: list[str], guidance: float) -> None:
+def test_a_streamed_transformer_is_called_as_a_whole(demo: TinyModel, calls: list[str], guidance: float) -> None:
     request = a_request(1, "a cat", 64, STEPS, guidance_scale=guidance, negative_prompt="a dog " * 30)
     expected = demo.expected(request, "latent")
     tier = Tier("streamed-on-cpu", "", "cpu", denoiser_place="streamed")
@@ -74,28 +74,28 @@ def test_a_streamed_transformer_is_called_in_one_piece(demo: TinyModel, calls: l
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_turning_by_real_numbers_changes_no_bit(models_dir: Path, dtype: str) -> None:
+def test_rotary_embedding_by_real_numbers_is_bit_identical(models_dir: Path, dtype: str) -> None:
     made = TinyModel("demo", models_dir, dtype)
     request = a_request(1, "a cat", 80, STEPS, guidance_scale=3.0, negative_prompt="a dog " * 30)
     contexts_of = made.pipeline.transformer.contexts
 
-    def of_real_numbers(call: Prepare) -> list[Context]:
+    def with_real_positions(call: Prepare) -> list[Context]:
         return [replace(each, positions=torch.view_as_real(each.positions)) for each in contexts_of(call)]
 
-    made.pipeline.transformer.contexts = of_real_numbers
+    made.pipeline.transformer.contexts = with_real_positions
     assert torch.equal(made.alone(request).latents[0], made.expected(request, "latent"))
 
 
-def test_a_pipeline_may_call_the_transformer_by_names(demo: TinyModel) -> None:
+def test_the_transformer_takes_keyword_arguments(demo: TinyModel) -> None:
     transformer = demo.pipeline.transformer
     latents = [torch.randn(transformer.in_channels, 1, 8, 8)]
     captions = [torch.randn(7, transformer.config.cap_feat_dim)]
     with torch.no_grad():
-        by_place, by_name = (
+        positional, keyword = (
             transformer(latents, torch.tensor([0.5]), captions, return_dict=False)[0][0],
             transformer(x=latents, t=torch.tensor([0.5]), cap_feats=captions, return_dict=False)[0][0],
         )
-    assert torch.equal(by_place, by_name)
+    assert torch.equal(positional, keyword)
 
 
 def test_guidance_pairs_of_unequal_captions_are_exact(demo: TinyModel, calls: list[str]) -> None:
@@ -104,7 +104,7 @@ def test_guidance_pairs_of_unequal_captions_are_exact(demo: TinyModel, calls: li
     assert calls.count("context_refiner.0") == 1
 
 
-def test_a_guidance_pair_that_does_not_fit_goes_in_two_passes(demo: TinyModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_guidance_pair_that_does_not_fit_runs_in_two_passes(demo: TinyModel, caplog: pytest.LogCaptureFixture) -> None:
     request = a_request(1, "a cat", 64, 2, guidance_scale=3.0, negative_prompt="a dog " * 30)
     expected = demo.expected(request, "latent")
     passes: list[int] = []
@@ -117,15 +117,15 @@ def test_a_guidance_pair_that_does_not_fit_goes_in_two_passes(demo: TinyModel, c
     full = demo.pipeline.transformer.layers[0].register_forward_pre_hook(refuse_pairs)
     sample = demo.alone(request)
     assert (sample.latents[0] - expected).abs().max() < 2e-4
-    assert passes == [2, 1, 1, 1, 1], "it is tried once"
+    assert passes == [2, 1, 1, 1, 1], "the pair is tried only once"
     assert "halves" in caplog.text
     assert sample.notes == {"guidance_pair": "in halves"}
     full.remove()
     strict = request.model_copy(update={"strict": True})
-    assert torch.equal(demo.alone(strict).latents[0], expected), "strict pairs are tried whole at every step"
+    assert torch.equal(demo.alone(strict).latents[0], expected), "strict pairs are tried as a whole at every step"
 
 
-def test_several_pictures_that_do_not_fit_are_left_to_the_loop(demo: TinyModel) -> None:
+def test_several_images_that_do_not_fit_raise_for_the_loop(demo: TinyModel) -> None:
     samples = [demo.start(a_request(index, "a cat", 64, 2)) for index in range(2)]
 
     def refuse(*_: object) -> None:

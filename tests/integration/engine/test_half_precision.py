@@ -1,4 +1,4 @@
-"""A VAE that overflows in fp16 works in fp32, for pictures and for previews, and goes back to fp16."""
+"""A VAE that overflows in fp16 decodes in fp32, for images and for previews, and returns to fp16."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATENTS = torch.ones(1, 4, 8, 8, dtype=torch.float16)
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    """XL with its VAE in fp16, as it is on a card."""
+    """Return SDXL with its VAE in fp16, as it is on a GPU."""
     made = TinyModel("sdxl-turbo", tmp_path_factory.mktemp("half"), "float32")
     made.pipeline.vae.half()
     return made
@@ -30,7 +30,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
         lambda pipeline: LatentPreview(pipeline.vae, 4).pixels(LATENTS),
     ],
 )
-def test_it_decodes_in_full_precision(
+def test_the_vae_decodes_in_full_precision(
     look: Callable[..., torch.Tensor], half: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vae, decoded = half.pipeline.vae, []

@@ -1,4 +1,4 @@
-"""LoRA adapters by name: they change the picture, do not touch batch-mates, and leave no trace."""
+"""LoRA adapters by name: they change the image, do not affect batch-mates, and leave no trace."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from worker.models.tiny_models.build import build_lora
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
-    # PEFT warns of a second adapter in one model, which is the purpose here.
+    # PEFT warns about a second adapter in one model, which these tests intend.
     pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning"),
 ]
 
 
 @pytest.fixture(params=["demo", "tiny-sd"], scope="module")
-def twin_with_loras(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+def model_with_loras(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     torch.set_num_threads(1)
     made = TinyModel(request.param, tmp_path_factory.mktemp("lora"), "float32")
     made.loras.mkdir()
@@ -34,8 +34,8 @@ def with_lora(name: str, scale: float = 1.0) -> tuple[LoraRequest, ...]:
     return (LoraRequest(name=name, scale=scale),)
 
 
-def test_an_adapter_gives_what_the_pipeline_gives_with_it(twin_with_loras: TinyModel) -> None:
-    made = twin_with_loras
+def test_an_adapter_is_bit_identical_to_the_stock_pipeline_with_it(model_with_loras: TinyModel) -> None:
+    made = model_with_loras
     request = a_request(1, size=64, steps=2, loras=with_lora("ink", 0.7))
     made.stock.load_lora_weights(str(made.loras), weight_name="ink.safetensors", adapter_name="ink")
     made.stock.set_adapters(["ink"], adapter_weights=[0.7])
@@ -47,8 +47,8 @@ def test_an_adapter_gives_what_the_pipeline_gives_with_it(twin_with_loras: TinyM
     assert not torch.equal(made.alone(a_request(1, size=64, steps=2)).latents[0], expected)
 
 
-def test_adapters_leave_no_trace(twin_with_loras: TinyModel) -> None:
-    made = twin_with_loras
+def test_adapters_leave_no_trace(model_with_loras: TinyModel) -> None:
+    made = model_with_loras
     plain = a_request(2, size=64, steps=2)
     before = made.alone(plain).latents
     for name in ("ink", "v1.5 gold", "ink"):
@@ -57,14 +57,14 @@ def test_adapters_leave_no_trace(twin_with_loras: TinyModel) -> None:
     assert torch.equal(made.alone(plain).latents[0], made.expected(plain, "latent"))
 
 
-def test_requests_with_other_adapters_never_share_a_pass(twin_with_loras: TinyModel) -> None:
+def test_requests_with_other_adapters_never_share_a_pass(model_with_loras: TinyModel) -> None:
     requests = [a_request(index, size=64, loras=loras) for index, loras in enumerate(((), with_lora("ink")))]
-    plain, inked = (twin_with_loras.start(request) for request in requests)
+    plain, inked = (model_with_loras.start(request) for request in requests)
     assert plain.group != inked.group
 
 
-def test_interleaved_steps_do_not_mix_adapters_up(twin_with_loras: TinyModel) -> None:
-    made = twin_with_loras
+def test_interleaved_steps_do_not_mix_adapters(model_with_loras: TinyModel) -> None:
+    made = model_with_loras
     requests = [
         a_request(index, size=64, steps=2, loras=loras)
         for index, loras in enumerate(((), with_lora("ink"), with_lora("v1.5 gold", 0.5)))
@@ -77,27 +77,31 @@ def test_interleaved_steps_do_not_mix_adapters_up(twin_with_loras: TinyModel) ->
     assert all(torch.equal(sample.latents, latents) for sample, latents in zip(samples, expected, strict=True))
 
 
-def test_a_known_prompt_takes_no_adapter_away(twin_with_loras: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture with an adapter is on its way: each of the others that arrive would have it read anew."""
-    made = twin_with_loras
+def test_looking_up_a_prompt_leaves_the_active_adapters_as_they_are(
+    model_with_loras: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an image with an adapter is rendered, each switch would load the adapter again."""
+    made = model_with_loras
     plain = a_request(1, size=64, steps=2)
     made.alone(plain)
     inked = made.start(a_request(2, size=64, steps=3, loras=with_lora("ink")))
     made.family.step([inked])
-    taken: list[object] = []
+    unloads: list[object] = []
     unload = made.pipeline.unload_lora_weights
-    monkeypatch.setattr(made.pipeline, "unload_lora_weights", lambda: taken.append(unload()))
+    monkeypatch.setattr(made.pipeline, "unload_lora_weights", lambda: unloads.append(unload()))
+    unknown = a_request(3, "not cached", size=64)
     assert made.family.cached_conditioning(plain) is not None
+    assert made.family.cached_conditioning(unknown) is None
     made.start(plain)
     made.family.step([inked])
-    assert not taken
-    assert made.family.cached_conditioning(a_request(3, "new to it", size=64)) is None
-    assert len(taken) == 1, "the text encoder is to be without it"
+    assert not unloads
+    made.family.prepare_adapters(unknown)
+    assert len(unloads) == 1, "the text encoder must run without the adapter"
     made.family.step([inked])
 
 
-def test_a_file_that_is_no_adapter_is_refused_and_forgotten(twin_with_loras: TinyModel) -> None:
-    made = twin_with_loras
+def test_a_file_that_is_no_adapter_is_refused_and_leaves_no_trace(model_with_loras: TinyModel) -> None:
+    made = model_with_loras
     plain = a_request(2, size=64, steps=2)
     before = made.alone(plain).latents
     broken = made.loras / "broken.safetensors"
@@ -111,7 +115,7 @@ def test_a_file_that_is_no_adapter_is_refused_and_forgotten(twin_with_loras: Tin
 
 
 @pytest.mark.parametrize("name", ["nonsense", "../lora/ink", "ink.safetensors", ""])
-def test_an_unknown_adapter_is_refused(twin_with_loras: TinyModel, name: str) -> None:
+def test_an_unknown_adapter_is_refused(model_with_loras: TinyModel, name: str) -> None:
     with pytest.raises(InvalidInput, match="Available: ink, v1\\.5 gold"):
-        twin_with_loras.start(a_request(0, size=64, loras=with_lora(name)))
-    assert Path(twin_with_loras.loras / "ink.safetensors").exists()
+        model_with_loras.start(a_request(0, size=64, loras=with_lora(name)))
+    assert Path(model_with_loras.loras / "ink.safetensors").exists()

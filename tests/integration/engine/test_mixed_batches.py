@@ -1,4 +1,4 @@
-"""Random streams of requests that join late, leave early and differ in everything, against the stock pipeline."""
+"""Random streams of requests that join late, leave early and differ in all parameters, against the stock pipeline."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from worker.engine.stepping import step_isolated
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 TOLERANCE = {"float32": 2e-4, "bfloat16": 0.25}
-"""Largest difference of latents that another batch size may make; strict and lonely requests must show none."""
-modest = settings(
+"""Largest difference of latents that another batch size may cause; strict and single requests must have none."""
+few_examples = settings(
     max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
@@ -59,7 +59,7 @@ def visits(sizes: list[tuple[int, int]]) -> st.SearchStrategy[list[Visit]]:
 
 
 def play(made: TinyModel, stream: list[Visit], budget: int) -> list[ActiveRequest]:
-    """All requests that were not canceled, with their samples finished, as the loop would step them."""
+    """Step the stream as the loop would and return the requests that were not canceled, with finished samples."""
     clock = VirtualClock()
     active: list[ActiveRequest] = []
     done: list[ActiveRequest] = []
@@ -70,7 +70,7 @@ def play(made: TinyModel, stream: list[Visit], budget: int) -> list[ActiveReques
         while waiting and (waiting[0].joins <= tick or not active):
             visit = waiting.pop(0)
             new = ActiveRequest(visit.request, b"", 0.0, sample=made.start(visit.request))
-            new.begin(0.0)
+            new.start(0.0)
             new.due = clock.due(new.sample.tokens * new.sample.steps)
             active.append(new)
             if visit.leaves is not None:
@@ -80,7 +80,7 @@ def play(made: TinyModel, stream: list[Visit], budget: int) -> list[ActiveReques
         assert not step_isolated(made.family, [each.sample for each in batch]).failed
         clock.advance(sum(each.tokens for each in batch))
         for each in batch:
-            each.about_to_step()
+            each.note_pass_start()
             each.note_step(len(batch), describe_batch(batch))
         done += [each for each in active if each.is_done]
         active = [each for each in active if not each.is_done]
@@ -88,37 +88,37 @@ def play(made: TinyModel, stream: list[Visit], budget: int) -> list[ActiveReques
     return done
 
 
-def wrong(made: TinyModel, done: list[ActiveRequest], tolerance: float) -> list[str]:
-    """Who is not as the stock pipeline has it, to the bit when always alone, and why."""
-    return [f"{each.id}: {why}" for each in done if (why := _what_is_wrong(made, each, tolerance))]
+def differing(made: TinyModel, done: list[ActiveRequest], tolerance: float) -> list[str]:
+    """Return the requests that differ from the stock pipeline, and why; those always alone must be bit-identical."""
+    return [f"{each.id}: {why}" for each in done if (why := _difference(made, each, tolerance))]
 
 
-def _what_is_wrong(made: TinyModel, each: ActiveRequest, tolerance: float) -> str:
+def _difference(made: TinyModel, each: ActiveRequest, tolerance: float) -> str:
     expected: Any = made.expected(each.request, "latent")
     found = each.sample.latents[0]
     if len(each.batch_sizes) != each.sample.steps:
         return f"{len(each.batch_sizes)} passes for {each.sample.steps} steps"
     if set(each.batch_sizes) == {1}:
-        return "" if torch.equal(found, expected) else "alone, and other bits"
+        return "" if torch.equal(found, expected) else "alone, but not bit-identical"
     if each.request.strict:
-        return "strict, and not alone"
+        return "strict, but not alone"
     distance = float((found - expected).abs().max())
-    return "" if distance <= tolerance else f"{distance} away"
+    return "" if distance <= tolerance else f"differs by {distance}"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@modest
+@few_examples
 @given(stream=visits([(64, 64), (64, 64), (96, 64), (64, 128)]), budget=st.sampled_from([1, 150, 100_000]))
 def test_z_image(models_dir: Path, dtype: str, stream: list[Visit], budget: int) -> None:
     torch.set_num_threads(1)
     made = tiny_model("demo", models_dir, dtype)
-    assert wrong(made, play(made, stream, budget), TOLERANCE[dtype]) == []
+    assert differing(made, play(made, stream, budget), TOLERANCE[dtype]) == []
 
 
 @pytest.mark.parametrize("model_id", ["sdxl-turbo", "tiny-sd"])
-@modest
+@few_examples
 @given(stream=visits([(64, 64), (64, 64), (128, 64)]), budget=st.sampled_from([1, 40, 100_000]))
 def test_stable_diffusion(models_dir: Path, model_id: str, stream: list[Visit], budget: int) -> None:
     torch.set_num_threads(1)
     made = tiny_model(model_id, models_dir)
-    assert wrong(made, play(made, stream, budget), TOLERANCE["float32"]) == []
+    assert differing(made, play(made, stream, budget), TOLERANCE["float32"]) == []

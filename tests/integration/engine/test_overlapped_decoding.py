@@ -1,4 +1,4 @@
-"""Pictures that are decoded beside the steps of others are the same pictures."""
+"""Images that are decoded in parallel to the steps of others are unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def overlapping(models_dir: Path) -> Iterator[tuple[EngineClient, Recorder]]:
     client.stop(5)
 
 
-def test_pictures_are_the_stock_pipelines_and_failures_stay_alone(
+def test_images_equal_the_stock_pipelines_and_a_failure_affects_no_other(
     overlapping: tuple[EngineClient, Recorder], models_dir: Path
 ) -> None:
     client, recorder = overlapping
@@ -47,7 +47,7 @@ def test_pictures_are_the_stock_pipelines_and_failures_stay_alone(
     assert failed.code == "non_finite_latents"
 
 
-def test_stop_waits_for_what_is_being_decoded(models_dir: Path, overlapping: tuple[EngineClient, Recorder]) -> None:
+def test_stop_waits_for_running_decodes(models_dir: Path, overlapping: tuple[EngineClient, Recorder]) -> None:
     client, recorder = overlapping
     recorder.events.clear()
     client.submit(a_request(0, size=512, steps=1))
@@ -57,27 +57,27 @@ def test_stop_waits_for_what_is_being_decoded(models_dir: Path, overlapping: tup
 
 @pytest.fixture
 def own(models_dir: Path, tmp_path: Path) -> Iterator[GatedEngine]:
-    """For a test that ends its engine."""
+    """Start an engine for a test that ends it."""
     yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_DECODE", step_timeout_seconds=2.0)
 
 
 @pytest.fixture
-def lonely(monkeypatch: pytest.MonkeyPatch, models_dir: Path, tmp_path: Path) -> Iterator[GatedEngine]:
-    """Its requests are too large for company."""
-    monkeypatch.setenv("TEST_NO_COMPANY", "1")
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch, models_dir: Path, tmp_path: Path) -> Iterator[GatedEngine]:
+    """Start an engine whose requests are too large to be batched with others."""
+    monkeypatch.setenv("TEST_ADMIT_ONE", "1")
     yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_DECODE")
 
 
-def test_a_picture_that_is_being_decoded_is_company_too(lonely: GatedEngine) -> None:
-    lonely.submit(0, "decode-gated")
-    gate = lonely.wait_at_gate(0)
-    lonely.submit(1, "too large beside it")
-    lonely.submit(2, "nor this")
-    assert lonely.recorder.is_quiet(Rendered, 0.3)
-    assert not lonely.has_started(1)
+def test_an_image_that_is_being_decoded_counts_for_admission(one_at_a_time: GatedEngine) -> None:
+    one_at_a_time.submit(0, "decode-gated")
+    gate = one_at_a_time.wait_at_gate(0)
+    one_at_a_time.submit(1, "too large next to it")
+    one_at_a_time.submit(2, "also too large")
+    assert one_at_a_time.recorder.is_quiet(Rendered, 0.3)
+    assert not one_at_a_time.has_started(1)
     gate.close()
     for index in range(3):
-        lonely.rendered(index)
+        one_at_a_time.rendered(index)
 
 
 def test_a_decode_that_hangs_is_noticed_while_others_step(own: GatedEngine) -> None:

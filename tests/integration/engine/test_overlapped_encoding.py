@@ -1,4 +1,4 @@
-"""Prompts that are encoded beside the steps of others hold nobody up, and the pictures are the same."""
+"""Prompts that are encoded in parallel to the steps of others delay no step, and images are unchanged."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def shared(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture
-def beside(shared: GatedEngine) -> GatedEngine:
+def overlapped(shared: GatedEngine) -> GatedEngine:
     shared.recorder.events.clear()
     return shared
 
 
 @pytest.fixture
 def own(models_dir: Path, tmp_path: Path) -> Iterator[GatedEngine]:
-    """For a test that ends its engine."""
+    """Start an engine for a test that ends it."""
     yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_ENCODE", step_timeout_seconds=3.0)
 
 
@@ -40,105 +40,105 @@ def demo(models_dir: Path) -> TinyModel:
     return tiny_model("demo", models_dir)
 
 
-def test_steps_go_on_while_a_prompt_is_encoded(beside: GatedEngine, models_dir: Path) -> None:
-    beside.submit(0, "slow one", steps=60, strict=True)
-    beside.wait_steps(0, 1)
-    beside.submit(1, "gated one", strict=True, guidance_scale=2.0, negative_prompt="gated not")
-    beside.wait_steps(0, 5)
-    assert not beside.has_started(1)
-    beside.open_gate(1)
-    ended = beside.rendered(1)
-    beside.rendered(0)
+def test_steps_continue_while_a_prompt_is_encoded(overlapped: GatedEngine, models_dir: Path) -> None:
+    overlapped.submit(0, "slow one", steps=60, strict=True)
+    overlapped.wait_steps(0, 1)
+    overlapped.submit(1, "gated one", strict=True, guidance_scale=2.0, negative_prompt="gated not")
+    overlapped.wait_steps(0, 5)
+    assert not overlapped.has_started(1)
+    overlapped.open_gate(1)
+    ended = overlapped.rendered(1)
+    overlapped.rendered(0)
     torch.set_num_threads(1)
     stock = TinyModel("demo", models_dir, "float32")
     request = a_request(1, "gated one", strict=True, guidance_scale=2.0, negative_prompt="gated not")
     assert ended.pixels == stock.expected(request, "pil").tobytes()
 
 
-def test_a_known_prompt_overtakes_one_that_is_being_encoded(beside: GatedEngine) -> None:
-    beside.submit(0, "well known")
-    beside.rendered(0)
-    beside.submit(1, "gated two")
-    beside.submit(2, "well known")
-    beside.rendered(2)
-    assert not beside.has_started(1)
-    beside.open_gate(1)
-    beside.rendered(1)
+def test_a_cached_prompt_overtakes_one_that_is_being_encoded(overlapped: GatedEngine) -> None:
+    overlapped.submit(0, "cached")
+    overlapped.rendered(0)
+    overlapped.submit(1, "gated two")
+    overlapped.submit(2, "cached")
+    overlapped.rendered(2)
+    assert not overlapped.has_started(1)
+    overlapped.open_gate(1)
+    overlapped.rendered(1)
 
 
-def test_those_that_are_encoded_join_in_order_of_arrival(beside: GatedEngine) -> None:
+def test_encoded_requests_join_in_order_of_arrival(overlapped: GatedEngine) -> None:
     for index, prompt in enumerate(("gated first", "second", "third")):
-        beside.submit(index, prompt)
-    beside.open_gate(0)
+        overlapped.submit(index, prompt)
+    overlapped.open_gate(0)
     for index in range(3):
-        beside.rendered(index)
-    assert [event.request_id for event in beside.recorder.events if isinstance(event, Started)] == [
+        overlapped.rendered(index)
+    assert [event.request_id for event in overlapped.recorder.events if isinstance(event, Started)] == [
         id_of(i) for i in range(3)
     ]
 
 
-def test_those_that_are_encoded_count_against_the_capacity(beside: GatedEngine) -> None:
-    beside.submit(0, "slow four", steps=60)
-    beside.wait_steps(0, 1)
-    for index in range(1, beside.client.spec.capacity):
-        beside.submit(index, f"gated no. {index}")
-    beside.submit(9, "slow four")
-    beside.wait_steps(0, 5)
-    assert not beside.has_started(9)
-    for index in range(1, beside.client.spec.capacity):
-        beside.open_gate(index)
-    assert isinstance(beside.rendered(9), Rendered)
-    for index in range(beside.client.spec.capacity):
-        beside.rendered(index)
+def test_requests_being_encoded_count_against_the_capacity(overlapped: GatedEngine) -> None:
+    overlapped.submit(0, "slow four", steps=60)
+    overlapped.wait_steps(0, 1)
+    for index in range(1, overlapped.client.spec.capacity):
+        overlapped.submit(index, f"gated no. {index}")
+    overlapped.submit(9, "slow four")
+    overlapped.wait_steps(0, 5)
+    assert not overlapped.has_started(9)
+    for index in range(1, overlapped.client.spec.capacity):
+        overlapped.open_gate(index)
+    assert isinstance(overlapped.rendered(9), Rendered)
+    for index in range(overlapped.client.spec.capacity):
+        overlapped.rendered(index)
 
 
-def test_cancel_while_it_is_encoded_takes_effect_at_once(beside: GatedEngine) -> None:
-    beside.submit(0, "gated three")
-    gate = beside.wait_at_gate(0)
-    beside.submit(1, "behind it")
+def test_cancel_during_encoding_takes_effect_at_once(overlapped: GatedEngine) -> None:
+    overlapped.submit(0, "gated three")
+    gate = overlapped.wait_at_gate(0)
+    overlapped.submit(1, "behind it")
     for index in (0, 1):
-        beside.client.cancel(id_of(index))
-        assert isinstance(beside.recorder.wait_end(id_of(index)), Canceled)
+        overlapped.client.cancel(id_of(index))
+        assert isinstance(overlapped.recorder.wait_end(id_of(index)), Canceled)
     gate.close()
-    beside.submit(2, "after them")
-    beside.rendered(2)
-    assert not beside.has_started(0)
-    assert not beside.has_started(1)
+    overlapped.submit(2, "after them")
+    overlapped.rendered(2)
+    assert not overlapped.has_started(0)
+    assert not overlapped.has_started(1)
 
 
-def test_an_error_while_it_is_encoded_is_its_own(beside: GatedEngine) -> None:
-    beside.submit(0, "slow five", steps=20)
-    beside.submit(1, "encode-crash")
-    failed = beside.failed(1)
+def test_an_error_during_encoding_affects_no_other_request(overlapped: GatedEngine) -> None:
+    overlapped.submit(0, "slow five", steps=20)
+    overlapped.submit(1, "encode-crash")
+    failed = overlapped.failed(1)
     assert failed.code == "render_failed"
     assert "planted" in failed.message
-    beside.rendered(0)
+    overlapped.rendered(0)
 
 
-def test_adapters_are_never_switched_while_a_prompt_is_encoded(
-    beside: GatedEngine, demo: TinyModel, models_dir: Path
+def test_adapters_are_not_switched_while_a_prompt_is_encoded(
+    overlapped: GatedEngine, demo: TinyModel, models_dir: Path
 ) -> None:
     loras = models_dir / "demo" / "loras"
     loras.mkdir(exist_ok=True)
     build_lora(demo.stock, loras / "ink", 0).rename(loras / "ink.safetensors")
     with_ink = {"loras": (LoraRequest(name="ink"),)}
-    beside.submit(0, "where")
-    assert "encoded by encoder" in beside.failed(0).message
-    beside.submit(1, "slow six", steps=60)
-    beside.submit(2, "gated six")
-    beside.submit(3, "slow with ink", steps=60, **with_ink)
-    beside.wait_steps(1, 5)
-    assert not beside.has_started(3)
-    beside.open_gate(2)
-    beside.rendered(2)
-    beside.wait_steps(3, 1)
-    beside.submit(4, "where")
-    assert "encoded by MainThread" in beside.failed(4).message
-    beside.rendered(1)
-    beside.rendered(3)
+    overlapped.submit(0, "where")
+    assert "encoded by encoder" in overlapped.failed(0).message
+    overlapped.submit(1, "slow six", steps=60)
+    overlapped.submit(2, "gated six")
+    overlapped.submit(3, "slow with ink", steps=60, **with_ink)
+    overlapped.wait_steps(1, 5)
+    assert not overlapped.has_started(3)
+    overlapped.open_gate(2)
+    overlapped.rendered(2)
+    overlapped.wait_steps(3, 1)
+    overlapped.submit(4, "where")
+    assert "encoded by MainThread" in overlapped.failed(4).message
+    overlapped.rendered(1)
+    overlapped.rendered(3)
 
 
-def test_stop_waits_for_what_is_being_encoded(own: GatedEngine) -> None:
+def test_stop_waits_for_running_encodes(own: GatedEngine) -> None:
     own.submit(0, "gated")
     stopping = threading.Thread(target=own.client.stop, args=[60])
     stopping.start()
@@ -149,7 +149,7 @@ def test_stop_waits_for_what_is_being_encoded(own: GatedEngine) -> None:
     assert not [event for event in own.recorder.events if isinstance(event, EngineLost)]
 
 
-def test_stop_does_not_wait_for_what_was_canceled(own: GatedEngine) -> None:
+def test_stop_does_not_wait_for_a_canceled_encode(own: GatedEngine) -> None:
     own.submit(0, "gated")
     gate = own.wait_at_gate(0)
     own.client.cancel(id_of(0))
@@ -158,7 +158,7 @@ def test_stop_does_not_wait_for_what_was_canceled(own: GatedEngine) -> None:
     assert own.recorder.events[-1] == Canceled(id_of(0))
 
 
-def test_one_that_hangs_is_noticed_while_others_step(own: GatedEngine) -> None:
+def test_an_encode_that_hangs_is_noticed_while_others_step(own: GatedEngine) -> None:
     own.submit(0, "slow", steps=10_000)
     own.wait_steps(0, 1)
     own.submit(1, "encode-hang")
@@ -167,8 +167,8 @@ def test_one_that_hangs_is_noticed_while_others_step(own: GatedEngine) -> None:
     assert "status 71" in lost.reason
 
 
-def test_encodes_one_after_another_are_no_hang(own: GatedEngine) -> None:
-    """The first is canceled, so nothing but the engine's beat tells that it has ended."""
+def test_consecutive_encodes_are_not_taken_for_a_hang(own: GatedEngine) -> None:
+    """The first is canceled: only a heartbeat reports its end."""
     own.submit(0, "gated one")
     gate = own.wait_at_gate(0)
     own.client.cancel(id_of(0))

@@ -1,4 +1,4 @@
-"""An engine that dies, hangs or cannot load is reported, replaced and leaves nothing behind."""
+"""An engine that dies, hangs or cannot load is reported and replaced, and no process is left."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Engine = tuple[EngineClient, Recorder]
 
 
 @pytest.fixture
-def living(engine: Engine) -> Iterator[Engine]:
-    """The module's engine, once it is ready; it may be killed: it must come back, and render, by itself."""
+def replaced(engine: Engine) -> Iterator[Engine]:
+    """Return the module's engine, which the test must end; afterwards its replacement must render."""
     client, recorder = engine
     assert client.info is not None
     before = client.info.process_id
@@ -41,8 +41,8 @@ def living(engine: Engine) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize(("fault", "reason"), [("exit", "status 3"), ("segfault", "SIGSEGV"), ("sticky", "status 70")])
-def test_a_dying_engine_is_reported_and_replaced(living: Engine, fault: str, reason: str) -> None:
-    client, recorder = living
+def test_a_dying_engine_is_reported_and_replaced(replaced: Engine, fault: str, reason: str) -> None:
+    client, recorder = replaced
     client.submit(a_request(0, "slow", steps=50))
     client.submit(a_request(1, fault))
     lost = recorder.wait(EngineLost)
@@ -50,8 +50,8 @@ def test_a_dying_engine_is_reported_and_replaced(living: Engine, fault: str, rea
     assert reason in lost.reason
 
 
-def test_kill_minus_nine_mid_step(living: Engine) -> None:
-    client, recorder = living
+def test_an_engine_killed_during_a_step_is_replaced(replaced: Engine) -> None:
+    client, recorder = replaced
     client.submit(a_request(0, "slow", steps=200))
     recorder.wait(Step)
     assert client.info is not None
@@ -61,8 +61,8 @@ def test_kill_minus_nine_mid_step(living: Engine) -> None:
     assert "memory" in lost.reason
 
 
-def test_a_hung_step_is_noticed_and_the_engine_replaced(living: Engine) -> None:
-    client, recorder = living
+def test_a_hung_step_is_noticed_and_the_engine_replaced(replaced: Engine) -> None:
+    client, recorder = replaced
     client.submit(a_request(0, "hang"))
     lost = recorder.wait(EngineLost)
     assert lost.request_ids == ("job/1/0",)
@@ -70,7 +70,7 @@ def test_a_hung_step_is_noticed_and_the_engine_replaced(living: Engine) -> None:
     assert "memory" not in lost.reason
 
 
-def test_a_long_step_that_computes_is_no_hang(engine: Engine) -> None:
+def test_a_long_step_that_computes_is_not_a_hang(engine: Engine) -> None:
     client, recorder = engine
     client.submit(a_request(0, "long", steps=1))
     done = recorder.wait_end("job/1/0")
@@ -78,26 +78,26 @@ def test_a_long_step_that_computes_is_no_hang(engine: Engine) -> None:
     assert done.timings.steps_seconds > client.spec.step_timeout_seconds
 
 
-def test_computing_for_ever_is_a_hang(start_engine: StartEngine) -> None:
+def test_endless_computing_is_a_hang(start_engine: StartEngine) -> None:
     client, recorder = start_engine(step_timeout_seconds=0.4)
     recorder.wait_ready()
     client.submit(a_request(0, "spin"))
-    began = time.monotonic()
+    started = time.monotonic()
     lost = recorder.wait(EngineLost)
     assert lost.request_ids == ("job/1/0",)
     assert "it sent nothing" in lost.reason
-    assert time.monotonic() - began > MAX_TIMEOUTS_WITHOUT_EVENT * client.spec.step_timeout_seconds
+    assert time.monotonic() - started > MAX_TIMEOUTS_WITHOUT_EVENT * client.spec.step_timeout_seconds
 
 
-def test_a_frozen_process_is_noticed(living: Engine) -> None:
-    client, recorder = living
+def test_a_frozen_process_is_replaced(replaced: Engine) -> None:
+    client, recorder = replaced
     assert client.info is not None
     os.kill(client.info.process_id, signal.SIGSTOP)
     client.submit(a_request(0))
     assert recorder.wait(EngineLost).request_ids == ("job/1/0",)
 
 
-def test_the_watchdog_rests_while_the_engine_does(engine: Engine) -> None:
+def test_the_watchdog_is_off_while_the_engine_is_idle(engine: Engine) -> None:
     client, recorder = engine
     client.submit(a_request(0, steps=2))
     recorder.wait_end("job/1/0")
@@ -111,20 +111,20 @@ def test_a_load_that_takes_too_long_is_ended(start_engine: StartEngine) -> None:
     assert "loading" in lost.reason
 
 
-def test_death_while_loading_is_reported_and_tried_again(start_engine: StartEngine) -> None:
+def test_an_engine_killed_while_loading_is_restarted(start_engine: StartEngine) -> None:
     client, recorder = start_engine(memory_policy="die")
     assert "SIGKILL" in recorder.wait(EngineLost).reason
     recorder.wait(EngineLost, 2)
     assert client.state != "ready"
 
 
-def test_a_model_without_weights_is_reported_with_what_to_do(start_engine: StartEngine, tmp_path: Path) -> None:
+def test_missing_weights_are_reported_with_a_remedy(start_engine: StartEngine, tmp_path: Path) -> None:
     client, recorder = start_engine(model="sd-turbo", models_dir=tmp_path, module="worker.engine")
     failed = recorder.wait(LoadFailed)
     assert failed.code == "model_unavailable"
     assert "imagefarm models pull sd-turbo" in failed.message
     again = recorder.wait(LoadFailed, 2)
-    assert again.code == failed.code, "it may have been pulled meanwhile: tried again"
+    assert again.code == failed.code, "weights may have been pulled meanwhile, so loading is retried"
     assert client.state in ("failed", "starting", "loading")
 
 
@@ -144,7 +144,7 @@ def test_a_request_before_the_engine_is_ready_is_refused(start_engine: StartEngi
     recorder.wait_ready()
 
 
-def test_stop_lets_requests_finish_and_takes_no_new_ones(start_engine: StartEngine) -> None:
+def test_stop_lets_requests_finish_and_refuses_new_ones(start_engine: StartEngine) -> None:
     client, recorder = start_engine()
     process = recorder.wait_ready().info.process_id
     client.submit(a_request(0, "slow", steps=60))
@@ -162,7 +162,7 @@ def test_stop_lets_requests_finish_and_takes_no_new_ones(start_engine: StartEngi
     assert not psutil.pid_exists(process)
 
 
-def test_stop_without_grace_ends_it_at_once(start_engine: StartEngine) -> None:
+def test_stop_without_grace_ends_the_engine_at_once(start_engine: StartEngine) -> None:
     client, recorder = start_engine()
     process = recorder.wait_ready().info.process_id
     client.submit(a_request(0, "hang"))

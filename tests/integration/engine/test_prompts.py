@@ -1,4 +1,4 @@
-"""Text encoders work once for a prompt, and what they make is the pipeline's."""
+"""Each prompt is encoded once, bit-identical to the stock pipeline."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def demo(models_dir: Path) -> TinyModel:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_padded_captions_are_the_pipelines_to_the_bit(demo: TinyModel, prompt: str) -> None:
+def test_padded_captions_are_bit_identical_to_the_pipelines(demo: TinyModel, prompt: str) -> None:
     with torch.no_grad():
         expected = demo.stock.encode_prompt([prompt], do_classifier_free_guidance=False)[0][0]
         assert torch.equal(encode_caption(demo.pipeline, prompt, torch.device("cpu")), expected)
@@ -40,8 +40,8 @@ def test_captions_of_exact_length_are_close(demo: TinyModel, prompt: str) -> Non
     assert torch.allclose(exact, padded, atol=1e-5)
 
 
-class Waits(TorchDispatchMode):
-    """Operations whose outcome the host must know before it goes on: numbers that are read, choices by true and false."""
+class HostSyncs(TorchDispatchMode):
+    """Record operations that make the host wait for the device: reading numbers, indexing by booleans."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -49,32 +49,32 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's
         name = str(func)
-        by_truth = "index" in name and any(
+        by_mask = "index" in name and any(
             isinstance(each, torch.Tensor) and each.dtype is torch.bool
             for argument in args
             if isinstance(argument, list | tuple)
             for each in argument
         )
-        if by_truth or "_local_scalar_dense" in name or "nonzero" in name:
+        if by_mask or "_local_scalar_dense" in name or "nonzero" in name:
             self.seen.append(name)
         return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("padded", [True, False])
-def test_no_step_waits_for_the_host_while_a_request_comes_in(demo: TinyModel, padded: bool) -> None:
-    with torch.no_grad(), Waits() as waits:
+def test_encoding_and_stepping_cause_no_host_sync(demo: TinyModel, padded: bool) -> None:
+    with torch.no_grad(), HostSyncs() as syncs:
         demo.pipeline.text_encoder(torch.ones(1, 4, dtype=torch.long), torch.tensor([[True, True, True, False]]))
-        assert waits.seen, "as the stock pipeline calls it, it looks into the mask"
-        waits.seen.clear()
+        assert syncs.seen, "called as the stock pipeline does, the encoder reads the mask"
+        syncs.seen.clear()
         encode_caption(demo.pipeline, "a cat", torch.device("cpu"), padded)
-        assert not waits.seen
+        assert not syncs.seen
         request = a_request(1, "a cat", steps=2)
         sample = demo.family.start(request, demo.family.encode(request), b"")
         demo.family.step([sample])
-        assert not waits.seen
+        assert not syncs.seen
 
 
-def test_left_padding_is_left_to_the_library(demo: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_left_padding_is_handled_by_the_library(demo: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     for pipeline in (demo.stock, demo.pipeline):
         monkeypatch.setattr(pipeline.tokenizer, "padding_side", "left")
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_a_prompt_is_encoded_once(demo: TinyModel) -> None:
     assert sum(calls) == 2, "the prompt and the negative prompt"
 
 
-def test_the_least_used_goes_first() -> None:
+def test_the_least_recently_used_entry_is_evicted_first() -> None:
     made: list[int] = []
 
     def make(key: int) -> int:
@@ -106,10 +106,10 @@ def test_the_least_used_goes_first() -> None:
     assert made == [1, 2, 3, 2]
 
 
-def test_long_prompts_do_not_fill_the_device() -> None:
+def test_the_cache_is_limited_in_bytes() -> None:
     cache: EmbeddingCache[torch.Tensor] = EmbeddingCache(lambda caption: caption.nbytes, most_bytes=1000)
     for key in range(3):
         cache.get(key, lambda: torch.zeros(100))
     assert [cache.peek(key) is not None for key in range(3)] == [False, True, True]
     assert cache.get("huge", lambda: torch.zeros(1000)).nbytes == 4000
-    assert cache.peek("huge") is None, "kept for nobody, and made all the same"
+    assert cache.peek("huge") is None, "too large to be cached, but computed"

@@ -1,4 +1,4 @@
-"""A request's whole way through a real engine process."""
+"""Requests rendered by a real engine process, end to end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tests.integration.engine.recorder import Recorder, a_request
-from tests.integration.engine.tiny_models import TinyModel, picture
+from tests.integration.engine.tiny_models import TinyModel, random_png
 from worker.engine.client import EngineClient
 from worker.engine.messages import Preview, Rendered, RequestFailed, Started, Step
 
@@ -30,12 +30,12 @@ def render(engine: Engine, index: int = 0, init_image: bytes | None = None, **ch
 
 @pytest.fixture(scope="module")
 def demo(models_dir: Path, shared_engine: Engine) -> TinyModel:
-    """The very weights that the engine has built and loaded."""
+    """Return the weights that the engine has built and loaded."""
     torch.set_num_threads(1)
     return TinyModel("demo", models_dir, "float32")
 
 
-def test_the_pixels_are_the_stock_pipelines(engine: Engine, demo: TinyModel) -> None:
+def test_pixels_are_bit_identical_to_the_stock_pipelines(engine: Engine, demo: TinyModel) -> None:
     request = a_request(7, "a cat", 96, 5, guidance_scale=2.0, negative_prompt="dog")
     engine[0].submit(request)
     ended = engine[1].wait_end(request.id)
@@ -44,19 +44,19 @@ def test_the_pixels_are_the_stock_pipelines(engine: Engine, demo: TinyModel) -> 
     assert (ended.width, ended.height) == (96, 96)
 
 
-def test_image_to_image(engine: Engine, demo: TinyModel) -> None:
-    image = picture(64, 96)
+def test_image_to_image_is_bit_identical(engine: Engine, demo: TinyModel) -> None:
+    image = random_png(64, 96)
     fields: dict[str, Any] = {"width": 64, "height": 96, "strength": 0.5, "has_init_image": True}
     ended = render(engine, 8, image, **fields)
     assert ended.pixels == demo.expected(a_request(8, **fields), "pil", image).tobytes()
 
 
-def test_an_input_image_of_another_size_is_fitted(engine: Engine) -> None:
-    ended = render(engine, 9, picture(50, 30), strength=0.9, has_init_image=True)
+def test_an_input_image_of_another_size_is_resized(engine: Engine) -> None:
+    ended = render(engine, 9, random_png(50, 30), strength=0.9, has_init_image=True)
     assert (ended.width, ended.height) == (64, 64)
 
 
-def test_events_come_in_order(engine: Engine) -> None:
+def test_events_arrive_in_order(engine: Engine) -> None:
     render(engine, prompt="slow", steps=6)
     kinds = [type(event) for event in engine[1].events]
     assert kinds[0] is Started
@@ -69,7 +69,7 @@ def test_events_come_in_order(engine: Engine) -> None:
     assert steps[0].eta_seconds == pytest.approx(steps[0].seconds_per_step * (6 - steps[0].step))
 
 
-def test_previews_every_so_many_steps_but_not_of_the_last(engine: Engine) -> None:
+def test_previews_are_sent_every_n_steps_except_the_last(engine: Engine) -> None:
     render(engine, steps=6, preview_every=2, width=64, height=128)
     previews = [event for event in engine[1].events if isinstance(event, Preview)]
     assert [event.step for event in previews] == [2, 4]
@@ -78,7 +78,7 @@ def test_previews_every_so_many_steps_but_not_of_the_last(engine: Engine) -> Non
     assert image.size == (previews[0].width, previews[0].height) == (128, 256)
 
 
-def test_the_record_tells_how_it_was_made(engine: Engine) -> None:
+def test_the_record_describes_the_render(engine: Engine) -> None:
     ended = render(engine, steps=4, guidance_scale=3.0)
     info, record = engine[0].info, ended.record
     assert info is not None
@@ -95,13 +95,13 @@ def test_the_record_tells_how_it_was_made(engine: Engine) -> None:
     assert record.attention_backend == "native"
 
 
-def test_timings_add_up_to_no_more_than_was_waited(engine: Engine) -> None:
+def test_timings_are_positive(engine: Engine) -> None:
     timings = render(engine, steps=4, prompt="a new prompt").timings
     assert timings.waited_seconds >= 0
     assert min(timings.encode_seconds, timings.steps_seconds, timings.decode_seconds) > 0
 
 
-def test_requests_that_arrive_together_share_passes_and_strict_ones_do_not(engine: Engine) -> None:
+def test_simultaneous_requests_share_passes_unless_strict(engine: Engine) -> None:
     client, recorder = engine
     client.submit(a_request(0, "slow a", steps=12))
     client.submit(a_request(1, "b", steps=8))
@@ -118,7 +118,7 @@ def test_requests_that_arrive_together_share_passes_and_strict_ones_do_not(engin
     assert records[2].batches == {"64x64": 8}
 
 
-def test_more_than_it_can_hold_wait_their_turn(engine: Engine) -> None:
+def test_requests_above_the_capacity_wait(engine: Engine) -> None:
     client, recorder = engine
     for index in range(9):
         client.submit(a_request(index, "slow", steps=3))
@@ -128,10 +128,10 @@ def test_more_than_it_can_hold_wait_their_turn(engine: Engine) -> None:
     for event in recorder.events:
         held += isinstance(event, Started) - isinstance(event, Rendered)
         most = max(most, held)
-    assert most <= client.spec.capacity + 1  # A picture is sent a moment after its place is free.
+    assert most <= client.spec.capacity + 1  # An image is sent shortly after its request has left the batch.
 
 
-def test_a_large_request_among_small_ones_is_finished(engine: Engine) -> None:
+def test_a_large_request_among_small_ones_finishes(engine: Engine) -> None:
     client, recorder = engine
     client.submit(a_request(0, size=256, steps=4))
     for index in range(1, 13):
@@ -143,13 +143,13 @@ def test_a_large_request_among_small_ones_is_finished(engine: Engine) -> None:
 
 def test_prompts_of_all_kinds(engine: Engine) -> None:
     prompts = ["", "一只在月球上的猫", "🐈" * 10, "x" * 4000, "a\nb\tc\x00d"]
-    pictures = {render(engine, index, prompt=prompt, seed=1).pixels for index, prompt in enumerate(prompts)}
-    assert len(pictures) == len(prompts), "each prompt counts"
+    images = {render(engine, index, prompt=prompt, seed=1).pixels for index, prompt in enumerate(prompts)}
+    assert len(images) == len(prompts), "each prompt gives another image"
 
 
-def test_no_more_steps_than_the_image_leaves(engine: Engine) -> None:
+def test_a_strength_that_leaves_no_step_is_refused(engine: Engine) -> None:
     client, recorder = engine
-    client.submit(a_request(0, strength=0.0, has_init_image=True), picture(64, 64))
+    client.submit(a_request(0, strength=0.0, has_init_image=True), random_png(64, 64))
     ended = recorder.wait_end("job/1/0")
     assert isinstance(ended, RequestFailed)
     assert ended.code == "invalid_input"

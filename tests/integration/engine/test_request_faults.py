@@ -1,4 +1,4 @@
-"""What goes wrong in one request stays there: the engine lives on and batch-mates get their pictures."""
+"""A failing request affects no other: the engine keeps running and batch-mates finish."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Engine = tuple[EngineClient, Recorder]
 
 
 def submit(engine: Engine, *prompts: str, **changes: Any) -> None:  # noqa: ANN401 -- fields
-    """Prompts of one length, so that all may share a pass."""
+    """Submit the prompts padded to one length, which may share a pass."""
     for index, prompt in enumerate(prompts):
         engine[0].submit(a_request(index, prompt.ljust(24), **changes))
 
@@ -46,15 +46,15 @@ def test_a_bad_request_fails_alone(engine: Engine, fault: str, code: str) -> Non
     assert isinstance(end(engine, 2), Rendered)
 
 
-def test_a_batch_that_fails_is_split_and_all_get_their_pictures(engine: Engine) -> None:
+def test_a_batch_that_fails_is_split_and_every_request_finishes(engine: Engine) -> None:
     submit(engine, "slow a", "crash-in-batch b", "slow c", steps=6)
     ended = [end(engine, index) for index in range(3)]
     assert all(isinstance(each, Rendered) for each in ended)
     sizes = {each.request_id: each.record.batch_sizes for each in ended if isinstance(each, Rendered)}
-    assert sizes["job/1/1"] == [1] * 6, "a pass that failed is not in the record"
+    assert sizes["job/1/1"] == [1] * 6, "a failed pass is not in the record"
 
 
-def test_a_batch_that_does_not_fit_makes_the_next_ones_smaller(start_engine: StartEngine) -> None:
+def test_a_batch_that_runs_out_of_memory_makes_later_ones_smaller(start_engine: StartEngine) -> None:
     engine = start_engine()
     engine[1].wait_ready()
     submit(engine, "slow a", "slow b", "oom-in-batch c", "slow d", steps=16)
@@ -76,14 +76,14 @@ def test_parameters_that_the_family_cannot_render_are_refused(engine: Engine) ->
     assert "16" in failed.message
 
 
-def test_an_input_image_that_is_none_is_refused(engine: Engine) -> None:
-    engine[0].submit(a_request(0, strength=0.5, has_init_image=True), b"this is no picture")
+def test_an_input_that_is_no_image_is_refused(engine: Engine) -> None:
+    engine[0].submit(a_request(0, strength=0.5, has_init_image=True), b"this is no image")
     failed = end(engine, 0)
     assert isinstance(failed, RequestFailed)
     assert failed.code == "invalid_input"
 
 
-def test_cancel_takes_effect_between_steps_and_leaves_batch_mates_alone(engine: Engine) -> None:
+def test_cancel_takes_effect_between_steps_and_does_not_affect_batch_mates(engine: Engine) -> None:
     client, recorder = engine
     submit(engine, "slow one", "slow two", steps=40)
     recorder.wait(Step, matches=lambda step: step.request_id == "job/1/1")
@@ -94,19 +94,19 @@ def test_cancel_takes_effect_between_steps_and_leaves_batch_mates_alone(engine: 
     assert not [event for event in late if isinstance(event, Step) and event.request_id == "job/1/1"]
 
 
-def test_a_step_that_nobody_wants_any_more_is_left_in_its_middle(engine: Engine) -> None:
+def test_a_step_is_aborted_once_all_its_requests_are_canceled(engine: Engine) -> None:
     client, recorder = engine
     client.submit(a_request(0, "heavy", steps=1))
     recorder.wait(Started)
-    began = time.monotonic()
+    started = time.monotonic()
     client.cancel("job/1/0")
     assert isinstance(recorder.wait_end("job/1/0"), Canceled)
-    assert time.monotonic() - began < 2.5  # The step has four blocks of a second.
+    assert time.monotonic() - started < 2.5  # The step has four blocks of one second each.
     client.submit(a_request(1))
     assert isinstance(recorder.wait_end("job/1/1"), Rendered)
 
 
-def test_a_step_is_finished_for_those_who_still_want_it(engine: Engine) -> None:
+def test_a_step_is_finished_while_one_request_is_not_canceled(engine: Engine) -> None:
     client, recorder = engine
     for index in range(2):
         client.submit(a_request(index, "weighty", steps=1))
@@ -116,7 +116,7 @@ def test_a_step_is_finished_for_those_who_still_want_it(engine: Engine) -> None:
     recorder.wait_end("job/1/0")
 
 
-def test_cancel_of_a_request_that_waits_for_room(engine: Engine) -> None:
+def test_a_waiting_request_can_be_canceled(engine: Engine) -> None:
     client, recorder = engine
     submit(engine, *["slow"] * 4, "one too many", steps=20)
     recorder.wait(Step)
@@ -128,13 +128,13 @@ def test_cancel_of_a_request_that_waits_for_room(engine: Engine) -> None:
         end(engine, index)
 
 
-def test_cancel_of_what_is_not_in_flight_is_harmless(engine: Engine) -> None:
+def test_cancel_of_an_unknown_request_does_nothing(engine: Engine) -> None:
     engine[0].cancel("job/1/77")
     submit(engine, "fine")
     assert isinstance(end(engine, 0), Rendered)
 
 
-def test_the_same_id_is_not_taken_twice(engine: Engine) -> None:
+def test_an_id_in_flight_is_refused(engine: Engine) -> None:
     submit(engine, "slow", steps=20)
     with pytest.raises(RenderError, match="already in flight"):
         engine[0].submit(a_request(0))

@@ -1,4 +1,4 @@
-"""A step that takes long says how far it has come."""
+"""A step that takes long reports its progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    """One of its own: the tests hook into it."""
+    """Return a model that is not shared, since the tests add hooks."""
     torch.set_num_threads(1)
     return TinyModel("demo", tmp_path_factory.mktemp("parts"), "float32")
 
@@ -35,29 +35,29 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
 @pytest.mark.parametrize(
     ("model_id", "dtype"), [("demo", "float32"), ("tiny-sd", "float32"), ("flux2-klein-4b", "bfloat16")]
 )
-def test_parts_rise_to_the_whole_step(tmp_path: Path, model_id: str, dtype: str) -> None:
+def test_fractions_rise_towards_the_whole_step(tmp_path: Path, model_id: str, dtype: str) -> None:
     torch.set_num_threads(1)
     made = TinyModel(model_id, tmp_path, dtype)
-    parts = StepProgress(repeated_blocks(denoiser_of(made.pipeline)), pause_seconds=0.0)
+    progress = StepProgress(repeated_blocks(denoiser_of(made.pipeline)), interval_seconds=0.0)
     sample = made.start(a_request(0, size=64, steps=3))
     for step in range(3):
-        told: list[float] = []
-        with parts.reporting_to(told.append):
+        reported: list[float] = []
+        with progress.reporting_to(reported.append):
             made.family.step([sample])
-        assert len(told) > 1
-        assert told == sorted(told)
-        assert 0 < told[0] < told[-1] <= 1.0
-        # What makes a step is known from the one before, of which the first has the caption's blocks besides.
-        assert told[-1] == len(told) / (len(told) + 1) or step < 2
-    before = len(told)
+        assert len(reported) > 1
+        assert reported == sorted(reported)
+        assert 0 < reported[0] < reported[-1] <= 1.0
+        # The number of blocks is taken from the previous step; the first step also runs the caption's blocks.
+        assert reported[-1] == len(reported) / (len(reported) + 1) or step < 2
+    before = len(reported)
     made.family.close(sample)
     made.family.close(made.alone(a_request(1, size=64, steps=1)))
-    assert len(told) == before, "nobody listens outside of a step"
+    assert len(reported) == before, "nothing is reported outside of a step"
 
 
-def test_a_long_step_tells_its_part_and_when_the_picture_may_be_done(engine: tuple[EngineClient, Recorder]) -> None:
+def test_a_long_step_reports_its_fraction_and_the_remaining_time(engine: tuple[EngineClient, Recorder]) -> None:
     client, recorder = engine
-    client.submit(a_request(0, "heavy", steps=10))  # A step has four blocks of a second.
+    client.submit(a_request(0, "heavy", steps=10))  # A step has four blocks of one second each.
     first = recorder.wait(Step)
     assert (first.step, first.steps) == (0, 10)
     assert 0 < first.part < 1
@@ -69,72 +69,72 @@ def test_a_long_step_tells_its_part_and_when_the_picture_may_be_done(engine: tup
     assert isinstance(recorder.wait_end("job/1/0"), Canceled)
 
 
-def test_waiting_for_its_turn_makes_no_step_long(demo: TinyModel) -> None:
+def test_waiting_for_a_pass_does_not_count_as_step_time(demo: TinyModel) -> None:
     second = ActiveRequest(a_request(1), b"", 0.0, sample=demo.start(a_request(1)))
-    second.begin(0.0)
+    second.start(0.0)
     time.sleep(1.0)
-    second.about_to_step()
-    told = second.note_part(0.5)
-    assert told.seconds_per_step < 0.5
-    assert told.eta_seconds < 4 * 0.5
+    second.note_pass_start()
+    reported = second.note_part(0.5)
+    assert reported.seconds_per_step < 0.5
+    assert reported.eta_seconds < 4 * 0.5
 
 
-def test_who_has_moved_on_is_told_no_part(engine: tuple[EngineClient, Recorder]) -> None:
-    """Two are tried one by one: while the second computes, the first has taken its step."""
+def test_a_request_that_has_taken_the_step_reports_no_fraction_of_it(engine: tuple[EngineClient, Recorder]) -> None:
+    """Two requests are tried one by one: while the second computes, the first has taken its step."""
     client, recorder = engine
-    client.submit(a_request(2, "weighty", steps=1, strict=True))  # While it is at work, both come in.
+    client.submit(a_request(2, "weighty", steps=1, strict=True))  # The other two arrive while this one steps.
     recorder.wait(Started)
     for index in range(2):
         client.submit(a_request(index, "heavy crash-in-batch", steps=1))
     for index in range(2):
         assert isinstance(recorder.wait_end(f"job/1/{index}"), Rendered)
     started = [type(event) for event in recorder.events if isinstance(event, Started | Rendered)]
-    assert started[2:4] == [Started, Started], "they were in company"
-    told = [event for event in recorder.events if isinstance(event, Step)]
-    assert any(event.part for event in told)
-    assert all(event.step + event.part <= 1 for event in told)
+    assert started[2:4] == [Started, Started], "both were in the batch"
+    reported = [event for event in recorder.events if isinstance(event, Step)]
+    assert any(event.part for event in reported)
+    assert all(event.step + event.part <= 1 for event in reported)
 
 
-def test_of_a_first_step_of_unknown_length_nothing_is_told(demo: TinyModel) -> None:
-    parts = StepProgress(repeated_blocks(denoiser_of(demo.pipeline)), once_each=False, pause_seconds=0.0)
+def test_a_first_step_of_unknown_length_reports_nothing(demo: TinyModel) -> None:
+    progress = StepProgress(repeated_blocks(denoiser_of(demo.pipeline)), once_each=False, interval_seconds=0.0)
     sample = demo.start(a_request(0, size=64, steps=2))
-    told: list[float] = []
-    with parts.reporting_to(told.append):
+    reported: list[float] = []
+    with progress.reporting_to(reported.append):
         demo.family.step([sample])
-    assert not told
-    with parts.reporting_to(told.append):
+    assert not reported
+    with progress.reporting_to(reported.append):
         demo.family.step([sample])
-    assert len(told) > 1
+    assert len(reported) > 1
 
 
-class Heard(list[dict[str, Any]]):
-    """All progress of a job."""
+class ProgressRecorder(list[dict[str, Any]]):
+    """Collects the progress messages of a job."""
 
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
         self.append(progress)
 
     def preview(self, job_id: str, index: int, image: bytes) -> None:
-        """None is asked for."""
+        """Ignore previews: the job requests none."""
 
 
-def test_a_job_counts_the_parts_of_all_its_images(engine: tuple[EngineClient, Recorder]) -> None:
+def test_a_jobs_progress_includes_the_fractions_of_all_its_images(engine: tuple[EngineClient, Recorder]) -> None:
     client, recorder = engine
     fields = a_request(0, "heavy", steps=10).model_dump(exclude={"id", "has_init_image", "preview_every"})
     attempt = RunningAttempt(Job(id="parts", attempt=1, model="demo", input=fields | {"num_images": 2}))
-    heard = Heard()
-    rendering = AttemptRendering(attempt, client, Settings(), heard, store=lambda *_: pytest.fail("nothing is done"))
+    recorded = ProgressRecorder()
+    rendering = AttemptRendering(attempt, client, Settings(), recorded, store=lambda *_: pytest.fail("no image is finished"))
 
-    def pass_on() -> None:
+    def forward_events() -> None:
         for count in (1, 2):
-            attempt.message.put(recorder.wait(Step, count))
-        attempt.message.put(CancelRequested())
+            attempt.messages.put(recorder.wait(Step, count))
+        attempt.messages.put(CancelRequested())
 
-    mailman = Thread(target=pass_on)
-    mailman.start()
+    forwarder = Thread(target=forward_events)
+    forwarder.start()
     with pytest.raises(AttemptStopped):
         rendering.run()
-    mailman.join()
-    assert (heard[0]["step"], heard[0]["steps"]) == (0, 20)
-    assert 0 < heard[0]["value"] < 1 / 10
+    forwarder.join()
+    assert (recorded[0]["step"], recorded[0]["steps"]) == (0, 20)
+    assert 0 < recorded[0]["value"] < 1 / 10
     for index in range(2):
         assert isinstance(recorder.wait_end(f"parts/1/{index}"), Canceled)

@@ -1,4 +1,4 @@
-"""A pipeline that is only called, never taken apart: exact, with progress, and it can be cancelled in the middle."""
+"""A stock pipeline that is called as a whole: bit-identical, with progress, and it can be canceled between steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from diffusers import FluxPipeline
 
 from tests.integration.engine.recorder import a_request
-from tests.integration.engine.tiny_models import TinyModel, picture, tiny_model
+from tests.integration.engine.tiny_models import TinyModel, random_png, tiny_model
 from worker.engine.builder import build_engine
 from worker.engine.parts import EngineParts
 from worker.engine.spec import EngineSpec
@@ -28,7 +28,7 @@ def flux(models_dir: Path) -> TinyModel:
     return tiny_model("flux2-klein-4b", models_dir, "bfloat16")
 
 
-def test_the_picture_is_the_pipelines_own(flux: TinyModel) -> None:
+def test_the_image_is_bit_identical_to_the_pipelines(flux: TinyModel) -> None:
     request = a_request(3, "a cat", 64, 3)
     sample = flux.start(request)
     seen = []
@@ -55,7 +55,7 @@ def test_the_picture_is_the_pipelines_own(flux: TinyModel) -> None:
 
 @pytest.fixture
 def normed_flux(flux: TinyModel) -> Iterator[TinyModel]:
-    """Its VAE's batch norm does something, as that of trained weights."""
+    """Return the model with a VAE batch norm that has an effect, as with trained weights."""
     norms = [pipeline.vae.bn for pipeline in (flux.pipeline, flux.stock)]
     for norm in norms:
         norm.running_mean.copy_(torch.linspace(-1, 1, norm.num_features))
@@ -65,10 +65,10 @@ def normed_flux(flux: TinyModel) -> Iterator[TinyModel]:
         norm.reset_running_stats()
 
 
-def test_a_preview_is_what_the_pipeline_itself_would_decode(normed_flux: TinyModel) -> None:
+def test_a_preview_uses_the_latents_that_the_pipeline_would_decode(normed_flux: TinyModel) -> None:
     flux = normed_flux
     sample = flux.start(a_request(3, "a cat", 64, 2, height=96))
-    assert flux.family.preview(sample) is None, "before the first step there is nothing to show"
+    assert flux.family.preview(sample) is None, "there is no preview before the first step"
     while sample.step < sample.steps:
         flux.family.step([sample])
         preview = flux.family.preview(sample)
@@ -83,7 +83,7 @@ def test_a_preview_is_what_the_pipeline_itself_would_decode(normed_flux: TinyMod
     assert torch.equal(found, latents)
 
 
-def test_what_flux_packs_is_unpacked_by_its_own_code() -> None:
+def test_flux_latents_are_unpacked_by_the_pipelines_own_code() -> None:
     latents = torch.randn((1, 16, 12, 8), generator=torch.Generator().manual_seed(0))
     vae = SimpleNamespace(config=SimpleNamespace(latent_channels=16))
     pipeline = SimpleNamespace(vae=vae, vae_scale_factor=8, _unpack_latents=FluxPipeline._unpack_latents)
@@ -92,43 +92,43 @@ def test_what_flux_packs_is_unpacked_by_its_own_code() -> None:
     assert torch.equal(found, latents)
 
 
-def test_latents_of_a_layout_that_is_not_known_are_not_shown(flux: TinyModel) -> None:
+def test_latents_of_unknown_layout_have_no_preview(flux: TinyModel) -> None:
     for shape in ((1, 5, 8, 8), (8, 8, 8), (1, 8, 1, 8, 8)):
-        strange = torch.zeros(shape, dtype=torch.bfloat16)
-        found = as_decoded(SimpleNamespace(vae=flux.pipeline.vae), strange, 64, 64)  # Without any unpacking.
+        latents = torch.zeros(shape, dtype=torch.bfloat16)
+        found = as_decoded(SimpleNamespace(vae=flux.pipeline.vae), latents, 64, 64)  # The pipeline has no unpacking.
         assert found is None
 
 
-def test_one_that_was_given_up_leaves_the_pipeline_usable(flux: TinyModel) -> None:
+def test_a_canceled_sample_leaves_the_pipeline_usable(flux: TinyModel) -> None:
     expected = flux.family.decode(flux.alone(a_request(1, size=64, steps=2)))
-    given_up = flux.start(a_request(2, size=64, steps=5))
-    flux.family.step([given_up])
-    flux.family.close(given_up)
+    canceled = flux.start(a_request(2, size=64, steps=5))
+    flux.family.step([canceled])
+    flux.family.close(canceled)
     calls = [thread for thread in threading.enumerate() if thread.name == "stock-pipeline"]
     for call in calls:
-        call.join(20)  # What it did last was to say that it is done.
+        call.join(20)  # Its last action was to report that it is done.
     assert not any(call.is_alive() for call in calls)
     assert torch.equal(flux.family.decode(flux.alone(a_request(1, size=64, steps=2))), expected)
 
 
-def test_one_that_was_given_up_leaves_nothing_on_the_device(flux: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_canceled_sample_leaves_nothing_on_the_device(flux: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     cleared: list[str] = []
     monkeypatch.setattr(flux.pipeline, "maybe_free_model_hooks", lambda: cleared.append("now"), raising=False)
     done = flux.alone(a_request(1, size=64, steps=1))
     flux.family.decode(done)
-    assert cleared == ["now"], "by the pipeline's own call"
+    assert cleared == ["now"], "cleared by the pipeline's own call"
     flux.family.close(done)
     assert cleared == ["now"]
-    given_up = flux.start(a_request(2, size=64, steps=5))
-    flux.family.step([given_up])
-    latents = weakref.ref(given_up.seen.latents)
-    flux.family.close(given_up)
+    canceled = flux.start(a_request(2, size=64, steps=5))
+    flux.family.step([canceled])
+    latents = weakref.ref(canceled.seen.latents)
+    flux.family.close(canceled)
     assert cleared == ["now"] * 2
-    del given_up
-    assert latents() is None, "without waiting for the garbage collector"
+    del canceled
+    assert latents() is None, "freed without the garbage collector"
 
 
-def test_a_call_on_its_own_thread_uses_its_own_card(flux: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_on_its_own_thread_uses_the_engines_device(flux: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, torch.device]] = []
     monkeypatch.setattr(
         "worker.pipelines.stock.family.use_device", lambda device: seen.append((threading.current_thread().name, device))
@@ -137,9 +137,9 @@ def test_a_call_on_its_own_thread_uses_its_own_card(flux: TinyModel, monkeypatch
     assert seen == [("stock-pipeline", torch.device("cpu"))]
 
 
-def test_an_input_image_changes_the_picture(flux: TinyModel) -> None:
+def test_an_input_image_changes_the_result(flux: TinyModel) -> None:
     plain = flux.family.decode(flux.alone(a_request(1, size=64, steps=2)))
-    edited = flux.family.decode(flux.alone(a_request(1, size=64, steps=2, has_init_image=True), picture(64, 64)))
+    edited = flux.family.decode(flux.alone(a_request(1, size=64, steps=2, has_init_image=True), random_png(64, 64)))
     assert edited.shape == plain.shape
     assert not torch.equal(edited, plain)
 
@@ -158,7 +158,7 @@ def test_an_error_of_the_pipeline_is_raised_by_the_step(flux: TinyModel) -> None
     flux.family.close(sample)
 
 
-def test_only_one_at_a_time(flux: TinyModel) -> None:
+def test_only_one_sample_at_a_time(flux: TinyModel) -> None:
     assert flux.family.concurrent == 1
 
 
@@ -181,8 +181,8 @@ def test_a_stepped_call_runs_only_when_resumed() -> None:
     stepped.close()
 
 
-def opened(models_dir: Path) -> EngineParts:
-    """As a worker's engine opens the model."""
+def build(models_dir: Path) -> EngineParts:
+    """Build the engine as a worker does."""
     model_id = "flux2-klein-4b"
     spec = EngineSpec(
         model=model_id,
@@ -197,14 +197,14 @@ def opened(models_dir: Path) -> EngineParts:
     return build_engine(spec, lambda *_: None)
 
 
-@pytest.mark.usefixtures("flux")  # Has built the folder.
+@pytest.mark.usefixtures("flux")  # Builds the folder.
 def test_a_worker_claims_one_job_ahead(models_dir: Path) -> None:
-    assert opened(models_dir).info.capacity == 2, "one is rendered, one is ready"
+    assert build(models_dir).info.capacity == 2, "one renders, one is ready"
 
 
 @pytest.mark.usefixtures("flux")
-def test_parts_are_told_where_the_pipeline_has_steps(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_steps = opened(models_dir)
+def test_progress_within_a_step_needs_a_pipeline_with_steps(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_steps = build(models_dir)
     assert with_steps.blocks
     assert not with_steps.aborts_steps
 
@@ -214,4 +214,4 @@ def test_parts_are_told_where_the_pipeline_has_steps(models_dir: Path, monkeypat
             self.has_steps = False
 
     monkeypatch.setattr("worker.pipelines.stock.family.StockFamily", InOneCall)
-    assert not opened(models_dir).blocks
+    assert not build(models_dir).blocks

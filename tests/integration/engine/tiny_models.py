@@ -1,4 +1,4 @@
-"""Pipelines with tiny random weights, loaded as the engine loads real ones, and what stock diffusers makes of a request."""
+"""Pipelines with tiny random weights, loaded as the engine loads real ones, and stock diffusers' result for a request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Untyped: TypeAlias = Any
 
 
 class TinyModel:
-    """One model's family, and the stock pipeline over another copy of the same weights."""
+    """A model's family, and the stock pipeline with another copy of the same weights."""
 
     def __init__(self, model_id: str, directory: Path, dtype: str) -> None:
         self.model = load_catalogue().get(model_id)
@@ -41,24 +41,24 @@ class TinyModel:
         )
 
     def _load(self, model_paths: ModelPaths, dtype: str) -> LoadedPipeline:
-        # The demo model is built where its places say, not in the folder: both copies read the folder's weights.
+        # A model that is built locally would ignore the folder, whose weights both copies must read.
         model = self.model.model_copy(update={"built_locally": False})
         return load_pipeline(model, LoadRequest(model_paths, "cpu", dtype=dtype), lambda stage, fraction: None)
 
     def start(self, request: RenderRequest, init_image: bytes = b"") -> Untyped:
-        """A sample of the family before its first step."""
+        """Return a sample before its first step."""
         self.family.check(request, bool(init_image))
         return self.family.start(request, self.family.encode(request), init_image)
 
     def alone(self, request: RenderRequest, init_image: bytes = b"") -> Untyped:
-        """A sample with all its steps done, never in company."""
+        """Return a sample with all its steps done, each alone in its pass."""
         sample = self.start(request, init_image)
         while sample.step < sample.steps:
             self.family.step([sample])
         return sample
 
     def expected(self, request: RenderRequest, output_type: str, init_image: bytes = b"") -> Untyped:
-        """What the stock pipeline makes of it: latents (`latent`) or a PIL image (`pil`)."""
+        """Return the stock pipeline's result: latents (`latent`) or a PIL image (`pil`)."""
         pipeline = AutoPipelineForImage2Image.from_pipe(self.stock) if init_image else self.stock
         options: dict[str, Any] = {"width": request.width, "height": request.height}
         if init_image:
@@ -66,7 +66,7 @@ class TinyModel:
             if self.model.family == "stable-diffusion":
                 del options["width"], options["height"]
         if request.start_sigma is not None:
-            options |= {"strength": 1.0, "sigmas": sigmas_that_shift_to(request.start_sigma, request.num_inference_steps)}
+            options |= {"strength": 1.0, "sigmas": sigmas_shifted_to(request.start_sigma, request.num_inference_steps)}
         offset = self.model.cfg == "offset"
         guidance = max(request.guidance_scale - 1.0, 0.0) if offset else request.guidance_scale
         pipeline.set_progress_bar_config(disable=True)
@@ -81,15 +81,15 @@ class TinyModel:
         ).images[0]
 
 
-def sigmas_that_shift_to(start: float, steps: int) -> list[float]:
-    """For a scheduler with shift 3: even steps, the first of which becomes `start`."""
+def sigmas_shifted_to(start: float, steps: int) -> list[float]:
+    """Return even sigmas, the first of which a scheduler with shift 3 turns into `start`."""
     first = start / (3 - 2 * start)
     sigmas: list[float] = torch.linspace(first, first / steps, steps).tolist()
     return sigmas
 
 
-def picture(width: int, height: int, seed: int = 0) -> bytes:
-    """A PNG of smooth random colours."""
+def random_png(width: int, height: int, seed: int = 0) -> bytes:
+    """Return a PNG of smooth random colours."""
     noise = torch.randint(0, 256, (4, 4, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise.numpy()).resize((width, height), Image.Resampling.BICUBIC).save(buffer, "PNG")
@@ -98,5 +98,5 @@ def picture(width: int, height: int, seed: int = 0) -> bytes:
 
 @cache
 def tiny_model(model_id: str, directory: Path, dtype: str = "float32") -> TinyModel:
-    """Built and loaded once a session."""
+    """Return a model that is built and loaded once a session."""
     return TinyModel(model_id, directory, dtype)

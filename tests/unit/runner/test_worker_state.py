@@ -29,9 +29,7 @@ def spans() -> LoadingSpans:
         (3.0, 104.0, 3.0),
     ],
 )
-def test_only_loading_within_the_waiting_time_counts(
-    spans: LoadingSpans, waited: float, until: float, loading: float
-) -> None:
+def test_only_loading_while_waiting_counts(spans: LoadingSpans, waited: float, until: float, loading: float) -> None:
     assert spans.within(waited, until) == loading
     assert loading <= waited
 

@@ -1,0 +1,91 @@
+"""A job whose claim is under way when its worker starts to drain gets the same grace as any other job of the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from core.render import RenderRecord, RenderRequest, RenderTimings
+from core.settings import Settings
+from db import workers
+from db.database import Database
+from db.jobs.read import get_job
+from db.jobs.submit import NewJob, submit
+from db.migrate import upgrade
+from worker.engine.messages import Rendered
+from worker.runner.attempts import InFlightAttempts
+from worker.runner.context import WorkerContext
+from worker.runner.runner import Runner
+from worker.runner.worker_state import WorkerIdentity, WorkerState
+
+INPUT = {"prompt": "a cat", "width": 8, "height": 8, "num_inference_steps": 1, "seed": 1, "num_images": 1}
+RECORD = RenderRecord(
+    family="synthetic",
+    device="cpu",
+    dtype="uint8",
+    memory_policy="none",
+    attention_backend="none",
+    versions={},
+    batch_sizes=[1],
+    pipeline_guidance_scale=0.0,
+)
+
+
+class InstantEngine:
+    """An engine that answers each request at once."""
+
+    state = "ready"
+
+    def __init__(self, attempts: InFlightAttempts) -> None:
+        self._attempts = attempts
+
+    def submit(self, request: RenderRequest, _init_image: bytes | None) -> None:
+        pixels = bytes(3 * request.width * request.height)
+        self._attempts.route(Rendered(request.id, request.width, request.height, pixels, RECORD, RenderTimings()))
+
+    def cancel(self, request_id: str) -> None: ...
+
+
+@pytest.fixture
+def context(fresh_sqlite: str, tmp_path: Path) -> Iterator[WorkerContext]:
+    upgrade(fresh_sqlite)
+    database, identity, attempts = Database(fresh_sqlite), WorkerIdentity("w1"), InFlightAttempts()
+    state, fakes = WorkerState(), dict[str, Any](engine=InstantEngine(attempts), events=Mock(), flower=Mock())
+    state.change("ready")
+    workers.register(database, workers.Registration(identity.name, identity.incarnation, "demo", "cpu", capacity=1))
+    yield WorkerContext(
+        settings=Settings(data_dir=tmp_path),
+        database=database,
+        identity=identity,
+        model="demo",
+        state=state,
+        attempts=attempts,
+        **fakes,
+    )
+    database.dispose()
+
+
+def run_job(context: WorkerContext, after_claim: Callable[[], None]) -> tuple[str, int]:
+    """Run one job, with a call between its claim and its start; return its status and attempt."""
+    job = submit(context.database, NewJob(owner="ann", model="demo", prompt="a cat", input=INPUT)).job
+    hints: Any = SimpleNamespace(request_refill=after_claim, take=lambda: None, pass_on=lambda hint: None)
+    Runner(context, hints).on_hint(job.id, 0)
+    after = get_job(context.database, job.id)
+    return str(after.status), after.attempt
+
+
+def test_a_job_claimed_while_the_drain_starts_is_finished(context: WorkerContext) -> None:
+    assert run_job(context, lambda: context.state.change("draining")) == ("succeeded", 1)
+
+
+def test_a_job_claimed_after_the_grace_period_is_given_back(context: WorkerContext) -> None:
+    def end_grace() -> None:
+        context.state.change("draining")
+        context.attempts.give_back_all()
+
+    assert run_job(context, end_grace) == ("queued", 1)
