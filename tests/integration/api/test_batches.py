@@ -1,4 +1,4 @@
-"""Many jobs in one call, on both databases."""
+"""Batches: many jobs in one call, on both databases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.integration.api.running import WorkerSide
 BASE = {"width": 64, "height": 64}
 
 
-def test_a_grid_runs_to_its_contact_sheet(api: httpx.Client, worker: WorkerSide) -> None:
+def test_a_grid_is_rendered_and_has_a_contact_sheet(api: httpx.Client, worker: WorkerSide) -> None:
     accepted = api.post(
         "/v1/batches",
         json={
@@ -40,7 +40,7 @@ def test_a_grid_runs_to_its_contact_sheet(api: httpx.Client, worker: WorkerSide)
     assert api.get("/v1/batches").json()["items"][0]["id"] == batch["id"]
 
 
-def test_one_seed_is_shared_unless_asked_otherwise(api: httpx.Client) -> None:
+def test_one_seed_is_shared_unless_requested_otherwise(api: httpx.Client) -> None:
     body = {"prompts": ["a", "b", "c"], "base": BASE}
 
     def seeds(**changes: object) -> set[int]:
@@ -51,7 +51,7 @@ def test_one_seed_is_shared_unless_asked_otherwise(api: httpx.Client) -> None:
     assert len(seeds(shared_seed=False)) == 3
 
 
-def test_a_batch_is_accepted_whole_or_not_at_all(api: httpx.Client) -> None:
+def test_a_batch_is_accepted_completely_or_not_at_all(api: httpx.Client) -> None:
     refused = api.post("/v1/batches", json={"prompts": ["a"], "axes": {"size": ["64x64", "65x64"]}})
     assert refused.status_code == 422
     error = refused.json()["errors"][0]
@@ -76,7 +76,7 @@ def test_a_repeated_key_gives_the_same_batch(api: httpx.Client) -> None:
     assert other.json()["code"] == "idempotency_mismatch"
 
 
-def test_canceling_a_batch_cancels_what_is_open(api: httpx.Client, worker: WorkerSide) -> None:
+def test_canceling_a_batch_cancels_its_open_jobs(api: httpx.Client, worker: WorkerSide) -> None:
     batch = api.post("/v1/batches", json={"prompts": ["a", "b", "c"], "base": BASE}).json()
     claimed = worker.claim()
     assert claimed is not None
@@ -90,7 +90,7 @@ def test_canceling_a_batch_cancels_what_is_open(api: httpx.Client, worker: Worke
     assert empty.headers["content-type"] == "image/png"
 
 
-def test_the_longest_key_serves_a_batch_too(api: httpx.Client) -> None:
+def test_the_longest_key_works_for_a_batch(api: httpx.Client) -> None:
     longest, alike = "k" * 255, "k" * 254 + "j"
     body = {"prompts": ["a"], "base": BASE}
     first = api.post("/v1/batches", json=body, headers={"Idempotency-Key": longest})
