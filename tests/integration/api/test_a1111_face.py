@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
 import webuiapi
 from PIL import Image as Pillow
 
+from api.a1111 import options, progress, render, response
+from api.openai import routes as openai_routes
 from tests.integration.api.running import WorkerSide
 
 
@@ -125,3 +129,55 @@ def test_errors_have_the_shape_of_a1111(api: httpx.Client) -> None:
     masked = {"prompt": "x", "init_images": ["aGk="], "mask": "aGk="}
     assert api.post("/sdapi/v1/img2img", json=masked).json()["code"] == "not_offered"
     assert api.get("/sdapi/v1/nothing").json()["code"] == "not_found"
+
+
+def test_interrupt_cancels_more_jobs_than_one_page_of_the_list(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_PAGE", 3)
+    label = {"X-Client-Label": "studio"}
+    body = {"prompt": "x", "width": 64, "height": 64}
+    other = api.post("/v1/jobs", json=body).json()["id"]
+    while (first := worker.claim()) is None:
+        pass
+    assert first.id == other
+    mine = [api.post("/v1/jobs", json=body, headers=label).json()["id"] for _ in range(11)]
+    running = {claimed.id for claimed in (worker.claim() for _ in range(4)) if claimed is not None}
+    assert len(running) == 4
+    assert api.get("/sdapi/v1/progress", headers=label).json()["state"]["job_count"] == 11
+    assert api.post("/sdapi/v1/interrupt", headers=label).status_code == 200
+    for job_id in mine:
+        job = api.get(f"/v1/jobs/{job_id}").json()
+        assert (job["status"], job["cancel_requested"]) == ("running" if job_id in running else "canceled", True)
+    assert api.get(f"/v1/jobs/{other}").json()["cancel_requested"] is False
+
+
+def test_images_are_decoded_and_encoded_off_the_event_loop(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, str] = {}
+
+    def spy(module: ModuleType, name: str) -> None:
+        call = getattr(module, name)
+
+        def spied(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- passes everything through
+            threads[f"{module.__name__}.{name}"] = threading.current_thread().name
+            return call(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, spied)
+
+    for name in ("read_metadata", "json_response"):
+        spy(response, name)
+    spy(options, "read_metadata")
+    spy(options, "decode_image")
+    spy(render, "decode_image")
+    spy(openai_routes, "json_response")
+    body = {"prompt": "x", "width": 64, "height": 64}
+    with worker.working():
+        made = api.post("/sdapi/v1/txt2img", json=body).json()["images"][0]
+        api.post("/sdapi/v1/png-info", json={"image": made}).raise_for_status()
+        api.post("/sdapi/v1/img2img", json=body | {"init_images": [made]}).raise_for_status()
+        generate = {"prompt": "x", "size": "64x64", "response_format": "b64_json"}
+        api.post("/v1/images/generations", json=generate).raise_for_status()
+    assert len(threads) == 6
+    assert all(name.startswith("api") for name in threads.values()), threads

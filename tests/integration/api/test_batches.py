@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Sequence
+from typing import Any
 
 import httpx
+import pytest
 from PIL import Image as Pillow
 
+from api.submission import prepare_job
+from db.batches import open_members
+from db.database import Database
+from db.jobs.cancel import request_cancel
+from db.retention import delete_job
 from tests.integration.api.running import WorkerSide
 
 BASE = {"width": 64, "height": 64}
@@ -99,3 +108,48 @@ def test_the_longest_key_works_for_a_batch(api: httpx.Client) -> None:
     assert again.json()["id"] == first.json()["id"]
     assert api.post("/v1/batches", json=body, headers={"Idempotency-Key": alike}).json()["id"] != first.json()["id"]
     assert api.post("/v1/batches", json=body, headers={"Idempotency-Key": "k" * 256}).status_code == 422
+
+
+def test_a_contact_sheet_has_an_empty_cell_for_a_missing_file(api: httpx.Client, worker: WorkerSide) -> None:
+    batch = api.post("/v1/batches", json={"prompts": ["a", "b"], "base": BASE}).json()
+    with worker.working():
+        done = api.get(f"/v1/batches/{batch['id']}", params={"wait": 30}).json()
+    keys = sorted(worker.store.iter_keys())
+    worker.store.delete(keys[0])
+    sheet = api.get(done["urls"]["contact_sheet"], params={"columns": 2, "side": 64})
+    assert sheet.status_code == 200
+    colours = {Pillow.open(io.BytesIO(sheet.content)).getpixel((8 + cell * 72 + 32, 40)) for cell in range(2)}
+    assert colours == {(63, 63, 70), (0, 90, 160)}
+    worker.store.delete(keys[1])
+    missing = api.get(done["urls"]["contact_sheet"])
+    assert (missing.status_code, missing.json()["code"]) == (404, "image_file_missing")
+
+
+def test_a_deleted_job_does_not_stop_the_cancel_of_its_batch(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = api.post("/v1/batches", json={"prompts": ["a", "b", "c"], "base": BASE}).json()
+
+    def members_before_a_delete(database: Database, batch_id: str) -> Sequence[str]:
+        found = open_members(database, batch_id)
+        request_cancel(database, found[0], None)
+        delete_job(database, found[0])
+        return found
+
+    monkeypatch.setattr("api.routes.batches.open_members", members_before_a_delete)
+    canceled = api.post(batch["urls"]["cancel"])
+    assert canceled.status_code == 200
+    assert canceled.json()["counts"] == {"canceled": 2}
+
+
+def test_a_batch_is_validated_off_the_event_loop(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def spied(*args: Any) -> Any:  # noqa: ANN401 -- passes everything through
+        threads.append(threading.current_thread().name)
+        return prepare_job(*args)
+
+    monkeypatch.setattr("api.batches.prepare_job", spied)
+    assert api.post("/v1/batches", json={"prompts": ["a", "b"], "base": BASE}).status_code == 202
+    assert len(threads) == 2
+    assert all(name.startswith("api") for name in threads)
