@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import ExitStack
 
 import httpx
 import pytest
 
 from api import request_guard
+from api.threads import THREADS
 
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
 GOOD = {"prompt": "a red fox", "width": 64, "height": 64}
@@ -47,3 +49,23 @@ def test_listeners_that_do_not_read_do_not_block_other_clients(api: httpx.Client
         for _ in range(200):
             opened.enter_context(connect(api)).sendall(ask)
         assert api.post("/v1/jobs", json=GOOD).status_code == 202
+
+
+def test_a_thousand_listeners_hold_no_thread_and_no_database_connection_each(api: httpx.Client) -> None:
+    job = api.post("/v1/jobs", json=GOOD).json()
+    threads = threading.active_count()
+    ask = f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    with ExitStack() as opened:
+        streams = [opened.enter_context(connect(api)) for _ in range(1000)]
+        for stream in streams:
+            stream.sendall(ask)
+        for stream in streams:
+            received = b""
+            while b"event: status" not in received:
+                chunk = stream.recv(65536)
+                assert chunk, "the stream ended"
+                received += chunk
+        assert threading.active_count() <= threads + THREADS
+        # The pool has 16 connections: 1,000 held ones would leave none for other requests.
+        assert api.post("/v1/jobs", json=GOOD).status_code == 202
+        assert api.get(f"/v1/jobs/{job['id']}").json()["status"] == "queued"
