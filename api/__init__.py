@@ -1,1 +1,1 @@
-"""The HTTP API: thin routes over the database, three faces over one queue."""
+"""HTTP API: thin routes over the database, and three faces (native, OpenAI, A1111) over one queue."""

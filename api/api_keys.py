@@ -22,7 +22,7 @@ COOKIE = "imagefarm_key"
 
 
 def key_of(request: Request) -> str | None:
-    """The key as it was sent; None when there is none."""
+    """Return the key as it was sent; None when there is none."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
@@ -32,7 +32,7 @@ def key_of(request: Request) -> str | None:
 
 
 def _password(value: str) -> str:
-    """Clients that know only user and password put the key into either."""
+    """Return the key of a Basic header: clients put it into the user name or the password."""
     try:
         user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
@@ -41,13 +41,14 @@ def _password(value: str) -> str:
 
 
 FRESH_SECONDS = 5.0
-"""A revoked key opens doors for this long at most, and so does a farm whose first key was just made."""
-_REMEMBERED = 1000
-_HELP = "Send a key as `Authorization: Bearer ifk_...`; `imagefarm keys create` makes one."
+"""Age limit of cached answers: a revoked key works for at most this long, and so does access without a key
+after the first key was created."""
+_MAX_CACHED = 1000
+_HELP = "Send a key as `Authorization: Bearer ifk_...`; `imagefarm keys create` creates one."
 
 
 class ApiKeyAuthenticator:
-    """Keys are in force once there is one, unless the farm is open by setting."""
+    """Checks keys; they are required once there is one, unless the setting `open_access` is on."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._open = settings.open_access
@@ -56,17 +57,17 @@ class ApiKeyAuthenticator:
         self._in_force: tuple[float, bool] = (float("-inf"), False)
 
     async def caller(self, key: str | None, label: str | None) -> Caller:
-        """Who calls with this key; raises Unauthorized when keys are in force and this is none."""
+        """Return the caller of a key; raise Unauthorized when keys are required and this one is not valid."""
         if key and (parts := parse_key(key)) is not None:
             row = await self._row(parts[0])
             if row is not None and secret_matches(parts[1], row.secret_hash):
                 return _caller(row, label)
         if await self.in_force():
-            raise Unauthorized(f"The key is not valid. {_HELP}" if key else f"A key is needed. {_HELP}")
+            raise Unauthorized(f"The key is not valid. {_HELP}" if key else f"A key is required. {_HELP}")
         return labelled(label)
 
     async def in_force(self) -> bool:
-        """Whether callers need a key."""
+        """Return whether callers need a key."""
         if self._open:
             return False
         taken_at, found = self._in_force
@@ -76,7 +77,7 @@ class ApiKeyAuthenticator:
         return found
 
     async def row(self, key_id: str) -> ApiKey | None:
-        """An active key by its public id."""
+        """Return an active key by its public id."""
         return await self._row(key_id)
 
     async def _row(self, key_id: str) -> ApiKey | None:
@@ -89,7 +90,7 @@ class ApiKeyAuthenticator:
             return None
         self._rows[key_id] = time.monotonic(), row
         self._rows.move_to_end(key_id)
-        while len(self._rows) > _REMEMBERED:
+        while len(self._rows) > _MAX_CACHED:
             self._rows.popitem(last=False)
         return row
 

@@ -1,4 +1,4 @@
-"""The FastAPI application."""
+"""FastAPI application: routes, faces, middleware and lifespan."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ _ROUTES = (
     session,
     health,
 )
-_ABOUT = "Submit prompts, follow their jobs, fetch the pictures. Errors are problem details (RFC 9457) with a stable `code`."
+_ABOUT = "Submit prompts, follow their jobs, fetch the images. Errors are problem details (RFC 9457) with a stable `code`."
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """An application over the database, Redis and image store that `settings` name; it opens them when it starts."""
+    """Create the application over the database, Redis and image store of `settings`; it opens them when it starts."""
     measured = Metrics()
     app = FastAPI(
         title="imagefarm", version=VERSION, description=_ABOUT, lifespan=_lifespan(settings, measured), docs_url="/docs"

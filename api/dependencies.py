@@ -1,4 +1,4 @@
-"""Dependencies that routes ask for by type, and the JSON response that they return."""
+"""FastAPI dependencies of routes, and the JSON response that routes return."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from starlette.responses import Response
 from api.api_keys import key_of
 from api.caller import Caller
 from api.farm import Farm, farm_of
-from api.request_guard import check_host
+from api.request_guard import check_host, host_of
 from core.api_keys import Scope
 from core.errors import NotFound
 from core.ids import is_id
 
 
 def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A shape as JSON, without a second validation."""
+    """Return a model as JSON without validating it again."""
     return Response(
         model.model_dump_json(),
         status,
@@ -29,7 +29,7 @@ def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str
 
 
 async def get_farm(request: Request) -> Farm:
-    """The farm that serves this request."""
+    """Return the farm that serves this request."""
     return farm_of(request)
 
 
@@ -39,16 +39,16 @@ async def identify(
         str | None, Header(description="Names the program that calls: each label gets its fair share of the queue.")
     ] = None,
 ) -> Caller:
-    """Who calls; Unauthorized when keys are in force and none that is good was sent."""
+    """Return the caller; raise Unauthorized when keys are required and no valid one was sent."""
     return await identified(request, x_client_label)
 
 
 async def identified(request: Request, label: str | None) -> Caller:
-    """As `identify`, for those who have the label already."""
+    """Return the caller like `identify`, with the label as an argument."""
     farm = farm_of(request)
     caller = await farm.authenticator.caller(key_of(request), label)
     if caller.limits is None:
-        check_host(request.url.hostname or "", farm.settings)
+        check_host(host_of(request), farm.settings)
     return caller
 
 
@@ -56,34 +56,34 @@ Identified = Annotated[Caller, Depends(identify)]
 
 
 async def get_reader(caller: Identified) -> Caller:
-    """A caller who may read."""
+    """Return a caller who may read."""
     caller.require(Scope.READ_OWN)
     return caller
 
 
 async def get_submitter(caller: Identified) -> Caller:
-    """A caller who may submit, and change what is theirs."""
+    """Return a caller who may submit, and change their own jobs."""
     caller.require(Scope.SUBMIT)
     return caller
 
 
 async def get_admin(caller: Identified) -> Caller:
-    """A caller who may act on the farm itself."""
+    """Return a caller who may administer the farm."""
     caller.require(Scope.ADMIN)
     return caller
 
 
 async def job_id_of(job_id: Annotated[str, Path(description="The job's id.")]) -> str:
-    """The id of a job; what has not the shape of one is not looked for."""
+    """Return the id; raise NotFound without a query for text that cannot be an id."""
     if not is_id(job_id):
-        raise NotFound("There is no job of that id.", code="job_not_found")
+        raise NotFound("There is no job with this id.", code="job_not_found")
     return job_id
 
 
 async def image_id_of(image_id: Annotated[str, Path(description="The image's id.")]) -> str:
-    """The id of an image."""
+    """Return the id; raise NotFound without a query for text that cannot be an id."""
     if not is_id(image_id):
-        raise NotFound("There is no image of that id.", code="image_not_found")
+        raise NotFound("There is no image with this id.", code="image_not_found")
     return image_id
 
 

@@ -1,4 +1,4 @@
-"""What a running API process stands on; made at start, closed at the end."""
+"""Parts of a running API process: created at start, closed at the end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SPEEDS_FRESH_SECONDS = 5.0
 
 
 class Farm:
-    """The parts of one API process."""
+    """The database, stores, publisher and background tasks of one API process."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.metrics = metrics
@@ -39,9 +39,9 @@ class Farm:
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
         self.store = LocalImageStore(settings.images_dir)
         self.uploads = LocalImageStore(settings.uploads_dir)
-        self.pictures = ImageVariants(self.store)
+        self.image_variants = ImageVariants(self.store)
         self.decoding = asyncio.Semaphore(2)
-        self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model before they ask for pictures
+        self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model in a call of its own
         self.publisher = Publisher(settings, self.database)
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)
@@ -55,28 +55,28 @@ class Farm:
         self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
 
     def start(self) -> None:
-        """Call on the event loop."""
+        """Start the background tasks; call on the event loop."""
         asyncio.get_running_loop().set_default_executor(make_threads())
         self.watcher.start()
         self.webhooks.start()
 
     def stop_waiting(self) -> None:
-        """Has every waiting caller answered with what is known now."""
+        """Answer every waiting caller with the present state."""
         self.closing.set()
         self.watcher.hub.wake_all()
 
     async def close(self) -> None:
-        """Ends the waiting, sends what is left, closes connections."""
+        """Answer waiting callers, publish pending messages and close connections."""
         self.stop_waiting()
         await self.webhooks.stop()
         await self.watcher.stop()
         await in_thread(self.publisher.close)
-        # Those stopped above may have left a query on its thread, which would give its connection to a pool that is gone.
+        # The tasks stopped above may have left a query on its thread, which would return its connection to a disposed pool.
         await asyncio.get_running_loop().shutdown_default_executor()
         self.database.dispose()
 
     async def speeds(self) -> Mapping[str, float]:
-        """Model -> mean seconds of its recent jobs, a few seconds old at most."""
+        """Return model -> mean seconds of its recent jobs, at most a few seconds old."""
         taken_at, speeds = self._speeds
         if time.monotonic() - taken_at > _SPEEDS_FRESH_SECONDS:
             speeds = await in_thread(recent_seconds, self.database)
@@ -85,6 +85,6 @@ class Farm:
 
 
 def farm_of(request: Request) -> Farm:
-    """The farm that serves this request."""
+    """Return the farm that serves this request."""
     farm: Farm = request.app.state.farm
     return farm

@@ -1,28 +1,30 @@
-"""Choose an image format by the Accept header, and make conversions and thumbnails off the event loop."""
+"""Choose an image format by the Accept header; make conversions and thumbnails off the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from api.threads import in_thread
 from core.errors import FarmError
 from core.imagefile import MEDIA_TYPES, ImageFormat, convert, thumbnail
 from core.storage import LocalImageStore
 
-FORMATS: dict[str, ImageFormat] = {kind: name for name, kind in MEDIA_TYPES.items()}
+FORMATS: Mapping[str, ImageFormat] = MappingProxyType({kind: name for name, kind in MEDIA_TYPES.items()})
 
 
 def stored_format(name: str) -> ImageFormat:
-    """The format of a stored file, by its column."""
+    """Return the format of a stored file from its database column."""
     return {"png": "png", "webp": "webp"}.get(name, "jpeg")  # type: ignore[return-value]
 
 
 def negotiate(accept: str | None, stored: ImageFormat) -> ImageFormat:
-    """The stored format unless another is asked for more strongly; FarmError `not_acceptable` when none will do.
+    """Return the stored format unless another has a higher weight; raise FarmError `not_acceptable` when none is accepted.
 
-    A wildcard that takes the stored format is as good as its name: browsers list WebP before `*/*;q=0.8` whenever they
-    open or save a picture, and mean the file as it is.
+    A wildcard that accepts the stored format counts as its name: browsers list WebP before `*/*;q=0.8` whenever they
+    open or save an image, and mean the file as it is.
     """
     if not accept:
         return stored
@@ -34,7 +36,7 @@ def negotiate(accept: str | None, stored: ImageFormat) -> ImageFormat:
         if (weight := _weight(kind, wanted)) > best_weight:
             best, best_weight = name, weight
     if best_weight <= 0:
-        raise FarmError(f"Pictures come as {', '.join(FORMATS)}: accept one of them.", code="not_acceptable")
+        raise FarmError(f"Images are available as {', '.join(FORMATS)}: accept one of them.", code="not_acceptable")
     return best
 
 
@@ -51,51 +53,51 @@ def _quality(text: str) -> float:
         value = float(text)
     except ValueError:
         return 0.0
-    return min(max(value, 0.0), 1.0) if value == value else 0.0  # noqa: PLR0124 -- NaN is not itself
+    return min(max(value, 0.0), 1.0) if value == value else 0.0  # noqa: PLR0124 -- NaN is not equal to itself
 
 
 def _weight(kind: str, wanted: dict[str, float]) -> float:
-    """The most specific range that names the type decides (RFC 9110, 12.5.1)."""
+    """Return the weight of the most specific range that names the type (RFC 9110, 12.5.1)."""
     return next((wanted[name] for name in (kind, "image/*", "*/*") if name in wanted), 0.0)
 
 
-_AT_ONCE = 2
-_REMEMBERED_BYTES = 16 * 2**20
+_MAX_CONCURRENT = 2
+_CACHE_BYTES = 16 * 2**20
 
 
 class ImageVariants:
-    """Reads from the image store; keeps the latest thumbnails."""
+    """Reads stored images, converts them, and caches the latest thumbnails."""
 
     def __init__(self, store: LocalImageStore) -> None:
         self._store = store
-        self._busy = asyncio.Semaphore(_AT_ONCE)
+        self._decoding = asyncio.Semaphore(_MAX_CONCURRENT)
         self._thumbnails: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        self._held = 0
+        self._cached_bytes = 0
 
     async def file(self, key: str) -> bytes:
-        """The file as it was stored."""
+        """Return the file as it was stored."""
         return await in_thread(self._store.read, key)
 
     async def converted(self, key: str, target: ImageFormat) -> bytes:
-        """The picture in another format, its metadata kept."""
+        """Return the image in another format, with its metadata."""
         data = await self.file(key)
-        async with self._busy:
+        async with self._decoding:
             return await in_thread(lambda: convert(data, target))
 
     async def thumbnail(self, key: str, max_side: int) -> bytes:
-        """A small WebP."""
+        """Return a WebP of at most `max_side` pixels on its longer side."""
         found = self._thumbnails.get((key, max_side))
         if found is None:
             data = await self.file(key)
-            async with self._busy:
+            async with self._decoding:
                 found = await in_thread(thumbnail, data, max_side)
-            self._remember((key, max_side), found)
+            self._cache((key, max_side), found)
         return found
 
-    def _remember(self, name: tuple[str, int], data: bytes) -> None:
+    def _cache(self, name: tuple[str, int], data: bytes) -> None:
         if name in self._thumbnails:
             return
         self._thumbnails[name] = data
-        self._held += len(data)
-        while self._held > _REMEMBERED_BYTES:
-            self._held -= len(self._thumbnails.popitem(last=False)[1])
+        self._cached_bytes += len(data)
+        while self._cached_bytes > _CACHE_BYTES:
+            self._cached_bytes -= len(self._thumbnails.popitem(last=False)[1])

@@ -1,4 +1,4 @@
-"""What Prometheus reads: the farm's state from the database, this process's requests from counters."""
+"""Prometheus metrics: the farm's state from the database, and this process's requests from counters."""
 
 from __future__ import annotations
 
@@ -16,41 +16,44 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """One registry per application, so that several can live in one process."""
+    """All metrics, in one registry per application, so that one process can hold several applications."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
-            "imagefarm_http_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
+            "imagefarm_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self._registry
         )
         self.seconds = Histogram(
             "imagefarm_http_request_seconds",
-            "Time until the answer began.",
+            "Time until the response started.",
             ["route"],
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._jobs = self._gauge("imagefarm_jobs", "Jobs that are queued, running or held.", "model", "status")
         self._slots = self._gauge("imagefarm_worker_slots", "Jobs that a live worker can hold at once.", "worker", "model")
-        self._workers = self._gauge("imagefarm_workers", "Workers the farm remembers.", "model", "state")
+        self._workers = self._gauge("imagefarm_workers", "Registered workers.", "model", "state")
         self._loads = self._gauge(
             "imagefarm_worker_load_seconds", "How long a live worker's model took to load.", "worker", "model"
         )
         self._first_images = self._gauge(
-            "imagefarm_worker_first_image_seconds", "The first image since then, from joining the batch.", "worker", "model"
+            "imagefarm_worker_first_image_seconds",
+            "Time of the first image after loading, from joining a micro-batch.",
+            "worker",
+            "model",
         )
         self._images = self._gauge(
             "imagefarm_worker_image_seconds", "Median of the latest images after the first.", "worker", "model"
         )
         self._oldest = self._gauge("imagefarm_queue_oldest_seconds", "How long the oldest queued job has waited.", "model")
         self._waiters = self._gauge("imagefarm_waiters", "Long polls and event streams of this process.")
-        self._redis = self._gauge("imagefarm_redis_up", "Whether news come over Redis.")
+        self._redis = self._gauge("imagefarm_redis_up", "Whether events arrive through Redis.")
 
     def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
         return Gauge(name, about, labels, registry=self._registry)
 
     def farm(self, overview: Overview, counts: dict[str, dict[str, int]], oldest: dict[str, float]) -> None:
-        """The state of the farm, as it is now."""
+        """Set the gauges of the farm's present state."""
         for gauge in (self._jobs, self._slots, self._workers, self._oldest, self._loads, self._first_images, self._images):
             gauge.clear()
         for model, by_status in counts.items():
@@ -66,35 +69,35 @@ class Metrics:
                 self._times(worker)
 
     def _times(self, worker: Worker) -> None:
-        """What it has told of its engine so far."""
+        """Set the times that a worker has reported about its engine."""
         first, later = worker.info.get("first_image") or {}, worker.info.get("later_images") or {}
-        told = {
+        reported = {
             self._loads: worker.info.get("load_seconds"),
             self._first_images: first.get("seconds"),
             self._images: later.get("median_seconds"),
         }
-        for gauge, seconds in told.items():
+        for gauge, seconds in reported.items():
             if seconds is not None:
                 gauge.labels(worker.name, worker.model).set(seconds)
 
     def process(self, waiters: int, *, redis: bool) -> None:
-        """What this process holds."""
+        """Set the gauges of this process."""
         self._waiters.set(waiters)
         self._redis.set(redis)
 
     def text(self) -> bytes:
-        """The exposition format."""
+        """Return the exposition format."""
         return generate_latest(self._registry)
 
 
 class MetricsMiddleware:
-    """ASGI middleware: counts answers by route."""
+    """ASGI middleware that counts responses by route."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -111,5 +114,5 @@ class MetricsMiddleware:
 
 
 def _route(scope: Scope) -> str:
-    """The route's pattern: paths themselves are without bound."""
+    """Return the route's pattern; labels by path would be unbounded."""
     return str(getattr(scope.get("route"), "path", "page"))

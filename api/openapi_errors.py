@@ -1,9 +1,11 @@
-"""Describe error responses in the OpenAPI document, and look up the methods that a path allows."""
+"""Error responses of the OpenAPI document, and the methods that a path allows."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,30 +13,32 @@ from starlette.routing import compile_path
 
 from core.schemas.base import Problem
 
-_WORDS = {
-    400: "The body is not JSON.",
-    401: "A key is missing or not valid.",
-    403: "The key lacks the scope.",
-    404: "There is no such thing, or it is not yours.",
-    406: "None of the formats asked for can be made.",
-    408: "The body did not arrive in time.",
-    409: "The present state does not allow it.",
-    410: "It existed and has been deleted.",
-    413: "The body is too large.",
-    415: "The content type is not taken.",
-    422: "A value is wrong; `errors` names each and says what to send.",
-    429: "A limit is reached; Retry-After says when to come back.",
-    503: "The database is away; Retry-After says when to come back.",
-}
+_DESCRIPTIONS: Mapping[int, str] = MappingProxyType(
+    {
+        400: "The body is not JSON.",
+        401: "The key is missing or invalid.",
+        403: "The key lacks the scope.",
+        404: "It does not exist, or it is not yours.",
+        406: "None of the accepted formats is available.",
+        408: "The body did not arrive in time.",
+        409: "The present state does not allow it.",
+        410: "It existed and has been deleted.",
+        413: "The body is too large.",
+        415: "The content type is not supported.",
+        422: "A value is wrong; `errors` names each field and what to send.",
+        429: "A limit is reached; Retry-After states when to retry.",
+        503: "The database is unavailable; Retry-After states when to retry.",
+    }
+)
 _ALWAYS = (401, 403, 422, 503)
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses=` of a route: its own error statuses and those that any route can answer."""
+    """Return `responses=` for a route: its own error statuses and those of every route."""
     return {
         status: {
             "model": Problem,
-            "description": _WORDS[status],
+            "description": _DESCRIPTIONS[status],
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in sorted({*statuses, *_ALWAYS})
@@ -42,7 +46,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def allowed_methods(app: FastAPI, path: str) -> str:
-    """As the OpenAPI document says; empty for an address that it does not know."""
+    """Return the methods that the OpenAPI document lists for a path; empty for an unknown path."""
     for pattern, methods in _table(app):
         if pattern.fullmatch(path):
             return ", ".join(methods)

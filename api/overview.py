@@ -1,4 +1,4 @@
-"""A view of the workers, at most a second old, shared by all requests of this process."""
+"""Snapshot of the workers, at most a second old, shared by all requests of this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRESH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Overview:
-    """Every worker that the farm remembers, and which of them live."""
+    """All registered workers, and the names of the live ones."""
 
     workers: Sequence[Worker]
     live_names: frozenset[str]
@@ -26,24 +26,24 @@ class Overview:
 
     @property
     def live(self) -> list[Worker]:
-        """Workers seen lately that have not stopped or failed."""
+        """Return the workers with a recent heartbeat that have not stopped or failed."""
         return [worker for worker in self.workers if worker.name in self.live_names]
 
     def serving(self, model: str) -> list[Worker]:
-        """Live workers of a model, ready or loading."""
+        """Return the live workers of a model, ready or loading."""
         return [worker for worker in self.live if worker.model == model]
 
     def capacity(self, model: str) -> int:
-        """Jobs that the live workers of a model can hold at once."""
+        """Return how many jobs the live workers of a model can hold at once."""
         return sum(worker.capacity for worker in self.serving(model))
 
     def window(self, model: str) -> int:
-        """Hints of this model that may be out."""
+        """Return how many hints of this model may be in Redis at once."""
         return window_size(self.capacity(model))
 
 
 class OverviewCache:
-    """Reads the workers again when the last look is older than a second."""
+    """Caches the overview for FRESH_SECONDS."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -51,7 +51,7 @@ class OverviewCache:
         self._lock = asyncio.Lock()
 
     async def get(self) -> Overview:
-        """The present view; raises Unavailable when the database is away."""
+        """Return the present overview; raise Unavailable when the database does not answer."""
         if (fresh := self._fresh()) is not None:
             return fresh
         async with self._lock:

@@ -1,43 +1,47 @@
-"""The web page: files of the `web` package, served at every address that no route claims."""
+"""Web page: files of the `web` package, served at every path without a route."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
-_HEADERS = {
-    # Files keep their names across versions: browsers ask each time, and get 304 while nothing changed.
-    "Cache-Control": "no-cache",
-    # The rest of the policy stands in the page; framing can be forbidden only here.
-    "Content-Security-Policy": "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-}
+_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        # File names are the same in all versions: browsers must revalidate, and get 304 while nothing has changed.
+        "Cache-Control": "no-cache",
+        # The rest of the policy is in index.html; only a header can forbid framing.
+        "Content-Security-Policy": "frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+    }
+)
 _API = ("/v1/", "/sdapi/", "/internal/")
 
 
 def web_directory() -> Path:
-    """Where the page's files are, in a checkout as in an installed wheel."""
+    """Return the folder of the page's files, in a checkout or an installed wheel."""
     spec = find_spec("web")
-    places = list(spec.submodule_search_locations or []) if spec is not None else []
-    if not places:
+    locations = list(spec.submodule_search_locations or []) if spec is not None else []
+    if not locations:
         raise RuntimeError("the package `web` is not installed")
-    return Path(places[0])
+    return Path(locations[0])
 
 
 class Page:
-    """An ASGI application for what the router does not know."""
+    """ASGI application for paths without a route."""
 
     def __init__(self) -> None:
         self._files = StaticFiles(directory=web_directory(), html=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A file of the page, or the same 404 that the API gives."""
+        """Send a file of the page, or the API's 404."""
         if scope["type"] != "http":
             return
         path = scope["path"]

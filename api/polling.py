@@ -1,4 +1,4 @@
-"""Read a job with its progress, long-poll for its changes, and compute its ETag."""
+"""Read a job with its progress, long-poll for its changes, compute its ETag."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from db.tables import Job
 
 
 async def read(farm: Farm, job_id: str, owner: str | None) -> Snapshot:
-    """The job as it is now; NotFound or Gone."""
+    """Return the present job; raise NotFound or Gone."""
     return await in_thread(read_snapshot, farm.database, job_id, owner)
 
 
 async def show(farm: Farm, snapshot: Snapshot) -> JobAnswer:
-    """The whole answer: with its place in the queue while it waits, with its progress while it runs."""
+    """Return the job's view, with its queue position while queued and its progress while running."""
     progress = await farm.watcher.progress_of(snapshot.job.id) if snapshot.job.status == JobStatus.RUNNING else None
     queue = None
     if snapshot.job.status == JobStatus.QUEUED:
@@ -34,7 +34,7 @@ async def show(farm: Farm, snapshot: Snapshot) -> JobAnswer:
 async def wait_until_settled(
     farm: Farm, job_id: str, owner: str | None, seconds: float, *, after_revision: int | None = None
 ) -> Snapshot:
-    """The job once it has settled, or passed `after_revision`, or `seconds` are over: then as it is.
+    """Wait until the job has settled or passed `after_revision`, for at most `seconds`; return its present state.
 
     Holds neither a thread nor a database connection while it waits.
     """
@@ -42,32 +42,32 @@ async def wait_until_settled(
     end = loop.time() + seconds
     with farm.watcher.hub.subscribe(job_id) as subscription:
         snapshot = await read(farm, job_id, owner)
-        while not _enough(snapshot.job, after_revision) and not farm.closing.is_set():
+        while not _is_awaited_state(snapshot.job, after_revision) and not farm.closing.is_set():
             subscription.revision = max(subscription.revision, snapshot.job.revision)
             if not await subscription.wait(end - loop.time()):
                 break
-            news = subscription.revision > snapshot.job.revision and (subscription.settled or after_revision is not None)
-            if news or subscription.gone:
+            changed = subscription.revision > snapshot.job.revision and (subscription.settled or after_revision is not None)
+            if changed or subscription.job_deleted:
                 snapshot = await read(farm, job_id, owner)
         return snapshot
 
 
-def _enough(job: Job, after_revision: int | None) -> bool:
+def _is_awaited_state(job: Job, after_revision: int | None) -> bool:
     return job.status in SETTLED or (after_revision is not None and job.revision > after_revision)
 
 
 def etag_of(answer: JobAnswer) -> str:
-    """A weak tag: the revision, then what changes between revisions (progress, place in the queue)."""
-    moving: dict[str, Any] = {
+    """Return a weak tag of the revision and of the fields that change between revisions (progress, queue position)."""
+    volatile: dict[str, Any] = {
         "queue": answer.queue and (answer.queue.position, answer.queue.reason),
         "progress": answer.progress and answer.progress.model_dump(),
         "cancel": answer.cancel_requested,
         "ratings": [output.rating for output in answer.outputs],
     }
-    return f'W/"{answer.revision}-{zlib.crc32(repr(moving).encode()):08x}"'
+    return f'W/"{answer.revision}-{zlib.crc32(repr(volatile).encode()):08x}"'
 
 
 def revision_in(etag: str) -> int | None:
-    """The revision that a tag of ours names; None for any other text."""
+    """Return the revision in one of our tags; None for any other text."""
     digits = etag.removeprefix("W/").strip('"').partition("-")[0]
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 12 else None

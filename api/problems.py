@@ -1,4 +1,4 @@
-"""From errors to HTTP: the one table of statuses, and problem details (RFC 9457) as answers."""
+"""Map errors to HTTP: the one table of statuses, and problem details (RFC 9457) as responses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,48 +31,64 @@ from core.schemas.base import FieldError, Problem
 
 logger = logging.getLogger(__name__)
 
-STATUSES: dict[type[FarmError], int] = {
-    InvalidInput: 422,
-    NotFound: 404,
-    Gone: 410,
-    Conflict: 409,
-    Unauthorized: 401,
-    Forbidden: 403,
-    TooManyRequests: 429,
-    Unavailable: 503,
-}
-"""Statuses by kind of error; a code listed in CODES has one of its own."""
+STATUSES: Mapping[type[FarmError], int] = MappingProxyType(
+    {
+        InvalidInput: 422,
+        NotFound: 404,
+        Gone: 410,
+        Conflict: 409,
+        Unauthorized: 401,
+        Forbidden: 403,
+        TooManyRequests: 429,
+        Unavailable: 503,
+    }
+)
+"""Status by error class; a code listed in CODES takes precedence."""
 
-CODES: dict[str, int] = {
-    "body_too_large": 413,
-    "body_too_slow": 408,
-    "unsupported_media_type": 415,
-    "not_acceptable": 406,
-    "malformed_json": 400,
-    "storage_unavailable": 503,
-}
+CODES: Mapping[str, int] = MappingProxyType(
+    {
+        "bad_request": 400,
+        "body_too_large": 413,
+        "body_too_slow": 408,
+        "unsupported_media_type": 415,
+        "not_acceptable": 406,
+        "malformed_json": 400,
+        "storage_unavailable": 503,
+    }
+)
 
-_OF_STATUS = {
-    400: "bad_request",
-    404: "not_found",
-    405: "method_not_allowed",
-    406: "not_acceptable",
-    413: "body_too_large",
-    415: "unsupported_media_type",
-    416: "range_not_satisfiable",
-}
+_CODE_OF_STATUS: Mapping[int, str] = MappingProxyType(
+    {
+        404: "not_found",
+        405: "method_not_allowed",
+        406: "not_acceptable",
+        413: "body_too_large",
+        415: "unsupported_media_type",
+        416: "range_not_satisfiable",
+    }
+)
 MEDIA_TYPE = "application/problem+json"
 
 
+class HttpError(FarmError):
+    """A refusal by Starlette or FastAPI itself, with the status that it was raised with."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, code=_CODE_OF_STATUS.get(status, "bad_request" if status < 500 else FarmError.code))
+        self.status = status
+
+
 def status_of(error: FarmError) -> int:
-    """The HTTP status of an error; 500 for one that should never have left the house."""
+    """Return the HTTP status of an error; 500 for one that callers should have handled."""
+    if isinstance(error, HttpError):
+        return error.status
     if error.code in CODES:
         return CODES[error.code]
     return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
 
 
 def problem_of(error: FarmError, request: Request | None = None) -> Problem:
-    """The problem document of an error."""
+    """Build the problem document of an error."""
     status = status_of(error)
     return Problem(
         type=f"urn:imagefarm:problem:{error.code}",
@@ -80,18 +97,24 @@ def problem_of(error: FarmError, request: Request | None = None) -> Problem:
         detail=error.message,
         code=error.code,
         errors=_errors_of(error),
-        instance=request.url.path if request is not None else None,
+        instance=path_of(request) if request is not None else None,
         retry_after_seconds=retry_after(error),
     )
 
 
+def path_of(request: Request) -> str:
+    """Return the path of a request; `request.url` would parse the Host header, which may be malformed."""
+    path: str = request.scope["path"]
+    return path
+
+
 def retry_after(error: FarmError) -> float | None:
-    """Seconds to wait before trying again, if the error says."""
+    """Return the seconds to wait before a retry; None when the error does not state any."""
     return error.retry_after if isinstance(error, TooManyRequests | Unavailable) else None
 
 
 def headers_of(error: FarmError) -> dict[str, str]:
-    """Headers that belong to the error, whatever shape its body takes."""
+    """Return the headers of an error response, whatever shape its body has."""
     headers = {"Cache-Control": "no-store"}
     if (seconds := retry_after(error)) is not None:
         headers["Retry-After"] = str(math.ceil(seconds))
@@ -101,7 +124,7 @@ def headers_of(error: FarmError) -> dict[str, str]:
 
 
 def problem_response(error: FarmError, request: Request | None = None) -> Response:
-    """The error as an HTTP answer."""
+    """Return the error as a problem document."""
     problem = problem_of(error, request)
     body = problem.model_dump_json(exclude_none=True)
     return Response(body, problem.status, headers=headers_of(error), media_type=MEDIA_TYPE)
@@ -116,30 +139,27 @@ def _errors_of(error: FarmError) -> list[FieldError]:
 
 
 def from_validation(error: RequestValidationError, request: Request) -> InvalidInput:
-    """What pydantic found, as one of our errors."""
+    """Convert pydantic's findings to InvalidInput."""
     problems = field_errors(error, request)
     if any(item["type"] == "json_invalid" for item in error.errors()):
         return InvalidInput(f"The body is not JSON: {problems[0][1]}.", code="malformed_json")
     return InvalidParameters(problems)
 
 
-def from_http(error: HTTPException) -> FarmError:
-    """Starlette's own refusals (no such path, wrong method, bad range), as one of our errors."""
+def from_http(error: HTTPException) -> HttpError:
+    """Convert Starlette's own refusals (unknown path, wrong method, bad range), keeping their status."""
     message = {
-        404: "There is nothing at this address. GET /openapi.json lists what there is.",
+        404: "There is nothing at this address. GET /openapi.json lists the addresses.",
         405: "This address does not take that method.",
     }.get(error.status_code, str(error.detail))
-    code = _OF_STATUS.get(error.status_code, "bad_request")
-    refused = FarmError(message, code=code)
-    CODES.setdefault(code, error.status_code)
-    return refused
+    return HttpError(message, error.status_code)
 
 
 Shape = Callable[[FarmError, Request], Response]
 
 
 def install(app: FastAPI, shapes: Mapping[str, Shape]) -> None:
-    """Answers every error as a problem document; under the paths of `shapes`, as that face's clients expect it."""
+    """Answer every error with a problem document, or under the path prefixes of `shapes` in that face's shape."""
     app.state.error_shapes = dict(shapes)
 
     async def on_farm_error(request: Request, error: Exception) -> Response:
@@ -152,25 +172,25 @@ def install(app: FastAPI, shapes: Mapping[str, Shape]) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        cause = error.__cause__  # FastAPI calls whatever happens while it reads a body a bad request
+        cause = error.__cause__  # FastAPI wraps any error during the reading of a body in a 400
         response = shaped(cause if isinstance(cause, FarmError) else from_http(error), request)
         response.headers.update(error.headers or {})
-        if error.status_code == 405 and (allowed := allowed_methods(app, request.url.path)):
+        if error.status_code == 405 and (allowed := allowed_methods(app, path_of(request))):
             response.headers["Allow"] = allowed
         return response
 
-    async def on_anything(request: Request, error: Exception) -> Response:
-        logger.error("unexpected error at %s %s", request.method, request.url.path, exc_info=error)
-        return shaped(FarmError("Something went wrong here; the server's log has the details."), request)
+    async def on_unexpected(request: Request, error: Exception) -> Response:
+        logger.error("unexpected error at %s %s", request.method, path_of(request), exc_info=error)
+        return shaped(FarmError("An unexpected error occurred; the server's log has the details."), request)
 
     app.add_exception_handler(FarmError, on_farm_error)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_anything)
+    app.add_exception_handler(Exception, on_unexpected)
 
 
 def shaped(error: FarmError, request: Request) -> Response:
-    """The error in the shape of the face that was called."""
+    """Return the error in the shape of the face whose path was requested."""
     shapes: Mapping[str, Shape] = getattr(request.app.state, "error_shapes", {})
-    shape = next((shapes[prefix] for prefix in shapes if request.url.path.startswith(prefix)), problem_response)
+    shape = next((shapes[prefix] for prefix in shapes if path_of(request).startswith(prefix)), problem_response)
     return shape(error, request)

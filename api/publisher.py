@@ -24,40 +24,40 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 10_000
 COOL_DOWN_SECONDS = 1.5
-"""After a failure nothing is tried for this long: a black hole would otherwise cost a time-out per message."""
+"""Send nothing for this long after a failure: an unresponsive Redis would otherwise cost a time-out per message."""
 _CLOSE_SECONDS = 5.0
 
 
-def _nothing() -> None:
-    """There is nothing to undo."""
+def _no_undo() -> None:
+    pass
 
 
 class SendQueue:
-    """Runs sendings in order; one that fails, finds no room, or comes while Redis is away ends in its `undo`."""
+    """Sends messages in order on its own thread; runs `undo` for each message that is not sent."""
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[tuple[Callable[[], object], Callable[[], object]] | None] = queue.Queue(_BACKLOG)
-        self._turned_away: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._rejected: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._closed_until = 0.0
         self._thread = threading.Thread(target=self._run, name="hint-send", daemon=True)
         self._thread.start()
 
     @property
     def broken(self) -> bool:
-        """Whether sending failed a moment ago and is not tried now."""
+        """Return whether sending failed less than COOL_DOWN_SECONDS ago."""
         return time.monotonic() < self._closed_until
 
-    def send(self, send: Callable[[], object], undo: Callable[[], object] = _nothing) -> None:
-        """Queues a sending and returns at once; `undo` runs on the outbox's own thread."""
+    def send(self, send: Callable[[], object], undo: Callable[[], object] = _no_undo) -> None:
+        """Queue a message and return at once; `undo` runs on the sending thread."""
         try:
             self._waiting.put_nowait((send, undo))
         except queue.Full:
-            logger.warning("the outbox is full: Redis is slow or away")
-            if undo is not _nothing:
-                self._turned_away.put(undo)  # the thread has messages before it, so it will come by
+            logger.warning("the send queue is full: Redis is slow or unreachable")
+            if undo is not _no_undo:
+                self._rejected.put(undo)  # the queue is full, so the thread will pass here again
 
     def close(self) -> None:
-        """Sends what waits, for a few seconds at most."""
+        """Send the queued messages, for at most a few seconds."""
         with suppress(queue.Full):
             self._waiting.put(None, timeout=_CLOSE_SECONDS)
             self._thread.join(_CLOSE_SECONDS)
@@ -65,20 +65,20 @@ class SendQueue:
     def _run(self) -> None:
         while (item := self._waiting.get()) is not None:
             send, undo = item
-            if self.broken or not self._tried(send):
+            if self.broken or not self._try_send(send):
                 self._undo(undo)
-            self._undo_turned_away()
+            self._undo_rejected()
 
-    def _undo_turned_away(self) -> None:
+    def _undo_rejected(self) -> None:
         with suppress(queue.Empty):
             while True:
-                self._undo(self._turned_away.get_nowait())
+                self._undo(self._rejected.get_nowait())
 
-    def _tried(self, send: Callable[[], object]) -> bool:
+    def _try_send(self, send: Callable[[], object]) -> bool:
         try:
             send()
         except (OperationalError, RedisError, OSError) as error:
-            logger.warning("Redis did not take a message (%s); the reaper sends hints again", error)
+            logger.warning("cannot send a message to Redis (%s); the reaper publishes hints again", error)
             self._closed_until = time.monotonic() + COOL_DOWN_SECONDS
             return False
         except Exception:
@@ -90,14 +90,17 @@ class SendQueue:
         try:
             undo()
         except Exception:
-            logger.exception("an unsent hint could not be noted")
+            logger.exception("cannot record that a hint was not sent")
 
 
 _TIMEOUT_SECONDS = 1.0
 
 
 class Publisher:
-    """Call after the commit. Nothing here waits for Redis or raises: the reaper publishes again what was lost."""
+    """Publishes hints, changes and cancels after the commit.
+
+    No method waits for Redis or raises: the reaper republishes lost hints.
+    """
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
@@ -109,22 +112,22 @@ class Publisher:
         self.send_queue = SendQueue()
 
     def hint(self, job: Job) -> None:
-        """Tells a worker that there is work; Flower shows the hint as a task of this job."""
+        """Publish a hint for a worker; Flower shows it as the task of this job."""
         job_id, model, shown = job.id, job.model, flower_kwargs(job.model, job.input)
         self.send_queue.send(lambda: self._send_task(job_id, model, shown), undo=lambda: clear_hint(self._database, job_id))
 
     def changed(self, job: Job) -> None:
-        """Tells other API processes that the job has a new revision."""
+        """Publish the job's new revision to other API processes."""
         message = change_message(job.id, job.revision, job.status)
         self.send_queue.send(lambda: self._redis.publish(self._keys.changes, message))
 
     def cancel_requested(self, job: Job) -> None:
-        """Tells the worker that holds the job; without it the worker learns at its next heartbeat."""
+        """Publish the cancel request to the worker of the job, which otherwise reads it at its next heartbeat."""
         job_id = job.id
         self.send_queue.send(lambda: self._redis.publish(self._keys.cancels, job_id))
 
     def close(self) -> None:
-        """Sends what waits, then closes the connections."""
+        """Send the queued messages, then close the connections."""
         self.send_queue.close()
         self._redis.close()
         self._celery.close()

@@ -1,4 +1,4 @@
-"""Holding a key to its limits before a job is accepted."""
+"""Limits of API keys, reserved before a job is accepted."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ _MINUTE, _DAY = 60, 86_400
 
 
 class Reservation:
-    """What was taken from a key's limits."""
+    """Amounts reserved from a key's limits."""
 
     def __init__(self, database: Database, key_id: str) -> None:
         self._database, self._key_id = database, key_id
         self._taken: list[tuple[str, int]] = []
 
     async def take(self, name: str, amount: int, limit: int, span: int) -> None:
-        """Raises TooManyRequests when that would pass the limit."""
+        """Reserve an amount; raise TooManyRequests when that would exceed the limit."""
         counter, seconds = bucket(name, span)
         if not await in_thread(reserve, self._database, self._key_id, counter, amount, limit):
             unit = "submits a minute" if name == "submits" else "pixels a day (UTC)"
             raise TooManyRequests(
-                f"This key may use {limit} {unit}, and that would pass it.", retry_after=seconds, code=f"{name}_limit"
+                f"This key may use {limit} {unit}; this request would exceed it.", retry_after=seconds, code=f"{name}_limit"
             )
         self._taken.append((counter, amount))
 
     async def give_back(self) -> None:
-        """Nothing new was accepted after all."""
+        """Refund all amounts, because no new job was accepted."""
         while self._taken:
             await in_thread(refund, self._database, self._key_id, *self._taken.pop())
 
 
 @asynccontextmanager
 async def reserved(database: Database, caller: Caller, jobs: int, pixels: int) -> AsyncIterator[Reservation]:
-    """Takes `jobs` and `pixels` from the key's limits; gives them back when the block raises."""
+    """Reserve `jobs` and `pixels` from the key's limits; refund them when the block raises."""
     reservation = Reservation(database, caller.limits.key_id if caller.limits is not None else "")
     try:
-        for wanted in _wanted(caller, jobs, pixels):
+        for wanted in _amounts(caller, jobs, pixels):
             await reservation.take(*wanted)
         yield reservation
     except BaseException:
@@ -50,13 +50,13 @@ async def reserved(database: Database, caller: Caller, jobs: int, pixels: int) -
         raise
 
 
-def max_queued(caller: Caller, farms: int) -> int:
-    """The stricter of the farm's limit of queued jobs and the key's; 0 means none."""
-    mine = caller.limits.max_queued if caller.limits is not None else None
-    return min(farms, mine) if farms and mine else (mine or farms)
+def max_queued(caller: Caller, farm_limit: int) -> int:
+    """Return the lower of the farm's and the key's limit of queued jobs; 0 for no limit."""
+    key_limit = caller.limits.max_queued if caller.limits is not None else None
+    return min(farm_limit, key_limit) if farm_limit and key_limit else (key_limit or farm_limit)
 
 
-def _wanted(caller: Caller, jobs: int, pixels: int) -> list[tuple[str, int, int, int]]:
+def _amounts(caller: Caller, jobs: int, pixels: int) -> list[tuple[str, int, int, int]]:
     limits = caller.limits
     if limits is None:
         return []

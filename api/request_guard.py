@@ -1,8 +1,9 @@
-"""Bound size and time of request bodies, and refuse writes that other web sites' pages send."""
+"""Bound the size and time of request bodies, refuse malformed Host headers and writes by other web sites' pages."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -15,22 +16,29 @@ from core.exposure import is_loopback
 from core.settings import Settings
 
 BODY_SECONDS = 30.0
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]{0,5})?")
+"""`host [ ":" port ]` of RFC 9110; anything else would break the request's URL, or change the path in it."""
 
 
 class RequestGuard:
-    """ASGI middleware; answers 413, 408 and 403 itself."""
+    """ASGI middleware that answers 400, 403, 408 and 413 itself."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._max_bytes = settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http" or scope["method"] in _SAFE:
+        """Serve one request."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        refusal = _malformed_host(headers)
+        if refusal is None and scope["method"] in _SAFE_METHODS:
+            await self._app(scope, receive, send)
+            return
+        refusal = refusal or self._refusal(headers)
         if refusal is not None:
             await shaped(refusal, Request(scope))(scope, receive, send)
             return
@@ -38,7 +46,7 @@ class RequestGuard:
 
     def _refusal(self, headers: Headers) -> FarmError | None:
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length) > self._max_bytes:
+        if not length.isascii() or not length.isdigit() or len(length) > 18 or int(length) > self._max_bytes:
             return self._too_large()
         if _is_foreign(headers):
             return Forbidden(
@@ -56,7 +64,7 @@ class RequestGuard:
 
         async def bounded() -> Message:
             nonlocal end, received, complete
-            if complete:  # what comes after the body is the client leaving, which may take for ever
+            if complete:  # after the body comes only the client's disconnect, which may take any time
                 return await receive()
             loop = asyncio.get_running_loop()
             end = end if end is not None else loop.time() + BODY_SECONDS
@@ -75,22 +83,38 @@ class RequestGuard:
 
 
 def check_host(name: str, settings: Settings) -> None:
-    """Refuses callers without a key who know a farm of this machine by another name.
+    """Refuse callers without a key who reach a loopback-only farm by a name that is not a loopback name.
 
-    A web site can have its own name lead to 127.0.0.1, and its page would then pass for the farm's own.
+    A web site can point its own name to 127.0.0.1 (DNS rebinding); its page would then have the farm's origin.
     """
     if settings.open_access or not is_loopback(settings.host) or is_loopback(name):
         return
     raise Forbidden(
         f"Without keys this farm answers on this machine only, not as '{name[:100]}'. Create a key "
-        "(`imagefarm keys create`), or, behind a proxy that checks who calls, set IMAGEFARM_OPEN_ACCESS=true.",
+        "(`imagefarm keys create`), or, behind a proxy that authenticates callers, set IMAGEFARM_OPEN_ACCESS=true.",
         code="unknown_host",
     )
 
 
+def host_of(request: Request) -> str:
+    """Return the host name that the request was sent to; `request.url` would also decode the query, which may fail."""
+    match = _HOST.fullmatch(request.headers.get("host", ""))
+    return (match[1].strip("[]") if match else "") or (request.scope.get("server") or ("",))[0]
+
+
+def _malformed_host(headers: Headers) -> FarmError | None:
+    if all(_HOST.fullmatch(host) for host in headers.getlist("host")):
+        return None
+    return FarmError("The Host header is malformed: send `name` or `name:port`.", code="bad_request")
+
+
 def _is_foreign(headers: Headers) -> bool:
-    """Browsers name the page that sends; programs do not."""
+    """Return whether a page of another site sent the request: browsers name the page's origin, programs do not."""
     origin = headers.get("origin")
     if origin is None:
         return headers.get("sec-fetch-site") == "cross-site"
-    return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    try:
+        sender = urlsplit(origin).netloc
+    except ValueError:
+        return True
+    return sender.lower() != headers.get("host", "").lower()

@@ -1,4 +1,4 @@
-"""Sign links to images that work without a key for an hour."""
+"""Signed links to images, which work without a key for an hour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 3600
 
 
 async def signed_query(farm: Farm, caller: Caller, image_id: str) -> str:
-    """What to add to the image's address; empty while the farm asks for no keys."""
+    """Return the query to append to an image's URL; empty while no keys are required."""
     if caller.limits is None or (row := await farm.authenticator.row(caller.limits.key_id)) is None:
         return ""
     expires = int(time.time()) + SECONDS
@@ -24,7 +24,7 @@ async def signed_query(farm: Farm, caller: Caller, image_id: str) -> str:
 
 
 async def is_signed(farm: Farm, request: Request, image_id: str) -> bool:
-    """Whether the request's address is such a link, still good; Unauthorized for one that is not good any more."""
+    """Return whether the request is a valid signed link; raise Unauthorized for an expired or changed one."""
     query = request.query_params
     signature, by, expires = query.get("signature"), query.get("by", ""), query.get("expires", "")
     if signature is None:
@@ -32,7 +32,7 @@ async def is_signed(farm: Farm, request: Request, image_id: str) -> bool:
     row = await farm.authenticator.row(by) if by.isalnum() else None
     fresh = expires.isascii() and expires.isdigit() and len(expires) < 12 and int(expires) > time.time()
     if row is None or not fresh or not _same(signature, _signature(row.secret_hash, image_id, int(expires))):
-        raise Unauthorized("This link has expired or was changed. Ask for the picture with a key.")
+        raise Unauthorized("This link has expired or was changed. Request the image with a key.")
     return True
 
 

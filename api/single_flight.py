@@ -1,4 +1,4 @@
-"""Share one read between all callers that ask for the same thing at the same moment."""
+"""Single flight: concurrent callers with the same key share one read."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ T = TypeVar("T")
 
 
 class SingleFlight:
-    """Callers that come while a read is under way get its result; it may be as old as that read's start."""
+    """Gives callers the result of a read in progress; it may be as old as the start of that read."""
 
     def __init__(self) -> None:
-        self._under_way: dict[object, asyncio.Task[Any]] = {}
+        self._in_progress: dict[object, asyncio.Task[Any]] = {}
 
     async def join(self, key: object, read: Callable[[], Awaitable[T]]) -> T:
-        """The result of the read under way for `key`, or of a new one."""
-        task = self._under_way.get(key)
+        """Return the result of the read in progress for `key`, or of a new one."""
+        task = self._in_progress.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.ensure_future(read())
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        # Shielded: one caller that goes away must not take the read from the others.
+            task = self._in_progress[key] = asyncio.ensure_future(read())
+            task.add_done_callback(lambda _: self._in_progress.pop(key, None))
+        # Shielded: a caller that disconnects must not cancel the read of the others.
         result: T = await asyncio.shield(task)
         return result

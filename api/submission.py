@@ -1,4 +1,4 @@
-"""Accept a job for every face: choose a model, normalise, commit, publish a hint; optionally wait for the end."""
+"""Accept a job for every face: choose a model, normalise, commit, publish a hint; optionally wait for its end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from api.quotas import max_queued, reserved
 from api.threads import in_thread
 from api.uploads import find_init_image
 from api.views.jobs import job_view
-from core.catalogue import CatalogueModel
 from core.errors import Conflict, FarmError, InvalidInput, RenderError
 from core.lifecycle import SETTLED, JobStatus
-from core.parameters import Normalised, normalise
+from core.parameters import InitImage, normalise
 from core.schemas.jobs import JobRequest
 from core.schemas.webhooks import JobWebhook
 from core.webhooks import check_literal_address
@@ -38,7 +37,7 @@ class IdempotencyKey:
 
 
 def idempotency_key(key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
-    """Checks the header; InvalidInput when it cannot be kept."""
+    """Validate the header; raise InvalidInput for a key that cannot be stored."""
     if key is None:
         return None
     if not 1 <= len(key) <= _MAX_KEY or not key.isprintable():
@@ -51,65 +50,56 @@ def idempotency_key(key: str | None, body: dict[str, Any]) -> IdempotencyKey | N
 
 
 async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Submitted:
-    """The committed job; its hint is on the way. Raises what is wrong with the request, or Unavailable."""
+    """Commit a job and publish its hint; raise the errors of the request, or Unavailable."""
     try:
-        new = await new_job(farm, caller, request, await farm.overview.get())
+        overview = await farm.overview.get()
+        init_image = await find_init_image(farm, caller, request.init_image)
+        new = prepare_job(farm, caller, request, overview, init_image)
     except FarmError:
-        # What was accepted once is answered alike, even when nobody serves that model any more.
-        if key is None or (known := await _recalled(farm, caller, key)) is None:
+        # A replay gets its first answer, even when no worker serves that model any more.
+        if key is None or (replay := await _find_replay(farm, caller, key)) is None:
             raise
-        return known
+        return replay
     once = Idempotency(key.key, key.request_hash, first_response) if key is not None else None
     async with reserved(farm.database, caller, 1, pixels_of(new)) as reservation:
         submitted = await in_thread(submit, farm.database, new, once)
         if submitted.replayed:
             await reservation.give_back()
-    publish_hint(farm, submitted)
+    if submitted.hint and not submitted.replayed:
+        # No change is published: a client cannot wait for a job whose id it does not know yet.
+        farm.publisher.hint(submitted.job)
     return submitted
 
 
+async def _find_replay(farm: Farm, caller: Caller, key: IdempotencyKey) -> Submitted | None:
+    return await in_thread(find_replay, farm.database, caller.owner, key.key, key.request_hash)
+
+
 def check_webhook(farm: Farm, webhook: JobWebhook) -> None:
-    """Raises InvalidInput for one that could never be sent or signed."""
+    """Raise InvalidInput for a webhook whose messages could never be sent or signed."""
     check_literal_address(webhook.url, allow_private=farm.settings.webhook_allow_private)
     if webhook.secret is None and not farm.settings.webhook_secret.get_secret_value():
-        raise InvalidInput("Send a secret to sign the messages with: this farm has none of its own.", field="webhook.secret")
+        raise InvalidInput(
+            "Send a secret to sign the messages with: this farm has no default secret.", field="webhook.secret"
+        )
 
 
 def pixels_of(new: NewJob) -> int:
-    """Pixels that the job renders."""
+    """Return how many pixels the job renders."""
     return int(new.input["width"]) * int(new.input["height"]) * int(new.input.get("num_images", 1))
 
 
 def first_response(job: Job) -> dict[str, Any]:
-    """What a 202 says; kept with an Idempotency-Key, so that a replay says the same."""
+    """Return the body of the 202; it is stored with the Idempotency-Key, so that a replay gets the same body."""
     return job_view(Snapshot(job)).model_dump(mode="json")
 
 
-def publish_hint(farm: Farm, submitted: Submitted) -> None:
-    """After the commit: a hint for the workers. It is no news: nobody can be waiting for a job that is new."""
-    if submitted.replayed:
-        return
-    if submitted.hint:
-        farm.publisher.hint(submitted.job)
-
-
-async def _recalled(farm: Farm, caller: Caller, key: IdempotencyKey) -> Submitted | None:
-    return await in_thread(find_replay, farm.database, caller.owner, key.key, key.request_hash)
-
-
-async def new_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview) -> NewJob:
-    """The job as it will be stored; raises what is wrong with the request."""
+def prepare_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview, init_image: InitImage | None) -> NewJob:
+    """Return the job as it will be stored; raise the errors of the request."""
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
-    init_image = await find_init_image(farm, caller, request.init_image)
     normalised = normalise(request, model, farm.limits, init_image)
-    return _to_new_job(farm, caller, request, model, normalised, overview)
-
-
-def _to_new_job(
-    farm: Farm, caller: Caller, request: JobRequest, model: CatalogueModel, normalised: Normalised, overview: Overview
-) -> NewJob:
     return NewJob(
         owner=caller.owner,
         client_label=caller.label,
@@ -127,20 +117,20 @@ def _to_new_job(
 
 
 class StillRunning(FarmError):
-    """The picture took longer than the caller may be kept waiting; the job goes on."""
+    """The job took longer than a caller may wait; the job continues."""
 
     code = "still_running"
 
     def __init__(self, job: Job) -> None:
         self.job = job
         super().__init__(
-            f"Job {job.id} is {job.status} and goes on. Poll GET /v1/jobs/{job.id}?wait=60 for its end; "
+            f"Job {job.id} is {job.status} and continues. Poll GET /v1/jobs/{job.id}?wait=60 for its end; "
             "do not send it again."
         )
 
 
 async def submit_and_wait(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Snapshot:
-    """The succeeded job with its images; StillRunning, or an error that says how the job ended instead."""
+    """Return the succeeded job with its images; raise StillRunning, or the error that the job ended with."""
     submitted = await submit_job(farm, caller, request, key)
     snapshot = await wait_until_settled(farm, submitted.job.id, None, farm.settings.sync_wait_seconds)
     if snapshot.job.status not in SETTLED:
@@ -151,8 +141,8 @@ async def submit_and_wait(farm: Farm, caller: Caller, request: JobRequest, key: 
 
 
 def error_of_job(job: Job) -> FarmError:
-    """The error that a job ended with, as one that an answer can carry."""
-    message = f"Job {job.id} is {job.status}: {job.error_message or 'it was asked to stop'}"
+    """Return the error that a job ended with, as one that a response can carry."""
+    message = f"Job {job.id} is {job.status}: {job.error_message or 'it was canceled'}"
     if job.status in (JobStatus.CANCELED, JobStatus.EXPIRED):
         return Conflict(message, code=f"job_{job.status}")
     if job.error_code == "invalid_input":

@@ -1,4 +1,4 @@
-"""Calls that block, such as the database's, on the event loop's few threads."""
+"""Run blocking calls, such as database queries, on the event loop's thread pool."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = 12
-"""As many calls run at once; more threads would mostly wait for each other."""
+"""Calls that run at once; more threads would mostly wait for each other."""
 
 
 def make_threads() -> ThreadPoolExecutor:
-    """The pool that `in_thread` uses once it is the loop's default executor."""
+    """Create the pool that `in_thread` uses once it is the loop's default executor."""
     return ThreadPoolExecutor(THREADS, thread_name_prefix="api")
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of `call`, made on a thread; costs half of what anyio's limiter and context copy do."""
+    """Run `call` on a thread and return its result; costs half as much as anyio's limiter and context copy."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(None, partial(call, *args, **kwargs))

@@ -1,4 +1,4 @@
-"""Taking in pictures for image-to-image: decoded and written anew, so that nothing but pixels is kept."""
+"""Accept images for image-to-image: decode and re-encode them, so that only pixels are kept."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from db.uploads import NewUpload, add_upload, get_upload
 
 
 async def store_upload(farm: Farm, caller: Caller, data: bytes, field: str = "body") -> Upload:
-    """The stored upload. Raises InvalidInput when it is not a picture, or too large."""
-    async with farm.decoding:  # a decoded picture is large: two at a time bound the memory
+    """Store an image; raise InvalidInput for `field` when the data is not an image or too large."""
+    async with farm.decoding:  # a decoded image is large: two at a time bound the memory
         try:
             return await in_thread(_store, farm, caller.owner, data)
         except InvalidInput as error:
@@ -36,16 +36,21 @@ def _store(farm: Farm, owner: str, data: bytes) -> Upload:
 
 
 async def find_init_image(farm: Farm, caller: Caller, upload_id: str | None) -> InitImage | None:
-    """What a job's `init_image` names; InvalidInput when there is no such upload."""
+    """Look up the upload that a job's `init_image` names; raise InvalidInput when there is none."""
+    return None if upload_id is None else await in_thread(read_init_image, farm, caller, upload_id)
+
+
+def read_init_image(farm: Farm, caller: Caller, upload_id: str | None) -> InitImage | None:
+    """Look up like `find_init_image`, on the calling thread."""
     if upload_id is None:
         return None
     try:
         if not is_id(upload_id):
             raise NotFound("There is no such upload.")
-        upload = await in_thread(get_upload, farm.database, upload_id, caller.visible_owner)
+        upload = get_upload(farm.database, upload_id, caller.visible_owner)
     except NotFound:
         raise InvalidInput(
-            "There is no upload of that id: send the picture to POST /v1/uploads first.",
+            "There is no upload with this id: send the image to POST /v1/uploads first.",
             field="init_image",
             code="upload_not_found",
         ) from None

@@ -1,4 +1,4 @@
-"""Turn pydantic's findings into field errors that say what to send instead."""
+"""Convert pydantic's findings to field errors that name what to send instead."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from core.parameters import InvalidParameters
 
 
 def field_errors(error: RequestValidationError, request: Request) -> list[tuple[str, str]]:
-    """(field, message) of each finding; `field` is the path within body, query, path or headers."""
+    """Return (field, message) of each finding; `field` is the path within body, query, path or headers."""
     names = body_names(request)
     return [(_path(item["loc"]), _message(item, names)) for item in error.errors()]
 
 
 def body_names(request: Request) -> dict[str, str]:
-    """Every name that the route's JSON body takes -> the field it stands for."""
+    """Return every name that the route's JSON body accepts -> its field."""
     dependant = getattr(request.scope.get("route"), "dependant", None)
     found: dict[str, str] = {}
     for parameter in getattr(dependant, "body_params", []):
@@ -31,7 +31,7 @@ def body_names(request: Request) -> dict[str, str]:
 
 
 def names_of(model: type[BaseModel]) -> dict[str, str]:
-    """Field names and their aliases -> field name."""
+    """Return field names and aliases -> field name."""
     found: dict[str, str] = {}
     for name, field in model.model_fields.items():
         alias = field.validation_alias
@@ -41,9 +41,9 @@ def names_of(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _path(location: Iterable[Any]) -> str:
-    place, *rest = location
-    parts = [str(part) for part in rest if not (isinstance(part, int) and place == "body" and len(rest) == 1)]
-    return ".".join(parts) or str(place)
+    source, *rest = location
+    parts = [str(part) for part in rest if not (isinstance(part, int) and source == "body" and len(rest) == 1)]
+    return ".".join(parts) or str(source)
 
 
 def _message(item: Mapping[str, Any], names: Mapping[str, str]) -> str:
@@ -60,15 +60,15 @@ def _message(item: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
 def _unknown(name: str, names: Mapping[str, str]) -> str:
     if name in names:
-        return f"says the same as '{names[name]}', which is there too: send one of them."
+        return f"has the same meaning as '{names[name]}', which was sent too: send one of them."
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     known = f" Known: {', '.join(sorted(set(names.values())))}." if names and not near else ""
-    return f"There is no field of that name.{hint}{known}"
+    return f"There is no field of this name.{hint}{known}"
 
 
 def from_pydantic(error: ValidationError) -> InvalidParameters:
-    """(field, message) of each finding."""
+    """Convert a ValidationError to InvalidParameters with (field, message) of each finding."""
     found = []
     for item in error.errors(include_url=False, include_context=False):
         message = str(item["msg"]).removeprefix("Value error, ")

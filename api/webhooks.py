@@ -1,4 +1,4 @@
-"""Find settled jobs, write their webhook messages, and send what is due to checked addresses only."""
+"""Webhooks: collect messages of settled jobs, sign them and deliver them to checked addresses only."""
 
 from __future__ import annotations
 
@@ -8,27 +8,36 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import httpx
+from standardwebhooks import Webhook
 
 from api.threads import in_thread
 from api.views.jobs import job_view
 from core.errors import FarmError, Gone, NotFound
 from core.settings import Settings
-from core.webhooks import check_url, is_public, secret_bytes, signature
+from core.webhooks import check_url, is_public, secret_bytes
 from db.database import Database
 from db.jobs.read import read_snapshot
 from db.tables import WebhookDelivery
 from db.webhooks import Collector, Target, claim_due, mark_delivered, mark_failed
 
 TIMEOUT_SECONDS = 10.0
+"""Deadline of a whole delivery: name resolution, connection, request and the head of the response together."""
+
+
+def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """Return the `webhook-signature` header; `body` is UTF-8. Raises InvalidInput for a malformed secret."""
+    signer = Webhook(secret_bytes(secret))
+    return signer.sign(message_id, datetime.fromtimestamp(timestamp, UTC), body.decode())
 
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """How a try went; `error` is None when the receiver took the message (2xx)."""
+    """The outcome of one delivery; `error` is None when the receiver answered 2xx."""
 
     http_status: int | None
     error: str | None
@@ -36,35 +45,39 @@ class DeliveryResult:
 
 
 class DeliveryRefused(Exception):
-    """The message may not go there."""
+    """The target's address is not allowed."""
 
 
 class WebhookSender:
-    """Connects to the very address that was checked: a name cannot lead elsewhere between check and call."""
+    """Sends messages to the very address that was checked, so that a name cannot resolve to another one in between."""
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
+        # httpx limits single reads and writes; a receiver that sends a byte now and then would never reach such a limit.
         self._client = httpx.AsyncClient(
-            timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False, limits=httpx.Limits(max_connections=20)
+            timeout=None,  # noqa: S113 -- `send` sets the deadline
+            follow_redirects=False,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=20),
         )
 
     async def close(self) -> None:
-        """Closes connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def send(self, url: str, secret: str, message_id: str, body: bytes) -> DeliveryResult:
-        """Never raises: whatever goes wrong is in the result."""
+        """Send one message and return the outcome; errors are part of it and are not raised."""
         start = time.monotonic()
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 http_status = await self._post(url, secret, message_id, body)
-        except (DeliveryRefused, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return DeliveryResult(None, str(error) or type(error).__name__, time.monotonic() - start)
-        except TimeoutError:
+        except TimeoutError:  # before OSError, its base class
             return DeliveryResult(None, f"No answer within {TIMEOUT_SECONDS:g} s.", time.monotonic() - start)
-        taken = 200 <= http_status < 300
+        except (DeliveryRefused, FarmError, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return DeliveryResult(None, str(error) or type(error).__name__, time.monotonic() - start)
+        accepted = 200 <= http_status < 300
         redirect = " Redirects are not followed." if 300 <= http_status < 400 else ""
-        error_text = None if taken else f"The receiver answered {http_status}.{redirect}"
+        error_text = None if accepted else f"The receiver answered {http_status}.{redirect}"
         return DeliveryResult(http_status, error_text, time.monotonic() - start)
 
     async def _post(self, url: str, secret: str, message_id: str, body: bytes) -> int:
@@ -86,7 +99,7 @@ class WebhookSender:
             "POST", target, content=body, headers=headers, extensions={"sni_hostname": host}
         )
         response = await self._client.send(request, stream=True)
-        await response.aclose()  # the body is of no interest, and may be without end
+        await response.aclose()  # the body is not needed, and may be endless
         return response.status_code
 
     async def _address(self, host: str, port: int) -> str:
@@ -95,19 +108,19 @@ class WebhookSender:
         if not addresses:
             raise DeliveryRefused(f"{host} has no address.")
         if not self._allow_private and not all(is_public(ip_address(address)) for address in addresses):
-            raise DeliveryRefused(f"{host} leads to a private address; messages do not go there.")
+            raise DeliveryRefused(f"{host} resolves to a private address; messages are not sent there.")
         return addresses[0]
 
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 PAUSE_SECONDS = 0.2
-_AT_ONCE = 20
+_MAX_CONCURRENT = 20
 
 
 class WebhookDispatcher:
-    """One per API process; several share the work through the database."""
+    """Delivers due messages; one per API process, and several processes share the work through the database."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
@@ -117,15 +130,15 @@ class WebhookDispatcher:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Call on the event loop."""
+        """Start the background task; call on the event loop."""
         self._task = asyncio.create_task(self._run())
 
     def wake(self) -> None:
-        """A job has settled: look now."""
+        """Look for messages now, because a job has settled."""
         self._wake.set()
 
     async def stop(self) -> None:
-        """Messages under way are tried again after the next start."""
+        """Stop the task; deliveries in progress are retried after the next start."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -136,31 +149,31 @@ class WebhookDispatcher:
         while True:
             self._wake.clear()
             try:
-                more = await self._look()
+                more = await self._deliver_due()
             except FarmError as error:
-                logger.warning("cannot look after webhooks: %s", error.message)
+                logger.warning("cannot deliver webhooks: %s", error.message)
                 more = False
             except Exception:
-                logger.exception("looking after webhooks failed")
+                logger.exception("delivering webhooks failed")
                 more = False
             if not more:
-                await asyncio.sleep(PAUSE_SECONDS)  # one look serves all that settled meanwhile
+                await asyncio.sleep(PAUSE_SECONDS)  # one query serves all jobs that settle meanwhile
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    async with asyncio.timeout(POLL_SECONDS):
                         await self._wake.wait()
 
-    async def _look(self) -> bool:
-        """Whether there may be more to do at once."""
+    async def _deliver_due(self) -> bool:
+        """Deliver a group of due messages; return whether more may be due."""
         await in_thread(self._collector.collect)
-        due = await in_thread(claim_due, self._database, _AT_ONCE)
-        await asyncio.gather(*(self._try(delivery) for delivery in due))
-        return len(due) == _AT_ONCE
+        due = await in_thread(claim_due, self._database, _MAX_CONCURRENT)
+        await asyncio.gather(*(self._deliver(delivery) for delivery in due))
+        return len(due) == _MAX_CONCURRENT
 
-    async def _try(self, delivery: WebhookDelivery) -> None:
+    async def _deliver(self, delivery: WebhookDelivery) -> None:
         try:
             snapshot = await in_thread(read_snapshot, self._database, delivery.job_id)
         except (NotFound, Gone):
-            return  # deleted a moment ago, and its messages with it
+            return  # deleted a moment ago, together with its messages
         body = job_view(snapshot).model_dump_json().encode()
         result = await self._sender.send(delivery.url, delivery.secret, delivery.id, body)
         if result.error is None and result.http_status is not None:
@@ -171,7 +184,7 @@ class WebhookDispatcher:
 
 
 def _farm_target(settings: Settings) -> Target | None:
-    """Whom the settings name; InvalidInput when they name nobody that can be called."""
+    """Return the target that the settings name, if any; raises InvalidInput when its URL or secret is malformed."""
     if not settings.webhook_url:
         return None
     secret = settings.webhook_secret.get_secret_value()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -25,7 +26,7 @@ SETTLED = TERMINAL | {JobStatus.HELD}
 
 _Q, _R, _H = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD
 
-TRANSITIONS: dict[tuple[JobStatus | None, JobStatus], str] = {
+TRANSITIONS: Mapping[tuple[JobStatus | None, JobStatus], str] = {
     (None, _Q): "submitted",
     (_Q, _R): "claimed by a worker: opens a new attempt",
     (_Q, JobStatus.CANCELED): "canceled before it started",

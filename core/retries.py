@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -18,7 +19,7 @@ class RetryRule:
     base_seconds: float = 0.0
 
 
-RULES: dict[str, RetryRule] = {
+RULES: Mapping[str, RetryRule] = {
     # The process that held the job ended, or froze until its lease expired.
     "worker_lost": RetryRule(retry=True),
     # The engine process died or hung while it held the job; the worker is alive.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 import secrets
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
@@ -35,12 +33,6 @@ def secret_bytes(secret: str) -> bytes:
             f"A webhook's secret is '{SECRET_PREFIX}' and the base64 of 24 to 64 bytes.", field="webhook.secret"
         )
     return found
-
-
-def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """Return the value of the `webhook-signature` header."""
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.new(secret_bytes(secret), signed, hashlib.sha256).digest()).decode()
 
 
 def check_url(url: str, *, field: str = "webhook.url") -> str:

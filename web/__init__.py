@@ -1,1 +1,1 @@
-"""The web page: plain ES modules and CSS, served as they are."""
+"""Web page: plain ES modules and CSS, served without a build step."""

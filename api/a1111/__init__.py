@@ -1,1 +1,1 @@
-"""The A1111 face: /sdapi/v1 over the same queue."""
+"""A1111 face: /sdapi/v1 over the same queue."""

@@ -1,7 +1,9 @@
-"""List models, samplers and options; return empty lists for what the farm does not have."""
+"""List models, samplers and options; answer with empty lists where the farm has no such feature."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter
@@ -22,16 +24,18 @@ EMPTY_LISTS = (
     *("upscalers", "latent-upscale-modes", "prompt-styles", "face-restorers", "realesrgan-models", "hypernetworks"),
     *("loras", "sd-vae", "sd-modules", "script-info", "extensions"),
 )
-EMPTY_OBJECTS: dict[str, dict[str, Any]] = {
-    "embeddings": {"loaded": {}, "skipped": {}},
-    "scripts": {"txt2img": [], "img2img": []},
-    "cmd-flags": {},
-}
+EMPTY_OBJECTS: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {
+        "embeddings": {"loaded": {}, "skipped": {}},
+        "scripts": {"txt2img": [], "img2img": []},
+        "cmd-flags": {},
+    }
+)
 
 
-@router.get("/sd-models", response_model=list[SdModel], summary="Models that take jobs", responses=errors())
+@router.get("/sd-models", response_model=list[SdModel], summary="Models that accept jobs", responses=errors())
 async def read_sd_models(farm: FarmDependency, caller: CallerDependency) -> Response:
-    """Those for which a job would be accepted now."""
+    """List the models for which a job would be accepted now."""
     overview = await farm.overview.get()
     rows = [model for model in farm.catalogue if farm.model_selector.refusal(model, overview) is None]
     return JSONResponse([SdModel(title=model.id, model_name=model.id, filename=model.id).model_dump() for model in rows])
@@ -39,25 +43,25 @@ async def read_sd_models(farm: FarmDependency, caller: CallerDependency) -> Resp
 
 @router.get("/samplers", response_model=list[Sampler], summary="Samplers", responses=errors())
 async def read_samplers(caller: CallerDependency) -> Response:
-    """One: each model renders with its own scheduler, whatever is asked for."""
+    """List one sampler: each model renders with its own scheduler and ignores the requested one."""
     return JSONResponse([Sampler(name="Euler", aliases=["euler"], options={}).model_dump()])
 
 
 @router.get("/schedulers", response_model=list[Scheduler], summary="Schedulers", responses=errors())
 async def read_schedulers(caller: CallerDependency) -> Response:
-    """One: the model's own."""
+    """List one scheduler, the model's own."""
     return JSONResponse([Scheduler(name="automatic", label="Automatic").model_dump()])
 
 
 @router.get("/options", summary="Options in force", responses=errors())
 async def read_options(farm: FarmDependency, caller: A1111Caller) -> dict[str, Any]:
-    """The model that your requests get, and the format of pictures."""
+    """Return the model of your requests and the format of images."""
     return {CHECKPOINT: await _checkpoint(farm, caller), "samples_format": "png", "CLIP_stop_at_last_layers": 1}
 
 
 @router.post("/options", summary="Choose your model", responses=errors(400, 408, 409, 413))
 async def write_options(farm: FarmDependency, caller: A1111Submitter, options: dict[str, Any]) -> Response:
-    """`sd_model_checkpoint` holds for your own requests until this process ends; other options have no effect."""
+    """Set `sd_model_checkpoint` for your own requests until this process ends; other options have no effect."""
     wanted = options.get(CHECKPOINT)
     if wanted:
         model = farm.model_selector.choose(str(wanted), await farm.overview.get())
@@ -71,16 +75,15 @@ async def _checkpoint(farm: Farm, caller: Caller) -> str:
 
 @router.post("/refresh-checkpoints", summary="Nothing to refresh", responses=errors())
 async def refresh(caller: CallerDependency) -> Response:
-    """The list of models is always fresh."""
+    """Do nothing: the list of models is always current."""
     return JSONResponse(None)
 
 
-@router.post("/png-info", response_model=PngInfo, summary="What a picture says", responses=errors(400, 408, 413))
+@router.post("/png-info", response_model=PngInfo, summary="Metadata of an image", responses=errors(400, 408, 413))
 async def read_png_info(farm: FarmDependency, caller: CallerDependency, wanted: PngInfoRequest) -> Response:
-    """The `parameters` text of a picture, ours or another tool's; empty when it has none."""
-    data = decode_image(wanted.image, "image")
+    """Read the `parameters` text of an image from this farm or another tool; empty when it has none."""
     async with farm.decoding:
-        found = await in_thread(read_metadata, data)
+        found = await in_thread(lambda: read_metadata(decode_image(wanted.image, "image")))
     text = found.parameters_text or ""
     items = {"parameters": text} if text else {}
     settings = found.parameters.settings if found.parameters is not None else {}
@@ -97,7 +100,7 @@ def _add_empty(path: str, body: list[Any] | dict[str, Any]) -> None:
         return JSONResponse(body)
 
     router.add_api_route(
-        f"/{path}", read, methods=["GET"], summary="Nothing of this kind here", name=f"read_{path}", responses=errors()
+        f"/{path}", read, methods=["GET"], summary="Not available: always empty", name=f"read_{path}", responses=errors()
     )
 
 

@@ -1,4 +1,4 @@
-"""progress and interrupt: of the caller's own jobs only."""
+"""Routes progress and interrupt, for the caller's own jobs only."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ from api.views.jobs import progress_view
 from core.lifecycle import SETTLED, JobStatus
 from core.schemas.a1111 import ProgressAnswer, ProgressState, TaskProgress, TaskProgressRequest
 from db.jobs.read import job_of_key, list_jobs
+from db.statistics import open_counts
 from db.tables import Job
 
 router = APIRouter(tags=["a1111"])
 
+_PAGE = 200
+
 
 @router.get("/sdapi/v1/progress", response_model=ProgressAnswer, summary="Your running job", responses=errors())
 async def read_progress(farm: FarmDependency, caller: A1111Caller, skip_current_image: bool = False) -> Response:
-    """Zeros when you have none."""
-    running = await _mine(farm, caller, JobStatus.RUNNING)
-    waiting = await _mine(farm, caller, JobStatus.QUEUED)
-    job = next(iter([*running, *waiting]), None)
-    told = await farm.watcher.progress_of(job.id) if job is not None else None
+    """Report the newest running or else queued job; zeros when you have none."""
+    job = next(iter([*await _newest(farm, caller, JobStatus.RUNNING), *await _newest(farm, caller, JobStatus.QUEUED)]), None)
+    progress = await farm.watcher.progress_of(job.id) if job is not None else None
     image = None if job is None or skip_current_image else await farm.watcher.preview_of(job.id, 0)
-    return json_response(_progress(job, told, len(running) + len(waiting), image))
+    counts = (await in_thread(open_counts, farm.database, caller.owner)).values()
+    count = sum(found.get(JobStatus.RUNNING, 0) + found.get(JobStatus.QUEUED, 0) for found in counts)
+    return json_response(_progress(job, progress, count, image))
 
 
-def _progress(job: Job | None, told: dict[str, Any] | None, count: int, image: bytes | None) -> ProgressAnswer:
-    shown = progress_view(job, told) if job is not None else None
+def _progress(job: Job | None, progress: dict[str, Any] | None, count: int, image: bytes | None) -> ProgressAnswer:
+    shown = progress_view(job, progress) if job is not None else None
     state = ProgressState(
         interrupted=job is not None and job.cancel_requested_at is not None,
         job=job.id if job is not None else "",
@@ -58,27 +61,30 @@ def _progress(job: Job | None, told: dict[str, Any] | None, count: int, image: b
 
 @router.post("/sdapi/v1/interrupt", summary="Cancel your own jobs of this face", responses=errors())
 async def interrupt(farm: FarmDependency, caller: A1111Submitter) -> Response:
-    """Running ones at the next step, waiting ones at once; nobody else's."""
-    # Those that wait first: one that is claimed in between is then found among the running.
-    jobs = [*await _mine(farm, caller, JobStatus.QUEUED), *await _mine(farm, caller, JobStatus.RUNNING)]
-    await cancel_all(farm, caller, [job.id for job in jobs])
+    """Cancel all of them: queued ones at once, running ones at the next step. Jobs of other owners are not touched."""
+    # Queued jobs first: one that is claimed in between is then found among the running ones.
+    for status in (JobStatus.QUEUED, JobStatus.RUNNING):
+        before: str | None = None
+        while page := await _newest(farm, caller, status, before, limit=_PAGE):
+            await cancel_all(farm, caller, [job.id for job in page])
+            before = page[-1].id
     return JSONResponse({})
 
 
-@router.post("/sdapi/v1/skip", summary="As interrupt", responses=errors())
+@router.post("/sdapi/v1/skip", summary="Same as interrupt", responses=errors())
 async def skip(farm: FarmDependency, caller: A1111Submitter) -> Response:
-    """Images of a job are rendered together here: skipping one is canceling the job."""
+    """Cancel the jobs: all images of a job are rendered together, so a single one cannot be skipped."""
     return await interrupt(farm, caller)
 
 
 @router.post(
-    "/internal/progress", response_model=TaskProgress, summary="How far a force_task_id is", responses=errors(400, 408, 413)
+    "/internal/progress", response_model=TaskProgress, summary="Progress of a force_task_id", responses=errors(400, 408, 413)
 )
 async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgressRequest) -> Response:
-    """An unknown task is neither active, queued nor completed."""
+    """Report one job; an unknown task is neither active, queued nor completed."""
     job = await in_thread(job_of_key, farm.database, caller.owner, TASK_KEY + wanted.id_task)
-    told = await farm.watcher.progress_of(job.id) if job is not None else None
-    shown = progress_view(job, told) if job is not None else None
+    progress = await farm.watcher.progress_of(job.id) if job is not None else None
+    shown = progress_view(job, progress) if job is not None else None
     status = job.status if job is not None else None
     return json_response(
         TaskProgress(
@@ -92,5 +98,6 @@ async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgr
     )
 
 
-async def _mine(farm: Farm, caller: Caller, status: JobStatus) -> list[Job]:
-    return await in_thread(list_jobs, farm.database, owner=caller.owner, statuses=(status,), limit=200)
+async def _newest(farm: Farm, caller: Caller, status: JobStatus, before: str | None = None, limit: int = 1) -> list[Job]:
+    """Return the caller's newest jobs of a status, older than the job `before`."""
+    return await in_thread(list_jobs, farm.database, owner=caller.owner, statuses=(status,), before=before, limit=limit)

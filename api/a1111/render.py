@@ -1,4 +1,4 @@
-"""Serve txt2img and img2img."""
+"""Routes txt2img and img2img."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from api.a1111.errors import errors
 from api.a1111.request import A1111Submitter, decode_image, ignored_fields, job_request
 from api.a1111.response import images_response
 from api.caller import Caller
-from api.dependencies import FarmDependency, json_response
+from api.dependencies import FarmDependency
 from api.farm import Farm
 from api.submission import IdempotencyKey, idempotency_key, submit_and_wait
+from api.threads import in_thread
 from api.uploads import store_upload
 from api.validation import from_pydantic
 from core.errors import InvalidInput
@@ -30,18 +31,18 @@ TASK_KEY = "a1111-task:"
 
 @router.post("/txt2img", response_model=ImagesAnswer, summary="Render now (A1111's shape)", responses=_ERRORS)
 async def txt2img(farm: FarmDependency, caller: A1111Submitter, wanted: Txt2Img) -> Response:
-    """Waits for the pictures. Steps and guidance left out are the model's own."""
+    """Render and wait for the images. Steps and guidance default to the model's own."""
     return await _render(farm, caller, wanted, None)
 
 
-@router.post("/img2img", response_model=ImagesAnswer, summary="Render from a picture", responses=_ERRORS)
+@router.post("/img2img", response_model=ImagesAnswer, summary="Render from an image", responses=_ERRORS)
 async def img2img(farm: FarmDependency, caller: A1111Submitter, wanted: Img2Img) -> Response:
-    """Starts from the first of `init_images`."""
+    """Render from the first of `init_images` and wait for the images."""
     if not wanted.init_images:
-        raise InvalidInput("Send a picture to start from, as base64.", field="init_images")
+        raise InvalidInput("Send an image to start from, as base64.", field="init_images")
     if wanted.mask:
-        raise InvalidInput("Inpainting is not offered: send no mask.", field="mask", code="not_offered")
-    data = decode_image(wanted.init_images[0], "init_images")
+        raise InvalidInput("Inpainting is not supported: send no mask.", field="mask", code="not_offered")
+    data = await in_thread(decode_image, wanted.init_images[0], "init_images")
     upload = await store_upload(farm, caller, data, "init_images")
     return await _render(farm, caller, wanted, upload)
 
@@ -52,11 +53,11 @@ async def _render(farm: Farm, caller: Caller, wanted: Txt2Img, upload: Upload | 
     except ValidationError as error:
         raise from_pydantic(error) from None
     snapshot = await submit_and_wait(farm, caller, job, _key(wanted, job, upload))
-    return json_response(await images_response(farm, snapshot, wanted, ignored_fields(wanted)))
+    return await images_response(farm, snapshot, wanted, ignored_fields(wanted))
 
 
 def _key(wanted: Txt2Img, job: JobRequest, upload: Upload | None) -> IdempotencyKey | None:
-    """A task id names one job: it can be asked about under that name, and sent again without rendering twice."""
+    """Return the idempotency key of a task id: the id names one job, and sending it again does not render twice."""
     if not wanted.force_task_id:
         return None
     body = job.as_sent() | ({"init_image": upload.sha256} if upload else {})

@@ -1,10 +1,12 @@
-"""Convert A1111 parameters to a job request, and identify A1111 callers by address."""
+"""Convert A1111 parameters to a job request; identify A1111 callers by address."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -17,8 +19,8 @@ from core.schemas.a1111 import Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
 
 
-def _apart(request: Request, caller: Caller) -> Caller:
-    """Without key or label: one owner per address, so that nobody interrupts another machine's work."""
+def _with_address(request: Request, caller: Caller) -> Caller:
+    """Give callers without a key or label one owner per address, so that they cannot interrupt another machine's jobs."""
     if caller.owner != ANONYMOUS:
         return caller
     label = clean_label(f"a1111@{request.client.host if request.client else 'unknown'}")
@@ -26,13 +28,13 @@ def _apart(request: Request, caller: Caller) -> Caller:
 
 
 async def get_a1111_reader(request: Request, caller: CallerDependency) -> Caller:
-    """A caller who may read."""
-    return _apart(request, caller)
+    """Return a caller who may read."""
+    return _with_address(request, caller)
 
 
 async def get_a1111_submitter(request: Request, caller: SubmitterDependency) -> Caller:
-    """A caller who may submit, and cancel what is theirs."""
-    return _apart(request, caller)
+    """Return a caller who may submit and cancel their own jobs."""
+    return _with_address(request, caller)
 
 
 A1111Caller = Annotated[Caller, Depends(get_a1111_reader)]
@@ -41,19 +43,21 @@ A1111Submitter = Annotated[Caller, Depends(get_a1111_submitter)]
 
 CHECKPOINT = "sd_model_checkpoint"
 SAMPLERS = ("Euler", "euler")
-_OFF: dict[str, tuple[Any, ...]] = {
-    "enable_hr": (False, None),
-    "restore_faces": (False, None),
-    "tiling": (False, None),
-    "script_name": (None, "", "None"),
-    "styles": (None, []),
-    "subseed_strength": (0, 0.0, None),
-}
-"""Fields that ask for something the farm does not do, and the values that do not ask."""
+_OFF: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        "enable_hr": (False, None),
+        "restore_faces": (False, None),
+        "tiling": (False, None),
+        "script_name": (None, "", "None"),
+        "styles": (None, []),
+        "subseed_strength": (0, 0.0, None),
+    }
+)
+"""Fields of features that the farm does not have, with the values that leave the feature off."""
 
 
 def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_image: str | None = None) -> JobRequest:
-    """The job; `chosen` is the caller's sd_model_checkpoint of POST /options, `init_image` an upload's id."""
+    """Build the job request; `chosen` is the caller's sd_model_checkpoint of POST /options, `init_image` an upload's id."""
     checkpoint = (wanted.override_settings or {}).get(CHECKPOINT) or chosen
     fields: dict[str, Any] = {
         "prompt": wanted.prompt,
@@ -76,10 +80,10 @@ def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_
 
 
 def ignored_fields(wanted: Txt2Img) -> list[str]:
-    """Sentences about what was asked for and is not done here."""
+    """Return a sentence for each requested feature that the farm does not have."""
     sent = wanted.model_dump()
     found = [f"{name} has no effect here." for name, off in _OFF.items() if sent.get(name) not in off]
-    scripts = [name for name, script in (wanted.alwayson_scripts or {}).items() if _asks(script)]
+    scripts = [name for name, script in (wanted.alwayson_scripts or {}).items() if _is_enabled(script)]
     found += [f"alwayson_scripts: there is no script '{name}' here." for name in scripts]
     sampler = wanted.sampler_name or wanted.sampler_index
     if sampler and sampler not in SAMPLERS:
@@ -88,17 +92,17 @@ def ignored_fields(wanted: Txt2Img) -> list[str]:
     return found + [f"override_settings: {name} has no effect here." for name in others]
 
 
-def _asks(script: Any) -> bool:  # noqa: ANN401 -- whatever a client sends
-    """Clients send empty or disabled scripts as a matter of course."""
+def _is_enabled(script: Any) -> bool:  # noqa: ANN401 -- any JSON value
+    """Return whether a script is enabled; clients send empty or disabled ones with every request."""
     arguments = script.get("args") if isinstance(script, dict) else script
     return arguments not in (None, [], [False], {})
 
 
 def decode_image(text: str, field: str) -> bytes:
-    """Base64, with or without a data URL's head, as bytes; InvalidInput otherwise."""
+    """Decode base64 with or without a data URL's head; raise InvalidInput for anything else."""
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidInput("This is not a picture in base64.", field=field, code="image_format") from None
+        raise InvalidInput("This is not an image in base64.", field=field, code="image_format") from None

@@ -7,47 +7,60 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.responses import Response
+
+from api.dependencies import json_response
 from api.farm import Farm
+from api.threads import in_thread
 from api.views.images import notice_of
 from core.imagefile import read_metadata
 from core.schemas.a1111 import ImagesAnswer, Txt2Img
+from core.storage import LocalImageStore
 from db.jobs.read import Snapshot
 
 
-async def images_response(farm: Farm, snapshot: Snapshot, wanted: Txt2Img, warnings: list[str]) -> ImagesAnswer:
-    """Pictures as base64, what was asked for, and what was done as JSON in a string."""
-    files = [await farm.pictures.file(image.key) for image in snapshot.images]
-    sent = [base64.b64encode(data).decode() for data in files] if wanted.send_images is not False else []
-    texts = [read_metadata(data).parameters_text or "" for data in files]
-    return ImagesAnswer(
-        images=sent, parameters=_parameters(wanted), info=json.dumps(_info(snapshot, wanted, texts, warnings))
+async def images_response(farm: Farm, snapshot: Snapshot, wanted: Txt2Img, warnings: list[str]) -> Response:
+    """Return the images as base64, the parameters as sent, and the effective ones as JSON in a string."""
+    async with farm.decoding:
+        return await in_thread(_images_response, farm.store, snapshot, wanted, warnings)
+
+
+def _images_response(store: LocalImageStore, snapshot: Snapshot, wanted: Txt2Img, warnings: list[str]) -> Response:
+    """Build the response on a thread: decoding, base64 and JSON of many megabytes would stall the event loop."""
+    sent, texts = [], []
+    for image in snapshot.images:
+        data = store.read(image.key)
+        texts.append(read_metadata(data).parameters_text or "")
+        if wanted.send_images is not False:
+            sent.append(base64.b64encode(data).decode())
+    return json_response(
+        ImagesAnswer(
+            images=sent,
+            parameters=wanted.model_dump(mode="json", exclude={"init_images", "mask"}),
+            info=json.dumps(_info(snapshot, wanted, texts, warnings)),
+        )
     )
-
-
-def _parameters(wanted: Txt2Img) -> dict[str, Any]:
-    """What was sent, without the pictures in it."""
-    return wanted.model_dump(mode="json", exclude={"init_images", "mask"})
 
 
 def _info(snapshot: Snapshot, wanted: Txt2Img, texts: list[str], warnings: list[str]) -> dict[str, Any]:
     job, count = snapshot.job, len(snapshot.images)
-    given = job.input
+    parameters = job.input
     seeds = [image.seed for image in snapshot.images]
     return {
-        "prompt": given["prompt"],
-        "all_prompts": [given["prompt"]] * count,
-        "negative_prompt": given.get("negative_prompt", ""),
-        "all_negative_prompts": [given.get("negative_prompt", "")] * count,
-        "seed": given["seed"],
+        "prompt": parameters["prompt"],
+        "all_prompts": [parameters["prompt"]] * count,
+        "negative_prompt": parameters.get("negative_prompt", ""),
+        "all_negative_prompts": [parameters.get("negative_prompt", "")] * count,
+        "seed": parameters["seed"],
         "all_seeds": seeds,
-        "subseed": given["seed"],
+        "subseed": parameters["seed"],
         "all_subseeds": seeds,
         "subseed_strength": 0,
-        "width": given["width"],
-        "height": given["height"],
+        "width": parameters["width"],
+        "height": parameters["height"],
         "sampler_name": "Euler",
-        "cfg_scale": given["guidance_scale"],
-        "steps": given["num_inference_steps"],
+        "cfg_scale": parameters["guidance_scale"],
+        "steps": parameters["num_inference_steps"],
         "batch_size": count,
         "restore_faces": False,
         "face_restoration_model": None,
@@ -57,7 +70,7 @@ def _info(snapshot: Snapshot, wanted: Txt2Img, texts: list[str], warnings: list[
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
-        "denoising_strength": given.get("strength"),
+        "denoising_strength": parameters.get("strength"),
         "extra_generation_params": {},
         "index_of_first_image": 0,
         "infotexts": texts,
@@ -74,5 +87,5 @@ def _info(snapshot: Snapshot, wanted: Txt2Img, texts: list[str], warnings: list[
 
 
 def a1111_timestamp(seconds: float) -> str:
-    """As A1111 writes times: 20261123081530."""
+    """Format a time as A1111 does: 20261123081530."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%S")

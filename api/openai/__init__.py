@@ -1,1 +1,1 @@
-"""The OpenAI face: images/generations over the same queue."""
+"""OpenAI face: images/generations over the same queue."""

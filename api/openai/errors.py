@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import Request
@@ -11,13 +13,15 @@ from api.problems import headers_of, status_of
 from api.submission import StillRunning
 from core.errors import FarmError, InvalidInput, RenderError
 
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
-_NEVER_RETRY = {"x-should-retry": "false"}
-"""OpenAI's clients send a request again on 5xx and 409: that would render the picture a second time."""
+_TYPES: Mapping[int, str] = MappingProxyType(
+    {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+)
+_NEVER_RETRY: Mapping[str, str] = MappingProxyType({"x-should-retry": "false"})
+"""OpenAI's clients retry on 5xx and 409, which would render the image a second time."""
 
 
 def openai_status(error: FarmError) -> int:
-    """OpenAI calls bad input 400 and an unknown model 404."""
+    """Return the status that OpenAI uses: 400 for invalid input, 404 for an unknown model."""
     if error.code == "unknown_model":
         return 404
     if isinstance(error, InvalidInput):
@@ -26,7 +30,7 @@ def openai_status(error: FarmError) -> int:
 
 
 def openai_error(error: FarmError, request: Request) -> Response:
-    """`{"error": {"message", "type", "param", "code"}}`."""
+    """Return `{"error": {"message", "type", "param", "code"}}`."""
     status = openai_status(error)
     field = getattr(error, "field", None)
     body: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""POST /v1/images/generations."""
+"""Route POST /v1/images/generations."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from api.image_formats import stored_format
 from api.openai.request import ImagesRequest
 from api.signed_links import signed_query
 from api.submission import idempotency_key, submit_and_wait
+from api.threads import in_thread
 from api.validation import from_pydantic
 from api.views.images import notice_of
 from core.imagefile import ImageFormat
@@ -26,20 +27,20 @@ from db.tables import Image
 router = APIRouter(prefix="/v1/images", tags=["openai"])
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIError, "description": words}
-    for status, words in {
+    status: {"model": OpenAIError, "description": description}
+    for status, description in {
         400: "A value is wrong; `param` names it.",
-        401: "A key is missing or not valid.",
+        401: "The key is missing or invalid.",
         403: "The key lacks the scope.",
         404: "There is no such model.",
         408: "The body did not arrive in time.",
-        409: "The present state does not allow it, such as: nobody serves that model.",
+        409: "The present state does not allow it; for example, no worker serves that model.",
         413: "The body is too large.",
-        415: "The content type is not taken.",
-        429: "A limit is reached; Retry-After says when to come back.",
-        500: "The rendering failed; the message says why.",
-        503: "The database is away.",
-        504: "It takes longer than you may be kept waiting: the job goes on, `job_url` says where.",
+        415: "The content type is not supported.",
+        429: "A limit is reached; Retry-After states when to retry.",
+        500: "The rendering failed; the message states the reason.",
+        503: "The database is unavailable.",
+        504: "The job takes longer than a request may wait. It continues; poll `job_url`.",
     }.items()
 }
 
@@ -52,7 +53,7 @@ async def generate(
     wanted: ImagesRequest,
     idempotency_key_header: Annotated[str | None, Header(alias="Idempotency-Key")] = None,
 ) -> Response:
-    """Waits for the pictures. The official `openai` package works with `base_url="http://HOST:PORT/v1"`."""
+    """Render and wait for the images. The official `openai` package works with `base_url="http://HOST:PORT/v1"`."""
     try:
         job_request, warnings = wanted.job(farm.catalogue)
     except ValidationError as error:
@@ -60,8 +61,9 @@ async def generate(
     key = idempotency_key(idempotency_key_header, job_request.as_sent())
     snapshot = await submit_and_wait(farm, caller, job_request, key)
     target = wanted.output_format or "png"
-    data = [await _picture(farm, caller, request, image, wanted, target) for image in snapshot.images]
-    return json_response(_answer(snapshot, data, warnings, target))
+    data = [await _generated_image(farm, caller, request, image, wanted, target) for image in snapshot.images]
+    # Images as base64 make this many megabytes of JSON, which would stall the event loop.
+    return await in_thread(json_response, _answer(snapshot, data, warnings, target))
 
 
 def _answer(snapshot: Snapshot, data: list[GeneratedImage], warnings: list[str], target: str) -> BaseModel:
@@ -78,13 +80,15 @@ def _answer(snapshot: Snapshot, data: list[GeneratedImage], warnings: list[str],
     )
 
 
-async def _picture(
+async def _generated_image(
     farm: Farm, caller: Caller, request: Request, image: Image, wanted: ImagesRequest, target: ImageFormat
 ) -> GeneratedImage:
     if wanted.response_format == "b64_json":
         same = target == stored_format(image.format)
-        data = await (farm.pictures.file(image.key) if same else farm.pictures.converted(image.key, target))
-        return GeneratedImage(b64_json=base64.b64encode(data).decode(), seed=image.seed, image_id=image.id)
+        variants = farm.image_variants
+        data = await (variants.file(image.key) if same else variants.converted(image.key, target))
+        encoded = await in_thread(lambda: base64.b64encode(data).decode())
+        return GeneratedImage(b64_json=encoded, seed=image.seed, image_id=image.id)
     query = await signed_query(farm, caller, image.id)
     url = f"{str(request.base_url).rstrip('/')}/v1/images/{image.id}/content?format={target}{query}"
     return GeneratedImage(url=url, seed=image.seed, image_id=image.id)

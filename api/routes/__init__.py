@@ -1,1 +1,1 @@
-"""Routes of the native API, one module per noun."""
+"""Routes of the native API, one module per resource."""

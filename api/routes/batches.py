@@ -1,4 +1,4 @@
-"""Batches."""
+"""Batches: submit, read, list, cancel, contact sheet."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 
 async def batch_id_of(batch_id: Annotated[str, Path(description="The batch's id.")]) -> str:
-    """The id of a batch."""
+    """Return the id; raise NotFound without a query for text that cannot be an id."""
     if not is_id(batch_id):
-        raise NotFound("There is no batch of that id.", code="batch_not_found")
+        raise NotFound("There is no batch with this id.", code="batch_not_found")
     return batch_id
 
 
@@ -49,24 +49,24 @@ async def create_batch(
     request: BatchRequest,
     key_header: Annotated[str | None, Header(alias="Idempotency-Key", description="As for POST /v1/jobs.")] = None,
 ) -> Response:
-    """Every combination of prompts, seeds and axes: all are accepted, or none."""
+    """Submit every combination of prompts, seeds and axes: all are accepted, or none."""
     key = idempotency_key(key_header, request.model_dump(mode="json", exclude_unset=True))
     submitted = await accept_batch(farm, caller, request, key)
     headers = {"Location": f"/v1/batches/{submitted.batch.id}"}
     headers |= {"Idempotent-Replayed": "true"} if submitted.replayed else {}
-    return json_response(await in_thread(_whole, farm, submitted.batch), 202, headers)
+    return json_response(await in_thread(_full_view, farm, submitted.batch), 202, headers)
 
 
 @router.get("", response_model=BatchPage, summary="List batches, newest first", responses=error_responses())
 async def read_batches(
     farm: FarmDependency,
     caller: CallerDependency,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
-    """Without their jobs."""
+    """List batches without their jobs."""
     if cursor is not None and not is_id(cursor):
-        raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
+        raise InvalidInput("The cursor is malformed: pass next_cursor of the previous page.", field="cursor")
     rows = await in_thread(list_batches, farm.database, caller.visible_owner, cursor, limit + 1)
     counts = await in_thread(counts_of, farm.database, [row.id for row in rows[:limit]])
     items = [batch_view(row, counts[row.id]) for row in rows[:limit]]
@@ -80,18 +80,18 @@ async def read_batch(
     batch_id: BatchId,
     wait: Annotated[float, Query(ge=0, le=300, description="Seconds to wait until all its jobs have settled.")] = 0,
 ) -> Response:
-    """How far it is."""
+    """Return the batch with its jobs, optionally once all have settled."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
     await wait_until_all_settled(farm, batch_id, wait)
-    return json_response(await in_thread(_whole, farm, batch))
+    return json_response(await in_thread(_full_view, farm, batch))
 
 
 @router.post("/{batch_id}/cancel", response_model=BatchAnswer, summary="Cancel a batch", responses=error_responses(404))
 async def cancel_batch(farm: FarmDependency, caller: SubmitterDependency, batch_id: BatchId) -> Response:
-    """All its jobs that have not settled."""
+    """Cancel all jobs of the batch that have not settled."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.acting_owner)
     await cancel_all(farm, caller, await in_thread(open_members, farm.database, batch_id))
-    return json_response(await in_thread(_whole, farm, batch))
+    return json_response(await in_thread(_full_view, farm, batch))
 
 
 @router.get(
@@ -106,16 +106,16 @@ async def read_contact_sheet(
     caller: CallerDependency,
     batch_id: BatchId,
     columns: Annotated[int, Query(ge=0, le=50, description="0 makes it about square.")] = 0,
-    side: Annotated[int, Query(ge=64, le=512, description="Longest side of each picture, in pixels.")] = 256,
+    side: Annotated[int, Query(ge=64, le=512, description="Longest side of each image, in pixels.")] = 256,
 ) -> Response:
-    """At any time: what is not finished yet is a grey field."""
+    """Draw the sheet at any time: an image that is not finished, or whose file is missing, is a labelled grey cell."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
     async with farm.decoding:
         data = await contact_sheet_of(farm, batch, columns, side)
     return Response(data, media_type="image/png", headers={"Cache-Control": "no-cache"})
 
 
-def _whole(farm: Farm, batch: Batch) -> BatchAnswer:
+def _full_view(farm: Farm, batch: Batch) -> BatchAnswer:
     rows = members(farm.database, batch.id)
     snapshots = snapshots_of(farm.database, [job for _, job in rows])
     counts = counts_of(farm.database, [batch.id])[batch.id]

@@ -20,9 +20,9 @@ from db.statistics import oldest_queued, open_counts
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", response_model=Health, summary="This process answers")
+@router.get("/healthz", response_model=Health, summary="Liveness of this process")
 async def healthz() -> Response:
-    """For liveness probes: touches nothing but this process."""
+    """Answer liveness probes without any other part."""
     return json_response(Health(version=VERSION))
 
 
@@ -33,7 +33,7 @@ async def healthz() -> Response:
     responses={503: {"model": Readiness, "description": "No job can be accepted."}},
 )
 async def readyz(farm: FarmDependency) -> Response:
-    """503 only when jobs cannot be accepted; `degraded` when they are kept but not rendered now."""
+    """Return 503 only when jobs cannot be accepted; `degraded` when they are kept but not rendered now."""
     checks = {"database": await _database(farm), "redis": await _redis(farm), "workers": await _workers(farm)}
     ready = checks["database"].ok
     status = "ready" if all(check.ok for check in checks.values()) else "degraded" if ready else "unready"
@@ -49,9 +49,10 @@ async def _database(farm: Farm) -> Check:
         await in_thread(ask)
     except FarmError as error:
         return Check(ok=False, detail=error.message)
-    except Exception as error:  # noqa: BLE001 -- a health check reports whatever is wrong
+    except Exception as error:  # noqa: BLE001 -- a health check reports any error
         return Check(
-            ok=False, detail=f"The tables are not as they should be ({type(error).__name__}): run `imagefarm db upgrade`."
+            ok=False,
+            detail=f"The tables do not have the expected form ({type(error).__name__}): run `imagefarm db upgrade`.",
         )
     return Check(ok=True, detail="answers")
 
@@ -66,7 +67,7 @@ async def _workers(farm: Farm) -> Check:
     try:
         overview = await farm.overview.get()
     except FarmError:
-        return Check(ok=False, detail="unknown while the database is away")
+        return Check(ok=False, detail="unknown while the database does not answer")
     ready = [worker.name for worker in overview.live if worker.state == "ready"]
     if ready:
         return Check(ok=True, detail=f"ready: {', '.join(ready)}")
@@ -78,12 +79,12 @@ async def _workers(farm: Farm) -> Check:
 @router.get(
     "/metrics",
     response_class=Response,
-    summary="For Prometheus",
+    summary="Prometheus metrics",
     responses=error_responses()
     | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format."}},
 )
 async def read_metrics(farm: FarmDependency, caller: Identified) -> Response:
-    """The whole farm's queue and workers, and this process's requests. With keys in force it needs read-all."""
+    """Return the farm's queue and workers, and this process's requests. When keys are required, this needs read-all."""
     caller.require(Scope.READ_ALL)
     counts = await in_thread(open_counts, farm.database)
     oldest = await in_thread(oldest_queued, farm.database)

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
 
 @router.get("/{image_id}", response_model=ImageAnswer, summary="An image's metadata", responses=error_responses(404, 410))
 async def read_image(farm: FarmDependency, caller: CallerDependency, image_id: ImageId) -> Response:
-    """Everything that made it: parameters, seed, device, versions."""
+    """Return the parameters, seed, device and versions that made the image."""
     image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
     job = await in_thread(get_job, farm.database, image.job_id)
     return json_response(image_view(image, job))
@@ -40,7 +40,7 @@ async def read_image(farm: FarmDependency, caller: CallerDependency, image_id: I
 async def change_image(
     farm: FarmDependency, caller: SubmitterDependency, image_id: ImageId, change: ImageChange
 ) -> Response:
-    """1 to 5 stars, or null for none."""
+    """Set 1 to 5 stars, or null for none."""
     image = await in_thread(rate, farm.database, image_id, change.rating, caller.acting_owner)
     job = await in_thread(get_job, farm.database, image.job_id)
     return json_response(image_view(image, job))
@@ -48,14 +48,14 @@ async def change_image(
 
 @router.delete("/{image_id}", status_code=204, summary="Delete an image", responses=error_responses(404, 410))
 async def remove_image(farm: FarmDependency, caller: SubmitterDependency, image_id: ImageId) -> Response:
-    """Row and file; the id answers 410 from then on."""
+    """Delete row and file; the id answers 410 from then on."""
     key = await in_thread(delete_image, farm.database, image_id, caller.acting_owner)
     await in_thread(farm.store.delete, key)
     return Response(status_code=204)
 
 
 async def get_linked_caller(request: Request, farm: FarmDependency, image_id: ImageId) -> Caller:
-    """A caller with a key, or one with a signed link to this very picture."""
+    """Return a caller with a key, or one with a signed link to this image."""
     if await is_signed(farm, request, image_id):
         return labelled(None)
     caller = await identified(request, None)
@@ -65,9 +65,9 @@ async def get_linked_caller(request: Request, farm: FarmDependency, image_id: Im
 
 LinkedCaller = Annotated[Caller, Depends(get_linked_caller)]
 
-_FOR_EVER = "private, max-age=31536000, immutable"
-"""An image never changes under its id; a deleted one answers 410 to whoever asks again."""
-_PICTURE = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()}
+_CACHE_CONTROL = "private, max-age=31536000, immutable"
+"""An image never changes under its id; a deleted one answers 410 to new requests."""
+_IMAGE_CONTENT = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()}
 
 
 @router.get(
@@ -76,9 +76,9 @@ _PICTURE = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in
     summary="The file",
     responses=error_responses(404, 406, 410)
     | {
-        200: {"content": _PICTURE, "description": "The file."},
-        206: {"content": _PICTURE, "description": "The part that Range asked for."},
-        304: {"description": "As you have it."},
+        200: {"content": _IMAGE_CONTENT, "description": "The file."},
+        206: {"content": _IMAGE_CONTENT, "description": "The requested range."},
+        304: {"description": "Not modified."},
         400: {"description": "Range is malformed.", "content": {"text/plain": {"schema": {"type": "string"}}}},
         416: {"description": "The file has no such range."},
     },
@@ -88,20 +88,22 @@ async def read_content(
     farm: FarmDependency,
     caller: LinkedCaller,
     image_id: ImageId,
-    format: Annotated[ImageFormat | None, Query(description="Wins over the Accept header.")] = None,
-    download: Annotated[bool, Query(description="Have browsers save it rather than show it.")] = False,
+    format: Annotated[ImageFormat | None, Query(description="Takes precedence over the Accept header.")] = None,
+    download: Annotated[bool, Query(description="Let browsers save the file instead of showing it.")] = False,
 ) -> Response:
-    """As it was stored (PNG), or in the format that `format` or Accept asks for, with the same metadata inside."""
+    """Return the file as stored (PNG), or in the format that `format` or Accept requests, with the same metadata."""
     image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
     stored = stored_format(image.format)
     target = format or negotiate(request.headers.get("accept"), stored)
     headers = _headers(f'"{image.sha256[:32]}-{target}"')
-    if _known(request, headers["ETag"]):
+    if _is_not_modified(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if download:
         headers["Content-Disposition"] = f'attachment; filename="{image.id}.{EXTENSIONS[target]}"'
     if target != stored:
-        return Response(await farm.pictures.converted(image.key, target), headers=headers, media_type=MEDIA_TYPES[target])
+        return Response(
+            await farm.image_variants.converted(image.key, target), headers=headers, media_type=MEDIA_TYPES[target]
+        )
     path = farm.store.path(image.key)
     if not path.is_file():
         raise NotFound("The file of this image is missing from the store.", code="image_file_missing")
@@ -114,8 +116,8 @@ async def read_content(
     summary="A small version",
     responses=error_responses(404, 410)
     | {
-        200: {"content": {"image/webp": _PICTURE["image/webp"]}, "description": "A WebP."},
-        304: {"description": "As you have it."},
+        200: {"content": {"image/webp": _IMAGE_CONTENT["image/webp"]}, "description": "A WebP."},
+        304: {"description": "Not modified."},
     },
 )
 async def read_thumbnail(
@@ -125,17 +127,17 @@ async def read_thumbnail(
     image_id: ImageId,
     size: Annotated[int, Query(ge=32, le=1024, description="Longest side in pixels.")] = 320,
 ) -> Response:
-    """Never enlarged."""
+    """Return a reduced version; small images are not enlarged."""
     image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
     headers = _headers(f'"{image.sha256[:32]}-{size}"')
-    if _known(request, headers["ETag"]):
+    if _is_not_modified(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return Response(await farm.pictures.thumbnail(image.key, size), headers=headers, media_type="image/webp")
+    return Response(await farm.image_variants.thumbnail(image.key, size), headers=headers, media_type="image/webp")
 
 
 def _headers(tag: str) -> dict[str, str]:
-    return {"ETag": tag, "Cache-Control": _FOR_EVER, "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
+    return {"ETag": tag, "Cache-Control": _CACHE_CONTROL, "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
 
 
-def _known(request: Request, tag: str) -> bool:
+def _is_not_modified(request: Request, tag: str) -> bool:
     return tag in [part.strip() for part in request.headers.get("if-none-match", "").split(",")]

@@ -1,9 +1,10 @@
-"""Stream a job's events (server-sent events), and serve the latest preview."""
+"""Event stream of a job (server-sent events), and its latest preview."""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
+from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
@@ -30,29 +32,29 @@ KEEP_ALIVE_SECONDS = 15.0
 PREVIEW_SECONDS = 0.4
 RETRY_MILLISECONDS = 2000
 END_SUFFIX = "-end"
+_REVISION = re.compile(r"[0-9]{1,18}")
 
 
 def event(name: str, data: BaseModel | dict[str, Any], event_id: str | None = None) -> bytes:
-    """One event of the stream; JSON has no line breaks, so one `data` line is enough."""
+    """Encode one event of the stream."""
     text = data.model_dump_json() if isinstance(data, BaseModel) else json.dumps(data)
-    head = f"id: {event_id}\n" if event_id is not None else ""
-    return f"{head}event: {name}\ndata: {text}\n\n".encode()
+    return format_sse_event(event=name, data_str=text, id=event_id)
 
 
 @dataclass
 class JobStream:
-    """Events of one job for one listener. While nothing happens it holds neither a thread nor a connection."""
+    """The events of one job for one listener. While nothing happens it holds neither a thread nor a connection."""
 
     farm: Farm
     job_id: str
     after: int
-    """Revision of the last event that the listener has."""
+    """Revision of the last event that the listener has received."""
     previews: bool
-    _told: dict[str, Any] | None = None
+    _last_progress: dict[str, Any] | None = None
 
     async def events(self, subscription: Subscription) -> AsyncIterator[bytes]:
-        """Until the job has settled or the process stops."""
-        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+        """Yield events until the job has settled or the process stops."""
+        yield format_sse_event(retry=RETRY_MILLISECONDS)
         previews = _Previews(self.farm, self.job_id)
         while True:
             snapshot, rows = await self._read(subscription.revision)
@@ -66,26 +68,26 @@ class JobStream:
             if snapshot.job.status == JobStatus.RUNNING and subscription.progress is None:
                 subscription.progress = await self.farm.watcher.progress_of(self.job_id)
             while subscription.revision <= self.after:
-                if (told := self._new_progress(subscription)) is not None:
-                    yield _progress(snapshot, told)
+                if (progress := self._new_progress(subscription)) is not None:
+                    yield _progress(snapshot, progress)
                     if self.previews:
                         async for chunk in previews.fresh(int(snapshot.job.input.get("num_images", 1))):
                             yield chunk
                 if not await subscription.wait(KEEP_ALIVE_SECONDS):
-                    yield b": still here\n\n"
-                if self.farm.closing.is_set() or subscription.gone:
+                    yield format_sse_event(comment="keep-alive")
+                if self.farm.closing.is_set() or subscription.job_deleted:
                     return
 
     def _new_progress(self, subscription: Subscription) -> dict[str, Any] | None:
-        """Progress that was not told yet: the same may come twice, kept in Redis and as a message."""
-        told, subscription.progress = subscription.progress, None
-        if told == self._told:
+        """Return progress that was not sent yet; the same may arrive twice, stored in Redis and as a message."""
+        progress, subscription.progress = subscription.progress, None
+        if progress == self._last_progress:
             return None
-        self._told = told or self._told
-        return told
+        self._last_progress = progress or self._last_progress
+        return progress
 
     async def _read(self, at_least: int) -> tuple[Snapshot, list[JobEvent]]:
-        """Shared by all listeners of the job; read again when what came back is older than what was announced."""
+        """Read job and history, shared by all listeners; read again when the result is older than the announced revision."""
         while True:
             found = await self.farm.single_flight.join(("job", self.job_id), self._read_now)
             if found[0].job.revision >= at_least or self.farm.closing.is_set():
@@ -95,7 +97,7 @@ class JobStream:
         def read() -> tuple[Snapshot, list[JobEvent]]:
             snapshot = read_snapshot(self.farm.database, self.job_id)
             rows = events_of(self.farm.database, self.job_id)
-            # What happened between the two is announced, read and told again: it waits for that.
+            # A change between the two queries is announced and read again: it is sent then.
             return snapshot, [row for row in rows if row.revision <= snapshot.job.revision]
 
         return await in_thread(read)
@@ -112,13 +114,13 @@ class JobStream:
         yield event("end", answer, f"{snapshot.job.revision}{END_SUFFIX}")
 
 
-def _progress(snapshot: Snapshot, told: dict[str, Any]) -> bytes:
-    shown = progress_view(snapshot.job, told)
+def _progress(snapshot: Snapshot, report: dict[str, Any]) -> bytes:
+    shown = progress_view(snapshot.job, report)
     return event("progress", shown) if shown is not None else b""
 
 
 class _Previews:
-    """Sends a preview when it differs from the one sent before, and not too often."""
+    """Sends a preview when it differs from the last one sent, at most every PREVIEW_SECONDS."""
 
     def __init__(self, farm: Farm, job_id: str) -> None:
         self._farm, self._job_id = farm, job_id
@@ -134,24 +136,21 @@ class _Previews:
             if image is None or self._sent.get(index) == (mark := zlib.crc32(image)):
                 continue
             self._sent[index] = mark
-            yield event("preview", {"index": index, "media_type": media_type(image), "data": _text(image)})
+            data = base64.b64encode(image).decode()
+            yield event("preview", {"index": index, "media_type": media_type(image), "data": data})
 
 
 def media_type(image: bytes) -> str:
-    """Previews are JPEG or PNG."""
+    """Return the media type of a preview, which is JPEG or PNG."""
     return "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
-
-
-def _text(image: bytes) -> str:
-    return base64.b64encode(image).decode()
 
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _ABOUT_EVENTS = """\
-`status` (a row of the job's history; `id` is the revision), `progress`, `preview` (base64), `output` (one a finished
-image), `end` (the whole job; the stream closes). Send `Last-Event-ID` to go on where a broken stream stopped: no status is
-missed. After `end` the answer is 204, which has browsers stop."""
+`status` (a row of the job's history; `id` is the revision), `progress`, `preview` (base64), `output` (one per finished
+image), `end` (the whole job; the stream closes). Send `Last-Event-ID` to resume after a broken connection: no status is
+missed. After `end` the answer is 204, which makes browsers stop."""
 
 
 @router.get(
@@ -162,7 +161,7 @@ missed. After `end` the answer is 204, which has browsers stop."""
     responses=error_responses(404, 410)
     | {
         200: {"content": {"text/event-stream": {}}, "description": "The events."},
-        204: {"description": "You have heard the end."},
+        204: {"description": "You have received the end."},
     },
 )
 async def read_events(
@@ -170,14 +169,14 @@ async def read_events(
     caller: CallerDependency,
     job_id: JobId,
     previews: Annotated[bool, Query(description="Send previews of unfinished images too.")] = False,
-    last_event_id: Annotated[str | None, Header(description="Id of the last event that you have.")] = None,
+    last_event_id: Annotated[str | None, Header(description="Id of the last event that you received.")] = None,
 ) -> Response:
-    """Any number may listen."""
+    """Stream the events; any number of clients may listen."""
     job = await in_thread(get_job, farm.database, job_id, caller.visible_owner)
     known = last_event_id or ""
     if known == f"{job.revision}{END_SUFFIX}":
         return Response(status_code=204)
-    stream = JobStream(farm, job_id, int(known) if known.isascii() and known.isdigit() else 0, previews)
+    stream = JobStream(farm, job_id, int(known) if _REVISION.fullmatch(known) else 0, previews)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_subscribed(stream), media_type="text/event-stream", headers=headers)
 
@@ -193,7 +192,7 @@ async def _subscribed(stream: JobStream) -> AsyncIterator[bytes]:
     response_class=Response,
     summary="The latest preview of an unfinished image",
     responses=error_responses(404, 410)
-    | {200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "A small picture."}},
+    | {200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "A small image."}},
 )
 async def read_preview(
     farm: FarmDependency,
@@ -201,7 +200,7 @@ async def read_preview(
     job_id: JobId,
     index: Annotated[int, Query(ge=0, le=999, description="Which image of the job.")] = 0,
 ) -> Response:
-    """Previews are kept for some minutes only."""
+    """Return the latest preview; previews are kept for some minutes only."""
     await in_thread(get_job, farm.database, job_id, caller.visible_owner)
     image = await farm.watcher.preview_of(job_id, index)
     if image is None:

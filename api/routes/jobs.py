@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -39,10 +40,10 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 MAX_WAIT_SECONDS = 300.0
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 _ABOUT_Q = (
-    'Words of the prompt, all of them, in any order; "quoted phrases" whole; upper and lower case are the same. '
-    "One call looks through a part of the jobs: a page may hold few or none and still have a `next_cursor`."
+    'Words of the prompt, all of them, in any order; "quoted phrases" match as a whole; case is ignored. '
+    "One call searches a part of the jobs: a page may have few items or none and still have a `next_cursor`."
 )
-_REPLAYED = {"Idempotent-Replayed": "true"}
+_REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotent-Replayed": "true"})
 
 
 @router.post(
@@ -51,18 +52,21 @@ _REPLAYED = {"Idempotent-Replayed": "true"}
     response_model=JobAnswer,
     summary="Submit a job",
     responses=error_responses(400, 408, 409, 413, 415, 429)
-    | {200: {"model": JobAnswer, "description": "It ended within `Prefer: wait`."}},
+    | {200: {"model": JobAnswer, "description": "The job ended within `Prefer: wait`."}},
 )
 async def create_job(
     farm: FarmDependency,
     caller: SubmitterDependency,
     request: JobRequest,
     idempotency_key_header: Annotated[
-        str | None, Header(alias="Idempotency-Key", description="The same key and body give the same job, once.")
+        str | None,
+        Header(alias="Idempotency-Key", description="The same key and body return the same job instead of a second one."),
     ] = None,
-    prefer: Annotated[str | None, Header(description="`wait=30`: answer when it has ended, in 30 s at most.")] = None,
+    prefer: Annotated[
+        str | None, Header(description="`wait=30`: answer when the job has ended, after at most 30 s.")
+    ] = None,
 ) -> Response:
-    """202 once the job is safe in the database; `Location` says where to follow it."""
+    """Answer 202 once the job is committed; `Location` is where to follow it."""
     key = idempotency_key(idempotency_key_header, request.as_sent())
     submitted = await submit_job(farm, caller, request, key)
     if (seconds := wait_in(prefer)) > 0:
@@ -73,13 +77,13 @@ async def create_job(
 
 
 def wait_in(prefer: str | None) -> float:
-    """Seconds of a `Prefer: wait=N` header (RFC 7240); 0 without one."""
+    """Return the seconds of a `Prefer: wait=N` header (RFC 7240); 0 without one."""
     match = _WAIT.search(prefer or "")
     return min(float(match[1]), MAX_WAIT_SECONDS) if match else 0.0
 
 
 def _accepted(submitted: Submitted) -> Response:
-    headers = {"Location": f"/v1/jobs/{submitted.job.id}"} | (_REPLAYED if submitted.replayed else {})
+    headers = {"Location": f"/v1/jobs/{submitted.job.id}"} | (dict(_REPLAYED) if submitted.replayed else {})
     if submitted.answer is None:
         return json_response(job_view(Snapshot(submitted.job)), 202, headers)
     return Response(json.dumps(submitted.answer), 202, headers=headers, media_type="application/json")
@@ -88,15 +92,15 @@ def _accepted(submitted: Submitted) -> Response:
 def _ended(answer: JobAnswer) -> Response:
     if answer.status is JobStatus.SUCCEEDED:
         return json_response(answer, headers={"Location": answer.urls.self, "ETag": etag_of(answer)})
-    why = answer.error.message if answer.error else "nobody said why"
-    raise Conflict(f"Job {answer.id} is {answer.status}: {why} See {answer.urls.self}.", code=f"job_{answer.status}")
+    reason = answer.error.message if answer.error else "no reason was reported."
+    raise Conflict(f"Job {answer.id} is {answer.status}: {reason} See {answer.urls.self}.", code=f"job_{answer.status}")
 
 
 @router.get(
     "/{job_id}",
     response_model=JobAnswer,
     summary="Read a job",
-    responses=error_responses(404, 410) | {304: {"description": "As you have it."}},
+    responses=error_responses(404, 410) | {304: {"description": "Not modified."}},
 )
 async def read_job(
     farm: FarmDependency,
@@ -108,7 +112,7 @@ async def read_job(
     ] = 0,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The job as it is now, or once there is something new to say."""
+    """Return the present job, or wait for its end or next change."""
     known = revision_in(if_none_match) if if_none_match else None
     snapshot = await wait_until_settled(farm, job_id, caller.visible_owner, wait, after_revision=known)
     answer = await show(farm, snapshot)
@@ -126,12 +130,12 @@ async def read_jobs(
     model: Annotated[str | None, Query(max_length=100)] = None,
     q: Annotated[str | None, Query(max_length=500, description=_ABOUT_Q)] = None,
     mine: Annotated[bool, Query(description="Only jobs submitted under your own name.")] = False,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
-    """Filters narrow; pages follow by cursor, so that new jobs do not shift them. The last page has no cursor."""
+    """List jobs that match all filters. Pages follow by cursor, so new jobs do not shift them; the last page has none."""
     if cursor is not None and not is_id(cursor):
-        raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
+        raise InvalidInput("The cursor is malformed: pass next_cursor of the previous page.", field="cursor")
     found = await in_thread(
         search_jobs,
         farm.database,
@@ -149,7 +153,7 @@ async def read_jobs(
 
 
 def query_text(name: str, value: str | None) -> str | None:
-    """A query's text, if the database can take it."""
+    """Return a query's text; raise InvalidInput when the database cannot store it."""
     try:
         return None if value is None else storable(value)
     except ValueError as error:
@@ -158,13 +162,13 @@ def query_text(name: str, value: str | None) -> str | None:
 
 @router.post("/{job_id}/cancel", response_model=JobAnswer, summary="Cancel a job", responses=error_responses(404, 410))
 async def cancel_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
-    """At once while it waits, at the next step while it runs; a job that has ended stays as it is."""
+    """Cancel a queued job at once, a running one at its next step; a job that has ended is not changed."""
     job = await cancel(farm, caller, job_id)
     return json_response(await show(farm, await in_thread(snapshot_of, farm.database, job)))
 
 
 async def cancel(farm: Farm, caller: Caller, job_id: str) -> Job:
-    """Cancels and tells the farm."""
+    """Request the cancel and publish it."""
     job = await in_thread(request_cancel, farm.database, job_id, caller.acting_owner)
     farm.watcher.hub.changed(job.id, job.revision, job.status)
     farm.publisher.changed(job)
@@ -188,31 +192,29 @@ async def cancel_all(farm: Farm, caller: Caller, job_ids: Iterable[str]) -> None
     responses=error_responses(404, 409, 410, 429),
 )
 async def retry_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
-    """A held job is queued again; of any other job that has ended a new one is made (`retried_from`)."""
+    """Queue a held job again; for any other job that has ended, submit a copy (`retried_from`)."""
     limit = farm.settings.max_queued_per_owner
     job = await in_thread(retry, farm.database, job_id, caller.acting_owner, max_queued=limit)
     farm.publisher.changed(job)
     window = (await farm.overview.get()).window(job.model)
-    for waiting in await in_thread(take_window, farm.database, job.model, window):
-        farm.publisher.hint(waiting)
+    for queued in await in_thread(take_window, farm.database, job.model, window):
+        farm.publisher.hint(queued)
     answer = await show(farm, await in_thread(snapshot_of, farm.database, job))
     return json_response(answer, 202, {"Location": answer.urls.self})
 
 
 @router.delete("/{job_id}", status_code=204, summary="Delete a job", responses=error_responses(404, 409, 410))
 async def remove_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
-    """With its images and their files, once it has ended; its ids answer 410 from then on."""
+    """Delete an ended job with its images and their files; their ids answer 410 from then on."""
     deleted = await in_thread(delete_job, farm.database, job_id, caller.acting_owner)
     for key in deleted.keys:
         await in_thread(farm.store.delete, key)
     return Response(status_code=204)
 
 
-@router.get(
-    "/{job_id}/history", response_model=JobHistory, summary="What happened to a job", responses=error_responses(404, 410)
-)
+@router.get("/{job_id}/history", response_model=JobHistory, summary="A job's history", responses=error_responses(404, 410))
 async def read_history(farm: FarmDependency, caller: CallerDependency, job_id: JobId) -> Response:
-    """Every change of its status and every attempt, oldest first."""
+    """Return every status change and every attempt, oldest first."""
     await in_thread(get_job, farm.database, job_id, caller.visible_owner)
     events = await in_thread(events_of, farm.database, job_id)
     attempts = await in_thread(attempts_of, farm.database, job_id)

@@ -1,4 +1,4 @@
-"""Models: the catalogue, and who serves what."""
+"""Models: the catalogue, and the workers that serve each model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 @router.get("", response_model=ModelList, summary="List models", responses=error_responses())
 async def read_models(farm: FarmDependency, caller: CallerDependency) -> Response:
-    """OpenAI's list shape, with defaults, limits and who serves each model. The farm's default comes first."""
+    """Return OpenAI's list shape with defaults, limits and workers of each model. The farm's default model comes first."""
     overview = await farm.overview.get()
     default = farm.model_selector.default(overview).id
     rows = [
@@ -32,7 +32,7 @@ async def read_models(farm: FarmDependency, caller: CallerDependency) -> Respons
 async def read_model(
     farm: FarmDependency, caller: CallerDependency, model_id: Annotated[str, Path(description="Id or alias.")]
 ) -> Response:
-    """By id or alias."""
+    """Return a model by id or alias."""
     overview = await farm.overview.get()
     try:
         model = farm.catalogue.get(model_id)

@@ -1,4 +1,4 @@
-"""Presets."""
+"""Presets: named sets of parameters."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ router = APIRouter(prefix="/v1/presets", tags=["models"])
 
 @router.get("", response_model=PresetList, summary="List presets", responses=error_responses())
 async def read_presets(caller: CallerDependency) -> Response:
-    """Send an id as `preset` with a job; what you send beside it wins."""
+    """List presets. Send an id as `preset` with a job; parameters sent with it take precedence."""
     return json_response(PresetList(items=[Preset(**preset.model_dump()) for preset in all_presets()]))

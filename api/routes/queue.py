@@ -1,4 +1,4 @@
-"""The queue as a whole."""
+"""State of the whole queue."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.openapi_errors import error_responses
 from api.overview import Overview
 from api.threads import in_thread
-from api.views.queue import eta, nobody_serves
+from api.views.queue import eta, reason_not_served
 from core.schemas.workers import Queue, QueueOfModel
 from db.statistics import open_counts
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
 
-@router.get("", response_model=Queue, summary="What waits and runs", responses=error_responses())
+@router.get("", response_model=Queue, summary="Queued and running jobs per model", responses=error_responses())
 async def read_queue(farm: FarmDependency, caller: CallerDependency) -> Response:
-    """Per model: how many jobs wait, who serves it, when the last of them may end."""
+    """Return for each model the number of queued jobs, its workers, and when the last job may end."""
     overview = await farm.overview.get()
     speeds = await farm.speeds()
     counts = await in_thread(open_counts, farm.database)
@@ -45,5 +45,5 @@ def _row(model: str, counts: dict[str, int], overview: Overview, seconds: float 
         capacity=overview.capacity(model),
         seconds_per_job=seconds,
         eta_seconds=eta(queued, workers, seconds) if queued else None,
-        reason=nobody_serves(model, overview) if queued and not workers else None,
+        reason=reason_not_served(model, overview) if queued and not workers else None,
     )

@@ -1,4 +1,4 @@
-"""The page's session: a browser keeps the key in a cookie that no script can read."""
+"""Session of the web page: the browser keeps the key in a cookie that scripts cannot read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ router = APIRouter(prefix="/v1/session", tags=["session"])
 _SECONDS = 30 * 86_400
 
 
-@router.get("", response_model=Session, summary="Who you are", responses=error_responses())
+@router.get("", response_model=Session, summary="Your identity", responses=error_responses())
 async def read_session(request: Request, farm: FarmDependency) -> Response:
-    """Whether keys are in force, and whether yours is good; never refused."""
+    """Return whether keys are required and whether yours is valid; this call is never refused."""
     needed = await farm.authenticator.in_force()
     try:
         caller = await farm.authenticator.caller(key_of(request), request.headers.get("x-client-label"))
@@ -29,17 +29,17 @@ async def read_session(request: Request, farm: FarmDependency) -> Response:
 
 @router.post("", response_model=Session, summary="Sign in on the page", responses=error_responses(400, 408, 413))
 async def create_session(request: Request, farm: FarmDependency, wanted: SessionRequest) -> Response:
-    """Sets the cookie; the page's own requests then need no header."""
+    """Set the cookie; the page's own requests then need no header."""
     caller = await farm.authenticator.caller(wanted.key, None)
     response = json_response(_session(caller, needed=await farm.authenticator.in_force()))
-    secure = request.url.scheme == "https"
+    secure = request.scope["scheme"] == "https"
     response.set_cookie(COOKIE, wanted.key, max_age=_SECONDS, httponly=True, samesite="strict", secure=secure)
     return response
 
 
 @router.delete("", status_code=204, summary="Sign out", responses=error_responses())
 async def delete_session() -> Response:
-    """Removes the cookie; the key itself stays good."""
+    """Remove the cookie; the key itself stays valid."""
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response

@@ -1,4 +1,4 @@
-"""Uploads: pictures for image-to-image."""
+"""Uploads: images for image-to-image."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _BODY = {
 
 
 async def upload_id_of(upload_id: Annotated[str, Path(description="The upload's id.")]) -> str:
-    """The id of an upload."""
+    """Return the id; raise NotFound without a query for text that cannot be an id."""
     if not is_id(upload_id):
-        raise NotFound("There is no upload of that id.", code="upload_not_found")
+        raise NotFound("There is no upload with this id.", code="upload_not_found")
     return upload_id
 
 
@@ -43,16 +43,16 @@ UploadId = Annotated[str, Depends(upload_id_of)]
     "",
     status_code=201,
     response_model=UploadAnswer,
-    summary="Send a picture to start from",
+    summary="Upload an image to start from",
     responses=error_responses(408, 413, 415),
     openapi_extra=_BODY,
 )
 async def create_upload(request: Request, farm: FarmDependency, caller: SubmitterDependency) -> Response:
-    """The body is the file itself: PNG, JPEG or WebP. Only its pixels are kept."""
+    """Store an image. The body is the file itself: PNG, JPEG or WebP. Only its pixels are kept."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in TYPES:
         raise FarmError(
-            f"Send the picture itself as the body, with Content-Type {', '.join(TYPES)}.",
+            f"Send the image itself as the body, with Content-Type {', '.join(TYPES)}.",
             code="unsupported_media_type",
         )
     upload = await store_upload(farm, caller, await request.body())
@@ -60,7 +60,7 @@ async def create_upload(request: Request, farm: FarmDependency, caller: Submitte
 
 
 def upload_view(upload: Upload) -> UploadAnswer:
-    """As the API shows it."""
+    """Convert an upload's row to the API's shape."""
     return UploadAnswer.model_construct(
         id=upload.id,
         width=upload.width,
@@ -73,13 +73,13 @@ def upload_view(upload: Upload) -> UploadAnswer:
 
 @router.get("/{upload_id}", response_model=UploadAnswer, summary="An upload", responses=error_responses(404))
 async def read_upload(farm: FarmDependency, caller: CallerDependency, upload_id: UploadId) -> Response:
-    """Its size and hash."""
+    """Return the size and hash of an upload."""
     return json_response(upload_view(await in_thread(get_upload, farm.database, upload_id, caller.visible_owner)))
 
 
 @router.delete("/{upload_id}", status_code=204, summary="Delete an upload", responses=error_responses(404))
 async def delete_upload(farm: FarmDependency, caller: SubmitterDependency, upload_id: UploadId) -> Response:
-    """A job that waits for it will fail."""
+    """Delete an upload; a queued job that uses it will fail."""
     upload = await in_thread(get_upload, farm.database, upload_id, caller.acting_owner)
     await in_thread(remove_upload, farm.database, upload.id)
     await in_thread(farm.uploads.delete, upload.key)

@@ -1,4 +1,4 @@
-"""Usage."""
+"""Usage: rendered jobs, images and pixels by day and owner."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ router = APIRouter(prefix="/v1/usage", tags=["usage"])
 _EPOCH = date(1970, 1, 1)
 
 
-@router.get("", response_model=Usage, summary="What was rendered, by day and owner", responses=error_responses())
+@router.get("", response_model=Usage, summary="Usage by day and owner", responses=error_responses())
 async def read_usage(
     farm: FarmDependency, caller: CallerDependency, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> Response:
-    """Your own unless you may read everybody's. Deleted jobs are no longer counted."""
+    """Return your own usage, or that of all owners with read-all. Deleted jobs are no longer counted."""
     rows = await in_thread(usage, farm.database, days, caller.visible_owner)
     return json_response(
         Usage(

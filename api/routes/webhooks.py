@@ -23,10 +23,14 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 
 @router.post(
-    "", status_code=201, response_model=Endpoint, summary="Be told of settled jobs", responses=error_responses(400, 408, 413)
+    "",
+    status_code=201,
+    response_model=Endpoint,
+    summary="Register a webhook for settled jobs",
+    responses=error_responses(400, 408, 413),
 )
 async def create_webhook(farm: FarmDependency, caller: SubmitterDependency, wanted: EndpointRequest) -> Response:
-    """Of your own jobs. The answer shows the secret, once."""
+    """Register an endpoint for your own jobs. Only this response contains the secret."""
     if wanted.all_owners:
         caller.require(Scope.ADMIN)
     check_literal_address(wanted.url, allow_private=farm.settings.webhook_allow_private, field="url")
@@ -38,16 +42,16 @@ async def create_webhook(farm: FarmDependency, caller: SubmitterDependency, want
 
 @router.get("", response_model=EndpointList, summary="List webhooks", responses=error_responses())
 async def read_webhooks(farm: FarmDependency, caller: CallerDependency) -> Response:
-    """Without their secrets."""
+    """List webhooks without their secrets."""
     rows = await in_thread(list_endpoints, farm.database, caller.visible_owner)
     return json_response(EndpointList(items=[_endpoint(row) for row in rows]))
 
 
 @router.delete("/{webhook_id}", status_code=204, summary="Remove a webhook", responses=error_responses(404))
 async def delete_webhook(farm: FarmDependency, caller: SubmitterDependency, webhook_id: str) -> Response:
-    """Messages on their way to it are given up."""
+    """Remove a webhook; its pending messages are not sent."""
     if not is_id(webhook_id):
-        raise NotFound("There is no webhook of that id.", code="webhook_not_found")
+        raise NotFound("There is no webhook with this id.", code="webhook_not_found")
     await in_thread(remove_endpoint, farm.database, webhook_id, caller.acting_owner)
     return Response(status_code=204)
 
@@ -58,12 +62,12 @@ async def read_deliveries(
     caller: CallerDependency,
     job_id: Annotated[str | None, Query(max_length=36, pattern="^[0-9a-f-]*$")] = None,
     status: Annotated[Literal["pending", "delivered", "failed"] | None, Query()] = None,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
-    """Every message, newest first, and how its last try went."""
+    """List messages, newest first, with the result of their last try."""
     if cursor is not None and not is_id(cursor):
-        raise InvalidInput("The cursor is not one of ours: pass next_cursor of the page before.", field="cursor")
+        raise InvalidInput("The cursor is malformed: pass next_cursor of the previous page.", field="cursor")
     rows = await in_thread(
         list_deliveries,
         farm.database,
@@ -85,9 +89,9 @@ async def read_deliveries(
     responses=error_responses(404),
 )
 async def redeliver_message(farm: FarmDependency, caller: SubmitterDependency, delivery_id: str) -> Response:
-    """Whether or not it arrived before, under the same webhook-id."""
+    """Send a message again under the same webhook-id, even if it was delivered before."""
     if not is_id(delivery_id):
-        raise NotFound("There is no delivery of that id.", code="delivery_not_found")
+        raise NotFound("There is no delivery with this id.", code="delivery_not_found")
     row = await in_thread(redeliver, farm.database, delivery_id, caller.acting_owner)
     farm.webhooks.wake()
     return json_response(_delivery(row), 202)

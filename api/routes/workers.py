@@ -1,4 +1,4 @@
-"""Workers: who they are, pausing and draining them."""
+"""Workers: list, pause, resume, drain."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ def _rows(farm: Farm) -> list[WorkerAnswer]:
 
 @router.get("", response_model=WorkerList, summary="List workers", responses=error_responses())
 async def read_workers(farm: FarmDependency, caller: CallerDependency) -> Response:
-    """Every worker that the farm remembers, live or not."""
+    """List all registered workers, live or not."""
     return json_response(WorkerList.model_construct(items=await in_thread(_rows, farm)))
 
 
 @router.get("/{name}", response_model=WorkerAnswer, summary="One worker", responses=error_responses(404))
 async def read_worker(farm: FarmDependency, caller: CallerDependency, name: WorkerName) -> Response:
-    """By name."""
+    """Return a worker by name."""
     for row in await in_thread(_rows, farm):
         if row.name == name:
             return json_response(row)
-    raise NotFound("There is no worker of that name.", code="worker_not_found")
+    raise NotFound("There is no worker with this name.", code="worker_not_found")
 
 
 @router.post("/{name}/pause", response_model=WorkerAnswer, summary="Pause a worker", responses=error_responses(404, 409))
 async def pause_worker(farm: FarmDependency, admin: AdminDependency, name: WorkerName) -> Response:
-    """It finishes what it holds and takes nothing new until it is resumed."""
+    """Pause a worker: it finishes its jobs and claims no new ones until it is resumed."""
     return await _answer(farm, await in_thread(set_paused, farm.database, _name(name), paused=True))
 
 
 @router.post("/{name}/resume", response_model=WorkerAnswer, summary="Resume a worker", responses=error_responses(404, 409))
 async def resume_worker(farm: FarmDependency, admin: AdminDependency, name: WorkerName) -> Response:
-    """A paused worker takes jobs again."""
+    """Resume a worker: it claims jobs again."""
     return await _answer(farm, await in_thread(set_paused, farm.database, _name(name), paused=False))
 
 
 @router.post("/{name}/drain", response_model=WorkerAnswer, summary="Drain a worker", responses=error_responses(404, 409))
 async def drain_worker(farm: FarmDependency, admin: AdminDependency, name: WorkerName) -> Response:
-    """It finishes what it holds, then stops."""
+    """Drain a worker: it finishes its jobs, then stops."""
     return await _answer(farm, await in_thread(request_drain, farm.database, _name(name)))
 
 
@@ -70,11 +70,11 @@ async def _answer(farm: Farm, worker: Worker) -> Response:
     for row in await in_thread(_rows, farm):
         if row.name == worker.name:
             return json_response(row)
-    raise NotFound("There is no worker of that name.", code="worker_not_found")
+    raise NotFound("There is no worker with this name.", code="worker_not_found")
 
 
 def _name(name: str) -> str:
     try:
         return storable(name)
     except ValueError:
-        raise NotFound("There is no worker of that name.", code="worker_not_found") from None
+        raise NotFound("There is no worker with this name.", code="worker_not_found") from None

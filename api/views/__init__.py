@@ -1,1 +1,1 @@
-"""From rows to what the API shows."""
+"""Conversion of database rows to the API's shapes."""

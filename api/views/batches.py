@@ -1,4 +1,4 @@
-"""A batch, as the API shows it."""
+"""Conversion of a batch's rows to the API's shape."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from db.tables import Batch, BatchJob
 
 
 def batch_view(batch: Batch, counts: Mapping[str, int], items: Sequence[tuple[BatchJob, Snapshot]] = ()) -> BatchAnswer:
-    """With its jobs when they are given."""
-    still_open = sum(count for status, count in counts.items() if status not in SETTLED)
+    """Convert a batch, with its jobs when `items` are given."""
+    open_jobs = sum(count for status, count in counts.items() if status not in SETTLED)
     present = sum(counts.values())
     base = f"/v1/batches/{batch.id}"
     return BatchAnswer.model_construct(
         id=batch.id,
         name=batch.name,
         owner=batch.owner,
-        status="running" if still_open else "finished",
+        status="running" if open_jobs else "finished",
         total=batch.total,
         counts={JobStatus(status): count for status, count in counts.items()},
-        value=round((present - still_open) / present, 4) if present else 1.0,
+        value=round((present - open_jobs) / present, 4) if present else 1.0,
         created_at=iso(batch.created_at),  # type: ignore[arg-type]
         jobs=[_item(member, snapshot) for member, snapshot in items],
         urls=BatchUrls(self=base, cancel=f"{base}/cancel", contact_sheet=f"{base}/contact-sheet"),

@@ -1,4 +1,4 @@
-"""Convert an image's row to what the API shows."""
+"""Conversion of an image's row to the API's shape."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from db.tables import Image, Job
 
 
 def public_input(stored: dict[str, Any]) -> dict[str, Any]:
-    """Parameters without where the farm keeps its files."""
+    """Return the parameters without the storage keys of files."""
     shown = {name: value for name, value in stored.items() if name != "init_image"}
     if (init := stored.get("init_image")) is not None:
         shown["init_image"] = init["upload_id"]
@@ -19,19 +19,19 @@ def public_input(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def notice_of(model_id: str) -> str | None:
-    """What must be said beside every picture of this model."""
+    """Return the notice to show with every image of this model, if any."""
     model = next((row for row in load_catalogue() if row.id == model_id), None)
     return (noise_notice(model) or None) if model is not None else None
 
 
 def image_urls(image_id: str) -> dict[str, str]:
-    """Where the metadata, the file and the thumbnail are."""
+    """Return the URLs of the metadata, the file and the thumbnail."""
     base = f"/v1/images/{image_id}"
     return {"url": base, "content_url": f"{base}/content", "thumbnail_url": f"{base}/thumbnail"}
 
 
 def image_view(image: Image, job: Job) -> ImageAnswer:
-    """The image with the parameters that made it: those of its job, with its own seed and a count of one."""
+    """Convert an image; its parameters are those of its job, with its own seed and a count of one."""
     urls: dict[str, Any] = image_urls(image.id)
     return ImageAnswer.model_construct(
         id=image.id,

@@ -1,4 +1,4 @@
-"""Convert a job's rows (job, images, attempts, events) to what the API shows."""
+"""Conversion of a job's rows (job, images, attempts, events) to the API's shapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from db.tables import Attempt, Image, Job, JobEvent
 
 
 def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict[str, Any] | None = None) -> JobAnswer:
-    """The job as JSON-ready shape; `progress` is what the worker last said over Redis."""
+    """Convert a job; `progress` is the worker's last report from Redis."""
     job = snapshot.job
     return JobAnswer.model_construct(
         id=job.id,
@@ -56,7 +56,7 @@ def _urls(job_id: str) -> JobUrls:
 
 
 def output_view(image: Image) -> Output:
-    """One finished image."""
+    """Convert a finished image."""
     return Output(
         id=image.id,
         index=image.index,
@@ -79,24 +79,24 @@ def _error(job: Job) -> JobError | None:
     )
 
 
-def progress_view(job: Job, told: dict[str, Any] | None) -> Progress | None:
-    """What a worker told, unless it is about an earlier attempt or the job does not run."""
-    if job.status != JobStatus.RUNNING or not told or told.get("attempt") not in (None, job.attempt):
+def progress_view(job: Job, report: dict[str, Any] | None) -> Progress | None:
+    """Convert a worker's progress report; None when it is about an earlier attempt or the job does not run."""
+    if job.status != JobStatus.RUNNING or not report or report.get("attempt") not in (None, job.attempt):
         return None
-    step, steps = int(told.get("step") or 0), int(told.get("steps") or 0)
-    value = told.get("value")
+    step, steps = int(report.get("step") or 0), int(report.get("steps") or 0)
+    value = report.get("value")
     return Progress(
         value=float(value) if value is not None else (step / steps if steps else 0.0),
         step=step,
         steps=steps,
-        seconds_per_step=told.get("seconds_per_step"),
-        eta_seconds=told.get("eta_seconds"),
+        seconds_per_step=report.get("seconds_per_step"),
+        eta_seconds=report.get("eta_seconds"),
         preview_url=f"/v1/jobs/{job.id}/preview",
     )
 
 
 def _timings(job: Job) -> Timings:
-    """What the worker measured once the job has ended; before that, what the row and the clock say."""
+    """Return the worker's measurements once the job has ended; before that, times from the row and the clock."""
     end = job.completed_at or time.time()
     measured = job.timings or {}
     return Timings(
@@ -113,14 +113,14 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def history_view(events: Sequence[JobEvent], attempts: Sequence[Attempt]) -> JobHistory:
-    """Events and attempts, oldest first."""
+    """Convert events and attempts, oldest first."""
     return JobHistory.model_construct(
         events=[event_view(event) for event in events], attempts=[_attempt(attempt) for attempt in attempts]
     )
 
 
 def event_view(event: JobEvent) -> JobHistoryEvent:
-    """One row of the history."""
+    """Convert one row of the history."""
     return JobHistoryEvent.model_construct(
         revision=event.revision,
         at=iso(event.at),  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Why a job waits: its place, who could take it, and when it may end."""
+"""Queue position of a job, why it waits, and when it may end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from db.tables import Job, Worker
 
 
 def queue_place(snapshot: Snapshot, overview: Overview, seconds_per_job: float | None) -> QueuePlace | None:
-    """None unless the job is queued."""
+    """Return the job's place in the queue; None unless it is queued."""
     job = snapshot.job
     if job.status != "queued":
         return None
@@ -19,13 +19,13 @@ def queue_place(snapshot: Snapshot, overview: Overview, seconds_per_job: float |
     return QueuePlace(
         position=snapshot.position,
         eta_seconds=eta(snapshot.position, workers, seconds_per_job),
-        reason=waiting_because(job, workers, snapshot.position, overview),
+        reason=waiting_reason(job, workers, snapshot.position, overview),
         capable_workers=[worker.name for worker in workers],
     )
 
 
 def eta(position: int | None, workers: list[Worker], seconds_per_job: float | None) -> float | None:
-    """Seconds until the job at `position` ends, by the mean of recent jobs; None without workers or history."""
+    """Estimate the seconds until the job at `position` ends from recent jobs; None without workers or history."""
     slots = sum(worker.capacity for worker in workers if worker.paused_at is None)
     if position is None or not slots or seconds_per_job is None:
         return None
@@ -33,18 +33,18 @@ def eta(position: int | None, workers: list[Worker], seconds_per_job: float | No
     return round(rounds * seconds_per_job, 2)
 
 
-def waiting_because(job: Job, workers: list[Worker], position: int | None, overview: Overview) -> str:
-    """One sentence for a person."""
+def waiting_reason(job: Job, workers: list[Worker], position: int | None, overview: Overview) -> str:
+    """Return one sentence on why the job waits."""
     back_off = job.available_at - time.time()
     if back_off > 0.5:
-        return f"It is tried again in {back_off:.0f} s, after: {job.error_message or 'an error'}"
+        return f"It is retried in {back_off:.0f} s, after: {job.error_message or 'an error'}"
     if not workers:
-        return nobody_serves(job.model, overview)
-    return nobody_takes(workers) or ("It is next." if position == 1 else f"{(position or 1) - 1} jobs are before it.")
+        return reason_not_served(job.model, overview)
+    return reason_not_claimed(workers) or ("It is next." if position == 1 else f"{(position or 1) - 1} jobs are before it.")
 
 
-def nobody_takes(workers: list[Worker]) -> str | None:
-    """Why none of these live workers takes a job now; None when one does."""
+def reason_not_claimed(workers: list[Worker]) -> str | None:
+    """Return why none of these live workers claims a job now; None when one does."""
     if all(worker.paused_at is not None for worker in workers):
         return "Every worker of this model is paused: resume one with POST /v1/workers/NAME/resume."
     if all(worker.drain_requested_at is not None or worker.state == "draining" for worker in workers):
@@ -54,13 +54,13 @@ def nobody_takes(workers: list[Worker]) -> str | None:
     return None
 
 
-def nobody_serves(model: str, overview: Overview) -> str:
-    """Why no worker of this model is there, as far as the farm knows."""
+def reason_not_served(model: str, overview: Overview) -> str:
+    """Return why no live worker serves this model."""
     failed = [worker for worker in overview.workers if worker.model == model and worker.state == "failed"]
     if failed:
-        return f"Worker {failed[0].name} failed: {failed[0].message or 'it did not say why'}."
+        return f"Worker {failed[0].name} failed: {failed[0].message or 'it reported no reason'}."
     known = [worker for worker in overview.workers if worker.model == model]
     if known:
         ago = time.time() - max(worker.seen_at for worker in known)
-        return f"No worker of this model is up; the last was seen {ago:.0f} s ago. The job waits for its return."
+        return f"No worker of this model is up; the last was seen {ago:.0f} s ago. The job waits until one is up again."
     return f"No worker of this model is up. Start one with `imagefarm worker --model {model}`."

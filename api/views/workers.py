@@ -1,10 +1,10 @@
-"""Workers and models, as the API shows them."""
+"""Conversion of workers and models to the API's shapes."""
 
 from __future__ import annotations
 
 from api.model_selection import ModelSelector
 from api.overview import Overview
-from api.views.queue import nobody_serves
+from api.views.queue import reason_not_served
 from core.catalogue import CatalogueModel, noise_notice
 from core.schemas.base import iso
 from core.schemas.models import Model
@@ -13,7 +13,7 @@ from db.tables import Worker
 
 
 def worker_view(worker: Worker, *, live: bool, running: int) -> WorkerAnswer:
-    """A worker's row, with what it holds now."""
+    """Convert a worker's row; `running` is how many jobs it holds now."""
     return WorkerAnswer.model_construct(
         name=worker.name,
         state=state_of(worker, live=live),
@@ -30,7 +30,7 @@ def worker_view(worker: Worker, *, live: bool, running: int) -> WorkerAnswer:
 
 
 def state_of(worker: Worker, *, live: bool) -> str:
-    """What an operator wants to read: a paused or vanished worker is called so."""
+    """Return the state to show: the reported state, or `lost`, `paused` or `draining`."""
     if worker.state in ("stopped", "failed"):
         return worker.state
     if not live:
@@ -41,7 +41,7 @@ def state_of(worker: Worker, *, live: bool) -> str:
 
 
 def model_view(model: CatalogueModel, overview: Overview, model_selector: ModelSelector, *, default: bool) -> Model:
-    """A row of the catalogue, with who serves it now."""
+    """Convert a model of the catalogue, with the workers that serve it now."""
     workers = overview.serving(model.id)
     state = model_state(model.id, overview)
     refusal = model_selector.refusal(model, overview)
@@ -57,7 +57,7 @@ def model_view(model: CatalogueModel, overview: Overview, model_selector: ModelS
         default=default,
         workers=[worker.name for worker in workers],
         state=state,
-        reason=None if workers else refusal or nobody_serves(model.id, overview),
+        reason=None if workers else refusal or reason_not_served(model.id, overview),
         notice=noise_notice(model) or None,
         defaults=model.defaults.model_dump(),
         limits=model.limits.model_dump(),
@@ -71,7 +71,7 @@ def model_view(model: CatalogueModel, overview: Overview, model_selector: ModelS
 
 
 def model_state(model_id: str, overview: Overview) -> str:
-    """The best state among its workers."""
+    """Return the best state among the model's workers."""
     states = {state_of(worker, live=True) for worker in overview.serving(model_id)}
     for state in ("ready", "loading", "paused", "draining"):
         if state in states:

@@ -1,4 +1,4 @@
-"""Waiting for changes of jobs without holding a thread or a database connection."""
+"""Waits for changes of jobs that hold neither a thread nor a database connection."""
 
 from api.watch.hub import Hub, Subscription
 from api.watch.watcher import Watcher

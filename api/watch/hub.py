@@ -1,4 +1,4 @@
-"""Wake those who wait for changes of jobs; lives on the event loop of one process."""
+"""Hub of waiters for changes of jobs, on the event loop of one process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from core.lifecycle import SETTLED
 
 
 class Waiter:
-    """Wakes one waiter."""
+    """One waiting coroutine."""
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Wakes the waiter."""
+        """Wake the coroutine."""
         self._woken.set()
 
     async def wait(self, timeout: float) -> bool:
-        """Until there is news or `timeout` seconds have passed; whether there is news."""
+        """Wait for an event for at most `timeout` seconds; return whether one came."""
         try:
             async with asyncio.timeout(max(timeout, 0)):
                 await self._woken.wait()
@@ -33,55 +33,55 @@ class Waiter:
 
 
 class Subscription(Waiter):
-    """One waiter's view of one job: only the latest news are kept, so a slow reader costs no memory."""
+    """A waiter for one job. It keeps only the latest state, so that a slow reader needs no memory."""
 
     def __init__(self) -> None:
         super().__init__()
         self.revision = 0
         self.settled = False
-        self.gone = False
-        """Deleted, though nobody heard that it settled."""
+        self.job_deleted = False
+        """The job was deleted, and the event of its end may have been lost."""
         self.progress: dict[str, Any] | None = None
 
     def changed(self, job_id: str, revision: int, *, settled: bool) -> None:
-        """The job has a new revision."""
+        """Record a new revision of the job."""
         if revision > self.revision:
             self.revision, self.settled = revision, settled
             self.wake()
 
     def progressed(self, progress: dict[str, Any]) -> None:
-        """The job made a step."""
+        """Record progress of the job."""
         self.progress = progress
         self.wake()
 
     def deleted(self, job_id: str) -> None:
-        """The job is not there any more."""
-        self.gone = True
+        """Record that the job no longer exists."""
+        self.job_deleted = True
         self.wake()
 
 
 class OpenJobs(Waiter):
-    """One waiter's view of many jobs: woken once, when none of them is open any more."""
+    """A waiter for many jobs, woken once when none of them is open any more."""
 
     def __init__(self, job_ids: Collection[str]) -> None:
         super().__init__()
         self._open = set(job_ids)
 
     def keep(self, job_ids: Collection[str]) -> None:
-        """Only these are still open."""
+        """Keep only these jobs as open."""
         self._open.intersection_update(job_ids)
         self._wake_if_none_open()
 
     def changed(self, job_id: str, revision: int, *, settled: bool) -> None:
-        """A job has a new revision."""
+        """Remove a settled job."""
         if settled:
             self.deleted(job_id)
 
     def progressed(self, progress: dict[str, Any]) -> None:
-        """A step is no news here."""
+        """Ignore progress."""
 
     def deleted(self, job_id: str) -> None:
-        """A job is not there any more, or will not move any more."""
+        """Remove a job that no longer exists or has settled."""
         self._open.discard(job_id)
         self._wake_if_none_open()
 
@@ -90,30 +90,30 @@ class OpenJobs(Waiter):
             self.wake()
 
 
-_REMEMBERED = 4096
+_MAX_PROGRESS = 4096
 
 _AnyWaiter = Subscription | OpenJobs
 
 
 class Hub:
-    """Hands news to those who wait and remembers the latest progress of running jobs."""
+    """Passes events to waiters and keeps the latest progress of running jobs."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, set[_AnyWaiter]] = {}
+        self._by_job: dict[str, set[_AnyWaiter]] = {}
         self._waiters: set[_AnyWaiter] = set()
         self.on_settled: Callable[[], None] = lambda: None
         self._progress: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     @contextmanager
     def subscribe(self, job_id: str) -> Iterator[Subscription]:
-        """News of a job from now on; read the job after entering, so that nothing falls between."""
+        """Subscribe to a job from now on; read the job after entering, so that no change is missed."""
         subscription = Subscription()
         with self._listening(subscription, (job_id,)):
             yield subscription
 
     @contextmanager
     def subscribe_all(self, job_ids: Collection[str]) -> Iterator[OpenJobs]:
-        """Many jobs until all have settled; look which are open after entering, so that nothing falls between."""
+        """Subscribe to many jobs until all have settled; read the open ones after entering, so that no change is missed."""
         jobs = OpenJobs(job_ids)
         with self._listening(jobs, job_ids):
             yield jobs
@@ -122,59 +122,59 @@ class Hub:
     def _listening(self, waiter: _AnyWaiter, job_ids: Collection[str]) -> Iterator[None]:
         self._waiters.add(waiter)
         for job_id in job_ids:
-            self._waiting.setdefault(job_id, set()).add(waiter)
+            self._by_job.setdefault(job_id, set()).add(waiter)
         try:
             yield
         finally:
             self._waiters.discard(waiter)
             for job_id in job_ids:
-                self._leave(job_id, waiter)
+                self._remove(job_id, waiter)
 
-    def _leave(self, job_id: str, waiter: _AnyWaiter) -> None:
-        waiters = self._waiting.get(job_id, set())
+    def _remove(self, job_id: str, waiter: _AnyWaiter) -> None:
+        waiters = self._by_job.get(job_id, set())
         waiters.discard(waiter)
         if not waiters:
-            self._waiting.pop(job_id, None)
+            self._by_job.pop(job_id, None)
 
     @property
     def watched(self) -> list[str]:
-        """Ids of the jobs that somebody waits for."""
-        return list(self._waiting)
+        """Return the ids of the jobs with waiters."""
+        return list(self._by_job)
 
     @property
     def waiters(self) -> int:
-        """How many wait."""
+        """Return the number of waiters."""
         return len(self._waiters)
 
     def changed(self, job_id: str, revision: int, status: str) -> None:
-        """A job has a new revision."""
+        """Pass on a new revision of a job."""
         settled = status in SETTLED
         if settled:
             self._progress.pop(job_id, None)
             self.on_settled()
-        for waiter in self._waiting.get(job_id, ()):
+        for waiter in self._by_job.get(job_id, ()):
             waiter.changed(job_id, revision, settled=settled)
 
     def deleted(self, job_id: str) -> None:
-        """A job is not there any more."""
+        """Pass on that a job no longer exists."""
         self._progress.pop(job_id, None)
-        for waiter in self._waiting.get(job_id, ()):
+        for waiter in self._by_job.get(job_id, ()):
             waiter.deleted(job_id)
 
     def progressed(self, job_id: str, progress: dict[str, Any]) -> None:
-        """A running job made a step."""
+        """Pass on the progress of a running job."""
         self._progress[job_id] = progress
         self._progress.move_to_end(job_id)
-        while len(self._progress) > _REMEMBERED:
+        while len(self._progress) > _MAX_PROGRESS:
             self._progress.popitem(last=False)
-        for waiter in self._waiting.get(job_id, ()):
+        for waiter in self._by_job.get(job_id, ()):
             waiter.progressed(progress)
 
     def wake_all(self) -> None:
-        """Wakes every waiter, although nothing happened: the process is about to stop."""
+        """Wake every waiter without an event, because the process is about to stop."""
         for waiter in self._waiters:
             waiter.wake()
 
     def progress_of(self, job_id: str) -> dict[str, Any] | None:
-        """The latest progress heard of, if any."""
+        """Return the latest progress, if any was received."""
         return self._progress.get(job_id)

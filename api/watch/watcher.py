@@ -1,4 +1,4 @@
-"""Feed a hub from Redis; while Redis is away, poll the database for all watched jobs at once."""
+"""Source of a hub's events: Redis, or one database query for all watched jobs while Redis does not answer."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS_WITHOUT_REDIS = 0.3
 POLL_SECONDS = 5.0
-"""Even with Redis there: a message may be lost on the way."""
+"""Interval while Redis answers: a message may be lost."""
 _RETRY_SECONDS = 1.0
 _TIMEOUT_SECONDS = 2.0
 
 
 class Watcher:
-    """One per process: two tasks on the event loop, whatever the number of waiters."""
+    """Feeds one process's hub with two tasks on the event loop, for any number of waiters."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.hub = Hub()
@@ -41,11 +41,11 @@ class Watcher:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Call once, on the event loop."""
+        """Start the tasks; call once, on the event loop."""
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
 
     async def stop(self) -> None:
-        """Ends both tasks."""
+        """Stop both tasks and close the connection."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -54,18 +54,18 @@ class Watcher:
         await self._redis.aclose()
 
     async def progress_of(self, job_id: str) -> dict[str, Any] | None:
-        """The latest progress of a running job: heard, or else kept in Redis; None when nobody knows."""
-        if (heard := self.hub.progress_of(job_id)) is not None or not self.listening:
-            return heard
+        """Return the latest progress of a running job, received or stored in Redis; None when there is none."""
+        if (received := self.hub.progress_of(job_id)) is not None or not self.listening:
+            return received
         stored = await self._get(self._keys.progress(job_id))
         return _json_object(stored) if stored else None
 
     async def preview_of(self, job_id: str, index: int) -> bytes | None:
-        """The latest preview of an image that is being rendered."""
+        """Return the latest preview of an image that is being rendered, if any."""
         return await self._get(self._keys.preview(job_id, index)) if self.listening else None
 
     async def ping(self) -> bool:
-        """Whether Redis answers within a second."""
+        """Return whether Redis answers within a second."""
         try:
             async with asyncio.timeout(1.0):
                 return bool(await self._redis.ping())
@@ -86,7 +86,7 @@ class Watcher:
                 await self._listen_once()
             except (RedisError, OSError, TimeoutError) as error:
                 if self.listening:
-                    logger.warning("Redis is away (%s); asking the database instead", error)
+                    logger.warning("Redis does not answer (%s); polling the database instead", error)
             self.listening = False
             await asyncio.sleep(_RETRY_SECONDS)
 
@@ -128,7 +128,7 @@ class Watcher:
         try:
             found = await in_thread(revisions_of, self._database, watched)
         except FarmError as error:
-            logger.warning("cannot look after waiting callers: %s", error.message)
+            logger.warning("cannot poll for waiting callers: %s", error.message)
             return
         for job_id, revision, status in found:
             self.hub.changed(job_id, revision, status)

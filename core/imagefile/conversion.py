@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 
+from core.errors import InvalidInput, NotFound
 from core.imagefile import xmp
 from core.imagefile.encoding import ImageFormat, encode
-from core.imagefile.reading import load_pixels, metadata_of, open_image, open_rgb, to_rgb
+from core.imagefile.reading import load_pixels, metadata_of, open_image, to_rgb
 
 
 def convert(data: bytes, format: ImageFormat, *, quality: int = 92) -> bytes:
@@ -43,35 +44,60 @@ _BACKGROUND, _EMPTY_CELL, _CAPTION = (24, 24, 27), (63, 63, 70), (228, 228, 231)
 
 @dataclass(frozen=True)
 class Cell:
-    """An image file, or None where there is none; `caption` names the image or the reason why it is missing."""
+    """One cell of a contact sheet: `load` reads its image file, None leaves the cell empty; `caption` stands below it."""
 
-    data: bytes | None
+    load: Callable[[], bytes] | None
     caption: str
 
 
 def contact_sheet(cells: Sequence[Cell], *, columns: int = 0, side: int = 256) -> bytes:
-    """Draw all cells row by row into a PNG; `side` is the longest side of an image in it, in pixels."""
+    """Return a PNG of all cells, row by row; `side` is the longest side of an image in it, in pixels.
+
+    Files are read one at a time, so that memory is bounded by the sheet and one image. A file that is missing or cannot be
+    decoded becomes an empty cell whose caption names the reason; raises NotFound `image_file_missing` when all are missing.
+    """
     columns = min(columns, len(cells)) or math.ceil(math.sqrt(len(cells)))
     rows = -(-len(cells) // columns)
     step_x, step_y = side + _MARGIN, side + _LINE + _MARGIN
     sheet = Image.new("RGB", (columns * step_x + _MARGIN, rows * step_y + _MARGIN), _BACKGROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    missing = 0
     for position, cell in enumerate(cells):
         left, top = position % columns * step_x + _MARGIN, position // columns * step_y + _MARGIN
-        _paste(sheet, draw, cell, left, top, side)
-        draw.text((left, top + side + 2), _shortened(cell.caption, side), fill=_CAPTION, font=font)
+        caption = cell.caption
+        try:
+            _paste(sheet, draw, cell, left, top, side)
+        except NotFound:
+            missing += 1
+            caption = f"file missing: {caption}"
+        except InvalidInput:
+            caption = f"unreadable file: {caption}"
+        draw.text((left, top + side + 2), _shortened(caption, side), fill=_CAPTION, font=font)
+    if missing and missing == sum(cell.load is not None for cell in cells):
+        raise NotFound("The files of all these images are missing from the store.", code="image_file_missing")
     file = BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()
 
 
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, side: int) -> None:
-    if cell.data is None:
-        draw.rectangle((left, top, left + side - 1, top + side - 1), fill=_EMPTY_CELL)
+    box = (left, top, left + side - 1, top + side - 1)
+    draw.rectangle(box, fill=_EMPTY_CELL)
+    if cell.load is None:
         return
-    image = open_rgb(cell.data)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    image = _reduced(cell.load(), side)
+    draw.rectangle(box, fill=_BACKGROUND)
     sheet.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
+
+
+def _reduced(data: bytes, side: int) -> Image.Image:
+    """Decode an image as RGB with sides of at most `side`; JPEG files are decoded at a fraction of their size already."""
+    image = open_image(data)
+    image.draft("RGB", (side, side))
+    load_pixels(image)
+    reduced = to_rgb(image)
+    reduced.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return reduced
 
 
 def _shortened(caption: str, side: int) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from io import BytesIO
+from types import MappingProxyType
 from typing import Literal
 
 from PIL import Image
@@ -16,8 +18,8 @@ from core.imagefile.metadata import ImageMetadata
 from core.imagefile.parameters_text import format_parameters
 
 ImageFormat = Literal["png", "jpeg", "webp"]
-EXTENSIONS: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
-MEDIA_TYPES: dict[ImageFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+EXTENSIONS: Mapping[ImageFormat, str] = MappingProxyType({"png": "png", "jpeg": "jpg", "webp": "webp"})
+MEDIA_TYPES: Mapping[ImageFormat, str] = MappingProxyType({"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"})
 
 _JPEG_MARKER_BYTES = 65_533
 _XMP_HEADER_BYTES = 29

@@ -1,4 +1,4 @@
-"""A whole farm as its user starts it, with the demo model, shared by the tests that do it no harm."""
+"""Fixture: a whole farm with the demo model, started as users start it and shared by tests that do not disturb it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.servers.farm import FarmProcess, running_farm
 
 @pytest.fixture(scope="session")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
-    """The demo model, rendered for real."""
+    """Run a farm with the demo model and the real renderer."""
     with running_farm(tmp_path_factory.mktemp("farm"), "--model", "demo", "--device", "cpu") as running:
         yield running

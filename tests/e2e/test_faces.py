@@ -1,4 +1,4 @@
-"""The clients that people have already, unchanged, against a whole farm: real worker, real engine, real pictures."""
+"""Unchanged third-party clients against a whole farm: real worker, real engine, real images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.servers.farm import FarmProcess
 
 @pytest.fixture(scope="module")
 def package(farm: FarmProcess) -> Iterator[openai.OpenAI]:
-    """The official package."""
+    """Provide a client of the official `openai` package."""
     with openai.OpenAI(base_url=f"{farm.api}/v1", api_key="none", max_retries=0, timeout=180) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def webui(farm: FarmProcess) -> webuiapi.WebUIApi:
-    """A client library of A1111's API."""
+    """Return a client library of A1111's API."""
     return webuiapi.WebUIApi(baseurl=f"{farm.api}/sdapi/v1")
 
 
@@ -36,16 +36,16 @@ def opened(data: bytes) -> Pillow.Image:
     return image
 
 
-def test_openai_two_pictures_by_url(package: openai.OpenAI) -> None:
+def test_openai_two_images_by_url(package: openai.OpenAI) -> None:
     answer = package.images.generate(prompt="a red fox, 一只红狐", n=2, size="128x192", model="demo", extra_body={"seed": 3})
     assert answer.data is not None
-    pictures = [opened(httpx.get(each.url or "").content) for each in answer.data]
-    assert [picture.size for picture in pictures] == [(128, 192)] * 2
-    assert ["Seed: 3" in pictures[0].info["parameters"], "Seed: 4" in pictures[1].info["parameters"]] == [True, True]
-    assert pictures[0].tobytes() != pictures[1].tobytes()
+    images = [opened(httpx.get(each.url or "").content) for each in answer.data]
+    assert [image.size for image in images] == [(128, 192)] * 2
+    assert ["Seed: 3" in images[0].info["parameters"], "Seed: 4" in images[1].info["parameters"]] == [True, True]
+    assert images[0].tobytes() != images[1].tobytes()
 
 
-def test_openai_base64_is_the_same_picture_whatever_the_face(package: openai.OpenAI, farm: FarmProcess) -> None:
+def test_openai_base64_is_the_same_image_as_from_the_native_api(package: openai.OpenAI, farm: FarmProcess) -> None:
     fields = {"seed": 11, "num_inference_steps": 4, "strict": True}
     answer = package.images.generate(
         prompt="a lighthouse", size="128x128", response_format="b64_json", extra_body=fields
@@ -68,7 +68,7 @@ def test_openai_other_formats_and_errors(package: openai.OpenAI) -> None:
     assert "demo" in [model.id for model in package.models.list()]
 
 
-def test_a1111_text_to_image_and_back_to_its_settings(webui: webuiapi.WebUIApi) -> None:
+def test_a1111_text_to_image_and_reading_its_settings(webui: webuiapi.WebUIApi) -> None:
     made = webui.txt2img(prompt="a red fox", seed=5, steps=4, cfg_scale=1, width=64, height=96, batch_size=2)
     assert [image.size for image in made.images] == [(64, 96)] * 2
     assert made.info["all_seeds"] == [5, 6]
@@ -85,7 +85,7 @@ def test_a1111_image_to_image(webui: webuiapi.WebUIApi) -> None:
     assert made.image.tobytes() != again.image.tobytes()
 
 
-def test_a1111_progress_and_interrupt_of_a_picture_on_its_way(webui: webuiapi.WebUIApi, farm: FarmProcess) -> None:
+def test_a1111_progress_and_interrupt_of_a_running_job(webui: webuiapi.WebUIApi, farm: FarmProcess) -> None:
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(webui.txt2img, prompt="a long one", steps=100, cfg_scale=1, width=512, height=512)
         job_id = ""
@@ -99,7 +99,7 @@ def test_a1111_progress_and_interrupt_of_a_picture_on_its_way(webui: webuiapi.We
     assert wait_settled(farm.api, job_id)["status"] == "canceled"
 
 
-def test_a1111_lists_say_what_is_really_there(webui: webuiapi.WebUIApi) -> None:
+def test_a1111_lists_contain_what_the_farm_has(webui: webuiapi.WebUIApi) -> None:
     assert "demo" in [model["model_name"] for model in webui.get_sd_models()]
     assert webui.get_options()["sd_model_checkpoint"] == "demo"
     assert webui.get_samplers()[0]["name"]

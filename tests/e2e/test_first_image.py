@@ -1,4 +1,4 @@
-"""From the command line to the picture, through every real part, as the README promises."""
+"""From the command line to the image through all real parts, as the README describes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PROMPT = "a lighthouse at dusk, 灯塔 🗼"
 
 @pytest.fixture(scope="module")
 def job(farm: FarmProcess) -> dict[str, object]:
-    taken = submit(farm.api, prompt=PROMPT, width=512, height=512, seed=7)
-    return wait_settled(farm.api, taken["id"])
+    submitted = submit(farm.api, prompt=PROMPT, width=512, height=512, seed=7)
+    return wait_settled(farm.api, submitted["id"])
 
 
-def test_picture_is_a_png_that_tells_how_it_was_made(farm: FarmProcess, job: dict[str, object]) -> None:
+def test_the_image_is_a_png_with_its_parameters(farm: FarmProcess, job: dict[str, object]) -> None:
     assert job["status"] == "succeeded", job["error"]
     assert "noise" in str(job["notice"])
     answer = httpx.get(farm.api + job["outputs"][0]["content_url"])  # type: ignore[index]
@@ -38,7 +38,7 @@ def test_picture_is_a_png_that_tells_how_it_was_made(farm: FarmProcess, job: dic
     assert "Steps: 8" in parameters
 
 
-def test_flower_shows_it_with_its_columns(farm: FarmProcess, job: dict[str, object]) -> None:
+def test_flower_shows_the_job_with_its_columns(farm: FarmProcess, job: dict[str, object]) -> None:
     task = wait_in_flower(farm.flower, str(job["id"]), "SUCCESS")
     assert task["name"] == "imagefarm.render"
     assert task["worker"].endswith(str(job["worker"]))
@@ -52,7 +52,7 @@ def test_flower_shows_it_with_its_columns(farm: FarmProcess, job: dict[str, obje
         assert f">{heading}</th>" in page
 
 
-def test_flower_is_for_reading_and_for_this_machine_only(farm: FarmProcess, job: dict[str, object]) -> None:
+def test_flower_is_read_only_and_local(farm: FarmProcess, job: dict[str, object]) -> None:
     worker = wait_in_flower(farm.flower, str(job["id"]), "SUCCESS")["worker"]
     assert httpx.post(f"{farm.flower}/api/worker/shutdown/{worker}").status_code == 403
     answer = httpx.get(f"{farm.flower}/api/workers", headers={"Origin": "https://evil.example"})
@@ -61,7 +61,7 @@ def test_flower_is_for_reading_and_for_this_machine_only(farm: FarmProcess, job:
     assert httpx.get(f"{farm.flower}/api/workers", headers={"Host": "evil.example"}).status_code == 403
 
 
-def test_readme_example_saves_a_picture(farm: FarmProcess, tmp_path: Path) -> None:
+def test_the_readme_example_saves_an_image(farm: FarmProcess, tmp_path: Path) -> None:
     blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     script = next(block for block in blocks if "/v1/jobs" in block)
     assert "FARM=http://127.0.0.1:7860" in script
@@ -72,8 +72,8 @@ def test_readme_example_saves_a_picture(farm: FarmProcess, tmp_path: Path) -> No
         assert image.size == (512, 512)
 
 
-def test_ctrl_c_during_a_job_leaves_nothing_and_the_job_is_done_later(tmp_path: Path) -> None:
-    """The synthetic renderer steps slowly enough to be interrupted for sure."""
+def test_ctrl_c_leaves_no_processes_and_the_job_is_rendered_after_a_restart(tmp_path: Path) -> None:
+    """Use the synthetic renderer, which steps slowly enough to be interrupted reliably."""
     slow = {
         "IMAGEFARM_RENDERER": "synthetic",
         "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "1",

@@ -1,4 +1,4 @@
-"""Waiting for what the farm says over HTTP."""
+"""Submit jobs over HTTP and wait for their states."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ SETTLED = {"succeeded", "failed", "canceled", "expired", "held"}
 
 
 def submit(api: str, **job: object) -> dict[str, Any]:
-    """A job that the farm took."""
+    """Submit a job and return it."""
     answer = httpx.post(f"{api}/v1/jobs", json=job, timeout=30)
     assert answer.status_code == 202, answer.text
-    taken: dict[str, Any] = answer.json()
-    return taken
+    job_view: dict[str, Any] = answer.json()
+    return job_view
 
 
 def wait_settled(api: str, job_id: str, seconds: float = 180.0) -> dict[str, Any]:
-    """The job once nothing happens to it any more; long polls, no sleeps."""
+    """Return the job once it has settled; uses long polls, no sleeps."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         job: dict[str, Any] = httpx.get(f"{api}/v1/jobs/{job_id}", params={"wait": 10}, timeout=60).json()
@@ -29,12 +29,12 @@ def wait_settled(api: str, job_id: str, seconds: float = 180.0) -> dict[str, Any
 
 
 def wait_started(api: str, job_id: str, seconds: float = 120.0) -> None:
-    """Returns once the job is no longer queued; each poll waits for the next change."""
+    """Return once the job is no longer queued; each poll waits for the next change."""
     deadline = time.monotonic() + seconds
     headers: dict[str, str] = {}
     while time.monotonic() < deadline:
-        patience = {"wait": 10} if headers else {}  # Without a tag it would be the end that is waited for.
-        answer = httpx.get(f"{api}/v1/jobs/{job_id}", params=patience, headers=headers, timeout=60)
+        parameters = {"wait": 10} if headers else {}  # Without a tag the poll would wait for the end.
+        answer = httpx.get(f"{api}/v1/jobs/{job_id}", params=parameters, headers=headers, timeout=60)
         if answer.status_code == 200 and answer.json()["status"] != "queued":
             return
         headers = {"If-None-Match": answer.headers["etag"]}
@@ -42,7 +42,7 @@ def wait_started(api: str, job_id: str, seconds: float = 120.0) -> None:
 
 
 def wait_in_flower(flower: str, task_id: str, state: str, seconds: float = 30.0) -> dict[str, Any]:
-    """The task once Flower shows it in `state`; Flower hears of it by events, a moment later."""
+    """Return the task once Flower shows it in `state`; Flower receives events a moment later."""
     deadline = time.monotonic() + seconds
     while True:
         answer = httpx.get(f"{flower}/api/task/info/{task_id}")

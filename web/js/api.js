@@ -1,4 +1,4 @@
-// The farm's HTTP interface: JSON in and out, every failure as a Problem that says what to do.
+// Client of the farm's HTTP API: JSON requests and responses, every failure as a Problem with a message for the user.
 
 export class Problem extends Error {
   constructor({ status = 0, code = "unreachable", detail, errors = [], retryAfter = null }) {
@@ -10,7 +10,7 @@ export class Problem extends Error {
     this.retryAfter = retryAfter; // seconds
   }
 
-  get mayPass() {
+  get isTransient() {
     return [0, 502, 503, 504].includes(this.status);
   }
 }
@@ -21,7 +21,7 @@ export function unreachable() {
 
 const LABEL = { "X-Client-Label": "web" };
 
-// Fired when the farm asks for a key that this browser has not, or no longer.
+// Fired when the farm requires a key and this browser has no valid one.
 export const SIGNED_OUT = "imagefarm:signed-out";
 
 export async function readSession() {
@@ -50,14 +50,14 @@ export async function readJob(id) {
   return call("GET", `v1/jobs/${encodeURIComponent(id)}`);
 }
 
-// Safe to repeat: the key makes a second delivery of the same submission harmless, so a lost answer is asked for again.
+// Safe to repeat: the Idempotency-Key prevents a second job, so a request without a response is sent again.
 export async function submitJob(request) {
   const headers = { "Idempotency-Key": randomKey() };
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await call("POST", "v1/jobs", { body: request, headers });
     } catch (error) {
-      if (!error.mayPass || attempt === 2) throw error;
+      if (!error.isTransient || attempt === 2) throw error;
       await new Promise((wake) => setTimeout(wake, 400 * 2 ** attempt));
     }
   }
@@ -99,7 +99,7 @@ function problemFrom(response, body) {
   });
 }
 
-// crypto.randomUUID exists only on https and localhost; a farm on a home network is neither.
+// crypto.randomUUID exists only on https and localhost, not for a farm on a local network.
 function randomKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,4 +1,4 @@
-// Making and changing elements. Text is always text: nothing here reads markup from a string.
+// Helpers that create and change elements. Text is never parsed as markup.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -22,17 +22,17 @@ export function show(element, visible) {
   element.hidden = !visible;
 }
 
-// A sentence in which code stands between backticks, as nodes; `code` makes the element for such a part.
+// Returns a sentence with code between backticks as nodes; `code` creates the element of a code part.
 export function prose(text, code = (part) => h("code", {}, part)) {
   return text.split("`").map((part, index) => (index % 2 ? code(part) : document.createTextNode(part)));
 }
 
-// Assistive technology reads this aloud; changes of state go here, single steps do not.
+// Text for assistive technology: changes of state, not single steps.
 export function announce(text) {
   byId("announcer").textContent = text;
 }
 
-// The clipboard interface exists only on https and localhost; elsewhere a selection is copied the old way.
+// The clipboard interface exists only on https and localhost; elsewhere execCommand copies a selection.
 export async function copyText(text) {
   if (navigator.clipboard && window.isSecureContext) {
     await navigator.clipboard.writeText(text);

@@ -1,4 +1,4 @@
-// What is typed but not yet sent: kept in this browser, so that a refresh loses nothing.
+// Form values that are not submitted yet, stored in this browser so that they survive a refresh.
 
 const KEY = "imagefarm.draft";
 
@@ -14,6 +14,6 @@ export function saveDraft(draft) {
   try {
     localStorage.setItem(KEY, JSON.stringify(draft));
   } catch {
-    // Private windows may refuse; then the draft simply ends with the page.
+    // Private windows may refuse storage; the draft is then lost with the page.
   }
 }

@@ -1,4 +1,4 @@
-// Numbers and states in words.
+// Formats of numbers, durations and states.
 
 export function seconds(value) {
   if (value < 1) return `${Math.max(1, Math.round(value * 1000))} ms`;
@@ -20,7 +20,7 @@ export function ordinal(number) {
   return `${number}${ending}`;
 }
 
-export const STATUS_WORDS = {
+export const STATUS_LABELS = {
   queued: "Waiting",
   running: "Rendering",
   succeeded: "Done",

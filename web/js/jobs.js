@@ -1,4 +1,4 @@
-// The jobs that the page knows, newest first, and which one is on show. Views subscribe; nothing else holds jobs.
+// Store of the known jobs, newest first, and the selected one. Views subscribe to it; no other module stores jobs.
 
 import { isSettled } from "./format.js";
 
@@ -8,7 +8,7 @@ export function createJobs() {
   let selected = null;
   let pending = false;
 
-  // One call for all changes of the same turn.
+  // One notification for all changes of the same task.
   const changed = () => {
     if (pending) return;
     pending = true;
@@ -37,17 +37,17 @@ export function createJobs() {
       known.set(job.id, after);
       changed();
     },
-    // What a running job says between its changes: progress, preview.
-    patch(id, news) {
+    // Adds progress or a preview, which a running job reports between its revisions.
+    patch(id, changes) {
       const job = known.get(id);
       if (!job || isSettled(job)) return;
-      known.set(id, { ...job, ...news });
+      known.set(id, { ...job, ...changes });
       changed();
     },
     remove(id) {
       if (known.delete(id)) changed();
     },
-    // A first page of the list: what it should hold and does not has been deleted.
+    // Adds a page of the list. Known jobs that are missing from the range of a first page have been deleted.
     putPage(page, { first }) {
       page.items.forEach((job) => this.put(job));
       if (!first || page.items.length === 0) return;
@@ -58,7 +58,7 @@ export function createJobs() {
   };
 }
 
-// A lower revision is old news, however late it arrives. Lists say nothing of queue and progress: keep what is known.
+// Ignores lower revisions, which may arrive late. Lists have no queue position and progress: keeps the known ones.
 function merged(before, job) {
   if (!before) return job;
   if (job.revision < before.revision) return before;

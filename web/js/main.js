@@ -1,4 +1,4 @@
-// Puts the page together: which view hears of what.
+// Connects the views with the store of jobs and the API.
 
 import { cancelJob, listJobs, listModels, readJob, readSession, retryJob, submitJob } from "./api.js";
 import { announce, byId } from "./dom.js";
@@ -56,7 +56,7 @@ function settingsOf(job) {
   return Object.fromEntries(names.filter((name) => job.input[name] !== undefined).map((name) => [name, job.input[name]]));
 }
 
-// The address names the job on show, so that a refresh, a bookmark and the back button find it again.
+// The address names the selected job, so that a refresh, a bookmark and the back button restore it.
 function select(id) {
   if (location.hash !== `#${id}`) location.hash = id;
   else showAddressed();
@@ -99,7 +99,7 @@ async function refreshModels() {
   }
 }
 
-// Until the farm answers: it may still be starting.
+// Retries until the farm answers: it may still be starting.
 async function session() {
   for (;;) {
     try {

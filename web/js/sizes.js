@@ -1,4 +1,4 @@
-// The sizes offered as buttons, as far as a model can render them.
+// Sizes offered as buttons, limited to those that a model can render.
 
 const OFFERED = [
   { name: "Light", width: 512, height: 512 },

@@ -1,11 +1,11 @@
-// Keeps the known jobs true: follows the one on show as it happens, looks at the rest through the list now and then.
+// Keeps the known jobs current: streams the events of the selected one and polls the list for the others.
 
 import { listJobs, readJob, unreachable } from "./api.js";
 import { isSettled } from "./format.js";
 
-const PLACE_MS = 1500;
+const POSITION_MS = 1500;
 const LIST_MS = { active: 2000, idle: 10000 };
-const AGAIN_MS = 3000;
+const RETRY_MS = 3000;
 
 // `onTrouble` gets a Problem while the farm cannot be reached, then null.
 export function createWatch(jobs, onTrouble) {
@@ -20,32 +20,32 @@ export function createWatch(jobs, onTrouble) {
     following = { id, close: listen(id) };
   }
 
-  // The farm's event stream of one job; the browser mends a broken one by itself, from where it stopped.
+  // Streams the events of one job; the browser reconnects by itself and resumes after the last event.
   function listen(id) {
     const source = new EventSource(`v1/jobs/${encodeURIComponent(id)}/events?previews=true`);
-    const heard = (name, use) => source.addEventListener(name, (event) => use(JSON.parse(event.data)));
-    const places = setInterval(() => { if (jobs.get(id)?.status === "queued" && !document.hidden) look(id); }, PLACE_MS);
-    const close = () => { source.close(); clearInterval(places); };
+    const on = (name, use) => source.addEventListener(name, (event) => use(JSON.parse(event.data)));
+    const positions = setInterval(() => { if (jobs.get(id)?.status === "queued" && !document.hidden) reload(id); }, POSITION_MS);
+    const close = () => { source.close(); clearInterval(positions); };
     const end = () => {
       close();
       if (following?.id === id) following = null;
     };
 
     source.onopen = () => onTrouble(null);
-    heard("status", () => look(id));
-    heard("progress", (progress) => jobs.patch(id, { progress }));
-    heard("preview", (preview) => jobs.patch(id, { preview }));
-    heard("end", (job) => { end(); jobs.put(job); });
+    on("status", () => reload(id));
+    on("progress", (progress) => jobs.patch(id, { progress }));
+    on("preview", (preview) => jobs.patch(id, { preview }));
+    on("end", (job) => { end(); jobs.put(job); });
     source.onerror = () => {
       onTrouble(unreachable());
       if (source.readyState !== EventSource.CLOSED) return;
-      setTimeout(async () => { end(); if (await look(id)) follow(jobs.selectedId); }, AGAIN_MS);
+      setTimeout(async () => { end(); if (await reload(id)) follow(jobs.selectedId); }, RETRY_MS);
     };
     return close;
   }
 
-  // Reads a job now; false when it is gone for good.
-  async function look(id) {
+  // Reads a job; returns false when it no longer exists.
+  async function reload(id) {
     try {
       jobs.put(await readJob(id));
       return true;

@@ -1,1 +1,1 @@
-"""The page in a real browser, over a real farm."""
+"""Tests of the web page in a real browser over a real farm."""

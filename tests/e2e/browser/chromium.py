@@ -1,4 +1,4 @@
-"""A real Chromium, driven by Selenium, with a profile of its own that it throws away."""
+"""A real Chromium driven by Selenium, with a temporary profile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SWITCHES = (
 
 
 def installed() -> tuple[str, str] | None:
-    """Paths of the browser and its driver; None when this machine lacks either."""
+    """Return the paths of the browser and its driver; None when either is not installed."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = next(filter(None, map(shutil.which, DRIVERS)), None)
     return (browser, driver) if browser and driver else None
@@ -35,7 +35,7 @@ def installed() -> tuple[str, str] | None:
 
 @contextmanager
 def chromium(profile: Path, *, size: tuple[int, int] = (1360, 900), dark: bool = False) -> Iterator[webdriver.Chrome]:
-    """A browser window of `size` CSS pixels over an empty profile folder; logs of the console are kept."""
+    """Open a browser window of `size` CSS pixels with an empty profile folder; console logs are kept."""
     found = installed()
     if found is None:
         raise RuntimeError("no Chromium with its driver on this machine")
@@ -57,6 +57,6 @@ def chromium(profile: Path, *, size: tuple[int, int] = (1360, 900), dark: bool =
 
 
 def resize(driver: webdriver.Chrome, size: tuple[int, int]) -> None:
-    """The page's own size, also below the least width of a window."""
+    """Set the size of the page, also below the minimum width of a window."""
     metrics: dict[str, Any] = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

@@ -1,4 +1,4 @@
-"""One real farm and one that steps slowly, each for all tests here; a fresh browser for every test."""
+"""Fixtures: a real farm and one with slow steps, each for all tests here; a new browser for every test."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ SYNTHETIC = {"IMAGEFARM_RENDERER": "synthetic", "IMAGEFARM_SYNTHETIC_STEP_SECOND
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _browser_is_here() -> None:
+def _require_browser() -> None:
     if chromium.installed() is None:
         missing_tool("These tests drive a real browser: install chromium and chromedriver.")
 
 
 @pytest.fixture(scope="session")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
-    """The demo model, rendered for real."""
+    """Run a farm with the demo model and the real renderer."""
     with running_farm(tmp_path_factory.mktemp("farm"), "--model", "demo", "--device", "cpu") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def slow_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
-    """The synthetic renderer, a quarter of a second a step: time to look at a job while it runs."""
+    """Run a farm with the synthetic renderer at 0.25 s per step, slow enough to inspect running jobs."""
     with running_farm(tmp_path_factory.mktemp("slow"), "--model", "demo", "--device", "cpu", **SYNTHETIC) as running:
         yield running
 
 
 @pytest.fixture
 def open_page(tmp_path: Path) -> Iterator[OpenPage]:
-    """Opens the page of a farm in a new browser; `size` in CSS pixels, `dark` as the user's system prefers.
+    """Return a function that opens a farm's page in a new browser; `size` is in CSS pixels, `dark` the colour scheme.
 
-    With `ready`, once the page knows its models.
+    With `ready`, it returns once the page has read the models.
     """
     with ExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""The page as its user sees it: fields, buttons, words."""
+"""Page object of the web page: fields, buttons, texts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 SETTLED = {"succeeded", "failed", "canceled", "expired", "held"}
 
 
 class Page:
-    """One browser window on the page of one farm."""
+    """A browser window on the page of a farm."""
 
     def __init__(self, driver: Chrome, url: str) -> None:
         self.driver = driver
@@ -29,7 +29,7 @@ class Page:
         return self
 
     def open(self, fragment: str = "") -> Page:
-        """Visit, and wait until the page knows its models."""
+        """Visit, and wait until the page has read the models."""
         self.visit(fragment)
         self.until(lambda: self.find("#model").get_attribute("value"), "the models were not read")
         return self
@@ -40,8 +40,8 @@ class Page:
     def find_all(self, selector: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
-    def until(self, condition: Callable[[], Any], otherwise: str, seconds: float = PATIENCE_SECONDS) -> Any:  # noqa: ANN401
-        """The condition's first true value; an AssertionError with the console's log when it stays false."""
+    def until(self, condition: Callable[[], Any], otherwise: str, seconds: float = TIMEOUT_SECONDS) -> Any:  # noqa: ANN401
+        """Return the condition's first true value; raise AssertionError with the console log when it stays false."""
         wait = WebDriverWait(self.driver, seconds, 0.05, [StaleElementReferenceException])
         try:
             return wait.until(lambda _: condition())
@@ -50,7 +50,7 @@ class Page:
             raise AssertionError(f"{otherwise}; console: {self.console()}\n{text}") from None
 
     def write(self, selector: str, text: str) -> None:
-        """Put text into a field as typing does, also characters that a driver cannot type."""
+        """Set a field's text as typing does, including characters that a driver cannot type."""
         self.script(
             "const field = document.querySelector(arguments[0]); field.focus(); field.value = arguments[1];"
             "field.dispatchEvent(new Event('input', {bubbles: true}));",
@@ -68,15 +68,15 @@ class Page:
             self.click("#more summary")
 
     def render(self, prompt: str) -> str:
-        """Submit a prompt; the id of its job, which is on show."""
+        """Submit a prompt and return the id of its job once it is displayed."""
         before = self.shown
         self.write("#prompt", prompt)
         self.click("#submit")
-        return str(self.until(lambda: self.shown if self.shown != before else None, "no job came on show"))
+        return str(self.until(lambda: self.shown if self.shown != before else None, "no job is displayed"))
 
     @property
     def shown(self) -> str:
-        """Id of the job on show, from the address."""
+        """Return the id of the displayed job, from the address."""
         return urlsplit(self.driver.current_url).fragment
 
     @property
@@ -89,16 +89,16 @@ class Page:
             assert now in states or now not in SETTLED, f"the job ended as {now}: {self.find('#stage').text}"
             return now in states
 
-        self.until(reached, f"the job on show did not become {states}")
+        self.until(reached, f"the displayed job did not become {states}")
 
-    def picture_size(self) -> tuple[int, int]:
-        """Of the picture on show, in its own pixels, once it is loaded."""
+    def image_size(self) -> tuple[int, int]:
+        """Return width and height of the displayed image in its own pixels, once it is loaded."""
         script = "const p = document.querySelector('#picture'); return p.naturalWidth && [p.naturalWidth, p.naturalHeight]"
-        width, height = self.until(lambda: self.script(script), "the picture did not load")
+        width, height = self.until(lambda: self.script(script), "the image did not load")
         return width, height
 
     def fact(self, name: str) -> str:
-        """A value of the list under the picture, without its button."""
+        """Return a value of the list under the image, without its button."""
         script = (
             "const rows = [...document.querySelectorAll('#facts div')];"
             "const row = rows.find((one) => one.querySelector('dt').textContent === arguments[0]);"
@@ -106,11 +106,11 @@ class Page:
         )
         return str(self.script(script, name))
 
-    def script(self, source: str, *arguments: object) -> Any:  # noqa: ANN401 -- whatever the script returns
+    def script(self, source: str, *arguments: object) -> Any:  # noqa: ANN401 -- any JSON value
         return self.driver.execute_script(source, *arguments)
 
     def module(self, path: str, expression: str) -> Any:  # noqa: ANN401
-        """The JSON value of an expression over what a module of the page exports, as `m`."""
+        """Evaluate an expression over the exports of a page module, named `m`, and return its JSON value."""
         source = (
             "const done = arguments[0];"
             f"import('{path}').then((m) => done({{value: {expression}}}), (error) => done({{error: String(error)}}))"
@@ -120,12 +120,12 @@ class Page:
         return answer["value"]
 
     def console(self) -> list[str]:
-        """Warnings and errors that the browser noted since the last call."""
+        """Return the browser's warnings and errors since the last call."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
     def requested(self) -> set[str]:
-        """Scheme and host of everything asked of a network since the last call."""
+        """Return scheme and host of every network request since the last call."""
         found = set()
         for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
             message = json.loads(entry["message"])["message"]

@@ -1,4 +1,4 @@
-"""Whoever looks, on whatever screen: names, contrast, widths, words."""
+"""Accessibility: names of controls, contrast, widths, number formats."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from tests.e2e.browser.conftest import OpenPage
 from tests.servers.farm import FarmProcess
 
-LEAST_CONTRAST = 4.5
+MIN_CONTRAST = 4.5
 
-# Contrast of every visible text with what lies behind it (WCAG 2), for solid colours.
+# Contrast of every visible text with its background (WCAG 2), for solid colours.
 _CONTRASTS = """
 const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
 const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
@@ -34,18 +34,18 @@ return found;
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_every_text_can_be_read(farm: FarmProcess, open_page: OpenPage, dark: bool) -> None:
+def test_every_text_has_enough_contrast(farm: FarmProcess, open_page: OpenPage, dark: bool) -> None:
     page = open_page(farm, dark=dark)
     page.more()
     page.write("#steps", "16")
-    page.render("a picture with a warning")
+    page.render("an image with a warning")
     page.wait_state("succeeded")
     page.until(lambda: page.find("#notes").is_displayed(), "no warning was shown")
     page.write("#prompt", "")
     page.click("#submit")
     measured = page.script(_CONTRASTS)
     assert len(measured) > 30
-    assert [row for row in measured if row[0] < LEAST_CONTRAST] == []
+    assert [row for row in measured if row[0] < MIN_CONTRAST] == []
     background = page.script("return getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(19, 20, 18)") is dark
 
@@ -76,7 +76,7 @@ def test_every_control_has_a_name(farm: FarmProcess, open_page: OpenPage) -> Non
     assert unnamed == []
 
 
-def test_words_and_numbers(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_formats_of_numbers_and_sizes(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
     assert page.module("/js/format.js", "[1, 2, 3, 4, 11, 12, 13, 21, 101, 111].map(m.ordinal)") == [
         *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th")

@@ -1,4 +1,4 @@
-"""Jobs while they run: progress, refresh, cancel, failure, other people's jobs, a farm that dies."""
+"""Running jobs: progress, refresh, cancel, failure, jobs of other clients, a killed API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.servers.farm import FarmProcess
 
 
 def start_long_job(page: Page, prompt: str = "slowly") -> str:
-    """Forty steps of a quarter of a second, so that much can be done before it ends."""
+    """Start a job of 40 steps of 0.25 s, long enough for a test to act before it ends."""
     page.more()
     page.write("#steps", "40")
     job = page.render(prompt)
@@ -25,19 +25,22 @@ def progress(page: Page) -> int:
     return int(page.find("#bar").get_attribute("aria-valuenow") or 0)
 
 
-def test_progress_moves_and_a_refresh_goes_on_where_it_was(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_progress_moves_and_a_refresh_resumes_it(slow_farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     job = start_long_job(page)
     seen = progress(page)
-    page.until(lambda: progress(page) > seen, "the bar stood still")
+    page.until(lambda: progress(page) > seen, "the progress bar did not move")
     assert page.find("#waiting-title").text.endswith("of 40")
     page.driver.refresh()
-    page.until(lambda: page.shown == job and page.state == "running" and progress(page) > seen, "it was forgotten")
+    page.until(
+        lambda: page.shown == job and page.state == "running" and progress(page) > seen,
+        "the job is not displayed after the refresh",
+    )
     card = page.find(".card[aria-current]")
     assert card.get_attribute("data-status") == "running"
     page.wait_state("succeeded")
-    assert page.picture_size() == (512, 512)
-    page.until(lambda: page.find(".card[aria-current] img").is_displayed(), "the card shows no picture")
+    assert page.image_size() == (512, 512)
+    page.until(lambda: page.find(".card[aria-current] img").is_displayed(), "the card shows no image")
 
 
 def test_cancel_stops_a_running_job(slow_farm: FarmProcess, open_page: OpenPage) -> None:
@@ -49,7 +52,7 @@ def test_cancel_stops_a_running_job(slow_farm: FarmProcess, open_page: OpenPage)
     assert not page.find("#cancel").is_displayed()
 
 
-def test_a_failure_is_told_in_words(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_a_failure_is_explained(slow_farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     page.render("synthetic:nan")
     page.wait_state("failed")
@@ -57,47 +60,47 @@ def test_a_failure_is_told_in_words(slow_farm: FarmProcess, open_page: OpenPage)
     assert len(page.find("#trouble-detail").text) > 10
     first = page.shown
     page.click("#retry")
-    page.until(lambda: page.shown != first, "trying again made no job")
+    page.until(lambda: page.shown != first, "the retry made no job")
 
 
-def test_jobs_of_others_appear_and_can_be_looked_at(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_jobs_of_other_clients_appear_and_can_be_displayed(slow_farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     job = httpx.post(f"{page.url}/v1/jobs", json={"prompt": "from elsewhere", "num_inference_steps": 2}).json()
-    page.until(lambda: page.find_all(".card[aria-label$='from elsewhere']"), "it did not appear")
+    page.until(lambda: page.find_all(".card[aria-label$='from elsewhere']"), "the job did not appear")
     page.click(".card[aria-label$='from elsewhere']")
     assert page.shown == job["id"]
     page.wait_state("succeeded")
 
 
-def test_a_job_that_waits_says_its_place(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_a_queued_job_shows_its_position(slow_farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     body = {"prompt": "before you", "num_inference_steps": 100}
     before = [httpx.post(f"{page.url}/v1/jobs", json=body).json() for _ in range(8)]
     page.render("behind them")
-    words = page.until(lambda: page.state == "queued" and page.find("#waiting-detail").text, "it did not say why it waits")
-    assert "next" in words or "before it" in words
+    text = page.until(lambda: page.state == "queued" and page.find("#waiting-detail").text, "no reason for waiting is shown")
+    assert "next" in text or "before it" in text
     for job in before:
         httpx.post(f"{page.url}{job['urls']['cancel']}").raise_for_status()
     page.wait_state("succeeded")
 
 
-def test_an_address_without_a_job_says_so(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_an_address_without_a_job_shows_an_error(slow_farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(slow_farm).open("#01900000-0000-7000-8000-000000000000")
     page.driver.refresh()
-    page.until(lambda: page.find("#trouble").is_displayed(), "nothing was said")
+    page.until(lambda: page.find("#trouble").is_displayed(), "no error is shown")
     assert "no job" in page.find("#trouble-detail").text.lower()
 
 
-def test_what_is_typed_survives_a_refresh(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_typed_text_survives_a_refresh(slow_farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     page.write("#prompt", "未完成 but not lost")
     page.click("#sizes label:has(input[value='1024x768'])")
     page.driver.refresh()
-    page.until(lambda: page.find("#prompt").get_attribute("value") == "未完成 but not lost", "the prompt is gone")
+    page.until(lambda: page.find("#prompt").get_attribute("value") == "未完成 but not lost", "the prompt was lost")
     assert page.find("#sizes input[value='1024x768']").is_selected()
 
 
-def test_a_dead_api_is_told_and_the_job_is_followed_to_its_end(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_a_killed_api_is_reported_and_the_job_is_followed_to_its_end(slow_farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     start_long_job(page, "through a crash")
     os.kill(slow_farm.pid_of("api"), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What the page does with values that the farm refuses."""
+"""Values that the farm refuses, as the page shows them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from tests.e2e.browser.conftest import OpenPage
 from tests.servers.farm import FarmProcess
 
 
-def test_an_empty_prompt_is_asked_for(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_an_empty_prompt_shows_an_error(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
     page.click("#submit")
-    assert page.find("#prompt-error").text == "Say what to paint."
+    assert page.find("#prompt-error").text == "Describe the image."
     assert page.script("return document.activeElement.id") == "prompt"
     assert page.state == "empty"
 
 
-def test_the_farms_words_stand_beside_the_field(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_the_api_error_is_shown_next_to_its_field(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
     page.more()
     page.write("#width", "777")
@@ -33,12 +33,12 @@ def test_the_farms_words_stand_beside_the_field(farm: FarmProcess, open_page: Op
     assert not page.find("#width-error").is_displayed()
 
 
-def test_settings_are_found_when_the_fold_out_is_shut(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_an_error_in_the_closed_section_opens_it(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
     page.more()
     page.write("#steps", "100000")
     page.click("#more summary")
     page.write("#prompt", "too many steps")
     page.click("#submit")
-    page.until(lambda: page.find("#steps-error").is_displayed(), "the fold-out did not open")
+    page.until(lambda: page.find("#steps-error").is_displayed(), "the section did not open")
     assert "takes 1 to 100" in page.find("#steps-error").text

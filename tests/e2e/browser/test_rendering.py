@@ -1,4 +1,4 @@
-"""From a prompt to a picture, with the demo model."""
+"""From a prompt to an image, with the demo model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.servers.farm import FarmProcess
 PROMPT = "一只猫坐在窗边 🐈, a cat at a window <img src=x onerror=window.hit=1>"
 
 
-def test_a_prompt_becomes_a_picture_with_its_settings(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_a_prompt_becomes_an_image_with_its_settings(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
     page.render(PROMPT)
     page.wait_state("succeeded")
-    assert page.picture_size() == (512, 512)
+    assert page.image_size() == (512, 512)
     assert page.find("#story").text == PROMPT
     assert (page.fact("Model"), page.fact("Size"), page.fact("Steps")) == ("demo", "512 × 512", "8")
     file = httpx.get(page.find("#download").get_attribute("href") or "").content
@@ -30,7 +30,7 @@ def test_a_prompt_becomes_a_picture_with_its_settings(farm: FarmProcess, open_pa
     assert page.console() == []
 
 
-def test_download_saves_the_file_as_it_is_stored(farm: FarmProcess, open_page: OpenPage, tmp_path: Path) -> None:
+def test_download_saves_the_stored_file(farm: FarmProcess, open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(farm)
     page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     page.render("to keep")
@@ -42,7 +42,7 @@ def test_download_saves_the_file_as_it_is_stored(farm: FarmProcess, open_page: O
     assert (metadata.format, metadata.width, metadata.settings()["prompt"]) == ("PNG", 512, "to keep")
 
 
-def test_the_banner_says_that_demo_pictures_are_noise_and_what_to_do(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_the_banner_explains_that_demo_images_are_noise_and_what_to_do(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
     assert "its images are noise" in page.find("#banner").text
     assert page.find("#banner code").text == "imagefarm models pull z-image-turbo"
@@ -51,7 +51,7 @@ def test_the_banner_says_that_demo_pictures_are_noise_and_what_to_do(farm: FarmP
     assert "its images are noise" in page.find("#notes").text
 
 
-def test_size_buttons_and_settings_reach_the_picture(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_size_buttons_and_settings_apply_to_the_image(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
     page.click("#sizes label:has(input[value='768x1024'])")
     page.more()
@@ -61,7 +61,7 @@ def test_size_buttons_and_settings_reach_the_picture(farm: FarmProcess, open_pag
     page.write("#negative", "blurry")
     page.render("a tall tree")
     page.wait_state("succeeded")
-    assert page.picture_size() == (768, 1024)
+    assert page.image_size() == (768, 1024)
     assert [page.fact(name) for name in ("Size", "Steps", "Guidance", "Seed", "Without")] == [
         "768 × 1024",
         "3",
@@ -71,39 +71,39 @@ def test_size_buttons_and_settings_reach_the_picture(farm: FarmProcess, open_pag
     ]
 
 
-def test_several_pictures_of_one_job_each_with_its_seed(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_each_image_of_a_job_has_its_own_seed(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
     page.more()
     page.write("#seed", "100")
     page.write("#count", "2")
     page.render("two of them")
     page.wait_state("succeeded")
-    page.until(lambda: len(page.find_all("#strip button")) == 2, "no strip of two pictures")
+    page.until(lambda: len(page.find_all("#strip button")) == 2, "no strip of two images")
     assert page.fact("Seed") == "100"
     page.click("#strip button:nth-child(2)")
     assert page.fact("Seed") == "101"
     assert page.script("return document.activeElement.ariaPressed") == "true"
 
 
-def test_again_draws_a_new_seed_and_edit_brings_the_old_one_back(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_again_draws_a_new_seed_and_edit_restores_the_old_one(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
     first = page.render("once more")
     page.wait_state("succeeded")
     seed = page.fact("Seed")
     page.click("#again")
-    page.until(lambda: page.shown != first, "nothing new came on show")
+    page.until(lambda: page.shown != first, "no new job is displayed")
     page.wait_state("succeeded")
     assert page.fact("Seed") != seed
     assert page.find("#story").text == "once more"
     page.driver.back()
-    page.until(lambda: page.fact("Seed") == seed, "back did not show the first picture")
+    page.until(lambda: page.fact("Seed") == seed, "back did not show the first image")
     page.write("#prompt", "something else")
     page.click("#reuse")
     assert page.find("#prompt").get_attribute("value") == "once more"
     assert page.find("#seed").get_attribute("value") == seed
 
 
-def test_keyboard_alone_is_enough(farm: FarmProcess, open_page: OpenPage) -> None:
+def test_the_page_works_with_the_keyboard_alone(farm: FarmProcess, open_page: OpenPage) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -113,5 +113,5 @@ def test_keyboard_alone_is_enough(farm: FarmProcess, open_page: OpenPage) -> Non
     keys = ActionChains(page.driver).send_keys("typed by hand")
     keys.key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
     page.wait_state("succeeded")
-    assert page.find("#announcer").text in ("", "The picture is ready")
-    assert page.script("return document.querySelector('#announcer').textContent") == "The picture is ready"
+    assert page.find("#announcer").text in ("", "The image is ready")
+    assert page.script("return document.querySelector('#announcer').textContent") == "The image is ready"

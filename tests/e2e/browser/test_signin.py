@@ -1,4 +1,4 @@
-"""A farm that asks for keys."""
+"""Sign-in on a farm that requires keys."""
 
 from __future__ import annotations
 
@@ -32,24 +32,22 @@ def key(guarded_farm: FarmProcess) -> str:
     return found[1]
 
 
-def test_the_page_asks_for_the_key_keeps_it_and_lets_go_of_it(
-    guarded_farm: FarmProcess, key: str, open_page: OpenPage
-) -> None:
+def test_sign_in_persists_until_sign_out(guarded_farm: FarmProcess, key: str, open_page: OpenPage) -> None:
     page = open_page(guarded_farm, ready=False)
-    page.until(lambda: page.find("#signin").is_displayed(), "it did not ask for a key")
+    page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown")
     page.write("#key", "not-a-key-of-this-farm")
     page.click("#signin button")
-    page.until(lambda: page.find("#key-error").text, "a wrong key was not refused")
+    page.until(lambda: page.find("#key-error").text, "an invalid key was not refused")
     page.write("#key", key)
     page.click("#signin button")
-    page.until(lambda: page.find("#model").get_attribute("value"), "the right key did not open the page")
+    page.until(lambda: page.find("#model").get_attribute("value"), "the valid key did not sign in")
     page.driver.refresh()
-    page.until(lambda: page.find("#model").get_attribute("value"), "the key was forgotten")
+    page.until(lambda: page.find("#model").get_attribute("value"), "the key was lost after the refresh")
     assert page.script("return document.cookie") == ""
     page.more()
     page.write("#steps", "2")
     page.render("with a key")
     page.wait_state("succeeded")
-    assert page.picture_size() == (512, 512)
+    assert page.image_size() == (512, 512)
     page.click("#sign-out")
-    page.until(lambda: page.find("#signin").is_displayed(), "it did not ask again")
+    page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown after sign-out")

@@ -1,1 +1,1 @@
-"""The API over real databases, a real Redis and a real server."""
+"""Tests of the API over real databases, a real Redis and a real server."""

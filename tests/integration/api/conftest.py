@@ -1,4 +1,4 @@
-"""A served farm with one ready worker of the demo model."""
+"""Fixtures: an API server with one ready worker of the demo model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SettingsMaker = Callable[..., Settings]
 
 @pytest.fixture
 def make_settings(tmp_path: Path, database_url: str, redis_url: str) -> SettingsMaker:
-    """Settings over an empty, migrated database and a real Redis."""
+    """Return a function that makes settings for an empty, migrated database and a real Redis."""
     upgrade(database_url)
 
     def make(**changes: object) -> Settings:
@@ -29,13 +29,13 @@ def make_settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings
 
 @pytest.fixture
 def settings(make_settings: SettingsMaker) -> Settings:
-    """The default ones."""
+    """Return the default settings."""
     return make_settings()
 
 
 @pytest.fixture
 def worker(settings: Settings) -> Iterator[WorkerSide]:
-    """A ready worker of the demo model."""
+    """Provide a ready worker of the demo model."""
     side = WorkerSide(settings)
     side.ready()
     yield side
@@ -44,6 +44,6 @@ def worker(settings: Settings) -> Iterator[WorkerSide]:
 
 @pytest.fixture
 def api(settings: Settings, worker: WorkerSide) -> Iterator[httpx.Client]:
-    """A client of a server that runs."""
+    """Provide a client of a running server."""
     with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client

@@ -1,4 +1,4 @@
-"""A real API server in a thread of the test's process, and a worker's side played on the real database."""
+"""A real API server in a thread of the test's process, and a simulated worker on the real database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from db.workers import Registration, heartbeat, register
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
-    """The base URL of a server that listens."""
+    """Run a server; yield its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         instance = make_server(settings)
         thread = threading.Thread(target=instance.run, args=([listener],), daemon=True)
@@ -44,12 +44,12 @@ def serving(settings: Settings) -> Iterator[str]:
 
 
 def _wait_up(url: str) -> None:
-    # The socket listens already: the request waits in its backlog until the server takes it.
+    # The socket listens already: the request waits in its backlog until the server accepts it.
     assert httpx.get(f"{url}/healthz", timeout=20).status_code == 200
 
 
 class WorkerSide:
-    """Does to the database, the store and Redis what a worker does, step by step and on command."""
+    """Simulated worker: changes the database, the store and Redis as a worker does, one step per call."""
 
     def __init__(self, settings: Settings, model: str = "demo", name: str = "box-cpu", capacity: int = 2) -> None:
         self.settings, self.model, self.name = settings, model, name
@@ -57,48 +57,48 @@ class WorkerSide:
         self.store = LocalImageStore(settings.images_dir)
         self.redis = Redis.from_url(settings.redis_url)
         self.keys = RedisKeys(settings.redis_prefix)
-        register(self.database, Registration(name, "life-1", model, "cpu", capacity))
+        register(self.database, Registration(name, "run-1", model, "cpu", capacity))
 
     def ready(self) -> None:
-        """The model is loaded."""
-        assert heartbeat(self.database, self.name, "life-1", state="ready") is not None
+        """Report that the model is loaded."""
+        assert heartbeat(self.database, self.name, "run-1", state="ready") is not None
 
     def claim(self) -> Job | None:
-        """Takes the next job."""
-        job = claim_next(self.database, self.model, Claimant(self.name, "life-1", 60.0))
+        """Claim the next job."""
+        job = claim_next(self.database, self.model, Claimant(self.name, "run-1", 60.0))
         if job is not None:
-            self.tell(job)
+            self.publish(job)
         return job
 
-    def progress(self, job: Job, **told: object) -> None:
-        """Says how far it is."""
-        key, text = self.keys.progress(job.id), json.dumps({"attempt": job.attempt, **told})
+    def progress(self, job: Job, **report: object) -> None:
+        """Report the progress of a job."""
+        key, text = self.keys.progress(job.id), json.dumps({"attempt": job.attempt, **report})
         self.redis.set(key, text)
         self.redis.publish(key, text)
 
-    def finish(self, job: Job, *, tell: bool = True) -> Job:
-        """Stores a plain picture for each image and ends the job."""
+    def finish(self, job: Job, *, publish: bool = True) -> Job:
+        """Store a plain image for each index and finish the job."""
         images = [self._store(job, index) for index in range(job.input["num_images"])]
         done = finish_succeeded(self.database, job.id, job.attempt, images, {"rendering_seconds": 0.5})
         assert done is not None
-        if tell:
-            self.tell(done)
+        if publish:
+            self.publish(done)
         return done
 
     def fail(self, job: Job, code: str = "non_finite_latents", message: str = "The numbers overflowed.") -> Job:
-        """Ends the attempt with an error."""
+        """Finish the attempt with an error."""
         ended = finish_error(self.database, job.id, job.attempt, code, message)
         assert ended is not None
-        self.tell(ended)
+        self.publish(ended)
         return ended
 
-    def tell(self, job: Job) -> None:
-        """What a worker says over Redis after a commit."""
+    def publish(self, job: Job) -> None:
+        """Publish the job's revision, as a worker does after a commit."""
         self.redis.publish(self.keys.changes, change_message(job.id, job.revision, job.status))
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Renders whatever comes, in the background."""
+        """Finish every queued job, in the background."""
         stop = threading.Event()
 
         def work() -> None:
@@ -123,9 +123,9 @@ class WorkerSide:
     def _store(self, job: Job, index: int) -> StoredImage:
         buffer = io.BytesIO()
         width, height = job.input["width"], job.input["height"]
-        told = {name: job.input[name] for name in ("prompt", "num_inference_steps", "guidance_scale")}
+        parameters = {name: job.input[name] for name in ("prompt", "num_inference_steps", "guidance_scale")}
         metadata = ImageMetadata(
-            **told, seed=job.input["seed"] + index, width=width, height=height, model=job.model, random_weights=True
+            **parameters, seed=job.input["seed"] + index, width=width, height=height, model=job.model, random_weights=True
         )
         buffer.write(encode(Pillow.new("RGB", (width, height), (20 * index, 90, 160)), metadata))
         key = image_key(job.id, job.attempt, index)

@@ -1,20 +1,24 @@
-"""An A1111 client library against the farm, unchanged."""
+"""An unchanged A1111 client library against the API."""
 
 from __future__ import annotations
 
 import threading
+from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
 import webuiapi
 from PIL import Image as Pillow
 
+from api.a1111 import options, progress, render, response
+from api.openai import routes as openai_routes
 from tests.integration.api.running import WorkerSide
 
 
 @pytest.fixture
 def database_url(fresh_sqlite: str) -> str:
-    """One database will do."""
+    """Use SQLite only: the behaviour does not depend on the database."""
     return fresh_sqlite
 
 
@@ -46,7 +50,7 @@ def test_img2img(client: webuiapi.WebUIApi, worker: WorkerSide) -> None:
     assert result.info["denoising_strength"] == 0.5
 
 
-def test_what_there_is_and_what_there_is_not(client: webuiapi.WebUIApi) -> None:
+def test_models_and_options_are_listed_and_missing_features_are_empty(client: webuiapi.WebUIApi) -> None:
     assert [model["model_name"] for model in client.get_sd_models()] == ["demo"]
     assert client.get_samplers()[0]["name"] == "Euler"
     assert client.get_schedulers()[0]["name"] == "automatic"
@@ -62,17 +66,17 @@ def test_what_there_is_and_what_there_is_not(client: webuiapi.WebUIApi) -> None:
         client.extra_single_image(Pillow.new("RGB", (8, 8)))
 
 
-def test_png_info_reads_our_pictures(client: webuiapi.WebUIApi, api: httpx.Client, worker: WorkerSide) -> None:
+def test_png_info_reads_images_of_this_farm(client: webuiapi.WebUIApi, api: httpx.Client, worker: WorkerSide) -> None:
     with worker.working():
         result = client.txt2img(prompt="a red fox", steps=4, cfg_scale=1, width=64, height=64)
     info = client.png_info(result.image)
     assert "a red fox" in info.info
 
 
-def test_progress_and_interrupt_touch_own_jobs_only(
+def test_progress_and_interrupt_affect_own_jobs_only(
     client: webuiapi.WebUIApi, api: httpx.Client, worker: WorkerSide
 ) -> None:
-    other = api.post("/v1/jobs", json={"prompt": "somebody else's", "width": 64, "height": 64}).json()
+    other = api.post("/v1/jobs", json={"prompt": "of another client", "width": 64, "height": 64}).json()
     assert client.get_progress()["state"]["job_count"] == 0
     failures: list[RuntimeError] = []
 
@@ -98,12 +102,12 @@ def test_progress_and_interrupt_touch_own_jobs_only(
 
     canceled = finish_canceled(worker.database, mine.id, mine.attempt)
     assert canceled is not None
-    worker.tell(canceled)
+    worker.publish(canceled)
     thread.join(20)
     assert failures[0].args[0] == 409
 
 
-def test_a_task_id_is_honoured(api: httpx.Client, worker: WorkerSide) -> None:
+def test_a_task_id_names_one_job(api: httpx.Client, worker: WorkerSide) -> None:
     body = {"prompt": "x", "width": 64, "height": 64, "force_task_id": "task(1)"}
     with worker.working():
         first = api.post("/sdapi/v1/txt2img", json=body)
@@ -115,13 +119,66 @@ def test_a_task_id_is_honoured(api: httpx.Client, worker: WorkerSide) -> None:
     assert (unknown["completed"], unknown["active"], unknown["queued"]) == (False, False, False)
 
 
-def test_errors_have_their_shape(api: httpx.Client) -> None:
+def test_errors_have_the_shape_of_a1111(api: httpx.Client) -> None:
     wrong = api.post("/sdapi/v1/txt2img", json={"prompt": "x", "width": 65})
     assert wrong.status_code == 422
     assert "64 or 80" in wrong.json()["detail"]
     assert set(wrong.json()) == {"error", "detail", "body", "errors", "code"}
-    assert api.post("/sdapi/v1/img2img", json={"prompt": "x"}).json()["detail"].startswith("Send a picture")
+    assert api.post("/sdapi/v1/img2img", json={"prompt": "x"}).json()["detail"].startswith("Send an image")
     assert api.post("/sdapi/v1/img2img", json={"prompt": "x", "init_images": ["%%"]}).status_code == 422
     masked = {"prompt": "x", "init_images": ["aGk="], "mask": "aGk="}
     assert api.post("/sdapi/v1/img2img", json=masked).json()["code"] == "not_offered"
     assert api.get("/sdapi/v1/nothing").json()["code"] == "not_found"
+
+
+def test_interrupt_cancels_more_jobs_than_one_page_of_the_list(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_PAGE", 3)
+    label = {"X-Client-Label": "studio"}
+    body = {"prompt": "x", "width": 64, "height": 64}
+    other = api.post("/v1/jobs", json=body).json()["id"]
+    while (first := worker.claim()) is None:
+        pass
+    assert first.id == other
+    mine = [api.post("/v1/jobs", json=body, headers=label).json()["id"] for _ in range(11)]
+    running = {claimed.id for claimed in (worker.claim() for _ in range(4)) if claimed is not None}
+    assert len(running) == 4
+    assert api.get("/sdapi/v1/progress", headers=label).json()["state"]["job_count"] == 11
+    assert api.post("/sdapi/v1/interrupt", headers=label).status_code == 200
+    for job_id in mine:
+        job = api.get(f"/v1/jobs/{job_id}").json()
+        expected = ("running", True) if job_id in running else ("canceled", False)
+        assert (job["status"], job["cancel_requested"]) == expected
+    assert api.get(f"/v1/jobs/{other}").json()["cancel_requested"] is False
+
+
+def test_images_are_decoded_and_encoded_off_the_event_loop(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, str] = {}
+
+    def spy(module: ModuleType, name: str) -> None:
+        call = getattr(module, name)
+
+        def spied(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- passes everything through
+            threads[f"{module.__name__}.{name}"] = threading.current_thread().name
+            return call(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, spied)
+
+    for name in ("read_metadata", "json_response"):
+        spy(response, name)
+    spy(options, "read_metadata")
+    spy(options, "decode_image")
+    spy(render, "decode_image")
+    spy(openai_routes, "json_response")
+    body = {"prompt": "x", "width": 64, "height": 64}
+    with worker.working():
+        made = api.post("/sdapi/v1/txt2img", json=body).json()["images"][0]
+        api.post("/sdapi/v1/png-info", json={"image": made}).raise_for_status()
+        api.post("/sdapi/v1/img2img", json=body | {"init_images": [made]}).raise_for_status()
+        generate = {"prompt": "x", "size": "64x64", "response_format": "b64_json"}
+        api.post("/v1/images/generations", json=generate).raise_for_status()
+    assert len(threads) == 6
+    assert all(name.startswith("api") for name in threads.values()), threads

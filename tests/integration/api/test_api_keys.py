@@ -1,4 +1,4 @@
-"""API keys: who gets in, what they see, how much they may use."""
+"""API keys: authentication, visibility, limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BODY = {"prompt": "a red fox", "width": 64, "height": 64}
 
 @pytest.fixture
 def database_url(fresh_sqlite: str) -> str:
-    """One database will do."""
+    """Use SQLite only: the behaviour does not depend on the database."""
     return fresh_sqlite
 
 
@@ -34,7 +34,7 @@ def make(worker: WorkerSide, name: str = "studio", *scopes: Scope, **limits: int
 
 @pytest.fixture
 def key(worker: WorkerSide) -> str:
-    """A key that may submit and read its own; made before the server starts, so keys are in force."""
+    """Create a key that may submit and read its own jobs, before the server starts, so that keys are required."""
     return make(worker)
 
 
@@ -55,13 +55,13 @@ def client() -> Iterator[ClientMaker]:
         yield open_client
 
 
-def test_the_key_itself_is_nowhere_in_the_database(worker: WorkerSide, key: str) -> None:
+def test_the_database_does_not_contain_the_key_itself(worker: WorkerSide, key: str) -> None:
     row = list_keys(worker.database)[0]
     assert key.split("_", 2)[2] not in repr(vars(row))
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/models", "/v1/usage", "/sdapi/v1/options", "/metrics", "/v1/queue"])
-def test_no_key_no_entry(url: str, path: str) -> None:
+def test_a_request_without_a_key_is_401(url: str, path: str) -> None:
     answer = httpx.get(url + path)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -79,7 +79,7 @@ def test_a_key_with_a_changed_secret_is_401(url: str, key: str, client: ClientMa
     assert client(url, changed).get("/v1/jobs").status_code == 401
 
 
-def test_every_place_for_a_key_works(url: str, key: str) -> None:
+def test_a_key_is_accepted_in_every_header_and_in_the_cookie(url: str, key: str) -> None:
     assert httpx.get(f"{url}/v1/jobs", headers={"X-API-Key": key}).status_code == 200
     assert httpx.get(f"{url}/v1/jobs", auth=("me", key)).status_code == 200
     with httpx.Client(base_url=url) as page:
@@ -113,28 +113,26 @@ def test_owners_see_only_their_own(url: str, key: str, worker: WorkerSide, clien
     assert watcher.post("/v1/jobs", json=BODY).status_code == 403
 
 
-def test_a_revoked_key_opens_nothing(
-    make_settings: SettingsMaker, worker: WorkerSide, key: str, client: ClientMaker
-) -> None:
+def test_a_revoked_key_is_401(make_settings: SettingsMaker, worker: WorkerSide, key: str, client: ClientMaker) -> None:
     make(worker, "another")
     revoke_key(worker.database, list_keys(worker.database)[0].id)
     with serving(make_settings()) as url:
         assert client(url, key).get("/v1/jobs").status_code == 401
 
 
-def test_open_access_asks_for_no_key(make_settings: SettingsMaker, key: str) -> None:
+def test_open_access_needs_no_key(make_settings: SettingsMaker, key: str) -> None:
     with serving(make_settings(open_access=True)) as url:
         assert httpx.get(f"{url}/v1/jobs").status_code == 200
 
 
-def test_limits_of_a_key(url: str, worker: WorkerSide, client: ClientMaker) -> None:
+def test_limits_of_a_key_are_enforced(url: str, worker: WorkerSide, client: ClientMaker) -> None:
     queued = client(url, make(worker, "a", max_queued=1))
     assert queued.post("/v1/jobs", json=BODY).status_code == 202
     assert queued.post("/v1/jobs", json=BODY).json()["code"] == "queue_full"
     rate = client(url, make(worker, "b", submits_per_minute=2))
     repeat = {"Idempotency-Key": "one"}
     codes = [rate.post("/v1/jobs", json=BODY, headers=repeat).status_code for _ in range(4)]
-    assert codes == [202] * 4, "a replay uses nothing up"
+    assert codes == [202] * 4, "a replay counts against no limit"
     assert rate.post("/v1/jobs", json=BODY | {"width": 65}).status_code == 422
     assert rate.post("/v1/jobs", json=BODY).status_code == 202
     refused = rate.post("/v1/jobs", json=BODY)
@@ -147,8 +145,8 @@ def test_limits_of_a_key(url: str, worker: WorkerSide, client: ClientMaker) -> N
 
 
 def test_links_in_openai_answers_work_without_a_key_for_an_hour(url: str, key: str, worker: WorkerSide) -> None:
-    with worker.working(), openai.OpenAI(base_url=f"{url}/v1", api_key=key) as theirs:
-        answer = theirs.images.generate(prompt="x", extra_body={"width": 64, "height": 64})
+    with worker.working(), openai.OpenAI(base_url=f"{url}/v1", api_key=key) as package:
+        answer = package.images.generate(prompt="x", extra_body={"width": 64, "height": 64})
     assert answer.data is not None
     link = answer.data[0].url or ""
     assert httpx.get(link).status_code == 200
@@ -158,7 +156,7 @@ def test_links_in_openai_answers_work_without_a_key_for_an_hour(url: str, key: s
     assert httpx.get(link.partition("&expires")[0]).status_code == 401
 
 
-def test_keys_need_a_database_that_has_them(fresh_sqlite: str) -> None:
+def test_a_new_database_has_no_active_key(fresh_sqlite: str) -> None:
     from db.api_keys import any_active
 
     database = Database(fresh_sqlite)

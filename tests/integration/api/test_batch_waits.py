@@ -1,4 +1,4 @@
-"""Waiting for a whole batch: no polling, whatever happens to its jobs meanwhile. On both databases."""
+"""Waiting for a whole batch without polling, while its jobs end, are retried or deleted. On both databases."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def batch_of(database: Database, count: int, max_attempts: int = 3) -> str:
 
 @asynccontextmanager
 async def farm_of(settings: Settings) -> AsyncIterator[Farm]:
-    """One that listens to Redis already."""
+    """Start the parts of an API process; yield them once they listen to Redis."""
     farm = Farm(settings, Metrics())
     farm.start()
     try:
@@ -51,39 +51,39 @@ async def farm_of(settings: Settings) -> AsyncIterator[Farm]:
         await farm.close()
 
 
-class Looks:
-    """Counts the looks at a batch's open jobs; `after` runs behind each, on its thread."""
+class QueryCounter:
+    """Counts the queries of a batch's open jobs; runs the action `after[n]` after the n-th, on its thread."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.looked = threading.Condition()
+        self._counted = threading.Condition()
         self.after: dict[int, object] = {}
 
     def __call__(self, database: Database, batch_id: str) -> Sequence[str]:
         found = open_members(database, batch_id)
-        with self.looked:
+        with self._counted:
             self.count += 1
-            self.looked.notify_all()
+            self._counted.notify_all()
         action = self.after.get(self.count)
         if callable(action):
             action()
         return found
 
     def wait_for(self, count: int) -> None:
-        with self.looked:
-            assert self.looked.wait_for(lambda: self.count >= count, 20)
+        with self._counted:
+            assert self._counted.wait_for(lambda: self.count >= count, 20)
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
-    counted = Looks()
+def queries(monkeypatch: pytest.MonkeyPatch) -> QueryCounter:
+    counted = QueryCounter()
     monkeypatch.setattr(batches, "open_members", counted)
     return counted
 
 
 @contextmanager
-def asking(url: str) -> Iterator[list[httpx.Response]]:
-    """A client that waits in the background; its answer is there at the end."""
+def waiting_client(url: str) -> Iterator[list[httpx.Response]]:
+    """Wait for a batch on a thread; the response is in the yielded list at the end."""
     answers: list[httpx.Response] = []
     thread = threading.Thread(target=lambda: answers.append(httpx.get(url, params={"wait": 60}, timeout=70)))
     thread.start()
@@ -94,11 +94,11 @@ def asking(url: str) -> Iterator[list[httpx.Response]]:
 
 def finish_all(worker: WorkerSide, *, tell: bool = True) -> None:
     while (job := worker.claim()) is not None:
-        worker.finish(job, tell=tell)
+        worker.finish(job, publish=tell)
 
 
-def test_a_thousand_jobs_are_waited_for_with_three_looks(
-    settings: Settings, worker: WorkerSide, looks: Looks, monkeypatch: pytest.MonkeyPatch
+def test_waiting_for_a_thousand_jobs_takes_three_queries(
+    settings: Settings, worker: WorkerSide, queries: QueryCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "POLL_SECONDS", 1000.0)
     batch_id = batch_of(worker.database, 1000)
@@ -106,14 +106,14 @@ def test_a_thousand_jobs_are_waited_for_with_three_looks(
     async def wait() -> int:
         async with farm_of(settings) as farm:
             waiting = [asyncio.create_task(wait_until_all_settled(farm, batch_id, 60)) for _ in range(20)]
-            await asyncio.to_thread(looks.wait_for, 40)
+            await asyncio.to_thread(queries.wait_for, 40)
             while farm.watcher.hub.waiters < len(waiting):
                 await asyncio.sleep(0.01)
             jobs = open_members(worker.database, batch_id)
             for job_id in jobs[1:]:
                 farm.watcher.hub.changed(job_id, 2, "succeeded")
             assert not any(task.done() for task in waiting)
-            assert looks.count == 40
+            assert queries.count == 40
             with worker.database.write() as session:
                 session.execute(update(Job).values(status="canceled"))
             farm.watcher.hub.changed(jobs[0], 2, "canceled")
@@ -121,17 +121,17 @@ def test_a_thousand_jobs_are_waited_for_with_three_looks(
             return farm.watcher.hub.waiters + len(farm.watcher.hub.watched)
 
     assert asyncio.run(wait()) == 0
-    assert looks.count == 60
+    assert queries.count == 60
 
 
-@pytest.mark.parametrize("look", [1, 2])
-def test_jobs_that_settle_between_look_and_subscription(
-    settings: Settings, worker: WorkerSide, looks: Looks, monkeypatch: pytest.MonkeyPatch, look: int
+@pytest.mark.parametrize("query", [1, 2])
+def test_jobs_that_settle_between_query_and_subscription_are_noticed(
+    settings: Settings, worker: WorkerSide, queries: QueryCounter, monkeypatch: pytest.MonkeyPatch, query: int
 ) -> None:
-    """Nobody says so over Redis and nobody looks for lost news: behind the second look the hub is told."""
+    """The first case publishes nothing and no poll runs; the second publishes before the hub's state is read."""
     monkeypatch.setattr(watching, "POLL_SECONDS", 1000.0)
     batch_id = batch_of(worker.database, 2)
-    looks.after[look] = lambda: finish_all(worker, tell=look == 2)
+    queries.after[query] = lambda: finish_all(worker, publish=query == 2)
 
     async def wait() -> None:
         async with farm_of(settings) as farm, asyncio.timeout(20):
@@ -141,18 +141,18 @@ def test_jobs_that_settle_between_look_and_subscription(
     assert not open_members(worker.database, batch_id)
 
 
-def test_jobs_that_are_deleted_unheard_hold_nobody(
-    settings: Settings, worker: WorkerSide, looks: Looks, monkeypatch: pytest.MonkeyPatch
+def test_jobs_deleted_without_an_event_do_not_block_waiters(
+    settings: Settings, worker: WorkerSide, queries: QueryCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "POLL_SECONDS", 0.1)
     batch_id = batch_of(worker.database, 2)
 
     def vanish() -> None:
         while (job := worker.claim()) is not None:
-            worker.finish(job, tell=False)
+            worker.finish(job, publish=False)
             delete_job(worker.database, job.id)
 
-    looks.after[2] = vanish
+    queries.after[2] = vanish
 
     async def wait() -> None:
         async with farm_of(settings) as farm, asyncio.timeout(20):
@@ -161,10 +161,12 @@ def test_jobs_that_are_deleted_unheard_hold_nobody(
     asyncio.run(wait())
 
 
-def test_a_held_job_that_is_retried_meanwhile_is_waited_for(settings: Settings, worker: WorkerSide, looks: Looks) -> None:
+def test_a_held_job_that_is_retried_meanwhile_is_awaited(
+    settings: Settings, worker: WorkerSide, queries: QueryCounter
+) -> None:
     batch_id = batch_of(worker.database, 2, max_attempts=1)
-    with serving(settings) as url, asking(f"{url}/v1/batches/{batch_id}") as answers:
-        looks.wait_for(2)
+    with serving(settings) as url, waiting_client(f"{url}/v1/batches/{batch_id}") as answers:
+        queries.wait_for(2)
         first = worker.claim()
         assert first is not None
         assert worker.fail(first, "engine_lost").status == "held"
@@ -172,29 +174,29 @@ def test_a_held_job_that_is_retried_meanwhile_is_waited_for(settings: Settings, 
         assert second is not None
         retry(worker.database, first.id)
         worker.finish(second)
-        looks.wait_for(4)  # it found the retried one, and waits for that
+        queries.wait_for(4)  # it has found the retried job and waits for it
         finish_all(worker)
     assert answers[0].json()["counts"] == {"succeeded": 2}
 
 
-def test_without_redis_a_batch_is_followed_all_the_same(
-    make_settings: SettingsMaker, worker: WorkerSide, tmp_path: Path, looks: Looks
+def test_a_batch_is_awaited_without_redis(
+    make_settings: SettingsMaker, worker: WorkerSide, tmp_path: Path, queries: QueryCounter
 ) -> None:
     redis = RedisServer(tmp_path / "redis").start()
     with serving(make_settings(redis_url=redis.url)) as url:
         redis.kill()
         batch_id = batch_of(worker.database, 3)
-        with asking(f"{url}/v1/batches/{batch_id}") as answers:
-            looks.wait_for(2)
-            finish_all(worker, tell=False)
+        with waiting_client(f"{url}/v1/batches/{batch_id}") as answers:
+            queries.wait_for(2)
+            finish_all(worker, publish=False)
     assert answers[0].json()["counts"] == {"succeeded": 3}
 
 
-def test_a_stop_answers_those_who_wait_for_a_batch(settings: Settings, worker: WorkerSide, looks: Looks) -> None:
+def test_a_stop_answers_clients_that_wait_for_a_batch(settings: Settings, worker: WorkerSide, queries: QueryCounter) -> None:
     batch_id = batch_of(worker.database, 1)
     with ExitStack() as server:
         url = server.enter_context(serving(settings))
-        with asking(f"{url}/v1/batches/{batch_id}") as answers:
-            looks.wait_for(2)
+        with waiting_client(f"{url}/v1/batches/{batch_id}") as answers:
+            queries.wait_for(2)
             server.close()
     assert answers[0].json()["status"] == "running"

@@ -1,15 +1,18 @@
-"""Many jobs in one call, on both databases."""
+"""Batches: many jobs in one call, on both databases."""
 
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 import httpx
 import pytest
 from PIL import Image as Pillow
 
 from api.routes import batches
+from api.submission import prepare_job
 from db.batches import open_members
 from db.database import Database
 from db.jobs.cancel import request_cancel
@@ -19,7 +22,7 @@ from tests.integration.api.running import WorkerSide
 BASE = {"width": 64, "height": 64}
 
 
-def test_a_grid_runs_to_its_contact_sheet(api: httpx.Client, worker: WorkerSide) -> None:
+def test_a_grid_is_rendered_and_has_a_contact_sheet(api: httpx.Client, worker: WorkerSide) -> None:
     accepted = api.post(
         "/v1/batches",
         json={
@@ -47,7 +50,7 @@ def test_a_grid_runs_to_its_contact_sheet(api: httpx.Client, worker: WorkerSide)
     assert api.get("/v1/batches").json()["items"][0]["id"] == batch["id"]
 
 
-def test_one_seed_is_shared_unless_asked_otherwise(api: httpx.Client) -> None:
+def test_one_seed_is_shared_unless_requested_otherwise(api: httpx.Client) -> None:
     body = {"prompts": ["a", "b", "c"], "base": BASE}
 
     def seeds(**changes: object) -> set[int]:
@@ -58,7 +61,7 @@ def test_one_seed_is_shared_unless_asked_otherwise(api: httpx.Client) -> None:
     assert len(seeds(shared_seed=False)) == 3
 
 
-def test_a_batch_is_accepted_whole_or_not_at_all(api: httpx.Client) -> None:
+def test_a_batch_is_accepted_completely_or_not_at_all(api: httpx.Client) -> None:
     refused = api.post("/v1/batches", json={"prompts": ["a"], "axes": {"size": ["64x64", "65x64"]}})
     assert refused.status_code == 422
     error = refused.json()["errors"][0]
@@ -83,7 +86,7 @@ def test_a_repeated_key_gives_the_same_batch(api: httpx.Client) -> None:
     assert other.json()["code"] == "idempotency_mismatch"
 
 
-def test_canceling_a_batch_cancels_what_is_open(api: httpx.Client, worker: WorkerSide) -> None:
+def test_canceling_a_batch_cancels_its_open_jobs(api: httpx.Client, worker: WorkerSide) -> None:
     batch = api.post("/v1/batches", json={"prompts": ["a", "b", "c"], "base": BASE}).json()
     claimed = worker.claim()
     assert claimed is not None
@@ -114,7 +117,7 @@ def test_canceling_a_batch_skips_jobs_that_are_deleted_in_the_meantime(
     assert canceled.json()["counts"] == {"canceled": 2}
 
 
-def test_the_longest_key_serves_a_batch_too(api: httpx.Client) -> None:
+def test_the_longest_key_works_for_a_batch(api: httpx.Client) -> None:
     longest, alike = "k" * 255, "k" * 254 + "j"
     body = {"prompts": ["a"], "base": BASE}
     first = api.post("/v1/batches", json=body, headers={"Idempotency-Key": longest})
@@ -123,3 +126,48 @@ def test_the_longest_key_serves_a_batch_too(api: httpx.Client) -> None:
     assert again.json()["id"] == first.json()["id"]
     assert api.post("/v1/batches", json=body, headers={"Idempotency-Key": alike}).json()["id"] != first.json()["id"]
     assert api.post("/v1/batches", json=body, headers={"Idempotency-Key": "k" * 256}).status_code == 422
+
+
+def test_a_contact_sheet_has_an_empty_cell_for_a_missing_file(api: httpx.Client, worker: WorkerSide) -> None:
+    batch = api.post("/v1/batches", json={"prompts": ["a", "b"], "base": BASE}).json()
+    with worker.working():
+        done = api.get(f"/v1/batches/{batch['id']}", params={"wait": 30}).json()
+    keys = sorted(worker.store.iter_keys())
+    worker.store.delete(keys[0])
+    sheet = api.get(done["urls"]["contact_sheet"], params={"columns": 2, "side": 64})
+    assert sheet.status_code == 200
+    colours = {Pillow.open(io.BytesIO(sheet.content)).getpixel((8 + cell * 72 + 32, 40)) for cell in range(2)}
+    assert colours == {(63, 63, 70), (0, 90, 160)}
+    worker.store.delete(keys[1])
+    missing = api.get(done["urls"]["contact_sheet"])
+    assert (missing.status_code, missing.json()["code"]) == (404, "image_file_missing")
+
+
+def test_a_deleted_job_does_not_stop_the_cancel_of_its_batch(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = api.post("/v1/batches", json={"prompts": ["a", "b", "c"], "base": BASE}).json()
+
+    def members_before_a_delete(database: Database, batch_id: str) -> Sequence[str]:
+        found = open_members(database, batch_id)
+        request_cancel(database, found[0], None)
+        delete_job(database, found[0])
+        return found
+
+    monkeypatch.setattr("api.routes.batches.open_members", members_before_a_delete)
+    canceled = api.post(batch["urls"]["cancel"])
+    assert canceled.status_code == 200
+    assert canceled.json()["counts"] == {"canceled": 2}
+
+
+def test_a_batch_is_validated_off_the_event_loop(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def spied(*args: Any) -> Any:  # noqa: ANN401 -- passes everything through
+        threads.append(threading.current_thread().name)
+        return prepare_job(*args)
+
+    monkeypatch.setattr("api.batches.prepare_job", spied)
+    assert api.post("/v1/batches", json={"prompts": ["a", "b"], "base": BASE}).status_code == 202
+    assert len(threads) == 2
+    assert all(name.startswith("api") for name in threads)

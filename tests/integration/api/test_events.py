@@ -1,4 +1,4 @@
-"""Following jobs by server-sent events."""
+"""Server-sent events of jobs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BODY = {"prompt": "a red fox", "width": 64, "height": 64, "seed": 7}
 
 @pytest.fixture
 def database_url(fresh_sqlite: str) -> str:
-    """One database will do."""
+    """Use SQLite only: the behaviour does not depend on the database."""
     return fresh_sqlite
 
 
@@ -32,7 +32,7 @@ class Event:
 
 
 def read_events(response: httpx.Response) -> Iterator[Event]:
-    """As a browser's EventSource does."""
+    """Parse the stream as a browser's EventSource does."""
     fields: dict[str, str] = {}
     for line in response.iter_lines():
         if line and not line.startswith(":"):
@@ -47,7 +47,7 @@ def until(events: Iterator[Event], name: str) -> Event:
     return next(event for event in events if event.name == name)
 
 
-def test_a_stream_tells_the_whole_story(api: httpx.Client, worker: WorkerSide) -> None:
+def test_a_stream_contains_all_events_of_a_job(api: httpx.Client, worker: WorkerSide) -> None:
     job = api.post("/v1/jobs", json=BODY).json()
     with api.stream("GET", f"/v1/jobs/{job['id']}/events?previews=true") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -56,21 +56,19 @@ def test_a_stream_tells_the_whole_story(api: httpx.Client, worker: WorkerSide) -
         running = worker.claim()
         assert running is not None
         assert until(events, "status").data["to_status"] == "running"
-        worker.redis.set(worker.keys.preview(running.id, 0), b"\xff\xd8 a picture")
+        worker.redis.set(worker.keys.preview(running.id, 0), b"\xff\xd8 an image")
         worker.progress(running, step=4, steps=8)
         progress = until(events, "progress")
         assert (progress.data["step"], progress.data["value"]) == (4, 0.5)
         assert until(events, "preview").data["media_type"] == "image/jpeg"
-        assert api.get(f"/v1/jobs/{job['id']}/preview").content.endswith(b"a picture")
+        assert api.get(f"/v1/jobs/{job['id']}/preview").content.endswith(b"an image")
         worker.finish(running)
         rest = list(events)
     assert [event.name for event in rest] == ["status", "output", "end"]
     assert rest[-1].data["status"] == "succeeded"
 
 
-def test_a_change_in_the_middle_of_a_read_is_told_once(
-    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_during_a_read_is_sent_once(api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch) -> None:
     claimed: list[Job] = []
 
     def events_after_a_claim(database: Database, job_id: str) -> list[JobEvent]:
@@ -88,7 +86,7 @@ def test_a_change_in_the_middle_of_a_read_is_told_once(
     assert statuses == ["queued", "running", "succeeded"]
 
 
-def test_a_broken_stream_goes_on_where_it_stopped(api: httpx.Client, worker: WorkerSide) -> None:
+def test_a_broken_stream_resumes_after_the_last_event(api: httpx.Client, worker: WorkerSide) -> None:
     job = api.post("/v1/jobs", json=BODY).json()
     url = f"/v1/jobs/{job['id']}/events"
     with api.stream("GET", url) as response:
@@ -116,20 +114,20 @@ def test_progress_of_an_earlier_attempt_is_not_shown(api: httpx.Client, worker: 
     assert api.get(f"/v1/jobs/{job['id']}").json()["progress"]["step"] == 1
 
 
-def test_many_listeners_of_one_job_all_hear_its_end(api: httpx.Client, worker: WorkerSide) -> None:
+def test_many_listeners_of_one_job_all_receive_its_end(api: httpx.Client, worker: WorkerSide) -> None:
     job = api.post("/v1/jobs", json=BODY).json()
-    heard: list[list[str]] = []
+    received: list[list[str]] = []
     listening = threading.Semaphore(0)
-    crowd = httpx.Client(base_url=api.base_url, timeout=60, limits=httpx.Limits(max_connections=None))
+    listeners = httpx.Client(base_url=api.base_url, timeout=60, limits=httpx.Limits(max_connections=None))
 
     def listen() -> None:
-        with crowd.stream("GET", f"/v1/jobs/{job['id']}/events") as response:
+        with listeners.stream("GET", f"/v1/jobs/{job['id']}/events") as response:
             names = []
             for event in read_events(response):
                 names.append(event.name)
                 if len(names) == 1:
                     listening.release()
-            heard.append(names)
+            received.append(names)
 
     threads = [threading.Thread(target=listen) for _ in range(100)]
     for thread in threads:
@@ -138,14 +136,14 @@ def test_many_listeners_of_one_job_all_hear_its_end(api: httpx.Client, worker: W
         assert listening.acquire(timeout=60)
     running = worker.claim()
     assert running is not None
-    # The listeners hold neither a thread nor a connection: other requests go on.
+    # The listeners hold neither a thread nor a connection: other requests are served.
     assert api.get(f"/v1/jobs/{job['id']}").json()["status"] == "running"
     worker.finish(running)
     for thread in threads:
         thread.join(60)
-    crowd.close()
-    assert len(heard) == 100
-    assert all(names[-1] == "end" and names.count("status") == 3 for names in heard)
+    listeners.close()
+    assert len(received) == 100
+    assert all(names[-1] == "end" and names.count("status") == 3 for names in received)
 
 
 def test_presets_usage_and_queue(api: httpx.Client, worker: WorkerSide) -> None:

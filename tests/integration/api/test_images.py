@@ -19,12 +19,12 @@ BODY = {"prompt": "a red fox", "width": 64, "height": 96, "seed": 7}
 
 @pytest.fixture
 def database_url(fresh_sqlite: str) -> str:
-    """One database will do."""
+    """Use SQLite only: the behaviour does not depend on the database."""
     return fresh_sqlite
 
 
 def finished(api: httpx.Client, worker: WorkerSide, **changes: object) -> dict[str, object]:
-    """A succeeded job."""
+    """Submit a job and finish it."""
     job = api.post("/v1/jobs", json=BODY | changes).json()
     claimed = worker.claim()
     assert claimed is not None
@@ -40,7 +40,7 @@ def first_output(job: dict[str, object]) -> dict[str, Any]:
     return found
 
 
-def picture(kind: str, width: int = 80, height: int = 48) -> bytes:
+def image_file(kind: str, width: int = 80, height: int = 48) -> bytes:
     buffer = io.BytesIO()
     Pillow.new("RGB", (width, height), (200, 30, 30)).save(buffer, kind)
     return buffer.getvalue()
@@ -66,7 +66,7 @@ def test_formats_by_accept_and_by_query(api: httpx.Client, worker: WorkerSide) -
     assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
 
 
-def test_tags_and_ranges(api: httpx.Client, worker: WorkerSide) -> None:
+def test_content_supports_etags_and_ranges(api: httpx.Client, worker: WorkerSide) -> None:
     url = first_output(finished(api, worker))["content_url"]
     whole = api.get(url)
     assert api.get(url, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
@@ -82,7 +82,7 @@ def test_thumbnails_are_small_and_keep_the_shape(api: httpx.Client, worker: Work
     assert api.get(url, params={"size": 5000}).status_code == 422
 
 
-def test_rating(api: httpx.Client, worker: WorkerSide) -> None:
+def test_an_image_can_be_rated(api: httpx.Client, worker: WorkerSide) -> None:
     job = finished(api, worker)
     url = first_output(job)["url"]
     assert api.patch(url, json={"rating": 4}).json()["rating"] == 4
@@ -92,7 +92,7 @@ def test_rating(api: httpx.Client, worker: WorkerSide) -> None:
     assert api.patch(url, json={}).status_code == 422
 
 
-def test_deleted_images_and_jobs_are_gone_with_their_files(api: httpx.Client, worker: WorkerSide) -> None:
+def test_deleted_images_and_jobs_answer_410_and_their_files_are_deleted(api: httpx.Client, worker: WorkerSide) -> None:
     job = finished(api, worker, num_images=2)
     url = first_output(job)["url"]
     assert len(list(worker.store.iter_keys())) == 2
@@ -108,7 +108,7 @@ def test_deleted_images_and_jobs_are_gone_with_their_files(api: httpx.Client, wo
 
 
 def test_an_upload_starts_a_job(api: httpx.Client, worker: WorkerSide) -> None:
-    sent = api.post("/v1/uploads", content=picture("JPEG"), headers={"Content-Type": "image/jpeg"})
+    sent = api.post("/v1/uploads", content=image_file("JPEG"), headers={"Content-Type": "image/jpeg"})
     assert sent.status_code == 201
     upload = sent.json()
     assert (upload["width"], upload["height"]) == (80, 48)
@@ -125,7 +125,7 @@ def test_an_upload_starts_a_job(api: httpx.Client, worker: WorkerSide) -> None:
 
 
 def bomb() -> bytes:
-    """A PNG of few bytes that claims 65,000 x 65,000 pixels."""
+    """Return a PNG of few bytes whose header declares 65,000 x 65,000 pixels."""
     header = struct.pack(">IIBBBBB", 65_000, 65_000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")]
     parts = [
@@ -138,10 +138,10 @@ def bomb() -> bytes:
     ("data", "kind", "status", "code"),
     [
         (bomb(), "image/png", 422, "image_too_large"),
-        (b"GIF89a not a picture", "image/png", 422, "image_format"),
-        (picture("PNG")[:60], "image/png", 422, "image_unreadable"),
+        (b"GIF89a not an image", "image/png", 422, "image_format"),
+        (image_file("PNG")[:60], "image/png", 422, "image_unreadable"),
         (b"", "image/png", 422, "image_format"),
-        (picture("PNG"), "text/plain", 415, "unsupported_media_type"),
+        (image_file("PNG"), "text/plain", 415, "unsupported_media_type"),
     ],
     ids=["bomb", "another format", "cut off", "empty", "wrong type"],
 )
@@ -150,7 +150,7 @@ def test_bad_uploads_are_refused(api: httpx.Client, data: bytes, kind: str, stat
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-def test_an_upload_beyond_the_farms_own_limit_is_refused(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+def test_an_upload_beyond_the_configured_limit_is_refused(make_settings: SettingsMaker, worker: WorkerSide) -> None:
     with serving(make_settings(max_upload_pixels=1000)) as url:
-        answer = httpx.post(f"{url}/v1/uploads", content=picture("PNG"), headers={"Content-Type": "image/png"})
+        answer = httpx.post(f"{url}/v1/uploads", content=image_file("PNG"), headers={"Content-Type": "image/png"})
         assert answer.json()["code"] == "image_too_large"

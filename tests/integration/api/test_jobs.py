@@ -1,4 +1,4 @@
-"""A job's life as a client of the native API sees it, on both databases."""
+"""The native API's calls for jobs, on both databases."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def test_submit_poll_and_fetch(api: httpx.Client, worker: WorkerSide) -> None:
     assert history["attempts"][0]["outcome"] == "succeeded"
 
 
-def test_a_hint_reaches_the_broker_with_what_flower_shows(api: httpx.Client, worker: WorkerSide, settings: Settings) -> None:
+def test_a_hint_reaches_the_broker_with_the_fields_of_flower(
+    api: httpx.Client, worker: WorkerSide, settings: Settings
+) -> None:
     job = submit(api, prompt="x" * 200)
     with Redis.from_url(settings.redis_url) as redis:
         found = redis.blpop([f"{settings.redis_prefix}render.demo\x06\x16{step}" for step in range(10)]
@@ -78,7 +80,7 @@ def test_a_hint_reaches_the_broker_with_what_flower_shows(api: httpx.Client, wor
     assert len(kwargs["prompt"]) == 80
 
 
-def test_etag_says_not_modified_until_something_changes(api: httpx.Client, worker: WorkerSide) -> None:
+def test_etag_gives_304_until_something_changes(api: httpx.Client, worker: WorkerSide) -> None:
     job = submit(api)
     first = api.get(f"/v1/jobs/{job['id']}")
     again = api.get(f"/v1/jobs/{job['id']}", headers={"If-None-Match": first.headers["etag"]})
@@ -113,25 +115,25 @@ def test_long_poll_with_a_tag_answers_at_the_first_change(api: httpx.Client, wor
     assert answers[0].json()["status"] == "running"
 
 
-def test_long_poll_gives_up_in_time(api: httpx.Client) -> None:
+def test_long_poll_ends_after_its_time(api: httpx.Client) -> None:
     job = submit(api)
     answer = api.get(f"/v1/jobs/{job['id']}?wait=0.2")
     assert answer.json()["status"] == "queued"
 
 
-def test_a_waiter_hears_of_the_end_although_no_news_came(api: httpx.Client, worker: WorkerSide) -> None:
+def test_a_waiter_notices_the_end_without_an_event(api: httpx.Client, worker: WorkerSide) -> None:
     job = submit(api)
     claimed = worker.claim()
     assert claimed is not None
     answers: list[httpx.Response] = []
     waiter = threading.Thread(target=lambda: answers.append(api.get(f"/v1/jobs/{job['id']}?wait=30")))
     waiter.start()
-    worker.finish(claimed, tell=False)
+    worker.finish(claimed, publish=False)
     waiter.join(20)
     assert answers[0].json()["status"] == "succeeded"
 
 
-def test_prefer_wait_gives_the_finished_job(api: httpx.Client, worker: WorkerSide) -> None:
+def test_prefer_wait_returns_the_finished_job(api: httpx.Client, worker: WorkerSide) -> None:
     answers: list[httpx.Response] = []
     waiter = threading.Thread(target=lambda: answers.append(api.post("/v1/jobs", json=BODY, headers={"Prefer": "wait=30"})))
     waiter.start()
@@ -142,7 +144,7 @@ def test_prefer_wait_gives_the_finished_job(api: httpx.Client, worker: WorkerSid
     assert answers[0].json()["outputs"]
 
 
-def test_prefer_wait_never_calls_a_failure_a_success(api: httpx.Client, worker: WorkerSide) -> None:
+def test_prefer_wait_answers_409_for_a_failed_job(api: httpx.Client, worker: WorkerSide) -> None:
     answers: list[httpx.Response] = []
     waiter = threading.Thread(target=lambda: answers.append(api.post("/v1/jobs", json=BODY, headers={"Prefer": "wait=30"})))
     waiter.start()
@@ -158,7 +160,7 @@ def _claim_soon(worker: WorkerSide) -> Job:
     while time.monotonic() < deadline:
         if (job := worker.claim()) is not None:
             return job
-    raise AssertionError("no job came")
+    raise AssertionError("no job was queued")
 
 
 def test_a_repeated_key_gives_the_same_answer(api: httpx.Client) -> None:
@@ -202,7 +204,7 @@ def test_cancel_waiting_running_and_ended(api: httpx.Client, worker: WorkerSide)
     assert (ended.status_code, ended.json()["status"]) == (200, "succeeded")
 
 
-def test_cancel_tells_the_worker_at_once(api: httpx.Client, worker: WorkerSide, settings: Settings) -> None:
+def test_cancel_is_published_to_the_worker_at_once(api: httpx.Client, worker: WorkerSide, settings: Settings) -> None:
     submit(api)
     running = worker.claim()
     assert running is not None
@@ -216,7 +218,7 @@ def test_cancel_tells_the_worker_at_once(api: httpx.Client, worker: WorkerSide, 
     assert message["data"].decode() == running.id
 
 
-def test_retry_makes_a_new_job_and_refuses_one_that_runs(api: httpx.Client, worker: WorkerSide) -> None:
+def test_retry_makes_a_new_job_and_refuses_a_running_one(api: httpx.Client, worker: WorkerSide) -> None:
     job = submit(api)
     refused = api.post(f"/v1/jobs/{job['id']}/retry")
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
@@ -227,7 +229,7 @@ def test_retry_makes_a_new_job_and_refuses_one_that_runs(api: httpx.Client, work
     assert again.headers["location"] == f"/v1/jobs/{again.json()['id']}"
 
 
-def test_list_filters_and_pages(api: httpx.Client) -> None:
+def test_the_list_has_filters_and_pages(api: httpx.Client) -> None:
     ids = [submit(api, prompt=f"cat number {number}")["id"] for number in range(5)]
     api.post(f"/v1/jobs/{ids[0]}/cancel")
     page = api.get("/v1/jobs", params={"limit": 2}).json()
@@ -248,7 +250,7 @@ def test_labels_are_owners(api: httpx.Client) -> None:
     assert [job["id"] for job in listed] == [mine["id"]]
 
 
-def test_the_limit_of_waiting_jobs_answers_429(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+def test_the_limit_of_queued_jobs_answers_429(make_settings: SettingsMaker, worker: WorkerSide) -> None:
     with serving(make_settings(max_queued_per_owner=2)) as url, httpx.Client(base_url=url) as api:
         submit(api)
         submit(api)

@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.integration.api.running import WorkerSide
 
 @pytest.fixture
 def database_url(fresh_sqlite: str) -> str:
-    """One database will do."""
+    """Use SQLite only: the behaviour does not depend on the database."""
     return fresh_sqlite
 
 
@@ -23,18 +23,18 @@ def samples(api: httpx.Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], 
     return found
 
 
-def test_queue_workers_and_requests_are_told(api: httpx.Client, worker: WorkerSide) -> None:
+def test_queue_workers_and_requests_are_reported(api: httpx.Client, worker: WorkerSide) -> None:
     for _ in range(3):
         api.post("/v1/jobs", json={"prompt": "x", "width": 64, "height": 64})
     assert worker.claim() is not None
     api.get("/v1/jobs/nonsense")
-    told = samples(api)
-    assert told["imagefarm_jobs", (("model", "demo"), ("status", "queued"))] == 2
-    assert told["imagefarm_jobs", (("model", "demo"), ("status", "running"))] == 1
-    assert told["imagefarm_workers", (("model", "demo"), ("state", "ready"))] == 1
-    assert told["imagefarm_worker_slots", (("model", "demo"), ("worker", "box-cpu"))] == 2
-    assert told["imagefarm_queue_oldest_seconds", (("model", "demo"),)] >= 0
+    reported = samples(api)
+    assert reported["imagefarm_jobs", (("model", "demo"), ("status", "queued"))] == 2
+    assert reported["imagefarm_jobs", (("model", "demo"), ("status", "running"))] == 1
+    assert reported["imagefarm_workers", (("model", "demo"), ("state", "ready"))] == 1
+    assert reported["imagefarm_worker_slots", (("model", "demo"), ("worker", "box-cpu"))] == 2
+    assert reported["imagefarm_queue_oldest_seconds", (("model", "demo"),)] >= 0
     submits = ("imagefarm_http_requests_total", (("method", "POST"), ("route", "/v1/jobs"), ("status", "202")))
-    assert told[submits] == 3
+    assert reported[submits] == 3
     missing = ("method", "GET"), ("route", "/v1/jobs/{job_id}"), ("status", "404")
-    assert told["imagefarm_http_requests_total", missing] == 1
+    assert reported["imagefarm_http_requests_total", missing] == 1

@@ -1,4 +1,4 @@
-"""The official `openai` package against the farm, unchanged."""
+"""The unchanged official `openai` package against the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.integration.api.running import WorkerSide, serving
 
 @pytest.fixture
 def database_url(fresh_sqlite: str) -> str:
-    """One database will do."""
+    """Use SQLite only: the behaviour does not depend on the database."""
     return fresh_sqlite
 
 
@@ -31,7 +31,7 @@ def opened(data: bytes) -> Pillow.Image:
     return Pillow.open(io.BytesIO(data))
 
 
-def test_pictures_by_url(client: openai.OpenAI, worker: WorkerSide) -> None:
+def test_images_by_url(client: openai.OpenAI, worker: WorkerSide) -> None:
     with worker.working():
         answer = client.images.generate(prompt="a red fox", n=2, size="64x96", model="demo")
     assert answer.data is not None and len(answer.data) == 2
@@ -40,7 +40,7 @@ def test_pictures_by_url(client: openai.OpenAI, worker: WorkerSide) -> None:
     assert opened(httpx.get(url).content).size == (64, 96)
 
 
-def test_pictures_as_base64_in_another_format_with_fields_of_ours(client: openai.OpenAI, worker: WorkerSide) -> None:
+def test_images_as_base64_in_another_format_with_additional_fields(client: openai.OpenAI, worker: WorkerSide) -> None:
     with worker.working():
         answer = client.images.generate(
             prompt="a red fox",
@@ -61,13 +61,13 @@ def test_pictures_as_base64_in_another_format_with_fields_of_ours(client: openai
     assert "noise" in extra["notice"]
 
 
-def test_models_in_their_list_shape(client: openai.OpenAI) -> None:
+def test_models_have_the_shape_of_openai(client: openai.OpenAI) -> None:
     models = {model.id: model for model in client.models.list()}
     assert (models["demo"].model_extra or {})["served"] is True
     assert client.models.retrieve("demo").owned_by == "imagefarm"
 
 
-def test_errors_are_the_packages_own(client: openai.OpenAI) -> None:
+def test_errors_become_the_exceptions_of_the_package(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as bad:
         client.images.generate(prompt="x", size="65x64")
     assert bad.value.param == "width"
@@ -89,7 +89,7 @@ def test_errors_are_the_packages_own(client: openai.OpenAI) -> None:
     assert streamed.value.param == "stream"
 
 
-def test_a_failed_job_is_an_error(client: openai.OpenAI, worker: WorkerSide) -> None:
+def test_a_failed_job_is_an_error_and_is_not_retried(client: openai.OpenAI, worker: WorkerSide) -> None:
     import threading
 
     failed: list[openai.APIStatusError] = []
@@ -107,10 +107,10 @@ def test_a_failed_job_is_an_error(client: openai.OpenAI, worker: WorkerSide) -> 
     worker.fail(job)
     thread.join(20)
     assert failed[0].code == "non_finite_latents"
-    assert worker.claim() is None, "the package sent it again"
+    assert worker.claim() is None, "the package sent the request again"
 
 
-def test_a_long_job_is_answered_with_where_to_poll(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+def test_a_long_job_is_answered_with_the_url_to_poll(make_settings: SettingsMaker, worker: WorkerSide) -> None:
     with serving(make_settings(sync_wait_seconds=0.2)) as url:
         with (
             openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=3) as client,
@@ -120,4 +120,4 @@ def test_a_long_job_is_answered_with_where_to_poll(make_settings: SettingsMaker,
         assert late.value.status_code == 504
         assert isinstance(late.value.body, dict)
         assert httpx.get(url + late.value.body["job_url"]).json()["status"] == "queued"
-        assert len(httpx.get(f"{url}/v1/jobs").json()["items"]) == 1, "the package sent it again"
+        assert len(httpx.get(f"{url}/v1/jobs").json()["items"]) == 1, "the package sent the request again"

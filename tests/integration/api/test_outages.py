@@ -1,4 +1,4 @@
-"""With Redis or the database away, and while the server stops."""
+"""The API without Redis or the database, and while the server stops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOOD = {"prompt": "a red fox", "width": 64, "height": 64}
 
 @pytest.fixture
 def database_url(fresh_sqlite: str) -> str:
-    """One database will do."""
+    """Use SQLite only: the behaviour does not depend on the database."""
     return fresh_sqlite
 
 
@@ -45,19 +45,19 @@ def test_jobs_are_accepted_and_followed_without_redis(
         assert answers[0].json()["status"] == "succeeded"
 
 
-def test_a_redis_that_swallows_everything_delays_no_submit(make_settings: SettingsMaker, worker: WorkerSide) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as hole:  # accepts connections in its backlog and never answers
-        settings = make_settings(redis_url=f"redis://127.0.0.1:{hole.getsockname()[1]}/0")
+def test_an_unresponsive_redis_delays_no_submit(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unresponsive:  # accepts connections in its backlog and never answers
+        settings = make_settings(redis_url=f"redis://127.0.0.1:{unresponsive.getsockname()[1]}/0")
         with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as api:
             start = time.monotonic()
             answers = [api.post("/v1/jobs", json=GOOD) for _ in range(20)]
             took = time.monotonic() - start
             assert {answer.status_code for answer in answers} == {202}
-            # Each message to the hole costs a time-out of a second; had requests waited for them, this would take 20 s.
+            # Each message costs a time-out of a second; if requests waited for them, this would take 20 s.
             assert took < 10
 
 
-def test_a_hint_that_could_not_be_sent_is_asked_for_again(
+def test_a_hint_that_was_not_sent_is_marked_for_republishing(
     make_settings: SettingsMaker, tmp_path: Path, worker: WorkerSide
 ) -> None:
     from db.jobs.read import get_job
@@ -66,7 +66,7 @@ def test_a_hint_that_could_not_be_sent_is_asked_for_again(
     with serving(make_settings(redis_url=redis.url)) as url, httpx.Client(base_url=url, timeout=30) as api:
         redis.kill()
         job = api.post("/v1/jobs", json=GOOD).json()
-    # The server has stopped, so its outbox is empty.
+    # The server has stopped, so its send queue is empty.
     assert get_job(worker.database, job["id"]).hinted_at is None
 
 
@@ -82,7 +82,7 @@ def test_no_database_is_503_with_retry_after(settings: Settings, worker: WorkerS
         assert api.get("/healthz").status_code == 200
 
 
-def test_a_stop_answers_those_who_wait(settings: Settings, worker: WorkerSide) -> None:
+def test_a_stop_answers_waiting_clients(settings: Settings, worker: WorkerSide) -> None:
     answers: list[httpx.Response] = []
     with serving(settings) as url:
         job = httpx.post(f"{url}/v1/jobs", json=GOOD).json()
@@ -92,7 +92,7 @@ def test_a_stop_answers_those_who_wait(settings: Settings, worker: WorkerSide) -
 
         waiter = threading.Thread(target=wait)
         waiter.start()
-        # Another request that takes the same way shows that the first has arrived.
+        # Another request for the same job shows that the first has arrived.
         httpx.get(f"{url}/v1/jobs/{job['id']}?wait=0.3")
         start = time.monotonic()
     waiter.join(10)

@@ -1,4 +1,4 @@
-"""The page's files as the API serves them."""
+"""Files of the web page as the API serves them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
         ("/img/mark.svg", "image/svg"),
     ],
 )
-def test_files_come_with_their_type_and_are_asked_for_again(api: httpx.Client, path: str, kind: str) -> None:
+def test_files_have_their_type_and_are_revalidated(api: httpx.Client, path: str, kind: str) -> None:
     answer = api.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith(kind)
@@ -26,5 +26,5 @@ def test_files_come_with_their_type_and_are_asked_for_again(api: httpx.Client, p
 
 
 @pytest.mark.parametrize("path", ["/__init__.py", "/js/../../pyproject.toml", "/%2e%2e/pyproject.toml", "/js", "/nothing"])
-def test_nothing_else_is_served(api: httpx.Client, path: str) -> None:
+def test_other_paths_are_404(api: httpx.Client, path: str) -> None:
     assert api.get(path).status_code == 404

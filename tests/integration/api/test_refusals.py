@@ -1,4 +1,4 @@
-"""What the API refuses, and how it says so."""
+"""Requests that the API refuses, and its error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GOOD = {"prompt": "a red fox", "width": 64, "height": 64}
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
-    """Refusals do not depend on the database."""
+    """Use SQLite only: refusals do not depend on the database."""
     return fresh_sqlite
 
 
@@ -25,7 +25,7 @@ def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
         ({"width": 0}, "width", "0 is out of range"),
         ({"height": 100_000}, "height", "64 to 2048"),
         ({"promt": "x"}, "promt", "Did you mean prompt"),
-        ({"steps": 8, "num_inference_steps": 9}, "steps", "says the same as 'num_inference_steps'"),
+        ({"steps": 8, "num_inference_steps": 9}, "steps", "has the same meaning as 'num_inference_steps'"),
         ({"num_inference_steps": 0}, "num_inference_steps", "1 to 100"),
         ({"guidance_scale": 99}, "guidance_scale", "0 to 30"),
         ({"num_images": 17}, "num_images", "1 to 16"),
@@ -54,7 +54,7 @@ def test_bad_fields_are_named_with_the_fix(api: httpx.Client, change: dict[str, 
     assert words in problem["errors"][0]["message"]
 
 
-def test_a_size_that_is_none_is_explained(api: httpx.Client) -> None:
+def test_a_malformed_size_is_explained(api: httpx.Client) -> None:
     problem = api.post("/v1/jobs", json={"prompt": "x", "size": "big"}).json()
     assert problem["errors"] == [{"field": "size", "message": problem["errors"][0]["message"]}]
     assert '"512x512"' in problem["errors"][0]["message"]
@@ -66,13 +66,13 @@ def test_every_wrong_value_is_reported_at_once(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"[]", b'"x"', b'{"prompt": "\\ud800"}', b'{"prompt": NaN}', b"\xff\xfe"])
-def test_bodies_that_are_no_job_are_the_callers_fault(api: httpx.Client, body: bytes) -> None:
+def test_bodies_that_are_not_a_job_are_4xx(api: httpx.Client, body: bytes) -> None:
     answer = api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.json()["code"] in ("malformed_json", "invalid_parameters", "bad_request")
 
 
-def test_unknown_things_are_problems_too(api: httpx.Client) -> None:
+def test_unknown_ids_and_paths_are_problem_documents(api: httpx.Client) -> None:
     assert api.get("/v1/jobs/nonsense").json()["code"] == "job_not_found"
     missing = "019ab000-0000-7000-8000-000000000000"
     assert api.get(f"/v1/jobs/{missing}").json()["code"] == "job_not_found"
@@ -83,7 +83,9 @@ def test_unknown_things_are_problems_too(api: httpx.Client) -> None:
     assert api.get("/v1/models/nothing").json()["code"] == "model_not_found"
 
 
-def test_a_body_beyond_the_limit_is_refused_announced_or_not(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+def test_a_body_beyond_the_limit_is_refused_with_or_without_content_length(
+    make_settings: SettingsMaker, worker: WorkerSide
+) -> None:
     with serving(make_settings(max_body_bytes=1000)) as url, httpx.Client(base_url=url) as api:
         announced = api.post("/v1/jobs", json=GOOD | {"negative_prompt": "x" * 2000})
         assert (announced.status_code, announced.json()["code"]) == (413, "body_too_large")
@@ -100,7 +102,7 @@ def test_another_sites_page_cannot_write(api: httpx.Client) -> None:
     assert own.status_code == 202
 
 
-def test_a_name_that_was_made_to_lead_here_is_refused_without_a_key(api: httpx.Client) -> None:
+def test_a_foreign_host_name_is_refused_without_a_key(api: httpx.Client) -> None:
     headers = {"Host": "evil.example", "Origin": "http://evil.example"}
     refused = api.post("/v1/jobs", json=GOOD, headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (403, "unknown_host")
@@ -108,7 +110,7 @@ def test_a_name_that_was_made_to_lead_here_is_refused_without_a_key(api: httpx.C
     assert api.get("/v1/jobs", headers={"Host": "[::1]:7860"}).status_code == 200
 
 
-def test_a_model_that_nobody_serves_is_refused_with_the_way_out(api: httpx.Client) -> None:
+def test_a_model_without_workers_is_refused_with_what_to_do(api: httpx.Client) -> None:
     refused = api.post("/v1/jobs", json=GOOD | {"model": "z-image-turbo"})
     assert (refused.status_code, refused.json()["code"]) == (409, "model_not_served")
     assert "Served now: demo" in refused.json()["detail"]
@@ -117,15 +119,15 @@ def test_a_model_that_nobody_serves_is_refused_with_the_way_out(api: httpx.Clien
     assert (row["served"], row["accepts_jobs"], row["state"]) == (False, False, "not_served")
 
 
-def test_a_restart_of_the_only_worker_refuses_nobody(api: httpx.Client, worker: WorkerSide) -> None:
-    heartbeat(worker.database, worker.name, "life-1", state="stopped")
+def test_a_restart_of_the_only_worker_refuses_no_jobs(api: httpx.Client, worker: WorkerSide) -> None:
+    heartbeat(worker.database, worker.name, "run-1", state="stopped")
     accepted = api.post("/v1/jobs", json=GOOD | {"model": "demo"})
     assert accepted.status_code == 202
 
 
-def test_a_restarting_worker_among_others_refuses_nobody(make_settings: SettingsMaker, worker: WorkerSide) -> None:
-    register(worker.database, Registration("other", "life-1", "sd-turbo", "cpu", 1))
-    heartbeat(worker.database, "other", "life-1", state="stopped")
+def test_a_restarting_worker_among_others_refuses_no_jobs(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+    register(worker.database, Registration("other", "run-1", "sd-turbo", "cpu", 1))
+    heartbeat(worker.database, "other", "run-1", state="stopped")
     with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
         job = api.post("/v1/jobs", json=GOOD | {"model": "sd-turbo"})
         assert job.status_code == 202
@@ -133,19 +135,21 @@ def test_a_restarting_worker_among_others_refuses_nobody(make_settings: Settings
         assert "No worker of this model is up" in waiting["queue"]["reason"]
 
 
-def test_a_replay_is_answered_although_nobody_serves_the_model_now(make_settings: SettingsMaker, worker: WorkerSide) -> None:
-    register(worker.database, Registration("other", "life-1", "sd-turbo", "cpu", 1))
+def test_a_replay_is_answered_when_no_worker_serves_the_model_any_more(
+    make_settings: SettingsMaker, worker: WorkerSide
+) -> None:
+    register(worker.database, Registration("other", "run-1", "sd-turbo", "cpu", 1))
     with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
         body, key = GOOD | {"model": "sd-turbo"}, {"Idempotency-Key": "k"}
         first = api.post("/v1/jobs", json=body, headers=key)
         assert first.status_code == 202
-        heartbeat(worker.database, "other", "life-1", state="failed", message="no card")
+        heartbeat(worker.database, "other", "run-1", state="failed", message="no card")
     with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
         assert "no card" in api.post("/v1/jobs", json=body).json()["detail"]
         assert api.post("/v1/jobs", json=body, headers=key).json() == first.json()
 
 
-def test_warnings_and_aliases(api: httpx.Client) -> None:
+def test_warnings_and_aliases_are_applied(api: httpx.Client) -> None:
     job = api.post(
         "/v1/jobs",
         json={"prompt": "猫 🐈" * 900, "size": "64x96", "steps": 40, "cfg_scale": 1, "negative_prompt": "x", "n": 2},

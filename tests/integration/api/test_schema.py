@@ -1,4 +1,4 @@
-"""Schemathesis over the whole OpenAPI document: no 5xx, and nothing that the document does not say."""
+"""Schemathesis over the whole OpenAPI document: no 5xx, and no undocumented response."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CHECKS = (
     "allow_header_conformance",
 )
 NAMED = "studio-gpu0"
-"""The document's example of a worker's name: it may be paused and drained while another worker ends the jobs."""
+"""Worker name in the document's examples: it may be paused and drained while another worker finishes the jobs."""
 
 
 @pytest.fixture
 def database_url(fresh_sqlite: str) -> str:
-    """One database will do."""
+    """Use SQLite only: the behaviour does not depend on the database."""
     return fresh_sqlite
 
 
 @pytest.mark.timeout(600)
-def test_every_answer_is_documented(make_settings: SettingsMaker, worker: WorkerSide, tmp_path: Path) -> None:
+def test_every_response_is_documented(make_settings: SettingsMaker, worker: WorkerSide, tmp_path: Path) -> None:
     settings = make_settings(sync_wait_seconds=25, max_images_per_job=2)
     named = WorkerSide(settings, name=NAMED)
     named.ready()
@@ -46,5 +46,5 @@ def test_every_answer_is_documented(make_settings: SettingsMaker, worker: Worker
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     row = next(each for each in all_workers(worker.database) if each.name == NAMED)
-    assert row.drain_requested_at is not None, "draining was not tried on a worker that is there"
+    assert row.drain_requested_at is not None, "drain was not tried on an existing worker"
     named.close()

@@ -24,15 +24,15 @@ BODY = {"prompt": "a red fox", "width": 64, "height": 64}
 
 
 class Receiver:
-    """Keeps what it is sent; answers what it was told to, 204 by default."""
+    """Stores received messages; answers with the statuses in `answers`, then with 204."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/hook"
-        self.got: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
+        self.received: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
         self.answers: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def next(self) -> tuple[dict[str, str], dict[str, object]]:
-        headers, body = self.got.get(timeout=20)
+        headers, body = self.received.get(timeout=20)
         return headers, json.loads(body)
 
 
@@ -41,7 +41,7 @@ def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            found.got.put(({name.lower(): value for name, value in self.headers.items()}, body))
+            found.received.put(({name.lower(): value for name, value in self.headers.items()}, body))
             status = 204 if found.answers.empty() else found.answers.get()
             self.send_response(status)
             if status == 302:
@@ -82,18 +82,18 @@ def finish_one(worker: WorkerSide) -> None:
 
 
 def signed(secret: str, headers: dict[str, str], body: bytes) -> str:
-    """As the specification's verifiers compute it."""
+    """Compute the signature as the specification's verifiers do."""
     message = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     key = base64.b64decode(secret.removeprefix("whsec_"))
     return "v1," + base64.b64encode(hmac.new(key, message, hashlib.sha256).digest()).decode()
 
 
-def test_a_job_tells_of_its_end_signed(api: httpx.Client, worker: WorkerSide, receiver: Receiver) -> None:
+def test_the_end_of_a_job_is_delivered_with_a_signature(api: httpx.Client, worker: WorkerSide, receiver: Receiver) -> None:
     secret = generate_secret()
     job = api.post("/v1/jobs", json=BODY | {"webhook": {"url": receiver.url, "secret": secret}}).json()
     assert secret not in json.dumps(job)
     finish_one(worker)
-    headers, body = receiver.got.get(timeout=20)
+    headers, body = receiver.received.get(timeout=20)
     assert headers["webhook-signature"] == signed(secret, headers, body)
     assert (json.loads(body)["id"], json.loads(body)["status"]) == (job["id"], "succeeded")
     delivery = _settled_delivery(api)
@@ -109,7 +109,7 @@ def _settled_delivery(api: httpx.Client) -> dict[str, object]:
             return found
 
 
-def test_endpoints_hear_of_their_owners_jobs_and_chosen_events(
+def test_endpoints_receive_the_chosen_events_of_their_owners_jobs(
     api: httpx.Client, worker: WorkerSide, receiver: Receiver
 ) -> None:
     made = api.post("/v1/webhooks", json={"url": receiver.url, "events": ["canceled"]}, headers={"X-Client-Label": "a"})
@@ -119,14 +119,14 @@ def test_endpoints_hear_of_their_owners_jobs_and_chosen_events(
     for label in ("b", "a"):
         job = api.post("/v1/jobs", json=BODY, headers={"X-Client-Label": label}).json()
         api.post(f"/v1/jobs/{job['id']}/cancel")
-    _, told = receiver.next()
-    assert (told["owner"], told["status"]) == ("client:a", "canceled")
-    assert receiver.got.empty()
+    _, message = receiver.next()
+    assert (message["owner"], message["status"]) == ("client:a", "canceled")
+    assert receiver.received.empty()
     assert api.delete(f"/v1/webhooks/{made.json()['id']}").status_code == 204
     assert api.delete(f"/v1/webhooks/{made.json()['id']}").status_code == 404
 
 
-def test_a_failed_try_is_logged_and_redelivered(api: httpx.Client, worker: WorkerSide, receiver: Receiver) -> None:
+def test_a_failed_delivery_is_logged_and_redelivered(api: httpx.Client, worker: WorkerSide, receiver: Receiver) -> None:
     receiver.answers.put(500)
     api.post("/v1/jobs", json=BODY | {"webhook": {"url": receiver.url, "secret": generate_secret()}})
     finish_one(worker)
@@ -146,7 +146,7 @@ def test_redirects_are_not_followed(api: httpx.Client, worker: WorkerSide, recei
     finish_one(worker)
     receiver.next()
     assert "not followed" in str(_settled_delivery(api)["last_error"])
-    assert receiver.got.empty()
+    assert receiver.received.empty()
 
 
 def test_a_restart_loses_no_message(make_settings: SettingsMaker, worker: WorkerSide, receiver: Receiver) -> None:
@@ -159,7 +159,7 @@ def test_a_restart_loses_no_message(make_settings: SettingsMaker, worker: Worker
         assert receiver.next()[1]["status"] == "succeeded"
 
 
-def test_private_targets_are_refused_at_once_and_at_the_try(
+def test_private_targets_are_refused_at_submit_and_at_delivery(
     make_settings: SettingsMaker, worker: WorkerSide, receiver: Receiver
 ) -> None:
     with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
@@ -181,12 +181,12 @@ def test_private_targets_are_refused_at_once_and_at_the_try(
             assert api.post("/v1/jobs", json=BODY | {"webhook": {"url": target}}).status_code == 422, target
         unsigned = api.post("/v1/jobs", json=BODY | {"webhook": {"url": "https://example.com/"}})
         assert unsigned.json()["errors"][0]["field"] == "webhook.secret"
-        # A name, which only resolving shows to lead here.
+        # A name that turns out to be a private address only when it is resolved.
         hook = {"url": receiver.url.replace("127.0.0.1", "127.1"), "secret": generate_secret()}
         assert api.post("/v1/jobs", json=BODY | {"webhook": hook}).status_code == 202
         finish_one(worker)
         assert "private address" in str(_settled_delivery(api)["last_error"])
-        assert receiver.got.empty()
+        assert receiver.received.empty()
 
 
 @pytest.mark.parametrize(
@@ -207,5 +207,5 @@ def test_private_targets_are_refused_at_once_and_at_the_try(
         ("2606:4700::1", True),
     ],
 )
-def test_which_addresses_are_public(address: str, public: bool) -> None:
+def test_public_addresses_are_recognised(address: str, public: bool) -> None:
     assert is_public(ip_address(address)) is public

@@ -1,1 +1,1 @@
-"""The API without a server."""
+"""Tests of the API without a server."""

@@ -12,17 +12,17 @@ from core.settings import Settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "http-api.md"
 _CALL = re.compile(r"`(GET|POST|PATCH|DELETE) (/[^`?]*)`")
-_EMPTY = "Nothing of this kind here"
+_EMPTY = "Not available: always empty"
 
 
 @pytest.fixture(scope="module")
 def calls() -> dict[tuple[str, str], str]:
-    """(method, path) -> summary."""
+    """Return (method, path) -> summary."""
     paths = create_app(Settings(_env_file=None)).openapi()["paths"]
     return {(verb.upper(), path): call["summary"] for path, verbs in paths.items() for verb, call in verbs.items()}
 
 
-def test_every_call_is_on_the_page(calls: dict[tuple[str, str], str]) -> None:
+def test_the_page_names_exactly_the_calls_of_the_api(calls: dict[tuple[str, str], str]) -> None:
     text = PAGE.read_text(encoding="utf-8").replace(
         "`GET`, `POST`,\n  `DELETE /v1/session`", "`GET /v1/session` `POST /v1/session` `DELETE /v1/session`"
     )

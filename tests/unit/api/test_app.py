@@ -1,4 +1,4 @@
-"""The application as a module."""
+"""Import of the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accept headers."""
+"""Negotiation of image formats by Accept headers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from core.errors import FarmError
         ("image/webp;q=nan, image/jpeg;q=0.1", "jpeg"),
     ],
 )
-def test_the_strongest_wish_wins_and_the_stored_format_a_tie(accept: str | None, expected: str) -> None:
+def test_the_highest_weight_wins_and_ties_go_to_the_stored_format(accept: str | None, expected: str) -> None:
     assert negotiate(accept, "png") == expected
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/tiff", "image/png;q=0", ",;,"])
-def test_what_cannot_be_made_is_refused(accept: str) -> None:
+def test_unavailable_formats_are_refused(accept: str) -> None:
     with pytest.raises(FarmError) as caught:
         negotiate(accept, "png")
     assert caught.value.code == "not_acceptable"

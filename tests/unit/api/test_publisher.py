@@ -1,4 +1,4 @@
-"""Messages that find no room in the outbox are undone, and nobody waits for that."""
+"""Overflow of the send queue."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from api import publisher
 
 
-def test_what_finds_no_room_is_undone_and_the_caller_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_to_a_full_queue_is_undone_and_the_caller_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "_BACKLOG", 2)
-    box = publisher.SendQueue()
+    send_queue = publisher.SendQueue()
     started, slow, undone = threading.Event(), threading.Event(), threading.Event()
     sent: list[str] = []
     threads: list[str] = []
@@ -24,15 +24,15 @@ def test_what_finds_no_room_is_undone_and_the_caller_does_not_wait(monkeypatch: 
         threads.append(threading.current_thread().name)
         undone.set()
 
-    box.send(take_long)
+    send_queue.send(take_long)
     assert started.wait(20)
-    box.send(lambda: sent.append("first"))
-    box.send(lambda: sent.append("second"))
-    box.send(lambda: sent.append("no room"), undo)
-    box.send(lambda: sent.append("no room"))  # nothing to undo
+    send_queue.send(lambda: sent.append("first"))
+    send_queue.send(lambda: sent.append("second"))
+    send_queue.send(lambda: sent.append("rejected"), undo)
+    send_queue.send(lambda: sent.append("rejected"))  # nothing to undo
     assert not undone.is_set()
     slow.set()
     assert undone.wait(20)
-    box.close()
+    send_queue.close()
     assert sent == ["first", "second"]
     assert threads == ["hint-send"]

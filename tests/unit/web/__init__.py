@@ -1,1 +1,1 @@
-"""Checks of the page's files."""
+"""Tests of the web page's files."""

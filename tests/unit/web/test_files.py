@@ -1,4 +1,4 @@
-"""The page's files: nothing from elsewhere, nothing inline, nothing missing."""
+"""Files of the web page: nothing from other hosts, nothing inline, nothing missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES = [ROOT / "index.html", *MODULES, *sorted(ROOT.glob("css/*.css"))]
 
 
 class Elements(HTMLParser):
-    """Every start tag with its attributes."""
+    """Parser that collects every start tag with its attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ def test_no_file_names_another_host(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_module_makes_markup_or_code_from_text(path: Path) -> None:
+def test_no_module_creates_markup_or_code_from_text(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_import_leads_to_a_file(path: Path) -> None:
+def test_every_import_names_an_existing_file(path: Path) -> None:
     for target in re.findall(r'from "([^"]+)"', path.read_text(encoding="utf-8")):
         assert target.startswith("."), target
         assert (path.parent / target).is_file(), target
@@ -67,7 +67,7 @@ def test_the_policy_allows_only_this_farm(elements: list[tuple[str, dict[str, st
     assert rules["script-src"] == rules["style-src"] == rules["connect-src"] == "'self'"
 
 
-def test_every_file_that_the_page_names_is_there(elements: list[tuple[str, dict[str, str | None]]]) -> None:
+def test_every_file_that_the_page_names_exists(elements: list[tuple[str, dict[str, str | None]]]) -> None:
     linked = {a.get("href") if tag == "link" else a.get("src") for tag, a in elements if tag in ("link", "script", "img")}
     named = {name for name in linked if name}
     assert {"css/tokens.css", "js/main.js", "img/mark.svg"} <= named
@@ -75,7 +75,7 @@ def test_every_file_that_the_page_names_is_there(elements: list[tuple[str, dict[
     assert {path.name for path in ROOT.glob("css/*.css")} == {Path(name).name for name in named if name.endswith(".css")}
 
 
-def test_ids_are_unique_and_labels_lead_to_fields(elements: list[tuple[str, dict[str, str | None]]]) -> None:
+def test_ids_are_unique_and_labels_name_fields(elements: list[tuple[str, dict[str, str | None]]]) -> None:
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     named = [a.get("for") for tag, a in elements if tag == "label"]
@@ -83,7 +83,7 @@ def test_ids_are_unique_and_labels_lead_to_fields(elements: list[tuple[str, dict
     assert set(named) | set(described) <= set(ids)
 
 
-def test_every_element_that_a_module_asks_for_is_there(elements: list[tuple[str, dict[str, str | None]]]) -> None:
+def test_every_element_that_a_module_looks_up_exists(elements: list[tuple[str, dict[str, str | None]]]) -> None:
     ids = {attributes.get("id") for _, attributes in elements}
     for path in MODULES:
         asked = set(re.findall(r'byId\("([\w-]+)"\)', path.read_text(encoding="utf-8")))
@@ -96,7 +96,7 @@ def test_modules_parse(path: Path) -> None:
     if node is None:
         if shutil.which("chromedriver") is None:
             missing_tool("Checking the page's scripts needs node, or the browser tests with chromium and chromedriver.")
-        pytest.skip("no node here; the browser tests run every module")
+        pytest.skip("node is not installed; the browser tests run every module")
     command = [node, "--input-type=module", "--check"]
     done = subprocess.run(command, input=path.read_text(encoding="utf-8"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,10 +1,10 @@
-// The form: what to paint, how large, by which model; everything else starts from the model's own settings.
+// Form for prompt, size and model; all other settings start with the model's defaults.
 
 import { announce, byId, setText, show } from "../dom.js";
 import { loadDraft, saveDraft } from "../draft.js";
 import { createSizes } from "./sizes.js";
 
-// Form fields by the API's names: [element id, how its text becomes JSON].
+// Form fields by the API's names: [element id, parser of its text].
 const FIELDS = {
   prompt: ["prompt", String],
   negative_prompt: ["negative", String],
@@ -60,7 +60,7 @@ export function createCompose({ submit }) {
     if (!input("prompt").value) put("prompt", draft.prompt);
   }
 
-  // Values still at the old model's settings follow the new one; what the user changed stays.
+  // Values equal to the old model's defaults change to the new ones; values that the user changed are kept.
   function useModel(next) {
     const untouched = FROM_MODEL.filter((name) => !model || number(input(name).value) === model.defaults[name]);
     model = next;
@@ -93,7 +93,7 @@ export function createCompose({ submit }) {
     return [
       `${input("num_inference_steps").value} steps`,
       seed ? `seed ${seed}` : null,
-      count > 1 ? `${count} pictures` : null,
+      count > 1 ? `${count} images` : null,
     ].filter(Boolean).join(", ");
   }
 
@@ -115,7 +115,7 @@ export function createCompose({ submit }) {
     if (sending || !model) return;
     clearErrors();
     if (!input("prompt").value.trim()) {
-      showFieldErrors([{ field: "prompt", message: "Say what to paint." }]);
+      showFieldErrors([{ field: "prompt", message: "Describe the image." }]);
       return;
     }
     sending = true;
@@ -138,7 +138,7 @@ export function createCompose({ submit }) {
     show(box, Boolean(unplaced));
   }
 
-  // Puts each message beside its field, the cursor into the first; returns those that have no field here.
+  // Shows each message next to its field and focuses the first; returns errors without a field in the form.
   function showFieldErrors(errors) {
     const placed = errors.filter(({ field }) => byId(`${FIELDS[field]?.[0] ?? field}-error`));
     placed.forEach(({ field, message }) => {
@@ -204,7 +204,7 @@ export function createCompose({ submit }) {
   return { setModels, fill, showProblem };
 }
 
-// What is no number is sent as it is: the farm then names the field and what it wants.
+// Text that is not a number is sent as it is: the API then names the field and the expected value.
 function number(text) {
   const trimmed = String(text).trim();
   if (trimmed === "") return undefined;

@@ -1,4 +1,4 @@
-// The settings that made a picture, as a list of terms, and what its viewer must know.
+// Settings of an image as a list of terms, and its warnings and notice.
 
 import { copyButton, h, prose } from "../dom.js";
 import { seconds } from "../format.js";
@@ -22,7 +22,7 @@ export function notesOf(job) {
   return texts.map((text) => h("li", {}, ...prose(text)));
 }
 
-// The whole notice stands in the banner.
+// The banner shows the whole notice.
 function firstSentence(text) {
   return text.replace(/\. .*$/s, ".");
 }

@@ -1,4 +1,4 @@
-// The line that says how the farm is, and the banner that says what its pictures are worth.
+// Line with the farm's state, and banner with the notice of the default model.
 
 import { byId, copyButton, h, prose, setText, show } from "../dom.js";
 
@@ -11,9 +11,9 @@ export function createFarmLine() {
   let notice = null;
 
   function render() {
-    const [tone, words] = trouble ? ["bad", trouble.message] : inWords(models);
+    const [tone, summary] = trouble ? ["bad", trouble.message] : summaryOf(models);
     line.dataset.tone = tone;
-    setText(text, words);
+    setText(text, summary);
   }
 
   function renderBanner() {
@@ -42,7 +42,7 @@ function command(text) {
   return h("span", {}, h("code", {}, text), copyButton(text, "the command"));
 }
 
-function inWords(models) {
+function summaryOf(models) {
   const served = models.filter((model) => model.served);
   const ready = served.filter((model) => model.state === "ready");
   if (ready.length) {

@@ -1,9 +1,9 @@
-// Recent jobs as cards; running ones show how far they are.
+// Recent jobs as cards; running ones show their progress.
 
 import { byId, h, show } from "../dom.js";
-import { isSettled, STATUS_WORDS } from "../format.js";
+import { isSettled, STATUS_LABELS } from "../format.js";
 import { thumbnail } from "./thumbnail.js";
-import { barValue } from "./words.js";
+import { barValue } from "./states.js";
 
 export function createGallery({ select, older }) {
   const list = byId("cards");
@@ -48,15 +48,15 @@ function update(card, job, selected) {
 
 function build(button, job) {
   const [first] = job.outputs;
-  const words = job.cancel_requested && !isSettled(job) ? "Canceling" : STATUS_WORDS[job.status];
+  const label = job.cancel_requested && !isSettled(job) ? "Canceling" : STATUS_LABELS[job.status];
   button.dataset.status = job.status;
-  button.dataset.look = first ? "picture" : "words";
-  button.setAttribute("aria-label", `${words}: ${job.input.prompt}`);
+  button.dataset.look = first ? "image" : "text";
+  button.setAttribute("aria-label", `${label}: ${job.input.prompt}`);
   button.setAttribute("title", job.input.prompt);
   button.replaceChildren(
     ...(first ? [thumbnail(first)] : []),
     h("span", { class: "card-face" },
       h("span", { class: "card-prompt" }, job.input.prompt),
-      h("span", {}, h("span", { class: "card-status" }, words), ...(isSettled(job) ? [] : [h("span", { class: "bar" }, h("span"))]))),
+      h("span", {}, h("span", { class: "card-status" }, label), ...(isSettled(job) ? [] : [h("span", { class: "bar" }, h("span"))]))),
     ...(job.outputs.length > 1 ? [h("span", { class: "card-many" }, String(job.outputs.length))] : []));
 }

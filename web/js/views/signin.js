@@ -1,4 +1,4 @@
-// Asking for the API key, on farms that want one. The key goes into a cookie that no script can read.
+// Sign-in dialog of farms that require an API key. The key is stored in a cookie that scripts cannot read.
 
 import { SIGNED_OUT, signIn, signOut } from "../api.js";
 import { byId, setText, show } from "../dom.js";
@@ -34,7 +34,7 @@ export function createSignIn() {
   });
 
   return {
-    // Whether the page may go on; else it asks.
+    // Returns whether the page may continue; opens the dialog otherwise.
     check(session) {
       show(byId("sign-out"), session.keys_needed && session.signed_in);
       if (session.signed_in || !session.keys_needed) return true;

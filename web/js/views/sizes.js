@@ -1,4 +1,4 @@
-// The size buttons: a radio group whose little frames have the proportions of the picture.
+// Size buttons: a radio group whose frames have the proportions of the image.
 
 import { byId, h } from "../dom.js";
 import { sizeKey, sizesFor } from "../sizes.js";
@@ -8,7 +8,7 @@ const LONGEST_SIDE = 1280; // pixels
 
 export function createSizes({ onChoose }) {
   const box = byId("sizes");
-  box.addEventListener("input", (event) => { // before the form hears of it, which then keeps the new size
+  box.addEventListener("input", (event) => { // before the event reaches the form, which then stores the new size
     const [width, height] = event.target.value.split("x").map(Number);
     onChoose({ width, height });
   });
@@ -26,7 +26,7 @@ export function createSizes({ onChoose }) {
 function button(size) {
   const shape = h("span", { class: "size-shape", "aria-hidden": "true" });
   const scale = LONGEST_SIDE_REM / LONGEST_SIDE;
-  const shrink = Math.sqrt(LONGEST_SIDE / Math.max(size.width, size.height)); // true proportions, softened sizes
+  const shrink = Math.sqrt(LONGEST_SIDE / Math.max(size.width, size.height)); // exact proportions, reduced differences of size
   const drawn = (side) => `${side * scale * shrink}rem`;
   shape.style.width = drawn(size.width);
   shape.style.height = drawn(size.height);

@@ -1,10 +1,10 @@
-// The picture on show: while it waits, while it is rendered, and when it is there.
+// The selected job: its queue position, its progress, and its images.
 
 import { announce, byId, h, setText, show } from "../dom.js";
-import { fileName, isSettled, STATUS_WORDS } from "../format.js";
+import { fileName, isSettled, STATUS_LABELS } from "../format.js";
 import { factsOf, notesOf } from "./facts.js";
 import { thumbnail } from "./thumbnail.js";
-import { barValue, troubleOf, waitingOf } from "./words.js";
+import { barValue, troubleOf, waitingOf } from "./states.js";
 
 const EXAMPLES = [
   "a red fox asleep in snow, soft morning light",
@@ -17,12 +17,12 @@ export function createStage({ again, edit, cancel, retry, example }) {
   const picture = byId("picture");
   let job = null;
   let index = 0;
-  let drawn = ""; // which job, revision and picture the slow parts of the view show
+  let drawn = ""; // the job, revision and image that the costly parts of the view show
 
   function showJob(next) {
     if (next?.id !== job?.id) {
       index = 0;
-      clearPictures();
+      clearImages();
     }
     const before = job;
     job = next;
@@ -30,7 +30,7 @@ export function createStage({ again, edit, cancel, retry, example }) {
     show(byId("show"), Boolean(job));
     stage.dataset.state = job?.status ?? "empty";
     if (!job) return;
-    tell(before, job);
+    announceChange(before, job);
     drawFrame();
     const key = `${job.id} ${job.revision} ${index} ${job.outputs.length} ${job.cancel_requested}`;
     if (key === drawn) return;
@@ -38,21 +38,21 @@ export function createStage({ again, edit, cancel, retry, example }) {
     drawDetails();
   }
 
-  function tell(before, now) {
+  function announceChange(before, now) {
     if (before?.id !== now.id || before.status === now.status) return;
-    announce(now.status === "succeeded" ? "The picture is ready" : STATUS_WORDS[now.status]);
+    announce(now.status === "succeeded" ? "The image is ready" : STATUS_LABELS[now.status]);
   }
 
   function drawFrame() {
     byId("frame").style.setProperty("--ratio", job.input.width / job.input.height);
     const output = job.outputs[index];
     show(byId("frame"), Boolean(output) || !isSettled(job));
-    drawPicture(output);
+    drawImage(output);
     drawPreview(output);
     drawWaiting();
   }
 
-  function drawPicture(output) {
+  function drawImage(output) {
     show(picture, Boolean(output));
     if (!output || picture.dataset.id === output.id) return;
     picture.dataset.id = output.id;
@@ -106,7 +106,7 @@ export function createStage({ again, edit, cancel, retry, example }) {
   function stripButton(output, number) {
     const choose = () => { index = number; showJob(job); byId("strip").children[number].focus(); };
     return h("button", { type: "button", "aria-pressed": String(number === index), onclick: choose },
-      thumbnail(output, `Picture ${number + 1}, seed ${output.seed}`));
+      thumbnail(output, `Image ${number + 1}, seed ${output.seed}`));
   }
 
   function drawTrouble() {
@@ -118,7 +118,7 @@ export function createStage({ again, edit, cancel, retry, example }) {
     setText(byId("trouble-detail"), trouble.detail);
   }
 
-  function clearPictures() {
+  function clearImages() {
     for (const image of [picture, preview]) {
       image.removeAttribute("src");
       Object.keys(image.dataset).forEach((name) => delete image.dataset[name]);

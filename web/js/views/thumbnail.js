@@ -1,4 +1,4 @@
-// A small version of a finished picture.
+// Reduced version of a finished image.
 
 import { h } from "../dom.js";
 

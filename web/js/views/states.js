@@ -1,4 +1,4 @@
-// A job's state in words.
+// Texts for a job's state.
 
 import { about, ordinal, seconds } from "../format.js";
 
@@ -14,7 +14,7 @@ function queued(job) {
   const title = place > 1 ? `${ordinal(place)} in line` : "Waiting";
   const eta = job.queue?.eta_seconds;
   const detail = [job.queue?.reason, eta ? `Done in ${about(eta)}.` : null].filter(Boolean).join(" ");
-  return { title, detail: detail || "Saved. It will be rendered, whatever happens to this page." };
+  return { title, detail: detail || "Saved. It will be rendered even if you close this page." };
 }
 
 function running(job) {
@@ -23,11 +23,11 @@ function running(job) {
   if (progress.step >= progress.steps && progress.value >= 1) return { title: "Saving", detail: "Decoding and writing the file…" };
   const speed = progress.seconds_per_step ? `${seconds(progress.seconds_per_step)} a step` : null;
   const left = progress.eta_seconds > 0 ? `${about(progress.eta_seconds)} left` : null;
-  const all = job.input.num_images > 1 ? `${job.input.num_images} pictures` : null;
+  const all = job.input.num_images > 1 ? `${job.input.num_images} images` : null;
   return { title: `Step ${progress.step} of ${progress.steps}`, detail: [all, left, speed].filter(Boolean).join(", ") };
 }
 
-// 0 to 1, or null while there is nothing to measure.
+// Returns 0 to 1, or null while there is no progress.
 export function barValue(job) {
   return job.status === "running" && job.progress ? Math.min(Math.max(job.progress.value, 0), 1) : null;
 }
@@ -44,7 +44,7 @@ export function troubleOf(job) {
     case "canceled":
       return { title: "Canceled", detail: "", calm: true };
     case "queued":
-      return job.attempt > 0 && why ? { title: `Attempt ${job.attempt} did not work; it will be tried again`, detail: why, calm: true } : null;
+      return job.attempt > 0 && why ? { title: `Attempt ${job.attempt} failed; it will be retried`, detail: why, calm: true } : null;
     default:
       return null;
   }
