@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core import backoff
+
 
 @dataclass(frozen=True)
 class RetryRule:
@@ -52,4 +54,4 @@ def rule_for(code: str) -> RetryRule:
 def backoff_seconds(rule: RetryRule, attempt: int) -> float:
     """Seconds to wait before attempt `attempt` + 1; `attempt` counts from 1. What costs no attempt does not add up."""
     doublings = attempt - 1 if rule.costs_attempt else 0
-    return float(min(rule.base_seconds * 2**doublings, BACKOFF_CAP_SECONDS))
+    return backoff.backoff_seconds(doublings + 1, rule.base_seconds, BACKOFF_CAP_SECONDS)

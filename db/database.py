@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -59,10 +59,9 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            pool_pre_ping=True,
             connect_args=_POSTGRES_CONNECTION,
         )
-        _ping_lazily(engine)
+        event.listen(engine, "checkout", _check_idle_connection)
         return engine
 
     def _sqlite_engine(self, pool_size: int) -> Engine:
@@ -90,18 +89,22 @@ class Database:
         self.engine.dispose()
 
 
-def _ping_lazily(engine: Engine) -> None:
-    """Ask the server whether an idle connection lives only where something says that it may not: each use would pay."""
-    ask = engine.dialect.do_ping
+def _check_idle_connection(connection: Any, _: ConnectionPoolEntry, __: object) -> None:  # noqa: ANN401 -- psycopg's
+    """Make the pool reconnect when the server has closed an idle connection.
 
-    def ping(dbapi_connection: DBAPIConnection) -> bool:
-        return _is_quiet(dbapi_connection) or ask(dbapi_connection)
+    `pool_pre_ping` costs a round trip per checkout; this asks the server only when the socket has unread data.
+    """
+    if _is_quiet(connection):
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except connection.Error as error:
+        raise InvalidatePoolError from error  # the other idle connections of the pool were closed with this one
 
-    engine.dialect.do_ping = ping  # type: ignore[method-assign]
 
-
-def _is_quiet(connection: Any) -> bool:  # noqa: ANN401 -- psycopg's own
-    """A connection that was closed, from either side, has something to be read: an end or a farewell."""
+def _is_quiet(connection: Any) -> bool:  # noqa: ANN401 -- psycopg's
+    """Return whether the socket has nothing to read; a closed connection has an end of file or the server's last message."""
     look = select.poll()
     try:
         look.register(connection.fileno(), select.POLLIN)

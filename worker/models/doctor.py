@@ -83,7 +83,7 @@ def check_torchvision() -> Check:
 def imports(module: str) -> bool:
     """Whether a module imports, tried in a process of its own so that a broken one leaves no traces here."""
     try:
-        command = [sys.executable, "-c", f"import {module}"]
+        command = [sys.executable, "-P", "-c", f"import {module}"]
         done = subprocess.run(command, capture_output=True, timeout=IMPORT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return False
