@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy import event, text
 
 from db.database import Database
@@ -9,16 +11,15 @@ from db.database import Database
 
 def test_a_pool_whose_connections_were_closed_by_the_server_reconnects(fresh_postgres: str) -> None:
     database, other = Database(fresh_postgres), Database(fresh_postgres)
-    end_others = text(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-        "WHERE pid <> pg_backend_pid() AND datname = current_database()"
-    )
+    others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
     try:
         with database.read() as first, database.read() as second:
             first.execute(text("SELECT 1"))
             second.execute(text("SELECT 1"))
         with other.read() as session:
-            assert session.execute(end_others).scalar_one() == 2
+            assert session.execute(text(f"SELECT count(pg_terminate_backend(pid)) {others}")).scalar_one() == 2
+            while session.execute(text(f"SELECT count(*) {others}")).scalar_one():
+                time.sleep(0.02)
         for _ in range(3):
             with database.write() as session:
                 assert session.execute(text("SELECT 1")).scalar_one() == 1

@@ -22,7 +22,7 @@ def handler(number, frame):
 
 event = StopEvent()
 signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
 end = time.monotonic() + 2.0
 while time.monotonic() < end:
     event = StopEvent()
@@ -30,7 +30,7 @@ while time.monotonic() < end:
         event.set()
         event.wait(0)
         event.is_set()
-    StopEvent().wait(0.0002)
+    StopEvent().wait(0.003)
 signal.setitimer(signal.ITIMER_REAL, 0)
 print(signals)
 """
@@ -39,7 +39,7 @@ print(signals)
 def test_a_handler_may_set_it_at_any_moment() -> None:
     command = [sys.executable, "-c", HANDLERS_SET_IT_ALL_THE_TIME]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    assert int(done.stdout) > 100
+    assert int(done.stdout) > 50
 
 
 def test_wait_returns_whether_it_was_set() -> None:
