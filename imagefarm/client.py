@@ -30,7 +30,7 @@ PAGE = 200
 class ImageFarm:
     """A client of the farm at `url` (default IMAGEFARM_URL) with `api_key` (default IMAGEFARM_API_KEY); safe for threads.
 
-    Requests are retried for `retry_seconds` while the farm is away or full. Calls raise the errors of `core.errors`
+    Requests are retried for `retry_seconds` while the farm is unavailable or full. Calls raise the errors of `core.errors`
     with the codes that the farm sent. `label` names the program: each label gets a fair share of the queue.
     """
 

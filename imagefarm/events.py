@@ -148,7 +148,7 @@ def follow(transport: Transport, path: str, *, previews: bool) -> Iterator[JobEv
         except (Unavailable, TooManyRequests) as error:
             failure, pause = error, error.retry_after
         if stream.received_bytes and time.monotonic() - connected_at >= STEADY_SECONDS:
-            # Keep-alives came although no event did, such as for a queued job: the farm was away only from now on.
+            # Keep-alives came although no event did, such as for a queued job: the farm is unavailable only from now on.
             retry_budget = transport.retry_budget()
         retry_budget.sleep_or_raise(failure, pause)
 

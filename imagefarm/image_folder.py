@@ -41,7 +41,7 @@ class ImageFolder:
         self._read_to = 0
 
     def save(self, output: Output, made_at: datetime, fetch: Callable[[], bytes], *, restore: bool = True) -> SavedImage:
-        """Write the image under a name made of `made_at`, unless the folder has it.
+        """Write the image under a name with the time `made_at`, unless the folder has it.
 
         `restore`: write an image again whose file was deleted; otherwise it counts as saved. Raises InvalidInput
         `export_failed` when the folder cannot be written, FarmError `image_damaged` when the SHA-256 differs.

@@ -26,7 +26,7 @@ ResponseT = TypeVar("ResponseT", bound=BaseModel)
 
 
 class Transport:
-    """An HTTP connection to a farm, safe for threads. `retry_seconds`: how long to retry while the farm is away or full."""
+    """An HTTP connection to a farm, safe for threads. `retry_seconds`: how long to retry an unavailable or full farm."""
 
     def __init__(self, address: Address, retry_seconds: float, label: str | None) -> None:
         headers = {"Accept": "application/json"}

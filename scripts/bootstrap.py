@@ -30,7 +30,7 @@ def main() -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another start is installing; waiting for it")
+            print_message("another start is installing; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not is_installed(groups):
             install(groups)
@@ -46,16 +46,16 @@ def is_installed(groups: list[str]) -> bool:
 
 def install(groups: list[str]) -> None:
     """Create the environment if there is no working one, install, then write the stamp."""
-    began = time.monotonic()
+    started = time.monotonic()
     if not works(PYTHON):
-        say(f"creating {VENV} with Python {sys.version.split()[0]}")
+        print_message(f"creating {VENV} with Python {sys.version.split()[0]}")
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], NO_VENV)
-    say("installing pinned dependencies (the first time downloads PyTorch: a few minutes)")
+    print_message("installing pinned dependencies (the first time downloads PyTorch: a few minutes)")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "-c", "constraints.txt"]
     run([*pip, "-e", ".[all]", *requirements(groups)], NO_INSTALL)
     for each in {stamp([]), stamp(groups)}:
         each.write_text(fingerprint())
-    say(f"installed in {time.monotonic() - began:.0f} s")
+    print_message(f"installed in {time.monotonic() - started:.0f} s")
 
 
 def requirements(groups: list[str]) -> list[str]:
@@ -95,7 +95,7 @@ def run(command: list[str], advice: str) -> None:
         raise SystemExit(f"imagefarm: {advice}")
 
 
-def say(message: str) -> None:
+def print_message(message: str) -> None:
     print(f"imagefarm: {message}", file=sys.stderr, flush=True)  # noqa: T201 -- a script
 
 

@@ -33,7 +33,7 @@ def prepare(data_dir: Path) -> None:
 class FarmLock:
     """The lock of a running farm; its file names the process and its addresses for a second start.
 
-    The kernel releases the lock when the process ends, for whatever reason: a lock is never stale.
+    The kernel releases the lock when the process ends in any way: a lock is never stale.
     """
 
     def __init__(self, handle: TextIO, data_dir: Path) -> None:

@@ -64,7 +64,7 @@ def check_libraries() -> Check:
             lacking.append(name)
     detail = ", ".join(f"{name} {number}" for name, number in found.items())
     if lacking:
-        return Check("libraries", "problem", detail, f"Install {', '.join(lacking)}: `pip install -c constraints.txt .`")
+        return Check("libraries", "problem", detail, f"Install {', '.join(lacking)}: `pip install 'imagefarm[worker]'`")
     return Check("libraries", "ok", detail)
 
 
@@ -95,7 +95,7 @@ def check_devices() -> Check:
     try:
         import torch
     except ImportError as error:
-        return Check("devices", "problem", f"torch does not import: {error}", "`pip install -c constraints.txt .`")
+        return Check("devices", "problem", f"torch does not import: {error}", "`pip install 'imagefarm[worker]'`")
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
         advice = "Rendering runs on the CPU. With an NVIDIA card, check the driver (`nvidia-smi`) and torch's build."
@@ -140,7 +140,7 @@ def check_tier(settings: Settings) -> Check:
     except FarmError as error:
         return Check("memory", "problem", error.message, "See docs/models.md for what each tier needs.")
     except ImportError as error:
-        return Check("memory", "problem", f"torch does not import: {error}", "`pip install -c constraints.txt .`")
+        return Check("memory", "problem", f"torch does not import: {error}", "`pip install 'imagefarm[worker]'`")
     return Check("memory", "ok", plan.describe())
 
 

@@ -68,10 +68,10 @@ def test_retries_end_with_the_budget(running: FarmParts) -> None:
 
 
 def test_an_address_without_a_farm_fails_soon_with_advice() -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     with ImageFarm(f"http://127.0.0.1:{free_port()}", "") as client, pytest.raises(Unavailable) as caught:
         client.queue()
-    assert time.monotonic() - began < 30, "it retries for a minute only when the farm has answered before"
+    assert time.monotonic() - started < 30, "it retries for a minute only when the farm has answered before"
     assert caught.value.code == "farm_unreachable"
     assert "imagefarm up" in caught.value.message
 

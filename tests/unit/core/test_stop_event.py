@@ -44,9 +44,9 @@ def test_a_handler_may_set_it_at_any_moment() -> None:
 
 def test_wait_returns_whether_it_was_set() -> None:
     event = StopEvent()
-    began = time.monotonic()
+    started = time.monotonic()
     assert not event.wait(0.05) and not event.is_set()
-    assert time.monotonic() - began >= 0.04
+    assert time.monotonic() - started >= 0.04
     event.set()
     assert event.is_set() and event.wait(0) and event.wait(None)
 
