@@ -1,1 +1,1 @@
-"""The Python call `app.core.generator`, for programs that want pictures and no job handling."""
+"""The Python call `app.core.generator`, for programs that need images and no job handling."""

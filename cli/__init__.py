@@ -1,1 +1,1 @@
-"""The command line `imagefarm`: the one place that knows every room, each imported only by the command that needs it."""
+"""The command line `imagefarm`: may use every other package, each imported only by the command that needs it."""

@@ -1,4 +1,4 @@
-"""`python -m cli` is `imagefarm`."""
+"""Run `imagefarm` as `python -m cli`."""
 
 import sys
 

@@ -11,43 +11,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import load_settings
+from cli.options import AsJson, load_settings
+from cli.requirements import needs
 from core.api_keys import DEFAULT_SCOPES, Scope
 
 if TYPE_CHECKING:
     from db.database import Database
     from db.tables import ApiKey
 
-
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
 Scopes = Annotated[
     list[Scope] | None,
     typer.Option("--scope", help=f"{', '.join(Scope)}; repeat it for several.", show_default=" ".join(DEFAULT_SCOPES)),
 ]
-group = typer.Typer(no_args_is_help=True, help="API keys: once there is one, every caller needs one.")
+group = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys. Once one exists, every caller needs one.")
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(group, name="keys", rich_help_panel="Care")
+    app.add_typer(group, name="keys", rich_help_panel="Maintenance")
 
 
 @group.command()
+@needs("server")
 def create(
-    name: Annotated[str, typer.Argument(help="What it is for, such as `anna-laptop`.")],
+    name: Annotated[str, typer.Argument(help="Purpose of the key, such as `anna-laptop`.")],
     owner: Annotated[
-        str, typer.Option(help="Jobs belong to the owner; keys of one owner share them.", show_default="the key itself")
+        str, typer.Option(help="Owner of the jobs; all keys of an owner share them.", show_default="the key itself")
     ] = "",
     scope: Scopes = None,
-    max_queued: Annotated[int | None, typer.Option(min=1, help="Jobs of the owner that may wait at a time.")] = None,
-    per_minute: Annotated[int | None, typer.Option(min=1, help="Submits in a minute.")] = None,
-    pixels_per_day: Annotated[int | None, typer.Option(min=1, help="Pixels in a day, such as 262144000.")] = None,
-    days: Annotated[float | None, typer.Option(min=0, help="Expires after these.")] = None,
+    max_queued: Annotated[int | None, typer.Option(min=1, help="Most jobs of the owner that may wait at a time.")] = None,
+    per_minute: Annotated[int | None, typer.Option(min=1, help="Most submits per minute.")] = None,
+    pixels_per_day: Annotated[int | None, typer.Option(min=1, help="Most pixels per day, such as 262144000.")] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Days until the key expires.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Make a key and print it. It is stored hashed and never shown again.
+    """Create a key and print it. It is stored hashed and cannot be shown again.
 
-    Run it where the farm's database is: with its IMAGEFARM_DATA_DIR or IMAGEFARM_DATABASE_URL. Whoever has the key sends
-    it as `Authorization: Bearer KEY`; commands and the Python client take it from IMAGEFARM_API_KEY.
+    Run this with the IMAGEFARM_DATA_DIR or IMAGEFARM_DATABASE_URL of the farm. Callers send the key as
+    `Authorization: Bearer KEY`; commands and the Python client take it from IMAGEFARM_API_KEY.
 
     Examples:
 
@@ -75,13 +75,14 @@ def create(
     else:
         typer.echo(key)
         about = f"Key {row.id} for '{row.name}' ({', '.join(row.scopes)}), owner {row.owner}."
-        typer.echo(f"{about} Keep it: it is not shown again.", err=True)
+        typer.echo(f"{about} Keep it: it cannot be shown again.", err=True)
     return ExitCode.OK
 
 
 @group.command(name="list")
+@needs("server")
 def list_keys(as_json: AsJson = False) -> int:
-    """List all keys, revoked and expired ones too; the keys themselves are not known to the farm.
+    """List all keys, including revoked and expired ones. The farm stores only hashes, so the keys are not shown.
 
     Example: `imagefarm keys list --json | jq -r '.[] | select(.last_used_at == null).id'`
     """
@@ -94,13 +95,14 @@ def list_keys(as_json: AsJson = False) -> int:
     elif rows:
         _show(rows)
     else:
-        typer.echo("There are no keys: callers on this machine need none.", err=True)
+        typer.echo("There are no keys. Callers on this machine need none.", err=True)
     return ExitCode.OK
 
 
 @group.command()
+@needs("server")
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `imagefarm keys list` shows it.")]) -> int:
-    """Make a key useless, within seconds and for good. Its owner's jobs stay.
+    """Revoke a key for good; it stops working within seconds. The jobs of its owner stay.
 
     Example: `imagefarm keys revoke 3f9a2c`
     """
@@ -114,7 +116,7 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `imagefa
 
 @contextmanager
 def _database() -> Iterator[Database]:
-    """The farm's, its tables made if need be: keys may be wanted before the first start."""
+    """Open the farm's database and create missing tables: keys may be created before the farm's first start."""
     from db import migrate
     from db.database import Database
 
@@ -128,10 +130,10 @@ def _database() -> Iterator[Database]:
 
 
 def _facts(row: ApiKey) -> dict[str, Any]:
-    """Everything but the hash; times in ISO 8601."""
-    moments = ("created_at", "expires_at", "revoked_at", "last_used_at")
+    """Return all columns except the hash, with times in ISO 8601."""
+    times = ("created_at", "expires_at", "revoked_at", "last_used_at")
     names = ("id", "name", "owner", "scopes", "max_queued", "submits_per_minute", "pixels_per_day")
-    return {name: getattr(row, name) for name in names} | {name: _iso(getattr(row, name)) for name in moments}
+    return {name: getattr(row, name) for name in names} | {name: _iso(getattr(row, name)) for name in times}
 
 
 def _iso(seconds: float | None) -> str | None:
@@ -149,8 +151,8 @@ def _show(rows: Sequence[ApiKey]) -> None:
     for row in rows:
         facts = _facts(row)
         scopes = ", ".join(row.scopes)
-        moments = (_day(facts["created_at"]), _day(facts["last_used_at"]) or "never", _state(facts))
-        table.add_row(row.id, Text(row.name), Text(row.owner), scopes, *moments)
+        times = (_day(facts["created_at"]), _day(facts["last_used_at"]) or "never", _state(facts))
+        table.add_row(row.id, Text(row.name), Text(row.owner), scopes, *times)
     Console().print(table)
 
 
@@ -160,5 +162,5 @@ def _state(facts: dict[str, Any]) -> str:
     return f"until {_day(facts['expires_at'])}" if facts["expires_at"] else "good"
 
 
-def _day(moment: str | None) -> str:
-    return (moment or "")[:10]
+def _day(time: str | None) -> str:
+    return (time or "")[:10]

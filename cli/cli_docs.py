@@ -1,4 +1,4 @@
-"""`imagefarm cli-docs`: docs/reference/cli.md, written from the commands themselves."""
+"""`imagefarm cli-docs`: generate docs/reference/cli.md from the commands."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 import typer
 from typer.core import TyperArgument
-from typer.main import get_command
 
 from cli.exit_codes import MEANINGS, ExitCode
 
 HEAD = """# Commands
 
-Every command explains itself with `--help`; this page is written from the same texts by `imagefarm cli-docs`.
+Every command describes itself with `--help`; `imagefarm cli-docs` generates this page from the same texts.
 
-Commands about jobs speak to a farm over HTTP: to IMAGEFARM_URL or `--url`, else to this machine's own at IMAGEFARM_HOST and
-IMAGEFARM_PORT. They show it the key in IMAGEFARM_API_KEY. Results go to standard output, everything else to standard error.
+Commands about jobs talk to a farm over HTTP: at `--url` or IMAGEFARM_URL, else on this machine at IMAGEFARM_HOST and
+IMAGEFARM_PORT. They send the key in IMAGEFARM_API_KEY. Results go to standard output, everything else to standard error.
+
+Commands about jobs need only `pip install imagefarm`. The others need the extra `server` or `worker`, `up` needs `all`;
+without it they end with exit code 8 and the command that installs it.
 
 | exit code | meaning |
 |---|---|
@@ -28,23 +30,21 @@ def register(app: typer.Typer) -> None:
     app.command(name="cli-docs", hidden=True)(cli_docs)
 
 
-def cli_docs() -> int:
-    """Print docs/reference/cli.md as the commands have it now."""
-    typer.echo(render(), nl=False)
+def cli_docs(context: typer.Context) -> int:
+    """Print docs/reference/cli.md for the commands of this version."""
+    typer.echo(render(context.find_root().command), nl=False)
     return ExitCode.OK
 
 
-def render() -> str:
-    """The whole page as Markdown."""
-    from cli.main import app
-
+def render(root: Any) -> str:  # noqa: ANN401 -- Typer's own classes carry no types
+    """Return the whole page as Markdown; `root` is the application's click command."""
     codes = "".join(f"| {code.value} | {meaning} |\n" for code, meaning in MEANINGS.items())
-    commands = "".join(_section(name, command) for name, command in _commands("imagefarm", get_command(app)))
+    commands = "".join(_section(name, command) for name, command in _commands("imagefarm", root))
     return f"{HEAD}{codes}{commands}"
 
 
-def _commands(name: str, group: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 -- Typer's own classes carry no types
-    """(full name, command) of every command that is shown, in the order of the help."""
+def _commands(name: str, group: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """Yield (full name, command) of every visible command, in the order of the help."""
     for short, command in group.commands.items():
         full = f"{name} {short}"
         if hasattr(command, "commands"):
@@ -83,7 +83,7 @@ def _argument(parameter: Any) -> str:  # noqa: ANN401
 
 
 def _default(parameter: Any) -> str:  # noqa: ANN401
-    """As the help says it; empty when there is nothing to say."""
+    """Return the default as the help shows it; empty when there is none."""
     if isinstance(parameter.show_default, str):
         return parameter.show_default
     value = parameter.default

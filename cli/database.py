@@ -1,24 +1,26 @@
-"""`imagefarm db`: the database's tables."""
+"""`imagefarm db`: create, migrate and check the database's tables."""
 
 from __future__ import annotations
 
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import load_settings
+from cli.options import PARTS_PANEL, load_settings
+from cli.requirements import needs
 
-group = typer.Typer(no_args_is_help=True, help="The database's tables.")
+group = typer.Typer(no_args_is_help=True, help="Migrate and check the database's tables.")
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(group, name="db", rich_help_panel="Parts, for running them apart")
+    app.add_typer(group, name="db", rich_help_panel=PARTS_PANEL)
 
 
 @group.command()
+@needs("server")
 def upgrade() -> int:
-    """Bring the tables up to this version; safe to run again, and from several machines at once.
+    """Migrate the tables to this version; safe to repeat, and to run from several machines at once.
 
-    `imagefarm up` does this by itself.
+    `imagefarm up` does this on every start.
     """
     from db import migrate
 
@@ -33,8 +35,9 @@ def upgrade() -> int:
 
 
 @group.command()
+@needs("server")
 def check() -> int:
-    """Say whether the tables match this version; exit code 1 when they do not."""
+    """Check whether the tables match this version; exit code 1 when they do not."""
     from db import migrate
 
     found = migrate.differences(load_settings().resolved_database_url)

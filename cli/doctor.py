@@ -1,15 +1,18 @@
-"""`imagefarm doctor`: what could keep a farm from running on this machine, and what to do about it."""
+"""`imagefarm doctor`: find what keeps a farm from running on this machine, with advice."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import load_settings
+from cli.options import AsJson, load_settings
+from core.extras import EXTRAS, is_installed, require_extras
+from core.settings import Settings
 
 if TYPE_CHECKING:
     from worker.models.doctor import Check
@@ -21,17 +24,14 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Start here")(doctor)
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> int:
+def doctor(as_json: AsJson = False) -> int:
     """Check this machine: Python, libraries, devices, disk, weights, ports, database and Redis.
 
-    Exit code 1 when something is broken; notes alone are fine.
+    Checks what the installed parts need. Exit code 1 when something is broken; notes alone end with 0.
     """
-    from cli.doctor_checks import farm_checks
-    from worker.models.doctor import run_checks
-
     settings = load_settings()
     found: list[Check] = []
-    for checks in (farm_checks, run_checks):
+    for checks in _checks_of_installed_parts():
         for check in checks(settings):
             found.append(check)
             if not as_json:
@@ -39,6 +39,23 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in found], ensure_ascii=False))
     return ExitCode.FAILED if any(check.status == "problem" for check in found) else ExitCode.OK
+
+
+def _checks_of_installed_parts() -> list[Callable[[Settings], Iterator[Check]]]:
+    """Return the checks whose extra is installed. Raises MissingExtra when neither is."""
+    installed = [extra for extra in EXTRAS if is_installed(extra)]
+    checks: list[Callable[[Settings], Iterator[Check]]] = []
+    if not installed:
+        require_extras(*EXTRAS)
+    if "server" in installed:
+        from cli.doctor_checks import farm_checks
+
+        checks.append(farm_checks)
+    if "worker" in installed:
+        from worker.models.doctor import run_checks
+
+        checks.append(run_checks)
+    return checks
 
 
 def _show(check: Check) -> None:

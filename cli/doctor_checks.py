@@ -1,4 +1,4 @@
-"""Doctor's checks of data directory, ports, database and Redis."""
+"""The checks that `imagefarm doctor` makes of data directory, ports, database and Redis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.models.doctor import Check
 
 
 def farm_checks(settings: Settings) -> Iterator[Check]:
-    """All of them one by one; none raises."""
+    """Yield the checks one by one; none of them raises."""
     running = _running(settings)
     yield running
     if running.status == "ok":
@@ -27,11 +27,11 @@ def farm_checks(settings: Settings) -> Iterator[Check]:
 
 
 def _running(settings: Settings) -> Check:
-    """The data directory, and whether a farm runs on it."""
+    """Check that the data directory can be written, and whether a farm runs on it."""
     try:
         data_dir.prepare(settings.data_dir)
         with data_dir.lock(settings.data_dir):
-            return Check("data", "ok", f"{settings.data_dir} can be written; no farm runs on it")
+            return Check("data", "ok", f"{settings.data_dir} can be written; no farm is running on it")
     except AlreadyRunning as error:
         return Check("data", "warning", error.message)
     except FarmError as error:
@@ -70,5 +70,5 @@ def _database(settings: Settings) -> Check:
     except FarmError as error:
         return Check("database", "problem", error.message, "Check IMAGEFARM_DATABASE_URL and the server behind it.")
     if migrate.differences(settings.database_url):
-        return Check("database", "warning", f"{where} answers; its tables are not of this version", "imagefarm db upgrade")
+        return Check("database", "warning", f"{where} answers; its tables do not match this version", "imagefarm db upgrade")
     return Check("database", "ok", f"{where} answers, tables up to date")

@@ -1,4 +1,4 @@
-"""Exit codes, and the wrapper that turns errors into a message and one of them."""
+"""Exit codes, and the wrapper that turns an error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.parameters import InvalidParameters
 
 
 class ExitCode(IntEnum):
-    """What `imagefarm` ends with; the meanings are part of its interface."""
+    """Exit codes of `imagefarm`; the meanings are part of its interface."""
 
     OK = 0
     FAILED = 1
@@ -23,18 +23,20 @@ class ExitCode(IntEnum):
     PORT_TAKEN = 5
     NOT_DONE = 6
     REFUSED = 7
+    EXTRA_MISSING = 8
     INTERRUPTED = 130
 
 
 MEANINGS: dict[ExitCode, str] = {
-    ExitCode.OK: "done",
-    ExitCode.FAILED: "the command failed, or a job it waited for did",
+    ExitCode.OK: "success",
+    ExitCode.FAILED: "the command failed, or a job that it waited for failed",
     ExitCode.USAGE: "the command line or a setting is wrong",
     ExitCode.UNREACHABLE: "the farm, its database or its Redis cannot be reached",
-    ExitCode.ALREADY_RUNNING: "another `imagefarm up` or `imagefarm batch` runs on the same data",
-    ExitCode.PORT_TAKEN: "a port is taken by another program",
-    ExitCode.NOT_DONE: "the time to wait was over before the job was; it goes on",
-    ExitCode.REFUSED: "the farm refused: a key is missing or lacks the right, or a limit is reached",
+    ExitCode.ALREADY_RUNNING: "another `imagefarm up` or `imagefarm batch` is using the same data",
+    ExitCode.PORT_TAKEN: "another program is using a port",
+    ExitCode.NOT_DONE: "the job was not done within the time to wait; it continues on the farm",
+    ExitCode.REFUSED: "the farm refused the request: a key is missing or lacks a scope, or a limit is reached",
+    ExitCode.EXTRA_MISSING: "the command needs a part of imagefarm that is not installed",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C",
 }
 
@@ -46,9 +48,10 @@ _BY_CODE = {
     "data_dir_unusable": ExitCode.FAILED,
     "wait_timeout": ExitCode.NOT_DONE,
     "export_failed": ExitCode.FAILED,
+    "extra_missing": ExitCode.EXTRA_MISSING,
     "not_a_farm": ExitCode.UNREACHABLE,
 }
-_BY_KIND: dict[type[FarmError], ExitCode] = {
+_BY_CLASS: dict[type[FarmError], ExitCode] = {
     InvalidInput: ExitCode.USAGE,
     Unavailable: ExitCode.UNREACHABLE,
     Unauthorized: ExitCode.REFUSED,
@@ -58,47 +61,47 @@ _BY_KIND: dict[type[FarmError], ExitCode] = {
 
 
 def exit_code_for(error: FarmError) -> ExitCode:
-    """The exit code of an error that ends a command: by its code, else by its kind."""
+    """Return the exit code of an error that ends a command: by its code, else by its class."""
     if error.code in _BY_CODE:
         return _BY_CODE[error.code]
-    return next((code for kind, code in _BY_KIND.items() if isinstance(error, kind)), ExitCode.FAILED)
+    return next((code for each, code in _BY_CLASS.items() if isinstance(error, each)), ExitCode.FAILED)
 
 
 DEBUG_VARIABLE = "IMAGEFARM_DEBUG"
 
 
 def run_guarded(command: Callable[[], int]) -> int:
-    """The command's exit code, or that of the error it ended with."""
+    """Run the command; return its exit code, or that of the error that ended it."""
     try:
         return command()
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except FarmError as error:
         for message in _messages(error):
-            say(message)
+            print_message(message)
         return exit_code_for(error)
     except BrokenPipeError:
-        sys.stderr = sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- whoever read our output has gone
+        sys.stderr = sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the reader of our output has ended
         return ExitCode.FAILED
-    except Exception as error:  # noqa: BLE001 -- the last resort before the user's eyes
-        _say_unforeseen(error)
+    except Exception as error:  # noqa: BLE001 -- the outermost handler
+        _print_unexpected(error)
         return ExitCode.FAILED
 
 
 def _messages(error: FarmError) -> list[str]:
-    """One for each thing that is wrong."""
+    """Return one message per problem."""
     if isinstance(error, InvalidParameters):
         return [f"{field}: {message}" for field, message in error.problems]
     return [error.message]
 
 
-def say(message: str) -> None:
-    """One message to the person, apart from the command's output."""
+def print_message(message: str) -> None:
+    """Print a message for people on standard error, separate from the command's output."""
     sys.stderr.write(f"imagefarm: {message}\n")
 
 
-def _say_unforeseen(error: Exception) -> None:
+def _print_unexpected(error: Exception) -> None:
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
-    say(f"this should not have happened: {type(error).__name__}: {error}")
-    say(f"{DEBUG_VARIABLE}=1 shows where. `imagefarm doctor` checks this machine.")
+    print_message(f"unexpected error: {type(error).__name__}: {error}")
+    print_message(f"Set {DEBUG_VARIABLE}=1 for the traceback. `imagefarm doctor` checks this machine.")

@@ -1,4 +1,4 @@
-"""The command line's frame: which commands there are, and how each one ends."""
+"""The Typer application with all commands, and the entry point `main`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from cli import api_keys, cli_docs, database, doctor, jobs, models, processes, prune, settings_docs, up
-from cli.exit_codes import MEANINGS, ExitCode, run_guarded, say
+from cli.exit_codes import MEANINGS, ExitCode, print_message, run_guarded
 
 HELP = """A render farm for diffusion models on your own machines.
 
-`imagefarm up` starts everything on this machine: API and page, worker, reaper, Flower and, unless you point it at
-your own, a database and a Redis. `imagefarm submit "a cat" --save out/` then has it paint.
+`imagefarm up` starts everything on this machine: API and page, worker, reaper, Flower and, unless you configure your
+own, a database and a Redis server. `imagefarm submit "a cat" --save out/` then renders an image.
 
 Settings come from `IMAGEFARM_*` variables or a `.env` file (docs/reference/settings.md). docs/reference/cli.md shows every
 command."""
@@ -32,7 +32,7 @@ for commands in (up, models, doctor, jobs, api_keys, prune, processes, database,
 
 
 def main() -> int:
-    """Runs the command that `sys.argv` names; returns the exit code and never raises."""
+    """Run the command that `sys.argv` names; return the exit code and never raise."""
     return run_guarded(_run)
 
 
@@ -42,7 +42,7 @@ def _run() -> int:
     except Abort:
         return ExitCode.INTERRUPTED
     except TyperException as error:
-        show_usage = getattr(error, "show", None)  # usage errors say how the command is used
-        say(error.format_message()) if show_usage is None else show_usage()
+        show_usage = getattr(error, "show", None)  # usage errors print the usage line too
+        print_message(error.format_message()) if show_usage is None else show_usage()
         return ExitCode.USAGE
     return result if isinstance(result, int) else ExitCode.OK

@@ -1,4 +1,4 @@
-"""`imagefarm models`: which models the farm knows, which are here, and bringing their weights."""
+"""`imagefarm models`: list the catalogue with what is installed here, and pull weights."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import load_settings
+from cli.options import AsJson, load_settings
+from cli.requirements import needs
 
 if TYPE_CHECKING:
     from worker.models.pull import PullProgress
     from worker.models.status import ModelStatus
 
-group = typer.Typer(no_args_is_help=True, help="Which models the farm knows, and bringing their weights.")
+group = typer.Typer(no_args_is_help=True, help="List models and pull their weights.")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +25,8 @@ def register(app: typer.Typer) -> None:
 
 
 @group.command(name="list")
-def list_models(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> int:
+@needs("worker")
+def list_models(as_json: AsJson = False) -> int:
     """Show every model of the catalogue and whether its weights are on this machine."""
     from core.catalogue import ModelPaths
     from worker.models import status
@@ -38,17 +40,18 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="One JSON a
 
 
 @group.command()
+@needs("worker")
 def pull(
-    model: Annotated[str, typer.Argument(help="A model of `imagefarm models list`.", metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help="A model that `imagefarm models list` shows.", metavar="MODEL")],
     source: Annotated[
         Path | None, typer.Option("--from", help="Import a folder in diffusers' layout instead of downloading.")
     ] = None,
     keep_download: Annotated[bool, typer.Option(help="Keep the downloaded files after the conversion.")] = False,
-    again: Annotated[bool, typer.Option(help="Even when the model is here.")] = False,
+    again: Annotated[bool, typer.Option(help="Pull even when the model is installed.")] = False,
 ) -> int:
-    """Bring a model's weights here: from the hub, its cache or a folder; converted once for fast loads.
+    """Download a model's weights from the hub, or import them from its cache or a folder; convert them for fast loads.
 
-    An interrupted download goes on where it stopped. Disk space is checked first.
+    An interrupted download resumes. Disk space is checked first.
 
     Examples:
 
@@ -58,17 +61,17 @@ def pull(
     """
     from core.catalogue import ModelPaths, load_catalogue
     from worker.models.pull import PullOptions
-    from worker.models.pull import pull as bring
+    from worker.models.pull import pull as pull_model
 
     row = load_catalogue().get(model)
-    with _Bar() as bar:
-        pulled = bring(row, ModelPaths.of(load_settings()), PullOptions(source, keep_download, again), bar.show)
+    with _PullProgressBars() as bar:
+        pulled = pull_model(row, ModelPaths.of(load_settings()), PullOptions(source, keep_download, again), bar.show)
     typer.echo(f"{row.id} {'was already' if pulled.already_here else 'is now'} in {pulled.directory}")
     return ExitCode.OK
 
 
 def _as_json(status: ModelStatus) -> dict[str, object]:
-    """The catalogue's row, with what is on this machine beside it."""
+    """Return the catalogue's row together with what is installed on this machine."""
     here = asdict(status)
     return {**status.model.model_dump(), **{name: here[name] for name in here if name != "model"}}
 
@@ -78,7 +81,7 @@ def _show_table(found: list[ModelStatus]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "here", "download", "licence", "what it is"):
+    for heading in ("model", "here", "download", "licence", "description"):
         table.add_column(heading, overflow="fold")
     for status in found:
         model = status.model
@@ -87,10 +90,10 @@ def _show_table(found: list[ModelStatus]) -> None:
     Console().print(table)
 
 
-class _Bar:
-    """Progress on the terminal: one bar per stage; plain lines where there is no terminal."""
+class _PullProgressBars:
+    """Progress of a pull: one bar per stage on a terminal, plain lines elsewhere."""
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> _PullProgressBars:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -105,7 +108,6 @@ class _Bar:
         self._progress.stop()
 
     def show(self, progress: PullProgress) -> None:
-        """One report of the pull."""
         if progress.stage == "done":
             return
         total = progress.total_bytes or None

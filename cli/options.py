@@ -1,4 +1,4 @@
-"""Settings with command-line options on top, and the client and options that job commands share."""
+"""Settings overridden by command-line options, and the client and options that commands about jobs share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load_settings(**given: Any) -> Settings:  # noqa: ANN401 -- values of any setting
-    """Settings with the options that were given (None: not given); raises InvalidInput naming what is wrong."""
+    """Return the settings with the given options (None: not given) on top. Raises InvalidInput naming what is wrong."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -31,19 +31,20 @@ def _explain(error: ValidationError) -> str:
 
 
 JOBS_PANEL = "Jobs"
+PARTS_PANEL = "Parts of a farm, each as its own process"
 RETRY_SECONDS = 60.0
 CLIENT_LABEL = "imagefarm-cli"
-"""Under this name the command line's jobs get their fair share beside the page's."""
+"""Fair share is per label: jobs of the command line and of the page get equal shares."""
 
 Url = Annotated[
     str | None,
-    typer.Option("--url", help="The farm's address.", show_default="IMAGEFARM_URL, else this machine", metavar="URL"),
+    typer.Option("--url", help="Address of the farm.", show_default="IMAGEFARM_URL, else this machine", metavar="URL"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
 
 
 def open_farm(url: str | None, retry_seconds: float = RETRY_SECONDS) -> ImageFarm:
-    """A client of the farm that `--url` or the settings name; its key comes from IMAGEFARM_API_KEY alone."""
+    """Return a client of the farm that `--url` or the settings name. The key comes only from IMAGEFARM_API_KEY."""
     from imagefarm import ImageFarm
     from imagefarm.address import farm_url
 

@@ -1,4 +1,4 @@
-"""The farm's parts one by one, for those who run them apart: `api`, `worker`, `reaper`, `flower`."""
+"""Commands that run one part of a farm each: `api`, `worker`, `reaper`, `flower`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from cli.options import load_settings
+from cli.options import PARTS_PANEL, load_settings
+from cli.requirements import needs
 from core.errors import InvalidInput
 from core.settings import Settings
-
-PANEL = "Parts, for running them apart"
 
 
 def register(app: typer.Typer) -> None:
     for command in (api, worker, reaper, flower):
-        app.command(rich_help_panel=PANEL)(command)
+        app.command(rich_help_panel=PARTS_PANEL)(command)
 
 
+@needs("server")
 def api(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
@@ -31,14 +31,15 @@ def api(
     return serve_api(_settings(host=host, port=port))
 
 
+@needs("worker")
 def worker(
     model: Annotated[str | None, typer.Option(help="Model to serve.")] = None,
     device: Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda` or `cuda:N`.")] = None,
-    worker_name: Annotated[str | None, typer.Option("--name", help="Its name, unique in the farm.")] = None,
+    worker_name: Annotated[str | None, typer.Option("--name", help="Name of the worker, unique in the farm.")] = None,
 ) -> int:
     """Render jobs: one worker holds one model on one device.
 
-    SIGTERM lets running jobs finish within the drain time, else gives them back; a second one stops at once.
+    On SIGTERM, running jobs may finish within the drain time; the rest return to the queue. A second SIGTERM stops at once.
 
     Example: `CUDA_VISIBLE_DEVICES=1 imagefarm worker --model z-image-turbo`
     """
@@ -47,25 +48,27 @@ def worker(
     return run(_settings(model=model, device=device, worker_name=worker_name))
 
 
+@needs("server")
 def reaper() -> int:
-    """Put right what dead workers and lost messages left behind; any number may run."""
+    """Requeue jobs of lost workers and republish lost hints; any number of reapers may run."""
     from worker.reaper.main import run
 
     return run(_settings())
 
 
+@needs("server")
 def flower(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
 ) -> int:
-    """Show the queue in Flower, Celery's monitor."""
+    """Run Flower, Celery's monitor, on the farm's queue."""
     from supervisor.flower.main import run
 
     return run(_settings(flower_host=host, flower_port=port))
 
 
 def _settings(**given: object) -> Settings:
-    """Settings of a part: its Redis is the given one, else that of the farm that runs in the same data directory."""
+    """Return the settings; without a Redis URL, use the Redis of the farm that runs in the same data directory."""
     from supervisor.embedded_redis import url_of_running_farm
 
     settings = load_settings(**given)
@@ -74,8 +77,8 @@ def _settings(**given: object) -> Settings:
     url = url_of_running_farm(settings)
     if not url:
         raise InvalidInput(
-            "No Redis to talk to: set IMAGEFARM_REDIS_URL=redis://host:6379/0, or start the whole farm with "
-            "`imagefarm up`, which brings its own.",
+            "No Redis is configured: set IMAGEFARM_REDIS_URL=redis://host:6379/0, or start the whole farm with "
+            "`imagefarm up`, which runs a Redis server itself.",
             field="redis_url",
         )
     return load_settings(**{**given, "redis_url": url})

@@ -1,4 +1,4 @@
-"""`imagefarm prune`: deleting old jobs and images by hand."""
+"""`imagefarm prune`: delete old jobs and images on request."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from rich.progress import Progress
 
 from cli.exit_codes import ExitCode
 from cli.options import load_settings
+from cli.requirements import needs
 from core.errors import InvalidInput
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Care")(prune)
+    app.command(rich_help_panel="Maintenance")(prune)
 
 
+@needs("server")
 def prune(
     older_than: Annotated[
         float | None, typer.Option(min=0, help="Delete jobs that ended more than this many days ago.")
     ] = None,
     over: Annotated[
-        float | None, typer.Option(min=0, help="Delete the oldest until images take this many GB or less.")
+        float | None, typer.Option(min=0, help="Delete the oldest jobs until images take at most this many GB.")
     ] = None,
-    orphans: Annotated[bool, typer.Option("--orphans", help="Delete image files that no job owns.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many jobs `--older-than` would delete.")] = False,
+    orphans: Annotated[bool, typer.Option("--orphans", help="Delete image files that belong to no job.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print how many jobs `--older-than` would delete.")
+    ] = False,
 ) -> int:
-    """Delete jobs that have ended, with their images; waiting and running jobs are never touched.
+    """Delete jobs that have ended, with their images. Waiting and running jobs are never deleted.
 
-    The farm keeps everything unless IMAGEFARM_KEEP_DAYS or IMAGEFARM_KEEP_GIGABYTES say otherwise.
+    The farm keeps everything unless IMAGEFARM_KEEP_DAYS or IMAGEFARM_KEEP_GIGABYTES is set.
 
     Example: `imagefarm prune --older-than 30 --over 200`
     """
     if older_than is None and over is None and not orphans:
-        raise InvalidInput("Say what to delete: --older-than DAYS, --over GB or --orphans.")
+        raise InvalidInput("Choose what to delete: --older-than DAYS, --over GB or --orphans.")
     from core.storage import LocalImageStore
     from db import retention
     from db.database import Database
@@ -51,7 +55,7 @@ def prune(
             bar = progress.add_task("deleting old jobs", total=retention.delete_count(database, older_than))
             deleted += pruner.older_than(older_than, lambda count: progress.advance(bar, count))
         if over is not None:
-            bar = progress.add_task("making room", total=None)
+            bar = progress.add_task("freeing space", total=None)
             deleted += pruner.over(int(over * 1e9), lambda count: progress.advance(bar, count))
     swept = pruner.orphans() if orphans else 0
     typer.echo(f"Deleted {_jobs(deleted)}" + (f" and {swept} orphan files." if orphans else "."))

@@ -1,4 +1,4 @@
-"""Runs the API under uvicorn."""
+"""Run the API under uvicorn."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from supervisor.startup_checks import any_key_exists, take_port
 
 
 def serve_api(settings: Settings) -> int:
-    """Serves until told to stop; raises PortTaken when something else listens there."""
+    """Serve until a stop signal arrives. Raises PortTaken when another program listens on the port."""
     configure_logging(settings, "api")
     logging.getLogger("uvicorn.error").setLevel(max(logging.root.level, logging.WARNING))
     check_api_exposure(settings, has_keys=any_key_exists(settings))
     take_port(settings.host, settings.port, "--port")
     server = make_server(settings)
-    gc.freeze()  # Modules never become garbage: looking through them again and again is what makes single answers late.
+    gc.freeze()  # Imported modules never become garbage; scanning them repeatedly delays single responses.
     server.run()
     return ExitCode.OK if server.started else ExitCode.FAILED

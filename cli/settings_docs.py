@@ -1,4 +1,4 @@
-"""`imagefarm settings-docs`: docs/reference/settings.md, written from the settings themselves."""
+"""`imagefarm settings-docs`: generate docs/reference/settings.md from the settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from core.settings import Settings
 HEAD = """# Settings
 
 Every setting is an environment variable, or a line of a `.env` file in the directory where the farm is started. The
-environment wins over the file; options of a command win over both. This page is written by `imagefarm settings-docs`.
+environment takes precedence over the file, and options of a command over both. `imagefarm settings-docs` generates this
+page.
 
 | variable | default | meaning |
 |---|---|---|
@@ -27,13 +28,13 @@ def register(app: typer.Typer) -> None:
 
 
 def settings_docs() -> int:
-    """Print docs/reference/settings.md as the settings of this version make it."""
+    """Print docs/reference/settings.md for the settings of this version."""
     typer.echo(render(), nl=False)
     return ExitCode.OK
 
 
 def render() -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     return HEAD + "".join(_row(name, field) for name, field in Settings.model_fields.items())
 
 

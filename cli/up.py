@@ -1,4 +1,4 @@
-"""`imagefarm up`: the whole farm on this machine, in the foreground."""
+"""`imagefarm up`: run the whole farm on this machine, in the foreground."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import typer
 
 from cli.exit_codes import ExitCode
 from cli.options import load_settings
+from core.extras import require_extras
 
-Host = Annotated[str | None, typer.Option(help="Address the API and the page listen on.", show_default="127.0.0.1")]
-Port = Annotated[int | None, typer.Option(help="Their port; 0 takes a free one.", show_default="7860")]
-FlowerPort = Annotated[int | None, typer.Option(help="Flower's port; 0 takes a free one.", show_default="5555")]
-DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept.", show_default="./data")]
-Model = Annotated[str | None, typer.Option(help="Model to serve; `imagefarm models list` knows them.")]
+Host = Annotated[str | None, typer.Option(help="Address on which the API and the page listen.", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option(help="Port of the API and the page; 0 picks a free one.", show_default="7860")]
+FlowerPort = Annotated[int | None, typer.Option(help="Port of Flower; 0 picks a free one.", show_default="5555")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Directory for database, images, models and logs.", show_default="./data")
+]
+Model = Annotated[str | None, typer.Option(help="Model to serve; `imagefarm models list` shows them.")]
 Device = Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda` or `cuda:N`.", show_default="auto")]
-Workers = Annotated[int | None, typer.Option(help="Render workers; one for each GPU is right.", show_default="1")]
+Workers = Annotated[int | None, typer.Option(help="Number of render workers; use one per GPU.", show_default="1")]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,8 +37,8 @@ def up(
 ) -> int:
     """Start the whole farm on this machine and stay in the foreground.
 
-    Prints its addresses once they answer. A part that dies is started again. Ctrl-C stops all parts cleanly: running
-    jobs finish or go back to the queue; a second Ctrl-C stops at once.
+    Prints its addresses once they answer. A process that dies is restarted. Ctrl-C stops all processes cleanly: running
+    jobs finish or return to the queue; a second Ctrl-C stops at once.
 
     Examples:
 
@@ -47,8 +50,6 @@ def up(
 
     - `IMAGEFARM_DATABASE_URL=postgresql+psycopg://user:pass@host/db imagefarm up`
     """
-    from supervisor.supervisor import Supervisor
-
     settings = load_settings(
         host=host,
         port=port,
@@ -58,5 +59,8 @@ def up(
         device=device,
         workers=workers,
     )
+    require_extras("server", *(["worker"] if settings.workers else []))
+    from supervisor.supervisor import Supervisor
+
     Supervisor(settings).run()
     return ExitCode.OK

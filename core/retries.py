@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core import backoff
+
 
 @dataclass(frozen=True)
 class RetryRule:
@@ -56,4 +58,4 @@ def backoff_seconds(rule: RetryRule, attempt: int) -> float:
     Errors that cost no attempt always wait `base_seconds`.
     """
     doublings = attempt - 1 if rule.costs_attempt else 0
-    return float(min(rule.base_seconds * 2**doublings, BACKOFF_CAP_SECONDS))
+    return backoff.backoff_seconds(doublings + 1, rule.base_seconds, BACKOFF_CAP_SECONDS)

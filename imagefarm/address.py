@@ -9,19 +9,19 @@ from urllib.parse import urlsplit
 from core.errors import InvalidInput
 from core.settings import Settings
 
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 -- read, not bound
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 -- compared, not bound
 
 
 @dataclass(frozen=True)
 class Address:
-    """`url` has no slash at its end; `api_key` is empty where the farm wants none."""
+    """Where a farm is. `url` has no trailing slash; `api_key` is empty when the farm needs none."""
 
     url: str
     api_key: str = ""
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the farm is on this machine, where no proxy may come between."""
+        """Return whether the farm is on this machine; requests to it must bypass proxies."""
         host = urlsplit(self.url).hostname or ""
         try:
             return ipaddress.ip_address(host).is_loopback
@@ -30,7 +30,7 @@ class Address:
 
 
 def find_address(url: str | None = None, api_key: str | None = None, settings: Settings | None = None) -> Address:
-    """What is given wins over IMAGEFARM_URL and IMAGEFARM_API_KEY. Raises InvalidInput for what is no address."""
+    """Return the given values, else those of IMAGEFARM_URL and IMAGEFARM_API_KEY. Raises InvalidInput for an invalid URL."""
     if settings is None and (url is None or api_key is None):
         settings = Settings()
     found = url if url is not None else farm_url(settings or Settings())
@@ -39,7 +39,7 @@ def find_address(url: str | None = None, api_key: str | None = None, settings: S
 
 
 def farm_url(settings: Settings) -> str:
-    """`url`, else this machine's own farm by its `host` and `port`."""
+    """Return the setting `url`, else the address of a farm on this machine with the settings `host` and `port`."""
     if settings.url:
         return settings.url
     host = _ANY.get(settings.host, settings.host)

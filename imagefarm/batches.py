@@ -1,4 +1,4 @@
-"""Batches: many jobs of one call, under one id."""
+"""Submit, follow and cancel batches: many jobs under one id."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from imagefarm.job_requests import idempotency_headers, problems_of
 from imagefarm.transport import Transport
 
 PATH = "/v1/batches"
-QUIET_WAIT_SECONDS, TOLD_WAIT_SECONDS = 20.0, 1.0
+QUIET_WAIT_SECONDS, PROGRESS_WAIT_SECONDS = 20.0, 1.0
 
 
 class Batches:
-    """`ImageFarm.batches`."""
+    """The calls about batches, as `ImageFarm.batches`."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def submit(self, request: BatchRequest | list[str], *, idempotency_key: str | None = None, **fields: Any) -> Batch:  # noqa: ANN401
-        """Prompts with `fields` of BatchRequest such as `seeds=[1, 2]`, or a whole BatchRequest; all are taken or none."""
+        """Submit prompts with `fields` of BatchRequest such as `seeds=[1, 2]`, or a BatchRequest: all jobs or none."""
         body = _request_of(request, fields).model_dump(mode="json", exclude_unset=True)
         return self._transport.read(Batch, "POST", PATH, json=body, headers=idempotency_headers(idempotency_key))
 
     def get(self, batch: Batch | str) -> Batch:
-        """The batch and its jobs as they are now."""
+        """Return the current state of the batch and its jobs."""
         return self._transport.read(Batch, "GET", _path(batch))
 
     def wait(
@@ -41,27 +41,29 @@ class Batches:
         timeout_seconds: float | None = None,
         on_progress: Callable[[Batch], None] | None = None,
     ) -> Batch:
-        """The batch once all its jobs have ended; `on_progress` hears of it about once a second. WaitTimeout."""
+        """Return the batch once all its jobs have ended. Calls `on_progress` about once a second. Raises WaitTimeout."""
         end = float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
         latest = self.get(batch)
-        pause = QUIET_WAIT_SECONDS if on_progress is None else TOLD_WAIT_SECONDS
+        pause = QUIET_WAIT_SECONDS if on_progress is None else PROGRESS_WAIT_SECONDS
         while True:
             if on_progress is not None:
                 on_progress(latest)
             if latest.status == "finished":
                 return latest
-            left = end - time.monotonic()
-            if left <= 0:
-                raise WaitTimeout(f"Batch {latest.id} was not finished after {timeout_seconds:g} s; it goes on.")
-            wait = round(min(pause, left), 3)
+            remaining = end - time.monotonic()
+            if remaining <= 0:
+                raise WaitTimeout(
+                    f"Batch {latest.id} was not finished after {timeout_seconds:g} s; it continues on the farm."
+                )
+            wait = round(min(pause, remaining), 3)
             latest = self._transport.read(Batch, "GET", _path(batch), params={"wait": wait}, wait_seconds=wait)
 
     def cancel(self, batch: Batch | str) -> Batch:
-        """All its jobs that have not ended."""
+        """Cancel all jobs of the batch that have not ended."""
         return self._transport.read(Batch, "POST", f"{_path(batch)}/cancel")
 
     def contact_sheet(self, batch: Batch | str) -> bytes:
-        """All its images as one PNG; what is not finished yet is a grey field."""
+        """Return all images of the batch as one PNG; unfinished ones are grey."""
         return self._transport.send("GET", f"{_path(batch)}/contact-sheet", headers={"Accept": "image/png"}).content
 
 

@@ -1,4 +1,4 @@
-"""The typed client of a farm."""
+"""The public client class `ImageFarm`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ PAGE = 200
 
 
 class ImageFarm:
-    """Speaks to the farm at `url` (IMAGEFARM_URL) with `api_key` (IMAGEFARM_API_KEY); may be used by many threads.
+    """A client of the farm at `url` (default IMAGEFARM_URL) with `api_key` (default IMAGEFARM_API_KEY); safe for threads.
 
-    A farm that restarts, is away or is full is tried again for `retry_seconds`. Errors are those of `core.errors`,
-    with the codes that the farm gave. `label` names the program: each label gets its fair share of the queue.
+    Requests are retried for `retry_seconds` while the farm is unavailable or full. Calls raise the errors of `core.errors`
+    with the codes that the farm sent. `label` names the program: each label gets a fair share of the queue.
     """
 
     def __init__(
@@ -47,38 +47,39 @@ class ImageFarm:
 
     @property
     def url(self) -> str:
-        """The farm's address."""
+        """Return the address of the farm."""
         return self._transport.url
 
     def submit(self, request: JobRequest | str, *, idempotency_key: str | None = None, **fields: Any) -> Job:  # noqa: ANN401
-        """Has a prompt rendered, with `fields` of JobRequest such as `width=512`; or a whole JobRequest.
+        """Submit a job: a prompt with `fields` of JobRequest such as `width=512`, or a JobRequest.
 
-        Safe to repeat under one `idempotency_key`; without one, this call makes its own, so that no trouble on the way
-        makes two jobs of it. Raises InvalidInput, Conflict `model_not_served`, TooManyRequests, Unavailable.
+        Repeated calls with the same `idempotency_key` return the same job. Without one, the call generates a key, so
+        that its own retries never create a second job. Raises InvalidInput, Conflict `model_not_served`,
+        TooManyRequests, Unavailable.
         """
         body = request_of(request, fields).as_sent()
         return self._transport.read(Job, "POST", SUBMIT_PATH, json=body, headers=idempotency_headers(idempotency_key))
 
     def batch(self, request: BatchRequest | list[str], *, idempotency_key: str | None = None, **fields: Any) -> Batch:  # noqa: ANN401
-        """Many jobs of one call, under one id: `farm.batch(["by day", "by night"], seeds=[1, 2])`; see `batches`."""
+        """Submit many jobs under one id: `farm.batch(["by day", "by night"], seeds=[1, 2])`; see `batches`."""
         return self.batches.submit(request, idempotency_key=idempotency_key, **fields)
 
     def get(self, job: Job | str) -> Job:
-        """The job as it is now."""
+        """Return the current state of the job."""
         return self._transport.read(Job, "GET", _path(job))
 
     def wait(
         self, job: Job | str, *, timeout_seconds: float | None = None, on_progress: Callable[[Job], None] | None = None
     ) -> Job:
-        """The job once it has ended, however it ended: look at its `status`.
+        """Return the job once it has ended; its `status` is how.
 
-        `on_progress` is called with the job at each change and step, some times a second at most. WaitTimeout when the
-        time is over; the job goes on.
+        Calls `on_progress` with the job at each change and step, at most a few times a second. Raises WaitTimeout
+        after `timeout_seconds`; the job continues.
         """
         return wait_until_settled(self._transport, _path(job), timeout_seconds, on_progress)
 
     def events(self, job: Job | str, *, previews: bool = False) -> Iterator[JobEvent]:
-        """The job's events until its end, from its beginning; a broken connection is taken up where it broke."""
+        """Yield all events of the job until its end. Reconnects after a broken connection and misses no change of status."""
         return follow(self._transport, f"{_path(job)}/events", previews=previews)
 
     def jobs(
@@ -90,86 +91,86 @@ class ImageFarm:
         mine: bool = False,
         limit: int | None = None,
     ) -> Iterator[Job]:
-        """Jobs, newest first; `query`: words of the prompt. Pages are fetched as you go."""
+        """Yield jobs, newest first; `query`: words of the prompt. Fetches pages as needed."""
         params: dict[str, Any] = {"limit": min(limit or PAGE, PAGE), "mine": mine}
         params |= {"status": [str(item) for item in status], "model": model, "q": query}
-        cursor, left = None, limit
-        while left is None or left > 0:
-            asked = {name: value for name, value in (params | {"cursor": cursor}).items() if value is not None}
-            page = self._transport.read(JobPage, "GET", SUBMIT_PATH, params=asked)
-            items = page.items[:left]
+        cursor, remaining = None, limit
+        while remaining is None or remaining > 0:
+            query_params = {name: value for name, value in (params | {"cursor": cursor}).items() if value is not None}
+            page = self._transport.read(JobPage, "GET", SUBMIT_PATH, params=query_params)
+            items = page.items[:remaining]
             yield from items
-            left = None if left is None else left - len(items)
+            remaining = None if remaining is None else remaining - len(items)
             if (cursor := page.next_cursor) is None:
                 return
 
     def history(self, job: Job | str) -> JobHistory:
-        """Everything that happened to the job."""
+        """Return the job's status changes and attempts."""
         return self._transport.read(JobHistory, "GET", f"{_path(job)}/history")
 
     def cancel(self, job: Job | str) -> Job:
-        """At once while it waits, at the next step while it runs; a job that has ended stays as it is."""
+        """Cancel a job: a waiting one at once, a running one at its next step. A job that has ended does not change."""
         return self._transport.read(Job, "POST", f"{_path(job)}/cancel")
 
     def retry(self, job: Job | str) -> Job:
-        """A held job is queued again; of any other that has ended a new one is made. Conflict while it goes on."""
+        """Requeue a held job, or submit a new copy of any other job that has ended. Raises Conflict while the job runs."""
         return self._transport.read(Job, "POST", f"{_path(job)}/retry", repeatable=False)
 
-    def upload(self, picture: Path | bytes) -> Upload:
-        """Sends a picture to start from: pass its `id` as `init_image` with a job. PNG, JPEG or WebP."""
-        data = picture if isinstance(picture, bytes) else read_image_file(picture)
+    def upload(self, image: Path | bytes) -> Upload:
+        """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` of a job."""
+        data = image if isinstance(image, bytes) else read_image_file(image)
         headers = {"Content-Type": media_type(data)}
         return self._transport.read(Upload, "POST", "/v1/uploads", content=data, headers=headers)
 
     def image(self, image: Output | str) -> Image:
-        """An image with everything that made it."""
+        """Return an image's record with all parameters that produced it."""
         return self._transport.read(Image, "GET", f"/v1/images/{image if isinstance(image, str) else image.id}")
 
     def images(self, job: Job | str) -> list[Image]:
-        """The finished images of a job, in order."""
+        """Return the records of a job's finished images, in order."""
         return [self.image(output) for output in self._with_outputs(job).outputs]
 
     def content(self, image: Output | Image | str) -> bytes:
-        """The file as it is stored, its metadata inside."""
+        """Return the stored image file, with embedded metadata."""
         image_id = image if isinstance(image, str) else image.id
         return self._transport.send("GET", f"/v1/images/{image_id}/content", headers={"Accept": "*/*"}).content
 
     def download(self, job: Job | str, directory: Path | str, *, by_day: bool = False) -> list[Path]:
-        """Saves a job's images as `outputs_YYYYMMDDHHMMSS[_NN].png`; those that are there already are not saved again."""
+        """Save a job's images as `outputs_YYYYMMDDHHMMSS[_NN].png`, except those saved there before; return all paths."""
         folder = ImageFolder(Path(directory), by_day=by_day)
         return [saved.path for saved in self.save(job, folder)]
 
     def save(self, job: Job | str, folder: ImageFolder, *, restore: bool = True) -> list[SavedImage]:
-        """Saves a job's images into an album that is open for many jobs."""
-        whole = self._with_outputs(job)
-        made_at: datetime = whole.completed_at or whole.created_at
+        """Save a job's images into a folder that may hold images of many jobs; `restore`: see `ImageFolder.save`."""
+        complete = self._with_outputs(job)
+        made_at: datetime = complete.completed_at or complete.created_at
         return [
             folder.save(output, made_at, lambda output=output: self.content(output), restore=restore)  # type: ignore[misc]
-            for output in whole.outputs
+            for output in complete.outputs
         ]
 
     def models(self) -> ModelList:
-        """The catalogue, the farm's default first, and who serves what."""
+        """Return the model catalogue, the farm's default first, with the workers that serve each model."""
         return self._transport.read(ModelList, "GET", "/v1/models")
 
     def presets(self) -> PresetList:
-        """Presets that a request may name."""
+        """Return the presets that a request may name."""
         return self._transport.read(PresetList, "GET", "/v1/presets")
 
     def workers(self) -> WorkerList:
-        """Every worker that the farm remembers, live or not."""
+        """Return every worker that the farm has on record, live or not."""
         return self._transport.read(WorkerList, "GET", "/v1/workers")
 
     def queue(self) -> Queue:
-        """What waits and runs."""
+        """Return how many jobs wait and run, per model."""
         return self._transport.read(Queue, "GET", "/v1/queue")
 
     def ready(self) -> Readiness:
-        """Whether jobs are accepted and rendered; Unavailable when they are not accepted."""
+        """Return whether jobs are accepted and rendered. Raises Unavailable when they are not accepted."""
         return self._transport.read(Readiness, "GET", "/readyz")
 
     def answers(self) -> bool:
-        """Whether a farm answers at this address now; something else that does counts for none."""
+        """Return whether a farm answers at this address; False for any other server."""
         try:
             self._transport.read(Health, "GET", "/healthz")
         except FarmError:
@@ -177,7 +178,7 @@ class ImageFarm:
         return True
 
     def close(self) -> None:
-        """Ends the connections; whatever waits in another thread gives up."""
+        """Close the connections; retries in other threads stop."""
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -187,7 +188,7 @@ class ImageFarm:
         self.close()
 
     def _with_outputs(self, job: Job | str) -> Job:
-        """The job as given if it has ended, else as it is now."""
+        """Return the given job if it has succeeded, else its current state."""
         return job if isinstance(job, Job) and job.status is JobStatus.SUCCEEDED else self.get(job)
 
 

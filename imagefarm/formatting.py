@@ -17,19 +17,19 @@ COLOURS = {
     JobStatus.CANCELED: "bright_black",
     JobStatus.EXPIRED: "bright_black",
 }
-_WHAT_TO_DO = {
-    "out_of_memory": "Ask for a smaller size or fewer images, or give the worker a thriftier IMAGEFARM_MEMORY_POLICY.",
+_ADVICE = {
+    "out_of_memory": "Request a smaller size or fewer images, or set a smaller IMAGEFARM_MEMORY_POLICY on the worker.",
     "storage_unavailable": "Free space on the disk of the farm's data directory, then retry.",
-    "model_unavailable": "See `imagefarm doctor` and `imagefarm models list` on the worker's machine.",
-    "non_finite_latents": "Try another seed, fewer steps or less guidance: the same request would fail the same way.",
-    "invalid_input": "Change the request as the message says.",
-    "engine_lost": "See the worker's log for why its engine went away.",
-    "worker_lost": "See the worker's log for why it went away.",
+    "model_unavailable": "Run `imagefarm doctor` and `imagefarm models list` on the worker's machine.",
+    "non_finite_latents": "Try another seed, fewer steps or less guidance: the same request fails again.",
+    "invalid_input": "Correct the request as the message describes.",
+    "engine_lost": "See the worker's log for why its engine process ended.",
+    "worker_lost": "See the worker's log for why it stopped.",
 }
 
 
 def seconds(value: float | None) -> str:
-    """`0.42 s`, `12 s`, `3 min 5 s`, `2 h 10 min`; a dash for none."""
+    """Format a duration: `0.42 s`, `12 s`, `3 min 5 s`, `2 h 10 min`; `-` for None."""
     if value is None:
         return "-"
     if value < 10:
@@ -43,20 +43,20 @@ def seconds(value: float | None) -> str:
 
 
 def ago(moment: datetime) -> str:
-    """How long since then."""
+    """Format the time since `moment`."""
     return seconds(max((datetime.now(UTC) - moment).total_seconds(), 0.0))
 
 
 def one_line(text: str, length: int = 60) -> str:
-    """A text in one line, cut."""
+    """Return the text on one line, cut to `length` characters."""
     flat = " ".join(text.split())
     return flat if len(flat) <= length else flat[: length - 1] + "…"
 
 
 def status_text(job: Job) -> str:
-    """Where it stands, in a few words: why it waits, how far it is, why it failed."""
+    """Describe a job's state: why it waits, its progress, or why it failed."""
     if job.status is JobStatus.QUEUED and job.queue is not None:
-        eta = f" It may end in {seconds(job.queue.eta_seconds)}." if job.queue.eta_seconds is not None else ""
+        eta = f" Estimated to finish in {seconds(job.queue.eta_seconds)}." if job.queue.eta_seconds is not None else ""
         return f"{job.queue.reason}{eta}"
     if job.status is JobStatus.RUNNING:
         return "cancel requested" if job.cancel_requested else _progress(job)
@@ -66,16 +66,16 @@ def status_text(job: Job) -> str:
 def _progress(job: Job) -> str:
     progress = job.progress
     if progress is None:
-        return f"begins on {job.worker}"
+        return f"starting on {job.worker}"
     left = f", {seconds(progress.eta_seconds)} left" if progress.eta_seconds is not None else ""
     return f"step {progress.step} of {progress.steps}{left}"
 
 
 def advice(job: Job) -> Iterator[str]:
-    """What to do about a job that ended without pictures."""
-    if job.error is not None and job.status in (JobStatus.FAILED, JobStatus.HELD) and job.error.code in _WHAT_TO_DO:
-        yield _WHAT_TO_DO[job.error.code]
+    """Yield what to do about a job that ended without images."""
+    if job.error is not None and job.status in (JobStatus.FAILED, JobStatus.HELD) and job.error.code in _ADVICE:
+        yield _ADVICE[job.error.code]
     if job.status is JobStatus.HELD:
         yield f"Its {job.max_attempts} attempts are used up. `imagefarm retry {job.id}` queues it again."
     elif job.status in (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELED):
-        yield f"`imagefarm retry {job.id}` makes a new job of it."
+        yield f"`imagefarm retry {job.id}` submits it again as a new job."

@@ -21,17 +21,17 @@ INDEX_NAME = ".imagefarm-saved.jsonl"
 
 @dataclass(frozen=True)
 class SavedImage:
-    """Where an image is, or was; `new`: it was written just now."""
+    """The path of an image, which may have been deleted since; `new`: this call wrote it."""
 
     path: Path
     new: bool
 
 
 class ImageFolder:
-    """Any number of processes may save into the same folder: each image is written by one of them.
+    """A folder of images. Several processes may save into it at once; one of them writes each image.
 
-    A hidden file in the folder lists every image by id. A file that a killed process wrote but did not list is known
-    by its content. `by_day` puts new files into a folder per day.
+    A hidden index file lists every image by id. A file that a killed process wrote but did not list is recognised by
+    its content. `by_day`: write new files into a subfolder per day.
     """
 
     def __init__(self, directory: Path, *, by_day: bool = False) -> None:
@@ -41,9 +41,10 @@ class ImageFolder:
         self._read_to = 0
 
     def save(self, output: Output, made_at: datetime, fetch: Callable[[], bytes], *, restore: bool = True) -> SavedImage:
-        """Writes the image under the name of the moment it was made, unless it is here.
+        """Write the image under a name with the time `made_at`, unless the folder has it.
 
-        `restore`: an image that was saved and whose file is gone is written again; else it counts as here.
+        `restore`: write an image again whose file was deleted; otherwise it counts as saved. Raises InvalidInput
+        `export_failed` when the folder cannot be written, FarmError `image_damaged` when the SHA-256 differs.
         """
         with self._locked_index() as index:
             known = self._known(output, index, restore)
@@ -52,15 +53,15 @@ class ImageFolder:
         data = fetch()
         _check(output, data)
         with self._locked_index() as index:
-            known = self._known(output, index, restore)  # another process may have been faster
+            known = self._known(output, index, restore)  # another process may have saved it meanwhile
             if known is not None:
                 return SavedImage(known, new=False)
             path = export_file(self.directory, data, made_at, extension=_extension(output), by_day=self._by_day)
-            self._note(index, output, path)
+            self._record(index, output, path)
         return SavedImage(path, new=True)
 
     def has(self, image_ids: Iterable[str]) -> bool:
-        """Whether all of these were saved here once, whatever became of the files since."""
+        """Return whether all of these were saved here before, even if their files were deleted since."""
         with self._locked_index():
             return self._names.keys() >= set(image_ids)
 
@@ -70,11 +71,11 @@ class ImageFolder:
             return path if path.exists() or not restore else None
         unlisted = self._unlisted(output)
         if unlisted is not None:
-            self._note(index, output, unlisted)
+            self._record(index, output, unlisted)
         return unlisted
 
     def _unlisted(self, output: Output) -> Path | None:
-        """A file of exactly this content that the list does not name."""
+        """Return a file with this content that the index does not list."""
         listed = set(self._names.values())
         for path in (*self.directory.glob("outputs_*"), *self.directory.glob("*/outputs_*")):
             if path.stat().st_size != output.bytes or path.relative_to(self.directory).as_posix() in listed:
@@ -83,7 +84,7 @@ class ImageFolder:
                 return path
         return None
 
-    def _note(self, index: TextIO, output: Output, path: Path) -> None:
+    def _record(self, index: TextIO, output: Output, path: Path) -> None:
         name = path.relative_to(self.directory).as_posix()
         index.write(json.dumps({"image": output.id, "file": name}) + "\n")
         index.flush()
@@ -92,13 +93,13 @@ class ImageFolder:
 
     @contextmanager
     def _locked_index(self) -> Iterator[TextIO]:
-        """The list, held by this process alone and read to its end."""
+        """Open the index with an exclusive lock and read its new entries."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             index = (self.directory / INDEX_NAME).open("a+", encoding="utf-8")
         except OSError as error:
             raise InvalidInput(
-                f"Could not save pictures in '{self.directory}': {error.strerror or error}.", code="export_failed"
+                f"Could not save images in '{self.directory}': {error.strerror or error}.", code="export_failed"
             ) from error
         with index:
             fcntl.flock(index, fcntl.LOCK_EX)
@@ -113,7 +114,7 @@ class ImageFolder:
             row = json.loads(line)
             self._names[str(row["image"])] = str(row["file"])
         except (ValueError, KeyError, TypeError):
-            return  # a line that a crash cut short: the file is then known by its content
+            return  # a crash cut the line short; the file is recognised by its content
 
 
 def _extension(output: Output) -> str:
@@ -123,7 +124,7 @@ def _extension(output: Output) -> str:
 def _check(output: Output, data: bytes) -> None:
     if hashlib.sha256(data).hexdigest() != output.sha256:
         raise FarmError(
-            f"Image {output.id} did not arrive as it was stored (its SHA-256 differs): try again. If that stays so, the "
-            "farm's image directory is damaged.",
+            f"The SHA-256 of image {output.id} differs from the stored one. Try again; if the error persists, the file in "
+            "the farm's image directory is damaged.",
             code="image_damaged",
         )

@@ -1,4 +1,4 @@
-"""Show a job's progress on the terminal: a bar with steps and time left, or plain lines."""
+"""Show a job's progress: a bar with steps and remaining time on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from imagefarm.formatting import status_text
 
 
 class StepBar:
-    """One bar on standard error, gone when it is done."""
+    """A bar on standard error that is removed at the end."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TimeElapsedColumn())
         self._bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=self._console, transient=True)
         self._task = self._bar.add_task("", total=None, note="")
-        self._said = ""
+        self._last_line = ""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -32,26 +32,26 @@ class StepBar:
         if self._console.is_terminal:
             self._bar.stop()
 
-    def move(self, what: str, done: float | None, note: str, line: str) -> None:
-        """`done`: 0 to 1, None when nobody can tell. `line` is said instead, once, where there is no terminal."""
+    def update(self, description: str, done: float | None, note: str, line: str) -> None:
+        """Show progress. `done`: 0 to 1, None when unknown. Without a terminal, print `line` when it changes."""
         if self._console.is_terminal:
             self._bar.update(
-                self._task, description=what, completed=done or 0.0, total=None if done is None else 1.0, note=note
+                self._task, description=description, completed=done or 0.0, total=None if done is None else 1.0, note=note
             )
-        elif line and line != self._said:
-            self._said = line
+        elif line and line != self._last_line:
+            self._last_line = line
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 class JobBar(StepBar):
-    """Shows what `ImageFarm.wait` reports of one job."""
+    """A bar for the progress that `ImageFarm.wait` reports."""
 
     def show(self, job: Job) -> None:
-        """One report."""
-        self.move(str(job.status), _share(job), status_text(job), _line(job))
+        """Show the job's current state."""
+        self.update(str(job.status), _fraction(job), status_text(job), _line(job))
 
 
-def _share(job: Job) -> float | None:
+def _fraction(job: Job) -> float | None:
     if job.status is JobStatus.RUNNING and job.progress is not None:
         return job.progress.value
     return 1.0 if job.status in SETTLED else None

@@ -1,4 +1,4 @@
-"""Send HTTP requests that survive a restart of the farm, and parse responses into schemas."""
+"""Send HTTP requests with retries that outlast a restart of the farm, and parse responses into schemas."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from core.errors import Unavailable
 from imagefarm.address import Address
 from imagefarm.errors import error_of, not_a_farm, retry_after, unreachable
 from imagefarm.retry_budget import RetryBudget
 
 FIRST_CONTACT_SECONDS = 1.0
-"""A farm that has never answered and refuses the connection is most likely not there."""
-ANSWER_SECONDS = 60.0
-_TRY_AGAIN = frozenset({429, 502, 503, 504})
-_NOT_TAKEN = frozenset({429, 503})
-"""Answers that say that nothing was done."""
+"""Retry only this long while the farm has never answered: the address is probably wrong."""
+RESPONSE_SECONDS = 60.0
+_RETRYABLE = frozenset({429, 502, 503, 504})
+_NOT_PROCESSED = frozenset({429, 503})
+"""Statuses which guarantee that the request had no effect."""
 
-AnswerT = TypeVar("AnswerT", bound=BaseModel)
+ResponseT = TypeVar("ResponseT", bound=BaseModel)
 
 
 class Transport:
-    """May be used by many threads. `retry_seconds`: how long a farm that is away or full is tried again."""
+    """An HTTP connection to a farm, safe for threads. `retry_seconds`: how long to retry an unavailable or full farm."""
 
     def __init__(self, address: Address, retry_seconds: float, label: str | None) -> None:
         headers = {"Accept": "application/json"}
@@ -36,31 +37,31 @@ class Transport:
         self._http = httpx.Client(
             base_url=address.url,
             headers=headers,
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=10.0),
+            timeout=httpx.Timeout(RESPONSE_SECONDS, connect=10.0),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
             trust_env=not address.is_loopback,
         )
         self.url = address.url
         self._retry_seconds = retry_seconds
-        self._answered = False
+        self._has_answered = False
         self._closed = threading.Event()
 
     def close(self) -> None:
-        """Ends waiting tries at once, then the connections."""
+        """Stop pending retries at once, then close the connections."""
         self._closed.set()
         self._http.close()
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """Return whether `close` was called."""
         return self._closed.is_set()
 
-    def read(self, kind: type[AnswerT], method: str, path: str, **how: Any) -> AnswerT:  # noqa: ANN401 -- of `send`
-        """The answer's body as `kind`."""
-        return self.parse(kind, self.send(method, path, **how))
+    def read(self, kind: type[ResponseT], method: str, path: str, **options: Any) -> ResponseT:  # noqa: ANN401 -- those of `send`
+        """Send a request and return the response's body as `kind`."""
+        return self.parse(kind, self.send(method, path, **options))
 
-    def parse(self, kind: type[AnswerT], response: httpx.Response) -> AnswerT:
-        """An answer's body as `kind`; FarmError `not_a_farm` when it is none."""
+    def parse(self, kind: type[ResponseT], response: httpx.Response) -> ResponseT:
+        """Return a response's body as `kind`. Raises FarmError `not_a_farm` when it does not fit."""
         try:
             return kind.model_validate_json(response.content)
         except ValidationError as error:
@@ -78,12 +79,12 @@ class Transport:
         wait_seconds: float = 0.0,
         repeatable: bool = True,
     ) -> httpx.Response:
-        """The answer, once it is neither an error nor a reason to try again.
+        """Send a request, with retries; return the response of 2xx or 304. Raises the FarmError of any other.
 
-        `repeatable`: doing it twice does no more than doing it once; otherwise it is sent again only when it is sure
-        that nothing was done. `wait_seconds`: how long the farm itself may hold the answer back.
+        `repeatable`: the request is idempotent. Any other is sent again only when the first one certainly had no
+        effect. `wait_seconds`: how long the farm may hold the response back (long polling).
         """
-        retry_budget = self.retry_budget()
+        retry_budget = self.retry_budget(wait_seconds)
         request = self._http.build_request(
             method,
             path,
@@ -91,42 +92,41 @@ class Transport:
             content=content,
             params=params,
             headers=headers,
-            timeout=httpx.Timeout(ANSWER_SECONDS + wait_seconds, connect=10.0),
+            timeout=httpx.Timeout(RESPONSE_SECONDS + wait_seconds, connect=10.0),
         )
         while True:
             try:
                 response = self._http.send(request)
             except httpx.TransportError as error:
-                self.sleep_or_raise(retry_budget, error, repeatable=repeatable)
+                failure = self.failure_of(error, retry_budget)
+                if not (repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)):
+                    raise failure from error
+                retry_budget.sleep_or_raise(failure)
                 continue
-            self._answered = True
+            self._has_answered = True
             if response.is_success or response.status_code == httpx.codes.NOT_MODIFIED:
                 return response
-            failure = error_of(response)
-            if response.status_code not in (_TRY_AGAIN if repeatable else _NOT_TAKEN):
-                raise failure
-            retry_budget.sleep_or_raise(failure, retry_after(response))
+            refusal = error_of(response)
+            if response.status_code not in (_RETRYABLE if repeatable else _NOT_PROCESSED):
+                raise refusal
+            retry_budget.sleep_or_raise(refusal, retry_after(response))
 
     @contextmanager
     def stream(self, path: str, params: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """An answer whose body is still to come; one try, its TransportError is the caller's to bear."""
+        """Open a response whose body is read later. Does not retry: TransportErrors reach the caller."""
         with self._http.stream("GET", path, params=params, headers=headers) as response:
-            self._answered = True
+            self._has_answered = True
             if response.is_error:
                 response.read()
                 raise error_of(response)
             yield response
 
-    def retry_budget(self) -> RetryBudget:
-        """Fresh patience, for a request that begins now."""
-        return RetryBudget(self._retry_seconds, self._closed)
+    def retry_budget(self, wait_seconds: float = 0.0) -> RetryBudget:
+        """Return a new budget, for a request that starts now and that the farm may hold for `wait_seconds`."""
+        return RetryBudget(wait_seconds + self._retry_seconds, self._closed)
 
-    def sleep_or_raise(self, retry_budget: RetryBudget, error: httpx.TransportError, *, repeatable: bool = True) -> None:
-        """Sleeps before another try; raises Unavailable `farm_unreachable` when there should be none."""
-        trouble = unreachable(self.url, error)
-        never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-        if not (repeatable or never_sent):
-            raise trouble from error
-        if not self._answered:
+    def failure_of(self, error: httpx.TransportError, retry_budget: RetryBudget) -> Unavailable:
+        """Return Unavailable `farm_unreachable`; shorten the budget if the farm has never answered."""
+        if not self._has_answered:
             retry_budget.shorten(FIRST_CONTACT_SECONDS)
-        retry_budget.sleep_or_raise(trouble)
+        return unreachable(self.url, error)

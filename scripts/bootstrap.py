@@ -1,6 +1,7 @@
-"""Makes `.venv` beside the project and installs it there with pinned dependencies; does nothing when that is done.
+"""Create `.venv` in the project and install the project there with pinned dependencies, unless that is done.
 
-Runs on the standard library of any Python from 3.11 on: `bootstrap.py [EXTRA...]`, extras as in pyproject.toml.
+Needs only the standard library of Python 3.11 or newer. `bootstrap.py [GROUP...]` installs the extra `all` and the named
+dependency groups of pyproject.toml, such as `dev`.
 """
 
 from __future__ import annotations
@@ -19,50 +20,61 @@ OLDEST = (3, 11)
 
 
 def main() -> None:
-    """Installs under a lock, so that two first starts do not meet in the same directory."""
+    """Install under a lock, so that two starts do not install into the same directory at once."""
     if sys.version_info < OLDEST:
         raise SystemExit(f"imagefarm needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
-    extras = sys.argv[1:]
-    if is_installed(extras):
+    groups = sys.argv[1:]
+    if is_installed(groups):
         return
     with (ROOT / ".venv.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another start is installing here; waiting for it")
+            print_message("another start is installing; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if not is_installed(extras):
-            install(extras)
+        if not is_installed(groups):
+            install(groups)
 
 
-def is_installed(extras: list[str]) -> bool:
-    """Whether exactly these requirements were installed here, by the stamp that the last installation left."""
+def is_installed(groups: list[str]) -> bool:
+    """Return whether exactly these requirements are installed, by the stamp of the last installation."""
     try:
-        return stamp(extras).read_text() == fingerprint() and PYTHON.exists()
+        return stamp(groups).read_text() == fingerprint() and PYTHON.exists()
     except OSError:
         return False
 
 
-def install(extras: list[str]) -> None:
-    """Makes the environment when there is no working one, then installs; the stamp comes last."""
-    began = time.monotonic()
+def install(groups: list[str]) -> None:
+    """Create the environment if there is no working one, install, then write the stamp."""
+    started = time.monotonic()
     if not works(PYTHON):
-        say(f"making {VENV} with Python {sys.version.split()[0]}")
+        print_message(f"creating {VENV} with Python {sys.version.split()[0]}")
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], NO_VENV)
-    say("installing pinned dependencies (the first time downloads PyTorch: a few minutes)")
-    wanted = f".[{','.join(extras)}]" if extras else "."
-    run([str(PYTHON), "-m", "pip", "install", "--quiet", "-c", "constraints.txt", "-e", wanted], NO_INSTALL)
-    for each in {stamp([]), stamp(extras)}:
+    print_message("installing pinned dependencies (the first time downloads PyTorch: a few minutes)")
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "-c", "constraints.txt"]
+    run([*pip, "-e", ".[all]", *requirements(groups)], NO_INSTALL)
+    for each in {stamp([]), stamp(groups)}:
         each.write_text(fingerprint())
-    say(f"installed in {time.monotonic() - began:.0f} s")
+    print_message(f"installed in {time.monotonic() - started:.0f} s")
 
 
-def stamp(extras: list[str]) -> Path:
-    return VENV / f".installed-{'-'.join(['base', *sorted(extras)])}"
+def requirements(groups: list[str]) -> list[str]:
+    """Return the requirements of dependency groups; the pip of a new Python 3.11 environment has no `--group`."""
+    import tomllib  # not at the top: an older Python must get as far as the message in `main`
+
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")).get("dependency-groups", {})
+    unknown = [group for group in groups if group not in known]
+    if unknown:
+        raise SystemExit(f"imagefarm: pyproject.toml has no dependency group '{unknown[0]}'. It has: {', '.join(known)}.")
+    return [requirement for group in groups for requirement in known[group]]
+
+
+def stamp(groups: list[str]) -> Path:
+    return VENV / f".installed-{'-'.join(['all', *sorted(groups)])}"
 
 
 def fingerprint() -> str:
-    """Changes when the requirements do, or when the project has moved."""
+    """Return a digest that changes with the requirements and with the project's path."""
     digest = hashlib.sha256(str(ROOT).encode())
     for name in ("pyproject.toml", "constraints.txt"):
         digest.update((ROOT / name).read_bytes())
@@ -70,7 +82,7 @@ def fingerprint() -> str:
 
 
 def works(python: Path) -> bool:
-    """A virtual environment half made, or made by a Python since removed, does not."""
+    """Return whether the interpreter runs; that of an incomplete environment, or of a removed Python, does not."""
     check = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
     try:
         return subprocess.run([str(python), "-c", check], capture_output=True, check=False).returncode == 0
@@ -83,14 +95,14 @@ def run(command: list[str], advice: str) -> None:
         raise SystemExit(f"imagefarm: {advice}")
 
 
-def say(message: str) -> None:
+def print_message(message: str) -> None:
     print(f"imagefarm: {message}", file=sys.stderr, flush=True)  # noqa: T201 -- a script
 
 
-NO_VENV = "the virtual environment could not be made. On Debian and Ubuntu: apt install python3-venv"
+NO_VENV = "could not create the virtual environment. On Debian and Ubuntu: apt install python3-venv"
 NO_INSTALL = (
-    "the dependencies could not be installed; pip says why above. "
-    "Running this again goes on where it stopped; a proxy or another index is set up as for any pip."
+    "could not install the dependencies; see pip's message above. "
+    "Run this again to retry. Configure a proxy or another index as for any pip."
 )
 
 if __name__ == "__main__":

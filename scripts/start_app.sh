@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts the whole farm from a fresh checkout: makes .venv, installs pinned dependencies, then runs `imagefarm up`.
-# Options are those of `imagefarm up`, such as --port 8000; --help lists them.
+# Start the whole farm from a fresh checkout: create .venv, install the extra `all` with pinned dependencies, then run
+# `imagefarm up`. Options are those of `imagefarm up`, such as --port 8000; --help lists them.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 . scripts/python.sh

@@ -1,1 +1,1 @@
-"""What `imagefarm up` does: runs the farm's processes on one machine and keeps them alive."""
+"""Run the farm's processes on one machine and restart those that die: `imagefarm up`."""

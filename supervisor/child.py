@@ -1,4 +1,4 @@
-"""One process of the farm: started in a process group of its own, listened to, and ended with all its descendants."""
+"""Start one process of the farm in its own process group, read its output, and end it with all its descendants."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.child_python import child_environment
+
 GUARD = Path(__file__).with_name("parent_guard.py")
 
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """What to run.
+    """A process to run.
 
-    `stop_seconds` is how long it may take to end by itself; children of a later `stop_stage` are asked after the
-    earlier ones have ended. What a `quiet` child prints goes to its file only.
+    `stop_seconds`: time to end after SIGTERM before it is killed. Children of a later `stop_stage` get SIGTERM after
+    those of earlier stages have ended. Output of a `quiet` child goes only to its log file.
     """
 
     name: str
@@ -33,7 +35,7 @@ class ChildSpec:
 
 
 class Child:
-    """A running (or ended) process. Start it from the main thread: the kernel ties its life to the starting thread."""
+    """A running or ended process. Start it from the main thread: the kernel kills it when its starting thread ends."""
 
     def __init__(self, spec: ChildSpec, on_line: Callable[[ChildSpec, str], None], on_exit: Callable[[Child], None]) -> None:
         self.spec = spec
@@ -42,7 +44,7 @@ class Child:
         self._on_exit = on_exit
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *spec.command],
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **spec.environment},
+            env={**child_environment(), "PYTHONUNBUFFERED": "1", **spec.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -60,7 +62,7 @@ class Child:
         return self._process.pid
 
     @property
-    def lived_seconds(self) -> float:
+    def uptime_seconds(self) -> float:
         return time.monotonic() - self.started_at
 
     @property
@@ -68,7 +70,7 @@ class Child:
         return self._process.returncode is None
 
     def how_it_ended(self) -> str:
-        """`ended with exit code 1`, or `was killed by SIGKILL`."""
+        """Return `ended with exit code 1` or `was killed by SIGKILL`."""
         code = self._process.returncode
         if code is not None and code < 0:
             return f"was killed by {signal.Signals(-code).name}"
@@ -79,28 +81,28 @@ class Child:
         return self._process.returncode
 
     def terminate(self) -> None:
-        """Ask it to end; a second time means at once, by convention of the worker."""
+        """Send SIGTERM; a worker takes a second one as a request to stop at once."""
         if self.running:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it and everything it started."""
+        """Kill the process and everything it started."""
         if self.running:
             self._kill_group()
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 -- a pipe was asked for
         with contextlib.suppress(ValueError, OSError), self._process.stdout as stream:
-            for line in stream:  # universal newlines: a progress bar's \r ends a line as well
+            for line in stream:  # universal newlines: the \r of a progress bar ends a line too
                 if line.strip():
                     self._on_line(self.spec, line.rstrip())
 
     def _wait(self) -> None:
-        # The group is swept while the ended leader still holds its number, so that no stranger can have taken it.
+        # Kill the group before its leader is reaped: until then the kernel cannot give its id to another process.
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._kill_group()
         self._process.wait()
-        self._reader.join(timeout=2)  # its last words first
+        self._reader.join(timeout=2)  # its last lines before its end
         self._on_exit(self)
 
     def _kill_group(self) -> None:

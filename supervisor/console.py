@@ -1,4 +1,4 @@
-"""The farm's one log stream: each line under its part's name, on the terminal and in that part's own rotated file."""
+"""Write the farm's log: each line with its process's name on the terminal, and in a rotated file per process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FARM = "farm"
 
 
 class Console:
-    """Writes whole lines from any thread. `json_lines`: one JSON object a line, for collectors."""
+    """Writes whole lines from any thread. `json_lines`: one JSON object per line, for log collectors."""
 
     def __init__(self, log_dir: Path, stream: TextIO | None = None, *, json_lines: bool = False) -> None:
         self._log_dir = log_dir
@@ -29,11 +29,11 @@ class Console:
         self._files: dict[str, logging.handlers.RotatingFileHandler] = {}
 
     def farm(self, message: str) -> None:
-        """A message of the supervisor itself."""
+        """Write a message of the supervisor."""
         self.line(FARM, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}" if not self._json_lines else message)
 
     def plain(self, text: str) -> None:
-        """Text for the person at the terminal, without prefix; collectors get it as messages."""
+        """Write text for people at the terminal without a prefix; with `json_lines`, write it as messages."""
         for line in text.splitlines():
             if self._json_lines:
                 self.line(FARM, line)
@@ -41,12 +41,12 @@ class Console:
                 self._write(line)
 
     def line(self, name: str, text: str) -> None:
-        """One line of the part `name`."""
+        """Write a line of the process `name` to the terminal and its file."""
         self.file_only(name, text)
         self._write(self._as_json(name, text) if self._json_lines else f"{self._prefix(name)} {text}")
 
     def file_only(self, name: str, text: str) -> None:
-        """One line that only the part's file gets."""
+        """Write a line only to the file of the process `name`."""
         with self._lock:
             self._file(name).emit(logging.makeLogRecord({"msg": text}))
 
@@ -62,7 +62,7 @@ class Console:
                 self._stream.write(f"{line}\n")
                 self._stream.flush()
             except (BrokenPipeError, OSError, ValueError):
-                pass  # the terminal is gone; the files still get every line
+                pass  # the terminal was closed; the files still get every line
 
     def _prefix(self, name: str) -> str:
         label = f"{name:<9}|"

@@ -1,4 +1,4 @@
-"""The data directory: made, checked for writing, and owned by one running farm at a time."""
+"""Create the data directory, check that it can be written, and lock it for one running farm."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LOCK_NAME = "imagefarm.lock"
 
 
 def prepare(data_dir: Path) -> None:
-    """Make the directory and its rooms; raises DataDirUnusable when that is not possible."""
+    """Create the directory and its subdirectories. Raises DataDirUnusable when they cannot be written."""
     try:
-        for room in ("", "logs", "redis", "images"):
-            (data_dir / room).mkdir(parents=True, exist_ok=True)
+        for name in ("", "logs", "redis", "images"):
+            (data_dir / name).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=data_dir):
             pass
     except OSError as error:
@@ -31,9 +31,9 @@ def prepare(data_dir: Path) -> None:
 
 
 class FarmLock:
-    """Held while a farm runs; its file says who runs it and where, for whoever comes second.
+    """The lock of a running farm; its file names the process and its addresses for a second start.
 
-    The kernel drops the lock with the process, however that ended, so no lock is ever stale.
+    The kernel releases the lock when the process ends in any way: a lock is never stale.
     """
 
     def __init__(self, handle: TextIO, data_dir: Path) -> None:
@@ -42,7 +42,7 @@ class FarmLock:
         self.note()
 
     def note(self, **facts: str) -> None:
-        """Add facts that a second start should tell its user, such as `api="http://..."`."""
+        """Add facts that a second start reports to its user, such as `api="http://..."`."""
         self._facts |= facts
         self._handle.seek(0)
         self._handle.truncate()
@@ -52,16 +52,16 @@ class FarmLock:
 
 @contextmanager
 def lock(data_dir: Path) -> Iterator[FarmLock]:
-    """Own the data directory; raises AlreadyRunning, saying which process does and where it answers."""
+    """Lock the data directory. Raises AlreadyRunning with the process that holds it and its address."""
     with (data_dir / LOCK_NAME).open("a+", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AlreadyRunning(_who_runs(handle, data_dir)) from None
+            raise AlreadyRunning(_explain_owner(handle, data_dir)) from None
         yield FarmLock(handle, data_dir)
 
 
-def _who_runs(handle: TextIO, data_dir: Path) -> str:
+def _explain_owner(handle: TextIO, data_dir: Path) -> str:
     handle.seek(0)
     try:
         facts = json.load(handle)

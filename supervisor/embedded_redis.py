@@ -1,4 +1,4 @@
-"""The farm's own Redis server: its binary, command line, data, port and readiness."""
+"""The embedded Redis server: its binary, command line, data, port and readiness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from supervisor.startup_checks import PortTaken, take_port
 
 
 def find_redis_binary() -> Path:
-    """Path of a server binary; raises Unavailable with what to install when there is none."""
+    """Return the path of a server binary. Raises Unavailable with what to install when there is none."""
     bundled = _bundled_binary()
     if bundled is not None:
         return bundled
@@ -31,7 +31,7 @@ def find_redis_binary() -> Path:
 
 
 def redis_command(binary: Path, directory: Path, port: int) -> list[str]:
-    """Command line of an embedded server: append-only in `directory`, loopback only, never evicting a hint."""
+    """Return the command of a server that appends to a file in `directory`, listens on loopback and never evicts."""
     return [
         str(binary),
         *("--bind", "127.0.0.1", "--port", str(port), "--protected-mode", "yes"),
@@ -57,13 +57,13 @@ HOST = "127.0.0.1"
 
 
 def choose_port(data_dir: Path) -> int:
-    """The port of the last time when it is free, else another; written down for commands that join a running farm."""
-    note = data_dir / "redis" / "port"
+    """Return the last used port if it is free, else another. Writes it down for commands that join a running farm."""
+    file = data_dir / "redis" / "port"
     try:
-        port = take_port(HOST, int(note.read_text()), "--port")
+        port = take_port(HOST, int(file.read_text()), "--port")
     except (OSError, ValueError, PortTaken):
         port = take_port(HOST, 0, "--port")
-    note.write_text(str(port))
+    file.write_text(str(port))
     return port
 
 
@@ -72,20 +72,20 @@ def url_for(port: int) -> str:
 
 
 def url_of_running_farm(settings: Settings) -> str:
-    """Where this data directory's embedded server listens, or listened last; empty when there was none."""
+    """Return the URL where this data directory's embedded server listens or last listened; empty when there was none."""
     with contextlib.suppress(OSError, ValueError):
         return url_for(int((settings.data_dir / "redis" / "port").read_text()))
     return ""
 
 
 def redis_child(data_dir: Path, port: int) -> ChildSpec:
-    """The server as a child that is stopped after everything that uses it."""
+    """Return the server as a child that stops after all processes that use it."""
     command = redis_command(find_redis_binary(), data_dir / "redis", port)
     return ChildSpec("redis", tuple(command), stop_stage=1, quiet=True)
 
 
 def answers(url: str) -> bool:
-    """Whether a Redis at `url` takes commands now (not while it still loads its data)."""
+    """Return whether a Redis at `url` accepts commands now; it does not while it loads its data."""
     try:
         with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as connection:
             return bool(connection.ping())

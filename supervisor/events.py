@@ -1,4 +1,4 @@
-"""What wakes the supervisor: a child that ended, or a signal that asks to stop."""
+"""Events that the supervisor waits for: a child ended, or a stop signal arrived."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class ChildEnded:
-    """The process and all its descendants are gone."""
+    """The process and all its descendants have ended."""
 
     child: Child
 
 
 @dataclass(frozen=True)
 class StopRequested:
-    """Somebody pressed Ctrl-C or asked by signal."""
+    """A stop signal such as Ctrl-C arrived."""
 
     signal_name: str
 
@@ -32,16 +32,16 @@ Event = ChildEnded | StopRequested
 
 
 class Events:
-    """One queue that threads and signal handlers put into and the main thread takes from."""
+    """A queue that threads and signal handlers put events into and the main thread reads."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()  # its put may interrupt itself: safe in handlers
+        self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()  # its `put` is reentrant: safe in a signal handler
 
     def child_ended(self, child: Child) -> None:
         self._queue.put(ChildEnded(child))
 
     def next(self, timeout_seconds: float) -> Event | None:
-        """The next event, or None when there was none in time."""
+        """Return the next event, or None when none arrives in time."""
         try:
             return self._queue.get(timeout=max(timeout_seconds, 0.0))
         except queue.Empty:
@@ -49,7 +49,7 @@ class Events:
 
     @contextmanager
     def catching_signals(self) -> Iterator[None]:
-        """Turn stop signals into events inside the block."""
+        """Turn stop signals into events within the block."""
         before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         try:
             yield

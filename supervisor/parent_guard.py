@@ -1,4 +1,4 @@
-"""Run a command that the kernel kills when its parent dies; standard library only, run by path."""
+"""Run a command that the kernel kills when its parent dies. Uses only the standard library: it is run by its path."""
 
 import ctypes
 import os
@@ -9,12 +9,12 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """`parent_guard.py PARENT_PID COMMAND...`; on systems other than Linux it only becomes the command."""
+    """Replace this process with the command of `parent_guard.py PARENT_PID COMMAND...`; the guard works only on Linux."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        sys.exit(1)  # the parent died before the kernel could be asked
+        sys.exit(1)  # the parent died before prctl took effect
     os.execvp(command[0], command)  # noqa: S606 -- no shell wanted
 
 

@@ -1,4 +1,4 @@
-"""Which processes a farm consists of, with their commands and environment."""
+"""List the processes of a farm with their commands and environments."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.child_python import module_command
 from core.ids import new_id
 from core.settings import Settings
 from supervisor.child import ChildSpec
 
 KILL_MARGIN_SECONDS = 15.0
-"""Past its drain time, a worker still stores and gives back before it is killed."""
+"""A worker gets this long after its drain time to store results and requeue jobs before it is killed."""
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the parts of this farm are; `redis_url` may carry a password and is not for printing."""
+    """Addresses of this farm's processes. `redis_url` may contain a password: do not print it."""
 
     api_host: str
     api_port: int
@@ -38,7 +38,7 @@ class Addresses:
 
 
 def children(settings: Settings, addresses: Addresses) -> list[ChildSpec]:
-    """Every process but Redis, in the order in which they start."""
+    """Return every process except Redis, in start order."""
     shared = _environment(settings, addresses)
     return [
         ChildSpec("api", _command("api"), shared),
@@ -49,11 +49,11 @@ def children(settings: Settings, addresses: Addresses) -> list[ChildSpec]:
 
 
 def _command(*words: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "cli", *words)
+    return tuple(module_command("cli", *words))
 
 
 def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
-    """What the command line, the free ports and the embedded servers decided; all else comes from the environment."""
+    """Return the settings that options, free ports and embedded servers determine; children inherit the others."""
     return {
         "IMAGEFARM_DATA_DIR": str(settings.data_dir),
         "IMAGEFARM_DATABASE_URL": settings.resolved_database_url,
@@ -72,29 +72,29 @@ def _workers(settings: Settings, shared: dict[str, str]) -> list[ChildSpec]:
     cards = _visible_cards() if settings.device == "auto" else []
     specs = []
     for index in range(settings.workers):
-        own = {"IMAGEFARM_WORKER_NAME": f"{name}-{index + 1}"}
+        environment = {"IMAGEFARM_WORKER_NAME": f"{name}-{index + 1}"}
         if settings.workers > 1 and cards:
-            own["CUDA_VISIBLE_DEVICES"] = cards[index % len(cards)]
+            environment["CUDA_VISIBLE_DEVICES"] = cards[index % len(cards)]
         elif settings.workers > 1 and "OMP_NUM_THREADS" not in os.environ:
-            own["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // settings.workers))
+            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // settings.workers))
         label = "worker" if settings.workers == 1 else f"worker-{index + 1}"
         stop_seconds = settings.drain_seconds + KILL_MARGIN_SECONDS
-        specs.append(ChildSpec(label, _command("worker"), shared | own, stop_seconds=stop_seconds))
+        specs.append(ChildSpec(label, _command("worker"), shared | environment, stop_seconds=stop_seconds))
     return specs
 
 
 def _node(data_dir: Path) -> str:
-    """Four letters that tell farms on one host apart, kept with the data so that workers' names come back."""
-    note = data_dir / "node"
+    """Return four letters that distinguish farms on one host, stored with the data so that workers keep their names."""
+    file = data_dir / "node"
     try:
-        return note.read_text().strip()
+        return file.read_text().strip()
     except OSError:
-        note.write_text(new_id()[-4:])
-        return note.read_text()
+        file.write_text(new_id()[-4:])
+        return file.read_text()
 
 
 def _visible_cards() -> list[str]:
-    """Names for CUDA_VISIBLE_DEVICES, one for each card; found without importing torch."""
+    """Return a value for CUDA_VISIBLE_DEVICES per card, without importing torch."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [card.strip() for card in chosen.split(",") if card.strip()]
@@ -106,7 +106,7 @@ def _visible_cards() -> list[str]:
 
 
 def _reachable(host: str) -> str:
-    """An address to type into a browser on this machine."""
+    """Return a host name that a browser on this machine can open."""
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 -- compared, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

@@ -1,10 +1,11 @@
-"""Start the farm's processes, restart those that die with a growing backoff, and stop them in order."""
+"""Start the farm's processes, restart those that die with exponential backoff, and stop them in order."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
+from core.backoff import backoff_seconds
 from supervisor.child import Child, ChildSpec
 from supervisor.console import Console
 from supervisor.events import ChildEnded, Events, StopRequested
@@ -12,27 +13,27 @@ from supervisor.events import ChildEnded, Events, StopRequested
 FIRST_SECONDS = 0.5
 CAP_SECONDS = 30.0
 SETTLED_SECONDS = 60.0
-"""A child that lived this long had started well: its next death counts as the first."""
+"""After this long a start counts as successful: the next failure is the first again."""
 
 
 @dataclass
 class RestartBackoff:
-    """The back-off of one child."""
+    """The restart backoff of one child."""
 
     failures: int = 0
 
-    def next_delay_seconds(self, lived_seconds: float) -> float:
-        """Note one more death after `lived_seconds`; how long to wait before the next start."""
-        self.failures = 1 if lived_seconds >= SETTLED_SECONDS else self.failures + 1
-        return float(min(FIRST_SECONDS * 2 ** (self.failures - 1), CAP_SECONDS))
+    def next_delay_seconds(self, uptime_seconds: float) -> float:
+        """Count a failure after `uptime_seconds`; return the pause before the next start."""
+        self.failures = 1 if uptime_seconds >= SETTLED_SECONDS else self.failures + 1
+        return backoff_seconds(self.failures, FIRST_SECONDS, CAP_SECONDS)
 
 
 KILLED_SECONDS = 5.0
-"""How long the news of a killed part may take."""
+"""How long a killed process may take to end."""
 
 
 class ProcessManager:
-    """All methods are called from the main thread."""
+    """Owns the running children. Call its methods only from the main thread."""
 
     def __init__(self, console: Console, events: Events) -> None:
         self._console = console
@@ -53,7 +54,7 @@ class ProcessManager:
             self._console.line(spec.name, text)
 
     def start_due(self) -> None:
-        """Start again those whose back-off is over."""
+        """Restart the children whose backoff is over."""
         now = time.monotonic()
         for name, (due_at, spec) in list(self._waiting.items()):
             if due_at <= now:
@@ -61,27 +62,27 @@ class ProcessManager:
                 self.start(spec)
 
     def seconds_until_due(self, otherwise: float) -> float:
-        """How long the main thread may sleep before `start_due` has work."""
+        """Return the seconds until `start_due` has work, at most `otherwise`."""
         now = time.monotonic()
         return min([otherwise, *(due_at - now for due_at, _ in self._waiting.values())])
 
     def ended(self, child: Child) -> None:
-        """A child died unasked: plan its next start."""
+        """Schedule the restart of a child that ended by itself."""
         name = child.spec.name
         self._running.pop(name, None)
         restarts = self._restarts.setdefault(name, RestartBackoff())
-        delay = restarts.next_delay_seconds(child.lived_seconds)
+        delay = restarts.next_delay_seconds(child.uptime_seconds)
         self._waiting[name] = (time.monotonic() + delay, child.spec)
-        more = f" (it said why in logs/{name}.log)" if child.spec.quiet else ""
-        again = f"starts again in {delay:g} s (death {restarts.failures} in a row)"
+        more = f" (see logs/{name}.log for the reason)" if child.spec.quiet else ""
+        again = f"restarts in {delay:g} s (failure {restarts.failures} in a row)"
         self._console.farm(f"{name} (process {child.pid}) {child.how_it_ended()}{more}; {again}")
 
     def stop(self) -> bool:
-        """End all, stage by stage; True when everything ended by itself, False when something had to be killed."""
+        """Stop all children, stage by stage. Returns False when one had to be killed."""
         self._waiting.clear()
         if not self._running:
             return True
-        self._console.farm("stopping: running jobs may finish or go back to the queue; Ctrl-C again stops at once")
+        self._console.farm("stopping: running jobs finish or return to the queue; press Ctrl-C again to stop at once")
         clean = True
         for stage in sorted({child.spec.stop_stage for child in self._running.values()}):
             group = [child for child in self._running.values() if child.spec.stop_stage == stage]
@@ -94,19 +95,19 @@ class ProcessManager:
             child.terminate()
         deadlines = {child.spec.name: time.monotonic() + child.spec.stop_seconds for child in group}
         clean = True
-        while left := [child for child in group if child.spec.name in self._running]:
-            event = self._events.next(min(deadlines[child.spec.name] for child in left) - time.monotonic())
+        while remaining := [child for child in group if child.spec.name in self._running]:
+            event = self._events.next(min(deadlines[child.spec.name] for child in remaining) - time.monotonic())
             match event:
                 case ChildEnded(child):
                     self._running.pop(child.spec.name, None)
                     self._console.farm(f"{child.spec.name} stopped")
                 case StopRequested():
-                    self._console.farm("asked again: stopping at once, without waiting for running jobs")
+                    self._console.farm("second stop request: stopping at once, without waiting for running jobs")
                     self._kill(list(self._running.values()))
                     deadlines = dict.fromkeys(deadlines, time.monotonic() + KILLED_SECONDS)
                     clean = False
                 case None:
-                    late = [child for child in left if deadlines[child.spec.name] <= time.monotonic()]
+                    late = [child for child in remaining if deadlines[child.spec.name] <= time.monotonic()]
                     self._kill(late)
                     deadlines |= {child.spec.name: time.monotonic() + KILLED_SECONDS for child in late}
                     clean = False

@@ -1,4 +1,4 @@
-"""Check what a start needs: free ports, API keys, parts that answer; and the errors that prevent one."""
+"""Check what a start needs: free ports, API keys and processes that answer; define the errors that prevent one."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from db.database import Database
 
 
 class AlreadyRunning(Conflict):
-    """Another `imagefarm up` owns this data directory."""
+    """Another `imagefarm up` has locked this data directory."""
 
     code = "already_running"
 
 
 class PortTaken(Unavailable):
-    """Something else listens where a part of the farm should."""
+    """Another program listens on a port that the farm needs."""
 
     code = "port_taken"
 
 
 class DataDirUnusable(Unavailable):
-    """The data directory cannot be made or written."""
+    """The data directory cannot be created or written."""
 
     code = "data_dir_unusable"
 
 
 def take_port(host: str, port: int, option: str) -> int:
-    """`port` when a server could listen there, or a free one for 0; raises PortTaken, naming `option` as the way out.
+    """Return `port` when a server can listen there, or a free one for 0. Raises PortTaken, which names `option`.
 
-    Nothing is reserved: another program may still come between. The child that then finds it taken says so.
+    The port is not reserved: another program may still take it, and the child then reports that.
     """
     family, kind, protocol, _, address = _resolve(host, port, option)
     with socket.socket(family, kind, protocol) as probe:
@@ -51,7 +51,7 @@ def _resolve(host: str, port: int, option: str) -> tuple[int, int, int, str, tup
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]  # type: ignore[return-value]
     except socket.gaierror as error:
-        raise PortTaken(f"{host} is no address of this machine ({error.strerror}); see {option}.") from error
+        raise PortTaken(f"{host} is not an address of this machine ({error.strerror}); see {option}.") from error
 
 
 def _explain(host: str, port: int, option: str, error: OSError) -> str:
@@ -63,7 +63,7 @@ def _explain(host: str, port: int, option: str, error: OSError) -> str:
 
 
 def answers_ok(url: str) -> bool:
-    """True when GET `url` is answered with 200 within a second."""
+    """Return whether GET `url` is answered with 200 within a second."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=1)
     try:
@@ -76,7 +76,7 @@ def answers_ok(url: str) -> bool:
 
 
 def any_key_exists(settings: Settings) -> bool:
-    """Looked up only when the API is to listen where others can reach it; a farm that never ran has none."""
+    """Return whether an API key exists. False without a look-up when the API listens on loopback or the farm never ran."""
     never_ran = not settings.database_url and not (settings.data_dir / "imagefarm.db").exists()
     if is_loopback(settings.host) or never_ran:
         return False

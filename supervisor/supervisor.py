@@ -1,4 +1,4 @@
-"""`imagefarm up`: run one farm on one machine until it is told to stop."""
+"""Run one farm on one machine until a stop signal arrives: `imagefarm up`."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from supervisor.process_manager import ProcessManager
 from supervisor.startup_checks import answers_ok, any_key_exists, take_port
 
 TICK_SECONDS = 0.1
-"""How often an unready part is asked again."""
+"""Interval between checks of a process that is not ready."""
 IDLE_SECONDS = 3600.0
 
 
 class Stopped(Exception):
-    """The user asked to stop."""
+    """A stop signal arrived."""
 
 
 class Supervisor:
-    """Runs until told to stop; errors that keep it from starting are FarmErrors for the caller to show."""
+    """Runs a farm until a stop signal arrives. Raises FarmError when it cannot start."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._events = Events()
 
     def run(self) -> bool:
-        """True when every child ended by itself, False when some had to be killed."""
+        """Run the farm. Returns False when a child had to be killed at the end."""
         settings = self._settings
         check_api_exposure(settings, has_keys=any_key_exists(settings))
         check_flower_exposure(settings)
-        resolve_auto(settings)  # an unknown model is refused before anything starts
+        resolve_auto(settings)  # refuse an unknown model before anything starts
         data_dir.prepare(settings.data_dir)
         with data_dir.lock(settings.data_dir) as lock, closing(self._console()) as console:
             processes = ProcessManager(console, self._events)
@@ -76,7 +76,7 @@ class Supervisor:
         if self._settings.redis_url:
             if not embedded_redis.answers(addresses.redis_url):
                 where = urlsplit(addresses.redis_url)
-                console.farm(f"Redis at {where.hostname}:{where.port} does not answer yet: jobs wait until it does")
+                console.farm(f"Redis at {where.hostname}:{where.port} does not answer yet; jobs wait until it does")
             return
         processes.start(embedded_redis.redis_child(self._settings.data_dir, urlsplit(addresses.redis_url).port or 0))
         while not embedded_redis.answers(addresses.redis_url):
@@ -91,7 +91,7 @@ class Supervisor:
                 console.farm(f"{name} is ready")
 
     def _handle_events(self, processes: ProcessManager, seconds: float) -> None:
-        """Let `seconds` pass, or less when something happened, and see to what happened."""
+        """Wait up to `seconds` for an event and handle it."""
         event = self._events.next(processes.seconds_until_due(seconds))
         match event:
             case StopRequested():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import queue
 import signal
 import threading
 import time
@@ -51,7 +52,7 @@ class WorkerProcess:
         self._settings = settings
         self._times: EngineTimes | None = None
         self._settled = threading.Event()
-        self._signals = 0
+        self._signals: queue.SimpleQueue[str] = queue.SimpleQueue()  # its `put` is reentrant: safe in a signal handler
         self._stopping = False
         self._paused = False
         self._celery = make_celery(settings)
@@ -75,6 +76,7 @@ class WorkerProcess:
 
     def run(self) -> int:
         """Serve until stopped; return 0 after an orderly stop, 1 when the model can never be loaded."""
+        threading.Thread(target=self._handle_signals, name="signals", daemon=True).start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._register()
@@ -190,11 +192,14 @@ class WorkerProcess:
         self._subscription.set_wanted(self._engine.state == "ready" and not self._paused)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            threading.Thread(target=self._stop_at_once, daemon=True).start()
-        else:
-            self._stop_because(f"signal {signal.Signals(number).name}")
+        # Only this: the main thread may hold any lock now, of an event, a thread that starts, or the log.
+        self._signals.put(signal.Signals(number).name)
+
+    def _handle_signals(self) -> None:
+        """Drain at the first signal, stop at once at the second."""
+        self._stop_because(f"signal {self._signals.get()}")
+        self._signals.get()
+        self._stop_at_once()
 
     def _stop_because(self, why: str) -> None:
         """Drain: claim no more jobs, let running ones finish for `drain_seconds`, then give the rest back to the queue."""

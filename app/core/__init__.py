@@ -1,1 +1,1 @@
-"""See `app.core.generator`."""
+"""The package of `app.core.generator`."""

@@ -1,4 +1,4 @@
-"""`get_generator().generate(...)`: pictures from the running farm, else from an engine of this process' own."""
+"""Render images with `get_generator().generate(...)`: on a running farm, else in an engine process started here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import FarmError, RenderError
+from core.extras import require_extras
 from core.imagefile import read_metadata
 from core.lifecycle import JobStatus
 from core.schemas.jobs import JobRequest
@@ -29,21 +30,21 @@ OUTPUTS = Path("outputs")
 
 @dataclass(frozen=True)
 class RenderedImages:
-    """Whole PNG files, and the seconds that rendering them took."""
+    """PNG files and the rendering time in seconds."""
 
     files: tuple[bytes, ...]
     seconds: float
 
 
 class Renderer(Protocol):
-    """One of the two ways to a picture."""
+    """Renders requests, on a farm or locally."""
 
     def render(self, request: JobRequest) -> RenderedImages:
-        """All images of the request."""
+        """Render all images of the request."""
 
 
 class Generator:
-    """Renders and saves; made by `get_generator`."""
+    """Renders and saves images; create it with `get_generator`."""
 
     def __init__(self, renderer: Renderer, outputs: Path = OUTPUTS) -> None:
         self._renderer = renderer
@@ -60,11 +61,11 @@ class Generator:
         num_images: int = 1,
         seed: int = -1,
     ) -> tuple[list[str], float, list[dict[str, Any]]]:
-        """(paths, seconds, metadata): image i is at paths[i], made as metadata[i] says, with the seed `seed` + i.
+        """Render images; return (paths, seconds, metadata). Image i has paths[i], metadata[i] and the seed `seed` + i.
 
-        What is None is the model's default; `seed` -1 draws one. Files are `outputs/outputs_YYYYMMDDHHMMSS.png` in the
-        working directory, `_01`, `_02` ... when that name is taken. `seconds` is the time of rendering, without waiting
-        for a free worker or loading the model. Raises the errors of `core.errors`.
+        None means the model's default; `seed` -1 draws a random one. Files are `outputs/outputs_YYYYMMDDHHMMSS.png` in
+        the working directory, with `_01`, `_02` ... when that name exists. `seconds` is the rendering time without
+        waiting for a worker and without loading the model. Raises the errors of `core.errors`.
         """
         given = {
             "prompt": prompt,
@@ -83,32 +84,34 @@ class Generator:
 
 @cache
 def get_generator() -> Generator:
-    """The generator of this process. It says on standard error which of the two ways it renders.
+    """Return the generator of this process; print on standard error where it renders.
 
-    IMAGEFARM_URL names the farm to use, and then only that; without it, a farm on this machine is used if one answers.
+    If IMAGEFARM_URL is set, only that farm is used. Otherwise a farm on this machine is used if one answers, and this
+    process loads the model if none does; that needs the extra `worker`.
     """
     settings = Settings()
     farm = ImageFarm()
     if settings.url or farm.answers():
-        _say(f"rendering on the farm at {farm.url}")
+        _print_note(f"rendering on the farm at {farm.url}")
         return Generator(_FarmRenderer(farm))
     farm.close()
-    _say(f"no farm answers at {farm.url}: rendering in this process, which loads the model first")
-    here = _LocalRenderer(settings)
-    atexit.register(here.close)
-    return Generator(here)
+    _print_note(f"no farm answers at {farm.url}: rendering in this process, which loads the model first")
+    require_extras("worker", purpose="Rendering without a farm")
+    local = _LocalRenderer(settings)
+    atexit.register(local.close)
+    return Generator(local)
 
 
 class _FarmRenderer:
-    """As a client."""
+    """Renders on a farm."""
 
     def __init__(self, farm: ImageFarm) -> None:
         self._farm = farm
 
     def render(self, request: JobRequest) -> RenderedImages:
         job = self._farm.submit(request)
-        for remark in (job.notice, *job.warnings):
-            _say(remark)
+        for note in (job.notice, *job.warnings):
+            _print_note(note)
         try:
             with JobBar() as bar:
                 job = self._farm.wait(job, on_progress=bar.show)
@@ -123,40 +126,41 @@ class _FarmRenderer:
 
 
 class _LocalRenderer:
-    """With the engine that workers use."""
+    """Renders in an engine process, as a worker does."""
 
     def __init__(self, settings: Settings) -> None:
         from worker.local_renderer import LocalRenderer
 
         self._bar = StepBar()
         self._renderer = LocalRenderer(settings, self._show)
-        _say(self._renderer.notice)
+        _print_note(self._renderer.notice)
 
     def render(self, request: JobRequest) -> RenderedImages:
         self._bar = StepBar()
         with self._bar:
             done = self._renderer.render(request)
         for warning in done.warnings:
-            _say(warning)
+            _print_note(warning)
         return RenderedImages(done.files, done.seconds)
 
     def close(self) -> None:
-        """Ends the engine."""
+        """Stop the engine."""
         self._renderer.close()
 
-    def _show(self, told: LocalProgress) -> None:
-        left = f"{seconds(told.eta_seconds)} left" if told.eta_seconds is not None else ""
-        self._bar.move(told.stage, told.fraction, left, told.stage if told.eta_seconds is None else "")
+    def _show(self, progress: LocalProgress) -> None:
+        eta = progress.eta_seconds
+        note = f"{seconds(eta)} left" if eta is not None else ""
+        self._bar.update(progress.stage, progress.fraction, note, progress.stage if eta is None else "")
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
-    """What the file says about itself: prompt, seed, model, device and all."""
+    """Return the metadata in the file: prompt, seed, model, device and more."""
     written = read_metadata(data).imagefarm
     if written is None:
-        raise FarmError("The picture carries no metadata of ours: the farm is of another version.", code="not_a_farm")
+        raise FarmError("The image has no imagefarm metadata: the farm is of another version.", code="not_a_farm")
     return written.model_dump(mode="json", exclude_none=True)
 
 
-def _say(text: str | None) -> None:
+def _print_note(text: str | None) -> None:
     if text:
         sys.stderr.write(f"imagefarm: {text}\n")

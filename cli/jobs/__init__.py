@@ -1,4 +1,4 @@
-"""Commands about jobs, for whoever has work for a farm; all of them speak to it through the client."""
+"""Commands about jobs; all of them use a farm over HTTP through the client."""
 
 from __future__ import annotations
 

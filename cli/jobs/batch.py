@@ -26,24 +26,24 @@ def register(app: typer.Typer) -> None:
 
 
 def batch(
-    file: Annotated[Path, typer.Argument(help="JSON Lines or CSV (by its ending .csv).", metavar="FILE")],
-    save: Annotated[Path | None, typer.Option(help="Save the pictures into this folder.", metavar="DIR")] = None,
-    by_day: Annotated[bool, typer.Option("--by-day", help="A folder for each day in it.")] = False,
-    in_flight: Annotated[int, typer.Option(min=1, max=512, help="Rows that the farm has at a time.")] = IN_FLIGHT,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try rows again that failed earlier.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Forget earlier runs: render every row anew.")] = False,
+    file: Annotated[Path, typer.Argument(help="JSON Lines, or CSV when its name ends in .csv.", metavar="FILE")],
+    save: Annotated[Path | None, typer.Option(help="Save the images into this folder.", metavar="DIR")] = None,
+    by_day: Annotated[bool, typer.Option("--by-day", help="Save into a subfolder per day.")] = False,
+    in_flight: Annotated[int, typer.Option(min=1, max=512, help="Rows that are on the farm at the same time.")] = IN_FLIGHT,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry rows that failed in earlier runs.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Ignore earlier runs and render every row again.")] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> int:
-    """Have every row of a file rendered, with a progress bar.
+    """Render every row of a job file, with a progress bar.
 
-    A row holds the fields of a job: `{"prompt": "a cat", "size": "512x512", "seed": 7}` in JSON Lines (a bare text is a
+    A row holds the fields of a job: `{"prompt": "a cat", "size": "512x512", "seed": 7}` in JSON Lines (a string is a
     prompt); in CSV the first line names them (`prompt,width,height,seed`; a column `metadata.key` becomes metadata). All
-    rows are checked before the first is sent.
+    rows are validated before the first is submitted.
 
-    Ctrl-C leaves: what the farm has already goes on there. The same command takes up where it stopped and renders
-    nothing twice, also after a crash: `FILE.state`, beside the file, knows the job of each row. Rows may be added or moved
-    meanwhile; a row that you change is a new one. Exit code 1 when a row failed.
+    Ctrl-C stops the command; submitted jobs continue on the farm. Run the same command to resume: no row is rendered
+    twice, even after a crash, because `FILE.state` next to the file records the job of each row. You may add or move rows
+    meanwhile; a changed row is a new one. Exit code 1 when a row failed.
 
     Examples:
 
@@ -94,11 +94,11 @@ def _run(
         try:
             run.run()
         except KeyboardInterrupt:
-            note(f"Stopped after {bar.tally.done} of {len(rows)} rows; {bar.tally.open} go on at the farm.")
-            note("The same command takes it up from here.")
+            note(f"Stopped after {bar.tally.done} of {len(rows)} rows; {bar.tally.open} continue on the farm.")
+            note("Run the same command to resume.")
             raise
     if not as_json:
         typer.echo(bar.tally.summary(len(rows), save))
     if bar.tally.failed_before:
-        note(f"{bar.tally.failed_before} rows failed in earlier runs: --retry-failed tries them again.")
+        note(f"{bar.tally.failed_before} rows failed in earlier runs; retry them with --retry-failed.")
     return ExitCode.FAILED if bar.tally.failed or bar.tally.failed_before else ExitCode.OK

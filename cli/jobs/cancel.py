@@ -1,4 +1,4 @@
-"""`imagefarm cancel`: stopping jobs."""
+"""`imagefarm cancel`: cancel jobs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def register(app: typer.Typer) -> None:
 
 
 def cancel(
-    job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more jobs.")],
+    job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of one or more jobs.")],
     url: Url = None,
     as_json: AsJson = False,
 ) -> int:
-    """Cancel jobs: at once while they wait, at their next step while they run.
+    """Cancel jobs: waiting ones at once, running ones at their next step.
 
-    Jobs that have ended stay as they are. Exit code 1 when one of the ids is not known; the others are canceled.
+    Jobs that have ended do not change. Exit code 1 when an id is unknown; the others are still canceled.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Fetch the farm's state at one moment and render it as tables for the terminal."""
+"""Fetch the current state of the farm and render it as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 10
 
 
 class DashboardData(ResponseBody):
-    """The farm at one moment: the live workers, the running jobs (some) and the newest of those that wait."""
+    """The state of the farm: live workers, up to 10 running jobs and the newest 10 waiting jobs."""
 
     url: str
     workers: list[Worker]
@@ -29,8 +29,8 @@ class DashboardData(ResponseBody):
 
 
 def fetch_dashboard(farm: ImageFarm) -> DashboardData:
-    """Asks the farm; a running job is asked for by itself, since lists do not tell its steps."""
-    running = [_whole(farm, job) for job in farm.jobs(status=[JobStatus.RUNNING], limit=SHOWN)]
+    """Fetch the state. Running jobs are fetched one by one: the list of jobs has no progress."""
+    running = [_fetch_job(farm, job) for job in farm.jobs(status=[JobStatus.RUNNING], limit=SHOWN)]
     return DashboardData(
         url=farm.url,
         workers=[worker for worker in farm.workers().items if worker.live],
@@ -40,23 +40,23 @@ def fetch_dashboard(farm: ImageFarm) -> DashboardData:
     )
 
 
-def _whole(farm: ImageFarm, job: Job) -> Job | None:
+def _fetch_job(farm: ImageFarm, job: Job) -> Job | None:
     try:
         return farm.get(job)
     except (NotFound, Gone):
         return None
 
 
-def render_dashboard(glance: DashboardData) -> RenderableType:
-    """Tables for a terminal."""
-    queue = glance.queue
-    head = Text(f"{glance.url}   {queue.running} running, {queue.queued} waiting, {queue.held} held", style="bold")
-    parts: list[RenderableType] = [head, Text(), _workers(glance.workers)]
+def render_dashboard(data: DashboardData) -> RenderableType:
+    """Return the state as tables for a terminal."""
+    queue = data.queue
+    head = Text(f"{data.url}   {queue.running} running, {queue.queued} waiting, {queue.held} held", style="bold")
+    parts: list[RenderableType] = [head, Text(), _workers(data.workers)]
     parts += [Text(f"{row.model}: {row.reason}", style="red") for row in queue.models if row.reason]
-    if glance.running:
-        parts += [Text(), _running(glance.running)]
-    if glance.waiting:
-        parts += [Text(), _waiting(glance)]
+    if data.running:
+        parts += [Text(), _running(data.running)]
+    if data.waiting:
+        parts += [Text(), _waiting(data)]
     return Group(*parts)
 
 
@@ -69,7 +69,7 @@ def _table(*headings: str) -> Table:
 
 def _workers(workers: list[Worker]) -> RenderableType:
     if not workers:
-        return Text("No worker is up.", style="red")
+        return Text("No worker is running.", style="red")
     table = _table("worker", "state", "model", "device", "busy")
     for worker in workers:
         state = worker.state if not worker.message else f"{worker.state}: {one_line(worker.message, 40)}"
@@ -86,10 +86,10 @@ def _running(jobs: list[Job]) -> Table:
     return table
 
 
-def _waiting(glance: DashboardData) -> Table:
-    etas = {row.model: row.eta_seconds for row in glance.queue.models}
-    table = _table("waiting (newest first)", "model", "waits", "all done in", "prompt")
-    for job in glance.waiting:
+def _waiting(data: DashboardData) -> Table:
+    etas = {row.model: row.eta_seconds for row in data.queue.models}
+    table = _table("waiting (newest first)", "model", "waits", "queue done in", "prompt")
+    for job in data.waiting:
         prompt = Text(one_line(str(job.input.get("prompt", "")), 40))
         table.add_row(job.id, job.model, ago(job.created_at), seconds(etas.get(job.model)), prompt)
     return table

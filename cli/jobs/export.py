@@ -1,4 +1,4 @@
-"""`imagefarm export`: pictures out of the farm, into a folder."""
+"""`imagefarm export`: save images of the farm into a folder."""
 
 from __future__ import annotations
 
@@ -30,70 +30,74 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    to: Annotated[Path, typer.Option(help="The folder; made if need be.", metavar="DIR")],
-    by_day: Annotated[bool, typer.Option("--by-day", help="A folder for each day in it.")] = False,
+    to: Annotated[Path, typer.Option(help="Target folder; created if missing.", metavar="DIR")],
+    by_day: Annotated[bool, typer.Option("--by-day", help="Save into a subfolder per day.")] = False,
     since: Annotated[
-        str | None, typer.Option(help="Jobs submitted since: `2026-11-01`, `2026-11-01T08:00`, `12h`, `7d`.", metavar="WHEN")
+        str | None,
+        typer.Option(help="Only jobs submitted since: `2026-11-01`, `2026-11-01T08:00`, `12h`, `7d`.", metavar="WHEN"),
     ] = None,
     status: Annotated[
-        list[JobStatus] | None, typer.Option("--status", help="Of jobs in this state; repeat it.", show_default="succeeded")
+        list[JobStatus] | None,
+        typer.Option("--status", help="Only jobs with this status; repeat it for several.", show_default="succeeded"),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
-    search: Annotated[str | None, typer.Option(help="Words of the prompt.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also what was saved there before and is gone.")] = False,
+    model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only jobs whose prompt contains these words.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Save images again that were saved there before and deleted.")
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> int:
-    """Save pictures as `outputs_YYYYMMDDHHMMSS.png`, `_01`, `_02` ... when several end in one second.
+    """Save images as `outputs_YYYYMMDDHHMMSS.png`, with `_01`, `_02` ... when several jobs end in the same second.
 
-    The name is the moment when the job ended, in this machine's time zone. No image is saved into the same folder twice:
-    a hidden list there (`.imagefarm-saved.jsonl`) remembers them, so an interrupted export goes on where it stopped, and
-    what you delete stays deleted unless you say --again.
+    The name is the time when the job ended, in this machine's time zone. No image is saved into the same folder twice:
+    a hidden index there (`.imagefarm-saved.jsonl`) lists them, so an interrupted export resumes, and images that you
+    delete stay deleted unless you pass --again.
 
     Examples:
 
-    - `imagefarm export --to pictures`
+    - `imagefarm export --to images`
 
-    - `imagefarm export --to pictures --by-day --since 7d`
+    - `imagefarm export --to images --by-day --since 7d`
 
     - `imagefarm export --to cats --search cat --model z-image-turbo`
     """
     from imagefarm.image_folder import ImageFolder
 
-    start = parse_moment(since) if since is not None else None
+    start = parse_time(since) if since is not None else None
     with open_farm(url) as farm:
         jobs = _oldest_first(farm.jobs(status=status or [JobStatus.SUCCEEDED], model=model, query=search), start)
         count = _save_all(farm, jobs, ImageFolder(to, by_day=by_day), restore=again, quiet=as_json)
     if as_json:
         typer.echo(json.dumps({"directory": str(to)} | vars(count)))
     else:
-        typer.echo(f"{count.saved} saved, {count.known} were there, in {to}")
+        typer.echo(f"{count.saved} images saved in {to}, {count.known} were saved before")
     return ExitCode.FAILED if count.failed else ExitCode.OK
 
 
 @dataclass
 class Count:
-    """Images, by what became of them."""
+    """Numbers of images: saved now, saved before, and failed."""
 
     saved: int = 0
     known: int = 0
     failed: int = 0
 
 
-def parse_moment(text: str) -> datetime:
-    """`7d` before now, or an ISO 8601 moment, in this machine's time zone unless it names one."""
+def parse_time(text: str) -> datetime:
+    """Parse an age such as `7d`, or an ISO 8601 time, in this machine's time zone unless it names one."""
     if match := _AGE.fullmatch(text.strip().lower()):
         return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: float(match[1])})
     try:
         return datetime.fromisoformat(text.strip()).astimezone()
     except ValueError:
         raise InvalidInput(
-            f"--since '{text}' is no moment: give 2026-11-01, 2026-11-01T08:00, or an age such as 30m, 12h, 7d, 4w."
+            f"--since '{text}' is not a time: use 2026-11-01, 2026-11-01T08:00, or an age such as 30m, 12h, 7d, 4w."
         ) from None
 
 
 def _oldest_first(jobs: object, start: datetime | None) -> list[Job]:
-    """Jobs with pictures; the farm lists the newest first, so the first that is too old ends it."""
+    """Return jobs with images, oldest first. The farm lists the newest first: stop at the first job that is too old."""
     found: list[Job] = []
     for job in jobs:  # type: ignore[attr-defined]
         if start is not None and job.created_at < start:

@@ -1,4 +1,4 @@
-"""Progress of a job file on the terminal: a bar, and a line for each row that fails."""
+"""Show the progress of a job file: a bar, and a line for each row that fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imagefarm.job_file import Row, RowReport
 
 @dataclass
 class Tally:
-    """Rows by what became of them; `known`: rendered by an earlier run, `open`: at the farm now."""
+    """Numbers of rows. `known`: rendered by an earlier run; `open`: on the farm now."""
 
     succeeded: int = 0
     failed: int = 0
@@ -32,19 +32,19 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Rows that have ended."""
+        """Return the number of rows that have ended."""
         return self.succeeded + self.failed + self.known + self.failed_before
 
     def summary(self, rows: int, save: Path | None) -> str:
-        """One sentence at the end."""
+        """Return the summary line at the end."""
         parts = [f"{self.succeeded} rendered", *([f"{self.known} were done before"] if self.known else [])]
         parts += [f"{self.failed} failed"] if self.failed else []
-        saved = f"; {self.files} pictures saved in {save}" if save is not None else ""
+        saved = f"; {self.files} images saved in {save}" if save is not None else ""
         return f"{rows} rows: {', '.join(parts)}{saved}"
 
 
 class JobFileProgress:
-    """Takes the reports of a BatchRun. `print_rows`: each row as JSON on standard output."""
+    """Shows the reports of a JobFileRun. `print_rows`: print each row as JSON on standard output."""
 
     def __init__(self, rows: int, *, print_rows: bool) -> None:
         self.tally = Tally()
@@ -63,13 +63,13 @@ class JobFileProgress:
             self._bar.stop()
 
     def submitted(self, row: Row, job: Job) -> None:
-        """The farm has it."""
+        """Count a row that the farm has accepted."""
         self.tally.open += 1
         self._note_once(job.notice)
         self._update()
 
     def ended(self, report: RowReport) -> None:
-        """A row has ended."""
+        """Count and report a row that has ended."""
         tally, good = self.tally, report.status is JobStatus.SUCCEEDED
         tally.files += len(report.files)
         if report.known:
@@ -117,4 +117,4 @@ class JobFileProgress:
 
     def _update(self) -> None:
         failed = f", {self.tally.failed} failed" if self.tally.failed else ""
-        self._bar.update(self._task, completed=self.tally.done, note=f"{self.tally.open} at the farm{failed}")
+        self._bar.update(self._task, completed=self.tally.done, note=f"{self.tally.open} on the farm{failed}")

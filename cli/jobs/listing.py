@@ -1,4 +1,4 @@
-"""`imagefarm jobs`: the jobs that the farm knows."""
+"""`imagefarm jobs`: list the farm's jobs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def register(app: typer.Typer) -> None:
 
 def list_jobs(
     status: Statuses = None,
-    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
-    search: Annotated[str | None, typer.Option(help="Words of the prompt.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest this many.")] = 20,
+    model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only jobs whose prompt contains these words.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Number of jobs, newest first.")] = 20,
     url: Url = None,
     as_json: AsJson = False,
 ) -> int:
@@ -54,12 +54,12 @@ def list_jobs(
 
         Console().print(table_of(found))
     else:
-        note('No jobs. Make one: imagefarm submit "a cat"')
+        note('No jobs. Submit one: imagefarm submit "a cat"')
     return ExitCode.OK
 
 
 def table_of(jobs: Sequence[Job]) -> Table:
-    """Jobs as rows."""
+    """Return a table with one row per job."""
     from rich.table import Table
     from rich.text import Text
 

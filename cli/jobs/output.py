@@ -17,25 +17,25 @@ from imagefarm.formatting import advice, seconds, status_text
 
 
 def note(text: str) -> None:
-    """For the person, never part of the result."""
+    """Print a message for people on standard error."""
     typer.echo(text, err=True)
 
 
-def print_remarks(job: Job) -> None:
-    """What the farm has to say about a job: its notice (such as: demo pictures are noise) and warnings."""
+def print_notes(job: Job) -> None:
+    """Print the farm's notice about a job, such as that demo images are noise, and its warnings."""
     print_notices([job])
     for text in job.warnings:
         note(f"note: {text}")
 
 
 def print_notices(jobs: Iterable[Job]) -> None:
-    """What must be said about the pictures of these jobs, each only once."""
+    """Print the notices about the images of these jobs, each only once."""
     for text in dict.fromkeys(job.notice for job in jobs if job.notice):
         note(f"note: {text}")
 
 
 def print_json(value: BaseModel | Sequence[BaseModel], **more: Any) -> None:  # noqa: ANN401 -- JSON values
-    """One JSON value; fields of `more` are added to an object."""
+    """Print one JSON value; add the fields of `more` to an object."""
     if isinstance(value, BaseModel):
         typer.echo(json.dumps(value.model_dump(mode="json") | more, ensure_ascii=False))
     else:
@@ -43,7 +43,7 @@ def print_json(value: BaseModel | Sequence[BaseModel], **more: Any) -> None:  # 
 
 
 def print_outcome(job: Job, files: Sequence[Path]) -> ExitCode:
-    """How a job ended, and the exit code of a command that waited for it."""
+    """Print how a job ended; return the exit code of the command that waited for it."""
     if job.status is JobStatus.SUCCEEDED:
         timings = job.timings
         seeds = ", ".join(str(output.seed) for output in job.outputs)
@@ -52,7 +52,7 @@ def print_outcome(job: Job, files: Sequence[Path]) -> ExitCode:
             f"{seconds(timings.rendering_seconds)}) on {job.worker}; seed {seeds}"
         )
         if not files:
-            note(f"save it with `imagefarm export --to DIR`, or see {job.urls.self}")
+            note(f"Save it with `imagefarm export --to DIR`, or see {job.urls.self}.")
         return ExitCode.OK
     note(f"{job.status}: {status_text(job)}".rstrip(": "))
     for sentence in advice(job):

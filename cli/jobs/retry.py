@@ -1,4 +1,4 @@
-"""`imagefarm retry`: another try."""
+"""`imagefarm retry`: run a job again."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def register(app: typer.Typer) -> None:
 
 
 def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> int:
-    """Try a job again.
+    """Run a job again.
 
-    A held job is queued again under its own id; of any other job that has ended a new one is made. Prints the id.
+    A held job is requeued with the same id; any other job that has ended is submitted again as a new job. Prints the id.
 
     Example: `imagefarm retry 0199c0de-0000-7000-8000-000000000001`
     """
-    from cli.jobs.output import note, print_json, print_remarks
+    from cli.jobs.output import note, print_json, print_notes
 
     with open_farm(url) as farm:
         job = farm.retry(job_id)
-    print_remarks(job)
+    print_notes(job)
     print_json(job) if as_json else typer.echo(job.id)
-    note("queued again." if job.id == job_id else f"a new job, retried from {job_id}.")
+    note("The job is queued again." if job.id == job_id else f"Submitted as a new job, a retry of {job_id}.")
     return ExitCode.OK

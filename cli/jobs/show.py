@@ -1,4 +1,4 @@
-"""`imagefarm job`: everything about one job."""
+"""`imagefarm job`: show everything about one job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 if TYPE_CHECKING:
     from core.schemas.jobs import Attempt, Job, JobHistory, JobHistoryEvent
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imagefarm jobs` shows it.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job, as `imagefarm jobs` shows it.")]
 _INPUT = ("model", "prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed", "num_images", "preset")
 _WIDTH = 15
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def job(job_id: JobId, url: Url = None, as_json: AsJson = False) -> int:
-    """Show one job: what was asked, why it waits or failed and what to do, its timings, attempts and history.
+    """Show one job: its request, why it waits or failed and what to do, its timings, attempts and history.
 
     Examples:
 
@@ -50,12 +50,12 @@ def _lines(job: Job, history: JobHistory) -> Iterator[str]:
     if text := status_text(job):
         yield _row("", text)
     if job.error is not None:
-        yield _row("error", f"{job.error.code}{', can be tried again' if job.error.retryable else ''}")
+        yield _row("error", f"{job.error.code}{', retryable' if job.error.retryable else ''}")
     for sentence in advice(job):
         yield _row("what to do", sentence)
-    yield from (_row("note", remark) for remark in (job.notice, *job.warnings) if remark)
-    yield from _asked(job)
-    yield from _times(job)
+    yield from (_row("note", note) for note in (job.notice, *job.warnings) if note)
+    yield from _request_rows(job)
+    yield from _timing_rows(job)
     for output in job.outputs:
         yield _row(f"image {output.index}", f"{output.id}  {output.width}x{output.height}  seed {output.seed}")
     if history.attempts:
@@ -65,7 +65,7 @@ def _lines(job: Job, history: JobHistory) -> Iterator[str]:
     yield from (f"  {_event(event)}" for event in history.events)
 
 
-def _asked(job: Job) -> Iterator[str]:
+def _request_rows(job: Job) -> Iterator[str]:
     shown = job.input | {"model": job.model}
     yield from (
         _row(name.replace("num_inference_", ""), shown[name]) for name in _INPUT if shown.get(name) not in (None, "")
@@ -76,11 +76,11 @@ def _asked(job: Job) -> Iterator[str]:
         yield _row("metadata", ", ".join(f"{key}={value}" for key, value in job.metadata.items()))
 
 
-def _times(job: Job) -> Iterator[str]:
+def _timing_rows(job: Job) -> Iterator[str]:
     from imagefarm.formatting import seconds
 
     spent = {name.removesuffix("_seconds"): value for name, value in job.timings.model_dump().items() if value is not None}
-    yield _row("times", ", ".join(f"{name} {seconds(value)}" for name, value in spent.items()))
+    yield _row("timings", ", ".join(f"{name} {seconds(value)}" for name, value in spent.items()))
     if job.worker:
         yield _row("worker", job.worker)
     if job.retried_from:
@@ -90,7 +90,7 @@ def _times(job: Job) -> Iterator[str]:
 def _attempt(attempt: Attempt) -> str:
     from imagefarm.formatting import seconds
 
-    took = seconds((attempt.ended_at - attempt.started_at).total_seconds()) if attempt.ended_at else "goes on"
+    took = seconds((attempt.ended_at - attempt.started_at).total_seconds()) if attempt.ended_at else "not ended"
     why = f": {attempt.error.code}, {attempt.error.message}" if attempt.error else ""
     return f"{attempt.number}. {attempt.worker}, {attempt.outcome or 'running'}, {took}{why}"
 

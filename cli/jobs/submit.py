@@ -1,4 +1,4 @@
-"""`imagefarm submit`: one job."""
+"""`imagefarm submit`: submit one job."""
 
 from __future__ import annotations
 
@@ -20,37 +20,49 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(
-    prompt: Annotated[str, typer.Argument(help="What to paint, in English or Chinese.")],
+    prompt: Annotated[str, typer.Argument(help="What the image shows, in English or Chinese.")],
     negative: Annotated[
-        str | None, typer.Option("--negative", help="What to avoid; has an effect only with --cfg above 1.")
+        str | None, typer.Option("--negative", help="What the image must not show; has an effect only with --cfg above 1.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A model that the farm serves.", show_default="the farm's own")] = None,
-    preset: Annotated[str | None, typer.Option(help="Values for what you leave out; GET /v1/presets lists them.")] = None,
-    size: Annotated[str | None, typer.Option(help="In pixels: `512` or `768x512`.", show_default="the model's")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model that the farm serves.", show_default="the farm's default")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Preset with values for options that you omit; GET /v1/presets lists them.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="Size in pixels: `512` or `768x512`.", show_default="the model's")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="the model's")] = None,
-    cfg: Annotated[float | None, typer.Option(help="Guidance; 1 is off.", show_default="the model's")] = None,
-    seed: Annotated[int, typer.Option(help="Of the first image; -1 draws one.")] = -1,
-    number: Annotated[int, typer.Option("--number", "-n", help="Images, each with the next seed.")] = 1,
-    strict: Annotated[bool, typer.Option("--strict", help="Render alone: same seed, same bits.")] = False,
+    cfg: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1 turns guidance off.", show_default="the model's")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first image; -1 draws a random one.")] = -1,
+    number: Annotated[int, typer.Option("--number", "-n", help="Number of images, each with the next seed.")] = 1,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Render alone, so that the same seed gives identical bits.")
+    ] = False,
     init: Annotated[
-        Path | None, typer.Option(help="Image-to-image: a PNG, JPEG or WebP file to start from.", metavar="FILE")
+        Path | None, typer.Option(help="Image-to-image: the PNG, JPEG or WebP file to start from.", metavar="FILE")
     ] = None,
-    strength: Annotated[float | None, typer.Option(help="Image-to-image: 0 keeps the file's picture, 1 ignores it.")] = None,
+    strength: Annotated[float | None, typer.Option(help="Image-to-image: 0 keeps the file's image, 1 ignores it.")] = None,
     start_sigma: Annotated[
-        float | None, typer.Option(help="Image-to-image with Z-Image, in place of --strength: the noise level to start at.")
+        float | None, typer.Option(help="Image-to-image with Z-Image, instead of --strength: the noise level to start at.")
     ] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 9, 9 is the most urgent.", show_default="5")] = None,
-    deadline: Annotated[float | None, typer.Option(help="Seconds after which it need not start any more.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, with a progress bar.")] = False,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Wait no more than these seconds; the job goes on.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Wait, then save the pictures into this folder.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent.", show_default="5")] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds after which the job expires if it has not started.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the job's end, with a progress bar.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Wait at most this many seconds; the job continues on the farm.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Wait, then save the images into this folder.")] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> int:
-    """Have a picture rendered.
+    """Submit a job that renders images.
 
     Prints the job's id; with --save the paths of the saved files; with --json the job. Everything else goes to
-    standard error. Without --wait it returns as soon as the farm has the job safe.
+    standard error. Without --wait it returns as soon as the farm has stored the job.
 
     Examples:
 
@@ -87,29 +99,29 @@ def submit(
 
 
 def _size(size: str | None) -> str | None:
-    """`512` means a square."""
+    """Return a plain number `512` as the square `512x512`."""
     return f"{size}x{size}" if size is not None and size.strip().isdigit() else size
 
 
 def _accepted(job: Job, *, as_json: bool) -> int:
-    from cli.jobs.output import note, print_json, print_remarks
+    from cli.jobs.output import note, print_json, print_notes
 
-    print_remarks(job)
+    print_notes(job)
     print_json(job) if as_json else typer.echo(job.id)
-    note(f"accepted; `imagefarm job {job.id}` shows how it goes.")
+    note(f"Accepted. `imagefarm job {job.id}` shows its progress.")
     return ExitCode.OK
 
 
 def _wait_and_save(farm: ImageFarm, job: Job, timeout: float | None, save: Path | None, *, as_json: bool) -> int:
-    from cli.jobs.output import note, print_json, print_outcome, print_remarks
+    from cli.jobs.output import note, print_json, print_notes, print_outcome
     from imagefarm.progress import JobBar
 
-    print_remarks(job)
+    print_notes(job)
     try:
         with JobBar() as bar:
             job = farm.wait(job, timeout_seconds=timeout, on_progress=bar.show)
     except KeyboardInterrupt:
-        note(f"The farm goes on with it; `imagefarm cancel {job.id}` stops it.")
+        note(f"The job continues on the farm; `imagefarm cancel {job.id}` stops it.")
         raise
     files = farm.download(job, save) if save is not None else []
     result: dict[str, Any] = {"files": [str(path) for path in files]} if save is not None else {}

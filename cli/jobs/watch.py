@@ -1,4 +1,4 @@
-"""`imagefarm watch`: the farm at a glance, live."""
+"""`imagefarm watch`: a live dashboard of the farm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imagefarm import ImageFarm
 
 
-AWAY_SECONDS = 2.0
+RETRY_SECONDS = 2.0
 
 
 def register(app: typer.Typer) -> None:
@@ -26,12 +26,12 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the state once and exit.")] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> int:
-    """Watch the farm: workers, the queue, running jobs with their steps, and what waits; Ctrl-C ends it.
+    """Show workers, the queue, running jobs with their progress, and waiting jobs, live; stop with Ctrl-C.
 
     Examples:
 
@@ -41,7 +41,7 @@ def watch(
     """
     from cli.jobs.dashboard import fetch_dashboard
 
-    with open_farm(url, AWAY_SECONDS) as farm:
+    with open_farm(url, RETRY_SECONDS) as farm:
         if once or as_json:
             _show_once(fetch_dashboard(farm), as_json=as_json)
             return ExitCode.OK
@@ -49,19 +49,19 @@ def watch(
     return ExitCode.OK
 
 
-def _show_once(glance: DashboardData, *, as_json: bool) -> None:
+def _show_once(data: DashboardData, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(glance.model_dump_json())
+        typer.echo(data.model_dump_json())
         return
     from rich.console import Console
 
     from cli.jobs.dashboard import render_dashboard
 
-    Console().print(render_dashboard(glance))
+    Console().print(render_dashboard(data))
 
 
 def _watch(farm: ImageFarm, every: float) -> None:
-    """Until Ctrl-C, which is how it is meant to end."""
+    """Update the dashboard until Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
 
@@ -80,7 +80,7 @@ def _watch(farm: ImageFarm, every: float) -> None:
 
 
 def _fetch(farm: ImageFarm) -> RenderableType:
-    """The farm's picture; what is wrong while it is away, since it may come back."""
+    """Return the dashboard, or the error while the farm is unavailable."""
     from rich.text import Text
 
     from cli.jobs.dashboard import fetch_dashboard, render_dashboard

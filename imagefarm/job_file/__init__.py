@@ -1,4 +1,4 @@
-"""Run many jobs from a job file: each row is rendered once, however often the run is interrupted and resumed."""
+"""Run the jobs of a job file; each row is rendered once, however often the run is interrupted and resumed."""
 
 from imagefarm.job_file.rows import Row, read_rows
 from imagefarm.job_file.run import JobFileRun, RowReport

@@ -1,4 +1,4 @@
-"""Read and check the rows of a job file (JSON Lines or CSV), each a whole job request."""
+"""Read and validate the rows of a job file (JSON Lines or CSV); each row is a job request."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from imagefarm.job_requests import request_from
 
 _SHOWN_PROBLEMS = 10
 _METADATA = "metadata."
-_EXAMPLE = 'Write one object a line: {"prompt": "a cat"}'
+_EXAMPLE = 'Write one object per line: {"prompt": "a cat"}'
 
 
 @dataclass(frozen=True)
 class Row:
-    """`line` as an editor counts it. `identity` names what is asked: it survives other rows being added or moved."""
+    """A row. `line`: line number from 1. `identity`: digest of the request, the same after other rows are added or moved."""
 
     line: int
     request: JobRequest
@@ -32,7 +32,7 @@ class Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows. Raises InvalidInput `batch_file_invalid` naming the lines at fault and what is wrong with them."""
+    """Return all rows. Raises InvalidInput `batch_file_invalid` with the problems by line."""
     rows, problems, seen = list[Row](), list[str](), Counter[str]()
     for line, fields in _fields(path):
         try:
@@ -61,12 +61,12 @@ def _fields(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise _invalid(path, f"it cannot be read: {why}.") from error
+        raise _invalid(path, f"could not read it: {why}.") from error
     return _from_csv(path, text) if path.suffix.lower() == ".csv" else _from_json_lines(path, text)
 
 
 def _from_json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Objects with the fields of a job, or bare prompts as JSON strings; empty lines are passed over."""
+    """Yield (line, fields) from objects with a job's fields or prompts as JSON strings; skip empty lines."""
     for line, content in enumerate(text.split("\n"), 1):
         if not content.strip():
             continue
@@ -77,15 +77,15 @@ def _from_json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any
         if isinstance(value, str):
             value = {"prompt": value}
         if not isinstance(value, dict):
-            raise _invalid(path, f"line {line} is neither an object nor a text. {_EXAMPLE}")
+            raise _invalid(path, f"line {line} is neither an object nor a string. {_EXAMPLE}")
         yield line, value
 
 
 def _from_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The first line names the fields; empty cells are left out. A column `metadata.x` is the key x of metadata."""
+    """Yield (line, fields). The first line names the fields; skip empty cells; column `metadata.x` is metadata key x."""
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if "prompt" not in (reader.fieldnames or ()):
-        raise _invalid(path, "its first line must name the columns, `prompt` among them, such as: prompt,width,height,seed")
+        raise _invalid(path, "its first line must name the columns, including `prompt`, such as: prompt,width,height,seed")
     try:
         for cells in reader:
             if None in cells:
@@ -103,4 +103,4 @@ def _from_cells(cells: dict[str, str | None]) -> dict[str, Any]:
 
 
 def _invalid(path: Path, why: str) -> InvalidInput:
-    return InvalidInput(f"The batch file {path}: {why}", code="batch_file_invalid")
+    return InvalidInput(f"Job file {path}: {why}", code="batch_file_invalid")

@@ -1,4 +1,4 @@
-"""Run a job file: submit, wait for, save and record some rows at a time."""
+"""Run a job file: submit, wait for, save and record several rows at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from imagefarm.image_folder import ImageFolder
 from imagefarm.job_file.rows import Row
 from imagefarm.job_file.state import JobFileState
 
-LEAVE_SECONDS = 1.5
-"""How long threads may finish a file when the run is broken off."""
+FINISH_SECONDS = 1.5
+"""Time for threads to finish writing a file when the run is interrupted."""
 _FATAL = (Unavailable, Unauthorized, Forbidden, TooManyRequests)
 
 
 @dataclass(frozen=True)
 class RowReport:
-    """How a row ended. `job` is None when the farm refused it (`error` says why) or when `known`: an earlier run did it."""
+    """How a row ended. `job` is None when the farm refused the row (see `error`) or an earlier run finished it (`known`)."""
 
     row: Row
     status: JobStatus | None
@@ -35,7 +35,7 @@ class RowReport:
 
 
 class JobFileRun:
-    """`on_report` is called by several threads, one at a time, for every row."""
+    """A run of a job file. Calls `on_report` for every row, from several threads but one at a time."""
 
     def __init__(
         self,
@@ -58,44 +58,44 @@ class JobFileRun:
         self._stop = threading.Event()
         self._fatal: BaseException | None = None
         count = max(1, min(in_flight, len(rows)))
-        self._threads = [threading.Thread(target=self._work, name=f"batch-{n}", daemon=True) for n in range(count)]
+        self._threads = [threading.Thread(target=self._run_rows, name=f"batch-{n}", daemon=True) for n in range(count)]
 
     def run(self) -> None:
-        """Until every row has ended. Raises what makes going on pointless, such as a farm that stays away.
+        """Return once every row has ended. Raises errors that affect all rows, such as a farm that stays unavailable.
 
-        KeyboardInterrupt leaves at once: what the farm has goes on there, and the next run finds it.
+        KeyboardInterrupt returns at once: submitted jobs continue on the farm, and the next run finds them.
         """
         for thread in self._threads:
             thread.start()
         try:
             for thread in self._threads:
                 while thread.is_alive():
-                    thread.join(0.2)  # in pieces: a join without end would not hear of Ctrl-C on every system
+                    thread.join(0.2)  # with a timeout: on some systems Ctrl-C does not interrupt a join without one
         finally:
-            self._leave()
+            self._join_threads()
         if self._fatal is not None:
             raise self._fatal
 
-    def _leave(self) -> None:
+    def _join_threads(self) -> None:
         self._stop.set()
-        end = time.monotonic() + LEAVE_SECONDS
+        end = time.monotonic() + FINISH_SECONDS
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0))
 
-    def _work(self) -> None:
-        while (row := self._next()) is not None:
+    def _run_rows(self) -> None:
+        while (row := self._next_row()) is not None:
             try:
-                report = self._wait_and_save(row)
+                report = self._render(row)
             except _FATAL as error:
                 self._abort(error)
             except FarmError as error:
-                self._tell(RowReport(row, None, error=error))
-            except BaseException as error:  # noqa: BLE001 -- raised again by `run`, in the caller's thread
+                self._report(RowReport(row, None, error=error))
+            except BaseException as error:  # noqa: BLE001 -- `run` raises it in the caller's thread
                 self._abort(error)
             else:
-                self._tell(report)
+                self._report(report)
 
-    def _next(self) -> Row | None:
+    def _next_row(self) -> Row | None:
         with self._lock:
             return None if self._stop.is_set() else next(self._rows, None)
 
@@ -105,31 +105,31 @@ class JobFileRun:
                 self._fatal = error
             self._stop.set()
 
-    def _tell(self, report: RowReport) -> None:
+    def _report(self, report: RowReport) -> None:
         with self._lock:
             if not self._stop.is_set():
                 self._on_report(report)
 
-    def _wait_and_save(self, row: Row) -> RowReport:
+    def _render(self, row: Row) -> RowReport:
         known = self._state.of(row.identity)
         if known.status is not None and known.job is not None:
             files = self._saved_before(known.job, known.images) if known.status is JobStatus.SUCCEEDED else ()
             return RowReport(row, known.status, job_id=known.job, files=files, known=True)
-        job = self._submitted(row, known.job)
+        job = self._submit_or_find(row, known.job)
         job = self._farm.wait(job)
         files = self._save(job)
         self._state.ended(row.identity, job.status, tuple(output.id for output in job.outputs))
         return RowReport(row, job.status, job, job.id, files)
 
-    def _submitted(self, row: Row, job_id: str | None) -> Job:
-        """The row's job: that of an earlier run, else a new one."""
+    def _submit_or_find(self, row: Row, job_id: str | None) -> Job:
+        """Return the job of an earlier run, else submit a new one."""
         if job_id is not None:
             try:
                 return self._farm.get(job_id)
             except (NotFound, Gone) as error:
                 raise type(error)(
-                    f"job {job_id}, which an earlier run made on {self._state.url}, is not on {self._farm.url} any more; "
-                    "--again begins anew",
+                    f"job {job_id}, which an earlier run submitted to {self._state.url}, no longer exists on "
+                    f"{self._farm.url}; start over with --again",
                     code=error.code,
                 ) from error
         job = self._farm.submit(row.request, idempotency_key=self._state.key(row.identity))
@@ -144,7 +144,7 @@ class JobFileRun:
         return tuple(saved.path for saved in self._farm.save(job, self._folder))
 
     def _saved_before(self, job_id: str, images: tuple[str, ...]) -> tuple[Path, ...]:
-        """Files of a row that an earlier run rendered; fetched when this run's folder never had them."""
+        """Save the images of a row that an earlier run rendered, unless this folder had them before."""
         if self._folder is None or self._folder.has(images):
             return ()
         return tuple(saved.path for saved in self._farm.save(job_id, self._folder, restore=False))

@@ -1,4 +1,4 @@
-"""Keep what a job file's run has done in a file beside it, so that the next run resumes there."""
+"""Store the progress of a job file's run in a file next to it, so that the next run resumes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SUFFIX = ".state"
 
 
 def state_path(job_file: Path) -> Path:
-    """`jobs.jsonl` -> `jobs.jsonl.state`."""
+    """Return the path of the state file: `jobs.jsonl` -> `jobs.jsonl.state`."""
     return job_file.with_name(job_file.name + SUFFIX)
 
 
 @dataclass(frozen=True)
 class RowState:
-    """`job`: the job that was made of the row, by the `tries`-th try. `status`: how it ended; None while it goes on."""
+    """`job`: id of the row's job, submitted by the `tries`-th try. `status`: how the job ended; None until then."""
 
     tries: int = 1
     job: str | None = None
@@ -34,9 +34,10 @@ class RowState:
 
 
 class JobFileState:
-    """Held by one process at a time. Every row gets an idempotency key before it is sent: if the answer is lost with
+    """The state file, locked by one process at a time.
 
-    this process, the next run gets the same job again and not a second one.
+    Every row has an idempotency key before it is sent: if the response is lost with this process, the next run gets the
+    same job and not a second one.
     """
 
     def __init__(self, path: Path, url: str, *, afresh: bool = False) -> None:
@@ -46,12 +47,12 @@ class JobFileState:
         try:
             self._file = path.open("a+", encoding="utf-8")
         except OSError as error:
-            raise InvalidInput(f"Cannot write {path}, which keeps how far the batch is: {error.strerror}.") from error
+            raise InvalidInput(f"Could not write {path}, the state of the job file: {error.strerror}.") from error
         try:
-            self._own()
+            self._acquire_lock()
             if afresh:
                 self._file.truncate(0)
-            self.run, self.url = self._read() or self._begin(url)
+            self.run, self.url = self._read() or self._start(url)
         except BaseException:
             self._file.close()
             raise
@@ -63,44 +64,44 @@ class JobFileState:
         self.close()
 
     def close(self) -> None:
-        """Nothing is written from now on; another run may begin."""
+        """Close the file; another run may start."""
         with self._lock:
             self._file.close()
 
     def of(self, identity: str) -> RowState:
-        """What is known of a row."""
+        """Return the state of a row."""
         return self._rows.get(identity, RowState())
 
     def key(self, identity: str) -> str:
-        """The row's idempotency key."""
+        """Return the row's idempotency key."""
         return f"{self.run}-{identity}-{self.of(identity).tries}"
 
     def submitted(self, identity: str, job: str) -> None:
-        """The farm has the row, as this job."""
-        self._note(identity, replace(self.of(identity), job=job))
+        """Record that the farm accepted the row as this job."""
+        self._record(identity, replace(self.of(identity), job=job))
 
     def ended(self, identity: str, status: JobStatus, images: tuple[str, ...]) -> None:
-        """Its job has ended."""
-        self._note(identity, replace(self.of(identity), status=status, images=images))
+        """Record that the row's job has ended."""
+        self._record(identity, replace(self.of(identity), status=status, images=images))
 
     def again(self, identity: str) -> None:
-        """The row is to be tried once more, as a new job."""
-        self._note(identity, RowState(tries=self.of(identity).tries + 1))
+        """Record that the row is submitted once more, as a new job."""
+        self._record(identity, RowState(tries=self.of(identity).tries + 1))
 
-    def _own(self) -> None:
+    def _acquire_lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Conflict(
-                f"Another `imagefarm batch` works on this file now ({self.path} is in use).", code="already_running"
+                f"Another `imagefarm batch` is running this file ({self.path} is locked).", code="already_running"
             ) from None
 
-    def _begin(self, url: str) -> tuple[str, str]:
+    def _start(self, url: str) -> tuple[str, str]:
         run = uuid.uuid4().hex
         self._write({"imagefarm_batch": VERSION, "run": run, "url": url})
         return run, url
 
-    def _note(self, identity: str, state: RowState) -> None:
+    def _record(self, identity: str, state: RowState) -> None:
         with self._lock:
             self._rows[identity] = state
             self._write(
@@ -118,7 +119,7 @@ class JobFileState:
         self._file.flush()
 
     def _read(self) -> tuple[str, str] | None:
-        """(run, url) of an earlier run; None for an empty file. A last line that was cut short is dropped."""
+        """Return (run, url) of an earlier run; None for an empty file. Drops a last line that was cut short."""
         self._file.seek(0)
         lines = self._file.read().splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):
@@ -135,7 +136,7 @@ class JobFileState:
         except (ValueError, KeyError, TypeError):
             pass
         raise InvalidInput(
-            f"{self.path} is not the state of a batch. Move it away, or say --again to begin anew.",
+            f"{self.path} is not the state of a job file. Move it away, or start over with --again.",
             code="batch_state_invalid",
         )
 

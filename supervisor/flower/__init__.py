@@ -1,1 +1,1 @@
-"""Flower over the farm's broker: what operators see of the queue."""
+"""Flower on the farm's broker, for operators."""

@@ -1,4 +1,4 @@
-"""Who may read Flower: this machine's programs, or whoever knows the password; nobody may steer the farm through it."""
+"""Restrict Flower to programs on this machine or callers with the password, and to reading."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ OPEN_API_VARIABLE = "FLOWER_UNAUTHENTICATED_API"
 
 
 def open_api_on_loopback(settings: Settings) -> None:
-    """Flower's HTTP API without a password, where only this machine can reach it.
+    """Open Flower's HTTP API without a password when only this machine can reach it.
 
-    Flower then also tells browsers that any web site may read it. The farm's prompts are none of their business,
-    so that header is taken out.
+    Flower then also sends a CORS header that lets any web site read it, and with it the farm's prompts. Replace the
+    method that sends it.
     """
     if settings.flower_basic_auth.get_secret_value() or not is_loopback(settings.flower_host):
         os.environ.pop(OPEN_API_VARIABLE, None)
@@ -30,9 +30,9 @@ def open_api_on_loopback(settings: Settings) -> None:
 
 
 class GuardedFlower(Flower):  # type: ignore[misc]
-    """Flower that, without a password, answers only requests addressed to a loopback name.
+    """Flower that without a password answers only requests to a loopback host name.
 
-    A web site that points its own host name at 127.0.0.1 is turned away by that.
+    This prevents DNS rebinding: a web site whose host name resolves to 127.0.0.1 is refused.
     """
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: object) -> object:

@@ -1,4 +1,4 @@
-"""Flower's columns: prompt, model, size, steps and seed of each job, read from the task's keyword arguments."""
+"""Columns for Flower: prompt, model, size, steps and seed of each job, from the task's keyword arguments."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ COLUMNS = ("uuid", "state", *LABELS, "worker", "received", "runtime", "result")
 
 
 def install() -> str:
-    """Teach Flower our columns' labels (its own set is fixed); returns the value for its option `tasks_columns`."""
+    """Add labels for our columns to Flower's fixed set; return the value of its option `tasks_columns`."""
     TASK_COLUMNS.update(LABELS)
     return ",".join(COLUMNS)
 
 
 def format_task(task: Task) -> Task:
-    """Flower's hook for each row: gives our columns their values. `task` is a copy that Flower made for us."""
+    """Fill our columns of one row; Flower calls this with a copy of the task."""
     shown = shown_columns(task.kwargs)
     as_dict = task.as_dict
     task.as_dict = lambda: as_dict() | shown
@@ -28,7 +28,7 @@ def format_task(task: Task) -> Task:
 
 
 def shown_columns(kwargs: str | None) -> dict[str, Any]:
-    """The columns' values out of a task's printed keyword arguments; blanks when they are not ours to read."""
+    """Return the columns' values from a task's printed keyword arguments; empty ones for tasks of other programs."""
     try:
         values = ast.literal_eval(kwargs or "")
     except (ValueError, SyntaxError):

@@ -1,4 +1,4 @@
-"""Entry of the Flower process."""
+"""Run the Flower process."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from supervisor.flower import columns
 from supervisor.flower.access import GuardedFlower, open_api_on_loopback
 
 MAX_TASKS = 10_000
-"""Jobs that Flower remembers; the farm's own history is in the database."""
+"""Tasks that Flower keeps in memory; the history of all jobs is in the database."""
 PURGE_OFFLINE_SECONDS = 3600
 
 
 def run(settings: Settings) -> int:
-    """Serves until told to stop; returns the process's exit status."""
+    """Serve until a stop signal arrives; return the exit status."""
     configure_logging(settings, "flower")
     for noisy in ("flower.inspector", "tornado.access"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)  # a farm without workers yet is no reason to warn
+        logging.getLogger(noisy).setLevel(logging.ERROR)  # they warn while a farm has no workers yet
     check_flower_exposure(settings)
     open_api_on_loopback(settings)
     _set_options(settings)
@@ -42,7 +42,7 @@ def run(settings: Settings) -> int:
 
 
 def _set_options(settings: Settings) -> None:
-    """Flower's options are one global object; it takes no other."""
+    """Set Flower's options, which are one global object."""
     options.address = settings.flower_host
     options.port = settings.flower_port
     options.format_task = columns.format_task

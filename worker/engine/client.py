@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal, cast
 
+from core.backoff import backoff_seconds
+from core.child_python import child_environment, module_command
 from core.errors import RenderError
 from core.render import RenderRequest
 from worker.engine.messages import (
@@ -38,7 +37,6 @@ from worker.engine.messages import (
 from worker.engine.spec import EXIT_MEANINGS, EngineSpec
 from worker.engine.watchdog import Watchdog
 
-_ROOT = Path(__file__).resolve().parents[2]
 _EXIT_WAIT_SECONDS = 10.0
 
 
@@ -48,10 +46,10 @@ class EngineProcess:
     def __init__(self, spec: EngineSpec) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", spec.module, str(theirs.fileno())]
+            command = module_command(spec.module, str(theirs.fileno()))
             try:
                 self._process = subprocess.Popen(
-                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=_environment()
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=child_environment()
                 )
             except BaseException:
                 ours.close()
@@ -90,12 +88,6 @@ class EngineProcess:
             self._process.wait()
         self._channel.close()
         return _describe_exit(self._process.returncode)
-
-
-def _environment() -> dict[str, str]:
-    """Return this process's environment, with this package importable from any working directory."""
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _describe_exit(code: int) -> str:
@@ -200,8 +192,7 @@ class EngineClient:
                 log.exception("could not run the engine for %s", self.spec.model)
             if self._gave_up:
                 return
-            pause = min(MIN_BACKOFF_SECONDS * 2 ** (self._failures - 1), MAX_BACKOFF_SECONDS)
-            self._stopping.wait(pause)
+            self._stopping.wait(backoff_seconds(self._failures, MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
 
     def _run_once(self) -> None:
         """Run one engine process from spawn to end."""

@@ -64,7 +64,7 @@ def check_libraries() -> Check:
             lacking.append(name)
     detail = ", ".join(f"{name} {number}" for name, number in found.items())
     if lacking:
-        return Check("libraries", "problem", detail, f"Install {', '.join(lacking)}: `pip install -c constraints.txt .`")
+        return Check("libraries", "problem", detail, f"Install {', '.join(lacking)}: `pip install 'imagefarm[worker]'`")
     return Check("libraries", "ok", detail)
 
 
@@ -83,7 +83,7 @@ def check_torchvision() -> Check:
 def imports(module: str) -> bool:
     """Return whether a module imports, tried in a separate process so that a broken one has no effect here."""
     try:
-        command = [sys.executable, "-c", f"import {module}"]
+        command = [sys.executable, "-P", "-c", f"import {module}"]
         done = subprocess.run(command, capture_output=True, timeout=IMPORT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return False
@@ -95,7 +95,7 @@ def check_devices() -> Check:
     try:
         import torch
     except ImportError as error:
-        return Check("devices", "problem", f"torch does not import: {error}", "`pip install -c constraints.txt .`")
+        return Check("devices", "problem", f"torch does not import: {error}", "`pip install 'imagefarm[worker]'`")
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
         advice = "Rendering runs on the CPU. With an NVIDIA card, check the driver (`nvidia-smi`) and torch's build."
@@ -140,7 +140,7 @@ def check_tier(settings: Settings) -> Check:
     except FarmError as error:
         return Check("memory", "problem", error.message, "See docs/concepts/memory.md for what each tier needs.")
     except ImportError as error:
-        return Check("memory", "problem", f"torch does not import: {error}", "`pip install -c constraints.txt .`")
+        return Check("memory", "problem", f"torch does not import: {error}", "`pip install 'imagefarm[worker]'`")
     return Check("memory", "ok", plan.describe())
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from core.logs import configure_logging
 from core.settings import Settings
+from core.stop_event import StopEvent
 from worker.reaper.reaper import Reaper
 from worker.reaper.retention import RetentionRound
 
@@ -20,7 +21,7 @@ RETENTION_SECONDS = 60.0
 def run(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; return the process's exit status."""
     configure_logging(settings, "reaper")
-    stop = threading.Event()
+    stop = StopEvent()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Retention has a thread of its own: a walk over a million files must not delay expired leases.
@@ -32,7 +33,7 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _run_retention(settings: Settings, stop: threading.Event) -> None:
+def _run_retention(settings: Settings, stop: StopEvent) -> None:
     retention = RetentionRound(settings)
     while not stop.wait(RETENTION_SECONDS):
         _log_errors(retention.round)

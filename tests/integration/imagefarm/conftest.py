@@ -1,4 +1,4 @@
-"""One farm of real processes with the synthetic renderer for all tests here."""
+"""One farm of real processes with the synthetic renderer, shared by all tests here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmParts]:
-    """API, reaper and one worker."""
+    """Run API, reaper and one worker."""
     directory = tmp_path_factory.mktemp("client")
     url = f"sqlite:///{directory / 'farm.db'}"
     upgrade(url)
@@ -37,13 +37,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmParts]:
 
 @pytest.fixture
 def farm(running: FarmParts) -> Iterator[ImageFarm]:
-    """A client of it."""
+    """Return a client of the farm."""
     with ImageFarm(running.url, "") as client:
         yield client
 
 
 def start_cli(*words: str, url: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """A command that runs; both outputs are pipes."""
+    """Start a command with both outputs piped."""
     return subprocess.Popen(
         [sys.executable, "-m", "cli", *words],
         cwd=cwd,
@@ -56,7 +56,7 @@ def start_cli(*words: str, url: str, cwd: Path, **environment: str) -> subproces
 
 @pytest.fixture
 def cli(running: FarmParts, tmp_path: Path) -> Cli:
-    """Runs a command to its end, in the test's directory."""
+    """Return a function that runs a command to its end in the test's directory."""
 
     def run(*words: str, url: str = running.url) -> subprocess.CompletedProcess[str]:
         process = start_cli(*words, url=url, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""A proxy before a farm that goes wrong on command: answers lost, refusals, pauses."""
+"""A proxy in front of a farm that injects faults: lost responses and error statuses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 
 Fault = str
-"""`lose`: the farm gets the request, the client no answer. A number: that status instead of the farm's answer."""
+"""`lose`: the farm gets the request but the client no response. A number: that status instead of the farm's response."""
 
 
 class LossyProxy(ThreadingHTTPServer):
-    """Applies one fault of the list to each request, then passes requests on faithfully."""
+    """Applies the faults of the list to one request each, then forwards requests unchanged."""
 
     daemon_threads = True
 
@@ -29,7 +29,7 @@ class LossyProxy(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that leaves is part of the tests."""
+        """Ignore clients that disconnect: tests do so on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -41,21 +41,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen.append(self.headers.get("Idempotency-Key", ""))
         fault = self.server.faults.pop(0) if self.server.faults else ""
         if fault.isdigit():
-            self._answer(int(fault), b"not now", {"Retry-After": "0"})
+            self._respond(int(fault), b"not now", {"Retry-After": "0"})
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
-        answer = httpx.request(self.command, self.server.target + self.path, content=body, headers=headers)
+        response = httpx.request(self.command, self.server.target + self.path, content=body, headers=headers)
         if fault == "lose":
             self.close_connection = True
             return
-        self._answer(answer.status_code, answer.content, {"Content-Type": answer.headers["content-type"]})
+        self._respond(response.status_code, response.content, {"Content-Type": response.headers["content-type"]})
 
-    do_GET = do_POST  # noqa: N815 -- the library's name
+    do_GET = do_POST  # noqa: N815 -- the name that http.server calls
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+    def _respond(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def lossy_proxy(target: str, *faults: Fault) -> Iterator[LossyProxy]:
-    """Listens on a free port until the block ends."""
+    """Run a proxy on a free port until the block ends."""
     with LossyProxy(target, list(faults)) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
         thread.start()

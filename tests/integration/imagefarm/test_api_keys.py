@@ -1,4 +1,4 @@
-"""`imagefarm keys`, and what the client and the commands say where a key is needed."""
+"""`imagefarm keys`, and the errors of client and commands without a key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.api.running import serving
 from tests.integration.imagefarm.conftest import start_cli
 
 
-def test_a_key_opens_the_farm_until_it_is_revoked(tmp_path: Path, redis_url: str) -> None:
+def test_a_key_gives_access_until_it_is_revoked(tmp_path: Path, redis_url: str) -> None:
     data = tmp_path / "data"
     data.mkdir()
 
@@ -24,11 +24,11 @@ def test_a_key_opens_the_farm_until_it_is_revoked(tmp_path: Path, redis_url: str
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
-    made = json.loads(run("keys", "create", "anna", "--days", "1", "--json")[1])
-    key = made["key"]
+    created = json.loads(run("keys", "create", "anna", "--days", "1", "--json")[1])
+    key = created["key"]
     with serving(Settings(_env_file=None, data_dir=data, redis_url=redis_url)) as url:
-        with ImageFarm(url, "") as stranger, pytest.raises(Unauthorized):
-            stranger.queue()
+        with ImageFarm(url, "") as without_key, pytest.raises(Unauthorized):
+            without_key.queue()
         code, _, err = run("jobs", url=url)
         assert code == ExitCode.REFUSED
         assert "imagefarm keys create" in err or "key" in err
@@ -36,10 +36,10 @@ def test_a_key_opens_the_farm_until_it_is_revoked(tmp_path: Path, redis_url: str
             assert anna.queue().queued == 0
         assert run("jobs", "--json", url=url, key=key)[:2] == (ExitCode.OK, "[]\n")
 
-        code, out, _ = run("keys", "revoke", made["id"])
+        code, out, _ = run("keys", "revoke", created["id"])
         assert (code, "revoked" in out) == (ExitCode.OK, True)
     listed = json.loads(run("keys", "list", "--json")[1])
     assert [(row["name"], row["revoked_at"] is not None) for row in listed] == [("anna", True)]
-    _, _, secret = key.split("_", 2)  # Which may have a "_" itself.
+    _, _, secret = key.split("_", 2)  # the secret may contain a "_"
     assert secret not in json.dumps(listed)
     assert "anna" in run("keys", "list")[1]

@@ -1,4 +1,4 @@
-"""The client's calls, on a farm that works."""
+"""The client's calls on a running farm."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_submit_wait_and_download(farm: ImageFarm, tmp_path: Path) -> None:
     done = farm.wait(job, on_progress=seen.append)
     assert done.status is JobStatus.SUCCEEDED
     assert seen[-1] == done
-    assert {told.status for told in seen} <= {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED}
+    assert {update.status for update in seen} <= {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED}
 
     files = farm.download(done, tmp_path)
     written = [read_metadata(path.read_bytes()).imagefarm for path in files]
@@ -35,7 +35,7 @@ def test_submit_wait_and_download(farm: ImageFarm, tmp_path: Path) -> None:
     assert [event.to_status for event in farm.history(job).events] == ["queued", "running", "succeeded"]
 
 
-def test_events_tell_the_whole_way(farm: ImageFarm) -> None:
+def test_events_cover_the_whole_job(farm: ImageFarm) -> None:
     events = list(farm.events(farm.submit("a cat", **SMALL | {"num_inference_steps": 12})))
     assert [event.change.to_status for event in events if isinstance(event, StatusChanged)] == [
         "queued",
@@ -47,7 +47,7 @@ def test_events_tell_the_whole_way(farm: ImageFarm) -> None:
     assert isinstance(events[-1], Ended) and events[-1].job.status is JobStatus.SUCCEEDED
 
 
-def test_wait_ends_in_time_and_cancel_ends_the_job(farm: ImageFarm) -> None:
+def test_wait_times_out_and_cancel_ends_the_job(farm: ImageFarm) -> None:
     job = farm.submit("long", **SMALL | {"num_inference_steps": 100})
     with pytest.raises(WaitTimeout):
         farm.wait(job, timeout_seconds=0.2)
@@ -61,17 +61,17 @@ def test_wait_ends_in_time_and_cancel_ends_the_job(farm: ImageFarm) -> None:
     farm.cancel(again)
 
 
-def test_jobs_are_listed_over_pages(farm: ImageFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_jobs_fetches_all_pages(farm: ImageFarm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagefarm.client.PAGE", 2)
-    made = [farm.submit(JobRequest(prompt=f"zebra {number}", **SMALL)) for number in range(5)]
-    assert [job.id for job in farm.jobs(query="zebra")] == [job.id for job in reversed(made)]
+    submitted = [farm.submit(JobRequest(prompt=f"zebra {number}", **SMALL)) for number in range(5)]
+    assert [job.id for job in farm.jobs(query="zebra")] == [job.id for job in reversed(submitted)]
     assert len(list(farm.jobs(query="zebra", limit=3))) == 3
-    for job in made:
+    for job in submitted:
         farm.wait(job)
     assert list(farm.jobs(query="zebra", status=["failed", "queued"])) == []
 
 
-def test_pictures_can_be_started_from(farm: ImageFarm) -> None:
+def test_an_uploaded_image_can_be_the_init_image(farm: ImageFarm) -> None:
     done = farm.wait(farm.submit("a cat", **SMALL))
     upload = farm.upload(farm.content(done.outputs[0]))
     assert (upload.width, upload.height) == (64, 64)
@@ -81,7 +81,7 @@ def test_pictures_can_be_started_from(farm: ImageFarm) -> None:
         farm.upload(b"GIF89a")
 
 
-def test_a_batch_is_one_call(farm: ImageFarm) -> None:
+def test_a_batch_is_submitted_with_one_call(farm: ImageFarm) -> None:
     batch = farm.batch(["by day", "by night"], seeds=[1, 2], base=SMALL)
     assert batch.total == 4
     done = farm.batches.wait(batch)
@@ -91,7 +91,7 @@ def test_a_batch_is_one_call(farm: ImageFarm) -> None:
         farm.batch(["a"], seeds=["x"])
 
 
-def test_errors_keep_their_kind_code_and_fields(farm: ImageFarm) -> None:
+def test_errors_keep_their_class_code_and_fields(farm: ImageFarm) -> None:
     with pytest.raises(InvalidParameters) as caught:
         farm.submit("a cat", width=511, num_inference_steps=0)
     assert {field for field, _ in caught.value.problems} == {"width", "num_inference_steps"}
@@ -103,7 +103,7 @@ def test_errors_keep_their_kind_code_and_fields(farm: ImageFarm) -> None:
     assert missing.value.code in ("job_not_found", "not_found")
 
 
-def test_the_rest_of_the_farm_can_be_read(farm: ImageFarm) -> None:
+def test_workers_models_presets_and_queue_can_be_read(farm: ImageFarm) -> None:
     assert [worker.state for worker in farm.workers().items] == ["ready"]
     assert farm.models().data[0].id == "demo"
     assert farm.presets().items

@@ -1,4 +1,4 @@
-"""The commands about jobs, as a script uses them."""
+"""The commands about jobs, as scripts use them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers.ports import free_port
 FAST = ("--size", "64", "--steps", "2")
 
 
-def test_submit_waits_saves_and_says_what_must_be_said(cli: Cli, tmp_path: Path) -> None:
+def test_submit_waits_saves_and_prints_notices(cli: Cli, tmp_path: Path) -> None:
     done = cli("submit", "a cat", *FAST, "--seed", "7", "-n", "2", "--negative", "bad", "--save", "out")
     assert done.returncode == ExitCode.OK
     files = done.stdout.split()
@@ -28,7 +28,7 @@ def test_submit_waits_saves_and_says_what_must_be_said(cli: Cli, tmp_path: Path)
     assert "seed 7, 8" in done.stderr
 
 
-def test_submit_as_json_has_the_job_and_its_files(cli: Cli, farm: ImageFarm) -> None:
+def test_submit_prints_the_job_and_its_files_as_json(cli: Cli, farm: ImageFarm) -> None:
     options = (*FAST, "--cfg", "2", "--priority", "7", "--deadline", "60", "--save", "out", "--json")
     job = json.loads(cli("submit", "一只猫", *options).stdout)
     assert (job["status"], job["priority"], job["input"]["guidance_scale"]) == ("succeeded", 7, 2.0)
@@ -37,18 +37,18 @@ def test_submit_as_json_has_the_job_and_its_files(cli: Cli, farm: ImageFarm) -> 
     shown = json.loads(cli("job", job["id"], "--json").stdout)
     assert shown["id"] == job["id"]
     assert [event["to_status"] for event in shown["history"]["events"]] == ["queued", "running", "succeeded"]
-    read = cli("job", job["id"]).stdout
-    assert all(words in read for words in ("一只猫", "succeeded", "1 of 3", "queued -> running"))
+    printed = cli("job", job["id"]).stdout
+    assert all(words in printed for words in ("一只猫", "succeeded", "1 of 3", "queued -> running"))
 
 
-def test_without_wait_the_id_is_all_of_the_result(cli: Cli, farm: ImageFarm) -> None:
+def test_submit_without_wait_prints_only_the_id(cli: Cli, farm: ImageFarm) -> None:
     job_id = cli("submit", "a cat", *FAST).stdout.strip()
     assert farm.wait(job_id).status is JobStatus.SUCCEEDED
     assert job_id in {job["id"] for job in json.loads(cli("jobs", "--status", "succeeded", "--json").stdout)}
     assert job_id in cli("jobs", "--limit", "3").stdout
 
 
-def test_cancel_and_retry(cli: Cli, farm: ImageFarm) -> None:
+def test_cancel_and_retry_jobs(cli: Cli, farm: ImageFarm) -> None:
     job = farm.submit("long", width=64, height=64, num_inference_steps=100)
     canceled = cli("cancel", job.id, "nope")
     assert canceled.returncode == ExitCode.FAILED, "one of the two is unknown"
@@ -58,10 +58,10 @@ def test_cancel_and_retry(cli: Cli, farm: ImageFarm) -> None:
     assert farm.get(again).retried_from == job.id
     waited = cli("cancel", again, "--json")
     assert [row["id"] for row in json.loads(waited.stdout)] == [again]
-    assert "makes a new job of it" in cli("job", job.id).stdout
+    assert "submits it again as a new job" in cli("job", job.id).stdout
 
 
-def test_a_job_that_ends_badly_is_one(running: FarmParts, farm: ImageFarm, tmp_path: Path) -> None:
+def test_submit_fails_when_its_job_is_canceled(running: FarmParts, farm: ImageFarm, tmp_path: Path) -> None:
     word = f"w{uuid.uuid4().hex}"
     waiting = start_cli("submit", word, "--size", "64", "--steps", "100", "--wait", url=running.url, cwd=tmp_path)
     assert waiting.stderr is not None
@@ -73,34 +73,34 @@ def test_a_job_that_ends_badly_is_one(running: FarmParts, farm: ImageFarm, tmp_p
     assert "canceled" in err and "imagefarm retry" in err
 
 
-def test_exit_codes(cli: Cli) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}"
+def test_each_outcome_has_its_exit_code(cli: Cli) -> None:
+    no_farm = f"http://127.0.0.1:{free_port()}"
     cases = {
         ExitCode.USAGE: ("submit", "a cat", "--size", "511", "--steps", "0"),
         ExitCode.FAILED: ("job", str(uuid.uuid4())),
-        ExitCode.UNREACHABLE: ("jobs", "--url", nobody),
+        ExitCode.UNREACHABLE: ("jobs", "--url", no_farm),
         ExitCode.NOT_DONE: ("submit", "long", "--size", "64", "--steps", "100", "--timeout", "0.2"),
     }
     done = {code: cli(*words) for code, words in cases.items()}
     assert {code: result.returncode for code, result in done.items()} == {code: code.value for code in cases}
     assert "511 is not a multiple" in done[ExitCode.USAGE].stderr
     assert "num_inference_steps: 0 is out of range" in done[ExitCode.USAGE].stderr
-    assert f"The farm at {nobody} does not answer" in done[ExitCode.UNREACHABLE].stderr
+    assert f"The farm at {no_farm} does not answer" in done[ExitCode.UNREACHABLE].stderr
     cli("cancel", done[ExitCode.NOT_DONE].stdout.strip() or done[ExitCode.NOT_DONE].stderr.split("Job ")[1].split()[0])
 
 
-def test_export_takes_each_image_once(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+def test_export_saves_each_image_once(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
     word = f"w{uuid.uuid4().hex}"
     for number in range(3):
         farm.wait(farm.submit(f"{word} {number}", width=64, height=64, num_inference_steps=1, num_images=2))
 
     def export(*words: str) -> dict[str, int]:
-        result: dict[str, int] = json.loads(cli("export", "--to", "pictures", "--search", word, "--json", *words).stdout)
+        result: dict[str, int] = json.loads(cli("export", "--to", "images", "--search", word, "--json", *words).stdout)
         return result
 
     assert export("--since", "2099-01-01")["saved"] == 0
     assert export("--by-day", "--since", "1h")["saved"] == 6
-    files = sorted((tmp_path / "pictures").glob("*/outputs_*.png"))
+    files = sorted((tmp_path / "images").glob("*/outputs_*.png"))
     assert len(files) == 6
     files[0].unlink()
     assert (export()["saved"], export("--again")["saved"]) == (0, 1)
@@ -112,17 +112,17 @@ def test_watch_shows_workers_and_running_jobs(cli: Cli, farm: ImageFarm) -> None
     try:
         while farm.get(job).progress is None:
             continue
-        glance = json.loads(cli("watch", "--once", "--json").stdout)
-        assert [row["id"] for row in glance["running"]] == [job.id]
-        assert glance["running"][0]["progress"]["steps"] == 100
-        assert glance["workers"][0]["running"] == 1
+        shown = json.loads(cli("watch", "--once", "--json").stdout)
+        assert [row["id"] for row in shown["running"]] == [job.id]
+        assert shown["running"][0]["progress"]["steps"] == 100
+        assert shown["workers"][0]["running"] == 1
         assert "worker0" in cli("watch", "--once").stdout
     finally:
         farm.cancel(job)
 
 
 @pytest.mark.parametrize("words", [("submit", "x", "--priority", "11"), ("export", "--to", "x", "--since", "whenever")])
-def test_wrong_values_are_named(cli: Cli, words: tuple[str, ...]) -> None:
+def test_wrong_values_are_named_in_the_error(cli: Cli, words: tuple[str, ...]) -> None:
     done = cli(*words)
     assert done.returncode == ExitCode.USAGE
     assert words[-2].strip("-") in done.stderr

@@ -1,4 +1,4 @@
-"""The code in docs/guides/python-client.md runs as it stands."""
+"""The code blocks of docs/guides/python-client.md run unchanged."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BLOCKS = re.findall(
 )
 
 
-def test_the_page_has_code() -> None:
+def test_the_page_has_code_blocks() -> None:
     assert len(BLOCKS) >= 5
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_block_runs(running: FarmParts, tmp_path: Path, block: str) -> None:
+def test_each_block_runs(running: FarmParts, tmp_path: Path, block: str) -> None:
     environment = clean_environment(IMAGEFARM_URL=running.url)
     command = [sys.executable, "-W", "error", "-c", block]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120)

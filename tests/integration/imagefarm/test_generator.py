@@ -1,4 +1,4 @@
-"""The Python call, on a running farm and alone."""
+"""`get_generator().generate(...)` on a running farm and without one."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ def check(done: subprocess.CompletedProcess[str], cwd: Path) -> list[dict[str, A
     assert len(set(paths)) == 4
     assert sorted(str(path.relative_to(cwd)) for path in (cwd / "outputs").iterdir()) == sorted(paths)
     assert all(call[1] > 0 for call in calls)
-    metadata: list[dict[str, Any]] = [told for call in calls for told in call[2]]
-    assert [(told["seed"], told["num_inference_steps"]) for told in metadata] == [(5, 4), (6, 4), (5, 2), (6, 2)]
-    for path, told in zip(paths, metadata, strict=True):
+    metadata: list[dict[str, Any]] = [record for call in calls for record in call[2]]
+    assert [(record["seed"], record["num_inference_steps"]) for record in metadata] == [(5, 4), (6, 4), (5, 2), (6, 2)]
+    for path, record in zip(paths, metadata, strict=True):
         written = read_metadata((cwd / path).read_bytes()).imagefarm
         assert written is not None
-        assert written.model_dump(mode="json", exclude_none=True) == told
+        assert written.model_dump(mode="json", exclude_none=True) == record
     return metadata
 
 
-def test_renders_on_the_running_farm(running: FarmParts, tmp_path: Path) -> None:
+def test_generate_renders_on_the_running_farm(running: FarmParts, tmp_path: Path) -> None:
     done = run(tmp_path, IMAGEFARM_URL=running.url)
     metadata = check(done, tmp_path)
     assert f"rendering on the farm at {running.url}" in done.stderr
-    assert {told["prompt"] for told in metadata} == {"一只猫"}
+    assert {record["prompt"] for record in metadata} == {"一只猫"}
     assert not (tmp_path / "data").exists()
 
 
-def test_renders_with_its_own_engine_when_no_farm_answers(tmp_path: Path) -> None:
+def test_generate_renders_in_this_process_when_no_farm_answers(tmp_path: Path) -> None:
     done = run(tmp_path, IMAGEFARM_PORT=str(free_port()), IMAGEFARM_DEVICE="cpu", IMAGEFARM_MODEL="demo")
     metadata = check(done, tmp_path)
     assert "rendering in this process" in done.stderr
@@ -65,8 +65,8 @@ def test_renders_with_its_own_engine_when_no_farm_answers(tmp_path: Path) -> Non
     assert metadata[0]["guidance_scale"] == 7.5
 
 
-def test_a_farm_that_was_named_and_is_away_is_an_error(tmp_path: Path) -> None:
+def test_generate_fails_when_the_configured_farm_does_not_answer(tmp_path: Path) -> None:
     done = run(tmp_path, IMAGEFARM_URL=f"http://127.0.0.1:{free_port()}")
     assert done.returncode != 0
     assert "farm_unreachable" in done.stderr or "does not answer" in done.stderr
-    assert not (tmp_path / "data").exists(), "no silent way round"
+    assert not (tmp_path / "data").exists(), "it must not render locally instead"

@@ -1,4 +1,4 @@
-"""`imagefarm batch` broken off and taken up again."""
+"""`imagefarm batch` interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.imagefarm.conftest import Cli, start_cli
 ROWS = 12
 
 
-def batch_file(tmp_path: Path, word: str, rows: int, **more: object) -> Path:
+def job_file(tmp_path: Path, word: str, rows: int, **more: object) -> Path:
     path = tmp_path / "jobs.jsonl"
     fields = {"size": "64x64", "steps": 8, **more}
     path.write_text("".join(json.dumps({"prompt": f"{word} {n}", **fields}) + "\n" for n in range(rows)))
@@ -31,22 +31,22 @@ def prompts_on_the_farm(farm: ImageFarm, word: str) -> Counter[str]:
     return Counter(str(job.input["prompt"]) for job in farm.jobs(query=word))
 
 
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL], ids=lambda blow: blow.name)
-def test_broken_off_and_resumed_renders_nothing_twice(
-    running: FarmParts, farm: ImageFarm, cli: Cli, tmp_path: Path, blow: signal.Signals
+@pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGKILL], ids=lambda each: each.name)
+def test_an_interrupted_run_resumes_and_renders_no_row_twice(
+    running: FarmParts, farm: ImageFarm, cli: Cli, tmp_path: Path, signal_sent: signal.Signals
 ) -> None:
     word = f"w{uuid.uuid4().hex}"
-    path = batch_file(tmp_path, word, ROWS)
+    path = job_file(tmp_path, word, ROWS)
     words = ("batch", str(path), "--save", "out", "--in-flight", "6", "--json")
     first = start_cli(*words, url=running.url, cwd=tmp_path)
     assert first.stdout is not None
     rows = [json.loads(first.stdout.readline()) for _ in range(2)]
-    first.send_signal(blow)
+    first.send_signal(signal_sent)
     out, err = first.communicate(timeout=60)
-    assert first.returncode == (ExitCode.INTERRUPTED if blow == signal.SIGINT else -blow), err
+    assert first.returncode == (ExitCode.INTERRUPTED if signal_sent == signal.SIGINT else -signal_sent), err
     assert "Traceback" not in err
     rows += [json.loads(line) for line in out.splitlines()]
-    assert len(rows) < ROWS, "it was done before it was interrupted"
+    assert len(rows) < ROWS, "the run ended before it was interrupted"
     assert {row["status"] for row in rows} == {"succeeded"}
 
     resumed = cli(*words)
@@ -58,9 +58,9 @@ def test_broken_off_and_resumed_renders_nothing_twice(
     assert Counter(written.prompt for written in saved if written) == expected
 
 
-def test_a_row_that_fails_is_told_and_tried_again_when_asked(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+def test_a_failed_row_is_reported_and_retried_on_request(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
     word = f"w{uuid.uuid4().hex}"
-    path = batch_file(tmp_path, word, 2)
+    path = job_file(tmp_path, word, 2)
     with path.open("a") as file:
         file.write(json.dumps({"prompt": word, "width": 511}) + "\n")
     done = cli("batch", str(path))
@@ -73,13 +73,13 @@ def test_a_row_that_fails_is_told_and_tried_again_when_asked(cli: Cli, farm: Ima
     path.write_text(json.dumps({"prompt": f"{word} new", "steps": 1}) + "\n" + text)
     again = cli("batch", str(path), "--retry-failed", "--save", "out")
     assert again.returncode == ExitCode.OK
-    assert "4 rows: 2 rendered, 2 were done before; 4 pictures saved" in again.stdout
+    assert "4 rows: 2 rendered, 2 were done before; 4 images saved" in again.stdout
     assert sum(prompts_on_the_farm(farm, word).values()) == 4
 
 
-def test_canceled_rows_come_again_only_on_request(running: FarmParts, cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+def test_canceled_rows_are_retried_only_on_request(running: FarmParts, cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
     word = f"w{uuid.uuid4().hex}"
-    path = batch_file(tmp_path, word, 1, steps=100)
+    path = job_file(tmp_path, word, 1, steps=100)
     batch = start_cli("batch", str(path), url=running.url, cwd=tmp_path)
     while not (jobs := list(farm.jobs(query=word))):
         assert batch.poll() is None
@@ -92,9 +92,9 @@ def test_canceled_rows_come_again_only_on_request(running: FarmParts, cli: Cli, 
     assert [str(job.status) for job in farm.jobs(query=word)] == ["succeeded", "canceled"]
 
 
-def test_nothing_is_sent_when_a_line_does_not_read(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+def test_nothing_is_submitted_when_a_row_is_invalid(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
     word = f"w{uuid.uuid4().hex}"
-    path = batch_file(tmp_path, word, 2, widht=64)
+    path = job_file(tmp_path, word, 2, widht=64)
     done = cli("batch", str(path))
     assert done.returncode == ExitCode.USAGE
     assert "line 1: widht" in done.stderr

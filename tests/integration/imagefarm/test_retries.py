@@ -1,4 +1,4 @@
-"""The client through restarts, lost answers and refusals."""
+"""The client survives restarts, lost responses and refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ SMALL: dict[str, Any] = {"width": 64, "height": 64, "num_inference_steps": 2}
 
 
 @pytest.mark.parametrize("faults", [("lose",), ("lose", "502", "lose"), ("503",), ("429", "429")], ids=" ".join)
-def test_trouble_on_the_way_makes_one_job(running: FarmParts, farm: ImageFarm, faults: tuple[str, ...]) -> None:
+def test_a_submit_with_lost_or_refused_responses_makes_one_job(
+    running: FarmParts, farm: ImageFarm, faults: tuple[str, ...]
+) -> None:
     word = f"w{uuid.uuid4().hex}"
     with lossy_proxy(running.url, *faults) as proxy, ImageFarm(proxy.url, "") as client:
         job = client.submit(f"a {word}", **SMALL)
@@ -31,7 +33,7 @@ def test_trouble_on_the_way_makes_one_job(running: FarmParts, farm: ImageFarm, f
     assert len(set(submits)) == 1 and submits[0]
 
 
-def test_a_submit_and_a_wait_outlive_a_restart_of_the_api(running: FarmParts, farm: ImageFarm) -> None:
+def test_submit_and_wait_survive_a_restart_of_the_api(running: FarmParts, farm: ImageFarm) -> None:
     word, api = f"w{uuid.uuid4().hex}", running.parts["api"]
     long = farm.submit(f"long {word}", **SMALL | {"num_inference_steps": 60})
     ended: list[object] = []
@@ -47,7 +49,7 @@ def test_a_submit_and_a_wait_outlive_a_restart_of_the_api(running: FarmParts, fa
     assert len(list(farm.jobs(query=word))) == 2
 
 
-def test_a_retry_whose_answer_is_lost_is_not_repeated(running: FarmParts, farm: ImageFarm) -> None:
+def test_a_retry_whose_response_is_lost_is_not_repeated(running: FarmParts, farm: ImageFarm) -> None:
     job = farm.wait(farm.submit("a cat", **SMALL))
     before = len(list(farm.jobs()))
     with lossy_proxy(running.url, "lose") as proxy, ImageFarm(proxy.url, "") as client, pytest.raises(Unavailable):
@@ -55,7 +57,7 @@ def test_a_retry_whose_answer_is_lost_is_not_repeated(running: FarmParts, farm: 
     assert len(list(farm.jobs())) == before + 1
 
 
-def test_patience_ends(running: FarmParts) -> None:
+def test_retries_end_with_the_budget(running: FarmParts) -> None:
     with (
         lossy_proxy(running.url, *["429"] * 99) as proxy,
         ImageFarm(proxy.url, "", retry_seconds=0) as client,
@@ -65,16 +67,16 @@ def test_patience_ends(running: FarmParts) -> None:
     assert len(proxy.seen) == 1
 
 
-def test_nobody_there_is_said_soon_and_how_to_go_on() -> None:
-    began = time.monotonic()
-    with ImageFarm(f"http://127.0.0.1:{free_port()}", "") as nobody, pytest.raises(Unavailable) as caught:
-        nobody.queue()
-    assert time.monotonic() - began < 30, "it waits a minute only for a farm that has answered before"
+def test_an_address_without_a_farm_fails_soon_with_advice() -> None:
+    started = time.monotonic()
+    with ImageFarm(f"http://127.0.0.1:{free_port()}", "") as client, pytest.raises(Unavailable) as caught:
+        client.queue()
+    assert time.monotonic() - started < 30, "it retries for a minute only when the farm has answered before"
     assert caught.value.code == "farm_unreachable"
     assert "imagefarm up" in caught.value.message
 
 
-def test_closing_ends_the_patience_of_other_threads(running: FarmParts) -> None:
+def test_closing_the_client_stops_retries_of_other_threads(running: FarmParts) -> None:
     raised: list[FarmError] = []
     with lossy_proxy(running.url, *["503"] * 10_000) as proxy:
         client = ImageFarm(proxy.url, "", retry_seconds=600)

@@ -1,10 +1,11 @@
-"""scripts/start_app.sh on a stand-in project without dependencies, so that installing needs no network."""
+"""scripts/start_app.sh on a stub project without dependencies, so that the installation needs no network."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,12 @@ import pathlib, zipfile
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
     pathlib.Path("builds.txt").open("a").write("built\\n")
-    name = "standin-1-py3-none-any.whl"
+    name = "stub-1-py3-none-any.whl"
     with zipfile.ZipFile(pathlib.Path(wheel_directory) / name, "w") as wheel:
-        wheel.writestr("standin.pth", str(pathlib.Path.cwd()))
-        wheel.writestr("standin-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: standin\\nVersion: 1\\n")
-        wheel.writestr("standin-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr("standin-1.dist-info/RECORD", "")
+        wheel.writestr("stub.pth", str(pathlib.Path.cwd()))
+        wheel.writestr("stub-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: stub\\nVersion: 1\\n")
+        wheel.writestr("stub-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("stub-1.dist-info/RECORD", "")
     return name
 '''
 PYPROJECT = """
@@ -32,7 +33,7 @@ build-backend = "backend"
 backend-path = ["."]
 
 [project]
-name = "standin"
+name = "stub"
 version = "1"
 """
 CLI = "import os, sys; print('ran', *sys.argv[1:], 'in', os.getcwd())"
@@ -71,7 +72,7 @@ def builds(project: Path) -> int:
     return len((project / "builds.txt").read_text().splitlines())
 
 
-def test_two_first_starts_at_once_install_once_and_both_run(project: Path) -> None:
+def test_two_simultaneous_starts_install_once_and_both_run(project: Path) -> None:
     starts = [start(project, "--port", "1"), start(project, "--port", "2")]
     outputs = [finish(process) for process in starts]
     for number, output in enumerate(outputs, 1):
@@ -79,25 +80,25 @@ def test_two_first_starts_at_once_install_once_and_both_run(project: Path) -> No
     assert builds(project) == 1
 
     again = finish(start(project))
-    assert again == f"ran up in {project}\n", "a start that has nothing to do says nothing"
+    assert again == f"ran up in {project}\n", "a start with nothing to install prints nothing"
     assert builds(project) == 1
 
     (project / "constraints.txt").write_text("# changed\n")
     assert "installing" in finish(start(project))
     assert builds(project) == 2
 
-    (project / ".venv" / "bin" / "python").unlink()  # as when the Python it was made with is removed
-    assert "making" in finish(start(project))
+    (project / ".venv" / "bin" / "python").unlink()  # as after the removal of the Python that created it
+    assert "creating" in finish(start(project))
 
 
-def test_half_made_environment_is_made_again(project: Path) -> None:
+def test_an_incomplete_environment_is_created_again(project: Path) -> None:
     (project / ".venv" / "bin").mkdir(parents=True)
     (project / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
     (project / ".venv" / "bin" / "python").chmod(0o755)
     assert f"ran up in {project}" in finish(start(project))
 
 
-def test_old_python_is_said(project: Path, tmp_path: Path) -> None:
+def test_a_python_that_is_too_old_is_an_error(project: Path, tmp_path: Path) -> None:
     stubs = tmp_path / "stubs"
     stubs.mkdir()
     for name in ("python", "python3", "python3.11", "python3.12", "python3.13"):
@@ -106,16 +107,44 @@ def test_old_python_is_said(project: Path, tmp_path: Path) -> None:
     process = start(project, PATH=f"{stubs}:{os.environ['PATH']}")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "needs Python 3.11 or newer, and found none (python3 is Python 3.9.2)" in output
+    assert "found no Python 3.11 or newer (python3 is Python 3.9.2)" in output
     assert "IMAGEFARM_PYTHON" in output
 
 
-def test_failed_installation_is_said_and_tried_again(project: Path) -> None:
+def test_a_failed_installation_is_an_error_and_can_be_retried(project: Path) -> None:
     (project / "pyproject.toml").write_text(PYPROJECT.replace('"backend"', '"missing"'))
     process = start(project)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "the dependencies could not be installed" in output
+    assert "could not install the dependencies" in output
     assert 'bootstrap.py", line' not in output
     (project / "pyproject.toml").write_text(PYPROJECT)
     assert "ran up" in finish(start(project))
+
+
+def bootstrap(project: Path, *groups: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(project / "scripts" / "bootstrap.py"), *groups]
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment["PIP_NO_INDEX"] = "1"
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+
+
+def test_a_dependency_group_is_installed_in_the_same_call_to_pip(project: Path) -> None:
+    tool = project / "tool"
+    tool.mkdir()
+    (tool / "backend.py").write_text(BACKEND.replace("build_editable", "build_wheel").replace("stub", "tool"))
+    (tool / "pyproject.toml").write_text(PYPROJECT.replace("stub", "tool"))
+    (project / "pyproject.toml").write_text(PYPROJECT + f'[dependency-groups]\ndev = ["tool @ {tool.as_uri()}"]\n')
+    done = bootstrap(project, "dev")
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run([project / ".venv" / "bin" / "pip", "list"], capture_output=True, text=True, check=True).stdout
+    assert "stub" in listed and "tool" in listed
+    assert builds(project) == 1
+    assert "ran up" in finish(start(project)), "a start after a group was installed installs nothing"
+    assert builds(project) == 1
+
+
+def test_an_unknown_dependency_group_is_an_error(project: Path) -> None:
+    done = bootstrap(project, "docs")
+    assert done.returncode == 1
+    assert "no dependency group 'docs'" in done.stderr

@@ -1,4 +1,4 @@
-"""`doctor` and `models` on this machine."""
+"""`imagefarm doctor` and `imagefarm models` on this machine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cli.exit_codes import ExitCode
 from tests.unit.cli.test_main import cli
 
 
-def test_doctor_tells_of_a_taken_port(tmp_path: Path) -> None:
-    with socket.socket() as squatter:
-        squatter.bind(("127.0.0.1", 0))
-        squatter.listen()
-        port = str(squatter.getsockname()[1])
+def test_doctor_reports_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
         done = cli("doctor", "--json", cwd=tmp_path, IMAGEFARM_PORT=port, IMAGEFARM_FLOWER_PORT="0")
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert done.returncode == ExitCode.FAILED
@@ -23,7 +23,7 @@ def test_doctor_tells_of_a_taken_port(tmp_path: Path) -> None:
     assert checks["database"]["status"] == "ok"
 
 
-def test_doctor_tells_of_servers_that_are_away(tmp_path: Path) -> None:
+def test_doctor_reports_unreachable_servers(tmp_path: Path) -> None:
     done = cli(
         "doctor",
         "--json",
@@ -38,20 +38,20 @@ def test_doctor_tells_of_servers_that_are_away(tmp_path: Path) -> None:
     assert "secret" not in done.stdout + done.stderr
 
 
-def test_models_list_has_the_catalogue(tmp_path: Path) -> None:
+def test_models_list_shows_the_catalogue(tmp_path: Path) -> None:
     listed = {row["id"]: row for row in json.loads(cli("models", "list", "--json", cwd=tmp_path).stdout)}
     assert listed["demo"]["here"] is True
     assert listed["z-image-turbo"]["weights"]["repo"] == "Tongyi-MAI/Z-Image-Turbo"
     assert "demo" in cli("models", "list", cwd=tmp_path).stdout
 
 
-def test_pull_demo_builds_it_once(tmp_path: Path) -> None:
-    first = cli("models", "pull", "demo", cwd=tmp_path)
-    assert first.returncode == ExitCode.OK, first.stderr
+def test_pull_builds_the_demo_model(tmp_path: Path) -> None:
+    done = cli("models", "pull", "demo", cwd=tmp_path)
+    assert done.returncode == ExitCode.OK, done.stderr
     assert list((tmp_path / "data" / "models" / "demo").rglob("*.safetensors"))
 
 
-def test_pull_of_an_unknown_model_names_the_known(tmp_path: Path) -> None:
+def test_pull_of_an_unknown_model_names_the_known_ones(tmp_path: Path) -> None:
     done = cli("models", "pull", "nope", cwd=tmp_path)
     assert done.returncode == ExitCode.USAGE
     assert "z-image-turbo" in done.stderr

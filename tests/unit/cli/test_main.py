@@ -28,27 +28,27 @@ def commands() -> list[tuple[str, ...]]:
     top = get_command(app)
     found: list[tuple[str, ...]] = []
     for name, command in top.commands.items():  # type: ignore[attr-defined]
-        inner = getattr(command, "commands", {})
-        found.extend([(name, sub) for sub in inner] or [(name,)])
+        subcommands = getattr(command, "commands", {})
+        found.extend([(name, subcommand) for subcommand in subcommands] or [(name,)])
     return found
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+def test_every_command_has_help(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*words, "--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.output
-    assert len(result.output.split("Usage:")[1].split("Options")[0].split()) > 6, "no sentence that says what it does"
+    assert len(result.output.split("Usage:")[1].split("Options")[0].split()) > 6, "the help has no description"
 
 
-def test_help_documents_the_exit_codes() -> None:
+def test_the_help_documents_the_exit_codes() -> None:
     shown = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
     for code, meaning in MEANINGS.items():
         assert f"{code.value} {meaning.replace('`', '')}" in shown
     assert set(MEANINGS) == set(ExitCode)
 
 
-def test_wrong_usage_and_wrong_settings_are_two_without_traceback(tmp_path: Path) -> None:
+def test_wrong_usage_and_wrong_settings_exit_with_2_without_a_traceback(tmp_path: Path) -> None:
     for words, environment in [(("bogus",), {}), (("up", "--workers", "x"), {}), (("up",), {"IMAGEFARM_PORT": "http"})]:
         done = cli(*words, cwd=tmp_path, **environment)
         assert done.returncode == ExitCode.USAGE
@@ -57,13 +57,13 @@ def test_wrong_usage_and_wrong_settings_are_two_without_traceback(tmp_path: Path
     assert not (tmp_path / "data").exists()
 
 
-def test_part_without_a_redis_says_what_to_set(tmp_path: Path) -> None:
+def test_a_part_without_redis_names_the_setting(tmp_path: Path) -> None:
     done = cli("flower", cwd=tmp_path)
     assert done.returncode == ExitCode.USAGE
     assert "IMAGEFARM_REDIS_URL" in done.stderr
 
 
-def test_unknown_model_is_refused_before_anything_starts(tmp_path: Path) -> None:
+def test_an_unknown_model_is_refused_before_anything_starts(tmp_path: Path) -> None:
     done = cli("up", "--model", "nope", cwd=tmp_path)
     assert done.returncode == ExitCode.USAGE
     assert "Known models" in done.stderr
@@ -85,7 +85,7 @@ def test_unknown_model_is_refused_before_anything_starts(tmp_path: Path) -> None
         (WaitTimeout("m"), ExitCode.NOT_DONE),
     ],
 )
-def test_errors_become_exit_codes(error: FarmError, code: ExitCode, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_error_has_its_exit_code(error: FarmError, code: ExitCode, capsys: pytest.CaptureFixture[str]) -> None:
     def command() -> int:
         raise error
 
@@ -94,11 +94,11 @@ def test_errors_become_exit_codes(error: FarmError, code: ExitCode, capsys: pyte
     assert capsys.readouterr().err == "imagefarm: m\n"
 
 
-def test_unforeseen_errors_show_no_traceback_unless_asked(
+def test_an_unexpected_error_shows_a_traceback_only_in_debug_mode(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command() -> int:
-        raise ZeroDivisionError("what")
+        raise ZeroDivisionError("message")
 
     monkeypatch.delenv("IMAGEFARM_DEBUG", raising=False)
     assert run_guarded(command) == ExitCode.FAILED
@@ -108,6 +108,6 @@ def test_unforeseen_errors_show_no_traceback_unless_asked(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_help_needs_no_heavy_library() -> None:
+def test_help_imports_no_heavy_library() -> None:
     code = "import sys, cli.main; sys.exit(bool({'torch', 'sqlalchemy', 'celery', 'fastapi'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""docs/guides/operations.md and README.md name what exists."""
+"""docs/guides/operations.md and README.md name existing commands, settings, exit codes and files."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ OPERATIONS = (ROOT / "docs" / "guides" / "operations.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 
-def test_exit_codes_are_the_real_ones() -> None:
+def test_the_exit_codes_match_the_code() -> None:
     rows = "".join(f"| {code.value} | {meaning} |\n" for code, meaning in MEANINGS.items())
     assert f"| code | meaning |\n|---|---|\n{rows}\n" in OPERATIONS
 
 
-def test_variables_are_settings() -> None:
+def test_every_variable_is_a_setting() -> None:
     known = {f"IMAGEFARM_{field.upper()}" for field in Settings.model_fields} | {"IMAGEFARM_DEBUG"}
     assert set(re.findall(r"IMAGEFARM_[A-Z_]+", OPERATIONS + README)) <= known
 
 
-def test_commands_exist() -> None:
+def test_every_command_exists() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    prose = OPERATIONS.partition("| code | meaning |")[0] + README  # the table's words are those of the code
+    prose = OPERATIONS.partition("| code | meaning |")[0] + README  # the table repeats texts of the code
     named = set(re.findall(r"(?:`|bin/)imagefarm ([a-z]+)", prose))
     assert {"up", "doctor"} <= named
     assert named <= set(commands)

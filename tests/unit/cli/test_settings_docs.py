@@ -1,4 +1,4 @@
-"""docs/reference/settings.md says what the settings are."""
+"""docs/reference/settings.md is generated from the settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from core.settings import Settings
 from tests.servers.farm import ROOT
 
 
-def test_page_is_up_to_date() -> None:
-    page = ROOT / "docs" / "reference" / "settings.md"
-    assert page.read_text() == render(), "run: python -m cli settings-docs > docs/reference/settings.md"
+def test_the_page_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "reference" / "settings.md").read_text() == render(), (
+        "run: python -m cli settings-docs > docs/reference/settings.md"
+    )
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert f"`IMAGEFARM_{name.upper()}`" in render()

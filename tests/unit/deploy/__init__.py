@@ -1,1 +1,1 @@
-"""Tests of compose.yaml, deploy/ and what is installed."""
+"""Tests of compose.yaml, deploy/ and the built package."""

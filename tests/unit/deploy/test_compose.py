@@ -1,4 +1,4 @@
-"""compose.yaml against the command line and the settings it relies on; no container engine is needed."""
+"""compose.yaml and the Dockerfile match the command line and the settings; no container engine is needed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cli.main import app
 from core.settings import Settings
 from tests.servers.farm import ROOT
 
-OURS = {"migrate", "api", "worker", "reaper", "flower"}
-OUTSIDE = {"postgres", "redis"}
+FARM_SERVICES = {"migrate", "api", "worker", "reaper", "flower"}
+SERVERS = {"postgres", "redis"}
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows compose's own tag `!reset`."""
+    """A safe loader that accepts compose's tag `!reset`."""
 
 
 _Loader.add_constructor("!reset", lambda loader, node: None)
@@ -36,25 +36,25 @@ def services() -> dict[str, Any]:
     return found
 
 
-def test_the_parts_are_all_there(services: dict[str, Any]) -> None:
-    assert set(services) == OURS | OUTSIDE
+def test_every_service_is_defined(services: dict[str, Any]) -> None:
+    assert set(services) == FARM_SERVICES | SERVERS
 
 
-@pytest.mark.parametrize("name", sorted(OURS))
-def test_its_command_exists(services: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize("name", sorted(FARM_SERVICES))
+def test_the_command_of_each_service_exists(services: dict[str, Any], name: str) -> None:
     command = get_command(app)
     for word in services[name]["command"]:
         command = command.commands[word]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", sorted(OURS))
-def test_its_variables_are_settings(services: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize("name", sorted(FARM_SERVICES))
+def test_the_variables_of_each_service_are_settings(services: dict[str, Any], name: str) -> None:
     known = {f"IMAGEFARM_{field.upper()}" for field in Settings.model_fields}
     assert set(services[name]["environment"]) <= known
     assert {"IMAGEFARM_DATABASE_URL", "IMAGEFARM_REDIS_URL"} <= set(services[name]["environment"])
 
 
-def test_every_variable_named_anywhere_is_known() -> None:
+def test_every_variable_in_the_files_is_a_setting() -> None:
     known = {f"IMAGEFARM_{field.upper()}" for field in Settings.model_fields}
     for name in ("compose.yaml", "deploy/compose.cpu.yaml", "deploy/Dockerfile"):
         assert set(re.findall(r"IMAGEFARM_[A-Z_]+", (ROOT / name).read_text())) <= known
@@ -66,7 +66,7 @@ def test_servers_have_health_checks(services: dict[str, Any], name: str) -> None
 
 
 @pytest.mark.parametrize(("name", "path"), [("api", "/healthz"), ("flower", "/healthcheck")])
-def test_health_checks_ask_the_served_port(services: dict[str, Any], name: str, path: str) -> None:
+def test_health_checks_use_the_served_port(services: dict[str, Any], name: str, path: str) -> None:
     published = services[name]["ports"][0]
     inside = published.rsplit(":", 1)[1]
     assert f"127.0.0.1:{inside}{path}" in " ".join(services[name]["healthcheck"]["test"])
@@ -83,7 +83,7 @@ def test_flower_cannot_start_without_a_password(services: dict[str, Any]) -> Non
     assert ":?" in services["flower"]["environment"]["IMAGEFARM_FLOWER_BASIC_AUTH"]
 
 
-def test_worker_reserves_a_gpu_and_has_time_to_drain(services: dict[str, Any]) -> None:
+def test_the_worker_reserves_a_gpu_and_has_time_to_drain(services: dict[str, Any]) -> None:
     device = services["worker"]["deploy"]["resources"]["reservations"]["devices"][0]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
     drain = Settings.model_fields["drain_seconds"].default
@@ -96,29 +96,46 @@ def test_redis_keeps_its_data_and_evicts_nothing(services: dict[str, Any]) -> No
     assert "--maxmemory-policy noeviction" in command
 
 
-def test_everything_named_is_declared(services: dict[str, Any]) -> None:
+def test_every_volume_and_dependency_is_declared(services: dict[str, Any]) -> None:
     declared = set(load("compose.yaml")["volumes"])
     for service in services.values():
         assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= declared
         assert set(service.get("depends_on", {})) <= set(services)
 
 
-def test_data_outlives_containers(services: dict[str, Any]) -> None:
-    for name in OURS:
+def test_data_is_kept_outside_the_containers(services: dict[str, Any]) -> None:
+    for name in FARM_SERVICES:
         assert any(volume.endswith(":/data") for volume in services[name]["volumes"])
         assert services[name]["environment"]["IMAGEFARM_DATA_DIR"] == "/data"
 
 
-def test_cpu_variant_changes_only_the_worker() -> None:
+def test_the_cpu_variant_changes_only_the_worker() -> None:
     variant = load("deploy/compose.cpu.yaml")["services"]
     assert set(variant) == {"worker"}
     assert variant["worker"]["deploy"] is None
 
 
-def test_dockerfile_has_the_targets_and_copies_what_exists(services: dict[str, Any]) -> None:
+def test_the_dockerfile_has_the_targets_and_copies_existing_files(services: dict[str, Any]) -> None:
     text = (ROOT / "deploy" / "Dockerfile").read_text()
     targets = set(re.findall(r"^FROM \S+ AS (\w+)", text, re.MULTILINE))
-    assert {services[name]["build"]["target"] for name in OURS} <= targets
+    assert {services[name]["build"]["target"] for name in FARM_SERVICES} <= targets
     for line in re.findall(r"^COPY (.+)", text, re.MULTILINE):
         assert all((ROOT / source).exists() for source in line.split()[:-1])
     assert "USER imagefarm" in text
+
+
+def stages() -> dict[str, str]:
+    text = (ROOT / "deploy" / "Dockerfile").read_text()
+    parts = re.split(r"^FROM \S+ AS (\w+)$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_only_worker_images_contain_torch(services: dict[str, Any]) -> None:
+    found = stages()
+    assert "'.[server]'" in found["server"] and "torch" not in found["server"]
+    assert all("'.[worker]'" in found[name] for name in ("cpu", "gpu"))
+    targets = {name: services[name]["build"]["target"] for name in FARM_SERVICES}
+    assert targets == dict.fromkeys(FARM_SERVICES, "server") | {"worker": "gpu"}
+    assert all(services[name]["image"] == f"imagefarm:{target}" for name, target in targets.items())
+    variant = load("deploy/compose.cpu.yaml")["services"]["worker"]
+    assert (variant["image"], variant["build"]["target"]) == ("imagefarm:cpu", "cpu")

@@ -1,7 +1,8 @@
-"""What an installation without the checkout holds: every room with its data files, and a working command line."""
+"""The built package holds every file of its packages, and its command line works outside the checkout."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -21,14 +22,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_every_room_and_its_files_are_there(installed: Path) -> None:
+def test_every_file_of_every_package_is_installed(installed: Path) -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     for package in packages:
         files = [path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert not [path for path in files if not (installed / path.relative_to(ROOT)).exists()]
 
 
-def test_it_works_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
+def test_commands_work_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     environment = clean_environment() | {"PYTHONPATH": str(installed)}
     for words in (["db", "upgrade"], ["db", "check"], ["models", "list"]):
         done = subprocess.run(
@@ -41,3 +42,20 @@ def test_it_works_away_from_the_checkout(installed: Path, tmp_path: Path) -> Non
         )
         assert done.returncode == ExitCode.OK, done.stderr
     assert (tmp_path / "data" / "imagefarm.db").exists()
+
+
+def test_the_metadata_has_a_small_base_extras_and_no_development_tools(installed: Path) -> None:
+    metadata = next(installed.glob("imagefarm-*.dist-info/METADATA")).read_text()
+    base = {line.split()[1] for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra" not in line}
+    names = {re.split(r"[^a-z-]", requirement)[0] for requirement in base}
+    assert names == {"httpx", "httpx-sse", "pillow", "pydantic", "pydantic-settings", "rich", "typer"}
+    assert set(re.findall(r"^Provides-Extra: (\w+)", metadata, re.MULTILINE)) == {"server", "worker", "all"}
+    assert "Classifier: Private :: Do Not Upload" in metadata
+    assert "pytest" not in metadata.partition("\n\n")[0]
+
+
+def test_the_client_is_typed(installed: Path) -> None:
+    assert (installed / "imagefarm" / "py.typed").exists()
+    code = "from imagefarm import *; import imagefarm; assert set(imagefarm.__all__) <= set(dir()), dir()"
+    environment = clean_environment() | {"PYTHONPATH": str(installed)}
+    subprocess.run([sys.executable, "-P", "-W", "error", "-c", code], cwd=installed, env=environment, check=True)

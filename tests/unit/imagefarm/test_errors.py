@@ -1,4 +1,4 @@
-"""Answers of a farm, and of what stands before it, become the errors they were."""
+"""Responses of a farm, or of a proxy in front of it, become the errors that the farm raised."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from imagefarm.errors import error_of
 from imagefarm.job_requests import request_of
 
 
-def answer(status: int, body: str, **headers: str) -> httpx.Response:
+def response(status: int, body: str, **headers: str) -> httpx.Response:
     return httpx.Response(status, text=body, headers=headers, request=httpx.Request("GET", "http://farm/v1/jobs"))
 
 
@@ -44,8 +44,8 @@ def answer(status: int, body: str, **headers: str) -> httpx.Response:
     ],
     ids=lambda error: f"{type(error).__name__}-{error.code}",
 )
-def test_errors_arrive_as_they_were_raised(error: FarmError) -> None:
-    got = error_of(answer(status_of(error), problem_of(error).model_dump_json()))
+def test_the_client_raises_the_error_that_the_farm_raised(error: FarmError) -> None:
+    got = error_of(response(status_of(error), problem_of(error).model_dump_json()))
     assert (type(got), got.code, got.message, retry_after(got)) == (
         type(error),
         error.code,
@@ -57,21 +57,21 @@ def test_errors_arrive_as_they_were_raised(error: FarmError) -> None:
         assert got.problems == error.problems
 
 
-def test_a_proxys_page_is_not_taken_for_a_farm() -> None:
-    away = error_of(answer(502, "<html>bad gateway</html>"))
-    assert isinstance(away, Unavailable)
-    other = error_of(answer(404, "<html>no such page</html>"))
-    assert (type(other), other.code) == (NotFound, "not_a_farm")
-    assert "IMAGEFARM_URL" in other.message
+def test_a_proxy_page_is_reported_as_not_a_farm() -> None:
+    unavailable = error_of(response(502, "<html>bad gateway</html>"))
+    assert isinstance(unavailable, Unavailable)
+    missing = error_of(response(404, "<html>no such page</html>"))
+    assert (type(missing), missing.code) == (NotFound, "not_a_farm")
+    assert "IMAGEFARM_URL" in missing.message
 
 
-def test_the_header_wins_over_our_own_pause() -> None:
-    limited = error_of(answer(429, "slow down", **{"Retry-After": "12"}))
+def test_the_retry_after_header_takes_precedence_over_the_default() -> None:
+    limited = error_of(response(429, "slow down", **{"Retry-After": "12"}))
     assert isinstance(limited, TooManyRequests)
     assert limited.retry_after == 12
 
 
-def test_wrong_fields_are_named_before_anything_is_sent() -> None:
+def test_wrong_fields_are_named_before_a_request_is_sent() -> None:
     with pytest.raises(InvalidParameters) as caught:
         request_of("a cat", {"widht": 512, "seed": "x"})
     fields = dict(caught.value.problems)
@@ -79,7 +79,7 @@ def test_wrong_fields_are_named_before_anything_is_sent() -> None:
     assert "num_inference_steps" in fields["widht"]
 
 
-def test_the_address_is_the_argument_then_the_settings_then_this_machine() -> None:
+def test_the_address_comes_from_the_argument_then_the_settings_then_this_machine() -> None:
     def settings(**given: object) -> Settings:
         return Settings(_env_file=None, **given)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""An album gets each image once, whatever happens to whoever fills it."""
+"""An image folder holds each image once, also after crashes and with several processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.schemas.jobs import Output
 from imagefarm.image_folder import INDEX_NAME, ImageFolder
 from tests.servers.farm import ROOT, clean_environment
 
-MOMENT = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
+MADE_AT = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
 
 
 def output(number: int, data: bytes) -> Output:
@@ -26,69 +26,71 @@ def output(number: int, data: bytes) -> Output:
     )
 
 
-def never() -> bytes:
+def refuse() -> bytes:
     raise AssertionError("fetched again")
 
 
-def pictures(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("outputs_*"))
 
 
-def test_names_are_of_the_moment_and_each_image_is_fetched_once(tmp_path: Path) -> None:
+def test_files_are_named_by_time_and_each_image_is_fetched_once(tmp_path: Path) -> None:
     first, second = output(1, b"one"), output(2, b"two")
     folder = ImageFolder(tmp_path)
-    path = folder.save(first, MOMENT, lambda: b"one").path
-    assert path.name == f"outputs_{MOMENT.astimezone():%Y%m%d%H%M%S}.png"
-    assert folder.save(second, MOMENT, lambda: b"two").path.stem.endswith("_01")
+    path = folder.save(first, MADE_AT, lambda: b"one").path
+    assert path.name == f"outputs_{MADE_AT.astimezone():%Y%m%d%H%M%S}.png"
+    assert folder.save(second, MADE_AT, lambda: b"two").path.stem.endswith("_01")
     for known in (folder, ImageFolder(tmp_path), ImageFolder(tmp_path, by_day=True)):
-        assert known.save(first, MOMENT, never).path == path
-    assert len(pictures(tmp_path)) == 2
+        assert known.save(first, MADE_AT, refuse).path == path
+    assert len(image_files(tmp_path)) == 2
 
 
-def test_what_was_deleted_stays_deleted_unless_it_is_wanted_back(tmp_path: Path) -> None:
+def test_a_deleted_image_is_saved_again_only_with_restore(tmp_path: Path) -> None:
     image = output(1, b"one")
-    ImageFolder(tmp_path).save(image, MOMENT, lambda: b"one").path.unlink()
-    assert not ImageFolder(tmp_path).save(image, MOMENT, never, restore=False).new
-    assert pictures(tmp_path) == []
-    assert ImageFolder(tmp_path).save(image, MOMENT, lambda: b"one", restore=True).new
-    assert len(pictures(tmp_path)) == 1
+    ImageFolder(tmp_path).save(image, MADE_AT, lambda: b"one").path.unlink()
+    assert not ImageFolder(tmp_path).save(image, MADE_AT, refuse, restore=False).new
+    assert image_files(tmp_path) == []
+    assert ImageFolder(tmp_path).save(image, MADE_AT, lambda: b"one", restore=True).new
+    assert len(image_files(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("ledger", [b"", b'{"image": "image-1", "fi'])
-def test_a_file_whose_line_was_lost_in_a_crash_is_known_by_its_content(tmp_path: Path, ledger: bytes) -> None:
+@pytest.mark.parametrize("index", [b"", b'{"image": "image-1", "fi'])
+def test_a_file_missing_from_the_index_is_recognised_by_its_content(tmp_path: Path, index: bytes) -> None:
     image = output(1, b"one")
-    path = ImageFolder(tmp_path).save(image, MOMENT, lambda: b"one").path
-    (tmp_path / INDEX_NAME).write_bytes(ledger)
-    assert ImageFolder(tmp_path).save(image, MOMENT, never).path == path
-    assert ImageFolder(tmp_path).save(image, MOMENT, never).path == path
-    assert len(pictures(tmp_path)) == 1
+    path = ImageFolder(tmp_path).save(image, MADE_AT, lambda: b"one").path
+    (tmp_path / INDEX_NAME).write_bytes(index)
+    assert ImageFolder(tmp_path).save(image, MADE_AT, refuse).path == path
+    assert ImageFolder(tmp_path).save(image, MADE_AT, refuse).path == path
+    assert len(image_files(tmp_path)) == 1
 
 
-def test_a_damaged_picture_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FarmError, match="SHA-256") as caught:
-        ImageFolder(tmp_path).save(output(1, b"one"), MOMENT, lambda: b"0ne")
+        ImageFolder(tmp_path).save(output(1, b"one"), MADE_AT, lambda: b"0ne")
     assert caught.value.code == "image_damaged"
-    assert pictures(tmp_path) == []
+    assert image_files(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidInput, match="Could not save pictures"):
-        ImageFolder(tmp_path / "file").save(output(1, b"one"), MOMENT, never)
+    with pytest.raises(InvalidInput, match="Could not save images"):
+        ImageFolder(tmp_path / "file").save(output(1, b"one"), MADE_AT, refuse)
 
 
-def test_two_processes_share_the_work(tmp_path: Path) -> None:
+def test_two_processes_save_each_image_once(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from imagefarm.image_folder import Album
-from tests.unit.imagefarm.test_image_folder import MOMENT, output
-album = Album(Path(sys.argv[1]))
+from imagefarm import ImageFolder
+from tests.unit.imagefarm.test_image_folder import MADE_AT, output
+folder = ImageFolder(Path(sys.argv[1]))
 for number in range(60):
     data = str(number).encode()
-    album.save(output(number, data), MOMENT, lambda: data)
+    folder.save(output(number, data), MADE_AT, lambda: data)
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
-    both = [subprocess.Popen(command, cwd=ROOT, env=clean_environment()) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
-    assert sorted(path.read_bytes() for path in pictures(tmp_path)) == sorted(str(number).encode() for number in range(60))
+    processes = [subprocess.Popen(command, cwd=ROOT, env=clean_environment()) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert sorted(path.read_bytes() for path in image_files(tmp_path)) == sorted(
+        str(number).encode() for number in range(60)
+    )

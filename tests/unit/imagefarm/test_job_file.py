@@ -1,4 +1,4 @@
-"""Reading batch files, and remembering how far one is."""
+"""Job files are read and validated, and their state survives the process."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def write(tmp_path: Path, name: str, text: str) -> Path:
     return path
 
 
-def sent(rows: list[Row]) -> list[dict[str, object]]:
+def requests_of(rows: list[Row]) -> list[dict[str, object]]:
     return [row.request.as_sent() for row in rows]
 
 
-def test_json_lines_and_csv_say_the_same(tmp_path: Path) -> None:
+def test_json_lines_and_csv_give_the_same_rows(tmp_path: Path) -> None:
     lines = '{"prompt": "一只猫", "width": 64, "steps": 3, "metadata": {"k": "v"}}\n\n"a dog,\\nasleep"\n'
     table = '\ufeffprompt,width,steps,metadata.k\n一只猫,64,3,v\n"a dog,\nasleep",,,\n'
     from_lines = read_rows(write(tmp_path, "jobs.jsonl", lines))
     from_table = read_rows(write(tmp_path, "jobs.csv", table))
-    assert sent(from_lines) == sent(from_table)
+    assert requests_of(from_lines) == requests_of(from_table)
     assert [row.identity for row in from_lines] == [row.identity for row in from_table]
     assert [row.line for row in from_lines] == [1, 3]
-    assert sent(from_lines)[1] == {"prompt": "a dog,\nasleep"}
+    assert requests_of(from_lines)[1] == {"prompt": "a dog,\nasleep"}
 
 
-def test_a_row_is_known_by_what_it_asks_for_not_by_its_place(tmp_path: Path) -> None:
+def test_a_row_is_identified_by_its_request_and_not_by_its_position(tmp_path: Path) -> None:
     before = read_rows(write(tmp_path, "a.jsonl", '"a"\n"b"\n"b"\n'))
     after = read_rows(write(tmp_path, "b.jsonl", '"new"\n"b"\n"a"\n"b"\n'))
     assert {row.identity for row in before} < {row.identity for row in after}
@@ -42,7 +42,7 @@ def test_a_row_is_known_by_what_it_asks_for_not_by_its_place(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "expected"),
     [
         ("a.jsonl", '{"prompt": "a", "width": "x"}\n{"promt": "b"}\n', ["line 1: width", "line 2: prompt", "line 2: promt"]),
         ("a.jsonl", "a cat\n", ["line 1 is not JSON", '{"prompt": "a cat"}']),
@@ -52,15 +52,15 @@ def test_a_row_is_known_by_what_it_asks_for_not_by_its_place(tmp_path: Path) -> 
         ("missing.jsonl", "", ["No such file"]),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, name: str, text: str, said: list[str]) -> None:
+def test_problems_are_reported_with_their_line(tmp_path: Path, name: str, text: str, expected: list[str]) -> None:
     path = tmp_path / name if name.startswith("missing") else write(tmp_path, name, text)
     with pytest.raises(InvalidInput) as caught:
         read_rows(path)
     assert caught.value.code == "batch_file_invalid"
-    assert all(words in caught.value.message for words in said), caught.value.message
+    assert all(words in caught.value.message for words in expected), caught.value.message
 
 
-def test_state_outlives_its_process_and_a_line_cut_short(tmp_path: Path) -> None:
+def test_state_survives_its_process_and_a_line_cut_short(tmp_path: Path) -> None:
     path = state_path(tmp_path / "jobs.jsonl")
     with JobFileState(path, URL) as state:
         key = state.key("row")
@@ -80,7 +80,7 @@ def test_state_outlives_its_process_and_a_line_cut_short(tmp_path: Path) -> None
         assert state.of("row").tries == 2
 
 
-def test_a_batch_begun_anew_has_new_keys(tmp_path: Path) -> None:
+def test_a_run_started_over_has_new_keys(tmp_path: Path) -> None:
     path = tmp_path / "state"
     with JobFileState(path, URL) as state:
         key = state.key("row")
@@ -88,11 +88,11 @@ def test_a_batch_begun_anew_has_new_keys(tmp_path: Path) -> None:
         assert state.key("row") != key
 
 
-def test_two_runs_at_once_and_foreign_files_are_refused(tmp_path: Path) -> None:
+def test_a_second_run_and_a_foreign_state_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    with JobFileState(path, URL), pytest.raises(Conflict, match="works on this file now"):
+    with JobFileState(path, URL), pytest.raises(Conflict, match="is running this file"):
         JobFileState(path, URL)
     path.write_text("my notes\n")
-    with pytest.raises(InvalidInput, match="not the state of a batch"):
+    with pytest.raises(InvalidInput, match="not the state of a job file"):
         JobFileState(path, URL)
     assert path.read_text() == "my notes\n"

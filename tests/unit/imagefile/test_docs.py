@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.imagefile import ImageMetadata
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "files.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "image-files.md"
 
 
 def test_every_field_is_documented_and_no_other() -> None:

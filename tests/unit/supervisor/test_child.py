@@ -1,4 +1,4 @@
-"""One child: its words, its end, its descendants, and its tie to the parent."""
+"""A child's output, its end, its descendants, and its end with the parent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from supervisor.child import GUARD, Child, ChildSpec
 
 
 class Watched:
-    """A child with what it said and how it ended."""
+    """A child that runs Python code, with queues of its output lines and its end."""
 
     def __init__(self, code: str, **environment: str) -> None:
         self.lines: queue.Queue[str] = queue.Queue()
@@ -32,29 +32,29 @@ class Watched:
         return self.ends.get(timeout=20).how_it_ended()
 
 
-def test_lines_arrive_and_carriage_returns_end_them() -> None:
+def test_lines_arrive_and_a_carriage_return_ends_a_line() -> None:
     watched = Watched(r"import sys; sys.stdout.write('10%\r20%\rdone\n\n'); sys.stderr.write('é\n')")
     assert [watched.line() for _ in range(4)] == ["10%", "20%", "done", "é"]
     assert watched.end() == "ended with exit code 0"
     assert watched.lines.empty()
 
 
-def test_environment_is_added() -> None:
+def test_the_environment_is_added() -> None:
     assert Watched("import os; print(os.environ['GIVEN'], 'PATH' in os.environ)", GIVEN="x").line() == "x True"
 
 
 @pytest.mark.parametrize(("code", "end"), [("raise SystemExit(3)", "exit code 3"), ("import os; os.abort()", "SIGABRT")])
-def test_says_how_it_ended(code: str, end: str) -> None:
+def test_the_child_reports_how_it_ended(code: str, end: str) -> None:
     assert end in Watched(code).end()
 
 
-def test_ctrl_c_at_the_terminal_does_not_reach_it() -> None:
+def test_a_child_leads_its_own_process_group() -> None:
     watched = Watched("import os; print(os.getpgrp() == os.getpid())")
     assert watched.line() == "True"
 
 
 def ended(process_id: int, seconds: float = 10.0) -> bool:
-    """Whether the process is gone, or a zombie that nobody reaps here, within that time."""
+    """Return whether the process ends within that time; a zombie counts as ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -66,16 +66,16 @@ def ended(process_id: int, seconds: float = 10.0) -> bool:
     return False
 
 
-def test_its_own_children_end_with_it() -> None:
+def test_its_descendants_end_with_it() -> None:
     code = "import subprocess, sys; p = subprocess.Popen(['sleep', '300']); print(p.pid, flush=True); sys.exit(0)"
     watched = Watched(code)
     grandchild = int(watched.line())
     assert watched.end() == "ended with exit code 0"
-    # SIGKILL was sent before the end was told; the kernel may take a moment to deliver it.
+    # SIGKILL was sent before the end was reported; the kernel may take a moment to deliver it.
     assert ended(grandchild)
 
 
-def test_kill_ends_one_that_ignores_the_polite_way() -> None:
+def test_kill_ends_a_child_that_ignores_sigterm() -> None:
     watched = Watched("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); signal.pause()")
     watched.line()
     watched.child.terminate()
@@ -84,8 +84,8 @@ def test_kill_ends_one_that_ignores_the_polite_way() -> None:
     assert watched.end() == "was killed by SIGKILL"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
-def test_dies_when_its_parent_is_killed() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal exists only on Linux")
+def test_a_child_dies_when_its_parent_is_killed() -> None:
     parent_code = (
         "import subprocess, sys, os, signal\n"
         f"p = subprocess.Popen([sys.executable, {str(GUARD)!r}, str(os.getpid()), 'sleep', '300'])\n"
@@ -98,7 +98,7 @@ def test_dies_when_its_parent_is_killed() -> None:
     assert not psutil.wait_procs([child], timeout=20)[1]
 
 
-def test_guard_refuses_to_start_for_a_parent_that_is_gone(tmp_path: Path) -> None:
+def test_the_guard_starts_nothing_when_its_parent_has_ended(tmp_path: Path) -> None:
     proof = tmp_path / "ran"
     done = subprocess.run([sys.executable, str(GUARD), "1", "touch", str(proof)], check=False)
     assert done.returncode == 1

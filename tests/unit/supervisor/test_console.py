@@ -1,4 +1,4 @@
-"""The log stream: prefixes, files, JSON, a terminal that went away."""
+"""The log stream: prefixes, files, JSON, and a closed terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from supervisor import console as module
 from supervisor.console import Console
 
 
-def test_lines_carry_their_part_and_reach_its_file(tmp_path: Path) -> None:
+def test_lines_have_the_process_name_and_reach_its_file(tmp_path: Path) -> None:
     stream = io.StringIO()
     console = Console(tmp_path, stream)
     console.line("api", "hello")
@@ -23,17 +23,17 @@ def test_lines_carry_their_part_and_reach_its_file(tmp_path: Path) -> None:
     assert (tmp_path / "redis.log").read_text() == "noise\n"
 
 
-def test_json_lines_pass_objects_through_and_wrap_the_rest(tmp_path: Path) -> None:
+def test_json_lines_keep_objects_and_wrap_other_lines(tmp_path: Path) -> None:
     stream = io.StringIO()
     console = Console(tmp_path, stream, json_lines=True)
     console.line("api", '{"level": "INFO"}')
-    console.line("api", "bare words")
+    console.line("api", "plain text")
     console.plain("two\nlines")
     console.close()
     objects = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert objects[0] == {"level": "INFO"}
     assert [(each["service"], each["message"]) for each in objects[1:]] == [
-        ("api", "bare words"),
+        ("api", "plain text"),
         ("farm", "two"),
         ("farm", "lines"),
     ]

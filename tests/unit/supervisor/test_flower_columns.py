@@ -1,4 +1,4 @@
-"""What Flower shows of a job."""
+"""Flower's columns for a job."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from supervisor.flower import columns
 INPUT = {"prompt": "a cat, 猫", "width": 512, "height": 768, "num_inference_steps": 8, "seed": 7}
 
 
-def test_each_of_our_columns_is_shown() -> None:
-    shown = dict(visible_task_columns(columns.install()))
-    assert {"Prompt", "Model", "Size", "Steps", "Seed", "Worker"} <= set(shown.values())
+def test_flower_shows_every_column() -> None:
+    columns_shown = dict(visible_task_columns(columns.install()))
+    assert {"Prompt", "Model", "Size", "Steps", "Seed", "Worker"} <= set(columns_shown.values())
 
 
-def test_a_row_carries_the_jobs_values() -> None:
+def test_a_row_has_the_values_of_the_job() -> None:
     task = Task(uuid="1", name="imagefarm.render", kwargs=repr(flower_kwargs("demo", INPUT)))
     row = columns.format_task(copy.copy(task)).as_dict()
     expected = {"prompt": "a cat, 猫", "model": "demo", "size": "512x768", "steps": 8, "seed": 7}
     assert {name: row[name] for name in expected} == expected
     assert row["uuid"] == "1"
-    assert "prompt" not in task.as_dict(), "Flower's own copy must stay as it is"
+    assert "prompt" not in task.as_dict(), "Flower's own copy must not change"
 
 
 @pytest.mark.parametrize("kwargs", [None, "", "{'prompt': 'cut off...", "[1]", "__import__('os')"])
-def test_foreign_tasks_get_blanks(kwargs: str | None) -> None:
+def test_tasks_of_other_programs_have_empty_columns(kwargs: str | None) -> None:
     assert set(columns.shown_columns(kwargs).values()) == {""}

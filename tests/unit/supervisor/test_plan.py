@@ -1,4 +1,4 @@
-"""Which processes a farm has, and what each is told."""
+"""The processes of a farm, their commands and environments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def workers(settings: Settings) -> list[ChildSpec]:
     return [spec for spec in plan.children(settings, ADDRESSES) if "worker" in spec.command]
 
 
-def test_names_are_unique_and_come_back(tmp_path: Path) -> None:
+def test_worker_names_are_unique_and_stable(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, workers=3)
     names = [spec.environment["IMAGEFARM_WORKER_NAME"] for spec in workers(settings)]
     assert len(set(names)) == 3
@@ -33,7 +33,7 @@ def test_farms_on_one_host_have_different_worker_names(tmp_path: Path) -> None:
     assert len(found) == 2
 
 
-def test_each_worker_gets_a_card_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_gets_one_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     cards = [spec.environment["CUDA_VISIBLE_DEVICES"] for spec in workers(Settings(data_dir=tmp_path, workers=3))]
     assert cards == ["2", "5", "2"]
@@ -46,7 +46,7 @@ def test_workers_on_a_cpu_share_its_cores(tmp_path: Path, monkeypatch: pytest.Mo
     assert "OMP_NUM_THREADS" not in workers(Settings(data_dir=tmp_path))[0].environment
 
 
-def test_children_get_the_decided_addresses(tmp_path: Path) -> None:
+def test_children_get_the_chosen_addresses(tmp_path: Path) -> None:
     for spec in plan.children(Settings(data_dir=tmp_path), ADDRESSES):
         assert spec.environment["IMAGEFARM_REDIS_URL"] == ADDRESSES.redis_url
         assert Path(spec.environment["IMAGEFARM_DATA_DIR"]) == tmp_path

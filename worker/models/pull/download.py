@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from core.backoff import backoff_seconds
 from core.errors import FarmError, Forbidden, Unavailable
 from worker.models.pull.progress import Meter
 from worker.models.pull.repository import Hub, RemoteFile, RemoteRepo, unreachable
@@ -18,7 +19,7 @@ from worker.models.pull.repository import Hub, RemoteFile, RemoteRepo, unreachab
 CONCURRENT_FILES = 4
 TRIES = 6
 """Consecutive tries of one file without a single new byte."""
-PAUSE_SECONDS = 1.0
+PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 """Before the first retry; doubles with each."""
 PARTIAL_CONTENT = 206
 
@@ -84,7 +85,7 @@ class Download:
             failures = 1 if self._bytes_on_disk(file) > before else failures + 1
             if failures >= TRIES:
                 raise unreachable(f"{file.path}: {why}")
-            stop.wait(PAUSE_SECONDS * 2 ** (failures - 1))
+            stop.wait(backoff_seconds(failures, PAUSE_SECONDS, MAX_PAUSE_SECONDS))
 
     def _stream(self, client: httpx.Client, file: RemoteFile, meter: Meter, stop: threading.Event) -> bool:
         """Append to the partial file; return True once it has its full size."""

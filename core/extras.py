@@ -1,0 +1,35 @@
+"""Check which optional parts ("extras") of the distribution are installed, and name the one that is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from core.errors import FarmError
+
+_QUEUE = ("celery", "psycopg", "redis", "sqlalchemy")
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "server": (*_QUEUE, "alembic", "fastapi", "flower", "prometheus_client", "uvicorn"),
+    "worker": (*_QUEUE, "accelerate", "diffusers", "peft", "safetensors", "torch", "transformers"),
+}
+"""The modules that each extra of pyproject.toml brings. An extra counts as installed when all of them are found."""
+
+
+class MissingExtra(FarmError):
+    """A part of imagefarm that is needed here is not installed."""
+
+    code = "extra_missing"
+
+
+def is_installed(extra: str) -> bool:
+    """Return whether every module of the extra is found; nothing is imported."""
+    return all(find_spec(module) is not None for module in EXTRAS[extra])
+
+
+def require_extras(*extras: str, purpose: str = "This command") -> None:
+    """Raise MissingExtra with the pip command that installs what `purpose` needs."""
+    missing = [extra for extra in extras if not is_installed(extra)]
+    if not missing:
+        return
+    parts = f"the {missing[0]} part" if len(missing) == 1 else f"the {' and '.join(missing)} parts"
+    wanted = "all" if len(missing) == len(EXTRAS) else missing[0]
+    raise MissingExtra(f"{purpose} needs {parts}: pip install 'imagefarm[{wanted}]'")
