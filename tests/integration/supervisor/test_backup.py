@@ -21,7 +21,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.faults.parts import FarmParts
-from cli.exit_codes import ExitCode
+from cli.exit_codes import ExitCode, exit_code_for
+from core.errors import FarmError, InvalidInput, NotFound
 from core.ids import new_id
 from core.settings import Settings
 from core.storage import LocalImageStore, image_key
@@ -31,6 +32,7 @@ from db.database import Database
 from db.uploads import NewUpload, add_upload
 from supervisor.backup import create
 from supervisor.backup_contents import file_sha256
+from supervisor.restore import restore
 from tests.e2e.waiting import submit, wait_settled
 from tests.servers.farm import clean_environment, running_farm
 from tests.servers.postgres import PostgresServer
@@ -86,7 +88,7 @@ def check_restored(api: str, ids: list[str]) -> None:
     """The finished job has its picture still, and every waiting one renders."""
     jobs = [wait_settled(api, job_id) for job_id in ids]
     assert [job["status"] for job in jobs] == ["succeeded"] * len(ids), jobs
-    assert [job["attempts"] for job in jobs] == [1] * len(ids), "the finished job stays as it was"
+    assert [job["attempt"] for job in jobs] == [1] * len(ids), "the finished job stays as it was"
     for job_id in ids:
         (output,) = httpx.get(f"{api}/v1/jobs/{job_id}").json()["outputs"]
         assert httpx.get(f"{api}/v1/images/{output['id']}/content").content.startswith(b"\x89PNG")
@@ -205,9 +207,8 @@ def data_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def copy(tmp_path: Path, data_dir: Path) -> Path:
     """A backup of it."""
-    directory = tmp_path / "copy"
-    assert run("backup", str(directory), "--data-dir", str(data_dir)).returncode == ExitCode.OK
-    return directory
+    create(Settings(data_dir=data_dir), tmp_path / "copy", lambda *_: None)
+    return tmp_path / "copy"
 
 
 def test_a_file_that_is_gone_is_listed(tmp_path: Path, data_dir: Path) -> None:
@@ -259,10 +260,11 @@ def test_targets_that_cannot_be_used(tmp_path: Path, data_dir: Path) -> None:
         (data_dir / "copy", "inside the data directory", ExitCode.USAGE),
         (tmp_path / "busy", "another backup is at work there", ExitCode.FAILED),
     ):
-        made = run("backup", str(target), "--data-dir", str(data_dir))
-        assert (made.returncode, words in made.stderr) == (code, True), made.stderr
-    nowhere = run("backup", str(tmp_path / "copy"), "--data-dir", str(tmp_path / "nowhere"))
-    assert (nowhere.returncode, "There is no database" in nowhere.stderr) == (ExitCode.FAILED, True)
+        with pytest.raises(FarmError, match=words) as refused:
+            create(Settings(data_dir=data_dir), target, lambda *_: None)
+        assert exit_code_for(refused.value) == code
+    with pytest.raises(NotFound, match="There is no database"):
+        create(Settings(data_dir=tmp_path / "nowhere"), tmp_path / "copy", lambda *_: None)
     assert not (tmp_path / "copy").exists()
 
 
@@ -310,11 +312,11 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_is_no_whole_backup_is_refused_in_one_line(tmp_path: Path, copy: Path, kind: str) -> None:
     spoil, words = SPOILT[kind]
     spoil(copy)
-    refused = run("restore", str(copy), "--data-dir", str(tmp_path / "new"))
-    assert refused.returncode == ExitCode.USAGE
-    assert words in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
-    assert not any((tmp_path / "new").iterdir())
+    with pytest.raises(InvalidInput, match=words) as refused:
+        restore(Settings(data_dir=tmp_path / "new"), copy, lambda *_: None)
+    assert exit_code_for(refused.value) == ExitCode.USAGE
+    assert "\n" not in refused.value.message
+    assert not list((tmp_path / "new").glob("*"))
 
 
 def test_nothing_that_exists_is_replaced(copy: Path, data_dir: Path) -> None:
