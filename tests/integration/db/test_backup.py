@@ -1,10 +1,15 @@
-"""What a restored database is made ready for."""
+"""A copy made while others write, and what a restored database is made ready for."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 from sqlalchemy import select
 
-from db.backup import is_empty, is_known_revision, release_running
+from db import migrate
+from db.backup import copy_database, is_empty, is_known_revision, release_running
 from db.database import Database
 from db.jobs.cancel import request_cancel
 from db.jobs.read import get_job
@@ -52,3 +57,24 @@ def test_a_database_without_tables_is_empty(database_url: str) -> None:
 def test_only_revisions_of_this_code_are_known() -> None:
     assert is_known_revision("0001")
     assert not is_known_revision("0099")
+
+
+def test_commits_during_the_copy_neither_reach_it_nor_start_it_over(tmp_path: Path, fresh_sqlite: str) -> None:
+    migrate.upgrade(fresh_sqlite)
+    database = Database(fresh_sqlite)
+    seen = [0]
+    with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE ballast AS SELECT 0 AS number, zeroblob(40000000) AS bytes")
+        writer.execute("CREATE TABLE counter AS SELECT 0 AS number")
+
+        def commit(done: int, total: int) -> None:
+            assert done > seen[-1], "it started over"
+            seen.append(done)
+            writer.execute("UPDATE counter SET number = number + 1")
+
+        copy_database(database, tmp_path / "copy", commit)
+        assert writer.execute("SELECT number FROM counter").fetchone()[0] > 2
+    database.dispose()
+    with closing(sqlite3.connect(tmp_path / "copy")) as copy:
+        assert copy.execute("SELECT number FROM counter").fetchone() == (0,)
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)

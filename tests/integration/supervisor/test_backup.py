@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -219,36 +217,6 @@ def test_a_file_that_is_gone_is_listed(tmp_path: Path, data_dir: Path) -> None:
     assert "1 file that the database names could not be found" in made.stderr
     manifest = json.loads((tmp_path / "copy" / "manifest.json").read_text())
     assert manifest["missing"] == [gone.relative_to(data_dir).as_posix()]
-
-
-def test_a_copy_made_while_others_write_is_whole(tmp_path: Path, data_dir: Path) -> None:
-    with closing(sqlite3.connect(data_dir / "imagefarm.db")) as connection, connection:
-        connection.execute("CREATE TABLE ballast AS SELECT 0 AS number, zeroblob(16000000) AS bytes")
-    stop, written = threading.Event(), 0
-
-    def write() -> None:
-        nonlocal written
-        with closing(sqlite3.connect(data_dir / "imagefarm.db", timeout=20, isolation_level=None)) as connection:
-            while not stop.is_set():
-                connection.execute("UPDATE ballast SET number = number + 1")
-                written += 1
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        while not written:
-            stop.wait(0.01)
-        before = written
-        made = run("backup", str(tmp_path / "copy"), "--data-dir", str(data_dir))
-        assert written > before, "the copy must not stop the farm's writes"
-    finally:
-        stop.set()
-        writer.join()
-    assert made.returncode == ExitCode.OK, made.stderr
-    with closing(sqlite3.connect(tmp_path / "copy" / "database.sqlite")) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        (number,) = connection.execute("SELECT number FROM ballast").fetchone()
-    assert before <= number <= written
 
 
 def test_targets_that_cannot_be_used(tmp_path: Path, data_dir: Path) -> None:
