@@ -43,6 +43,11 @@ class PostgresServer:
         """SQLAlchemy URL of one of its databases."""
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def binaries(self) -> Path:
+        """Where the server's programs are, pg_dump and pg_restore among them."""
+        return self._bin
+
     def start(self) -> PostgresServer:
         options = [part for name, value in SERVER_OPTIONS.items() for part in ("-c", f"{name}={value}")]
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port)]
