@@ -28,7 +28,7 @@ SWITCHES: dict[str, object] = {
 }
 """Constructor arguments passed to every pipeline class that accepts them."""
 
-OURS = {"ZImageTransformer2DModel": ZImageTransformer2DModel}
+OWN_CLASSES = {"ZImageTransformer2DModel": ZImageTransformer2DModel}
 """Subclasses of the libraries' classes, loaded in place of those of the same name."""
 
 LoadOne = Callable[[Path, str, str], torch.nn.Module]
@@ -60,7 +60,7 @@ def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> 
 
 def class_named(library: str, cls: str) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
     """Return the class of a component."""
-    return OURS.get(cls) or getattr(importlib.import_module(library), cls)
+    return OWN_CLASSES.get(cls) or getattr(importlib.import_module(library), cls)
 
 
 def variant_of(folder: Path) -> str | None:

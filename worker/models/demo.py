@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.catalogue import CatalogueModel, ModelPaths
 from core.catalogue.model_folder import missing_files, read_marker
-from worker.models.folders import Contents, whole_folder
+from worker.models.folders import Contents, atomic_folder
 
 SEED = 0
 BUILD = "1"
@@ -23,6 +23,6 @@ def ensure_built(model: CatalogueModel, model_paths: ModelPaths) -> Path:
         silence_libraries()
         from worker.models.tiny_models import build_tiny_model
 
-        with whole_folder(directory, Contents(model.id, "built", f"seed {SEED}", "float32", BUILD)) as draft:
+        with atomic_folder(directory, Contents(model.id, "built", f"seed {SEED}", "float32", BUILD)) as draft:
             build_tiny_model(model.id, draft, SEED)
     return directory

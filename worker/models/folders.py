@@ -38,7 +38,7 @@ class Contents:
 
 
 @contextmanager
-def whole_folder(final: Path, contents: Contents) -> Iterator[Path]:
+def atomic_folder(final: Path, contents: Contents) -> Iterator[Path]:
     """Yield an empty folder to fill; on success it replaces `final`, on an error nothing changes.
 
     Two processes may do this at once: the first to finish wins, since others may read its files already.

@@ -26,7 +26,7 @@ from worker.memory.quantize import quantize, shape_for
 from worker.memory.tiers import PackedForm
 from worker.memory.weight_files import Layout, TensorFile
 from worker.models.components import class_named, load_component
-from worker.models.folders import Contents, check_space, remove_drafts, whole_folder
+from worker.models.folders import Contents, atomic_folder, check_space, remove_drafts
 
 log = logging.getLogger(__name__)
 PACKED_FILE = "packed.safetensors"
@@ -54,7 +54,7 @@ def is_made(folder: Path, source: Path) -> bool:
 
 
 def contents(source: Path, model_id: str, form: PackedForm) -> Contents:
-    """Describe the form's folder for `whole_folder`."""
+    """Describe the form's folder for `atomic_folder`."""
     return Contents(model_id, "folder", source.name, form, fingerprint(source))
 
 
@@ -127,7 +127,7 @@ class PackedCopy:
         check_space(folder, packing.size, f"Keeping {self.source.name} in {self.form}")
         log.info("packing %s into %s, once: %.1f GB", self.source.name, folder, packing.size / GIGABYTE)
         self.on_convert(0.0)
-        with whole_folder(folder, contents(self.source, self.model_id, self.form)) as draft:
+        with atomic_folder(folder, contents(self.source, self.model_id, self.form)) as draft:
             if packing.can_be_done:
                 packing.write(draft / PACKED_FILE, self.on_convert)
             else:

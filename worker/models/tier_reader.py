@@ -19,7 +19,7 @@ from worker.memory.sizes import ComponentSize, ModelSizes, chosen_files, role_of
 from worker.memory.tiers import Tier, packed_form
 from worker.memory.weight_files import layouts
 from worker.models.components import load_component
-from worker.models.folders import Contents, check_space, remove_drafts, whole_folder
+from worker.models.folders import Contents, atomic_folder, check_space, remove_drafts
 from worker.models.packed_copy import PackedCopy, fingerprint, form_folder, is_made
 from worker.models.pull.convert import convert_folder
 from worker.models.pull.progress import Meter
@@ -84,7 +84,7 @@ def _make(copy: Path, source: Path, dtype: torch.dtype, model_id: str, on_conver
     contents = Contents(model_id, "folder", source.name, dtype_name(dtype), fingerprint(source))
     total = sum(file.stat().st_size for file in chosen_files(source) if file.suffix in (".safetensors", ".bin"))
     meter = Meter("converting", total, lambda progress: on_convert(progress.done_bytes / progress.total_bytes))
-    with whole_folder(copy, contents) as draft:
+    with atomic_folder(copy, contents) as draft:
         convert_folder(source, draft, names, dtype, meter)
 
 

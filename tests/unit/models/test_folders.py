@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from core.catalogue.model_folder import read_marker
-from worker.models.folders import Contents, remove_drafts, whole_folder
+from worker.models.folders import Contents, atomic_folder, remove_drafts
 
 CONTENTS = Contents("demo", "built", "here", "float32", "1")
 
 
 def test_the_marker_describes_the_contents(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "weights", CONTENTS) as draft:
+    with atomic_folder(tmp_path / "weights", CONTENTS) as draft:
         (draft / "a").write_bytes(bytes(10))
     marker = read_marker(tmp_path / "weights")
     assert marker is not None
@@ -30,9 +30,9 @@ def test_the_marker_describes_the_contents(tmp_path: Path) -> None:
 
 def test_a_failure_keeps_the_previous_folder(tmp_path: Path) -> None:
     final = tmp_path / "weights"
-    with whole_folder(final, CONTENTS) as draft:
+    with atomic_folder(final, CONTENTS) as draft:
         (draft / "old").touch()
-    with pytest.raises(RuntimeError), whole_folder(final, CONTENTS) as draft:
+    with pytest.raises(RuntimeError), atomic_folder(final, CONTENTS) as draft:
         (draft / "new").touch()
         raise RuntimeError
     assert (final / "old").exists()
@@ -42,7 +42,7 @@ def test_a_failure_keeps_the_previous_folder(tmp_path: Path) -> None:
 def test_a_new_copy_replaces_the_old(tmp_path: Path) -> None:
     final = tmp_path / "weights"
     for name in ("old", "new"):
-        with whole_folder(final, CONTENTS) as draft:
+        with atomic_folder(final, CONTENTS) as draft:
             (draft / name).touch()
     assert sorted(path.name for path in final.iterdir()) == ["imagefarm.json", "new"]
 
@@ -52,7 +52,7 @@ def test_concurrent_builders_leave_one_complete_folder(tmp_path: Path) -> None:
     barrier = threading.Barrier(4)
 
     def build() -> None:
-        with whole_folder(final, CONTENTS) as draft:
+        with atomic_folder(final, CONTENTS) as draft:
             (draft / "a").write_bytes(bytes(10))
             barrier.wait(10)
 
@@ -71,7 +71,7 @@ def test_abandoned_drafts_are_removed(tmp_path: Path) -> None:
     for folder in (abandoned, young):
         folder.mkdir()
     os.utime(abandoned, (0, 0))
-    with whole_folder(tmp_path / "weights", CONTENTS) as draft:
+    with atomic_folder(tmp_path / "weights", CONTENTS) as draft:
         os.utime(draft, (0, 0))
         assert remove_drafts(tmp_path) == [abandoned]
     assert young.exists()
@@ -79,8 +79,8 @@ def test_abandoned_drafts_are_removed(tmp_path: Path) -> None:
 
 def test_the_draft_of_a_killed_process_is_removed_at_once(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from tests.unit.models.test_folders import CONTENTS, whole_folder\n"
-        "with whole_folder(Path(sys.argv[1]), CONTENTS) as draft:\n"
+        "import os, sys; from pathlib import Path; from tests.unit.models.test_folders import CONTENTS, atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1]), CONTENTS) as draft:\n"
         "    (draft / 'half').touch(); os.utime(draft, (0, 0)); print(flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "weights")]
@@ -105,7 +105,7 @@ def test_a_draft_is_locked_even_if_another_process_held_the_lock(tmp_path: Path,
         return opened(path, flags)
 
     monkeypatch.setattr("worker.models.folders.os.open", open_late)
-    with whole_folder(tmp_path / "weights", CONTENTS) as draft:
+    with atomic_folder(tmp_path / "weights", CONTENTS) as draft:
         os.utime(draft, (0, 0))
         time.sleep(0.3)
         assert remove_drafts(tmp_path) == []

@@ -15,7 +15,7 @@ from core.catalogue.model_folder import INDEX_FILE, Marker, missing_files, read_
 from core.catalogue.presence import find_lora_file, folder_problems, lora_folder
 from core.errors import Conflict, InvalidInput
 from worker.models.demo import ensure_built
-from worker.models.folders import Contents, check_space, converted_bytes, remove_drafts, whole_folder
+from worker.models.folders import Contents, atomic_folder, check_space, converted_bytes, remove_drafts
 from worker.models.pull.download import Download
 from worker.models.pull.progress import Meter, OnPull, PullProgress
 from worker.models.pull.repository import Hub, RemoteFile, RemoteRepo, select
@@ -140,7 +140,7 @@ def _convert(model: CatalogueModel, model_paths: ModelPaths, source: Path, conte
     total = weight_bytes(source, variant)
     check_space(model_paths.models_dir, converted_bytes(model, total, dtype), f"Converting {model.id}")
     filled = Contents(contents.model, contents.origin, contents.source, dtype, contents.revision)
-    with whole_folder(model_paths.weights(model.id), filled) as draft:
+    with atomic_folder(model_paths.weights(model.id), filled) as draft:
         convert(source, draft, dtype, variant, Meter("converting", total, on_pull))
         for lora in model.loras:
             _copy_lora(lora, source, draft, model_paths)
