@@ -147,8 +147,8 @@ def _hint_if_window_has_room(model: BindParameter[str], window: BindParameter[in
 def _check_limit(session: Session, new: NewJob) -> None:
     if new.max_queued <= 0:
         return
-    mine = select(literal(1)).where(Job.owner == new.owner, QUEUED)
-    if session.scalar(mine.offset(new.max_queued - 1).limit(1)) is not None:
+    queued = select(literal(1)).where(Job.owner == new.owner, QUEUED)
+    if session.scalar(queued.offset(new.max_queued - 1).limit(1)) is not None:
         raise TooManyRequests(
             f"You have {new.max_queued} queued jobs, the limit. Wait until some have run, or cancel some.",
             retry_after=10.0,

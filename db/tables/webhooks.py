@@ -38,7 +38,7 @@ class WebhookDelivery(Base):
     secret: Mapped[str] = mapped_column(String(200))
     event: Mapped[str] = mapped_column(String(32))
     status: Mapped[str] = mapped_column(String(12))
-    """pending, delivered or failed (given up)."""
+    """pending, delivered or failed (no tries left)."""
     tries: Mapped[int]
     next_at: Mapped[EpochSeconds | None]
     last_status: Mapped[int | None]
