@@ -92,9 +92,9 @@ def waiting_client(url: str) -> Iterator[list[httpx.Response]]:
     assert not thread.is_alive()
 
 
-def finish_all(worker: WorkerSide, *, tell: bool = True) -> None:
+def finish_all(worker: WorkerSide, *, publish: bool = True) -> None:
     while (job := worker.claim()) is not None:
-        worker.finish(job, publish=tell)
+        worker.finish(job, publish=publish)
 
 
 def test_waiting_for_a_thousand_jobs_takes_three_queries(

@@ -11,6 +11,7 @@ from PIL import Image
 from core.errors import InvalidInput, NotFound
 from core.imagefile import conversion
 from core.imagefile.conversion import Cell, contact_sheet
+from core.imagefile.reading import to_rgb
 
 RED, EMPTY = (200, 30, 30), (63, 63, 70)
 
@@ -34,7 +35,12 @@ def centre(sheet: bytes, cell: int, side: int = 64) -> tuple[int, int, int]:
 
 def test_a_missing_or_damaged_file_becomes_an_empty_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     captions: list[str] = []
-    monkeypatch.setattr(conversion, "_shortened", lambda caption, side: captions.append(caption) or caption)
+
+    def record(caption: str, side: int) -> str:
+        captions.append(caption)
+        return caption
+
+    monkeypatch.setattr(conversion, "_shortened", record)
     cells = [Cell(file_of, "a"), Cell(missing, "b"), Cell(lambda: file_of()[:60], "c"), Cell(None, "queued: d")]
     sheet = contact_sheet(cells, columns=4, side=64)
     assert [centre(sheet, number) for number in range(4)] == [RED, EMPTY, EMPTY, EMPTY]
@@ -71,7 +77,6 @@ def test_files_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_jpeg_files_are_decoded_at_a_fraction_of_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[tuple[int, int]] = []
-    to_rgb = conversion.to_rgb
 
     def spy(image: Image.Image) -> Image.Image:
         decoded.append(image.size)
