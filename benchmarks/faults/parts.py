@@ -125,7 +125,7 @@ class FarmParts:
         self.wait_ready()
         return self
 
-    def wait_ready(self, seconds: float = 90.0) -> None:
+    def wait_ready(self, seconds: float = 200.0) -> None:
         """Raises TimeoutError, with the logs' ends, when that does not come to pass."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
