@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.exit_codes import ExitCode, say
+from cli.exit_codes import ExitCode, print_message
 from cli.options import AsJson, load_settings
 from cli.up import DataDir
 
@@ -47,9 +47,11 @@ def backup(
         manifest = create(settings, directory, report)
     _print_result("Backed up", manifest, directory, as_json=as_json)
     if manifest.missing:
-        say(f"{_count(len(manifest.missing), 'file')} that the database names could not be found: see manifest.json.")
+        print_message(
+            f"{_count(len(manifest.missing), 'file')} that the database names could not be found: see manifest.json."
+        )
     if advice := missing_dump(settings, manifest, directory):
-        say(advice)
+        print_message(advice)
         return ExitCode.FAILED
     return ExitCode.OK
 

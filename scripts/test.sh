@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs every check: style, types, room boundaries, migrations, tests. Stops at the
-# first that fails. Arguments go to pytest: scripts/test.sh tests/unit -k ports
+# Installs what the tests need and runs every check: style, types, import contracts, tests. Stops at the first check
+# that fails. Arguments go to pytest: scripts/test.sh tests/unit -k ports
+#
+# Tests run in two processes, each with its own servers and ports; a file's tests stay together. When the arguments
+# name a test file, a second process would only import torch once more, and one is used. Choose another number with -n.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 . scripts/python.sh
@@ -18,6 +21,27 @@ check() {
     exit 1
   fi
   echo "== $name passed in $((SECONDS - began)) s"
+}
+
+# Runs the two slow static checks at the same time; prints the second one's output after the first's.
+types_and_imports() {
+  local output status=0
+  output="$(mktemp)"
+  lint-imports >"$output" 2>&1 &
+  local contracts=$!
+  mypy || status=1
+  wait "$contracts" || status=1
+  cat -- "$output"
+  rm -f -- "$output"
+  return $status
+}
+
+names_a_file() {
+  local argument
+  for argument in "$@"; do
+    case "${argument%%::*}" in *.py) return 0 ;; esac
+  done
+  return 1
 }
 
 has_browser() {
@@ -40,8 +64,8 @@ install_browser() {
 check "browser" install_browser
 check "ruff check" ruff check .
 check "ruff format" ruff format --check .
-check "mypy" mypy
-check "import-linter" lint-imports
-check "migrations" pytest -q --no-header -p no:cacheprovider tests/integration/db/test_migrations.py
+check "mypy and import-linter" types_and_imports
 echo "== tests"
-exec pytest "$@"
+processes=(-n 2 --dist loadfile --no-loadscope-reorder)
+names_a_file "$@" && processes=()
+exec pytest ${processes[@]+"${processes[@]}"} "$@"

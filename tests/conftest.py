@@ -1,31 +1,41 @@
-"""Fixtures that every test may use: real Redis, real Postgres, and a database URL on each engine."""
+"""Fixtures for all tests: a real Redis server, a real Postgres server, and a database URL on each engine.
+
+Under pytest-xdist each process has servers of its own.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import certifi
 import pytest
 
 from core.errors import Unavailable
+from db.migrate import upgrade
 from tests.servers.postgres import PostgresMissing, PostgresServer
 from tests.servers.redis import RedisServer
 
+Migrate = Callable[[str], None]
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
 
 def missing_tool(reason: str) -> None:
-    """End a test that lacks a tool: a failure in CI, a skip with its reason elsewhere."""
+    """Fail the test in CI, skip it elsewhere, because a tool is not installed."""
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A run in which nothing was executed proves nothing: it fails."""
+    """Fail a run in which no test was executed.
+
+    The processes of pytest-xdist have no terminal reporter; the controller has, and counts the tests of all.
+    """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if exitstatus == 0 and reporter is not None and not session.config.option.collectonly:
         executed = any(reporter.stats.get(outcome) for outcome in ("passed", "failed", "xfailed"))
@@ -34,15 +44,32 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture(scope="session")
 def server_root() -> Iterator[Path]:
-    """A short directory for servers' data, gone afterwards."""
+    """Yield a directory with a short path for servers' data, and delete it at the end of the session."""
     root = Path(tempfile.mkdtemp(prefix="imagefarm-test-"))
     yield root
     shutil.rmtree(root, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_trusted_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let this process and its children trust a single certificate authority.
+
+    No test speaks TLS, but each HTTP client loads the trusted certificates: a whole bundle costs it 30 ms of CPU time.
+    """
+    bundle = Path(certifi.where()).read_text(encoding="utf-8")
+    first, end = bundle.index("-----BEGIN"), bundle.index("-----END CERTIFICATE-----")
+    path = tmp_path_factory.mktemp("certificates") / "one.pem"
+    path.write_text(bundle[first:end] + "-----END CERTIFICATE-----\n", encoding="utf-8")
+    ssl.create_default_context(cafile=str(path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        patch.delenv("SSL_CERT_DIR", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def redis_server(server_root: Path) -> Iterator[RedisServer]:
-    """The session's shared Redis. A test that kills its server starts one of its own with `RedisServer(tmp_path)`."""
+    """Start the session's shared Redis. A test that kills its server starts another with `RedisServer(tmp_path)`."""
     try:
         server = RedisServer(server_root / "redis").start()
     except Unavailable as error:
@@ -54,7 +81,7 @@ def redis_server(server_root: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
-    """URL of a running Redis, emptied before the test."""
+    """Empty the shared Redis and return its URL."""
     import redis
 
     with redis.Redis.from_url(redis_server.url) as connection:
@@ -64,7 +91,7 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server(server_root: Path) -> Iterator[PostgresServer]:
-    """The session's shared Postgres cluster."""
+    """Start the session's shared Postgres cluster."""
     try:
         server = PostgresServer(server_root / "postgres").start()
     except PostgresMissing as error:
@@ -76,7 +103,7 @@ def postgres_server(server_root: Path) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def fresh_postgres(postgres_server: PostgresServer) -> Iterator[str]:
-    """URL of an empty Postgres database of this test alone."""
+    """Create an empty Postgres database for this test and yield its URL."""
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
@@ -84,13 +111,31 @@ def fresh_postgres(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def fresh_sqlite(tmp_path: Path) -> str:
-    """URL of an empty SQLite database file of this test alone."""
+    """Return the URL of an empty SQLite database file for this test."""
     return f"sqlite:///{tmp_path / 'test.db'}"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """URL of an empty database, once on each engine; tables are not made."""
+    """Return the URL of an empty database without tables, once on each engine."""
     name = "fresh_sqlite" if request.param == "sqlite" else "fresh_postgres"
     url: str = request.getfixturevalue(name)
     return url
+
+
+@pytest.fixture(scope="session")
+def migrate(server_root: Path) -> Migrate:
+    """Return a function that creates all tables in the empty database at a URL.
+
+    SQLite gets a copy of a file that was migrated once: the migrations themselves have tests of their own.
+    """
+    migrated = server_root / "migrated.db"
+    upgrade(f"sqlite:///{migrated}")
+
+    def create_tables(url: str) -> None:
+        if url.startswith("sqlite:///"):
+            shutil.copyfile(migrated, url.removeprefix("sqlite:///"))
+        else:
+            upgrade(url)
+
+    return create_tables

@@ -125,7 +125,7 @@ class FarmParts:
         self.wait_ready()
         return self
 
-    def wait_ready(self, seconds: float = 90.0) -> None:
+    def wait_ready(self, seconds: float = 200.0) -> None:
         """Wait until all workers are ready; raise TimeoutError with the ends of the logs."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

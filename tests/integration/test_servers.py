@@ -1,4 +1,4 @@
-"""The servers that other tests stand on are real, separate and empty."""
+"""The servers that other tests use are real, separate and empty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_database_url_is_an_empty_database(database_url: str) -> None:
     engine.dispose()
 
 
-def test_dropped_database_is_gone(postgres_server: object, fresh_postgres: str) -> None:
+def test_postgres_is_recent(postgres_server: object, fresh_postgres: str) -> None:
     with psycopg.connect(fresh_postgres.replace("+psycopg", "")) as connection:
         version = connection.execute("SHOW server_version_num").fetchone()
     assert version is not None

@@ -1,1 +1,1 @@
-"""Real servers for tests: Redis and Postgres, each in its own temporary directory on a free loopback port."""
+"""Real servers for tests: Redis and Postgres, each in its own temporary directory on its own loopback port."""

@@ -1,4 +1,4 @@
-"""A whole farm for tests: `imagefarm up` as a user starts it, on free ports, in a directory of its own."""
+"""A whole farm for tests: `imagefarm up` as a user starts it, on reserved ports, in its own directory."""
 
 from __future__ import annotations
 
@@ -16,27 +16,36 @@ from pathlib import Path
 
 import psutil
 
+from tests.servers.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "IMAGEFARM_TEST_MARK"
-START_SECONDS = 90.0
+START_SECONDS = 200.0
+"""A start takes 10 seconds on a quiet machine, and many times that where all cores are busy."""
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """This environment without the farm's own settings, one thread for each numeric library, and no hub."""
+    """Return this environment without the farm's settings, with one thread per numeric library and no model hub."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("IMAGEFARM_", "FLOWER_"))}
     fixed = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "120"}
     return kept | fixed | extra
 
 
 class FarmProcess:
-    """One `imagefarm up`; its output is collected line by line."""
+    """One `imagefarm up`; its output is collected line by line.
+
+    API, Flower and the embedded Redis get ports that no other test process uses, unless `options` name `--port`.
+    """
 
     def __init__(self, directory: Path, *options: str, **environment: str) -> None:
         self.data_dir = directory / "data"
         self.lines: list[str] = []
         self._mark = uuid.uuid4().hex
         self._changed = threading.Condition()
-        ports = () if "--port" in options else ("--port", "0", "--flower-port", "0")
+        ports: tuple[str, ...] = ()
+        if "--port" not in options:
+            ports = ("--port", str(free_port()), "--flower-port", str(free_port()))
+            self._reserve_redis_port()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cli", "up", "--data-dir", str(self.data_dir), *ports, *options],
             cwd=directory,
@@ -53,7 +62,7 @@ class FarmProcess:
         return "\n".join(self.lines)
 
     def wait_for(self, pattern: str, seconds: float = START_SECONDS, after: int = 0) -> re.Match[str]:
-        """The first match in a line at or after index `after`; AssertionError with all output when none comes."""
+        """Return the first match in a line at or after index `after`; raise AssertionError with all output if none comes."""
         deadline = time.monotonic() + seconds
         seen = after
         with self._changed:
@@ -82,45 +91,52 @@ class FarmProcess:
         return self.wait_for(r"Flower\s+(http://\S+)")[1]
 
     def pid_of(self, name: str, after: int = 0) -> int:
-        """Process id of a part, from the log's last word on it at or after line `after`."""
+        """Return the process id of a part, from the last report of its start at or after line `after`."""
         self.wait_for(rf"\b{name} starts as process (\d+)", after=after)
         found = re.findall(rf"\b{name} starts as process (\d+)", "\n".join(self.lines[after:]))
         return int(found[-1])
 
-    def wait_end(self, seconds: float = 90.0) -> int:
-        """The exit code of `imagefarm up`."""
+    def wait_end(self, seconds: float = START_SECONDS) -> int:
+        """Wait for the end of `imagefarm up` and return its exit code."""
         code = self.process.wait(seconds)
         self._reader.join(5)
         return code
 
     def interrupt(self) -> int:
-        """Ctrl-C, then its exit code."""
+        """Send what Ctrl-C sends, wait for the end, and return the exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.wait_end()
 
     def left_behind(self) -> list[psutil.Process]:
-        """Every process of this farm that still runs, whoever its parent is now."""
+        """Return every process of this farm that still runs, whatever its parent is now."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def wait_nothing_left(self, seconds: float = 20.0) -> None:
-        """Returns once no process of this farm runs; AssertionError names those that stay."""
+        """Return once no process of this farm runs; raise AssertionError with those that still do."""
         _, alive = psutil.wait_procs(self.left_behind(), timeout=seconds)
         assert not alive, [process.cmdline() for process in alive]
         assert not self.left_behind()
 
     def destroy(self) -> None:
-        """Leave nothing, whatever state it is in."""
+        """Kill every process of this farm, in any state."""
         self.process.kill()
         for process in self.left_behind():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait(10)
 
+    def _reserve_redis_port(self) -> None:
+        """Write down the port as an earlier start would have; a directory that is in use or unusable stays as it is."""
+        if not self.data_dir.exists():
+            redis_dir = self.data_dir / "redis"
+            redis_dir.mkdir(parents=True)
+            (redis_dir / "port").write_text(str(free_port()))
+
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
-            # A Redis server writes its title over its environment; it works in its data directory.
+            # A Redis server overwrites its environment with its title; its working directory is its data directory.
             marked = process.environ().get(MARK) == self._mark
             return marked or Path(process.cwd()).is_relative_to(self.data_dir)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -139,7 +155,7 @@ class FarmProcess:
 
 @contextmanager
 def running_farm(directory: Path, *options: str, **environment: str) -> Iterator[FarmProcess]:
-    """A farm that answers, gone afterwards in any case."""
+    """Yield a farm that answers, and kill all its processes afterwards."""
     farm = FarmProcess(directory, *options, **environment)
     try:
         yield farm.wait_ready()

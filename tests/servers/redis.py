@@ -1,4 +1,4 @@
-"""A real Redis-protocol server for tests, which can be killed and started again with or without its data."""
+"""A real Redis-protocol server for tests, which can be killed and restarted with or without its data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.servers.ports import free_port, wait_listening
 
 
 class RedisServer:
-    """Append-only server under `directory`; `url` stays the same over restarts."""
+    """An append-only server under `directory`; `url` is the same after a restart."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -28,14 +28,14 @@ class RedisServer:
         return self
 
     def stop(self) -> None:
-        """Ask it to end, and wait."""
+        """Stop the server with SIGTERM and wait for its end."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
 
     def kill(self, *, lose_data: bool = False) -> None:
-        """SIGKILL; `lose_data` also removes what it had written."""
+        """Kill the server with SIGKILL; with `lose_data`, also delete its files."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)

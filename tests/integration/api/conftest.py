@@ -9,16 +9,16 @@ import httpx
 import pytest
 
 from core.settings import Settings
-from db.migrate import upgrade
+from tests.conftest import Migrate
 from tests.integration.api.running import WorkerSide, serving
 
 SettingsMaker = Callable[..., Settings]
 
 
 @pytest.fixture
-def make_settings(tmp_path: Path, database_url: str, redis_url: str) -> SettingsMaker:
+def make_settings(tmp_path: Path, database_url: str, redis_url: str, migrate: Migrate) -> SettingsMaker:
     """Return a function that makes settings for an empty, migrated database and a real Redis."""
-    upgrade(database_url)
+    migrate(database_url)
 
     def make(**changes: object) -> Settings:
         values = {"data_dir": tmp_path / "data", "database_url": database_url, "redis_url": redis_url, **changes}

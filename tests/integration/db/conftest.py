@@ -10,17 +10,17 @@ from db import workers
 from db.database import Database
 from db.jobs.claim import Claimant, claim_next
 from db.jobs.submit import NewJob, submit
-from db.migrate import upgrade
 from db.tables import Job
+from tests.conftest import Migrate
 
 Submit = Callable[..., Job]
 Claim = Callable[..., Job | None]
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(database_url: str, migrate: Migrate) -> Iterator[Database]:
     """Yield a database with empty tables, once on SQLite, once on Postgres."""
-    upgrade(database_url)
+    migrate(database_url)
     database = Database(database_url)
     yield database
     database.dispose()

@@ -133,7 +133,8 @@ def test_configured_servers_replace_the_embedded_ones(tmp_path: Path, redis_url:
 
 
 def test_json_logs_have_one_object_per_line(tmp_path: Path) -> None:
-    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", IMAGEFARM_LOG_FORMAT="json") as farm:
+    ports = ("--port", "0", "--flower-port", "0")
+    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", *ports, IMAGEFARM_LOG_FORMAT="json") as farm:
         farm.interrupt()
     for line in farm.lines:
         assert isinstance(json.loads(line), dict)
