@@ -23,14 +23,14 @@ def _browser_is_here() -> None:
         missing_tool("These tests drive a real browser: install chromium and chromedriver.")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
     """The demo model, rendered for real."""
     with running_farm(tmp_path_factory.mktemp("farm"), "--model", "demo", "--device", "cpu") as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def slow_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
     """The synthetic renderer, a quarter of a second a step: time to look at a job while it runs."""
     with running_farm(tmp_path_factory.mktemp("slow"), "--model", "demo", "--device", "cpu", **SYNTHETIC) as running:
