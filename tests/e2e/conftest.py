@@ -9,7 +9,7 @@ import pytest
 from tests.servers.farm import FarmProcess, running_farm
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
     """Run a farm with the demo model and the real renderer."""
     with running_farm(tmp_path_factory.mktemp("farm"), "--model", "demo", "--device", "cpu") as running:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
 import redis
 from sqlalchemy import create_engine, text
 
+from tests.servers.farm import ROOT
+from tests.servers.ports import BLOCK_SIZE, FIRST_PORT, LAST_PORT, free_port
 from tests.servers.redis import RedisServer
 
 
@@ -47,3 +51,20 @@ def test_killed_redis_keeps_or_loses_data_as_asked(tmp_path: Path) -> None:
     with redis.Redis.from_url(server.url) as connection:
         assert connection.get("kept") is None
     server.stop()
+
+
+def test_processes_never_share_a_port() -> None:
+    script = "from tests.servers.ports import free_port; print(free_port(), flush=True); input()"
+    command = [sys.executable, "-c", script]
+    others = [
+        subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    blocks = [(free_port() - FIRST_PORT) // BLOCK_SIZE]
+    for process in others:
+        assert process.stdout is not None
+        blocks.append((int(process.stdout.readline()) - FIRST_PORT) // BLOCK_SIZE)
+    for process in others:
+        process.communicate("\n", timeout=60)
+    assert len(set(blocks)) == len(blocks)
+    assert free_port() <= LAST_PORT < 32768, "outgoing connections would take the ports"
+    assert free_port() != free_port()

@@ -23,14 +23,14 @@ def _require_browser() -> None:
         missing_tool("These tests drive a real browser: install chromium and chromedriver.")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
     """Run a farm with the demo model and the real renderer."""
     with running_farm(tmp_path_factory.mktemp("farm"), "--model", "demo", "--device", "cpu") as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def slow_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
     """Run a farm with the synthetic renderer at 0.25 s per step, slow enough to inspect running jobs."""
     with running_farm(tmp_path_factory.mktemp("slow"), "--model", "demo", "--device", "cpu", **SYNTHETIC) as running:

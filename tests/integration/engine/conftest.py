@@ -71,7 +71,7 @@ def new_client(models: Path, **changes: object) -> tuple[EngineClient, Recorder]
         "models_dir": models,
         "capacity": 4,
         "step_timeout_seconds": 5.0,
-        "load_timeout_seconds": 60.0,
+        "load_timeout_seconds": 200.0,
         "token_budget": 4096,
         "module": FAULTY,
     }

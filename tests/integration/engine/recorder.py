@@ -10,7 +10,7 @@ from core.render import RenderRequest
 from worker.engine.messages import Canceled, EngineEvent, Ready, Rendered, RequestFailed
 
 E = TypeVar("E", bound=EngineEvent)
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 200.0
 ENDS = (Rendered, Canceled, RequestFailed)
 
 
