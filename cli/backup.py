@@ -12,6 +12,7 @@ import typer
 
 from cli.exit_codes import ExitCode, print_message
 from cli.options import AsJson, load_settings
+from cli.requirements import needs
 from cli.up import DataDir
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Care")(backup)
-    app.command(rich_help_panel="Care")(restore)
+    app.command(rich_help_panel="Maintenance")(backup)
+    app.command(rich_help_panel="Maintenance")(restore)
 
 
+@needs("server")
 def backup(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty; it appears when the backup is complete.")],
     data_dir: DataDir = None,
@@ -56,6 +58,7 @@ def backup(
     return ExitCode.OK
 
 
+@needs("server")
 def restore(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="What `imagefarm backup` wrote.")],
     data_dir: DataDir = None,
@@ -83,7 +86,7 @@ def restore(
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Report]:
-    """A bar on the terminal; nothing where there is none."""
+    """Show a progress bar on a terminal and nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -50,7 +50,7 @@ class Contents:
 
 
 def sqlite_files(database: Database) -> list[Path]:
-    """The database file and the names SQLite uses beside it; NotFound for a database that lives in memory."""
+    """Return the database file and the names of its side files. Raises NotFound for a database in memory."""
     name = database.url.database
     if not name or name == ":memory:":
         raise NotFound("The database is in memory: it ends with the farm and cannot be backed up.", code="no_database")
@@ -90,7 +90,7 @@ def copy_database(database: Database, target: Path, progress: Progress) -> Conte
 
 
 def dump_command(database: Database, target: Path) -> str:
-    """The pg_dump call that a person runs where this program found none; the password is left out."""
+    """Return the pg_dump call, without the password, for a user to run where pg_dump was not found."""
     conninfo, _ = _connection_options(database)
     return f'pg_dump {" ".join(_DUMP_OPTIONS)} --file="{target}" --dbname="{conninfo}"'
 
@@ -178,7 +178,7 @@ _LOAD_OPTIONS = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-
 
 
 def _connection_options(database: Database) -> tuple[str, str]:
-    """The URL as libpq's connection string, and the password, which no process list may show."""
+    """Return the URL as a libpq connection string and, apart from it, the password, which must not show in a process list."""
     _, given = database.engine.dialect.create_connect_args(database.url)
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     options = {name: value for name, value in given.items() if name in known}

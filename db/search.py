@@ -1,6 +1,6 @@
 """Search prompts by words, newest jobs first. Each call scans a bounded number of jobs.
 
-Why there is no index: docs/decisions/0008-searches-look-at-a-part.md.
+Why there is no index: docs/decisions/0008-bounded-prompt-search-without-index.md.
 """
 
 from __future__ import annotations

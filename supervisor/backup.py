@@ -48,7 +48,7 @@ def create(settings: Settings, target: Path, report: Report) -> Manifest:
 
 
 def missing_dump(settings: Settings, manifest: Manifest, target: Path) -> str | None:
-    """What to do about a backup that lacks the database because pg_dump is missing; None when it has it."""
+    """Return what to do about a backup that lacks the database because pg_dump is missing, or None."""
     if manifest.database.bytes is not None:
         return None
     database = Database(settings.resolved_database_url, pool_size=1)

@@ -60,7 +60,7 @@ class Manifest(BaseModel):
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """The manifest of the backup in `directory`; InvalidInput when there is none, or none that this version can read."""
+    """Return the manifest of the backup in `directory`. Raises InvalidInput if it is missing or of another format."""
     file = directory / MANIFEST_NAME
     try:
         manifest = Manifest.model_validate_json(file.read_bytes())

@@ -104,7 +104,7 @@ def _entries(source: Path) -> list[str]:
 
 
 def _in_the_way(path: Path) -> bool:
-    """An empty folder is not, nor is what a disk or a restore that was killed left in it."""
+    """Return whether a folder holds files of a farm; `lost+found` and remains of a killed restore do not count."""
     if path.is_dir():
         return any(entry.name not in (STAGING_NAME, "lost+found") for entry in path.iterdir())
     return path.exists()
@@ -128,7 +128,7 @@ def _put_in_place(settings: Settings, source: Path, manifest: Manifest, database
 
 @contextmanager
 def _staging(folders: list[Path]) -> Iterator[None]:
-    """A private folder in each of these, removed at the end: renames from it work where `images` is a disk of its own."""
+    """Yield a private folder in each directory, so that renames work where `images` is a mount; remove them at the end."""
     stages = list(dict.fromkeys(folder / STAGING_NAME for folder in folders))
     try:
         for stage in stages:

@@ -83,7 +83,7 @@ def fill_queue(api: str, stop_claims: Callable[[], object]) -> list[str]:
 
 
 def check_restored(api: str, ids: list[str]) -> None:
-    """The finished job has its picture still, and every waiting one renders."""
+    """Check that the finished job kept its image and that every queued job renders."""
     jobs = [wait_settled(api, job_id) for job_id in ids]
     assert [job["status"] for job in jobs] == ["succeeded"] * len(ids), jobs
     assert [job["attempt"] for job in jobs] == [1] * len(ids), "the finished job stays as it was"
@@ -131,7 +131,7 @@ def test_a_restored_queue_renders(tmp_path: Path) -> None:
 
 @contextmanager
 def postgres_farm(directory: Path, url: str) -> Iterator[FarmParts]:
-    """A farm of parts on this database, with a Redis of its own."""
+    """Yield a farm run in parts on this database, with a Redis server for it alone."""
     migrate.upgrade(url)
     redis = RedisServer(directory / "redis").start()
     farm = FarmParts(directory / "farm", url, redis, 1)
@@ -179,7 +179,7 @@ def test_without_pg_dump_the_files_are_copied_and_the_rest_is_said(tmp_path: Pat
 
 
 def add_file(data_dir: Path, url: str) -> str:
-    """The key of an upload whose file and row exist."""
+    """Return the key of an upload whose file and row exist."""
     upload_id = new_id()
     stored = LocalImageStore(data_dir / "uploads").put(image_key(upload_id, 0, 0), b"a picture")
     database = Database(url)
@@ -204,7 +204,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def copy(tmp_path: Path, data_dir: Path) -> Path:
-    """A backup of it."""
+    """Make a backup of it."""
     create(Settings(data_dir=data_dir), tmp_path / "copy", lambda *_: None)
     return tmp_path / "copy"
 

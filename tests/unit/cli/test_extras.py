@@ -34,13 +34,22 @@ NEEDED = {
     ("reaper",): "server",
     ("flower",): "server",
     ("prune",): "server",
+    ("backup",): "server",
+    ("restore",): "server",
     ("db", "upgrade"): "server",
     ("db", "check"): "server",
     ("keys", "create"): "server",
     ("keys", "list"): "server",
     ("keys", "revoke"): "server",
 }
-ARGUMENTS = {("models", "pull"): ["demo"], ("keys", "create"): ["x"], ("keys", "revoke"): ["x"], ("prune",): ["--orphans"]}
+ARGUMENTS = {
+    ("models", "pull"): ["demo"],
+    ("keys", "create"): ["x"],
+    ("keys", "revoke"): ["x"],
+    ("prune",): ["--orphans"],
+    ("backup",): ["x"],
+    ("restore",): ["x"],
+}
 
 
 @pytest.fixture
