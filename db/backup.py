@@ -178,7 +178,7 @@ _LOAD_OPTIONS = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-
 
 
 def _connection_options(database: Database) -> tuple[str, str]:
-    """Return the URL as a libpq connection string and, apart from it, the password, which must not show in a process list."""
+    """Return the URL as a libpq connection string and, apart, the password, which must not show in a process list."""
     _, given = database.engine.dialect.create_connect_args(database.url)
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     options = {name: value for name, value in given.items() if name in known}
