@@ -18,8 +18,15 @@ def probe_write(database: Database) -> None:
 
     A rolled back write would not reach the disk, and so not notice a full one.
     """
-    with database.write() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = version_num"))
+    try:
+        with database.write() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = version_num"))
+    except Unavailable as error:
+        if "no such table" in error.message:
+            raise Unavailable(
+                "The database has none of the farm's tables: run `imagefarm db upgrade`.", code="database_unavailable"
+            ) from error
+        raise
 
 
 def file_identity(database: Database) -> FileIdentity | None:
