@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -148,20 +149,20 @@ def test_waiting_request_is_not_cut_by_the_deadline_of_heads(address: tuple[str,
     assert answer.json()["status"] == "queued"
 
 
-def test_longest_idle_connections_make_room(address: tuple[str, int]) -> None:
-    kept = [connect(address) for _ in range(30)]
-    try:
-        assert ask(address, GET + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
-        gone = kept[0]
-        with pytest.raises(ConnectionResetError):
-            while gone.recv(10):
-                pass
-            raise ConnectionResetError
-        kept[-1].sendall(GET + b"Connection: close\r\n\r\n")
-        assert all_of(kept[-1]).startswith(b"HTTP/1.1 200"), "the newest connection was closed in place of the oldest"
-    finally:
-        for connection in kept:
-            connection.close()
+def test_longest_idle_connections_make_room(make_settings: SettingsMaker) -> None:
+    with serving(make_settings(), HttpLimits(head_seconds=60.0, connections=8)) as url:
+        parts = urlsplit(url)
+        address = (str(parts.hostname), int(parts.port or 0))
+        kept = [connect(address) for _ in range(30)]
+        try:
+            assert ask(address, GET + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
+            with suppress(ConnectionResetError):
+                assert kept[0].recv(10) == b"", "the connection that was idle for longest is still open"
+            kept[-1].sendall(GET + b"Connection: close\r\n\r\n")
+            assert all_of(kept[-1]).startswith(b"HTTP/1.1 200"), "the newest connection was closed in place of the oldest"
+        finally:
+            for connection in kept:
+                connection.close()
 
 
 def test_requests_in_progress_are_never_closed_for_room(address: tuple[str, int]) -> None:
