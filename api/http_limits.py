@@ -172,13 +172,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._watch()
 
     def on_message_begin(self) -> None:
-        """A new head starts."""
+        """Start to count a head."""
         self._in_head = True
         self._head_bytes = self._fields = self._unparsed = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """The target counts to the head."""
+        """Count the target to the head."""
         self._count(len(url))
         super().on_url(url)
 
@@ -189,31 +189,31 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The request begins."""
+        """Take the connection from the idle ones: its request begins."""
         self._in_head = False
         self._unparsed = 0
         self._all.idle.pop(self, None)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A body has its own bounds, in the application."""
+        """Pass a part of the body on; the application bounds bodies."""
         self._unparsed = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has arrived whole."""
+        """End the request: it has arrived whole."""
         self._unparsed = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The connection is idle again, unless a pipelined request waits."""
+        """Count the connection among the idle ones again, unless a pipelined request waits."""
         super().on_response_complete()
         if not self._answering and not self.transport.is_closing():
             self._all.idle[self] = None
             self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """Also the parser's own end when a head was refused."""
+        """Answer what the parser did not take; when a head was refused, say that."""
         if self._over:
             self._refuse_head()
         else:
@@ -288,7 +288,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def protocol_factory(connections: Connections) -> Callable[..., LimitedProtocol]:
-    """What uvicorn calls for each connection."""
+    """Return what uvicorn calls for each connection."""
 
     def make(**given: Any) -> LimitedProtocol:  # noqa: ANN401 -- uvicorn's own arguments
         return LimitedProtocol(connections, **given)

@@ -16,13 +16,13 @@ from tests.servers.proxy import SubPathProxy, proxied
 
 @pytest.fixture
 def proxy(slow_farm: FarmProcess) -> SubPathProxy:
-    """Serves a farm, which knows nothing of it, under /farm."""
+    """Serve a farm, which knows nothing of it, under /farm."""
     return SubPathProxy(slow_farm.api, "/farm", strip=True)
 
 
 @pytest.fixture
 def page(proxy: SubPathProxy, tmp_path: Path) -> Iterator[Page]:
-    """A browser that sees the farm through the proxy only."""
+    """Open a browser that sees the farm through the proxy only."""
     with proxied(proxy) as url, chromium(tmp_path / "profile") as driver:
         yield Page(driver, url)
 

@@ -24,13 +24,13 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
-    """Connections do not depend on the database."""
+    """Use SQLite only: connections do not depend on the database."""
     return fresh_sqlite
 
 
 @pytest.fixture
 def address(make_settings: SettingsMaker) -> Iterator[tuple[str, int]]:
-    """Of a server with a short deadline and room for eight connections."""
+    """Yield the address of a server with a short deadline and room for eight connections."""
     with serving(make_settings(host="127.0.0.1"), LIMITS) as url:
         parts = urlsplit(url)
         yield str(parts.hostname), int(parts.port or 0)
@@ -41,7 +41,7 @@ def connect(address: tuple[str, int]) -> socket.socket:
 
 
 def all_of(connection: socket.socket) -> bytes:
-    """Everything until the server closes."""
+    """Return everything until the server closes."""
     found = b""
     while data := connection.recv(65536):
         found += data
@@ -49,7 +49,7 @@ def all_of(connection: socket.socket) -> bytes:
 
 
 def one_answer(connection: socket.socket) -> bytes:
-    """The head of one answer with its body, of a connection that stays open."""
+    """Read one answer of a connection that stays open; return its head."""
     found = b""
     while b"\r\n\r\n" not in found:
         found += connection.recv(65536)
@@ -185,7 +185,7 @@ def test_requests_in_progress_are_never_closed_for_room(address: tuple[str, int]
 
 
 def _until_answered(address: tuple[str, int]) -> None:
-    """The server needs a moment to hear that a client has gone."""
+    """Ask until the server has room: it needs a moment to notice that a client has gone."""
     while not ask(address, GET + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200"):
         pass
 

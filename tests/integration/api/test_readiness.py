@@ -80,7 +80,7 @@ def test_deleted_folder_is_noticed(api: httpx.Client, settings: Settings) -> Non
 
 @pytest.fixture
 def own_file(tmp_path: Path, fresh_sqlite: str) -> Path:
-    """Of a database that a test may damage."""
+    """Return the file of a database that a test may damage."""
     return Path(fresh_sqlite.removeprefix("sqlite:///"))
 
 

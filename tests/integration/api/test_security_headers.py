@@ -16,7 +16,7 @@ from tests.integration.api.running import serving
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
-    """Headers do not depend on the database."""
+    """Use SQLite only: headers do not depend on the database."""
     return fresh_sqlite
 
 

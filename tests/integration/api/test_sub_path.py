@@ -23,7 +23,7 @@ Opened = Callable[..., httpx.Client]
 
 @pytest.fixture
 def open_farm(make_settings: SettingsMaker, worker: WorkerSide) -> Iterator[Opened]:
-    """Opens a farm of some settings behind a proxy that serves it under /farm."""
+    """Return a function that opens a farm behind a proxy that serves it under /farm."""
     with ExitStack() as stack:
 
         def open_one(*, strip: bool = True, headers: dict[str, str] | None = None, **settings: object) -> httpx.Client:
@@ -36,7 +36,7 @@ def open_farm(make_settings: SettingsMaker, worker: WorkerSide) -> Iterator[Open
 
 
 def links_in(value: object) -> Iterator[str]:
-    """Every path in an answer that looks like one of the API's."""
+    """Yield every path in an answer that looks like one of the API's."""
     if isinstance(value, dict):
         for each in value.values():
             yield from links_in(each)
@@ -48,7 +48,7 @@ def links_in(value: object) -> Iterator[str]:
 
 
 def assert_followed(client: httpx.Client, links: list[str]) -> None:
-    """Links are paths of the proxy's host, as a browser resolves them."""
+    """Follow links as a browser resolves them: they are paths of the proxy's host."""
     assert links
     for found in links:
         assert found.startswith("/farm/v1/"), found
