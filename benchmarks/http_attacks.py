@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import select
 import socket
 import statistics
@@ -43,7 +42,7 @@ HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 @dataclass(frozen=True)
 class Plan:
-    """How hard the attacks are. `descriptors` is the server's hard limit of open files; 0 keeps this machine's."""
+    """How hard the attacks are. `descriptors` is the soft limit of open files that the server starts with."""
 
     head_bytes: int = 181 * 2**20
     connections: int = 1100
@@ -83,8 +82,9 @@ class Probes:
 
 
 @contextmanager
-def server(directory: Path, descriptors: int) -> Iterator[tuple[int, psutil.Process]]:
-    """Yield the port and the process of an API."""
+def server(directory: Path, soft: int, *, raisable: bool) -> Iterator[tuple[int, psutil.Process]]:
+    """Yield the port and the process of an API with a soft limit of open files, which it may raise or not."""
+    directory.mkdir()
     database = f"sqlite:///{directory / 'farm.db'}"
     upgrade(database)
     redis = RedisServer(directory / "redis").start()
@@ -95,11 +95,10 @@ def server(directory: Path, descriptors: int) -> Iterator[tuple[int, psutil.Proc
         IMAGEFARM_DATA_DIR=str(directory / "data"),
         IMAGEFARM_LOG_LEVEL="WARNING",
     )
-    own = resource.getrlimit(resource.RLIMIT_NOFILE)
-    hard = min(descriptors or own[1], own[1])
+    limit = f"ulimit -Sn {soft}" if raisable else f"ulimit -n {soft}"
     with (directory / "api.log").open("wb") as log:
         process = subprocess.Popen(
-            ["bash", "-c", f'ulimit -n {hard}; exec "$@"', "bash", sys.executable, "-m", "cli", "api", "--port", str(port)],
+            ["bash", "-c", f'{limit}; exec "$@"', "bash", sys.executable, "-m", "cli", "api", "--port", str(port)],
             env=environment,
             cwd=directory,
             stdout=log,
@@ -218,21 +217,29 @@ def _is_open(connection: socket.socket) -> bool:
 
 def measure(plan: Plan, directory: Path) -> dict[str, Probes]:
     """Probe at rest and under each attack, printing a line for each."""
-    attacks = {
-        "at rest": None,
-        "large heads": Attack(large_heads, plan.head_bytes),
-        "idle connections": Attack(idle_connections, plan.connections),
-    }
+    idle = Attack(idle_connections, plan.connections)
     found: dict[str, Probes] = {}
-    with server(directory, plan.descriptors) as (port, process):
-        for name, attack in attacks.items():
-            before = process.cpu_times()
-            found[name], ends = while_probing(port, attack, plan.seconds)
-            after = process.cpu_times()
-            spent = after.user + after.system - before.user - before.system
-            counts = ", ".join(f"{ends.count(kind)} {kind}" for kind in sorted(set(ends)))
-            print(f"  {name}: {found[name].shown()}; {spent:.1f} s of CPU; attacker: {counts or 'none'}", flush=True)
+    with server(directory / "raisable", plan.descriptors, raisable=True) as (port, process):
+        for name, attack in {
+            "at rest": None,
+            "large heads": Attack(large_heads, plan.head_bytes),
+            "idle connections": idle,
+        }.items():
+            found[name] = _attacked(name, port, process, attack, plan.seconds)
+    with server(directory / "fixed", plan.descriptors, raisable=False) as (port, process):
+        name = "idle connections, more than a hard limit"
+        found[name] = _attacked(name, port, process, idle, plan.seconds)
     return found
+
+
+def _attacked(name: str, port: int, process: psutil.Process, attack: Attack | None, seconds: float) -> Probes:
+    before = process.cpu_times()
+    probes, ends = while_probing(port, attack, seconds)
+    after = process.cpu_times()
+    spent = after.user + after.system - before.user - before.system
+    counts = ", ".join(f"{ends.count(kind)} {kind}" for kind in sorted(set(ends)))
+    print(f"  {name}: {probes.shown()}; {spent:.1f} s of CPU; attacker: {counts or 'none'}", flush=True)
+    return probes
 
 
 def main() -> int:
@@ -240,7 +247,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--head-megabytes", type=int, default=181)
     parser.add_argument("--connections", type=int, default=1100)
-    parser.add_argument("--descriptors", type=int, default=1024, help="hard limit of the server; 0: this machine's")
+    parser.add_argument("--descriptors", type=int, default=1024, help="soft limit of open files, also tried as a hard one")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each attack")
     parser.add_argument("--limit-ms", type=float, default=100.0)
     given = parser.parse_args()
