@@ -25,7 +25,14 @@ def status_of(*hosts: bytes, reached_at: str = "127.0.0.1", **settings: object) 
 
         app = Starlette()
         guard = RequestGuard(app, Settings(_env_file=None, **settings))  # type: ignore[arg-type]
-        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"\xff", "server": (reached_at, 7860), "app": app}
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "query_string": b"\xff",
+            "server": (reached_at, 7860),
+            "app": app,
+        }
         await guard(scope | {"headers": [(b"host", host) for host in hosts]}, receive, send)
 
     asyncio.run(run())
@@ -42,7 +49,9 @@ def test_loopback_names_are_answered_whatever_is_set(host: bytes) -> None:
     assert status_of(host, allowed_hosts="farm.example", host="10.0.0.5") == ANSWERED
 
 
-@pytest.mark.parametrize("host", [b"evil.example", b"localhost.evil.example", b"127.0.0.1.nip.io", b"10.0.0.5", b"0.0.0.0:7860"])
+@pytest.mark.parametrize(
+    "host", [b"evil.example", b"localhost.evil.example", b"127.0.0.1.nip.io", b"10.0.0.5", b"0.0.0.0:7860"]
+)
 @pytest.mark.parametrize("open_access", [False, True])
 def test_other_names_are_refused(host: bytes, open_access: bool) -> None:
     assert status_of(host, open_access=open_access) == REFUSED
@@ -84,7 +93,9 @@ def test_a_farm_on_every_address_is_answered_under_the_address_that_was_reached(
     assert status_of(b"evil.example", host=everywhere, reached_at="10.0.0.5") == REFUSED
 
 
-@pytest.mark.parametrize("wrong", ["http://farm.example", "farm.example:80", "farm.example/x", "*.example", "bücher.example"])
+@pytest.mark.parametrize(
+    "wrong", ["http://farm.example", "farm.example:80", "farm.example/x", "*.example", "bücher.example"]
+)
 def test_a_list_with_something_else_than_names_is_explained(wrong: str) -> None:
     with pytest.raises(ValueError, match="is not a host name: write names or addresses without scheme"):
         Settings(_env_file=None, allowed_hosts=f"localhost,{wrong}")  # type: ignore[arg-type]
