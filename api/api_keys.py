@@ -1,4 +1,4 @@
-"""Find the API key of a request and check it against the database, with a cache of a few seconds."""
+"""Find the caller of a request by API key or page session, checked against the database with a cache of a few seconds."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ import base64
 import binascii
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from fastapi import Request
 
 from api.caller import Caller, KeyLimits, clean_label, labelled
+from api.sessions import token_of
 from api.threads import in_thread
 from core.api_keys import Scope, parse_key, secret_matches
 from core.errors import Unauthorized
+from core.exposure import is_loopback
+from core.sessions import hash_token
 from core.settings import Settings
-from db.api_keys import active_key, any_active
+from db.api_keys import active_key, any_ever
 from db.database import Database
+from db.sessions import key_of_session
 from db.tables import ApiKey
-
-COOKIE = "imagefarm_key"
 
 
 def key_of(request: Request) -> str | None:
-    """Return the key as it was sent; None when there is none."""
+    """Return the key as it was sent in a header; None when there is none."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
     if scheme.lower() == "basic":
         return _password(value)
-    return request.headers.get("x-api-key") or request.cookies.get(COOKIE)
+    return request.headers.get("x-api-key")
 
 
 def _password(value: str) -> str:
@@ -48,53 +51,78 @@ _HELP = "Send a key as `Authorization: Bearer ifk_...`; `imagefarm keys create` 
 
 
 class ApiKeyAuthenticator:
-    """Checks keys; they are required once there is one, unless the setting `open_access` is on."""
+    """Checks keys and sessions.
+
+    Keys are required once any was created, for good: revoking or expiring the last one locks callers out and lets nobody
+    in. Off loopback they are required from the start, unless the setting `open_access` is on.
+    """
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self._open = settings.open_access
+        self._always_in_force = not (is_loopback(settings.host) or settings.open_access)
         self._database = database
         self._rows: OrderedDict[str, tuple[float, ApiKey]] = OrderedDict()
-        self._in_force: tuple[float, bool] = (float("-inf"), False)
+        self._none_at = float("-inf")
 
-    async def caller(self, key: str | None, label: str | None) -> Caller:
-        """Return the caller of a key; raise Unauthorized when keys are required and this one is not valid."""
-        if key and (parts := parse_key(key)) is not None:
-            row = await self._row(parts[0])
-            if row is not None and secret_matches(parts[1], row.secret_hash):
-                return _caller(row, label)
+    async def caller(self, request: Request, label: str | None) -> Caller:
+        """Return the caller of a request; raise Unauthorized when keys are required and no valid one came with it."""
+        key = key_of(request) or None
+        row = await (self.key_row(key) if key is not None else self._session_row(token_of(request)))
+        if row is not None:
+            return caller_of(row, label)
         if await self.in_force():
             raise Unauthorized(f"The key is not valid. {_HELP}" if key else f"A key is required. {_HELP}")
         return labelled(label)
 
     async def in_force(self) -> bool:
-        """Return whether callers need a key."""
-        if self._open:
-            return False
-        taken_at, found = self._in_force
-        if time.monotonic() - taken_at > FRESH_SECONDS:
-            found = await in_thread(any_active, self._database)
-            self._in_force = time.monotonic(), found
-        return found
+        """Return whether callers need a key. Once true, it stays true."""
+        if not self._always_in_force and time.monotonic() - self._none_at > FRESH_SECONDS:
+            asked_at = time.monotonic()
+            if await in_thread(any_ever, self._database):
+                self._always_in_force = True
+            else:
+                self._none_at = asked_at
+        return self._always_in_force
+
+    async def key_row(self, key: str) -> ApiKey | None:
+        """Return the row of a whole key as its owner sends it; None when it is not valid."""
+        parts = parse_key(key)
+        row = await self.row(parts[0]) if parts is not None else None
+        return row if row is not None and parts is not None and secret_matches(parts[1], row.secret_hash) else None
 
     async def row(self, key_id: str) -> ApiKey | None:
         """Return an active key by its public id."""
-        return await self._row(key_id)
+        return await self._cached(key_id, active_key, key_id)
 
-    async def _row(self, key_id: str) -> ApiKey | None:
-        known = self._rows.get(key_id)
+    async def _session_row(self, token: str | None) -> ApiKey | None:
+        if token is None:
+            return None
+        session_id = hash_token(token)
+        return await self._cached(_session(session_id), key_of_session, session_id)
+
+    def forget_session(self, session_id: str) -> None:
+        """Let the end of a session take effect in this process at once."""
+        self._rows.pop(_session(session_id), None)
+
+    async def _cached(self, name: str, read: Callable[[Database, str], ApiKey | None], row_id: str) -> ApiKey | None:
+        known = self._rows.get(name)
         if known is not None and time.monotonic() - known[0] < FRESH_SECONDS:
             return known[1]
-        row = await in_thread(active_key, self._database, key_id)
+        row = await in_thread(read, self._database, row_id)
         if row is None:
-            self._rows.pop(key_id, None)
+            self._rows.pop(name, None)
             return None
-        self._rows[key_id] = time.monotonic(), row
-        self._rows.move_to_end(key_id)
+        self._rows[name] = time.monotonic(), row
+        self._rows.move_to_end(name)
         while len(self._rows) > _MAX_CACHED:
             self._rows.popitem(last=False)
         return row
 
 
-def _caller(row: ApiKey, label: str | None) -> Caller:
+def _session(session_id: str) -> str:
+    return f"session:{session_id}"
+
+
+def caller_of(row: ApiKey, label: str | None) -> Caller:
+    """Return the caller that a key stands for."""
     limits = KeyLimits(row.id, row.max_queued, row.submits_per_minute, row.pixels_per_day)
     return Caller(row.owner, clean_label(label), frozenset(Scope(scope) for scope in row.scopes), limits)

@@ -9,8 +9,8 @@ from typing import Any
 from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
-from api.quotas import reserved
-from api.submission import IdempotencyKey, pixels_of, prepare_job
+from api.quotas import pixels_of, reserved
+from api.submission import IdempotencyKey, prepare_job
 from api.threads import in_thread
 from api.uploads import read_init_image
 from core.errors import InvalidInput
@@ -40,7 +40,7 @@ async def accept_batch(farm: Farm, caller: Caller, request: BatchRequest, key: I
         key=key.key if key else None,
         request_hash=key.request_hash if key else "",
     )
-    async with reserved(farm.database, caller, len(jobs), sum(pixels_of(job) for job, _ in jobs)) as reservation:
+    async with reserved(farm.database, caller, len(jobs), sum(pixels_of(job.input) for job, _ in jobs)) as reservation:
         submitted = await in_thread(submit_batch, farm.database, new)
         if submitted.replayed:
             await reservation.give_back()

@@ -9,10 +9,8 @@ from fastapi import Depends, Header, Path, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from api.api_keys import key_of
 from api.caller import Caller
 from api.farm import Farm, farm_of
-from api.request_guard import check_host, host_of
 from core.api_keys import Scope
 from core.errors import NotFound
 from core.ids import is_id
@@ -45,11 +43,7 @@ async def identify(
 
 async def identified(request: Request, label: str | None) -> Caller:
     """Return the caller like `identify`, with the label as an argument."""
-    farm = farm_of(request)
-    caller = await farm.authenticator.caller(key_of(request), label)
-    if caller.limits is None:
-        check_host(host_of(request), farm.settings)
-    return caller
+    return await farm_of(request).authenticator.caller(request, label)
 
 
 Identified = Annotated[Caller, Depends(identify)]

@@ -74,10 +74,10 @@ class PublicAddressMiddleware:
         if not self._proxies or client is None or not is_in(client[0], self._proxies):
             return self._configured
         headers = Headers(scope=scope)
-        told = [",".join(headers.getlist(f"x-forwarded-{name}")) for name in ("proto", "host", "prefix")]
-        if not told[1]:
-            told[1] = headers.get("host", "") if told[0] else ""
-        return forwarded(self._configured, scope["scheme"], *told)
+        sent = [",".join(headers.getlist(f"x-forwarded-{name}")) for name in ("proto", "host", "prefix")]
+        if not sent[1]:
+            sent[1] = headers.get("host", "") if sent[0] else ""
+        return forwarded(self._configured, scope["scheme"], *sent)
 
 
 def _without_prefix(scope: Scope, prefix: str) -> Scope:

@@ -1,9 +1,13 @@
-"""Limits of API keys, reserved before a job is accepted."""
+"""Limits of API keys, reserved before a job is accepted or queued again.
+
+Every route that lets a user queue a job holds a reservation (`reserved`) while it does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from api.caller import Caller
 from api.threads import in_thread
@@ -50,10 +54,19 @@ async def reserved(database: Database, caller: Caller, jobs: int, pixels: int) -
         raise
 
 
-def max_queued(caller: Caller, farm_limit: int) -> int:
-    """Return the lower of the farm's and the key's limit of queued jobs; 0 for no limit."""
-    key_limit = caller.limits.max_queued if caller.limits is not None else None
+def max_queued(caller: Caller, farm_limit: int, owner: str | None = None) -> int:
+    """Return the lower of the farm's and the key's limit of queued jobs; 0 for no limit.
+
+    The key's limit counts its owner's jobs. `owner`: whose job an administrator queues, if not the caller's own.
+    """
+    own = owner in (None, caller.owner)
+    key_limit = caller.limits.max_queued if caller.limits is not None and own else None
     return min(farm_limit, key_limit) if farm_limit and key_limit else (key_limit or farm_limit)
+
+
+def pixels_of(job_input: Mapping[str, Any]) -> int:
+    """Return how many pixels a job renders."""
+    return int(job_input["width"]) * int(job_input["height"]) * int(job_input.get("num_images", 1))
 
 
 def _amounts(caller: Caller, jobs: int, pixels: int) -> list[tuple[str, int, int, int]]:

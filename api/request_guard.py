@@ -1,4 +1,4 @@
-"""Bound the size and time of request bodies, refuse malformed Host headers and writes by other web sites' pages."""
+"""Refuse unknown and malformed hosts and writes by other web sites' pages; bound the size and time of request bodies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import shaped
 from api.public_address import public_address
 from core.errors import FarmError, Forbidden
-from core.exposure import is_loopback
+from core.exposure import AllowedHosts
 from core.settings import Settings
 
 BODY_SECONDS = 30.0
@@ -28,6 +28,7 @@ class RequestGuard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._max_bytes = settings.max_body_bytes
+        self._allowed = AllowedHosts.of(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -35,7 +36,7 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = _malformed_host(headers)
+        refusal = self._wrong_host(headers, scope)
         if refusal is None and scope["method"] in _SAFE_METHODS:
             await self._app(scope, receive, send)
             return
@@ -44,6 +45,17 @@ class RequestGuard:
             await shaped(refusal, Request(scope))(scope, receive, send)
             return
         await self._app(scope, self._bounded(receive), send)
+
+    def _wrong_host(self, headers: Headers, scope: Scope) -> FarmError | None:
+        """Return the refusal of a host that the farm does not answer to; browsers name one in every request."""
+        reached_at = (scope.get("server") or ("",))[0]
+        for value in headers.getlist("host"):
+            match = _HOST.fullmatch(value)
+            if match is None:
+                return FarmError("The Host header is malformed: send `name` or `name:port`.", code="bad_request")
+            if match[1] and not self._allowed.allow(match[1], reached_at):
+                return _unknown_host(match[1])
+        return None
 
     def _refusal(self, headers: Headers) -> FarmError | None:
         length = headers.get("content-length", "0")
@@ -83,30 +95,13 @@ class RequestGuard:
         return bounded
 
 
-def check_host(name: str, settings: Settings) -> None:
-    """Refuse callers without a key who reach a loopback-only farm by a name that is not a loopback name.
-
-    A web site can point its own name to 127.0.0.1 (DNS rebinding); its page would then have the farm's origin.
-    """
-    if settings.open_access or not is_loopback(settings.host) or is_loopback(name):
-        return
-    raise Forbidden(
-        f"Without keys this farm answers on this machine only, not as '{name[:100]}'. Create a key "
-        "(`imagefarm keys create`), or, behind a proxy that authenticates callers, set IMAGEFARM_OPEN_ACCESS=true.",
+def _unknown_host(name: str) -> FarmError:
+    shown = name[:100]
+    return Forbidden(
+        f"This farm does not answer as '{shown}'. If that is its name, start it with IMAGEFARM_ALLOWED_HOSTS={shown} "
+        "(several are separated by commas); otherwise use its address on this machine.",
         code="unknown_host",
     )
-
-
-def host_of(request: Request) -> str:
-    """Return the host name that the request was sent to; `request.url` would also decode the query, which may fail."""
-    match = _HOST.fullmatch(request.headers.get("host", ""))
-    return (match[1].strip("[]") if match else "") or (request.scope.get("server") or ("",))[0]
-
-
-def _malformed_host(headers: Headers) -> FarmError | None:
-    if all(_HOST.fullmatch(host) for host in headers.getlist("host")):
-        return None
-    return FarmError("The Host header is malformed: send `name` or `name:port`.", code="bad_request")
 
 
 def _is_foreign(headers: Headers) -> bool:

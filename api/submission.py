@@ -1,4 +1,4 @@
-"""Accept a job for every face: choose a model, normalise, commit, publish a hint; optionally wait for its end."""
+"""Accept a job for every face: choose a model, normalise, reserve, commit, publish a hint; optionally wait for its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
 from api.polling import wait_until_settled
-from api.quotas import max_queued, reserved
+from api.quotas import max_queued, pixels_of, reserved
 from api.threads import in_thread
 from api.uploads import find_init_image
 from api.views.jobs import job_view
@@ -21,7 +21,9 @@ from core.parameters import InitImage, normalise
 from core.schemas.jobs import JobRequest
 from core.schemas.webhooks import JobWebhook
 from core.webhooks import check_literal_address
-from db.jobs.read import Snapshot, find_replay
+from db.hints import take_window
+from db.jobs.read import Snapshot, find_replay, get_job
+from db.jobs.retry import retry
 from db.jobs.submit import Idempotency, NewJob, Submitted, submit
 from db.tables import Job
 
@@ -61,7 +63,7 @@ async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: Idemp
             raise
         return replay
     once = Idempotency(key.key, key.request_hash, first_response) if key is not None else None
-    async with reserved(farm.database, caller, 1, pixels_of(new)) as reservation:
+    async with reserved(farm.database, caller, 1, pixels_of(new.input)) as reservation:
         submitted = await in_thread(submit, farm.database, new, once)
         if submitted.replayed:
             await reservation.give_back()
@@ -69,6 +71,19 @@ async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: Idemp
         # No change is published: a client cannot wait for a job whose id it does not know yet.
         farm.publisher.hint(submitted.job)
     return submitted
+
+
+async def retry_job(farm: Farm, caller: Caller, job_id: str) -> Job:
+    """Queue a job again, or a copy of it, within the limits of a new job, and publish its hint."""
+    known = await in_thread(get_job, farm.database, job_id, caller.acting_owner)
+    limit = max_queued(caller, farm.settings.max_queued_per_owner, known.owner)
+    async with reserved(farm.database, caller, 1, pixels_of(known.input)):
+        job = await in_thread(retry, farm.database, job_id, caller.acting_owner, max_queued=limit)
+    farm.publisher.changed(job)
+    window = (await farm.overview.get()).window(job.model)
+    for queued in await in_thread(take_window, farm.database, job.model, window):
+        farm.publisher.hint(queued)
+    return job
 
 
 async def _find_replay(farm: Farm, caller: Caller, key: IdempotencyKey) -> Submitted | None:
@@ -82,11 +97,6 @@ def check_webhook(farm: Farm, webhook: JobWebhook) -> None:
         raise InvalidInput(
             "Send a secret to sign the messages with: this farm has no default secret.", field="webhook.secret"
         )
-
-
-def pixels_of(new: NewJob) -> int:
-    """Return how many pixels the job renders."""
-    return int(new.input["width"]) * int(new.input["height"]) * int(new.input.get("num_images", 1))
 
 
 def first_response(job: Job) -> dict[str, Any]:

@@ -23,7 +23,13 @@ Scopes = Annotated[
     list[Scope] | None,
     typer.Option("--scope", help=f"{', '.join(Scope)}; repeat it for several.", show_default=" ".join(DEFAULT_SCOPES)),
 ]
-group = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys. Once one exists, every caller needs one.")
+NO_KEY_LEFT = (
+    "no key is valid now, and the farm still requires one: the API refuses every caller. "
+    "`imagefarm keys create` creates another."
+)
+group = typer.Typer(
+    no_args_is_help=True, help="Create, list and revoke API keys. Once one was created, every caller needs one, for good."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -102,15 +108,20 @@ def list_keys(as_json: AsJson = False) -> int:
 @group.command()
 @needs("server")
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `imagefarm keys list` shows it.")]) -> int:
-    """Revoke a key for good; it stops working within seconds. The jobs of its owner stay.
+    """Revoke a key for good; it and the page's sign-ins with it stop working within seconds. The jobs of its owner stay.
+
+    Revoking the last key does not open the farm: callers need a key until the end, so create another.
 
     Example: `imagefarm keys revoke 3f9a2c`
     """
-    from db.api_keys import revoke_key
+    from db.api_keys import any_active, revoke_key
 
     with _database() as database:
         row = revoke_key(database, key_id)
+        others = any_active(database)
     typer.echo(f"Key {row.id} for '{row.name}' is revoked.")
+    if not others:
+        typer.echo(f"Warning: {NO_KEY_LEFT}", err=True)
     return ExitCode.OK
 
 
@@ -159,7 +170,10 @@ def _show(rows: Sequence[ApiKey]) -> None:
 def _state(facts: dict[str, Any]) -> str:
     if facts["revoked_at"]:
         return f"revoked {_day(facts['revoked_at'])}"
-    return f"until {_day(facts['expires_at'])}" if facts["expires_at"] else "good"
+    if not facts["expires_at"]:
+        return "good"
+    ended = datetime.fromisoformat(facts["expires_at"]) <= datetime.now().astimezone()
+    return f"{'expired' if ended else 'until'} {_day(facts['expires_at'])}"
 
 
 def _day(time: str | None) -> str:

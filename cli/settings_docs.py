@@ -46,7 +46,7 @@ def _row(name: str, field: FieldInfo) -> str:
 def _default(value: Any) -> str:  # noqa: ANN401 -- any setting's default
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if value in (None, "", {}):
+    if value in (None, "", {}, ()):
         return "empty"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -1,4 +1,4 @@
-"""Parse the farm's public address and the list of trusted proxies, and say what a proxy may tell about an address."""
+"""Parse the farm's public address and the list of trusted proxies, and read the address that a proxy forwards."""
 
 from __future__ import annotations
 

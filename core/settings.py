@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.public_address import parse_networks, parse_public_url
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 
 class Settings(BaseSettings):
@@ -31,7 +34,14 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=0, le=65535, description="Port of the API and the web page; 0 takes a free one.")
     open_access: bool = Field(
         False,
-        description="Listen off loopback without keys. Set it only behind a proxy or the like that authenticates callers.",
+        description="Listen off loopback before any API key was created. Set it only behind a proxy or the like that "
+        "authenticates callers. Once a key was created, every caller needs one, whatever is set here.",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Host names, separated by commas, that the API answers to besides loopback names and `host`, such as "
+        "`farm.example,host.docker.internal`. Empty and `host` is `0.0.0.0` or `::`: also the machine's own name and "
+        "addresses. `*`: every name, which lets web sites use DNS rebinding.",
     )
     url: str = Field(
         "", description="URL of the farm for commands and the client. Empty: `host` and `port` on this machine."
@@ -143,6 +153,19 @@ class Settings(BaseSettings):
 
     log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _names_from_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        if wrong := [name for name in names if name != "*" and not _HOST_NAME.fullmatch(name)]:
+            raise ValueError(
+                f"{wrong[0]!r} is not a host name: write names or addresses without scheme, port and path, "
+                "such as `farm.example,192.168.1.5,::1`, or `*` alone for every name"
+            )
+        return names
 
     @field_validator("model_folders", mode="before")
     @classmethod

@@ -11,7 +11,7 @@ from core.api_keys import DEFAULT_SCOPES, Scope, generate_key, hash_secret
 from core.errors import NotFound
 from db.database import Database
 from db.sql import now
-from db.tables import ApiKey
+from db.tables import ApiKey, PageSession
 
 USED_SECONDS = 60.0
 """Precision of `last_used_at`."""
@@ -61,7 +61,7 @@ def list_keys(database: Database) -> Sequence[ApiKey]:
 
 
 def revoke_key(database: Database, key_id: str) -> ApiKey:
-    """Revoke a key and return its row. Raises NotFound for an unknown id."""
+    """Revoke a key, end its sessions and return its row. Raises NotFound for an unknown id."""
     with database.write() as session:
         row = session.scalar(
             update(ApiKey)
@@ -69,6 +69,11 @@ def revoke_key(database: Database, key_id: str) -> ApiKey:
             .values(revoked_at=now())
             .returning(ApiKey)
             .execution_options(populate_existing=True)
+        )
+        session.execute(
+            update(PageSession)
+            .where(PageSession.key_id == key_id, PageSession.revoked_at.is_(None))
+            .values(revoked_at=now())
         )
     if row is None:
         raise NotFound(f"There is no key {key_id}. `imagefarm keys list` shows them.", code="key_not_found")
@@ -90,10 +95,22 @@ def active_key(database: Database, key_id: str) -> ApiKey | None:
 
 def any_active(database: Database) -> bool:
     """Return whether any key is active; False also when the tables do not exist yet."""
+    return _any(database, *_active())
+
+
+def any_ever(database: Database) -> bool:
+    """Return whether any key was ever created, revoked and expired ones included: from then on, callers need one.
+
+    Rows of keys are never deleted. False also when the tables do not exist yet.
+    """
+    return _any(database)
+
+
+def _any(database: Database, *conditions: ColumnElement[bool]) -> bool:
     with database.read() as session:
         if not inspect(session.connection()).has_table(ApiKey.__tablename__):
             return False
-        return session.scalar(select(literal(1)).select_from(ApiKey).where(*_active()).limit(1)) is not None
+        return session.scalar(select(literal(1)).select_from(ApiKey).where(*conditions).limit(1)) is not None
 
 
 def _active() -> tuple[ColumnElement[bool], ...]:

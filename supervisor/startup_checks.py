@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from core.errors import Conflict, Unavailable
 from core.exposure import is_loopback
 from core.settings import Settings
-from db.api_keys import any_active
+from db.api_keys import any_ever
 from db.database import Database
 
 
@@ -76,12 +76,15 @@ def answers_ok(url: str) -> bool:
 
 
 def any_key_exists(settings: Settings) -> bool:
-    """Return whether an API key exists. False without a look-up when the API listens on loopback or the farm never ran."""
+    """Return whether an API key was ever created.
+
+    False without a look-up when the API listens on loopback or the farm never ran.
+    """
     never_ran = not settings.database_url and not (settings.data_dir / "imagefarm.db").exists()
     if is_loopback(settings.host) or never_ran:
         return False
     database = Database(settings.resolved_database_url)
     try:
-        return any_active(database)
+        return any_ever(database)
     finally:
         database.dispose()

@@ -19,7 +19,7 @@ from api.farm import Farm
 from api.openapi_errors import error_responses
 from api.polling import etag_of, revision_in, show, wait_until_settled
 from api.public_address import link
-from api.submission import idempotency_key, submit_job
+from api.submission import idempotency_key, retry_job, submit_job
 from api.threads import in_thread
 from api.views.jobs import history_view, job_view
 from core.errors import Conflict, Gone, InvalidInput, NotFound
@@ -28,10 +28,8 @@ from core.lifecycle import SETTLED, JobStatus
 from core.schemas.base import storable
 from core.schemas.jobs import Job as JobAnswer
 from core.schemas.jobs import JobHistory, JobPage, JobRequest
-from db.hints import take_window
 from db.jobs.cancel import request_cancel
 from db.jobs.read import Snapshot, attempts_of, events_of, get_job, snapshot_of, snapshots_of
-from db.jobs.retry import retry
 from db.jobs.submit import Submitted
 from db.retention import delete_job
 from db.search import search_jobs
@@ -193,14 +191,9 @@ async def cancel_all(farm: Farm, caller: Caller, job_ids: Iterable[str]) -> None
     summary="Try a job again",
     responses=error_responses(404, 409, 410, 429),
 )
-async def retry_job(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
-    """Queue a held job again; for any other job that has ended, submit a copy (`retried_from`)."""
-    limit = farm.settings.max_queued_per_owner
-    job = await in_thread(retry, farm.database, job_id, caller.acting_owner, max_queued=limit)
-    farm.publisher.changed(job)
-    window = (await farm.overview.get()).window(job.model)
-    for queued in await in_thread(take_window, farm.database, job.model, window):
-        farm.publisher.hint(queued)
+async def retry(farm: FarmDependency, caller: SubmitterDependency, job_id: JobId) -> Response:
+    """Queue a held job again; for any other job that has ended, submit a copy (`retried_from`). Counts like a submit."""
+    job = await retry_job(farm, caller, job_id)
     answer = await show(farm, await in_thread(snapshot_of, farm.database, job))
     return json_response(answer, 202, {"Location": answer.urls.self})
 

@@ -9,7 +9,7 @@ from core.errors import Conflict
 from core.lifecycle import SETTLED, JobStatus
 from db.database import Database
 from db.jobs.read import find_job
-from db.jobs.submit import NewJob, insert_job
+from db.jobs.submit import NewJob, check_limit, insert_job
 from db.jobs.transition import transition
 from db.sql import now
 from db.tables import Job, JobExclusion
@@ -18,13 +18,14 @@ from db.tables import Job, JobExclusion
 def retry(database: Database, job_id: str, owner: str | None = None, *, max_queued: int = 0) -> Job:
     """Requeue a held job with new attempts; submit any other settled job again as a new one with `retried_from`.
 
-    Raises Conflict while the job is queued or running, TooManyRequests when a new job would exceed `max_queued`.
+    Raises Conflict while the job is queued or running, TooManyRequests when its owner has `max_queued` queued jobs.
     """
     with database.write() as session:
         job = find_job(session, job_id, owner, lock=True)
         if job.status not in SETTLED:
             raise Conflict(f"Job {job_id} is {job.status}: only a job that has ended can be retried.")
-        return _release_held(session, job) or insert_job(session, _copy(job, max_queued))
+        check_limit(session, job.owner, max_queued)
+        return _release_held(session, job) or insert_job(session, _copy(job))
 
 
 def _release_held(session: Session, job: Job) -> Job | None:
@@ -41,7 +42,7 @@ def _release_held(session: Session, job: Job) -> Job | None:
     return released
 
 
-def _copy(job: Job, max_queued: int) -> NewJob:
+def _copy(job: Job) -> NewJob:
     return NewJob(
         owner=job.owner,
         model=job.model,
@@ -53,5 +54,4 @@ def _copy(job: Job, max_queued: int) -> NewJob:
         priority=job.priority,
         max_attempts=job.max_attempts,
         retried_from=job.id,
-        max_queued=max_queued,
     )

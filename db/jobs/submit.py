@@ -84,7 +84,7 @@ def submit(database: Database, new: NewJob, idempotency: Idempotency | None = No
 
 def insert_job(session: Session, new: NewJob) -> Job:
     """Insert one job and its first event in the caller's transaction; set `hinted_at` if the window is not full."""
-    _check_limit(session, new)
+    check_limit(session, new.owner, new.max_queued)
     values = {
         "id": new_id(),
         "owner": new.owner,
@@ -144,13 +144,14 @@ def _hint_if_window_has_room(model: BindParameter[str], window: BindParameter[in
     return case((hinted < window, now()), else_=None)
 
 
-def _check_limit(session: Session, new: NewJob) -> None:
-    if new.max_queued <= 0:
+def check_limit(session: Session, owner: str, max_queued: int) -> None:
+    """Raise TooManyRequests when the owner has `max_queued` queued jobs or more; 0 means no limit."""
+    if max_queued <= 0:
         return
-    queued = select(literal(1)).where(Job.owner == new.owner, QUEUED)
-    if session.scalar(queued.offset(new.max_queued - 1).limit(1)) is not None:
+    queued = select(literal(1)).where(Job.owner == owner, QUEUED)
+    if session.scalar(queued.offset(max_queued - 1).limit(1)) is not None:
         raise TooManyRequests(
-            f"You have {new.max_queued} queued jobs, the limit. Wait until some have run, or cancel some.",
+            f"You have {max_queued} queued jobs, the limit. Wait until some have run, or cancel some.",
             retry_after=10.0,
         )
 

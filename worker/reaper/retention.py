@@ -1,4 +1,4 @@
-"""Delete data past its retention: rows and files of old jobs, orphan files, old idempotency keys."""
+"""Delete data past its retention: rows and files of old jobs, orphan files, old idempotency keys, ended sessions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from core.errors import RenderError, Unavailable
 from core.settings import Settings
 from core.storage import LocalImageStore
-from db import quotas, retention
+from db import quotas, retention, sessions
 from db.database import Database
 
 ORPHAN_SECONDS = 3600.0
@@ -70,6 +70,7 @@ class RetentionRound:
             files = self._pruner.orphans()
             retention.forget_idempotency_keys(self._database, self._settings.idempotency_hours * 3600)
             quotas.delete_old_counters(self._database)
+            sessions.delete_ended(self._database)
         except (Unavailable, RenderError) as error:
             logger.warning("retention waits: %s", error.message)
             return

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.browser.conftest import SYNTHETIC, OpenPage
@@ -44,6 +45,11 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmProcess, key: str, op
     page.driver.refresh()
     page.until(lambda: page.find("#model").get_attribute("value"), "the key was lost after the refresh")
     assert page.script("return document.cookie") == ""
+    cookies = page.driver.get_cookies()
+    assert [cookie["name"] for cookie in cookies] == ["imagefarm_session"]
+    assert key.split("_", 2)[2] not in str(cookies)
+    copied = {"imagefarm_session": cookies[0]["value"]}
+    assert httpx.get(f"{guarded_farm.api}/v1/jobs", cookies=copied).status_code == 200
     page.more()
     page.write("#steps", "2")
     page.render("with a key")
@@ -51,3 +57,4 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmProcess, key: str, op
     assert page.image_size() == (512, 512)
     page.click("#sign-out")
     page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown after sign-out")
+    assert httpx.get(f"{guarded_farm.api}/v1/jobs", cookies=copied).status_code == 401

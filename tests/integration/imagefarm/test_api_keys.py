@@ -36,10 +36,17 @@ def test_a_key_gives_access_until_it_is_revoked(tmp_path: Path, redis_url: str) 
             assert anna.queue().queued == 0
         assert run("jobs", "--json", url=url, key=key)[:2] == (ExitCode.OK, "[]\n")
 
-        code, out, _ = run("keys", "revoke", created["id"])
+        other = json.loads(run("keys", "create", "ben", "--json")[1])
+        code, out, err = run("keys", "revoke", other["id"])
+        assert (code, "revoked" in out, err) == (ExitCode.OK, True, "")
+        code, out, err = run("keys", "revoke", created["id"])
         assert (code, "revoked" in out) == (ExitCode.OK, True)
+        assert "no key is valid now" in err
+        assert "imagefarm keys create" in err
+        with ImageFarm(url, "") as without_key, pytest.raises(Unauthorized):
+            without_key.queue()
     listed = json.loads(run("keys", "list", "--json")[1])
-    assert [(row["name"], row["revoked_at"] is not None) for row in listed] == [("anna", True)]
+    assert [(row["name"], row["revoked_at"] is not None) for row in listed] == [("anna", True), ("ben", True)]
     _, _, secret = key.split("_", 2)  # the secret may contain a "_"
     assert secret not in json.dumps(listed)
     assert "anna" in run("keys", "list")[1]

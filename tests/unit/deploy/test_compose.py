@@ -10,6 +10,7 @@ import yaml
 from typer.main import get_command
 
 from cli.main import app
+from core.exposure import is_loopback
 from core.settings import Settings
 from tests.servers.farm import ROOT
 
@@ -77,6 +78,15 @@ def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
     published = [port for service in services.values() for port in service.get("ports", [])]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_the_api_answers_to_loopback_names_only_unless_others_are_listed(services: dict[str, Any]) -> None:
+    value = services["api"]["environment"]["IMAGEFARM_ALLOWED_HOSTS"]
+    default = re.fullmatch(r"\$\{IMAGEFARM_ALLOWED_HOSTS:-(.+)\}", value)
+    assert default is not None
+    settings = Settings(host="0.0.0.0", allowed_hosts=default[1])
+    assert settings.allowed_hosts
+    assert all(is_loopback(name) for name in settings.allowed_hosts)
 
 
 def test_flower_cannot_start_without_a_password(services: dict[str, Any]) -> None:

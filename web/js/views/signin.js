@@ -1,4 +1,4 @@
-// Sign-in dialog of farms that require an API key. The key is stored in a cookie that scripts cannot read.
+// Sign-in dialog of farms that require an API key. The farm exchanges the key for a session, in a cookie that scripts cannot read.
 
 import { SIGNED_OUT, signIn, signOut } from "../api.js";
 import { byId, setText, show } from "../dom.js";

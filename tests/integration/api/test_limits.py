@@ -1,0 +1,143 @@
+"""Every route that queues a job counts against the limits of the caller's key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from api.app import create_app
+from core.api_keys import Scope
+from core.settings import Settings
+from db.api_keys import NewKey, create_key
+from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.running import WorkerSide, serving
+
+SIDE = 64
+BODY = {"prompt": "a red fox", "width": SIDE, "height": SIDE}
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+QUEUEING: dict[tuple[str, str], dict[str, Any] | None] = {
+    ("POST", "/v1/jobs"): BODY,
+    ("POST", "/v1/batches"): {"base": BODY, "seeds": [1]},
+    ("POST", "/v1/images/generations"): {"prompt": "x", "size": "64x64"},
+    ("POST", "/sdapi/v1/txt2img"): BODY,
+    ("POST", "/sdapi/v1/img2img"): BODY | {"init_images": [PIXEL]},
+    ("POST", "/v1/jobs/{job_id}/retry"): None,
+}
+"""Each route by which a user can queue a job, with a body that it accepts."""
+
+NOT_QUEUEING = {
+    ("POST", "/v1/jobs/{job_id}/cancel"),
+    *(("POST", f"/v1/workers/{{name}}/{action}") for action in ("pause", "resume", "drain")),
+    ("POST", "/v1/batches/{batch_id}/cancel"),
+    ("POST", "/v1/uploads"),
+    ("POST", "/v1/webhooks"),
+    ("POST", "/v1/webhooks/deliveries/{delivery_id}/redeliver"),
+    ("POST", "/v1/session"),
+    ("PATCH", "/v1/images/{image_id}"),
+    *(("POST", f"/sdapi/v1/{path}") for path in ("options", "refresh-checkpoints", "png-info", "interrupt", "skip")),
+    ("POST", "/internal/progress"),
+}
+
+Caller = Callable[..., httpx.Client]
+
+
+@pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """Use SQLite only: the behaviour does not depend on the database."""
+    return fresh_sqlite
+
+
+@pytest.fixture
+def url(make_settings: SettingsMaker, worker: WorkerSide) -> Iterator[str]:
+    create_key(worker.database, NewKey(name="first"))
+    with serving(make_settings(sync_wait_seconds=0.05, max_attempts=1)) as found:
+        yield found
+
+
+@pytest.fixture
+def caller(url: str, worker: WorkerSide) -> Iterator[Caller]:
+    """Return a function that makes a client with a new key with these limits."""
+    opened = []
+
+    def open_client(owner: str = "", **limits: int) -> httpx.Client:
+        key = create_key(worker.database, NewKey(name="k", owner=owner, **limits))[1]  # type: ignore[arg-type]
+        client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        opened.append(client)
+        return client
+
+    yield open_client
+    for client in opened:
+        client.close()
+
+
+def ended_job(caller: Caller, worker: WorkerSide, owner: str, code: str = "non_finite_latents") -> str:
+    """Return a job of the owner that has ended with this error: failed, or held when the error allows a retry."""
+    job_id: str = caller(owner).post("/v1/jobs", json=BODY).json()["id"]
+    while (job := worker.claim()) is not None:
+        worker.fail(job, code)
+    return job_id
+
+
+def send(client: httpx.Client, method: str, path: str, job_id: str) -> httpx.Response:
+    return client.request(method, path.format(job_id=job_id), json=QUEUEING[method, path])
+
+
+def test_every_route_that_changes_something_is_known_to_queue_jobs_or_not() -> None:
+    paths = create_app(Settings(_env_file=None)).openapi()["paths"]
+    writing = {(method.upper(), path) for path in paths for method in paths[path] if method in ("post", "put", "patch")}
+    assert writing == QUEUEING.keys() | NOT_QUEUEING
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"),
+    [
+        ({"submits_per_minute": 1}, "submits_limit"),
+        ({"pixels_per_day": SIDE * SIDE}, "pixels_limit"),
+        ({"max_queued": 1}, "queue_full"),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), QUEUEING)
+def test_a_route_that_queues_a_job_refuses_at_the_limit(
+    caller: Caller, worker: WorkerSide, method: str, path: str, limit: dict[str, int], code: str
+) -> None:
+    job_id = ended_job(caller, worker, "studio")
+    client = caller("studio", **limit)
+    assert send(client, method, path, job_id).status_code in (202, 504)
+    refused = send(client, method, path, job_id)
+    assert refused.status_code == 429, refused.text
+    assert code in refused.text
+    assert int(refused.headers["retry-after"]) > 0
+    assert caller("studio").get("/v1/queue").json()["queued"] == 1
+
+
+@pytest.mark.parametrize("limit", [{"submits_per_minute": 1}, {"pixels_per_day": SIDE * SIDE}, {"max_queued": 1}])
+def test_a_held_job_is_queued_again_within_the_limits(caller: Caller, worker: WorkerSide, limit: dict[str, int]) -> None:
+    held = ended_job(caller, worker, "studio", code="engine_lost")
+    client = caller("studio", **limit)
+    assert client.get(f"/v1/jobs/{held}").json()["status"] == "held"
+    assert client.post("/v1/jobs", json=BODY).status_code == 202
+    assert client.post(f"/v1/jobs/{held}/retry").status_code == 429
+    assert client.get(f"/v1/jobs/{held}").json()["status"] == "held"
+
+
+def test_a_retry_that_is_refused_uses_up_nothing(caller: Caller, worker: WorkerSide) -> None:
+    ended = ended_job(caller, worker, "studio")
+    client = caller("studio", submits_per_minute=1, pixels_per_day=SIDE * SIDE)
+    waiting = caller("studio").post("/v1/jobs", json=BODY).json()["id"]
+    missing = "019ab000-0000-7000-8000-000000000000"
+    assert client.post(f"/v1/jobs/{waiting}/retry").status_code == 409
+    assert client.post(f"/v1/jobs/{missing}/retry").status_code == 404
+    assert client.post(f"/v1/jobs/{ended}/retry").status_code == 202
+
+
+def test_an_administrator_requeues_other_owners_jobs_by_the_farms_limit(caller: Caller, worker: WorkerSide) -> None:
+    """The limit of queued jobs counts the key's own owner."""
+    ended = ended_job(caller, worker, "studio")
+    assert caller("studio").post("/v1/jobs", json=BODY).status_code == 202
+    key = create_key(worker.database, NewKey(name="ops", scopes=(Scope.ADMIN,), max_queued=1))[1]
+    with httpx.Client(base_url=caller().base_url, headers={"Authorization": f"Bearer {key}"}) as admin:
+        assert admin.post(f"/v1/jobs/{ended}/retry").status_code == 202
