@@ -75,7 +75,7 @@ class AllowedHosts:
 
     @classmethod
     def of(cls, settings: Settings) -> AllowedHosts:
-        """Return the hosts of the setting `allowed_hosts`; loopback names, the address to listen on and the public URL's host are always in."""
+        """Return the hosts of the setting `allowed_hosts`, loopback names, the address to listen on and the public host."""
         listens_everywhere = settings.host in _EVERY_ADDRESS
         names = {*settings.allowed_hosts, settings.host, urlsplit(settings.public_url).hostname or ""}
         if listens_everywhere and not settings.allowed_hosts:
