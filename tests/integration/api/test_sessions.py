@@ -13,7 +13,7 @@ from core.sessions import SESSION_SECONDS
 from core.settings import Settings
 from db.api_keys import NewKey, create_key, list_keys, revoke_key
 from db.sql import now
-from db.tables import PageSession
+from db.tables import ApiKey, PageSession
 from tests.integration.api.running import WorkerSide, serving
 from worker.reaper.retention import RetentionRound
 
@@ -117,7 +117,7 @@ def test_a_session_expires_with_its_key_or_by_itself(page: httpx.Client, key: st
     short = create_key(worker.database, NewKey(name="short", expires_in_seconds=3600))[1]
     sign_in(page, short)
     with worker.database.write() as session:
-        session.execute(update(api_keys.ApiKey).where(api_keys.ApiKey.name == "short").values(expires_at=now() - 1))
+        session.execute(update(ApiKey).where(ApiKey.name == "short").values(expires_at=now() - 1))
     assert page.get("/v1/jobs").status_code == 401
     sign_in(page, key)
     assert [round(row.expires_at - row.created_at) for row in rows(worker)] == [SESSION_SECONDS] * 2

@@ -98,4 +98,4 @@ def test_a_farm_on_every_address_is_answered_under_the_address_that_was_reached(
 )
 def test_a_list_with_something_else_than_names_is_explained(wrong: str) -> None:
     with pytest.raises(ValueError, match="is not a host name: write names or addresses without scheme"):
-        Settings(_env_file=None, allowed_hosts=f"localhost,{wrong}")  # type: ignore[arg-type]
+        Settings(_env_file=None, allowed_hosts=f"localhost,{wrong}")

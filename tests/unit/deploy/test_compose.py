@@ -84,7 +84,7 @@ def test_the_api_answers_to_loopback_names_only_unless_others_are_listed(service
     value = services["api"]["environment"]["IMAGEFARM_ALLOWED_HOSTS"]
     default = re.fullmatch(r"\$\{IMAGEFARM_ALLOWED_HOSTS:-(.+)\}", value)
     assert default is not None
-    settings = Settings(host="0.0.0.0", allowed_hosts=default[1])  # type: ignore[arg-type]
+    settings = Settings(host="0.0.0.0", allowed_hosts=default[1])
     assert settings.allowed_hosts
     assert all(is_loopback(name) for name in settings.allowed_hosts)
 
