@@ -79,7 +79,7 @@ _SQLSTATES: dict[str, tuple[str, str]] = {
     "42501": (
         REFUSED,
         "The user {user!r} lacks a right in the database {name!r} ({cause}). As its owner run "
-        "`GRANT ALL ON SCHEMA public TO {user}`, or make {user!r} the owner of the database.",
+        "`GRANT ALL ON SCHEMA public TO {user}` and `GRANT ALL ON ALL TABLES IN SCHEMA public TO {user}`.",
     ),
     "42P01": (NO_TABLES, "The database {name!r} lacks tables of this version. Run `imagefarm db upgrade`."),
     "42703": (NO_TABLES, "The database {name!r} lacks columns of this version. Run `imagefarm db upgrade`."),

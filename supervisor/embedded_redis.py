@@ -135,12 +135,7 @@ def redis_child(data_dir: Path, port: int) -> ChildSpec:
     return ChildSpec("redis", tuple(command), stop_stage=1, quiet=True, repair=partial(set_damaged_log_aside, data_dir))
 
 
-_DAMAGE = re.compile(
-    r"reading the append only file|AOF loading aborted|AOF MANIFEST FILE ERROR|Unrecoverable error reading|RDB preamble"
-    r"|Wrong signature|RDB format version|Unknown command '.*reading|Internal error in RDB|Short read|BUG REPORT"
-    r"|crashed by signal|Out Of Memory",
-    re.I,
-)
+_DAMAGE = re.compile(r"\bAOF\b|append.?only|\bRDB\b|Short read|BUG REPORT|crashed by signal|Out Of Memory", re.I)
 _ENVIRONMENT = re.compile(r"Permission denied|No space left|Read-only file system|Too many open files|quota", re.I)
 _READY = "Ready to accept connections"
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import psycopg
 import pytest
@@ -172,6 +173,8 @@ def test_a_user_who_may_not_create_tables_is_told_the_grant(
         ):
             action(url)
     upgrade(postgres_server.url("odd"))
+    with psycopg.connect(f"host=127.0.0.1 port={postgres_server.port} user=postgres dbname=odd") as owner:
+        owner.execute("GRANT SELECT ON alembic_version TO stranger")
     check(url)  # migrated: this user may not create tables, and need not
     database = Database(url)
     with pytest.raises(DatabaseUnusable, match="lacks a right") as caught, database.read() as session:
@@ -210,8 +213,6 @@ def test_a_wrong_and_a_missing_password_differ(said: bytes, sentence: str) -> No
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         answer = b"R" + (8).to_bytes(4, "big") + (3).to_bytes(4, "big") if said == b"R" else b"E" + _sized(said)
-        from threading import Thread
-
         thread = Thread(target=_answer, args=(listener, answer), daemon=True)
         thread.start()
         password = "" if said == b"R" else ":s3cret"

@@ -32,7 +32,7 @@ def data_dir(tmp_path: Path) -> Path:
 @contextmanager
 def started(data_dir: Path) -> Iterator[tuple[str, int]]:
     """Run the server under the supervisor's process manager until it answers; yield its URL and process id."""
-    events, port = Events(), free_port()
+    events, port, ends = Events(), free_port(), 0
     console = Console(data_dir / "logs")
     processes = ProcessManager(console, events)
     (data_dir / "redis" / "port").write_text(str(port))
@@ -43,6 +43,8 @@ def started(data_dir: Path) -> Iterator[tuple[str, int]]:
             match events.next(processes.seconds_until_due(0.05)):
                 case ChildEnded(child):
                     processes.ended(child)
+                    ends += 1
+                    assert ends < 4, list(child.last_lines)
                 case _:
                     processes.start_due()
         yield url, port
