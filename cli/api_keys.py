@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import AsJson, load_settings
+from cli.options import AsJson, load_private_settings
 from cli.requirements import needs
 from core.api_keys import DEFAULT_SCOPES, Scope
 
@@ -131,7 +131,7 @@ def _database() -> Iterator[Database]:
     from db import migrate
     from db.database import Database
 
-    url = load_settings().resolved_database_url
+    url = load_private_settings().resolved_database_url
     migrate.upgrade(url)
     database = Database(url, pool_size=1)
     try:

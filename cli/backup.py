@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode, print_message
-from cli.options import AsJson, load_settings
+from cli.options import AsJson, load_private_settings
 from cli.requirements import needs
 from cli.up import DataDir
 
@@ -44,7 +44,7 @@ def backup(
     """
     from supervisor.backup import create, missing_dump
 
-    settings = load_settings(data_dir=data_dir)
+    settings = load_private_settings(data_dir=data_dir)
     with _progress(quiet=as_json) as report:
         manifest = create(settings, directory, report)
     _print_result("Backed up", manifest, directory, as_json=as_json)
@@ -77,7 +77,7 @@ def restore(
     """
     from supervisor.restore import restore as put_back
 
-    settings = load_settings(data_dir=data_dir)
+    settings = load_private_settings(data_dir=data_dir)
     with _progress(quiet=as_json) as report:
         manifest = put_back(settings, directory, report)
     _print_result("Restored", manifest, settings.data_dir, as_json=as_json)

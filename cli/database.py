@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import PARTS_PANEL, load_settings
+from cli.options import PARTS_PANEL, load_private_settings
 from cli.requirements import needs
 
 group = typer.Typer(no_args_is_help=True, help="Migrate and check the database's tables.")
@@ -24,7 +24,7 @@ def upgrade() -> int:
     """
     from db import migrate
 
-    settings = load_settings()
+    settings = load_private_settings()
     if not settings.database_url:
         from supervisor.data_dir import prepare
 
@@ -37,10 +37,20 @@ def upgrade() -> int:
 @group.command()
 @needs("server")
 def check() -> int:
-    """Check whether the tables match this version; exit code 1 when they do not."""
-    from db import migrate
+    """Check that the database is whole and its tables match this version; exit code 1 when not. It changes nothing."""
+    from db import health, migrate
+    from db.database import Database
 
-    found = migrate.differences(load_settings().resolved_database_url)
+    url = load_private_settings().resolved_database_url
+    database = Database(url, pool_size=1)
+    try:
+        if not health.exists(database):
+            typer.echo(f"There is no database at {database.url.database} yet: run `imagefarm db upgrade`.")
+            return ExitCode.FAILED
+        health.check(database, thorough=True)
+    finally:
+        database.dispose()
+    found = migrate.differences(url)
     for difference in found:
         typer.echo(str(difference))
     typer.echo("The tables differ: run `imagefarm db upgrade`." if found else "The tables match.")

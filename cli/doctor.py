@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import AsJson, load_settings
+from cli.options import AsJson, load_private_settings
 from core.extras import EXTRAS, is_installed, require_extras
 from core.settings import Settings
 
@@ -29,7 +29,7 @@ def doctor(as_json: AsJson = False) -> int:
 
     Checks what the installed parts need. Exit code 1 when something is broken; notes alone end with 0.
     """
-    settings = load_settings()
+    settings = load_private_settings()
     found: list[Check] = []
     for checks in _checks_of_installed_parts():
         for check in checks(settings):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from core.errors import FarmError
 from core.settings import Settings
-from db import migrate
+from db import health, migrate
 from db.database import Database
+from db.faults import DatabaseUnusable
 from supervisor import data_dir, embedded_redis
 from supervisor.embedded_redis import find_redis_binary
 from supervisor.startup_checks import AlreadyRunning, take_port
@@ -51,24 +51,35 @@ def _redis(settings: Settings) -> Check:
             return Check("redis", "ok", f"`imagefarm up` runs {find_redis_binary()}")
         except FarmError as error:
             return Check("redis", "problem", error.message)
-    place = urlsplit(settings.redis_url)
-    where = f"{place.hostname}:{place.port or 6379}"
-    if embedded_redis.answers(settings.redis_url):
+    where = embedded_redis.place_of(settings.redis_url)
+    problem = embedded_redis.problem_with(settings.redis_url)
+    if problem is None:
         return Check("redis", "ok", f"{where} answers")
-    return Check("redis", "problem", f"{where} does not answer", "Check IMAGEFARM_REDIS_URL and the server behind it.")
+    return Check("redis", "problem", problem, "Check IMAGEFARM_REDIS_URL and the server behind it.")
 
 
 def _database(settings: Settings) -> Check:
-    if not settings.database_url:
-        return Check("database", "ok", f"SQLite at {settings.data_dir / 'imagefarm.db'}")
+    advice = "Check IMAGEFARM_DATABASE_URL and the server behind it." if settings.database_url else ""
     try:
-        database = Database(settings.database_url)
-        where = f"{database.url.get_backend_name()} at {database.url.host}"
-        with database.read() as session:
-            session.connection()
-        database.dispose()
+        database = Database(settings.resolved_database_url, pool_size=1)
+        try:
+            return _check_database(settings, database)
+        finally:
+            database.dispose()
+    except DatabaseUnusable as error:
+        return Check("database", "problem", error.message)
     except FarmError as error:
-        return Check("database", "problem", error.message, "Check IMAGEFARM_DATABASE_URL and the server behind it.")
-    if migrate.differences(settings.database_url):
+        return Check("database", "problem", error.message, advice)
+
+
+def _check_database(settings: Settings, database: Database) -> Check:
+    if database.is_sqlite:
+        where = f"SQLite at {database.url.database}"
+        if not health.exists(database):
+            return Check("database", "ok", f"{where}, which the first start creates")
+    else:
+        where = f"{database.url.get_backend_name()} at {database.url.host}"
+    health.check(database, thorough=True)
+    if migrate.differences(settings.resolved_database_url):
         return Check("database", "warning", f"{where} answers; its tables do not match this version", "imagefarm db upgrade")
     return Check("database", "ok", f"{where} answers, tables up to date")

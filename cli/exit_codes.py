@@ -42,10 +42,16 @@ MEANINGS: dict[ExitCode, str] = {
 
 _BY_CODE = {
     "exposed_without_keys": ExitCode.USAGE,
+    "redis_refused": ExitCode.USAGE,
     "redis_missing": ExitCode.UNREACHABLE,
     "already_running": ExitCode.ALREADY_RUNNING,
     "port_taken": ExitCode.PORT_TAKEN,
     "data_dir_unusable": ExitCode.FAILED,
+    "database_damaged": ExitCode.FAILED,
+    "database_newer": ExitCode.FAILED,
+    "database_encoding": ExitCode.FAILED,
+    "database_refused": ExitCode.FAILED,
+    "database_tables_missing": ExitCode.FAILED,
     "wait_timeout": ExitCode.NOT_DONE,
     "export_failed": ExitCode.FAILED,
     "extra_missing": ExitCode.EXTRA_MISSING,
@@ -83,9 +89,20 @@ def run_guarded(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         sys.stderr = sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the reader of our output has ended
         return ExitCode.FAILED
+    except OSError as error:
+        print_message(_explain_os_error(error))
+        return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 -- the outermost handler
         _print_unexpected(error)
         return ExitCode.FAILED
+
+
+def _explain_os_error(error: OSError) -> str:
+    """Return what the system refused, such as a full disk or a missing right."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}." if error.filename else f"The system refused: {reason}."
 
 
 def _messages(error: FarmError) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import typer
 from typer.exceptions import Abort, TyperException
 
@@ -33,7 +36,15 @@ for commands in (up, models, doctor, jobs, api_keys, prune, backup, processes, d
 
 def main() -> int:
     """Run the command that `sys.argv` names; return the exit code and never raise."""
+    _print_any_text()
     return run_guarded(_run)
+
+
+def _print_any_text() -> None:
+    """Let a terminal that lacks a character, such as `…` in ASCII, show its code instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run() -> int:

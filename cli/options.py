@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
+from cli.exit_codes import print_message
 from core.errors import InvalidInput
+from core.permissions import keep_private
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,12 +24,26 @@ def load_settings(**given: Any) -> Settings:  # noqa: ANN401 -- values of any se
         raise InvalidInput(_explain(error)) from error
 
 
+def load_private_settings(**given: Any) -> Settings:  # noqa: ANN401 -- values of any setting
+    """Return what `load_settings` does, for a command that writes the farm's data: other users may not read its files."""
+    settings = load_settings(**given)
+    if note := keep_private(settings):
+        print_message(note)
+    return settings
+
+
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         name = str(problem["loc"][0]) if problem["loc"] else "settings"
-        lines.append(f"IMAGEFARM_{name.upper()} is {problem['input']!r}: {problem['msg']}")
+        shown = "" if _may_hold_a_password(name) else f" is {problem['input']!r}"
+        lines.append(f"IMAGEFARM_{name.upper()}{shown}: {problem['msg'].removeprefix('Value error, ')}")
     return "\n".join([*lines, "All settings are described in docs/reference/settings.md."])
+
+
+def _may_hold_a_password(setting: str) -> bool:
+    field = Settings.model_fields.get(setting)
+    return field is None or setting.endswith("url") or field.annotation is SecretStr
 
 
 JOBS_PANEL = "Jobs"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import PARTS_PANEL, load_settings
+from cli.options import PARTS_PANEL, load_private_settings, load_settings
 from cli.requirements import needs
 from core.errors import InvalidInput
 from core.settings import Settings
@@ -71,7 +71,7 @@ def _settings(**given: object) -> Settings:
     """Return the settings; without a Redis URL, use the Redis of the farm that runs in the same data directory."""
     from supervisor.embedded_redis import url_of_running_farm
 
-    settings = load_settings(**given)
+    settings = load_private_settings(**given)
     if settings.redis_url:
         return settings
     url = url_of_running_farm(settings)

@@ -8,7 +8,7 @@ import typer
 from rich.progress import Progress
 
 from cli.exit_codes import ExitCode
-from cli.options import load_settings
+from cli.options import load_private_settings
 from cli.requirements import needs
 from core.errors import InvalidInput
 
@@ -43,7 +43,7 @@ def prune(
     from db.database import Database
     from worker.reaper.retention import Pruner
 
-    settings = load_settings()
+    settings = load_private_settings()
     database = Database(settings.resolved_database_url, pool_size=1)
     if dry_run:
         typer.echo(f"{_jobs(retention.delete_count(database, older_than or 0.0))} would be deleted.")

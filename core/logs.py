@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
@@ -46,7 +46,7 @@ def configure_logging(settings: Settings, process: str, *, stream: TextIO | None
             f"IMAGEFARM_LOG_LEVEL is '{settings.log_level}'; use DEBUG, INFO, WARNING or ERROR.", field="log_level"
         )
     target = stream or sys.stderr
-    handler = logging.StreamHandler(target)
+    handler = _LogHandler(target)
     handler.setFormatter(
         JsonFormatter(process) if settings.log_format == "json" else TextFormatter(process, colour=_wants_colour(target))
     )
@@ -55,6 +55,20 @@ def configure_logging(settings: Settings, process: str, *, stream: TextIO | None
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(True)
+
+
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """Drops a line that its stream cannot take, as on a full disk, instead of printing a traceback for each."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's own name
+        """Report only defects of the call, such as a wrong format; the stream may take the next line."""
+        error = sys.exception()
+        if isinstance(error, UnicodeEncodeError):
+            with suppress(OSError, ValueError):
+                self.stream.write(self.format(record).encode("ascii", "backslashreplace").decode() + self.terminator)
+                self.stream.flush()
+        elif not isinstance(error, OSError) and not self.stream.closed:
+            super().handleError(record)
 
 
 class TextFormatter(logging.Formatter):

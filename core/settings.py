@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from core.connection_urls import database_url_problem, redis_url_problem, sqlite_url
 from core.public_address import parse_networks, parse_public_url
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
@@ -19,9 +20,16 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f.]*:[0-9A
 class Settings(BaseSettings):
     """All settings of imagefarm. The reference of settings in docs/ prints each field's description."""
 
-    model_config = SettingsConfigDict(env_prefix="IMAGEFARM_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="IMAGEFARM_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     data_dir: Path = Field(Path("data"), description="Folder of the database, images, the embedded Redis and built models.")
+    data_dir_shared: bool = Field(
+        False,
+        description="Leave the permissions of `data_dir` to you and your umask, for people who share it. Otherwise only the "
+        "farm's user can read it.",
+    )
     database_url: str = Field(
         "", description="SQLAlchemy URL, such as `postgresql+psycopg://user:pass@host/db`. Empty: SQLite in `data_dir`."
     )
@@ -194,6 +202,20 @@ class Settings(BaseSettings):
         parse_networks(value)
         return value
 
+    @field_validator("redis_url", mode="after")
+    @classmethod
+    def _usable_redis_url(cls, value: str) -> str:
+        if value and (problem := redis_url_problem(value)):
+            raise ValueError(problem)
+        return value
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _usable_database_url(cls, value: str) -> str:
+        if value and (problem := database_url_problem(value)):
+            raise ValueError(problem)
+        return value
+
     @field_validator("data_dir", "models_dir", mode="after")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -202,7 +224,7 @@ class Settings(BaseSettings):
     @cached_property
     def resolved_database_url(self) -> str:
         """Return `database_url`, or the URL of SQLite in the data directory."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'imagefarm.db'}"
+        return self.database_url or sqlite_url(self.data_dir / "imagefarm.db")
 
     @cached_property
     def images_dir(self) -> Path:

@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, Connection, create_engine, func, inspect, select, text, update
@@ -107,12 +106,6 @@ def is_empty(database: Database) -> bool:
     with database.read() as session:
         tables = set(inspect(session.connection()).get_table_names())
     return tables.isdisjoint({*Base.metadata.tables, "alembic_version"})
-
-
-def is_known_revision(revision: str) -> bool:
-    """Whether this code's migrations reach that schema revision; False for one of a newer version."""
-    script = ScriptDirectory.from_config(migrate.alembic_config())
-    return revision in {step.revision for step in script.walk_revisions()}
 
 
 def release_running(url: str) -> None:

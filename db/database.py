@@ -13,12 +13,13 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from core.errors import InvalidInput, Unavailable
+from core.connection_urls import database_url_problem
+from core.errors import InvalidInput
+from db.faults import REFUSED, DatabaseUnusable, translate_errors
 
 _READS = "imagefarm_reads"
 _SQLITE_PRAGMAS = ("busy_timeout=20000", "synchronous=FULL", "foreign_keys=ON")
@@ -27,6 +28,7 @@ _WAL_TIMEOUT_SECONDS = 20.0
 
 _POSTGRES_CONNECTION = {
     "application_name": "imagefarm",
+    "client_encoding": "utf8",  # else psycopg returns bytes from a database of the encoding SQL_ASCII
     "connect_timeout": 5,
     # Detect an unreachable host within seconds; with TCP's defaults it takes hours.
     "keepalives_idle": 5,
@@ -34,14 +36,13 @@ _POSTGRES_CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-_AWAY_SQLSTATES = frozenset({"25006", "57P01", "57P02", "57P03"})
-"""SQLSTATEs of a server that is read-only after a failover, shutting down, crashed, starting up."""
 
 
 class Database:
     """Sessions on one database; `write` commits at the end of the block or not at all.
 
-    Raises `core.errors.Unavailable` while the database does not answer, is locked for too long or is full.
+    Raises `core.errors.Unavailable` while the database does not answer, is locked for too long or is full, and its
+    subclass DatabaseUnusable when somebody must act: the file is damaged, a right or a table is missing.
     """
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
@@ -66,7 +67,7 @@ class Database:
 
     def _sqlite_engine(self, pool_size: int) -> Engine:
         if self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(Path(self.url.database).parent)
         engine = create_engine(self.url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": 20})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -75,18 +76,34 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Open a session in one transaction. On SQLite it takes the write lock at the start, and never has to upgrade."""
-        with _translate_errors(), self._write_lock, Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with (
+            translate_errors(self.url),
+            self._write_lock,
+            Session(self.engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a read-only session: one snapshot on SQLite, one for each statement on Postgres."""
-        with _translate_errors(), Session(self._reader, expire_on_commit=False) as session:
+        with translate_errors(self.url), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnusable(
+            f"The folder {folder} of the database cannot be created ({error.strerror}). Name another with "
+            "IMAGEFARM_DATA_DIR or IMAGEFARM_DATABASE_URL.",
+            code=REFUSED,
+        ) from error
 
 
 def _ping_readable_connections(engine: Engine) -> None:
@@ -121,12 +138,10 @@ def _parse(url: str) -> URL:
     """Parse the URL, with psycopg 3 for Postgres when it names no driver. Raises InvalidInput for a malformed URL."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise InvalidInput(
-            "IMAGEFARM_DATABASE_URL is not a database URL; write postgresql+psycopg://user:password@host/database, "
-            "or leave it empty for SQLite in the data directory.",
-            field="database_url",
-        ) from error
+    except (ArgumentError, ValueError, TypeError):
+        # Without the cause: it quotes what it takes for the port, which may be a part of the password.
+        problem = database_url_problem(url) or "it is not a database URL"
+        raise InvalidInput(f"IMAGEFARM_DATABASE_URL: {problem}.", field="database_url") from None
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
@@ -157,23 +172,3 @@ def _begin_sqlite(connection: Connection) -> None:
     # A deferred transaction that starts to write fails with "database is locked" at once, regardless of the timeout.
     reads = connection.get_execution_options().get(_READS)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise _unavailable(error) from error
-    except DBAPIError as error:
-        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _AWAY_SQLSTATES:
-            raise _unavailable(error) from error
-        raise
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    cause = str(getattr(error, "orig", error)).strip().splitlines()
-    return Unavailable(
-        f"The database does not answer ({cause[0] if cause else type(error).__name__}). Try again in a few seconds.",
-        code="database_unavailable",
-    )

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,8 @@ class ChildSpec:
     """A process to run.
 
     `stop_seconds`: time to end after SIGTERM before it is killed. Children of a later `stop_stage` get SIGTERM after
-    those of earlier stages have ended. Output of a `quiet` child goes only to its log file.
+    those of earlier stages have ended. Output of a `quiet` child goes only to its log file. `repair` is called with the
+    last lines of a child that ended by itself, before its restart; it returns a line for the log when it did something.
     """
 
     name: str
@@ -32,6 +34,10 @@ class ChildSpec:
     stop_seconds: float = 10.0
     stop_stage: int = 0
     quiet: bool = False
+    repair: Callable[[Sequence[str]], str | None] | None = None
+
+
+LAST_LINES = 500
 
 
 class Child:
@@ -40,6 +46,7 @@ class Child:
     def __init__(self, spec: ChildSpec, on_line: Callable[[ChildSpec, str], None], on_exit: Callable[[Child], None]) -> None:
         self.spec = spec
         self.started_at = time.monotonic()
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._on_line = on_line
         self._on_exit = on_exit
         self._process = subprocess.Popen(
@@ -95,6 +102,7 @@ class Child:
         with contextlib.suppress(ValueError, OSError), self._process.stdout as stream:
             for line in stream:  # universal newlines: the \r of a progress bar ends a line too
                 if line.strip():
+                    self.last_lines.append(line.rstrip())
                     self._on_line(self.spec, line.rstrip())
 
     def _wait(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import logging.handlers
@@ -26,7 +27,7 @@ class Console:
         self._json_lines = json_lines
         self._coloured = self._stream.isatty() and not os.environ.get("NO_COLOR") and not json_lines
         self._lock = threading.Lock()
-        self._files: dict[str, logging.handlers.RotatingFileHandler] = {}
+        self._files: dict[str, _LogFile] = {}
 
     def farm(self, message: str) -> None:
         """Write a message of the supervisor."""
@@ -48,7 +49,10 @@ class Console:
     def file_only(self, name: str, text: str) -> None:
         """Write a line only to the file of the process `name`."""
         with self._lock:
-            self._file(name).emit(logging.makeLogRecord({"msg": text}))
+            trouble = self._file(name).add(text)
+        if trouble:
+            message = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {trouble}"
+            self._write(self._as_json(FARM, trouble) if self._json_lines else f"{self._prefix(FARM)} {message}")
 
     def close(self) -> None:
         with self._lock:
@@ -75,10 +79,40 @@ class Console:
             return text
         return json.dumps({"time": time.time(), "service": name, "message": text}, ensure_ascii=False)
 
-    def _file(self, name: str) -> logging.handlers.RotatingFileHandler:
+    def _file(self, name: str) -> _LogFile:
         if name not in self._files:
-            path = self._log_dir / f"{name}.log"
-            self._files[name] = logging.handlers.RotatingFileHandler(
-                path, maxBytes=FILE_BYTES, backupCount=FILE_COUNT, encoding="utf-8", delay=True
-            )
+            self._files[name] = _LogFile(self._log_dir / f"{name}.log")
         return self._files[name]
+
+
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """A rotated file that survives a full disk: lines that it cannot take are lost there, and it resumes by itself."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path, maxBytes=FILE_BYTES, backupCount=FILE_COUNT, encoding="utf-8", errors="backslashreplace", delay=True
+        )
+        self._failing = False
+        self._errors: list[BaseException] = []
+
+    def add(self, text: str) -> str | None:
+        """Write a line; return what to tell the operator when writing begins to fail, or works again."""
+        self._errors.clear()
+        self.emit(logging.makeLogRecord({"msg": text}))
+        failing, before = bool(self._errors), self._failing
+        self._failing = failing
+        if failing and not before:
+            error = self._errors[0]
+            reason = error.strerror if isinstance(error, OSError) else error
+            return f"{self.baseFilename} cannot be written ({reason}): its lines are lost until it can, the farm goes on"
+        if before and not failing:
+            return f"{self.baseFilename} is written again"
+        return None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's own name
+        """Remember the error instead of printing a traceback for each line, and open the file anew for the next line."""
+        self._errors.append(sys.exception() or OSError("unknown error"))
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()

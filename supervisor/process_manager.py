@@ -76,6 +76,9 @@ class ProcessManager:
         more = f" (see logs/{name}.log for the reason)" if child.spec.quiet else ""
         again = f"restarts in {delay:g} s (failure {restarts.failures} in a row)"
         self._console.farm(f"{name} (process {child.pid}) {child.how_it_ended()}{more}; {again}")
+        repaired = child.spec.repair(list(child.last_lines)) if child.spec.repair else None
+        if repaired:
+            self._console.farm(repaired)
 
     def stop(self) -> bool:
         """Stop all children, stage by stage. Returns False when one had to be killed."""

@@ -14,12 +14,12 @@ from db.backup import (
     BackupFailed,
     finish_sqlite,
     is_empty,
-    is_known_revision,
     load_postgres,
     release_running,
     sqlite_files,
 )
 from db.database import Database
+from db.migrate import is_known_revision
 from supervisor import data_dir
 from supervisor.backup_contents import (
     FILES_NAME,

@@ -62,6 +62,15 @@ def _explain(host: str, port: int, option: str, error: OSError) -> str:
     )
 
 
+def check_ports_differ(settings: Settings) -> None:
+    """Raise PortTaken when API and Flower would listen on one port."""
+    if settings.port == settings.flower_port != 0:
+        raise PortTaken(
+            f"API and Flower cannot both listen on port {settings.port}: choose another for one of them, with --port N or "
+            "--flower-port N (0 takes a free one)."
+        )
+
+
 def answers_ok(url: str) -> bool:
     """Return whether GET `url` is answered with 200 within a second."""
     parts = urlsplit(url)

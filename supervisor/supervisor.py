@@ -5,16 +5,20 @@ from __future__ import annotations
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
+from redis.exceptions import RedisError
+
 from core.catalogue import resolve_auto
 from core.exposure import check_api_exposure, check_flower_exposure
+from core.permissions import keep_private
 from core.settings import Settings
-from db import migrate
+from db import health, migrate
+from db.database import Database
 from supervisor import data_dir, embedded_redis, plan
 from supervisor.console import Console
 from supervisor.events import ChildEnded, Events, StopRequested
 from supervisor.plan import Addresses
 from supervisor.process_manager import ProcessManager
-from supervisor.startup_checks import answers_ok, any_key_exists, take_port
+from supervisor.startup_checks import answers_ok, any_key_exists, check_ports_differ, take_port
 
 TICK_SECONDS = 0.1
 """Interval between checks of a process that is not ready."""
@@ -37,9 +41,13 @@ class Supervisor:
         settings = self._settings
         check_api_exposure(settings, has_keys=any_key_exists(settings))
         check_flower_exposure(settings)
+        check_ports_differ(settings)
         resolve_auto(settings)  # refuse an unknown model before anything starts
+        closed = keep_private(settings)
         data_dir.prepare(settings.data_dir)
         with data_dir.lock(settings.data_dir) as lock, closing(self._console()) as console:
+            if closed:
+                console.farm(closed)
             processes = ProcessManager(console, self._events)
             with self._events.catching_signals():
                 try:
@@ -51,8 +59,8 @@ class Supervisor:
 
     def _start_and_watch(self, console: Console, processes: ProcessManager, lock: data_dir.FarmLock) -> None:
         addresses = self._addresses()
+        self._prepare_database()
         self._start_redis(console, processes, addresses)
-        migrate.upgrade(self._settings.resolved_database_url)
         for spec in plan.children(self._settings, addresses):
             processes.start(spec)
         self._wait_ready(console, processes, addresses)
@@ -61,9 +69,18 @@ class Supervisor:
         while True:
             self._handle_events(processes, IDLE_SECONDS)
 
+    def _prepare_database(self) -> None:
+        """Check and migrate the database before anything starts. Raises Unavailable, whose message says what to do."""
+        database = Database(self._settings.resolved_database_url, pool_size=1)
+        try:
+            health.check(database, thorough=health.small_enough_to_read(database))
+        finally:
+            database.dispose()
+        migrate.upgrade(self._settings.resolved_database_url)
+
     def _addresses(self) -> Addresses:
         settings = self._settings
-        redis_url = settings.redis_url or embedded_redis.url_for(embedded_redis.choose_port(settings.data_dir))
+        redis_url = settings.redis_url or self._embedded_redis_url()
         return Addresses(
             api_host=settings.host,
             api_port=take_port(settings.host, settings.port, "--port"),
@@ -72,11 +89,17 @@ class Supervisor:
             redis_url=redis_url,
         )
 
+    def _embedded_redis_url(self) -> str:
+        folder = self._settings.data_dir
+        return embedded_redis.url_for(embedded_redis.choose_port(folder), embedded_redis.choose_password(folder))
+
     def _start_redis(self, console: Console, processes: ProcessManager, addresses: Addresses) -> None:
         if self._settings.redis_url:
-            if not embedded_redis.answers(addresses.redis_url):
-                where = urlsplit(addresses.redis_url)
-                console.farm(f"Redis at {where.hostname}:{where.port} does not answer yet; jobs wait until it does")
+            try:
+                embedded_redis.check_access(addresses.redis_url)
+            except RedisError:
+                where = embedded_redis.place_of(addresses.redis_url)
+                console.farm(f"Redis at {where} does not answer yet; jobs wait until it does")
             return
         processes.start(embedded_redis.redis_child(self._settings.data_dir, urlsplit(addresses.redis_url).port or 0))
         while not embedded_redis.answers(addresses.redis_url):

@@ -30,6 +30,7 @@ from worker.engine.spec import spec_from_settings
 from worker.events import EventPublisher
 from worker.hints.queue import HintQueue
 from worker.hints.queue_subscription import QueueSubscription
+from worker.remote_control import restrict_remote_control
 from worker.runner.attempts import InFlightAttempts
 from worker.runner.cancel_listener import CancelListener
 from worker.runner.context import WorkerContext
@@ -113,6 +114,7 @@ class WorkerProcess:
         hints = HintQueue(self._settings, self._context.database, model, self._context.flower.sent)
         hints.start()
         register_render_task(self._celery, Runner(self._context, hints).on_hint, model)
+        restrict_remote_control(render_queue(model))
         signals.worker_ready.connect(self._on_celery_ready, weak=False)
         worker = self._celery.Worker(
             hostname=self._hostname,

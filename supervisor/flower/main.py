@@ -16,6 +16,7 @@ from core.queue import celery_config
 from core.settings import Settings
 from supervisor.flower import columns
 from supervisor.flower.access import GuardedFlower, open_api_on_loopback
+from supervisor.flower.prompts import PromptFreeEvents, PromptGuard
 
 MAX_TASKS = 10_000
 """Tasks that Flower keeps in memory; the history of all jobs is in the database."""
@@ -32,13 +33,28 @@ def run(settings: Settings) -> int:
     _set_options(settings)
     broker = Celery("imagefarm", set_as_current=False)
     broker.conf.update(celery_config(settings))
-    flower = GuardedFlower(capp=broker, options=options, **handler_settings)
     loop = IOLoop.current()
+    flower = GuardedFlower(
+        capp=broker, options=options, events=_events(settings, broker, loop), io_loop=loop, **handler_settings
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.add_callback_from_signal(flower.stop))
     flower.start_http_server()
     flower.start()
     return 0
+
+
+def _events(settings: Settings, broker: Celery, loop: IOLoop) -> PromptFreeEvents:
+    guard = PromptGuard(settings)
+    guard.look()
+    return PromptFreeEvents(
+        guard,
+        capp=broker,
+        io_loop=loop,
+        enable_events=options.enable_events,
+        max_workers_in_memory=options.max_workers,
+        max_tasks_in_memory=options.max_tasks,
+    )
 
 
 def _set_options(settings: Settings) -> None:

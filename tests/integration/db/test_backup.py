@@ -9,10 +9,11 @@ from pathlib import Path
 from sqlalchemy import select
 
 from db import migrate
-from db.backup import copy_database, is_empty, is_known_revision, release_running
+from db.backup import copy_database, is_empty, release_running
 from db.database import Database
 from db.jobs.cancel import request_cancel
 from db.jobs.read import get_job
+from db.migrate import is_known_revision
 from db.tables import Attempt
 from db.workers import all_workers, live_workers
 from tests.integration.db.conftest import Claim, Submit

@@ -111,3 +111,35 @@ def test_an_unexpected_error_shows_a_traceback_only_in_debug_mode(
 def test_help_imports_no_heavy_library() -> None:
     code = "import sys, cli.main; sys.exit(bool({'torch', 'sqlalchemy', 'celery', 'fastapi'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+)
+@pytest.mark.parametrize("words", [("--help",), ("models", "list"), ("doctor", "--json"), ("db", "check")], ids=" ".join)
+def test_a_terminal_that_lacks_characters_ends_no_command(
+    tmp_path: Path, environment: dict[str, str], words: tuple[str, ...]
+) -> None:
+    directory = tmp_path / "猫 …"
+    directory.mkdir()
+    done = cli(
+        *words, cwd=directory, **environment, IMAGEFARM_DATA_DIR="data", IMAGEFARM_PORT="0", IMAGEFARM_FLOWER_PORT="0"
+    )
+    assert "UnicodeEncodeError" not in done.stderr and "unexpected error" not in done.stderr
+    assert done.returncode in (ExitCode.OK, ExitCode.FAILED)
+    assert done.stdout
+
+
+def test_one_port_for_api_and_flower_is_refused(tmp_path: Path) -> None:
+    done = cli("up", "--port", "7999", "--flower-port", "7999", cwd=tmp_path)
+    assert done.returncode == ExitCode.PORT_TAKEN
+    assert "API and Flower cannot both listen on port 7999" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_the_system_refuses_is_named_and_not_unexpected(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        raise OSError(28, "No space left on device", "/data/x")
+
+    assert run_guarded(command) == ExitCode.FAILED
+    assert capsys.readouterr().err == "imagefarm: /data/x: No space left on device.\n"

@@ -10,6 +10,7 @@ import pty
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -135,3 +136,23 @@ def test_colours_appear_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, no_c
         configure_logging(Settings(_env_file=None), "worker", stream=terminal)
         LOG.error("red")
         assert (b"\x1b[31m" in screen.read(4096)) is coloured
+
+
+def test_a_full_disk_costs_lines_and_prints_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        configure_logging(Settings(_env_file=None), "worker", stream=full)
+        for _ in range(5):
+            LOG.error("lost")
+        with suppress(OSError):
+            full.flush()
+        with suppress(OSError):
+            full.close()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_without_a_character_gets_its_code() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    configure_logging(Settings(_env_file=None), "worker", stream=stream)
+    LOG.error("waiting… 猫")
+    assert raw.getvalue().endswith(b"waiting\\u2026 \\u732b\n")

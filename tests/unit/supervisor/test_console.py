@@ -6,6 +6,8 @@ import io
 import json
 from pathlib import Path
 
+import pytest
+
 from supervisor import console as module
 from supervisor.console import Console
 
@@ -56,3 +58,24 @@ def test_files_rotate(tmp_path: Path) -> None:
     console.close()
     assert (tmp_path / "api.log.1").exists()
     assert (tmp_path / "api.log").stat().st_size < module.FILE_BYTES
+
+
+def test_a_full_disk_gives_one_line_and_the_file_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    console = Console(tmp_path, stream)
+    console.line("api", "before")
+    file = tmp_path / "api.log"
+    file.rename(tmp_path / "kept.log")
+    console.close()
+    file.symlink_to("/dev/full")
+    for number in range(20):
+        console.line("api", f"lost {number}")
+    file.unlink()
+    console.line("api", "after")
+    console.close()
+    shown = stream.getvalue().splitlines()
+    assert len([line for line in shown if "api.log cannot be written (No space left on device)" in line]) == 1
+    assert len([line for line in shown if "api.log is written again" in line]) == 1
+    assert len([line for line in shown if "| lost" in line]) == 20, "the terminal still gets every line"
+    assert file.read_text() == "after\n"
+    assert capsys.readouterr() == ("", ""), "the logger printed a traceback"

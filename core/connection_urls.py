@@ -1,0 +1,93 @@
+"""Find what is wrong with the URLs of the database and of Redis, in sentences that never quote a part of them.
+
+A password that is not percent-encoded ends up in the host, the port or the path; no message may show these.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+REDIS_EXAMPLE = "redis://:password@host:6379/0"
+POSTGRES_EXAMPLE = "postgresql+psycopg://user:password@host:5432/database"
+
+_ENCODE = "write % as %25, / as %2F, ? as %3F, # as %23, @ as %40 and : as %3A"
+_REDIS_SOCKETS = ("unix", "redis+socket", "redis+unix", "rediss+socket")
+_SQLITE = ("sqlite", "sqlite+pysqlite")
+_POSTGRES = ("postgresql", "postgresql+psycopg")
+_AUTHORITY = re.compile(r"(?:[^:/]*(?::[^@]*)?@)?(?P<host>\[[^/?]+\]|[^/:?]+)?(?::(?P<port>[^/?]*))?(?P<rest>.*)", re.S)
+"""As SQLAlchemy splits a URL."""
+
+
+def sqlite_url(file: Path) -> str:
+    """Return the URL of a SQLite file; `%`, `?`, `#` and the like in its path are encoded, which `Database` decodes."""
+    return f"sqlite:///{quote(str(file), safe=' +/')}"
+
+
+def redis_url_problem(url: str) -> str | None:
+    """Return what is wrong with a Redis URL and what to write instead; None when nothing is."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.startswith("unix:"):
+        return f"it is not a URL; write {REDIS_EXAMPLE}"
+    if scheme in _REDIS_SOCKETS:
+        return f"Unix sockets are not supported; let the server listen on a port and write {REDIS_EXAMPLE}"
+    if scheme not in ("redis", "rediss"):
+        return f"a URL of Redis begins with redis:// or, with TLS, rediss://; write {REDIS_EXAMPLE}"
+    user, at, server = rest.rpartition("@")
+    return (_redis_user_problem(user) if at else None) or _redis_server_problem(server)
+
+
+def _redis_user_problem(user: str) -> str | None:
+    if any(character in user for character in "/?#@[]"):
+        return f"the password holds a character that ends it in a URL: {_ENCODE}"
+    if re.search(r"[\s\x00-\x1f]", user):
+        return "the password holds a space or a line break; write a space as %20"
+    if not user.partition(":")[2]:
+        return f"the password is missing before @; write {REDIS_EXAMPLE}, or leave out @ when the server has no password"
+    return None
+
+
+def _redis_server_problem(server: str) -> str | None:
+    host, _, path = re.split("[?#]", server, maxsplit=1)[0].partition("/")
+    colon, number = host.rpartition("]")[2].partition(":")[1:]
+    if problem := _port_problem(colon, number, "redis://host:6379/0"):
+        return problem
+    if path and not path.isdecimal():
+        return "what follows the host is not a database number; write /0 at the end"
+    return None
+
+
+def database_url_problem(url: str) -> str | None:
+    """Return what is wrong with a database URL and what to write instead; None when nothing is."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return f"it is not a URL; write {POSTGRES_EXAMPLE}, or leave it empty for SQLite in the data directory"
+    if scheme in _SQLITE:
+        if rest and not rest.startswith("/"):
+            return "a path follows three slashes; write sqlite:////absolute/path.db or sqlite:///relative/path.db"
+        return None
+    if scheme not in _POSTGRES:
+        return _wrong_scheme(scheme)
+    found = _AUTHORITY.fullmatch(rest)
+    host, port, path = (found["host"] or "", found["port"], found["rest"]) if found else ("", None, "")
+    if "@" in host or "@" in (port or "") or "@" in path.partition("?")[0]:
+        return f"the password holds a character that ends it in a URL: {_ENCODE}"
+    return _port_problem("" if port is None else ":", port or "", POSTGRES_EXAMPLE)
+
+
+def _wrong_scheme(scheme: str) -> str:
+    if scheme.partition("+")[0] in ("postgres", "postgresql", "pgsql", "psql"):
+        return f"a URL of Postgres begins with postgresql+psycopg://; write {POSTGRES_EXAMPLE}"
+    if scheme.startswith("sqlite"):
+        return "a URL of SQLite begins with sqlite:///; write sqlite:////absolute/path.db"
+    named = "MySQL and MariaDB are" if scheme.partition("+")[0] in ("mysql", "mariadb") else "this kind of database is"
+    return f"{named} not supported; use Postgres ({POSTGRES_EXAMPLE}), or leave it empty for SQLite"
+
+
+def _port_problem(colon: str, number: str, example: str) -> str | None:
+    if colon and not number:
+        return f"the port after : is empty; write {example}, or leave out the colon"
+    if colon and not (number.isdecimal() and 0 < int(number) < 65536):
+        return f"the port is not a number from 1 to 65535; write {example}, and in a password {_ENCODE}"
+    return None

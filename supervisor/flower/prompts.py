@@ -1,0 +1,91 @@
+"""Hide prompts in Flower once API keys exist and Flower has no password: whoever opens it would see every owner's."""
+
+from __future__ import annotations
+
+import ast
+import logging
+from typing import Any
+
+from flower.events import Events
+from tornado.ioloop import PeriodicCallback
+
+from core.settings import Settings
+from db.api_keys import list_keys
+from db.database import Database
+
+logger = logging.getLogger(__name__)
+
+HIDDEN = "hidden: set IMAGEFARM_FLOWER_BASIC_AUTH to see prompts"
+CHECK_SECONDS = 1.0
+
+
+class PromptGuard:
+    """Decides whether prompts may be shown; they may not while that is unknown, and never again once a key was seen."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._has_password = bool(settings.flower_basic_auth.get_secret_value())
+        self._database = None if self._has_password else Database(settings.resolved_database_url, pool_size=1)
+        self._key_seen = False
+        self._reported = False
+        self.hidden = not self._has_password
+
+    def look(self) -> None:
+        """Ask the database whether a key exists or ever existed. Blocks; never raises."""
+        if self._database is None or self._key_seen:
+            return
+        try:
+            self._key_seen = bool(list_keys(self._database))
+            self.hidden = self._key_seen
+            self._reported = False
+        except Exception as error:  # noqa: BLE001 -- without an answer prompts stay hidden, whatever the reason
+            self.hidden = True
+            if not self._reported:
+                logger.warning("prompts are hidden while the database does not say whether API keys exist: %s", error)
+            self._reported = True
+
+
+class PromptFreeEvents(Events):  # type: ignore[misc]
+    """Flower's memory of tasks without prompts while the guard hides them: lists, pages, search and API read from it."""
+
+    def __init__(self, guard: PromptGuard, **options: Any) -> None:  # noqa: ANN401 -- Flower's own options
+        super().__init__(**options)
+        self._guard = guard
+        self._scrubbed = guard.hidden
+        self._checks = PeriodicCallback(self._check, CHECK_SECONDS * 1000)
+
+    def start(self) -> None:
+        super().start()
+        self._checks.start()
+
+    def stop(self) -> None:
+        self._checks.stop()
+        super().stop()
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Take an event of a worker or a publisher, on the thread that receives them."""
+        self.io_loop.add_callback(self._store, event)
+
+    def _store(self, event: dict[str, Any]) -> None:
+        if self._guard.hidden and "kwargs" in event:
+            event = event | {"kwargs": without_prompt(event["kwargs"])}
+        self.state.event(event)
+
+    async def _check(self) -> None:
+        await self.io_loop.run_in_executor(None, self._guard.look)
+        if self._guard.hidden and not self._scrubbed:
+            logger.info("an API key exists: prompts are hidden from now on")
+            for _, task in self.state.tasks.items():
+                task.kwargs = without_prompt(task.kwargs) if task.kwargs else task.kwargs
+            self.state.search_engine.rebuild(self.state.tasks.items())
+        self._scrubbed = self._guard.hidden
+
+
+def without_prompt(kwargs: object) -> str:
+    """Return a task's printed keyword arguments with HIDDEN in place of the prompt; only HIDDEN when they cannot be read."""
+    try:
+        values = ast.literal_eval(str(kwargs))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        return repr({"prompt": HIDDEN})
+    return repr(values | {"prompt": HIDDEN} if "prompt" in values else values)

@@ -1,0 +1,46 @@
+"""Nobody who can write to the broker can end or change a worker; what Flower asks for is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from core.queue import celery_config, render_queue
+from core.settings import Settings
+from tests.integration.farm.conftest import StartFarm
+
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("shutdown", {}),
+    ("pool_shrink", {"n": 1}),
+    ("pool_grow", {"n": 1}),
+    ("pool_restart", {}),
+    ("autoscale", {"max": 1, "min": 0}),
+    ("rate_limit", {"task_name": "imagefarm.render", "rate_limit": "1/h"}),
+    ("time_limit", {"task_name": "imagefarm.render", "hard": 0.1}),
+    ("revoke", {"task_id": "x", "terminate": True}),
+    ("terminate", {"signal": "KILL", "task_id": "x"}),
+    ("disable_events", {}),
+    ("memdump", {}),
+    ("add_consumer", {"queue": "celery"}),
+    ("cancel_consumer", {"queue": "celery"}),
+]
+
+
+def test_a_worker_answers_questions_and_refuses_commands(start_farm: StartFarm) -> None:
+    farm = start_farm(synthetic_step_seconds=0.01)
+    app = Celery(set_as_current=False)
+    app.conf.update(celery_config(Settings(_env_file=None, redis_url=farm.redis.url)))
+    while not app.control.ping(timeout=1):
+        pass  # the worker is still loading
+    for command, arguments in REFUSED:
+        (reply,) = app.control.broadcast(command, arguments=arguments, reply=True, timeout=10, limit=1)
+        assert "error" in next(iter(reply.values())), command
+    app.control.broadcast("shutdown")
+    assert app.control.ping(timeout=10, limit=1), "the worker has ended"
+    inspect = app.control.inspect(timeout=10, limit=1)
+    for question in ("stats", "active_queues", "registered", "scheduled", "active", "reserved", "revoked", "conf"):
+        assert getattr(inspect, question)() is not None, question
+    ((queue,),) = inspect.active_queues().values()
+    assert queue["name"] == render_queue("demo")
+    app.close()
