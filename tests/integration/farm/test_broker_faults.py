@@ -86,7 +86,7 @@ def test_a_pickle_is_never_loaded(start_farm: StartFarm, client_of: ClientOf) ->
                 return (open, (str(mark), "w"))
 
         arguments: list[object] = [[Touch()], {}, {}]
-        body = base64.b64encode(pickle.dumps(arguments)).decode()
+        body: str = base64.b64encode(pickle.dumps(arguments)).decode()
         for content_type in ("application/x-python-serialize", "application/json"):
             envelope = {
                 "body": body,
