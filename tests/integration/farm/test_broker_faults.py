@@ -59,7 +59,7 @@ def test_no_message_ends_or_blocks_the_worker(start_farm: StartFarm, client_of: 
 
 def remote_command(name: str) -> str:
     """Return a broadcast of Celery's remote control."""
-    body = {"method": name, "arguments": {}, "destination": None, "pattern": None, "matcher": None}
+    body: dict[str, object] = {"method": name, "arguments": {}, "destination": None, "pattern": None, "matcher": None}
     envelope = {
         "body": base64.b64encode(json.dumps(body).encode()).decode(),
         "content-encoding": "utf-8",
@@ -86,7 +86,7 @@ def test_a_pickle_is_never_loaded(start_farm: StartFarm, client_of: ClientOf) ->
                 return (open, (str(mark), "w"))
 
         arguments: list[object] = [[Touch()], {}, {}]
-        body: str = base64.b64encode(pickle.dumps(arguments)).decode()
+        body = base64.b64encode(pickle.dumps(arguments)).decode()
         for content_type in ("application/x-python-serialize", "application/json"):
             envelope = {
                 "body": body,
