@@ -65,6 +65,7 @@ def run(plan: Plan, directory: Path) -> Result:
     redis = RedisServer(directory / "redis").start()
     farm = FarmParts(directory / "farm", url, redis, plan.workers, _settings(plan))
     try:
+        farm.link_storage()
         farm.start()
         return _break(plan, farm, postgres, url)
     finally:
@@ -98,11 +99,13 @@ def _break(plan: Plan, farm: FarmParts, postgres: PostgresServer | None, url: st
     wait_settled(database, job_ids, plan.settle_seconds)
     findings = audit(
         database,
-        farm.directory / "data" / "images",
+        farm.images_dir,
         job_ids,
         breaker.kills,
         [part.log for part in farm.worker_parts()],
         submitter.conflicting_answers,
+        breaker.clashes_not_refused,
+        breaker.ended_with_status_zero,
     )
     database.dispose()
     seconds = round(time.monotonic() - started, 1)

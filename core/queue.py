@@ -126,6 +126,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": broker_transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # Errors that the server answers with (read-only replica, out of memory, wrong password) end with a reconnect too.
+        "broker_channel_error_retry": True,
         "result_backend": None,
         "task_ignore_result": True,
         "task_serializer": "json",

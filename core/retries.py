@@ -24,18 +24,20 @@ class RetryRule:
 RULES: Mapping[str, RetryRule] = {
     # The process that held the job ended, or froze until its lease expired.
     "worker_lost": RetryRule(retry=True),
+    # The worker was restarted and gives back what its earlier process held. See db.jobs.reap for how often that is free.
+    "worker_restarted": RetryRule(retry=True, costs_attempt=False),
     # The engine process died or hung while it held the job; the worker is alive.
     "engine_lost": RetryRule(retry=True, base_seconds=0.5),
     # No engine was ready: the attempt never started.
     "engine_away": RetryRule(retry=True, costs_attempt=False, base_seconds=0.5),
     # Too large for that GPU even when rendered alone: only another worker can run it.
     "out_of_memory": RetryRule(retry=True, other_worker=True, base_seconds=0.5),
-    # The image directory did not accept the file: full, not writable or not reachable.
-    "storage_unavailable": RetryRule(retry=True, base_seconds=2.0),
+    # The image directory did not accept the file: full, not writable or not reachable. The job is not at fault.
+    "storage_unavailable": RetryRule(retry=True, costs_attempt=False, base_seconds=2.0),
     # The worker stops on request; the job is not at fault.
     "worker_drained": RetryRule(retry=True, costs_attempt=False),
-    # The worker cannot load this model.
-    "model_unavailable": RetryRule(retry=True, other_worker=True, base_seconds=0.5),
+    # The worker cannot load this model at the moment. The job is not at fault.
+    "model_unavailable": RetryRule(retry=True, costs_attempt=False, base_seconds=2.0),
     # The numbers overflowed: the same seed would overflow again.
     "non_finite_latents": RetryRule(retry=False),
     # The engine refused the parameters.

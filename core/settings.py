@@ -101,7 +101,10 @@ class Settings(BaseSettings):
         pattern="^(default|reduce-overhead|max-autotune|max-autotune-no-cudagraphs)$",
         description="Mode of torch.compile; `reduce-overhead` and `max-autotune` use CUDA graphs, which take more memory.",
     )
-    worker_name: str = Field("", description="Name of this worker, unique in the farm. Empty: host name and device.")
+    worker_name: str = Field(
+        "",
+        description="Name of this worker, unique in the farm. Empty: host name and device, with -2, -3 for further workers.",
+    )
     worker_capacity: int = Field(0, ge=0, description="Jobs a worker may hold at once; 0 lets the memory tier decide.")
 
     renderer: str = Field(

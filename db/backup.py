@@ -26,7 +26,7 @@ from db.tables import Base, Image, Job, Upload, Worker
 
 _PAGES_A_STEP = 2048
 _SQLITE_SIDE_FILES = ("", "-wal", "-shm", "-journal")
-_LIVE_STATES = ("loading", "ready", "draining")
+_LIVE_STATES = ("loading", "ready", "blocked", "draining")
 
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is in all."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, String, bindparam, exists, func, literal, select, update
+from sqlalchemy import Executable, String, bindparam, exists, func, literal, or_, select, update
 
 from core.errors import Conflict, NotFound
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
 from db.jobs.reap import requeue_predecessors
-from db.sql import RUNNING, now
+from db.sql import RUNNING, insert_ignore, now
 from db.tables import Job, Worker
 
 
@@ -28,8 +28,20 @@ class Registration:
     capacity: int
 
 
-def register(database: Database, worker: Registration) -> list[Job]:
-    """Register a new process of this worker; requeue and return the jobs that an earlier one of that name still holds."""
+class NameInUse(Conflict):
+    """Another process has this worker's name and was seen lately."""
+
+    code = "worker_name_taken"
+
+
+def register(
+    database: Database, worker: Registration, *, replaces: Collection[str] = (), seen_seconds: float = LIVE_SECONDS
+) -> list[Job]:
+    """Register a new process of this worker; requeue and return the jobs that an earlier one of that name still holds.
+
+    Raises NameInUse while the earlier one has not stopped and was seen in the last `seen_seconds`, unless its
+    incarnation is among `replaces`, which the caller knows to be dead.
+    """
     values: dict[str, Any] = {
         "incarnation": worker.incarnation,
         "model": worker.model,
@@ -43,12 +55,15 @@ def register(database: Database, worker: Registration) -> list[Job]:
         "seen_at": now(),
     }
     with database.write() as session:
-        known = session.get(Worker, worker.name, with_for_update=True)
-        if known is None:
-            session.add(Worker(name=worker.name, paused_at=None, **values))
-        else:
-            session.execute(update(Worker).where(Worker.name == worker.name).values(**values))
-        session.flush()
+        if not insert_ignore(session, Worker, name=worker.name, paused_at=None, **values):
+            replaceable = or_(
+                Worker.incarnation.in_([*replaces, worker.incarnation]),
+                Worker.state == "stopped",
+                Worker.seen_at <= now() - literal(seen_seconds),
+            )
+            replaced = update(Worker).where(Worker.name == worker.name, replaceable).values(**values)
+            if session.scalar(replaced.returning(Worker.name)) is None:
+                raise NameInUse(f"A live worker is named '{worker.name}'.")
         return requeue_predecessors(session, worker.name)
 
 
@@ -84,7 +99,7 @@ def is_live_name(database: Database, name: str) -> bool:
 def live_workers(database: Database, model: str | None = None) -> list[Worker]:
     """List workers that were seen lately and have not stopped or failed, by name."""
     query = select(Worker).where(
-        Worker.seen_at > now() - literal(LIVE_SECONDS), Worker.state.in_(("loading", "ready", "draining"))
+        Worker.seen_at > now() - literal(LIVE_SECONDS), Worker.state.in_(("loading", "ready", "blocked", "draining"))
     )
     query = query.where(Worker.model == model) if model is not None else query
     with database.read() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -23,13 +24,16 @@ from core.queue import render_queue
 from core.settings import Settings
 from db import workers
 from db.database import Database
+from db.jobs.finish import LIVE_SECONDS
 from worker.celery_app import make_celery, register_render_task
 from worker.engine.client import FINAL_LOAD_CODES, EngineClient
 from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready, Rendered
 from worker.engine.spec import spec_from_settings
 from worker.events import EventPublisher
+from worker.hints.consumer import HintConsumer
 from worker.hints.queue import HintQueue
 from worker.hints.queue_subscription import QueueSubscription
+from worker.hints.transport import install_transports
 from worker.remote_control import restrict_remote_control
 from worker.runner.attempts import InFlightAttempts
 from worker.runner.cancel_listener import CancelListener
@@ -37,8 +41,9 @@ from worker.runner.context import WorkerContext
 from worker.runner.engine_times import EngineTimes
 from worker.runner.flower import FlowerEvents
 from worker.runner.leases import LeaseKeeper
+from worker.runner.name_lock import NameLock, lock_names, name_taken
 from worker.runner.runner import Runner
-from worker.runner.worker_state import WorkerState, worker_identity
+from worker.runner.worker_state import WorkerState
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +54,17 @@ GIVE_BACK_SECONDS = 5.0
 class WorkerProcess:
     """Owns every part of a worker process; `run` returns its exit status."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, name_lock: NameLock) -> None:
         self._settings = settings
+        self._name_lock = name_lock
         self._times: EngineTimes | None = None
         self._settled = threading.Event()
         self._signals: queue.SimpleQueue[str] = queue.SimpleQueue()  # its `put` is reentrant: safe in a signal handler
         self._stopping = False
+        self._told_to_stop = False
         self._paused = False
         self._celery = make_celery(settings)
-        model, identity = resolve_auto(settings).model.id, worker_identity(settings)
+        model, identity = resolve_auto(settings).model.id, name_lock.identity
         self._hostname = f"render@{identity.name}"
         self._context = WorkerContext(
             settings=settings,
@@ -71,16 +78,28 @@ class WorkerProcess:
             flower=FlowerEvents(self._celery, self._hostname),
         )
         self._state, self._engine, self._attempts = self._context.state, self._context.engine, self._context.attempts
-        self._leases = LeaseKeeper(self._context, on_stop=self._stop_because, on_paused=self._on_paused)
+        self._leases = LeaseKeeper(
+            self._context,
+            on_drain=self._stop_on_request,
+            on_replaced=self._stop_because,
+            on_paused=self._on_paused,
+        )
         self._subscription = QueueSubscription(self._celery, model, self._hostname)
         self._cancels = CancelListener(settings, self._attempts)
 
     def run(self) -> int:
-        """Serve until stopped; return 0 after an orderly stop, 1 when the model can never be loaded."""
+        """Serve until stopped; return 0 only when a signal or an operator asked for the stop.
+
+        Raises NameInUse when a live worker has the name.
+        """
         threading.Thread(target=self._handle_signals, name="signals", daemon=True).start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        self._register()
+        try:
+            self._register()
+        except workers.NameInUse:
+            self._close_connections()
+            raise
         self._leases.start()
         self._cancels.start()
         self._engine.start()
@@ -88,19 +107,27 @@ class WorkerProcess:
         try:
             if self._engine.state == "ready" and not self._stopping:
                 self._serve()
-            return 1 if self._engine.state == "failed" else 0
+            return 0 if self._told_to_stop and self._engine.state != "failed" else 1
         finally:
             self._close()
 
     def _register(self) -> None:
-        """Register, waiting for the database. Jobs that an earlier process of this worker held go back to the queue."""
+        """Register, waiting for the database. Jobs that an earlier process of this worker held go back to the queue.
+
+        Raises NameInUse.
+        """
         context, name = self._context, self._context.identity.name
         registration = workers.Registration(
             name, context.identity.incarnation, context.model, self._settings.device, capacity=0
         )
         while not self._stopping:
             try:
-                for job in workers.register(context.database, registration):
+                for job in workers.register(
+                    context.database,
+                    registration,
+                    replaces=self._name_lock.predecessors,
+                    seen_seconds=max(LIVE_SECONDS, 2 * self._settings.heartbeat_seconds),
+                ):
                     logger.warning("gave back job %s, which an earlier process of worker %s held", job.id, name)
                     context.events.job_changed(job)
                 return
@@ -113,7 +140,7 @@ class WorkerProcess:
         model = self._context.model
         hints = HintQueue(self._settings, self._context.database, model, self._context.flower.sent)
         hints.start()
-        register_render_task(self._celery, Runner(self._context, hints).on_hint, model)
+        register_render_task(self._celery, Runner(self._context, hints, self._on_storage_change).on_hint, model)
         restrict_remote_control(render_queue(model))
         signals.worker_ready.connect(self._on_celery_ready, weak=False)
         worker = self._celery.Worker(
@@ -121,6 +148,7 @@ class WorkerProcess:
             pool="threads",
             concurrency=self._state.snapshot().capacity,
             queues=[render_queue(model)],
+            consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop),
             without_mingle=True,
             without_gossip=True,
             loglevel=self._settings.log_level,
@@ -189,9 +217,19 @@ class WorkerProcess:
         self._paused = paused
         self._update_subscription()
 
+    def _on_storage_change(self) -> None:
+        self._update_subscription()
+        self._report_state()
+
+    def _on_consumer_stop(self) -> None:
+        """Stop claiming when Celery ends by itself; the supervisor then starts the worker anew."""
+        if not self._stopping:
+            logger.error("Celery's consumer ended without being asked to; see the error above")
+            self._stop_because("Celery's consumer ended")
+
     def _update_subscription(self) -> None:
         """Subscribe to the queue only while this worker can and may render."""
-        self._subscription.set_wanted(self._engine.state == "ready" and not self._paused)
+        self._subscription.set_wanted(self._engine.state == "ready" and not self._paused and not self._state.is_blocked)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         # Only this: the main thread may hold any lock now, of an event, a thread that starts, or the log.
@@ -199,9 +237,13 @@ class WorkerProcess:
 
     def _handle_signals(self) -> None:
         """Drain at the first signal, stop at once at the second."""
-        self._stop_because(f"signal {self._signals.get()}")
+        self._stop_on_request(f"signal {self._signals.get()}")
         self._signals.get()
         self._stop_at_once()
+
+    def _stop_on_request(self, why: str) -> None:
+        self._told_to_stop = True
+        self._stop_because(why)
 
     def _stop_because(self, why: str) -> None:
         """Drain: claim no more jobs, let running ones finish for `drain_seconds`, then give the rest back to the queue."""
@@ -237,15 +279,28 @@ class WorkerProcess:
         if self._engine.state != "failed":
             self._state.change("stopped")
         self._report_state()
+        self._close_connections()
+        logger.info("worker %s has stopped", self._context.identity.name)
+
+    def _close_connections(self) -> None:
         self._context.flower.close()
         self._context.events.close()
         self._context.database.dispose()
-        logger.info("worker %s has stopped", self._context.identity.name)
 
 
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the process's exit status."""
+    """Serve until SIGTERM or SIGINT; return the process's exit status.
+
+    Raises NameInUse when a live worker has the configured name; without one, the next free name is taken.
+    """
     configure_logging(settings, "worker")
-    worker = WorkerProcess(settings)
+    install_transports()
     gc.freeze()  # Modules never become garbage: exclude them from collections.
-    return worker.run()
+    name = settings.worker_name
+    for lock in lock_names(settings):
+        try:
+            return WorkerProcess(settings, lock).run()
+        except workers.NameInUse:
+            name = lock.identity.name
+            lock.release()
+    raise name_taken(name)

@@ -49,6 +49,9 @@ def reason_not_claimed(workers: list[Worker]) -> str | None:
         return "Every worker of this model is paused: resume one with POST /v1/workers/NAME/resume."
     if all(worker.drain_requested_at is not None or worker.state == "draining" for worker in workers):
         return "Every worker of this model is about to stop."
+    blocked = next((worker for worker in workers if worker.state == "blocked"), None)
+    if blocked is not None and not any(worker.state == "ready" for worker in workers):
+        return f"Worker {blocked.name} waits: {blocked.message}"
     if not any(worker.state == "ready" for worker in workers):
         return f"The model is being loaded by {', '.join(worker.name for worker in workers)}."
     return None

@@ -73,7 +73,7 @@ def model_view(model: CatalogueModel, overview: Overview, model_selector: ModelS
 def model_state(model_id: str, overview: Overview) -> str:
     """Return the best state among the model's workers."""
     states = {state_of(worker, live=True) for worker in overview.serving(model_id)}
-    for state in ("ready", "loading", "paused", "draining"):
+    for state in ("ready", "blocked", "loading", "paused", "draining"):
         if state in states:
             return state
     known = [worker for worker in overview.workers if worker.model == model_id]

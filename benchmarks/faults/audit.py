@@ -28,6 +28,9 @@ class Findings:
     duplicate_terminal_transitions: int
     jobs_in_two_terminal_states: int
     idempotency_violations: int
+    held: int
+    clashes_not_refused: int
+    ended_with_status_zero: int
     statuses: dict[str, int]
     attempts: int
     wasted_attempts: int
@@ -45,6 +48,9 @@ class Findings:
             "duplicate_terminal_transitions",
             "jobs_in_two_terminal_states",
             "idempotency_violations",
+            "held",
+            "clashes_not_refused",
+            "ended_with_status_zero",
         )
         return {name: count for name, count in asdict(self).items() if name in must_be_zero and count}
 
@@ -57,9 +63,16 @@ def wait_settled(database: Database, job_ids: list[str], seconds: float) -> None
 
 
 def audit(
-    database: Database, images_dir: Path, job_ids: list[str], kills: list[Kill], logs: list[Path], violations: int
+    database: Database,
+    images_dir: Path,
+    job_ids: list[str],
+    kills: list[Kill],
+    logs: list[Path],
+    violations: int,
+    clashes_not_refused: int = 0,
+    ended_with_status_zero: int = 0,
 ) -> Findings:
-    """Count all findings; `job_ids` are the accepted jobs."""
+    """Count all findings; `job_ids` are the accepted jobs. Call it before the farm is stopped."""
     with database.read() as session:
         jobs = {job.id: job.status for job in session.scalars(select(Job))}
         images = session.scalars(select(Image)).all()
@@ -77,6 +90,9 @@ def audit(
         duplicate_terminal_transitions=sum(len(found) - 1 for found in ends_of.values()),
         jobs_in_two_terminal_states=sum(len(set(found)) > 1 for found in ends_of.values()),
         idempotency_violations=violations + len(jobs) - len(set(job_ids)),
+        held=sum(status == "held" for status in jobs.values()),
+        clashes_not_refused=clashes_not_refused,
+        ended_with_status_zero=ended_with_status_zero,
         statuses=dict(Counter(jobs.values())),
         attempts=len(attempts),
         wasted_attempts=sum(attempt.outcome != "succeeded" for attempt in attempts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -114,6 +115,34 @@ class FarmParts:
         """The API's base URL."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def images_dir(self) -> Path:
+        """The folder of the image store."""
+        return self.directory / "data" / "images"
+
+    def link_storage(self) -> None:
+        """Make the image folder a link, which `break_storage` can replace in one step; call it before the start."""
+        (self.directory / "store").mkdir(parents=True)
+        self.images_dir.parent.mkdir(parents=True, exist_ok=True)
+        self.mend_storage()
+
+    def break_storage(self) -> None:
+        """Put a file in the place of the image folder: no process, of root neither, can store an image."""
+        stand_in = self.directory / "stand-in"
+        stand_in.write_text("a file where the folder should be")
+        stand_in.replace(self.images_dir)
+
+    def mend_storage(self) -> None:
+        """Put the image folder back."""
+        stand_in = self.directory / "stand-in"
+        stand_in.symlink_to(self.directory / "store")
+        stand_in.replace(self.images_dir)
+
+    def double(self, name: str) -> Part:
+        """Return a second process with the name and the environment of a worker; it is not one of the farm's parts."""
+        part = self.parts[name]
+        return Part(f"double-of-{name}", part.arguments, part.environment, part.directory)
+
     def worker_parts(self) -> list[Part]:
         """Return the workers, by number."""
         return [part for name, part in self.parts.items() if name.startswith("worker")]
@@ -141,6 +170,17 @@ class FarmParts:
         except (httpx.HTTPError, ValueError, KeyError):
             return 0
         return sum(row["state"] == "ready" for row in rows)
+
+    def is_live(self, name: str) -> bool:
+        """Return whether this worker's process runs and holds its name's lock."""
+        process = self.parts[name].process
+        if process is None or process.poll() is not None:
+            return False
+        lock = self.directory / "data" / "workers" / f"{name}.lock"
+        try:
+            return bool(json.loads(lock.read_text())["pid"] == process.pid)
+        except (OSError, ValueError, KeyError):
+            return False
 
     def log_ends(self, characters: int = 1500) -> str:
         """Return the end of every part's log."""

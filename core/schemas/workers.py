@@ -11,7 +11,10 @@ from core.schemas.base import ResponseBody
 
 
 class Worker(ResponseBody):
-    """A render worker. `state`: loading, ready, draining, paused, stopped, failed or lost (not seen lately)."""
+    """A render worker. `state`: loading, ready, blocked, draining, paused, stopped, failed or lost (not seen lately).
+
+    A blocked worker claims no jobs until what `message` names works again, such as the storage.
+    """
 
     name: str
     state: str

@@ -14,6 +14,8 @@ from core.storage.files import StoredFile, describe_file, translate_read_errors,
 from core.storage.object_keys import MalformedKey, check_key
 
 _PARTIAL = ".partial-"
+PROBE_BYTES = 1 << 20
+"""About an image's size: a disk that is nearly full takes an empty file."""
 
 
 class LocalImageStore:
@@ -37,6 +39,11 @@ class LocalImageStore:
                 raise
             _sync_directory(target.parent)
         return describe_file(key, data)
+
+    def check_writable(self) -> None:
+        """Write, sync and delete a file of PROBE_BYTES. Raises RenderError `storage_unavailable` when that fails."""
+        with translate_write_errors():
+            _write_partial(self.root, self.root / "probe", bytes(PROBE_BYTES)).unlink()
 
     def read(self, key: str) -> bytes:
         """Return the content. Raises NotFound `image_file_missing`, or Unavailable `storage_unavailable`."""

@@ -67,7 +67,7 @@ def _another_worker(session: Session, job: Job) -> bool:
     """Return whether a live worker serves the model and is not excluded from this job."""
     excluded = exists().where(JobExclusion.job_id == job.id, JobExclusion.worker == Worker.name)
     alive = Worker.seen_at > now() - literal(LIVE_SECONDS)
-    serves = (Worker.state.in_(("loading", "ready")), Worker.drain_requested_at.is_(None))
+    serves = (Worker.state.in_(("loading", "ready", "blocked")), Worker.drain_requested_at.is_(None))
     query = select(Worker.name).where(Worker.model == job.model, alive, *serves, ~excluded).limit(1)
     return session.scalar(query) is not None
 

@@ -13,9 +13,11 @@ from db.database import Database
 from db.jobs.finish import end_with_error
 from db.jobs.transition import transition
 from db.sql import QUEUED, RUNNING, now
-from db.tables import Job, JobExclusion, Worker
+from db.tables import Attempt, Job, JobExclusion, Worker
 
 BATCH = 200
+FREE_RESTARTS = 5
+"""Restarts of a worker that a job outlives without using up an attempt."""
 UNRUNNABLE_SECONDS = 60.0
 """Seconds that a job waits for a capable worker before it is held."""
 
@@ -28,9 +30,23 @@ def requeue_dead_leases(database: Database) -> list[Job]:
 
 
 def requeue_predecessors(session: Session, worker: str) -> list[Job]:
-    """Requeue jobs that an earlier process of this worker still holds, without waiting for their leases; return them."""
-    held = select(Job.id, Job.attempt, Job.worker).where(RUNNING, Job.worker == worker)
-    return _end_all_lost(session, held, "the worker was restarted")
+    """Requeue jobs that an earlier process of this worker still holds, without waiting for their leases; return them.
+
+    That costs no attempt, except for a job that was running in FREE_RESTARTS such processes: it may have ended them.
+    """
+    query = select(Job.id, Job.attempt).where(RUNNING, Job.worker == worker).limit(BATCH)
+    message = f"Worker {worker} was lost: it was restarted."
+    ended = []
+    for job_id, attempt in session.execute(query.with_for_update(skip_locked=True)).all():
+        code = "worker_lost" if _restarts_of(session, job_id) >= FREE_RESTARTS else "worker_restarted"
+        if (job := end_with_error(session, job_id, attempt, code, message)) is not None:
+            ended.append(job)
+    return ended
+
+
+def _restarts_of(session: Session, job_id: str) -> int:
+    query = select(func.count()).select_from(Attempt)
+    return session.scalar(query.where(Attempt.job_id == job_id, Attempt.error_code == "worker_restarted")) or 0
 
 
 def expire_late(database: Database) -> list[Job]:
@@ -49,7 +65,7 @@ def hold_unrunnable(database: Database) -> list[Job]:
     """Hold queued jobs from which every live worker of their model has been excluded for a while; return them."""
     excluded = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == Worker.name)
     alive = (Worker.model == Job.model, Worker.seen_at > now() - literal(UNRUNNABLE_SECONDS))
-    capable = exists().where(*alive, Worker.state.in_(("loading", "ready")), ~excluded)
+    capable = exists().where(*alive, Worker.state.in_(("loading", "ready", "blocked")), ~excluded)
     excluded_at = select(func.max(JobExclusion.created_at)).where(JobExclusion.job_id == Job.id).scalar_subquery()
     query = select(Job.id).where(
         QUEUED, Job.id.in_(select(JobExclusion.job_id)), excluded_at < now() - literal(UNRUNNABLE_SECONDS), ~capable

@@ -9,7 +9,7 @@ from db.tables.base import Base, EpochSeconds, JsonObject
 
 
 class Worker(Base):
-    """A worker. `state`: loading, ready, draining, stopped or failed."""
+    """A worker. `state`: loading, ready, blocked, draining, stopped or failed."""
 
     __tablename__ = "workers"
 

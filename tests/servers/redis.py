@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -33,6 +34,11 @@ class RedisServer:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the server if it is running."""
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def kill(self, *, lose_data: bool = False) -> None:
         """Kill the server with SIGKILL; with `lose_data`, also delete its files."""

@@ -14,7 +14,7 @@ from db import hints
 from db.database import Database
 from db.tables import Job
 from worker.celery_app import make_celery
-from worker.hints.taker import Hint
+from worker.hints.hint import Hint
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ from core.errors import Unavailable
 from core.settings import Settings
 from db.database import Database
 from db.tables import Job
+from worker.hints.hint import Hint
 from worker.hints.publisher import HintPublisher
-from worker.hints.taker import Hint, HintTaker
+from worker.hints.taker import HintTaker
 
 logger = logging.getLogger(__name__)
 

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass, replace
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from core.queue import render_queue
 from core.settings import Settings
+from worker.hints.hint import Hint, MalformedHint, read_raw_hint, shown
 
 logger = logging.getLogger(__name__)
 
-MAX_DEFERRALS = 20
-
-
-@dataclass(frozen=True)
-class Hint:
-    """A message that was sent for job `job_id`; `deferrals` counts how often busy workers have passed it on."""
-
-    job_id: str
-    deferrals: int = 0
-
-    @property
-    def may_be_deferred(self) -> bool:
-        return self.deferrals < MAX_DEFERRALS
-
-    def deferred(self) -> Hint:
-        """Return this hint with one more deferral."""
-        return replace(self, deferrals=self.deferrals + 1)
+MAX_DROPPED = 100
+"""Malformed messages dropped in one call, so that a flood of them does not keep a thread from claiming."""
 
 
 class HintTaker:
@@ -45,16 +29,27 @@ class HintTaker:
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
 
     def take(self) -> Hint | None:
-        """Remove and return the oldest hint; None when there is none or the broker does not answer."""
+        """Remove and return the oldest hint; None when there is none or the broker does not answer.
+
+        Messages that are no hints are removed, logged and skipped.
+        """
+        for _ in range(MAX_DROPPED):
+            raw = self._pop()
+            if raw is None:
+                return None
+            try:
+                return read_raw_hint(raw)
+            except MalformedHint as error:
+                logger.warning("dropped a message on %s that is no hint: %s; it was %s", self._key, error, shown(raw))
+        return None
+
+    def _pop(self) -> bytes | None:
         try:
             raw = self._redis.rpop(self._key)
         except (RedisError, OSError) as error:
             logger.debug("could not take a hint from the broker: %s", error)
             return None
-        if not isinstance(raw, bytes):
-            return None
-        headers = json.loads(raw)["headers"]
-        return Hint(str(headers["id"]), int(headers.get("deferrals") or 0))
+        return raw if isinstance(raw, bytes) else None
 
     def close(self) -> None:
         """Close the Redis connections."""

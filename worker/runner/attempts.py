@@ -26,7 +26,12 @@ class Drained:
     """The worker is stopping and its grace is over: give the job back."""
 
 
-AttemptMessage = EngineEvent | LeaseLost | CancelRequested | Drained
+@dataclass(frozen=True)
+class StorageBack:
+    """The store works again: try to store the images that wait."""
+
+
+AttemptMessage = EngineEvent | LeaseLost | CancelRequested | Drained | StorageBack
 
 
 @dataclass
@@ -98,6 +103,12 @@ class InFlightAttempts:
         for key in self.keys():
             if key[0] == job_id:
                 self.post(key, message)
+
+    def post_all(self, message: AttemptMessage) -> None:
+        """Deliver a message to every attempt."""
+        with self._changed:
+            for attempt in self._attempts.values():
+                attempt.messages.put(message)
 
     def give_back_all(self) -> None:
         """Give every job back to the queue, including jobs that are added from now on."""

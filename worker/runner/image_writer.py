@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from core.catalogue import load_catalogue
+from core.errors import RenderError
 from core.imagefile import ImageMetadata, encode_png
 from core.render import RenderRequest
 from core.storage import LocalImageStore, image_key
@@ -38,10 +40,15 @@ class ImageWriter:
             record=rendered.record.model_dump(mode="json") | {"timings": rendered.timings.model_dump(mode="json")},
         )
 
+    def check(self) -> None:
+        """Raise RenderError `storage_unavailable` unless the store takes a file of an image's size."""
+        self._store.check_writable()
+
     def discard(self, images: list[StoredImage]) -> None:
-        """Delete files whose rows will never be written."""
+        """Delete files whose rows will never be written; retention deletes those that cannot be deleted now."""
         for image in images:
-            self._store.delete(image.key)
+            with suppress(RenderError):
+                self._store.delete(image.key)
 
 
 def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendered, index: int) -> ImageMetadata:

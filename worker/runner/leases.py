@@ -23,9 +23,16 @@ class LeaseKeeper:
     either, and the fencing token decides once it is back.
     """
 
-    def __init__(self, context: WorkerContext, on_stop: Callable[[str], None], on_paused: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        context: WorkerContext,
+        on_drain: Callable[[str], None],
+        on_replaced: Callable[[str], None],
+        on_paused: Callable[[bool], None],
+    ) -> None:
         self._context = context
-        self._on_stop = on_stop
+        self._on_drain = on_drain
+        self._on_replaced = on_replaced
         self._on_paused = on_paused
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
@@ -65,11 +72,11 @@ class LeaseKeeper:
 
     def _handle_commands(self, row: Worker | None) -> None:
         if row is None:
-            self._on_stop("a newer worker has taken over this name")
+            self._on_replaced("a newer worker has taken over this name")
             return
         self._on_paused(row.paused_at is not None)
         if row.drain_requested_at is not None:
-            self._on_stop("an operator asked to drain it")
+            self._on_drain("an operator asked to drain it")
 
     def _run(self) -> None:
         away = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import queue
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,7 +19,15 @@ from db.tables import Job
 from worker.engine.client import EngineClient
 from worker.engine.messages import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
 from worker.init_image import resize_init_image
-from worker.runner.attempts import AttemptMessage, CancelRequested, Drained, LeaseLost, RunningAttempt, image_index_of
+from worker.runner.attempts import (
+    AttemptMessage,
+    CancelRequested,
+    Drained,
+    LeaseLost,
+    RunningAttempt,
+    StorageBack,
+    image_index_of,
+)
 
 _ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "seed", "has_init_image", "preview_every"}
 
@@ -52,6 +62,8 @@ class InitImageReader:
         try:
             return self._store.read(given["key"])
         except NotFound as error:
+            if not self._store.root.is_dir():
+                raise RenderError("The directory of uploads is not there.", code="storage_unavailable") from error
             raise RenderError(
                 "The uploaded image that this job starts from no longer exists.", code="invalid_input"
             ) from error
@@ -61,6 +73,8 @@ class InitImageReader:
 
 logger = logging.getLogger(__name__)
 
+HOLD_SECONDS = 120.0
+"""Time that a finished image waits for the store; then its job goes back to the queue, for a worker with another store."""
 PROGRESS_SECONDS = 0.1
 """Least time between two progress messages of a job; the last step is always reported."""
 
@@ -92,11 +106,14 @@ class AttemptRendering:
     settings: Settings
     listener: ProgressListener
     store: Callable[[RunningAttempt, RenderRequest, Rendered], StoredImage]
+    on_storage_lost: Callable[[str], object] | None = None
+    """Called with the reason when the store did not take an image; StorageBack must follow once it does again."""
     images: list[StoredImage] = field(default_factory=list)
     storing_seconds: float = 0.0
     _pending: dict[str, RenderRequest] = field(default_factory=dict)
     _progress_at: float = 0.0
     _latest: dict[str, Step] = field(default_factory=dict)
+    _postponed: deque[AttemptMessage] = field(default_factory=deque)
 
     def run(self, init_image: bytes | None = None) -> list[StoredImage]:
         """Return the stored images in order of index; `init_image`: an encoded image for image-to-image.
@@ -110,7 +127,7 @@ class AttemptRendering:
             for request in requests:
                 self._submit(request, init_image)
             while self._pending:
-                self._handle(self.attempt.messages.get())
+                self._handle(self._postponed.popleft() if self._postponed else self.attempt.messages.get())
         finally:
             for request_id in list(self._pending):
                 self.engine.cancel(request_id)
@@ -146,8 +163,31 @@ class AttemptRendering:
     def _store(self, rendered: Rendered) -> None:
         request = self._pending.pop(rendered.request_id)
         started = time.monotonic()
-        self.images.append(self.store(self.attempt, request, rendered))
+        while True:
+            try:
+                self.images.append(self.store(self.attempt, request, rendered))
+                break
+            except RenderError as error:
+                if error.code != "storage_unavailable" or self.on_storage_lost is None:
+                    raise
+                self.on_storage_lost(error.message)
+                self._wait_for_storage(error, until=started + HOLD_SECONDS)
         self.storing_seconds += time.monotonic() - started
+
+    def _wait_for_storage(self, error: RenderError, until: float) -> None:
+        """Hold a finished image until the store may take it. Raises `error` after `until`, or AttemptStopped."""
+        while True:
+            try:
+                message = self.attempt.messages.get(timeout=max(until - time.monotonic(), 0.0))
+            except queue.Empty:
+                raise error from None
+            match message:
+                case StorageBack():
+                    return
+                case LeaseLost() | CancelRequested() | Drained():
+                    raise AttemptStopped(message)
+                case _:
+                    self._postponed.append(message)
 
     def _progress(self, step: Step) -> None:
         self._latest[step.request_id] = step

@@ -17,14 +17,15 @@ from db.jobs.finish import finish_canceled, finish_error
 from db.jobs.read import attempts_of, queued_seconds
 from db.jobs.succeed import Success
 from db.tables import Job
+from worker.hints.hint import Hint
 from worker.hints.queue import HintQueue
-from worker.hints.taker import Hint
 from worker.runner.attempts import CancelRequested, Drained, LeaseLost, RunningAttempt
 from worker.runner.context import WorkerContext
 from worker.runner.image_writer import ImageWriter
 from worker.runner.isolation import Isolation
 from worker.runner.job_store import IdleWorkers, JobStore
 from worker.runner.rendering import AttemptRendering, AttemptStopped, InitImageReader
+from worker.runner.storage_gate import StorageGate
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +37,15 @@ DATABASE_RETRY_SECONDS = 0.5
 class Runner:
     """Thread-safe: the threads of Celery's pool call `on_hint`, each for one attempt at a time."""
 
-    def __init__(self, context: WorkerContext, hints: HintQueue) -> None:
+    def __init__(
+        self, context: WorkerContext, hints: HintQueue, on_storage_change: Callable[[], object] = lambda: None
+    ) -> None:
         self._context = context
         self._hints = hints
         self._database = context.database
         self._writer = ImageWriter(LocalImageStore(context.settings.images_dir))
         self._init_images = InitImageReader(LocalImageStore(context.settings.uploads_dir))
+        self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
         identity, model = context.identity, context.model
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
@@ -83,7 +87,7 @@ class Runner:
 
     @property
     def _can_render(self) -> bool:
-        return not self._context.state.draining and self._context.engine.state == "ready"
+        return not self._context.state.draining and self._context.engine.state == "ready" and self._storage.is_open
 
     @property
     def _should_defer(self) -> bool:
@@ -115,11 +119,16 @@ class Runner:
         """Return the job after this attempt; None when the attempt no longer held it and was refused."""
         with self._isolated(attempt.job):
             rendering = AttemptRendering(
-                attempt, self._context.engine, self._context.settings, self._context.events, self._writer.write
+                attempt,
+                self._context.engine,
+                self._context.settings,
+                self._context.events,
+                self._writer.write,
+                lambda reason: self._storage.report("images", reason, self._writer.check),
             )
             started = time.monotonic()
             try:
-                rendering.run(self._init_images.read_for(attempt.job))
+                rendering.run(self._read_init_image(attempt.job))
                 return self._succeed(attempt, rendering, time.monotonic() - started)
             except AttemptStopped as stopped:
                 finished = self._stop(attempt, stopped)
@@ -130,6 +139,14 @@ class Runner:
                 finished = self._fail(attempt, "render_failed", f"{type(error).__name__}: {error}")
             self._writer.discard(rendering.images)
             return finished
+
+    def _read_init_image(self, job: Job) -> bytes | None:
+        try:
+            return self._init_images.read_for(job)
+        except RenderError as error:
+            if error.code == "storage_unavailable":
+                self._storage.report("uploads", error.message, lambda: self._init_images.read_for(job))
+            raise
 
     def _isolated(self, job: Job) -> AbstractContextManager[None]:
         """Let a suspect render alone, so that it cannot harm another job again."""

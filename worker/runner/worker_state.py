@@ -24,13 +24,13 @@ class WorkerIdentity:
     incarnation: str = field(default_factory=new_id)
 
 
-def worker_identity(settings: Settings) -> WorkerIdentity:
+def worker_name(settings: Settings) -> str:
     """Return the configured name, else host and device; `CUDA_VISIBLE_DEVICES` distinguishes the GPUs of one host."""
     device = settings.device
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None and device != "cpu":
         device = f"gpu{visible}"
     name = settings.worker_name or f"{socket.gethostname()}-{device}"
-    return WorkerIdentity(re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:100])
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:100]
 
 
 MAX_SPANS = 16
@@ -75,11 +75,19 @@ class WorkerState:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._snapshot = WorkerSnapshot()
+        self._blocked: str | None = None
         self.loading = LoadingSpans()
 
     def snapshot(self) -> WorkerSnapshot:
-        """Return the latest state."""
-        return self._snapshot
+        """Return the latest state; a worker that would be ready but is blocked is `blocked`."""
+        snapshot, blocked = self._snapshot, self._blocked
+        if blocked is not None and snapshot.state == "ready":
+            return replace(snapshot, state="blocked", message=blocked)
+        return snapshot
+
+    def block(self, reason: str | None) -> None:
+        """Report that something around the worker keeps it from claiming jobs; None: nothing does any more."""
+        self._blocked = reason
 
     def change(self, state: str, message: str | None = None, **details: Any) -> None:  # noqa: ANN401 -- capacity, info
         """Change the state; a draining worker stays draining until it has stopped, also while its engine reloads."""
@@ -88,6 +96,10 @@ class WorkerState:
             if self._snapshot.state == "draining" and state != "stopped":
                 state = "draining"
             self._snapshot = replace(self._snapshot, state=state, message=message, **details)
+
+    @property
+    def is_blocked(self) -> bool:
+        return self._blocked is not None
 
     def update_info(self, info: Mapping[str, Any]) -> None:
         """Replace the engine's information without changing the state."""

@@ -97,7 +97,8 @@ def test_the_jobs_of_a_restarted_worker_are_requeued_at_once(database: Database,
     submit_job()
     job = claim("w1", lease_seconds=3600)
     assert job is not None
-    back = workers.register(database, workers.Registration("w1", "second-incarnation", "demo", "cpu", capacity=1))
+    second = workers.Registration("w1", "second-incarnation", "demo", "cpu", capacity=1)
+    back = workers.register(database, second, replaces={"w1-incarnation"})
     assert [(row.id, row.status) for row in back] == [(job.id, "queued")]
     assert claim_next(database, "demo", Claimant("w1", "w1-incarnation", 60)) is None, (
         "the first process must get no more jobs"

@@ -75,22 +75,6 @@ def test_cancel_of_a_running_job_does_not_affect_another(start_farm: StartFarm, 
     assert client.wait(other, "succeeded")["attempt"] == 1
 
 
-def test_jobs_wait_for_a_full_or_unwritable_store(start_farm: StartFarm, client_of: ClientOf) -> None:
-    farm = start_farm(max_attempts=5)
-    client = client_of(farm)
-    images = farm.directory / "data" / "images"
-    images.parent.mkdir(parents=True, exist_ok=True)
-    images.write_text("a file where the folder should be")
-    job_id = client.submit()["id"]
-    waiting = client.wait_for(job_id, lambda job: job["status"] == "queued" and job["attempt"] == 1)
-    assert waiting["error"]["code"] == "storage_unavailable"
-    images.unlink()
-    done = client.wait(job_id, "succeeded")
-    assert done["attempt"] >= 2
-    # The first attempt and its backoff of 2 s are not part of the queue time.
-    assert done["timings"]["total_seconds"] - done["timings"]["queued_seconds"] >= 2.0
-
-
 def test_two_jobs_keep_two_workers_busy(start_farm: StartFarm, client_of: ClientOf) -> None:
     farm = start_farm(workers=2, synthetic_step_seconds=0.2, worker_capacity=4)
     client = client_of(farm)

@@ -1,0 +1,102 @@
+"""While the store does not work, workers claim nothing, spend no attempt and keep what they have rendered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.faults.parts import FarmParts
+from tests.integration.farm.client import Client
+from tests.integration.farm.conftest import StartFarm
+
+ClientOf = Callable[[FarmParts], Client]
+
+
+@contextmanager
+def outage(folder: Path) -> Iterator[None]:
+    """Put a file in the folder's place, which stops root too, and put the folder back at the end."""
+    aside = folder.with_name(f"{folder.name}.aside")
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.rename(aside)
+    folder.write_text("a file where the folder should be")
+    try:
+        yield
+    finally:
+        folder.unlink()
+        aside.rename(folder)
+
+
+def wait_worker(client: Client, reached: Callable[[dict[str, Any]], bool], seconds: float = 40.0) -> dict[str, Any]:
+    """Wait until the only worker's row meets the condition and return it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        row: dict[str, Any] = client.http.get("/v1/workers").json()["items"][0]
+        if reached(row):
+            return row
+        assert time.monotonic() < deadline, row
+        time.sleep(0.05)
+
+
+def test_an_outage_of_the_store_holds_no_job_and_renders_none_twice(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(max_attempts=1, worker_capacity=2, heartbeat_seconds=0.2)
+    client = client_of(farm)
+    with outage(farm.directory / "data" / "images"):
+        jobs = [client.submit(f"job {number}", num_images=2)["id"] for number in range(8)]
+        blocked = wait_worker(client, lambda row: bool(row["state"] == "blocked"))
+        assert blocked["message"] == (
+            "storage unavailable: The image directory did not accept the file: a file stands where a folder should be."
+        )
+        assert blocked["live"] and blocked["running"] <= 2
+        # At least two probes fail; the worker must not claim in between.
+        time.sleep(2.0)
+        assert sum(client.job(job_id)["attempt"] for job_id in jobs) <= 2
+        queued = next(job for job in map(client.job, jobs) if job["status"] == "queued")
+        assert "storage unavailable" in queued["queue"]["reason"]
+    for job_id in jobs:
+        assert client.wait(job_id, "succeeded", "held", "failed")["attempt"] == 1, client.job(job_id)
+        assert client.job(job_id)["status"] == "succeeded"
+    assert wait_worker(client, lambda row: bool(row["state"] == "ready"))["message"] is None
+
+
+def test_a_drain_during_an_outage_gives_the_job_back_free_of_charge(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(max_attempts=1, heartbeat_seconds=0.2, drain_seconds=1)
+    client, worker = client_of(farm), farm.parts["worker0"]
+    with outage(farm.directory / "data" / "images"):
+        job_id = client.submit()["id"]
+        wait_worker(client, lambda row: bool(row["state"] == "blocked"))
+        assert worker.stop() == 0
+        assert client.job(job_id)["status"] == "queued"
+    worker.start()
+    assert client.wait(job_id, "succeeded", "held", seconds=60)["status"] == "succeeded"
+
+
+def test_a_cancel_during_an_outage_ends_the_job(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(heartbeat_seconds=0.2)
+    client = client_of(farm)
+    with outage(farm.directory / "data" / "images"):
+        job_id = client.submit()["id"]
+        wait_worker(client, lambda row: bool(row["state"] == "blocked"))
+        client.post(f"/v1/jobs/{job_id}/cancel")
+        assert client.wait(job_id, "canceled")
+
+
+def test_uploads_that_cannot_be_read_fail_no_job(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(max_attempts=1, heartbeat_seconds=0.2, renderer="synthetic")
+    client = client_of(farm)
+    picture = BytesIO()
+    Image.new("RGB", (64, 64), "red").save(picture, "PNG")
+    client.post("/v1/workers/worker0/pause")
+    given = client.http.post("/v1/uploads", content=picture.getvalue(), headers={"content-type": "image/png"}).json()["id"]
+    job_id = client.submit(init_image=given, strength=0.5)["id"]
+    uploads = farm.directory / "data" / "uploads"
+    with outage(uploads):
+        client.post("/v1/workers/worker0/resume")
+        wait_worker(client, lambda row: bool(row["state"] == "blocked"))
+        assert client.job(job_id)["status"] == "queued"
+    assert client.wait(job_id, "succeeded", "held", "failed")["status"] == "succeeded"

@@ -1,0 +1,140 @@
+"""Celery's consumer for hints: drops what is no hint, reconnects after every error of the broker, takes few commands."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery.worker.consumer import Consumer
+from celery.worker.control import Panel
+from celery.worker.state import maybe_shutdown
+from kombu.message import Message
+
+from core.backoff import backoff_seconds
+from core.queue import RENDER_TASK
+from worker.hints.hint import CONTENT_TYPE, Hint, MalformedHint, read_hint, shown
+
+logger = logging.getLogger(__name__)
+
+REMOTE_COMMANDS = frozenset(
+    {
+        "active",
+        "active_queues",
+        "add_consumer",
+        "cancel_consumer",
+        "clock",
+        "conf",
+        "disable_events",
+        "enable_events",
+        "heartbeat",
+        "hello",
+        "ping",
+        "query_task",
+        "registered",
+        "report",
+        "reserved",
+        "revoked",
+        "scheduled",
+        "stats",
+    }
+)
+"""Commands of Celery that Flower and QueueSubscription send. The others can stop or resize the worker, or skip jobs."""
+
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 10.0
+STEADY_SECONDS = 15.0
+"""A connection that worked for this long starts the backoff anew."""
+
+
+class HintConsumer(Consumer):  # type: ignore[misc]
+    """No message ends it. `on_stop` is called before Celery waits for the threads of its pool."""
+
+    def __init__(self, *arguments: Any, on_stop: Callable[[], object], **options: Any) -> None:  # noqa: ANN401
+        self._on_stop = on_stop
+        self._failures = 0
+        self._failed_at = float("-inf")
+        super().__init__(*arguments, **options)
+
+    def create_task_handler(self) -> Callable[[Message], None]:
+        """Return Celery's handler, called only with messages that this consumer has written anew from a hint."""
+        handle = super().create_task_handler()
+
+        def on_message(message: Message) -> None:
+            try:
+                hint = read_hint(message.headers, message.content_type)
+                _rewrite(message, hint)
+                handle(message)
+            except self.connection_errors + self.channel_errors:
+                raise
+            except MalformedHint as error:
+                logger.warning("dropped a message that is no hint: %s; it was %s", error, shown(message.headers))
+                _reject(message, self.connection_errors)
+            except Exception:
+                logger.exception("dropped a hint that Celery could not handle: %s", shown(message.headers))
+                _reject(message, self.connection_errors)
+
+        return on_message
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Reconnect after a pause: a server that refuses commands accepts connections."""
+        super().on_connection_error_after_connected(exc)
+        self._pause(exc)
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Try again after a pause, like `on_connection_error_after_connected`."""
+        self._pause(exc)
+
+    def _pause(self, exc: Exception) -> None:
+        now = time.monotonic()
+        self._failures = self._failures + 1 if now - self._failed_at < STEADY_SECONDS else 1
+        pause = backoff_seconds(self._failures, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
+        logger.warning("the broker failed (%s); reconnecting in %g s", exc, pause)
+        _sleep_unless_stopped(pause)
+        self._failed_at = time.monotonic()
+
+    def stop(self) -> None:
+        self._on_stop()
+        super().stop()
+
+
+def _rewrite(message: Message, hint: Hint) -> None:
+    """Replace everything that Celery would read, so that nothing in the message can harm the thread that runs it."""
+    message.headers = {
+        "lang": "py",
+        "task": RENDER_TASK,
+        "id": hint.job_id,
+        "root_id": hint.job_id,
+        "parent_id": None,
+        "group": None,
+        "eta": None,
+        "expires": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "argsrepr": repr((hint.job_id,)),
+        "kwargsrepr": "{}",
+        "origin": "imagefarm",
+        "ignore_result": True,
+        "deferrals": hint.deferrals,
+    }
+    message.body = json.dumps([[hint.job_id], {}, {}])
+    message.content_type, message.content_encoding = CONTENT_TYPE, "utf-8"
+    delivery = message.delivery_info
+    message.properties = {"correlation_id": hint.job_id, "delivery_info": delivery, "priority": 0}
+
+
+def _reject(message: Message, connection_errors: tuple[type[Exception], ...]) -> None:
+    """Delete the message at the broker, unless Celery has done so."""
+    if not message.acknowledged:
+        message.reject_log_error(logger, connection_errors)  # type: ignore[no-untyped-call]
+
+
+def _sleep_unless_stopped(seconds: float) -> None:
+    """Sleep; raise what Celery raises when the worker is told to stop meanwhile."""
+    pause = threading.Event()
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        maybe_shutdown()
+        pause.wait(min(left, 0.2))
