@@ -84,6 +84,14 @@ def check_webhook(farm: Farm, webhook: JobWebhook) -> None:
         )
 
 
+def with_encrypted_secret(farm: Farm, requested: dict[str, Any]) -> dict[str, Any]:
+    """Return the request as it is stored: the secret of its webhook is encrypted."""
+    webhook = requested.get("webhook")
+    if not webhook or not webhook.get("secret"):
+        return requested
+    return requested | {"webhook": webhook | {"secret": farm.cipher.encrypt(webhook["secret"])}}
+
+
 def pixels_of(new: NewJob) -> int:
     """Return how many pixels the job renders."""
     return int(new.input["width"]) * int(new.input["height"]) * int(new.input.get("num_images", 1))
@@ -106,7 +114,7 @@ def prepare_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overv
         model=model.id,
         prompt=normalised.parameters.prompt,
         input=normalised.parameters.stored(),
-        requested=request.as_sent(),
+        requested=with_encrypted_secret(farm, request.as_sent()),
         warnings=normalised.warnings,
         priority=request.priority,
         max_attempts=farm.settings.max_attempts,

@@ -54,6 +54,8 @@ def test_a_literal_private_address_is_refused_in_any_form(host: str) -> None:
     check_literal_address(f"http://{host}:8080/hook", allow_private=True)
 
 
-@pytest.mark.parametrize("host", ["example.com", "134744072", "0x08080808", "8.8.8.8", "[2606:4700::1]", "localhost.example"])
+@pytest.mark.parametrize(
+    "host", ["example.com", "134744072", "0x08080808", "8.8.8.8", "[2606:4700::1]", "localhost.example"]
+)
 def test_names_and_public_addresses_are_taken(host: str) -> None:
     check_literal_address(f"http://{host}/", allow_private=False)
