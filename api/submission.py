@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.caller import Caller
@@ -49,12 +49,14 @@ def idempotency_key(key: str | None, body: dict[str, Any]) -> IdempotencyKey | N
     return IdempotencyKey(key, hashlib.sha256(canonical).hexdigest())
 
 
-async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Submitted:
-    """Commit a job and publish its hint; raise the errors of the request, or Unavailable."""
+async def submit_job(
+    farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None, *, face: str | None = None
+) -> Submitted:
+    """Commit a job and publish its hint; raise the errors of the request, or Unavailable. `face`: see `db.tables.Job`."""
     try:
         overview = await farm.overview.get()
         init_image = await find_init_image(farm, caller, request.init_image)
-        new = prepare_job(farm, caller, request, overview, init_image)
+        new = replace(prepare_job(farm, caller, request, overview, init_image), face=face)
     except FarmError:
         # A replay gets its first answer, even when no worker serves that model any more.
         if key is None or (replay := await _find_replay(farm, caller, key)) is None:
@@ -140,11 +142,17 @@ class StillRunning(FarmError):
 async def submit_and_wait(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Snapshot:
     """Return the succeeded job with its images; raise StillRunning, or the error that the job ended with."""
     submitted = await submit_job(farm, caller, request, key)
-    snapshot = await wait_until_settled(farm, submitted.job.id, None, farm.settings.sync_wait_seconds)
-    if snapshot.job.status not in SETTLED:
-        raise StillRunning(snapshot.job)
+    snapshot = await wait_for_end(farm, submitted.job.id)
     if snapshot.job.status != JobStatus.SUCCEEDED:
         raise error_of_job(snapshot.job)
+    return snapshot
+
+
+async def wait_for_end(farm: Farm, job_id: str) -> Snapshot:
+    """Return the settled job; raise StillRunning after the seconds that a caller may wait."""
+    snapshot = await wait_until_settled(farm, job_id, None, farm.settings.sync_wait_seconds)
+    if snapshot.job.status not in SETTLED:
+        raise StillRunning(snapshot.job)
     return snapshot
 
 
