@@ -48,12 +48,13 @@ def test_rows_of_the_first_version_get_lanes_hosts_and_uploads(database_url: str
     database = Database(database_url)
     job = (
         "INSERT INTO jobs (id, owner, model, priority, turn, status, revision, attempt, max_attempts, attempts_free, "
-        "available_at, created_at, prompt, input, requested, warnings) VALUES (:id, 'ann', 'demo', 5, 0, 'queued', 1, 0, 3, 0, "
-        "1.0, 1.0, 'x', :input, '{}', '[]')"
+        "available_at, created_at, prompt, input, requested, warnings) "
+        "VALUES (:id, 'ann', 'demo', 5, 0, 'queued', 1, 0, 3, 0, 1.0, 1.0, 'x', :input, '{}', '[]')"
     )
     delivery = (
         "INSERT INTO webhook_deliveries (id, job_id, revision, target, owner, url, secret, event, status, tries, created_at) "
-        "VALUES ('d', 'j1', 1, 'job', 'ann', 'https://Hook.example:8443/x', 'whsec_plain', 'job.failed', 'pending', 0, 1.0)"
+        "VALUES ('d', 'j1', 1, 'job', 'ann', 'https://Hook.example:8443/x', 'whsec_plain', 'job.failed', "
+        "'pending', 0, 1.0)"
     )
     with database.write() as session:
         for job_id, given in (("j1", '{"init_image": {"upload_id": "u1", "key": "k"}}'), ("j2", '{"seed": 1}')):
