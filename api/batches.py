@@ -10,7 +10,7 @@ from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
 from api.quotas import pixels_of, reserved
-from api.submission import IdempotencyKey, prepare_job
+from api.submission import IdempotencyKey, prepare_job, with_encrypted_secret
 from api.threads import in_thread
 from api.uploads import read_init_image
 from core.errors import InvalidInput
@@ -34,7 +34,7 @@ async def accept_batch(farm: Farm, caller: Caller, request: BatchRequest, key: I
     jobs = await in_thread(_new_jobs, farm, caller, request, overview)
     new = NewBatch(
         owner=caller.owner,
-        requested=request.model_dump(mode="json", exclude_unset=True),
+        requested=with_encrypted_secret(farm, request.model_dump(mode="json", exclude_unset=True)),
         jobs=jobs,
         name=request.name,
         key=key.key if key else None,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from fastapi import Request
 
 from api.api_keys import ApiKeyAuthenticator
+from api.encryption import SecretCipher
 from api.image_formats import ImageVariants
 from api.metrics import Metrics
 from api.model_selection import ModelSelector
@@ -47,7 +48,8 @@ class Farm:
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)
         self.model_selector = ModelSelector(settings, self.catalogue)
-        self.webhooks = WebhookDispatcher(settings, self.database)
+        self.cipher = SecretCipher.of(settings)
+        self.webhooks = WebhookDispatcher(settings, self.database, self.cipher)
         self.watcher.hub.on_settled = self.webhooks.wake
         self.authenticator = ApiKeyAuthenticator(settings, self.database)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)

@@ -49,6 +49,7 @@ CODES: Mapping[str, int] = MappingProxyType(
     {
         "bad_request": 400,
         "body_too_large": 413,
+        "upload_quota_exceeded": 413,
         "body_too_slow": 408,
         "unsupported_media_type": 415,
         "not_acceptable": 406,

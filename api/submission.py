@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.caller import Caller
@@ -51,12 +51,14 @@ def idempotency_key(key: str | None, body: dict[str, Any]) -> IdempotencyKey | N
     return IdempotencyKey(key, hashlib.sha256(canonical).hexdigest())
 
 
-async def submit_job(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Submitted:
-    """Commit a job and publish its hint; raise the errors of the request, or Unavailable."""
+async def submit_job(
+    farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None, *, face: str | None = None
+) -> Submitted:
+    """Commit a job and publish its hint; raise the errors of the request, or Unavailable. `face`: see `db.tables.Job`."""
     try:
         overview = await farm.overview.get()
         init_image = await find_init_image(farm, caller, request.init_image)
-        new = prepare_job(farm, caller, request, overview, init_image)
+        new = replace(prepare_job(farm, caller, request, overview, init_image), face=face)
     except FarmError:
         # A replay gets its first answer, even when no worker serves that model any more.
         if key is None or (replay := await _find_replay(farm, caller, key)) is None:
@@ -99,6 +101,14 @@ def check_webhook(farm: Farm, webhook: JobWebhook) -> None:
         )
 
 
+def with_encrypted_secret(farm: Farm, requested: dict[str, Any]) -> dict[str, Any]:
+    """Return the request as it is stored: the secret of its webhook is encrypted."""
+    webhook = requested.get("webhook")
+    if not webhook or not webhook.get("secret"):
+        return requested
+    return requested | {"webhook": webhook | {"secret": farm.cipher.encrypt(webhook["secret"])}}
+
+
 def first_response(job: Job) -> dict[str, Any]:
     """Return the body of the 202; it is stored with the Idempotency-Key, so that a replay gets the same body."""
     return job_view(Snapshot(job)).model_dump(mode="json")
@@ -116,7 +126,7 @@ def prepare_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overv
         model=model.id,
         prompt=normalised.parameters.prompt,
         input=normalised.parameters.stored(),
-        requested=request.as_sent(),
+        requested=with_encrypted_secret(farm, request.as_sent()),
         warnings=normalised.warnings,
         priority=request.priority,
         max_attempts=farm.settings.max_attempts,
@@ -142,11 +152,17 @@ class StillRunning(FarmError):
 async def submit_and_wait(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Snapshot:
     """Return the succeeded job with its images; raise StillRunning, or the error that the job ended with."""
     submitted = await submit_job(farm, caller, request, key)
-    snapshot = await wait_until_settled(farm, submitted.job.id, None, farm.settings.sync_wait_seconds)
-    if snapshot.job.status not in SETTLED:
-        raise StillRunning(snapshot.job)
+    snapshot = await wait_for_end(farm, submitted.job.id)
     if snapshot.job.status != JobStatus.SUCCEEDED:
         raise error_of_job(snapshot.job)
+    return snapshot
+
+
+async def wait_for_end(farm: Farm, job_id: str) -> Snapshot:
+    """Return the settled job; raise StillRunning after the seconds that a caller may wait."""
+    snapshot = await wait_until_settled(farm, job_id, None, farm.settings.sync_wait_seconds)
+    if snapshot.job.status not in SETTLED:
+        raise StillRunning(snapshot.job)
     return snapshot
 
 

@@ -7,13 +7,13 @@ from io import BytesIO
 from api.caller import Caller
 from api.farm import Farm
 from api.threads import in_thread
-from core.errors import InvalidInput, NotFound
+from core.errors import Gone, InvalidInput, NotFound
 from core.ids import is_id, new_id
 from core.imagefile import open_rgb
 from core.parameters import InitImage
 from core.storage import image_key
 from db.tables import Upload
-from db.uploads import NewUpload, add_upload, get_upload
+from db.uploads import NewUpload, add_upload, check_quota, get_upload
 
 
 async def store_upload(farm: Farm, caller: Caller, data: bytes, field: str = "body") -> Upload:
@@ -29,10 +29,27 @@ def _store(farm: Farm, owner: str, data: bytes) -> Upload:
     image = open_rgb(data, max_pixels=farm.settings.max_upload_pixels)
     buffer = BytesIO()
     image.save(buffer, "PNG", compress_level=1)
+    data, limit = buffer.getvalue(), farm.settings.max_upload_bytes_per_owner
+    check_quota(farm.database, owner, len(data), limit)
     upload_id = new_id()
-    stored = farm.uploads.put(image_key(upload_id, 0, 0), buffer.getvalue())
+    # The file first: a row never names a file that is not there. Retention deletes a file that is left without a row.
+    stored = farm.uploads.put(image_key(upload_id, 0, 0), data)
     new = NewUpload(upload_id, owner, stored.key, image.width, image.height, stored.bytes, stored.sha256)
-    return add_upload(farm.database, new)
+    try:
+        return add_upload(farm.database, new, limit)
+    except InvalidInput:
+        farm.uploads.delete(stored.key)
+        raise
+
+
+def require_file(farm: Farm, upload: Upload) -> None:
+    """Raise Gone when the file of an upload is missing."""
+    try:
+        farm.uploads.open(upload.key).close()
+    except NotFound:
+        raise Gone(
+            f"The file of upload {upload.id} is missing: send the image to POST /v1/uploads again.", code="upload_gone"
+        ) from None
 
 
 async def find_init_image(farm: Farm, caller: Caller, upload_id: str | None) -> InitImage | None:
@@ -48,9 +65,10 @@ def read_init_image(farm: Farm, caller: Caller, upload_id: str | None) -> InitIm
         if not is_id(upload_id):
             raise NotFound("There is no such upload.")
         upload = get_upload(farm.database, upload_id, caller.visible_owner)
-    except NotFound:
+        require_file(farm, upload)
+    except (NotFound, Gone):
         raise InvalidInput(
-            "There is no upload with this id: send the image to POST /v1/uploads first.",
+            "There is no upload with this id, or it was deleted: send the image to POST /v1/uploads first.",
             field="init_image",
             code="upload_not_found",
         ) from None

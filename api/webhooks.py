@@ -6,15 +6,19 @@ import asyncio
 import logging
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import httpx
 from standardwebhooks import Webhook
 
+from api.encryption import SecretCipher, is_encrypted
 from api.threads import in_thread
 from api.views.jobs import job_view
 from core.errors import FarmError, Gone, NotFound
@@ -23,10 +27,25 @@ from core.webhooks import check_url, is_public, secret_bytes
 from db.database import Database
 from db.jobs.read import read_snapshot
 from db.tables import WebhookDelivery
-from db.webhooks import Collector, Target, claim_due, mark_delivered, mark_failed
+from db.webhooks import (
+    FARM,
+    Collector,
+    Sending,
+    Target,
+    claim_due,
+    encrypt_plain_secrets,
+    mark_delivered,
+    mark_failed,
+    stored_secret,
+)
 
 TIMEOUT_SECONDS = 10.0
 """Deadline of a whole delivery: name resolution, connection, request and the head of the response together."""
+MAX_CONCURRENT, PER_LANE, PER_HOST = 48, 4, 8
+"""Messages that one process sends at a time: in all, for one owner, and to one host. Receivers that never answer use up
+their owner's share only."""
+_RESOLVER_THREADS = 3 * MAX_CONCURRENT
+"""A resolver that never answers keeps its thread for up to three times as long as a delivery may take."""
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
@@ -58,11 +77,14 @@ class WebhookSender:
             timeout=None,  # noqa: S113 -- `send` sets the deadline
             follow_redirects=False,
             trust_env=False,
-            limits=httpx.Limits(max_connections=20),
+            limits=httpx.Limits(max_connections=MAX_CONCURRENT),
         )
+        # Not the API's own threads: names that do not resolve would keep them from its requests.
+        self._resolvers = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolver")
 
     async def close(self) -> None:
         """Close the connections."""
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
         await self._client.aclose()
 
     async def send(self, url: str, secret: str, message_id: str, body: bytes) -> DeliveryResult:
@@ -103,7 +125,8 @@ class WebhookSender:
         return response.status_code
 
     async def _address(self, host: str, port: int) -> str:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
         addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
         if not addresses:
             raise DeliveryRefused(f"{host} has no address.")
@@ -116,77 +139,117 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
 PAUSE_SECONDS = 0.2
-_MAX_CONCURRENT = 20
 
 
 class WebhookDispatcher:
-    """Delivers due messages; one per API process, and several processes share the work through the database."""
+    """Delivers due messages; one per API process, and several processes share the work through the database.
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    One task writes the messages of jobs that have settled. Another starts deliveries as places become free, one of each
+    owner in turn; a delivery waits for no other.
+    """
+
+    def __init__(self, settings: Settings, database: Database, cipher: SecretCipher) -> None:
         self._database = database
-        self._collector = Collector(database, _farm_target(settings), settings.webhook_secret.get_secret_value())
+        self._cipher = cipher
+        self._default_secret = settings.webhook_secret.get_secret_value()
+        self._collector = Collector(database, _farm_target(settings))
         self._sender = WebhookSender(allow_private=settings.webhook_allow_private)
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._sending = Sending(MAX_CONCURRENT, PER_LANE, PER_HOST)
+        self._settled, self._due = asyncio.Event(), asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._deliveries: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Start the background task; call on the event loop."""
-        self._task = asyncio.create_task(self._run())
+        """Start the background tasks; call on the event loop."""
+        self._tasks = [asyncio.create_task(self._collect()), asyncio.create_task(self._send())]
 
     def wake(self) -> None:
         """Look for messages now, because a job has settled."""
-        self._wake.set()
+        self._settled.set()
 
     async def stop(self) -> None:
-        """Stop the task; deliveries in progress are retried after the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        """Stop the tasks; deliveries in progress are retried after the next start."""
+        tasks = [*self._tasks, *self._deliveries]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._sender.close()
 
-    async def _run(self) -> None:
+    async def _collect(self) -> None:
+        encrypted = False
         while True:
-            self._wake.clear()
-            try:
-                more = await self._deliver_due()
-            except FarmError as error:
-                logger.warning("cannot deliver webhooks: %s", error.message)
-                more = False
-            except Exception:
-                logger.exception("delivering webhooks failed")
-                more = False
-            if not more:
-                await asyncio.sleep(PAUSE_SECONDS)  # one query serves all jobs that settle meanwhile
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._wake.wait()
+            self._settled.clear()
+            with _logged_errors():
+                if not encrypted:
+                    await in_thread(encrypt_plain_secrets, self._database, self._encrypted)
+                    encrypted = True
+                await in_thread(self._collector.collect)
+            self._due.set()
+            await asyncio.sleep(PAUSE_SECONDS)  # one query serves all jobs that settle meanwhile
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._settled.wait()
 
-    async def _deliver_due(self) -> bool:
-        """Deliver a group of due messages; return whether more may be due."""
-        await in_thread(self._collector.collect)
-        due = await in_thread(claim_due, self._database, _MAX_CONCURRENT)
-        await asyncio.gather(*(self._deliver(delivery) for delivery in due))
-        return len(due) == _MAX_CONCURRENT
+    async def _send(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            with _logged_errors():
+                for delivery in await in_thread(claim_due, self._database, self._sending.copy()):
+                    self._sending.add(delivery)
+                    task = asyncio.create_task(self._deliver(delivery))
+                    self._deliveries.add(task)
+                    task.add_done_callback(self._deliveries.discard)
 
     async def _deliver(self, delivery: WebhookDelivery) -> None:
+        try:
+            with _logged_errors():
+                await self._deliver_once(delivery)
+        finally:
+            self._sending.remove(delivery)
+            self._due.set()
+
+    async def _deliver_once(self, delivery: WebhookDelivery) -> None:
         try:
             snapshot = await in_thread(read_snapshot, self._database, delivery.job_id)
         except (NotFound, Gone):
             return  # deleted a moment ago, together with its messages
+        try:
+            secret = await in_thread(self._secret, delivery, snapshot.job.requested)
+        except FarmError as error:
+            final = isinstance(error, NotFound)
+            await in_thread(mark_failed, self._database, delivery, error.message, None, 0.0, final=final)
+            return
         body = job_view(snapshot).model_dump_json().encode()
-        result = await self._sender.send(delivery.url, delivery.secret, delivery.id, body)
+        result = await self._sender.send(delivery.url, secret, delivery.id, body)
         if result.error is None and result.http_status is not None:
             await in_thread(mark_delivered, self._database, delivery.id, result.http_status, result.seconds)
             return
         logger.info("webhook %s for job %s: %s", delivery.id, delivery.job_id, result.error)
         await in_thread(mark_failed, self._database, delivery, result.error or "", result.http_status, result.seconds)
 
+    def _secret(self, delivery: WebhookDelivery, requested: dict[str, object]) -> str:
+        stored = stored_secret(self._database, delivery, requested)
+        return self._default_secret if stored is None else self._cipher.decrypt(stored)
+
+    def _encrypted(self, stored: str) -> str:
+        return stored if is_encrypted(stored) else self._cipher.encrypt(stored)
+
+
+@contextmanager
+def _logged_errors() -> Iterator[None]:
+    """Log any error: no fault of one message or of the database may end the deliveries."""
+    try:
+        yield
+    except FarmError as error:
+        logger.warning("cannot deliver webhooks: %s", error.message)
+    except Exception:
+        logger.exception("delivering webhooks failed")
+
 
 def _farm_target(settings: Settings) -> Target | None:
     """Return the target that the settings name, if any; raises InvalidInput when its URL or secret is malformed."""
     if not settings.webhook_url:
         return None
-    secret = settings.webhook_secret.get_secret_value()
-    secret_bytes(secret)
-    return Target("settings", check_url(settings.webhook_url, field="webhook_url"), secret)
+    secret_bytes(settings.webhook_secret.get_secret_value())
+    return Target(FARM, check_url(settings.webhook_url, field="webhook_url"))

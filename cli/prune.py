@@ -25,14 +25,17 @@ def prune(
     over: Annotated[
         float | None, typer.Option(min=0, help="Delete the oldest jobs until images take at most this many GB.")
     ] = None,
-    orphans: Annotated[bool, typer.Option("--orphans", help="Delete image files that belong to no job.")] = False,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Delete files of images and uploads that no row names.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print how many jobs `--older-than` would delete.")
     ] = False,
 ) -> int:
     """Delete jobs that have ended, with their images. Waiting and running jobs are never deleted.
 
-    The farm keeps everything unless IMAGEFARM_KEEP_DAYS or IMAGEFARM_KEEP_GIGABYTES is set.
+    The farm keeps jobs and images unless IMAGEFARM_KEEP_DAYS or IMAGEFARM_KEEP_GIGABYTES is set, and uploads that no job
+    uses for IMAGEFARM_KEEP_UPLOADS_HOURS.
 
     Example: `imagefarm prune --older-than 30 --over 200`
     """
@@ -48,7 +51,7 @@ def prune(
     if dry_run:
         typer.echo(f"{_jobs(retention.delete_count(database, older_than or 0.0))} would be deleted.")
         return ExitCode.OK
-    pruner = Pruner(database, LocalImageStore(settings.images_dir))
+    pruner = Pruner(database, LocalImageStore(settings.images_dir), LocalImageStore(settings.uploads_dir))
     deleted = 0
     with Progress(transient=True) as progress:
         if older_than is not None:

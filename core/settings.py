@@ -139,6 +139,9 @@ class Settings(BaseSettings):
     max_upload_pixels: int = Field(
         4096 * 4096, gt=0, description="Largest image that may be uploaded for image-to-image, in pixels."
     )
+    max_upload_bytes_per_owner: int = Field(
+        10 * 2**30, ge=0, description="Total size of the uploads that one owner may keep, in bytes; 0 means no limit."
+    )
     sync_wait_seconds: float = Field(
         300.0,
         gt=0,
@@ -151,6 +154,14 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = Field(
         SecretStr(""), description="Signs the messages to `webhook_url`: `whsec_` and base64 of 24 to 64 bytes."
     )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="Encrypts the secrets of webhooks in the database: any text of 32 characters or more, the same for "
+        "every `imagefarm api` of a farm. Empty: a random key in `secret.key` in `data_dir`.",
+    )
+    max_webhooks_per_owner: int = Field(
+        20, ge=0, description="Webhook endpoints one owner may have; 0 means no limit. Jobs may name others themselves."
+    )
     webhook_allow_private: bool = Field(False, description="Allow webhooks to private, loopback and link-local addresses.")
     idempotency_hours: float = Field(24.0, gt=0, description="Hours until an Idempotency-Key is deleted.")
     preview_every: int = Field(2, ge=0, description="Steps between previews; 0 turns them off.")
@@ -160,6 +171,9 @@ class Settings(BaseSettings):
     )
     keep_gigabytes: float = Field(
         0.0, ge=0, description="Delete the oldest jobs with images above this total; 0 keeps them."
+    )
+    keep_uploads_hours: float = Field(
+        24.0, ge=0, description="Delete uploads that no job uses after this many hours; 0 keeps them."
     )
 
     log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")

@@ -30,7 +30,7 @@ def find_image(session: Session, image_id: str, owner: str | None = None) -> Ima
 def rate(database: Database, image_id: str, rating: int | None, owner: str | None = None) -> Image:
     """Set the rating, or remove it with None. Raises NotFound or Gone like `get_image`."""
     with database.write() as session:
-        image = find_image(session, image_id, owner)
-        session.execute(update(Image).where(Image.id == image_id).values(rating=rating))
-        session.refresh(image)
-        return image
+        find_image(session, image_id, owner)
+        change = update(Image).where(Image.id == image_id).values(rating=rating).returning(Image)
+        rated = session.scalar(change.execution_options(populate_existing=True))
+        return rated or find_image(session, image_id, owner)  # which raises when it was deleted in between

@@ -15,7 +15,8 @@ from db.database import Database
 from db.images import find_image
 from db.jobs.read import find_job
 from db.sql import RUNNING, insert_ignore, now
-from db.tables import IdempotencyKey, Image, Job, Tombstone
+from db.tables import IdempotencyKey, Image, Job, Tombstone, Upload
+from db.uploads import delete_uploads
 from db.webhooks import rewind_cursor
 
 BATCH = 100
@@ -96,6 +97,31 @@ def unknown_keys(database: Database, keys: Collection[str]) -> set[str]:
         }
         known = set(session.scalars(select(Image.key).where(Image.key.in_(list(keys)))))
     return {key for key, writer in writers.items() if key not in known and writer not in running}
+
+
+def delete_unused_uploads(database: Database, hours: float) -> list[str]:
+    """Delete the rows of up to BATCH uploads that are older and that no job starts from; return their storage keys.
+
+    Jobs that have ended count too: they can be retried as long as they are kept.
+    """
+    used = exists().where(Job.upload_id == Upload.id)
+    with database.write() as session:
+        old = select(Upload).where(Upload.created_at < now() - literal(hours * 3600.0), ~used)
+        chosen = session.scalars(
+            old.order_by(Upload.created_at).limit(BATCH).with_for_update(of=Upload, skip_locked=True)
+        ).all()
+        # On Postgres a job may have been committed while the query ran. With the rows locked, no further job can be.
+        ids = [upload.id for upload in chosen]
+        taken = set(session.scalars(select(Job.upload_id).where(Job.upload_id.in_(ids))))
+        unused = [upload for upload in chosen if upload.id not in taken]
+        delete_uploads(session, unused)
+        return [upload.key for upload in unused]
+
+
+def unknown_upload_keys(database: Database, keys: Collection[str]) -> set[str]:
+    """Return those of `keys` that no upload's row names."""
+    with database.read() as session:
+        return set(keys) - set(session.scalars(select(Upload.key).where(Upload.key.in_(list(keys)))))
 
 
 def _oldest_with_images(session: Session) -> Sequence[tuple[Job, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Insert, bindparam, insert, literal, literal_column
+from sqlalchemy import ColumnElement, Double, Insert, bindparam, func, insert, literal, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -68,3 +68,9 @@ def insert_ignore(session: Session, table: type[Base], **values: Any) -> bool:  
     make = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = make(table).values(**values).on_conflict_do_nothing()
     return session.execute(statement.returning(literal(1))).first() is not None
+
+
+def lock_name(session: Session, name: str) -> None:
+    """Let no other transaction that locks the same name run until this one ends; SQLite has one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from core.lifecycle import JobStatus
 from db.database import Database
-from db.sql import now
+from db.sql import QUEUED, RUNNING, now
 from db.tables import Job
 
 _RECENT = 20
 _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD)
 
 
-def open_counts(database: Database, owner: str | None = None) -> dict[str, dict[str, int]]:
+def count_open(database: Database, owner: str, face: str) -> int:
+    """Count an owner's queued and running jobs of one face."""
+    query = select(func.count()).select_from(Job).where(or_(QUEUED, RUNNING), Job.owner == owner, Job.face == face)
+    with database.read() as session:
+        return session.scalar(query) or 0
+
+
+def open_counts(database: Database) -> dict[str, dict[str, int]]:
     """Return model -> status -> number of queued, running and held jobs."""
     query = select(Job.model, Job.status, func.count()).where(Job.status.in_(_OPEN)).group_by(Job.model, Job.status)
-    query = query.where(Job.owner == owner) if owner is not None else query
     found: dict[str, dict[str, int]] = {}
     with database.read() as session:
         for model, status, count in session.execute(query):

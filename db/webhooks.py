@@ -8,27 +8,48 @@ already is not written again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, delete, func, insert, literal, select, text, update
+from sqlalchemy import ColumnElement, delete, func, insert, literal, literal_column, select, text, update
 from sqlalchemy.orm import Session
 
-from core.errors import NotFound
+from core.errors import Conflict, NotFound
 from core.ids import new_id
 from core.lifecycle import SETTLED
 from core.webhooks import RETRY_SECONDS
 from db.database import Database
-from db.sql import insert_ignore, now
-from db.tables import Job, JobEvent, WebhookCursor, WebhookDelivery, WebhookEndpoint
+from db.sql import insert_ignore, lock_name, now
+from db.tables import Batch, Job, JobEvent, WebhookCursor, WebhookDelivery, WebhookEndpoint
 
 _LEASE_SECONDS = 60.0
+FARM, OWN = "settings", "job"
+"""Targets that are no endpoint: the address in the settings, and the one in a job's request."""
+_HOST_COLUMN = 255
+DELETED = "The webhook was deleted."
 
 
-def add_endpoint(database: Database, owner: str | None, url: str, secret: str, events: list[str]) -> WebhookEndpoint:
-    """Add an endpoint; `owner` None receives messages about all jobs, empty `events` about all settled statuses."""
+def add_endpoint(
+    database: Database, owner: str | None, url: str, secret: str, events: list[str], *, limit: int = 0
+) -> WebhookEndpoint:
+    """Add an endpoint; `owner` None receives messages about all jobs, empty `events` about all settled statuses.
+
+    `secret` is encrypted. Raises Conflict `too_many_webhooks` when the owner has `limit` endpoints; 0 for no limit.
+    """
     values = {"id": new_id(), "owner": owner, "url": url, "secret": secret, "events": events}
     with database.write() as session:
+        if limit:
+            lock_name(session, f"webhooks:{owner}")
+            owned = WebhookEndpoint.owner.is_(None) if owner is None else WebhookEndpoint.owner == owner
+            count = session.scalar(select(func.count()).select_from(WebhookEndpoint).where(owned)) or 0
+            if count >= limit:
+                raise Conflict(
+                    f"You have {count} webhooks, and the limit is {limit}. Remove one that you do not need with DELETE "
+                    "/v1/webhooks/{webhook_id}; the operator can raise IMAGEFARM_MAX_WEBHOOKS_PER_OWNER.",
+                    code="too_many_webhooks",
+                )
         return session.scalars(insert(WebhookEndpoint).values(**values, created_at=now()).returning(WebhookEndpoint)).one()
 
 
@@ -51,29 +72,124 @@ def remove_endpoint(database: Database, endpoint_id: str, owner: str | None) -> 
         session.execute(
             update(WebhookDelivery)
             .where(WebhookDelivery.target == endpoint_id, WebhookDelivery.status == "pending")
-            .values(status="failed", last_error="The webhook was deleted.", next_at=None)
+            .values(status="failed", last_error=DELETED, next_at=None)
         )
 
 
-def claim_due(database: Database, limit: int) -> Sequence[WebhookDelivery]:
-    """Claim messages that are due; other senders do not get them for a minute."""
-    due = (
-        select(WebhookDelivery.id)
-        .where(WebhookDelivery.status == "pending", WebhookDelivery.next_at <= now())
-        .order_by(WebhookDelivery.next_at)
-        .limit(limit)
-    )
+@dataclass
+class Sending:
+    """What one sender has on the way, and its limits: of messages in all, for a lane, and for a host."""
+
+    total: int
+    per_lane: int
+    per_host: int
+    lanes: Counter[str] = field(default_factory=Counter)
+    hosts: Counter[str] = field(default_factory=Counter)
+    last_lane: str = ""
+    """The lane whose turn was last: the next claim starts behind it."""
+
+    def copy(self) -> Sending:
+        """Return a copy, for a claim on another thread."""
+        return replace(self, lanes=Counter(self.lanes), hosts=Counter(self.hosts))
+
+    def add(self, delivery: WebhookDelivery) -> None:
+        """Count a message that is being sent."""
+        self.lanes[delivery.lane] += 1
+        self.hosts[delivery.host] += 1
+        self.last_lane = delivery.lane
+
+    def remove(self, delivery: WebhookDelivery) -> None:
+        """Count a message no more."""
+        for counter, name in ((self.lanes, delivery.lane), (self.hosts, delivery.host)):
+            counter[name] -= 1
+            if not counter[name]:
+                del counter[name]
+
+    @property
+    def room(self) -> int:
+        """Return how many more messages may be sent."""
+        return self.total - self.lanes.total()
+
+    def may_send(self, lane: str) -> bool:
+        """Return whether a message of this lane may be sent."""
+        return self.room > 0 and self.lanes[lane] < self.per_lane
+
+    def busy_hosts(self) -> list[str]:
+        """Return the hosts that get no further message now."""
+        return [host for host, count in self.hosts.items() if count >= self.per_host]
+
+
+_LANES = text(
+    "WITH RECURSIVE lanes(lane) AS ("
+    "SELECT min(lane) FROM webhook_deliveries WHERE status = 'pending' "
+    "UNION ALL SELECT (SELECT min(lane) FROM webhook_deliveries WHERE status = 'pending' AND lane > lanes.lane) "
+    "FROM lanes WHERE lane IS NOT NULL) SELECT lane FROM lanes WHERE lane IS NOT NULL"
+)
+"""Every lane with pending messages, read from the index by skipping from one to the next."""
+
+
+def claim_due(database: Database, sending: Sending) -> list[WebhookDelivery]:
+    """Claim messages that are due, one of each lane in turn, and count them in `sending`.
+
+    Other senders do not get them for a minute.
+    """
+    if sending.room <= 0:
+        return []
+    due = (WebhookDelivery.status == literal_column("'pending'"), WebhookDelivery.next_at <= now())
     with database.read() as session:
-        if session.scalar(due.limit(1)) is None:
+        if session.scalar(select(WebhookDelivery.id).where(*due).limit(1)) is None:
             return []
+    claimed: list[WebhookDelivery] = []
     with database.write() as session:
-        ids = session.scalars(due.with_for_update(skip_locked=True)).all()
-        return session.scalars(
-            update(WebhookDelivery)
-            .where(WebhookDelivery.id.in_(ids))
-            .values(next_at=now() + literal(_LEASE_SECONDS), tries=WebhookDelivery.tries + 1)
-            .returning(WebhookDelivery)
-        ).all()
+        waiting = [str(lane) for lane in session.scalars(_LANES)]
+        lanes = [lane for lane in waiting if lane > sending.last_lane] + [
+            lane for lane in waiting if lane <= sending.last_lane
+        ]
+        while lanes:
+            lanes = [lane for lane in lanes if sending.may_send(lane) and _claim_one(session, due, lane, sending, claimed)]
+    return claimed
+
+
+def _claim_one(
+    session: Session, due: Sequence[ColumnElement[bool]], lane: str, sending: Sending, claimed: list[WebhookDelivery]
+) -> bool:
+    oldest = (
+        select(WebhookDelivery.id)
+        .where(*due, WebhookDelivery.lane == lane, WebhookDelivery.host.not_in(sending.busy_hosts()))
+        .order_by(WebhookDelivery.next_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    found = session.scalar(oldest)
+    if found is None:
+        return False
+    row = session.scalars(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id == found)
+        .values(next_at=now() + literal(_LEASE_SECONDS), tries=WebhookDelivery.tries + 1)
+        .returning(WebhookDelivery)
+    ).one()
+    sending.add(row)
+    claimed.append(row)
+    return True
+
+
+def stored_secret(database: Database, delivery: WebhookDelivery, requested: Mapping[str, object]) -> str | None:
+    """Return the secret of a message as it is stored, or None for the farm's; `requested` is the job's.
+
+    Raises NotFound when the endpoint was deleted.
+    """
+    if delivery.target == FARM:
+        return None
+    if delivery.target == OWN:
+        webhook = requested.get("webhook")
+        secret = webhook.get("secret") if isinstance(webhook, dict) else None
+        return str(secret) if secret else None
+    with database.read() as session:
+        secret = session.scalar(select(WebhookEndpoint.secret).where(WebhookEndpoint.id == delivery.target))
+    if secret is None:
+        raise NotFound(DELETED, code="webhook_not_found")
+    return secret
 
 
 def mark_delivered(database: Database, delivery_id: str, http_status: int, seconds: float) -> None:
@@ -93,10 +209,18 @@ def mark_delivered(database: Database, delivery_id: str, http_status: int, secon
         )
 
 
-def mark_failed(database: Database, delivery: WebhookDelivery, error: str, http_status: int | None, seconds: float) -> None:
+def mark_failed(
+    database: Database,
+    delivery: WebhookDelivery,
+    error: str,
+    http_status: int | None,
+    seconds: float,
+    *,
+    final: bool = False,
+) -> None:
     """Schedule the next try, or mark the message as failed after the last one. HTTP 410 disables the endpoint."""
     disabled = http_status == 410
-    last = disabled or delivery.tries > len(RETRY_SECONDS)
+    last = final or disabled or delivery.tries > len(RETRY_SECONDS)
     later = None if last else now() + literal(RETRY_SECONDS[delivery.tries - 1])
     with database.write() as session:
         session.execute(
@@ -134,9 +258,15 @@ def list_deliveries(
 
 
 def redeliver(database: Database, delivery_id: str, owner: str | None) -> WebhookDelivery:
-    """Queue a message again, with all its tries. Raises NotFound when it is another owner's."""
+    """Queue a message again, with all its tries. Raises NotFound when it is another owner's.
+
+    Raises Conflict `webhook_deleted` when its endpoint was deleted, and its secret with it.
+    """
     owned: list[ColumnElement[bool]] = [WebhookDelivery.owner == owner] if owner is not None else []
     with database.write() as session:
+        target = session.scalar(select(WebhookDelivery.target).where(WebhookDelivery.id == delivery_id, *owned))
+        if target not in (None, FARM, OWN) and session.get(WebhookEndpoint, target) is None:
+            raise Conflict("The webhook of this message was deleted: it cannot be signed any more.", code="webhook_deleted")
         row = session.scalar(
             update(WebhookDelivery)
             .where(WebhookDelivery.id == delivery_id, *owned)
@@ -162,7 +292,6 @@ class Target:
 
     id: str
     url: str
-    secret: str
     owner: str | None = None
     events: Sequence[str] = ()
 
@@ -185,8 +314,8 @@ class _HistoryPosition:
 class Collector:
     """Writes messages about jobs that settled. One for each API process; they share the cursor in the database."""
 
-    def __init__(self, database: Database, farm: Target | None, default_secret: str) -> None:
-        self._database, self._farm, self._default_secret = database, farm, default_secret
+    def __init__(self, database: Database, farm: Target | None) -> None:
+        self._database, self._farm = database, farm
         self._pending: _HistoryPosition | None = None
         """Move the cursor up to here once all transactions that were open then have ended."""
         self._read_ahead_to = 0
@@ -223,7 +352,7 @@ class Collector:
         """Write messages for the events in (after, latest]; return the last event id read and the number of new messages."""
         targets = _targets(session, self._farm)
         rows = _settled_between(session, after, latest, only_own_webhooks=not targets)
-        written = sum(_write_messages(session, event, job, targets, self._default_secret) for event, job in rows)
+        written = sum(_write_messages(session, event, job, targets) for event, job in rows)
         return rows[-1][0].id if len(rows) == _SCANNED_EVENTS else latest, written
 
 
@@ -258,17 +387,13 @@ def _settled_between(session: Session, after: int, latest: int, *, only_own_webh
 
 def _targets(session: Session, farm: Target | None) -> list[Target]:
     rows = session.scalars(select(WebhookEndpoint).where(WebhookEndpoint.disabled_at.is_(None))).all()
-    found = [Target(row.id, row.url, row.secret, row.owner, tuple(row.events)) for row in rows]
+    found = [Target(row.id, row.url, row.owner, tuple(row.events)) for row in rows]
     return found + ([farm] if farm is not None else [])
 
 
-def _write_messages(session: Session, event: JobEvent, job: Job, targets: list[Target], default_secret: str) -> int:
+def _write_messages(session: Session, event: JobEvent, job: Job, targets: list[Target]) -> int:
     webhook = job.requested.get("webhook")
-    own = (
-        [Target("job", webhook["url"], webhook.get("secret") or default_secret, None, webhook.get("events") or ())]
-        if webhook
-        else []
-    )
+    own = [Target(OWN, webhook["url"], job.owner, webhook.get("events") or ())] if webhook else []
     return sum(
         insert_ignore(
             session,
@@ -278,8 +403,10 @@ def _write_messages(session: Session, event: JobEvent, job: Job, targets: list[T
             revision=event.revision,
             target=target.id,
             owner=job.owner,
+            # A target for all owners waits for itself only, and no owner waits for it.
+            lane=target.owner or f"target:{target.id}",
             url=target.url,
-            secret=target.secret,
+            host=(urlsplit(target.url).hostname or "")[:_HOST_COLUMN],
             event=f"job.{event.to_status}",
             status="pending",
             tries=0,
@@ -289,3 +416,54 @@ def _write_messages(session: Session, event: JobEvent, job: Job, targets: list[T
         for target in [*own, *targets]
         if target.wants(job, event.to_status)
     )
+
+
+_ROWS = 500
+
+
+def encrypt_plain_secrets(database: Database, encrypt: Callable[[str], str]) -> int:
+    """Encrypt the secrets that earlier versions stored plain, once for each database; return how many.
+
+    `encrypt` returns an encrypted text unchanged.
+    """
+    with database.read() as session:
+        cursor = session.get(WebhookCursor, 1)
+    if cursor is None or cursor.secrets_encrypted_at is not None:
+        return 0
+    changed = _encrypt_endpoints(database, encrypt)
+    changed += _encrypt_requests(database, Job, encrypt) + _encrypt_requests(database, Batch, encrypt)
+    with database.write() as session:
+        session.execute(update(WebhookCursor).values(secrets_encrypted_at=now()))
+    return changed
+
+
+def _encrypt_endpoints(database: Database, encrypt: Callable[[str], str]) -> int:
+    changed = 0
+    with database.write() as session:
+        for row in session.scalars(select(WebhookEndpoint).with_for_update()):
+            secret = encrypt(row.secret)
+            changed += secret != row.secret
+            row.secret = secret
+    return changed
+
+
+def _encrypt_requests(database: Database, table: type[Job] | type[Batch], encrypt: Callable[[str], str]) -> int:
+    """Encrypt the secrets in stored requests, in parts, so that other writers do not wait for all of them."""
+    changed, after = 0, ""
+    has_secret = table.requested["webhook"]["secret"].as_string().is_not(None)
+    while True:
+        with database.read() as session:
+            page = session.execute(
+                select(table.id, table.requested).where(table.id > after, has_secret).order_by(table.id).limit(_ROWS)
+            ).all()
+        if not page:
+            return changed
+        with database.write() as session:
+            for row_id, requested in page:
+                webhook = requested["webhook"]
+                secret = encrypt(webhook["secret"])
+                if secret != webhook["secret"]:
+                    kept = requested | {"webhook": webhook | {"secret": secret}}
+                    session.execute(update(table).where(table.id == row_id).values(requested=kept))
+                    changed += 1
+        after = page[-1][0]

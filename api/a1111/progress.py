@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.a1111.errors import errors
 from api.a1111.render import TASK_KEY
-from api.a1111.request import A1111Caller, A1111Submitter
+from api.a1111.request import FACE, A1111Caller, A1111Submitter
 from api.a1111.response import a1111_timestamp
 from api.caller import Caller
 from api.dependencies import FarmDependency, json_response
@@ -21,7 +21,7 @@ from api.views.jobs import progress_view
 from core.lifecycle import SETTLED, JobStatus
 from core.schemas.a1111 import ProgressAnswer, ProgressState, TaskProgress, TaskProgressRequest
 from db.jobs.read import job_of_key, list_jobs
-from db.statistics import open_counts
+from db.statistics import count_open
 from db.tables import Job
 
 router = APIRouter(tags=["a1111"])
@@ -35,8 +35,7 @@ async def read_progress(farm: FarmDependency, caller: A1111Caller, skip_current_
     job = next(iter([*await _newest(farm, caller, JobStatus.RUNNING), *await _newest(farm, caller, JobStatus.QUEUED)]), None)
     progress = await farm.watcher.progress_of(job.id) if job is not None else None
     image = None if job is None or skip_current_image else await farm.watcher.preview_of(job.id, 0)
-    counts = (await in_thread(open_counts, farm.database, caller.owner)).values()
-    count = sum(found.get(JobStatus.RUNNING, 0) + found.get(JobStatus.QUEUED, 0) for found in counts)
+    count = await in_thread(count_open, farm.database, caller.owner, FACE)
     return json_response(_progress(job, progress, count, image))
 
 
@@ -59,21 +58,22 @@ def _progress(job: Job | None, progress: dict[str, Any] | None, count: int, imag
     )
 
 
-@router.post("/sdapi/v1/interrupt", summary="Cancel your own jobs of this face", responses=errors())
+@router.post("/sdapi/v1/interrupt", summary="Interrupt your running job of this face", responses=errors())
 async def interrupt(farm: FarmDependency, caller: A1111Submitter) -> Response:
-    """Cancel all of them: queued ones at once, running ones at the next step. Jobs of other owners are not touched."""
-    # Queued jobs first: one that is claimed in between is then found among the running ones.
-    for status in (JobStatus.QUEUED, JobStatus.RUNNING):
-        before: str | None = None
-        while page := await _newest(farm, caller, status, before, limit=_PAGE):
-            await cancel_all(farm, caller, [job.id for job in page])
-            before = page[-1].id
+    """Cancel what is rendered for you now at its next step; its txt2img or img2img call returns what there is.
+
+    Jobs that wait, jobs of the other faces and jobs of other owners are not touched.
+    """
+    before: str | None = None
+    while page := await _newest(farm, caller, JobStatus.RUNNING, before, limit=_PAGE):
+        await cancel_all(farm, caller, [job.id for job in page])
+        before = page[-1].id
     return JSONResponse({})
 
 
 @router.post("/sdapi/v1/skip", summary="Same as interrupt", responses=errors())
 async def skip(farm: FarmDependency, caller: A1111Submitter) -> Response:
-    """Cancel the jobs: all images of a job are rendered together, so a single one cannot be skipped."""
+    """Interrupt: all images of a job are rendered together, so a single one cannot be skipped."""
     return await interrupt(farm, caller)
 
 
@@ -99,5 +99,13 @@ async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgr
 
 
 async def _newest(farm: Farm, caller: Caller, status: JobStatus, before: str | None = None, limit: int = 1) -> list[Job]:
-    """Return the caller's newest jobs of a status, older than the job `before`."""
-    return await in_thread(list_jobs, farm.database, owner=caller.owner, statuses=(status,), before=before, limit=limit)
+    """Return the caller's newest jobs of this face in a status, older than the job `before`."""
+    return await in_thread(
+        list_jobs,
+        farm.database,
+        owner=caller.owner,
+        statuses=(status,),
+        conditions=(Job.face == FACE,),
+        before=before,
+        limit=limit,
+    )

@@ -9,16 +9,17 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from api.a1111.errors import errors
-from api.a1111.request import A1111Submitter, decode_image, ignored_fields, job_request
-from api.a1111.response import images_response
+from api.a1111.request import FACE, A1111Submitter, decode_image, ignored_fields, job_request
+from api.a1111.response import images_response, interrupted_response
 from api.caller import Caller
 from api.dependencies import FarmDependency
 from api.farm import Farm
-from api.submission import IdempotencyKey, idempotency_key, submit_and_wait
+from api.submission import IdempotencyKey, error_of_job, idempotency_key, submit_job, wait_for_end
 from api.threads import in_thread
 from api.uploads import store_upload
 from api.validation import from_pydantic
 from core.errors import InvalidInput
+from core.lifecycle import JobStatus
 from core.schemas.a1111 import ImagesAnswer, Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
 from db.tables import Upload
@@ -52,7 +53,12 @@ async def _render(farm: Farm, caller: Caller, wanted: Txt2Img, upload: Upload | 
         job = job_request(wanted, farm.catalogue, farm.checkpoints.get(caller.owner), upload.id if upload else None)
     except ValidationError as error:
         raise from_pydantic(error) from None
-    snapshot = await submit_and_wait(farm, caller, job, _key(wanted, job, upload))
+    submitted = await submit_job(farm, caller, job, _key(wanted, job, upload), face=FACE)
+    snapshot = await wait_for_end(farm, submitted.job.id)
+    if snapshot.job.status == JobStatus.CANCELED:
+        return await interrupted_response(farm, snapshot, wanted, ignored_fields(wanted))
+    if snapshot.job.status != JobStatus.SUCCEEDED:
+        raise error_of_job(snapshot.job)
     return await images_response(farm, snapshot, wanted, ignored_fields(wanted))
 
 

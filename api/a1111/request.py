@@ -41,6 +41,8 @@ A1111Caller = Annotated[Caller, Depends(get_a1111_reader)]
 A1111Submitter = Annotated[Caller, Depends(get_a1111_submitter)]
 
 
+FACE = "a1111"
+"""Marks the jobs of this face in the database: only those are shown and interrupted here."""
 CHECKPOINT = "sd_model_checkpoint"
 SAMPLERS = ("Euler", "euler")
 _OFF: Mapping[str, tuple[Any, ...]] = MappingProxyType(

@@ -7,16 +7,23 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from PIL import Image
 from starlette.responses import Response
 
 from api.dependencies import json_response
 from api.farm import Farm
 from api.threads import in_thread
 from api.views.images import notice_of
-from core.imagefile import read_metadata
+from core.imagefile import ImageMetadata, encode, open_rgb, read_metadata
 from core.schemas.a1111 import ImagesAnswer, Txt2Img
 from core.storage import LocalImageStore
 from db.jobs.read import Snapshot
+from db.tables import Job
+
+_MAX_PREVIEW_PIXELS = 4096 * 4096
+
+
+INTERRUPTED = "Interrupted: the images are the last previews before the interruption."
 
 
 async def images_response(farm: Farm, snapshot: Snapshot, wanted: Txt2Img, warnings: list[str]) -> Response:
@@ -25,27 +32,63 @@ async def images_response(farm: Farm, snapshot: Snapshot, wanted: Txt2Img, warni
         return await in_thread(_images_response, farm.store, snapshot, wanted, warnings)
 
 
+async def interrupted_response(farm: Farm, snapshot: Snapshot, wanted: Txt2Img, warnings: list[str]) -> Response:
+    """Return what there is of a canceled job: the last preview of each image, at full size; `info` has `interrupted`."""
+    count = int(snapshot.job.input.get("num_images", 1))
+    previews = [(index, await farm.watcher.preview_of(snapshot.job.id, index)) for index in range(count)]
+    found = [(index, preview) for index, preview in previews if preview is not None]
+    async with farm.decoding:
+        return await in_thread(_interrupted_response, snapshot.job, found, wanted, warnings)
+
+
 def _images_response(store: LocalImageStore, snapshot: Snapshot, wanted: Txt2Img, warnings: list[str]) -> Response:
     """Build the response on a thread: decoding, base64 and JSON of many megabytes would stall the event loop."""
-    sent, texts = [], []
-    for image in snapshot.images:
-        data = store.read(image.key)
-        texts.append(read_metadata(data).parameters_text or "")
-        if wanted.send_images is not False:
-            sent.append(base64.b64encode(data).decode())
+    files = [(image.seed, store.read(image.key)) for image in snapshot.images]
+    return _response(snapshot.job, files, wanted, warnings)
+
+
+def _interrupted_response(job: Job, previews: list[tuple[int, bytes]], wanted: Txt2Img, warnings: list[str]) -> Response:
+    files = [(job.input["seed"] + index, _enlarged(job, index, preview)) for index, preview in previews]
+    return _response(job, files, wanted, [INTERRUPTED, *warnings], interrupted=True)
+
+
+def _enlarged(job: Job, index: int, preview: bytes) -> bytes:
+    """Return a preview as a PNG of the requested size, with the settings that its job had."""
+    values = job.input
+    image = open_rgb(preview, max_pixels=_MAX_PREVIEW_PIXELS)
+    metadata = ImageMetadata(
+        prompt=values["prompt"],
+        negative_prompt=values.get("negative_prompt") or "",
+        seed=values["seed"] + index,
+        num_inference_steps=values["num_inference_steps"],
+        guidance_scale=values["guidance_scale"],
+        width=values["width"],
+        height=values["height"],
+        model=job.model,
+        strength=values.get("strength"),
+        job_id=job.id,
+        index=index,
+    )
+    return encode(image.resize((values["width"], values["height"]), Image.Resampling.BILINEAR), metadata)
+
+
+def _response(
+    job: Job, files: list[tuple[int, bytes]], wanted: Txt2Img, warnings: list[str], *, interrupted: bool = False
+) -> Response:
+    """Build the answer from (seed, file) of each image."""
+    texts = [read_metadata(data).parameters_text or "" for _, data in files]
+    info = _info(job, [seed for seed, _ in files], wanted, texts, warnings) | {"interrupted": interrupted}
     return json_response(
         ImagesAnswer(
-            images=sent,
+            images=[] if wanted.send_images is False else [base64.b64encode(data).decode() for _, data in files],
             parameters=wanted.model_dump(mode="json", exclude={"init_images", "mask"}),
-            info=json.dumps(_info(snapshot, wanted, texts, warnings)),
+            info=json.dumps(info),
         )
     )
 
 
-def _info(snapshot: Snapshot, wanted: Txt2Img, texts: list[str], warnings: list[str]) -> dict[str, Any]:
-    job, count = snapshot.job, len(snapshot.images)
-    parameters = job.input
-    seeds = [image.seed for image in snapshot.images]
+def _info(job: Job, seeds: list[int], wanted: Txt2Img, texts: list[str], warnings: list[str]) -> dict[str, Any]:
+    parameters, count = job.input, len(seeds)
     return {
         "prompt": parameters["prompt"],
         "all_prompts": [parameters["prompt"]] * count,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from api.caller import Caller, labelled
 from api.dependencies import CallerDependency, FarmDependency, ImageId, SubmitterDependency, identified, json_response
 from api.etags import none_match
+from api.farm import Farm
+from api.file_response import OpenFileResponse
 from api.image_formats import negotiate, stored_format
 from api.openapi_errors import error_responses
 from api.signed_links import is_signed
@@ -23,6 +26,9 @@ from core.schemas.images import ImageChange
 from db.images import get_image, rate
 from db.jobs.read import get_job
 from db.retention import delete_image
+from db.tables import Image
+
+T = TypeVar("T")
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
@@ -102,13 +108,10 @@ async def read_content(
     if download:
         headers["Content-Disposition"] = f'attachment; filename="{image.id}.{EXTENSIONS[target]}"'
     if target != stored:
-        return Response(
-            await farm.image_variants.converted(image.key, target), headers=headers, media_type=MEDIA_TYPES[target]
-        )
-    path = farm.store.path(image.key)
-    if not path.is_file():
-        raise NotFound("The file of this image is missing from the store.", code="image_file_missing")
-    return FileResponse(path, media_type=MEDIA_TYPES[target], headers=headers)
+        data = await _read(farm, image, farm.image_variants.converted(image.key, target))
+        return Response(data, headers=headers, media_type=MEDIA_TYPES[target])
+    file = await _read(farm, image, in_thread(farm.store.open, image.key))
+    return OpenFileResponse(file, media_type=MEDIA_TYPES[target], headers=headers)
 
 
 @router.get(
@@ -133,7 +136,17 @@ async def read_thumbnail(
     headers = _headers(f'"{image.sha256[:32]}-{size}"')
     if _is_not_modified(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return Response(await farm.image_variants.thumbnail(image.key, size), headers=headers, media_type="image/webp")
+    data = await _read(farm, image, farm.image_variants.thumbnail(image.key, size))
+    return Response(data, headers=headers, media_type="image/webp")
+
+
+async def _read(farm: Farm, image: Image, reading: Awaitable[T]) -> T:
+    """Return what was read of an image's file; raise Gone when the image was deleted after its row was read."""
+    try:
+        return await reading
+    except NotFound:
+        await in_thread(get_image, farm.database, image.id)
+        raise
 
 
 def _headers(tag: str) -> dict[str, str]:

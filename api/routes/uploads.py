@@ -11,7 +11,7 @@ from api.dependencies import CallerDependency, FarmDependency, SubmitterDependen
 from api.openapi_errors import error_responses
 from api.public_address import link
 from api.threads import in_thread
-from api.uploads import store_upload
+from api.uploads import require_file, store_upload
 from core.errors import FarmError, NotFound
 from core.ids import is_id
 from core.schemas.base import iso
@@ -72,16 +72,18 @@ def upload_view(upload: Upload) -> UploadAnswer:
     )
 
 
-@router.get("/{upload_id}", response_model=UploadAnswer, summary="An upload", responses=error_responses(404))
+@router.get("/{upload_id}", response_model=UploadAnswer, summary="An upload", responses=error_responses(404, 410))
 async def read_upload(farm: FarmDependency, caller: CallerDependency, upload_id: UploadId) -> Response:
     """Return the size and hash of an upload."""
-    return json_response(upload_view(await in_thread(get_upload, farm.database, upload_id, caller.visible_owner)))
+    upload = await in_thread(get_upload, farm.database, upload_id, caller.visible_owner)
+    await in_thread(require_file, farm, upload)
+    return json_response(upload_view(upload))
 
 
-@router.delete("/{upload_id}", status_code=204, summary="Delete an upload", responses=error_responses(404))
+@router.delete("/{upload_id}", status_code=204, summary="Delete an upload", responses=error_responses(404, 410))
 async def delete_upload(farm: FarmDependency, caller: SubmitterDependency, upload_id: UploadId) -> Response:
     """Delete an upload; a queued job that uses it will fail."""
     upload = await in_thread(get_upload, farm.database, upload_id, caller.acting_owner)
-    await in_thread(remove_upload, farm.database, upload.id)
+    await in_thread(remove_upload, farm.database, upload)
     await in_thread(farm.uploads.delete, upload.key)
     return Response(status_code=204)

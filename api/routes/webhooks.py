@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
     status_code=201,
     response_model=Endpoint,
     summary="Register a webhook for settled jobs",
-    responses=error_responses(400, 408, 413),
+    responses=error_responses(400, 408, 409, 413),
 )
 async def create_webhook(farm: FarmDependency, caller: SubmitterDependency, wanted: EndpointRequest) -> Response:
     """Register an endpoint for your own jobs. Only this response contains the secret."""
@@ -36,7 +36,9 @@ async def create_webhook(farm: FarmDependency, caller: SubmitterDependency, want
     check_literal_address(wanted.url, allow_private=farm.settings.webhook_allow_private, field="url")
     owner = None if wanted.all_owners else caller.owner
     secret = wanted.secret or generate_secret()
-    row = await in_thread(add_endpoint, farm.database, owner, wanted.url, secret, list(wanted.events))
+    stored = await in_thread(farm.cipher.encrypt, secret)
+    limit = farm.settings.max_webhooks_per_owner
+    row = await in_thread(add_endpoint, farm.database, owner, wanted.url, stored, list(wanted.events), limit=limit)
     return json_response(_endpoint(row, secret), 201)
 
 
@@ -86,7 +88,7 @@ async def read_deliveries(
     status_code=202,
     response_model=Delivery,
     summary="Send a message again",
-    responses=error_responses(404),
+    responses=error_responses(404, 409),
 )
 async def redeliver_message(farm: FarmDependency, caller: SubmitterDependency, delivery_id: str) -> Response:
     """Send a message again under the same webhook-id, even if it was delivered before."""

@@ -51,6 +51,11 @@ class LocalImageStore:
         with translate_read_errors(key):
             return path.read_bytes()
 
+    def open(self, key: str) -> BinaryIO:
+        """Open the file for reading: it can be read to its end even when it is deleted meanwhile. Raises like `read`."""
+        with translate_read_errors(key):
+            return self.path(key).open("rb")
+
     def path(self, key: str) -> Path:
         """Return the path of the file of `key`, whether or not it exists."""
         return self.root / check_key(key)

@@ -30,7 +30,7 @@ from db.database import Database
 from db.jobs.fairness import next_turn
 from db.jobs.transition import record_event
 from db.sql import QUEUED, insert_ignore, now
-from db.tables import IdempotencyKey, Job
+from db.tables import IdempotencyKey, Job, Upload
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,13 @@ class NewJob:
     retried_from: str | None = None
     window: int = 0
     max_queued: int = 0
+    face: str | None = None
+
+    @property
+    def upload_id(self) -> str | None:
+        """Return the upload that the job starts from."""
+        found: str | None = (self.input.get("init_image") or {}).get("upload_id")
+        return found
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,12 @@ def submit(database: Database, new: NewJob, idempotency: Idempotency | None = No
 
 
 def insert_job(session: Session, new: NewJob) -> Job:
-    """Insert one job and its first event in the caller's transaction; set `hinted_at` if the window is not full."""
+    """Insert one job and its first event in the caller's transaction; set `hinted_at` if the window is not full.
+
+    Raises TooManyRequests at the owner's limit, InvalidInput when the job's upload was deleted.
+    """
     check_limit(session, new.owner, new.max_queued)
+    _keep_upload(session, new.upload_id)
     values = {
         "id": new_id(),
         "owner": new.owner,
@@ -99,6 +110,8 @@ def insert_job(session: Session, new: NewJob) -> Job:
         "requested": new.requested,
         "warnings": new.warnings,
         "retried_from": new.retried_from,
+        "face": new.face,
+        "upload_id": new.upload_id,
     }
     job: Job = session.scalars(_insertion(), values).one()
     record_event(session, job, None)
@@ -125,7 +138,7 @@ def _insertion() -> Executable:
 
 _GIVEN_COLUMNS = (
     *("id", "owner", "client_label", "model", "priority", "max_attempts"),
-    *("prompt", "input", "requested", "warnings", "retried_from"),
+    *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id"),
 )
 
 
@@ -153,6 +166,20 @@ def check_limit(session: Session, owner: str, max_queued: int) -> None:
         raise TooManyRequests(
             f"You have {max_queued} queued jobs, the limit. Wait until some have run, or cancel some.",
             retry_after=10.0,
+        )
+
+
+def _keep_upload(session: Session, upload_id: str | None) -> None:
+    """Lock the upload until the job that uses it is committed: retention deletes no upload that is locked or used."""
+    if upload_id is None:
+        return
+    found = select(Upload.id).where(Upload.id == upload_id).with_for_update(read=True, key_share=True)
+    if session.scalar(found) is None:
+        raise InvalidInput(
+            "The upload that this job starts from was deleted: send the image to POST /v1/uploads again, and submit a job "
+            "with the new id.",
+            field="init_image",
+            code="upload_not_found",
         )
 
 

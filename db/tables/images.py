@@ -52,4 +52,8 @@ class Upload(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[EpochSeconds]
 
-    __table_args__ = (UniqueConstraint("key"), Index("ix_uploads_owner_id", "owner", "id"))
+    __table_args__ = (
+        UniqueConstraint("key"),
+        Index("ix_uploads_owner_id", "owner", "id"),
+        Index("ix_uploads_created_at", "created_at"),
+    )

@@ -16,7 +16,8 @@ class WebhookEndpoint(Base):
     id: Mapped[Id] = mapped_column(primary_key=True)
     owner: Mapped[str | None] = mapped_column(String(120))
     url: Mapped[str] = mapped_column(String(2000))
-    secret: Mapped[str] = mapped_column(String(200))
+    secret: Mapped[str] = mapped_column(Text)
+    """Encrypted; plain in rows of versions before 0.2 until the API has encrypted them."""
     events: Mapped[list[str]]
     """Statuses to send messages about; empty: every settled status."""
     created_at: Mapped[EpochSeconds]
@@ -34,8 +35,10 @@ class WebhookDelivery(Base):
     target: Mapped[str] = mapped_column(String(36))
     """The endpoint's id, or `job` for the address in a job's request."""
     owner: Mapped[str] = mapped_column(String(120))
+    lane: Mapped[str] = mapped_column(String(120))
+    """Whose turn the message takes: the owner who asked for it, or the endpoint when it is for all owners."""
     url: Mapped[str] = mapped_column(String(2000))
-    secret: Mapped[str] = mapped_column(String(200))
+    host: Mapped[str] = mapped_column(String(255))
     event: Mapped[str] = mapped_column(String(32))
     status: Mapped[str] = mapped_column(String(12))
     """pending, delivered or failed (no tries left)."""
@@ -55,6 +58,13 @@ class WebhookDelivery(Base):
 
 _PENDING = text("status = 'pending'")
 Index("ix_webhook_deliveries_due", WebhookDelivery.next_at, sqlite_where=_PENDING, postgresql_where=_PENDING)
+Index(
+    "ix_webhook_deliveries_lane",
+    WebhookDelivery.lane,
+    WebhookDelivery.next_at,
+    sqlite_where=_PENDING,
+    postgresql_where=_PENDING,
+)
 
 
 class WebhookCursor(Base):
@@ -64,3 +74,5 @@ class WebhookCursor(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     event_id: Mapped[int] = mapped_column(BigInteger)
+    secrets_encrypted_at: Mapped[EpochSeconds | None]
+    """When the plain secrets of earlier versions were all encrypted."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer
-from celery.worker.control import Panel
 from celery.worker.state import maybe_shutdown
 from kombu.message import Message
 
@@ -19,30 +18,6 @@ from core.queue import RENDER_TASK
 from worker.hints.hint import CONTENT_TYPE, Hint, MalformedHint, read_hint, shown
 
 logger = logging.getLogger(__name__)
-
-REMOTE_COMMANDS = frozenset(
-    {
-        "active",
-        "active_queues",
-        "add_consumer",
-        "cancel_consumer",
-        "clock",
-        "conf",
-        "disable_events",
-        "enable_events",
-        "heartbeat",
-        "hello",
-        "ping",
-        "query_task",
-        "registered",
-        "report",
-        "reserved",
-        "revoked",
-        "scheduled",
-        "stats",
-    }
-)
-"""Commands of Celery that Flower and QueueSubscription send. The others can stop or resize the worker, or skip jobs."""
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 10.0
 STEADY_SECONDS = 15.0

@@ -1,4 +1,4 @@
-"""Delete data past its retention: rows and files of old jobs, orphan files, old idempotency keys, ended sessions."""
+"""Delete data past its retention: rows and files of old jobs and unused uploads, orphan files, old keys, ended sessions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ CHUNK = 500
 
 
 class Pruner:
-    """Delete settled jobs with their images, and files that no row names."""
+    """Delete settled jobs with their images, unused uploads, and files that no row names.
 
-    def __init__(self, database: Database, store: LocalImageStore) -> None:
+    Rows are deleted before their files: when that is interrupted, a file without a row is left, and `orphans` deletes it.
+    """
+
+    def __init__(self, database: Database, store: LocalImageStore, uploads: LocalImageStore) -> None:
         self._database = database
         self._store = store
+        self._uploads = uploads
 
     def older_than(self, days: float, on_batch: Callable[[int], object] = lambda _: None) -> int:
         """Delete jobs that settled more than `days` ago; return how many. `on_batch` gets the number of each batch."""
@@ -32,24 +36,40 @@ class Pruner:
         """Delete the oldest jobs with images until all images fit into `limit_bytes`; return how many jobs."""
         return self._delete_while(lambda: retention.delete_over(self._database, limit_bytes), on_batch)
 
+    def unused_uploads(self, hours: float) -> int:
+        """Delete uploads that are older and that no job uses; return how many."""
+        deleted = 0
+        while keys := retention.delete_unused_uploads(self._database, hours):
+            _delete_files(self._uploads, keys)
+            deleted += len(keys)
+        return deleted
+
     def orphans(self, older_than_seconds: float = ORPHAN_SECONDS) -> int:
-        """Delete files that no row names; return how many."""
-        deleted = self._store.sweep_partial(older_than_seconds)
-        keys = self._store.iter_keys(older_than_seconds)
+        """Delete files of images and uploads that no row names; return how many."""
+        return self._orphans_of(self._store, retention.unknown_keys, older_than_seconds) + self._orphans_of(
+            self._uploads, retention.unknown_upload_keys, older_than_seconds
+        )
+
+    def _orphans_of(
+        self, store: LocalImageStore, unknown: Callable[[Database, list[str]], set[str]], older_than_seconds: float
+    ) -> int:
+        deleted = store.sweep_partial(older_than_seconds)
+        keys = store.iter_keys(older_than_seconds)
         while chunk := list(itertools.islice(keys, CHUNK)):
-            deleted += self._delete_files(retention.unknown_keys(self._database, chunk))
+            deleted += _delete_files(store, unknown(self._database, chunk))
         return deleted
 
     def _delete_while(self, delete_batch: Callable[[], retention.Deleted], on_batch: Callable[[int], object]) -> int:
         jobs = 0
         while (deleted := delete_batch()).jobs:
-            self._delete_files(deleted.keys)
+            _delete_files(self._store, deleted.keys)
             jobs += deleted.jobs
             on_batch(deleted.jobs)
         return jobs
 
-    def _delete_files(self, keys: Collection[str]) -> int:
-        return sum(self._store.delete(key) for key in keys)
+
+def _delete_files(store: LocalImageStore, keys: Collection[str]) -> int:
+    return sum(store.delete(key) for key in keys)
 
 
 logger = logging.getLogger(__name__)
@@ -61,12 +81,12 @@ class RetentionRound:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database(settings.resolved_database_url, pool_size=1)
-        self._pruner = Pruner(self._database, LocalImageStore(settings.images_dir))
+        self._pruner = Pruner(self._database, LocalImageStore(settings.images_dir), LocalImageStore(settings.uploads_dir))
 
     def round(self) -> None:
         """Apply every retention setting once."""
         try:
-            jobs = self._retain()
+            jobs, uploads = self._retain(), self._retain_uploads()
             files = self._pruner.orphans()
             retention.forget_idempotency_keys(self._database, self._settings.idempotency_hours * 3600)
             quotas.delete_old_counters(self._database)
@@ -74,8 +94,8 @@ class RetentionRound:
         except (Unavailable, RenderError) as error:
             logger.warning("retention waits: %s", error.message)
             return
-        if jobs or files:
-            logger.info("deleted %d jobs past their retention and %d orphan files", jobs, files)
+        if jobs or uploads or files:
+            logger.info("deleted %d jobs and %d uploads past their retention, %d orphan files", jobs, uploads, files)
 
     def _retain(self) -> int:
         jobs = 0
@@ -84,6 +104,10 @@ class RetentionRound:
         if self._settings.keep_gigabytes:
             jobs += self._pruner.over(int(self._settings.keep_gigabytes * 1e9))
         return jobs
+
+    def _retain_uploads(self) -> int:
+        hours = self._settings.keep_uploads_hours
+        return self._pruner.unused_uploads(hours) if hours else 0
 
     def close(self) -> None:
         """Close the database connections."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -10,9 +15,12 @@ import httpx
 import pytest
 import webuiapi
 from PIL import Image as Pillow
+from PIL import ImageStat
 
 from api.a1111 import options, progress, render, response
 from api.openai import routes as openai_routes
+from db.jobs.finish import finish_canceled
+from db.tables import Job
 from tests.integration.api.running import WorkerSide
 
 
@@ -73,38 +81,121 @@ def test_png_info_reads_images_of_this_farm(client: webuiapi.WebUIApi, api: http
     assert "a red fox" in info.info
 
 
-def test_progress_and_interrupt_affect_own_jobs_only(
-    client: webuiapi.WebUIApi, api: httpx.Client, worker: WorkerSide
-) -> None:
-    other = api.post("/v1/jobs", json={"prompt": "of another client", "width": 64, "height": 64}).json()
-    assert client.get_progress()["state"]["job_count"] == 0
-    failures: list[RuntimeError] = []
+class Asking:
+    """Calls of txt2img in threads of their own, and their responses."""
 
-    def ask() -> None:
-        with pytest.raises(RuntimeError) as caught:
-            client.txt2img(prompt="mine", width=64, height=64)
-        failures.append(caught.value)
+    def __init__(self, api: httpx.Client, label: str = "studio") -> None:
+        self.headers = {"X-Client-Label": label}
+        self._api = api
+        self._threads = ThreadPoolExecutor(8)
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    claimed = [worker.claim()]
-    while len([job for job in claimed if job is not None]) < 2:
-        claimed.append(worker.claim())
-    mine = next(job for job in claimed if job is not None and job.id != other["id"])
-    worker.progress(mine, step=2, steps=8, eta_seconds=3)
-    seen = client.get_progress()
-    assert seen["state"]["job"] == mine.id
-    assert seen["progress"] == 0.25
-    client.interrupt()
-    assert api.get(f"/v1/jobs/{other['id']}").json()["cancel_requested"] is False
-    assert api.get(f"/v1/jobs/{mine.id}").json()["cancel_requested"] is True
-    from db.jobs.finish import finish_canceled
+    def txt2img(self, **fields: object) -> Future[httpx.Response]:
+        body = {"prompt": "mine", "width": 64, "height": 96, "seed": 5} | fields
+        return self._threads.submit(self._api.post, "/sdapi/v1/txt2img", json=body, headers=self.headers)
 
-    canceled = finish_canceled(worker.database, mine.id, mine.attempt)
+    def interrupt(self) -> None:
+        self._api.post("/sdapi/v1/interrupt", headers=self.headers).raise_for_status()
+
+    def progress(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._api.get("/sdapi/v1/progress", headers=self.headers).json()
+        return found
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+
+@pytest.fixture
+def asking(api: httpx.Client) -> Iterator[Asking]:
+    calls = Asking(api)
+    yield calls
+    calls.close()
+
+
+def claimed_next(worker: WorkerSide) -> Job:
+    while (job := worker.claim()) is None:
+        pass
+    return job
+
+
+def end_canceled(worker: WorkerSide, job: Job) -> None:
+    canceled = finish_canceled(worker.database, job.id, job.attempt)
     assert canceled is not None
     worker.publish(canceled)
-    thread.join(20)
-    assert failures[0].args[0] == 409
+
+
+def preview_file(color: str) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (8, 12), color).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def test_interrupt_ends_the_running_generation_with_its_last_previews(
+    api: httpx.Client, worker: WorkerSide, asking: Asking
+) -> None:
+    call = asking.txt2img(batch_size=2)
+    mine = claimed_next(worker)
+    worker.progress(mine, step=2, steps=8, eta_seconds=3)
+    for index, color in enumerate(("red", "blue")):
+        worker.redis.set(worker.keys.preview(mine.id, index), preview_file(color))
+    seen = asking.progress()
+    assert (seen["state"]["job"], seen["progress"], seen["state"]["interrupted"]) == (mine.id, 0.25, False)
+    asking.interrupt()
+    assert asking.progress()["state"]["interrupted"] is True
+    assert api.get(f"/v1/jobs/{mine.id}").json()["cancel_requested"] is True
+    end_canceled(worker, mine)
+    response = call.result(20)
+    assert response.status_code == 200, response.text
+    images = [Pillow.open(io.BytesIO(base64.b64decode(text))) for text in response.json()["images"]]
+    assert [(image.format, image.size) for image in images] == [("PNG", (64, 96))] * 2
+    red, blue = (ImageStat.Stat(image.convert("RGB")).mean for image in images)
+    assert red[0] - red[2] > 150 < blue[2] - blue[0]
+    info = json.loads(response.json()["info"])
+    assert info["interrupted"] is True
+    assert (info["all_seeds"], info["job_id"]) == ([5, 6], mine.id)
+    assert [f"Seed: {seed}" in text for seed, text in zip((5, 6), info["infotexts"], strict=True)] == [True, True]
+    assert any("Interrupted" in warning for warning in info["warnings"])
+
+
+def test_interrupt_before_the_first_preview_gives_no_image(worker: WorkerSide, asking: Asking) -> None:
+    call = asking.txt2img()
+    mine = claimed_next(worker)
+    asking.interrupt()
+    end_canceled(worker, mine)
+    response = call.result(20)
+    assert (response.status_code, response.json()["images"]) == (200, [])
+    assert json.loads(response.json()["info"])["interrupted"] is True
+
+
+def test_interrupt_touches_no_other_job(api: httpx.Client, worker: WorkerSide, asking: Asking) -> None:
+    """Neither native jobs of the same caller, nor waiting jobs, nor jobs of another caller's A1111 client."""
+    body = {"prompt": "x", "width": 64, "height": 64}
+    native = api.post("/v1/jobs", json=body, headers=asking.headers).json()["id"]
+    assert claimed_next(worker).id == native
+    other = Asking(api, "other")
+    others_call = other.txt2img()
+    theirs = claimed_next(worker)
+    assert asking.progress()["state"]["job_count"] == 0
+    asking.interrupt()
+    call = asking.txt2img()
+    mine = claimed_next(worker)
+    waiting = asking.txt2img(prompt="later")
+    while asking.progress()["state"]["job_count"] < 2:
+        pass
+    asking.interrupt()
+    jobs = api.get("/v1/jobs").json()["items"]
+    assert {job["id"] for job in jobs if job["cancel_requested"]} == {mine.id}
+    assert sorted(job["status"] for job in jobs) == ["queued", "running", "running", "running"]
+    end_canceled(worker, mine)
+    assert json.loads(call.result(20).json()["info"])["interrupted"] is True
+    worker.finish(theirs)
+    later = claimed_next(worker)
+    assert later.prompt == "later"
+    worker.finish(later)
+    for finished in (others_call, waiting):
+        response = finished.result(20)
+        assert (response.status_code, len(response.json()["images"])) == (200, 1)
+        assert json.loads(response.json()["info"])["interrupted"] is False
+    other.close()
 
 
 def test_a_task_id_names_one_job(api: httpx.Client, worker: WorkerSide) -> None:
@@ -131,26 +222,17 @@ def test_errors_have_the_shape_of_a1111(api: httpx.Client) -> None:
     assert api.get("/sdapi/v1/nothing").json()["code"] == "not_found"
 
 
-def test_interrupt_cancels_more_jobs_than_one_page_of_the_list(
-    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+def test_interrupt_ends_more_running_jobs_than_one_page_of_the_list(
+    api: httpx.Client, worker: WorkerSide, asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "_PAGE", 3)
-    label = {"X-Client-Label": "studio"}
-    body = {"prompt": "x", "width": 64, "height": 64}
-    other = api.post("/v1/jobs", json=body).json()["id"]
-    while (first := worker.claim()) is None:
-        pass
-    assert first.id == other
-    mine = [api.post("/v1/jobs", json=body, headers=label).json()["id"] for _ in range(11)]
-    running = {claimed.id for claimed in (worker.claim() for _ in range(4)) if claimed is not None}
-    assert len(running) == 4
-    assert api.get("/sdapi/v1/progress", headers=label).json()["state"]["job_count"] == 11
-    assert api.post("/sdapi/v1/interrupt", headers=label).status_code == 200
-    for job_id in mine:
-        job = api.get(f"/v1/jobs/{job_id}").json()
-        expected = ("running", True) if job_id in running else ("canceled", False)
-        assert (job["status"], job["cancel_requested"]) == expected
-    assert api.get(f"/v1/jobs/{other}").json()["cancel_requested"] is False
+    monkeypatch.setattr(progress, "_PAGE", 2)
+    calls = [asking.txt2img() for _ in range(5)]
+    running = [claimed_next(worker) for _ in calls]
+    asking.interrupt()
+    assert all(job["cancel_requested"] for job in api.get("/v1/jobs").json()["items"])
+    for job in running:
+        end_canceled(worker, job)
+    assert [call.result(20).status_code for call in calls] == [200] * 5
 
 
 def test_images_are_decoded_and_encoded_off_the_event_loop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from PIL import Image as Pillow
 
+from core.storage import LocalImageStore
 from tests.integration.api.conftest import SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 
@@ -122,6 +124,43 @@ def test_an_upload_starts_a_job(api: httpx.Client, worker: WorkerSide) -> None:
     assert api.delete(sent.headers["location"]).status_code == 204
     refused = api.post("/v1/jobs", json={"prompt": "x", "init_image": upload["id"]})
     assert refused.json()["errors"][0]["field"] == "init_image"
+
+
+def test_a_deleted_upload_and_one_without_a_file_are_gone(api: httpx.Client, worker: WorkerSide) -> None:
+    uploads = LocalImageStore(worker.settings.uploads_dir)
+    first, second = (
+        api.post("/v1/uploads", content=image_file("PNG"), headers={"Content-Type": "image/png"}).headers["location"]
+        for _ in range(2)
+    )
+    assert api.delete(first).status_code == 204
+    for key in list(uploads.iter_keys()):
+        uploads.delete(key)
+    for url in (first, second):
+        assert (api.get(url).status_code, api.get(url).json()["code"]) == (410, "upload_gone")
+        refused = api.post("/v1/jobs", json={"prompt": "x", "init_image": url.rpartition("/")[2]})
+        assert (refused.status_code, refused.json()["code"]) == (422, "upload_not_found")
+
+
+def test_uploads_over_the_owners_quota_are_refused(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+    settings = make_settings(max_upload_bytes_per_owner=400)
+    with serving(settings) as url, httpx.Client(base_url=url) as api:
+
+        def send(label: str) -> httpx.Response:
+            headers = {"Content-Type": "image/png", "X-Client-Label": label}
+            return api.post("/v1/uploads", content=image_file("PNG"), headers=headers)
+
+        sent = [send("a") for _ in range(5)]
+        accepted = [each for each in sent if each.status_code == 201]
+        assert 0 < len(accepted) < 5
+        assert (sent[-1].status_code, sent[-1].json()["code"]) == (413, "upload_quota_exceeded")
+        assert "DELETE /v1/uploads/{upload_id}" in sent[-1].json()["detail"]
+        assert len(list(LocalImageStore(settings.uploads_dir).iter_keys())) == len(accepted)
+        body = {"prompt": "x", "init_images": [base64.b64encode(image_file("PNG")).decode()]}
+        refused = api.post("/sdapi/v1/img2img", json=body, headers={"X-Client-Label": "a"})
+        assert (refused.status_code, refused.json()["code"]) == (413, "upload_quota_exceeded")
+        assert send("b").status_code == 201
+        assert api.delete(accepted[0].headers["location"], headers={"X-Client-Label": "a"}).status_code == 204
+        assert send("a").status_code == 201
 
 
 def bomb() -> bytes:

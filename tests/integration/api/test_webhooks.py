@@ -7,16 +7,21 @@ import hashlib
 import hmac
 import json
 import queue
+import socket
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
+from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
-from core.webhooks import generate_secret, is_public
+from core.settings import Settings
+from core.webhooks import generate_secret
+from db.tables import Base
 from tests.integration.api.conftest import SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 
@@ -160,14 +165,24 @@ def test_a_restart_loses_no_message(make_settings: SettingsMaker, worker: Worker
 
 
 def test_private_targets_are_refused_at_submit_and_at_delivery(
-    make_settings: SettingsMaker, worker: WorkerSide, receiver: Receiver
+    make_settings: SettingsMaker, worker: WorkerSide, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    resolve = socket.getaddrinfo
+
+    def resolve_name(host: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- the function's own
+        return resolve("127.0.0.1" if host == "hook.example" else host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_name)
     with serving(make_settings()) as url, httpx.Client(base_url=url) as api:
         for target in (
             "http://127.0.0.1/x",
             "http://169.254.169.254/latest",
             "http://[::ffff:10.0.0.1]/",
             "http://localhost/",
+            "http://2130706433/",
+            "http://0177.0.0.1/",
+            "http://0x7f.1/",
+            "http://[::127.0.0.1]/",
         ):
             refused = api.post("/v1/jobs", json=BODY | {"webhook": {"url": target, "secret": generate_secret()}})
             assert refused.json()["code"] == "private_webhook_target", target
@@ -182,30 +197,84 @@ def test_private_targets_are_refused_at_submit_and_at_delivery(
         unsigned = api.post("/v1/jobs", json=BODY | {"webhook": {"url": "https://example.com/"}})
         assert unsigned.json()["errors"][0]["field"] == "webhook.secret"
         # A name that turns out to be a private address only when it is resolved.
-        hook = {"url": receiver.url.replace("127.0.0.1", "127.1"), "secret": generate_secret()}
+        hook = {"url": receiver.url.replace("127.0.0.1", "hook.example"), "secret": generate_secret()}
         assert api.post("/v1/jobs", json=BODY | {"webhook": hook}).status_code == 202
         finish_one(worker)
         assert "private address" in str(_settled_delivery(api)["last_error"])
         assert receiver.received.empty()
 
 
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("8.8.8.8", True),
-        ("10.1.2.3", False),
-        ("100.64.0.1", False),
-        ("169.254.169.254", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("::1", False),
-        ("fe80::1", False),
-        ("fd00::1", False),
-        ("::ffff:192.168.0.1", False),
-        ("64:ff9b::7f00:1", False),
-        ("2002:7f00:1::", False),
-        ("2606:4700::1", True),
-    ],
-)
-def test_public_addresses_are_recognised(address: str, public: bool) -> None:
-    assert is_public(ip_address(address)) is public
+def test_receivers_that_never_answer_delay_their_own_owner_only(
+    api: httpx.Client, worker: WorkerSide, receiver: Receiver
+) -> None:
+    """300 messages that wait for their deadline; a round of all due ones took 150 s."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as silent:
+        hanging = {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/", "secret": generate_secret()}
+        batch = {"prompts": ["x"], "seeds": list(range(300)), "base": {"width": 64, "height": 64}, "webhook": hanging}
+        made = api.post("/v1/batches", json=batch, headers={"X-Client-Label": "slow"})
+        assert made.status_code == 202, made.text
+        api.post(f"/v1/batches/{made.json()['id']}/cancel").raise_for_status()
+        connection, _ = silent.accept()  # its messages are on their way
+        body = BODY | {"webhook": {"url": receiver.url, "secret": generate_secret()}}
+        for _ in range(6):
+            job = api.post("/v1/jobs", json=body, headers={"X-Client-Label": "quick"}).json()
+            api.post(f"/v1/jobs/{job['id']}/cancel")
+            assert receiver.next()[1]["id"] == job["id"]
+        connection.close()
+
+
+def test_secrets_are_stored_encrypted(settings: Settings, worker: WorkerSide, receiver: Receiver) -> None:
+    allowed = settings.model_copy(update={"webhook_allow_private": True})
+    hook, own = generate_secret(), generate_secret()
+    with serving(allowed) as url, httpx.Client(base_url=url) as api:
+        assert api.post("/v1/webhooks", json={"url": receiver.url, "secret": hook}).json()["secret"] == hook
+        webhook = {"url": receiver.url + "/own", "secret": own}
+        api.post("/v1/jobs", json=BODY | {"webhook": webhook}, headers={"Idempotency-Key": "1"}).raise_for_status()
+        api.post("/v1/batches", json={"prompts": ["x"], "webhook": webhook}).raise_for_status()
+        assert all(value not in api.get("/v1/webhooks").text for value in (hook, "enc:"))
+    with serving(allowed):  # a new process reads the same key
+        finish_one(worker)
+        received = [receiver.received.get(timeout=20) for _ in range(2)]
+    signatures = {headers["webhook-signature"] for headers, _ in received}
+    assert signatures == {signed(secret, headers, body) for secret, (headers, body) in _pairs(hook, own, received)}
+    tables = Base.metadata.sorted_tables
+    with worker.database.read() as session:
+        stored = "".join(repr(session.execute(select(table)).all()) for table in tables)
+    assert "webhook" in stored
+    assert not any(secret.removeprefix("whsec_") in stored for secret in (hook, own))
+    assert stat.S_IMODE((settings.data_dir / "secret.key").stat().st_mode) == 0o600
+
+
+def _pairs(
+    hook: str, own: str, received: list[tuple[dict[str, str], bytes]]
+) -> list[tuple[str, tuple[dict[str, str], bytes]]]:
+    """Return each message with the secret that it is signed with, whatever their order."""
+    return [
+        (next(each for each in (hook, own) if signed(each, *message) == message[0]["webhook-signature"]), message)
+        for message in received
+    ]
+
+
+def test_a_lost_key_is_reported_in_the_delivery_log(
+    make_settings: SettingsMaker, worker: WorkerSide, receiver: Receiver
+) -> None:
+    with serving(make_settings(webhook_allow_private=True, secret_key="a" * 32)) as url:
+        hook = {"url": receiver.url, "secret": generate_secret()}
+        httpx.post(f"{url}/v1/jobs", json=BODY | {"webhook": hook}).raise_for_status()
+    with (
+        serving(make_settings(webhook_allow_private=True, secret_key="b" * 32)) as url,
+        httpx.Client(base_url=url) as api,
+    ):
+        finish_one(worker)
+        delivery = _settled_delivery(api)
+        assert (delivery["status"], delivery["tries"]) == ("pending", 1)
+        assert "IMAGEFARM_SECRET_KEY" in str(delivery["last_error"])
+        assert receiver.received.empty()
+
+
+def test_an_owner_cannot_register_endpoints_without_limit(make_settings: SettingsMaker, worker: WorkerSide) -> None:
+    with serving(make_settings(max_webhooks_per_owner=2)) as url, httpx.Client(base_url=url) as api:
+        for _ in range(2):
+            assert api.post("/v1/webhooks", json={"url": "https://example.com/"}).status_code == 201
+        refused = api.post("/v1/webhooks", json={"url": "https://example.com/"})
+        assert (refused.status_code, refused.json()["code"]) == (409, "too_many_webhooks")

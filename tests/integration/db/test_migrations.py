@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from db.database import Database
 from db.migrate import differences, downgrade, upgrade
@@ -40,4 +40,36 @@ def test_two_processes_that_migrate_at_once_do_not_collide(database_url: str) ->
     for thread in threads:
         thread.join()
     assert errors == []
+    assert differences(database_url) == []
+
+
+def test_rows_of_the_first_version_get_lanes_hosts_and_uploads(database_url: str) -> None:
+    upgrade(database_url, "0002")
+    database = Database(database_url)
+    job = (
+        "INSERT INTO jobs (id, owner, model, priority, turn, status, revision, attempt, max_attempts, attempts_free, "
+        "available_at, created_at, prompt, input, requested, warnings) "
+        "VALUES (:id, 'ann', 'demo', 5, 0, 'queued', 1, 0, 3, 0, 1.0, 1.0, 'x', :input, '{}', '[]')"
+    )
+    delivery = (
+        "INSERT INTO webhook_deliveries (id, job_id, revision, target, owner, url, secret, event, status, tries, created_at) "
+        "VALUES ('d', 'j1', 1, 'job', 'ann', 'https://Hook.example:8443/x', 'whsec_plain', 'job.failed', "
+        "'pending', 0, 1.0)"
+    )
+    with database.write() as session:
+        for job_id, given in (("j1", '{"init_image": {"upload_id": "u1", "key": "k"}}'), ("j2", '{"seed": 1}')):
+            session.execute(text(job), {"id": job_id, "input": given})
+        session.execute(text(delivery))
+    upgrade(database_url)
+    with database.read() as session:
+        assert session.execute(text("SELECT id, upload_id, face FROM jobs ORDER BY id")).all() == [
+            ("j1", "u1", None),
+            ("j2", None, None),
+        ]
+        row = session.execute(text("SELECT * FROM webhook_deliveries")).mappings().one()
+    assert (row["lane"], row["host"], row["status"]) == ("ann", "hook.example", "pending")
+    assert "secret" not in row
+    database.dispose()
+    downgrade(database_url, "0002")
+    upgrade(database_url)
     assert differences(database_url) == []
