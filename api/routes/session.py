@@ -27,7 +27,7 @@ async def read_session(request: Request, farm: FarmDependency) -> Response:
     return json_response(_session(caller, needed=needed))
 
 
-@router.post("", response_model=Session, summary="Sign in on the page", responses=error_responses(400, 408, 413))
+@router.post("", response_model=Session, summary="Sign in on the page", responses=error_responses(400, 408, 413, 415))
 async def create_session(request: Request, farm: FarmDependency, wanted: SessionRequest) -> Response:
     """Set the cookie; the page's own requests then need no header."""
     caller = await farm.authenticator.caller(wanted.key, None)
