@@ -116,7 +116,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _scaled(image: Image.Image) -> Image.Image:
-    """Scale floats to L. No file states their range: it is read from the values, as up to 1, 255 or 65,535, else their own."""
+    """Scale floats to L. No file states their range: the values tell, as up to 1, 255 or 65,535, else their own."""
     low, high = cast("tuple[float, float]", image.getextrema())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise _unreadable(ValueError("it has pixels that are not numbers"))

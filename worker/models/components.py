@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline
 
 from core.catalogue.model_folder import components, pipeline_class, weight_files
 from core.catalogue.weight_names import choose_set
+from core.errors import RenderError
 from worker.memory.packing import OnFraction
 from worker.models.z_image_transformer import ZImageTransformer2DModel
 
@@ -52,9 +53,18 @@ def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> 
     """Load one model of diffusers or transformers from its folder; never uses the network."""
     variant = variant_of(folder)
     options: dict[str, object] = {"variant": variant} if variant else {}
-    module: torch.nn.Module = class_named(library, cls).from_pretrained(
-        str(folder), dtype=dtype, local_files_only=True, **options
+    module: torch.nn.Module
+    module, found = class_named(library, cls).from_pretrained(
+        str(folder), dtype=dtype, local_files_only=True, output_loading_info=True, **options
     )
+    if missing := sorted(found["missing_keys"]):
+        # The libraries would go on with random numbers in their place.
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise RenderError(
+            f"The weights in {folder} lack the tensor {missing[0]}{more} of {cls}: they are damaged or belong to another "
+            "model. Download them again.",
+            code="model_unavailable",
+        )
     return module.eval()
 
 
