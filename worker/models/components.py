@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from core.catalogue.model_folder import components, pipeline_class, weight_files
+from core.catalogue.weight_damage import tensors_of
 from core.catalogue.weight_names import choose_set
 from core.errors import RenderError
 from worker.memory.packing import OnFraction
@@ -60,12 +61,48 @@ def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> 
     if missing := sorted(found["missing_keys"]):
         # The libraries would go on with random numbers in their place.
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        files = [each.name for each in choose_set((path.name for path in weight_files(folder)), None)]
+        place = folder / files[0] if len(files) == 1 else folder
         raise RenderError(
-            f"The weights in {folder} lack the tensor {missing[0]}{more} of {cls}: they are damaged or belong to another "
+            f"The weights in {place} lack the tensor {missing[0]}{more} of {cls}: they are damaged or belong to another "
             "model. Download them again.",
             code="model_unavailable",
         )
     return module.eval()
+
+
+def check_tensors(directory: Path, variant: str | None) -> None:
+    """Raise RenderError `model_unavailable`, naming the file, when a component's files lack one of its model's tensors.
+
+    Compares names, without reading tensors. Only where these differ is the component loaded: libraries rename old tensors.
+    """
+    for name, (library, cls) in components(directory).items():
+        folder = directory / name
+        names = [path.name for path in folder.iterdir()]
+        files = [each.name for each in choose_set(names, variant) if not each.is_index]
+        if library not in KNOWN_LIBRARIES or not all(file.endswith(".safetensors") for file in files):
+            continue
+        stored = {tensor for file in files for tensor in tensors_of(folder / file)}
+        known = stored | {_without_prefix(tensor) for tensor in stored}
+        if any(not {tensor, _without_prefix(tensor)} & known for tensor in _expected_tensors(folder, library, cls)):
+            load_component(folder, library, cls, torch.bfloat16)
+
+
+def _without_prefix(tensor: str) -> str:
+    """Return the name without the base model's, which transformers adds or removes when it loads."""
+    return tensor.partition(".")[2] or tensor
+
+
+def _expected_tensors(folder: Path, library: str, cls: str) -> set[str]:
+    """Return the names of a component's tensors, from its configuration; shared ones are stored under one name only."""
+    made = class_named(library, cls)
+    with torch.device("meta"):
+        if library == "diffusers":
+            model = made.from_config(made.load_config(str(folder), local_files_only=True))
+        else:
+            model = made(made.config_class.from_pretrained(str(folder), local_files_only=True))
+    shared = set(getattr(model, "_tied_weights_keys", None) or ())
+    return set(model.state_dict()) - shared
 
 
 def class_named(library: str, cls: str) -> Any:  # noqa: ANN401 - a class of diffusers or transformers

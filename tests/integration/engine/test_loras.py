@@ -162,7 +162,7 @@ def test_an_adapter_that_fits_in_part_is_used_with_a_warning_that_counts(
     model_with_loras: TinyModel, foreign: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = model_with_loras
-    adapters = made.family._adapters
+    adapters = made.adapters
     made.alone(a_request(3, size=64, steps=1, loras=with_lora("ink")))
     assert adapters.warnings(with_lora("ink")) == ()
     layers = {name.rpartition(".lora")[0] for name in load_file(foreign)}
