@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +83,16 @@ def check_tensors(directory: Path, variant: str | None) -> None:
         if library not in KNOWN_LIBRARIES or not all(file.endswith(".safetensors") for file in files):
             continue
         stored = {tensor for file in files for tensor in tensors_of(folder / file)}
-        known = stored | {_without_prefix(tensor) for tensor in stored}
-        if any(not {tensor, _without_prefix(tensor)} & known for tensor in _expected_tensors(folder, library, cls)):
+        expected = _expected_tensors(folder, library, cls)
+        if not any(wanted <= found for wanted, found in _spellings(expected, stored)):
             load_component(folder, library, cls, torch.bfloat16)
 
 
-def _without_prefix(tensor: str) -> str:
-    """Return the name without the base model's, which transformers adds or removes when it loads."""
-    return tensor.partition(".")[2] or tensor
+def _spellings(expected: set[str], stored: set[str]) -> Iterator[tuple[set[str], set[str]]]:
+    """Yield both sets of names, also without the base model's name, which transformers adds or removes when it loads."""
+    yield expected, stored
+    yield expected, {tensor.partition(".")[2] for tensor in stored}
+    yield {tensor.partition(".")[2] for tensor in expected}, stored
 
 
 def _expected_tensors(folder: Path, library: str, cls: str) -> set[str]:

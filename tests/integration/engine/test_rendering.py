@@ -108,7 +108,7 @@ def test_the_record_says_that_a_lora_fits_in_part(engine: Engine, demo: TinyMode
     finally:
         file.unlink()
     assert "'ink' fits this model in part" in warning
-    assert render(engine, steps=2).record.warnings == []
+    assert render(engine, 1, steps=2).record.warnings == []
 
 
 def test_timings_are_positive(engine: Engine) -> None:

@@ -113,7 +113,7 @@ def test_a_tensor_that_the_index_names_and_no_shard_has_is_named(folder: Path, m
 def test_a_pointer_in_place_of_a_tokenizer_is_named(folder: Path, model_paths: ModelPaths) -> None:
     (folder / "tokenizer").mkdir()
     (folder / "tokenizer" / "tokenizer.json").write_text(POINTER)
-    with pytest.raises(RenderError, match="tokenizer/tokenizer.json is a git-LFS pointer"):
+    with pytest.raises(RenderError, match=r"tokenizer/tokenizer\.json is a git-LFS pointer"):
         locate(TURBO, model_paths)
 
 

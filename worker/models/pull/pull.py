@@ -48,8 +48,8 @@ def pull(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, o
     """Make the model loadable from the models directory.
 
     Raise Unavailable `hub_unavailable`, NotFound `hub_not_found`, Forbidden `hub_refused`, Conflict `not_enough_disk` or
-    `pull_running`, InvalidInput for a source folder that does not hold the model or is damaged, RenderError `model_unavailable` when a
-    tensor is missing from the weights.
+    `pull_running`, InvalidInput for a source folder that does not hold the model or is damaged, RenderError
+    `model_unavailable` when a tensor is missing from the weights.
     """
     target = model_paths.weights(model.id)
     if model.built_locally:
