@@ -139,12 +139,24 @@ def _errors_of(error: FarmError) -> list[FieldError]:
     return []
 
 
-def from_validation(error: RequestValidationError, request: Request) -> InvalidInput:
-    """Convert pydantic's findings to InvalidInput."""
+def from_validation(error: RequestValidationError, request: Request) -> FarmError:
+    """Convert pydantic's findings to InvalidInput, or to `unsupported_media_type` when the body was not sent as JSON."""
+    if isinstance(error.body, bytes):  # FastAPI leaves a body of any other type than JSON unread.
+        return _not_sent_as_json(request)
     problems = field_errors(error, request)
     if any(item["type"] == "json_invalid" for item in error.errors()):
         return InvalidInput(f"The body is not JSON: {problems[0][1]}.", code="malformed_json")
     return InvalidParameters(problems)
+
+
+def _not_sent_as_json(request: Request) -> FarmError:
+    sent = request.headers.get("content-type", "")
+    found = f"it was sent as '{sent[:100]}'" if sent else "it was sent without a Content-Type"
+    return FarmError(
+        f"Send the body as JSON with the header `Content-Type: application/json`: {found}. "
+        "With curl, add `-H 'Content-Type: application/json'`.",
+        code="unsupported_media_type",
+    )
 
 
 def from_http(error: HTTPException) -> HttpError:

@@ -86,8 +86,12 @@ def _show_table(found: list[ModelStatus]) -> None:
     for status in found:
         model = status.model
         size = f"{model.weights.download_gigabytes:g} GB" if model.weights.download_gigabytes else "none"
-        table.add_row(model.id, "yes" if status.here else "no", size, model.licence, model.about)
+        here = "yes" if status.here else "broken" if status.problems else "no"
+        table.add_row(model.id, here, size, model.licence, model.about)
     Console().print(table)
+    for status in found:
+        for problem in status.problems:
+            typer.echo(f"{status.model.id}: {problem}")
 
 
 class _PullProgressBars:

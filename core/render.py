@@ -60,6 +60,7 @@ class RenderRecord(BaseModel):
     )
     pipeline_guidance_scale: float = Field(description="value passed to the pipeline, after conversion")
     sigmas_or_timesteps: list[float] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list, description="sentences for the user, added to the job's warnings")
 
 
 class RenderTimings(BaseModel):

@@ -10,12 +10,12 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from api.a1111.errors import errors
-from api.a1111.request import CHECKPOINT, A1111Caller, A1111Submitter, decode_image
+from api.a1111.request import CHECKPOINT, A1111Caller, A1111Submitter
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.farm import Farm
 from api.threads import in_thread
-from core.imagefile import read_metadata
+from core.imagefile import decode_base64_image, read_metadata
 from core.schemas.a1111 import PngInfo, PngInfoRequest, Sampler, Scheduler, SdModel
 
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
@@ -59,7 +59,7 @@ async def read_options(farm: FarmDependency, caller: A1111Caller) -> dict[str, A
     return {CHECKPOINT: await _checkpoint(farm, caller), "samples_format": "png", "CLIP_stop_at_last_layers": 1}
 
 
-@router.post("/options", summary="Choose your model", responses=errors(400, 408, 409, 413))
+@router.post("/options", summary="Choose your model", responses=errors(400, 408, 409, 413, 415))
 async def write_options(farm: FarmDependency, caller: A1111Submitter, options: dict[str, Any]) -> Response:
     """Set `sd_model_checkpoint` for your own requests until this process ends; other options have no effect."""
     wanted = options.get(CHECKPOINT)
@@ -79,11 +79,11 @@ async def refresh(caller: CallerDependency) -> Response:
     return JSONResponse(None)
 
 
-@router.post("/png-info", response_model=PngInfo, summary="Metadata of an image", responses=errors(400, 408, 413))
+@router.post("/png-info", response_model=PngInfo, summary="Metadata of an image", responses=errors(400, 408, 413, 415))
 async def read_png_info(farm: FarmDependency, caller: CallerDependency, wanted: PngInfoRequest) -> Response:
     """Read the `parameters` text of an image from this farm or another tool; empty when it has none."""
     async with farm.decoding:
-        found = await in_thread(lambda: read_metadata(decode_image(wanted.image, "image")))
+        found = await in_thread(lambda: read_metadata(decode_base64_image(wanted.image, "image")))
     text = found.parameters_text or ""
     items = {"parameters": text} if text else {}
     settings = found.parameters.settings if found.parameters is not None else {}

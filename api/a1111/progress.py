@@ -78,7 +78,10 @@ async def skip(farm: FarmDependency, caller: A1111Submitter) -> Response:
 
 
 @router.post(
-    "/internal/progress", response_model=TaskProgress, summary="Progress of a force_task_id", responses=errors(400, 408, 413)
+    "/internal/progress",
+    response_model=TaskProgress,
+    summary="Progress of a force_task_id",
+    responses=errors(400, 408, 413, 415),
 )
 async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgressRequest) -> Response:
     """Report one job; an unknown task is neither active, queued nor completed."""

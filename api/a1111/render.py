@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from api.a1111.errors import errors
-from api.a1111.request import FACE, A1111Submitter, decode_image, ignored_fields, job_request
+from api.a1111.request import FACE, A1111Submitter, ignored_fields, job_request
 from api.a1111.response import images_response, interrupted_response
 from api.caller import Caller
 from api.dependencies import FarmDependency
@@ -19,6 +19,7 @@ from api.threads import in_thread
 from api.uploads import store_upload
 from api.validation import from_pydantic
 from core.errors import InvalidInput
+from core.imagefile import decode_base64_image
 from core.lifecycle import JobStatus
 from core.schemas.a1111 import ImagesAnswer, Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
@@ -43,7 +44,7 @@ async def img2img(farm: FarmDependency, caller: A1111Submitter, wanted: Img2Img)
         raise InvalidInput("Send an image to start from, as base64.", field="init_images")
     if wanted.mask:
         raise InvalidInput("Inpainting is not supported: send no mask.", field="mask", code="not_offered")
-    data = await in_thread(decode_image, wanted.init_images[0], "init_images")
+    data = await in_thread(decode_base64_image, wanted.init_images[0], "init_images")
     upload = await store_upload(farm, caller, data, "init_images")
     return await _render(farm, caller, wanted, upload)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,7 +12,6 @@ from fastapi import Depends, Request
 from api.caller import ANONYMOUS, Caller, clean_label
 from api.dependencies import CallerDependency, SubmitterDependency
 from core.catalogue import Catalogue
-from core.errors import InvalidInput
 from core.schemas.a1111 import Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
 
@@ -98,13 +95,3 @@ def _is_enabled(script: Any) -> bool:  # noqa: ANN401 -- any JSON value
     """Return whether a script is enabled; clients send empty or disabled ones with every request."""
     arguments = script.get("args") if isinstance(script, dict) else script
     return arguments not in (None, [], [False], {})
-
-
-def decode_image(text: str, field: str) -> bytes:
-    """Decode base64 with or without a data URL's head; raise InvalidInput for anything else."""
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidInput("This is not an image in base64.", field=field, code="image_format") from None

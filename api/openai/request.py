@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from core.catalogue import Catalogue
 from core.errors import InvalidInput
-from core.schemas.base import Text
+from core.schemas.base import NullableBody, Text
 from core.schemas.jobs import JobRequest
 
 _OPENAI_MODELS = ("dall-e", "gpt-image", "chatgpt-image")
@@ -21,7 +21,7 @@ _DEFAULTS: Mapping[str, tuple[str | None, ...]] = MappingProxyType(
 )
 
 
-class ImagesRequest(BaseModel):
+class ImagesRequest(NullableBody):
     """POST /v1/images/generations. Fields of POST /v1/jobs (seed, num_inference_steps, ...) may be sent as well."""
 
     model_config = ConfigDict(

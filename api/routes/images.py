@@ -42,7 +42,7 @@ async def read_image(farm: FarmDependency, caller: CallerDependency, image_id: I
 
 
 @router.patch(
-    "/{image_id}", response_model=ImageAnswer, summary="Rate an image", responses=error_responses(400, 404, 410, 413)
+    "/{image_id}", response_model=ImageAnswer, summary="Rate an image", responses=error_responses(400, 404, 410, 413, 415)
 )
 async def change_image(
     farm: FarmDependency, caller: SubmitterDependency, image_id: ImageId, change: ImageChange

@@ -34,7 +34,7 @@ async def read_session(request: Request, farm: FarmDependency) -> Response:
     return response
 
 
-@router.post("", response_model=Session, summary="Sign in on the page", responses=error_responses(400, 408, 413))
+@router.post("", response_model=Session, summary="Sign in on the page", responses=error_responses(400, 408, 413, 415))
 async def create_session(request: Request, farm: FarmDependency, wanted: SessionRequest) -> Response:
     """Set the session's cookie; the page's own requests then need no header. Revoking the key ends the session."""
     row = await farm.authenticator.key_row(wanted.key)

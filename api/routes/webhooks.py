@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
     status_code=201,
     response_model=Endpoint,
     summary="Register a webhook for settled jobs",
-    responses=error_responses(400, 408, 409, 413),
+    responses=error_responses(400, 408, 409, 413, 415),
 )
 async def create_webhook(farm: FarmDependency, caller: SubmitterDependency, wanted: EndpointRequest) -> Response:
     """Register an endpoint for your own jobs. Only this response contains the secret."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from core.catalogue.catalogue import Catalogue, CatalogueModel, load_catalogue
 from core.catalogue.model_paths import ModelPaths
-from core.catalogue.presence import is_present
+from core.catalogue.presence import is_present, problems_of
 from core.settings import Settings
 
 PREFERRED, FALLBACK = "z-image-turbo", "demo"
@@ -37,7 +37,9 @@ def _best_present(catalogue: Catalogue, model_paths: ModelPaths) -> ResolvedMode
     if is_present(preferred, model_paths):
         return ResolvedModel(preferred)
     fallback = catalogue.get(FALLBACK)
-    why = f"The weights of {preferred.id} are not on this machine, so the farm runs {fallback.id}."
+    problems = problems_of(preferred, model_paths)
+    what = f"cannot be loaded ({'; '.join(problems)})" if problems else "are not on this machine"
+    why = f"The weights of {preferred.id} {what}, so the farm runs {fallback.id}."
     return ResolvedModel(fallback, f"{why} {noise_notice(fallback)}")
 
 

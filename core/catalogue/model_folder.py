@@ -11,6 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from core.catalogue.weight_damage import POINTER, damage_of, index_damage, is_pointer
+from core.catalogue.weight_names import choose_set, parse_weight_name
+
 MARKER_FILE = "imagefarm.json"
 MARKER_FORMAT: Literal[1] = 1
 
@@ -85,13 +88,39 @@ def _is_weightless(cls: str) -> bool:
 
 
 def missing_files(directory: Path) -> list[str]:
-    """List in plain sentences what is missing from the folder; empty when it can be loaded."""
+    """List in plain sentences what is missing from the folder or damaged in it; empty when it can be loaded.
+
+    Reads names, sizes and headers only, which takes milliseconds for any size of weights.
+    """
     if not directory.is_dir():
         return [f"the folder {directory} does not exist"]
     if not read_index(directory):
         return [f"{directory} has no readable {INDEX_FILE}: it is not in diffusers' layout"]
-    missing = [found for name in components(directory) if (found := _missing_from_component(directory / name))]
-    return [f"{directory} is incomplete: {found}" for found in missing]
+    problems: list[str] = []
+    for name in components(directory):
+        if found := _missing_from_component(directory / name):
+            problems.append(f"{directory} is incomplete: {found}")
+        else:
+            problems += [f"{directory} is damaged: {found}" for found in _damaged_weights(directory / name)]
+    return problems + [f"{directory} is damaged: {found}" for found in _pointers(directory)]
+
+
+def _damaged_weights(folder: Path) -> list[str]:
+    """Return what is wrong with the weight files that would be loaded, each with its path in the model's folder."""
+    found = []
+    for each in choose_set((path.name for path in folder.iterdir()), None):
+        damage = index_damage(folder / each.name) if each.is_index else damage_of(folder / each.name)
+        if damage:
+            found.append(f"{folder.name}/{each.name} {damage}")
+    return found
+
+
+def _pointers(directory: Path) -> list[str]:
+    """Return the other files, such as a tokenizer's, that are git-LFS pointers."""
+    others = (
+        path for path in sorted(directory.glob("*/*")) if parse_weight_name(path.name) is None or path.suffix == ".json"
+    )
+    return [f"{path.parent.name}/{path.name} {POINTER}" for path in others if is_pointer(path)]
 
 
 def _missing_from_component(folder: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 from core.catalogue.catalogue import CatalogueModel, Lora
 from core.catalogue.model_folder import missing_files, pipeline_class, read_marker
 from core.catalogue.model_paths import ModelPaths
+from core.catalogue.weight_damage import damage_of
 from core.errors import RenderError
 
 Origin = Literal["models_dir", "folder", "hub_cache"]
@@ -31,14 +32,29 @@ def locate(model: CatalogueModel, model_paths: ModelPaths) -> LocatedWeights:
     Raises RenderError `model_unavailable`, which names what is missing and the command that downloads it.
     """
     problems: list[str] = []
+    for located in _tried(model, model_paths):
+        if isinstance(located, LocatedWeights):
+            return located
+        problems += located
+    raise RenderError(_message(model, problems), code="model_unavailable")
+
+
+def problems_of(model: CatalogueModel, model_paths: ModelPaths) -> list[str]:
+    """List in plain sentences why weights that are on this machine cannot be loaded; empty where some can, or none are."""
+    tried = list(_tried(model, model_paths))
+    if any(isinstance(each, LocatedWeights) for each in tried):
+        return []
+    return [problem for each in tried if not isinstance(each, LocatedWeights) for problem in each]
+
+
+def _tried(model: CatalogueModel, model_paths: ModelPaths) -> Iterator[LocatedWeights | list[str]]:
+    """Yield the weights of each place that has some, or what is wrong with them."""
     for directory, origin, revision in _candidates(model, model_paths):
         missing = folder_problems(model, directory)
         loras = [find_lora_file(lora, directory, model_paths) for lora in model.loras]
         missing += [f"the LoRA {lora.repo} is missing" for lora, file in zip(model.loras, loras, strict=True) if not file]
-        if not missing:
-            return LocatedWeights(directory, origin, revision, tuple(file for file in loras if file))
-        problems += missing
-    raise RenderError(_message(model, problems), code="model_unavailable")
+        missing += [f"the LoRA {file} {damage}" for file in loras if file and (damage := damage_of(file))]
+        yield missing or LocatedWeights(directory, origin, revision, tuple(file for file in loras if file))
 
 
 def is_present(model: CatalogueModel, model_paths: ModelPaths) -> bool:
@@ -92,4 +108,5 @@ def _message(model: CatalogueModel, problems: list[str]) -> str:
     reason = (
         "; ".join(problems) or "they are neither in the models directory, nor in a folder you named, nor in the hub's cache"
     )
-    return f"The weights of {model.id} are not on this machine: {reason}. Run `imagefarm models pull {model.id}`."
+    what = "cannot be loaded" if problems else "are not on this machine"
+    return f"The weights of {model.id} {what}: {reason}. Run `imagefarm models pull {model.id}`."

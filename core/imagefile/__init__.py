@@ -1,5 +1,6 @@
 """Image files: encode with metadata that other tools read, read it back, open untrusted files safely."""
 
+from core.imagefile.base64_text import decode_base64_image
 from core.imagefile.conversion import convert, thumbnail
 from core.imagefile.encoding import EXTENSIONS, MEDIA_TYPES, ImageFormat, encode, encode_png
 from core.imagefile.metadata import FileMetadata, ImageMetadata, Parameters
@@ -13,6 +14,7 @@ __all__ = [
     "ImageMetadata",
     "Parameters",
     "convert",
+    "decode_base64_image",
     "encode",
     "encode_png",
     "open_image",

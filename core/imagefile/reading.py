@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from io import BytesIO
+from typing import cast
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -13,6 +15,7 @@ from core.imagefile import xmp
 from core.imagefile.exif import decode_user_comment
 from core.imagefile.metadata import FileMetadata, ImageMetadata, from_json
 from core.imagefile.parameters_text import parse_parameters
+from core.imagefile.png_chunks import without_oversized_chunks
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64 * 2**20
@@ -28,13 +31,13 @@ DECODE_ERRORS = (
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read the header only; the pixels are loaded on first use.
+def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """Read the header only; the pixels are loaded on first use. Oversized texts and profiles of a PNG are left out.
 
     Raises InvalidInput `image_format`, `image_too_large`, `image_animated` or `image_unreadable`.
     """
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
+        image = Image.open(BytesIO(without_oversized_chunks(data)), formats=formats)
     except UnidentifiedImageError:
         raise InvalidInput("This is not a PNG, JPEG or WebP image.", code="image_format") from None
     except _BOMB:
@@ -45,24 +48,85 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise _too_large(str(image.width * image.height), max_pixels)
     if image.format != _PHONE_JPEG and getattr(image, "n_frames", 1) > 1:
         raise InvalidInput("This image is animated; send a single frame.", code="image_animated")
+    if image.format == "PNG":
+        _scale_transparent_color(image, data[_PNG_BIT_DEPTH])
     return image
 
 
-def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Decode as upright RGB, with transparent areas on white. Raises like `open_image`."""
-    image = open_image(data, max_pixels=max_pixels)
+    image = open_image(data, max_pixels=max_pixels, formats=formats)
     load_pixels(image)
     return to_rgb(image)
 
 
+_PNG_BIT_DEPTH = 24
+"""Position of the bits per sample in a PNG."""
+
+
+def _scale_transparent_color(image: Image.Image, bits: int) -> None:
+    """Bring the one colour that a PNG calls transparent to the 8 bits that Pillow scales the pixels to."""
+    color = image.info.get("transparency")
+    if image.mode in ("1", "L") and isinstance(color, int) and bits < 8:
+        image.info["transparency"] = color * 255 // (2**bits - 1)
+    elif image.mode == "RGB" and isinstance(color, tuple) and bits == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in color)
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image to upright RGB, with transparent areas on white."""
-    upright = _upright(image)
+    """Convert a loaded image of any mode to upright RGB of the same tones, with transparent areas on white.
+
+    White is what they show on a page; the colours stored under them were never meant to be seen.
+    """
+    upright = _in_eight_bits(_upright(image))
     if not upright.has_transparency_data:
         return upright.convert("RGB")
-    pixels = upright.convert("RGBA")
+    pixels = _unmultiplied(upright).convert("RGBA")
     background = Image.new("RGBA", pixels.size, "white")
     return Image.alpha_composite(background, pixels).convert("RGB")
+
+
+def _unmultiplied(image: Image.Image) -> Image.Image:
+    """Convert a mode with colours that are multiplied by alpha, which Pillow converts to its plain mode only."""
+    return image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode]) if image.mode in ("La", "RGBa") else image
+
+
+_SIXTEEN_BITS = 65_535
+_HIGH_BYTE = tuple((value + 128) // 257 for value in range(_SIXTEEN_BITS + 1))
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale grey of more than 8 bits, which Pillow would clip at 255, to L or LA; return other modes unchanged."""
+    if image.mode.startswith("I;16"):
+        wide = image.convert("I")
+        grey = wide.point(_HIGH_BYTE, "L")
+        color = image.info.get("transparency")
+        if not isinstance(color, int):
+            return grey
+        alpha = wide.point([0 if value == color else 255 for value in range(_SIXTEEN_BITS + 1)], "L")
+        return _plain(Image.merge("LA", (grey, alpha)))
+    if image.mode in ("I", "F"):
+        return _plain(_scaled(image.convert("F")))
+    return image
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    image.info.pop("transparency", None)
+    return image
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """Scale floats to L. No file states their range: the values tell, as up to 1, 255 or 65,535, else their own."""
+    low, high = cast("tuple[float, float]", image.getextrema())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise _unreadable(ValueError("it has pixels that are not numbers"))
+    if low < 0 or high > _SIXTEEN_BITS:
+        base, white = low, high
+    else:
+        base, white = 0.0, next(limit for limit in (1.0, 255.0, float(_SIXTEEN_BITS)) if high <= limit)
+    scale = 255 / ((white - base) or 1.0)
+    # Pillow truncates: half a level more rounds to the nearest.
+    return image.point(lambda value: value * scale + (0.5 - base * scale)).convert("L")
 
 
 def load_pixels(image: Image.Image) -> None:

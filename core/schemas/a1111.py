@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from core.schemas.base import ResponseBody, Text
+from core.schemas.base import NullableBody, ResponseBody, Text
 
 
-class Txt2Img(BaseModel):
+class Txt2Img(NullableBody):
     """POST /sdapi/v1/txt2img. Fields without an effect here are listed in `info`, not refused."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [{"prompt": "a red fox", "steps": 8}]})
@@ -77,7 +77,7 @@ class ProgressAnswer(ResponseBody):
     textinfo: str | None = None
 
 
-class TaskProgressRequest(BaseModel):
+class TaskProgressRequest(NullableBody):
     """POST /internal/progress."""
 
     id_task: Text = Field(max_length=200)
@@ -98,7 +98,7 @@ class TaskProgress(ResponseBody):
     textinfo: str | None
 
 
-class PngInfoRequest(BaseModel):
+class PngInfoRequest(NullableBody):
     """POST /sdapi/v1/png-info: an image as base64, or a data URL."""
 
     image: str

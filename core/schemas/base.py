@@ -3,13 +3,84 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+_NULL: dict[str, str] = {"type": "null"}
+_NOTES = frozenset({"description", "title", "examples", "deprecated", "default"})
+"""Keywords of a JSON schema that describe a field and do not restrict its values."""
 
 
-class RequestBody(BaseModel):
-    """Base of requests: unknown fields are refused, so that a misspelt one is not silently ignored."""
+class NullableBody(BaseModel):
+    """Base of all requests, of every face: null means that the field is not given, and so does the OpenAPI document.
+
+    Client libraries send null for what their user left out. Null is a value only of a required field whose type has it.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:  # noqa: ANN401 -- any JSON value
+        if not isinstance(data, dict) or None not in data.values():
+            return data
+        return {name: value for name, value in data.items() if value is not None or not cls._drops_null(name)}
+
+    @classmethod
+    def _drops_null(cls, name: str) -> bool:
+        """Return whether null is dropped from a field; an unknown one is dropped where unknown fields are allowed."""
+        field = next((field for known, field in cls.model_fields.items() if name in _names(known, field)), None)
+        if field is None:
+            return cls.model_config.get("extra") == "allow"
+        return not (field.is_required() and _takes_null(field))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        properties = schema.get("properties", {})
+        for name in properties.keys() - set(schema.get("required", ())):
+            properties[name] = _with_null(properties[name])
+        return reference
+
+
+def _names(name: str, field: FieldInfo) -> tuple[str, ...]:
+    alias = field.validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return (name, *(choice for choice in choices if isinstance(choice, str)))
+
+
+def _takes_null(field: FieldInfo) -> bool:
+    try:
+        TypeAdapter(field.rebuild_annotation()).validate_python(None)
+    except ValidationError:
+        return False
+    return True
+
+
+def _with_null(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """Add null to the values that a field's schema allows."""
+    if not schema.keys() - _NOTES or _NULL in schema.get("anyOf", ()):
+        return schema  # Any value is allowed, or null is already.
+    values = {name: value for name, value in schema.items() if name not in _NOTES}
+    choices = values["anyOf"] if set(values) == {"anyOf"} else [values]
+    return {"anyOf": [*choices, _NULL], **{name: value for name, value in schema.items() if name in _NOTES}}
+
+
+class RequestBody(NullableBody):
+    """Base of the native API's requests: unknown fields are refused, so that a misspelt one is not silently ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1_000_000)
 

@@ -83,8 +83,19 @@ def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
     connection.execute(_set_timings(), timings)
     for each, job in ended:
         set_committed_value(job, "timings", dict(each.timings))
+    _add_warnings(session, ended)
     insert_rows(session, Image, "created_at", [_image_row(job, image) for each, job in ended for image in each.images])
     connection.execute(_close_attempts(), [{"of_job": each.job_id, "of_number": each.attempt} for each, _ in ended])
+
+
+def _add_warnings(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
+    """Add what the engine warned about, which few jobs have, to the warnings that the job was submitted with."""
+    for each, job in ended:
+        found = [warning for image in each.images for warning in image.record.get("warnings", ())]
+        warnings = list(dict.fromkeys([*job.warnings, *found]))
+        if warnings != job.warnings:
+            session.execute(update(core_table(Job)).where(core_table(Job).c.id == job.id).values(warnings=warnings))
+            set_committed_value(job, "warnings", warnings)
 
 
 @cache

@@ -60,7 +60,7 @@ def _fields(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text; save it as UTF-8"
         raise _invalid(path, f"could not read it: {why}.") from error
     return _from_csv(path, text) if path.suffix.lower() == ".csv" else _from_json_lines(path, text)
 
@@ -82,21 +82,64 @@ def _from_json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any
 
 
 def _from_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, fields). The first line names the fields; skip empty cells; column `metadata.x` is metadata key x."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    if "prompt" not in (reader.fieldnames or ()):
-        raise _invalid(path, "its first line must name the columns, including `prompt`, such as: prompt,width,height,seed")
+    """Yield (line, fields). The first line names the columns; skip empty cells and rows; `metadata.x` is metadata key x."""
+    records = _records(path, text, _separator(text))
+    head, header = next(records, (1, []))
+    names = [cell.strip() for cell in header]
+    if "prompt" not in names:
+        raise _invalid(path, f"line {head} must name the columns, including `prompt`, such as: prompt,width,height,seed")
+    if doubled := sorted(name for name, count in Counter(names).items() if name and count > 1):
+        raise _invalid(
+            path, f"line {head} names the column `{doubled[0]}` {names.count(doubled[0])} times: keep one of them."
+        )
+    for line, cells in records:
+        filled = [(position, cell) for position, cell in enumerate(cells) if cell.strip()]
+        for position, cell in filled:
+            if position >= len(names):
+                raise _invalid(
+                    path,
+                    f"line {line} has more cells than line {head} has names, beginning with {cell[:40]!r}. Put a cell that "
+                    'holds a separator between double quotes: "a cat, asleep".',
+                )
+            if not names[position]:
+                raise _invalid(
+                    path, f"line {line} has {cell[:40]!r} in column {position + 1}, which line {head} does not name."
+                )
+        if filled:
+            yield line, _from_cells({names[position]: cell for position, cell in filled})
+
+
+_SEPARATORS = ",;\t"
+_HINT = "sep="
+
+
+def _separator(text: str) -> str:
+    """Return the separator with which the first line names the most columns, `prompt` among them; a comma otherwise."""
+
+    def columns(separator: str) -> int:
+        names = [name.strip() for name in next(csv.reader(io.StringIO(text.lstrip("\n")), delimiter=separator), [])]
+        return len(names) if "prompt" in names else 0
+
+    if text.startswith(_HINT) and text[len(_HINT) : len(_HINT) + 1] in _SEPARATORS:  # Excel's first line
+        return text[len(_HINT)]
+    return max(_SEPARATORS, key=columns)
+
+
+def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (first line, cells) of every record that has any; a cell between quotes may hold line breaks."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    line = 1
     try:
         for cells in reader:
-            if None in cells:
-                raise _invalid(path, f"line {reader.line_num} has more cells than the first line has names.")
-            yield reader.line_num, _from_cells(cells)
+            if cells and not (line == 1 and cells[0] == _HINT):
+                yield line, cells
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise _invalid(path, f"line {reader.line_num} is not CSV: {error}.") from error
+        advice = "Begin and end a quoted cell with one double quote, and write two for a quote inside of it."
+        raise _invalid(path, f"line {line} is not CSV: {error}. {advice}") from error
 
 
-def _from_cells(cells: dict[str, str | None]) -> dict[str, Any]:
-    given = {name.strip(): value for name, value in cells.items() if value is not None and value.strip()}
+def _from_cells(given: dict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: value for name, value in given.items() if not name.startswith(_METADATA)}
     metadata = {name.removeprefix(_METADATA): value for name, value in given.items() if name.startswith(_METADATA)}
     return fields | ({"metadata": metadata} if metadata else {})

@@ -48,7 +48,8 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
     request = LoadRequest(model_paths, spec.device, spec.memory_policy, most_gigabytes=spec.device_memory_gb)
     loaded = load_pipeline(model, request, on_progress)
     log.info(loaded.plan.describe())
-    family = make_family(_family_context(spec, loaded))
+    context = _family_context(spec, loaded)
+    family = make_family(context)
     tuning = _tune(spec, loaded, family, on_progress)
     is_cuda = loaded.device.type == "cuda"
     overlaps = is_cuda and tuning.allows_concurrent_compute
@@ -66,6 +67,7 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
         peaks=_peak_tracker(spec, loaded) if is_cuda else None,
         blocks=_blocks(loaded, family, tuning),
         aborts_steps=family.name != "stock",  # A stock pipeline's own code is not written to be interrupted.
+        warnings_of=lambda request: context.adapters.warnings(request.loras),
     )
 
 

@@ -75,6 +75,7 @@ class ImageDecoder:
     def __init__(self, parts: EngineParts, queues: EngineQueues, deadline: Deadline = nullcontext) -> None:
         self._family = parts.family
         self._info = parts.info
+        self._warnings_of = parts.warnings_of
         self._input, self._output = queues.input, queues.output
         self._deadline = deadline
         self._device = device = parts.device
@@ -88,7 +89,8 @@ class ImageDecoder:
 
     def finish(self, each: ActiveRequest) -> None:
         """Take ownership of the sample. Raises BrokenDevice and no other error."""
-        finished = FinishedSample(each.request, each.sample, render_record(self._info, each), each.timings, self._mark())
+        record = render_record(self._info, each, self._warnings_of(each.request))
+        finished = FinishedSample(each.request, each.sample, record, each.timings, self._mark())
         each.sample = None
         if self._thread is None:
             self._decode_and_send(finished)
@@ -168,7 +170,7 @@ class ImageDecoder:
         return pixels if self._stream is None else pixels.cpu()
 
 
-def render_record(info: EngineInfo, each: ActiveRequest) -> RenderRecord:
+def render_record(info: EngineInfo, each: ActiveRequest, warnings: Sequence[str] = ()) -> RenderRecord:
     """Return the record of how the image was made, as stored with it."""
     return RenderRecord(
         family=info.family,
@@ -181,6 +183,7 @@ def render_record(info: EngineInfo, each: ActiveRequest) -> RenderRecord:
         batches=each.batches,
         pipeline_guidance_scale=each.sample.pipeline_guidance_scale,
         sigmas_or_timesteps=each.sample.schedule,
+        warnings=list(warnings),
     )
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from core.render import RenderRequest
 from worker.engine.admission_policy import AdmissionPolicy
 from worker.engine.messages import EngineInfo
 from worker.engine.peak_memory import PeakMemoryTracker
 from worker.pipelines.family import AnyFamily
+
+
+def _no_warnings(_: RenderRequest) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,7 @@ class EngineParts:
     `overlaps_decode`, `overlaps_encode`: these run on threads of their own, in parallel to the steps.
     `blocks`: the repeated blocks of a step that takes long; empty where steps are short or are not run block by block.
     `aborts_steps`: whether a step may be abandoned between two blocks.
+    `warnings_of`: sentences about a finished request for its user, such as a LoRA that fits in part.
     `peaks`: None where peak memory is not measured.
     """
 
@@ -32,3 +39,4 @@ class EngineParts:
     peaks: PeakMemoryTracker | None
     blocks: list[nn.Module]
     aborts_steps: bool
+    warnings_of: Callable[[RenderRequest], tuple[str, ...]] = _no_warnings

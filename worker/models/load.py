@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from core.catalogue import CatalogueModel, LocatedWeights, ModelPaths, locate
+from core.errors import InvalidInput, RenderError
 from worker.device.dtypes import choose_dtype, dtype_name
 from worker.device.torch_device import device_name, limit_memory, measure_machine, resolve_device, use_device
 from worker.memory.apply import apply_tier
@@ -22,7 +24,10 @@ from worker.memory.sizes import read_sizes
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
 from worker.models.libraries import silence_libraries
+from worker.models.lora_fit import load_lora
 from worker.models.tier_reader import TierReader
+
+log = logging.getLogger(__name__)
 
 OnProgress = Callable[[str, float | None], None]
 """Called with (stage, fraction 0..1 or None when it is unknown).
@@ -44,7 +49,12 @@ def fuse_loras(pipeline: DiffusionPipeline, model: CatalogueModel, files: Sequen
     """Fuse the row's LoRAs into the weights, so that adapters remain free for a job's LoRAs."""
     for index, (lora, file) in enumerate(zip(model.loras, files, strict=True)):
         name = f"model_{index}"
-        pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=name, local_files_only=True)
+        try:
+            fit = load_lora(pipeline, file, name)
+        except InvalidInput as error:
+            raise RenderError(f"The LoRA {lora.repo} of {model.id}: {error}.", code="model_unavailable") from error
+        if warning := fit.warning(lora.repo):
+            log.warning(warning)
         pipeline.fuse_lora(lora_scale=lora.scale, adapter_names=[name])
         pipeline.unload_lora_weights()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.catalogue import CatalogueModel, ModelPaths, load_catalogue, locate
 from core.catalogue.model_folder import read_marker, size_of
+from core.catalogue.presence import problems_of
 from core.errors import RenderError
 
 
@@ -14,6 +15,7 @@ from core.errors import RenderError
 class ModelStatus:
     """`origin` and `directory` are empty when the weights are not on disk; `missing` then states what to do.
 
+    `problems`: what is wrong with weights that are on disk and cannot be loaded, such as a damaged file.
     `dtype` is known for copies in the models directory. A model that is built locally counts as present.
     """
 
@@ -24,6 +26,7 @@ class ModelStatus:
     size_bytes: int = 0
     dtype: str = ""
     missing: str = ""
+    problems: tuple[str, ...] = ()
 
 
 def list_models(model_paths: ModelPaths) -> list[ModelStatus]:
@@ -38,7 +41,7 @@ def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
     except RenderError as error:
         if model.built_locally:
             return ModelStatus(model, here=True, origin="built at first use")
-        return ModelStatus(model, here=False, missing=error.message)
+        return ModelStatus(model, here=False, missing=error.message, problems=tuple(problems_of(model, model_paths)))
     marker = read_marker(located.directory)
     return ModelStatus(
         model=model,

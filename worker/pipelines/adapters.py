@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.catalogue.weight_damage import damage_of
 from core.errors import InvalidInput
 from core.render import LoraRequest
 from worker.models.libraries import Pipeline
+from worker.models.lora_fit import load_lora
+
+log = logging.getLogger(__name__)
 
 
 class Adapters:
@@ -17,6 +22,7 @@ class Adapters:
         self._pipeline = pipeline
         self._directory = directory
         self._labels: dict[str, str] = {}
+        self._warnings: dict[str, str] = {}
         self._active: tuple[LoraRequest, ...] | None = ()
 
     def available(self) -> dict[str, Path]:
@@ -35,6 +41,10 @@ class Adapters:
                 names = ", ".join(known) or "none"
                 raise InvalidInput(f"There is no LoRA '{lora.name}' here. Available: {names}.", field="loras")
 
+    def warnings(self, loras: Sequence[LoraRequest]) -> tuple[str, ...]:
+        """Return a sentence for each of these adapters that was activated and fits the model in part."""
+        return tuple(self._warnings[lora.name] for lora in loras if lora.name in self._warnings)
+
     def activate(self, loras: tuple[LoraRequest, ...]) -> None:
         """Make forward passes use exactly these adapters; with none, output is bit-identical to the bare model's."""
         if loras == self._active:
@@ -52,12 +62,16 @@ class Adapters:
         if name not in self._labels:
             label = f"request_{len(self._labels)}"  # PEFT makes module names from labels: no dots allowed.
             file = self.available()[name]
+            if damage := damage_of(file):
+                raise InvalidInput(f"The LoRA '{name}' cannot be used: {file.name} {damage}.", field="loras")
             try:
-                self._pipeline.load_lora_weights(
-                    str(self._directory), weight_name=file.name, adapter_name=label, local_files_only=True
-                )
+                fit = load_lora(self._pipeline, file, label)
             except Exception as error:
                 # Loaders raise many types: for a broken file, for keys of another model.
                 raise InvalidInput(f"The LoRA '{name}' cannot be used with this model: {error}", field="loras") from error
+            self._warnings.pop(name, None)
+            if warning := fit.warning(name):
+                log.warning(warning)
+                self._warnings[name] = warning
             self._labels[name] = label
         return self._labels[name]

@@ -16,6 +16,7 @@ import pytest
 import webuiapi
 from PIL import Image as Pillow
 from PIL import ImageStat
+from PIL.PngImagePlugin import PngInfo
 
 from api.a1111 import options, progress, render, response
 from api.openai import routes as openai_routes
@@ -56,6 +57,19 @@ def test_img2img(client: webuiapi.WebUIApi, worker: WorkerSide) -> None:
         result = client.img2img(images=[start], prompt="x", steps=4, width=64, height=64, denoising_strength=0.5)
     assert result.image.size == (64, 64)
     assert result.info["denoising_strength"] == 0.5
+
+
+@pytest.mark.parametrize("form", ["{}", "DATA:image/png;name=a.png;BASE64,{}"])
+def test_base64_in_lines_and_data_urls_of_any_form_are_taken(api: httpx.Client, worker: WorkerSide, form: str) -> None:
+    info, file = PngInfo(), io.BytesIO()
+    info.add_text("parameters", "a dog")
+    info.add_text("workflow", "x" * 2_000_000)
+    Pillow.new("RGB", (64, 64), "red").save(file, "PNG", pnginfo=info)
+    image = form.format(base64.encodebytes(file.getvalue()).decode().rstrip("=\n"))
+    assert api.post("/sdapi/v1/png-info", json={"image": image}).json()["info"] == "a dog"
+    with worker.working():
+        body = {"prompt": "x", "width": 64, "height": 64, "init_images": [image]}
+        assert api.post("/sdapi/v1/img2img", json=body).status_code == 200
 
 
 def test_models_and_options_are_listed_and_missing_features_are_empty(client: webuiapi.WebUIApi) -> None:
@@ -252,8 +266,8 @@ def test_images_are_decoded_and_encoded_off_the_event_loop(
     for name in ("read_metadata", "json_response"):
         spy(response, name)
     spy(options, "read_metadata")
-    spy(options, "decode_image")
-    spy(render, "decode_image")
+    spy(options, "decode_base64_image")
+    spy(render, "decode_base64_image")
     spy(openai_routes, "json_response")
     body = {"prompt": "x", "width": 64, "height": 64}
     with worker.working():

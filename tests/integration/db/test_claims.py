@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,17 @@ def test_a_finish_writes_images_and_ends_the_attempt(database: Database, submit_
     assert [stored.index for stored in images_of(database, [job.id])] == [0, 1]
     assert [(attempt.number, attempt.outcome) for attempt in attempts_of(database, job.id)] == [(1, "succeeded")]
     assert [event.to_status for event in events_of(database, job.id)] == ["queued", "running", "succeeded"]
+
+
+def test_warnings_of_the_render_are_added_to_the_jobs_own(database: Database, submit_job: Submit, claim: Claim) -> None:
+    submit_job(warnings=["guidance is off"])
+    job = claim()
+    assert job is not None
+    told = {"warnings": ["guidance is off", "The LoRA 'ink' fits this model in part."]}
+    images = [replace(image(job, index), record=told) for index in range(2)]
+    done = finish_succeeded(database, job.id, job.attempt, images, {})
+    assert done is not None
+    assert done.warnings == get_job(database, job.id).warnings == told["warnings"]
 
 
 def test_a_late_finish_of_a_lost_attempt_is_refused(database: Database, submit_job: Submit, claim: Claim) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from core.errors import InvalidInput
 from core.render import LoraRequest
@@ -112,6 +115,62 @@ def test_a_file_that_is_no_adapter_is_refused_and_leaves_no_trace(model_with_lor
     finally:
         broken.unlink()
     assert torch.equal(made.alone(plain).latents, before)
+
+
+def renamed(file: Path, change: Callable[[str], str]) -> None:
+    """Rename the tensors of a LoRA."""
+    save_file({change(name): tensor for name, tensor in load_file(file).items()}, file)
+
+
+@pytest.fixture
+def foreign(model_with_loras: TinyModel) -> Iterator[Path]:
+    """Provide a copy of `ink` to change; remove it at the end."""
+    file = model_with_loras.loras / "foreign.safetensors"
+    shutil.copyfile(model_with_loras.loras / "ink.safetensors", file)
+    yield file
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda name: name.replace("transformer.", "other.", 1).replace("unet.", "other.", 1),
+        lambda name: name.replace(".to_", ".other_"),
+        lambda name: "text_encoder_9." + name,
+    ],
+)
+def test_an_adapter_of_another_model_is_refused_and_leaves_no_trace(
+    model_with_loras: TinyModel, foreign: Path, change: Callable[[str], str]
+) -> None:
+    made = model_with_loras
+    plain = a_request(2, size=64, steps=2)
+    before = made.alone(plain).latents
+    renamed(foreign, change)
+    with pytest.raises(InvalidInput, match="'foreign' cannot be used with this model") as caught:
+        made.start(a_request(0, size=64, loras=with_lora("foreign")))
+    assert caught.value.field == "loras"
+    assert torch.equal(made.alone(plain).latents, before)
+
+
+def test_an_adapter_with_no_lora_in_it_is_refused(model_with_loras: TinyModel, foreign: Path) -> None:
+    save_file({"conditioner.weight": torch.zeros(2, 2)}, foreign)
+    with pytest.raises(InvalidInput, match="holds no LoRA layers"):
+        model_with_loras.start(a_request(0, size=64, loras=with_lora("foreign")))
+
+
+def test_an_adapter_that_fits_in_part_is_used_with_a_warning_that_counts(
+    model_with_loras: TinyModel, foreign: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = model_with_loras
+    adapters = made.adapters
+    made.alone(a_request(3, size=64, steps=1, loras=with_lora("ink")))
+    assert adapters.warnings(with_lora("ink")) == ()
+    layers = {name.rpartition(".lora")[0] for name in load_file(foreign)}
+    renamed(foreign, lambda name: name.replace(".to_q.", ".other_q."))
+    made.alone(a_request(3, size=64, steps=1, loras=with_lora("foreign")))
+    (warning,) = adapters.warnings(with_lora("foreign"))
+    assert f"{len(layers) * 2 // 3} of its {len(layers)} layers" in warning
+    assert warning in caplog.messages
 
 
 @pytest.mark.parametrize("name", ["nonsense", "../lora/ink", "ink.safetensors", ""])

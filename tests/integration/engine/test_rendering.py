@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from core.render import LoraRequest
 from tests.integration.engine.recorder import Recorder, a_request
 from tests.integration.engine.tiny_models import TinyModel, random_png
 from worker.engine.client import EngineClient
 from worker.engine.messages import Preview, Rendered, RequestFailed, Started, Step
+from worker.models.tiny_models.build import build_lora
 
 Engine = tuple[EngineClient, Recorder]
 
@@ -93,6 +96,19 @@ def test_the_record_describes_the_render(engine: Engine) -> None:
     assert record.versions["cpu_threads"] == "1"
     assert record.versions["matmul"] == record.dtype
     assert record.attention_backend == "native"
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+def test_the_record_says_that_a_lora_fits_in_part(engine: Engine, demo: TinyModel, models_dir: Path) -> None:
+    folder = models_dir / "demo" / "loras"
+    file = build_lora(demo.stock, folder).rename(folder / "ink.safetensors")
+    save_file({name.replace(".to_q.", ".other."): tensor for name, tensor in load_file(file).items()}, file)
+    try:
+        (warning,) = render(engine, steps=2, loras=(LoraRequest(name="ink"),)).record.warnings
+    finally:
+        file.unlink()
+    assert "'ink' fits this model in part" in warning
+    assert render(engine, 1, steps=2).record.warnings == []
 
 
 def test_timings_are_positive(engine: Engine) -> None:

@@ -35,9 +35,9 @@ class TinyModel:
         self.stock: Any = self._load(model_paths, dtype).pipeline
         loaded = self._load(model_paths, dtype)
         self.pipeline: Any = loaded.pipeline
-        adapters = Adapters(loaded.pipeline, self.loras)
+        self.adapters = Adapters(loaded.pipeline, self.loras)
         self.family: AnyFamily = make_family(
-            FamilyContext(loaded.pipeline, self.model, loaded.device, loaded.device, adapters)
+            FamilyContext(loaded.pipeline, self.model, loaded.device, loaded.device, self.adapters)
         )
 
     def _load(self, model_paths: ModelPaths, dtype: str) -> LoadedPipeline:

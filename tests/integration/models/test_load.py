@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from core.catalogue import ModelPaths
 from core.errors import RenderError
@@ -107,6 +108,24 @@ def test_files_of_a_single_variant_are_found(tmp_path: Path, load: Load, tiny_mo
     model_paths = ModelPaths(tmp_path / "models", {"sd-turbo": folder}, tmp_path / "hub")
     loaded = load_pipeline(catalogue_row("sd-turbo"), LoadRequest(model_paths, "cpu"), lambda *_: None)
     assert np.array_equal(render(loaded.pipeline), render(load("sd-turbo").pipeline))
+
+
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"])
+def test_weights_that_lack_a_tensor_are_refused_with_its_name(
+    part: str, tmp_path: Path, tiny_models: dict[str, Path]
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny_models["sd-turbo"], folder)
+    file = folder / f"{part}.safetensors"
+    tensors = load_file(file)
+    lost = sorted(tensors)[-1]
+    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, file, {"format": "pt"})
+    model_paths = ModelPaths(tmp_path / "models", {"sd-turbo": folder}, tmp_path / "hub")
+    with pytest.raises(RenderError) as caught:
+        load_pipeline(catalogue_row("sd-turbo"), LoadRequest(model_paths, "cpu", dtype="float32"), lambda *_: None)
+    assert caught.value.code == "model_unavailable"
+    assert lost in caught.value.message
+    assert str(file) in caught.value.message
 
 
 def test_progress_is_reported_by_stage(model_paths: ModelPaths) -> None:

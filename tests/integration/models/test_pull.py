@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from core.catalogue import ModelPaths, locate
-from core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
+from core.errors import Conflict, Forbidden, InvalidInput, NotFound, RenderError, Unavailable
 from tests.integration.models.conftest import catalogue_row
 from tests.integration.models.hub_server import COMMIT, HubServer
 from tests.integration.models.rendering import render
@@ -239,6 +240,22 @@ def test_a_folder_without_a_model_is_refused(bare: ModelPaths, tmp_path: Path) -
     with pytest.raises(InvalidInput, match="not in diffusers' layout"):
         pull(TURBO, bare, PullOptions(source=tmp_path), ignore)
     assert not bare.weights(TURBO.id).exists()
+
+
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"])
+def test_a_folder_that_lacks_a_tensor_is_refused_with_its_name(
+    part: str, bare: ModelPaths, tmp_path: Path, tiny_models: dict[str, Path]
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(tiny_models["lcm-sd15"], source)
+    file = source / f"{part}.safetensors"
+    tensors = load_file(file)
+    lost = sorted(tensors)[-1]
+    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, file, {"format": "pt"})
+    with pytest.raises(RenderError, match=f"{file} lack the tensor {lost}") as caught:
+        pull(LCM, bare, PullOptions(source=source), ignore)
+    assert caught.value.code == "model_unavailable"
+    assert not bare.weights(LCM.id).exists()
 
 
 def test_a_folder_of_another_model_is_refused(bare: ModelPaths, tiny_models: dict[str, Path]) -> None:

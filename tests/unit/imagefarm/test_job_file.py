@@ -34,6 +34,32 @@ def test_json_lines_and_csv_give_the_same_rows(tmp_path: Path) -> None:
     assert requests_of(from_lines)[1] == {"prompt": "a dog,\nasleep"}
 
 
+PLAIN = 'prompt,width,seed,metadata.k\n"a dog, asleep",64,5,v\na cat,,,\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ' prompt , width,seed ,metadata.k \n"a dog, asleep",64,5,v\na cat,,,\n',
+        PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace("\n", "\r"),
+        "\ufeff" + PLAIN,
+        PLAIN.replace("\na cat", "\n,,,\n\n , ,\n,,,,,\na cat"),
+        'prompt;width;seed;metadata.k\n"a dog, asleep";64;5;v\na cat;;;\n',
+        "prompt;width;seed;metadata.k\na dog, asleep;64;5;v\na cat\n",
+        "prompt\twidth\tseed\tmetadata.k\na dog, asleep\t64\t5\tv\na cat\n",
+        "sep=;\r\nprompt;width;seed;metadata.k\r\na dog, asleep;64;5;v\r\na cat;;;\r\n",
+        '"prompt","width","seed","metadata.k",\n"a dog, asleep","64","5","v",\n"a cat",,,,\n',
+        "\n\n" + PLAIN,
+    ],
+)
+def test_tables_of_every_program_give_the_same_rows(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "jobs.csv"
+    path.write_bytes(text.encode())
+    first = {"prompt": "a dog, asleep", "width": 64, "seed": 5, "metadata": {"k": "v"}}
+    assert requests_of(read_rows(path)) == [first, {"prompt": "a cat"}]
+
+
 def test_a_row_is_identified_by_its_request_and_not_by_its_position(tmp_path: Path) -> None:
     before = read_rows(write(tmp_path, "a.jsonl", '"a"\n"b"\n"b"\n'))
     after = read_rows(write(tmp_path, "b.jsonl", '"new"\n"b"\n"a"\n"b"\n'))
@@ -48,7 +74,15 @@ def test_a_row_is_identified_by_its_request_and_not_by_its_position(tmp_path: Pa
         ("a.jsonl", "a cat\n", ["line 1 is not JSON", '{"prompt": "a cat"}']),
         ("a.jsonl", "\n", ["no rows"]),
         ("a.csv", "width\n64\n", ["name the columns", "prompt"]),
-        ("a.csv", "prompt\na,b\n", ["line 2 has more cells"]),
+        ("a.csv", "prompt\na,b\n", ["line 2 has more cells", "'b'", '"a cat, asleep"']),
+        ("a.csv", "prompt,,seed\na,5,6\n", ["line 2", "'5'", "column 2"]),
+        ("a.csv", "prompt,seed, seed \na,5,6\n", ["line 1", "`seed` 2 times"]),
+        ("a.csv", 'prompt,seed\n\n"a\nb",5\n"c" d,6\n', ["line 5 is not CSV", "double quote"]),
+        ("a.csv", 'prompt,seed\na,5\n"never ends,6\nb,7\n', ["line 3 is not CSV", "double quote"]),
+        ("a.csv", 'prompt,seed\n"a\nb",x\n,,\nc,y\n', ["line 2: seed", "line 5: seed"]),
+        ("a.csv", "prompt;seed\na;x\n", ["line 2: seed"]),
+        ("a.csv", ",,\n", ["line 1 must name the columns"]),
+        ("a.csv", "", ["line 1 must name the columns"]),
         ("missing.jsonl", "", ["No such file"]),
     ],
 )

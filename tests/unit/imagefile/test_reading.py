@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageChops, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidInput
 from core.imagefile import open_image, open_rgb, read_metadata
 from core.imagefile.exif import decode_user_comment
+from core.imagefile.reading import to_rgb
 from tests.unit.imagefile.sample_images import METADATA, png
+from worker.init_image import open_init_image
 
 A1111 = "a dog\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 64x64, Model: v1-5"
 
@@ -100,13 +103,38 @@ def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     assert caught.value.code == "image_too_large"
 
 
-def test_a_compressed_text_that_inflates_too_far_is_refused() -> None:
-    body = b"parameters\0\0" + zlib.compress(b"x" * 5_000_000)
-    bomb = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
-    plain = saved(Image.new("RGB", (4, 4)), "PNG")
-    with pytest.raises(InvalidInput) as caught:
-        read_metadata(plain[:33] + bomb + plain[33:])
-    assert caught.value.code == "image_unreadable"
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+HUGE = zlib.compress(b"x" * 5_000_000)
+SIDE_DATA = {
+    "a text bomb": chunk(b"zTXt", b"workflow\0\0" + HUGE),
+    "an international text bomb": chunk(b"iTXt", b"workflow\0\1\0\0\0" + HUGE),
+    "a plain text of 2 MB": chunk(b"tEXt", b"workflow\0" + b"x" * 2_000_000),
+    "a profile bomb": chunk(b"iCCP", b"icc\0\0" + HUGE),
+    "30 texts of 1 MB": b"".join(chunk(b"tEXt", b"t%d\0" % number + b"x" * 1_000_000) for number in range(30)),
+    "texts of 100 MB": b"".join(chunk(b"zTXt", b"t%d\0\0" % n + zlib.compress(bytes(1_000_000))) for n in range(100)),
+    "a text of an unknown compression": chunk(b"zTXt", b"t\0\7" + b"x" * 100),
+    "a text with a wrong checksum": chunk(b"tEXt", b"t\0hello")[:-4] + b"\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("place", [33, -12])
+@pytest.mark.parametrize("side_data", SIDE_DATA.values(), ids=SIDE_DATA)
+def test_oversized_and_damaged_side_data_is_left_out_and_the_pixels_are_kept(side_data: bytes, place: int) -> None:
+    info = PngInfo()
+    info.add_text("parameters", A1111)
+    whole = saved(Image.linear_gradient("L"), "PNG", pnginfo=info)
+    data = whole[:place] + side_data + whole[place:]
+    assert open_rgb(data).tobytes() == open_rgb(whole).tobytes()
+    assert read_metadata(data).parameters_text == A1111
+
+
+def test_a_profile_and_texts_of_ordinary_size_are_kept() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = saved(Image.new("RGB", (4, 4)), "PNG", icc_profile=profile)
+    assert open_image(data).info["icc_profile"] == profile
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
@@ -127,6 +155,117 @@ def test_exif_orientation_is_applied_and_transparency_becomes_white() -> None:
     exif[0x0112] = 6
     assert open_rgb(saved(Image.new("RGB", (8, 4)), "JPEG", exif=exif)).size == (4, 8)
     assert open_rgb(saved(Image.new("RGBA", (2, 2), (0, 0, 0, 0)), "PNG")).getpixel((0, 0)) == (255, 255, 255)
+
+
+def png_of(bits: int, color_type: int, pixels: bytes, *chunks: bytes) -> bytes:
+    """Return a PNG of one row whose samples Pillow itself cannot write."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[color_type]
+    width = len(pixels) * 8 // (bits * channels)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, color_type, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(b"\0" + pixels))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + body + chunk(b"IEND", b"")
+
+
+def red_of(image: Image.Image) -> list[int]:
+    return list(image.getchannel("R").tobytes())
+
+
+def test_sixteen_bit_grey_keeps_its_256_levels() -> None:
+    pixels = b"".join(struct.pack(">H", level * 257) for level in range(256))
+    assert red_of(open_rgb(png_of(16, 0, pixels))) == list(range(256))
+    assert red_of(open_init_image(png_of(16, 0, pixels), 256, 1)) == list(range(256))
+    assert Image.open(BytesIO(png_of(16, 0, pixels))).mode == "I;16"
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_grey_of_a_png_becomes_white_at_every_depth(bits: int) -> None:
+    levels = [level * (2**bits - 1) // 3 for level in range(4)]
+    if bits == 16:
+        row = b"".join(struct.pack(">H", level) for level in levels)
+    else:
+        row = int("".join(f"{level:0{bits}b}" for level in levels), 2).to_bytes(max(bits // 2, 1))
+        row = bytes([row[0] << 4]) if bits == 1 else row
+    found = red_of(open_rgb(png_of(bits, 0, row, chunk(b"tRNS", struct.pack(">H", levels[0])))))
+    grey = [round(level * 255 / (2**bits - 1)) for level in levels]
+    assert found[:4] == [255 if level == levels[0] else shade for level, shade in zip(levels, grey, strict=True)]
+
+
+def test_the_transparent_colour_of_a_sixteen_bit_png_becomes_white() -> None:
+    row = struct.pack(">6H", 0x8000, 0x4000, 0x2000, 0xFFFF, 0, 0)
+    found = open_rgb(png_of(16, 2, row, chunk(b"tRNS", row[:6])))
+    assert [found.getpixel((x, 0)) for x in range(2)] == [(255, 255, 255), (255, 0, 0)]
+
+
+TONES = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * turn) for turn in range(3)])
+GREY = Image.linear_gradient("L")
+OPAQUE = Image.new("L", GREY.size, 255)
+MODES: dict[str, tuple[Image.Image, Image.Image, int]] = {
+    "1": (GREY.convert("1"), GREY.convert("1").convert("RGB"), 0),
+    "L": (GREY, GREY.convert("RGB"), 0),
+    "LA": (GREY.convert("LA"), GREY.convert("RGB"), 0),
+    "La": (GREY.convert("LA").convert("La"), GREY.convert("RGB"), 0),
+    "P": (TONES.quantize(256), TONES.quantize(256).convert("RGB"), 0),
+    "PA": (TONES.convert("RGBA").convert("PA"), TONES, 24),
+    "RGB": (TONES, TONES, 0),
+    "RGBX": (TONES.convert("RGBX"), TONES, 0),
+    "RGBA": (TONES.convert("RGBA"), TONES, 0),
+    "RGBa": (TONES.convert("RGBA").convert("RGBa"), TONES, 0),
+    "CMYK": (TONES.convert("CMYK"), TONES, 1),
+    "YCbCr": (TONES.convert("YCbCr"), TONES, 3),
+    "HSV": (TONES.convert("HSV"), TONES, 8),
+    "LAB": (GREY.convert("RGB").convert("LAB"), GREY.convert("RGB"), 3),
+    "I": (GREY.convert("I").point(lambda value: value * 257), GREY.convert("RGB"), 0),
+    "I with 8 bits": (GREY.convert("I"), GREY.convert("RGB"), 0),
+    "I with 31 bits": (GREY.convert("I").point(lambda value: value * 8_000_000), GREY.convert("RGB"), 0),
+    "F from 0 to 1": (GREY.convert("F").point(lambda value: value / 255), GREY.convert("RGB"), 0),
+    "F from 0 to 255": (GREY.convert("F"), GREY.convert("RGB"), 0),
+    "F around 0": (GREY.convert("F").point(lambda value: value * 2 - 255), GREY.convert("RGB"), 0),
+    **{
+        mode: (
+            Image.frombytes(mode, GREY.size, b"".join(struct.pack(f"{order}H", v * 257) for v in GREY.tobytes())),
+            GREY.convert("RGB"),
+            0,
+        )
+        for mode, order in {"I;16": "<", "I;16L": "<", "I;16B": ">"}.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_an_image_of_every_mode_keeps_its_tones(name: str) -> None:
+    source, expected, tolerance = MODES[name]
+    assert source.mode == name.partition(" ")[0]
+    found = to_rgb(source)
+    assert found.mode == "RGB"
+    off = max(high for _, high in ImageChops.difference(found, expected).getextrema())  # type: ignore[misc]
+    assert off <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa", "P"])
+def test_transparency_of_every_mode_becomes_white(mode: str) -> None:
+    clear = Image.new("RGBA", (4, 4), (10, 10, 10, 0))
+    image = clear.convert("LA").convert("La") if mode == "La" else clear.convert(mode)
+    if mode == "P":
+        image.info["transparency"] = image.getpixel((0, 0))
+    assert to_rgb(image).getpixel((0, 0)) == (255, 255, 255)
+    half = Image.new("RGBA", (1, 1), (0, 0, 0, 128))
+    assert to_rgb(half).getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_values_that_are_not_numbers_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="not numbers"):
+        to_rgb(Image.new("F", (2, 2), float("nan")))
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB"])
+@pytest.mark.parametrize("open_it", [open_rgb, lambda data: open_init_image(data, 4, 8)], ids=["API", "worker"])
+def test_an_image_is_turned_upright_wherever_it_is_opened(mode: str, open_it: Callable[[bytes], Image.Image]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.new(mode, (8, 4))
+    image.paste(Image.new(mode, (4, 4), 65_535 if mode == "I;16" else "white"), (0, 0))
+    found = open_it(saved(image, "PNG", exif=exif))
+    assert (found.size, found.getpixel((1, 1)), found.getpixel((1, 6))) == ((4, 8), (255,) * 3, (0,) * 3)
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])

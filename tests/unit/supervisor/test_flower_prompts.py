@@ -37,9 +37,10 @@ def test_only_the_prompt_is_hidden() -> None:
 
 def test_a_key_hides_prompts_for_good(settings: Settings) -> None:
     guard = PromptGuard(settings)
-    assert guard.hidden, "nothing is known yet"
+    states = [guard.hidden]
     guard.look()
-    assert not guard.hidden
+    states.append(guard.hidden)
+    assert states == [True, False], "hidden until the database has answered"
     database = Database(settings.resolved_database_url)
     key, _ = create_key(database, NewKey("x"))
     guard.look()

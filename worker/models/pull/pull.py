@@ -48,7 +48,8 @@ def pull(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, o
     """Make the model loadable from the models directory.
 
     Raise Unavailable `hub_unavailable`, NotFound `hub_not_found`, Forbidden `hub_refused`, Conflict `not_enough_disk` or
-    `pull_running`, InvalidInput for a source folder that does not hold the model.
+    `pull_running`, InvalidInput for a source folder that does not hold the model or is damaged, RenderError
+    `model_unavailable` when a tensor is missing from the weights.
     """
     target = model_paths.weights(model.id)
     if model.built_locally:
@@ -134,9 +135,11 @@ def _wanted(model: CatalogueModel, hub: Hub, repo: RemoteRepo, folder: Path) -> 
 
 
 def _convert(model: CatalogueModel, model_paths: ModelPaths, source: Path, contents: Contents, on_pull: OnPull) -> None:
+    from worker.models.components import check_tensors
     from worker.models.pull.convert import convert, weight_bytes
 
     dtype, variant = model.dtypes[0], model.weights.variant
+    check_tensors(source, variant)
     total = weight_bytes(source, variant)
     check_space(model_paths.models_dir, converted_bytes(model, total, dtype), f"Converting {model.id}")
     filled = Contents(contents.model, contents.origin, contents.source, dtype, contents.revision)
