@@ -1,4 +1,4 @@
-"""Benchmark a full-size Z-Image on a CUDA card, with random weights in a temporary folder, loaded like a user's.
+"""Benchmark a full-size Z-Image on a CUDA device, with random weights in a temporary folder, loaded like a user's.
 
     python -m benchmarks.gpu speed  [--tier int8] [--sizes 512 768 1024] [--no-compile] [--engine attention_backend=...]
     python -m benchmarks.gpu memory [--cap 6 7.5 8 12 16] [--tier int8-lean]
@@ -51,7 +51,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--no-stock", action="store_true", help="speed: skip stock diffusers")
-    parser.add_argument("--tflops", type=float, default=790.0, help="bf16 throughput of the card, for the lower bound")
+    parser.add_argument("--tflops", type=float, default=790.0, help="bf16 throughput of the GPU, for the lower bound")
     parser.add_argument("--cap", nargs="+", type=float, default=[6.0, 7.5, 8.0, 12.0, 16.0], help="gigabytes, one run each")
     parser.add_argument(
         "--stored", choices=["bfloat16", "float32"], help="the transformer's dtype on disk; load: float32, as on the hub"
@@ -95,7 +95,7 @@ def main() -> int:
     silence_libraries()
     device = torch.device("cpu") if arguments.dry_run else torch.device("cuda:0")
     name = "dry run on the CPU" if arguments.dry_run else torch.cuda.get_device_name(device)
-    report({"card": name, "torch": torch.__version__})
+    report({"device": name, "torch": torch.__version__})
     with tempfile.TemporaryDirectory(prefix="imagefarm-gpu-") as folder:
         try:
             run(arguments, device, Path(folder))

@@ -1,4 +1,4 @@
-"""Peak device memory, with this process capped to a smaller card's memory."""
+"""Peak device memory, with this process capped to a smaller GPU's memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from worker.device.torch_device import free_cached_memory
 from worker.engine.parts import EngineParts
 
 GOAL_PEAK_GB = 7.5
-"""For an 8 GB card. Under a higher cap the allocator keeps freed memory: the run capped at 7.5 is decisive."""
+"""For an 8 GB GPU. Under a higher cap the allocator keeps freed memory: the run capped at 7.5 is decisive."""
 
 
 def memory(arguments: argparse.Namespace, bench: Bench) -> None:
-    """Measure, for each cap, the tier that `auto` chooses on a card with that much free, or the named tier."""
+    """Measure, for each cap, the tier that `auto` chooses on a GPU with that much free, or the named tier."""
     for cap in arguments.cap:
         figures: dict[str, Any] = {"cap_gigabytes": cap}
         try:
@@ -91,11 +91,11 @@ def peak(device: torch.device) -> tuple[float, float]:
 
 
 def peak_figures(reserved: float, in_use: float, device: torch.device) -> dict[str, float | bool]:
-    """Return the figures to report; `taken_of_card` counts all processes and allocations outside of torch."""
+    """Return the figures to report; `taken_of_gpu` counts all processes and allocations outside of torch."""
     free, total = torch.cuda.mem_get_info(device) if device.type == "cuda" else (0, 0)
     return {
         "peak_gigabytes": reserved,
         "in_use_gigabytes": in_use,
-        "taken_of_card_gigabytes": (total - free) / GIGABYTE,
-        "within_goal_of_8_gb_cards": reserved <= GOAL_PEAK_GB,
+        "taken_of_gpu_gigabytes": (total - free) / GIGABYTE,
+        "within_goal_of_8_gb_gpus": reserved <= GOAL_PEAK_GB,
     }

@@ -13,7 +13,7 @@ from benchmarks.gpu.bench import Bench, no_progress
 from benchmarks.gpu.local_engine import LocalEngine
 from benchmarks.gpu.report import report
 from benchmarks.gpu.requests import ALIKE, MIXED, STEPS, make_requests, rate, timed
-from benchmarks.gpu.weights import row
+from benchmarks.gpu.weights import measured_model
 from worker.device.torch_device import free_cached_memory
 from worker.models.load import LoadRequest, load_pipeline
 
@@ -65,7 +65,9 @@ def loaded(engine: LocalEngine, side: int, in_flight: int, clauses: tuple[int, .
 def stock_by_size(arguments: argparse.Namespace, bench: Bench) -> dict[int, float]:
     """Return seconds an image of diffusers' pipeline, by size; its memory is freed afterwards."""
     policy = next(tier.name for tier in bench.tiers() if tier.denoiser == tier.text == "native")
-    pipeline = load_pipeline(row(), LoadRequest(bench.model_paths, str(bench.device), policy), no_progress).pipeline
+    pipeline = load_pipeline(
+        measured_model(), LoadRequest(bench.model_paths, str(bench.device), policy), no_progress
+    ).pipeline
     found = {}
     for side in arguments.sizes:
         found[side] = timed(partial(stock_seconds, pipeline, side, arguments.count)) / arguments.count

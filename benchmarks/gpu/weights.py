@@ -16,14 +16,14 @@ FULL_SIZE_BYTES = {torch.bfloat16: 21 * 10**9, torch.float32: 33 * 10**9}
 """Bytes of the whole folder, by the transformer's dtype; the rest is stored in bfloat16."""
 
 
-def row() -> CatalogueModel:
+def measured_model() -> CatalogueModel:
     """Return the measured model's catalogue row."""
     return load_catalogue().get("z-image-turbo")
 
 
 def write_tiny_model(folder: Path) -> Path:
     """Write the tiny model of a dry run, stored in fp32."""
-    return build_tiny_model(row().id, folder)
+    return build_tiny_model(measured_model().id, folder)
 
 
 def write_full_size(folder: Path, device: torch.device, stored: torch.dtype) -> Path:

@@ -13,8 +13,8 @@ from core.presets import Preset, find_preset
 from core.render import DEFAULT_STRENGTH
 from core.schemas.jobs import RenderFields
 
-LARGEST = 2**32 - 1
-RANDOM = -1
+MAX_SEED = 2**32 - 1
+RANDOM_SEED = -1
 
 
 def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
@@ -22,12 +22,12 @@ def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
 
     Seeds are drawn when the job is accepted, so that the stored job can be rendered again.
     """
-    if seed == RANDOM:
-        return secrets.randbelow(max(LARGEST - max(num_images, 1) + 1, 1))
-    if not 0 <= seed <= LARGEST:
-        findings.add("seed", f"{seed} is out of range: send 0 to {LARGEST}, or -1 to have one drawn.")
-    elif seed + num_images - 1 > LARGEST:
-        findings.add("seed", f"image i gets seed + i, which exceeds {LARGEST}: send at most {LARGEST - num_images + 1}.")
+    if seed == RANDOM_SEED:
+        return secrets.randbelow(max(MAX_SEED - max(num_images, 1) + 1, 1))
+    if not 0 <= seed <= MAX_SEED:
+        findings.add("seed", f"{seed} is out of range: send 0 to {MAX_SEED}, or -1 to have one drawn.")
+    elif seed + num_images - 1 > MAX_SEED:
+        findings.add("seed", f"image i gets seed + i, which exceeds {MAX_SEED}: send at most {MAX_SEED - num_images + 1}.")
     return seed
 
 

@@ -1,4 +1,4 @@
-"""LoRA adapters that requests name: found in one directory, loaded once, switched between forward passes."""
+"""Load the LoRA adapters that requests name from one directory, and switch them between forward passes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from worker.models.libraries import Pipeline
 
 
 class Adapters:
-    """`directory` holds `<name>.safetensors`; requested names are compared with its files, never made into paths."""
+    """The LoRA adapters of one pipeline.
+
+    `directory` holds `<name>.safetensors`. Requested names are compared with its files, never made into paths.
+    """
 
     def __init__(self, pipeline: Pipeline, directory: Path) -> None:
         self._pipeline = pipeline
@@ -57,7 +60,7 @@ class Adapters:
                     str(self._directory), weight_name=file.name, adapter_name=label, local_files_only=True
                 )
             except Exception as error:
-                # Loaders raise many types: for a broken file, for keys of another model.
+                # Loaders raise many types, such as for a broken file or for keys of another model.
                 raise InvalidInput(f"The LoRA '{name}' cannot be used with this model: {error}", field="loras") from error
             self._labels[name] = label
         return self._labels[name]

@@ -1,4 +1,4 @@
-"""The simulation counts what a card's allocator would allocate: storages, not views, until they are freed."""
+"""The simulation counts what a GPU's allocator would allocate: storages, not views, until they are freed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.simulated_memory.card import CardLike
 from benchmarks.simulated_memory.counting import Allocations
-from benchmarks.simulated_memory.pool import MIB, CardFull, Pool
+from benchmarks.simulated_memory.cuda_like import CudaLike
+from benchmarks.simulated_memory.pool import MIB, GpuFull, Pool
 
 KIB = 1024
 
 
 @pytest.fixture
 def counted() -> Iterator[Allocations]:
-    with CardLike(), Allocations(Pool()) as allocations:
+    with CudaLike(), Allocations(Pool()) as allocations:
         yield allocations
 
 
@@ -92,10 +92,10 @@ def test_large_requests_are_rounded_up_to_whole_segments() -> None:
     assert kept
 
 
-def test_a_full_card_releases_free_segments_first() -> None:
+def test_a_full_gpu_releases_free_segments_first() -> None:
     pool = Pool(limit=40 * MIB)
     pool.give(pool.take(30 * MIB))
     kept = pool.take(40 * MIB)
-    with pytest.raises(CardFull):
+    with pytest.raises(GpuFull):
         pool.take(1)
     assert (kept.size, pool.reserved, pool.highest) == (40 * MIB, 40 * MIB, 40 * MIB)

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.gpu.__main__ import main, parse
 from benchmarks.gpu.requests import MIXED, make_requests, rate
-from benchmarks.gpu.weights import full_size, row
+from benchmarks.gpu.weights import full_size, measured_model
 from worker.memory.tiers import TIERS
 from worker.models.tiny_models.tokenizers import qwen_tokenizer
 
@@ -23,14 +23,14 @@ CPU_TIERS = [tier for tier in TIERS if tier.device == "cpu"]
 
 
 def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the benchmark on a machine without a visible card."""
+    """Run the benchmark on a machine without a visible GPU."""
     shown = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "benchmarks.gpu", *words]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **shown}, capture_output=True, text=True, check=False)
 
 
 def dry_run(tmp_path: Path, *words: str) -> list[dict[str, Any]]:
-    """Run it dry; return its lines without the card's and the weights'."""
+    """Run it dry; return its lines without the GPU's and the weights'."""
     done = bench(tmp_path, *words, "--dry-run", "--sizes", "64")
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.glob("imagefarm-gpu-*"))
@@ -104,7 +104,9 @@ def test_unusable_options_are_reported(
 
 def test_the_full_size_has_the_published_shape() -> None:
     pipeline = full_size(torch.device("meta"), torch.float32)
-    found = {name: sum(p.numel() for p in getattr(pipeline, name).parameters()) for name in row().weights.parameters}
-    assert found == dict(row().weights.parameters)
+    found = {
+        name: sum(p.numel() for p in getattr(pipeline, name).parameters()) for name in measured_model().weights.parameters
+    }
+    assert found == dict(measured_model().weights.parameters)
     dtypes = {name: getattr(pipeline, name).dtype for name in found}
     assert dtypes == {"transformer": torch.float32, "text_encoder": torch.bfloat16, "vae": torch.bfloat16}

@@ -107,7 +107,7 @@ def test_the_least_recently_used_entry_is_evicted_first() -> None:
 
 
 def test_the_cache_is_limited_in_bytes() -> None:
-    cache: EmbeddingCache[torch.Tensor] = EmbeddingCache(lambda caption: caption.nbytes, most_bytes=1000)
+    cache: EmbeddingCache[torch.Tensor] = EmbeddingCache(lambda caption: caption.nbytes, max_bytes=1000)
     for key in range(3):
         cache.get(key, lambda: torch.zeros(100))
     assert [cache.peek(key) is not None for key in range(3)] == [False, True, True]
