@@ -1,4 +1,4 @@
-"""Seconds to load a model, by the form of its weights on disk."""
+"""Measure the seconds to load a model, by the form of its weights on disk."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
     python -m benchmarks.simulated_memory [--tier int8-lean int4-lean] [--sizes 512 768 1024] [--limit 7.5]
 
 The real pipeline, layers and family run on torch's meta device; every allocation is counted until it is freed. Attention
-is assumed to be fused, blocks uncompiled, captions of maximal length. Gigabytes are 10^9 bytes. `reserved` is what the
+is assumed to be fused, blocks uncompiled, captions of the maximum length. Gigabytes are 10^9 bytes. `reserved` is what the
 allocator's pools reserve on the GPU, free blocks included; with --limit they have that much, and free segments are
-released as by CUDA's allocator. Not included: the CUDA context, workspaces of cuBLAS and cuDNN, decodes on a stream
-concurrent with steps.
+released as CUDA's allocator does. Not included: the CUDA context, workspaces of cuBLAS and cuDNN, decodes on a second
+stream during steps.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.gpu.weights import full_size, measured_model
+from benchmarks.gpu.weights import full_size_pipeline, measured_model
 from worker.memory.apply import apply_tier
 from worker.memory.quantize import use_packed_matmul, with_empty_packed_layers
 from worker.memory.sizes import ModelSizes, component_of
@@ -28,7 +28,7 @@ def pipeline_in(tier: Tier, packed_matmul: bool) -> Any:  # noqa: ANN401 - a dif
 
     `packed_matmul`: multiply in 8 bits. Streamed components are placed whole: only their activations are realistic.
     """
-    pipeline = full_size(META, DTYPE)
+    pipeline = full_size_pipeline(META, DTYPE)
     _shape(pipeline.transformer, tier.denoiser)
     use_packed_matmul(pipeline.transformer, packed_matmul)
     if tier.text_place == "device":
@@ -49,7 +49,7 @@ def family_over(pipeline: Any) -> ZImageFamily:  # noqa: ANN401 - a diffusers pi
 @cache
 def true_sizes() -> ModelSizes:
     """Return sizes as worker.memory.sizes reads them from the headers of the published files."""
-    pipeline = full_size(META, DTYPE)
+    pipeline = full_size_pipeline(META, DTYPE)
     names = ("transformer", "text_encoder", "vae")
     shapes = {name: [(path, each.shape) for path, each in getattr(pipeline, name).named_parameters()] for name in names}
     parts = tuple(component_of(name, found) for name, found in shapes.items())

@@ -1,4 +1,4 @@
-"""CUDA's caching allocator, as far as it determines reserved memory: pools, segments, blocks split and merged."""
+"""A model of CUDA's caching allocator, as far as it determines reserved memory: pools, segments, split and merged blocks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class GpuFull(MemoryError):
 class Pool:
     """`reserved`: bytes of all segments; `highest`: its peak. One stream, no expandable segments.
 
-    `limit`: the GPU's bytes. As by CUDA's allocator, free segments are released when a new one does not fit.
+    `limit`: the GPU's bytes. Like CUDA's allocator, it releases free segments when a new one does not fit.
     """
 
     limit: int | None = None

@@ -19,7 +19,7 @@ Combination = tuple[RenderFields, dict[str, Any]]
 def combinations(batch: BatchRequest, limit: int) -> list[Combination]:
     """Return (fields of the job, its values on the axes) for each job; prompts vary slowest, the last axis fastest.
 
-    Values are combined only with `prompts` or `base`; `jobs` come last. Raises InvalidParameters when there are more than
+    Axes are combined only if the batch has `prompts` or `base`; its `jobs` come last. Raises InvalidParameters for more than
     `limit` jobs, before any combination is made.
     """
     axes = _axes(batch) if batch.prompts or batch.base is not None else None

@@ -15,6 +15,7 @@ from core.schemas.jobs import RenderFields
 
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
+"""Seed by which a request asks for a random one."""
 
 
 def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
@@ -33,7 +34,7 @@ def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """Limits from the settings, which hold for every model."""
+    """Limits of the settings, for all models."""
 
     max_prompt_chars: int
     max_images: int

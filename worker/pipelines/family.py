@@ -101,7 +101,7 @@ AnyFamily: TypeAlias = Family[Any, Any]
 
 @dataclass(frozen=True)
 class FamilyContext:
-    """`device` runs the steps, `text_device` encodes prompts; they differ if the memory tier places the encoder elsewhere."""
+    """`device` runs the steps, `text_device` encodes prompts; they differ in tiers with the encoder on the CPU."""
 
     pipeline: Any
     model: CatalogueModel

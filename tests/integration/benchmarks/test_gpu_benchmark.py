@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from benchmarks.gpu.__main__ import main, parse
-from benchmarks.gpu.requests import MIXED, make_requests, rate
-from benchmarks.gpu.weights import full_size, measured_model
+from benchmarks.gpu.requests import MIXED_LENGTHS, make_requests, rate
+from benchmarks.gpu.weights import full_size_pipeline, measured_model
 from worker.memory.tiers import TIERS
 from worker.models.tiny_models.tokenizers import qwen_tokenizer
 
@@ -63,7 +63,7 @@ def test_the_rate_excludes_ramp_up_and_tail() -> None:
 
 def test_mixed_captions_have_several_padded_lengths_and_unique_prompts() -> None:
     tokenizer = qwen_tokenizer()
-    requests = [each for label in ("a", "b") for each in make_requests(64, 12, label, MIXED)]
+    requests = [each for label in ("a", "b") for each in make_requests(64, 12, label, MIXED_LENGTHS)]
     assert len({each.prompt for each in requests}) == 24
     assert len({-(-len(tokenizer(each.prompt)["input_ids"]) // 32) for each in requests}) >= 4
 
@@ -103,7 +103,7 @@ def test_unusable_options_are_reported(
 
 
 def test_the_full_size_has_the_published_shape() -> None:
-    pipeline = full_size(torch.device("meta"), torch.float32)
+    pipeline = full_size_pipeline(torch.device("meta"), torch.float32)
     found = {
         name: sum(p.numel() for p in getattr(pipeline, name).parameters()) for name in measured_model().weights.parameters
     }

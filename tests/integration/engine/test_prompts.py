@@ -100,7 +100,7 @@ def test_the_least_recently_used_entry_is_evicted_first() -> None:
         made.append(key)
         return key
 
-    cache: EmbeddingCache[int] = EmbeddingCache(entries=2)
+    cache: EmbeddingCache[int] = EmbeddingCache(max_entries=2)
     for key in (1, 2, 1, 3, 1, 2):
         cache.get(key, partial(make, key))
     assert made == [1, 2, 3, 2]

@@ -133,7 +133,7 @@ class Warmup:
 
 
 def raise_if_device_broken(error: Exception, what: str, advice: str) -> None:
-    """Raise RenderError `invalid_input`, which is not retried, if a trial broke the device: another load would break it again."""
+    """Raise RenderError `invalid_input` if a trial broke the device: it is not retried, since each load would break it."""
     if is_broken_device(error):
         raise RenderError(f"Trying {what} broke the device: {error}. {advice}", code="invalid_input") from error
 
