@@ -37,7 +37,7 @@ def assert_estimate_holds(tier: Tier, found: Simulated) -> None:
     assert found.decode <= decode <= MAX_EXCESS * found.decode
 
 
-@pytest.mark.parametrize("matmul", [False, True], ids=["unpacked", "8-bit matmul"])
+@pytest.mark.parametrize("packed_matmul", [False, True], ids=["unpacked", "8-bit matmul"])
 def test_the_eight_gigabyte_tier_peaks_below_seven_and_a_half(packed_matmul: bool) -> None:
     """Check live bytes, and the allocator's reserved bytes under that limit."""
     tier = choose_plan(measured_model(), true_sizes(), "bfloat16", EIGHT_GB_GPU).tier
@@ -47,7 +47,7 @@ def test_the_eight_gigabyte_tier_peaks_below_seven_and_a_half(packed_matmul: boo
         assert_estimate_holds(tier, found)
 
 
-@pytest.mark.parametrize(("name", "matmul"), [("resident", False), ("fp8", True), ("int4-lean", False)])
+@pytest.mark.parametrize(("name", "packed_matmul"), [("resident", False), ("fp8", True), ("int4-lean", False)])
 def test_the_estimate_is_close(name: str, packed_matmul: bool) -> None:
     tier = tier_named(name)
     assert tier is not None
@@ -55,7 +55,7 @@ def test_the_estimate_is_close(name: str, packed_matmul: bool) -> None:
         assert_estimate_holds(tier, found)
 
 
-@pytest.mark.parametrize(("name", "matmul"), [("int8-lean", True), ("int4-lean", False)])
+@pytest.mark.parametrize(("name", "packed_matmul"), [("int8-lean", True), ("int4-lean", False)])
 def test_the_smallest_gpu_that_a_tier_is_chosen_for_holds_it(name: str, packed_matmul: bool) -> None:
     """Check that fragmentation stays within the share that plans leave free."""
     tier = tier_named(name)

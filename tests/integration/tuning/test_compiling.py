@@ -45,7 +45,7 @@ def test_a_compiled_model_is_close_to_the_plain_one(
     expected = latents(tiny_model)
     if real_positions:
         monkeypatch.setattr(
-            type(tiny_model.pipeline.transformer), "_for_blocks", lambda _, turns, __: torch.view_as_real(turns)
+            type(tiny_model.pipeline.transformer), "_for_blocks", lambda _, positions, __: torch.view_as_real(positions)
         )
     assert compile_and_try(tiny_model.pipeline, mode, lambda: None) == "true"
     assert torch._inductor.config.max_autotune_gemm_backends == "ATEN", "a GPU would autotune kernels for minutes"
