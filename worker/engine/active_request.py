@@ -19,7 +19,7 @@ STEP_EVENT_SECONDS = 0.05
 class ActiveRequest:
     """A request with its state. Times are in seconds of the monotonic clock.
 
-    `sample` is the family's state, set when the request joins the batch. `due` is its position in the schedule, see
+    `sample` is the family's state, set when the request joins the batch. `due` is its time on the
     `VirtualClock`. `run_alone`: admit it only to an empty engine, because it ran out of memory next to other requests.
     """
 

@@ -138,7 +138,7 @@ def _split(weights: int, place: Placement, role: Role) -> tuple[int, int]:
 
 
 def _keep_largest_by_turns(tier: Tier, device: dict[str, int]) -> None:
-    """Count only the largest component of a by-turns tier: never are two on the device at the same time."""
+    """Count only the largest component of a by-turns tier: two are never on the device at once."""
     if tier.denoiser_place != "by_turns" or not device:
         return
     largest = max(device, key=lambda name: device[name])
