@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from api import problems
 from api.a1111 import options as a1111_options
@@ -14,10 +16,12 @@ from api.a1111 import progress as a1111_progress
 from api.a1111 import render as a1111_render
 from api.a1111.errors import a1111_error
 from api.farm import Farm
+from api.head_requests import HeadAsGet
 from api.metrics import Metrics, MetricsMiddleware
 from api.openai.errors import openai_error
 from api.openai.routes import router as openai_router
 from api.page import Page
+from api.public_address import PublicAddressMiddleware, use_configured
 from api.request_guard import RequestGuard
 from api.routes import (
     batches,
@@ -34,6 +38,7 @@ from api.routes import (
     webhooks,
     workers,
 )
+from api.security_headers import SecurityHeaders
 from core.settings import Settings
 from core.version import VERSION
 
@@ -57,11 +62,30 @@ _ROUTES = (
 _ABOUT = "Submit prompts, follow their jobs, fetch the images. Errors are problem details (RFC 9457) with a stable `code`."
 
 
+class Application(FastAPI):
+    """FastAPI whose outermost middleware also wraps its handler of unexpected errors."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:  # noqa: ANN401 -- FastAPI's own
+        super().__init__(**options)
+        self._settings = settings
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Wrap FastAPI's stack."""
+        return SecurityHeaders(HeadAsGet(PublicAddressMiddleware(super().build_middleware_stack(), self._settings)))
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Create the application over the database, Redis and image store of `settings`; it opens them when it starts."""
     measured = Metrics()
-    app = FastAPI(
-        title="imagefarm", version=VERSION, description=_ABOUT, lifespan=_lifespan(settings, measured), docs_url="/docs"
+    app = Application(
+        settings,
+        title="imagefarm",
+        version=VERSION,
+        description=_ABOUT,
+        lifespan=_lifespan(settings, measured),
+        servers=[{"url": ".", "description": "Where this document was read from."}],
+        docs_url=None,  # FastAPI's pages load scripts from a CDN; web/docs.html does not
+        redoc_url=None,
     )
     for module in _ROUTES:
         app.include_router(module.router)
@@ -78,6 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _lifespan(settings: Settings, measured: Metrics):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- FastAPI's own type is private
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        use_configured(settings)  # for links that background tasks write, such as webhooks
         farm = Farm(settings, measured)
         app.state.farm = farm
         farm.start()

@@ -14,6 +14,7 @@ from api.metrics import Metrics
 from api.model_selection import ModelSelector
 from api.overview import OverviewCache
 from api.publisher import Publisher
+from api.readiness import Readiness
 from api.single_flight import SingleFlight
 from api.threads import in_thread, make_threads
 from api.watch import Watcher
@@ -50,6 +51,7 @@ class Farm:
         self.watcher.hub.on_settled = self.webhooks.wake
         self.authenticator = ApiKeyAuthenticator(settings, self.database)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
+        self.readiness = Readiness(self)
         self.closing = asyncio.Event()
         self.single_flight = SingleFlight()
         self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})

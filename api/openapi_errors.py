@@ -58,5 +58,10 @@ def _table(app: FastAPI) -> list[tuple[re.Pattern[str], list[str]]]:
     found: list[tuple[re.Pattern[str], list[str]]] = []
     paths = app.openapi()["paths"]
     for path in sorted(paths, key=lambda each: "{" in each):  # fixed addresses win over patterns
-        found.append((compile_path(path)[0], sorted(method.upper() for method in paths[path])))
+        found.append(
+            (
+                compile_path(path)[0],
+                sorted({method.upper() for method in paths[path]} | ({"HEAD"} if "get" in paths[path] else set())),
+            )
+        )
     return found

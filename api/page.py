@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
-_HEADERS: Mapping[str, str] = MappingProxyType(
-    {
-        # File names are the same in all versions: browsers must revalidate, and get 304 while nothing has changed.
-        "Cache-Control": "no-cache",
-        # The rest of the policy is in index.html; only a header can forbid framing.
-        "Content-Security-Policy": "frame-ancestors 'none'",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "same-origin",
-    }
-)
+from api.security_headers import DOCS_POLICY, PAGE_POLICY
+
+_CACHE_CONTROL = "no-cache"
+"""File names are the same in all versions: browsers must revalidate, and get 304 while nothing has changed."""
+_DOCS = "/docs"
 _API = ("/v1/", "/sdapi/", "/internal/")
 
 
@@ -47,13 +40,17 @@ class Page:
         path = scope["path"]
         if path.startswith(_API) or path.endswith((".py", ".pyc")) or "/__pycache__" in path:
             raise HTTPException(404)
-        await self._files(scope, receive, _with_headers(send))
+        if path == _DOCS:
+            scope = {**scope, "path": f"{_DOCS}.html"}
+        await self._files(scope, receive, _with_headers(send, DOCS_POLICY if path.startswith(_DOCS) else PAGE_POLICY))
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, policy: str) -> Send:
+    headers = {"Cache-Control": _CACHE_CONTROL, "Content-Security-Policy": policy}
+
     async def sender(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(_HEADERS)
+            MutableHeaders(scope=message).update(headers)
         await send(message)
 
     return sender

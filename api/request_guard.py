@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import shaped
+from api.public_address import public_address
 from core.errors import FarmError, Forbidden
 from core.exposure import is_loopback
 from core.settings import Settings
@@ -117,4 +118,5 @@ def _is_foreign(headers: Headers) -> bool:
         sender = urlsplit(origin).netloc
     except ValueError:
         return True
-    return sender.lower() != headers.get("host", "").lower()
+    # A proxy may send its own name for the farm as Host; the public address is where the page was read.
+    return sender.lower() not in (headers.get("host", "").lower(), public_address().netloc)

@@ -7,6 +7,7 @@ import socket
 import uvicorn
 
 from api.app import create_app
+from api.http_limits import Connections, HttpLimits, connection_bound, protocol_factory, raise_descriptor_limit
 from core.settings import Settings
 
 GRACE_SECONDS = 5
@@ -16,6 +17,16 @@ GRACE_SECONDS = 5
 class Server(uvicorn.Server):
     """Server that ends long polls and event streams before it waits for open connections."""
 
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self.connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look once a second whether descriptors are left."""
+        if counter % 10 == 0:
+            self.connections.watch_descriptors()
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down; called once after a signal or `should_exit`."""
         if (farm := getattr(self.config.app.state, "farm", None)) is not None:  # type: ignore[union-attr]
@@ -23,8 +34,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_server(settings: Settings) -> Server:
+def make_server(settings: Settings, limits: HttpLimits | None = None) -> Server:
     """Create a server; its `run()` serves until SIGINT or SIGTERM."""
+    limits = limits or HttpLimits()
+    bound = connection_bound(raise_descriptor_limit())
+    connections = Connections(limits, limits.connections or bound)
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
@@ -32,8 +46,10 @@ def make_server(settings: Settings) -> Server:
         log_config=None,
         access_log=settings.log_level == "DEBUG",
         server_header=False,
+        http=protocol_factory(connections),  # type: ignore[arg-type]  # uvicorn only ever calls it
         ws="none",
+        proxy_headers=False,  # uvicorn's own trusts whoever is on this machine; IMAGEFARM_TRUSTED_PROXIES names the proxies
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    return Server(config)
+    return Server(config, connections)

@@ -46,6 +46,11 @@ class RedisKeys:
         return f"{self.prefix}epoch"
 
     @property
+    def probe(self) -> str:
+        """Key that readiness checks write."""
+        return f"{self.prefix}probe"
+
+    @property
     def changes(self) -> str:
         """Channel: JSON `{"job": id, "revision": n, "status": s}` after each committed change of a job."""
         return f"{self.prefix}changes"

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from core.public_address import parse_networks, parse_public_url
+
 
 class Settings(BaseSettings):
     """All settings of imagefarm. The reference of settings in docs/ prints each field's description."""
@@ -33,6 +35,16 @@ class Settings(BaseSettings):
     )
     url: str = Field(
         "", description="URL of the farm for commands and the client. Empty: `host` and `port` on this machine."
+    )
+    public_url: str = Field(
+        "",
+        description="Where clients see the farm behind a proxy, such as `https://example.com/farm`: links in answers follow "
+        "it. Empty: links are paths without a prefix.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses and networks of proxies, with commas between them, whose X-Forwarded-Proto, -Host and "
+        "-Prefix are believed, such as `127.0.0.1, 10.0.0.0/8`. Empty: nobody's.",
     )
     api_key: SecretStr = Field(SecretStr(""), description="API key that commands and the client send.")
     flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")
@@ -147,6 +159,17 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_folders(cls, value: dict[str, Path]) -> dict[str, Path]:
         return {model: folder.expanduser().resolve() for model, folder in value.items()}
+
+    @field_validator("public_url", mode="after")
+    @classmethod
+    def _sound_public_url(cls, value: str) -> str:
+        return parse_public_url(value).url if value.strip() else ""
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _sound_networks(cls, value: str) -> str:
+        parse_networks(value)
+        return value
 
     @field_validator("data_dir", "models_dir", mode="after")
     @classmethod

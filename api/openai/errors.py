@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
 from api.problems import headers_of, status_of
+from api.public_address import link
 from api.submission import StillRunning
 from core.errors import FarmError, InvalidInput, RenderError
 
@@ -41,8 +42,9 @@ def openai_error(error: FarmError, request: Request) -> Response:
     }
     headers = headers_of(error)
     if isinstance(error, StillRunning):
-        body |= {"job_id": error.job.id, "job_url": f"/v1/jobs/{error.job.id}"}
-        headers["Location"] = f"/v1/jobs/{error.job.id}"
+        url = link(f"/v1/jobs/{error.job.id}")
+        body |= {"job_id": error.job.id, "job_url": url}
+        headers["Location"] = url
     if isinstance(error, StillRunning | RenderError) or status == 409:
         headers |= _NEVER_RETRY
     return JSONResponse({"error": body}, status, headers=headers)

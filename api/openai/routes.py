@@ -14,6 +14,7 @@ from api.dependencies import FarmDependency, SubmitterDependency, json_response
 from api.farm import Farm
 from api.image_formats import stored_format
 from api.openai.request import ImagesRequest
+from api.public_address import absolute_link
 from api.signed_links import signed_query
 from api.submission import idempotency_key, submit_and_wait
 from api.threads import in_thread
@@ -90,5 +91,5 @@ async def _generated_image(
         encoded = await in_thread(lambda: base64.b64encode(data).decode())
         return GeneratedImage(b64_json=encoded, seed=image.seed, image_id=image.id)
     query = await signed_query(farm, caller, image.id)
-    url = f"{str(request.base_url).rstrip('/')}/v1/images/{image.id}/content?format={target}{query}"
+    url = absolute_link(f"/v1/images/{image.id}/content?format={target}{query}", request)
     return GeneratedImage(url=url, seed=image.seed, image_id=image.id)

@@ -11,6 +11,7 @@ from api.batches import accept_batch, contact_sheet_of, wait_until_all_settled
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
 from api.farm import Farm
 from api.openapi_errors import error_responses
+from api.public_address import link
 from api.routes.jobs import cancel_all
 from api.submission import idempotency_key
 from api.threads import in_thread
@@ -52,7 +53,7 @@ async def create_batch(
     """Submit every combination of prompts, seeds and axes: all are accepted, or none."""
     key = idempotency_key(key_header, request.model_dump(mode="json", exclude_unset=True))
     submitted = await accept_batch(farm, caller, request, key)
-    headers = {"Location": f"/v1/batches/{submitted.batch.id}"}
+    headers = {"Location": link(f"/v1/batches/{submitted.batch.id}")}
     headers |= {"Idempotent-Replayed": "true"} if submitted.replayed else {}
     return json_response(await in_thread(_full_view, farm, submitted.batch), 202, headers)
 

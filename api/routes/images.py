@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, Response
 
 from api.caller import Caller, labelled
 from api.dependencies import CallerDependency, FarmDependency, ImageId, SubmitterDependency, identified, json_response
+from api.etags import none_match
 from api.image_formats import negotiate, stored_format
 from api.openapi_errors import error_responses
 from api.signed_links import is_signed
@@ -136,8 +137,8 @@ async def read_thumbnail(
 
 
 def _headers(tag: str) -> dict[str, str]:
-    return {"ETag": tag, "Cache-Control": _CACHE_CONTROL, "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
+    return {"ETag": tag, "Cache-Control": _CACHE_CONTROL, "Vary": "Accept"}
 
 
 def _is_not_modified(request: Request, tag: str) -> bool:
-    return tag in [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
+    return none_match(request.headers.get("if-none-match"), tag)

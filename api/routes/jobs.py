@@ -14,9 +14,11 @@ from starlette.responses import Response
 
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency, JobId, SubmitterDependency, json_response
+from api.etags import none_match
 from api.farm import Farm
 from api.openapi_errors import error_responses
 from api.polling import etag_of, revision_in, show, wait_until_settled
+from api.public_address import link
 from api.submission import idempotency_key, submit_job
 from api.threads import in_thread
 from api.views.jobs import history_view, job_view
@@ -83,7 +85,7 @@ def wait_in(prefer: str | None) -> float:
 
 
 def _accepted(submitted: Submitted) -> Response:
-    headers = {"Location": f"/v1/jobs/{submitted.job.id}"} | (dict(_REPLAYED) if submitted.replayed else {})
+    headers = {"Location": link(f"/v1/jobs/{submitted.job.id}")} | (dict(_REPLAYED) if submitted.replayed else {})
     if submitted.answer is None:
         return json_response(job_view(Snapshot(submitted.job)), 202, headers)
     return Response(json.dumps(submitted.answer), 202, headers=headers, media_type="application/json")
@@ -117,7 +119,7 @@ async def read_job(
     snapshot = await wait_until_settled(farm, job_id, caller.visible_owner, wait, after_revision=known)
     answer = await show(farm, snapshot)
     tag = etag_of(answer)
-    if if_none_match is not None and tag in (part.strip() for part in if_none_match.split(",")):
+    if none_match(if_none_match, tag):
         return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "no-cache"})
     return json_response(answer, headers={"ETag": tag})
 

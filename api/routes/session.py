@@ -9,6 +9,7 @@ from api.api_keys import COOKIE, key_of
 from api.caller import Caller
 from api.dependencies import FarmDependency, json_response
 from api.openapi_errors import error_responses
+from api.public_address import scheme_of
 from core.errors import Unauthorized
 from core.schemas.farm import Session, SessionRequest
 
@@ -32,7 +33,7 @@ async def create_session(request: Request, farm: FarmDependency, wanted: Session
     """Set the cookie; the page's own requests then need no header."""
     caller = await farm.authenticator.caller(wanted.key, None)
     response = json_response(_session(caller, needed=await farm.authenticator.in_force()))
-    secure = request.scope["scheme"] == "https"
+    secure = scheme_of(request) == "https"
     response.set_cookie(COOKIE, wanted.key, max_age=_SECONDS, httponly=True, samesite="strict", secure=secure)
     return response
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
 from api.openapi_errors import error_responses
+from api.public_address import link
 from api.threads import in_thread
 from api.uploads import store_upload
 from core.errors import FarmError, NotFound
@@ -56,7 +57,7 @@ async def create_upload(request: Request, farm: FarmDependency, caller: Submitte
             code="unsupported_media_type",
         )
     upload = await store_upload(farm, caller, await request.body())
-    return json_response(upload_view(upload), 201, {"Location": f"/v1/uploads/{upload.id}"})
+    return json_response(upload_view(upload), 201, {"Location": link(f"/v1/uploads/{upload.id}")})
 
 
 def upload_view(upload: Upload) -> UploadAnswer:

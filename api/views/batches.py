@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from api.public_address import link
 from api.views.jobs import output_view
 from core.lifecycle import SETTLED, JobStatus
 from core.schemas.base import iso
@@ -17,7 +18,7 @@ def batch_view(batch: Batch, counts: Mapping[str, int], items: Sequence[tuple[Ba
     """Convert a batch, with its jobs when `items` are given."""
     open_jobs = sum(count for status, count in counts.items() if status not in SETTLED)
     present = sum(counts.values())
-    base = f"/v1/batches/{batch.id}"
+    base = link(f"/v1/batches/{batch.id}")
     return BatchAnswer.model_construct(
         id=batch.id,
         name=batch.name,
@@ -39,5 +40,5 @@ def _item(member: BatchJob, snapshot: Snapshot) -> BatchItem:
         status=JobStatus(snapshot.job.status),
         axes=member.axes,
         outputs=[output_view(image) for image in snapshot.images],
-        url=f"/v1/jobs/{member.job_id}",
+        url=link(f"/v1/jobs/{member.job_id}"),
     )

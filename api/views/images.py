@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.public_address import link
 from core.catalogue import load_catalogue, noise_notice
 from core.schemas.base import iso
 from core.schemas.images import Image as ImageAnswer
@@ -26,7 +27,7 @@ def notice_of(model_id: str) -> str | None:
 
 def image_urls(image_id: str) -> dict[str, str]:
     """Return the URLs of the metadata, the file and the thumbnail."""
-    base = f"/v1/images/{image_id}"
+    base = link(f"/v1/images/{image_id}")
     return {"url": base, "content_url": f"{base}/content", "thumbnail_url": f"{base}/thumbnail"}
 
 

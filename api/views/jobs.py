@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from api.public_address import link
 from api.views.images import image_urls, notice_of, public_input
 from core.lifecycle import JobStatus
 from core.retries import rule_for
@@ -51,7 +52,7 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
 
 
 def _urls(job_id: str) -> JobUrls:
-    base = f"/v1/jobs/{job_id}"
+    base = link(f"/v1/jobs/{job_id}")
     return JobUrls(self=base, events=f"{base}/events", cancel=f"{base}/cancel", retry=f"{base}/retry")
 
 
@@ -91,7 +92,7 @@ def progress_view(job: Job, report: dict[str, Any] | None) -> Progress | None:
         steps=steps,
         seconds_per_step=report.get("seconds_per_step"),
         eta_seconds=report.get("eta_seconds"),
-        preview_url=f"/v1/jobs/{job.id}/preview",
+        preview_url=link(f"/v1/jobs/{job.id}/preview"),
     )
 
 

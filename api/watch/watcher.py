@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from api.threads import in_thread
 from api.watch.hub import Hub
@@ -27,6 +27,7 @@ POLL_SECONDS = 5.0
 """Interval while Redis answers: a message may be lost."""
 _RETRY_SECONDS = 1.0
 _TIMEOUT_SECONDS = 2.0
+_PROBE_KEPT_SECONDS = 10
 
 
 class Watcher:
@@ -64,13 +65,16 @@ class Watcher:
         """Return the latest preview of an image that is being rendered, if any."""
         return await self._get(self._keys.preview(job_id, index)) if self.listening else None
 
-    async def ping(self) -> bool:
-        """Return whether Redis answers within a second."""
+    async def probe_write(self) -> str | None:
+        """Write a key that expires; return what is wrong, None when Redis took it within a second."""
         try:
             async with asyncio.timeout(1.0):
-                return bool(await self._redis.ping())
+                await self._redis.set(self._keys.probe, "1", ex=_PROBE_KEPT_SECONDS)
+        except ResponseError as error:
+            return f"Redis does not take writes ({error})."
         except (TimeoutError, RedisError, OSError):
-            return False
+            return "Redis does not answer."
+        return None
 
     async def _get(self, key: str) -> bytes | None:
         try:

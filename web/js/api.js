@@ -71,6 +71,15 @@ export async function retryJob(id) {
   return call("POST", `v1/jobs/${encodeURIComponent(id)}/retry`);
 }
 
+// Relative to the page, which a proxy may serve under any path; the farm's own links need a setting to know that path.
+export function contentUrl(output) {
+  return `v1/images/${encodeURIComponent(output.id)}/content`;
+}
+
+export function thumbnailUrl(output) {
+  return `v1/images/${encodeURIComponent(output.id)}/thumbnail`;
+}
+
 async function call(method, url, { body, headers = {} } = {}) {
   const options = { method, headers: { Accept: "application/json", ...LABEL, ...headers }, cache: "no-store" };
   if (body !== undefined) {

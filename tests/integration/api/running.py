@@ -13,6 +13,7 @@ import httpx
 from PIL import Image as Pillow
 from redis import Redis
 
+from api.http_limits import HttpLimits
 from api.server import make_server
 from core.imagefile import ImageMetadata, encode
 from core.queue import RedisKeys, change_message
@@ -27,10 +28,10 @@ from db.workers import Registration, heartbeat, register
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
+def serving(settings: Settings, limits: HttpLimits | None = None) -> Iterator[str]:
     """Run a server; yield its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        instance = make_server(settings)
+        instance = make_server(settings, limits)
         thread = threading.Thread(target=instance.run, args=([listener],), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

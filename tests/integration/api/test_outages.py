@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api import readiness
 from core.settings import Settings
 from tests.integration.api.conftest import SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
@@ -25,8 +26,9 @@ def database_url(fresh_sqlite: str) -> str:
 
 
 def test_jobs_are_accepted_and_followed_without_redis(
-    make_settings: SettingsMaker, tmp_path: Path, worker: WorkerSide
+    make_settings: SettingsMaker, tmp_path: Path, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
     redis = RedisServer(tmp_path / "redis").start()
     with serving(make_settings(redis_url=redis.url)) as url, httpx.Client(base_url=url, timeout=30) as api:
         assert api.get("/readyz").json()["status"] == "ready"

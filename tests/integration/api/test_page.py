@@ -21,6 +21,7 @@ def test_files_have_their_type_and_are_revalidated(api: httpx.Client, path: str,
     assert answer.headers["content-type"].startswith(kind)
     assert answer.headers["cache-control"] == "no-cache"
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert api.get(path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 

@@ -12,6 +12,8 @@ from tests.unit.docs.pages import ROOT
 
 STYLE = ROOT / "docs" / "style.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
+VENDOR = ROOT / "web" / "vendor"
+"""Files from elsewhere, kept as they are."""
 FOLDERS = (
     ".ci",
     ".github",
@@ -53,6 +55,8 @@ def pattern(words: list[str]) -> re.Pattern[str]:
 def files(folder: str) -> Iterator[Path]:
     paths = (ROOT / folder).rglob("*") if folder else ROOT.glob("*")
     for path in sorted(paths):
+        if VENDOR in path.parents:
+            continue
         if path.is_file() and (path.suffix in SUFFIXES or path.name in WITHOUT_SUFFIX) and path != STYLE:
             yield path
 

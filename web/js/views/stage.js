@@ -1,5 +1,6 @@
 // The selected job: its queue position, its progress, and its images.
 
+import { contentUrl } from "../api.js";
 import { announce, byId, h, setText, show } from "../dom.js";
 import { fileName, isSettled, STATUS_LABELS } from "../format.js";
 import { factsOf, notesOf } from "./facts.js";
@@ -56,7 +57,7 @@ export function createStage({ again, edit, cancel, retry, example }) {
     show(picture, Boolean(output));
     if (!output || picture.dataset.id === output.id) return;
     picture.dataset.id = output.id;
-    picture.src = output.content_url;
+    picture.src = contentUrl(output);
     picture.alt = job.input.prompt;
   }
 
@@ -90,7 +91,7 @@ export function createStage({ again, edit, cancel, retry, example }) {
     byId("cancel").disabled = job.cancel_requested && !isSettled(job);
     setText(byId("cancel"), byId("cancel").disabled ? "Canceling…" : "Cancel");
     show(byId("download"), Boolean(output));
-    if (output) Object.assign(byId("download"), { href: output.content_url, download: fileName(job, output) });
+    if (output) Object.assign(byId("download"), { href: contentUrl(output), download: fileName(job, output) });
     setText(byId("story"), job.input.prompt);
     byId("facts").replaceChildren(...factsOf(job, output));
     const notes = notesOf(job);

@@ -1,9 +1,10 @@
 // Reduced version of a finished image.
 
+import { contentUrl, thumbnailUrl } from "../api.js";
 import { h } from "../dom.js";
 
 export function thumbnail(output, alt = "") {
-  const image = h("img", { src: output.thumbnail_url, alt, loading: "lazy", decoding: "async" });
-  image.addEventListener("error", () => { image.src = output.content_url; }, { once: true });
+  const image = h("img", { src: thumbnailUrl(output), alt, loading: "lazy", decoding: "async" });
+  image.addEventListener("error", () => { image.src = contentUrl(output); }, { once: true });
   return image;
 }

@@ -1,0 +1,63 @@
+"""The page and the API viewer behind a proxy under a path, and the viewer without the internet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.e2e.browser.chromium import chromium
+from tests.e2e.browser.page import Page
+from tests.servers.farm import FarmProcess
+from tests.servers.proxy import SubPathProxy, proxied
+
+
+@pytest.fixture
+def proxy(slow_farm: FarmProcess) -> SubPathProxy:
+    """Serve a farm, which knows nothing of it, under /farm."""
+    return SubPathProxy(slow_farm.api, "/farm", strip=True)
+
+
+@pytest.fixture
+def page(proxy: SubPathProxy, tmp_path: Path) -> Iterator[Page]:
+    """Open a browser that sees the farm through the proxy only."""
+    with proxied(proxy) as url, chromium(tmp_path / "profile") as driver:
+        yield Page(driver, url)
+
+
+def test_page_renders_and_shows_pictures_under_a_path(page: Page, proxy: SubPathProxy) -> None:
+    page.open()
+    page.console()
+    page.requested()
+    page.more()
+    page.write("#steps", "2")
+    page.render("under a path")
+    page.wait_state("succeeded")
+    width, _ = page.image_size()
+    assert width > 0
+    shown = page.until(lambda: page.script("return document.querySelector('#cards img')?.naturalWidth"), "no thumbnail")
+    assert shown > 0
+    assert urlsplit(str(page.find("#download").get_attribute("href"))).path.startswith("/farm/v1/images/")
+    assert proxy.strays == []
+    assert page.console() == []
+
+
+def test_viewer_works_under_a_path_and_asks_no_other_host(page: Page, proxy: SubPathProxy) -> None:
+    page.requested()
+    page.visit("docs")
+    found = page.until(lambda: page.find_all(".opblock"), "the description was not shown")
+    assert len(found) > 40
+    page.script("document.querySelector('[id*=healthz] .opblock-summary-control').click()")
+    page.until(lambda: page.find_all(".try-out__btn"), "the operation did not open")
+    page.script("document.querySelector('.try-out__btn').click()")
+    page.until(lambda: page.find_all(".execute"), "it cannot be tried")
+    page.script("document.querySelector('.execute').click()")
+    status = page.until(lambda: page.find_all(".live-responses-table .response .response-col_status"), "no answer came")
+    assert status[0].text.startswith("200")
+    assert page.find(".request-url pre").text == f"{page.url}/healthz"
+    origin = f"{urlsplit(page.url).scheme}://{urlsplit(page.url).netloc}"
+    assert {host for host in page.requested() if host.startswith("http")} == {origin}
+    assert page.console() == []
+    assert proxy.strays == []
