@@ -1,4 +1,4 @@
-"""Throughput and latency of the API over a whole farm with the synthetic renderer: submissions, polls, whole jobs.
+"""Measure throughput and latency of a whole farm with the synthetic renderer: submissions, polls, whole jobs.
 
     python -m benchmarks.api --database sqlite
     python -m benchmarks.api --database postgres
@@ -32,9 +32,9 @@ class Plan:
     submissions: int = 2000
     connections: int = 16
     jobs: int = 1500
-    single: int = 1000
+    one_at_a_time: int = 1000
     waiters: int = 1000
-    idle: int = 200
+    jobs_at_idle: int = 200
 
 
 async def timed(action: Callable[[], Awaitable[object]]) -> float:
@@ -66,7 +66,7 @@ async def flood(port: int, plan: Plan, count: int) -> tuple[float, list[str]]:
     return count / (time.perf_counter() - started), ids
 
 
-async def singles(port: int, count: int, offset: int) -> tuple[list[float], list[float]]:
+async def one_at_a_time(port: int, count: int, offset: int) -> tuple[list[float], list[float]]:
     """Return milliseconds of submits and of polls, made one after the other."""
     connection = await Connection.open(port)
     submits, polls = [], []
@@ -79,7 +79,7 @@ async def singles(port: int, count: int, offset: int) -> tuple[list[float], list
     return submits, polls
 
 
-async def to_done(port: int, count: int) -> list[float]:
+async def submit_to_done(port: int, count: int) -> list[float]:
     """Return milliseconds from submit to the response with the finished job, one at a time: `Prefer: wait`."""
     connection = await Connection.open(port)
     body = b'{"prompt": "a red fox", "width": 64, "height": 64, "num_inference_steps": 1}'
@@ -95,7 +95,7 @@ async def to_done(port: int, count: int) -> list[float]:
 
 
 async def open_waiters(port: int, ids: list[str], count: int) -> list[Connection]:
-    """Open connections over all jobs, half of them event streams, half long polls."""
+    """Open `count` connections that wait for these jobs, half of them event streams, half long polls."""
     found = []
     for number in range(count):
         connection = await Connection.open(port)
@@ -111,18 +111,18 @@ async def without_workers(port: int, plan: Plan) -> None:
     """Measure submits and polls while no worker runs, and again with many waiting callers."""
     rate, ids = await flood(port, plan, plan.submissions)
     print(f"  submissions: {rate:.0f}/s over {plan.connections} connections")
-    submits, polls = await singles(port, plan.single, plan.submissions)
+    submits, polls = await one_at_a_time(port, plan.one_at_a_time, plan.submissions)
     print(f"  one at a time: submit {percentiles(submits)}; poll {percentiles(polls)}")
     waiting = await open_waiters(port, ids, plan.waiters)
     await asyncio.sleep(2)
-    crowded, _ = await singles(port, plan.single, plan.submissions * 2)
-    ratio = sorted(crowded)[int(len(crowded) * 0.99) - 1] / sorted(submits)[int(len(submits) * 0.99) - 1]
-    print(f"  with {plan.waiters} waiting callers: submit {percentiles(crowded)}; p99 is {ratio:.2f}x")
+    with_waiters, _ = await one_at_a_time(port, plan.one_at_a_time, plan.submissions * 2)
+    ratio = sorted(with_waiters)[int(len(with_waiters) * 0.99) - 1] / sorted(submits)[int(len(submits) * 0.99) - 1]
+    print(f"  with {plan.waiters} waiting callers: submit {percentiles(with_waiters)}; p99 is {ratio:.2f}x")
     for connection in waiting:
         await connection.close()
 
 
-async def drained(port: int) -> None:
+async def wait_drained(port: int) -> None:
     """Return once no job is queued or running."""
     import json
 
@@ -137,13 +137,13 @@ async def drained(port: int) -> None:
 
 
 async def with_worker(port: int, plan: Plan) -> None:
-    """Measure whole jobs."""
-    await drained(port)
-    latencies = await to_done(port, plan.idle)
+    """Measure jobs from submit to done, on an idle farm and under load."""
+    await wait_drained(port)
+    latencies = await submit_to_done(port, plan.jobs_at_idle)
     print(f"  submit to done at idle: {percentiles(latencies)}")
     started = time.perf_counter()
     await flood(port, plan, plan.jobs)
-    await drained(port)
+    await wait_drained(port)
     print(f"  end to end: {plan.jobs / (time.perf_counter() - started):.0f} jobs/s ({plan.jobs} jobs)")
 
 

@@ -1,4 +1,4 @@
-"""The farm's overhead per job: from its submission over HTTP to the row in state succeeded, minus the pipeline's time.
+"""Measure the farm's overhead per job: from the HTTP request to the row in state succeeded, minus the pipeline's time.
 
 A whole farm with the real engine on the demo model, one job at a time; `python -m benchmarks.engine --sizes --farm-jobs 50`.
 """
@@ -20,7 +20,7 @@ from tests.servers.redis import RedisServer
 
 SIDE, STEPS = 256, 8
 WARM_UP_JOBS = 3
-PIPELINE = ("encode_seconds", "steps_seconds", "decode_seconds")
+PIPELINE_TIMINGS = ("encode_seconds", "steps_seconds", "decode_seconds")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def jobs_through_a_farm(jobs: int, directory: Path) -> list[JobTimes]:
     """Run jobs one after another over SQLite, each with a new prompt."""
     with _farm(directory) as farm, httpx.Client(base_url=farm.url, timeout=120) as client:
         for number in range(WARM_UP_JOBS):
-            _one(client, f"warm-up {number}")
-        return [_one(client, f"a lighthouse at dusk, no. {number}") for number in range(jobs)]
+            _time_job(client, f"warm-up {number}")
+        return [_time_job(client, f"a lighthouse at dusk, no. {number}") for number in range(jobs)]
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def _farm(directory: Path) -> Iterator[FarmParts]:
         redis.stop()
 
 
-def _one(client: httpx.Client, prompt: str) -> JobTimes:
+def _time_job(client: httpx.Client, prompt: str) -> JobTimes:
     body = {"prompt": prompt, "width": SIDE, "height": SIDE, "num_inference_steps": STEPS, "seed": 1}
     started = time.time()  # The row's time is from the same machine's clock.
     accepted = client.post("/v1/jobs", json=body).raise_for_status().json()
@@ -68,4 +68,4 @@ def _one(client: httpx.Client, prompt: str) -> JobTimes:
         raise RuntimeError(f"the job is {job['status']}: {job['error']}")
     ended = datetime.fromisoformat(job["completed_at"]).timestamp()
     timings = client.get(f"/v1/images/{job['outputs'][0]['id']}").raise_for_status().json()["record"]["timings"]
-    return JobTimes(submitted, ended - started, sum(timings[name] for name in PIPELINE))
+    return JobTimes(submitted, ended - started, sum(timings[name] for name in PIPELINE_TIMINGS))

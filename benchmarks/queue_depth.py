@@ -2,7 +2,7 @@
 
     python -m benchmarks.queue_depth [--database sqlite|postgres] [--rows 1000 1000000]
 
-Two shapes of a million rows: a long history (all but 1,000 have ended) and a long queue (all wait, 1,000 owners).
+Two shapes of a million rows: a long history (all but 1,000 have ended) and a long queue (all are queued, of 1,000 owners).
 The ratio of deep to shallow within one run is the result; milliseconds are this machine's.
 """
 

@@ -1,15 +1,15 @@
-"""Print figures about the structure of the code: modules, lengths, duplicate stems, modules on one job's way.
+"""Print figures about the structure of the code: modules, lengths, duplicate stems, modules that one job runs through.
 
 Run it with the standard library alone:
 
     python scripts/structure.py                              the working tree
     python scripts/structure.py --rev 079d170 --rev HEAD     revisions, side by side
-    .venv/bin/python scripts/structure.py --job              plus the modules on one job's way (runs a farm)
+    .venv/bin/python scripts/structure.py --job              plus the modules that one job runs through (runs a farm)
 
 A module is a Python file other than `__init__.py` in one of the packages that the project ships, without migrations. A
 duplicate stem is the same file name twice in one package at the top level.
 
-The modules on one job's way are traced, not derived from imports. `--job` starts `imagefarm up` from the measured
+The modules that one job runs through are traced, not derived from imports. `--job` starts `imagefarm up` from the measured
 revision on free ports, in a directory of its own, with the `demo` model on the CPU. When the worker is ready it submits
 one job and polls until the job has ended. In that time `sys.setprofile` collects in every thread of the API, the worker
 and the engine process which modules run a function. Modules that only hold data (tables, schemas without functions) do
@@ -89,7 +89,7 @@ class Figures:
     duplicates: dict[str, list[str]] = field(default_factory=dict)
     """Paths that share a package and a stem, by `package/stem`."""
     job: list[str] | None = None
-    """Modules on one job's way, None when not traced."""
+    """Modules that one job runs through, None when not traced."""
 
     def rows(self) -> dict[str, str]:
         """Return the figures as the cells of a table column."""
@@ -103,7 +103,7 @@ class Figures:
             "files under such stems": str(sum(len(paths) for paths in self.duplicates.values())),
         }
         if self.job is not None:
-            cells["modules on one job's way, submit to poll"] = str(len(self.job))
+            cells["modules that one job runs through, submit to poll"] = str(len(self.job))
         return cells
 
 
@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Print figures about the structure of the code.")
     parser.add_argument("--rev", action="append", default=[], help="git revision; repeatable; default: the working tree")
     parser.add_argument("--job", action="store_true", help="trace one job through a farm as well")
-    parser.add_argument("--list", action="store_true", help="list duplicate stems and the modules on the job's way")
+    parser.add_argument("--list", action="store_true", help="list duplicate stems and the modules that a job runs through")
     arguments = parser.parse_args()
     measured = []
     for revision in arguments.rev or [None]:
@@ -179,7 +179,7 @@ def _trace_job(root: Path) -> list[str]:
 
 
 def _entered(report: dict[str, Any], root: Path) -> Iterator[str]:
-    """Yield the modules whose functions one process ran; nothing for processes that are not on the job's way."""
+    """Yield the modules whose functions one process ran; nothing for processes that are not that a job runs through."""
     words = [word.removeprefix("worker.") for word in report["command"]]
     if not any(process in words[1:] for process in TRACED_PROCESSES):
         return
@@ -237,7 +237,7 @@ def _details(figures: Figures) -> str:
     lines = [f"\n{figures.name}: stems used twice or more in one package"]
     lines += [f"  {stem}: {', '.join(paths)}" for stem, paths in figures.duplicates.items()]
     if figures.job is not None:
-        lines += [f"\n{figures.name}: modules on one job's way", *(f"  {path}" for path in figures.job)]
+        lines += [f"\n{figures.name}: modules that one job runs through", *(f"  {path}" for path in figures.job)]
     return "\n".join(lines) + "\n"
 
 

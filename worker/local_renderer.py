@@ -1,4 +1,4 @@
-"""Render in an engine started by this process, with the worker's code but without database, Redis or a farm."""
+"""Render in an engine started by this process, with the worker's code but without database, Redis or farm."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LocalRenderer:
         self._on_progress = on_progress
         self.model = resolve_auto(settings).model
         self._inflight = InFlightAttempts()
-        self._settled = threading.Event()
+        self._load_ended = threading.Event()
         self._failure: LoadFailed | None = None
         self._engine = EngineClient(spec_from_settings(settings, self.model.id), self._on_event)
         self._started = False
@@ -104,7 +104,7 @@ class LocalRenderer:
         if not self._started:
             self._started = True
             self._engine.start()
-        self._settled.wait()
+        self._load_ended.wait()
         if self._failure is not None:
             raise RenderError(self._failure.message, code=self._failure.code)
 
@@ -114,20 +114,20 @@ class LocalRenderer:
                 self._on_progress(LocalProgress(f"loading {self.model.id}: {event.stage}", event.fraction))
             case Ready():
                 self._failure = None
-                self._settled.set()
+                self._load_ended.set()
             case LoadFailed():
                 self._failure = event
-                self._settled.set()
+                self._load_ended.set()
             case EngineLost():
-                self._lost(event)
+                self._handle_loss(event)
             case _:
                 self._inflight.route(event)
 
-    def _lost(self, event: EngineLost) -> None:
+    def _handle_loss(self, event: EngineLost) -> None:
         """Treat a loss during loading as a failed load; the client restarts the engine by itself in any case."""
-        if not self._settled.is_set():
+        if not self._load_ended.is_set():
             self._failure = LoadFailed("engine_lost", f"The engine was lost while it loaded: {event.reason}.")
-            self._settled.set()
+            self._load_ended.set()
             return
-        self._settled.clear()
+        self._load_ended.clear()
         self._inflight.route(event)

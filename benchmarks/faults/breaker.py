@@ -1,4 +1,4 @@
-"""Break parts of a farm, at random from a seed."""
+"""Inject random faults into a farm, reproducible by seed."""
 
 from __future__ import annotations
 

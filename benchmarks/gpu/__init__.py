@@ -1,1 +1,1 @@
-"""Speed, peak memory and load time of a full-size Z-Image with random weights on a CUDA card."""
+"""Speed, peak memory and load time of a full-size Z-Image with random weights on a CUDA device."""

@@ -1,4 +1,4 @@
-"""Benchmark a full-size Z-Image on a CUDA card, with random weights in a temporary folder, loaded like a user's.
+"""Benchmark a full-size Z-Image on a CUDA device, with random weights in a temporary folder, loaded like a user's.
 
     python -m benchmarks.gpu speed  [--tier int8] [--sizes 512 768 1024] [--no-compile] [--engine attention_backend=...]
     python -m benchmarks.gpu memory [--cap 6 7.5 8 12 16] [--tier int8-lean]
@@ -38,8 +38,8 @@ from worker.models.libraries import silence_libraries
 MEASUREMENTS = {"speed": speed, "memory": memory, "load": load}
 
 
-def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """Parse `words`, or the command line if None."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse `arguments`, or the command line if None."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=list(MEASUREMENTS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[512, 768, 1024], help="sides in pixels; load: the first")
@@ -51,14 +51,16 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--no-stock", action="store_true", help="speed: skip stock diffusers")
-    parser.add_argument("--tflops", type=float, default=790.0, help="bf16 throughput of the card, for the lower bound")
+    parser.add_argument("--tflops", type=float, default=790.0, help="bf16 throughput of the GPU, for the lower bound")
     parser.add_argument("--cap", nargs="+", type=float, default=[6.0, 7.5, 8.0, 12.0, 16.0], help="gigabytes, one run each")
     parser.add_argument(
-        "--stored", choices=["bfloat16", "float32"], help="the transformer's dtype on disk; load: float32, as on the hub"
+        "--stored",
+        choices=["bfloat16", "float32"],
+        help="the transformer's dtype on disk; default: bfloat16, for load float32 as on the hub",
     )
     parser.add_argument("--weights", type=Path, help="keep the random weights in this folder and reuse them")
     parser.add_argument("--dry-run", action="store_true", help="run a tiny model on the CPU, to check this script")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 def spec_field(text: str) -> tuple[str, str]:
@@ -95,7 +97,7 @@ def main() -> int:
     silence_libraries()
     device = torch.device("cpu") if arguments.dry_run else torch.device("cuda:0")
     name = "dry run on the CPU" if arguments.dry_run else torch.cuda.get_device_name(device)
-    report({"card": name, "torch": torch.__version__})
+    report({"device": name, "torch": torch.__version__})
     with tempfile.TemporaryDirectory(prefix="imagefarm-gpu-") as folder:
         try:
             run(arguments, device, Path(folder))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from benchmarks.gpu.weights import row
+from benchmarks.gpu.weights import measured_model
 from core.catalogue import ModelPaths
 from worker.device.machine import Machine
 from worker.device.torch_device import measure_machine
@@ -39,11 +39,11 @@ class Bench:
 
     @property
     def model_paths(self) -> ModelPaths:
-        return ModelPaths(self.models_dir, {row().id: self.weights}, self.models_dir / "no-hub")
+        return ModelPaths(self.models_dir, {measured_model().id: self.weights}, self.models_dir / "no-hub")
 
     def tiers(self) -> list[Tier]:
         """Return the tiers that can be applied to the model on this device."""
-        return [tier for tier in TIERS if suits(tier, row(), self.measure_machine())]
+        return [tier for tier in TIERS if suits(tier, measured_model(), self.measure_machine())]
 
     def measure_machine(self) -> Machine:
         return measure_machine(self.device)
@@ -51,14 +51,14 @@ class Bench:
     def open(self, policy: str, on_progress: OnProgress = no_progress, **fields: Any) -> EngineParts:  # noqa: ANN401 - fields
         """Open the engine in that tier, warmed up as the farm does."""
         defaults: dict[str, Any] = {
-            "model": row().id,
+            "model": measured_model().id,
             "device": str(self.device),
             "memory_policy": policy,
             "models_dir": self.models_dir,
             "capacity": 0,
             "step_timeout_seconds": 600.0,
             "load_timeout_seconds": 600.0,
-            "model_folders": {row().id: self.weights},
+            "model_folders": {measured_model().id: self.weights},
         }
         spec = TypeAdapter(EngineSpec).validate_python(defaults | fields | self.engine)
         return build_engine(spec, on_progress)

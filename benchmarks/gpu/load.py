@@ -1,4 +1,4 @@
-"""Seconds to load a model, by the form of its weights on disk."""
+"""Measure the seconds to load a model, by the form of its weights on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.gpu.bench import Bench, no_progress
 from benchmarks.gpu.local_engine import LocalEngine
 from benchmarks.gpu.report import report
 from benchmarks.gpu.requests import make_requests, timed
-from benchmarks.gpu.weights import row
+from benchmarks.gpu.weights import measured_model
 from worker.device.machine import GIGABYTE
 from worker.device.torch_device import free_cached_memory
 from worker.models.load import LoadRequest, load_pipeline
@@ -34,7 +34,9 @@ def best_tier_of_each_form(bench: Bench) -> list[str]:
 
 def first_load(tier: str, bench: Bench) -> float:
     """Return the seconds of a load that converts."""
-    seconds = load_pipeline(row(), LoadRequest(bench.model_paths, str(bench.device), tier), no_progress).load_seconds
+    seconds = load_pipeline(
+        measured_model(), LoadRequest(bench.model_paths, str(bench.device), tier), no_progress
+    ).load_seconds
     free_cached_memory()
     return seconds
 

@@ -1,4 +1,4 @@
-"""Peak device memory, with this process capped to a smaller card's memory."""
+"""Measure peak device memory, with this process limited to a smaller GPU's memory."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from worker.device.torch_device import free_cached_memory
 from worker.engine.parts import EngineParts
 
 GOAL_PEAK_GB = 7.5
-"""For an 8 GB card. Under a higher cap the allocator keeps freed memory: the run capped at 7.5 is decisive."""
+"""For an 8 GB GPU. Only the run capped at 7.5 decides: under a higher cap the allocator keeps freed memory."""
 
 
 def memory(arguments: argparse.Namespace, bench: Bench) -> None:
-    """Measure, for each cap, the tier that `auto` chooses on a card with that much free, or the named tier."""
+    """Measure, for each cap, the tier that `auto` chooses on a GPU with that much free, or the named tier."""
     for cap in arguments.cap:
         figures: dict[str, Any] = {"cap_gigabytes": cap}
         try:
-            of_cap(cap, arguments, bench, figures)
+            measure_cap(cap, arguments, bench, figures)
         except (FarmError, RuntimeError) as error:
             report(figures | {"failed": str(error)})
         free_cached_memory()
 
 
-def of_cap(cap: float, arguments: argparse.Namespace, bench: Bench, figures: dict[str, Any]) -> None:
-    """Measure one capped engine: the peak of loading and warming up, then of one image of each size."""
+def measure_cap(cap: float, arguments: argparse.Namespace, bench: Bench, figures: dict[str, Any]) -> None:
+    """Measure an engine under a cap: the peak of loading and warming up, then of one image of each size."""
     reset_peak(bench.device)
-    highest = PeakRecorder(bench.device)
+    recorder = PeakRecorder(bench.device)
     fields = {"device_memory_gb": cap, "capacity": 1}
-    engine = LocalEngine(partial(bench.open, arguments.tier or "auto", highest.note, **fields))
+    engine = LocalEngine(partial(bench.open, arguments.tier or "auto", recorder.note, **fields))
     try:
-        peaks = peak_figures(highest.reserved, highest.in_use, bench.device)
-        report(figures | of_engine(engine.opened) | {"loading": True} | peaks)
+        peaks = peak_figures(recorder.reserved, recorder.in_use, bench.device)
+        report(figures | engine_choices(engine.opened) | {"loading": True} | peaks)
         for side in arguments.sizes:
             reset_peak(bench.device)
             (seconds,) = engine.render(make_requests(side, 1, f"m{side}"), 1)
@@ -51,7 +51,7 @@ def of_cap(cap: float, arguments: argparse.Namespace, bench: Bench, figures: dic
         engine.stop()
 
 
-def of_engine(opened: EngineParts) -> dict[str, Any]:
+def engine_choices(opened: EngineParts) -> dict[str, Any]:
     """Return the engine's choices under the cap."""
     info = opened.info
     return {
@@ -91,11 +91,11 @@ def peak(device: torch.device) -> tuple[float, float]:
 
 
 def peak_figures(reserved: float, in_use: float, device: torch.device) -> dict[str, float | bool]:
-    """Return the figures to report; `taken_of_card` counts all processes and allocations outside of torch."""
+    """Return the figures to report; `taken_of_gpu` counts all processes and allocations outside of torch."""
     free, total = torch.cuda.mem_get_info(device) if device.type == "cuda" else (0, 0)
     return {
         "peak_gigabytes": reserved,
         "in_use_gigabytes": in_use,
-        "taken_of_card_gigabytes": (total - free) / GIGABYTE,
-        "within_goal_of_8_gb_cards": reserved <= GOAL_PEAK_GB,
+        "taken_of_gpu_gigabytes": (total - free) / GIGABYTE,
+        "within_goal_of_8_gb_gpus": reserved <= GOAL_PEAK_GB,
     }

@@ -9,14 +9,14 @@ from itertools import cycle, islice
 from core.render import RenderRequest
 
 STEPS = 8
-ALIKE = (0,)
-MIXED = (0, 1, 2, 3, 5, 8)
-"""Extra clauses per prompt: captions of several padded lengths, of 50 to 150 bytes, which are tokens here."""
+EQUAL_LENGTHS = (0,)
+MIXED_LENGTHS = (0, 1, 2, 3, 5, 8)
+"""Extra clauses per prompt, for captions of several padded lengths: 50 to 150 bytes, and a byte is a token here."""
 CLAUSE = ", gulls, foam"
 
 
-def make_requests(side: int, count: int, label: str, clauses: tuple[int, ...] = ALIKE) -> list[RenderRequest]:
-    """Build `count` squares of `side` pixels with distinct seeds; labels make prompts unique, so that each is encoded."""
+def make_requests(side: int, count: int, label: str, clauses: tuple[int, ...] = EQUAL_LENGTHS) -> list[RenderRequest]:
+    """Build `count` requests for squares of `side` pixels, with distinct seeds and prompts: each prompt is encoded."""
     return [
         RenderRequest(
             id=f"{label}/1/{index}",

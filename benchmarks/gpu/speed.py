@@ -1,4 +1,4 @@
-"""Images a second: stock diffusers, the engine with one request in flight, the engine under load."""
+"""Measure images per second: stock diffusers, the engine with one request in flight, the engine under load."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from diffusers import DiffusionPipeline
 from benchmarks.gpu.bench import Bench, no_progress
 from benchmarks.gpu.local_engine import LocalEngine
 from benchmarks.gpu.report import report
-from benchmarks.gpu.requests import ALIKE, MIXED, STEPS, make_requests, rate, timed
-from benchmarks.gpu.weights import row
+from benchmarks.gpu.requests import EQUAL_LENGTHS, MIXED_LENGTHS, STEPS, make_requests, rate, timed
+from benchmarks.gpu.weights import measured_model
 from worker.device.torch_device import free_cached_memory
 from worker.models.load import LoadRequest, load_pipeline
 
@@ -32,30 +32,33 @@ def speed(arguments: argparse.Namespace, bench: Bench) -> None:
     for side in arguments.sizes:
         report(
             {"tier": info.memory_policy, "compiled_blocks": info.versions["compiled_blocks"], "size": side}
-            | of_size(engine, side, arguments, stock.get(side))
+            | measure_size(engine, side, arguments, stock.get(side))
         )
     engine.stop()
 
 
-def of_size(engine: LocalEngine, side: int, arguments: argparse.Namespace, stock: float | None) -> dict[str, float]:
+def measure_size(engine: LocalEngine, side: int, arguments: argparse.Namespace, stock: float | None) -> dict[str, float]:
     """Return the figures of one size; `stock` is seconds an image."""
     alone = (
         timed(lambda label: engine.render(make_requests(side, arguments.count, f"a{side}-{label}"), 1)[-1]) / arguments.count
     )
-    alike, mixed = (loaded(engine, side, arguments.in_flight, clauses) for clauses in (ALIKE, MIXED))
+    equal, mixed = (
+        images_per_second_under_load(engine, side, arguments.in_flight, clauses)
+        for clauses in (EQUAL_LENGTHS, MIXED_LENGTHS)
+    )
     figures = {
         "engine_alone_seconds_per_image": alone,
-        "engine_loaded_images_per_second": alike,
+        "engine_loaded_images_per_second": equal,
         "engine_loaded_images_per_second_mixed_captions": mixed,
         "floor_seconds_per_image": TFLOP_PER_IMAGE.get(side, 0.0) / arguments.tflops,
     }
     if not stock:
         return figures
     ratios = {"stock_seconds_per_image": stock, "ratio_to_stock_alone": stock / alone}
-    return figures | ratios | {"ratio_to_stock_loaded": stock * alike, "ratio_to_stock_loaded_mixed": stock * mixed}
+    return figures | ratios | {"ratio_to_stock_loaded": stock * equal, "ratio_to_stock_loaded_mixed": stock * mixed}
 
 
-def loaded(engine: LocalEngine, side: int, in_flight: int, clauses: tuple[int, ...]) -> float:
+def images_per_second_under_load(engine: LocalEngine, side: int, in_flight: int, clauses: tuple[int, ...]) -> float:
     """Return images a second under continuous load, after a first round through all caption lengths."""
     label = f"l{side}-{len(clauses)}"
     engine.render(make_requests(side, len(clauses), f"{label}w", clauses), in_flight)
@@ -65,7 +68,9 @@ def loaded(engine: LocalEngine, side: int, in_flight: int, clauses: tuple[int, .
 def stock_by_size(arguments: argparse.Namespace, bench: Bench) -> dict[int, float]:
     """Return seconds an image of diffusers' pipeline, by size; its memory is freed afterwards."""
     policy = next(tier.name for tier in bench.tiers() if tier.denoiser == tier.text == "native")
-    pipeline = load_pipeline(row(), LoadRequest(bench.model_paths, str(bench.device), policy), no_progress).pipeline
+    pipeline = load_pipeline(
+        measured_model(), LoadRequest(bench.model_paths, str(bench.device), policy), no_progress
+    ).pipeline
     found = {}
     for side in arguments.sizes:
         found[side] = timed(partial(stock_seconds, pipeline, side, arguments.count)) / arguments.count

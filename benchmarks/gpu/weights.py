@@ -16,24 +16,24 @@ FULL_SIZE_BYTES = {torch.bfloat16: 21 * 10**9, torch.float32: 33 * 10**9}
 """Bytes of the whole folder, by the transformer's dtype; the rest is stored in bfloat16."""
 
 
-def row() -> CatalogueModel:
+def measured_model() -> CatalogueModel:
     """Return the measured model's catalogue row."""
     return load_catalogue().get("z-image-turbo")
 
 
 def write_tiny_model(folder: Path) -> Path:
     """Write the tiny model of a dry run, stored in fp32."""
-    return build_tiny_model(row().id, folder)
+    return build_tiny_model(measured_model().id, folder)
 
 
 def write_full_size(folder: Path, device: torch.device, stored: torch.dtype) -> Path:
     """Write weights made on the device, then free its memory; `stored` is the transformer's dtype on disk."""
     check_space(folder, FULL_SIZE_BYTES[stored], "Random weights")
-    full_size(device, stored).save_pretrained(str(folder), safe_serialization=True)
+    full_size_pipeline(device, stored).save_pretrained(str(folder), safe_serialization=True)
     return folder
 
 
-def full_size(device: torch.device, stored: torch.dtype) -> Any:  # noqa: ANN401 - a diffusers pipeline
+def full_size_pipeline(device: torch.device, stored: torch.dtype) -> Any:  # noqa: ANN401 - a diffusers pipeline
     """Build a ZImagePipeline in its published shape."""
     from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline
 
@@ -51,7 +51,9 @@ def full_size(device: torch.device, stored: torch.dtype) -> Any:  # noqa: ANN401
 def _transformer(dtype: torch.dtype) -> Any:  # noqa: ANN401 - a diffusers model
     from diffusers import ZImageTransformer2DModel
 
-    transformer = _in(dtype, lambda: ZImageTransformer2DModel(axes_dims=[32, 48, 48], axes_lens=[1536, 512, 512]))
+    transformer = _with_default_dtype(
+        dtype, lambda: ZImageTransformer2DModel(axes_dims=[32, 48, 48], axes_lens=[1536, 512, 512])
+    )
     for parameter in transformer.parameters():  # Small enough that 8 steps of noise stay finite.
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.01)
@@ -71,7 +73,7 @@ def _text_encoder() -> Any:  # noqa: ANN401 - a transformers model
         head_dim=128,
         max_position_embeddings=40960,
     )
-    return _in(torch.bfloat16, lambda: Qwen3Model(config))
+    return _with_default_dtype(torch.bfloat16, lambda: Qwen3Model(config))
 
 
 def _vae() -> Any:  # noqa: ANN401 - a diffusers model
@@ -90,7 +92,7 @@ def _vae() -> Any:  # noqa: ANN401 - a diffusers model
     )
 
 
-def _in(dtype: torch.dtype, make: Any) -> Any:  # noqa: ANN401 - a model and its constructor
+def _with_default_dtype(dtype: torch.dtype, make: Any) -> Any:  # noqa: ANN401 - a model and its constructor
     """Build a model in `dtype`, without an fp32 intermediate."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

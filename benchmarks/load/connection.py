@@ -1,4 +1,4 @@
-"""HTTP/1.1 over a bare asyncio stream, so that the generator is not what is measured."""
+"""HTTP/1.1 over a bare asyncio stream, so that the load generator itself costs little."""
 
 from __future__ import annotations
 

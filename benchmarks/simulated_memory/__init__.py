@@ -1,1 +1,1 @@
-"""Simulated memory of a full-size Z-Image: its tiers' allocations on a card, counted on torch's meta device."""
+"""Simulated memory of a full-size Z-Image: its tiers' allocations on a GPU, counted on torch's meta device."""

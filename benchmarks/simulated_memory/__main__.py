@@ -1,12 +1,12 @@
-"""Simulate the peak memory of a full-size Z-Image on a card: no card is needed, and none has confirmed the figures.
+"""Simulate the peak memory of a full-size Z-Image on a GPU: no GPU is needed, and none has confirmed the figures.
 
     python -m benchmarks.simulated_memory [--tier int8-lean int4-lean] [--sizes 512 768 1024] [--limit 7.5]
 
 The real pipeline, layers and family run on torch's meta device; every allocation is counted until it is freed. Attention
-is assumed to be fused, blocks uncompiled, captions of maximal length. Gigabytes are 10^9 bytes. `reserved` is what the
-allocator's pools reserve on the card, free blocks included; with --limit they have that much, and free segments are
-released as by CUDA's allocator. Not included: the CUDA context, workspaces of cuBLAS and cuDNN, decodes on a stream
-concurrent with steps.
+is assumed to be fused, blocks uncompiled, captions of the maximum length. Gigabytes are 10^9 bytes. `reserved` is what the
+allocator's pools reserve on the GPU, free blocks included; with --limit they have that much, and free segments are
+released as CUDA's allocator does. Not included: the CUDA context, workspaces of cuBLAS and cuDNN, decodes on a second
+stream during steps.
 """
 
 from __future__ import annotations
@@ -15,50 +15,50 @@ import argparse
 import logging
 from collections.abc import Iterator
 
-from benchmarks.gpu.weights import row
-from benchmarks.simulated_memory.pool import CardFull
+from benchmarks.gpu.weights import measured_model
+from benchmarks.simulated_memory.pool import GpuFull
 from benchmarks.simulated_memory.simulate import Case, Simulated, planned, simulate
 from worker.device.machine import GIGABYTE
 from worker.memory.tiers import TIERS, Tier
 from worker.models.libraries import silence_libraries
 
-HEADINGS = ("tier", "products", "px", "copies", "weights", "step", "decode", "total", "estimate", "reserved")
+HEADINGS = ("tier", "matmul", "px", "rows", "weights", "step", "decode", "total", "estimate", "reserved")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tier", nargs="+", choices=[tier.name for tier in z_image_tiers()])
     parser.add_argument("--sizes", nargs="+", type=int, default=[512, 768, 1024], help="sides in pixels")
-    parser.add_argument("--limit", type=float, help="gigabytes that the card has")
+    parser.add_argument("--limit", type=float, help="gigabytes that the GPU has")
     return parser.parse_args()
 
 
 def z_image_tiers() -> list[Tier]:
-    """Return the tiers for a card."""
-    family = row().family
+    """Return the tiers for a GPU."""
+    family = measured_model().family
     return [tier for tier in TIERS if tier.device == "cuda" and family in (tier.families or (family,))]
 
 
 def variants(tier: Tier) -> list[bool]:
-    """Return whether to simulate 8-bit products: both ways for tiers that support them, as the engine tries both."""
+    """Return whether to simulate 8-bit matmul: both ways for tiers that support them, as the engine tries both."""
     return [False, True] if tier.denoiser in ("int8", "fp8") else [False]
 
 
 def lines(tier: Tier, cases: list[Case], limit: int | None) -> Iterator[tuple[str, ...]]:
-    for products in variants(tier):
+    for packed_matmul in variants(tier):
         try:
-            for found in simulate(tier, cases, products, limit):
-                yield line(tier, products, found)
-        except CardFull as error:
-            yield tier.name, "8 bits" if products else "bf16", f"does not fit: {error}"
+            for found in simulate(tier, cases, packed_matmul, limit):
+                yield line(tier, packed_matmul, found)
+        except GpuFull as error:
+            yield tier.name, "8 bits" if packed_matmul else "bf16", f"does not fit: {error}"
 
 
-def line(tier: Tier, products: bool, found: Simulated) -> tuple[str, ...]:
+def line(tier: Tier, packed_matmul: bool, found: Simulated) -> tuple[str, ...]:
     case = found.case
-    estimated = planned(tier).peak(case.side, case.side, case.copies)
+    estimated = planned(tier).peak(case.side, case.side, case.rows)
     figures = (found.weights, found.step, found.decode, found.total, estimated, found.reserved)
     shown = [f"{each / GIGABYTE:.3f}" for each in figures]
-    return tier.name, "8 bits" if products else "bf16", str(case.side), str(case.copies), *shown
+    return tier.name, "8 bits" if packed_matmul else "bf16", str(case.side), str(case.rows), *shown
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
     silence_libraries()
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     limit = None if arguments.limit is None else int(arguments.limit * GIGABYTE)
-    cases = [*map(Case, arguments.sizes), Case(arguments.sizes[-1], copies=2)]
+    cases = [*map(Case, arguments.sizes), Case(arguments.sizes[-1], rows=2)]
     print(" ".join(f"{each:>11}" for each in HEADINGS))
     for tier in z_image_tiers():
         if not arguments.tier or tier.name in arguments.tier:

@@ -16,19 +16,19 @@ from benchmarks.simulated_memory.pool import Block, Pool, rounded
 
 
 class Peak:
-    """`before`: bytes alive at the start, `highest`: at the peak."""
+    """`before`: bytes allocated at the start, `highest`: at the peak."""
 
     def __init__(self, before: int) -> None:
         self.before = self.highest = before
 
     @property
-    def beyond(self) -> int:
+    def increase(self) -> int:
         """Bytes at the peak, minus those at the start."""
         return self.highest - self.before
 
 
 class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While entered, counts every new storage of a meta tensor until it is freed. Views are no new storage.
+    """While entered, counts every new storage of a meta tensor until it is freed. Views have no storage of their own.
 
     `now` and `highest` in bytes. Memory used within an operation (workspaces of cuBLAS and cuDNN) is not counted.
     """

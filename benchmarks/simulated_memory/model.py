@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.gpu.weights import full_size, row
+from benchmarks.gpu.weights import full_size_pipeline, measured_model
 from worker.memory.apply import apply_tier
-from worker.memory.quantize import shape_for, use_product
+from worker.memory.quantize import use_packed_matmul, with_empty_packed_layers
 from worker.memory.sizes import ModelSizes, component_of
 from worker.memory.tiers import PACKED_FORMS, Form, Tier
 from worker.pipelines.adapters import Adapters
@@ -23,14 +23,14 @@ META = torch.device("meta")
 DTYPE = torch.bfloat16
 
 
-def pipeline_in(tier: Tier, products: bool) -> Any:  # noqa: ANN401 - a diffusers pipeline
-    """Build the pipeline in the tier's forms and placements, without parts in host memory. `products`: multiply in 8 bits.
+def pipeline_in(tier: Tier, packed_matmul: bool) -> Any:  # noqa: ANN401 - a diffusers pipeline
+    """Build the pipeline in the tier's forms and placements, without parts in host memory.
 
-    Streamed components are placed whole: their activations are right, their weights are not.
+    `packed_matmul`: multiply in 8 bits. Streamed components are placed whole: only their activations are realistic.
     """
-    pipeline = full_size(META, DTYPE)
+    pipeline = full_size_pipeline(META, DTYPE)
     _shape(pipeline.transformer, tier.denoiser)
-    use_product(pipeline.transformer, products)
+    use_packed_matmul(pipeline.transformer, packed_matmul)
     if tier.text_place == "device":
         _shape(pipeline.text_encoder, tier.text)
     else:
@@ -43,13 +43,13 @@ def pipeline_in(tier: Tier, products: bool) -> Any:  # noqa: ANN401 - a diffuser
 
 def family_over(pipeline: Any) -> ZImageFamily:  # noqa: ANN401 - a diffusers pipeline
     """Return the farm's family implementation over the pipeline."""
-    return ZImageFamily(FamilyContext(pipeline, row(), META, META, Adapters(pipeline, Path("no-loras"))))
+    return ZImageFamily(FamilyContext(pipeline, measured_model(), META, META, Adapters(pipeline, Path("no-loras"))))
 
 
 @cache
 def true_sizes() -> ModelSizes:
     """Return sizes as worker.memory.sizes reads them from the headers of the published files."""
-    pipeline = full_size(META, DTYPE)
+    pipeline = full_size_pipeline(META, DTYPE)
     names = ("transformer", "text_encoder", "vae")
     shapes = {name: [(path, each.shape) for path, each in getattr(pipeline, name).named_parameters()] for name in names}
     parts = tuple(component_of(name, found) for name, found in shapes.items())
@@ -59,4 +59,4 @@ def true_sizes() -> ModelSizes:
 def _shape(module: nn.Module, form: Form) -> None:
     for packed in PACKED_FORMS:
         if packed == form:
-            shape_for(module, packed, DTYPE)
+            with_empty_packed_layers(module, packed, DTYPE)

@@ -1,4 +1,4 @@
-"""CUDA's caching allocator, as far as it determines reserved memory: pools, segments, blocks split and merged."""
+"""A model of CUDA's caching allocator, as far as it determines reserved memory: pools, segments, split and merged blocks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rounded(size: int) -> int:
 
 
 def segment_size(size: int, is_small: bool) -> int:
-    """Return the bytes to reserve on the card when no free block holds a request of that size."""
+    """Return the bytes to reserve on the GPU when no free block holds a request of that size."""
     if is_small:
         return SMALL_SEGMENT
     return LARGE_SEGMENT if size < OWN_SEGMENT else -(-size // SEGMENT_MULTIPLE) * SEGMENT_MULTIPLE
@@ -36,7 +36,7 @@ class Block:
     after: Block | None = None
 
 
-class CardFull(MemoryError):
+class GpuFull(MemoryError):
     """A request does not fit even after all free segments are released."""
 
 
@@ -44,7 +44,7 @@ class CardFull(MemoryError):
 class Pool:
     """`reserved`: bytes of all segments; `highest`: its peak. One stream, no expandable segments.
 
-    `limit`: the card's bytes. As by CUDA's allocator, free segments are released when a new one does not fit.
+    `limit`: the GPU's bytes. Like CUDA's allocator, it releases free segments when a new one does not fit.
     """
 
     limit: int | None = None
@@ -92,7 +92,7 @@ class Pool:
             self.empty_cache()
             self.highest = highest
             if self.reserved + size > self.limit:
-                raise CardFull(f"{size} bytes more than {self.reserved} of {self.limit}")
+                raise GpuFull(f"{size} bytes more than {self.reserved} of {self.limit}")
         self.reserved += size
         self.highest = max(self.highest, self.reserved)
         return Block(size, is_small)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from benchmarks.simulated_memory.card import CardLike
 from benchmarks.simulated_memory.counting import Allocations
+from benchmarks.simulated_memory.cuda_like import CudaLike
 from benchmarks.simulated_memory.model import DTYPE, META, family_over, pipeline_in, true_sizes
 from benchmarks.simulated_memory.pool import Pool
 from core.render import RenderRequest
@@ -26,10 +26,10 @@ STEPS = 2
 
 @dataclass(frozen=True)
 class Case:
-    """A square of `side` pixels, with the longest captions; `copies`: 2 with guidance."""
+    """A square of `side` pixels, with the longest captions; `rows`: 2 with guidance."""
 
     side: int
-    copies: int = 1
+    rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Simulated:
 
 
 def simulate(
-    tier: Tier, cases: Sequence[Case], products: bool = False, limit: int | None = None, blocks: int | None = None
+    tier: Tier, cases: Sequence[Case], packed_matmul: bool = False, limit: int | None = None, blocks: int | None = None
 ) -> Iterator[Simulated]:
-    """Simulate the cases one after another on the same card of `limit` bytes; raise CardFull if they do not fit.
+    """Simulate the cases one after another on the same GPU of `limit` bytes; raise GpuFull if they do not fit.
 
     `blocks`: how many of the main blocks to run. They are equal, so a few show what all would.
     For a tier with a streamed denoiser, weights are the plan's, not simulated, and `reserved` is 0.
     """
     allocations = Allocations(Pool(limit))
-    pipeline = pipeline_in(tier, products)
+    pipeline = pipeline_in(tier, packed_matmul)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
             allocations.note_weights(part)
@@ -79,7 +79,7 @@ def _render(family: ZImageFamily, allocations: Allocations, case: Case) -> tuple
     if allocations.pool.limit is None:
         allocations.pool.empty_cache()
     before = allocations.now
-    with CardLike(), allocations:
+    with CudaLike(), allocations:
         request = _request(case)
         with allocations.watched() as steps:
             sample = family.start(request, _captions(case), b"")
@@ -99,10 +99,10 @@ def _request(case: Case) -> RenderRequest:
         height=case.side,
         num_inference_steps=STEPS,
         seed=0,
-        guidance_scale=float(case.copies),
+        guidance_scale=float(case.rows),
     )
 
 
 def _captions(case: Case) -> Captions:
-    each = [torch.empty(MAX_SEQUENCE_LENGTH, CAPTION_WIDTH, dtype=DTYPE, device=META) for _ in range(case.copies)]
-    return Captions(each[0], each[1] if case.copies == 2 else None)
+    each = [torch.empty(MAX_SEQUENCE_LENGTH, CAPTION_WIDTH, dtype=DTYPE, device=META) for _ in range(case.rows)]
+    return Captions(each[0], each[1] if case.rows == 2 else None)

@@ -33,7 +33,7 @@ class Lora(_Row):
 
 
 class Defaults(_Row):
-    """Values for what a job leaves out. `guidance_scale` is conventional: 1.0 = off."""
+    """Values for fields that a job leaves out. `guidance_scale` is conventional: 1.0 = off."""
 
     num_inference_steps: int
     guidance_scale: float
@@ -101,7 +101,7 @@ class CatalogueModel(_Row):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        """Check rules between fields: a row that breaks one would fail only at the first render."""
+        """Check rules between fields, since a row that breaks one would otherwise fail only at the first render."""
         problems = [*self._default_problems(), *self._weight_problems()]
         if self.family == "z-image" and "float16" in self.dtypes:
             problems.append("Z-Image overflows in float16")

@@ -16,6 +16,11 @@ from core.catalogue.weight_names import choose_set, parse_weight_name
 
 MARKER_FILE = "imagefarm.json"
 MARKER_FORMAT: Literal[1] = 1
+INDEX_FILE = "model_index.json"
+UNUSED_COMPONENTS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
+"""Components that no model family loads."""
+_WEIGHTLESS = ("Scheduler", "Tokenizer", "Processor", "FeatureExtractor")
+"""Parts of class names of components without weights."""
 
 
 class Marker(BaseModel):
@@ -49,12 +54,6 @@ def write_marker(directory: Path, marker: Marker) -> None:
 def size_of(directory: Path) -> int:
     """Sum the bytes of all files below, following links."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-
-
-INDEX_FILE = "model_index.json"
-UNUSED_COMPONENTS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
-"""Components that no model family loads."""
-_WEIGHTLESS = ("Scheduler", "Tokenizer", "Processor", "FeatureExtractor")
 
 
 def read_index(directory: Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Find the weights of a model on this machine, by directories alone: no torch, no network."""
+"""Find the weights of a model on this machine by looking at folders, without torch or network."""
 
 from __future__ import annotations
 

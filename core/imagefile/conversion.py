@@ -44,7 +44,7 @@ _BACKGROUND, _EMPTY_CELL, _CAPTION = (24, 24, 27), (63, 63, 70), (228, 228, 231)
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a contact sheet: `load` reads its image file, None leaves the cell empty; `caption` stands below it."""
+    """One cell of a contact sheet. `load` reads its image file, None leaves the cell empty; `caption` is drawn below it."""
 
     load: Callable[[], bytes] | None
     caption: str
@@ -91,7 +91,7 @@ def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, left: int,
 
 
 def _reduced(data: bytes, side: int) -> Image.Image:
-    """Decode an image as RGB with sides of at most `side`; JPEG files are decoded at a fraction of their size already."""
+    """Decode an image as RGB with sides of at most `side`; JPEG files are decoded at reduced size."""
     image = open_image(data)
     image.draft("RGB", (side, side))
     load_pixels(image)

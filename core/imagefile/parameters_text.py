@@ -32,8 +32,8 @@ SAMPLERS: dict[str, tuple[str, str | None]] = {
 _NEGATIVE = "Negative prompt:"
 _PAIR = re.compile(r'(\w[\w \-/]{0,63}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
-_LONGEST_SETTINGS = 16_384
-_FEWEST_PAIRS = 3
+_MAX_SETTINGS_LENGTH = 16_384
+_MIN_PAIRS = 3
 
 T = TypeVar("T")
 
@@ -50,8 +50,8 @@ def format_parameters(metadata: ImageMetadata) -> str:
 def parse_parameters(text: str) -> Parameters:
     """Parse any tool's text; a last line that cannot be read as settings belongs to the prompt."""
     *lines, last = text.replace("\r\n", "\n").strip().split("\n")
-    pairs = _PAIR.findall(last) if len(last) <= _LONGEST_SETTINGS else []
-    if len(pairs) < _FEWEST_PAIRS:
+    pairs = _PAIR.findall(last) if len(last) <= _MAX_SETTINGS_LENGTH else []
+    if len(pairs) < _MIN_PAIRS:
         lines, pairs = [*lines, last], []
     prompt, negative = _split_prompts([line.strip() for line in lines])
     settings = {key.strip(): _unquote(value.strip()) for key, value in pairs}

@@ -28,6 +28,7 @@ DECODE_ERRORS = (
     *(struct.error, zlib.error, UserWarning),
 )
 """Errors that Pillow raises on damaged files. UserWarning: damaged EXIF, where warnings are errors."""
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -155,9 +156,6 @@ def _too_large(found: str, limit: int) -> InvalidInput:
     return InvalidInput(f"This image has {found} pixels; at most {limit} are accepted.", code="image_too_large")
 
 
-_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-
-
 def read_metadata(data: bytes) -> FileMetadata:
     """Read the file's metadata. Raises InvalidInput when `open_image` cannot open it."""
     image = open_image(data)
@@ -170,7 +168,7 @@ def metadata_of(image: Image.Image) -> FileMetadata:
     packet = _packet(image)
     text = _parameters_text(image)
     return FileMetadata(
-        format="JPEG" if image.format == "MPO" else str(image.format),
+        format="JPEG" if image.format == _PHONE_JPEG else str(image.format),
         width=image.width,
         height=image.height,
         ai_generated=xmp.is_ai_generated(packet),

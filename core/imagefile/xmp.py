@@ -1,5 +1,5 @@
-"""XMP packets: mark an image as made by a trained algorithm (IPTC DigitalSourceType), and carry imagefarm's JSON in
-formats without text chunks."""
+"""XMP packets, which mark an image as AI-made (IPTC DigitalSourceType) and hold imagefarm's JSON where a format has no text
+chunks."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def _forwards(model: CatalogueModel, steps: int, guidance_scale: float) -> int:
 
 
 def advise(model: CatalogueModel, parameters: RenderParameters) -> list[str]:
-    """Return the sentences for the job's `warnings`."""
+    """Return warnings in whole sentences, for the job's `warnings`."""
     found = [
         _negative_prompt(model, parameters),
         _guidance_ignored(model, parameters),

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from core.parameters.normalise import LARGEST, RANDOM, resolve_seed
+from core.parameters.normalise import MAX_SEED, RANDOM_SEED, resolve_seed
 from core.parameters.parameters import Findings, InvalidParameters
 from core.schemas.batches import BatchBase, BatchRequest
 from core.schemas.jobs import RenderFields
@@ -19,7 +19,7 @@ Combination = tuple[RenderFields, dict[str, Any]]
 def combinations(batch: BatchRequest, limit: int) -> list[Combination]:
     """Return (fields of the job, its values on the axes) for each job; prompts vary slowest, the last axis fastest.
 
-    Values are combined only with `prompts` or `base`; `jobs` come last. Raises InvalidParameters when there are more than
+    Axes are combined only if the batch has `prompts` or `base`; its `jobs` come last. Raises InvalidParameters for more than
     `limit` jobs, before any combination is made.
     """
     axes = _axes(batch) if batch.prompts or batch.base is not None else None
@@ -44,8 +44,8 @@ def _seeds(batch: BatchRequest) -> list[int]:
     if batch.seeds:
         return list(batch.seeds)
     base = batch.base or BatchBase()
-    if base.seed == RANDOM and batch.shared_seed:
-        return [resolve_seed(RANDOM, min(max(base.num_images, 1), LARGEST), Findings())]
+    if base.seed == RANDOM_SEED and batch.shared_seed:
+        return [resolve_seed(RANDOM_SEED, min(max(base.num_images, 1), MAX_SEED), Findings())]
     return []
 
 

@@ -13,8 +13,9 @@ from core.presets import Preset, find_preset
 from core.render import DEFAULT_STRENGTH
 from core.schemas.jobs import RenderFields
 
-LARGEST = 2**32 - 1
-RANDOM = -1
+MAX_SEED = 2**32 - 1
+RANDOM_SEED = -1
+"""Seed by which a request asks for a random one."""
 
 
 def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
@@ -22,18 +23,18 @@ def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
 
     Seeds are drawn when the job is accepted, so that the stored job can be rendered again.
     """
-    if seed == RANDOM:
-        return secrets.randbelow(max(LARGEST - max(num_images, 1) + 1, 1))
-    if not 0 <= seed <= LARGEST:
-        findings.add("seed", f"{seed} is out of range: send 0 to {LARGEST}, or -1 to have one drawn.")
-    elif seed + num_images - 1 > LARGEST:
-        findings.add("seed", f"image i gets seed + i, which exceeds {LARGEST}: send at most {LARGEST - num_images + 1}.")
+    if seed == RANDOM_SEED:
+        return secrets.randbelow(max(MAX_SEED - max(num_images, 1) + 1, 1))
+    if not 0 <= seed <= MAX_SEED:
+        findings.add("seed", f"{seed} is out of range: send 0 to {MAX_SEED}, or -1 to have one drawn.")
+    elif seed + num_images - 1 > MAX_SEED:
+        findings.add("seed", f"image i gets seed + i, which exceeds {MAX_SEED}: send at most {MAX_SEED - num_images + 1}.")
     return seed
 
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """Limits from the settings, which hold for every model."""
+    """Limits of the settings, for all models."""
 
     max_prompt_chars: int
     max_images: int

@@ -14,7 +14,7 @@ from core.errors import InvalidInput
 
 
 class Preset(BaseModel):
-    """Values for what a request leaves out. `steps_factor` scales the model's own number of steps."""
+    """Values for fields that a request leaves out. `steps_factor` scales the model's own number of steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

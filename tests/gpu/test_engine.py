@@ -1,4 +1,4 @@
-"""A whole engine on a card: its tuning choices keep the image within their bounds."""
+"""A whole engine on a GPU: its tuning choices keep the image within their bounds."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.gpu.requirements import needs_a_card, skip_below
+from tests.gpu.requirements import needs_a_gpu, skip_below
 from tests.integration.engine.conftest import FAULTY, new_client
 from tests.integration.engine.recorder import Recorder, a_request
 from worker.engine.client import EngineClient
 from worker.engine.messages import EngineInfo, EngineLost, Rendered
-from worker.memory.quantize import LEAST_CAPABILITY
+from worker.memory.quantize import MIN_CAPABILITY
 from worker.memory.tiers import PackedForm
 from worker.models.tiny_models import build_tiny_model
 
-pytestmark = [*needs_a_card, pytest.mark.timeout(900)]
+pytestmark = [*needs_a_gpu, pytest.mark.timeout(900)]
 MODEL = "z-image-turbo"
 LOAD_SECONDS = 600.0
 
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with a tiny model that computes in bf16 on a card."""
-    folder = tmp_path_factory.mktemp("card")
+    """Return a directory with a tiny model that computes in bf16 on a GPU."""
+    folder = tmp_path_factory.mktemp("gpu")
     build_tiny_model(MODEL, folder / "tiny-model")
     return folder
 
 
 @contextmanager
-def on_card(models_dir: Path, **changes: object) -> Iterator[tuple[EngineClient, Recorder]]:
+def on_gpu(models_dir: Path, **changes: object) -> Iterator[tuple[EngineClient, Recorder]]:
     """Start the real engine over the tiny model, tuned and warmed up; untuned unless changed."""
     plain = {"device": "cuda", "module": "worker.engine", "memory_policy": "resident", "step_timeout_seconds": 120.0}
     model = {"model": MODEL, "model_folders": {MODEL: models_dir / "tiny-model"}}
@@ -64,20 +64,20 @@ def render(client: EngineClient, recorder: Recorder, index: int = 0, strict: boo
 @pytest.fixture(scope="module")
 def plain_image(models_dir: Path) -> np.ndarray:
     """Render with native attention, uncompiled, all in bf16."""
-    with on_card(models_dir) as (client, recorder):
+    with on_gpu(models_dir) as (client, recorder):
         assert info_of(client).dtype == "bfloat16"
         return render(client, recorder)
 
 
 def test_the_fastest_attention_renders_the_same_image(models_dir: Path, plain_image: np.ndarray) -> None:
-    with on_card(models_dir, attention_backend="auto") as (client, recorder):
+    with on_gpu(models_dir, attention_backend="auto") as (client, recorder):
         assert info_of(client).attention_backend not in ("", "auto")
         assert np.abs(render(client, recorder) - plain_image).mean() <= 3.0
 
 
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
 def test_compiled_blocks_and_cuda_graphs_render_the_same_image(mode: str, models_dir: Path, plain_image: np.ndarray) -> None:
-    with on_card(models_dir, compile_blocks=True, compile_mode=mode) as (client, recorder):
+    with on_gpu(models_dir, compile_blocks=True, compile_mode=mode) as (client, recorder):
         assert info_of(client).versions["compiled_blocks"] == "true"
         assert info_of(client).versions["compile_mode"] == mode
         first = render(client, recorder)
@@ -90,14 +90,14 @@ def test_compiled_blocks_and_cuda_graphs_render_the_same_image(mode: str, models
 def test_products_in_eight_bits_stay_close(
     policy: str, product: PackedForm, limit: float, models_dir: Path, plain_image: np.ndarray
 ) -> None:
-    skip_below(LEAST_CAPABILITY[product])
-    with on_card(models_dir, memory_policy=policy) as (client, recorder):
+    skip_below(MIN_CAPABILITY[product])
+    with on_gpu(models_dir, memory_policy=policy) as (client, recorder):
         assert info_of(client).versions["matmul"] == product
         assert np.abs(render(client, recorder) - plain_image).mean() <= limit
 
 
 def test_an_image_decoded_during_the_steps_of_others_is_the_same(models_dir: Path, plain_image: np.ndarray) -> None:
-    with on_card(models_dir) as (client, recorder):
+    with on_gpu(models_dir) as (client, recorder):
         others = [a_request(index, size=256, steps=30) for index in range(1, 4)]
         for request in others:
             client.submit(request)
@@ -105,8 +105,8 @@ def test_an_image_decoded_during_the_steps_of_others_is_the_same(models_dir: Pat
         assert all(isinstance(recorder.wait_end(request.id), Rendered) for request in others)
 
 
-def test_a_broken_card_gets_a_new_engine(models_dir: Path, plain_image: np.ndarray) -> None:
-    with on_card(models_dir, module=FAULTY) as (client, recorder):
+def test_a_broken_gpu_gets_a_new_engine(models_dir: Path, plain_image: np.ndarray) -> None:
+    with on_gpu(models_dir, module=FAULTY) as (client, recorder):
         client.submit(a_request(1, "device-assert", size=256))
         assert "status 70" in recorder.wait(EngineLost).reason
         recorder.wait_ready(2)

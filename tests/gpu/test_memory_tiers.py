@@ -1,4 +1,4 @@
-"""Every CUDA memory tier on a card: it renders close to the resident one, and its peak is measured."""
+"""Every CUDA memory tier on a GPU: it renders close to the resident one, and its peak is measured."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from core.catalogue import ModelPaths, load_catalogue
-from tests.gpu.requirements import needs_a_card, skip_below
+from tests.gpu.requirements import needs_a_gpu, skip_below
 from worker.device.torch_device import device_name, measure_machine, resolve_device
 from worker.memory.coefficients import Coefficients
 from worker.memory.tiers import TIERS, tier_named
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
 from worker.models.tiny_models import build_tiny_model
 
-pytestmark = needs_a_card
+pytestmark = needs_a_gpu
 MODEL = "z-image-turbo"
 POLICIES = [tier.name for tier in TIERS if tier.device == "cuda" and tier.families in ((), ("z-image",))]
 
@@ -40,7 +40,7 @@ def reset_peaks() -> Iterator[None]:
 
 
 def load(model_paths: ModelPaths, policy: str, model: str = MODEL) -> LoadedPipeline:
-    """Load on the first card."""
+    """Load on the first GPU."""
     return load_pipeline(load_catalogue().get(model), LoadRequest(model_paths, "cuda", policy), lambda *_: None)
 
 
@@ -65,7 +65,7 @@ def render(loaded: LoadedPipeline) -> np.ndarray:
 def test_a_tier_renders_close_to_resident(policy: str, model_paths: ModelPaths) -> None:
     tier = tier_named(policy)
     assert tier is not None
-    skip_below(tier.least_capability)
+    skip_below(tier.min_capability)
     expected = render(load(model_paths, "resident"))
     loaded = load(model_paths, policy)
     assert loaded.plan.policy == policy
@@ -89,7 +89,7 @@ def test_components_by_turns_render(model_paths: ModelPaths) -> None:
     assert np.isfinite(image).all()
 
 
-def test_free_memory_is_measured_on_the_card() -> None:
+def test_free_memory_is_measured_on_the_gpu() -> None:
     device = resolve_device("auto")
     found = measure_machine(device)
     assert found.device == "cuda:0"

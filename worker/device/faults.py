@@ -25,7 +25,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_broken_device(error: BaseException) -> bool:
     """Return whether the error persists in this process, as most CUDA errors do.
 
-    Out-of-memory errors and operations that a card does not support do not persist.
+    Out-of-memory errors and operations that a GPU does not support do not persist.
     """
     if isinstance(error, BrokenDevice):
         return True
@@ -36,7 +36,7 @@ def is_broken_device(error: BaseException) -> bool:
 
 
 def _devices_answer() -> bool:
-    """Return whether the cards in use still work: an error that broke a context is raised again by every call."""
+    """Return whether the GPUs in use still work: an error that broke a context is raised again by every call."""
     try:
         used = [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
         for index in used:

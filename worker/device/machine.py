@@ -16,7 +16,7 @@ CGROUP = Path("/sys/fs/cgroup")
 class Machine:
     """Free memory in bytes. `free_bytes`: on the device (for a CPU: host memory). `host_bytes`: available host memory.
 
-    `capability`: a card's CUDA compute capability.
+    `capability`: a GPU's CUDA compute capability.
     """
 
     device: str

@@ -42,31 +42,31 @@ def _cuda(device: torch.device) -> torch.device:
 
 
 def use_device(device: torch.device) -> None:
-    """Make the card the calling thread's current one: streams, events and many kernels use it unless given another."""
+    """Make the GPU the calling thread's current one: streams, events and many kernels use it unless given another."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
 
-def measure_machine(device: torch.device, most_gigabytes: float = 0.0) -> Machine:
-    """Measure the free memory of the device and the host; `most_gigabytes` caps the device's, 0 means no cap."""
+def measure_machine(device: torch.device, max_gigabytes: float = 0.0) -> Machine:
+    """Measure the free memory of the device and the host; `max_gigabytes` caps the device's, 0 means no cap."""
     host = available_bytes()
-    most = int(most_gigabytes * GIGABYTE) or sys.maxsize
+    most = int(max_gigabytes * GIGABYTE) or sys.maxsize
     if device.type != "cuda":
         return Machine(str(device), min(host, most), host)
     free = torch.cuda.mem_get_info(device)[0]
     return Machine(str(device), min(int(free), most), host, torch.cuda.get_device_capability(device))
 
 
-def limit_memory(device: torch.device, most_gigabytes: float) -> None:
-    """Limit how much of a card torch may take in this process; 0 means all. A CPU's memory is not limited."""
+def limit_memory(device: torch.device, max_gigabytes: float) -> None:
+    """Limit how much of a GPU torch may take in this process; 0 means all. A CPU's memory is not limited."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        share = most_gigabytes * GIGABYTE / total or 1.0
+        share = max_gigabytes * GIGABYTE / total or 1.0
         torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device)
 
 
 def device_name(device: torch.device) -> str:
-    """Return the card's name, or which CPU instructions torch uses."""
+    """Return the GPU's name, or which CPU instructions torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
@@ -95,7 +95,7 @@ def disable_pinned_rounding() -> None:
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy a host tensor to the device, in its current stream; on a card the copy may still be running on return.
+    """Copy a host tensor to the device, in its current stream; on a GPU the copy may still be running on return.
 
     A synchronous copy would wait for all work queued before it, which stalls the loop for a whole step.
     """

@@ -19,8 +19,8 @@ STEP_EVENT_SECONDS = 0.05
 class ActiveRequest:
     """A request with its state. Times are in seconds of the monotonic clock.
 
-    `sample` belongs to the family. `due` belongs to the scheduler: see `VirtualClock`.
-    `run_alone`: an earlier try did not fit next to other requests.
+    `sample` is the family's state, set when the request joins the batch. `due` is its time on the
+    `VirtualClock`. `run_alone`: admit it only to an empty engine, because it ran out of memory next to other requests.
     """
 
     request: RenderRequest
@@ -55,17 +55,17 @@ class ActiveRequest:
         return bool(self.sample.step >= self.sample.steps)
 
     def start(self, encode_seconds: float) -> None:
-        """Start the clock of its steps: its sample is ready for the first one."""
+        """Start timing its steps. Call once its sample is ready for the first one."""
         self._started_at = time.monotonic()
         waited = self._started_at - self.arrived_at - encode_seconds
         self.timings = RenderTimings(waited_seconds=waited, encode_seconds=encode_seconds)
 
     def note_pass_start(self) -> None:
-        """Record that the next pass includes it. Time that it waited before its first pass does not count as step time."""
+        """Record that the next pass includes this request. The wait before its first pass does not count as step time."""
         self._stepped_at = self._stepped_at or time.monotonic()
 
     def note_step(self, batch_size: int, batch: str) -> Step | None:
-        """Count a finished step of a pass described by `batch`; return the event to send, None shortly after the last."""
+        """Record a finished step of a pass described by `batch`; return its event, None soon after the previous event."""
         self.batch_sizes.append(batch_size)
         self.batches[batch] += 1
         now = time.monotonic()
@@ -73,20 +73,21 @@ class ActiveRequest:
         if now - self._reported_at < STEP_EVENT_SECONDS and not self.is_done:
             return None
         self._reported_at = now
-        return self._progress(now, 0.0)
+        return self._step_event(now, 0.0)
 
-    def note_part(self, part: float) -> Step:
-        """Return the event to send when the running step has reached the fraction `part`, 0..1."""
-        return self._progress(time.monotonic(), part)
+    def event_within_step(self, fraction: float) -> Step:
+        """Return the event to send when `fraction` (0..1) of the running step is done."""
+        return self._step_event(time.monotonic(), fraction)
 
-    def _progress(self, now: float, part: float) -> Step:
+    def _step_event(self, now: float, fraction: float) -> Step:
         step, steps = self.sample.step, self.sample.steps
-        each = (now - self._stepped_at) / (step + part)
-        return Step(self.id, step, steps, each, each * max(steps - step - part, 0.0), part)
+        seconds_per_step = (now - self._stepped_at) / (step + fraction)
+        eta_seconds = seconds_per_step * max(steps - step - fraction, 0.0)
+        return Step(self.id, step, steps, seconds_per_step, eta_seconds, fraction)
 
     @property
     def wants_preview(self) -> bool:
-        """Whether a preview is due after this step; never after the last, which the image itself follows."""
+        """Whether a preview is due after this step; never after the last, since the image itself follows."""
         every = self.request.preview_every
         return every > 0 and not self.is_done and self.sample.step % every == 0
 

@@ -31,4 +31,4 @@ class MemoryAdmissionPolicy:
 
 
 def _footprint(request: RenderRequest) -> ImageFootprint:
-    return ImageFootprint(request.width, request.height, copies=2 if request.guidance_scale > 1.0 else 1)
+    return ImageFootprint(request.width, request.height, rows=2 if request.guidance_scale > 1.0 else 1)

@@ -34,7 +34,7 @@ class AdmissionQueue:
     ) -> None:
         self._family = parts.family
         self._policy = parts.admission
-        self._limit = min(parts.info.capacity, parts.family.concurrent or parts.info.capacity)
+        self._limit = min(parts.info.capacity, parts.family.max_samples or parts.info.capacity)
         self._active = active
         self._decoding = decoding
         self._on_joined = on_joined
@@ -72,7 +72,7 @@ class AdmissionQueue:
             self._prepare(self._waiting.popleft())
 
     def handle_encoded(self, result: Encoded) -> None:
-        """Let an encoded request join the batch, unless it has been dropped meanwhile."""
+        """Add an encoded request to the batch, unless it was dropped while it was encoded."""
         if self._encoder is not None:
             self._encoder.note_result_taken()
         if result.active not in self._encoding:
@@ -85,7 +85,7 @@ class AdmissionQueue:
 
     def _has_room(self, candidate: ActiveRequest) -> bool:
         if candidate.request.loras and self._encoder is not None and self._encoder.is_busy:
-            return False  # Adapters reach into the text encoder, which is running.
+            return False  # Activating adapters may change the text encoder, which is running.
         held = [each.request for each in (*self._encoding, *self._active)]
         if len(held) >= self._limit:
             return False
@@ -117,7 +117,7 @@ class AdmissionQueue:
         started = time.monotonic()
         try:
             new.sample = self._family.start(new.request, conditioning, new.init_image)
-        except BaseException as error:  # noqa: BLE001 - likewise
+        except BaseException as error:  # noqa: BLE001 - any error concerns this request alone
             self._handle_failure(new, error)
             return
         new.init_image = b""
@@ -127,7 +127,7 @@ class AdmissionQueue:
 
     def _handle_failure(self, new: ActiveRequest, error: BaseException) -> None:
         if is_out_of_memory(error) and (self._active or self._encoding or self._decoding()):
-            # It did not fit next to the others: try again once they are done.
+            # It did not fit next to the others: admit it again once they are done.
             free_cached_memory()
             new.run_alone = True
             self._waiting.appendleft(new)

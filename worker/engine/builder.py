@@ -33,19 +33,19 @@ from worker.pipelines.tuning.warmup import Warmup
 
 log = logging.getLogger(__name__)
 CPU_TOKEN_BUDGET = 640
-"""Two images of 256x256. On a CPU, longer passes gained nothing over single images except with the tiniest models."""
+"""Two images of 256x256 with their captions. Larger passes on a CPU were no faster, except with the tiniest models."""
 CLAIMS_PER_SLOT = 2
-"""Jobs that a worker claims for each sample its family can hold, where that is limited: the next job is ready at once."""
+"""Jobs that a worker claims per sample of a family with `max_samples`, so that the next job is ready at once."""
 OnProgress = Callable[[str, float | None], None]
 
 
 def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
     """Load and prepare the model that the spec names. Raises core.errors.FarmError, whose message says what to do."""
     started = time.perf_counter()
-    use_cores()
+    use_all_cores()
     model = load_catalogue().get(spec.model)
     model_paths = ModelPaths(spec.models_dir, spec.model_folders)
-    request = LoadRequest(model_paths, spec.device, spec.memory_policy, most_gigabytes=spec.device_memory_gb)
+    request = LoadRequest(model_paths, spec.device, spec.memory_policy, max_gigabytes=spec.device_memory_gb)
     loaded = load_pipeline(model, request, on_progress)
     log.info(loaded.plan.describe())
     context = _family_context(spec, loaded)
@@ -53,7 +53,7 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
     tuning = _tune(spec, loaded, family, on_progress)
     is_cuda = loaded.device.type == "cuda"
     overlaps = is_cuda and tuning.allows_concurrent_compute
-    overlaps_decode = overlaps and family.decodes_apart and _can_overlap_decode(loaded)
+    overlaps_decode = overlaps and family.can_overlap_decode and _memory_allows_overlap(loaded)
     budget = spec.token_budget or _token_budget(loaded, is_cuda, overlaps_decode)
     info = _info(spec, loaded, family, tuning, budget, time.perf_counter() - started)
     return EngineParts(
@@ -63,22 +63,27 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
         loaded.device,
         overlaps_decode=overlaps_decode,
         # On the same device, encoder and denoiser would compete for it.
-        overlaps_encode=overlaps and family.encodes_apart and loaded.plan.tier.text_place == "cpu",
+        overlaps_encode=overlaps and family.can_overlap_encode and loaded.plan.tier.text_place == "cpu",
         peaks=_peak_tracker(spec, loaded) if is_cuda else None,
-        blocks=_blocks(loaded, family, tuning),
+        blocks=_hooked_blocks(loaded, family, tuning),
         aborts_steps=family.name != "stock",  # A stock pipeline's own code is not written to be interrupted.
         warnings_of=lambda request: context.adapters.warnings(request.loras),
     )
 
 
-def _blocks(loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning) -> list[nn.Module]:
-    """Return the denoiser's repeated blocks; none on a GPU (short, queued steps), if compiled, or if a call is one step."""
-    unhooked = loaded.device.type == "cuda" or tuning.compiled_blocks == "true" or not family.has_steps
-    return [] if unhooked else repeated_blocks(denoiser_of(loaded.pipeline))
+def _hooked_blocks(loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning) -> list[nn.Module]:
+    """Return the denoiser's blocks to hook for progress and aborts.
+
+    There are none on a GPU, whose steps are short and only queued by their calls, with compiled blocks, since hooks
+    would be traced into the graph, and for pipelines without a step callback.
+    """
+    if loaded.device.type == "cuda" or tuning.compiled_blocks == "true" or not family.has_steps:
+        return []
+    return repeated_blocks(denoiser_of(loaded.pipeline))
 
 
-def _can_overlap_decode(loaded: LoadedPipeline) -> bool:
-    """Return whether the VAE stays on the device, since two threads cannot share a moving one, and memory allows both."""
+def _memory_allows_overlap(loaded: LoadedPipeline) -> bool:
+    """Return whether a decode and a step fit in memory at once; false if the VAE is moved between devices for each use."""
     if loaded.plan.tier.vae_place != "device":
         return False
     if overlap_fits(loaded.plan, loaded.model.defaults.width, loaded.model.defaults.height):
@@ -111,7 +116,7 @@ def _family_context(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
     )
 
 
-def use_cores() -> None:
+def use_all_cores() -> None:
     """Use one thread for each core that this process may run on, unless OMP_NUM_THREADS is set."""
     if "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -130,7 +135,7 @@ def _info(
         device_name=device_name(loaded.device),
         dtype=dtype_name(loaded.dtype),
         memory_policy=plan.policy,
-        capacity=spec.capacity or min(plan.capacity, CLAIMS_PER_SLOT * (family.concurrent or plan.capacity)),
+        capacity=spec.capacity or min(plan.capacity, CLAIMS_PER_SLOT * (family.max_samples or plan.capacity)),
         token_budget=token_budget,
         attention_backend=tuning.attention_backend,
         load_seconds=seconds,

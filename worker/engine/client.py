@@ -37,6 +37,14 @@ from worker.engine.messages import (
 from worker.engine.spec import EXIT_MEANINGS, EngineSpec
 from worker.engine.watchdog import Watchdog
 
+__all__ = ["EngineClient", "EngineProcess", "EngineSpec", "EngineState"]
+
+log = logging.getLogger(__name__)
+EngineState = Literal["starting", "loading", "ready", "failed", "stopped"]
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0
+FINAL_LOAD_CODES = frozenset({"invalid_input", "unknown_model"})
+"""Load failures that a retry cannot fix."""
+KILLED_BY_KERNEL = "its worker did not send the signal; the kernel does when memory runs out"
 _EXIT_WAIT_SECONDS = 10.0
 
 
@@ -99,17 +107,6 @@ def _describe_exit(code: int) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"the engine was ended by {name}"
-
-
-__all__ = ["EngineClient", "EngineSpec", "EngineState"]
-
-EngineState = Literal["starting", "loading", "ready", "failed", "stopped"]
-
-MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0
-FINAL_LOAD_CODES = frozenset({"invalid_input", "unknown_model"})
-"""Load failures that a retry cannot fix."""
-KILLED_BY_KERNEL = "its worker did not send it; the kernel does when memory runs out"
-log = logging.getLogger(__name__)
 
 
 class EngineClient:
@@ -199,11 +196,11 @@ class EngineClient:
         with self._lock:
             self._killed_because, self.info, self.state = "", None, "starting"
             process = self._process = EngineProcess(self.spec)
-            self._watchdog.expect(self.spec.load_timeout_seconds, "it did not finish loading in time")
+            self._watchdog.arm(self.spec.load_timeout_seconds, "it did not finish loading in time")
         if self._stopping.is_set():  # stop() may have come before there was a process to stop.
             self._send(process, Stop())
         self._receive_until_end(process)
-        self._watchdog.relax()
+        self._watchdog.disarm()
         self._report_end(process.reap())
 
     def _receive_until_end(self, process: EngineProcess) -> None:
@@ -214,7 +211,7 @@ class EngineClient:
             except (EOFError, OSError):
                 return
             if self.state == "ready":
-                self._watchdog.relax()  # Time spent in the worker's own code must not count against the engine.
+                self._watchdog.disarm()  # Time spent in the worker's own code must not count against the engine.
             self._update(message)
             if not isinstance(message, Heartbeat):
                 self._deliver(cast(EngineEvent, message))
@@ -241,9 +238,9 @@ class EngineClient:
                 return
             if self._in_flight:
                 seconds = self.spec.step_timeout_seconds
-                self._watchdog.expect(seconds, f"it sent nothing for {seconds:g} s during a step")
+                self._watchdog.arm(seconds, f"it sent nothing for {seconds:g} s during a step")
             else:
-                self._watchdog.relax()
+                self._watchdog.disarm()
 
     def _report_end(self, ending: str) -> None:
         with self._lock:

@@ -12,9 +12,9 @@ from worker.engine.messages import Heartbeat
 MAX_INTERVAL_SECONDS = 10.0
 HEARTBEATS_PER_TIMEOUT = 4
 MIN_CPU_SHARE = 0.05
-"""Share of one core below which the process counts as waiting, as a hung process does."""
+"""Share of one core below which the process counts as waiting; a hung process does too."""
 MAX_TIMEOUTS_WITHOUT_EVENT = 10
-"""Give up after this many timeouts without an event. Steps report their parts: only an encode or a decode is silent."""
+"""Give up after this many timeouts without an event. Steps report fractions, so only an encode or a decode is silent."""
 
 
 def start_cpu_heartbeat(output_queue: OutputQueue, step_timeout_seconds: float) -> None:
@@ -28,18 +28,21 @@ def _run(output_queue: OutputQueue, pause: float, limit_seconds: float) -> None:
     activity, deadline = CpuActivity(), ProgressDeadline(limit_seconds, time.monotonic())
     while True:
         time.sleep(pause)
-        if deadline.is_running(time.monotonic(), activity.was_computing(), output_queue.last_event_at):
+        if deadline.counts_as_progress(time.monotonic(), activity.was_computing(), output_queue.last_event_at):
             output_queue.put(Heartbeat())
 
 
 class ProgressDeadline:
-    """Trust that computing makes progress for `seconds` after the last event or idle moment. Times are of one clock."""
+    """Limit how long computing counts as progress: `seconds` from the last event or the last idle interval.
+
+    All times are of one clock.
+    """
 
     def __init__(self, seconds: float, now: float) -> None:
         self._seconds, self._idle_at = seconds, now
 
-    def is_running(self, now: float, was_computing: bool, last_event_at: float) -> bool:
-        """Return whether the process `was_computing` since the last call and its deadline has not passed."""
+    def counts_as_progress(self, now: float, was_computing: bool, last_event_at: float) -> bool:
+        """Return whether to send a heartbeat: the process `was_computing` since the last call, within the limit."""
         if not was_computing:
             self._idle_at = now
         return was_computing and now - max(self._idle_at, last_event_at) < self._seconds

@@ -30,6 +30,7 @@ from worker.pipelines.decoding import to_bytes
 from worker.pipelines.execution_mode import runs_uncompiled
 from worker.pipelines.tuning.attention import NATIVE
 
+log = logging.getLogger(__name__)
 PREVIEW_SIDE = 256
 """Longest side of a preview, in pixels."""
 JPEG_QUALITY = 80
@@ -51,12 +52,9 @@ def rendered_message(request_id: str, pixels: torch.Tensor, record: RenderRecord
     return Rendered(request_id, width, height, to_bytes(pixels), record, timings)
 
 
-log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True)
 class FinishedSample:
-    """A sample that has left the batch; `steps_done` marks the end of its last step on the device's queue."""
+    """A sample that has left the batch; `steps_done`: CUDA event after its last step, or None."""
 
     request: RenderRequest
     sample: Any
@@ -68,7 +66,7 @@ class FinishedSample:
 class ImageDecoder:
     """Decode on the loop's thread, or with `parts.overlaps_decode` on a thread and a CUDA stream of its own.
 
-    Each `finish` sends one Rendered or RequestFailed. Overlapped, the end of each decode also wakes the loop, and
+    Each `finish` leads to one Rendered or RequestFailed. On its own thread, the end of a decode also wakes the loop, and
     `deadline` bounds each decode.
     """
 
@@ -87,19 +85,19 @@ class ImageDecoder:
             self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
             self._thread.start()
 
-    def finish(self, each: ActiveRequest) -> None:
-        """Take ownership of the sample. Raises BrokenDevice and no other error."""
-        record = render_record(self._info, each, self._warnings_of(each.request))
-        finished = FinishedSample(each.request, each.sample, record, each.timings, self._mark())
-        each.sample = None
+    def finish(self, active: ActiveRequest) -> None:
+        """Take ownership of the sample and decode it. Raises BrokenDevice and no other error."""
+        record, steps_done = render_record(self._info, active, self._warnings_of(active.request)), self._record_event()
+        finished = FinishedSample(active.request, active.sample, record, active.timings, steps_done)
+        active.sample = None
         if self._thread is None:
             self._decode_and_send(finished)
         else:
-            self._decoding.append(each.request)
+            self._decoding.append(active.request)
             self._queue.put(finished)
 
     def decoding(self) -> Sequence[RenderRequest]:
-        """Return the requests that are being decoded and need memory next to the steps; none unless overlapped."""
+        """Return the requests that are being decoded on the decoder's own thread, which takes memory next to the steps."""
         return tuple(self._decoding)
 
     def close(self) -> None:
@@ -108,7 +106,7 @@ class ImageDecoder:
             self._queue.put(None)
             self._thread.join()
 
-    def _mark(self) -> Any:  # noqa: ANN401 - a CUDA event or None
+    def _record_event(self) -> Any:  # noqa: ANN401 - a CUDA event or None
         if self._stream is None:
             return None
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -157,32 +155,32 @@ class ImageDecoder:
 
     def _decode(self, sample: Any) -> torch.Tensor:  # noqa: ANN401 - the family's
         try:
-            return self._on_host(sample)
+            return self._decode_to_host(sample)
         except BaseException as error:
             if not is_out_of_memory(error):
                 raise
         free_cached_memory()
-        return self._on_host(sample)
+        return self._decode_to_host(sample)
 
-    def _on_host(self, sample: Any) -> torch.Tensor:  # noqa: ANN401 - the family's
-        """Decode, and with a stream of its own also copy to the host: no other thread may wait for that stream."""
+    def _decode_to_host(self, sample: Any) -> torch.Tensor:  # noqa: ANN401 - the family's
+        """Decode; on the decoder's own stream also copy to the host, since other threads do not wait for that stream."""
         pixels: torch.Tensor = self._family.decode(sample)
         return pixels if self._stream is None else pixels.cpu()
 
 
-def render_record(info: EngineInfo, each: ActiveRequest, warnings: Sequence[str] = ()) -> RenderRecord:
+def render_record(info: EngineInfo, active: ActiveRequest, warnings: Sequence[str] = ()) -> RenderRecord:
     """Return the record of how the image was made, as stored with it."""
     return RenderRecord(
         family=info.family,
         device=info.device_name,
         dtype=info.dtype,
         memory_policy=info.memory_policy,
-        attention_backend=NATIVE if each.request.strict else info.attention_backend,
-        versions=_versions(info, each.request) | each.sample.notes,
-        batch_sizes=each.batch_sizes,
-        batches=each.batches,
-        pipeline_guidance_scale=each.sample.pipeline_guidance_scale,
-        sigmas_or_timesteps=each.sample.schedule,
+        attention_backend=NATIVE if active.request.strict else info.attention_backend,
+        versions=_versions(info, active.request) | active.sample.notes,
+        batch_sizes=active.batch_sizes,
+        batches=active.batches,
+        pipeline_guidance_scale=active.sample.pipeline_guidance_scale,
+        sigmas_or_timesteps=active.sample.schedule,
         warnings=list(warnings),
     )
 

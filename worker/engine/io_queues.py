@@ -1,4 +1,4 @@
-"""Queue what goes in and out of the engine loop: one thread receives, one builds and sends."""
+"""The engine loop's input and output queues: one thread receives messages, one builds and sends them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from worker.engine import spec
 from worker.engine.active_request import Decoded, Encoded
 from worker.engine.messages import Cancel, Channel, Heartbeat, Message
 
+log = logging.getLogger(__name__)
 InputItem = Message | Encoded | Decoded
+MakeMessage = Callable[[], Message | None]
 
 
 class InputQueue:
@@ -46,16 +48,11 @@ class InputQueue:
             try:
                 message = self._channel.receive()
             except (EOFError, OSError):
-                # Exit at once, even during a step: the worker that wanted the images has ended, and
-                # another one may be waiting for this device.
+                # Exit at once, even during a step: the worker has ended, and its successor may need this device.
                 os._exit(0)
             if isinstance(message, Cancel):
                 self._to_cancel.add(message.request_id)
             self._queue.put(message)
-
-
-log = logging.getLogger(__name__)
-MakeMessage = Callable[[], Message | None]
 
 
 class OutputQueue:
@@ -105,7 +102,7 @@ class OutputQueue:
                 try:
                     self._channel.send(message)
                 except OSError:
-                    os._exit(0)  # The worker has ended: no process is left that wants the images.
+                    os._exit(0)  # The worker has ended: no process is left to receive the images.
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class EngineLoop:
                 self._admission_queue.handle_encoded(item)
                 self._output.put(Heartbeat())
             case Decoded():
-                pass  # It only wakes the loop: every admission asks the decoder for its memory.
+                pass  # Only wakes the loop: each admission asks the decoder which requests still take memory.
             case _:
                 log.error("not a command: %s", type(item).__name__)
 
@@ -120,9 +120,9 @@ class EngineLoop:
         decoding = self._decoder.decoding()
         for each in batch:
             each.note_pass_start()
-        report_part = partial(self._report_part, [(each, each.sample.step) for each in batch])
+        report_fraction = partial(self._report_fraction, [(each, each.sample.step) for each in batch])
         try:
-            with self._aborter.when_canceled([each.id for each in batch]), self._step_progress.reporting_to(report_part):
+            with self._aborter.when_canceled([each.id for each in batch]), self._step_progress.reporting_to(report_fraction):
                 outcome = step_isolated(self._family, list(by_sample))
         except StepAborted:
             return  # The input queue holds their Cancel messages.
@@ -139,33 +139,33 @@ class EngineLoop:
             self._after_step(each, images, description if images == len(batch) else describe_batch([each]))
         self._output.put(Heartbeat())
 
-    def _report_part(self, batch: list[tuple[ActiveRequest, int]], part: float) -> None:
-        """Report progress inside a step, except of requests that have already taken it in a pass of their own."""
-        for each, step in batch:
-            if each.sample.step == step:
-                self._output.put(each.note_part(part))
+    def _report_fraction(self, batch: list[tuple[ActiveRequest, int]], fraction: float) -> None:
+        """Report progress within a step, except for requests that have already taken it in a pass of their own."""
+        for active, step in batch:
+            if active.sample.step == step:
+                self._output.put(active.event_within_step(fraction))
 
     def _shrink_budget(self, batch: list[ActiveRequest]) -> None:
         """Limit passes to less than the one that ran out of memory, until this process ends."""
         self._budget = min(self._budget, sum(each.tokens for each in batch) - 1)
         log.warning("a pass of %d images ran out of memory: passes are limited to %d tokens", len(batch), self._budget)
 
-    def _after_step(self, each: ActiveRequest, batch_size: int, batch: str) -> None:
-        if (event := each.note_step(batch_size, batch)) is not None:
+    def _after_step(self, active: ActiveRequest, batch_size: int, batch: str) -> None:
+        if (event := active.note_step(batch_size, batch)) is not None:
             self._output.put(event)
-        if each.is_done:
-            self._active.remove(each)
+        if active.is_done:
+            self._active.remove(active)
             if self._peak_memory is not None:
-                self._peak_memory.note_decode(each.request.width, each.request.height)
-            self._decoder.finish(each)
-        elif each.wants_preview:
-            self._preview(each)
+                self._peak_memory.note_decode(active.request.width, active.request.height)
+            self._decoder.finish(active)
+        elif active.wants_preview:
+            self._preview(active)
 
-    def _preview(self, each: ActiveRequest) -> None:
+    def _preview(self, active: ActiveRequest) -> None:
         try:
-            pixels = self._family.preview(each.sample)
+            pixels = self._family.preview(active.sample)
         except Exception:
-            log.exception("could not make a preview of %s", each.id)  # The image itself is not affected.
+            log.exception("could not make a preview of %s", active.id)  # The image itself is not affected.
             return
         if pixels is not None:
-            self._output.put_lazy(partial(preview_message, each.id, each.sample.step, pixels))
+            self._output.put_lazy(partial(preview_message, active.id, active.sample.step, pixels))

@@ -1,4 +1,4 @@
-"""Define the messages between worker and engine, and frame them: JSON header, then payload. Never pickle."""
+"""Define the messages between worker and engine and their framing: a JSON header, then the payload. Never pickle."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Step:
-    """`step` of `steps` are done, and the fraction `part` (0..1) of the next, reported where a step takes long.
+    """`step` of `steps` steps are done, and the fraction `part` (0..1) of the next one, reported where a step takes long.
 
     Seconds are wall time since its first step started, including the work of its batch-mates.
     """

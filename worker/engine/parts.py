@@ -21,10 +21,10 @@ def _no_warnings(_: RenderRequest) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class EngineParts:
-    """Everything that loading a model produces. Nothing here changes while the engine runs, except `peaks`' figures.
+    """Everything that loading a model produces. Only the figures in `peaks` change while the engine runs.
 
     `overlaps_decode`, `overlaps_encode`: these run on threads of their own, in parallel to the steps.
-    `blocks`: the repeated blocks of a step that takes long; empty where steps are short or are not run block by block.
+    `blocks`: the denoiser's blocks to hook for progress and aborts; empty where steps are short or compiled.
     `aborts_steps`: whether a step may be abandoned between two blocks.
     `warnings_of`: sentences about a finished request for its user, such as a LoRA that fits in part.
     `peaks`: None where peak memory is not measured.

@@ -1,4 +1,4 @@
-"""Describe the engine process to start: its spec, how settings fill it, and its exit statuses."""
+"""The spec that an engine process is started with, built from settings, and the exit statuses of the process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXIT_MEANINGS = {
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What an engine process is started with.
+    """Parameters of an engine process.
 
     `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `capacity`: requests held at once; 0 lets the memory policy decide.
     `model_folders`: model id -> a folder with its weights in diffusers' layout, in addition to `models_dir`.

@@ -1,4 +1,4 @@
-"""Run one step of a micro-batch with each request's failure kept apart, at most one step ahead of the device."""
+"""Run one step of a micro-batch, isolating failures of single requests; keep at most one step ahead of the device."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def step_isolated(family: AnyFamily, samples: Sequence[Any]) -> StepOutcome:
         free_cached_memory()
     for sample in samples:
         # The error may have come after some samples had advanced: these must not take the step twice.
-        again = _try_step(family, [sample]) if sample.step == before[sample] else None
-        if again is None:
+        retry_error = _try_step(family, [sample]) if sample.step == before[sample] else None
+        if retry_error is None:
             outcome.passes[sample] = 1
         else:
-            outcome.failed[sample] = again
+            outcome.failed[sample] = retry_error
     return outcome
 
 

@@ -1,4 +1,4 @@
-"""Call back when a deadline passes that was neither moved nor removed in time."""
+"""A watchdog timer: call back when a deadline passes without having been moved or removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Deadline = Callable[[str], AbstractContextManager[object]]
 
 
 class Watchdog:
-    """One deadline, watched by a thread: `expect` sets or moves it, `relax` removes it, `close` ends the thread."""
+    """One deadline, watched by a thread: `arm` sets or moves it, `disarm` removes it, `close` ends the thread."""
 
     def __init__(self, on_expire: Callable[[str], None]) -> None:
         self._on_expire = on_expire
@@ -23,25 +23,25 @@ class Watchdog:
         self._closed = False
         threading.Thread(target=self._watch, name="engine-watchdog", daemon=True).start()
 
-    def expect(self, seconds: float, reason: str) -> None:
+    def arm(self, seconds: float, reason: str) -> None:
         """Call `on_expire(reason)` once, unless the deadline is moved or removed within `seconds`."""
         with self._changed:
             self._deadline, self._reason = time.monotonic() + seconds, reason
             self._changed.notify()
 
-    def relax(self) -> None:
+    def disarm(self) -> None:
         with self._changed:
             self._deadline = None
             self._changed.notify()
 
     @contextlib.contextmanager
     def within(self, seconds: float, what: str) -> Iterator[None]:
-        """Expect the body, described by `what`, to end within `seconds`."""
-        self.expect(seconds, f"{what} took longer than {seconds:g} s")
+        """Arm the watchdog while the body, described by `what`, runs."""
+        self.arm(seconds, f"{what} took longer than {seconds:g} s")
         try:
             yield
         finally:
-            self.relax()
+            self.disarm()
 
     def close(self) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""Apply a memory tier to a loaded pipeline: place its components and attach offloading."""
+"""Apply a memory tier to a loaded pipeline: move its components and attach offloading."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def apply_tier(pipeline: DiffusionPipeline, tier: Tier, device: torch.device, on
         gate_in_place(module)
         if role == "denoiser" and tier.denoiser == "fp8-cast":
             _keep_in_fp8(module)
-        _put(module, _place(tier, name), device)
+        _move(module, _place(tier, name), device)
         on_fraction((index + 1) / len(modules))
 
 
@@ -78,7 +78,7 @@ def _place(tier: Tier, name: str) -> Placement:
     return {"denoiser": tier.denoiser_place, "text": tier.text_place, "vae": tier.vae_place}[role]
 
 
-def _put(module: nn.Module, place: Placement, device: torch.device) -> None:
+def _move(module: nn.Module, place: Placement, device: torch.device) -> None:
     if place == "device" and device.type != "cpu":
         move_in_one_allocation(module, device)
     elif place == "device":

@@ -1,4 +1,4 @@
-"""Estimate what several images need on the device at once: held state, the largest pass and a decode."""
+"""Estimate the device memory of several images in flight: held state, the largest pass and the largest decode."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ POSITION_BYTES_PER_PIXEL = 2.0
 """For one row of a pass: 64 complex numbers of 8 bytes per 16x16 pixels."""
 EMBEDDING_BYTES = 8 * 2**20
 """For one prompt: 512 tokens, 4096 wide, 2 bytes; once as encoded, once refined."""
-SMALLEST_PASS = tokens(512, 512)
+MIN_PASS_TOKENS = tokens(512, 512)
+"""A token budget is never cut below one 512x512 image."""
 
 
 @dataclass(frozen=True)
 class ImageFootprint:
-    """Size of one image in pixels; `copies`: its rows in the denoiser per step, two with guidance."""
+    """Size of one image in pixels; `rows`: its rows in the denoiser per step, two with guidance."""
 
     width: int
     height: int
-    copies: int = 1
+    rows: int = 1
 
     @property
     def held_bytes(self) -> int:
         """Bytes held from admission to the end of its decode, also while other images are stepped."""
         pixels = self.width * self.height
         each = int(pixels * POSITION_BYTES_PER_PIXEL) + EMBEDDING_BYTES
-        return int(pixels * LATENT_BYTES_PER_PIXEL) + self.copies * each
+        return int(pixels * LATENT_BYTES_PER_PIXEL) + self.rows * each
 
 
 def fits(plan: MemoryPlan, images: Sequence[ImageFootprint], token_budget: int, overlapped: bool) -> bool:
@@ -38,7 +39,7 @@ def fits(plan: MemoryPlan, images: Sequence[ImageFootprint], token_budget: int, 
 
     `overlapped`: decodes run concurrently with steps, so that both peaks add up.
     """
-    each_alone = [plan.estimate.image_tokens(each.width, each.height, each.copies) for each in images]
+    each_alone = [plan.estimate.image_tokens(each.width, each.height, each.rows) for each in images]
     largest_pass = max(min(sum(each_alone), token_budget), *each_alone)
     step = plan.estimate.tokens_bytes(largest_pass)
     decode = max(plan.estimate.decode_bytes(each.width, each.height) for each in images)
@@ -54,7 +55,7 @@ def overlap_fits(plan: MemoryPlan, width: int, height: int) -> bool:
 def overlap_budget(plan: MemoryPlan, width: int, height: int) -> int:
     """Return the plan's budget cut to what fits during the decode of such an image, at least one 512x512 image."""
     left = _available_bytes(plan) - plan.estimate.decode_bytes(width, height)
-    return max(min(plan.token_budget, plan.estimate.tokens_within(left)), SMALLEST_PASS)
+    return max(min(plan.token_budget, plan.estimate.tokens_within(left)), MIN_PASS_TOKENS)
 
 
 def _available_bytes(plan: MemoryPlan) -> int:

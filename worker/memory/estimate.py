@@ -19,7 +19,7 @@ UNPACK_BYTES: dict[Form, float] = {"int8": 2.5, "int4": 3.0, "fp8": 2.5, "fp8-ca
 CAPTION_TOKENS = {"z-image": 512, "stable-diffusion": 0, "stock": 0}
 """Tokens of the longest caption that passes through the denoiser in one sequence with the image."""
 VAE_TENSORS = 6.1
-"""The same at the decoder's last level: 1.50 GiB at 1024x1024 in bf16 and 128 channels."""
+"""Tensors of the decoder's last level alive at once: 1.50 GiB at 1024x1024 in bf16 and 128 channels."""
 IMAGE_TENSORS = 4.0
 """Tensors of three channels at image size: tiles waiting for the others, and the image assembled from them."""
 TILE_PIXELS = 512 * 512
@@ -33,7 +33,7 @@ STREAMED_BLOCKS = 3
 class Estimate:
     """Estimated bytes. `device` and `host` are weights by component; the rest is activations of one pass, uncorrected.
 
-    `unpacked`: for a weight during its use. `decode_per_pixel` applies to a tile, `image_per_pixel` to the whole image.
+    `unpacked`: for the largest matrix during its use. `decode_per_pixel` applies to a tile, `image_per_pixel` to the image.
     """
 
     device: dict[str, int]
@@ -56,13 +56,13 @@ class Estimate:
         """Weights that stay in host memory."""
         return sum(self.host.values())
 
-    def activations(self, width: int, height: int, copies: int = 1) -> int:
-        """Return the larger of one pass over `copies` images (a CFG pair is two) and one decode: they take turns."""
-        return max(self.tokens_bytes(self.image_tokens(width, height, copies)), self.decode_bytes(width, height))
+    def activations(self, width: int, height: int, rows: int = 1) -> int:
+        """Return the larger of one pass over `rows` rows (two with guidance) and one decode, which do not run at once."""
+        return max(self.tokens_bytes(self.image_tokens(width, height, rows)), self.decode_bytes(width, height))
 
-    def image_tokens(self, width: int, height: int, copies: int = 1) -> int:
-        """Return the most tokens that such an image adds to a pass: with the longest caption."""
-        return (tokens(width, height) + self.caption_tokens) * copies
+    def image_tokens(self, width: int, height: int, rows: int = 1) -> int:
+        """Return the tokens that such an image with the longest caption adds to a pass."""
+        return (tokens(width, height) + self.caption_tokens) * rows
 
     def tokens_bytes(self, count: int) -> int:
         """Return the activations of a forward pass over that many tokens."""
@@ -78,9 +78,9 @@ class Estimate:
         tile = pixels if self.tile_pixels is None else min(pixels, self.tile_pixels)
         return int((tile * self.decode_per_pixel + pixels * self.image_per_pixel) * self.correction)
 
-    def peak(self, width: int, height: int, copies: int = 1) -> int:
+    def peak(self, width: int, height: int, rows: int = 1) -> int:
         """Return the peak device memory of rendering such images."""
-        return self.resident + self.activations(width, height, copies)
+        return self.resident + self.activations(width, height, rows)
 
 
 def tokens(width: int, height: int) -> int:
@@ -93,10 +93,10 @@ def estimate(tier: Tier, sizes: ModelSizes, family: str, dtype: str, correction:
     device: dict[str, int] = {}
     host: dict[str, int] = {}
     for part in sizes.components:
-        form, place = _treatment(tier, part.role)
+        form, place = _form_and_placement(tier, part.role)
         on_device, on_host = _split(component_bytes(part, form, dtype), place, part.role)
         device[part.name], host[part.name] = on_device, on_host
-    _share_turns(tier, device)
+    _keep_largest_by_turns(tier, device)
     positions = UNET_POSITIONS if family == "stable-diffusion" else 1
     element = DTYPE_BYTES[dtype]
     return Estimate(
@@ -118,7 +118,7 @@ def component_bytes(part: ComponentSize, form: Form, dtype: str) -> int:
     return int(part.matrices * FORM_BYTES.get(form, native) + part.others * native)
 
 
-def _treatment(tier: Tier, role: Role) -> tuple[Form, Placement]:
+def _form_and_placement(tier: Tier, role: Role) -> tuple[Form, Placement]:
     if role == "denoiser":
         return tier.denoiser, tier.denoiser_place
     return (tier.text, tier.text_place) if role == "text" else ("native", tier.vae_place)
@@ -137,8 +137,8 @@ def _split(weights: int, place: Placement, role: Role) -> tuple[int, int]:
     return weights * STREAMED_BLOCKS // blocks, weights
 
 
-def _share_turns(tier: Tier, device: dict[str, int]) -> None:
-    """Count only the largest of components that take turns: they are never on the device at the same time."""
+def _keep_largest_by_turns(tier: Tier, device: dict[str, int]) -> None:
+    """Count only the largest component of a by-turns tier: two are never on the device at once."""
     if tier.denoiser_place != "by_turns" or not device:
         return
     largest = max(device, key=lambda name: device[name])

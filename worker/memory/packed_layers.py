@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 ROWS_AT_ONCE = 1024
-"""Rows multiplied in 8 bits at a time: the intermediates take several times the memory of the output."""
-INT8_LEAST_ROWS = 17
-"""CUDA's int8 product takes no fewer."""
+"""Rows per 8-bit matmul: the intermediates take several times the memory of the output."""
+INT8_MIN_ROWS = 17
+"""Fewest rows that `torch._int_mm` takes on CUDA."""
 INT4_GROUP = 64
 """Elements of a row that share a scale and an offset."""
 FP8 = torch.float8_e4m3fn
@@ -22,11 +22,11 @@ FP8_MAX = torch.finfo(FP8).max
 class PackedLinear(nn.Linear, ABC):
     """A packed layer that stays an nn.Linear, so that LoRA adapters can wrap it.
 
-    diffusers reads `compute_dtype` of such layers. `multiplies_packed`: whether the product itself is computed in 8 bits,
-    with the activations quantised row by row; else the weight is unpacked at each use. See `worker.memory.quantize`.
+    diffusers reads `compute_dtype` of such layers. `uses_packed_matmul`: whether the matmul itself runs in 8 bits, with
+    the activations quantised row by row; else the weight is unpacked at each use. See `worker.memory.quantize`.
     """
 
-    multiplies_packed = False
+    uses_packed_matmul = False
 
     def __init__(self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype) -> None:
         nn.Module.__init__(self)
@@ -39,7 +39,7 @@ class PackedLinear(nn.Linear, ABC):
         """Quantise and store a float weight [out, in]."""
 
     def with_bias(self, out: torch.Tensor) -> torch.Tensor:
-        """Add the bias to the layer's product in place."""
+        """Add the bias to the matmul's output in place."""
         bias = self._parameters["bias"]
         return out if bias is None else out.add_(bias.to(out.dtype))
 
@@ -50,17 +50,17 @@ def row_peaks(rows: torch.Tensor) -> torch.Tensor:
     return peaks.float().clamp(min=1e-12)
 
 
-def by_rows(product: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, width: int) -> torch.Tensor:
-    """Return the product [rows, width] in the rows' dtype, computed some rows at a time.
+def by_rows(matmul: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, width: int) -> torch.Tensor:
+    """Return the output of `matmul`, [rows, width] in the rows' dtype, computed ROWS_AT_ONCE rows at a time.
 
     Under torch.compile all rows are passed at once: the compiler fuses the intermediates itself.
     """
     if torch.compiler.is_compiling() or rows.shape[0] <= ROWS_AT_ONCE:
-        return product(rows).to(rows.dtype)
+        return matmul(rows).to(rows.dtype)
     out = rows.new_empty(rows.shape[0], width)
     for begin in range(0, rows.shape[0], ROWS_AT_ONCE):
         some = slice(begin, begin + ROWS_AT_ONCE)
-        out[some] = product(rows[some])
+        out[some] = matmul(rows[some])
     return out
 
 
@@ -82,12 +82,12 @@ class Int8Linear(PackedLinear):
         self.weight = nn.Parameter(steps.round_().clamp_(-127, 127).to(torch.int8), requires_grad=False)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if self.multiplies_packed:
-            return self.with_bias(int8_product(input, self.weight, self.weight_scale))
+        if self.uses_packed_matmul:
+            return self.with_bias(int8_matmul(input, self.weight, self.weight_scale))
         return self.with_bias(functional.linear(input, self.weight.to(input.dtype)).mul_(self.weight_scale.to(input.dtype)))
 
 
-def int8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+def int8_matmul(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
     """Multiply input [..., in] by weight [out, in] in int8, summed in int32; return [..., out] in the input's dtype.
 
     Each row of the input has its own scale, so its largest element keeps 7 bits.
@@ -97,11 +97,11 @@ def int8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.
 
 
 def _int8_rows(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
-    """Return the product in fp32."""
+    """Return the output in fp32."""
     scale = row_peaks(rows)[:, None] / 127
     steps = (rows / scale).round_().to(torch.int8)
-    if rows.shape[0] < INT8_LEAST_ROWS:
-        steps = functional.pad(steps, (0, 0, 0, INT8_LEAST_ROWS - rows.shape[0]))
+    if rows.shape[0] < INT8_MIN_ROWS:
+        steps = functional.pad(steps, (0, 0, 0, INT8_MIN_ROWS - rows.shape[0]))
     sums = torch._int_mm(steps, weight.t())[: rows.shape[0]]
     return (sums * scale).mul_(weight_scale.float())
 
@@ -132,7 +132,7 @@ class Int4Linear(PackedLinear):
 
     def unpacked(self, dtype: torch.dtype) -> torch.Tensor:
         """Return the weight [out, in] in the given dtype."""
-        # In place from the first copy on: a large weight in the dtype is most of the memory that this needs.
+        # In place after the first copy, since one unpacked weight is most of the memory that this needs.
         steps = torch.stack((self.weight & 0xF, self.weight >> 4), dim=2).to(dtype)
         groups = steps.view(self.out_features, -1, INT4_GROUP)
         groups.mul_(self.weight_scale.to(dtype)[..., None]).add_(self.weight_offset.to(dtype)[..., None])
@@ -145,7 +145,7 @@ class Int4Linear(PackedLinear):
 class Fp8Linear(PackedLinear):
     """Weight [out, in] as e4m3 with one fp32 scale per output row.
 
-    The weight is held as bytes: libraries take a floating-point weight's dtype for the one to compute or train in.
+    The weight is stored as uint8, because libraries take the dtype of a floating-point weight as the compute dtype.
     """
 
     weight_scale: torch.Tensor
@@ -164,12 +164,12 @@ class Fp8Linear(PackedLinear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         weight = self.weight.view(FP8)
-        if self.multiplies_packed:
-            return self.with_bias(fp8_product(input, weight, self.weight_scale))
+        if self.uses_packed_matmul:
+            return self.with_bias(fp8_matmul(input, weight, self.weight_scale))
         return self.with_bias(functional.linear(input, weight.to(input.dtype)).mul_(self.weight_scale.to(input.dtype)))
 
 
-def fp8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+def fp8_matmul(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
     """Multiply input [..., in] by weight [out, in] in fp8; return [..., out] in the input's dtype. Scales are per row."""
     out = by_rows(lambda rows: _fp8_rows(rows, weight, weight_scale), input.reshape(-1, input.shape[-1]), weight.shape[0])
     return out.reshape(*input.shape[:-1], -1)
@@ -178,7 +178,7 @@ def fp8_product(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.T
 def _fp8_rows(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
     scale = row_peaks(rows)[:, None] / FP8_MAX
     steps = (rows / scale).to(FP8)
-    # Fast accumulation: on Hopper exact sums cost a good part of the gain, and the image is compared before it is used.
+    # Exact sums cost much of the gain on Hopper; tuning compares an image before this is used.
     return torch._scaled_mm(
         steps, weight.t(), scale_a=scale, scale_b=weight_scale[None, :], out_dtype=rows.dtype, use_fast_accum=True
     )

@@ -9,26 +9,26 @@ import torch
 from torch import nn
 
 from worker.memory.packed_layers import PackedLinear
-from worker.memory.quantize import like
+from worker.memory.quantize import empty_layer_like
 from worker.memory.sizes import chosen_files
 from worker.memory.tiers import PackedForm
 from worker.memory.weight_files import Layout, TensorFile, layouts, tensors
 
 OnFraction = Callable[[float], None]
 KEPT_IN_FP32 = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
-"""Attributes in which diffusers and transformers list parts that loaders leave in fp32; `_strict` applies to bf16 too."""
+"""Attributes in which diffusers and transformers list modules that loaders keep in fp32; `_strict` applies to bf16 too."""
 
 
 class Packing:
     """Packs one component.
 
-    `shaped`: the component on the meta device, prepared for packed weights. `folder`: its weights in their stored form.
+    `shaped`: the component on the meta device, prepared for packed weights. `folder`: its weights as stored.
     """
 
     def __init__(self, shaped: nn.Module, folder: Path, form: PackedForm, dtype: torch.dtype) -> None:
         self._form, self._dtype = form, dtype
         self._files = chosen_files(folder)
-        self._one_dtype = not any(getattr(shaped, name, None) for name in KEPT_IN_FP32)
+        self._has_one_dtype = not any(getattr(shaped, name, None) for name in KEPT_IN_FP32)
         self._layers = {f"{path}.weight": layer for path, layer in shaped.named_modules() if isinstance(layer, PackedLinear)}
         self._layouts = self._packed_layouts(shaped)
         self._names = self._own_names(getattr(shaped, "base_model_prefix", ""))
@@ -39,13 +39,13 @@ class Packing:
         return sum(layout.size for layout in self._layouts.values())
 
     @property
-    def can_be_done(self) -> bool:
-        """Whether the files hold all weights that the component needs under known names, all of them for one dtype.
+    def is_supported(self) -> bool:
+        """Whether the files hold all weights under known names, and the component keeps none of them in another dtype.
 
         If not, its library's own loader must read them.
         """
         needed = {name for name in self._layouts if name not in self._made_by_packing}
-        return self._one_dtype and needed == set(self._names.values())
+        return self._has_one_dtype and needed == set(self._names.values())
 
     def write(self, target: Path, on_fraction: OnFraction) -> None:
         """Write all packed weights into one safetensors file."""
@@ -64,13 +64,13 @@ class Packing:
                 on_fraction(done / total)
 
     def _pack(self, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-        """Pack through the compute dtype, in which a loader would hand over the weight."""
-        float_here = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+        """Cast to the compute dtype first, as a loader would, then pack."""
+        in_dtype = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
         if name not in self._layers:
-            yield name, float_here
+            yield name, in_dtype
             return
-        layer = like(self._layers[name], self._form, self._dtype)
-        layer.pack(float_here)
+        layer = empty_layer_like(self._layers[name], self._form, self._dtype)
+        layer.pack(in_dtype)
         path = name.removesuffix("weight")
         yield from ((path + part, value) for part, value in layer.state_dict().items() if part != "bias")
 

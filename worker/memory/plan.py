@@ -1,4 +1,4 @@
-"""Choose the memory tier that fits a machine, and its token budget and capacity."""
+"""Choose the memory tier that fits a machine, and derive its token budget and capacity."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def as_estimated(_tier: str) -> float:
     return 1.0
 
 
-def choose(
+def choose_plan(
     model: CatalogueModel,
     sizes: ModelSizes,
     dtype: str,
@@ -82,7 +82,7 @@ def choose(
 
 def suits(tier: Tier, model: CatalogueModel, machine: Machine) -> bool:
     """Return whether the tier can be applied to this model on this kind of device at all."""
-    if tier.device != machine.device.split(":")[0] or machine.capability < tier.least_capability:
+    if tier.device != machine.device.split(":")[0] or machine.capability < tier.min_capability:
         return False
     quantised = any(form in PACKED_FORMS for form in (tier.denoiser, tier.text))
     return (not tier.families or model.family in tier.families) and not (quantised and model.loras)
@@ -93,16 +93,18 @@ def _named(policy: str, model: CatalogueModel, machine: Machine) -> Tier:
     if tier is not None and suits(tier, model, machine):
         return tier
     fitting = ", ".join(tier.name for tier in TIERS if suits(tier, model, machine))
-    card = f" (compute capability {machine.capability[0]}.{machine.capability[1]})" if machine.capability > (0, 0) else ""
+    major, minor = machine.capability
+    capability = f" (compute capability {major}.{minor})" if major else ""
     raise RenderError(
-        f"The memory policy '{policy}' is not for {model.id} on {machine.device}{card}. Use auto or one of: {fitting}.",
+        f"The memory policy '{policy}' is not for {model.id} on {machine.device}{capability}. "
+        f"Use auto or one of: {fitting}.",
         code="invalid_input",
     )
 
 
 def _missing_memory(needs: Estimate, model: CatalogueModel, machine: Machine) -> str:
     """Describe what the machine lacks for one image of the model's default size; empty if nothing."""
-    peak = needs.peak(model.defaults.width, model.defaults.height, _copies(model))
+    peak = needs.peak(model.defaults.width, model.defaults.height, _rows_per_image(model))
     if peak > machine.free_bytes * DEVICE_SHARE:
         return f"needs {peak / GIGABYTE:.1f} GB of {machine.free_bytes / GIGABYTE:.1f} GB free there"
     if needs.host_total and needs.host_total + CPU_SPARE > machine.host_bytes:
@@ -110,7 +112,7 @@ def _missing_memory(needs: Estimate, model: CatalogueModel, machine: Machine) ->
     return ""
 
 
-def _copies(model: CatalogueModel) -> int:
+def _rows_per_image(model: CatalogueModel) -> int:
     """Return the rows of one image in a pass: guidance needs two."""
     return 2 if model.defaults.guidance_scale > 1.0 else 1
 

@@ -1,4 +1,4 @@
-"""Quantise the large matrices of a model in place and switch their 8-bit products on or off."""
+"""Quantise the large matrices of a model in place and switch their 8-bit matmul on or off."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from worker.memory.sizes import NEVER_QUANTISED
 from worker.memory.tiers import PackedForm
 
 LAYERS: dict[PackedForm, type[PackedLinear]] = {"int8": Int8Linear, "int4": Int4Linear, "fp8": Fp8Linear}
-LEAST_CAPABILITY: dict[PackedForm, tuple[int, int]] = {"int8": (8, 0), "fp8": (8, 9)}
-"""CUDA compute capability from which cards multiply in that form."""
+MIN_CAPABILITY: dict[PackedForm, tuple[int, int]] = {"int8": (8, 0), "fp8": (8, 9)}
+"""CUDA compute capability from which GPUs multiply in that form."""
 MULTIPLE = 16
-"""Both sides of a weight must be multiples of this on a card."""
+"""Both sides of a weight must be multiples of this on a GPU."""
 
 
 def quantize(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Module:
     """Replace and pack every eligible linear layer in place, freeing each original; return the same module."""
     for path in _eligible(module, form):
         linear = _linear(module, path)
-        layer = like(linear, form, dtype)
+        layer = empty_layer_like(linear, form, dtype)
         layer.pack(linear.weight.data)
         if linear.bias is not None:
             layer.bias = nn.Parameter(linear.bias.data.to(dtype), requires_grad=False)
@@ -28,17 +28,17 @@ def quantize(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Modu
     return module
 
 
-def shape_for(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Module:
-    """Replace the eligible layers by empty packed ones: prepares a module on the meta device for packed weights."""
+def with_empty_packed_layers(module: nn.Module, form: PackedForm, dtype: torch.dtype) -> nn.Module:
+    """Replace the eligible layers by empty packed ones in place, to load packed weights; return the same module."""
     for path in _eligible(module, form):
         linear = _linear(module, path)
         with torch.device(linear.weight.device):
-            _replace(module, path, like(linear, form, dtype))
+            _replace(module, path, empty_layer_like(linear, form, dtype))
     return module
 
 
 def _eligible(module: nn.Module, form: PackedForm) -> list[str]:
-    """Return paths of the layers, not references, which would keep all originals in memory."""
+    """Return paths of the layers; references would keep all originals in memory."""
     return [
         path
         for path, child in module.named_modules()
@@ -60,31 +60,31 @@ def _replace(module: nn.Module, path: str, layer: nn.Module) -> None:
     setattr(module.get_submodule(parent), name, layer)
 
 
-def like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) -> PackedLinear:
+def empty_layer_like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) -> PackedLinear:
     """Return an empty packed layer with that layer's dimensions."""
     return LAYERS[form](linear.in_features, linear.out_features, linear.bias is not None, dtype)
 
 
-def supports_product(form: PackedForm, device: torch.device) -> bool:
-    """Return whether the device may multiply in this form. A CPU could, but measured no gain on a tiny model."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY[form]
+def supports_packed_matmul(form: PackedForm, device: torch.device) -> bool:
+    """Return whether the device multiplies in this form. CPUs are excluded: they were slower than by unpacking."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= MIN_CAPABILITY[form]
 
 
-def product_form(module: nn.Module) -> PackedForm | None:
+def packed_matmul_form(module: nn.Module) -> PackedForm | None:
     """Return the form of the module's layers that can multiply in 8 bits; None if it has none."""
-    layers = _product_layers(module)
+    layers = _matmul_layers(module)
     if not layers:
         return None
     return "int8" if isinstance(layers[0], Int8Linear) else "fp8"
 
 
-def use_product(module: nn.Module, on: bool) -> None:
+def use_packed_matmul(module: nn.Module, on: bool) -> None:
     """Switch all layers that can multiply in 8 bits between that and unpacking their weights at each use."""
-    for layer in _product_layers(module):
-        layer.multiplies_packed = on
+    for layer in _matmul_layers(module):
+        layer.uses_packed_matmul = on
 
 
-def _product_layers(module: nn.Module) -> list[Int8Linear | Fp8Linear]:
+def _matmul_layers(module: nn.Module) -> list[Int8Linear | Fp8Linear]:
     return [
         layer
         for layer in module.modules()

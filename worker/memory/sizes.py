@@ -16,7 +16,7 @@ from core.catalogue.weight_names import choose_set
 
 Role = Literal["denoiser", "text", "vae"]
 NEVER_QUANTISED = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
-"""Parts of names of layers that are never quantised: they are small, and the image is sensitive to them."""
+"""Layers whose names contain one of these are never quantised: they are small, and the image is sensitive to them."""
 MATRIX_SHARE: dict[Role, float] = {"denoiser": 0.975, "text": 0.9, "vae": 0.0}
 """Share of a component's parameters in quantisable matrices, for when only the total is known. From Z-Image."""
 LARGEST_MATRIX: dict[Role, int] = {"denoiser": 10240 * 3840, "text": 9728 * 2560, "vae": 0}
@@ -141,6 +141,6 @@ def _width(config: dict[str, Any], model: CatalogueModel) -> int:
     return _first_channels(config, DEFAULT_WIDTHS[model.family])
 
 
-def _first_channels(config: dict[str, Any], otherwise: int) -> int:
+def _first_channels(config: dict[str, Any], default: int) -> int:
     channels = config.get("block_out_channels")
-    return int(channels[0]) if channels else otherwise
+    return int(channels[0]) if channels else default

@@ -1,4 +1,4 @@
-"""The memory tiers as data, best first: a plan takes the first one that fits."""
+"""The memory tiers as data, best first: `auto` takes the first one that fits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Tier:
     """`token_budget`: most tokens in one forward pass, 16x16-pixel patches and captions; CFG pairs counted twice.
 
     `capacity`: requests in flight. Empty `families` means any. Quantised forms need a transformer as denoiser, and no LoRA
-    that is part of the model. `least_capability`: of a CUDA card. `automatic`: whether `auto` may choose it.
+    that is part of the model. `min_capability`: of a CUDA device. `automatic`: whether `auto` may choose it.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Tier:
     token_budget: int = 4096
     capacity: int = 8
     families: tuple[str, ...] = ()
-    least_capability: tuple[int, int] = (0, 0)
+    min_capability: tuple[int, int] = (0, 0)
     automatic: bool = True
 
 
 LARGE_TOKEN_BUDGET = 9216
 """Eight images of 512x512 or two of 1024x1024, with captions of 128 tokens and more."""
 LARGE_CAPACITY = 16
-"""Requests in flight: among so many, some have captions of equal length, and only those share a pass."""
+"""Requests in flight: with so many, some have captions of equal length, and only those share a pass."""
 TIERS: tuple[Tier, ...] = (
     Tier(
         "resident",
@@ -65,7 +65,7 @@ TIERS: tuple[Tier, ...] = (
         capacity=LARGE_CAPACITY,
         families=("z-image",),
     ),
-    # As small as int8 and coarser: chosen only by name until a card has shown that it is faster.
+    # As large as int8 and coarser: only chosen by name, until it has been measured to be faster on a GPU.
     Tier(
         "fp8",
         "transformer in fp8 with scales, text encoder in 8 bits, all on the device",
@@ -76,7 +76,7 @@ TIERS: tuple[Tier, ...] = (
         token_budget=LARGE_TOKEN_BUDGET,
         capacity=LARGE_CAPACITY,
         families=("z-image",),
-        least_capability=(8, 9),
+        min_capability=(8, 9),
         automatic=False,
     ),
     Tier(

@@ -76,7 +76,6 @@ class TensorFile:
                 # The folder is renamed into place next: after a power cut it must not hold data that never reached the disk.
                 os.fsync(self._file.fileno())
         if kind is None and self._missing:
-            raise ValueError(f"{len(self._missing)} tensors were not written, {min(self._missing)} among them")
             raise ValueError(f"{len(self._missing)} tensors were not written, among them {min(self._missing)}")
 
     def put(self, name: str, tensor: torch.Tensor) -> None:

@@ -23,7 +23,7 @@ KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
 SWITCHES: dict[str, object] = {
     # With the package invisible-watermark installed, SDXL would silently change its images.
     "add_watermarker": False,
-    # The farm decodes latents itself, so the checker would be loaded and never called.
+    # The engine decodes latents itself, so the checker would never be called.
     "safety_checker": None,
     "feature_extractor": None,
     "requires_safety_checker": False,

@@ -1,4 +1,4 @@
-"""Checks of a machine that is to render: each inspects one thing and recommends a remedy."""
+"""Checks of a machine for rendering: each inspects one thing and recommends a remedy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.settings import Settings
 from worker.device.machine import GIGABYTE
 from worker.memory.plan import MemoryPlan
 from worker.memory.sizes import ModelSizes, read_sizes, sizes_of_row
-from worker.models.folders import SPARE, free_bytes
+from worker.models.folders import SPARE_BYTES, free_bytes
 from worker.models.status import model_status
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
@@ -98,14 +98,14 @@ def check_devices() -> Check:
         return Check("devices", "problem", f"torch does not import: {error}", "`pip install 'imagefarm[worker]'`")
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
-        advice = "Rendering runs on the CPU. With an NVIDIA card, check the driver (`nvidia-smi`) and torch's build."
+        advice = "Rendering runs on the CPU. With an NVIDIA GPU, check the driver (`nvidia-smi`) and torch's build."
         return Check("devices", "warning", f"no CUDA device; torch {torch.__version__} is {built}", advice)
-    cards = []
+    found = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_name(index)
-        cards.append(f"cuda:{index} {name}, {free / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB free")
-    return Check("devices", "ok", "; ".join(cards))
+        found.append(f"cuda:{index} {name}, {free / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB free")
+    return Check("devices", "ok", "; ".join(found))
 
 
 def check_disk(settings: Settings) -> Check:
@@ -136,7 +136,7 @@ def check_weights(settings: Settings) -> Check:
 def check_tier(settings: Settings) -> Check:
     """Report the memory tier that a worker would choose now, from the weights on disk or else the catalogue's sizes."""
     try:
-        plan = planned(settings)
+        plan = plan_memory(settings)
     except FarmError as error:
         return Check("memory", "problem", error.message, "See docs/concepts/memory.md for what each tier needs.")
     except ImportError as error:
@@ -154,22 +154,22 @@ def check_copies(settings: Settings) -> Check:
         return Check("copies", "ok", "no copies need to be written before the model is loaded")
     free = free_bytes(settings.resolved_models_dir)
     detail = f"{needed / GIGABYTE:.1f} GB will be written when the model is first loaded; {free / GIGABYTE:.1f} GB are free"
-    if free < needed + SPARE:
+    if free < needed + SPARE_BYTES:
         advice = "Free some space, or set IMAGEFARM_MODELS_DIR to a larger disk: else every load converts the weights again."
         return Check("copies", "warning", detail, advice)
     return Check("copies", "ok", detail)
 
 
-def planned(settings: Settings) -> MemoryPlan:
+def plan_memory(settings: Settings) -> MemoryPlan:
     """Plan the memory of the model and device that the settings name."""
     from worker.device.dtypes import choose_dtype, dtype_name
     from worker.device.torch_device import measure_machine, resolve_device
-    from worker.memory.plan import choose
+    from worker.memory.plan import choose_plan
 
     model = resolve_auto(settings).model
     device = resolve_device(settings.device)
     dtype = dtype_name(choose_dtype(model, device))
-    return choose(
+    return choose_plan(
         model,
         _sizes(model, ModelPaths.of(settings)),
         dtype,
@@ -189,7 +189,9 @@ def bytes_of_copies(settings: Settings) -> int:
     if directory is None:
         return 0
     dtype = choose_dtype(model, resolve_device(settings.device))
-    return CopiesToMake(directory, model.id, planned(settings).tier, dtype, model_paths).size(read_sizes(directory, model))
+    return CopiesToMake(directory, model.id, plan_memory(settings).tier, dtype, model_paths).size(
+        read_sizes(directory, model)
+    )
 
 
 def _sizes(model: CatalogueModel, model_paths: ModelPaths) -> ModelSizes:

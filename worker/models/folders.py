@@ -18,11 +18,11 @@ from core.errors import Conflict
 from core.ids import new_id
 from worker.device.machine import DTYPE_BYTES, GIGABYTE
 
-UNLOCKED_SECONDS = 86_400.0
+ABANDONED_AFTER_SECONDS = 86_400.0
 """Age at which a draft counts as abandoned where the disk does not support locks."""
-YOUNG_SECONDS = 5.0
-"""A draft younger than this may not have been locked by its process yet."""
-SPARE = GIGABYTE // 2
+LOCK_GRACE_SECONDS = 5.0
+"""A draft younger than this may not be locked by its process yet."""
+SPARE_BYTES = GIGABYTE // 2
 """Disk space left free after a write."""
 
 
@@ -49,7 +49,7 @@ def atomic_folder(final: Path, contents: Contents) -> Iterator[Path]:
     lock = os.open(draft, os.O_RDONLY)  # Released with its process, however that ends.
     try:
         with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)  # Waits for a process that is just testing whether the draft is abandoned.
+            fcntl.flock(lock, fcntl.LOCK_EX)  # Waits for a process that tests whether the draft is abandoned.
         yield draft
         write_marker(draft, _marker(draft, contents))
         _put_in_place(draft, final, before)
@@ -71,7 +71,7 @@ def _marker(draft: Path, contents: Contents) -> Marker:
 
 
 def _put_in_place(draft: Path, final: Path, before: Marker | None) -> None:
-    """Rename, moving the old folder aside, unless another process has finished first."""
+    """Rename the draft, moving an old folder aside, unless another process has finished first."""
     old = final.parent / f".{final.name}.{new_id()}.old"
     if read_marker(final) == before:
         with suppress(FileNotFoundError):
@@ -106,10 +106,10 @@ def _is_abandoned(draft: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return age > UNLOCKED_SECONDS
+        return age > ABANDONED_AFTER_SECONDS
     finally:
         os.close(lock)
-    return age > YOUNG_SECONDS
+    return age > LOCK_GRACE_SECONDS
 
 
 def converted_bytes(model: CatalogueModel, weight_bytes: int, dtype: str) -> int:
@@ -127,7 +127,7 @@ def free_bytes(folder: Path) -> int:
 def check_space(folder: Path, needed: int, what_for: str) -> None:
     """Raise Conflict `not_enough_disk` when the disk of `folder` has too little free; the folder need not exist."""
     free = free_bytes(folder)
-    if free < needed + SPARE:
+    if free < needed + SPARE_BYTES:
         raise Conflict(
             f"{what_for} needs {needed / GIGABYTE:.1f} GB under {folder}, but only {free / GIGABYTE:.1f} GB are free. "
             "Free some space, or set IMAGEFARM_MODELS_DIR to a larger disk.",

@@ -17,7 +17,7 @@ def denoiser_of(pipeline: Pipeline) -> Pipeline:
 
 
 def silence_libraries() -> None:
-    """Silence the libraries process-wide, including hints to install torchvision, which would break a CPU build of torch."""
+    """Silence the libraries process-wide, including advice to install torchvision, which can break a CPU build of torch."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

@@ -19,7 +19,7 @@ from worker.device.dtypes import choose_dtype, dtype_name
 from worker.device.torch_device import device_name, limit_memory, measure_machine, resolve_device, use_device
 from worker.memory.apply import apply_tier
 from worker.memory.coefficients import Coefficients
-from worker.memory.plan import MemoryPlan, choose
+from worker.memory.plan import MemoryPlan, choose_plan
 from worker.memory.sizes import read_sizes
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
@@ -76,14 +76,14 @@ def on_whole_percents(report: Callable[[float], None]) -> Callable[[float], None
 class LoadRequest:
     """`device`: auto, cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name.
 
-    `most_gigabytes`: cap on the memory taken of a card; 0 means all that is free.
+    `max_gigabytes`: cap on the memory taken of a GPU; 0 means all that is free.
     """
 
     model_paths: ModelPaths
     device: str
     memory_policy: str = "auto"
     dtype: str = "auto"
-    most_gigabytes: float = 0.0
+    max_gigabytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     silence_libraries()
     device = resolve_device(request.device)
     use_device(device)
-    limit_memory(device, request.most_gigabytes)
+    limit_memory(device, request.max_gigabytes)
     dtype = choose_dtype(model, device, request.dtype)
     if model.built_locally:
         on_progress("building", None)
@@ -135,14 +135,14 @@ def _plan(
     model: CatalogueModel, located: LocatedWeights, device: torch.device, dtype: torch.dtype, request: LoadRequest
 ) -> MemoryPlan:
     learned = Coefficients(request.model_paths.models_dir)
-    card = device_name(device)
-    return choose(
+    device_label = device_name(device)
+    return choose_plan(
         model,
         read_sizes(located.directory, model),
         dtype_name(dtype),
-        measure_machine(device, request.most_gigabytes),
+        measure_machine(device, request.max_gigabytes),
         request.memory_policy,
-        lambda tier: learned.get(model.id, tier, card),
+        lambda tier: learned.get(model.id, tier, device_label),
     )
 
 

@@ -22,7 +22,7 @@ from core.errors import Conflict
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
 from worker.memory.packing import OnFraction, Packing
-from worker.memory.quantize import quantize, shape_for
+from worker.memory.quantize import quantize, with_empty_packed_layers
 from worker.memory.tiers import PackedForm
 from worker.memory.weight_files import Layout, TensorFile
 from worker.models.components import class_named, load_component
@@ -30,35 +30,35 @@ from worker.models.folders import Contents, atomic_folder, check_space, remove_d
 
 log = logging.getLogger(__name__)
 PACKED_FILE = "packed.safetensors"
-REVISION = "2"
-"""Raise it when the packing changes: older files are then converted again."""
+PACKING_VERSION = "2"
+"""Increase it when the packing changes: older copies are then made again."""
 
 
-def form_folder(model_paths: ModelPaths, model_id: str, component: str, form: PackedForm | None, dtype: torch.dtype) -> Path:
-    """Return the folder of a component in a form, whether or not it exists; None: plain weights in that dtype."""
+def copy_folder(model_paths: ModelPaths, model_id: str, component: str, form: PackedForm | None, dtype: torch.dtype) -> Path:
+    """Return the folder of a component's copy in `form`, whether or not it exists; None: unpacked weights in that dtype."""
     name = "-".join(filter(None, (component, form, dtype_name(dtype))))
     return model_paths.models_dir / model_id / name
 
 
 def fingerprint(folder: Path) -> str:
-    """Identify the weights that a form is made from: names, sizes and times of their files and the configuration."""
+    """Identify the weights that a copy is made from: names, sizes and times of their files and the configuration."""
     files = [*weight_files(folder), folder / "config.json"]
     rows = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return f"{REVISION}-{hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}"
+    return f"{PACKING_VERSION}-{hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}"
 
 
-def is_made(folder: Path, source: Path) -> bool:
-    """Return whether the form exists, complete, and was made from exactly these weights."""
+def is_current(folder: Path, source: Path) -> bool:
+    """Return whether a complete copy exists that was made from exactly these weights."""
     marker = read_marker(folder)
     return marker is not None and marker.revision == fingerprint(source)
 
 
 def contents(source: Path, model_id: str, form: PackedForm) -> Contents:
-    """Describe the form's folder for `atomic_folder`."""
+    """Describe the copy's folder for `atomic_folder`."""
     return Contents(model_id, "folder", source.name, form, fingerprint(source))
 
 
-def save_form(module: nn.Module, draft: Path) -> None:
+def save_packed(module: nn.Module, draft: Path) -> None:
     """Write a packed component's weights into a draft folder; tied weights are written under each name."""
     state = module.state_dict()
     with TensorFile(
@@ -68,19 +68,19 @@ def save_form(module: nn.Module, draft: Path) -> None:
             file.put(name, tensor)
 
 
-def load_form(folder: Path, source: Path, cls: Any, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
+def load_packed(folder: Path, source: Path, cls: Any, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
     """Load the component from its packed weights, mapped from the file; `cls` is its diffusers or transformers class."""
-    return filled(empty_form(cls, source, form, dtype), load_file(folder / PACKED_FILE))
+    return with_weights(empty_packed(cls, source, form, dtype), load_file(folder / PACKED_FILE))
 
 
-def empty_form(cls: Any, source: Path, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
+def empty_packed(cls: Any, source: Path, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
     """Build the component in the form from its configuration in `source`, all weights on the meta device."""
     with init_empty_weights(include_buffers=False):
         module = _from_config(cls, source)
-    return shape_for(module, form, dtype)
+    return with_empty_packed_layers(module, form, dtype)
 
 
-def filled(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+def with_weights(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
     """Assign weights to an empty module and make it ready to render."""
     module.load_state_dict(weights, assign=True, strict=True)
     for parameter in module.parameters():
@@ -111,16 +111,16 @@ class PackedCopy:
     on_convert: OnFraction
 
     def load(self) -> nn.Module:
-        """Load it on the CPU, making the copy first; if none can be kept, log why and pack in memory at every load."""
-        folder = form_folder(self.model_paths, self.model_id, self.source.name, self.form, self.dtype)
-        if not is_made(folder, self.source):
+        """Load it on the CPU; make the copy first unless it is current. If that fails, log why and pack in memory."""
+        folder = copy_folder(self.model_paths, self.model_id, self.source.name, self.form, self.dtype)
+        if not is_current(folder, self.source):
             packing = Packing(self._empty(), self.source, self.form, self.dtype)
             try:
                 self._make(folder, packing)
             except (Conflict, OSError, SafetensorError) as error:
                 log.warning("%s of %s is packed again at every load: %s", self.source.name, self.model_id, error)
                 return self._in_memory(packing)
-        return load_form(folder, self.source, self._class, self.form, self.dtype)
+        return load_packed(folder, self.source, self._class, self.form, self.dtype)
 
     def _make(self, folder: Path, packing: Packing) -> None:
         remove_drafts(folder.parent)
@@ -128,23 +128,23 @@ class PackedCopy:
         log.info("packing %s into %s, once: %.1f GB", self.source.name, folder, packing.size / GIGABYTE)
         self.on_convert(0.0)
         with atomic_folder(folder, contents(self.source, self.model_id, self.form)) as draft:
-            if packing.can_be_done:
+            if packing.is_supported:
                 packing.write(draft / PACKED_FILE, self.on_convert)
             else:
-                save_form(self._read_whole(), draft)
+                save_packed(self._read_whole(), draft)
         gc.collect()  # A component that was loaded whole is a large reference cycle.
 
     def _in_memory(self, packing: Packing) -> nn.Module:
-        if not packing.can_be_done:
+        if not packing.is_supported:
             return self._read_whole()
-        return filled(self._empty(), dict(packing.packed(self.on_convert)))
+        return with_weights(self._empty(), dict(packing.packed(self.on_convert)))
 
     def _read_whole(self) -> nn.Module:
         """Read through the library's own loader, which knows all weight names; needs memory for the unpacked weights."""
         return quantize(load_component(self.source, self.library, self.cls, self.dtype), self.form, self.dtype)
 
     def _empty(self) -> nn.Module:
-        return empty_form(self._class, self.source, self.form, self.dtype)
+        return empty_packed(self._class, self.source, self.form, self.dtype)
 
     @property
     def _class(self) -> Any:  # noqa: ANN401 - a class of diffusers or transformers

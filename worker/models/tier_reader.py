@@ -20,7 +20,7 @@ from worker.memory.tiers import Tier, packed_form
 from worker.memory.weight_files import layouts
 from worker.models.components import load_component
 from worker.models.folders import Contents, atomic_folder, check_space, remove_drafts
-from worker.models.packed_copy import PackedCopy, fingerprint, form_folder, is_made
+from worker.models.packed_copy import PackedCopy, copy_folder, fingerprint, is_current
 from worker.models.pull.convert import convert_folder
 from worker.models.pull.progress import Meter
 from worker.models.pull.repository import select_in_folder
@@ -37,7 +37,7 @@ def native_folder(source: Path, dtype: torch.dtype, model_paths: ModelPaths, mod
     if not needs_copy(source, dtype):
         return source
     copy = model_paths.models_dir / model_id / f"{source.name}-{dtype_name(dtype)}"
-    if is_made(copy, source):
+    if is_current(copy, source):
         return copy
     try:
         remove_drafts(copy.parent)
@@ -53,9 +53,9 @@ def native_folder(source: Path, dtype: torch.dtype, model_paths: ModelPaths, mod
 
 
 def needs_copy(source: Path, dtype: torch.dtype) -> bool:
-    """Return whether most of the weights are pickled, or in another float dtype that is no narrower than `dtype`.
+    """Return whether most of the weights are pickled, or in another float dtype at least as wide as `dtype`.
 
-    Narrower ones are not copied: reading half the bytes and widening them is no slower than reading them all.
+    Narrower ones are not copied: reading fewer bytes and widening them is no slower than reading a copy.
     """
     other = total = 0
     for file in chosen_files(source):
@@ -90,7 +90,7 @@ def _make(copy: Path, source: Path, dtype: torch.dtype, model_id: str, on_conver
 
 @dataclass(frozen=True)
 class CopiesToMake:
-    """The copies that loading a model with its components in `directory` in this tier has to write."""
+    """The copies that a load in this tier has to write, for a model with its components in `directory`."""
 
     directory: Path
     model_id: str
@@ -104,7 +104,7 @@ class CopiesToMake:
 
     def _size_of(self, part: ComponentSize) -> int:
         source, form = self.directory / part.name, packed_form(self.tier, part.role)
-        if is_made(form_folder(self.model_paths, self.model_id, part.name, form, self.dtype), source):
+        if is_current(copy_folder(self.model_paths, self.model_id, part.name, form, self.dtype), source):
             return 0
         if form is not None:
             return component_bytes(part, form, dtype_name(self.dtype))
@@ -113,7 +113,7 @@ class CopiesToMake:
 
 @dataclass(frozen=True)
 class TierReader:
-    """Reads components for a tier; `on_convert` gets a conversion's fraction, which takes as long as reading or longer."""
+    """Reads components for a tier; `on_convert` gets the fraction of a conversion, 0..1."""
 
     model_id: str
     tier: Tier

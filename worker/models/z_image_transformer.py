@@ -1,4 +1,4 @@
-"""The stock Z-Image transformer, split into what an image needs once and what each step needs."""
+"""The stock Z-Image transformer, split into the work per image and the work per step."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Context:
     """Step-invariant conditioning of one row of a pass.
 
     `caption`: refined, padded tokens x channels. `positions`: rotary factors, (image + caption tokens, both padded) x half a
-    head, complex; as real numbers, x 2, where the blocks are compiled for a card. `image_tokens`: padded.
+    head, complex; as real numbers, x 2, where the blocks are compiled for a GPU. `image_tokens`: padded.
     """
 
     caption: torch.Tensor
@@ -168,11 +168,11 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
         )
         lengths = [len(caption) for caption in captions]
         embedded = self.cap_embedder(torch.cat(captions)).split(lengths)
-        refined, turns, mask, _, _ = self._prepare_sequence(
+        refined, positions, mask, _, _ = self._prepare_sequence(
             list(embedded), caption_ids, padding, self.cap_pad_token, None, call.latents[0].device
         )
         for layer in self.context_refiner:
-            refined = layer(refined, mask, self._for_blocks(turns, call.uncompiled))
+            refined = layer(refined, mask, self._for_blocks(positions, call.uncompiled))
         # Cloned: the output of a block in a CUDA graph is overwritten when the graph runs again.
         kept = [row[:length].clone() for row, length in zip(refined, lengths, strict=True)]
         # For a padded caption the stock code makes more positions than tokens, and cuts them in the same way.
@@ -180,7 +180,7 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
         return kept, [self._for_blocks(self.rope_embedder(each), call.uncompiled) for each in ids]
 
     def _for_blocks(self, positions: torch.Tensor, uncompiled: bool) -> torch.Tensor:
-        """Return real numbers for blocks compiled for a card; on a CPU they were slower (70 against 66 ms a step)."""
+        """Return real numbers for blocks compiled for a GPU; on a CPU they were slower (70 against 66 ms a step)."""
         if uncompiled or not self.has_compiled_blocks:
             return positions
         # Contiguous: other strides, as of a slice, would compile another graph.

@@ -1,4 +1,4 @@
-"""LoRA adapters that requests name: found in one directory, loaded once, switched between forward passes."""
+"""Load the LoRA adapters that requests name from one directory, and switch them between forward passes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Adapters:
-    """`directory` holds `<name>.safetensors`; requested names are compared with its files, never made into paths."""
+    """The LoRA adapters of one pipeline.
+
+    `directory` holds `<name>.safetensors`. Requested names are compared with its files, never made into paths.
+    """
 
     def __init__(self, pipeline: Pipeline, directory: Path) -> None:
         self._pipeline = pipeline
@@ -67,7 +70,7 @@ class Adapters:
             try:
                 fit = load_lora(self._pipeline, file, label)
             except Exception as error:
-                # Loaders raise many types: for a broken file, for keys of another model.
+                # Loaders raise many types, such as for a broken file or for keys of another model.
                 raise InvalidInput(f"The LoRA '{name}' cannot be used with this model: {error}", field="loras") from error
             self._warnings.pop(name, None)
             if warning := fit.warning(name):

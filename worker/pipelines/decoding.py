@@ -13,7 +13,8 @@ from worker.models.libraries import Vae
 
 FIT_LATENTS = 24
 """Side of the random latents that the preview's map is fitted on; 24 latents are 192 pixels."""
-COARSE = 6
+COARSE_LATENTS = 6
+"""Side of the smooth part of these latents, before it is enlarged."""
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def upcast_while_decoding(vae: Vae) -> Iterator[None]:
 
 def check_finite(*tensors: torch.Tensor) -> None:
     """Raise RenderError `non_finite_latents` for NaN or infinity; synchronises once with the device."""
-    # A NaN anywhere makes both extremes NaN, and this is some twenty times faster on a CPU than testing each number.
+    # A NaN anywhere makes both extremes NaN; on a CPU this is about twenty times faster than testing each number.
     extremes = [extreme.float() for tensor in tensors for extreme in torch.aminmax(tensor)]
     if not bool(torch.isfinite(torch.stack(extremes)).all()):
         raise RenderError(
@@ -98,5 +99,5 @@ class LatentPreview:
     def _examples(self) -> torch.Tensor:
         generator = torch.Generator("cpu").manual_seed(0)
         fine = torch.randn((1, self._channels, FIT_LATENTS, FIT_LATENTS), generator=generator)
-        coarse = torch.randn((1, self._channels, COARSE, COARSE), generator=generator)
+        coarse = torch.randn((1, self._channels, COARSE_LATENTS, COARSE_LATENTS), generator=generator)
         return functional.interpolate(coarse, size=(FIT_LATENTS, FIT_LATENTS), mode="bicubic") + 0.2 * fine

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-ENTRIES = 64
-MOST_BYTES = 64 * 2**20
-"""On the device, within the slack that plans leave: twenty-five of Z-Image's longest prompts, or more ordinary ones."""
+MAX_ENTRIES = 64
+MAX_BYTES = 64 * 2**20
+"""Device memory within the slack that plans leave: twenty-five of Z-Image's longest prompts, or more shorter ones."""
 V = TypeVar("V")
 
 
@@ -21,20 +21,22 @@ def no_bytes(_value: object) -> int:
 class EmbeddingCache(Generic[V]):
     """An LRU cache bounded by entries and by bytes as measured by `size_of`.
 
-    Keys hold everything that changes the result: prompt, adapters, longest length. Encoder, revision and quantisation are
+    Keys hold everything that changes the result: prompt, adapters, padding. Encoder, revision and quantisation are
     not part of them: a process loads one model in one form. It is thread-safe; two threads that miss the same key at the
     same time may both compute it.
     """
 
-    def __init__(self, size_of: Callable[[V], int] = no_bytes, entries: int = ENTRIES, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self, size_of: Callable[[V], int] = no_bytes, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES
+    ) -> None:
         self._size_of = size_of
-        self._entries = entries
-        self._most_bytes = most_bytes
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
         self._kept: OrderedDict[Hashable, V] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        """Return the value for `key`, made and stored on a miss."""
+        """Return the value for `key`; on a miss, call `make` and store its result."""
         value = self.peek(key)
         return self._keep(key, make()) if value is None else value
 
@@ -49,7 +51,7 @@ class EmbeddingCache(Generic[V]):
         with self._lock:
             self._kept[key] = value
             self._kept.move_to_end(key)
-            while len(self._kept) > self._entries or self._bytes() > self._most_bytes:
+            while len(self._kept) > self._max_entries or self._bytes() > self._max_bytes:
                 self._kept.popitem(last=False)
         return value
 

@@ -24,9 +24,9 @@ def runs_uncompiled(request: RenderRequest) -> bool:
 
 @contextmanager
 def execution_mode(pipeline: Pipeline, request: RenderRequest) -> Iterator[None]:
-    """Set up the block for a step of that request; strict requests use stock attention and uncompiled blocks.
+    """Context manager for one step of that request; strict requests use stock attention and uncompiled blocks.
 
-    The compiler keeps this mode until the next step; uncompiled models are not affected.
+    The compiler keeps its mode until the next step.
     """
     if "torch._dynamo" in sys.modules:  # Nothing is compiled before its import, which takes a second.
         torch.compiler.set_stance("force_eager" if runs_uncompiled(request) else "default")

@@ -18,8 +18,8 @@ from worker.pipelines.adapters import Adapters
 class Sample:
     """One image in progress; families add their tensors.
 
-    `group`: only samples of equal group may share a forward pass. `tokens`: what it adds to a forward pass, its
-    guidance pair included. `schedule`: sigmas or timesteps, as shown in its record. `step` counts completed steps.
+    `group`: only samples of equal group may share a forward pass. `tokens`: its size in a forward pass, both
+    halves of a guidance pair included. `schedule`: sigmas or timesteps for its record. `step` counts completed steps.
     `notes`: additions to its record, next to the versions that all images of this engine share.
     """
 
@@ -38,20 +38,19 @@ S = TypeVar("S", bound=Sample)
 
 
 class Family(Protocol[C, S]):
-    """The loop calls it from one thread, with two exceptions below. Methods raise core.errors.RenderError for known errors.
+    """One thread calls it, apart from the overlaps below. Methods raise core.errors.RenderError for known errors.
 
     `has_steps`: whether `step` is one pass of the denoiser; else it may be a whole image.
-    `concurrent`: how many samples it can hold at once; None leaves that to memory.
-    `decodes_apart`: whether `decode` may run on another thread while samples are stepped.
-    `encodes_apart`: the same for `encode`, of a request without adapters, while no sample has any and after
-    `prepare_adapters`.
+    `max_samples`: how many samples it can hold at once; None leaves that to memory.
+    `can_overlap_decode`: whether `decode` may run on another thread while samples are stepped.
+    `can_overlap_encode`: the same for `encode`, after `prepare_adapters`, if neither the request nor a sample has adapters.
     """
 
     name: str
-    concurrent: int | None
+    max_samples: int | None
     has_steps: bool
-    decodes_apart: bool
-    encodes_apart: bool
+    can_overlap_decode: bool
+    can_overlap_encode: bool
 
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
         """Raise InvalidInput when this model cannot render the request; nothing is computed."""
@@ -60,7 +59,7 @@ class Family(Protocol[C, S]):
         """Return the request's conditioning, cached if possible."""
 
     def cached_conditioning(self, request: RenderRequest) -> C | None:
-        """Look up what `encode` would return; None where a text encoder would have to run. Changes nothing."""
+        """Return what `encode` would return without running a text encoder; None on a cache miss. Changes nothing."""
 
     def prepare_adapters(self, request: RenderRequest) -> None:
         """Activate the adapters that `encode` needs for the request, which may change the text encoder."""
@@ -102,7 +101,7 @@ AnyFamily: TypeAlias = Family[Any, Any]
 
 @dataclass(frozen=True)
 class FamilyContext:
-    """`device` runs the steps. `text_device` encodes prompts: another one if the memory tier places the encoder there."""
+    """`device` runs the steps, `text_device` encodes prompts; they differ in tiers with the encoder on the CPU."""
 
     pipeline: Any
     model: CatalogueModel

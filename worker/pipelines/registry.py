@@ -1,4 +1,4 @@
-"""Choose the code that renders a catalogue family."""
+"""Choose the implementation of a model family."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Benchmarks that need a card, run dry on a CPU."""
+"""Benchmarks that need a GPU, run dry on a CPU."""

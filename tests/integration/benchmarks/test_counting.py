@@ -1,4 +1,4 @@
-"""The simulation counts what a card's allocator would allocate: storages, not views, until they are freed."""
+"""The simulation counts what a GPU's allocator would allocate: storages, not views, until they are freed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.simulated_memory.card import CardLike
 from benchmarks.simulated_memory.counting import Allocations
-from benchmarks.simulated_memory.pool import MIB, CardFull, Pool
+from benchmarks.simulated_memory.cuda_like import CudaLike
+from benchmarks.simulated_memory.pool import MIB, GpuFull, Pool
 
 KIB = 1024
 
 
 @pytest.fixture
 def counted() -> Iterator[Allocations]:
-    with CardLike(), Allocations(Pool()) as allocations:
+    with CudaLike(), Allocations(Pool()) as allocations:
         yield allocations
 
 
@@ -44,17 +44,17 @@ def test_views_and_in_place_operations_allocate_nothing(counted: Allocations) ->
     with counted.watched() as peak:
         numbers.mul_(2).add_(1)
         numbers.view(32, 128).unsqueeze(0).chunk(2, dim=2)
-    assert peak.beyond == 0
+    assert peak.increase == 0
     with counted.watched() as peak:
         numbers.t().flatten()
-    assert peak.beyond == numbers.nbytes, "a transposed matrix is copied to be flat"
+    assert peak.increase == numbers.nbytes, "a transposed matrix is copied to be flat"
 
 
 def test_intermediates_of_an_expression_count(counted: Allocations) -> None:
     numbers = meta(64, 64)
     with counted.watched() as peak:
         kept = numbers + numbers * 2
-    assert (peak.beyond, counted.now) == (2 * numbers.nbytes, 2 * numbers.nbytes)
+    assert (peak.increase, counted.now) == (2 * numbers.nbytes, 2 * numbers.nbytes)
     assert kept.shape == numbers.shape
 
 
@@ -70,7 +70,7 @@ def test_attention_does_not_allocate_the_score_matrix(counted: Allocations, widt
     with counted.watched() as peak:
         out = functional.scaled_dot_product_attention(query, query, query)
     assert out.shape == query.shape
-    assert peak.beyond - query.nbytes == pytest.approx(extra, abs=512)
+    assert peak.increase - query.nbytes == pytest.approx(extra, abs=512)
 
 
 def test_a_segment_is_split_and_merged() -> None:
@@ -92,10 +92,10 @@ def test_large_requests_are_rounded_up_to_whole_segments() -> None:
     assert kept
 
 
-def test_a_full_card_releases_free_segments_first() -> None:
+def test_a_full_gpu_releases_free_segments_first() -> None:
     pool = Pool(limit=40 * MIB)
     pool.give(pool.take(30 * MIB))
     kept = pool.take(40 * MIB)
-    with pytest.raises(CardFull):
+    with pytest.raises(GpuFull):
         pool.take(1)
     assert (kept.size, pool.reserved, pool.highest) == (40 * MIB, 40 * MIB, 40 * MIB)

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from benchmarks.gpu.__main__ import main, parse
-from benchmarks.gpu.requests import MIXED, make_requests, rate
-from benchmarks.gpu.weights import full_size, row
+from benchmarks.gpu.requests import MIXED_LENGTHS, make_requests, rate
+from benchmarks.gpu.weights import full_size_pipeline, measured_model
 from worker.memory.tiers import TIERS
 from worker.models.tiny_models.tokenizers import qwen_tokenizer
 
@@ -23,14 +23,14 @@ CPU_TIERS = [tier for tier in TIERS if tier.device == "cpu"]
 
 
 def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the benchmark on a machine without a visible card."""
+    """Run the benchmark on a machine without a visible GPU."""
     shown = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "benchmarks.gpu", *words]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **shown}, capture_output=True, text=True, check=False)
 
 
 def dry_run(tmp_path: Path, *words: str) -> list[dict[str, Any]]:
-    """Run it dry; return its lines without the card's and the weights'."""
+    """Run it dry; return its lines without the GPU's and the weights'."""
     done = bench(tmp_path, *words, "--dry-run", "--sizes", "64")
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.glob("imagefarm-gpu-*"))
@@ -63,7 +63,7 @@ def test_the_rate_excludes_ramp_up_and_tail() -> None:
 
 def test_mixed_captions_have_several_padded_lengths_and_unique_prompts() -> None:
     tokenizer = qwen_tokenizer()
-    requests = [each for label in ("a", "b") for each in make_requests(64, 12, label, MIXED)]
+    requests = [each for label in ("a", "b") for each in make_requests(64, 12, label, MIXED_LENGTHS)]
     assert len({each.prompt for each in requests}) == 24
     assert len({-(-len(tokenizer(each.prompt)["input_ids"]) // 32) for each in requests}) >= 4
 
@@ -103,8 +103,10 @@ def test_unusable_options_are_reported(
 
 
 def test_the_full_size_has_the_published_shape() -> None:
-    pipeline = full_size(torch.device("meta"), torch.float32)
-    found = {name: sum(p.numel() for p in getattr(pipeline, name).parameters()) for name in row().weights.parameters}
-    assert found == dict(row().weights.parameters)
+    pipeline = full_size_pipeline(torch.device("meta"), torch.float32)
+    found = {
+        name: sum(p.numel() for p in getattr(pipeline, name).parameters()) for name in measured_model().weights.parameters
+    }
+    assert found == dict(measured_model().weights.parameters)
     dtypes = {name: getattr(pipeline, name).dtype for name in found}
     assert dtypes == {"transformer": torch.float32, "text_encoder": torch.bfloat16, "vae": torch.bfloat16}

@@ -5,23 +5,23 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.gpu.memory import GOAL_PEAK_GB
-from benchmarks.gpu.weights import row
+from benchmarks.gpu.weights import measured_model
 from benchmarks.simulated_memory.model import true_sizes
 from benchmarks.simulated_memory.simulate import Case, Simulated, planned, simulate
 from worker.device.machine import GIGABYTE, Machine
 from worker.memory.estimate import CAPTION_TOKENS
-from worker.memory.plan import DEVICE_SHARE, choose
+from worker.memory.plan import DEVICE_SHARE, choose_plan
 from worker.memory.sizes import sizes_of_row
 from worker.memory.tiers import Tier, tier_named
 from worker.models.libraries import silence_libraries
 from worker.pipelines.z_image.text import MAX_SEQUENCE_LENGTH
 
-EIGHT_GB_CARD = Machine("cuda:0", int(7.6 * GIGABYTE), 64 * GIGABYTE, (8, 6))
+EIGHT_GB_GPU = Machine("cuda:0", int(7.6 * GIGABYTE), 64 * GIGABYTE, (8, 6))
 """With what the CUDA context and a desktop leave free."""
 HEADROOM = int(0.25 * GIGABYTE)
 """For workspaces of cuBLAS and cuDNN, which a simulation cannot see. The CUDA context is not part of free memory."""
 GOAL = int(GOAL_PEAK_GB * GIGABYTE) - HEADROOM
-MOST_TOO_MUCH = 1.5
+MAX_EXCESS = 1.5
 FEW = 3
 """Main blocks that are run; one test shows that all of them need no more."""
 silence_libraries()
@@ -30,38 +30,38 @@ silence_libraries()
 def assert_estimate_holds(tier: Tier, found: Simulated) -> None:
     """Fail for an estimate that is too small, which would run out of memory, or far too large, which would refuse users."""
     needs, case = planned(tier), found.case
-    step = needs.tokens_bytes(needs.image_tokens(case.side, case.side, case.copies))
+    step = needs.tokens_bytes(needs.image_tokens(case.side, case.side, case.rows))
     decode = needs.decode_bytes(case.side, case.side)
-    assert found.total <= needs.peak(case.side, case.side, case.copies)
-    assert found.step <= step <= MOST_TOO_MUCH * found.step
-    assert found.decode <= decode <= MOST_TOO_MUCH * found.decode
+    assert found.total <= needs.peak(case.side, case.side, case.rows)
+    assert found.step <= step <= MAX_EXCESS * found.step
+    assert found.decode <= decode <= MAX_EXCESS * found.decode
 
 
-@pytest.mark.parametrize("products", [False, True], ids=["unpacked", "8-bit products"])
-def test_the_eight_gigabyte_tier_peaks_below_seven_and_a_half(products: bool) -> None:
+@pytest.mark.parametrize("packed_matmul", [False, True], ids=["unpacked", "8-bit matmul"])
+def test_the_eight_gigabyte_tier_peaks_below_seven_and_a_half(packed_matmul: bool) -> None:
     """Check live bytes, and the allocator's reserved bytes under that limit."""
-    tier = choose(row(), true_sizes(), "bfloat16", EIGHT_GB_CARD).tier
+    tier = choose_plan(measured_model(), true_sizes(), "bfloat16", EIGHT_GB_GPU).tier
     assert tier.name == "int8-lean"
-    for found in simulate(tier, [Case(side) for side in (512, 768, 1024)], products, GOAL, FEW):
+    for found in simulate(tier, [Case(side) for side in (512, 768, 1024)], packed_matmul, GOAL, FEW):
         assert found.total <= found.reserved <= GOAL
         assert_estimate_holds(tier, found)
 
 
-@pytest.mark.parametrize(("name", "products"), [("resident", False), ("fp8", True), ("int4-lean", False)])
-def test_the_estimate_is_close(name: str, products: bool) -> None:
+@pytest.mark.parametrize(("name", "packed_matmul"), [("resident", False), ("fp8", True), ("int4-lean", False)])
+def test_the_estimate_is_close(name: str, packed_matmul: bool) -> None:
     tier = tier_named(name)
     assert tier is not None
-    for found in simulate(tier, [Case(512), Case(1024, copies=2)], products, blocks=FEW):
+    for found in simulate(tier, [Case(512), Case(1024, rows=2)], packed_matmul, blocks=FEW):
         assert_estimate_holds(tier, found)
 
 
-@pytest.mark.parametrize(("name", "products"), [("int8-lean", True), ("int4-lean", False)])
-def test_the_smallest_card_that_a_tier_is_chosen_for_holds_it(name: str, products: bool) -> None:
+@pytest.mark.parametrize(("name", "packed_matmul"), [("int8-lean", True), ("int4-lean", False)])
+def test_the_smallest_gpu_that_a_tier_is_chosen_for_holds_it(name: str, packed_matmul: bool) -> None:
     """Check that fragmentation stays within the share that plans leave free."""
     tier = tier_named(name)
     assert tier is not None
     least = int(planned(tier).peak(1024, 1024) / DEVICE_SHARE)
-    assert [found.total < least for found in simulate(tier, [Case(1024)], products, least, FEW)] == [True]
+    assert [found.total < least for found in simulate(tier, [Case(1024)], packed_matmul, least, FEW)] == [True]
 
 
 def test_all_blocks_need_as_much_as_a_few() -> None:
@@ -72,7 +72,7 @@ def test_all_blocks_need_as_much_as_a_few() -> None:
 
 
 def test_sizes_of_the_catalogue_agree_with_the_classes() -> None:
-    listed, true = sizes_of_row(row()), true_sizes()
+    listed, true = sizes_of_row(measured_model()), true_sizes()
     assert (listed.width, listed.vae_width) == (true.width, true.vae_width)
     for expected, found in zip(true.components, listed.components, strict=True):
         assert found.parameters == expected.parameters

@@ -100,14 +100,14 @@ def test_the_least_recently_used_entry_is_evicted_first() -> None:
         made.append(key)
         return key
 
-    cache: EmbeddingCache[int] = EmbeddingCache(entries=2)
+    cache: EmbeddingCache[int] = EmbeddingCache(max_entries=2)
     for key in (1, 2, 1, 3, 1, 2):
         cache.get(key, partial(make, key))
     assert made == [1, 2, 3, 2]
 
 
 def test_the_cache_is_limited_in_bytes() -> None:
-    cache: EmbeddingCache[torch.Tensor] = EmbeddingCache(lambda caption: caption.nbytes, most_bytes=1000)
+    cache: EmbeddingCache[torch.Tensor] = EmbeddingCache(lambda caption: caption.nbytes, max_bytes=1000)
     for key in range(3):
         cache.get(key, lambda: torch.zeros(100))
     assert [cache.peek(key) is not None for key in range(3)] == [False, True, True]

@@ -74,7 +74,7 @@ def test_waiting_for_a_pass_does_not_count_as_step_time(demo: TinyModel) -> None
     second.start(0.0)
     time.sleep(1.0)
     second.note_pass_start()
-    reported = second.note_part(0.5)
+    reported = second.event_within_step(0.5)
     assert reported.seconds_per_step < 0.5
     assert reported.eta_seconds < 4 * 0.5
 

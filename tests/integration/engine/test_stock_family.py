@@ -18,7 +18,7 @@ from worker.engine.builder import build_engine
 from worker.engine.parts import EngineParts
 from worker.engine.spec import EngineSpec
 from worker.pipelines.family import FamilyContext
-from worker.pipelines.stock.family import StockFamily, as_decoded
+from worker.pipelines.stock.family import StockFamily, to_vae_layout
 from worker.pipelines.stock.stepped_call import SteppedCall
 
 
@@ -77,7 +77,7 @@ def test_a_preview_uses_the_latents_that_the_pipeline_would_decode(normed_flux: 
         assert preview.float().std() > 0
     options = {"width": 64, "height": 96, "num_inference_steps": 2, "guidance_scale": 1.0, "output_type": "latent"}
     latents = flux.stock(prompt="a cat", generator=torch.Generator("cpu").manual_seed(3), **options).images
-    found = as_decoded(flux.pipeline, sample.seen.latents, 64, 96)
+    found = to_vae_layout(flux.pipeline, sample.callback_state.latents, 64, 96)
     flux.family.close(sample)
     assert found is not None
     assert torch.equal(found, latents)
@@ -87,7 +87,7 @@ def test_flux_latents_are_unpacked_by_the_pipelines_own_code() -> None:
     latents = torch.randn((1, 16, 12, 8), generator=torch.Generator().manual_seed(0))
     vae = SimpleNamespace(config=SimpleNamespace(latent_channels=16))
     pipeline = SimpleNamespace(vae=vae, vae_scale_factor=8, _unpack_latents=FluxPipeline._unpack_latents)
-    found = as_decoded(pipeline, FluxPipeline._pack_latents(latents, 1, 16, 12, 8), 64, 96)
+    found = to_vae_layout(pipeline, FluxPipeline._pack_latents(latents, 1, 16, 12, 8), 64, 96)
     assert found is not None
     assert torch.equal(found, latents)
 
@@ -95,7 +95,7 @@ def test_flux_latents_are_unpacked_by_the_pipelines_own_code() -> None:
 def test_latents_of_unknown_layout_have_no_preview(flux: TinyModel) -> None:
     for shape in ((1, 5, 8, 8), (8, 8, 8), (1, 8, 1, 8, 8)):
         latents = torch.zeros(shape, dtype=torch.bfloat16)
-        found = as_decoded(SimpleNamespace(vae=flux.pipeline.vae), latents, 64, 64)  # The pipeline has no unpacking.
+        found = to_vae_layout(SimpleNamespace(vae=flux.pipeline.vae), latents, 64, 64)  # The pipeline has no unpacking.
         assert found is None
 
 
@@ -121,7 +121,7 @@ def test_a_canceled_sample_leaves_nothing_on_the_device(flux: TinyModel, monkeyp
     assert cleared == ["now"]
     canceled = flux.start(a_request(2, size=64, steps=5))
     flux.family.step([canceled])
-    latents = weakref.ref(canceled.seen.latents)
+    latents = weakref.ref(canceled.callback_state.latents)
     flux.family.close(canceled)
     assert cleared == ["now"] * 2
     del canceled
@@ -159,7 +159,7 @@ def test_an_error_of_the_pipeline_is_raised_by_the_step(flux: TinyModel) -> None
 
 
 def test_only_one_sample_at_a_time(flux: TinyModel) -> None:
-    assert flux.family.concurrent == 1
+    assert flux.family.max_samples == 1
 
 
 def test_a_stepped_call_runs_only_when_resumed() -> None:

@@ -151,10 +151,10 @@ def test_the_error_for_missing_weights_names_the_command(tmp_path: Path) -> None
 def test_a_plan_respects_the_memory_limit(model_paths: ModelPaths) -> None:
     row = catalogue_row("demo")
     all_free = load_pipeline(row, LoadRequest(model_paths, "cpu"), lambda *_: None).plan
-    some = load_pipeline(row, LoadRequest(model_paths, "cpu", most_gigabytes=0.5), lambda *_: None).plan
+    some = load_pipeline(row, LoadRequest(model_paths, "cpu", max_gigabytes=0.5), lambda *_: None).plan
     assert all_free.free_bytes > some.free_bytes == 500_000_000
     with pytest.raises(RenderError, match="does not fit on cpu") as caught:
-        load_pipeline(row, LoadRequest(model_paths, "cpu", most_gigabytes=0.001), lambda *_: None)
+        load_pipeline(row, LoadRequest(model_paths, "cpu", max_gigabytes=0.001), lambda *_: None)
     assert caught.value.code == "out_of_memory"
 
 

@@ -17,7 +17,7 @@ from tests.integration.models.conftest import Load
 from tests.integration.models.rendering import render
 from worker.memory import packed_layers as packed_module
 from worker.memory.packed_layers import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
-from worker.memory.quantize import product_form, quantize, use_product
+from worker.memory.quantize import packed_matmul_form, quantize, use_packed_matmul
 from worker.memory.tiers import PackedForm, Tier
 from worker.models.tier_reader import TierReader
 
@@ -55,19 +55,19 @@ def test_a_product_is_close_to_the_original(
     cls: type[PackedLinear], worst: float, dtype: torch.dtype, shape: tuple[int, ...]
 ) -> None:
     linear, packed = packed_pair(cls, dtype)
-    use_product(packed, True)
+    use_packed_matmul(packed, True)
     inputs = torch.randn(*shape, dtype=dtype)
     assert packed(inputs).shape == (*shape[:-1], 96)
     assert packed(inputs).dtype == dtype
     found = error(linear, packed, inputs)
-    use_product(packed, False)
+    use_packed_matmul(packed, False)
     assert error(linear, packed, inputs) < found < worst
 
 
 @pytest.mark.parametrize("cls", [Int8Linear, Fp8Linear])
 def test_many_rows_are_multiplied_in_chunks(cls: type[PackedLinear], monkeypatch: pytest.MonkeyPatch) -> None:
     _, layer = packed_pair(cls, torch.bfloat16)
-    use_product(layer, True)
+    use_packed_matmul(layer, True)
     inputs = torch.randn(2, 50, 256, dtype=torch.bfloat16)
     whole = layer(inputs)
     monkeypatch.setattr(packed_module, "ROWS_AT_ONCE", 32)
@@ -81,7 +81,7 @@ def test_rows_of_very_different_sizes_keep_their_own_scale(cls: type[PackedLinea
     linear, packed = packed_pair(cls, torch.float32)
     linear.bias.data.zero_()
     packed.bias.data.zero_()
-    use_product(packed, True)
+    use_packed_matmul(packed, True)
     inputs = torch.randn(3, 256) * torch.tensor([[1e-3], [1.0], [1e4]])
     for row in inputs:
         assert error(linear, packed, row[None]) < worst
@@ -92,7 +92,7 @@ def test_rows_of_very_different_sizes_keep_their_own_scale(cls: type[PackedLinea
 def test_a_row_of_zeros_stays_zero(cls: type[PackedLinear], on: bool) -> None:
     packed = cls(64, 16, bias=False, dtype=torch.float32)
     packed.pack(torch.zeros(16, 64))
-    use_product(packed, on)
+    use_packed_matmul(packed, on)
     assert torch.equal(packed(torch.ones(1, 64)), torch.zeros(1, 16))
     packed.pack(torch.ones(16, 64))
     assert torch.equal(packed(torch.zeros(1, 64)), torch.zeros(1, 16))
@@ -102,7 +102,7 @@ def test_a_row_of_zeros_stays_zero(cls: type[PackedLinear], on: bool) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_non_finite_inputs_stay_visible(cls: type[PackedLinear], value: float) -> None:
     _, packed = packed_pair(cls, torch.float32)
-    use_product(packed, True)
+    use_packed_matmul(packed, True)
     inputs = torch.randn(2, 256)
     inputs[0, 3] = value
     found = packed(inputs)
@@ -118,15 +118,15 @@ def test_state_survives_saving_and_loading_bit_for_bit(cls: type[PackedLinear], 
     again.load_state_dict(load_file(tmp_path / "layer.safetensors"), assign=True)
     inputs = torch.randn(5, 256, dtype=torch.bfloat16)
     for on in (False, True):
-        use_product(packed, on)
-        use_product(again, on)
+        use_packed_matmul(packed, on)
+        use_packed_matmul(again, on)
         assert torch.equal(again(inputs), packed(inputs))
 
 
 @pytest.mark.parametrize("cls", [Int8Linear, Fp8Linear])
 def test_a_lora_wraps_a_layer_that_multiplies(cls: type[PackedLinear]) -> None:
     _, packed = packed_pair(cls, torch.bfloat16)
-    use_product(packed, True)
+    use_packed_matmul(packed, True)
     inputs = torch.randn(5, 256, dtype=torch.bfloat16)
     bare = packed(inputs)
     holder = torch.nn.ModuleDict({"layer": packed})
@@ -139,16 +139,16 @@ def test_a_lora_wraps_a_layer_that_multiplies(cls: type[PackedLinear]) -> None:
 
 def test_layers_with_unsuitable_sides_are_unpacked(load: Load) -> None:
     transformer = quantize(load("z-image-turbo").pipeline.transformer, "int8", torch.bfloat16)
-    assert product_form(transformer) == "int8"
-    use_product(transformer, True)
-    assert transformer.get_submodule("layers.0.attention.to_q").multiplies_packed  # 64 to 64
-    assert not transformer.get_submodule("layers.0.feed_forward.w1").multiplies_packed  # 64 to 170
+    assert packed_matmul_form(transformer) == "int8"
+    use_packed_matmul(transformer, True)
+    assert transformer.get_submodule("layers.0.attention.to_q").uses_packed_matmul  # 64 to 64
+    assert not transformer.get_submodule("layers.0.feed_forward.w1").uses_packed_matmul  # 64 to 170
 
 
 def test_only_eight_bit_layers_have_a_product(load: Load) -> None:
     transformer = load("z-image-turbo").pipeline.transformer
-    assert product_form(transformer) is None
-    assert product_form(quantize(transformer, "int4", torch.bfloat16)) is None
+    assert packed_matmul_form(transformer) is None
+    assert packed_matmul_form(quantize(transformer, "int4", torch.bfloat16)) is None
 
 
 @pytest.mark.parametrize(("form", "worst"), [("int8", 2.0), ("fp8", 6.0)])
@@ -161,9 +161,9 @@ def test_an_image_rendered_by_products_is_close(
     folder = tiny_models["z-image-turbo"] / "transformer"
     pipeline.transformer = reader.load(folder, "diffusers", "ZImageTransformer2DModel")
     assert pipeline.transformer.dtype == torch.bfloat16
-    assert product_form(pipeline.transformer) == form
+    assert packed_matmul_form(pipeline.transformer) == form
     unpacked = render(pipeline)
-    use_product(pipeline.transformer, True)
+    use_packed_matmul(pipeline.transformer, True)
     multiplied = render(pipeline)
     assert not np.array_equal(multiplied, unpacked)
     for found in (unpacked, multiplied):
@@ -179,7 +179,7 @@ def test_a_multiplying_block_compiles_into_one_graph(form: PackedForm) -> None:
     torch.manual_seed(0)
     block: torch.nn.Module = ZImageTransformerBlock(0, 64, 2, 2, 1e-5, True, modulation=False).eval()
     quantize(block, form, torch.float32)
-    use_product(block, True)
+    use_packed_matmul(block, True)
     freqs = torch.polar(torch.ones(1, 40, 16), torch.rand(1, 40, 16))
     with torch.no_grad():
         inputs = torch.randn(1, 40, 64)

@@ -19,7 +19,7 @@ from worker.memory.quantize import quantize
 from worker.memory.tiers import PACKED_FORMS, PackedForm
 from worker.models import packed_copy
 from worker.models.components import load_component
-from worker.models.packed_copy import PACKED_FILE, PackedCopy, save_form
+from worker.models.packed_copy import PACKED_FILE, PackedCopy, save_packed
 
 MODEL = "z-image-turbo"
 DTYPE = torch.bfloat16
@@ -95,7 +95,7 @@ def test_packing_is_logged_once(copy: Copy, caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_unknown_names_are_left_to_the_library(name: str, copy: Copy, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Packing, "can_be_done", False)
+    monkeypatch.setattr(Packing, "is_supported", False)
     assert_packed(copy(name).load(), model / name, "int8")
 
 
@@ -110,7 +110,7 @@ def test_parts_kept_in_fp32_are_left_to_the_library(
 def test_tied_weights_are_written_under_each_name(tmp_path: Path) -> None:
     embed, head = torch.nn.Linear(4, 3, bias=False), torch.nn.Linear(4, 3, bias=False)
     head.weight = embed.weight
-    save_form(torch.nn.ModuleDict({"embed": embed, "head": head}), tmp_path)
+    save_packed(torch.nn.ModuleDict({"embed": embed, "head": head}), tmp_path)
     written = load_file(tmp_path / PACKED_FILE)
     assert written.keys() == {"embed.weight", "head.weight"}
     assert all(torch.equal(tensor, embed.weight) for tensor in written.values())

@@ -198,7 +198,7 @@ def test_a_missing_repository_is_not_found(hub: HubServer, bare: ModelPaths) -> 
 def test_a_full_disk_is_refused_before_the_download(
     hub: HubServer, bare: ModelPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.models.folders.SPARE", 10**18)
+    monkeypatch.setattr("worker.models.folders.SPARE_BYTES", 10**18)
     with pytest.raises(Conflict) as caught:
         pull(TURBO, bare, options(hub), ignore)
     assert caught.value.code == "not_enough_disk"

@@ -56,7 +56,7 @@ def compiled(make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch) ->
     torch._dynamo.reset()
 
 
-def as_on_a_card(_transformer: object, positions: torch.Tensor, uncompiled: bool) -> torch.Tensor:
+def as_on_a_gpu(_transformer: object, positions: torch.Tensor, uncompiled: bool) -> torch.Tensor:
     """Return positions as real numbers."""
     return positions if uncompiled else torch.view_as_real(positions).contiguous()
 
@@ -81,7 +81,7 @@ def test_no_mix_of_requests_runs_out_of_graphs(compiled: Compiled) -> None:
 
 
 def test_after_the_warm_up_no_request_waits_for_a_graph(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(compiled.tiny_model.pipeline.transformer), "_for_blocks", as_on_a_card)
+    monkeypatch.setattr(type(compiled.tiny_model.pipeline.transformer), "_for_blocks", as_on_a_gpu)
     warm_up(warmup_of(compiled.tiny_model), lambda *_: None)
     for words in ((3, 1), (1, 14), (14, 3), (3, 3)):
         prompt, negative = (" and ".join([SHORT] * count) for count in words)

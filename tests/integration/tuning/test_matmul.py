@@ -1,4 +1,4 @@
-"""Products in 8 bits are used only where they work on the loaded model."""
+"""8-bit matmul is used only where it works on the loaded model."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 
 from tests.integration.tuning.conftest import CPU, MakeTinyModel, warmup_of
 from worker.memory import packed_layers
-from worker.memory.quantize import quantize, supports_product
+from worker.memory.quantize import quantize, supports_packed_matmul
 from worker.memory.tiers import PackedForm
 from worker.pipelines.tuning import matmul
-from worker.pipelines.tuning.matmul import choose_matmul, try_product
+from worker.pipelines.tuning.matmul import choose_matmul, try_packed_matmul
 
 
 @pytest.mark.parametrize(
-    ("form", "card", "expected"),
+    ("form", "capability", "expected"),
     [("int8", (7, 5), False), ("int8", (8, 0), True), ("fp8", (8, 6), False), ("fp8", (8, 9), True), ("fp8", (9, 0), True)],
 )
-def test_which_cards_multiply_in_8_bits(
-    form: PackedForm, card: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
+def test_which_gpu_multiply_in_8_bits(
+    form: PackedForm, capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: card)
-    assert supports_product(form, torch.device("cuda", 0)) is expected
-    assert not supports_product(form, CPU)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert supports_packed_matmul(form, torch.device("cuda", 0)) is expected
+    assert not supports_packed_matmul(form, CPU)
 
 
 @pytest.mark.parametrize("form", ["int8", "fp8"])
@@ -33,11 +33,11 @@ def test_a_working_product_is_used_and_logged(
 ) -> None:
     tiny_model = make_tiny_model()
     transformer = quantize(tiny_model.pipeline.transformer, form, torch.bfloat16)
-    monkeypatch.setattr(matmul, "supports_product", lambda form, device: True)
+    monkeypatch.setattr(matmul, "supports_packed_matmul", lambda form, device: True)
     with caplog.at_level(logging.INFO, "worker"):
         assert choose_matmul(transformer, warmup_of(tiny_model), "bfloat16") == form
-    assert transformer.get_submodule("layers.0.attention.to_q").multiplies_packed
-    assert f"products in {form}: " in caplog.text
+    assert transformer.get_submodule("layers.0.attention.to_q").uses_packed_matmul
+    assert f"matmul in {form}: " in caplog.text
 
 
 def test_a_device_without_products_unpacks(make_tiny_model: MakeTinyModel, caplog: pytest.LogCaptureFixture) -> None:
@@ -47,7 +47,7 @@ def test_a_device_without_products_unpacks(make_tiny_model: MakeTinyModel, caplo
     with caplog.at_level(logging.INFO, "worker"):
         assert choose_matmul(transformer, warmup_of(tiny_model), "bfloat16") == "bfloat16"
     assert "8-bit weights are unpacked, this device does not multiply in int8" in caplog.text
-    assert not transformer.get_submodule("layers.0.attention.to_q").multiplies_packed
+    assert not transformer.get_submodule("layers.0.attention.to_q").uses_packed_matmul
 
 
 def test_a_product_that_raises_is_switched_off(
@@ -58,10 +58,10 @@ def test_a_product_that_raises_is_switched_off(
 
     tiny_model = make_tiny_model()
     transformer = quantize(tiny_model.pipeline.transformer, "int8", torch.bfloat16)
-    monkeypatch.setattr(packed_layers, "int8_product", refuse)
+    monkeypatch.setattr(packed_layers, "int8_matmul", refuse)
     with caplog.at_level(logging.WARNING):
-        assert not try_product(transformer, "int8", warmup_of(tiny_model))
-    assert "products in int8 do not work here" in caplog.text
+        assert not try_packed_matmul(transformer, "int8", warmup_of(tiny_model))
+    assert "matmul in int8 does not work here" in caplog.text
     warmup_of(tiny_model).render([warmup_of(tiny_model).usual()])
 
 
@@ -71,9 +71,9 @@ def test_a_product_that_is_too_coarse_is_switched_off(
     tiny_model = make_tiny_model()
     transformer = quantize(tiny_model.pipeline.transformer, "int8", torch.bfloat16)
     monkeypatch.setattr(
-        packed_layers, "int8_product", lambda input, weight, scale: torch.ones_like(input[..., :1]).expand_as(input)
+        packed_layers, "int8_matmul", lambda input, weight, scale: torch.ones_like(input[..., :1]).expand_as(input)
     )
     with caplog.at_level(logging.WARNING):
-        assert not try_product(transformer, "int8", warmup_of(tiny_model))
-    assert "products in int8 are too coarse for this model" in caplog.text
-    assert not transformer.get_submodule("layers.0.attention.to_q").multiplies_packed
+        assert not try_packed_matmul(transformer, "int8", warmup_of(tiny_model))
+    assert "matmul in int8 is too coarse for this model" in caplog.text
+    assert not transformer.get_submodule("layers.0.attention.to_q").uses_packed_matmul

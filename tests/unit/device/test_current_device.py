@@ -1,4 +1,4 @@
-"""Threads start on the first card, whichever one the engine uses: streams and events must name theirs."""
+"""Threads start on the first GPU, whichever one the engine uses: streams and events must name theirs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class FakeEvent:
 
 
 @pytest.fixture(autouse=True)
-def cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
-    """Record which card was made current; streams are named after theirs."""
+def current(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """Record which GPU was made current; streams are named after theirs."""
     current: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
@@ -38,25 +38,25 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
     return current
 
 
-def test_the_card_is_made_current(cards: list[torch.device]) -> None:
+def test_the_gpu_is_made_current(current: list[torch.device]) -> None:
     use_device(torch.device("cpu"))
-    assert cards == []
+    assert current == []
     use_device(SECOND)
-    assert cards == [SECOND]
+    assert current == [SECOND]
 
 
-def test_the_pacer_uses_the_engines_card() -> None:
+def test_the_pacer_uses_the_engines_gpu() -> None:
     pacer = DevicePacer(SECOND)
     pacer.after_step()
     assert pacer._last.stream == "stream of cuda:1"
     assert pacer._last.blocking
 
 
-def test_a_decode_waits_for_the_engines_card() -> None:
+def test_a_decode_waits_for_the_engines_gpu() -> None:
     parts: Any = SimpleNamespace(family=None, info=None, device=SECOND, overlaps_decode=True)
     queues: Any = SimpleNamespace(input=None, output=None)
     decoder = ImageDecoder(parts, queues)
     try:
-        assert decoder._mark().stream == "stream of cuda:1"
+        assert decoder._record_event().stream == "stream of cuda:1"
     finally:
         decoder.close()

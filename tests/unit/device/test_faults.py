@@ -52,7 +52,7 @@ def test_a_broken_device_is_recognised(error: BaseException, broken: bool) -> No
 
 
 @pytest.mark.parametrize(("held", "broken"), [([0, 512], False), ([0, 0], True)])
-def test_an_error_on_a_working_card_does_not_count_as_broken(
+def test_an_error_on_a_working_gpu_does_not_count_as_broken(
     held: list[int], broken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synchronized: list[int] = []
@@ -61,10 +61,10 @@ def test_an_error_on_a_working_card_does_not_count_as_broken(
     monkeypatch.setattr(torch.cuda, "synchronize", synchronized.append)
     error = RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasLtMatmulAlgoGetHeuristic(...)`")
     assert is_broken_device(error) is broken
-    assert synchronized == ([] if broken else [1]), "only cards that this process uses are synchronized"
+    assert synchronized == ([] if broken else [1]), "only GPUs that this process uses are synchronized"
 
 
-def test_a_card_that_fails_to_synchronize_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_fails_to_synchronize_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_index: int) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
 

@@ -43,7 +43,7 @@ def engine_loop(take: Callable[..., object]) -> EngineLoop:
     """Return a loop whose input queue is read by `take`."""
     info = SimpleNamespace(capacity=1, token_budget=1)
     parts: Any = SimpleNamespace(
-        family=SimpleNamespace(concurrent=None),
+        family=SimpleNamespace(max_samples=None),
         info=info,
         admission=None,
         device=CPU,

@@ -24,17 +24,17 @@ def test_waiting_does_not_count_as_work() -> None:
 
 def test_work_without_events_is_trusted_until_the_deadline() -> None:
     deadline = ProgressDeadline(10.0, now=0.0)
-    assert [deadline.is_running(now, was_computing=True, last_event_at=-50.0) for now in (5.0, 9.9, 10.0, 15.0)] == [
+    assert [deadline.counts_as_progress(now, was_computing=True, last_event_at=-50.0) for now in (5.0, 9.9, 10.0, 15.0)] == [
         True,
         True,
         False,
         False,
     ]
-    assert deadline.is_running(16.0, was_computing=True, last_event_at=15.5)
-    assert not deadline.is_running(26.0, was_computing=True, last_event_at=15.5)
+    assert deadline.counts_as_progress(16.0, was_computing=True, last_event_at=15.5)
+    assert not deadline.counts_as_progress(26.0, was_computing=True, last_event_at=15.5)
 
 
 def test_work_after_an_idle_time_gets_a_new_deadline() -> None:
     deadline = ProgressDeadline(10.0, now=0.0)
-    assert not deadline.is_running(100.0, was_computing=False, last_event_at=-50.0)
-    assert deadline.is_running(105.0, was_computing=True, last_event_at=-50.0)
+    assert not deadline.counts_as_progress(100.0, was_computing=False, last_event_at=-50.0)
+    assert deadline.counts_as_progress(105.0, was_computing=True, last_event_at=-50.0)

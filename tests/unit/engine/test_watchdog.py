@@ -33,23 +33,23 @@ def watchdog(expiries: Expiries) -> Iterator[Watchdog]:
 
 
 def test_it_fires_with_the_latest_reason(watchdog: Watchdog, expiries: Expiries) -> None:
-    watchdog.expect(1000, "first")
-    watchdog.expect(0.01, "second")
+    watchdog.arm(1000, "first")
+    watchdog.arm(0.01, "second")
     assert expiries.event.wait(10)
     assert expiries.reasons == ["second"]
 
 
 def test_a_removed_deadline_does_not_fire(watchdog: Watchdog, expiries: Expiries) -> None:
-    watchdog.expect(0.2, "never")
-    watchdog.relax()
-    watchdog.expect(1000, "later")
+    watchdog.arm(0.2, "never")
+    watchdog.disarm()
+    watchdog.arm(1000, "later")
     assert not expiries.event.wait(0.4)
 
 
 def test_it_fires_again_for_a_new_deadline(watchdog: Watchdog, expiries: Expiries) -> None:
-    watchdog.expect(0, "one")
+    watchdog.arm(0, "one")
     assert expiries.event.wait(10)
     expiries.event.clear()
-    watchdog.expect(0, "two")
+    watchdog.arm(0, "two")
     assert expiries.event.wait(10)
     assert expiries.reasons == ["one", "two"]

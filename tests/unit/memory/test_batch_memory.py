@@ -8,7 +8,7 @@ import pytest
 
 from core.render import RenderRequest
 from worker.engine.admission_policy import MemoryAdmissionPolicy
-from worker.memory.batch_memory import SMALLEST_PASS, ImageFootprint, fits, overlap_budget, overlap_fits
+from worker.memory.batch_memory import MIN_PASS_TOKENS, ImageFootprint, fits, overlap_budget, overlap_fits
 from worker.memory.estimate import Estimate
 from worker.memory.plan import DEVICE_SHARE, MemoryPlan
 from worker.memory.tiers import TIERS
@@ -37,7 +37,7 @@ def plan(room: float, token_budget: int = 8192) -> MemoryPlan:
         ([SQUARE] * 3, 4096, False, DECODE + 3 * HELD),
         ([SQUARE, SQUARE], 4096, True, PASS + DECODE + 2 * HELD),
         ([SQUARE, SQUARE], 8192, True, 2 * PASS + DECODE + 2 * HELD),
-        ([SQUARE, ImageFootprint(1024, 1024, copies=2)], 4096, True, 2 * PASS + DECODE + 2 * HELD + ROW),
+        ([SQUARE, ImageFootprint(1024, 1024, rows=2)], 4096, True, 2 * PASS + DECODE + 2 * HELD + ROW),
     ],
 )
 def test_images_fit_exactly_in_their_needed_memory(
@@ -55,7 +55,7 @@ def test_a_decode_overlaps_steps_only_if_both_fit() -> None:
 def test_the_token_budget_leaves_memory_for_an_overlapped_decode() -> None:
     assert overlap_budget(plan(DECODE + 2.1 * PASS), 1024, 1024) == 8192
     assert overlap_budget(plan(DECODE + 1.5 * PASS), 1024, 1024) == pytest.approx(1.5 * 4096, abs=1)
-    assert overlap_budget(plan(DECODE), 1024, 1024) == SMALLEST_PASS
+    assert overlap_budget(plan(DECODE), 1024, 1024) == MIN_PASS_TOKENS
     corrected = plan(DECODE + 2.1 * PASS)
     corrected = dataclasses.replace(corrected, estimate=dataclasses.replace(corrected.estimate, correction=1.5))
     assert overlap_budget(corrected, 1024, 1024) < 8192

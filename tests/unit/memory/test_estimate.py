@@ -21,7 +21,7 @@ def needs_of(name: str, correction: float = 1.0) -> Estimate:
 def test_each_copy_adds_its_caption() -> None:
     needs = needs_of("resident")
     assert needs.image_tokens(512, 512) == 1024 + CAPTION_TOKENS["z-image"]
-    assert needs.image_tokens(512, 512, copies=2) == 2 * needs.image_tokens(512, 512)
+    assert needs.image_tokens(512, 512, rows=2) == 2 * needs.image_tokens(512, 512)
 
 
 @pytest.mark.parametrize("name", ["int8", "int4-lean", "fp8", "fp8-offload"])

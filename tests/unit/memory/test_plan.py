@@ -8,7 +8,7 @@ from core.catalogue import Lora, load_catalogue
 from core.errors import RenderError
 from worker.device.machine import GIGABYTE, Machine
 from worker.memory.estimate import estimate, tokens
-from worker.memory.plan import MemoryPlan, choose
+from worker.memory.plan import MemoryPlan, choose_plan
 from worker.memory.sizes import sizes_of_row
 from worker.memory.tiers import TIERS, tier_named
 
@@ -18,10 +18,10 @@ SIZES = sizes_of_row(TURBO)
 
 
 def plan(device_gigabytes: float, host_gigabytes: float = 64, policy: str = "auto", model: str = TURBO.id) -> MemoryPlan:
-    """Return a plan for a card with that much free memory."""
+    """Return a plan for a GPU with that much free memory."""
     row = load_catalogue().get(model)
     machine = Machine("cuda:0", int(device_gigabytes * GIGABYTE), int(host_gigabytes * GIGABYTE))
-    return choose(row, sizes_of_row(row), row.dtypes[0], machine, policy)
+    return choose_plan(row, sizes_of_row(row), row.dtypes[0], machine, policy)
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,19 @@ def test_an_unsuitable_policy_is_refused(policy: str, model: str) -> None:
     assert caught.value.code == "invalid_input"
 
 
-def test_fp8_needs_a_capable_card_and_is_used_only_by_name() -> None:
-    ada, ampere = (Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE, card) for card in ((8, 9), (8, 6)))
-    assert choose(TURBO, SIZES, "bfloat16", ada).policy == "int8"
-    assert choose(TURBO, SIZES, "bfloat16", ada, "fp8").policy == "fp8"
+def test_fp8_needs_a_capable_gpu_and_is_used_only_by_name() -> None:
+    ada, ampere = (Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE, capability) for capability in ((8, 9), (8, 6)))
+    assert choose_plan(TURBO, SIZES, "bfloat16", ada).policy == "int8"
+    assert choose_plan(TURBO, SIZES, "bfloat16", ada, "fp8").policy == "fp8"
     with pytest.raises(
         RenderError, match=r"'fp8' is not for .* \(compute capability 8\.6\).*one of: resident, int8, int8-lean"
     ):
-        choose(TURBO, SIZES, "bfloat16", ampere, "fp8")
+        choose_plan(TURBO, SIZES, "bfloat16", ampere, "fp8")
 
 
 def test_fp8_is_not_chosen_when_only_int8_does_not_fit() -> None:
     ada = Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE, (8, 9))
-    chosen = choose(TURBO, SIZES, "bfloat16", ada, correction=lambda tier: 9.0 if tier == "int8" else 1.0)
+    chosen = choose_plan(TURBO, SIZES, "bfloat16", ada, correction=lambda tier: 9.0 if tier == "int8" else 1.0)
     assert chosen.policy == "int8-lean"
 
 
@@ -103,7 +103,7 @@ def test_fp8_needs_as_much_as_int8() -> None:
 def test_the_cpu_uses_eight_bits_when_memory_is_short() -> None:
     for gigabytes, policy in ((32, "cpu"), (16, "cpu-int8")):
         machine = Machine("cpu", gigabytes * GIGABYTE, gigabytes * GIGABYTE)
-        assert choose(TURBO, SIZES, "bfloat16", machine).policy == policy
+        assert choose_plan(TURBO, SIZES, "bfloat16", machine).policy == policy
 
 
 def test_budget_and_capacity_shrink_with_available_memory() -> None:
@@ -115,7 +115,7 @@ def test_budget_and_capacity_shrink_with_available_memory() -> None:
 
 def test_a_correction_changes_the_choice() -> None:
     machine = Machine("cuda:0", 24 * GIGABYTE, 64 * GIGABYTE)
-    chosen = choose(TURBO, SIZES, "bfloat16", machine, correction=lambda tier: 3.0 if tier == "resident" else 1.0)
+    chosen = choose_plan(TURBO, SIZES, "bfloat16", machine, correction=lambda tier: 3.0 if tier == "resident" else 1.0)
     assert chosen.policy == "int8"
 
 
@@ -128,14 +128,14 @@ def test_the_log_line_includes_the_estimate() -> None:
 def test_names_are_unique_and_every_family_has_a_tier_on_each_device() -> None:
     assert len({tier.name for tier in TIERS}) == len(TIERS)
     for model in load_catalogue():
-        assert choose(model, sizes_of_row(model), "bfloat16", Machine("cuda:0", 10**12, 10**12)).policy == "resident"
-        assert choose(model, sizes_of_row(model), "bfloat16", Machine("cpu", 10**12, 10**12)).policy == "cpu"
+        assert choose_plan(model, sizes_of_row(model), "bfloat16", Machine("cuda:0", 10**12, 10**12)).policy == "resident"
+        assert choose_plan(model, sizes_of_row(model), "bfloat16", Machine("cpu", 10**12, 10**12)).policy == "cpu"
 
 
 def test_a_model_with_a_fused_lora_is_not_quantised() -> None:
     with_lora = TURBO.model_copy(update={"loras": (Lora(repo="some/lora"),)})
     machine = Machine("cuda:0", 16 * GIGABYTE, 64 * GIGABYTE)
-    assert choose(with_lora, SIZES, "bfloat16", machine).policy == "offload"
+    assert choose_plan(with_lora, SIZES, "bfloat16", machine).policy == "offload"
 
 
 def test_weights_cast_at_each_use_are_streamed() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.catalogue import load_catalogue
 from core.errors import InvalidInput
 from core.parameters import InitImage, InvalidParameters, RequestLimits, normalise
-from core.parameters.normalise import LARGEST, resolve_seed
+from core.parameters.normalise import MAX_SEED, resolve_seed
 from core.parameters.parameters import Findings
 from core.presets import all_presets
 from core.schemas.jobs import JobRequest
@@ -124,7 +124,7 @@ def test_a_negative_prompt_gets_no_warning_while_guidance_is_on(normalised: Norm
 def test_a_drawn_seed_leaves_room_for_every_image(count: int) -> None:
     seed = resolve_seed(-1, count, Findings())
     assert seed >= 0
-    assert seed + count - 1 <= LARGEST
+    assert seed + count - 1 <= MAX_SEED
 
 
 @given(
@@ -160,4 +160,4 @@ def test_every_request_is_either_refused_with_reasons_or_can_be_rendered(
     assert model.limits.min_side <= found.width <= model.limits.max_side
     assert found.width % model.limits.multiple == found.height % model.limits.multiple == 0
     assert 1 <= found.num_inference_steps <= model.limits.max_steps
-    assert 0 <= found.seed <= found.seed + found.num_images - 1 <= LARGEST
+    assert 0 <= found.seed <= found.seed + found.num_images - 1 <= MAX_SEED

@@ -17,8 +17,8 @@ from worker.models.pull.progress import Meter
 from worker.models.pull.repository import Hub, RemoteFile, RemoteRepo, unreachable
 
 CONCURRENT_FILES = 4
-TRIES = 6
-"""Consecutive tries of one file without a single new byte."""
+MAX_TRIES = 6
+"""Give up on a file after this many consecutive tries without a new byte."""
 PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 """Before the first retry; doubles with each."""
 PARTIAL_CONTENT = 206
@@ -83,7 +83,7 @@ class Download:
             except httpx.HTTPError as error:
                 why = str(error) or type(error).__name__
             failures = 1 if self._bytes_on_disk(file) > before else failures + 1
-            if failures >= TRIES:
+            if failures >= MAX_TRIES:
                 raise unreachable(f"{file.path}: {why}")
             stop.wait(backoff_seconds(failures, PAUSE_SECONDS, MAX_PAUSE_SECONDS))
 

@@ -51,10 +51,10 @@ class StableDiffusionFamily:
     """Renders Stable Diffusion; a sample alone in its pass is bit-identical to the stock pipeline on the same stack."""
 
     name = "stable-diffusion"
-    concurrent: int | None = None
+    max_samples: int | None = None
     has_steps = True
-    decodes_apart = False
-    encodes_apart = False
+    can_overlap_decode = False
+    can_overlap_encode = False
 
     def __init__(self, loaded: FamilyContext) -> None:
         self._pipeline: Pipeline = loaded.pipeline
@@ -162,7 +162,7 @@ def _stack(rows: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 
 
 def _group(request: RenderRequest, conditioning: Conditioning) -> Hashable:
-    """Return the group key: one tensor holds one size, and long prompts may have more tokens in other pipelines."""
+    """Return the group key. A pass needs equal sizes and equal numbers of prompt tokens."""
     if request.strict:
         return ("strict", request.id)
     return (request.width, request.height, conditioning.embeddings.shape[1], request.loras)

@@ -25,22 +25,22 @@ _UNPACK_LATENTS_PARAMETERS = ("latents", "height", "width", "vae_scale_factor")
 _FLUX_2_METHODS = ("_unpack_latents_with_ids", "_prepare_latent_ids", "_unpatchify_latents")
 
 
-def offers_latents(pipeline: Pipeline) -> bool:
+def passes_latents_to_callback(pipeline: Pipeline) -> bool:
     """Return whether its step callback can receive the latents."""
     return "latents" in getattr(pipeline, "_callback_tensor_inputs", ())
 
 
-def channels_of(pipeline: Pipeline) -> int | None:
+def vae_channels(pipeline: Pipeline) -> int | None:
     """Return the channels of the latents that its VAE decodes; None if unknown."""
     config = getattr(getattr(pipeline, "vae", None), "config", None)
     channels: int | None = getattr(config, "latent_channels", None)
     return channels
 
 
-def as_decoded(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
+def to_vae_layout(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
     """Convert to the VAE's 1 x channels x h x w, for an image of that size in pixels; None for an unknown layout."""
     found = latents if latents.ndim == 4 else _unpacked(pipeline, latents, width, height)
-    return found if found is not None and found.ndim == 4 and found.shape[1] == channels_of(pipeline) else None
+    return found if found is not None and found.ndim == 4 and found.shape[1] == vae_channels(pipeline) else None
 
 
 def _unpacked(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
@@ -71,27 +71,27 @@ def _flux_2(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) 
 
 @dataclass
 class CallbackState:
-    """The callback's tensors; None before the first step, or if the pipeline does not pass them."""
+    """Tensors that the step callback received; None before the first step, or if the pipeline does not pass them."""
 
     latents: torch.Tensor | None = None
 
 
 @dataclass(eq=False, kw_only=True)
 class StockSample(Sample):
-    """`call` runs `pipeline` and returns an array, height x width x 3, 0..1. `seen`: state after its latest step."""
+    """`call` runs `pipeline` and returns an array, height x width x 3, 0..1. `callback_state`: as of its latest step."""
 
     call: SteppedCall[Any]
     pipeline: Pipeline
-    seen: CallbackState
+    callback_state: CallbackState
 
 
 class StockFamily:
     """Renders one sample at a time, since a pipeline's call keeps its state in the pipeline."""
 
     name = "stock"
-    concurrent: int | None = 1
-    decodes_apart = False
-    encodes_apart = False
+    max_samples: int | None = 1
+    can_overlap_decode = False
+    can_overlap_encode = False
 
     def __init__(self, loaded: FamilyContext) -> None:
         self._pipeline: Pipeline = loaded.pipeline
@@ -101,7 +101,7 @@ class StockFamily:
         self._accepts = frozenset(inspect.signature(loaded.pipeline.__call__).parameters)
         self.has_steps = "callback_on_step_end" in self._accepts
         self._image_to_image: Pipeline | None = None
-        channels = channels_of(self._pipeline)
+        channels = vae_channels(self._pipeline)
         self._preview = LatentPreview(self._pipeline.vae, channels) if channels else None
 
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
@@ -127,7 +127,7 @@ class StockFamily:
         guidance = pipeline_guidance(self._model, request)
         options = self._options(request, guidance, init_image)
         pipeline = self._pipeline_for(bool(init_image))
-        seen = CallbackState()
+        callback_state = CallbackState()
         return StockSample(
             request=request,
             steps=request.num_inference_steps if self.has_steps else 1,
@@ -135,16 +135,22 @@ class StockFamily:
             tokens=(request.width // 16) * (request.height // 16),
             pipeline_guidance_scale=guidance,
             pipeline=pipeline,
-            call=SteppedCall(lambda checkpoint: self._call(pipeline, options, checkpoint if self.has_steps else None, seen)),
-            seen=seen,
+            call=SteppedCall(
+                lambda checkpoint: self._call(pipeline, options, checkpoint if self.has_steps else None, callback_state)
+            ),
+            callback_state=callback_state,
         )
 
     def _call(
-        self, pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: CallbackState
+        self,
+        pipeline: Pipeline,
+        options: dict[str, Any],
+        checkpoint: Callable[[], None] | None,
+        callback_state: CallbackState,
     ) -> object:
         """Run on the call's own thread."""
         use_device(self._device)
-        return _run_pipeline(pipeline, options, checkpoint, seen)
+        return _run_pipeline(pipeline, options, checkpoint, callback_state)
 
     def _pipeline_for(self, has_image: bool) -> Pipeline:
         if not has_image or self._model.img2img == "edit":
@@ -192,14 +198,14 @@ class StockFamily:
     @torch.no_grad()
     def preview(self, sample: StockSample) -> torch.Tensor | None:
         """Decode the latents with their remaining noise; None if their layout is unknown."""
-        if self._preview is None or sample.seen.latents is None:
+        if self._preview is None or sample.callback_state.latents is None:
             return None
         width, height = sample.request.width, sample.request.height
-        latents = as_decoded(sample.pipeline, sample.seen.latents, width, height)
+        latents = to_vae_layout(sample.pipeline, sample.callback_state.latents, width, height)
         return None if latents is None else self._preview.pixels(latents)
 
     def close(self, sample: StockSample) -> None:
-        """End the call; after an abort, clear the device: pipelines offloaded by turns do so only after a full call."""
+        """End the call. After an abort, free the device: diffusers' model offload does so only at the end of a full call."""
         was_aborted = sample.call.close()
         if was_aborted:
             self._pipeline.maybe_free_model_hooks()
@@ -213,16 +219,16 @@ def pipeline_guidance(model: CatalogueModel, request: RenderRequest) -> float:
 
 
 def _run_pipeline(
-    pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, seen: CallbackState
+    pipeline: Pipeline, options: dict[str, Any], checkpoint: Callable[[], None] | None, callback_state: CallbackState
 ) -> object:
     """Return the image as an array, height x width x 3."""
     if checkpoint is None:
         return pipeline(**options, output_type="np").images[0]
 
     def at_step_end(_pipeline: Pipeline, _step: int, _timestep: object, tensors: dict[str, Any]) -> dict[str, Any]:
-        seen.latents = tensors.get("latents")
+        callback_state.latents = tensors.get("latents")
         checkpoint()
         return tensors
 
-    tensors = {"callback_on_step_end_tensor_inputs": ["latents"]} if offers_latents(pipeline) else {}
+    tensors = {"callback_on_step_end_tensor_inputs": ["latents"]} if passes_latents_to_callback(pipeline) else {}
     return pipeline(**options, **tensors, output_type="np", callback_on_step_end=at_step_end).images[0]

@@ -1,4 +1,4 @@
-"""Run a long call piece by piece: it blocks at each checkpoint until resumed."""
+"""Run a long call step by step: it blocks at each checkpoint until resumed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class SteppedCall(Generic[T]):
     def __init__(self, call: Callable[[Callable[[], None]], T]) -> None:
         """Store the call; `call` receives a function to call at its checkpoints."""
         self._call = call
-        self._go = threading.Semaphore(0)
-        self._stopped = threading.Semaphore(0)
+        self._resumed = threading.Semaphore(0)
+        self._paused = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run, name="stock-pipeline", daemon=True)
-        self._abandoned = False
+        self._aborted = False
         self._error: BaseException | None = None
         self._result: T | None = None
         self.finished = False
@@ -32,8 +32,8 @@ class SteppedCall(Generic[T]):
         if not self.finished:
             if self._thread.ident is None:
                 self._thread.start()
-            self._go.release()
-            self._stopped.acquire()
+            self._resumed.release()
+            self._paused.acquire()
         if self._error is not None:
             raise self._error
 
@@ -46,15 +46,15 @@ class SteppedCall(Generic[T]):
 
     def close(self) -> bool:
         """Raise CallAborted at the current checkpoint; return whether the call failed or was aborted before its end."""
-        self._abandoned = True
+        self._aborted = True
         if self._thread.ident is not None and not self.finished:
-            self._go.release()
-            self._stopped.acquire()
+            self._resumed.release()
+            self._paused.acquire()
         self.finished = True
         return self._error is not None
 
     def _run(self) -> None:
-        self._go.acquire()
+        self._resumed.acquire()
         try:
             self._result = self._call(self._checkpoint)
         except CallAborted as error:
@@ -62,10 +62,10 @@ class SteppedCall(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - resume() raises it where it can be handled
             self._error = error
         self.finished = True
-        self._stopped.release()
+        self._paused.release()
 
     def _checkpoint(self) -> None:
-        self._stopped.release()
-        self._go.acquire()
-        if self._abandoned:
+        self._paused.release()
+        self._resumed.acquire()
+        if self._aborted:
             raise CallAborted

@@ -1,1 +1,1 @@
-"""Tuning for GPUs before the first request: attention backend, 8-bit products, compiled blocks."""
+"""Tuning for GPUs before the first request: attention backend, 8-bit matmul, compiled blocks."""

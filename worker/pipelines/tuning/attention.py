@@ -14,37 +14,41 @@ from torch.nn.attention import SDPBackend
 
 from core.errors import RenderError
 from worker.models.libraries import Pipeline, denoiser_of
-from worker.pipelines.tuning.warmup import Warmup, WarmupResult, stop_if_broken
+from worker.pipelines.tuning.warmup import Warmup, WarmupResult, raise_if_device_broken
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
 NATIVE, CUDNN = "native", "_native_cudnn"
-SWITCHING = frozenset({"_native_efficient", "_native_flash", "_native_math"})
-"""Diffusers calls these with all other kernels disabled. Attention on another thread that needs another kernel, of a VAE or
-of a text encoder on the CPU, then fails: no other thread may compute during steps."""
-NOT_TRIED = SWITCHING | {NATIVE, "flex", "_native_npu", "_native_xla"}
-"""The switching ones cannot beat `native`, the baseline, which uses the same kernels where it can; `flex` is slow unless the
+EXCLUSIVE = frozenset({"_native_efficient", "_native_flash", "_native_math"})
+"""Diffusers disables all other kernels, process-wide, while it calls one of these. Attention on another thread (of a VAE, or
+of a text encoder on the CPU) that needs another kernel then fails, so no other thread may compute during steps."""
+NOT_TRIED = EXCLUSIVE | {NATIVE, "flex", "_native_npu", "_native_xla"}
+"""Exclusive backends cannot beat `native`, the baseline, which uses the same kernels where it can; `flex` is slow unless the
 whole model is compiled; the others are for other devices."""
-MOST_GREY_LEVELS = 2.0
-"""Largest mean difference of another backend's image from the native one's."""
-LEAST_GAIN = 0.03
-"""Share of a step's time below which a gain is noise."""
+MAX_GREY_LEVELS = 2.0
+"""Largest accepted mean difference of another backend's image from the native one's."""
+MIN_GAIN = 0.03
+"""Gain, as a share of the native step time, below which `native` is kept: smaller ones are noise."""
 _DEFAULT_ORDER: list[int] = torch._C._get_sdp_priority_order()
 """Torch's priority order, kernels by number."""
 _preferred: list[int] = []
+"""Kernels to put first during steps, by number; empty for torch's order."""
 
 
-def without_switches(backend: str) -> str:
-    """Return the name to pass to diffusers: cuDNN's kernel becomes first in `preferred_order` without disabling others."""
+def prepare_backend(backend: str) -> str:
+    """Select the backend for `preferred_order` and return the name to pass to diffusers.
+
+    For cuDNN that is `native`, with cuDNN's kernel first: diffusers' own cuDNN backend disables all other kernels.
+    """
     _preferred[:] = [SDPBackend.CUDNN_ATTENTION.value] if backend == CUDNN else []
     return NATIVE if backend == CUDNN else backend
 
 
 @contextmanager
 def preferred_order() -> Iterator[None]:
-    """Prefer the chosen kernel within the block, which is a step.
+    """Prefer the chosen kernel within the block, which is a step. The order is process-wide: other threads use it meanwhile.
 
-    Other threads prefer it meanwhile, too; encodes on the loop use torch's default order.
+    Encodes on the loop's thread use torch's default order.
     """
     if not _preferred:
         yield
@@ -108,7 +112,7 @@ class BackendTrial:
 
 
 def local_backends() -> tuple[str, ...]:
-    """Return the backends that diffusers offers for a card without a download."""
+    """Return the backends that diffusers offers for a GPU without a download."""
     names = (backend.value for backend in AttentionBackendName)
     return tuple(name for name in names if not name.endswith("_hub") and name not in NOT_TRIED)
 
@@ -120,7 +124,7 @@ def set_attention(pipeline: Pipeline, backend: str) -> None:
     try:
         if not has_backends(pipeline):
             raise ValueError("this model's attention has no backends to choose from; use native or auto")
-        set_backend(pipeline, without_switches(backend))
+        set_backend(pipeline, prepare_backend(backend))
     except (ValueError, RuntimeError, ImportError, AttributeError) as error:
         raise RenderError(f"The attention backend '{backend}' cannot be used here: {error}", code="invalid_input") from error
 
@@ -139,10 +143,10 @@ def choose_attention(pipeline: Pipeline, warmup: Warmup, candidates: Sequence[st
         try:
             tried = _try(pipeline, warmup, name)
         except Exception as error:  # noqa: BLE001 - backends raise any type, and are skipped
-            stop_if_broken(error, f"the attention backend '{name}'", "Set IMAGEFARM_ATTENTION_BACKEND=native.")
+            raise_if_device_broken(error, f"the attention backend '{name}'", "Set IMAGEFARM_ATTENTION_BACKEND=native.")
             skipped[name] = str(error).partition("\n")[0] or type(error).__name__
             continue
-        if (distance := tried.distance(native)) > MOST_GREY_LEVELS:
+        if (distance := tried.distance(native)) > MAX_GREY_LEVELS:
             skipped[name] = f"its image is {distance:.1f} grey levels from the native one"
         else:
             seconds[name] = tried.usual.seconds
@@ -155,12 +159,12 @@ def choose_attention(pipeline: Pipeline, warmup: Warmup, candidates: Sequence[st
 def fastest(seconds: dict[str, float]) -> str:
     """Return the backend with the shortest step; `native` if the gain is within noise."""
     best = min(seconds, key=lambda name: seconds[name])
-    return best if seconds[best] < seconds[NATIVE] * (1 - LEAST_GAIN) else NATIVE
+    return best if seconds[best] < seconds[NATIVE] * (1 - MIN_GAIN) else NATIVE
 
 
 def _try(pipeline: Pipeline, warmup: Warmup, name: str) -> BackendTrial:
     """Measure a backend; a first round builds or selects its kernels."""
-    set_backend(pipeline, without_switches(name))
+    set_backend(pipeline, prepare_backend(name))
     for request in (warmup.masked(), warmup.usual()):
         warmup.render([request])
     return BackendTrial(warmup.render([warmup.usual()]), warmup.render([warmup.masked()]))

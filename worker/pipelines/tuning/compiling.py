@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from worker.models.libraries import Pipeline, denoiser_of
-from worker.pipelines.tuning.warmup import stop_if_broken
+from worker.pipelines.tuning.warmup import raise_if_device_broken
 
 log = logging.getLogger(__name__)
 DEFAULT_MODE = "default"
 GRAPH_MODES = frozenset({"reduce-overhead", "max-autotune"})
 """Modes of torch.compile that record and replay CUDA graphs."""
-MOST_GRAPHS = 64
-"""Graphs of one kind of block: alone and batched, with masks and without, at one size and at any. Torch's default limit of
-8 is reached by ordinary requests, and every later one that needs another graph fails."""
+MAX_GRAPHS = 64
+"""Limit of graphs per kind of block: alone and batched, with and without masks, for one size and for any. Ordinary requests
+reach torch's default limit of 8, and with `fullgraph` each later request that needs another graph would fail."""
 
 
 def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) -> str:
@@ -31,8 +31,8 @@ def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) 
     if not getattr(denoiser, "_repeated_blocks", None):
         try_out()
         return "false"
-    denoiser.requires_grad_(False)  # The first adapter would do it, and every graph would have to be compiled again.
-    torch._dynamo.config.cache_size_limit = MOST_GRAPHS  # The option's name in all supported versions of torch.
+    denoiser.requires_grad_(False)  # The first adapter would do this, and every graph would be compiled again.
+    torch._dynamo.config.cache_size_limit = MAX_GRAPHS  # The option's name in all supported versions of torch.
     if not mode.startswith("max-autotune"):
         _use_library_gemms()
     hooks = _keep_outputs(denoiser) if mode in GRAPH_MODES else []
@@ -40,7 +40,7 @@ def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) 
     try:
         try_out()
     except Exception as error:
-        stop_if_broken(
+        raise_if_device_broken(
             error, f"compiled blocks ({mode})", "Set IMAGEFARM_COMPILE_BLOCKS=off or another IMAGEFARM_COMPILE_MODE."
         )
         log.warning("compiling the model's blocks (%s) failed: rendering uncompiled, more slowly", mode, exc_info=True)
@@ -55,9 +55,9 @@ def compile_and_try(pipeline: Pipeline, mode: str, try_out: Callable[[], None]) 
 
 
 def _use_library_gemms() -> None:
-    """Restrict matrix products to the vendor's library.
+    """Restrict matmuls to the vendor's library.
 
-    In every mode torch would otherwise autotune dozens of Triton kernels for 8-bit products, for minutes; it also
+    In every mode torch otherwise autotunes dozens of Triton kernels for 8-bit matmul, for minutes; it also
     mistakes fp8 weights that are held as bytes for bytes (torch 2.11 fails on them).
     """
     import torch._inductor.config
@@ -66,13 +66,13 @@ def _use_library_gemms() -> None:
 
 
 def _keep_outputs(denoiser: Pipeline) -> list[Any]:
-    """Register hooks that mark each step's begin and copy outputs, which a CUDA graph's next replay overwrites."""
-    begin = denoiser.register_forward_pre_hook(_begin_step)
+    """Register hooks that mark the start of each step and copy outputs, which the next replay of a CUDA graph overwrites."""
+    mark = denoiser.register_forward_pre_hook(_mark_step_begin)
     copy = denoiser.register_forward_hook(lambda _module, _inputs, output: _copied(output))
-    return [begin, copy]
+    return [mark, copy]
 
 
-def _begin_step(*_: object) -> None:
+def _mark_step_begin(*_: object) -> None:
     torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
 

@@ -1,4 +1,4 @@
-"""Tune a model for its device: attention, products, compiled blocks, warm-up, in order of dependence."""
+"""Tune a model for its device: attention, matmul, compiled blocks and warm-up, each based on the previous choices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from worker.models.libraries import Pipeline, denoiser_of
-from worker.pipelines.tuning.attention import AUTO, NATIVE, SWITCHING, choose_attention, local_backends, set_attention
+from worker.pipelines.tuning.attention import AUTO, EXCLUSIVE, NATIVE, choose_attention, local_backends, set_attention
 from worker.pipelines.tuning.compiling import compile_and_try
 from worker.pipelines.tuning.matmul import choose_matmul
 from worker.pipelines.tuning.warmup import OnProgress, Warmup, warm_up
@@ -40,7 +40,7 @@ class Tuning:
     @property
     def allows_concurrent_compute(self) -> bool:
         """Whether other threads may compute during steps."""
-        return self.attention_backend not in SWITCHING
+        return self.attention_backend not in EXCLUSIVE
 
     def versions(self) -> dict[str, str]:
         """Return the entries for the versions that an image depends on."""
@@ -49,7 +49,7 @@ class Tuning:
 
 
 def tune(pipeline: Pipeline, warmup: Warmup, options: TuningOptions, dtype: str, on_progress: OnProgress) -> Tuning:
-    """Choose and try everything before the first request, so that no request on a GPU waits for compilers or kernels."""
+    """Choose and try all options before the first request, so that no request on a GPU waits for compilers or kernels."""
     is_cuda = warmup.device.type == "cuda"
     on_progress("tuning", None)
     backend = _attention(pipeline, warmup, options.attention_backend)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 STEPS = 2
 SHORT = "a lighthouse at dusk"
 MIDDLE, LONG = (" and ".join([SHORT] * times) for times in (8, 20))
-"""Their captions have other padded lengths than SHORT's, in any tokenizer."""
+"""Prompts whose captions have longer padded lengths than SHORT's, in any tokenizer."""
 OnProgress = Callable[[str, float | None], None]
 
 
@@ -40,7 +40,7 @@ class WarmupResult:
 
 @dataclass(frozen=True)
 class Warmup:
-    """Renders on the model that is to be served. `token_budget`: tokens that one pass may hold."""
+    """Renders with the model to be served. `token_budget`: tokens that one pass may hold."""
 
     family: AnyFamily
     model: CatalogueModel
@@ -95,7 +95,7 @@ class Warmup:
 
     def _guided_passes(self) -> list[list[RenderRequest]]:
         """Return pairs with captions of different length, which need a mask, and of equal length; two such pairs."""
-        if self.family.concurrent == 1:
+        if self.family.max_samples == 1:
             return [[self.masked()]]
         two = [self._guided(LONG, pairs=2, seed=seed) for seed in range(2)]
         return [[self.masked()], [self._guided(MIDDLE)], [self._guided(SHORT)], two]
@@ -109,7 +109,7 @@ class Warmup:
 
     def _pairs(self, width: int, height: int) -> bool:
         rows = 4 if self.model.defaults.guidance_scale > 1.0 else 2
-        return (self.family.concurrent or 2) >= 2 and rows * tokens(width, height) <= self.token_budget
+        return (self.family.max_samples or 2) >= 2 and rows * tokens(width, height) <= self.token_budget
 
     def _request(
         self,
@@ -132,8 +132,8 @@ class Warmup:
         )
 
 
-def stop_if_broken(error: Exception, what: str, advice: str) -> None:
-    """Raise RenderError `invalid_input` if a trial broke the device: every restarted engine would break it again."""
+def raise_if_device_broken(error: Exception, what: str, advice: str) -> None:
+    """Raise RenderError `invalid_input` if a trial broke the device: it is not retried, since each load would break it."""
     if is_broken_device(error):
         raise RenderError(f"Trying {what} broke the device: {error}. {advice}", code="invalid_input") from error
 
@@ -143,12 +143,12 @@ def warm_up(warmup: Warmup, on_progress: OnProgress) -> None:
     passes = warmup.passes()
     for index, requests in enumerate(passes):
         on_progress("warming up", index / len(passes))
-        if not _fits(warmup, requests):
+        if not _render_fits(warmup, requests):
             free_cached_memory()
     on_progress("warming up", 1.0)
 
 
-def _fits(warmup: Warmup, requests: Sequence[RenderRequest]) -> bool:
+def _render_fits(warmup: Warmup, requests: Sequence[RenderRequest]) -> bool:
     """Render the requests; return False if several did not fit at once, which the loop handles, too."""
     try:
         warmup.render(requests)

@@ -1,4 +1,4 @@
-"""Predict for the samples of a pass, with step-invariant work cached where the transformer's placement allows."""
+"""Run the transformer on the samples of a pass, with step-invariant conditioning cached unless blocks are streamed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Row:
 class Denoiser:
     """Uses the stock forward for a transformer whose blocks are streamed through the device.
 
-    Group offloading learns the order of the blocks from the first call, and prefetches in that order from then on.
+    Group offloading learns the order of the blocks from the first call and prefetches in that order afterwards. A first
+    call that computes only the conditioning would teach it the wrong order.
     """
 
     def __init__(self, transformer: Pipeline) -> None:
@@ -46,7 +47,7 @@ class Denoiser:
         """Return 16 x 1 x h/8 x w/8 for each row, in the samples' order.
 
         A guidance pair that does not fit in memory runs as two passes until the end of its image, and its record notes it:
-        the last bits differ. For a strict sample the whole pair is tried at each step.
+        the last bits differ. A strict sample tries the whole pair at each step.
         """
         rows = [row for sample in samples for row in self._rows(sample)]
         if len(samples) > 1 or samples[0].request.strict or "guidance_pair" not in samples[0].notes:

@@ -17,7 +17,7 @@ from worker.pipelines.execution_mode import execution_mode, runs_uncompiled
 from worker.pipelines.family import FamilyContext
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.image_to_image import ImageToImage
-from worker.pipelines.z_image.sample import Captions, ZImageSample, check_start_sigma, own_scheduler, sequence_tokens
+from worker.pipelines.z_image.sample import Captions, ZImageSample, check_start_sigma, scheduler_for, sequence_tokens
 from worker.pipelines.z_image.text import CaptionKey, encode_caption
 
 
@@ -25,10 +25,10 @@ class ZImageFamily:
     """Renders Z-Image; a sample alone in its pass is bit-identical to ZImagePipeline on the same stack."""
 
     name = "z-image"
-    concurrent: int | None = None
+    max_samples: int | None = None
     has_steps = True
-    decodes_apart = True
-    encodes_apart = True
+    can_overlap_decode = True
+    can_overlap_encode = True
 
     def __init__(self, loaded: FamilyContext) -> None:
         self._pipeline: Pipeline = loaded.pipeline
@@ -73,7 +73,7 @@ class ZImageFamily:
         return [CaptionKey(prompt, request.loras, padded) for prompt in prompts]
 
     def _is_compiled_for(self, request: RenderRequest) -> bool:
-        """Return whether compiled blocks run: bits differ from stock anyway, and padding costs a card some 6 ms a prompt."""
+        """Return whether compiled blocks run: bits differ from stock anyway, and padding costs a GPU some 6 ms a prompt."""
         return not runs_uncompiled(request) and getattr(self._pipeline.transformer, "has_compiled_blocks", False)
 
     def _caption(self, key: CaptionKey) -> torch.Tensor:
@@ -85,7 +85,7 @@ class ZImageFamily:
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes) -> ZImageSample:
         generator = torch.Generator("cpu").manual_seed(request.seed)
-        scheduler, schedule = own_scheduler(self._pipeline.scheduler, request, self._device)
+        scheduler, schedule = scheduler_for(self._pipeline.scheduler, request, self._device)
         if init_image:
             latents, first = self._image_to_image.start(request, conditioning, init_image, scheduler, generator)
         else:

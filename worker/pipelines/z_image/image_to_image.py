@@ -1,4 +1,4 @@
-"""Image-to-image for Z-Image: start between noise and an image, by strength or by the noise level itself."""
+"""Image-to-image for Z-Image: start from an image with noise added, by strength or by noise level."""
 
 from __future__ import annotations
 

@@ -18,13 +18,14 @@ from worker.pipelines.family import Sample
 SEQUENCE_MULTIPLE = 32
 """The transformer pads captions and images to multiples of this many tokens."""
 PIXELS_PER_TOKEN_SIDE = 16
-_OTHER_SCHEDULES = (
+_UNSUPPORTED_SCHEDULES = (
     "use_dynamic_shifting",
     "shift_terminal",
     "use_karras_sigmas",
     "use_exponential_sigmas",
     "use_beta_sigmas",
 )
+"""Scheduler options that change sigmas by more than the constant shift that `sigmas_before_shift` inverts."""
 
 
 def sigmas_before_shift(steps: int, start: float, shift: float) -> list[float]:
@@ -48,7 +49,7 @@ def check_start_sigma(request: RenderRequest, scheduler: Scheduler, has_init_ima
         raise InvalidInput("start_sigma replaces strength: send only one of them.", field="start_sigma")
     if not 0 < start <= 1:
         raise InvalidInput(f"start_sigma must be above 0 and at most 1; {start} is not.", field="start_sigma")
-    if any(scheduler.config.get(name) for name in _OTHER_SCHEDULES):
+    if any(scheduler.config.get(name) for name in _UNSUPPORTED_SCHEDULES):
         raise InvalidInput(
             "This model's scheduler cannot start at a given noise level: send strength instead.",
             field="start_sigma",
@@ -116,10 +117,10 @@ def _padded(tokens: int) -> int:
     return -(-tokens // SEQUENCE_MULTIPLE) * SEQUENCE_MULTIPLE
 
 
-def own_scheduler(shared: Scheduler, request: RenderRequest, device: torch.device) -> tuple[Scheduler, list[float]]:
+def scheduler_for(shared: Scheduler, request: RenderRequest, device: torch.device) -> tuple[Scheduler, list[float]]:
     """Return a sample's scheduler, set up as ZImagePipeline does, at step 0 and on the device, and its sigmas.
 
-    The sigmas are read on the host: reading them from a card would wait for all of its queued work.
+    The sigmas are read on the host: reading them from a GPU would wait for all of its queued work.
     """
     scheduler = copy.copy(shared)
     config = scheduler.config

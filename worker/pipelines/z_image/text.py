@@ -23,7 +23,7 @@ class CaptionKey(NamedTuple):
 
 
 def encode_caption(pipeline: Pipeline, prompt: str, device: torch.device, padded: bool = True) -> torch.Tensor:
-    """Return tokens x features on `device`: the text encoder's second last hidden states.
+    """Return tokens x features on `device`: the text encoder's second-to-last hidden states.
 
     Padded to 512 tokens they equal the pipeline's own, to the bit. With causal attention no token attends to the padding
     behind it, so `padded=False` computes the same function for a fraction of the work, but with other kernels: the last
@@ -48,9 +48,9 @@ def encode_caption(pipeline: Pipeline, prompt: str, device: torch.device, padded
 
 
 def _mask(text_encoder: Any, tokens: torch.Tensor, device: torch.device) -> object:  # noqa: ANN401 - a transformers model
-    """Build on the host the attention mask that transformers would derive from the tokenizer's mask (1 x tokens).
+    """Build the attention mask that transformers would derive from the tokenizer's mask (1 x tokens), on the host.
 
-    transformers reads the mask's values, which on a card waits for all of its queued work.
+    transformers reads the mask's values, and on a GPU such a read waits for all queued work.
     """
     values = tokens[0].tolist()
     is_known = text_encoder.config._attn_implementation == "sdpa" and not getattr(text_encoder, "has_sliding_layers", False)

@@ -1,4 +1,4 @@
-"""Differences between meta tensors and a card's: fused attention, and numbers that the code reads."""
+"""Differences between meta tensors and a GPU's: fused attention, and numbers that the code reads."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-FLASH_MOST_WIDE = 256
+FLASH_MAX_WIDTH = 256
 """Widest head of the flash kernel."""
-EFFICIENT_MOST_WIDE = 128
+EFFICIENT_MAX_WIDTH = 128
 """For wider heads the memory-efficient kernel accumulates in its own fp32 buffer."""
 
 
-class CardLike(TorchFunctionMode):
+class CudaLike(TorchFunctionMode):
     """Replaces torch functions in which a meta tensor would compute differently from CUDA, or has no value to return."""
 
     def __torch_function__(
@@ -42,11 +42,11 @@ def fused_attention(
     """
     batch, heads, positions, width = query.shape
     extra = []  # Alive until the output exists, as in the kernel.
-    if attn_mask is None and width <= FLASH_MOST_WIDE:
+    if attn_mask is None and width <= FLASH_MAX_WIDTH:
         extra.append(query.new_empty(batch, heads, positions, dtype=torch.float32))
     else:
         if attn_mask is not None and attn_mask.dtype is torch.bool:
             extra.append(torch.empty_like(attn_mask, dtype=query.dtype))
-        if width > EFFICIENT_MOST_WIDE:
+        if width > EFFICIENT_MAX_WIDTH:
             extra.append(query.new_empty(batch, positions, heads, width, dtype=torch.float32))
     return query.new_empty(batch, positions, heads, value.shape[-1]).transpose(1, 2)
