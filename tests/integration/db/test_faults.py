@@ -68,7 +68,7 @@ DAMAGES = [cut, zero_the_head, scatter, replace_with_text]
 def test_a_damaged_file_is_named_and_left_as_it_is(file: Path, damage: Callable[[Path], None]) -> None:
     damage(file)
     before = file.read_bytes()
-    with pytest.raises(DatabaseUnusable, match="is damaged.*imagefarm restore") as caught:
+    with pytest.raises(DatabaseUnusable, match=r"is damaged.*imagefarm restore") as caught:
         check(sqlite_url(file))
     assert str(file) in caught.value.message and "\n" not in caught.value.message
     assert caught.value.code == "database_damaged"
@@ -169,7 +169,7 @@ def test_a_user_who_may_not_create_tables_is_told_the_grant(
     url = make_url(postgres_server.url("odd")).set(username="stranger", password="pw").render_as_string(hide_password=False)
     for action in (upgrade, check):
         with pytest.raises(
-            DatabaseUnusable, match="'stranger' may not create tables.*GRANT CREATE ON SCHEMA public TO stranger"
+            DatabaseUnusable, match=r"'stranger' may not create tables.*GRANT CREATE ON SCHEMA public TO stranger"
         ):
             action(url)
     upgrade(postgres_server.url("odd"))
