@@ -25,10 +25,17 @@ def test_a_change_outside_the_table_is_refused() -> None:
 
 
 def test_backoff_doubles_up_to_a_cap() -> None:
-    rule = RULES["storage_unavailable"]
-    assert [backoff_seconds(rule, attempt) for attempt in (1, 2, 3)] == [2.0, 4.0, 8.0]
+    rule = RULES["render_failed"]
+    assert [backoff_seconds(rule, attempt) for attempt in (1, 2, 3)] == [1.0, 2.0, 4.0]
     assert backoff_seconds(rule, 50) == BACKOFF_CAP_SECONDS
     assert backoff_seconds(RULES["worker_lost"], 3) == 0.0
+
+
+@pytest.mark.parametrize("code", ["storage_unavailable", "model_unavailable", "worker_drained", "worker_restarted"])
+def test_a_fault_of_the_surroundings_costs_no_attempt_and_does_not_back_off(code: str) -> None:
+    rule = rule_for(code)
+    assert (rule.retry, rule.other_worker, rule.costs_attempt) == (True, False, False)
+    assert backoff_seconds(rule, 50) == rule.base_seconds
 
 
 def test_unknown_codes_are_retried_like_render_failed() -> None:
