@@ -52,9 +52,8 @@ def test_rows_of_the_first_version_get_lanes_hosts_and_uploads(database_url: str
         "VALUES (:id, 'ann', 'demo', 5, 0, 'queued', 1, 0, 3, 0, 1.0, 1.0, 'x', :input, '{}', '[]')"
     )
     delivery = (
-        "INSERT INTO webhook_deliveries "
-        "(id, job_id, revision, target, owner, url, secret, event, status, tries, created_at) "
-        "VALUES ('d', 'j1', 1, 'job', 'ann', 'https://Hook.example:8443/x', 'whsec_plain', 'job.failed', "
+        "INSERT INTO webhook_deliveries (id, job_id, revision, target, owner, url, secret, event, status, tries, "
+        "created_at) VALUES ('d', 'j1', 1, 'job', 'ann', 'https://Hook.example:8443/x', 'whsec_plain', 'job.failed', "
         "'pending', 0, 1.0)"
     )
     with database.write() as session:
