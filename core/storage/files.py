@@ -32,6 +32,7 @@ _REASONS = {
     errno.EPERM: "it may not be written to; give the worker's user write permission",
     errno.EROFS: "its file system is mounted read-only",
     errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EEXIST: "a file stands where a folder should be",
     errno.EIO: "its disk reports an input/output error",
     errno.ESTALE: "its network file system is no longer available",
 }

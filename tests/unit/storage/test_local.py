@@ -95,6 +95,18 @@ def test_a_file_where_a_folder_should_be_is_reported(tmp_path: Path, key: str) -
     assert caught.value.code == "storage_unavailable"
 
 
+def test_a_check_of_the_store_writes_and_leaves_nothing(store: LocalImageStore) -> None:
+    store.check_writable()
+    assert list(store.root.iterdir()) == []
+
+
+def test_a_check_of_a_store_that_is_a_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "images").write_text("in the way")
+    with pytest.raises(RenderError, match="a file stands where a folder should be") as caught:
+        LocalImageStore(tmp_path / "images").check_writable()
+    assert caught.value.code == "storage_unavailable"
+
+
 def test_reading_a_folder_is_unavailable(store: LocalImageStore, key: str) -> None:
     store.path(key).mkdir(parents=True)
     with pytest.raises(Unavailable) as caught:
