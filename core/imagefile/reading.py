@@ -69,7 +69,7 @@ def _scale_transparent_color(image: Image.Image, bits: int) -> None:
     """Bring the one colour that a PNG calls transparent to the 8 bits that Pillow scales the pixels to."""
     color = image.info.get("transparency")
     if image.mode in ("1", "L") and isinstance(color, int) and bits < 8:
-        image.info["transparency"] = color * 255 // (2**bits - 1)
+        image.info["transparency"] = color * 255 // ((1 << bits) - 1)
     elif image.mode == "RGB" and isinstance(color, tuple) and bits == 16:
         image.info["transparency"] = tuple(value >> 8 for value in color)
 
