@@ -53,7 +53,7 @@ _HELP = "Send a key as `Authorization: Bearer ifk_...`; `imagefarm keys create` 
 class ApiKeyAuthenticator:
     """Checks keys and sessions.
 
-    Keys are required once any was created, for good: revoking or expiring the last one locks callers out and lets nobody
+    Keys are required once any was created, for good: revoking or expiring the last one locks callers out and lets no one
     in. Off loopback they are required from the start, unless the setting `open_access` is on.
     """
 

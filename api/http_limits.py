@@ -136,7 +136,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = self._fields = 0
-        self._unparsed = 0  # bytes since the parser last told of something: a field that does not end
+        self._unparsed = 0  # bytes since the parser's last callback; grows while a field does not end
         self._refused = False
         self._discarded = 0
 

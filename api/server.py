@@ -48,7 +48,7 @@ def make_server(settings: Settings, limits: HttpLimits | None = None) -> Server:
         server_header=False,
         http=protocol_factory(connections),  # type: ignore[arg-type]  # uvicorn only ever calls it
         ws="none",
-        proxy_headers=False,  # uvicorn's own trusts whoever is on this machine; IMAGEFARM_TRUSTED_PROXIES names the proxies
+        proxy_headers=False,  # uvicorn trusts all local programs; IMAGEFARM_TRUSTED_PROXIES names the proxies
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         "",
         description="Addresses and networks of proxies, with commas between them, whose X-Forwarded-Proto, -Host and "
-        "-Prefix are believed, such as `127.0.0.1, 10.0.0.0/8`. Empty: nobody's.",
+        "-Prefix are used, such as `127.0.0.1, 10.0.0.0/8`. Empty: no proxy's.",
     )
     api_key: SecretStr = Field(SecretStr(""), description="API key that commands and the client send.")
     flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")

@@ -61,12 +61,12 @@ def size_in_bytes(database: Database) -> int:
     if not database.is_sqlite:
         with database.read() as session:
             return session.scalar(select(func.pg_database_size(func.current_database()))) or 0
-    file, *beside = sqlite_files(database)
+    file, *side_files = sqlite_files(database)
     if not file.is_file():
         raise NotFound(
             f"There is no database at {file}. Name the farm's data directory with --data-dir.", code="no_database"
         )
-    return sum(path.stat().st_size for path in (file, *beside) if path.exists())
+    return sum(path.stat().st_size for path in (file, *side_files) if path.exists())
 
 
 def copy_database(database: Database, target: Path, progress: Progress) -> Contents:

@@ -42,7 +42,7 @@ class Database:
     """Sessions on one database; `write` commits at the end of the block or not at all.
 
     Raises `core.errors.Unavailable` while the database does not answer, is locked for too long or is full, and its
-    subclass DatabaseUnusable when somebody must act: the file is damaged, a right or a table is missing.
+    subclass DatabaseUnusable when an operator must act: the file is damaged, a right or a table is missing.
     """
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:

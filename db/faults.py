@@ -93,7 +93,7 @@ _AWAY_SQLSTATES = frozenset({"25006", "57P01", "57P02", "57P03"})
 
 
 class DatabaseUnusable(Unavailable):
-    """The database answers, but cannot be used until somebody acts; the message says how."""
+    """The database answers, but cannot be used until an operator acts; the message says how."""
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def translate_errors(url: URL) -> Iterator[None]:
 
 
 def explain(error: DBAPIError, url: URL) -> Unavailable | None:
-    """Return the error to show; None for a defect of a statement, which nobody but a developer can mend."""
+    """Return the error to show; None for a defect of a statement, which is a bug."""
     cause = _cause(error, url)
     if url.get_backend_name() == "sqlite":
         for pattern, code, text in _SQLITE:

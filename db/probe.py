@@ -30,7 +30,7 @@ def probe_write(database: Database) -> None:
 
 
 def file_identity(database: Database) -> FileIdentity | None:
-    """Return which file is SQLite's now; None for Postgres, a database in memory and a file that is gone."""
+    """Return which file is SQLite's now; None for Postgres, a database in memory and a file that no longer exists."""
     if not database.is_sqlite or not database.url.database or database.url.database == ":memory:":
         return None
     try:

@@ -49,7 +49,7 @@ class CopiedFiles(BaseModel):
 
 
 class Manifest(BaseModel):
-    """`manifest.json`, written last; `missing` lists files that the database names and that were gone when copied."""
+    """`manifest.json`, written last; `missing` lists files that the database names and that were missing at the copy."""
 
     version: int
     imagefarm: str
@@ -101,7 +101,7 @@ def find_files(root: Path, skipped: Collection[Path] = ()) -> Iterator[tuple[Pat
 
 
 def _regular(root: Path, path: Path) -> Iterator[tuple[Path, int]]:
-    """Nothing for a socket, a pipe, what a writer has not finished, or what is gone by now."""
+    """Skip sockets, pipes, unfinished files and files that no longer exist."""
     try:
         facts = path.stat()
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def copy_file(source: Path, target: Path) -> int:
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder and those above it that are missing; nobody but the owner may enter them."""
+    """Make the folder and those above it that are missing; only the owner may enter them."""
     if not folder.is_dir():
         make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)

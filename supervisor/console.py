@@ -110,7 +110,7 @@ class _LogFile(logging.handlers.RotatingFileHandler):
         return None
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's own name
-        """Remember the error instead of printing a traceback for each line, and open the file anew for the next line."""
+        """Remember the error instead of printing a traceback for each line, and reopen the file for the next line."""
         self._errors.append(sys.exception() or OSError("unknown error"))
         stream, self.stream = self.stream, None
         if stream is not None:

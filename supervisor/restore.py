@@ -1,4 +1,4 @@
-"""Restore a backup into a data directory and a database that hold no farm: copied beside, then put in place by renames."""
+"""Restore a backup into an empty data directory and database: copy to a staging directory, then rename into place."""
 
 from __future__ import annotations
 

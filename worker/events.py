@@ -65,7 +65,7 @@ class EventPublisher:
         try:
             self._commands.put_nowait(command)
         except queue.Full:
-            logger.debug("dropped an event: Redis is away or slow")
+            logger.debug("dropped an event: Redis is unavailable or slow")
 
     def _run(self) -> None:
         more = True

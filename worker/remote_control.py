@@ -1,6 +1,6 @@
 """Restrict what a message on the broker can make a worker do: answer questions, never end or change it.
 
-Celery lets whoever can write to the broker end a worker, change its pool or stop its tasks. A worker of a farm is ended by
+Celery lets every client of the broker end a worker, change its pool or stop its tasks. A worker of a farm is ended by
 its signals and its jobs by the database, so only the commands that Flower's pages ask with remain, and two that the worker
 sends to itself.
 """

@@ -222,7 +222,7 @@ class WorkerProcess:
         self._report_state()
 
     def _on_consumer_stop(self) -> None:
-        """Stop claiming when Celery ends by itself; the supervisor then starts the worker anew."""
+        """Stop claiming when Celery ends by itself; the supervisor then restarts the worker."""
         if not self._stopping:
             logger.error("Celery's consumer ended without being asked to; see the error above")
             self._stop_because("Celery's consumer ended")

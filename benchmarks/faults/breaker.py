@@ -72,7 +72,7 @@ class Breaker:
     clashes_not_refused: int = 0
     """Second workers of a live name that were not refused."""
     ended_with_status_zero: int = 0
-    """Parts that ended by themselves as if they had been told to."""
+    """Parts that ended by themselves with exit code 0."""
 
     def start(self) -> threading.Thread:
         """Start; join the thread to wait for the last fault and for all parts to run again."""

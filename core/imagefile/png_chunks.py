@@ -1,4 +1,4 @@
-"""Leave texts and colour profiles out of a PNG that are too large or damaged, beside pixels that are good."""
+"""Strip text and colour profile chunks that are too large or damaged from a PNG; its pixels stay as they are."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ UNRUNNABLE_SECONDS = 60.0
 """Seconds that a job waits for a capable worker before it is held."""
 
 
-def requeue_dead_leases(database: Database) -> list[Job]:
+def requeue_expired_leases(database: Database) -> list[Job]:
     """Requeue, hold or cancel jobs whose lease expired, by their attempts and flags; return them."""
     with database.write() as session:
         expired = select(Job.id, Job.attempt, Job.worker).where(RUNNING, Job.lease_until < now())

@@ -1,4 +1,4 @@
-"""Hide prompts in Flower once API keys exist and Flower has no password: whoever opens it would see every owner's."""
+"""Hide prompts in Flower once API keys exist and Flower has no password: else every visitor sees every owner's."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 10.0
 STEADY_SECONDS = 15.0
-"""A connection that worked for this long starts the backoff anew."""
+"""A connection that worked for this long resets the backoff."""
 
 
 class HintConsumer(Consumer):  # type: ignore[misc]
@@ -34,7 +34,7 @@ class HintConsumer(Consumer):  # type: ignore[misc]
         super().__init__(*arguments, **options)
 
     def create_task_handler(self) -> Callable[[Message], None]:
-        """Return Celery's handler, called only with messages that this consumer has written anew from a hint."""
+        """Return Celery's handler, called only with messages that this consumer has rebuilt from a hint."""
         handle = super().create_task_handler()
 
         def on_message(message: Message) -> None:
@@ -107,7 +107,7 @@ def _reject(message: Message, connection_errors: tuple[type[Exception], ...]) ->
 
 
 def _sleep_unless_stopped(seconds: float) -> None:
-    """Sleep; raise what Celery raises when the worker is told to stop meanwhile."""
+    """Sleep; raise Celery's own exception when the worker must stop meanwhile."""
     pause = threading.Event()
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:

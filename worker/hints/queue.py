@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 PASS_ON_PAUSE_SECONDS = 0.03
 REFILL_INTERVAL_SECONDS = 0.2
-"""Least time between two refills. Only idle workers wait for hints: a busy one claims its next job without."""
+"""Minimum interval between two refills. Only idle workers wait for hints: a busy one claims its next job without."""
 
 
 class HintQueue:

@@ -14,13 +14,13 @@ from core.queue import RedisKeys, render_queue
 from core.settings import Settings
 from db import hints
 from db.database import Database
-from db.jobs.reap import expire_late, hold_unrunnable, requeue_dead_leases
+from db.jobs.reap import expire_late, hold_unrunnable, requeue_expired_leases
 from worker.events import EventPublisher
 from worker.hints.publisher import HintPublisher
 
 
 class BrokerMonitor:
-    """Watch the broker for lost data. Methods raise RedisError when it is away."""
+    """Watch the broker for lost data. Methods raise RedisError when it is unavailable."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = RedisKeys(settings.redis_prefix)
@@ -80,7 +80,7 @@ class Reaper:
     def _end_overdue_jobs(self) -> None:
         ended = expire_late(self._database) + hold_unrunnable(self._database)
         if time.monotonic() >= self._trust_leases_at:
-            ended += requeue_dead_leases(self._database)
+            ended += requeue_expired_leases(self._database)
         for job in ended:
             logger.warning("job %s is now %s: %s", job.id, job.status, job.error_message)
             self._events.job_changed(job)

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 RECENT_IMAGES = 32
 """Number of latest images whose median is reported."""
 MAX_KINDS = 8
-"""Most kinds of images that are measured separately; the least recently seen is dropped first."""
+"""Maximum number of kinds of images that are measured separately; the least recently seen is dropped first."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from db.tables import Job
 
 logger = logging.getLogger(__name__)
 
-BATCH_SECONDS = 0.05
+BUFFER_SECONDS = 0.05
 """Events that follow each other this closely share a message, at most two dozen."""
 
 
 class FlowerEvents:
-    """Send task events from a thread of its own; while the broker is away, events are dropped without delaying renders."""
+    """Send task events from a thread of its own; events are dropped while the broker is unavailable."""
 
     def __init__(self, app: Celery, hostname: str) -> None:
         self._app = app
@@ -77,7 +77,7 @@ class FlowerEvents:
         try:
             self._events.put_nowait(event)
         except queue.Full:
-            logger.debug("dropped an event for Flower: the broker is away or slow")
+            logger.debug("dropped an event for Flower: the broker is unavailable or slow")
 
     def _run(self) -> None:
         while (event := self._events.get()) is not None:
@@ -102,7 +102,7 @@ class FlowerEvents:
     def _next(self, dispatcher: Any) -> tuple[str, dict[str, Any]] | None:  # noqa: ANN401 -- Celery's dispatcher
         """Return the next event; flush the dispatcher when there is none for the moment."""
         try:
-            return self._events.get(timeout=BATCH_SECONDS)
+            return self._events.get(timeout=BUFFER_SECONDS)
         except queue.Empty:
             dispatcher.flush()
             return self._events.get()

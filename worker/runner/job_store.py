@@ -25,17 +25,17 @@ MAX_GROUP_SIZE = 64
 class GroupCommit(Generic[Q, A]):
     """Run the requests of many threads in groups, one transaction per group, on a thread of its own.
 
-    A single request runs at once; requests that arrive meanwhile form the next group. `answer` takes the requests of a
-    group and returns as many answers in the same order, or raises with nothing done.
+    A single request runs at once; requests that arrive meanwhile form the next group. `execute` takes the requests of a
+    group and returns as many results in the same order, or raises with nothing done.
     """
 
-    def __init__(self, name: str, answer: Callable[[Sequence[Q]], Sequence[A]]) -> None:
-        self._answer = answer
+    def __init__(self, name: str, execute: Callable[[Sequence[Q]], Sequence[A]]) -> None:
+        self._execute = execute
         self._submitted: queue.SimpleQueue[tuple[Q, Future[A]]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, request: Q) -> A:
-        """Block until the group of this request is done; return its answer or raise its error."""
+        """Block until the group of this request is done; return its result or raise its error."""
         future: Future[A] = Future()
         self._submitted.put((request, future))
         return future.result()
@@ -60,7 +60,7 @@ class GroupCommit(Generic[Q, A]):
 
     def _serve(self, group: Sequence[tuple[Q, Future[A]]]) -> None:
         try:
-            answers = self._answer([request for request, _ in group])
+            answers = self._execute([request for request, _ in group])
         except BaseException as error:  # noqa: BLE001 -- raised by `submit` in the callers' threads
             self._fail(group, error)
             return
@@ -68,7 +68,7 @@ class GroupCommit(Generic[Q, A]):
             future.set_result(answer)
 
     def _fail(self, group: Sequence[tuple[Q, Future[A]]], error: BaseException) -> None:
-        """Fail all requests when the database is away; for any other error run each alone, as one may be the cause."""
+        """Fail all requests when the database is unavailable; otherwise run each alone: one may be the cause."""
         if len(group) == 1 or isinstance(error, Unavailable):
             for _, future in group:
                 future.set_exception(error)
@@ -78,7 +78,7 @@ class GroupCommit(Generic[Q, A]):
 
 
 class JobStore:
-    """Thread-safe. Methods raise Unavailable when the database is away."""
+    """Thread-safe. Methods raise Unavailable when the database is unavailable."""
 
     def __init__(self, database: Database, model: str, claimant: Claimant) -> None:
         self._database = database

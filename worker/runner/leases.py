@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 class LeaseKeeper:
     """Send a heartbeat every `heartbeat_seconds`.
 
-    While the database is away it keeps trying and stops no attempt: no other worker can claim without the database
+    While the database is unavailable it keeps trying and stops no attempt: no other worker can claim without the database
     either, and the fencing token decides once it is back.
     """
 
@@ -46,7 +46,7 @@ class LeaseKeeper:
         self._thread.join(timeout=5)
 
     def heartbeat(self) -> None:
-        """Renew every lease once and report the state. Raises Unavailable when the database is away."""
+        """Renew every lease once and report the state. Raises Unavailable when the database is unavailable."""
         attempts, settings = self._context.attempts, self._context.settings
         held = attempts.keys()
         renewal = renew_leases(self._context.database, self._context.identity.name, held, settings.lease_seconds)

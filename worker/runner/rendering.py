@@ -76,7 +76,7 @@ logger = logging.getLogger(__name__)
 HOLD_SECONDS = 120.0
 """Time that a finished image waits for the store; then its job goes back to the queue, for a worker with another store."""
 PROGRESS_SECONDS = 0.1
-"""Least time between two progress messages of a job; the last step is always reported."""
+"""Minimum interval between two progress messages of a job; the last step is always reported."""
 
 
 class ProgressListener(Protocol):

@@ -15,7 +15,7 @@ from db.jobs.claim import Claimant, claim_next
 from db.jobs.finish import finish_error
 from db.jobs.lease import renew_leases
 from db.jobs.read import attempts_of, events_of, get_job, images_of
-from db.jobs.reap import expire_late, requeue_dead_leases
+from db.jobs.reap import expire_late, requeue_expired_leases
 from db.jobs.succeed import StoredImage, finish_succeeded
 from db.tables import Job
 from tests.integration.db.conftest import Claim, Submit
@@ -70,7 +70,7 @@ def test_a_late_finish_of_a_lost_attempt_is_refused(database: Database, submit_j
     lost = claim("w1", lease_seconds=0.05)
     assert lost is not None
     time.sleep(0.06)
-    requeue_dead_leases(database)
+    requeue_expired_leases(database)
     successor = claim("w2")
     assert successor is not None and successor.attempt == 2
     assert finish_succeeded(database, lost.id, lost.attempt, [image(lost)], {}) is None
@@ -121,7 +121,7 @@ def test_the_jobs_of_a_restarted_worker_are_requeued_at_once(database: Database,
 def test_a_valid_lease_is_not_reaped(database: Database, submit_job: Submit, claim: Claim) -> None:
     submit_job()
     assert claim(lease_seconds=60) is not None
-    assert requeue_dead_leases(database) == []
+    assert requeue_expired_leases(database) == []
 
 
 def test_a_job_with_all_attempts_used_is_held_with_its_history(database: Database, submit_job: Submit, claim: Claim) -> None:
@@ -129,7 +129,7 @@ def test_a_job_with_all_attempts_used_is_held_with_its_history(database: Databas
     for _ in range(2):
         job = claim(lease_seconds=0.0)
         assert job is not None
-        requeue_dead_leases(database)
+        requeue_expired_leases(database)
     held = get_job(database, job_id)
     assert held.status == JobStatus.HELD and held.error_code == "worker_lost"
     assert [attempt.outcome for attempt in attempts_of(database, job_id)] == ["retried", "retried"]
