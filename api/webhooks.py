@@ -27,17 +27,9 @@ from core.webhooks import check_url, is_public, secret_bytes
 from db.database import Database
 from db.jobs.read import read_snapshot
 from db.tables import WebhookDelivery
-from db.webhooks import (
-    FARM,
-    Collector,
-    Sending,
-    Target,
-    claim_due,
-    encrypt_plain_secrets,
-    mark_delivered,
-    mark_failed,
-    stored_secret,
-)
+from db.webhook_collector import Collector, Target
+from db.webhook_deliveries import Sending, claim_due, mark_delivered, mark_failed, stored_secret
+from db.webhooks import FARM, encrypt_plain_secrets
 
 TIMEOUT_SECONDS = 10.0
 """Deadline of a whole delivery: name resolution, connection, request and the head of the response together."""

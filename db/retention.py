@@ -17,7 +17,7 @@ from db.jobs.read import find_job
 from db.sql import RUNNING, insert_ignore, now
 from db.tables import IdempotencyKey, Image, Job, Tombstone, Upload
 from db.uploads import delete_uploads
-from db.webhooks import rewind_cursor
+from db.webhook_collector import rewind_cursor
 
 BATCH = 100
 

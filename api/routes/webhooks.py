@@ -17,7 +17,8 @@ from core.schemas.base import iso
 from core.schemas.webhooks import Delivery, DeliveryPage, Endpoint, EndpointList, EndpointRequest
 from core.webhooks import check_literal_address, generate_secret
 from db.tables import WebhookDelivery, WebhookEndpoint
-from db.webhooks import add_endpoint, list_deliveries, list_endpoints, redeliver, remove_endpoint
+from db.webhook_deliveries import list_deliveries, redeliver
+from db.webhooks import add_endpoint, list_endpoints, remove_endpoint
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 

@@ -11,14 +11,16 @@ from sqlalchemy import func, insert, select, update
 from core.errors import Conflict
 from core.ids import new_id
 from core.lifecycle import JobStatus
-from db import webhooks
+from db import webhook_collector, webhooks
 from db.database import Database
 from db.jobs.cancel import request_cancel
 from db.jobs.transition import transition
 from db.retention import delete_job
 from db.sql import now
 from db.tables import Batch, Job, JobEvent, WebhookCursor, WebhookDelivery, WebhookEndpoint
-from db.webhooks import Collector, Sending, Target, add_endpoint, claim_due, encrypt_plain_secrets, redeliver
+from db.webhook_collector import Collector, Target
+from db.webhook_deliveries import Sending, claim_due, redeliver
+from db.webhooks import add_endpoint, encrypt_plain_secrets
 from tests.integration.db.conftest import Submit
 
 FARM = Target("settings", "https://example.com/")
@@ -86,7 +88,7 @@ def test_events_with_reused_ids_get_messages(database: Database, settle: Submit)
 
 
 def test_a_long_history_is_read_in_parts(database: Database, settle: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "_SCANNED_EVENTS", 3)
+    monkeypatch.setattr(webhook_collector, "_SCANNED_EVENTS", 3)
     collector_of(database).collect()
     jobs = {settle().id for _ in range(10)}
     collector = collector_of(database)
