@@ -9,8 +9,7 @@ from typing import Any
 from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
-from api.quotas import pixels_of, reserved
-from api.submission import IdempotencyKey, prepare_job, with_encrypted_secret
+from api.submission import IdempotencyKey, pixels_of, prepare_job, reserved, with_encrypted_secret
 from api.threads import in_thread
 from api.uploads import read_init_image
 from core.errors import InvalidInput

@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from core.errors import InvalidInput, Unavailable
 from core.settings import Settings
-from core.storage.files import describe_os_error
+from core.storage.local import describe_os_error
 
 KEY_NAME = "secret.key"
 PREFIX = "enc:1:"

@@ -12,7 +12,7 @@ from api.threads import in_thread
 from core.errors import FarmError
 from core.schemas.farm import Check
 from core.schemas.farm import Readiness as ReadinessAnswer
-from core.storage.files import describe_os_error
+from core.storage.local import describe_os_error
 from core.storage.probe import probe_folder
 from db.probe import check_file, file_identity, probe_write
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import AsJson, load_private_settings
-from cli.requirements import needs
+from cli.options import AsJson, load_private_settings, needs
 from core.api_keys import DEFAULT_SCOPES, Scope
 
 if TYPE_CHECKING:

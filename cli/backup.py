@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode, print_message
-from cli.options import AsJson, load_private_settings
-from cli.requirements import needs
+from cli.options import AsJson, load_private_settings, needs
 from cli.up import DataDir
 
 if TYPE_CHECKING:

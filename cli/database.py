@@ -5,8 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import PARTS_PANEL, load_private_settings
-from cli.requirements import needs
+from cli.options import PARTS_PANEL, load_private_settings, needs
 
 group = typer.Typer(no_args_is_help=True, help="Migrate and check the database's tables.")
 

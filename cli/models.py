@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import ExitCode
-from cli.options import AsJson, load_settings
-from cli.requirements import needs
+from cli.options import AsJson, load_settings, needs
 
 if TYPE_CHECKING:
     from worker.models.pull import PullProgress

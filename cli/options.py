@@ -1,19 +1,39 @@
-"""Settings overridden by command-line options, and the client and options that commands about jobs share."""
+"""Options that commands share, settings from them, and the extras a command needs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 from pydantic import SecretStr, ValidationError
 
 from cli.exit_codes import print_message
 from core.errors import InvalidInput
+from core.extras import require_extras
 from core.permissions import keep_private
 from core.settings import Settings
 
 if TYPE_CHECKING:
     from imagefarm import ImageFarm
+
+
+Parameters = ParamSpec("Parameters")
+
+
+def needs(*extras: str) -> Callable[[Callable[Parameters, int]], Callable[Parameters, int]]:
+    """Return a decorator that raises MissingExtra before the command runs; `--help` works without the extras."""
+
+    def decorate(command: Callable[Parameters, int]) -> Callable[Parameters, int]:
+        @wraps(command)
+        def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> int:
+            require_extras(*extras)
+            return command(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 def load_settings(**given: Any) -> Settings:  # noqa: ANN401 -- values of any setting

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import PARTS_PANEL, load_private_settings, load_settings
-from cli.requirements import needs
+from cli.options import PARTS_PANEL, load_private_settings, load_settings, needs
 from core.errors import InvalidInput
 from core.settings import Settings
 

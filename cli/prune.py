@@ -8,8 +8,7 @@ import typer
 from rich.progress import Progress
 
 from cli.exit_codes import ExitCode
-from cli.options import load_private_settings
-from cli.requirements import needs
+from cli.options import load_private_settings, needs
 from core.errors import InvalidInput
 
 

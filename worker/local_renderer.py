@@ -22,8 +22,7 @@ from worker.engine.client import EngineClient
 from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready
 from worker.engine.spec import spec_from_settings
 from worker.runner.attempts import InFlightAttempts, RunningAttempt
-from worker.runner.image_writer import ImageWriter
-from worker.runner.rendering import AttemptRendering
+from worker.runner.rendering import AttemptRendering, ImageWriter
 
 STOP_SECONDS = 2.0
 

@@ -38,12 +38,11 @@ from worker.remote_control import restrict_remote_control
 from worker.runner.attempts import InFlightAttempts
 from worker.runner.cancel_listener import CancelListener
 from worker.runner.context import WorkerContext
-from worker.runner.engine_times import EngineTimes
 from worker.runner.flower import FlowerEvents
 from worker.runner.leases import LeaseKeeper
 from worker.runner.name_lock import NameLock, lock_names, name_taken
 from worker.runner.runner import Runner
-from worker.runner.worker_state import WorkerState
+from worker.runner.worker_state import EngineTimes, WorkerState
 
 logger = logging.getLogger(__name__)
 

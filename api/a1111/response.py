@@ -13,7 +13,7 @@ from starlette.responses import Response
 from api.dependencies import json_response
 from api.farm import Farm
 from api.threads import in_thread
-from api.views.images import notice_of
+from api.views.jobs import notice_of
 from core.imagefile import ImageMetadata, encode, open_rgb, read_metadata
 from core.schemas.a1111 import ImagesAnswer, Txt2Img
 from core.storage import LocalImageStore

@@ -19,7 +19,7 @@ from api.signed_links import signed_query
 from api.submission import idempotency_key, submit_and_wait
 from api.threads import in_thread
 from api.validation import from_pydantic
-from api.views.images import notice_of
+from api.views.jobs import notice_of
 from core.imagefile import ImageFormat
 from core.schemas.openai import GeneratedImage, ImagesAnswer, OpenAIError
 from db.jobs.read import Snapshot

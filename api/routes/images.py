@@ -17,7 +17,7 @@ from api.image_formats import negotiate, stored_format
 from api.openapi_errors import error_responses
 from api.signed_links import is_signed
 from api.threads import in_thread
-from api.views.images import image_view
+from api.views.jobs import image_view
 from core.api_keys import Scope
 from core.errors import NotFound
 from core.imagefile import EXTENSIONS, MEDIA_TYPES, ImageFormat

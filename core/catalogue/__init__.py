@@ -1,6 +1,5 @@
 """The model catalogue: data about every supported model, validated without torch."""
 
-from core.catalogue.auto import ResolvedModel, noise_notice, resolve_auto
 from core.catalogue.catalogue import (
     Catalogue,
     CatalogueModel,
@@ -12,7 +11,7 @@ from core.catalogue.catalogue import (
     load_catalogue,
 )
 from core.catalogue.model_paths import ModelPaths
-from core.catalogue.presence import LocatedWeights, is_present, locate
+from core.catalogue.presence import LocatedWeights, ResolvedModel, is_present, locate, noise_notice, resolve_auto
 
 __all__ = [
     "Catalogue",

@@ -1,8 +1,6 @@
 """Storage of finished images: keys, the store, and export under readable names."""
 
 from core.storage.export import export_file
-from core.storage.files import StoredFile
-from core.storage.local import LocalImageStore
-from core.storage.object_keys import image_key, job_and_attempt
+from core.storage.local import LocalImageStore, StoredFile, image_key, job_and_attempt
 
 __all__ = ["LocalImageStore", "StoredFile", "export_file", "image_key", "job_and_attempt"]

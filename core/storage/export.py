@@ -12,8 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from core.errors import InvalidInput
-from core.storage.files import describe_os_error
-from core.storage.object_keys import EXTENSIONS, MalformedKey
+from core.storage.local import EXTENSIONS, MalformedKey, describe_os_error
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 

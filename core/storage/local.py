@@ -1,17 +1,123 @@
-"""The image store on a local or shared directory: files are complete and durable before their names appear."""
+"""Store image files in a directory: keys, atomic writes, reads and deletion."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
-from core.storage.files import StoredFile, describe_file, translate_read_errors, translate_write_errors
-from core.storage.object_keys import MalformedKey, check_key
+from core.errors import NotFound, RenderError, Unavailable
+
+EXTENSIONS = ("png", "jpg", "webp")
+
+_JOB = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_JOB_PATTERN = re.compile(_JOB)
+_KEY_PATTERN = re.compile(
+    rf"\d{{4}}-\d{{2}}-\d{{2}}/[0-9a-f]{{2}}/{_JOB}\.\d{{1,6}}\.\d{{1,6}}\.(?:{'|'.join(EXTENSIONS)})", re.ASCII
+)
+
+
+class MalformedKey(ValueError):
+    """A malformed key, or part of one: a programming error, never a user's."""
+
+
+def image_key(job_id: str, attempt: int, index: int, extension: str = "png") -> str:
+    """Return the key of image `index` (from 0) of a job's attempt (from 1). Raises MalformedKey."""
+    if _JOB_PATTERN.fullmatch(job_id) is None:
+        raise MalformedKey(f"not a job id: {job_id!r}")
+    return check_key(f"{_day(job_id)}/{job_id[-2:]}/{job_id}.{attempt:d}.{index:d}.{extension}")
+
+
+def job_and_attempt(key: str) -> tuple[str, int]:
+    """Return the job id and the attempt that wrote the file of this key. Raises MalformedKey."""
+    job_id, attempt, *_ = check_key(key).rsplit("/", 1)[1].split(".")
+    return job_id, int(attempt)
+
+
+def check_key(key: str) -> str:
+    """Return the key unchanged. Raises MalformedKey unless it has exactly the form of a key."""
+    if _KEY_PATTERN.fullmatch(key) is None:
+        raise MalformedKey(f"not a storage key: {key!r}")
+    return key
+
+
+def _day(job_id: str) -> str:
+    """Return the UTC day of a UUIDv7, whose first 48 bits are milliseconds since 1970."""
+    milliseconds = UUID(job_id).int >> 80
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
+    except (ValueError, OverflowError) as error:
+        raise MalformedKey(f"not a job id: {job_id!r} has a date that is out of range") from error
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in the store; `bytes` is its size, `sha256` the hex digest of its content."""
+
+    key: str
+    bytes: int
+    sha256: str
+
+
+def describe_file(key: str, data: bytes) -> StoredFile:
+    """Return the description of `data` under `key`."""
+    return StoredFile(key=key, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+_REASONS = {
+    errno.ENOSPC: "its disk is full; free some space or set a limit with IMAGEFARM_KEEP_GIGABYTES",
+    errno.EDQUOT: "the disk quota is used up; free some space or raise the quota",
+    errno.EACCES: "it may not be written to; give the worker's user write permission",
+    errno.EPERM: "it may not be written to; give the worker's user write permission",
+    errno.EROFS: "its file system is mounted read-only",
+    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EEXIST: "a file stands where a folder should be",
+    errno.EIO: "its disk reports an input/output error",
+    errno.ESTALE: "its network file system is no longer available",
+}
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return the cause in plain words, without paths of this machine."""
+    return _REASONS.get(error.errno or 0, error.strerror or type(error).__name__)
+
+
+@contextmanager
+def translate_write_errors() -> Iterator[None]:
+    """Raise RenderError `storage_unavailable` for any OSError inside, which makes the job retry later."""
+    try:
+        yield
+    except OSError as error:
+        raise RenderError(
+            f"The image directory did not accept the file: {describe_os_error(error)}.", code="storage_unavailable"
+        ) from error
+
+
+@contextmanager
+def translate_read_errors(key: str) -> Iterator[None]:
+    """Raise NotFound `image_file_missing` for a missing file, Unavailable `storage_unavailable` for any other OSError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"The file of this image is missing from the store: {key}. It was not deleted by imagefarm.",
+            code="image_file_missing",
+        ) from error
+    except OSError as error:
+        raise Unavailable(
+            f"The image directory cannot be read: {describe_os_error(error)}.", code="storage_unavailable"
+        ) from error
+
 
 _PARTIAL = ".partial-"
 PROBE_BYTES = 1 << 20

@@ -14,7 +14,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from core.ids import new_id
 from core.lifecycle import JobStatus, Outcome
 from db.database import Database
-from db.jobs.lease import Held, held_by_attempts
+from db.jobs.claim import Held, held_by_attempts
 from db.jobs.transition import TransitionStatement, apply_transition, build_transition
 from db.sql import has_status, insert_rows, now
 from db.tables import Attempt, Image, Job, core_table

@@ -1,14 +1,57 @@
-"""Hold the attempts that this worker runs and route messages to them."""
+"""Attempts that this worker runs now, and the gate that lets a suspect job render alone."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from db.tables import Job
 from worker.engine.messages import EngineEvent, EngineLost
+
+
+class Isolation:
+    """A lock that many threads hold in shared mode, or one in exclusive mode."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._alone = False
+        self._waiting_alone = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Hold it with others; waits for exclusive holders, including those that are waiting."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone and not self._waiting_alone)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold it alone, once all others have released it."""
+        with self._changed:
+            self._waiting_alone += 1
+            self._changed.wait_for(lambda: not self._inside)
+            self._waiting_alone -= 1
+            self._inside, self._alone = 1, True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from core.errors import Unavailable
 from db import workers
-from db.jobs.lease import renew_leases
+from db.jobs.claim import renew_leases
 from db.tables import Worker
 from worker.runner.attempts import CancelRequested, LeaseLost
 from worker.runner.context import WorkerContext

@@ -19,12 +19,10 @@ from db.jobs.succeed import Success
 from db.tables import Job
 from worker.hints.hint import Hint
 from worker.hints.queue import HintQueue
-from worker.runner.attempts import CancelRequested, Drained, LeaseLost, RunningAttempt
+from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt
 from worker.runner.context import WorkerContext
-from worker.runner.image_writer import ImageWriter
-from worker.runner.isolation import Isolation
 from worker.runner.job_store import IdleWorkers, JobStore
-from worker.runner.rendering import AttemptRendering, AttemptStopped, InitImageReader
+from worker.runner.rendering import AttemptRendering, AttemptStopped, ImageWriter, InitImageReader
 from worker.runner.storage_gate import StorageGate
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,8 @@ import pytest
 from core.lifecycle import JobStatus
 from db import workers
 from db.database import Database
-from db.jobs.claim import Claimant, claim_next
+from db.jobs.claim import Claimant, claim_next, renew_leases
 from db.jobs.finish import finish_error
-from db.jobs.lease import renew_leases
 from db.jobs.read import attempts_of, events_of, get_job, images_of
 from db.jobs.reap import expire_late, requeue_expired_leases
 from db.jobs.succeed import StoredImage, finish_succeeded

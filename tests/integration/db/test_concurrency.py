@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from core.lifecycle import JobStatus
 from db import workers
 from db.database import Database
-from db.jobs.claim import Claimant, claim_many
-from db.jobs.lease import renew_leases
+from db.jobs.claim import Claimant, claim_many, renew_leases
 from db.jobs.read import attempts_of, events_of, get_job, images_of
 from db.jobs.succeed import Success, finish_all_succeeded
 from tests.integration.db.conftest import Submit

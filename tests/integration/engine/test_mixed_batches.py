@@ -15,8 +15,7 @@ from core.render import RenderRequest
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.tiny_models import TinyModel, tiny_model
 from worker.engine.active_request import ActiveRequest, describe_batch
-from worker.engine.scheduler import VirtualClock, choose_micro_batch
-from worker.engine.stepping import step_isolated
+from worker.engine.stepping import VirtualClock, choose_micro_batch, step_isolated
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 

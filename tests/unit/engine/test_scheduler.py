@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.scheduler import VirtualClock, choose_micro_batch
+from worker.engine.stepping import VirtualClock, choose_micro_batch
 
 
 @dataclass

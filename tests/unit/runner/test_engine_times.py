@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.render import RenderRecord, RenderTimings
 from worker.engine.messages import EngineInfo, Rendered
-from worker.runner.engine_times import MAX_KINDS, RECENT_IMAGES, EngineTimes
+from worker.runner.worker_state import MAX_KINDS, RECENT_IMAGES, EngineTimes
 
 INFO = EngineInfo("demo", "z-image", "cpu", "a cpu", "float32", "cpu", 4, 640, "native", 1.5, 77)
 

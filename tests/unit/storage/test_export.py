@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import InvalidInput
 from core.storage import export_file
-from core.storage.object_keys import MalformedKey
+from core.storage.local import MalformedKey
 
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 STEM = f"outputs_{MOMENT.astimezone():%Y%m%d%H%M%S}"

@@ -14,7 +14,7 @@ import pytest
 from core.errors import NotFound, RenderError, Unavailable
 from core.ids import new_id
 from core.storage import LocalImageStore, image_key, local
-from core.storage.object_keys import MalformedKey
+from core.storage.local import MalformedKey
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.ids import new_id
-from core.storage.object_keys import MalformedKey, check_key, image_key
+from core.storage.local import MalformedKey, check_key, image_key
 
 JOB = "019a9b7c-0000-7abc-8def-0123456789ab"
 

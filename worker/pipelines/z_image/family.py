@@ -16,8 +16,14 @@ from worker.pipelines.embedding_cache import EmbeddingCache
 from worker.pipelines.execution_mode import execution_mode, runs_uncompiled
 from worker.pipelines.family import FamilyContext
 from worker.pipelines.z_image.denoiser import Denoiser
-from worker.pipelines.z_image.image_to_image import ImageToImage
-from worker.pipelines.z_image.sample import Captions, ZImageSample, check_start_sigma, scheduler_for, sequence_tokens
+from worker.pipelines.z_image.sample import (
+    Captions,
+    ImageToImage,
+    ZImageSample,
+    check_start_sigma,
+    scheduler_for,
+    sequence_tokens,
+)
 from worker.pipelines.z_image.text import CaptionKey, encode_caption
 
 
