@@ -114,4 +114,5 @@ def _is_foreign(headers: Headers) -> bool:
     except ValueError:
         return True
     # A proxy may send its own name for the farm as Host; the public address is where the page was read.
-    return sender.lower() not in (headers.get("host", "").lower(), public_address().netloc)
+    own = {headers.get("host", "").lower(), public_address().netloc}
+    return not sender or sender.lower() not in own

@@ -42,5 +42,5 @@ def test_a_key_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
     (tmp_path / "secret.key").write_text("short")
     with pytest.raises(Unavailable, match="damaged"):
         SecretCipher("", tmp_path / "secret.key").encrypt("x")
-    with pytest.raises(Unavailable, match="cannot be used: File exists"):
+    with pytest.raises(Unavailable, match="a file stands where a folder should be"):
         SecretCipher("", tmp_path / "secret.key" / "secret.key").encrypt("x")
