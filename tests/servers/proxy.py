@@ -21,14 +21,18 @@ class SubPathProxy:
         self.prefix, self._strip = prefix.encode(), strip
         self._added = "".join(f"\r\n{name}: {value}" for name, value in (headers or {}).items()).encode()
         self.strays: list[str] = []
+        self._running: set[asyncio.Task[None] | None] = set()
 
     async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one request and its answer on."""
+        task = asyncio.current_task()
+        self._running.add(task)  # the loop keeps weak references only: a closing connection's task could be collected
         try:
             with suppress(OSError, asyncio.IncompleteReadError):
                 await self._serve(reader, writer)
         finally:
             await _close(writer)
+            self._running.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n"))[:-4]
@@ -76,10 +80,11 @@ def proxied(proxy: SubPathProxy) -> Iterator[str]:
 
     async def stop() -> None:
         server.close()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # a connection that was just accepted starts its task in the next turn of the loop
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     server = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     port = server.sockets[0].getsockname()[1]

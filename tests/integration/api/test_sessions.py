@@ -14,6 +14,7 @@ from core.settings import Settings
 from db.api_keys import NewKey, create_key, list_keys, revoke_key
 from db.sql import now
 from db.tables import ApiKey, PageSession
+from tests.integration.api.conftest import SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 from worker.reaper.retention import RetentionRound
 
@@ -172,9 +173,15 @@ def test_an_earlier_versions_cookie_with_the_key_is_deleted(page: httpx.Client, 
     assert "imagefarm_key" not in page.cookies
 
 
-def test_over_https_the_cookie_is_secure_and_bound_to_the_host(url: str, key: str) -> None:
-    """A proxy on this machine reports https with X-Forwarded-Proto."""
-    https = {"X-Forwarded-Proto": "https"}
+@pytest.fixture
+def url_behind_proxy(make_settings: SettingsMaker, key: str) -> Iterator[str]:
+    with serving(make_settings(trusted_proxies="127.0.0.1")) as found:
+        yield found
+
+
+def test_over_https_the_cookie_is_secure_and_bound_to_the_host(url_behind_proxy: str, key: str) -> None:
+    """A trusted proxy reports https with X-Forwarded-Proto."""
+    https, url = {"X-Forwarded-Proto": "https"}, url_behind_proxy
     answer = httpx.post(f"{url}/v1/session", json={"key": key}, headers=https)
     name, _, rest = answer.headers["set-cookie"].partition("=")
     assert name == "__Host-imagefarm_session"
