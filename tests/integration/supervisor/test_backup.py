@@ -38,7 +38,7 @@ from tests.servers.redis import RedisServer
 
 SMALL = {"model": "demo", "width": 64, "height": 64, "num_inference_steps": 2, "seed": 1}
 KNOWN_ENTRIES = {
-    *("imagefarm.db", "imagefarm.db-wal", "imagefarm.db-shm", "imagefarm.lock", "redis", "logs", "models"),
+    *("imagefarm.db", "imagefarm.db-wal", "imagefarm.db-shm", "imagefarm.lock", "redis", "logs", "models", "workers"),
     *("images", "uploads", "node"),
 }
 """Everything a farm keeps, and a decision about each: the first line is left out of the files, the second is copied."""
