@@ -29,11 +29,6 @@ def render_queue(model: str) -> str:
     return f"render.{model}"
 
 
-def worker_queue(worker: str) -> str:
-    """Return the name of a worker's private queue, which it consumes from its start, to take commands while loading."""
-    return f"worker.{worker}"
-
-
 @dataclass(frozen=True)
 class RedisKeys:
     """Keys and channels under the farm's prefix. They hold only what may be lost without harm, never state."""
