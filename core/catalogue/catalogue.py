@@ -6,11 +6,17 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.errors import InvalidInput
+
+Architecture = Literal["z-image", "sd15", "sd21", "sdxl", "flux2-klein", "qwen-image"]
+"""A set of component classes and their configurations; models of one architecture differ in weights alone."""
+Component = Literal["transformer", "unet", "text_encoder", "text_encoder_2", "vae"]
+"""A part of a pipeline that has weights, by diffusers' name."""
 
 
 class _Row(BaseModel):
@@ -72,6 +78,9 @@ class CatalogueModel(_Row):
 
     `family` selects the code that renders it; `pipeline` is a diffusers class name or `auto`.
     `cfg` is the pipeline's guidance scale: `standard` (1 = off), `offset` (0 = off), `none` (it has no guidance).
+    `architecture` names the configurations and tokenizers that single files are loaded with; empty for models that only
+    load from a folder. `folder` (diffusers' layout) or `files` (component -> weight file; several components may name one
+    checkpoint) are set in rows that a user added; such rows need no repository.
     """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
@@ -80,6 +89,9 @@ class CatalogueModel(_Row):
     aliases: tuple[str, ...] = ()
     family: Literal["z-image", "stable-diffusion", "stock"]
     pipeline: str = "auto"
+    architecture: Architecture | Literal[""] = ""
+    folder: Path | None = None
+    files: dict[Component, Path] = Field(default_factory=dict)
     weights: Weights = Weights()
     built_locally: bool = Field(False, description="random weights made on this machine: its images are noise")
     dtypes: tuple[Literal["bfloat16", "float16", "float32"], ...]
@@ -127,7 +139,9 @@ class CatalogueModel(_Row):
     def _weight_problems(self) -> list[str]:
         checks = {
             "it is built locally, yet names a repository": self.built_locally and bool(self.weights.repo),
-            "it names no repository": not self.built_locally and not self.weights.repo,
+            "it names no repository": not (self.built_locally or self.weights.repo or self.folder or self.files),
+            "it names both a folder and files": self.folder is not None and bool(self.files),
+            "it names files, but no architecture": bool(self.files) and not self.architecture,
             "it names no dtype": not self.dtypes,
             "its number of parameters is missing": not self.weights.parameters,
         }

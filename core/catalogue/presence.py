@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from core.catalogue.catalogue import Catalogue, CatalogueModel, Lora, load_catalogue
+from core.catalogue.catalogue import Catalogue, CatalogueModel, Component, Lora, load_catalogue
 from core.catalogue.model_folder import missing_files, pipeline_class, read_marker
 from core.catalogue.model_paths import ModelPaths
 from core.catalogue.weight_damage import damage_of
@@ -62,17 +62,21 @@ def _download_gigabytes() -> float:
     return load_catalogue().get(PREFERRED).weights.download_gigabytes
 
 
-Origin = Literal["models_dir", "folder", "hub_cache"]
+Origin = Literal["models_dir", "folder", "hub_cache", "files"]
 
 
 @dataclass(frozen=True)
 class LocatedWeights:
-    """Weights that can be loaded. `loras` are files, in the order of the catalogue row."""
+    """Weights that can be loaded. `loras` are files, in the order of the catalogue row.
+
+    With `files` (component -> weight file, origin `files`), `directory` holds configurations and tokenizers only.
+    """
 
     directory: Path
     origin: Origin
     revision: str | None
     loras: tuple[Path, ...] = ()
+    files: Mapping[Component, Path] = field(default_factory=dict)
 
 
 def locate(model: CatalogueModel, model_paths: ModelPaths) -> LocatedWeights:
