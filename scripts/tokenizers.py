@@ -77,7 +77,7 @@ def _downloaded(folder: Path, command: list[str], sha256: str) -> Path:
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
     member = archive.extractfile(name)
     if member is None:
-        raise SystemExit(f"{archive.name} has no file {name}.")
+        raise SystemExit(f"The package has no file {name}.")
     return member.read()
 
 
