@@ -36,7 +36,7 @@ from worker.models.load import LoadRequest, load_pipeline
 folders = {name: Path(folder) for name, folder in json.loads(sys.argv[1]).items()}
 paths = ModelPaths(Path(sys.argv[2]), folders, Path(sys.argv[2]) / "hub")
 for name in folders:
-    for policy in ("auto", "int8-resident") if name == "z-image-turbo" else ("auto",):
+    for policy in ("auto", "cpu-int8") if name == "z-image-turbo" else ("auto",):
         load_pipeline(load_catalogue().get(name), LoadRequest(paths, "cpu", policy), lambda *_: None)
         print(name, policy)
 """
