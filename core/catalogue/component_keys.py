@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-_QWEN = ("qwen3_4b", "qwen3_8b", "qwen25_7b")
+from core.catalogue.recognise.parts import DENOISER_PREFIXES, TEXT_PREFIXES, VAE_PREFIXES
+
 PREFIXES: Mapping[str, tuple[str, ...]] = {
-    "transformer": ("model.diffusion_model.", "diffusion_model."),
-    "unet": ("model.diffusion_model.", "diffusion_model."),
-    "vae": ("first_stage_model.", "vae."),
-    "text_encoder": (
-        "cond_stage_model.transformer.",
-        "cond_stage_model.model.",
-        "conditioner.embedders.0.transformer.",
-        "text_encoders.clip_l.transformer.",
-        "text_encoders.clip_h.transformer.",
-        *(f"text_encoders.{name}.{part}" for name in _QWEN for part in ("transformer.", "")),
-    ),
-    "text_encoder_2": ("conditioner.embedders.1.model.", "text_encoders.clip_g.transformer."),
+    "transformer": DENOISER_PREFIXES,
+    "unet": DENOISER_PREFIXES,
+    "vae": VAE_PREFIXES,
+    "text_encoder": tuple(prefix for prefix, component in TEXT_PREFIXES if component == "text_encoder"),
+    "text_encoder_2": tuple(prefix for prefix, component in TEXT_PREFIXES if component == "text_encoder_2"),
 }
-"""Prefixes in checkpoints of the original Stable Diffusion code and of ComfyUI, by component, the first match wins."""
-_ALL = tuple({prefix for prefixes in PREFIXES.values() for prefix in prefixes})
+"""By component; the first that a name has counts."""
+_OF_A_CHECKPOINT = tuple({each for prefixes in PREFIXES.values() for each in prefixes if each} - {"transformer."})
+"""Prefixes that show that a file holds several components; a text encoder's own names may begin with the one left out."""
 
 
 def component_keys(names: Iterable[str], component: str) -> dict[str, str]:
@@ -29,7 +24,7 @@ def component_keys(names: Iterable[str], component: str) -> dict[str, str]:
     Empty when the file has prefixes, but none of that component.
     """
     known = list(names)
-    for prefix in PREFIXES[component]:
+    for prefix in filter(None, PREFIXES[component]):
         if found := {name.removeprefix(prefix): name for name in known if name.startswith(prefix)}:
             return found
-    return {} if any(name.startswith(_ALL) for name in known) else {name: name for name in known}
+    return {} if any(name.startswith(_OF_A_CHECKPOINT) for name in known) else {name: name for name in known}

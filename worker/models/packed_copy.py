@@ -69,12 +69,14 @@ def empty_module(source: ComponentSource) -> nn.Module:
         return _from_config(class_named(source.library, source.cls), source.config)
 
 
-def with_weights(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Assign weights to an empty module and make it ready to render."""
+def with_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], frozen: bool = True) -> nn.Module:
+    """Assign weights to an empty module and make it ready to render.
+
+    `frozen`: without gradients, as packed layers must be. The libraries' loaders leave gradients on, and torch computes some
+    linear layers in another order without them, even while gradients are off: equal images need equal flags.
+    """
     module.load_state_dict(weights, assign=True, strict=True)
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return module.eval()
+    return module.requires_grad_(not frozen).eval()
 
 
 def _from_config(cls: Any, source: Path) -> nn.Module:  # noqa: ANN401
@@ -107,7 +109,7 @@ class PackedCopy:
             except (Conflict, OSError, SafetensorError) as error:
                 log.warning("%s of %s is packed again at every load: %s", self.source.name, self.model_id, error)
                 return self._in_memory(packing)
-        return with_weights(self._empty(), load_file(folder / PACKED_FILE))
+        return with_weights(self._empty(), load_file(folder / PACKED_FILE), frozen=self.form is not None)
 
     def _make(self, folder: Path, packing: Packing) -> None:
         remove_drafts(folder.parent)
@@ -126,7 +128,7 @@ class PackedCopy:
     def _in_memory(self, packing: Packing) -> nn.Module:
         if not packing.is_supported:
             return self._read_whole()
-        return with_weights(self._empty(), dict(packing.packed(self.on_convert)))
+        return with_weights(self._empty(), dict(packing.packed(self.on_convert)), frozen=self.form is not None)
 
     def _read_whole(self) -> nn.Module:
         """Read through the library's own loader, which knows all weight names; needs memory for the unpacked weights."""

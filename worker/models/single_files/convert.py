@@ -59,7 +59,7 @@ def _candidates(stored: Mapping[str, torch.Tensor], module: nn.Module) -> Iterat
         yield _own_names(convert_open_clip_checkpoint(module, dict(stored), prefix=""), module)
     elif converter := _converter(module):
         try:
-            converted = converter(checkpoint=_named_for_converter(stored, module), config=dict(module.config))
+            converted = converter(checkpoint=_named_for_converter(stored, module), config=_config(module))
         except (KeyError, AttributeError, RuntimeError, IndexError):
             return  # The converters expect all tensors of their model: what is missing is reported by the first candidate.
         yield _own_names({name: each for name, each in converted.items() if each is not None}, module)
@@ -73,8 +73,12 @@ def _converter(module: nn.Module) -> Callable[..., dict[str, torch.Tensor | None
     return None
 
 
+def _config(module: Any) -> dict[str, Any]:  # noqa: ANN401 - a model of diffusers
+    return dict(module.config)
+
+
 def _named_for_converter(stored: Mapping[str, torch.Tensor], module: nn.Module) -> Tensors:
-    """The UNet's converter takes only names with their prefix."""
+    """Add the prefix without which the UNet's converter ignores names."""
     prefix = "model.diffusion_model." if type(module).__name__ == "UNet2DConditionModel" else ""
     return {prefix + name: each for name, each in stored.items()}
 
@@ -84,7 +88,8 @@ def _own_names(named: Mapping[str, torch.Tensor], module: nn.Module) -> Tensors:
     expected = module.state_dict().keys()
     found = {_spelling(name, expected): each for name, each in named.items()}
     if hasattr(module, "_fix_state_dict_keys_on_load"):
-        module._fix_state_dict_keys_on_load(found)
+        any_module: Any = module
+        any_module._fix_state_dict_keys_on_load(found)
     for target, source in _tied(module).items():
         if source in found:
             found.setdefault(target, found[source])

@@ -82,7 +82,7 @@ class FileSource:
         tensors = self._converted(module)
         for name, tensor in tensors.items():
             tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        return with_weights(module, tensors)
+        return with_weights(module, tensors, frozen=False)
 
     def _converted(self, module: nn.Module) -> Tensors:
         """Convert and check: every tensor of the module is there, in its shape."""
@@ -90,7 +90,9 @@ class FileSource:
         converted = convert(component_tensors(path, self.component), module)
         if missing := converted.missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise _unusable(path, f"lacks the tensor {missing[0]}{more} of {self.cls}: it is incomplete, or of another model")
+            raise _unusable(
+                path, f"lacks the tensor {missing[0]}{more} of {self.cls}: it is incomplete, or of another model"
+            )
         expected = module.state_dict()
         for name, tensor in converted.tensors.items():
             if tensor.shape != expected[name].shape:

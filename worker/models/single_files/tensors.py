@@ -11,7 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from core.catalogue.component_keys import component_keys
+from core.catalogue.recognise import container_of, read_header
 from core.catalogue.weight_damage import damage_of
+from core.catalogue.weight_headers import HeaderError
 from core.errors import RenderError
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -22,10 +24,16 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
     Raise RenderError `model_unavailable` for a damaged file and for a pickle that holds more than tensors and plain values.
     """
-    if damage := damage_of(path):
+    container = container_of(path)
+    if container != "safetensors" and (damage := damage_of(path)):
         raise _unusable(path, damage)
     try:
-        return load_file(path) if path.suffix in (".safetensors", ".sft") else _pickled(path)
+        if container == "pickle":
+            return _pickled(path)
+        read_header(path)  # Its messages say more than the library's.
+        return load_file(path)
+    except HeaderError as error:
+        raise _unusable(path, str(error)) from error
     except (OSError, SafetensorError) as error:
         raise _unusable(path, f"cannot be read: {error}") from error
 
