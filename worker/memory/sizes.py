@@ -14,7 +14,10 @@ from core.catalogue import CatalogueModel
 from core.catalogue.component_keys import component_keys
 from core.catalogue.model_folder import components, weight_files
 from core.catalogue.recognise import container_of, read_header
+from core.catalogue.weight_damage import damage_of
+from core.catalogue.weight_headers import HeaderError
 from core.catalogue.weight_names import choose_set
+from core.errors import RenderError
 
 Role = Literal["denoiser", "text", "vae"]
 NEVER_QUANTISED = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
@@ -122,7 +125,10 @@ def _shapes_in(files: Mapping[Any, Path], component: str) -> Iterator[tuple[str,
         shared = sum(1 for other in files.values() if other == path)
         yield path.name, [1, path.stat().st_size // 4 // shared]
         return
-    tensors = read_header(path).tensors
+    try:
+        tensors = read_header(path).tensors
+    except (HeaderError, OSError) as error:
+        raise RenderError(f"{path} {damage_of(path) or error}.", code="model_unavailable") from error
     for own, name in component_keys(tensors, component).items():
         shape = tensors[name].shape
         if ".qkv." in own:
