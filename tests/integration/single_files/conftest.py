@@ -85,12 +85,25 @@ class Loader:
         return load_pipeline(model.base, LoadRequest(paths, "cpu", policy, dtype), lambda *_: None)
 
     def files(
-        self, model: Model, files: Mapping[str, Path], dtype: str, policy: str = "cpu", row: str = ROW
+        self,
+        model: Model,
+        files: Mapping[str, Path],
+        dtype: str,
+        policy: str = "cpu",
+        row: str = ROW,
+        *,
+        recognised: bool = True,
     ) -> LoadedPipeline:
-        """Load the model from its files, as a row of a user's catalogue names them."""
+        """Load the model from its files, as a row of a user's catalogue names them.
+
+        `recognised`: False skips what refuses most unusable files before they are opened.
+        """
         own = CatalogueModel.model_validate(model.base.model_dump() | {"id": row, "files": files, "aliases": ()})
-        located = LocatedWeights(model.configs, "files", None, (), own.files)
-        self.monkeypatch.setattr(load, "locate", lambda *_: located)  # The shipped configurations are of the full size.
+        # The shipped configurations are of the full size.
+        self.monkeypatch.setattr("core.catalogue.configs.config_folder", lambda *_: model.configs)
+        if not recognised:
+            located = LocatedWeights(model.configs, "files", None, (), own.files)
+            self.monkeypatch.setattr(load, "locate", lambda *_: located)
         try:
             paths = ModelPaths(self.models_dir, {}, self.models_dir / "hub")
             return load_pipeline(own, LoadRequest(paths, "cpu", policy, dtype), lambda *_: None)

@@ -129,7 +129,7 @@ def test_each_missing_tensor_is_an_error(version: str, models: Models, loader: L
             continue
         file = save(tmp_path / "model.safetensors", {name: each for name, each in stored.items() if name != lost})
         with pytest.raises(RenderError, match="lacks the tensor") as caught:
-            loader.files(model, dict.fromkeys(COMPONENTS[version], file), "float32")
+            loader.files(model, dict.fromkeys(COMPONENTS[version], file), "float32", recognised=False)
         assert caught.value.code == "model_unavailable"
 
 
@@ -137,7 +137,7 @@ def test_a_checkpoint_of_another_version_is_refused(models: Models, loader: Load
     other, model = model_of(models, "sd15"), model_of(models, "sdxl")
     file = save(tmp_path / "model.safetensors", checkpoint(other, "sd15"))
     with pytest.raises(RenderError) as caught:
-        loader.files(model, dict.fromkeys(COMPONENTS["sdxl"], file), "float32")
+        loader.files(model, dict.fromkeys(COMPONENTS["sdxl"], file), "float32", recognised=False)
     assert caught.value.code == "model_unavailable"
     assert str(file) in caught.value.message
 
@@ -146,7 +146,7 @@ def test_a_pickled_checkpoint_equals_the_folder(models: Models, loader: Loader, 
     model = model_of(models, "sd15")
     torch.save({"state_dict": checkpoint(model, "sd15"), "global_step": 7}, tmp_path / "model.ckpt")
     files = dict.fromkeys(ONE_TEXT_ENCODER, tmp_path / "model.ckpt")
-    found, expected = loader.files(model, files, "float32"), loader.folder(model, "float32")
+    found, expected = loader.files(model, files, "float32", recognised=False), loader.folder(model, "float32")
     assert_same_weights(found, expected)
     assert str(tmp_path / "model.ckpt") in Path("/proc/self/maps").read_text(encoding="utf-8")
 
@@ -167,7 +167,7 @@ def test_a_pickle_with_more_than_weights_is_refused(zipped: bool, models: Models
     content = {"state_dict": checkpoint(model, "sd15"), "callbacks": Payload(tmp_path / "ran")}
     torch.save(content, tmp_path / "model.ckpt", _use_new_zipfile_serialization=zipped)
     with pytest.raises(RenderError, match="pickles can run programs") as caught:
-        loader.files(model, dict.fromkeys(ONE_TEXT_ENCODER, tmp_path / "model.ckpt"), "float32")
+        loader.files(model, dict.fromkeys(ONE_TEXT_ENCODER, tmp_path / "model.ckpt"), "float32", recognised=False)
     assert caught.value.code == "model_unavailable"
     assert not (tmp_path / "ran").exists()
 
@@ -181,7 +181,7 @@ def test_a_damaged_file_is_named(content: bytes, models: Models, loader: Loader,
     bad = tmp_path / "bad.ckpt"
     bad.write_bytes(content)
     with pytest.raises(RenderError, match=r"bad\.ckpt") as caught:
-        loader.files(model, {**dict.fromkeys(ONE_TEXT_ENCODER, file), "vae": bad}, "float32")
+        loader.files(model, {**dict.fromkeys(ONE_TEXT_ENCODER, file), "vae": bad}, "float32", recognised=False)
     assert caught.value.code == "model_unavailable"
 
 

@@ -125,7 +125,7 @@ def test_a_model_without_a_file_for_a_component_is_refused(model: Model, loader:
     files = split_files(model, tmp_path)
     del files["text_encoder"]
     with pytest.raises(RenderError, match="No file is given for the text encoder") as caught:
-        loader.files(model, files, "bfloat16")
+        loader.files(model, files, "bfloat16", recognised=False)
     assert caught.value.code == "model_unavailable"
 
 
@@ -134,7 +134,7 @@ def test_a_tensor_of_another_shape_is_refused(model: Model, loader: Loader, tmp_
     stored = z_image_transformer(model.state("transformer"))
     wrong = save(tmp_path / "wrong.safetensors", stored | {"cap_embedder.0.weight": torch.zeros(7)})
     with pytest.raises(RenderError, match=r"cap_embedder.0.weight in the shape \[7\].*another model") as caught:
-        loader.files(model, {**files, "transformer": wrong}, "bfloat16")
+        loader.files(model, {**files, "transformer": wrong}, "bfloat16", recognised=False)
     assert caught.value.code == "model_unavailable"
 
 
