@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from core.catalogue import CatalogueModel
+from core.catalogue.component_keys import component_keys
 from core.catalogue.model_folder import components, weight_files
+from core.catalogue.recognise import container_of, read_header
+from core.catalogue.weight_damage import damage_of
+from core.catalogue.weight_headers import HeaderError
 from core.catalogue.weight_names import choose_set
+from core.errors import RenderError
 
 Role = Literal["denoiser", "text", "vae"]
 NEVER_QUANTISED = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
@@ -64,9 +69,16 @@ def role_of(name: str) -> Role:
     return "vae" if name == "vae" else "text"
 
 
-def read_sizes(directory: Path, model: CatalogueModel) -> ModelSizes:
-    """Read sizes from a folder in diffusers' layout; only headers and configs are read."""
-    parts = tuple(_component(directory / name) for name in components(directory))
+def read_sizes(directory: Path, model: CatalogueModel, files: Mapping[Any, Path] | None = None) -> ModelSizes:
+    """Read sizes from a folder in diffusers' layout; only headers and configs are read.
+
+    `files`: weight files by component, for a folder that holds configurations only.
+    """
+    named: Mapping[Any, Path] = files or {}
+    if named:
+        parts = tuple(component_of(name, _shapes_in(named, name)) for name in components(directory) if name in named)
+    else:
+        parts = tuple(_component(directory / name) for name in components(directory))
     config = next((_config(directory / part.name) for part in parts if part.role == "denoiser"), {})
     return ModelSizes(parts, _width(config, model), _first_channels(_config(directory / "vae"), DEFAULT_VAE_WIDTH))
 
@@ -104,6 +116,25 @@ def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
             yield from safetensors_shapes(file).items()
         else:
             yield file.name, [1, file.stat().st_size // 4]
+
+
+def _shapes_in(files: Mapping[Any, Path], component: str) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield name and shape of the component's tensors in its file; matrices that are stored as one are split in three."""
+    path = files[component]
+    if container_of(path) == "pickle":
+        shared = sum(1 for other in files.values() if other == path)
+        yield path.name, [1, path.stat().st_size // 4 // shared]
+        return
+    try:
+        tensors = read_header(path).tensors
+    except (HeaderError, OSError) as error:
+        raise RenderError(f"{path} {damage_of(path) or error}.", code="model_unavailable") from error
+    for own, name in component_keys(tensors, component).items():
+        shape = tensors[name].shape
+        if ".qkv." in own:
+            yield from [(own, (shape[0] // 3, *shape[1:]))] * 3
+        else:
+            yield own, shape
 
 
 def chosen_files(folder: Path) -> list[Path]:

@@ -44,11 +44,11 @@ def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
         if model.built_locally:
             return ModelStatus(model, here=True, origin="built at first use")
         return ModelStatus(model, here=False, missing=error.message, problems=tuple(problems_of(model, model_paths)))
-    if problems := _problems(located, model_paths):
-        return ModelStatus(model, here=False, missing=problems[0], problems=problems)
     if located.files:
         size = sum(path.stat().st_size for path in set(located.files.values()))
         return ModelStatus(model, here=True, origin=located.origin, directory=located.directory, size_bytes=size)
+    if problems := _problems(located, model_paths):
+        return ModelStatus(model, here=False, missing=problems[0], problems=problems)
     marker = read_marker(located.directory)
     return ModelStatus(
         model=model,
