@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +77,11 @@ class Settings(BaseSettings):
     model_folders: Annotated[dict[str, Path], NoDecode] = Field(
         {},
         description='Weights in other folders, in diffusers\' layout: JSON such as `{"z-image-turbo": "/weights/z"}`.',
+    )
+    weights_dirs: Annotated[list[Path], NoDecode] = Field(
+        [],
+        description="Folders like ComfyUI's `models/`, whose files are used in place and never changed: paths separated by "
+        "`:` (`;` on Windows), or a JSON list.",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; set one for each GPU.")
@@ -202,6 +208,23 @@ class Settings(BaseSettings):
             return json.loads(value) if value.strip() else {}
         except json.JSONDecodeError as error:
             raise ValueError(f"it is not JSON ({error})") from error
+
+    @field_validator("weights_dirs", mode="before")
+    @classmethod
+    def _dirs_from_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if not value.strip().startswith("["):
+            return [part.strip() for part in value.split(os.pathsep) if part.strip()]
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"it is not JSON ({error})") from error
+
+    @field_validator("weights_dirs", mode="after")
+    @classmethod
+    def _absolute_dirs(cls, value: list[Path]) -> list[Path]:
+        return [folder.expanduser().resolve() for folder in value]
 
     @field_validator("model_folders", mode="after")
     @classmethod
