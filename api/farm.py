@@ -21,6 +21,7 @@ from api.threads import in_thread, make_threads
 from api.watch import Watcher
 from api.webhooks import WebhookDispatcher
 from core.catalogue import load_catalogue
+from core.catalogue.loras import LoraLibrary
 from core.parameters import RequestLimits
 from core.settings import Settings
 from core.storage import LocalImageStore
@@ -38,6 +39,7 @@ class Farm:
         self.metrics = metrics
         self.settings = settings
         self.catalogue = load_catalogue()
+        self.loras = LoraLibrary.of(settings)
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
         self.store = LocalImageStore(settings.images_dir)
         self.uploads = LocalImageStore(settings.uploads_dir)

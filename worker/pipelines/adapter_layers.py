@@ -13,7 +13,7 @@ class AdapterLayers:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._layers: list[tuple[nn.Module, str, BaseTunerLayer]] = []
+        self._layers: list[tuple[nn.Module, str, nn.Module]] = []
         self._attached = True
 
     def collect(self) -> None:
@@ -52,6 +52,7 @@ class AdapterLayers:
 
     def _replace(self, *, bare: bool) -> None:
         for parent, name, layer in self._layers:
+            assert isinstance(layer, BaseTunerLayer)  # noqa: S101 -- collected as such
             parent._modules[name] = layer.get_base_layer() if bare else layer
         self._attached = not bare
 

@@ -55,6 +55,7 @@ class Adapters:
         self._by_name: dict[str, LoadedAdapter] = {}
         self._count = 0
         self._active: tuple[LoraRequest, ...] = ()
+        self._outdated = False
 
     def check(self, loras: Sequence[LoraRequest]) -> None:
         """Raise InvalidInput for one that does not exist, is damaged, or belongs to another model."""
@@ -63,7 +64,10 @@ class Adapters:
         if not hasattr(self._pipeline, "load_lora_weights"):
             raise InvalidInput(f"{self._model.id} takes no LoRAs.", field="loras", code="loras_not_offered")
         files = self._library.files()
-        self._chosen |= {lora.name: choose(files, lora.name, self._model) for lora in loras}
+        chosen = {lora.name: choose(files, lora.name, self._model) for lora in loras}
+        if any(self._chosen.get(name) not in (None, file) for name, file in chosen.items()):
+            self._outdated = True  # A file was replaced: the next pass loads it, although the names are the same.
+        self._chosen |= chosen
 
     def warnings(self, loras: Sequence[LoraRequest]) -> tuple[str, ...]:
         """Return a sentence for each of these adapters that was activated and fits the model in part."""
@@ -75,7 +79,7 @@ class Adapters:
 
     def activate(self, loras: tuple[LoraRequest, ...]) -> None:
         """Make forward passes use exactly these adapters; with none, output is bit-identical to the bare model's."""
-        if loras == self._active:
+        if loras == self._active and not (loras and self._outdated):
             return
         if not loras:
             self._layers.detach()
@@ -86,7 +90,7 @@ class Adapters:
         except BaseException:
             self._unload_all()  # What is loaded now is unknown.
             raise
-        self._active = loras
+        self._active, self._outdated = loras, False
 
     def _activate(self, loras: tuple[LoraRequest, ...]) -> None:
         self._layers.attach()
