@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.catalogue.catalogue import CatalogueModel
+from core.catalogue.catalogue import Architecture, CatalogueModel
 from core.catalogue.lora_facts import FAMILY_NAMES, SHORT_HASH, LoraFacts, read_facts
 from core.errors import InvalidInput
 from core.settings import Settings
@@ -47,7 +47,17 @@ class LoraFile:
         """Return whether it may belong to the model, as far as its place and its keys tell."""
         if self.model and self.model != model.id:
             return False
-        return not (self.facts.architectures and model.architecture) or model.architecture in self.facts.architectures
+        own = _architectures_of(model)
+        return not (self.facts.architectures and own) or not own.isdisjoint(self.facts.architectures)
+
+
+def _architectures_of(model: CatalogueModel) -> frozenset[Architecture]:
+    """Return the architectures that a model can have: rows that only load from a folder may not name theirs."""
+    if model.architecture:
+        return frozenset([model.architecture])
+    if model.family == "stable-diffusion":
+        return frozenset(["sdxl"]) if "XL" in model.pipeline else frozenset(["sd15", "sd21"])
+    return frozenset(["z-image"]) if model.family == "z-image" else frozenset()
 
 
 @dataclass(frozen=True)
@@ -77,13 +87,19 @@ class LoraLibrary:
         """Return the library of the folders that the settings name."""
         return cls(settings.resolved_models_dir, settings.weights_dirs)
 
-    def files(self) -> list[LoraFile]:
-        """Return all files, in the order that decides between files of one name. Reads headers only."""
-        found = [file for place, model, folder in self._folders() for file in self._files_in(folder, place, model)]
+    def files(self, name: str | None = None) -> list[LoraFile]:
+        """Return all files, or those of that name, in the order that decides between them. Reads headers only."""
+        found = [file for place, model, folder in self._folders() for file in self._files_in(folder, place, model, name)]
+        if name is not None:
+            return found
         with self._lock:
             known = {file.path for file in found}
             self._facts = {path: facts for path, facts in self._facts.items() if path in known}
         return found
+
+    def choose(self, name: str, model: CatalogueModel) -> LoraFile:
+        """Return what `choose` does; the headers of files with other names are read for an error only."""
+        return usable(self.files(name), model).get(name) or choose(self.files(), name, model)
 
     def hashes(self, file: LoraFile) -> LoraHashes:
         """Return the hashes of a file, which is read as a whole the first time. Raises OSError."""
@@ -110,8 +126,10 @@ class LoraLibrary:
         for directory in self._weights_dirs:
             yield "weights_dir", "", directory / FOLDER
 
-    def _files_in(self, folder: Path, place: Place, model: str) -> Iterator[LoraFile]:
+    def _files_in(self, folder: Path, place: Place, model: str, name: str | None) -> Iterator[LoraFile]:
         for path, status in _walk(folder):
+            if name not in (None, path.stem):
+                continue
             stamp = (status.st_size, status.st_mtime_ns)
             yield LoraFile(
                 name=path.stem,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.catalogue import CatalogueModel
-from core.catalogue.loras import LoraFile, LoraLibrary, choose
+from core.catalogue.loras import LoraFile, LoraLibrary
 from core.errors import InvalidInput
 from core.render import LoraRequest
 from worker.device.faults import is_broken_device, is_out_of_memory
@@ -63,8 +63,7 @@ class Adapters:
             return
         if not hasattr(self._pipeline, "load_lora_weights"):
             raise InvalidInput(f"{self._model.id} takes no LoRAs.", field="loras", code="loras_not_offered")
-        files = self._library.files()
-        chosen = {lora.name: choose(files, lora.name, self._model) for lora in loras}
+        chosen = {lora.name: self._library.choose(lora.name, self._model) for lora in loras}
         if any(self._chosen.get(name) not in (None, file) for name, file in chosen.items()):
             self._outdated = True  # A file was replaced: the next pass loads it, although the names are the same.
         self._chosen |= chosen
