@@ -125,7 +125,7 @@ def test_a_batch_combines_loras(api: httpx.Client) -> None:
     assert answer.status_code == 202, answer.text
     batch = api.get(f"/v1/batches/{answer.json()['id']}").json()
     jobs = {job["id"]: job for job in api.get("/v1/jobs").json()["items"]}
-    found = [jobs[item["job"]["id"]]["input"].get("loras", []) for item in batch["jobs"]]
+    found = [jobs[item["job_id"]]["input"].get("loras", []) for item in batch["jobs"]]
     assert [[(lora["name"], lora["scale"]) for lora in each] for each in found] == [
         [], [("ink", 1.0)], [("ink", 0.5), ("own", 1.0)],
     ] * 2  # fmt: skip
