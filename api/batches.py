@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,10 +13,12 @@ from api.overview import Overview
 from api.submission import IdempotencyKey, pixels_of, prepare_job, reserved, with_encrypted_secret
 from api.threads import in_thread
 from api.uploads import read_init_image
+from core.catalogue.loras import LoraFile
 from core.errors import InvalidInput
 from core.imagefile.conversion import Cell, contact_sheet
 from core.parameters import InvalidParameters
 from core.parameters.grid import combinations
+from core.parameters.loras import names_loras
 from core.schemas.batches import BatchRequest
 from core.schemas.jobs import JobRequest, RenderFields
 from db.batches import NewBatch, SubmittedBatch, members, open_members, submit_batch
@@ -65,9 +68,11 @@ async def wait_until_all_settled(farm: Farm, batch_id: str, seconds: float) -> N
 
 
 def _new_jobs(farm: Farm, caller: Caller, request: BatchRequest, overview: Overview) -> list[tuple[NewJob, dict[str, Any]]]:
+    combined = combinations(request, farm.settings.max_jobs_per_batch)
+    loras = farm.loras.files() if any(names_loras(fields) for fields, _ in combined) else ()
     return [
-        (_new_job(farm, caller, request, fields, overview, axes, index), axes)
-        for index, (fields, axes) in enumerate(combinations(request, farm.settings.max_jobs_per_batch))
+        (_new_job(farm, caller, request, fields, overview, axes, index, loras), axes)
+        for index, (fields, axes) in enumerate(combined)
     ]
 
 
@@ -79,6 +84,7 @@ def _new_job(
     overview: Overview,
     axes: dict[str, Any],
     index: int,
+    loras: Sequence[LoraFile],
 ) -> NewJob:
     common: dict[str, Any] = {
         "priority": batch.priority,
@@ -89,7 +95,8 @@ def _new_job(
         common["webhook"] = batch.webhook.model_dump()
     request = JobRequest.model_validate(fields.model_dump(exclude_unset=True) | common)
     try:
-        return prepare_job(farm, caller, request, overview, read_init_image(farm, caller, request.init_image))
+        init_image = read_init_image(farm, caller, request.init_image)
+        return prepare_job(farm, caller, request, overview, init_image, loras)
     except InvalidParameters as error:
         raise InvalidParameters(
             [(f"job {index}: {field}", f"{message} (axes {axes})") for field, message in error.problems]
@@ -106,11 +113,18 @@ async def contact_sheet_of(farm: Farm, batch: Batch, columns: int, side: int) ->
     return await in_thread(_contact_sheet, farm, batch, columns, side)
 
 
+def _shown(value: Any) -> str:  # noqa: ANN401 -- a value of any axis
+    """Return an axis value for people; LoRAs as `ink:0.8 + gold:1`."""
+    if not isinstance(value, list):
+        return str(value)
+    return " + ".join(f"{lora['name']}:{lora['scale']:g}" for lora in value) or "none"
+
+
 def _contact_sheet(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:
     rows = members(farm.database, batch.id)
     cells: list[Cell] = []
     for (member, job), snapshot in zip(rows, snapshots_of(farm.database, [job for _, job in rows]), strict=True):
-        caption = ", ".join(f"{name} {value}" for name, value in member.axes.items()) or f"job {member.index}"
+        caption = ", ".join(f"{name} {_shown(value)}" for name, value in member.axes.items()) or f"job {member.index}"
         if not snapshot.images:
             cells.append(Cell(None, f"{job.status}: {caption}"))
         cells += [Cell(partial(farm.store.read, image.key), caption) for image in snapshot.images]

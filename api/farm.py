@@ -21,6 +21,7 @@ from api.threads import in_thread, make_threads
 from api.watch import Watcher
 from api.webhooks import WebhookDispatcher
 from core.catalogue import FarmCatalogue, catalogue_of
+from core.catalogue.loras import LoraLibrary
 from core.parameters import RequestLimits
 from core.settings import Settings
 from core.storage import LocalImageStore
@@ -37,6 +38,7 @@ class Farm:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.metrics = metrics
         self.settings = settings
+        self.loras = LoraLibrary.of(settings)
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
         self.store = LocalImageStore(settings.images_dir)
         self.uploads = LocalImageStore(settings.uploads_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +16,11 @@ from api.polling import wait_until_settled
 from api.threads import in_thread
 from api.uploads import find_init_image
 from api.views.jobs import job_view
+from core.catalogue.loras import LoraFile
 from core.errors import Conflict, FarmError, InvalidInput, RenderError, TooManyRequests
 from core.lifecycle import SETTLED, JobStatus
 from core.parameters import InitImage, normalise
+from core.parameters.loras import names_loras
 from core.schemas.jobs import JobRequest
 from core.schemas.webhooks import JobWebhook
 from core.webhooks import check_literal_address
@@ -127,7 +129,8 @@ async def submit_job(
     try:
         overview = await farm.overview.get()
         init_image = await find_init_image(farm, caller, request.init_image)
-        new = replace(prepare_job(farm, caller, request, overview, init_image), face=face)
+        loras = await in_thread(farm.loras.files) if names_loras(request) else ()
+        new = replace(prepare_job(farm, caller, request, overview, init_image, loras), face=face)
     except FarmError:
         # A replay gets its first answer, even when no worker serves that model any more.
         if key is None or (replay := await _find_replay(farm, caller, key)) is None:
@@ -183,12 +186,19 @@ def first_response(job: Job) -> dict[str, Any]:
     return job_view(Snapshot(job)).model_dump(mode="json")
 
 
-def prepare_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview, init_image: InitImage | None) -> NewJob:
-    """Return the job as it will be stored; raise the errors of the request."""
+def prepare_job(
+    farm: Farm,
+    caller: Caller,
+    request: JobRequest,
+    overview: Overview,
+    init_image: InitImage | None,
+    loras: Sequence[LoraFile],
+) -> NewJob:
+    """Return the job as it will be stored; raise the errors of the request. `loras`: the files on this machine."""
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
-    normalised = normalise(request, model, farm.limits, init_image)
+    normalised = normalise(request, model, farm.limits, init_image, loras)
     return NewJob(
         owner=caller.owner,
         client_label=caller.label,

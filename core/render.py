@@ -60,6 +60,9 @@ class RenderRecord(BaseModel):
     )
     pipeline_guidance_scale: float = Field(description="value passed to the pipeline, after conversion")
     sigmas_or_timesteps: list[float] = Field(default_factory=list)
+    lora_hashes: dict[str, str] = Field(
+        default_factory=dict, description="LoRA -> A1111's short hash: 12 digits of the SHA-256 of its tensors"
+    )
     warnings: list[str] = Field(default_factory=list, description="sentences for the user, added to the job's warnings")
 
 

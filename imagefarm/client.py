@@ -15,6 +15,7 @@ from core.schemas.batches import Batch, BatchRequest
 from core.schemas.farm import Health, Readiness
 from core.schemas.images import Image, Upload
 from core.schemas.jobs import Job, JobHistory, JobPage, JobRequest, Output
+from core.schemas.loras import LoraList
 from core.schemas.models import ModelList, PresetList
 from core.schemas.workers import Queue, WorkerList
 from imagefarm.address import find_address
@@ -152,6 +153,11 @@ class ImageFarm:
     def models(self) -> ModelList:
         """Return the model catalogue, the farm's default first, with the workers that serve each model."""
         return self._transport.read(ModelList, "GET", "/v1/models")
+
+    def loras(self, name: str | None = None) -> LoraList:
+        """Return the LoRAs that jobs may name; with `name`, the files of that name with their hashes."""
+        path = "/v1/loras" if name is None else f"/v1/loras/{quote(name, safe='')}"
+        return self._transport.read(LoraList, "GET", path)
 
     def presets(self) -> PresetList:
         """Return the presets that a request may name."""

@@ -66,6 +66,7 @@ def _enlarged(job: Job, index: int, preview: bytes) -> bytes:
         height=values["height"],
         model=job.model,
         strength=values.get("strength"),
+        loras=values.get("loras", ()),
         job_id=job.id,
         index=index,
     )

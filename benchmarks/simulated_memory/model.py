@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.gpu.weights import full_size_pipeline, measured_model
+from core.catalogue.loras import LoraLibrary
 from worker.memory.apply import apply_tier
 from worker.memory.quantize import use_packed_matmul, with_empty_packed_layers
 from worker.memory.sizes import ModelSizes, component_of
@@ -43,7 +44,11 @@ def pipeline_in(tier: Tier, packed_matmul: bool) -> Any:  # noqa: ANN401 - a dif
 
 def family_over(pipeline: Any) -> ZImageFamily:  # noqa: ANN401 - a diffusers pipeline
     """Return the farm's family implementation over the pipeline."""
-    return ZImageFamily(FamilyContext(pipeline, measured_model(), META, META, Adapters(pipeline, Path("no-loras"))))
+    return ZImageFamily(
+        FamilyContext(
+            pipeline, measured_model(), META, META, Adapters(pipeline, measured_model(), LoraLibrary(Path("no-loras")))
+        )
+    )
 
 
 @cache

@@ -47,6 +47,10 @@ def submit(
     start_sigma: Annotated[
         float | None, typer.Option(help="Image-to-image with Z-Image, instead of --strength: the noise level to start at.")
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(help="A LoRA that `imagefarm loras list` shows; repeat it for several.", metavar="NAME[:SCALE]"),
+    ] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent.", show_default="5")] = None,
     deadline: Annotated[
         float | None, typer.Option(help="Seconds after which the job expires if it has not started.")
@@ -72,6 +76,7 @@ def submit(
 
     - `imagefarm submit "一只猫" --model z-image --cfg 4 --negative "blurry" -n 4 --save out/ --json`
     """
+    from core.parameters.loras import parse_lora
     from imagefarm.job_requests import request_from
 
     given: dict[str, Any] = {
@@ -87,6 +92,7 @@ def submit(
         "strict": strict or None,
         "strength": strength,
         "start_sigma": start_sigma,
+        "loras": [parse_lora(text) for text in lora] if lora else None,
         "priority": priority,
         "deadline_seconds": deadline,
     }

@@ -97,6 +97,7 @@ class CatalogueModel(_Row):
     dtypes: tuple[Literal["bfloat16", "float16", "float32"], ...]
     scheduler: SchedulerChoice | None = None
     loras: tuple[Lora, ...] = ()
+    takes_loras: bool = Field(True, description="whether jobs may name LoRAs")
     defaults: Defaults
     limits: Limits
     cfg: Literal["standard", "offset", "none"]

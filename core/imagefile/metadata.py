@@ -83,4 +83,5 @@ class FileMetadata(BaseModel):
         """Return the settings to render such an image again, by the API's field names: imagefarm's record, else A1111's."""
         source = self.imagefarm or self.parameters
         fields = set(Parameters.model_fields) - {"settings"}
-        return source.model_dump(include=fields, exclude_none=True) if source else {}
+        loras = {"loras"} if self.imagefarm and self.imagefarm.loras else set()
+        return source.model_dump(mode="json", include=fields | loras, exclude_none=True) if source else {}

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 def format_parameters(metadata: ImageMetadata) -> str:
     """Format the text for one image. NUL characters, which end strings in files, become U+FFFD."""
-    lines = [metadata.prompt.strip()]
+    lines = [" ".join([metadata.prompt.strip(), *_tags(metadata)]).strip()]
     if metadata.negative_prompt.strip():
         lines.append(f"{_NEGATIVE} {metadata.negative_prompt.strip()}")
     lines.append(", ".join(f"{key}: {_quote(_without_nul(value))}" for key, value in _pairs(metadata) if value))
@@ -70,8 +70,19 @@ def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
         ("Model", metadata.model),
         ("Denoising strength", "" if metadata.strength is None else f"{metadata.strength:g}"),
         ("Start sigma", "" if metadata.start_sigma is None else f"{metadata.start_sigma:g}"),
+        ("Lora hashes", _lora_hashes(metadata)),
         ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
     ]
+
+
+def _tags(metadata: ImageMetadata) -> list[str]:
+    """Return the LoRAs as A1111 writes them into the prompt, without names that such a tag cannot hold."""
+    return [f"<lora:{lora.name}:{lora.scale:g}>" for lora in metadata.loras if not re.search(r"[<>:\r\n]", lora.name)]
+
+
+def _lora_hashes(metadata: ImageMetadata) -> str:
+    hashes = metadata.record.lora_hashes if metadata.record else {}
+    return ", ".join(f"{lora.name}: {hashes[lora.name]}" for lora in metadata.loras if lora.name in hashes)
 
 
 def _without_nul(text: str) -> str:

@@ -36,7 +36,7 @@ def combinations(batch: BatchRequest, limit: int) -> list[Combination]:
 def _axes(batch: BatchRequest) -> dict[str, list[Any]]:
     """Return axis name -> values, without empty axes."""
     found: dict[str, list[Any]] = {"prompt": list(batch.prompts), "seed": _seeds(batch)}
-    found |= {name: list(values) for name, values in batch.axes if values}
+    found |= {name: values for name, values in batch.axes.model_dump(mode="json").items() if values}
     return {name: values for name, values in found.items() if values}
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.catalogue import CatalogueModel
+from core.catalogue.loras import LoraFile
+from core.parameters.loras import check_loras, take_loras
 from core.parameters.parameters import Findings, InitImage, RenderParameters
 from core.parameters.sizes import check_size, choose_size
 from core.presets import Preset, find_preset
@@ -118,22 +121,28 @@ class Normalised:
 
 
 def normalise(
-    request: RenderFields, model: CatalogueModel, limits: RequestLimits, init_image: InitImage | None = None
+    request: RenderFields,
+    model: CatalogueModel,
+    limits: RequestLimits,
+    init_image: InitImage | None = None,
+    loras: Sequence[LoraFile] | None = None,
 ) -> Normalised:
     """Complete and check a request; `init_image` is the upload that `request.init_image` names.
 
-    Raises InvalidParameters, which lists every invalid value.
+    `loras`: the files that its LoRAs must be among; None leaves that check to the engine.
+    Raises InvalidParameters, which lists every invalid value, or InvalidInput for a LoRA that the model cannot take.
     """
     findings = Findings()
+    taken = take_loras(request, limits.max_prompt_chars, findings)
     preset = find_preset(request.preset) if request.preset else Preset.empty()
-    _check_texts(request, limits, findings)
+    _check_texts(request, taken.prompt, limits, findings)
     _check_count(request.num_images, limits, findings)
     width, height = choose_size(request, model, preset, init_image, findings)
     check_size(width, height, model, findings)
     parameters = RenderParameters(
         model=model.id,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt or "",
+        prompt=taken.prompt,
+        negative_prompt=taken.negative_prompt,
         width=width,
         height=height,
         num_inference_steps=_steps(request, model, preset, findings),
@@ -145,13 +154,16 @@ def normalise(
         start_sigma=_start_sigma(request, model, findings),
         init_image=init_image,
         preset=request.preset,
+        loras=taken.loras,
     )
     findings.raise_if_any()
-    return Normalised(parameters, advise(model, parameters))
+    check_loras(taken.loras, model, loras)
+    return Normalised(parameters, [*taken.warnings, *advise(model, parameters)])
 
 
-def _check_texts(request: RenderFields, limits: RequestLimits, findings: Findings) -> None:
-    if not request.prompt.strip():
+def _check_texts(request: RenderFields, prompt: str, limits: RequestLimits, findings: Findings) -> None:
+    """Check the texts; `prompt` is the request's without LoRAs."""
+    if not prompt.strip() and len(request.prompt) <= limits.max_prompt_chars:
         findings.add("prompt", "is empty: describe the image.")
     for field, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt or "")):
         if len(text) > limits.max_prompt_chars:

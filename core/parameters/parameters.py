@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import InvalidInput
+from core.render import LoraRequest
 
 
 class InvalidParameters(InvalidInput):
@@ -70,7 +71,8 @@ class RenderParameters(BaseModel):
     start_sigma: float | None = None
     init_image: InitImage | None = None
     preset: str | None = None
+    loras: tuple[LoraRequest, ...] = ()
 
     def stored(self) -> dict[str, Any]:
-        """Return JSON values, without the fields that are None."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Return JSON values, without the fields that are None and without an empty list of LoRAs."""
+        return self.model_dump(mode="json", exclude_none=True, exclude=None if self.loras else {"loras"})

@@ -141,6 +141,15 @@ class SdModel(ResponseBody):
     config: str | None = None
 
 
+class A1111Lora(ResponseBody):
+    """A LoRA as A1111 lists it; `path` is relative to its folder."""
+
+    name: str
+    alias: str
+    path: str
+    metadata: dict[str, str]
+
+
 class A1111Error(ResponseBody):
     """An error as A1111's clients expect it."""
 

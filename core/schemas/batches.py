@@ -11,6 +11,7 @@ from core.lifecycle import JobStatus
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.schemas.base import RequestBody, ResponseBody, Text
 from core.schemas.jobs import Label, Output, RenderFields
+from core.schemas.loras import JobLora
 from core.schemas.webhooks import JobWebhook
 
 Finite = Annotated[float, AllowInfNan(False)]
@@ -33,6 +34,9 @@ class Axes(RequestBody):
     strength: list[Finite] = Field(default_factory=list, max_length=1000)
     start_sigma: list[Finite] = Field(default_factory=list, max_length=1000)
     negative_prompt: list[Text] = Field(default_factory=list, max_length=1000)
+    loras: list[list[JobLora]] = Field(
+        default_factory=list, max_length=1000, description="Each value is a list; `[]` means no LoRA."
+    )
 
 
 _EXAMPLE: dict[str, JsonValue] = {

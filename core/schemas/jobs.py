@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, JsonValue,
 from core.lifecycle import JobStatus
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.schemas.base import RequestBody, ResponseBody, Text, storable
+from core.schemas.loras import MAX_LORAS, JobLora
 from core.schemas.webhooks import JobWebhook
 
 _MAX_METADATA = 32
@@ -64,6 +65,11 @@ class RenderFields(RequestBody):
         examples=[0.5],
         description="Image-to-image with Z-Image, in place of strength: the noise level (above 0, at most 1) at which all "
         "num_inference_steps start.",
+    )
+    loras: list[JobLora] = Field(
+        default_factory=list,
+        max_length=MAX_LORAS,
+        description="LoRAs to apply, each by its name from /v1/loras. `<lora:NAME:SCALE>` in a prompt does the same.",
     )
     strict: bool = Field(False, description="Render alone, so that the same seed gives the same bits on the same stack.")
 

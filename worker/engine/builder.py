@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from core.catalogue import ModelPaths, load_catalogue
+from core.catalogue.loras import LoraLibrary
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
 from worker.device.torch_device import device_name
@@ -25,7 +26,7 @@ from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan
 from worker.models.libraries import denoiser_of
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
-from worker.pipelines.adapters import Adapters
+from worker.pipelines.adapters import DEFAULT_BYTES, Adapters
 from worker.pipelines.family import AnyFamily, FamilyContext
 from worker.pipelines.registry import make_family
 from worker.pipelines.tuning.tune import Tuning, TuningOptions, tune
@@ -36,6 +37,8 @@ CPU_TOKEN_BUDGET = 640
 """Two images of 256x256 with their captions. Larger passes on a CPU were no faster, except with the tiniest models."""
 CLAIMS_PER_SLOT = 2
 """Jobs that a worker claims per sample of a family with `max_samples`, so that the next job is ready at once."""
+ADAPTER_SHARE = 0.05
+"""Share of the memory that was free before loading: 400 MB of an 8 GB card, which holds two to four LoRAs of Z-Image."""
 OnProgress = Callable[[str, float | None], None]
 
 
@@ -68,6 +71,7 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
         blocks=_hooked_blocks(loaded, family, tuning),
         aborts_steps=family.name != "stock",  # A stock pipeline's own code is not written to be interrupted.
         warnings_of=lambda request: context.adapters.warnings(request.loras),
+        lora_hashes_of=lambda request: context.adapters.hashes(request.loras),
     )
 
 
@@ -112,8 +116,15 @@ def _family_context(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
         model=loaded.model,
         device=loaded.device,
         text_device=torch.device("cpu") if on_cpu else loaded.device,
-        adapters=Adapters(loaded.pipeline, spec.models_dir / loaded.model.id / "loras"),
+        adapters=Adapters(
+            loaded.pipeline, loaded.model, LoraLibrary(spec.models_dir, spec.weights_dirs), adapter_bytes(loaded.plan)
+        ),
     )
+
+
+def adapter_bytes(plan: MemoryPlan) -> int:
+    """Return the memory for LoRAs that stay loaded: a share small enough that the plan's own figures still hold."""
+    return min(int(plan.free_bytes * ADAPTER_SHARE), DEFAULT_BYTES) if plan.free_bytes else DEFAULT_BYTES
 
 
 def use_all_cores() -> None:

@@ -19,6 +19,10 @@ def _no_warnings(_: RenderRequest) -> tuple[str, ...]:
     return ()
 
 
+def _no_hashes(_: RenderRequest) -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class EngineParts:
     """Everything that loading a model produces. Only the figures in `peaks` change while the engine runs.
@@ -27,6 +31,7 @@ class EngineParts:
     `blocks`: the denoiser's blocks to hook for progress and aborts; empty where steps are short or compiled.
     `aborts_steps`: whether a step may be abandoned between two blocks.
     `warnings_of`: sentences about a finished request for its user, such as a LoRA that fits in part.
+    `lora_hashes_of`: name -> short hash of the LoRAs of a finished request.
     `peaks`: None where peak memory is not measured.
     """
 
@@ -40,3 +45,4 @@ class EngineParts:
     blocks: list[nn.Module]
     aborts_steps: bool
     warnings_of: Callable[[RenderRequest], tuple[str, ...]] = _no_warnings
+    lora_hashes_of: Callable[[RenderRequest], dict[str, str]] = _no_hashes

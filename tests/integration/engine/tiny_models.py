@@ -12,6 +12,7 @@ from diffusers import AutoPipelineForImage2Image
 from PIL import Image
 
 from core.catalogue import ModelPaths, load_catalogue
+from core.catalogue.loras import LoraLibrary
 from core.render import RenderRequest
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
 from worker.models.tiny_models import build_tiny_model
@@ -35,7 +36,7 @@ class TinyModel:
         self.stock: Any = self._load(model_paths, dtype).pipeline
         loaded = self._load(model_paths, dtype)
         self.pipeline: Any = loaded.pipeline
-        self.adapters = Adapters(loaded.pipeline, self.loras)
+        self.adapters = Adapters(loaded.pipeline, self.model, LoraLibrary(directory))
         self.family: AnyFamily = make_family(
             FamilyContext(loaded.pipeline, self.model, loaded.device, loaded.device, self.adapters)
         )

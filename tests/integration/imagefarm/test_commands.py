@@ -14,6 +14,8 @@ from core.lifecycle import JobStatus
 from imagefarm import ImageFarm
 from tests.integration.imagefarm.conftest import Cli, start_cli
 from tests.servers.ports import free_port
+from tests.unit.models.test_lora_facts import write_lora
+from tests.unit.models.test_loras import Z_IMAGE
 
 FAST = ("--size", "64", "--steps", "2")
 
@@ -126,3 +128,23 @@ def test_wrong_values_are_named_in_the_error(cli: Cli, words: tuple[str, ...]) -
     done = cli(*words)
     assert done.returncode == ExitCode.USAGE
     assert words[-2].strip("-") in done.stderr
+
+
+def test_loras_are_listed_and_named_on_submit(cli: Cli, running: FarmParts, farm: ImageFarm) -> None:
+    folder = running.directory / "data" / "models" / "loras"
+    write_lora(folder / "v1.5 gold.safetensors", Z_IMAGE, {"modelspec.trigger_phrase": "goldleaf"})
+    (folder / "broken.safetensors").write_bytes(b"")
+    try:
+        listed = cli("loras", "list")
+        assert listed.returncode == ExitCode.OK
+        assert all(words in listed.stdout for words in ("v1.5 gold", "goldleaf", "broken.safetensors: is empty"))
+        as_json = json.loads(cli("loras", "list", "--model", "demo", "--json").stdout)
+        assert [lora["name"] for lora in as_json["items"]] == ["v1.5 gold"]
+        job = json.loads(cli("submit", "a cat", *FAST, "--lora", "v1.5 gold:0.5", "--wait", "--json").stdout)
+        assert job["input"]["loras"] == [{"name": "v1.5 gold", "scale": 0.5}]
+        refused = cli("submit", "a cat", "--lora", "nothing")
+        assert refused.returncode == ExitCode.USAGE
+        assert "Available for demo: v1.5 gold" in refused.stderr
+    finally:
+        for file in folder.iterdir():
+            file.unlink()
