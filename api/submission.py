@@ -14,11 +14,11 @@ from api.farm import Farm
 from api.overview import Overview
 from api.polling import wait_until_settled
 from api.threads import in_thread
-from api.uploads import find_init_image
+from api.uploads import StartImages, find_start_images
 from api.views.jobs import job_view
 from core.errors import Conflict, FarmError, InvalidInput, RenderError, TooManyRequests
 from core.lifecycle import SETTLED, JobStatus
-from core.parameters import InitImage, normalise
+from core.parameters import normalise
 from core.schemas.jobs import JobRequest
 from core.schemas.webhooks import JobWebhook
 from core.webhooks import check_literal_address
@@ -126,8 +126,8 @@ async def submit_job(
     """Commit a job and publish its hint; raise the errors of the request, or Unavailable. `face`: see `db.tables.Job`."""
     try:
         overview = await farm.overview.get()
-        init_image = await find_init_image(farm, caller, request.init_image)
-        new = replace(prepare_job(farm, caller, request, overview, init_image), face=face)
+        start = await find_start_images(farm, caller, request)
+        new = replace(prepare_job(farm, caller, request, overview, start), face=face)
     except FarmError:
         # A replay gets its first answer, even when no worker serves that model any more.
         if key is None or (replay := await _find_replay(farm, caller, key)) is None:
@@ -183,12 +183,12 @@ def first_response(job: Job) -> dict[str, Any]:
     return job_view(Snapshot(job)).model_dump(mode="json")
 
 
-def prepare_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview, init_image: InitImage | None) -> NewJob:
+def prepare_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview, start: StartImages) -> NewJob:
     """Return the job as it will be stored; raise the errors of the request."""
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
-    normalised = normalise(request, model, farm.limits, init_image)
+    normalised = normalise(request, model, farm.limits, *start)
     return NewJob(
         owner=caller.owner,
         client_label=caller.label,

@@ -111,6 +111,11 @@ class CatalogueModel(_Row):
         """Whether image-to-image may start at a noise level that the job names."""
         return self.family == "z-image" and self.img2img == "strength"
 
+    @property
+    def takes_mask(self) -> bool:
+        """Whether image-to-image may be limited to a part of the image."""
+        return self.family in ("z-image", "stable-diffusion") and self.img2img == "strength"
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         """Check rules between fields, since a row that breaks one would otherwise fail only at the first render."""

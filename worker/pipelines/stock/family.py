@@ -14,11 +14,12 @@ from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.render import RenderRequest
 from worker.device.torch_device import use_device
-from worker.init_image import open_init_image
+from worker.init_image import open_init_image, open_reference
 from worker.models.libraries import Pipeline
 from worker.pipelines.decoding import LatentPreview, check_finite
 from worker.pipelines.execution_mode import execution_mode
-from worker.pipelines.family import FamilyContext, Sample, refuse_start_sigma
+from worker.pipelines.family import FamilyContext, Sample, refuse_start_sigma, strength_of
+from worker.pipelines.inpainting import refuse_mask
 from worker.pipelines.stock.stepped_call import SteppedCall
 
 _UNPACK_LATENTS_PARAMETERS = ("latents", "height", "width", "vae_scale_factor")
@@ -112,6 +113,7 @@ class StockFamily:
         if has_init_image and self._model.img2img == "none":
             raise InvalidInput(f"{self._model.id} takes no input image.", field="image")
         refuse_start_sigma(request)
+        refuse_mask(request)
         self._adapters.check(request.loras)
 
     def encode(self, request: RenderRequest) -> None:
@@ -123,7 +125,7 @@ class StockFamily:
     def prepare_adapters(self, request: RenderRequest) -> None:
         """Do nothing: the first step activates them."""
 
-    def start(self, request: RenderRequest, conditioning: None, init_image: bytes) -> StockSample:
+    def start(self, request: RenderRequest, conditioning: None, init_image: bytes, mask: bytes = b"") -> StockSample:
         guidance = pipeline_guidance(self._model, request)
         options = self._options(request, guidance, init_image)
         pipeline = self._pipeline_for(bool(init_image))
@@ -172,10 +174,14 @@ class StockFamily:
         if request.negative_prompt and "negative_prompt" in self._accepts:
             options["negative_prompt"] = request.negative_prompt
         if init_image:
-            options["image"] = open_init_image(init_image, request.width, request.height)
-            if self._model.img2img == "strength" and request.strength is not None:
-                options["strength"] = request.strength
+            options |= self._image_options(request, init_image)
         return options
+
+    def _image_options(self, request: RenderRequest, init_image: bytes) -> dict[str, Any]:
+        if self._model.img2img == "edit":
+            return {"image": open_reference(init_image)}  # The pipeline scales it without changing its shape.
+        image = open_init_image(init_image, request.width, request.height)
+        return {"image": image, "strength": strength_of(request)}
 
     def step(self, samples: Sequence[StockSample]) -> None:
         (sample,) = samples
