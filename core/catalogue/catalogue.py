@@ -77,7 +77,8 @@ class CatalogueModel(_Row):
     """One row of the catalogue.
 
     `family` selects the code that renders it; `pipeline` is a diffusers class name or `auto`.
-    `cfg` is the pipeline's guidance scale: `standard` (1 = off), `offset` (0 = off), `none` (it has no guidance).
+    `cfg` is the pipeline's guidance scale: `standard` (1 = off), `true` (its true_cfg_scale, 1 = off), `offset` (0 = off),
+    `none` (it has no guidance).
     `architecture` names the configurations and tokenizers that single files are loaded with; empty for models that only
     load from a folder. `folder` (diffusers' layout) or `files` (component -> weight file; several components may name one
     checkpoint) are set in rows that a user added; such rows need no repository.
@@ -99,7 +100,7 @@ class CatalogueModel(_Row):
     loras: tuple[Lora, ...] = ()
     defaults: Defaults
     limits: Limits
-    cfg: Literal["standard", "offset", "none"]
+    cfg: Literal["standard", "true", "offset", "none"]
     negative_prompt: Literal["none", "needs_cfg"]
     img2img: Literal["strength", "edit", "none"] = "none"
     licence: str

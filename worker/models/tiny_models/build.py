@@ -51,6 +51,7 @@ TINY_MODELS = {
     "lcm-sd15": "stable_diffusion:tiny_sd1",
     "tiny-sd": "stable_diffusion:tiny_sd1",
     "flux2-klein-4b": "flux2:tiny_flux2_klein",
+    "qwen-image": "qwen_image:tiny_qwen_image",
 }
 """Catalogue id -> module and function that builds the tiny model; imported lazily, so that `demo` is built quickly."""
 

@@ -16,7 +16,7 @@ from core.render import RenderRequest
 from worker.device.torch_device import use_device
 from worker.init_image import open_init_image, open_reference
 from worker.models.libraries import Pipeline
-from worker.pipelines.decoding import LatentPreview, check_finite
+from worker.pipelines.decoding import LatentPreview, check_finite, decodes_frames
 from worker.pipelines.execution_mode import execution_mode
 from worker.pipelines.family import FamilyContext, Sample, refuse_start_sigma, strength_of
 from worker.pipelines.inpainting import refuse_mask
@@ -34,13 +34,15 @@ def passes_latents_to_callback(pipeline: Pipeline) -> bool:
 def vae_channels(pipeline: Pipeline) -> int | None:
     """Return the channels of the latents that its VAE decodes; None if unknown."""
     config = getattr(getattr(pipeline, "vae", None), "config", None)
-    channels: int | None = getattr(config, "latent_channels", None)
+    channels: int | None = getattr(config, "latent_channels", getattr(config, "z_dim", None))
     return channels
 
 
 def to_vae_layout(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
     """Convert to the VAE's 1 x channels x h x w, for an image of that size in pixels; None for an unknown layout."""
     found = latents if latents.ndim == 4 else _unpacked(pipeline, latents, width, height)
+    if found is not None and found.ndim == 5 and found.shape[2] == 1 and decodes_frames(pipeline.vae):
+        found = found.squeeze(2)
     return found if found is not None and found.ndim == 4 and found.shape[1] == vae_channels(pipeline) else None
 
 
@@ -169,9 +171,11 @@ class StockFamily:
             "num_inference_steps": request.num_inference_steps,
             "generator": torch.Generator("cpu").manual_seed(request.seed),
         }
-        if self._model.cfg != "none":
+        if self._model.cfg == "true":
+            options |= true_guidance(request, guidance)
+        elif self._model.cfg != "none":
             options["guidance_scale"] = guidance
-        if request.negative_prompt and "negative_prompt" in self._accepts:
+        if self._model.cfg != "true" and request.negative_prompt and "negative_prompt" in self._accepts:
             options["negative_prompt"] = request.negative_prompt
         if init_image:
             options |= self._image_options(request, init_image)
@@ -222,6 +226,17 @@ def pipeline_guidance(model: CatalogueModel, request: RenderRequest) -> float:
     if model.cfg == "offset":
         return max(request.guidance_scale - 1.0, 0.0)
     return request.guidance_scale
+
+
+NO_NEGATIVE_PROMPT = " "
+"""What Qwen-Image's authors pass where there is nothing to avoid: without a negative prompt its pipeline has no guidance."""
+
+
+def true_guidance(request: RenderRequest, guidance: float) -> dict[str, Any]:
+    """Return the options of a pipeline that guides by `true_cfg_scale`, and only with a negative prompt."""
+    if guidance <= 1:
+        return {"true_cfg_scale": guidance}
+    return {"true_cfg_scale": guidance, "negative_prompt": request.negative_prompt or NO_NEGATIVE_PROMPT}
 
 
 def _run_pipeline(
