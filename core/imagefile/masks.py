@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from PIL import Image, ImageChops, ImageFilter
+from io import BytesIO
+
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from core.imagefile.reading import FORMATS, MAX_PIXELS, open_rgb
 
@@ -14,6 +16,13 @@ MAX_FEATHER = 256
 def open_mask(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Return an encoded mask of any mode as its luminance, with transparent areas white. Raises like `open_image`."""
     return open_rgb(data, max_pixels=max_pixels, formats=formats).convert("L")
+
+
+def inverted(data: bytes, max_pixels: int) -> bytes:
+    """Return an encoded mask as a PNG with black and white exchanged. Raises like `open_image`."""
+    buffer = BytesIO()
+    ImageOps.invert(open_mask(data, max_pixels=max_pixels)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def black_and_white(mask: Image.Image) -> Image.Image:

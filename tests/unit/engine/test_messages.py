@@ -38,6 +38,7 @@ RECORD = RenderRecord(
 MESSAGES: list[Message] = [
     Load(SPEC),
     Submit(REQUEST, b"\x89PNG\x00"),
+    Submit(REQUEST, b"an image", b"a mask\x00"),
     Submit(REQUEST),
     Cancel("j/1/0"),
     Stop(),
