@@ -52,14 +52,15 @@ async def img2img(farm: FarmDependency, caller: A1111Submitter, wanted: Img2Img)
 
 
 async def _store_mask(farm: Farm, caller: Caller, text: str, *, invert: bool) -> Upload:
-    data = await in_thread(decode_base64_image, text, "mask")
-    if invert:
-        try:
+    try:
+        data = await in_thread(decode_base64_image, text, "mask")
+        if invert:
             async with farm.decoding:
                 data = await in_thread(inverted, data, farm.settings.max_upload_pixels)
-        except InvalidInput as error:
-            raise InvalidInput(error.message, field="mask", code=error.code) from error
-    return await store_upload(farm, caller, data, "mask")
+        return await store_upload(farm, caller, data, "mask")
+    except InvalidInput as error:
+        # This face's errors name no field.
+        raise InvalidInput(f"The mask cannot be used: {error.message}", field="mask", code=error.code) from error
 
 
 async def _render(farm: Farm, caller: Caller, wanted: Txt2Img, uploads: Mapping[str, Upload]) -> Response:

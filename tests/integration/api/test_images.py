@@ -126,9 +126,9 @@ def test_an_upload_starts_a_job(api: httpx.Client, worker: WorkerSide) -> None:
     assert refused.json()["errors"][0]["field"] == "init_image"
 
 
-def uploaded(api: httpx.Client, image: Image.Image) -> str:
+def uploaded(api: httpx.Client, image: Pillow.Image) -> str:
     """Upload a picture and return its id."""
-    buffer = BytesIO()
+    buffer = io.BytesIO()
     image.save(buffer, "PNG")
     sent = api.post("/v1/uploads", content=buffer.getvalue(), headers={"Content-Type": "image/png"})
     assert sent.status_code == 201, sent.text
@@ -136,11 +136,11 @@ def uploaded(api: httpx.Client, image: Image.Image) -> str:
 
 
 def test_an_upload_is_the_mask_of_a_job(api: httpx.Client, worker: WorkerSide) -> None:
-    picture = Image.new("RGB", (96, 64), "green")
-    half = Image.new("L", (96, 64))
+    picture = Pillow.new("RGB", (96, 64), "green")
+    half = Pillow.new("L", (96, 64))
     half.paste(255, (0, 0, 48, 64))
     image, mask, black, white = (
-        uploaded(api, each) for each in (picture, half, Image.new("L", (96, 64)), Image.new("L", (48, 64), 255))
+        uploaded(api, each) for each in (picture, half, Pillow.new("L", (96, 64)), Pillow.new("L", (48, 64), 255))
     )
     body = {"prompt": "x", "init_image": image}
     sent = api.post("/v1/jobs", json=body | {"mask": mask, "mask_feather": 4})
