@@ -12,7 +12,7 @@ from api.farm import Farm
 from api.overview import Overview
 from api.submission import IdempotencyKey, pixels_of, prepare_job, reserved, with_encrypted_secret
 from api.threads import in_thread
-from api.uploads import read_init_image
+from api.uploads import read_start_images
 from core.catalogue.loras import LoraFile
 from core.errors import InvalidInput
 from core.imagefile.conversion import Cell, contact_sheet
@@ -95,8 +95,7 @@ def _new_job(
         common["webhook"] = batch.webhook.model_dump()
     request = JobRequest.model_validate(fields.model_dump(exclude_unset=True) | common)
     try:
-        init_image = read_init_image(farm, caller, request.init_image)
-        return prepare_job(farm, caller, request, overview, init_image, loras)
+        return prepare_job(farm, caller, request, overview, read_start_images(farm, caller, request), loras)
     except InvalidParameters as error:
         raise InvalidParameters(
             [(f"job {index}: {field}", f"{message} (axes {axes})") for field, message in error.problems]

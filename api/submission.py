@@ -14,12 +14,12 @@ from api.farm import Farm
 from api.overview import Overview
 from api.polling import wait_until_settled
 from api.threads import in_thread
-from api.uploads import find_init_image
+from api.uploads import StartImages, find_start_images
 from api.views.jobs import job_view
 from core.catalogue.loras import LoraFile
 from core.errors import Conflict, FarmError, InvalidInput, RenderError, TooManyRequests
 from core.lifecycle import SETTLED, JobStatus
-from core.parameters import InitImage, normalise
+from core.parameters import normalise
 from core.parameters.loras import names_loras
 from core.schemas.jobs import JobRequest
 from core.schemas.webhooks import JobWebhook
@@ -128,9 +128,9 @@ async def submit_job(
     """Commit a job and publish its hint; raise the errors of the request, or Unavailable. `face`: see `db.tables.Job`."""
     try:
         overview = await farm.overview.get()
-        init_image = await find_init_image(farm, caller, request.init_image)
+        start = await find_start_images(farm, caller, request)
         loras = await in_thread(farm.loras.files) if names_loras(request) else ()
-        new = replace(prepare_job(farm, caller, request, overview, init_image, loras), face=face)
+        new = replace(prepare_job(farm, caller, request, overview, start, loras), face=face)
     except FarmError:
         # A replay gets its first answer, even when no worker serves that model any more.
         if key is None or (replay := await _find_replay(farm, caller, key)) is None:
@@ -191,14 +191,14 @@ def prepare_job(
     caller: Caller,
     request: JobRequest,
     overview: Overview,
-    init_image: InitImage | None,
+    start: StartImages,
     loras: Sequence[LoraFile],
 ) -> NewJob:
     """Return the job as it will be stored; raise the errors of the request. `loras`: the files on this machine."""
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
-    normalised = normalise(request, model, farm.limits, init_image, loras)
+    normalised = normalise(request, model, farm.limits, *start, loras=loras)
     return NewJob(
         owner=caller.owner,
         client_label=caller.label,

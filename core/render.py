@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_STRENGTH = 0.6
 """Strength of image-to-image when a request names neither `strength` nor `start_sigma`."""
+DEFAULT_INPAINT_STRENGTH = 1.0
+"""The same with a mask: the white area is painted anew, whatever it shows now."""
 
 
 class LoraRequest(BaseModel):
@@ -21,7 +23,7 @@ class RenderRequest(BaseModel):
     """One image to render.
 
     `guidance_scale` is on the conventional scale (1.0 = off); the model family converts it for its pipeline.
-    `has_init_image` announces an init image, whose PNG bytes are sent separately.
+    `has_init_image` and `has_mask` announce an init image and a mask, whose bytes are sent separately.
     `start_sigma` (0..1, in place of `strength`): the noise level at which image-to-image starts, with all its steps.
     `preview_every` is in steps; 0 means no previews.
     """
@@ -38,6 +40,7 @@ class RenderRequest(BaseModel):
     seed: int
     strict: bool = False
     has_init_image: bool = False
+    has_mask: bool = False
     strength: float | None = None
     start_sigma: float | None = None
     loras: tuple[LoraRequest, ...] = ()

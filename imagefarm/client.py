@@ -118,7 +118,7 @@ class ImageFarm:
         return self._transport.read(Job, "POST", f"{_path(job)}/retry", repeatable=False)
 
     def upload(self, image: Path | bytes) -> Upload:
-        """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` of a job."""
+        """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` or `mask` of a job."""
         data = image if isinstance(image, bytes) else read_image_file(image)
         headers = {"Content-Type": media_type(data)}
         return self._transport.read(Upload, "POST", "/v1/uploads", content=data, headers=headers)

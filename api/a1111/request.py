@@ -55,8 +55,16 @@ _OFF: Mapping[str, tuple[Any, ...]] = MappingProxyType(
 """Fields of features that the farm does not have, with the values that leave the feature off."""
 
 
-def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_image: str | None = None) -> JobRequest:
-    """Build the job request; `chosen` is the caller's sd_model_checkpoint of POST /options, `init_image` an upload's id."""
+_OFF_WITH_A_MASK: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {"inpainting_fill": (1, None), "inpaint_full_res": (False, None)}
+)
+
+
+def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, uploads: Mapping[str, str]) -> JobRequest:
+    """Build the job request; `chosen` is the caller's sd_model_checkpoint of POST /options.
+
+    `uploads`: field -> id of an upload, for `init_image` and `mask`.
+    """
     checkpoint = (wanted.override_settings or {}).get(CHECKPOINT) or chosen
     fields: dict[str, Any] = {
         "prompt": wanted.prompt,
@@ -69,10 +77,11 @@ def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_
         "width": wanted.width,
         "height": wanted.height,
         "model": catalogue.get(str(checkpoint)).id if checkpoint else None,
-        "init_image": init_image,
+        **uploads,
     }
-    if isinstance(wanted, Img2Img) and wanted.denoising_strength is not None:
+    if isinstance(wanted, Img2Img):
         fields["strength"] = wanted.denoising_strength
+        fields["mask_feather"] = wanted.mask_blur if wanted.mask else None
     if wanted.force_task_id:
         fields["metadata"] = {"task_id": wanted.force_task_id}
     return JobRequest.model_validate({name: value for name, value in fields.items() if value is not None})
@@ -81,7 +90,8 @@ def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_
 def ignored_fields(wanted: Txt2Img) -> list[str]:
     """Return a sentence for each requested feature that the farm does not have."""
     sent = wanted.model_dump()
-    found = [f"{name} has no effect here." for name, off in _OFF.items() if sent.get(name) not in off]
+    off_values = {**_OFF, **_OFF_WITH_A_MASK} if sent.get("mask") else _OFF
+    found = [f"{name} has no effect here." for name, off in off_values.items() if sent.get(name) not in off]
     scripts = [name for name, script in (wanted.alwayson_scripts or {}).items() if _is_enabled(script)]
     found += [f"alwayson_scripts: there is no script '{name}' here." for name in scripts]
     sampler = wanted.sampler_name or wanted.sampler_index

@@ -21,10 +21,8 @@ from db.tables import Attempt, Image, Job, JobEvent
 
 def public_input(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters without the storage keys of files."""
-    shown = {name: value for name, value in stored.items() if name != "init_image"}
-    if (init := stored.get("init_image")) is not None:
-        shown["init_image"] = init["upload_id"]
-    return shown
+    uploads = {name: stored[name]["upload_id"] for name in ("init_image", "mask") if stored.get(name) is not None}
+    return stored | uploads
 
 
 def notice_of(model_id: str) -> str | None:

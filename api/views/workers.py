@@ -64,6 +64,7 @@ def model_view(model: CatalogueModel, overview: Overview, model_selector: ModelS
         guidance=model.cfg != "none",
         negative_prompt=model.negative_prompt,
         image_to_image=model.img2img,
+        inpainting=model.takes_mask,
         licence=model.licence,
         commercial=model.commercial,
         notes=list(model.notes),

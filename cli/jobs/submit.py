@@ -43,6 +43,15 @@ def submit(
     init: Annotated[
         Path | None, typer.Option(help="Image-to-image: the PNG, JPEG or WebP file to start from.", metavar="FILE")
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="Inpainting: the file whose white areas of --init are repainted; black ones are kept.", metavar="FILE"
+        ),
+    ] = None,
+    mask_feather: Annotated[
+        int | None, typer.Option(help="Inpainting: pixels outside the white areas over which the new image fades out.")
+    ] = None,
     strength: Annotated[float | None, typer.Option(help="Image-to-image: 0 keeps the file's image, 1 ignores it.")] = None,
     start_sigma: Annotated[
         float | None, typer.Option(help="Image-to-image with Z-Image, instead of --strength: the noise level to start at.")
@@ -90,6 +99,7 @@ def submit(
         "seed": seed,
         "num_images": number,
         "strict": strict or None,
+        "mask_feather": mask_feather,
         "strength": strength,
         "start_sigma": start_sigma,
         "loras": [parse_lora(text) for text in lora] if lora else None,
@@ -97,7 +107,8 @@ def submit(
         "deadline_seconds": deadline,
     }
     with open_farm(url) as farm:
-        given["init_image"] = farm.upload(init).id if init is not None else None
+        for field, file in (("init_image", init), ("mask", mask)):
+            given[field] = farm.upload(file).id if file is not None else None
         job = farm.submit(request_from({name: value for name, value in given.items() if value is not None}))
         if wait or save is not None or timeout is not None:
             return _wait_and_save(farm, job, timeout, save, as_json=as_json)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from core.catalogue import CatalogueModel
 from core.catalogue.loras import LoraFile
+from core.imagefile.masks import MAX_FEATHER
 from core.parameters.loras import check_loras, take_loras
-from core.parameters.parameters import Findings, InitImage, RenderParameters
+from core.parameters.parameters import Findings, InitImage, MaskImage, RenderParameters
 from core.parameters.sizes import check_size, choose_size
 from core.presets import Preset, find_preset
-from core.render import DEFAULT_STRENGTH
+from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH
 from core.schemas.jobs import RenderFields
 
 _WARN_ABOVE_FACTOR = 1.75
@@ -42,6 +43,8 @@ def advise(model: CatalogueModel, parameters: RenderParameters) -> list[str]:
         _negative_prompt(model, parameters),
         _guidance_ignored(model, parameters),
         _init_image_ignored(parameters),
+        _mask_is_white(parameters),
+        _mask_has_another_shape(parameters),
         _cost(model, parameters),
     ]
     return [warning for warning in found if warning]
@@ -67,8 +70,34 @@ def _guidance_ignored(model: CatalogueModel, parameters: RenderParameters) -> st
 
 
 def _init_image_ignored(parameters: RenderParameters) -> str:
-    if parameters.start_sigma == PURE_NOISE:
+    if parameters.start_sigma == PURE_NOISE and parameters.mask is None:
         return "init_image has no effect: start_sigma 1 starts from pure noise."
+    return ""
+
+
+def _mask_is_white(parameters: RenderParameters) -> str:
+    if parameters.mask is not None and parameters.mask.white_share == 1:
+        return "mask has no effect: it is white everywhere, so the whole image is repainted."
+    return ""
+
+
+_SAME_SHAPE = 0.02
+"""Relative difference of two aspect ratios that rounding a size explains."""
+
+
+def _mask_has_another_shape(parameters: RenderParameters) -> str:
+    mask, image = parameters.mask, parameters.init_image
+    if mask is None or image is None or abs(mask.width * image.height / (mask.height * image.width) - 1) < _SAME_SHAPE:
+        return ""
+    return (
+        f"mask is {mask.width}x{mask.height} and init_image {image.width}x{image.height}, of another shape: "
+        f"both are stretched to {parameters.width}x{parameters.height}."
+    )
+
+
+def _strength_ignored(request: RenderFields, model: CatalogueModel) -> str:
+    if request.strength is not None and model.img2img == "edit":
+        return f"strength has no effect: {model.id} edits init_image as the prompt says."
     return ""
 
 
@@ -125,9 +154,10 @@ def normalise(
     model: CatalogueModel,
     limits: RequestLimits,
     init_image: InitImage | None = None,
+    mask: MaskImage | None = None,
     loras: Sequence[LoraFile] | None = None,
 ) -> Normalised:
-    """Complete and check a request; `init_image` is the upload that `request.init_image` names.
+    """Complete and check a request; `init_image` and `mask` are the uploads that the request names.
 
     `loras`: the files that its LoRAs must be among; None leaves that check to the engine.
     Raises InvalidParameters, which lists every invalid value, or InvalidInput for a LoRA that the model cannot take.
@@ -153,12 +183,15 @@ def normalise(
         strength=_strength(request, model, findings),
         start_sigma=_start_sigma(request, model, findings),
         init_image=init_image,
+        mask=_mask(request, model, mask, findings),
+        mask_feather=_mask_feather(request, findings),
         preset=request.preset,
         loras=taken.loras,
     )
     findings.raise_if_any()
     check_loras(taken.loras, model, loras)
-    return Normalised(parameters, [*taken.warnings, *advise(model, parameters)])
+    ignored = _strength_ignored(request, model)
+    return Normalised(parameters, [*taken.warnings, *([ignored] if ignored else []), *advise(model, parameters)])
 
 
 def _check_texts(request: RenderFields, prompt: str, limits: RequestLimits, findings: Findings) -> None:
@@ -207,9 +240,10 @@ def _strength(request: RenderFields, model: CatalogueModel, findings: Findings) 
         return None
     if model.img2img == "none":
         findings.add("init_image", f"{model.id} does not start from an image: leave it out, or choose another model.")
-    if request.start_sigma is not None and request.strength is None:
+    if model.img2img == "edit" or (request.start_sigma is not None and request.strength is None):
         return None
-    strength = DEFAULT_STRENGTH if request.strength is None else request.strength
+    default = DEFAULT_STRENGTH if request.mask is None else DEFAULT_INPAINT_STRENGTH
+    strength = default if request.strength is None else request.strength
     if not 0 < strength <= 1:
         findings.add("strength", f"{strength:g} is out of range: send more than 0, at most 1.")
     return strength
@@ -231,3 +265,26 @@ def _start_sigma(request: RenderFields, model: CatalogueModel, findings: Finding
     if not 0 < start <= 1:
         findings.add("start_sigma", f"{start:g} is out of range: send more than 0, at most 1.")
     return start
+
+
+def _mask(request: RenderFields, model: CatalogueModel, mask: MaskImage | None, findings: Findings) -> MaskImage | None:
+    if request.mask is None:
+        return None
+    if not model.takes_mask:
+        findings.add("mask", f"{model.id} cannot repaint a part of an image: leave it out, or choose another model.")
+    elif request.init_image is None:
+        findings.add("mask", "belongs to inpainting: send init_image with it, or leave it out.")
+    elif mask is not None and mask.white_share == 0:
+        findings.add("mask", "is black everywhere, which leaves nothing to repaint: make white what is to change.")
+    return mask
+
+
+def _mask_feather(request: RenderFields, findings: Findings) -> int | None:
+    feather = request.mask_feather
+    if request.mask is None:
+        if feather is not None:
+            findings.add("mask_feather", "belongs to inpainting: send mask with it, or leave it out.")
+        return None
+    if feather is not None and not 0 <= feather <= MAX_FEATHER:
+        findings.add("mask_feather", f"{feather} is out of range: send 0 to {MAX_FEATHER} pixels.")
+    return feather or 0

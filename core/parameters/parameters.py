@@ -49,10 +49,17 @@ class InitImage(BaseModel):
     sha256: str
 
 
+class MaskImage(InitImage):
+    """The mask of inpainting, an upload too. `white_share`: which share of it is repainted, 0..1."""
+
+    white_share: float
+
+
 class RenderParameters(BaseModel):
     """Complete parameters, without defaults left to fill in. Image i of the job is rendered with seed + i.
 
-    `guidance_scale` is conventional (1.0 = off). With `init_image`, either `strength` or `start_sigma` is set; else neither.
+    `guidance_scale` is conventional (1.0 = off). With `init_image`, either `strength` or `start_sigma` is set, unless the
+    model edits images; else neither. `mask_feather` is in pixels and set with `mask`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,6 +77,8 @@ class RenderParameters(BaseModel):
     strength: float | None = None
     start_sigma: float | None = None
     init_image: InitImage | None = None
+    mask: MaskImage | None = None
+    mask_feather: int | None = None
     preset: str | None = None
     loras: tuple[LoraRequest, ...] = ()
 

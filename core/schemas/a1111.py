@@ -42,7 +42,9 @@ class Img2Img(Txt2Img):
 
     init_images: list[str] | None = None
     denoising_strength: float | None = Field(None, allow_inf_nan=False)
-    mask: str | None = Field(None, description="Not offered: inpainting.")
+    mask: str | None = Field(None, description="Inpainting: white areas are repainted. Base64, or a data URL.")
+    mask_blur: int | None = Field(None, description="Pixels over which the new image fades out. Default: 0.")
+    inpainting_mask_invert: int | None = Field(0, description="1: black areas are repainted.")
     include_init_images: bool | None = False
 
 

@@ -58,7 +58,19 @@ class RenderFields(RequestBody):
         1, validation_alias=AliasChoices("num_images", "n"), description="Images of this job, each with its own seed."
     )
     init_image: Text | None = Field(None, max_length=36, description="Image-to-image: an id from POST /v1/uploads.")
-    strength: float | None = Field(None, allow_inf_nan=False, description="Image-to-image: 0 keeps the image, 1 ignores it.")
+    mask: Text | None = Field(
+        None,
+        max_length=36,
+        description="Inpainting: an id from POST /v1/uploads. White areas of init_image are repainted, black ones are kept.",
+    )
+    mask_feather: int | None = Field(
+        None, description="Inpainting: over so many pixels outside the white areas, the new image fades out. Default: 0."
+    )
+    strength: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Image-to-image: 0 keeps the image, 1 ignores it. Default: 0.6, with a mask 1.",
+    )
     start_sigma: float | None = Field(
         None,
         allow_inf_nan=False,
@@ -75,7 +87,7 @@ class RenderFields(RequestBody):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    @field_validator("seed", "width", "height", "num_inference_steps", "num_images")
+    @field_validator("seed", "width", "height", "num_inference_steps", "num_images", "mask_feather")
     @classmethod
     def _fits(cls, value: int | None) -> int | None:
         if value is not None and not -(2**53) < value < 2**53:

@@ -32,6 +32,7 @@ class Model(ResponseBody):
     guidance: bool
     negative_prompt: Literal["none", "needs_cfg"]
     image_to_image: Literal["strength", "edit", "none"]
+    inpainting: bool = Field(description="Whether image-to-image takes a mask.")
     licence: str
     commercial: str
     notes: list[str]

@@ -58,7 +58,15 @@ class NewJob:
     @property
     def upload_id(self) -> str | None:
         """Return the upload that the job starts from."""
-        found: str | None = (self.input.get("init_image") or {}).get("upload_id")
+        return self._upload_of("init_image")
+
+    @property
+    def mask_upload_id(self) -> str | None:
+        """Return the upload that is the job's mask."""
+        return self._upload_of("mask")
+
+    def _upload_of(self, field: str) -> str | None:
+        found: str | None = (self.input.get(field) or {}).get("upload_id")
         return found
 
 
@@ -95,7 +103,8 @@ def insert_job(session: Session, new: NewJob) -> Job:
     Raises TooManyRequests at the owner's limit, InvalidInput when the job's upload was deleted.
     """
     check_limit(session, new.owner, new.max_queued)
-    _keep_upload(session, new.upload_id)
+    _keep_upload(session, new.upload_id, "init_image")
+    _keep_upload(session, new.mask_upload_id, "mask")
     values = {
         "id": new_id(),
         "owner": new.owner,
@@ -112,6 +121,7 @@ def insert_job(session: Session, new: NewJob) -> Job:
         "retried_from": new.retried_from,
         "face": new.face,
         "upload_id": new.upload_id,
+        "mask_upload_id": new.mask_upload_id,
     }
     job: Job = session.scalars(_insertion(), values).one()
     record_event(session, job, None)
@@ -138,7 +148,7 @@ def _insertion() -> Executable:
 
 _GIVEN_COLUMNS = (
     *("id", "owner", "client_label", "model", "priority", "max_attempts"),
-    *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id"),
+    *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id", "mask_upload_id"),
 )
 
 
@@ -169,16 +179,16 @@ def check_limit(session: Session, owner: str, max_queued: int) -> None:
         )
 
 
-def _keep_upload(session: Session, upload_id: str | None) -> None:
+def _keep_upload(session: Session, upload_id: str | None, field: str) -> None:
     """Lock the upload until the job that uses it is committed: retention deletes no upload that is locked or used."""
     if upload_id is None:
         return
     found = select(Upload.id).where(Upload.id == upload_id).with_for_update(read=True, key_share=True)
     if session.scalar(found) is None:
         raise InvalidInput(
-            "The upload that this job starts from was deleted: send the image to POST /v1/uploads again, and submit a job "
-            "with the new id.",
-            field="init_image",
+            f"The upload that this job names as {field} was deleted: send the image to POST /v1/uploads again, and submit a "
+            "job with the new id.",
+            field=field,
             code="upload_not_found",
         )
 

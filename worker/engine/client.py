@@ -135,7 +135,7 @@ class EngineClient:
         """Spawn the engine and return at once. Call it once."""
         self._thread.start()
 
-    def submit(self, request: RenderRequest, init_image: bytes | None = None) -> None:
+    def submit(self, request: RenderRequest, init_image: bytes | None = None, mask: bytes | None = None) -> None:
         """Submit one image. Raises RenderError `engine_lost` when no engine is ready."""
         with self._lock:
             process = self._process
@@ -146,7 +146,7 @@ class EngineClient:
             self._in_flight[request.id] = None
             if len(self._in_flight) == 1:
                 self._expect_progress()
-        self._send(process, Submit(request, init_image or b""))
+        self._send(process, Submit(request, init_image or b"", mask or b""))
 
     def cancel(self, request_id: str) -> None:
         """Cancel the request at its next step; does nothing when it is not in flight."""

@@ -68,10 +68,10 @@ class EngineLoop:
 
     def _handle_command(self, item: InputItem) -> None:
         match item:
-            case Submit(request, init_image) if self._stopping:
+            case Submit(request) if self._stopping:
                 self._output.put(RequestFailed(request.id, "worker_drained", "The engine is being stopped."))
-            case Submit(request, init_image):
-                self._admission_queue.enqueue(ActiveRequest(request, init_image, time.monotonic()))
+            case Submit(request, init_image, mask):
+                self._admission_queue.enqueue(ActiveRequest(request, init_image, time.monotonic(), mask))
             case Cancel(request_id):
                 self._cancel(request_id)
             case Stop():

@@ -138,10 +138,14 @@ class Load:
 
 @dataclass(frozen=True)
 class Submit:
-    """Render one image. `init_image`: an encoded image (PNG, JPEG, WebP or PPM) for image-to-image, else empty."""
+    """Render one image. `init_image`: an encoded image (PNG, JPEG, WebP or PPM) for image-to-image, else empty.
+
+    `mask`: an encoded image of any of these formats, whose white areas inpainting repaints, else empty.
+    """
 
     request: RenderRequest
     init_image: bytes = b""
+    mask: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -181,8 +185,8 @@ _TYPES: tuple[type[Any], ...] = (
     RequestFailed,
 )
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _TYPES}
-_PAYLOADS = {"Submit": "init_image", "Preview": "image", "Rendered": "pixels"}
-"""Message -> its bytes field, which is sent as a frame of its own."""
+_PAYLOADS = {"Submit": ("init_image", "mask"), "Preview": ("image",), "Rendered": ("pixels",)}
+"""Message -> its bytes fields, each of which is sent as a frame of its own."""
 
 
 class Channel:
@@ -200,20 +204,20 @@ class Channel:
     def send(self, message: Message) -> None:
         """Send one message. Raises OSError when the other side is closed."""
         name = type(message).__name__
-        field = _PAYLOADS.get(name)
-        body = _ADAPTERS[name].dump_python(message, mode="json", exclude={field} if field else None)
+        payloads = _PAYLOADS.get(name, ())
+        body = _ADAPTERS[name].dump_python(message, mode="json", exclude=set(payloads))
         header = json.dumps({"type": name, "body": body}).encode()
         with self._sending:
             self._connection.send_bytes(header)
-            if field:
-                self._connection.send_bytes(getattr(message, field))
+            for payload in payloads:
+                self._connection.send_bytes(getattr(message, payload))
 
     def receive(self) -> Message:
         """Block until the next message. Raises EOFError or OSError when the other side is closed."""
         header = json.loads(self._connection.recv_bytes())
         name, body = header["type"], header["body"]
-        if field := _PAYLOADS.get(name):
-            body[field] = self._connection.recv_bytes()
+        for payload in _PAYLOADS.get(name, ()):
+            body[payload] = self._connection.recv_bytes()
         message: Message = _ADAPTERS[name].validate_python(body)
         return message
 

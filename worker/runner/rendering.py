@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -23,7 +23,8 @@ from db.jobs.succeed import StoredImage
 from db.tables import Job
 from worker.engine.client import EngineClient
 from worker.engine.messages import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
-from worker.init_image import resize_init_image
+from worker.init_image import resize_init_image, unpack_reference
+from worker.mask import KeptPixels, resize_mask
 from worker.runner.attempts import (
     AttemptMessage,
     CancelRequested,
@@ -99,7 +100,7 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
     )
 
 
-_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "seed", "has_init_image", "preview_every"}
+_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "seed", "has_init_image", "has_mask", "preview_every"}
 
 
 def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderRequest]:
@@ -111,6 +112,7 @@ def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderR
             id=attempt.request_id(index),
             seed=int(given["seed"]) + index,
             has_init_image=bool(given.get("init_image")),
+            has_mask=bool(given.get("mask")),
             preview_every=settings.preview_every,
             **common,
         )
@@ -118,17 +120,30 @@ def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderR
     ]
 
 
-class InitImageReader:
-    """Read the uploaded image that a job starts from; its key was chosen by the API, never by a user."""
+@dataclass(frozen=True)
+class StartImages:
+    """The encoded images that a job starts from; empty for those that it does not name."""
+
+    init_image: bytes = b""
+    mask: bytes = b""
+
+
+TEXT_TO_IMAGE = StartImages()
+
+
+class StartImageReader:
+    """Read the uploads that a job starts from; their keys were chosen by the API, never by a user."""
 
     def __init__(self, store: LocalImageStore) -> None:
         self._store = store
 
-    def read_for(self, job: Job) -> bytes | None:
-        """Return the encoded image; None for text-to-image. Raises RenderError when it cannot be read."""
-        given = job.input.get("init_image")
+    def read_for(self, job: Job) -> StartImages:
+        """Return the encoded images. Raises RenderError when one cannot be read."""
+        return StartImages(self._read(job.input.get("init_image")), self._read(job.input.get("mask")))
+
+    def _read(self, given: dict[str, Any] | None) -> bytes:
         if not given:
-            return None
+            return b""
         try:
             return self._store.read(given["key"])
         except NotFound as error:
@@ -180,22 +195,19 @@ class AttemptRendering:
     """Called with the reason when the store did not take an image; StorageBack must follow once it does again."""
     images: list[StoredImage] = field(default_factory=list)
     storing_seconds: float = 0.0
+    _kept: KeptPixels | None = None
     _pending: dict[str, RenderRequest] = field(default_factory=dict)
     _progress_at: float = 0.0
     _latest: dict[str, Step] = field(default_factory=dict)
     _postponed: deque[AttemptMessage] = field(default_factory=deque)
 
-    def run(self, init_image: bytes | None = None) -> list[StoredImage]:
-        """Return the stored images in order of index; `init_image`: an encoded image for image-to-image.
-
-        Raises RenderError or AttemptStopped.
-        """
+    def run(self, start: StartImages = TEXT_TO_IMAGE) -> list[StoredImage]:
+        """Return the stored images in order of index. Raises RenderError or AttemptStopped."""
         requests = render_requests(self.attempt, self.settings)
-        if init_image:
-            init_image = _fit_to_request(init_image, requests[0])
+        start = self._fit_to_request(start, requests[0])
         try:
             for request in requests:
-                self._submit(request, init_image)
+                self._submit(request, start)
             while self._pending:
                 self._handle(self._postponed.popleft() if self._postponed else self.attempt.messages.get())
         finally:
@@ -203,9 +215,31 @@ class AttemptRendering:
                 self.engine.cancel(request_id)
         return sorted(self.images, key=lambda image: image.index)
 
-    def _submit(self, request: RenderRequest, init_image: bytes | None) -> None:
+    def _fit_to_request(self, start: StartImages, request: RenderRequest) -> StartImages:
+        """Decode and resize on this thread rather than on the engine's; all images of a job have one size."""
+        width, height = request.width, request.height
         try:
-            self.engine.submit(request, init_image)
+            if not start.init_image:
+                return start
+            if self._edits_images:
+                return StartImages(unpack_reference(start.init_image))
+            image = resize_init_image(start.init_image, width, height)
+            if not start.mask:
+                return StartImages(image)
+            mask = resize_mask(start.mask, width, height)
+            feather = int(self.attempt.job.input.get("mask_feather") or 0)
+            self._kept = KeptPixels.of(image, mask, width, height, feather)
+            return StartImages(image, mask)
+        except InvalidInput as error:
+            raise RenderError(error.message, code=error.code) from error
+
+    @property
+    def _edits_images(self) -> bool:
+        return load_catalogue().get(self.attempt.job.model).img2img == "edit"
+
+    def _submit(self, request: RenderRequest, start: StartImages) -> None:
+        try:
+            self.engine.submit(request, start.init_image, start.mask)
         except RenderError as error:
             is_partly_submitted = bool(self._pending or self.images)
             raise RenderError(error.message, code=error.code if is_partly_submitted else "engine_away") from error
@@ -233,6 +267,8 @@ class AttemptRendering:
     def _store(self, rendered: Rendered) -> None:
         request = self._pending.pop(rendered.request_id)
         started = time.monotonic()
+        if self._kept is not None:
+            rendered = replace(rendered, pixels=self._kept.paste_into(rendered.pixels))
         while True:
             try:
                 self.images.append(self.store(self.attempt, request, rendered))
@@ -281,11 +317,3 @@ class AttemptRendering:
                 "eta_seconds": round((total - done) * step.seconds_per_step / stepping, 3),
             },
         )
-
-
-def _fit_to_request(init_image: bytes, request: RenderRequest) -> bytes:
-    """Resize the image on this thread rather than on the engine's; all images of a job have one size."""
-    try:
-        return resize_init_image(init_image, request.width, request.height)
-    except InvalidInput as error:
-        raise RenderError(error.message, code=error.code) from error

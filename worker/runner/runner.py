@@ -22,7 +22,7 @@ from worker.hints.queue import HintQueue
 from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt
 from worker.runner.context import WorkerContext
 from worker.runner.job_store import IdleWorkers, JobStore
-from worker.runner.rendering import AttemptRendering, AttemptStopped, ImageWriter, InitImageReader
+from worker.runner.rendering import AttemptRendering, AttemptStopped, ImageWriter, StartImageReader, StartImages
 from worker.runner.storage_gate import StorageGate
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Runner:
         self._hints = hints
         self._database = context.database
         self._writer = ImageWriter(LocalImageStore(context.settings.images_dir))
-        self._init_images = InitImageReader(LocalImageStore(context.settings.uploads_dir))
+        self._start_images = StartImageReader(LocalImageStore(context.settings.uploads_dir))
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
         identity, model = context.identity, context.model
@@ -126,7 +126,7 @@ class Runner:
             )
             started = time.monotonic()
             try:
-                rendering.run(self._read_init_image(attempt.job))
+                rendering.run(self._read_start_images(attempt.job))
                 return self._succeed(attempt, rendering, time.monotonic() - started)
             except AttemptStopped as stopped:
                 finished = self._stop(attempt, stopped)
@@ -138,12 +138,12 @@ class Runner:
             self._writer.discard(rendering.images)
             return finished
 
-    def _read_init_image(self, job: Job) -> bytes | None:
+    def _read_start_images(self, job: Job) -> StartImages:
         try:
-            return self._init_images.read_for(job)
+            return self._start_images.read_for(job)
         except RenderError as error:
             if error.code == "storage_unavailable":
-                self._storage.report("uploads", error.message, lambda: self._init_images.read_for(job))
+                self._storage.report("uploads", error.message, lambda: self._start_images.read_for(job))
             raise
 
     def _isolated(self, job: Job) -> AbstractContextManager[None]:

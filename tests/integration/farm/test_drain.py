@@ -44,7 +44,7 @@ class InstantEngine:
     def __init__(self, attempts: InFlightAttempts) -> None:
         self._attempts = attempts
 
-    def submit(self, request: RenderRequest, _init_image: bytes | None) -> None:
+    def submit(self, request: RenderRequest, *_images: bytes) -> None:
         pixels = bytes(3 * request.width * request.height)
         self._attempts.route(Rendered(request.id, request.width, request.height, pixels, RECORD, RenderTimings()))
 

@@ -42,6 +42,7 @@ MESSAGES: list[Message] = [
     Load(SPEC),
     Load(replace(SPEC, model="mine", row=OWN_ROW)),
     Submit(REQUEST, b"\x89PNG\x00"),
+    Submit(REQUEST, b"an image", b"a mask\x00"),
     Submit(REQUEST),
     Cancel("j/1/0"),
     Stop(),

@@ -117,7 +117,7 @@ def test_names_are_checked_against_the_files_for_the_model(tmp_path: Path) -> No
     def normalised_with(name: str, **changes: Any) -> tuple[LoraRequest, ...]:  # noqa: ANN401 -- fields of a catalogue row
         request = JobRequest.model_validate({"prompt": "a", "loras": [{"name": name}]})
         row = model("demo").model_copy(update=changes)
-        return normalise(request, row, RequestLimits(10_000, 16), None, files).parameters.loras
+        return normalise(request, row, RequestLimits(10_000, 16), loras=files).parameters.loras
 
     assert normalised_with("ink") == (LoraRequest(name="ink"),)
     for name, changes, code in (
