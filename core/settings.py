@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         {},
         description='Weights in other folders, in diffusers\' layout: JSON such as `{"z-image-turbo": "/weights/z"}`.',
     )
+    model_manager: bool = Field(
+        True,
+        description="Let the reaper of this machine pull, verify and remove weights in its models folder for the API, "
+        "where the extra `worker` is installed. Turn it off where workers do not read this machine's models folder.",
+    )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; set one for each GPU.")
     memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses it by free memory.")

@@ -1,0 +1,110 @@
+"""One operation on a model's weights as a process: `python -P -m worker.models.operation_process KIND MODEL`.
+
+Prints JSON lines for its parent: `progress`, at the end `result` or `error`. It ends on SIGTERM, and when its standard
+input closes, which the kernel does when the parent is killed. Settings come from the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+from core.catalogue import CatalogueModel, ModelPaths, load_catalogue
+from core.errors import FarmError
+from core.model_operations import OperationKind
+from core.settings import Settings
+from worker.models.pull import PullOptions, PullProgress, pull
+from worker.models.remove_weights import remove_weights
+from worker.models.verify import verify
+
+PROGRESS_SECONDS = 0.25
+"""Shortest time between two lines of progress within a stage."""
+END_SECONDS = 3.0
+"""Time for cleaning up once the parent is gone."""
+NICENESS = 10
+"""Renders go before conversions and checks."""
+
+logger = logging.getLogger(__name__)
+
+
+class ProgressLines:
+    """Prints progress, at most a few lines a second, and the first and last of each stage."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._printed_at = 0.0
+
+    def show(self, progress: PullProgress) -> None:
+        """Print the progress unless a line was printed just now."""
+        now = time.monotonic()
+        is_last = progress.done_bytes >= progress.total_bytes
+        if progress.stage == self._stage and not is_last and now - self._printed_at < PROGRESS_SECONDS:
+            return
+        self._stage, self._printed_at = progress.stage, now
+        write_line(progress=asdict(progress))
+
+
+def write_line(**content: Any) -> None:  # noqa: ANN401 -- JSON
+    """Write one line with one write, so that lines of several threads do not mix."""
+    sys.stdout.write(json.dumps(content) + "\n")
+    sys.stdout.flush()
+
+
+def perform(kind: OperationKind, model: CatalogueModel, model_paths: ModelPaths) -> dict[str, Any]:
+    """Run the operation; return its result. Raises FarmError."""
+    lines = ProgressLines()
+    match kind:
+        case OperationKind.PULL:
+            pulled = pull(model, model_paths, PullOptions(), lines.show)
+            return {"already_here": pulled.already_here}
+        case OperationKind.VERIFY:
+            return asdict(verify(model, model_paths, lines.show))
+        case OperationKind.REMOVE_WEIGHTS:
+            return asdict(remove_weights(model, model_paths))
+
+
+def main(kind: str, model_id: str) -> int:
+    """Run the operation that the arguments name; return the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides.
+    signal.signal(signal.SIGTERM, _exit)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    with suppress(OSError):
+        os.nice(NICENESS)
+    try:
+        settings = Settings()
+        result = perform(OperationKind(kind), load_catalogue().get(model_id), ModelPaths.of(settings))
+    except FarmError as error:
+        write_line(error={"code": error.code, "message": error.message})
+        return 1
+    except OSError as error:
+        logger.exception("the system refused an operation on %s", model_id)
+        reason = error.strerror or str(error) or type(error).__name__
+        write_line(error={"code": "system_error", "message": f"The system refused: {reason}."})
+        return 1
+    write_line(result=result)
+    return 0
+
+
+def _exit(*_: object) -> NoReturn:
+    """Unwind, so that drafts are deleted; partial downloads stay."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _end_with_parent() -> None:
+    with suppress(OSError, ValueError):
+        sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(END_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
