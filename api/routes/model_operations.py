@@ -20,7 +20,7 @@ from core.catalogue import CatalogueModel
 from core.errors import InvalidInput, NotFound
 from core.ids import is_id
 from core.model_operations import OperationKind
-from core.schemas.base import storable
+from core.schemas.base import Text, storable
 from core.schemas.model_operations import ModelOperation as OperationAnswer
 from core.schemas.model_operations import ModelOperationList
 from db.model_operations import get_operation, list_operations, request_cancel, start
@@ -48,12 +48,11 @@ OperationId = Annotated[str, Depends(operation_id_of)]
 async def read_operations(
     farm: FarmDependency,
     caller: CallerDependency,
-    model: Annotated[str | None, Query(description="Only those on this model.", max_length=200)] = None,
+    model: Annotated[Text | None, Query(description="Only those on the model of this id.", max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """List the latest operations, newest first. Ended ones are kept for 30 days."""
-    wanted = model_named(farm, model).id if model is not None else None
-    rows = await in_thread(list_operations, farm.database, wanted, limit)
+    rows = await in_thread(list_operations, farm.database, model, limit)
     return json_response(ModelOperationList(items=[operation_view(row, caller) for row in rows]))
 
 

@@ -26,7 +26,7 @@ from worker.models.remove_weights import remove_weights
 from worker.models.verify import verify
 
 PROGRESS_SECONDS = 0.25
-"""Shortest time between two lines of progress within a stage."""
+"""Time between two lines of progress."""
 END_SECONDS = 3.0
 """Time for cleaning up once the parent is gone."""
 NICENESS = 10
@@ -36,20 +36,33 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressLines:
-    """Prints progress, at most a few lines a second, and the first and last of each stage."""
+    """Prints the latest progress a few times a second, so that what came last before a stall is printed too."""
 
     def __init__(self) -> None:
-        self._stage = ""
-        self._printed_at = 0.0
+        self._latest: PullProgress | None = None
+        self._printed: PullProgress | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Print from now on, in a thread of its own."""
+        threading.Thread(target=self._run, name="progress", daemon=True).start()
 
     def show(self, progress: PullProgress) -> None:
-        """Print the progress unless a line was printed just now."""
-        now = time.monotonic()
-        is_last = progress.done_bytes >= progress.total_bytes
-        if progress.stage == self._stage and not is_last and now - self._printed_at < PROGRESS_SECONDS:
-            return
-        self._stage, self._printed_at = progress.stage, now
-        write_line(progress=asdict(progress))
+        """Take the progress."""
+        self._latest = progress
+
+    def flush(self) -> None:
+        """Print the latest progress unless it was printed."""
+        with self._lock:
+            latest = self._latest
+            if latest is not None and latest != self._printed:
+                write_line(progress=asdict(latest))
+                self._printed = latest
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(PROGRESS_SECONDS)
+            self.flush()
 
 
 def write_line(**content: Any) -> None:  # noqa: ANN401 -- JSON
@@ -61,6 +74,7 @@ def write_line(**content: Any) -> None:  # noqa: ANN401 -- JSON
 def perform(kind: OperationKind, model: CatalogueModel, model_paths: ModelPaths) -> dict[str, Any]:
     """Run the operation; return its result. Raises FarmError."""
     lines = ProgressLines()
+    lines.start()
     match kind:
         case OperationKind.PULL:
             pulled = pull(model, model_paths, PullOptions(), lines.show)
