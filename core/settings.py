@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -77,10 +78,10 @@ class Settings(BaseSettings):
         {},
         description='Weights in other folders, in diffusers\' layout: JSON such as `{"z-image-turbo": "/weights/z"}`.',
     )
-    model_manager: bool = Field(
-        True,
-        description="Let the reaper of this machine pull, verify and remove weights in its models folder for the API, "
-        "where the extra `worker` is installed. Turn it off where workers do not read this machine's models folder.",
+    weights_dirs: Annotated[list[Path], NoDecode] = Field(
+        [],
+        description="Folders like ComfyUI's `models/`, whose files are used in place and never changed: paths separated by "
+        "`:` (`;` on Windows), or a JSON list.",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; set one for each GPU.")
@@ -124,6 +125,11 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="Attempts of a job before it is held for a user to decide.")
     reaper_seconds: float = Field(
         0.5, gt=0, description="Seconds between the reaper's checks for lost hints and expired leases."
+    )
+    model_manager: bool = Field(
+        True,
+        description="Let the reaper of this machine pull, verify and remove weights in its models folder for the API, "
+        "where the extra `worker` is installed. Turn it off where workers do not read this machine's models folder.",
     )
     drain_seconds: float = Field(
         30.0, ge=0, description="Seconds that running jobs may take to finish when a worker is asked to stop."
@@ -207,6 +213,23 @@ class Settings(BaseSettings):
             return json.loads(value) if value.strip() else {}
         except json.JSONDecodeError as error:
             raise ValueError(f"it is not JSON ({error})") from error
+
+    @field_validator("weights_dirs", mode="before")
+    @classmethod
+    def _dirs_from_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if not value.strip().startswith("["):
+            return [part.strip() for part in value.split(os.pathsep) if part.strip()]
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"it is not JSON ({error})") from error
+
+    @field_validator("weights_dirs", mode="after")
+    @classmethod
+    def _absolute_dirs(cls, value: list[Path]) -> list[Path]:
+        return [folder.expanduser().resolve() for folder in value]
 
     @field_validator("model_folders", mode="after")
     @classmethod

@@ -113,4 +113,5 @@ def _environment(settings: Settings) -> dict[str, str]:
         "IMAGEFARM_DATA_DIR": str(settings.data_dir),
         "IMAGEFARM_MODELS_DIR": str(settings.resolved_models_dir),
         "IMAGEFARM_MODEL_FOLDERS": json.dumps(folders),
+        "IMAGEFARM_WEIGHTS_DIRS": json.dumps([str(folder) for folder in settings.weights_dirs]),
     }

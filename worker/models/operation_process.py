@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from core.catalogue import CatalogueModel, ModelPaths, load_catalogue
+from core.catalogue import CatalogueModel, ModelPaths, catalogue_of
 from core.errors import FarmError
 from core.model_operations import OperationKind
 from core.settings import Settings
@@ -94,7 +94,7 @@ def main(kind: str, model_id: str) -> int:
         os.nice(NICENESS)
     try:
         settings = Settings()
-        result = perform(OperationKind(kind), load_catalogue().get(model_id), ModelPaths.of(settings))
+        result = perform(OperationKind(kind), catalogue_of(settings).get(model_id), ModelPaths.of(settings))
     except FarmError as error:
         write_line(error={"code": error.code, "message": error.message})
         return 1
