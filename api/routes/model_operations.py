@@ -17,7 +17,7 @@ from api.public_address import link
 from api.threads import in_thread
 from api.views.model_operations import etag_of, has_ended, operation_view
 from core.catalogue import CatalogueModel
-from core.errors import InvalidInput, NotFound
+from core.errors import Conflict, InvalidInput, NotFound
 from core.ids import is_id
 from core.model_operations import OperationKind
 from core.schemas.base import Text, storable
@@ -112,8 +112,8 @@ async def pull_model(farm: FarmDependency, admin: AdminDependency, model_id: Mod
     While a pull of the model is under way, the response is that one.
     """
     model = model_named(farm, model_id)
-    if not (model.weights.repo or model.built_locally):
-        raise InvalidInput(f"{model.id} is made of your own files: there is nothing to pull.", field="model_id")
+    if model.files or model.folder:
+        raise Conflict(f"{model.id} uses your own files in place: there is nothing to pull.", code="weights_not_pulled")
     return await start_operation(farm, admin, OperationKind.PULL, model)
 
 

@@ -36,7 +36,7 @@ def operation_view(row: ModelOperation, caller: Caller) -> OperationAnswer:
         cancel_requested=row.cancel_requested_at is not None,
         executor=row.executor,
         requested_by=row.requested_by if caller.may(Scope.ADMIN) else None,
-        created_at=iso(row.created_at),  # type: ignore[arg-type]
+        created_at=iso(row.created_at),
         started_at=iso(row.started_at),
         ended_at=iso(row.ended_at),
     )
