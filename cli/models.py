@@ -210,7 +210,7 @@ def _show_table(found: list[ModelStatus]) -> None:
         table.add_column(heading, overflow="fold")
     for status in found:
         model = status.model
-        size = f"{model.weights.download_gigabytes:g} GB" if model.weights.download_gigabytes else "none"
+        size = f"{model.weights.download_gigabytes:g} GB" if model.weights.download_gigabytes else "unknown" if model.weights.repo else "none"
         here = "yes" if status.here else "broken" if status.problems else "no"
         table.add_row(model.id, here, size, model.licence, model.about)
     Console().print(table)

@@ -55,6 +55,11 @@ _BY_PART: tuple[tuple[str, str], ...] = (
 
 def foreign_kind(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, object]) -> str:
     """Return what a file of another program or model seems to be; "" when that is not known."""
+    return named_kind(tensors) or _language_model(tensors, metadata)
+
+
+def named_kind(tensors: Mapping[str, TensorInfo]) -> str:
+    """Return what `foreign_kind` does, except for language models."""
     for name, what in _BY_NAME:
         if name in tensors or (name.endswith("*") and any(each.startswith(name[:-1]) for each in tensors)):
             return what
@@ -63,7 +68,7 @@ def foreign_kind(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, objec
             return what
     if set(tensors) and set(tensors) <= {"clip_l", "clip_g"}:
         return "a textual inversion (an embedding)"
-    return _language_model(tensors, metadata)
+    return ""
 
 
 def _language_model(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, object]) -> str:

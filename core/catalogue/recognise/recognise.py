@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from core.catalogue.catalogue import Architecture, Component
 from core.catalogue.model_folder import INDEX_FILE, missing_files, pipeline_class, size_of
-from core.catalogue.recognise.foreign import foreign_kind
+from core.catalogue.recognise.foreign import foreign_kind, named_kind
 from core.catalogue.recognise.loras import lora_kind
 from core.catalogue.recognise.parts import Part, find_parts
 from core.catalogue.recognise.pickles import names_in_pickle
@@ -166,7 +166,7 @@ def _image_model(path: Path, tensors: Mapping[str, TensorInfo]) -> _Found | None
     denoiser = next((part for part in parts if part.component in ("transformer", "unet")), None)
     components = tuple(part.component for part in parts)
     architectures = denoiser.architectures if denoiser else _common(parts, path)
-    if denoiser is None and foreign_kind(_bare(tensors), {}):
+    if denoiser is None and named_kind(_bare(tensors)):
         return None
     if denoiser and len(parts) > 1:
         return _Found(
