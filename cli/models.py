@@ -13,7 +13,7 @@ from cli.exit_codes import ExitCode, print_message
 from cli.options import AsJson, load_private_settings, load_settings, needs
 
 if TYPE_CHECKING:
-    from core.catalogue import FarmCatalogue
+    from core.catalogue import CatalogueModel, FarmCatalogue
     from core.catalogue.catalogue import Component
     from core.catalogue.weight_dirs import Scan
     from worker.models.pull import PullProgress
@@ -210,13 +210,19 @@ def _show_table(found: list[ModelStatus]) -> None:
         table.add_column(heading, overflow="fold")
     for status in found:
         model = status.model
-        size = f"{model.weights.download_gigabytes:g} GB" if model.weights.download_gigabytes else "unknown" if model.weights.repo else "none"
+        size = _download_size(model)
         here = "yes" if status.here else "broken" if status.problems else "no"
         table.add_row(model.id, here, size, model.licence, model.about)
     Console().print(table)
     for status in found:
         for problem in status.problems:
             typer.echo(f"{status.model.id}: {problem}")
+
+
+def _download_size(model: CatalogueModel) -> str:
+    if model.weights.download_gigabytes:
+        return f"{model.weights.download_gigabytes:g} GB"
+    return "unknown" if model.weights.repo else "none"
 
 
 class _PullProgressBars:

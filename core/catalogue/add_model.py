@@ -114,10 +114,11 @@ def _add_files(settings: Settings, file: WeightFile, options: AddOptions) -> Add
         )
     base = _base(options, base_of(file, architecture), architecture)
     name = _new_name(options.name or slug(file.path.stem))
-    paths = {component: each.path for component, each in match.files.items()}
+    paths: Mapping[Component, Path] = {component: each.path for component, each in match.files.items()}
     if options.copy:
         paths = _copy(settings, name, paths)
-    row = _write(settings, {"id": name, "title": file.path.stem, "base": base.row, **settings_of(file, base)}, files=paths)
+    texts = {component: str(path) for component, path in paths.items()}
+    row = _write(settings, {"id": name, "title": file.path.stem, "base": base.row, **settings_of(file, base)}, files=texts)
     return Added(row, (file.sentence, *_other_sentences(match, file), _because(name, base)))
 
 
@@ -223,7 +224,7 @@ def _add_folder(settings: Settings, file: WeightFile, options: AddOptions) -> Ad
     _refuse_file_options(options)
     base = _base(options, base_of(file, file.architectures[0]), file.architectures[0])
     name = _new_name(options.name or slug(file.path.name))
-    row = _write(settings, {"id": name, "title": file.path.name, "base": base.row, "folder": file.path})
+    row = _write(settings, {"id": name, "title": file.path.name, "base": base.row, "folder": str(file.path)})
     return Added(row, (file.sentence, _because(name, base)))
 
 
