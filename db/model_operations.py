@@ -165,9 +165,7 @@ def succeed(database: Database, operation: ModelOperation, result: Mapping[str, 
 
 def fail(database: Database, operation: ModelOperation, code: str, message: str) -> ModelOperation | None:
     """Finish the operation with an error; None when this attempt no longer holds it."""
-    return _finish(
-        database, operation, OperationState.FAILED, error_code=code[:64], error_message=message[:MESSAGE_CHARS]
-    )
+    return _finish(database, operation, OperationState.FAILED, error_code=code[:64], error_message=message[:MESSAGE_CHARS])
 
 
 def set_canceled(database: Database, operation: ModelOperation) -> ModelOperation | None:
@@ -231,12 +229,16 @@ def _held(operation: ModelOperation) -> ColumnElement[bool]:
 
 def _finish(database: Database, operation: ModelOperation, state: OperationState, **values: Any) -> ModelOperation | None:  # noqa: ANN401 -- columns
     with database.write() as session:
-        return _change(
-            session, _held(operation), state=state.value, lease_until=None, ended_at=now(), detail=None, **values
-        )
+        return _change(session, _held(operation), state=state.value, lease_until=None, ended_at=now(), detail=None, **values)
 
 
-def _change(session: Session, condition: ColumnElement[bool], *, counts: bool = True, **values: Any) -> ModelOperation | None:  # noqa: ANN401 -- columns
+def _change(
+    session: Session,
+    condition: ColumnElement[bool],
+    *,
+    counts: bool = True,
+    **values: Any,  # noqa: ANN401 -- columns
+) -> ModelOperation | None:
     """Update the rows that meet the condition; `counts`: as a change that a waiting client is told of."""
     values |= {"revision": ModelOperation.revision + 1} if counts else {}
     statement = update(ModelOperation).where(condition).values(**values).returning(ModelOperation)

@@ -24,6 +24,8 @@ from core.schemas.model_operations import ModelOperation as OperationAnswer
 from core.settings import Settings
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
 @router.get("/files", response_model=ModelFileList, summary="List weight files", responses=error_responses())
 async def read_files(farm: FarmDependency, admin: AdminDependency) -> Response:
     """List the files in the weights folders of the API's machine, with what each is and the models that use it."""
@@ -96,7 +98,9 @@ async def delete_model(
     farm: FarmDependency,
     admin: AdminDependency,
     model_id: ModelId,
-    weights: Annotated[bool, Query(description="Remove the weights that the farm has pulled; the model stays listed.")] = False,
+    weights: Annotated[
+        bool, Query(description="Remove the weights that the farm has pulled; the model stays listed.")
+    ] = False,
 ) -> Response:
     """Remove a model that you added from the list; its files stay. `?weights=true` removes pulled weights instead."""
     model = model_named(farm, model_id)

@@ -66,7 +66,9 @@ async def read_operation(
     farm: FarmDependency,
     caller: CallerDependency,
     operation_id: OperationId,
-    wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for its end, or with If-None-Match for news.")] = 0,
+    wait: Annotated[
+        float, Query(ge=0, le=60, description="Seconds to wait for its end, or with If-None-Match for news.")
+    ] = 0,
     if_none_match: Annotated[str | None, Header(description="An earlier ETag: 304 when nothing is new.")] = None,
 ) -> Response:
     """Return an operation with its progress."""

@@ -46,13 +46,15 @@ def find_listed(files: Iterable[ListedFile], name: str, field: str) -> Path:
     Raises InvalidInput `file_not_listed` for every other text, whether or not such a file exists.
     """
     files = list(files)
-    for names in ({str(each.file.path): {each.file.path} for each in files}, _by(files, whole=True), _by(files, whole=False)):
+    absolute = {str(each.file.path): {each.file.path} for each in files}
+    for names in (absolute, _by(files, whole=True), _by(files, whole=False)):
         paths = names.get(name, set())
         if len(paths) == 1:
             return next(iter(paths))
         if paths:
             listed = ", ".join(sorted(str(path) for path in paths))
-            raise InvalidInput(f"Several files are called {name}: send one of {listed}.", field=field, code="file_not_listed")
+            message = f"Several files are called {name}: send one of {listed}."
+            raise InvalidInput(message, field=field, code="file_not_listed")
     raise InvalidInput(
         "There is no such file among those that GET /v1/models/files lists: put it into a folder of IMAGEFARM_WEIGHTS_DIRS "
         "that the API's machine can read, or run `imagefarm models add` on the machine that holds it.",

@@ -40,8 +40,8 @@ class ModelOperation(ResponseBody):
     error: OperationError | None = None
     result: dict[str, Any] | None = Field(
         None,
-        description="pull: `already_here`. verify: `state` and `files`, each `ok`, `damaged` or `unknown` with size, SHA-256 "
-        "and a sentence, and `problems`. remove-weights: `folders` and `freed_bytes`.",
+        description="pull: `already_here`. verify: `state` and `files`, each `ok`, `damaged` or `unknown` with size, "
+        "SHA-256 and a sentence, and `problems`. remove-weights: `folders` and `freed_bytes`.",
     )
     cancel_requested: bool
     executor: str | None = Field(None, description="The machine that runs it, or ran it last.")
@@ -55,5 +55,3 @@ class ModelOperationList(ResponseBody):
     """GET /v1/models/operations."""
 
     items: list[ModelOperation]
-
-

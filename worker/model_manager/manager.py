@@ -64,7 +64,9 @@ class ModelManager:
         self._database.dispose()
 
     def _start(self, operation: ModelOperation) -> None:
-        logger.info("operation %s starts: %s %s (attempt %d)", operation.id, operation.kind, operation.model, operation.attempt)
+        logger.info(
+            "operation %s starts: %s %s (attempt %d)", operation.id, operation.kind, operation.model, operation.attempt
+        )
         if operation.kind == OperationKind.REMOVE_WEIGHTS and live_workers(self._database, operation.model):
             model_operations.fail(self._database, operation, "model_in_use", in_use(operation.model))
             return

@@ -9,13 +9,14 @@ from typing import Literal
 
 from core.catalogue import CatalogueModel, ModelPaths, locate
 from core.catalogue.model_folder import MARKER_FILE, missing_files, read_marker
+from core.catalogue.recognise import recognise
 from core.catalogue.weight_damage import damage_of
+from core.catalogue.weight_dirs import SUFFIXES
 from core.errors import NotFound, RenderError
 from worker.models import checksums
 from worker.models.checksums import CHECKSUMS_FILE, Checksum
 from worker.models.pull.progress import Meter, OnPull
 
-WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".gguf", ".ckpt", ".pt", ".pth"})
 _CHECKED_HEADERS = frozenset({".safetensors", ".bin"})
 _SHA256_CHARS, _GIT_CHARS = 64, 40
 AGAIN = "pull the model again, or copy the file again from where it came"
@@ -55,7 +56,7 @@ class _Place:
 
 
 def verify(model: CatalogueModel, model_paths: ModelPaths, on_pull: OnPull) -> Verified:
-    """Read every weight file of the model and compare it with what was recorded when it was pulled or first verified.
+    """Read every weight file of the model and compare it with what was recorded at its pull or its first check.
 
     Raises NotFound `weights_missing` when none of the model's weights are on this machine.
     """
@@ -111,7 +112,7 @@ def _folder_of(model: CatalogueModel, model_paths: ModelPaths) -> Path | None:
 
 def _weight_files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in folder.rglob("*"):
-        if path.suffix in WEIGHT_SUFFIXES:
+        if path.suffix in SUFFIXES:
             yield path.relative_to(folder).as_posix(), path
 
 
@@ -119,7 +120,7 @@ def _verify_file(name: str, path: Path, place: _Place, recorded: dict[str, Check
     if not path.is_file():
         return VerifiedFile(name, "damaged", 0, None, f"is missing: {AGAIN}")
     size = path.stat().st_size
-    if path.suffix in _CHECKED_HEADERS and (damage := damage_of(path)):
+    if damage := _damage(path):
         meter.add(size, path.name)
         return VerifiedFile(name, "damaged", size, None, damage)
     if (blob := _blob_name(path)) is not None:
@@ -138,6 +139,15 @@ def _verify_file(name: str, path: Path, place: _Place, recorded: dict[str, Check
         else "was modified since the last check: its new checksum is recorded, and the next check compares with it"
     )
     return VerifiedFile(name, "unknown", size, sha256, sentence)
+
+
+def _damage(path: Path) -> str:
+    """Return what is wrong with the file as its header tells, as the end of a sentence; "" when nothing is."""
+    if path.suffix in _CHECKED_HEADERS:
+        return damage_of(path)
+    if path.suffix in SUFFIXES and (found := recognise(path)).kind == "unknown":
+        return f"cannot be used: {found.sentence}"
+    return ""
 
 
 def _blob_name(path: Path) -> str | None:

@@ -105,7 +105,7 @@ def test_files_in_the_hubs_cache_are_compared_with_their_names(model_paths: Mode
     write_model(snapshot)
     blobs = snapshot.parents[1] / "blobs"
     blobs.mkdir()
-    for path in [path for path in snapshot.rglob("*.safetensors")]:
+    for path in list(snapshot.rglob("*.safetensors")):
         blob = blobs / hashlib.sha256(path.read_bytes()).hexdigest()
         shutil.copyfile(path, blob)
         path.unlink()
