@@ -14,6 +14,8 @@ import httpx
 import psutil
 import pytest
 
+from core.schemas.model_operations import ModelOperation
+from imagefarm import ImageFarm
 from tests.integration.models.conftest import catalogue_row
 from tests.integration.models.hub_server import HubServer
 from tests.servers.farm import FarmProcess, running_farm
@@ -142,6 +144,23 @@ def test_a_pull_is_followed_canceled_resumed_and_survives_its_executor(
     assert not weights.exists()
     kinds = [each["kind"] for each in client.get("/v1/models/operations").json()["items"]]
     assert kinds == ["remove-weights", "verify", "verify", "pull", "pull"]
+
+
+def test_the_client_follows_an_operation(farm: FarmProcess) -> None:
+    with ImageFarm(farm.api) as opened:
+        seen: list[ModelOperation] = []
+        management = opened.model_management
+        started = management.pull("demo")
+        done = management.wait(started, timeout_seconds=150, on_progress=seen.append)
+        assert done.state == "succeeded"
+        assert seen[-1] == done
+        assert [each.revision for each in seen] == sorted({each.revision for each in seen})
+        verified = management.wait(management.verify("demo"), timeout_seconds=150).result
+        assert verified is not None
+        assert verified["state"] == "unknown"
+        removed = management.wait(management.remove_weights("demo"), timeout_seconds=150)
+        assert removed.state == "succeeded"
+        assert [each.kind for each in management.operations("demo").items] == ["remove-weights", "verify", "pull"]
 
 
 def test_a_failed_operation_states_the_remedy(client: httpx.Client) -> None:

@@ -14,7 +14,7 @@ from core.exposure import is_loopback
 from core.settings import Settings
 from tests.servers.farm import ROOT
 
-FARM_SERVICES = {"migrate", "api", "worker", "reaper", "flower"}
+FARM_SERVICES = {"migrate", "api", "worker", "model-manager", "reaper", "flower"}
 SERVERS = {"postgres", "redis"}
 
 
@@ -119,9 +119,9 @@ def test_data_is_kept_outside_the_containers(services: dict[str, Any]) -> None:
         assert services[name]["environment"]["IMAGEFARM_DATA_DIR"] == "/data"
 
 
-def test_the_cpu_variant_changes_only_the_worker() -> None:
+def test_the_cpu_variant_changes_only_what_has_pytorch() -> None:
     variant = load("deploy/compose.cpu.yaml")["services"]
-    assert set(variant) == {"worker"}
+    assert set(variant) == {"worker", "model-manager"}
     assert variant["worker"]["deploy"] is None
 
 
