@@ -113,8 +113,9 @@ def _exit(*_: object) -> NoReturn:
 
 
 def _end_with_parent() -> None:
-    with suppress(OSError, ValueError):
-        sys.stdin.buffer.read()
+    with suppress(OSError):
+        while os.read(0, 1024):  # Not sys.stdin, whose lock would be held when the interpreter ends.
+            pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(END_SECONDS)
     os._exit(1)

@@ -171,6 +171,11 @@ def test_a_failed_operation_states_the_remedy(client: httpx.Client) -> None:
     assert failed["error"]["code"] == "weights_missing"
 
 
+def test_no_operation_leaves_a_trace_of_its_end_in_the_log(farm: FarmProcess) -> None:
+    assert "Traceback" not in farm.output
+    assert "Fatal" not in farm.output
+
+
 def flip_byte(file: Path) -> None:
     """Change one bit in the middle of a file, as a failing disk does: its header and size stay the same."""
     with file.open("r+b") as opened:

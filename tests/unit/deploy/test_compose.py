@@ -145,7 +145,7 @@ def test_only_worker_images_contain_torch(services: dict[str, Any]) -> None:
     assert "'.[server]'" in found["server"] and "torch" not in found["server"]
     assert all("'.[worker]'" in found[name] for name in ("cpu", "gpu"))
     targets = {name: services[name]["build"]["target"] for name in FARM_SERVICES}
-    assert targets == dict.fromkeys(FARM_SERVICES, "server") | {"worker": "gpu"}
+    assert targets == dict.fromkeys(FARM_SERVICES, "server") | {"worker": "gpu", "model-manager": "gpu"}
     assert all(services[name]["image"] == f"imagefarm:{target}" for name, target in targets.items())
-    variant = load("deploy/compose.cpu.yaml")["services"]["worker"]
-    assert (variant["image"], variant["build"]["target"]) == ("imagefarm:cpu", "cpu")
+    for variant in load("deploy/compose.cpu.yaml")["services"].values():
+        assert (variant["image"], variant["build"]["target"]) == ("imagefarm:cpu", "cpu")
