@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from core.errors import Conflict
 from core.schemas.model_operations import ModelOperation
 from imagefarm import ImageFarm
 from tests.integration.models.conftest import catalogue_row
@@ -146,29 +147,22 @@ def test_a_pull_is_followed_canceled_resumed_and_survives_its_executor(
     assert kinds == ["remove-weights", "verify", "verify", "pull", "pull"]
 
 
-def test_the_client_follows_an_operation(farm: FarmProcess) -> None:
+def test_the_client_follows_an_operation_whose_error_states_the_remedy(farm: FarmProcess) -> None:
     with ImageFarm(farm.api) as opened:
-        seen: list[ModelOperation] = []
-        management = opened.model_management
-        started = management.pull("demo")
-        done = management.wait(started, timeout_seconds=150, on_progress=seen.append)
-        assert done.state == "succeeded"
-        assert seen[-1] == done
+        management, seen = opened.model_management, list[ModelOperation]()
+        failed = management.wait(management.pull("z-image"), timeout_seconds=150, on_progress=seen.append)
+        assert (failed.state, seen[-1]) == ("failed", failed)
         assert [each.revision for each in seen] == sorted({each.revision for each in seen})
-        verified = management.wait(management.verify("demo"), timeout_seconds=150).result
-        assert verified is not None
-        assert verified["state"] == "unknown"
-        removed = management.wait(management.remove_weights("demo"), timeout_seconds=150)
-        assert removed.state == "succeeded"
-        assert [each.kind for each in management.operations("demo").items] == ["remove-weights", "verify", "pull"]
-
-
-def test_a_failed_operation_states_the_remedy(client: httpx.Client) -> None:
-    failed = follow(client, post(client, "/v1/models/z-image/pull"), ended)
-    assert (failed["state"], failed["error"]["code"]) == ("failed", "hub_not_found")
-    assert "private" in failed["error"]["message"]
-    failed = follow(client, post(client, "/v1/models/z-image/verify"), ended)
-    assert failed["error"]["code"] == "weights_missing"
+        assert failed.error is not None
+        assert failed.error.code == "hub_not_found"
+        assert "private" in failed.error.message
+        failed = management.wait(management.verify("z-image"), timeout_seconds=150)
+        assert failed.error is not None
+        assert failed.error.code == "weights_missing"
+        assert [each.kind for each in management.operations("z-image").items] == ["verify", "pull"]
+        with pytest.raises(Conflict) as caught:
+            management.remove("z-image")
+        assert caught.value.code == "model_shipped"
 
 
 def test_no_operation_leaves_a_trace_of_its_end_in_the_log(farm: FarmProcess) -> None:
