@@ -71,7 +71,9 @@ class Settings(BaseSettings):
     flower_basic_auth: SecretStr = Field(SecretStr(""), description="`user:password` for Flower; required off loopback.")
 
     model: str = Field(
-        "auto", description="Model the worker serves. `auto`: z-image-turbo when its weights are on this machine, else demo."
+        "auto",
+        description="Model the worker serves. `auto`: z-image-turbo when its weights are on this machine, else the first of "
+        "your own models that can be loaded, else demo.",
     )
     models_dir: Path | None = Field(None, description="Folder of converted and built models. Empty: `models` in `data_dir`.")
     model_folders: Annotated[dict[str, Path], NoDecode] = Field(

@@ -197,5 +197,6 @@ def state_of(settings: Settings) -> tuple[object, ...]:
 
 
 def line_of(file: WeightFile) -> str:
-    """Return one line about a file: its path, size, and what it is."""
-    return f"{file.path} ({size_text(file.size_bytes)}): {file.sentence}"
+    """Return one line about a file: its path, what it is, and its size, which sentences about known files have already."""
+    what = file.sentence.removeprefix(f"{file.path.name} ")
+    return f"{file.path}: {what}" if file.kind != "unknown" else f"{file.path} ({size_text(file.size_bytes)}): {what}"

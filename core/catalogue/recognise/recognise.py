@@ -99,7 +99,9 @@ def size_text(size_bytes: int) -> str:
     """Return a size for people, such as `6.62 GB`."""
     if size_bytes >= _GIGABYTE:
         return f"{size_bytes / _GIGABYTE:.2f} GB"
-    return f"{size_bytes / _MEGABYTE:.1f} MB"
+    if size_bytes >= _MEGABYTE:
+        return f"{size_bytes / _MEGABYTE:.1f} MB"
+    return f"{size_bytes / 1000:.1f} kB"
 
 
 def _recognise_header(path: Path, container: Container, header: Header) -> WeightFile:
