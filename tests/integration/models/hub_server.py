@@ -17,13 +17,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class HubServer:
     """Serves folders as repositories. `cut_after`: path -> bytes after which one response is cut off.
 
-    `held_after`: path -> bytes of the file after which every response waits for `release`.
+    `held_after`: path -> bytes of the file after which every response sets `holding` and waits for `release`.
     """
 
     def __init__(self, repos: dict[str, Path]) -> None:
         self.repos = repos
         self.cut_after: dict[str, int] = {}
         self.held_after: dict[str, int] = {}
+        self.holding = threading.Event()
         self.release = threading.Event()
         self.refused: set[str] = set()
         self.corrupt: set[str] = set()
@@ -121,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):  # Its reader may have been killed meanwhile.
             self.wfile.write(body[:held])
             self.wfile.flush()
+            self.hub.holding.set()
             self.hub.release.wait()
             self.wfile.write(body[held:])
             self.hub.sent_bytes += len(body)
