@@ -76,7 +76,7 @@ def pull(
     if row.folder or row.files:
         print_message(f"{row.id} uses your files in place: there is nothing to pull.")
         return ExitCode.OK
-    with _PullProgressBars() as bar:
+    with PullProgressBars() as bar:
         pulled = pull_model(row, ModelPaths.of(settings), PullOptions(source, keep_download, again), bar.show)
     typer.echo(f"{row.id} {'was already' if pulled.already_here else 'is now'} in {pulled.directory}")
     return ExitCode.OK
@@ -225,10 +225,10 @@ def _download_size(model: CatalogueModel) -> str:
     return "unknown" if model.weights.repo else "none"
 
 
-class _PullProgressBars:
+class PullProgressBars:
     """Progress of a pull: one bar per stage on a terminal, plain lines elsewhere."""
 
-    def __enter__(self) -> _PullProgressBars:
+    def __enter__(self) -> PullProgressBars:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

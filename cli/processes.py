@@ -1,4 +1,4 @@
-"""Commands that run one part of a farm each: `api`, `worker`, `reaper`, `flower`."""
+"""Commands that run one part of a farm each: `api`, `worker`, `reaper`, `model-manager`, `flower`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
-    for command in (api, worker, reaper, flower):
+    for command in (api, worker, reaper, model_manager, flower):
         app.command(rich_help_panel=PARTS_PANEL)(command)
 
 
@@ -53,6 +53,17 @@ def reaper() -> int:
     from worker.reaper.main import run
 
     return run(_settings())
+
+
+@needs("worker")
+def model_manager() -> int:
+    """Pull, verify and remove weights in this machine's models folder when the API asks for it.
+
+    Run it next to workers whose farm's reaper runs elsewhere or without the extra `worker`; `imagefarm up` needs no other.
+    """
+    from worker.model_manager.main import run
+
+    return run(load_private_settings())
 
 
 @needs("server")

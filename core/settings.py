@@ -146,6 +146,11 @@ class Settings(BaseSettings):
     reaper_seconds: float = Field(
         0.5, gt=0, description="Seconds between the reaper's checks for lost hints and expired leases."
     )
+    model_manager: bool = Field(
+        True,
+        description="Let the reaper of this machine pull, verify and remove weights in its models folder for the API, "
+        "where the extra `worker` is installed. Turn it off where workers do not read this machine's models folder.",
+    )
     drain_seconds: float = Field(
         30.0, ge=0, description="Seconds that running jobs may take to finish when a worker is asked to stop."
     )

@@ -23,6 +23,7 @@ from imagefarm.batches import Batches
 from imagefarm.events import JobEvent, follow, wait_until_settled
 from imagefarm.image_folder import ImageFolder, SavedImage
 from imagefarm.job_requests import SUBMIT_PATH, idempotency_headers, media_type, read_image_file, request_of
+from imagefarm.models import ModelManagement
 from imagefarm.transport import Transport
 
 PAGE = 200
@@ -45,6 +46,7 @@ class ImageFarm:
     ) -> None:
         self._transport = Transport(find_address(url, api_key), retry_seconds, label)
         self.batches = Batches(self._transport)
+        self.model_management = ModelManagement(self._transport)
 
     @property
     def url(self) -> str:

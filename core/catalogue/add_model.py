@@ -25,6 +25,8 @@ from core.settings import Settings
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _ROW_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_RESERVED = frozenset({"files", "operations"})
+"""Addresses below /v1/models."""
 _MAX_NEIGHBOURS = 500
 _SPARE_BYTES = 10**9
 
@@ -55,7 +57,7 @@ def add_model(settings: Settings, source: str, options: AddOptions) -> Added:
     """
     path = Path(source).expanduser()
     if not path.exists() and _REPO.fullmatch(source) and Path(source).suffix.lower() not in SUFFIXES:
-        return _add_repository(settings, source, options)
+        return add_repository(settings, source, options)
     path = path.absolute()
     if path.is_dir() and not (path / INDEX_FILE).is_file():
         return _add_other_folder(settings, path, options)
@@ -187,6 +189,8 @@ def _new_name(name: str) -> str:
             field="name",
             code="invalid_name",
         )
+    if name in _RESERVED:
+        raise InvalidInput(f"'{name}' is an address of the API: choose another name.", field="name", code="invalid_name")
     return name
 
 
@@ -231,7 +235,7 @@ def _refuse_file_options(options: AddOptions) -> None:
 
 def _add_other_folder(settings: Settings, path: Path, options: AddOptions) -> Added:
     if path.name.startswith("models--") and (path / "snapshots").is_dir():
-        return _add_repository(settings, path.name.removeprefix("models--").replace("--", "/", 1), options)
+        return add_repository(settings, path.name.removeprefix("models--").replace("--", "/", 1), options)
     if any((models_folder(path) / name).is_dir() for names in FOLDERS.values() for name in names):
         raise InvalidInput(
             f"{path} is a folder of models like ComfyUI's: set IMAGEFARM_WEIGHTS_DIRS={path}, and all its models are found, "
@@ -242,8 +246,10 @@ def _add_other_folder(settings: Settings, path: Path, options: AddOptions) -> Ad
     raise InvalidInput(recognise(path).sentence, field="path", code="weights_not_a_model")
 
 
-def _add_repository(settings: Settings, repo: str, options: AddOptions) -> Added:
-    """Add a repository of the hub by name; nothing is asked of the hub."""
+def add_repository(settings: Settings, repo: str, options: AddOptions) -> Added:
+    """Add a repository of the hub by name; nothing is asked of the hub, and no such folder is looked for."""
+    if not _REPO.fullmatch(repo):
+        raise InvalidInput(f"'{repo}' is no repository: write owner/name.", field="repo", code="invalid_name")
     _refuse_file_options(options)
     snapshot = ModelPaths.of(settings).hub_snapshot(repo, None)
     cached = recognise(snapshot) if snapshot is not None else None

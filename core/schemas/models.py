@@ -9,6 +9,17 @@ from pydantic import Field
 from core.schemas.base import ResponseBody
 
 
+class ModelWeights(ResponseBody):
+    """The model's weights on the disk that this API process reads; workers on other machines may have others."""
+
+    seen_by: Literal["api"] = "api"
+    present: bool
+    origin: str | None = Field(None, description="models_dir, folder, hub_cache or files")
+    size_bytes: int = 0
+    problems: list[str] = Field(description="What is wrong with weights that are there and cannot be loaded.")
+    missing: str | None = Field(None, description="What to do when they are absent or cannot be loaded.")
+
+
 class Model(ResponseBody):
     """One model of the catalogue. `served`: whether a live worker renders it now."""
 
@@ -36,6 +47,7 @@ class Model(ResponseBody):
     licence: str
     commercial: str
     notes: list[str]
+    weights: ModelWeights | None = Field(None, description="In GET /v1/models/{model_id}, for the scope admin.")
 
 
 class ModelList(ResponseBody):

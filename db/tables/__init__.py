@@ -5,6 +5,7 @@ from db.tables.base import Base, core_table
 from db.tables.batches import Batch, BatchJob
 from db.tables.images import Image, Upload
 from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion, Tombstone
+from db.tables.model_operations import ModelOperation
 from db.tables.sessions import PageSession
 from db.tables.webhooks import WebhookCursor, WebhookDelivery, WebhookEndpoint
 from db.tables.workers import Worker
@@ -20,6 +21,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobExclusion",
+    "ModelOperation",
     "PageSession",
     "QuotaCounter",
     "Tombstone",

@@ -29,6 +29,9 @@ NEEDED = {
     ("doctor",): "all",
     ("models", "list"): "worker",
     ("models", "pull"): "worker",
+    ("models", "verify"): "worker",
+    ("models", "remove-weights"): "worker",
+    ("model-manager",): "worker",
     ("worker",): "worker",
     ("api",): "server",
     ("reaper",): "server",
@@ -44,6 +47,8 @@ NEEDED = {
 }
 ARGUMENTS = {
     ("models", "pull"): ["demo"],
+    ("models", "verify"): ["demo"],
+    ("models", "remove-weights"): ["demo"],
     ("keys", "create"): ["x"],
     ("keys", "revoke"): ["x"],
     ("prune",): ["--orphans"],

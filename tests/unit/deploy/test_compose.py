@@ -14,7 +14,7 @@ from core.exposure import is_loopback
 from core.settings import Settings
 from tests.servers.farm import ROOT
 
-FARM_SERVICES = {"migrate", "api", "worker", "reaper", "flower"}
+FARM_SERVICES = {"migrate", "api", "worker", "model-manager", "reaper", "flower"}
 SERVERS = {"postgres", "redis"}
 
 
@@ -119,9 +119,9 @@ def test_data_is_kept_outside_the_containers(services: dict[str, Any]) -> None:
         assert services[name]["environment"]["IMAGEFARM_DATA_DIR"] == "/data"
 
 
-def test_the_cpu_variant_changes_only_the_worker() -> None:
+def test_the_cpu_variant_changes_only_what_has_pytorch() -> None:
     variant = load("deploy/compose.cpu.yaml")["services"]
-    assert set(variant) == {"worker"}
+    assert set(variant) == {"worker", "model-manager"}
     assert variant["worker"]["deploy"] is None
 
 
@@ -145,7 +145,7 @@ def test_only_worker_images_contain_torch(services: dict[str, Any]) -> None:
     assert "'.[server]'" in found["server"] and "torch" not in found["server"]
     assert all("'.[worker]'" in found[name] for name in ("cpu", "gpu"))
     targets = {name: services[name]["build"]["target"] for name in FARM_SERVICES}
-    assert targets == dict.fromkeys(FARM_SERVICES, "server") | {"worker": "gpu"}
+    assert targets == dict.fromkeys(FARM_SERVICES, "server") | {"worker": "gpu", "model-manager": "gpu"}
     assert all(services[name]["image"] == f"imagefarm:{target}" for name, target in targets.items())
-    variant = load("deploy/compose.cpu.yaml")["services"]["worker"]
-    assert (variant["image"], variant["build"]["target"]) == ("imagefarm:cpu", "cpu")
+    for variant in load("deploy/compose.cpu.yaml")["services"].values():
+        assert (variant["image"], variant["build"]["target"]) == ("imagefarm:cpu", "cpu")
