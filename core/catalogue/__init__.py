@@ -11,7 +11,15 @@ from core.catalogue.catalogue import (
     load_catalogue,
 )
 from core.catalogue.model_paths import ModelPaths
-from core.catalogue.presence import LocatedWeights, ResolvedModel, is_present, locate, noise_notice, resolve_auto
+from core.catalogue.presence import (
+    LocatedWeights,
+    ResolvedModel,
+    is_present,
+    locate,
+    noise_notice,
+    resolve_auto,
+    served_models,
+)
 
 __all__ = [
     "Catalogue",
@@ -29,4 +37,5 @@ __all__ = [
     "locate",
     "noise_notice",
     "resolve_auto",
+    "served_models",
 ]

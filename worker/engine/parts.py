@@ -15,6 +15,10 @@ from worker.engine.peak_memory import PeakMemoryTracker
 from worker.pipelines.family import AnyFamily
 
 
+def _nothing() -> None:
+    pass
+
+
 def _no_warnings(_: RenderRequest) -> tuple[str, ...]:
     return ()
 
@@ -28,6 +32,8 @@ class EngineParts:
     `aborts_steps`: whether a step may be abandoned between two blocks.
     `warnings_of`: sentences about a finished request for its user, such as a LoRA that fits in part.
     `peaks`: None where peak memory is not measured.
+    `modules`: the components with weights, which may move to host memory while another model is loaded; empty where they
+    may not. `resume` restores process-wide choices of this model after another one was loaded.
     """
 
     family: AnyFamily
@@ -40,3 +46,5 @@ class EngineParts:
     blocks: list[nn.Module]
     aborts_steps: bool
     warnings_of: Callable[[RenderRequest], tuple[str, ...]] = _no_warnings
+    modules: tuple[nn.Module, ...] = ()
+    resume: Callable[[], None] = _nothing
