@@ -7,7 +7,7 @@ from db.tables.images import Image, Upload
 from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion, Tombstone
 from db.tables.sessions import PageSession
 from db.tables.webhooks import WebhookCursor, WebhookDelivery, WebhookEndpoint
-from db.tables.workers import Worker
+from db.tables.workers import Worker, WorkerModel
 
 __all__ = [
     "ApiKey",
@@ -28,5 +28,6 @@ __all__ = [
     "WebhookDelivery",
     "WebhookEndpoint",
     "Worker",
+    "WorkerModel",
     "core_table",
 ]
