@@ -1,9 +1,12 @@
-"""A worker with two models: jobs of both finish, whatever ends in between."""
+"""A worker with two models: jobs of both finish, whatever ends in between, and administrators load and unload models."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
+
+import httpx
 
 from benchmarks.faults.parts import FarmParts
 from tests.integration.farm.client import Client
@@ -11,27 +14,98 @@ from tests.integration.farm.conftest import StartFarm
 
 ClientOf = Callable[[FarmParts], Client]
 MODELS = ("demo", "sd-turbo")
+Row = dict[str, Any]
 
 
-def worker_row(client: Client) -> dict[str, object]:
-    (row,) = client.http.get("/v1/workers").json()["items"]
-    found: dict[str, object] = row
-    return found
+def states(row: Row) -> dict[str, str]:
+    return {each["id"]: each["state"] for each in row["models"]}
 
 
-def wait_worker(client: Client, reached: Callable[[dict[str, object]], bool], seconds: float = 40.0) -> dict[str, object]:
+def wait_worker(client: Client, reached: Callable[[Row], bool], name: str = "worker0", seconds: float = 40.0) -> Row:
     deadline = time.monotonic() + seconds
-    while not reached(row := worker_row(client)):
+    while True:
+        row: Row = client.http.get(f"/v1/workers/{name}").json()
+        if reached(row):
+            return row
         assert time.monotonic() < deadline, row
-        time.sleep(0.05)
-    return row
+        time.sleep(0.02)
 
 
-def test_jobs_of_two_models_alternate_and_all_finish(start_farm: StartFarm, client_of: ClientOf) -> None:
-    client = client_of(start_farm(model=",".join(MODELS), synthetic_load_seconds=0.2, swap_after_seconds=1))
+def ask(client: Client, model: str, request: str, **body: str) -> httpx.Response:
+    return client.http.post(f"/v1/models/{model}/{request}", json=body or None)
+
+
+def test_jobs_of_two_models_take_turns_and_administrators_load_and_unload(
+    start_farm: StartFarm, client_of: ClientOf
+) -> None:
+    client = client_of(start_farm(model=",".join(MODELS), synthetic_load_seconds=0.3, swap_after_seconds=1))
+    assert [row["id"] for row in client.http.get("/v1/models").json()["data"] if row["served"]] == list(MODELS)
+
+    # An idle worker loads the second model for its first job, and says so.
+    first = client.submit(model="sd-turbo")
+    assert "demo" in first["queue"]["reason"] or "load" in first["queue"]["reason"], first["queue"]
+    assert client.wait(first["id"], "succeeded")["attempt"] == 1
+    row = wait_worker(client, lambda row: states(row)["sd-turbo"] == "loaded")
+    assert row["model"] == "sd-turbo" and states(row) == {"demo": "host_memory", "sd-turbo": "loaded"}
+
+    # Alternating jobs all finish at their first attempt.
     jobs = [client.submit(model=MODELS[number % 2])["id"] for number in range(12)]
     done = [client.wait(job_id, "succeeded") for job_id in jobs]
-    assert [job["attempt"] for job in done] == [1] * 12
-    assert [job["model"] for job in done] == [MODELS[number % 2] for number in range(12)]
-    row = worker_row(client)
-    assert [each["id"] for each in row["models"]] == list(MODELS)  # type: ignore[index,attr-defined]
+    assert [(job["attempt"], job["model"]) for job in done] == [(1, MODELS[number % 2]) for number in range(12)]
+
+    # Load, twice, and unload, twice; a job then loads it again.
+    answer = ask(client, "demo", "load", worker="worker0")
+    assert answer.status_code == httpx.codes.ACCEPTED and answer.json()["workers"][0]["name"] == "worker0"
+    wait_worker(client, lambda row: states(row)["demo"] == "loaded" and row["state"] == "ready")
+    assert ask(client, "demo", "load").json()["workers"][0]["message"] == "It is loaded already."
+    assert ask(client, "sd-turbo", "unload").json()["workers"][0]["state"] == "host_memory"
+    wait_worker(client, lambda row: states(row)["sd-turbo"] == "on_disk")
+    assert ask(client, "sd-turbo", "unload").json()["workers"] == []
+    assert ask(client, "demo", "unload").status_code == httpx.codes.ACCEPTED
+    wait_worker(client, lambda row: row["state"] == "unloaded" and states(row)["demo"] == "on_disk")
+    models = {row["id"]: row for row in client.http.get("/v1/models").json()["data"]}
+    assert (models["demo"]["state"], models["demo"]["served"], models["demo"]["loaded_by"]) == ("unloaded", True, [])
+    assert client.wait(client.submit(model="demo")["id"], "succeeded")["attempt"] == 1
+
+    refused = ask(client, "z-image", "load")
+    assert refused.status_code == httpx.codes.CONFLICT and "imagefarm worker --model z-image" in refused.json()["detail"]
+    other = ask(client, "z-image", "load", worker="worker0")
+    assert other.status_code == httpx.codes.CONFLICT and "--model demo,sd-turbo,z-image" in other.json()["detail"]
+    assert ask(client, "demo", "load", worker="nobody").json()["code"] == "worker_not_found"
+    assert ask(client, "nothing", "load").json()["code"] == "model_not_found"
+
+
+def test_a_kill_in_the_middle_of_a_change_costs_no_attempt(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(model=",".join(MODELS), synthetic_load_seconds=1.5, swap_after_seconds=1, lease_seconds=4)
+    client = client_of(farm)
+    worker = farm.parts["worker0"]
+
+    def is_changing(row: Row) -> bool:
+        return row["state"] == "loading" and states(row)["sd-turbo"] == "loading"
+
+    job_id = client.submit(model="sd-turbo")["id"]
+    message = wait_worker(client, is_changing)["message"]
+    assert message.startswith("sd-turbo: "), message
+    for engine in worker.engines():
+        engine.kill()
+    assert client.wait(job_id, "succeeded")["attempt"] == 1
+
+    later = [client.submit(model=model)["id"] for model in MODELS]
+    wait_worker(client, lambda row: row["state"] == "loading" and row["model"] == "demo")
+    worker.kill()
+    worker.start()
+    assert [client.wait(each, "succeeded")["attempt"] for each in later] == [1, 1]
+
+
+def test_two_workers_share_two_models(start_farm: StartFarm, client_of: ClientOf) -> None:
+    farm = start_farm(
+        workers=2, model=",".join(MODELS), synthetic_load_seconds=3, synthetic_step_seconds=0.1, swap_after_seconds=60
+    )
+    client = client_of(farm)
+    assert client.wait(client.submit(model="sd-turbo")["id"], "succeeded")["attempt"] == 1
+    # One worker has changed; from now on each model has a worker of its own, and nothing is loaded any more.
+    rows = [client.http.get(f"/v1/workers/{name}").json() for name in ("worker0", "worker1")]
+    assert sorted(row["model"] for row in rows) == sorted(MODELS)
+    jobs = [client.submit(model=model, num_inference_steps=8)["id"] for model in MODELS * 2]
+    ended = [client.wait(job_id, "succeeded") for job_id in jobs]
+    assert {(job["model"], job["worker"]) for job in ended} == {(row["model"], row["name"]) for row in rows}
