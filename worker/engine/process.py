@@ -53,18 +53,19 @@ def _serve(first: EngineSpec, channel: Channel, build_with: BuildEngine | None) 
         try:
             parts = models.load(spec)
         except BaseException as error:  # noqa: BLE001 - every failure is reported to the worker
-            ends = spec is first or not isinstance(error, FarmError)
-            queues.output.put(_load_failed(error, process_ends=ends))
-            if ends:
-                queues.output.close()
-                return 1
-            spec = models.wait_for_next()
+            failed = _load_failed(error, process_ends=spec is first or not isinstance(error, FarmError))
+        else:
+            queues.output.put(Ready(parts.info))
+            spec = models.run(parts, spec.step_timeout_seconds)
+            if spec is not None:
+                models.park(parts)
+            del parts
             continue
-        queues.output.put(Ready(parts.info))
-        spec = models.run(parts, spec.step_timeout_seconds)
-        if spec is not None:
-            models.park(parts)
-        del parts
+        queues.output.put(failed)
+        if failed.process_ends:
+            queues.output.close()
+            return 1
+        spec = models.wait_for_next()
     queues.output.close()
     return 0
 
@@ -80,10 +81,13 @@ class EngineModels:
 
     def load(self, spec: EngineSpec) -> EngineParts:
         """Return the model that the spec names, from host memory if it is there. Raises whatever loading raises."""
+        from worker.device.torch_device import free_cached_memory
         from worker.engine.parked_models import ParkedModels
 
         if self._parked is None:
             self._parked = ParkedModels()
+        else:
+            free_cached_memory()  # Of the former model, which nothing refers to any more unless it is kept.
         if (kept := self._parked.take(spec.model)) is not None:
             return kept
         parts = self._build(spec)

@@ -62,7 +62,7 @@ def choose(
 
 def _is_ripe(other: Candidate, present: Candidate | None, loaded_for: float, swap_after: float) -> bool:
     overdue = other.oldest_seconds >= swap_after
-    if other.waiting <= other.idle_elsewhere and not overdue:
+    if other.waiting <= other.idle_elsewhere and other.oldest_seconds < max(swap_after, 2 * other.load_seconds):
         return False  # An idle worker takes each of these jobs without loading anything.
     if other.warm_elsewhere and other.oldest_seconds < min(other.load_seconds, swap_after):
         return False  # A busy one that has the model may take them before this worker had it loaded.

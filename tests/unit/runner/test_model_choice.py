@@ -85,7 +85,8 @@ class Simulation:
     def run(self) -> float:
         """Run until every job is done, and return the time."""
         now, loaded, loaded_at = 0.0, "a", 0.0
-        ahead, queues = list(self.arrivals), {"a": [], "b": []}  # type: dict[str, list[float]]
+        ahead = list(self.arrivals)
+        queues: dict[str, list[float]] = {"a": [], "b": []}
         while ahead or any(queues.values()):
             while ahead and ahead[0][0] <= now:
                 at, model = ahead.pop(0)
