@@ -32,15 +32,17 @@ def api(
 
 @needs("worker")
 def worker(
-    model: Annotated[str | None, typer.Option(help="Model to serve.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to serve, or several with commas between them.")] = None,
     device: Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda` or `cuda:N`.")] = None,
     worker_name: Annotated[str | None, typer.Option("--name", help="Name of the worker, unique in the farm.")] = None,
 ) -> int:
-    """Render jobs: one worker holds one model on one device.
+    """Render jobs: one worker holds one model at a time on one device.
+
+    With several models, the first is the default, and the worker loads the others as jobs for them wait.
 
     On SIGTERM, running jobs may finish within the drain time; the rest return to the queue. A second SIGTERM stops at once.
 
-    Example: `CUDA_VISIBLE_DEVICES=1 imagefarm worker --model z-image-turbo`
+    Example: `CUDA_VISIBLE_DEVICES=1 imagefarm worker --model z-image-turbo,sd-turbo`
     """
     from worker.worker_process import run
 

@@ -90,8 +90,15 @@ class Settings(BaseSettings):
 
     model: str = Field(
         "auto",
-        description="Model the worker serves. `auto`: z-image-turbo when its weights are on this machine, else the first of "
-        "your own models that can be loaded, else demo.",
+        description="Model the worker serves, or several with commas between them, such as `z-image-turbo,sd-turbo`: the "
+        "first is the default, and the worker loads the others as jobs for them wait. `auto`: z-image-turbo when its "
+        "weights are on this machine, else the first of your own models that can be loaded, else demo.",
+    )
+    swap_after_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="A worker that serves several models and is busy with one loads another when a job for that one has "
+        "waited this long, and longer for models that load slowly. A worker without jobs loads it at once.",
     )
     models_dir: Path | None = Field(None, description="Folder of converted and built models. Empty: `models` in `data_dir`.")
     model_folders: Annotated[dict[str, Path], NoDecode] = Field(
@@ -139,6 +146,9 @@ class Settings(BaseSettings):
         description="`synthetic` renders plain colours without any model, for load and fault tests of a farm.",
     )
     synthetic_step_seconds: float = Field(0.0, ge=0, description="Seconds that a step of the synthetic renderer takes.")
+    synthetic_load_seconds: float = Field(
+        0.0, ge=0, description="Seconds that the synthetic renderer takes to load a model."
+    )
 
     lease_seconds: float = Field(15.0, gt=0, description="Seconds until a worker's claim on a job expires unless renewed.")
     heartbeat_seconds: float = Field(4.0, gt=0, description="Seconds between a worker's renewals of its leases.")
@@ -285,6 +295,21 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return _absolute_path(value) if value is not None else None
+
+    @field_validator("model", mode="after")
+    @classmethod
+    def _named_models(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",")]
+        if not all(names):
+            raise ValueError("write the names of models with commas between them, such as `z-image-turbo,sd-turbo`")
+        if "auto" in names[1:] or (names[0] == "auto" and len(names) > 1):
+            raise ValueError("`auto` is one model: write it alone, or name every model")
+        return ",".join(names)
+
+    @cached_property
+    def model_names(self) -> tuple[str, ...]:
+        """Return the names in `model`, the default model's first."""
+        return tuple(self.model.split(","))
 
     @cached_property
     def resolved_database_url(self) -> str:

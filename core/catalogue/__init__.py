@@ -12,7 +12,15 @@ from core.catalogue.catalogue import (
 )
 from core.catalogue.farm_catalogue import FarmCatalogue, catalogue_of
 from core.catalogue.model_paths import ModelPaths
-from core.catalogue.presence import LocatedWeights, ResolvedModel, is_present, locate, noise_notice, resolve_auto
+from core.catalogue.presence import (
+    LocatedWeights,
+    ResolvedModel,
+    is_present,
+    locate,
+    noise_notice,
+    resolve_auto,
+    served_models,
+)
 
 __all__ = [
     "Catalogue",
@@ -32,4 +40,5 @@ __all__ = [
     "locate",
     "noise_notice",
     "resolve_auto",
+    "served_models",
 ]

@@ -30,15 +30,26 @@ class ResolvedModel:
 
 
 def resolve_auto(settings: Settings) -> ResolvedModel:
-    """Return the model that the settings name. Weights of a named model are not checked.
+    """Return the model that the settings name, of several the first. Weights of a named model are not checked.
 
     Raises InvalidInput for an unknown name.
     """
     catalogue = catalogue_of(settings)
     if settings.model != "auto":
-        model = catalogue.get(settings.model)
+        model = catalogue.get(settings.model_names[0])
         return ResolvedModel(model, noise_notice(model))
     return _best_present(catalogue, ModelPaths.of(settings))
+
+
+def served_models(settings: Settings) -> tuple[CatalogueModel, ...]:
+    """Return the models that a worker with these settings serves, the default first.
+
+    Raises InvalidInput for an unknown name.
+    """
+    default = resolve_auto(settings).model
+    catalogue = catalogue_of(settings)
+    others = [catalogue.get(name) for name in settings.model_names[1:]]
+    return tuple({model.id: model for model in (default, *others)}.values())
 
 
 def _best_present(catalogue: FarmCatalogue, model_paths: ModelPaths) -> ResolvedModel:

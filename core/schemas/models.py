@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from core.schemas.base import ResponseBody
+from core.schemas.base import RequestBody, ResponseBody
 
 
 class ModelWeights(ResponseBody):
@@ -21,7 +21,7 @@ class ModelWeights(ResponseBody):
 
 
 class Model(ResponseBody):
-    """One model of the catalogue. `served`: whether a live worker renders it now."""
+    """One model of the catalogue. `served`: whether a live worker renders it; `loaded_by`: those that have it loaded."""
 
     id: str
     object: Literal["model"] = "model"
@@ -35,7 +35,10 @@ class Model(ResponseBody):
     accepts_jobs: bool
     default: bool = Field(description="Used for jobs that name no model.")
     workers: list[str]
-    state: str = Field(description="ready, loading, paused, failed, away or not_served")
+    loaded_by: list[str] = Field(default_factory=list)
+    state: str = Field(
+        description="ready, loading, unloaded (a job loads it), blocked, paused, draining, failed, away or not_served"
+    )
     reason: str | None = Field(None, description="Why it is not ready, and what to do.")
     notice: str | None = None
     defaults: dict[str, Any]
@@ -55,6 +58,29 @@ class ModelList(ResponseBody):
 
     object: Literal["list"] = "list"
     data: list[Model]
+
+
+class ModelRequestBody(RequestBody):
+    """POST /v1/models/{id}/load and /unload; the body may be left out."""
+
+    worker: str | None = Field(None, max_length=120, description="Name of the worker to ask.", examples=["studio-gpu0"])
+
+
+class WorkerTold(ResponseBody):
+    """A worker that was asked. `state`: where the model is there now; `message`: what the worker will do."""
+
+    name: str
+    state: str
+    message: str
+
+
+class ModelRequestAnswer(ResponseBody):
+    """Workers act on the request within seconds; GET /v1/workers shows how far they are."""
+
+    model: str
+    request: Literal["load", "unload"]
+    workers: list[WorkerTold]
+    message: str
 
 
 class Preset(ResponseBody):

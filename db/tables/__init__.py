@@ -8,7 +8,7 @@ from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion,
 from db.tables.model_operations import ModelOperation
 from db.tables.sessions import PageSession
 from db.tables.webhooks import WebhookCursor, WebhookDelivery, WebhookEndpoint
-from db.tables.workers import Worker
+from db.tables.workers import Worker, WorkerModel
 
 __all__ = [
     "ApiKey",
@@ -30,5 +30,6 @@ __all__ = [
     "WebhookDelivery",
     "WebhookEndpoint",
     "Worker",
+    "WorkerModel",
     "core_table",
 ]

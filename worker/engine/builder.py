@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -25,10 +26,11 @@ from worker.memory.batch_memory import overlap_budget, overlap_fits
 from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan
 from worker.models.libraries import denoiser_of
-from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
+from worker.models.load import HostRoom, LoadedPipeline, LoadRequest, load_pipeline
 from worker.pipelines.adapters import DEFAULT_BYTES, Adapters
 from worker.pipelines.family import AnyFamily, FamilyContext
 from worker.pipelines.registry import make_family
+from worker.pipelines.tuning.attention import set_attention
 from worker.pipelines.tuning.tune import Tuning, TuningOptions, tune
 from worker.pipelines.tuning.warmup import Warmup
 
@@ -42,13 +44,16 @@ ADAPTER_SHARE = 0.05
 OnProgress = Callable[[str, float | None], None]
 
 
-def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
-    """Load and prepare the model that the spec names. Raises core.errors.FarmError, whose message says what to do."""
+def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | None = None) -> EngineParts:
+    """Load and prepare the model that the spec names. Raises core.errors.FarmError, whose message says what to do.
+
+    `room`: models kept in host memory, which give way to this one.
+    """
     started = time.perf_counter()
     use_all_cores()
     model = spec.row if spec.row is not None and spec.row.id == spec.model else load_catalogue().get(spec.model)
     model_paths = ModelPaths(spec.models_dir, spec.model_folders)
-    request = LoadRequest(model_paths, spec.device, spec.memory_policy, max_gigabytes=spec.device_memory_gb)
+    request = LoadRequest(model_paths, spec.device, spec.memory_policy, max_gigabytes=spec.device_memory_gb, room=room)
     loaded = load_pipeline(model, request, on_progress)
     log.info(loaded.plan.describe())
     context = _family_context(spec, loaded)
@@ -72,7 +77,16 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
         aborts_steps=family.name != "stock",  # A stock pipeline's own code is not written to be interrupted.
         warnings_of=lambda request: context.adapters.warnings(request.loras),
         lora_hashes_of=lambda request: context.adapters.hashes(request.loras),
+        modules=_movable(loaded, tuning),
+        resume=partial(set_attention, loaded.pipeline, tuning.attention_backend),
     )
+
+
+def _movable(loaded: LoadedPipeline, tuning: Tuning) -> tuple[nn.Module, ...]:
+    """Return the components that may move to host memory and back; none with CUDA graphs, which hold addresses."""
+    if tuning.compiled_blocks == "true" and tuning.compile_mode != "default":
+        return ()
+    return tuple(part for part in loaded.pipeline.components.values() if isinstance(part, nn.Module))
 
 
 def _hooked_blocks(loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning) -> list[nn.Module]:

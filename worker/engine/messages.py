@@ -17,7 +17,10 @@ from worker.engine.spec import EngineSpec
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Describe the loaded model. `memory`: gigabytes (10^9 bytes) by name, such as `weights_on_device`."""
+    """Describe the loaded model. `memory`: gigabytes (10^9 bytes) by name, such as `weights_on_device`.
+
+    `in_host_memory`: other models whose weights this process keeps, so that they load without a disk.
+    """
 
     model: str
     family: str
@@ -32,6 +35,7 @@ class EngineInfo:
     process_id: int
     memory: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    in_host_memory: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """The model could not be loaded; the client retries with backoff unless the spec itself is wrong."""
+    """The model could not be loaded; the client retries with backoff unless the spec itself is wrong.
+
+    `process_ends`: false where the process waits for another model to load.
+    """
 
     code: str
     message: str
+    process_ends: bool = True
 
 
 @dataclass(frozen=True)
@@ -126,12 +134,19 @@ class EngineLost:
     reason: str
 
 
-EngineEvent = Loading | Ready | LoadFailed | Started | Step | Preview | Rendered | Canceled | RequestFailed | EngineLost
+@dataclass(frozen=True)
+class Unloaded:
+    """The process was stopped on request and holds no memory; the client starts a new one for the next model."""
+
+
+EngineEvent = (
+    Loading | Ready | LoadFailed | Started | Step | Preview | Rendered | Canceled | RequestFailed | EngineLost | Unloaded
+)
 
 
 @dataclass(frozen=True)
 class Load:
-    """First message to a new engine."""
+    """First message to a new engine; later: finish the requests in flight, then load this model in place of the other."""
 
     spec: EngineSpec
 
@@ -156,6 +171,13 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Release:
+    """Free the host memory that is kept for this model, which is not the loaded one."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class Stop:
     """Finish the requests in flight, refuse new ones, exit."""
 
@@ -165,13 +187,14 @@ class Heartbeat:
     """The engine is alive: sent after work that no other message reports, and on a CPU while it computes."""
 
 
-Command = Load | Submit | Cancel | Stop
+Command = Load | Submit | Cancel | Release | Stop
 Message = Command | Heartbeat | EngineEvent
 
 _TYPES: tuple[type[Any], ...] = (
     Load,
     Submit,
     Cancel,
+    Release,
     Stop,
     Heartbeat,
     Loading,

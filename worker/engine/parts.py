@@ -15,6 +15,10 @@ from worker.engine.peak_memory import PeakMemoryTracker
 from worker.pipelines.family import AnyFamily
 
 
+def _nothing() -> None:
+    pass
+
+
 def _no_warnings(_: RenderRequest) -> tuple[str, ...]:
     return ()
 
@@ -33,6 +37,8 @@ class EngineParts:
     `warnings_of`: sentences about a finished request for its user, such as a LoRA that fits in part.
     `lora_hashes_of`: name -> short hash of the LoRAs of a finished request.
     `peaks`: None where peak memory is not measured.
+    `modules`: the components with weights, which may move to host memory while another model is loaded; empty where they
+    may not. `resume` restores process-wide choices of this model after another one was loaded.
     """
 
     family: AnyFamily
@@ -46,3 +52,5 @@ class EngineParts:
     aborts_steps: bool
     warnings_of: Callable[[RenderRequest], tuple[str, ...]] = _no_warnings
     lora_hashes_of: Callable[[RenderRequest], dict[str, str]] = _no_hashes
+    modules: tuple[nn.Module, ...] = ()
+    resume: Callable[[], None] = _nothing

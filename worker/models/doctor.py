@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from core.catalogue import CatalogueModel, ModelPaths, locate, resolve_auto
+from core.catalogue import CatalogueModel, ModelPaths, locate, resolve_auto, served_models
 from core.catalogue.recognise import recognise
 from core.catalogue.weight_file import WeightFile
 from core.errors import FarmError, RenderError
@@ -121,15 +121,16 @@ def check_disk(settings: Settings) -> Check:
 
 
 def check_weights(settings: Settings) -> Check:
-    """Check that the weights of the model that a worker would serve are on disk."""
+    """Check that the weights of every model that a worker would serve are on disk."""
     try:
-        resolved = resolve_auto(settings)
+        resolved, _ = resolve_auto(settings), served_models(settings)
     except FarmError as error:
         return Check("weights", "problem", error.message, "Set IMAGEFARM_MODEL to one of them, or to auto.")
-    status = model_status(resolved.model, ModelPaths.of(settings))
-    if not status.here:
-        return Check("weights", "problem", f"{resolved.model.id} is not here", status.missing)
-    detail = f"{resolved.model.id}: {status.directory or status.origin}"
+    statuses = {model.id: model_status(model, ModelPaths.of(settings)) for model in served_models(settings)}
+    for model, status in statuses.items():
+        if not status.here:
+            return Check("weights", "problem", f"{model} is not here", status.missing)
+    detail = "; ".join(f"{model}: {status.directory or status.origin}" for model, status in statuses.items())
     if resolved.explanation:
         return Check("weights", "warning", detail, resolved.explanation)
     return Check("weights", "ok", detail)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import diffusers
 import torch
@@ -18,10 +19,11 @@ from core.catalogue.recognise import recognise
 from core.catalogue.weight_file import WeightFile
 from core.errors import InvalidInput, RenderError
 from worker.device.dtypes import choose_dtype, dtype_name
+from worker.device.machine import available_bytes
 from worker.device.torch_device import device_name, limit_memory, measure_machine, resolve_device, use_device
 from worker.memory.apply import apply_tier
 from worker.memory.coefficients import Coefficients
-from worker.memory.plan import MemoryPlan, choose_plan
+from worker.memory.plan import CPU_SPARE, MemoryPlan, choose_plan
 from worker.memory.sizes import read_sizes
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
@@ -76,11 +78,21 @@ def on_whole_percents(report: Callable[[float], None]) -> Callable[[float], None
     return throttled
 
 
+class HostRoom(Protocol):
+    """Models in host memory that give way to the one that is loaded."""
+
+    def held_bytes(self) -> int:
+        """Return the bytes of their weights; 0 when there are none."""
+
+    def free_oldest(self) -> bool:
+        """Drop one; return whether there was one."""
+
+
 @dataclass(frozen=True)
 class LoadRequest:
     """`device`: auto, cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name.
 
-    `max_gigabytes`: cap on the memory taken of a GPU; 0 means all that is free.
+    `max_gigabytes`: cap on the memory taken of a GPU; 0 means all that is free. `room`: what may be dropped for this model.
     """
 
     model_paths: ModelPaths
@@ -88,6 +100,7 @@ class LoadRequest:
     memory_policy: str = "auto"
     dtype: str = "auto"
     max_gigabytes: float = 0.0
+    room: HostRoom | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,7 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
         on_progress("building", None)
         ensure_built(model, request.model_paths)
     located = locate(model, request.model_paths)
-    plan = _plan(model, located, device, dtype, request)
+    plan = _plan_with_room(model, located, device, dtype, request)
     pipeline = _read(model, located, plan, dtype, request.model_paths, on_progress)
     apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction))
     on_progress("done", 1.0)
@@ -136,16 +149,36 @@ def _scheduler_and_weights(pipeline: DiffusionPipeline, located: LocatedWeights)
     return {name: value for name, value in found.items() if value}
 
 
-def _plan(
+def _plan_with_room(
     model: CatalogueModel, located: LocatedWeights, device: torch.device, dtype: torch.dtype, request: LoadRequest
 ) -> MemoryPlan:
+    """Plan with what is free now, unless the tier would be another one without the kept models: then drop those first."""
+    room = request.room
+    while room is not None and (held := room.held_bytes()):
+        plan = _plan(model, located, device, dtype, request, extra_host=held)
+        host = plan.estimate.host_total + (plan.estimate.resident if device.type == "cpu" else 0)
+        if host + CPU_SPARE <= available_bytes() and _plan(model, located, device, dtype, request).policy == plan.policy:
+            break
+        room.free_oldest()
+    return _plan(model, located, device, dtype, request)
+
+
+def _plan(
+    model: CatalogueModel,
+    located: LocatedWeights,
+    device: torch.device,
+    dtype: torch.dtype,
+    request: LoadRequest,
+    extra_host: int = 0,
+) -> MemoryPlan:
+    """`extra_host`: bytes of host memory to count as free."""
     learned = Coefficients(request.model_paths.models_dir)
     device_label = device_name(device)
     return choose_plan(
         model,
         read_sizes(located.directory, model, located.files),
         dtype_name(dtype),
-        measure_machine(device, request.max_gigabytes),
+        measure_machine(device, request.max_gigabytes, extra_host),
         request.memory_policy,
         lambda tier: learned.get(model.id, tier, device_label),
     )

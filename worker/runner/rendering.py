@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from core.catalogue import load_catalogue
+from core.catalogue import catalogue_of, load_catalogue
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.imagefile import ImageMetadata, encode_png
 from core.render import RenderRequest
@@ -235,7 +235,7 @@ class AttemptRendering:
 
     @property
     def _edits_images(self) -> bool:
-        return load_catalogue().get(self.attempt.job.model).img2img == "edit"
+        return catalogue_of(self.settings).get(self.attempt.job.model).img2img == "edit"
 
     def _submit(self, request: RenderRequest, start: StartImages) -> None:
         try:

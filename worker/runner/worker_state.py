@@ -136,6 +136,7 @@ class WorkerSnapshot:
     message: str | None = None
     capacity: int | None = None
     info: Mapping[str, Any] | None = None
+    model: str | None = None
 
 
 class WorkerState:
