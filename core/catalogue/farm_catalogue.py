@@ -61,22 +61,28 @@ _lock = threading.Lock()
 def catalogue_of(settings: Settings, *, fresh: bool = False) -> FarmCatalogue:
     """Return the farm's catalogue, read again when models.toml or the weights folders have changed.
 
-    `fresh`: look at the weights folders now, not only every few seconds.
+    `fresh`: look at the weights folders now. Otherwise a thread does so every few seconds, since they may be on a slow
+    disk and callers may serve requests; only the first call waits for it.
     """
     key = (settings.data_dir, tuple(settings.weights_dirs))
-    file = user_file(settings.data_dir)
+    known = _known.get(key)
+    if known is None or fresh or known.file_state != _state(user_file(settings.data_dir)):
+        return _refresh(settings, key, look_again=fresh)
+    if settings.weights_dirs and time.monotonic() - known.looked_at > RESCAN_SECONDS and not _lock.locked():
+        known.looked_at = time.monotonic()
+        threading.Thread(target=_refresh, args=(settings, key), name="weights folders", daemon=True).start()
+    return known.catalogue
+
+
+def _refresh(settings: Settings, key: tuple[Path, tuple[Path, ...]], *, look_again: bool = True) -> FarmCatalogue:
+    """Read what has changed; with `look_again` false, folders that were looked at before are taken as they were."""
     with _lock:
         known = _known.get(key)
+        file = user_file(settings.data_dir)
         file_state = _state(file)
-        now = time.monotonic()
-        if known and known.file_state == file_state:
-            if not settings.weights_dirs or (not fresh and now - known.looked_at < RESCAN_SECONDS):
-                return known.catalogue
-            if (dirs_state := state_of(settings)) == known.dirs_state:
-                known.looked_at = time.monotonic()
-                return known.catalogue
-        else:
-            dirs_state = state_of(settings)
+        dirs_state = known.dirs_state if known and not look_again else state_of(settings)
+        if known and (known.file_state, known.dirs_state) == (file_state, dirs_state):
+            return known.catalogue
         rows = read_user_rows(file)
         catalogue = FarmCatalogue(rows, scan(settings, rows.models))
         _report(catalogue, known)

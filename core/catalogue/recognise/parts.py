@@ -178,6 +178,7 @@ def _qwen_vl(tensors: Tensors) -> Part | None:
 
 
 _CLIP_MODELS: Mapping[int, tuple[Component, tuple[Architecture, ...], str]] = {
+    768: ("text_encoder", ("sd15", "sdxl"), "the text encoder CLIP ViT-L"),
     1024: ("text_encoder", ("sd21",), "the text encoder OpenCLIP ViT-H"),
     1280: ("text_encoder_2", ("sdxl",), "the text encoder OpenCLIP ViT-bigG"),
 }
@@ -185,13 +186,16 @@ _CLIP_MODELS: Mapping[int, tuple[Component, tuple[Architecture, ...], str]] = {
 
 def _clip(tensors: Tensors, component: Component) -> Part | None:
     openclip = {"token_embedding.weight", "transformer.resblocks.0.attn.in_proj_weight"} <= tensors.keys()
-    name = "token_embedding.weight" if openclip else "text_model.embeddings.token_embedding.weight"
-    embedding = tensors.get(name) or tensors.get(f"transformer.{name}")
-    if embedding is None:
+    name = "token_embedding.weight" if openclip else "embeddings.token_embedding.weight"
+    # transformers 5 leaves `text_model.` out when it saves a CLIPTextModel.
+    prefixes = ("",) if openclip else ("text_model.", "transformer.text_model.", "")
+    embedding = next((tensors[prefix + name] for prefix in prefixes if prefix + name in tensors), None)
+    if embedding is None or (not openclip and "embeddings.patch_embedding.weight" in tensors):
         return None
     if found := _CLIP_MODELS.get(embedding.shape[-1]):
         return Part(*found)
-    if component == "text_encoder_2":
+    if component == "text_encoder_2" or (not openclip and "text_projection.weight" in tensors):
+        component = "text_encoder_2"
         return Part(component, ("sdxl",), "the text encoder OpenCLIP ViT-bigG")
     if openclip:
         return Part("text_encoder", ("sd21",), "the text encoder OpenCLIP ViT-H")

@@ -223,6 +223,9 @@ def test_moved_damaged_and_wrong_files_are_named(settings: Settings, split: Mapp
         update={"files": {**row.files, "vae": split["transformer"], "text_encoder": split["transformer"]}}
     )
     assert any("mine needs a VAE there" in problem for problem in problems_of(swapped, paths))
+    foreign = samples.write_safetensors(split["vae"], samples.vae(4))
+    mixed = row.model_copy(update={"files": {**row.files, "vae": foreign}})
+    assert any("a VAE of the Stable Diffusion family" in problem for problem in problems_of(mixed, paths))
     partial = row.model_copy(update={"files": {"transformer": split["transformer"]}})
     assert "no file is named for the VAE" in problems_of(partial, paths)
 

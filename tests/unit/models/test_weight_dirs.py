@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,6 +128,20 @@ def test_new_removed_and_replaced_files_are_seen(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(InvalidInput):
         catalogue_of(settings, fresh=True).get("new")
+
+
+def test_a_thread_finds_new_files_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_comfy(tmp_path / "w")
+    settings = settings_for(tmp_path, root)
+    before = catalogue_of(settings)
+    samples.write_safetensors(root / "checkpoints" / "new.safetensors", samples.checkpoint("sdxl"))
+    assert catalogue_of(settings) is before
+    monkeypatch.setattr("core.catalogue.farm_catalogue.RESCAN_SECONDS", 0.0)
+    assert catalogue_of(settings) is before
+    for thread in threading.enumerate():
+        if thread.name == "weights folders":
+            thread.join()
+    assert "new" in [model.id for model in catalogue_of(settings)]
 
 
 def test_the_setting_takes_paths_and_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
