@@ -105,7 +105,9 @@ def test_split_files_equal_the_folder(text_encoders: str, models: Models, loader
         parts["vae"] = vae
         parts["unet"] = model.state("unet")
     files = {name: save(tmp_path / f"{name}.safetensors", tensors) for name, tensors in parts.items()}
-    assert_same_weights(loader.files(model, files, "float32"), loader.folder(model, "float32"))
+    # The recogniser tells CLIP-G from CLIP-L by its width, which the tiny model does not have.
+    found = loader.files(model, files, "float32", recognised=False)
+    assert_same_weights(found, loader.folder(model, "float32"))
 
 
 def test_a_vae_of_its_own_replaces_the_checkpoints(models: Models, loader: Loader, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_missing_tensor_is_an_error_with_its_name(component: str, model: Model
     }[component]
     file = save(tmp_path / "all.safetensors", {name: each for name, each in stored.items() if name != lost[0]})
     with pytest.raises(RenderError) as caught:
-        loader.files(model, dict.fromkeys(("transformer", "text_encoder", "vae"), file), "bfloat16")
+        loader.files(model, dict.fromkeys(("transformer", "text_encoder", "vae"), file), "bfloat16", recognised=False)
     assert caught.value.code == "model_unavailable"
     assert str(file) in caught.value.message
     assert f"lacks the tensor {lost[1]} of" in caught.value.message
@@ -117,7 +117,7 @@ def test_a_file_without_the_component_is_refused(model: Model, loader: Loader, t
     stored = {name: each for name, each in all_in_one(model).items() if not name.startswith("vae.")}
     file = save(tmp_path / "most.safetensors", stored)
     with pytest.raises(RenderError, match="holds no vae") as caught:
-        loader.files(model, dict.fromkeys(("transformer", "text_encoder", "vae"), file), "bfloat16")
+        loader.files(model, dict.fromkeys(("transformer", "text_encoder", "vae"), file), "bfloat16", recognised=False)
     assert caught.value.code == "model_unavailable"
 
 
