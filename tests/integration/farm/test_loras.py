@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.faults.parts import FarmParts
 from core.imagefile import read_metadata
@@ -19,7 +21,7 @@ from worker.models.tiny_models.z_image import tiny_z_image
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """Return a ComfyUI folder with a LoRA for the demo model in kohya's layout, and one that fits in part."""
+    """Return a ComfyUI folder with a LoRA for the demo model in kohya's layout."""
     folder = tmp_path / "comfy"
     (folder / "loras").mkdir(parents=True)
     made = build_lora(tiny_z_image(), tmp_path / "made", 3)
@@ -29,10 +31,6 @@ def weights(tmp_path: Path) -> Path:
 
 def pixels_of(client: Client, job: Job) -> str:
     """Return a digest of the job's image."""
-    from io import BytesIO
-
-    from PIL import Image
-
     data = client.http.get(job["outputs"][0]["content_url"]).content
     return hashlib.sha256(Image.open(BytesIO(data)).tobytes()).hexdigest()
 
@@ -44,8 +42,8 @@ def test_jobs_before_and_after_one_with_a_lora_have_equal_bits(
     (listed,) = client.http.get("/v1/loras").json()["items"]
     assert (listed["name"], listed["key_style"], listed["place"]) == ("ink", "kohya", "weights_dir")
 
-    def rendered(**fields: object) -> Job:
-        return client.wait(client.submit(strict=True, **fields)["id"], "succeeded", seconds=90)
+    def rendered(prompt: str = "a cat", **fields: object) -> Job:
+        return client.wait(client.submit(prompt, strict=True, **fields)["id"], "succeeded", seconds=90)
 
     before = rendered()
     inked = rendered(prompt="a cat <lora:ink:0.7>")
@@ -54,7 +52,7 @@ def test_jobs_before_and_after_one_with_a_lora_have_equal_bits(
     assert pixels_of(client, before) == pixels_of(client, after)
     assert pixels_of(client, inked) == pixels_of(client, again) != pixels_of(client, before)
     assert inked["warnings"] == []
-    together = [client.submit(**({"loras": [{"name": "ink"}]} if index % 2 else {})) for index in range(4)]
+    together = [client.submit(loras=[{"name": "ink"}] if index % 2 else []) for index in range(4)]
     done = [client.wait(job["id"], "succeeded", seconds=90) for job in together]
     records = [client.http.get(job["outputs"][0]["url"]).json()["record"] for job in done]
     assert all(max(record["batch_sizes"]) <= 2 for record in records), "those with and without it never share a pass"

@@ -24,6 +24,7 @@ REQUIRED: dict[str, Any] = {
     "image": "aGk=",
     "id_task": "t",
     "rating": 3,
+    "name": "ink",
 }
 APP = create_app(Settings(_env_file=None, data_dir=Path("/nowhere")))
 """Not started: only its routes and its document are read."""

@@ -10,7 +10,8 @@ import pytest
 
 from core.catalogue import load_catalogue
 from core.catalogue import loras as module
-from core.catalogue.loras import LoraLibrary, choose, usable
+from core.catalogue.lora_facts import LoraFacts, read_facts
+from core.catalogue.loras import LoraHashes, LoraLibrary, choose, hash_file, usable
 from core.errors import InvalidInput
 from core.settings import Settings
 from tests.unit.models.test_lora_facts import write_lora
@@ -78,8 +79,12 @@ def test_headers_are_read_once_and_again_after_a_change(
     library: LoraLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Path] = []
-    read = module.read_facts
-    monkeypatch.setattr(module, "read_facts", lambda path: reads.append(path) or read(path))
+
+    def counted(path: Path) -> LoraFacts:
+        reads.append(path)
+        return read_facts(path)
+
+    monkeypatch.setattr(module, "read_facts", counted)
     file = write_lora(tmp_path / "models/loras/ink.safetensors", Z_IMAGE)
     library.files()
     library.files()
@@ -95,8 +100,12 @@ def test_a_listing_hashes_nothing_and_a_hash_is_kept(
 ) -> None:
     path = write_lora(tmp_path / "models/loras/ink.safetensors", Z_IMAGE)
     hashed: list[Path] = []
-    compute = module.hash_file
-    monkeypatch.setattr(module, "hash_file", lambda path: hashed.append(path) or compute(path))
+
+    def counted(path: Path) -> LoraHashes:
+        hashed.append(path)
+        return hash_file(path)
+
+    monkeypatch.setattr(module, "hash_file", counted)
     (file,) = library.files()
     assert library.known_hashes(file) is None
     assert not hashed
