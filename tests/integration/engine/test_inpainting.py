@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from core.errors import InvalidInput
 from core.render import RenderRequest
 from tests.integration.engine.recorder import Recorder, a_request
+from tests.integration.engine.test_mixed_batches import TOLERANCE
 from tests.integration.engine.tiny_models import TinyModel, random_png, tiny_model
 from worker.engine.client import EngineClient
 from worker.engine.messages import Rendered, RequestFailed
@@ -76,10 +77,10 @@ def test_without_a_strength_the_white_area_is_painted_anew(models_dir: Path) -> 
     assert sample.steps == 4
 
 
-@pytest.mark.parametrize("model_id", STEPPED)
-def test_a_micro_batch_mixes_images_masks_and_text(models_dir: Path, model_id: str) -> None:
+@pytest.mark.parametrize(("model_id", "dtype"), [*((name, "float32") for name in STEPPED), ("demo", "bfloat16")])
+def test_a_micro_batch_mixes_images_masks_and_text(models_dir: Path, model_id: str, dtype: str) -> None:
     torch.set_num_threads(1)
-    made = tiny_model(model_id, models_dir)
+    made = tiny_model(model_id, models_dir, dtype)
     images, masks = [random_png(64, 64, seed) for seed in range(3)], [a_mask(), a_mask(0, 30, 33)]
     inputs: list[tuple[RenderRequest, bytes, bytes]] = [
         (an_inpainting(0, 5, strength=0.8), images[0], masks[0]),
@@ -93,7 +94,7 @@ def test_a_micro_batch_mixes_images_masks_and_text(models_dir: Path, model_id: s
     while running := [sample for sample in samples if sample.step < sample.steps]:
         made.family.step(running)
     for (request, image, mask), sample in zip(inputs, samples, strict=True):
-        assert (sample.latents[0] - made.expected(request, "latent", image, mask)).abs().max() < 2e-4
+        assert (sample.latents[0] - made.expected(request, "latent", image, mask)).abs().max() < TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("model_id", ["demo", "sd-turbo"])

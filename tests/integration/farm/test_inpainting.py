@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 from PIL import Image, ImageChops
 
@@ -39,7 +40,7 @@ def test_only_white_areas_are_repainted(start_farm: StartFarm, client_of: Callab
     picture = Image.merge("RGB", [Image.effect_noise(SIZE, 60 + 20 * band) for band in range(3)])
     image, mask = upload(client, picture), upload(client, box_on_black(BOX).resize((48, 32), Image.Resampling.NEAREST))
     thin = upload(client, box_on_black((17, 17, 20, 20)))
-    fields = {"init_image": image, "width": SIZE[0], "height": SIZE[1], "num_inference_steps": 3}
+    fields: dict[str, Any] = {"init_image": image, "width": SIZE[0], "height": SIZE[1], "num_inference_steps": 3}
     hard = client.submit(mask=mask, num_images=2, **fields)
     soft = client.submit(mask=mask, mask_feather=5, **fields)
     failing = client.submit(mask=thin, **fields)

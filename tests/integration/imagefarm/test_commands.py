@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
 
 from benchmarks.faults.parts import FarmParts
 from cli.exit_codes import ExitCode
@@ -41,6 +42,21 @@ def test_submit_prints_the_job_and_its_files_as_json(cli: Cli, farm: ImageFarm) 
     assert [event["to_status"] for event in shown["history"]["events"]] == ["queued", "running", "succeeded"]
     printed = cli("job", job["id"]).stdout
     assert all(words in printed for words in ("一只猫", "succeeded", "1 of 3", "queued -> running"))
+
+
+def test_submit_repaints_the_white_areas_of_a_mask(cli: Cli, tmp_path: Path) -> None:
+    picture, mask, box = Image.effect_noise((64, 64), 90).convert("RGB"), Image.new("L", (64, 64)), (8, 16, 40, 48)
+    mask.paste(255, box)
+    picture.save(tmp_path / "picture.png")
+    mask.save(tmp_path / "mask.webp", lossless=True)
+    given = ("--init", "picture.png", "--mask", "mask.webp", "--steps", "2")
+    job = json.loads(cli("submit", "a scarf", *given, "--save", "out", "--json").stdout)
+    assert (job["status"], job["input"]["strength"], job["input"]["mask_feather"]) == ("succeeded", 1.0, 0)
+    painted = Image.open(tmp_path / job["files"][0]).convert("RGB")
+    assert ImageChops.difference(picture, painted).getbbox() == box
+    refused = cli("submit", "a scarf", "--mask", "mask.webp")
+    assert refused.returncode != ExitCode.OK
+    assert "send init_image with it" in refused.stderr
 
 
 def test_submit_without_wait_prints_only_the_id(cli: Cli, farm: ImageFarm) -> None:
