@@ -1,0 +1,126 @@
+"""Load a component from a safetensors file with fp8 weights, which stay fp8 in memory.
+
+Each matrix is unpacked at its use into the compute dtype: the dtype that the model computes in on this device. Scaled files
+(ComfyUI's `weight_scale` with `comfy_quant`, or the older `scale_weight` with `scaled_fp8`) keep their scales next to the
+weights. The output equals the stock model's, with the scales folded into its weights, to the bit. Scales of inputs are for
+multiplying in fp8 and are not used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from diffusers.loaders.single_file_utils import convert_z_image_transformer_checkpoint_to_diffusers
+from safetensors import SafetensorError
+from torch import nn
+
+from core.catalogue.model_folder import components
+from core.catalogue.weight_file import WeightFile
+from core.errors import RenderError
+from worker.memory.stored_layers import StoredFp8Linear
+from worker.memory.weight_files import tensors as read_tensors
+from worker.models.single_files.fitting import check_fit, empty_model, only_known, unusable
+
+FP8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
+SCALE_SUFFIXES = (".weight_scale", ".scale_weight")
+IGNORED_SUFFIXES = (".input_scale", ".scale_input", ".comfy_quant", "scaled_fp8")
+FORMATS = {"float8_e4m3fn", "float8_e5m2"}
+"""ComfyUI's names of formats that are one fp8 number per weight."""
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "text_encoders.qwen3_4b.transformer.model.", "model.")
+State = dict[str, torch.Tensor]
+
+
+def load_fp8(component: str, file: WeightFile, configs: Path, dtype: torch.dtype) -> nn.Module:
+    """Load it on the CPU, its fp8 matrices as mapped pages of the file.
+
+    Raise RenderError `model_unavailable` for a damaged file, another format, and a file that lacks a tensor.
+    """
+    _, cls = components(configs)[component]
+    if cls != "ZImageTransformer2DModel" and not cls.startswith("Qwen3"):
+        raise RenderError(
+            f"{file.path}: a {cls} cannot be read from an fp8 file. Use a file in bf16 or fp16.", code="model_unavailable"
+        )
+    try:
+        stored = dict(read_tensors(file.path))
+    except (SafetensorError, OSError) as error:
+        raise unusable(file.path, f"it is damaged ({error})") from error
+    _check_formats(stored, file.path)
+    model = empty_model(configs, component)
+    expected = model.state_dict()
+    convert = _z_image_names if cls == "ZImageTransformer2DModel" else _without_prefix
+    weights = _converted({name: each for name, each in stored.items() if not _is_extra(name)}, expected, convert)
+    weights = check_fit(only_known(weights, expected.keys(), file.path), expected, file.path)
+    scales = _converted(_scales(stored, file.path), expected, convert)
+    _fill(model, weights, scales, dtype)
+    return model.eval().requires_grad_(False)
+
+
+def _fill(model: nn.Module, weights: State, scales: State, dtype: torch.dtype) -> None:
+    for name, tensor in weights.items():
+        owner, _, part = name.rpartition(".")
+        module = model.get_submodule(owner)
+        scale = scales.get(name)
+        if isinstance(module, nn.Linear) and part == "weight" and tensor.dtype in FP8_DTYPES:
+            compact = scale[:1].contiguous() if scale is not None and scale.stride(0) == 0 else scale
+            layer = StoredFp8Linear(module, tensor, compact, dtype, module.bias is not None)
+            if module.bias is not None:
+                layer.bias = module.bias
+            model.set_submodule(owner, layer)
+            continue
+        plain = (
+            tensor.to(dtype) if scale is None else (tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))).to(dtype)
+        )
+        module.register_parameter(part, nn.Parameter(plain, requires_grad=False))
+
+
+def _is_extra(name: str) -> bool:
+    return name.endswith((*SCALE_SUFFIXES, *IGNORED_SUFFIXES))
+
+
+def _scales(stored: Mapping[str, torch.Tensor], path: Path) -> State:
+    """Return a scale for each row of each scaled weight, [out, 1], under the weight's name: converters may split rows."""
+    found = {}
+    for name, tensor in stored.items():
+        suffix = next((each for each in SCALE_SUFFIXES if name.endswith(each)), None)
+        if suffix is None:
+            continue
+        weight = f"{name.removesuffix(suffix)}.weight"
+        rows = stored[weight].shape[0] if weight in stored else 0
+        if tensor.numel() not in (1, rows):
+            raise unusable(path, f"its scale {name} is for another form than one number for a weight or one for each row")
+        found[weight] = tensor.float().reshape(-1, 1).expand(rows, 1)
+    return found
+
+
+def _check_formats(stored: Mapping[str, torch.Tensor], path: Path) -> None:
+    for name, tensor in stored.items():
+        if not name.endswith(".comfy_quant"):
+            continue
+        try:
+            form = json.loads(bytes(tensor.tolist())).get("format")
+        except (ValueError, AttributeError, TypeError):
+            form = "unreadable"
+        if form not in FORMATS:
+            raise unusable(
+                path, f"{name.removesuffix('.comfy_quant')} is in the format {form}, of which only fp8 is supported"
+            )
+
+
+def _converted(state: State, expected: Mapping[str, torch.Tensor], convert: Callable[[State], State]) -> State:
+    return state if expected.keys() <= state.keys() else convert(state)
+
+
+def _z_image_names(state: State) -> State:
+    converted: State = convert_z_image_transformer_checkpoint_to_diffusers(_without_prefix(state))
+    return converted
+
+
+def _without_prefix(state: State) -> State:
+    """Return the names without the prefix that programs add to a whole component."""
+    for prefix in PREFIXES:
+        if any(name.startswith(prefix) for name in state):
+            return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return state
