@@ -13,6 +13,7 @@ from typing import Any, Literal
 from core.catalogue import CatalogueModel
 from core.catalogue.model_folder import components, weight_files
 from core.catalogue.weight_names import choose_set
+from worker.memory.stored_sizes import StoredSize
 
 Role = Literal["denoiser", "text", "vae"]
 NEVER_QUANTISED = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
@@ -27,13 +28,17 @@ DEFAULT_VAE_WIDTH = 128
 
 @dataclass(frozen=True)
 class ComponentSize:
-    """Parameters in quantisable matrices, and all others; `largest`: elements of the largest such matrix."""
+    """Parameters in quantisable matrices, and all others; `largest`: elements of the largest such matrix.
+
+    `stored`: of a component that its file stores packed, which is never quantised again.
+    """
 
     name: str
     role: Role
     matrices: int
     others: int
     largest: int
+    stored: StoredSize | None = None
 
     @property
     def parameters(self) -> int:
@@ -51,6 +56,10 @@ class ModelSizes:
     def of(self, role: Role) -> int:
         """Return the parameters of all components in that role."""
         return sum(part.parameters for part in self.components if part.role == role)
+
+    def stored(self, role: Role) -> StoredSize | None:
+        """Return the stored size of the first component in that role that is packed."""
+        return next((part.stored for part in self.components if part.role == role and part.stored), None)
 
     def largest_matrix(self, role: Role) -> int:
         """Return the elements of the largest matrix among the components in that role."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
 import torch
 from diffusers.quantizers.gguf.utils import GGML_QUANT_SIZES, GGUFLinear, GGUFParameter, dequantize_functions
 from torch import nn
@@ -9,25 +13,59 @@ from torch.nn import functional
 
 from worker.memory.packed_layers import PackedLinear
 
+PIECE: Mapping[str, int] = {"cpu": 2**18, "cuda": 2**22}
+"""Elements that are unpacked at once: few enough for a CPU's cache, and for little memory next to the whole weight."""
 
-def unpack_in_fp32(packed: torch.Tensor, kind: object) -> torch.Tensor:
-    """Return packed rows, uint8, as fp32. The GGUF package and transformers compute in fp32 too: equal to the bit.
 
-    diffusers computes in half precision, and rounds twice for bf16.
+def unpack(packed: torch.Tensor, kind: Any, dtype: torch.dtype | None) -> torch.Tensor:  # noqa: ANN401 - gguf's type
+    """Return packed rows, uint8, as numbers computed in `dtype`; None computes in half precision, as diffusers does.
+
+    The GGUF package and transformers compute in fp32. For bf16, diffusers' way rounds twice.
     """
     block, size = GGML_QUANT_SIZES[kind]
-    blocks = packed.reshape(-1, size)
-    unpacked: torch.Tensor = dequantize_functions[kind](blocks, block, size, dtype=torch.float32)
+    unpacked: torch.Tensor = dequantize_functions[kind](packed.reshape(-1, size), block, size, dtype=dtype)
     return unpacked.reshape(*packed.shape[:-1], packed.shape[-1] // size * block)
 
 
-class GgufTextLinear(GGUFLinear):  # type: ignore[misc]  # diffusers is untyped
-    """diffusers' layer with a weight unpacked in fp32, for text encoders."""
+def unpack_fp8(codes: torch.Tensor, stored: torch.dtype, dtype: torch.dtype) -> torch.Tensor:
+    """Return fp8 numbers, given as uint8, in another dtype. On a CPU torch's own conversion takes ten times as long."""
+    if codes.device.type != "cpu":
+        return codes.view(stored).to(dtype)
+    return _fp8_values(stored, dtype).index_select(0, codes.reshape(-1).int()).view(codes.shape)
+
+
+@cache
+def _fp8_values(stored: torch.dtype, dtype: torch.dtype) -> torch.Tensor:
+    return torch.arange(256, dtype=torch.uint8).view(stored).to(dtype)
+
+
+def in_pieces(
+    packed: torch.Tensor, width: int, dtype: torch.dtype, unpack_rows: Callable[[slice], torch.Tensor]
+) -> torch.Tensor:
+    """Return the unpacked weight [rows, width] in `dtype`, with intermediate results of a few rows at a time."""
+    rows = max(PIECE.get(packed.device.type, PIECE["cuda"]) // width, 1)
+    out = torch.empty(packed.shape[0], width, dtype=dtype, device=packed.device)
+    for begin in range(0, packed.shape[0], rows):
+        some = slice(begin, begin + rows)
+        out[some] = unpack_rows(some)
+    return out
+
+
+class GgufLinear(GGUFLinear):  # type: ignore[misc]  # diffusers is untyped
+    """diffusers' layer, which unpacks its weight piece by piece: the same numbers, with less memory.
+
+    `unpack_dtype`: as in `unpack`.
+    """
+
+    unpack_dtype: torch.dtype | None = None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Multiply in the compute dtype."""
-        weight = unpack_in_fp32(self.weight.as_tensor(), self.weight.quant_type).to(self.compute_dtype)
-        return functional.linear(inputs, weight, self.bias)
+        packed, kind = self.weight.as_tensor(), self.weight.quant_type
+        weight = in_pieces(
+            packed, self.in_features, self.compute_dtype, lambda some: unpack(packed[some], kind, self.unpack_dtype)
+        )
+        return functional.linear(inputs, weight, None if self.bias is None else self.bias.to(self.compute_dtype))
 
 
 class GgufEmbedding(nn.Module):
@@ -40,7 +78,7 @@ class GgufEmbedding(nn.Module):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return tokens' rows in the compute dtype."""
         rows = self.weight.as_tensor()[input]
-        return unpack_in_fp32(rows, self.weight.quant_type).to(self.compute_dtype)
+        return unpack(rows, self.weight.quant_type, torch.float32).to(self.compute_dtype)
 
 
 class StoredFp8Linear(PackedLinear):
@@ -65,10 +103,14 @@ class StoredFp8Linear(PackedLinear):
 
     def unpacked(self) -> torch.Tensor:
         """Return the weight in the compute dtype."""
-        stored = self.weight.view(self.stored_dtype)
-        if self.weight_scale is None:
-            return stored.to(self.compute_dtype)
-        return stored.float().mul_(self.weight_scale).to(self.compute_dtype)
+        codes, scale = self.weight, self.weight_scale
+        if scale is None:
+            return self._in_pieces(lambda some: unpack_fp8(codes[some], self.stored_dtype, self.compute_dtype))
+        scales = scale.expand(self.out_features, 1)
+        return self._in_pieces(lambda some: unpack_fp8(codes[some], self.stored_dtype, torch.float32).mul_(scales[some]))
+
+    def _in_pieces(self, unpack_rows: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+        return in_pieces(self.weight, self.in_features, self.compute_dtype, unpack_rows)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         bias = self._parameters["bias"]

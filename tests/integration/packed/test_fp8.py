@@ -167,7 +167,7 @@ def test_another_form_is_refused(whole: Whole, tmp_path: Path) -> None:
     state = scaled_fp8(published_transformer(whole.transformer))
     state["layers.0.attention.out.comfy_quant"] = comfy_quant("nvfp4")
     file = write_safetensors(tmp_path / "z.safetensors", state)
-    with pytest.raises(RenderError, match="is in the format nvfp4, of which only fp8 is supported") as caught:
+    with pytest.raises(RenderError, match="is in the format nvfp4; of ComfyUI's formats only fp8 is supported") as caught:
         ours(file, whole)
     assert caught.value.code == "model_unavailable"
 

@@ -24,7 +24,7 @@ from tests.integration.packed.published_files import (
 )
 from worker.memory.apply import move_in_one_allocation
 from worker.memory.gguf_file import BLOCKS
-from worker.memory.stored_layers import GgufEmbedding, GgufTextLinear
+from worker.memory.stored_layers import GgufEmbedding, GgufLinear
 from worker.models.single_files.gguf import load_gguf
 from worker.models.tiny_models.build import build_lora
 
@@ -184,7 +184,7 @@ def test_a_text_encoder_equals_transformers(kind: str, whole: Whole, tmp_path: P
     encoder = load_gguf("text_encoder", weight_file(file, kind, "text_encoder"), whole.folder, BF16)
     if kind != "BF16":
         assert isinstance(encoder.get_submodule("embed_tokens"), GgufEmbedding)
-        assert isinstance(encoder.get_submodule("layers.0.self_attn.q_proj"), GgufTextLinear)
+        assert isinstance(encoder.get_submodule("layers.0.self_attn.q_proj"), GgufLinear)
     reference: Any = Qwen3ForCausalLM.from_pretrained(str(tmp_path), gguf_file=file.name, dtype=BF16)
     pipelines = [pipeline_with(whole, BF16, text_encoder=each) for each in (encoder, reference.model)]
     assert torch.equal(rendered(pipelines[0]), stock(pipelines[1]))

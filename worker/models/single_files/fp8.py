@@ -104,9 +104,8 @@ def _check_formats(stored: Mapping[str, torch.Tensor], path: Path) -> None:
         except (ValueError, AttributeError, TypeError):
             form = "unreadable"
         if form not in FORMATS:
-            raise unusable(
-                path, f"{name.removesuffix('.comfy_quant')} is in the format {form}, of which only fp8 is supported"
-            )
+            layer = name.removesuffix(".comfy_quant")
+            raise unusable(path, f"{layer} is in the format {form}; of ComfyUI's formats only fp8 is supported")
 
 
 def _converted(state: State, expected: Mapping[str, torch.Tensor], convert: Callable[[State], State]) -> State:

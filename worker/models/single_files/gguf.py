@@ -15,14 +15,14 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import GGUFQuantizationConfig
 from diffusers.loaders.single_file_utils import convert_z_image_transformer_checkpoint_to_diffusers
-from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
+from diffusers.quantizers.gguf.utils import GGUFLinear, GGUFParameter, dequantize_gguf_tensor
 from torch import nn
 
 from core.catalogue.model_folder import components
 from core.catalogue.weight_file import WeightFile
 from core.errors import RenderError
 from worker.memory.gguf_file import PLAIN, mapped_tensors
-from worker.memory.stored_layers import GgufEmbedding, GgufTextLinear, unpack_in_fp32
+from worker.memory.stored_layers import GgufEmbedding, GgufLinear, unpack
 from worker.models.components import class_named
 from worker.models.single_files.fitting import check_fit, empty_model, only_known, unusable
 
@@ -84,13 +84,12 @@ def _transformer(
         tensors = convert_z_image_transformer_checkpoint_to_diffusers(tensors)
     tensors = only_known(tensors, expected.keys(), path)
     matrices = _matrices(shaped)
-    kept = {
-        name: tensor
-        if name in matrices or not isinstance(tensor, GGUFParameter)
-        else dequantize_gguf_tensor(tensor).to(dtype)
+    vectors = {
+        name: dequantize_gguf_tensor(tensor).to(dtype)
         for name, tensor in tensors.items()
+        if name not in matrices and isinstance(tensor, GGUFParameter)
     }
-    kept = check_fit(kept, expected, path)
+    kept = check_fit({**tensors, **vectors}, expected, path)
     model: nn.Module = cls.from_single_file(
         kept,
         config=str(configs),
@@ -99,7 +98,24 @@ def _transformer(
         dtype=dtype,
         local_files_only=True,
     )
+    _unpack_in_pieces(model)
     return model.eval().requires_grad_(False)
+
+
+def _unpack_in_pieces(model: nn.Module) -> None:
+    """Replace diffusers' packed layers by those that need less memory, with the same tensors."""
+    for path, layer in list(model.named_modules()):
+        if type(layer) is GGUFLinear:
+            model.set_submodule(path, _packed_linear(layer, layer.weight, layer.compute_dtype))
+
+
+def _packed_linear(linear: nn.Linear, weight: GGUFParameter, dtype: torch.dtype) -> GgufLinear:
+    with init_empty_weights():
+        layer = GgufLinear(linear.in_features, linear.out_features, linear.bias is not None, dtype)
+    layer.weight = weight
+    if linear.bias is not None:
+        layer.bias = linear.bias
+    return layer
 
 
 def _matrices(model: nn.Module) -> set[str]:
@@ -135,14 +151,11 @@ def _set(model: nn.Module, owner: str, part: str, tensor: torch.Tensor, dtype: t
     if not isinstance(tensor, GGUFParameter):
         module.register_parameter(part, nn.Parameter(tensor.to(dtype), requires_grad=False))
     elif isinstance(module, nn.Linear) and part == "weight":
-        with init_empty_weights():
-            layer = GgufTextLinear(module.in_features, module.out_features, module.bias is not None, dtype)
-        layer.weight = tensor
-        if module.bias is not None:
-            layer.bias = module.bias
+        layer = _packed_linear(module, tensor, dtype)
+        layer.unpack_dtype = torch.float32
         model.set_submodule(owner, layer)
     elif isinstance(module, nn.Embedding):
         model.set_submodule(owner, GgufEmbedding(tensor, dtype))
     else:
-        unpacked = unpack_in_fp32(tensor.as_tensor(), tensor.quant_type).to(dtype)
+        unpacked = unpack(tensor.as_tensor(), tensor.quant_type, torch.float32).to(dtype)
         module.register_parameter(part, nn.Parameter(unpacked, requires_grad=False))

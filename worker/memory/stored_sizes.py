@@ -1,0 +1,68 @@
+"""Sizes of components that their files store packed, in GGUF types or fp8, and that stay so in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from worker.memory.gguf_file import BLOCKS, PLAIN
+
+UNPACK_BYTES: Mapping[str, float] = {
+    "Q4_0": 4.1,
+    "Q4_1": 5.1,
+    "Q5_0": 10.1,
+    "Q5_1": 10.1,
+    "Q8_0": 4.1,
+    "Q2_K": 5.4,
+    "Q3_K": 5.5,
+    "Q4_K": 5.3,
+    "Q5_K": 7.3,
+    "Q6_K": 5.3,
+    "fp8": 6.1,
+}
+"""Highest number of bytes per element of a matrix while it is unpacked into a dtype of two bytes, by its stored type."""
+FP8_NAMES = ("F8_E4M3", "F8_E5M2")
+NOT_MATRICES = ("pad_token", "embed_tokens")
+"""Parts of names of two-dimensional tensors that are unpacked when they are loaded. A GGUF file's embedding stays packed."""
+UNUSED = ("output.weight",)
+
+
+@dataclass(frozen=True)
+class StoredSize:
+    """`kind`: the type of most of its bytes. `packed`: bytes that stay packed; `others`: parameters that do not.
+
+    `unpacked`: bytes for the matrix that needs most while it is unpacked, in a dtype of two bytes.
+    """
+
+    kind: str
+    packed: int
+    others: int
+    unpacked: int
+
+
+def stored_size(tensors: Iterable[tuple[str, str, Sequence[int]]]) -> StoredSize | None:
+    """Return the size from names, types (the format's own names) and shapes; None if no matrix is packed."""
+    kinds: Counter[str] = Counter()
+    others, unpacked = 0, 0
+    for name, dtype, shape in tensors:
+        if name in UNUSED:
+            continue
+        kind, elements = _kind(dtype), prod(shape)
+        if kind is None or len(shape) != 2 or any(part in name for part in NOT_MATRICES):
+            others += elements
+            continue
+        block, size = BLOCKS.get(kind, (1, 1))
+        kinds[kind] += elements // block * size
+        if "token_embd" not in name:
+            unpacked = max(unpacked, int(elements * UNPACK_BYTES[kind]))
+    if not kinds:
+        return None
+    return StoredSize(kinds.most_common(1)[0][0], kinds.total(), others, unpacked)
+
+
+def _kind(dtype: str) -> str | None:
+    if dtype in FP8_NAMES:
+        return "fp8"
+    return dtype if dtype in BLOCKS and dtype not in PLAIN else None
