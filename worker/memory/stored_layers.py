@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -12,9 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from worker.memory.packed_layers import PackedLinear
+from worker.memory.stored_sizes import PIECE
 
-PIECE: Mapping[str, int] = {"cpu": 2**18, "cuda": 2**22}
-"""Elements that are unpacked at once: few enough for a CPU's cache, and for little memory next to the whole weight."""
+CPU_PIECE = 2**18
+"""Elements that are unpacked at once on a CPU: few enough for its cache."""
 
 
 def unpack(packed: torch.Tensor, kind: Any, dtype: torch.dtype | None) -> torch.Tensor:  # noqa: ANN401 - gguf's type
@@ -43,7 +44,7 @@ def in_pieces(
     packed: torch.Tensor, width: int, dtype: torch.dtype, unpack_rows: Callable[[slice], torch.Tensor]
 ) -> torch.Tensor:
     """Return the unpacked weight [rows, width] in `dtype`, with intermediate results of a few rows at a time."""
-    rows = max(PIECE.get(packed.device.type, PIECE["cuda"]) // width, 1)
+    rows = max((CPU_PIECE if packed.device.type == "cpu" else PIECE) // width, 1)
     out = torch.empty(packed.shape[0], width, dtype=dtype, device=packed.device)
     for begin in range(0, packed.shape[0], rows):
         some = slice(begin, begin + rows)

@@ -14,7 +14,7 @@ UNPACK_BYTES: Mapping[str, float] = {
     "Q4_1": 5.1,
     "Q5_0": 10.1,
     "Q5_1": 10.1,
-    "Q8_0": 4.1,
+    "Q8_0": 2.1,
     "Q2_K": 5.4,
     "Q3_K": 5.5,
     "Q4_K": 5.3,
@@ -22,7 +22,9 @@ UNPACK_BYTES: Mapping[str, float] = {
     "Q6_K": 5.3,
     "fp8": 6.1,
 }
-"""Highest number of bytes per element of a matrix while it is unpacked into a dtype of two bytes, by its stored type."""
+"""Intermediate bytes per element while a piece of a matrix is unpacked, by its stored type."""
+PIECE = 2**21
+"""Elements that are unpacked at once on a GPU: they need little memory next to the whole unpacked matrix."""
 FP8_NAMES = ("F8_E4M3", "F8_E5M2")
 NOT_MATRICES = ("pad_token", "embed_tokens")
 """Parts of names of two-dimensional tensors that are unpacked when they are loaded. A GGUF file's embedding stays packed."""
@@ -56,7 +58,7 @@ def stored_size(tensors: Iterable[tuple[str, str, Sequence[int]]]) -> StoredSize
         block, size = BLOCKS.get(kind, (1, 1))
         kinds[kind] += elements // block * size
         if "token_embd" not in name:
-            unpacked = max(unpacked, int(elements * UNPACK_BYTES[kind]))
+            unpacked = max(unpacked, 2 * elements + int(min(elements, PIECE) * UNPACK_BYTES[kind]))
     if not kinds:
         return None
     return StoredSize(kinds.most_common(1)[0][0], kinds.total(), others, unpacked)

@@ -79,7 +79,10 @@ def write_gguf(
     """Write a GGUF file; `kind_of` names each tensor's type."""
     writer = gguf.GGUFWriter(str(path), architecture)
     for key, value in (values or {}).items():
-        (writer.add_uint32 if isinstance(value, int) else writer.add_float32)(key, value)  # type: ignore[operator]
+        if isinstance(value, int):
+            writer.add_uint32(key, value)
+        else:
+            writer.add_float32(key, value)
     if architecture == "qwen3":
         writer.add_tokenizer_model("gpt2")
         writer.add_token_list([f"token {index}" for index in range(300)])

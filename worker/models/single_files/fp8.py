@@ -48,7 +48,7 @@ def load_fp8(component: str, file: WeightFile, configs: Path, dtype: torch.dtype
     except (SafetensorError, OSError) as error:
         raise unusable(file.path, f"it is damaged ({error})") from error
     _check_formats(stored, file.path)
-    model = empty_model(configs, component)
+    model: nn.Module = empty_model(configs, component)
     expected = model.state_dict()
     convert = _z_image_names if cls == "ZImageTransformer2DModel" else _without_prefix
     weights = _converted({name: each for name, each in stored.items() if not _is_extra(name)}, expected, convert)

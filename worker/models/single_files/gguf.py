@@ -125,7 +125,7 @@ def _matrices(model: nn.Module) -> set[str]:
 def _text_encoder(
     component: str, path: Path, configs: Path, tensors: dict[str, torch.Tensor], dtype: torch.dtype
 ) -> nn.Module:
-    model = empty_model(configs, component)
+    model: nn.Module = empty_model(configs, component)
     expected = model.state_dict()
     named = {own: tensor for name, tensor in tensors.items() if (own := _own_name(name)) is not None}
     found = check_fit(only_known(named, expected.keys(), path), expected, path)
