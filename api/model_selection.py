@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from api.overview import Overview
-from core.catalogue import Catalogue, CatalogueModel, resolve_auto
+from core.catalogue import CatalogueModel, FarmCatalogue, catalogue_of, resolve_auto
 from core.errors import Conflict
 from core.settings import Settings
 from db.tables import Worker
@@ -17,9 +17,12 @@ RESTART_SECONDS = 600.0
 class ModelSelector:
     """Decides which model a request gets, and whether its jobs are accepted."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._catalogue = catalogue
+
+    @property
+    def _catalogue(self) -> FarmCatalogue:
+        return catalogue_of(self._settings)
 
     def choose(self, name: str | None, overview: Overview) -> CatalogueModel:
         """Return the model of a request; raise InvalidInput when it is unknown, Conflict `model_not_served` when refused."""

@@ -20,7 +20,7 @@ from benchmarks.gpu.weights import measured_model
 from benchmarks.simulated_memory.pool import GpuFull
 from benchmarks.simulated_memory.simulate import Case, Simulated, planned, simulate
 from worker.device.machine import GIGABYTE
-from worker.memory.gguf_file import BLOCKS, PLAIN
+from worker.memory.stored_sizes import BLOCKS, PLAIN
 from worker.memory.tiers import TIERS, Tier
 from worker.models.libraries import silence_libraries
 

@@ -14,11 +14,10 @@ from torch import nn
 
 from benchmarks.gpu.weights import full_size_pipeline, measured_model
 from worker.memory.apply import apply_tier
-from worker.memory.gguf_file import BLOCKS
 from worker.memory.quantize import use_packed_matmul, with_empty_packed_layers
 from worker.memory.sizes import ModelSizes, component_of
 from worker.memory.stored_layers import GgufLinear, StoredFp8Linear
-from worker.memory.stored_sizes import StoredSize, stored_size
+from worker.memory.stored_sizes import BLOCKS, StoredSize, stored_size
 from worker.memory.tiers import PACKED_FORMS, Form, Tier
 from worker.pipelines.adapters import Adapters
 from worker.pipelines.family import FamilyContext

@@ -43,7 +43,7 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
     """Load and prepare the model that the spec names. Raises core.errors.FarmError, whose message says what to do."""
     started = time.perf_counter()
     use_all_cores()
-    model = load_catalogue().get(spec.model)
+    model = spec.row if spec.row is not None and spec.row.id == spec.model else load_catalogue().get(spec.model)
     model_paths = ModelPaths(spec.models_dir, spec.model_folders)
     request = LoadRequest(model_paths, spec.device, spec.memory_policy, max_gigabytes=spec.device_memory_gb)
     loaded = load_pipeline(model, request, on_progress)

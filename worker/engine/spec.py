@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.catalogue import CatalogueModel, catalogue_of
 from core.settings import Settings
 
 EXIT_BROKEN_DEVICE = 70
@@ -20,6 +21,7 @@ class EngineSpec:
     """Parameters of an engine process.
 
     `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `capacity`: requests held at once; 0 lets the memory policy decide.
+    `row`: the catalogue row of `model`; None for shipped models.
     `model_folders`: model id -> a folder with its weights in diffusers' layout, in addition to `models_dir`.
     `device_memory_gb`: most memory that it takes of a GPU, in 10^9 bytes; 0 means all that is free.
     `token_budget`: most tokens in one forward pass; 0 lets the memory policy decide.
@@ -43,10 +45,12 @@ class EngineSpec:
     compile_mode: str = "default"
     attention_backend: str = "auto"
     module: str = "worker.engine"
+    row: CatalogueModel | None = None
 
 
 def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
-    """Return the spec of one engine that serves `model`."""
+    """Return the spec of one engine that serves `model`. Raises InvalidInput for an unknown model."""
+    catalogue = catalogue_of(settings)
     return EngineSpec(
         model=model,
         device=settings.device,
@@ -60,5 +64,6 @@ def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
         compile_blocks={"on": True, "off": False}.get(settings.compile_blocks),
         compile_mode=settings.compile_mode,
         attention_backend=settings.attention_backend,
+        row=catalogue.get(model) if catalogue.source_of(model) != "shipped" else None,
         module="worker.synthetic" if settings.renderer == "synthetic" else "worker.engine",
     )

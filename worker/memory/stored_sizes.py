@@ -7,8 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from worker.memory.gguf_file import BLOCKS, PLAIN
-
+BLOCKS: Mapping[str, tuple[int, int]] = {
+    "F32": (1, 4),
+    "F16": (1, 2),
+    "BF16": (1, 2),
+    "Q4_0": (32, 18),
+    "Q4_1": (32, 20),
+    "Q5_0": (32, 22),
+    "Q5_1": (32, 24),
+    "Q8_0": (32, 34),
+    "Q2_K": (256, 84),
+    "Q3_K": (256, 110),
+    "Q4_K": (256, 144),
+    "Q5_K": (256, 176),
+    "Q6_K": (256, 210),
+}
+"""Supported types of GGUF files: elements and bytes of a block."""
+PLAIN = ("F32", "F16", "BF16")
+"""Types of numbers that are not packed."""
 UNPACK_BYTES: Mapping[str, float] = {
     "Q4_0": 4.1,
     "Q4_1": 5.1,

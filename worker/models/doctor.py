@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from core.catalogue import CatalogueModel, ModelPaths, resolve_auto
-from core.errors import FarmError
+from core.catalogue import CatalogueModel, ModelPaths, locate, resolve_auto
+from core.catalogue.recognise import recognise
+from core.catalogue.weight_file import WeightFile
+from core.errors import FarmError, RenderError
 from core.settings import Settings
 from worker.device.machine import GIGABYTE
 from worker.memory.plan import MemoryPlan
@@ -185,15 +187,19 @@ def bytes_of_copies(settings: Settings) -> int:
     from worker.models.tier_reader import CopiesToMake
 
     model, model_paths = resolve_auto(settings).model, ModelPaths.of(settings)
-    directory = model_status(model, model_paths).directory
-    if directory is None:
+    try:
+        located = locate(model, model_paths)
+    except RenderError:
         return 0
     dtype = choose_dtype(model, resolve_device(settings.device))
-    return CopiesToMake(directory, model.id, plan_memory(settings).tier, dtype, model_paths).size(
-        read_sizes(directory, model)
-    )
+    files: dict[str, WeightFile] = {name: recognise(path) for name, path in located.files.items()}
+    copies = CopiesToMake(located.directory, model.id, plan_memory(settings).tier, dtype, model_paths, files)
+    return copies.size(read_sizes(located.directory, model, located.files))
 
 
 def _sizes(model: CatalogueModel, model_paths: ModelPaths) -> ModelSizes:
-    status = model_status(model, model_paths)
-    return read_sizes(status.directory, model) if status.directory else sizes_of_row(model)
+    try:
+        located = locate(model, model_paths)
+    except RenderError:
+        return sizes_of_row(model)
+    return read_sizes(located.directory, model, located.files)

@@ -14,6 +14,8 @@ import torch
 from diffusers import DiffusionPipeline
 
 from core.catalogue import CatalogueModel, LocatedWeights, ModelPaths, locate
+from core.catalogue.recognise import recognise
+from core.catalogue.weight_file import WeightFile
 from core.errors import InvalidInput, RenderError
 from worker.device.dtypes import choose_dtype, dtype_name
 from worker.device.torch_device import device_name, limit_memory, measure_machine, resolve_device, use_device
@@ -25,6 +27,8 @@ from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
 from worker.models.libraries import silence_libraries
 from worker.models.lora_fit import load_lora
+from worker.models.single_files.identity import revision_of_files
+from worker.models.single_files.prediction import set_prediction
 from worker.models.tier_reader import TierReader
 
 log = logging.getLogger(__name__)
@@ -127,7 +131,8 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
 
 def _scheduler_and_weights(pipeline: DiffusionPipeline, located: LocatedWeights) -> dict[str, str]:
     """Return what else determines the image: the scheduler's class and the weights' revision."""
-    found = {"scheduler": type(pipeline.scheduler).__name__, "weights_revision": located.revision}
+    revision = revision_of_files(located.files.values()) if located.files else located.revision
+    found = {"scheduler": type(pipeline.scheduler).__name__, "weights_revision": revision}
     return {name: value for name, value in found.items() if value}
 
 
@@ -138,7 +143,7 @@ def _plan(
     device_label = device_name(device)
     return choose_plan(
         model,
-        read_sizes(located.directory, model),
+        read_sizes(located.directory, model, located.files),
         dtype_name(dtype),
         measure_machine(device, request.max_gigabytes),
         request.memory_policy,
@@ -156,11 +161,14 @@ def _read(
 ) -> DiffusionPipeline:
     on_progress("reading", 0.0)
     converting = on_whole_percents(lambda fraction: on_progress("converting", fraction))
-    reader = TierReader(model.id, plan.tier, dtype, model_paths, converting)
-    loaded = load_components(located.directory, reader.load, lambda fraction: on_progress("reading", fraction))
+    files: dict[str, WeightFile] = {name: recognise(path) for name, path in located.files.items()}
+    reader = TierReader(model.id, plan.tier, dtype, model_paths, converting, files)
+    sizes: dict[str, int] = {name: path.stat().st_size for name, path in located.files.items()}
+    loaded = load_components(located.directory, reader.load, lambda fraction: on_progress("reading", fraction), sizes)
     pipeline = assemble(located.directory, loaded, dtype)
     pipeline.set_progress_bar_config(disable=True)
     on_progress("adapting", None)
+    set_prediction(pipeline, located.files)
     set_scheduler(pipeline, model)
     fuse_loras(pipeline, model, located.loras)
     return pipeline

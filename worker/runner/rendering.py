@@ -70,6 +70,10 @@ class ImageWriter:
                 self._store.delete(image.key)
 
 
+_BUILT_LOCALLY = frozenset(model.id for model in load_catalogue() if model.built_locally)
+"""Only shipped models have random weights; rows of users never do."""
+
+
 def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendered, index: int) -> ImageMetadata:
     return ImageMetadata(
         job_id=attempt.job.id,
@@ -90,7 +94,7 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
         scheduler=rendered.record.versions.get("scheduler"),
         weights_revision=rendered.record.versions.get("weights_revision"),
         farm_version=VERSION,
-        random_weights=load_catalogue().get(attempt.job.model).built_locally,
+        random_weights=attempt.job.model in _BUILT_LOCALLY,
         loras=request.loras,
     )
 

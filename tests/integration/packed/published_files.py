@@ -14,7 +14,7 @@ from gguf import GGMLQuantizationType as Kind
 from safetensors.torch import save_file
 
 from core.catalogue.weight_file import WeightFile
-from worker.memory.gguf_file import BLOCKS
+from worker.memory.stored_sizes import BLOCKS
 
 State = dict[str, torch.Tensor]
 SCALE_OFFSETS = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}

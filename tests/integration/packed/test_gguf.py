@@ -23,8 +23,8 @@ from tests.integration.packed.published_files import (
     write_gguf,
 )
 from worker.memory.apply import move_in_one_allocation
-from worker.memory.gguf_file import BLOCKS
 from worker.memory.stored_layers import GgufEmbedding, GgufLinear
+from worker.memory.stored_sizes import BLOCKS
 from worker.models.single_files.gguf import load_gguf
 from worker.models.tiny_models.build import build_lora
 

@@ -14,22 +14,21 @@ from pathlib import Path
 
 import torch
 from diffusers.loaders.single_file_utils import convert_z_image_transformer_checkpoint_to_diffusers
-from safetensors import SafetensorError
 from torch import nn
 
 from core.catalogue.model_folder import components
 from core.catalogue.weight_file import WeightFile
 from core.errors import RenderError
 from worker.memory.stored_layers import StoredFp8Linear
-from worker.memory.weight_files import tensors as read_tensors
 from worker.models.single_files.fitting import check_fit, empty_model, only_known, unusable
+from worker.models.single_files.tensors import FP8, component_tensors
 
-FP8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
 SCALE_SUFFIXES = (".weight_scale", ".scale_weight")
 IGNORED_SUFFIXES = (".input_scale", ".scale_input", ".comfy_quant", "scaled_fp8")
 FORMATS = {"float8_e4m3fn", "float8_e5m2"}
 """ComfyUI's names of formats that are one fp8 number per weight."""
-PREFIXES = ("model.diffusion_model.", "diffusion_model.", "text_encoders.qwen3_4b.transformer.model.", "model.")
+BASE_NAME = "model."
+"""Of the base model, which transformers adds when it saves a text encoder."""
 State = dict[str, torch.Tensor]
 
 
@@ -43,14 +42,11 @@ def load_fp8(component: str, file: WeightFile, configs: Path, dtype: torch.dtype
         raise RenderError(
             f"{file.path}: a {cls} cannot be read from an fp8 file. Use a file in bf16 or fp16.", code="model_unavailable"
         )
-    try:
-        stored = dict(read_tensors(file.path))
-    except (SafetensorError, OSError) as error:
-        raise unusable(file.path, f"it is damaged ({error})") from error
+    stored = component_tensors(file.path, component)
     _check_formats(stored, file.path)
     model: nn.Module = empty_model(configs, component)
     expected = model.state_dict()
-    convert = _z_image_names if cls == "ZImageTransformer2DModel" else _without_prefix
+    convert = _z_image_names if cls == "ZImageTransformer2DModel" else _base_names
     weights = _converted({name: each for name, each in stored.items() if not _is_extra(name)}, expected, convert)
     weights = check_fit(only_known(weights, expected.keys(), file.path), expected, file.path)
     scales = _converted(_scales(stored, file.path), expected, convert)
@@ -63,16 +59,16 @@ def _fill(model: nn.Module, weights: State, scales: State, dtype: torch.dtype) -
         owner, _, part = name.rpartition(".")
         module = model.get_submodule(owner)
         scale = scales.get(name)
-        if isinstance(module, nn.Linear) and part == "weight" and tensor.dtype in FP8_DTYPES:
+        if isinstance(module, nn.Linear) and part == "weight" and tensor.dtype in FP8:
             compact = scale[:1].contiguous() if scale is not None and scale.stride(0) == 0 else scale
             layer = StoredFp8Linear(module, tensor, compact, dtype, module.bias is not None)
             if module.bias is not None:
                 layer.bias = module.bias
             model.set_submodule(owner, layer)
             continue
-        plain = (
-            tensor.to(dtype) if scale is None else (tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))).to(dtype)
-        )
+        if scale is not None:
+            tensor = tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))
+        plain = tensor.to(dtype)
         module.register_parameter(part, nn.Parameter(plain, requires_grad=False))
 
 
@@ -113,13 +109,9 @@ def _converted(state: State, expected: Mapping[str, torch.Tensor], convert: Call
 
 
 def _z_image_names(state: State) -> State:
-    converted: State = convert_z_image_transformer_checkpoint_to_diffusers(_without_prefix(state))
+    converted: State = convert_z_image_transformer_checkpoint_to_diffusers(state)
     return converted
 
 
-def _without_prefix(state: State) -> State:
-    """Return the names without the prefix that programs add to a whole component."""
-    for prefix in PREFIXES:
-        if any(name.startswith(prefix) for name in state):
-            return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    return state
+def _base_names(state: State) -> State:
+    return {name.removeprefix(BASE_NAME): tensor for name, tensor in state.items()}
