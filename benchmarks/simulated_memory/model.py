@@ -59,13 +59,20 @@ def true_sizes(stored: str = "", stored_text: str = "") -> ModelSizes:
 
     `stored`, `stored_text`: types of the matrices in packed files of transformer and text encoder, such as `Q8_0` or `fp8`.
     """
+    found, width, vae_width = _full_size()
+    kinds = {"transformer": stored, "text_encoder": stored_text}
+    sizes = {name: _stored_size(rows, kinds.get(name, "")) for name, rows in found.items()}
+    parts = tuple(replace(component_of(name, rows), stored=sizes[name]) for name, rows in found.items())
+    return ModelSizes(parts, width, vae_width)
+
+
+@cache
+def _full_size() -> tuple[dict[str, list[tuple[str, torch.Size]]], int, int]:
+    """Return names and shapes by component, and the widths of the transformer and the decoder."""
     pipeline = full_size_pipeline(META, DTYPE)
     names = ("transformer", "text_encoder", "vae")
     shapes = {name: [(path, each.shape) for path, each in getattr(pipeline, name).named_parameters()] for name in names}
-    parts = tuple(component_of(name, found) for name, found in shapes.items())
-    kinds = {"transformer": stored, "text_encoder": stored_text}
-    parts = tuple(replace(part, stored=_stored_size(shapes[part.name], kinds.get(part.name, ""))) for part in parts)
-    return ModelSizes(parts, pipeline.transformer.dim, pipeline.vae.config.block_out_channels[0])
+    return shapes, pipeline.transformer.dim, pipeline.vae.config.block_out_channels[0]
 
 
 def _stored_size(shapes: list[tuple[str, torch.Size]], kind: str) -> StoredSize | None:
