@@ -72,12 +72,14 @@ def write(form: str, folder: Path) -> None:
         write_bf16(whole / "transformer" / "diffusion_pytorch_model.safetensors", empty_transformer())
 
 
-def empty_transformer() -> Any:  # noqa: ANN401 - a diffusers model
-    """Return Z-Image's transformer in its published shape, on the meta device."""
+def empty_transformer(configs: Path | None = None) -> Any:  # noqa: ANN401 - a diffusers model
+    """Return Z-Image's transformer on the meta device, in its published shape or in that of a folder's configuration."""
     import torch
     from diffusers import ZImageTransformer2DModel
 
     with torch.device("meta"):
+        if configs:
+            return ZImageTransformer2DModel.from_config(ZImageTransformer2DModel.load_config(str(configs / "transformer")))
         return ZImageTransformer2DModel(axes_dims=[32, 48, 48], axes_lens=[1536, 512, 512])
 
 
@@ -142,6 +144,23 @@ def write_bf16(file: Path, model: Any) -> None:  # noqa: ANN401 - a diffusers mo
             count = prod(layout.shape)
             values = torch.ones(count) if "norm" in name else tile.repeat(-(-count // TILE))[:count]
             written.put(name, values.bfloat16().reshape(layout.shape))
+
+
+def write_fp8(file: Path, model: Any) -> None:  # noqa: ANN401 - a diffusers model
+    """Write plain fp8 matrices, the rest in bf16, without holding more than one tensor."""
+    import torch
+
+    from worker.memory.weight_files import Layout, TensorFile
+
+    random = torch.randn(TILE, generator=torch.Generator().manual_seed(0)) * 0.01
+    tensors = dict(published(model))
+    packed = {name for name, shape in tensors.items() if len(shape) == 2 and "pad" not in name}
+    dtypes = {name: torch.float8_e4m3fn if name in packed else torch.bfloat16 for name in tensors}
+    with TensorFile(file, {name: Layout(dtypes[name], shape) for name, shape in tensors.items()}) as written:
+        for name, shape in tensors.items():
+            count = prod(shape)
+            values = torch.ones(count) if "norm" in name else random.repeat(-(-count // TILE))[:count]
+            written.put(name, values.to(dtypes[name]).reshape(shape))
 
 
 def load(form: str, folder: Path) -> Any:  # noqa: ANN401 - a diffusers model

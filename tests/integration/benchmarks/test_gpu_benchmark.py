@@ -19,7 +19,7 @@ from worker.memory.tiers import TIERS
 from worker.models.tiny_models.tokenizers import qwen_tokenizer
 
 ROOT = Path(__file__).parents[3]
-CPU_TIERS = [tier for tier in TIERS if tier.device == "cpu"]
+CPU_TIERS = [tier for tier in TIERS if tier.device == "cpu" and not tier.for_packed_files]
 
 
 def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:

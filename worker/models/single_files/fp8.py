@@ -66,10 +66,8 @@ def _fill(model: nn.Module, weights: State, scales: State, dtype: torch.dtype) -
                 layer.bias = module.bias
             model.set_submodule(owner, layer)
             continue
-        if scale is not None:
-            tensor = tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))
-        plain = tensor.to(dtype)
-        module.register_parameter(part, nn.Parameter(plain, requires_grad=False))
+        plain = tensor if scale is None else tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))
+        module.register_parameter(part, nn.Parameter(plain.to(dtype), requires_grad=False))
 
 
 def _is_extra(name: str) -> bool:
