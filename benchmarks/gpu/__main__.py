@@ -7,7 +7,8 @@
 
 speed: stock diffusers, then the engine in one tier. memory: peaks, in the tier that `auto` chooses for each cap.
 load: seconds to convert and to load each form of the weights, without compiling; it needs some 50 GB of disk, the
-others 45 GB at most. packed: the transformer from a Q8_0 GGUF file and from an fp8 file, peaks and seconds a step. Each call should end within ten minutes; on a slow disk, pass one --tier per call.
+others 45 GB at most. packed: the transformer from a Q8_0 GGUF file and from an
+fp8 file, peaks and seconds a step. Each call should end within ten minutes; on a slow disk, pass one --tier per call.
 Exits with 2 and a message if there is no CUDA device. `--dry-run` runs a tiny model on the CPU instead: it checks
 this script, and its figures have no meaning. Prints one JSON object per line.
 """
