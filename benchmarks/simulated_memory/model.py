@@ -103,7 +103,8 @@ def _stored_layer(linear: nn.Linear, kind: str) -> nn.Module:
             layer = GgufLinear(linear.in_features, linear.out_features, linear.bias is not None, DTYPE)
         layer.weight = GGUFParameter(packed, quant_type=GGMLQuantizationType[kind])
     layer.bias = linear.bias
-    return layer
+    made: nn.Module = layer
+    return made
 
 
 def _shape(module: nn.Module, form: Form) -> None:

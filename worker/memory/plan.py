@@ -126,7 +126,7 @@ def _named(policy: str, model: CatalogueModel, machine: Machine, sizes: ModelSiz
     stored = sizes.stored("denoiser")
     if tier is not None and stored and not _suits_stored_form(tier, sizes):
         raise RenderError(
-            f"The memory policy '{policy}' is not for {model.id}: its file stores {stored.kind}, and packed weights are not "
+            f"The memory policy '{policy}' is not for {model.id}: its file stores {stored.kind}, and such weights are not "
             f"quantised again. Use auto or one of: {fitting}.",
             code="invalid_input",
         )

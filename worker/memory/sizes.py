@@ -135,7 +135,7 @@ def _component_in(files: Mapping[Any, Path], component: str) -> ComponentSize:
         return component_of(component, [(path.name, [1, path.stat().st_size // 4 // shared])])
     rows = list(_tensors_in(path, component))
     size = component_of(component, ((name, shape) for name, _, shape in rows))
-    return replace(size, stored=None if size.role == "vae" else stored_size(rows))
+    return replace(size, stored=None if size.role == "vae" else stored_size(rows, container_of(path) == "gguf"))
 
 
 def _tensors_in(path: Path, component: str) -> Iterator[tuple[str, str, Sequence[int]]]:

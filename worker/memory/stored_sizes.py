@@ -60,24 +60,30 @@ class StoredSize:
     unpacked: int
 
 
-def stored_size(tensors: Iterable[tuple[str, str, Sequence[int]]]) -> StoredSize | None:
-    """Return the size from names, types (the format's own names) and shapes; None if no matrix is packed."""
+def stored_size(tensors: Iterable[tuple[str, str, Sequence[int]]], is_gguf: bool = False) -> StoredSize | None:
+    """Return the size from names, types (the format's own names) and shapes; None if the form of the file is not kept.
+
+    GGUF files are never quantised again, even those that hold plain numbers, nor are files with any fp8 tensor.
+    """
     kinds: Counter[str] = Counter()
-    others, unpacked = 0, 0
+    plain: Counter[str] = Counter()
+    unpacked, is_kept = 0, is_gguf
     for name, dtype, shape in tensors:
         if name in UNUSED:
             continue
         kind, elements = _kind(dtype), prod(shape)
+        is_kept = is_kept or kind is not None
         if kind is None or len(shape) != 2 or any(part in name for part in NOT_MATRICES):
-            others += elements
+            plain[dtype] += elements
             continue
         block, size = BLOCKS.get(kind, (1, 1))
         kinds[kind] += elements // block * size
         if "token_embd" not in name:
             unpacked = max(unpacked, 2 * elements + int(min(elements, PIECE) * UNPACK_BYTES[kind]))
-    if not kinds:
+    if not is_kept:
         return None
-    return StoredSize(kinds.most_common(1)[0][0], kinds.total(), others, unpacked)
+    kind = (kinds or plain).most_common(1)[0][0] if kinds or plain else ""
+    return StoredSize(kind, kinds.total(), plain.total(), unpacked)
 
 
 def _kind(dtype: str) -> str | None:

@@ -67,7 +67,7 @@ def test_a_packed_text_encoder_is_smaller_in_host_memory() -> None:
 @pytest.mark.parametrize("policy", ["int8", "int8-lean", "int4-lean", "fp8-offload"])
 def test_packed_weights_are_not_quantised_again(policy: str) -> None:
     message = (
-        r"stores Q8_0, and packed weights are not quantised again\. Use auto or one of: resident, text-int8, lean, offload"
+        r"stores Q8_0, and such weights are not quantised again\. Use auto or one of: resident, text-int8, lean, offload"
     )
     with pytest.raises(RenderError, match=message) as caught:
         plan("Q8_0", 24, policy=policy)
@@ -106,5 +106,10 @@ def test_a_lora_of_the_model_cannot_be_fused() -> None:
     assert caught.value.code == "invalid_input"
 
 
-def test_a_file_without_packed_matrices_is_not_packed() -> None:
-    assert stored_size([("a.weight", "BF16", (64, 64)), ("b.weight", "Q8_0", (64,))]) is None
+def test_only_gguf_files_keep_plain_numbers() -> None:
+    """Else a tier of 8 bits would be planned for a file that is loaded as it is."""
+    rows = [("a.weight", "BF16", (64, 64)), ("b.weight", "F32", (64,))]
+    assert stored_size(rows) is None
+    found = stored_size(rows, is_gguf=True)
+    assert found is not None
+    assert (found.kind, found.packed, found.others, found.unpacked) == ("BF16", 0, 64 * 64 + 64, 0)
