@@ -88,6 +88,12 @@ def test_load_measures_every_form(tmp_path: Path) -> None:
         assert line["first_image_seconds"] > 0
 
 
+def test_packed_files_are_measured(tmp_path: Path) -> None:
+    lines = dry_run(tmp_path, "packed")
+    assert [(line["form"], line.get("size")) for line in lines] == [("Q8_0", None), ("Q8_0", 64), ("fp8", None), ("fp8", 64)]
+    assert all(line["step_seconds"] > 0 for line in lines[1::2])
+
+
 def test_unusable_options_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
