@@ -142,7 +142,7 @@ def scaled_fp8(state: Mapping[str, torch.Tensor], older: bool = False, by_rows: 
             continue
         layer = name.removesuffix(".weight")
         peak = tensor.abs().amax(dim=1, keepdim=True) if by_rows else tensor.abs().max()
-        scale = (peak / 448).float()
+        scale = peak.float() / 448  # Not a number of bf16: a scale that is rounded would show.
         found[name] = (tensor / scale).to(torch.float8_e4m3fn)
         found[f"{layer}.{'scale_weight' if older else 'weight_scale'}"] = scale
         found[f"{layer}.{'scale_input' if older else 'input_scale'}"] = torch.tensor(1.0)
