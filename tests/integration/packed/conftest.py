@@ -12,6 +12,8 @@ from diffusers import ZImagePipeline, ZImageTransformer2DModel
 from transformers import Qwen3Config, Qwen3Model
 
 from core.catalogue import load_catalogue
+from core.catalogue.loras import LoraLibrary
+from core.render import RenderRequest
 from tests.integration.engine.recorder import a_request
 from tests.integration.packed.published_files import State
 from worker.models.components import assemble, load_component
@@ -103,16 +105,25 @@ def pipeline_with(whole: Whole, dtype: torch.dtype, **parts: object) -> Any:  # 
     return pipeline
 
 
-def rendered(pipeline: ZImagePipeline, loras: Path = Path("no-loras"), request: Any = REQUEST) -> torch.Tensor:  # noqa: ANN401
+def rendered(pipeline: ZImagePipeline) -> torch.Tensor:
     """Return the latents of the request, alone in its passes, from the engine's family."""
+    return rendered_in_turn(pipeline, Path("no-models"), REQUEST)[0]
+
+
+def rendered_in_turn(pipeline: ZImagePipeline, models_dir: Path, *requests: RenderRequest) -> list[torch.Tensor]:
+    """Return the latents of each request, alone in its passes, from one family. LoRAs are in `loras` of `models_dir`."""
     model = load_catalogue().get("z-image-turbo")
-    family = make_family(FamilyContext(pipeline, model, CPU, CPU, Adapters(pipeline, loras)))
-    family.check(request, False)
-    sample = family.start(request, family.encode(request), b"")
-    while sample.step < sample.steps:
-        family.step([sample])
-    latents: torch.Tensor = sample.latents[0]
-    return latents
+    adapters = Adapters(pipeline, model, LoraLibrary(models_dir))
+    family = make_family(FamilyContext(pipeline, model, CPU, CPU, adapters))
+    found = []
+    for request in requests:
+        family.check(request, False)
+        family.prepare_adapters(request)
+        sample = family.start(request, family.encode(request), b"")
+        while sample.step < sample.steps:
+            family.step([sample])
+        found.append(sample.latents[0].clone())
+    return found
 
 
 def stock(pipeline: ZImagePipeline) -> torch.Tensor:

@@ -11,7 +11,8 @@ from diffusers import ZImageTransformer2DModel
 from safetensors.torch import load_file
 
 from core.errors import RenderError
-from tests.integration.packed.conftest import Whole, component, pipeline_with, rendered, stock
+from core.render import LoraRequest
+from tests.integration.packed.conftest import REQUEST, Whole, component, pipeline_with, rendered, rendered_in_turn, stock
 from tests.integration.packed.published_files import (
     State,
     comfy_quant,
@@ -128,17 +129,15 @@ def test_a_lora_works_and_leaves_no_trace(scaled: bool, whole: Whole, tmp_path: 
     state = published_transformer(whole.transformer)
     state = scaled_fp8(state) if scaled else plain_fp8(state, lambda name: "norm" in name, E4M3)
     file = write_safetensors(tmp_path / "z.safetensors", state)
-    lora = build_lora(pipeline_with(whole, BF16), tmp_path / "lora")
+    lora = build_lora(pipeline_with(whole, BF16), tmp_path / "loras")
     models = (ours(file, whole), from_stock(folded(file), whole))
     pipelines = [pipeline_with(whole, BF16, transformer=each) for each in models]
-    bare = rendered(pipelines[0])
-    for pipeline in pipelines:
-        pipeline.load_lora_weights(str(lora.parent), weight_name=lora.name, adapter_name="tiny")
-    adapted = rendered(pipelines[0])
+    with_lora = REQUEST.model_copy(update={"loras": (LoraRequest(name=lora.stem),)})
+    bare, adapted, bare_again = rendered_in_turn(pipelines[0], tmp_path, REQUEST, with_lora, REQUEST)
+    pipelines[1].load_lora_weights(str(lora.parent), weight_name=lora.name, adapter_name="tiny")
     assert not torch.equal(adapted, bare)
     assert torch.equal(adapted, stock(pipelines[1]))
-    pipelines[0].unload_lora_weights()
-    assert torch.equal(rendered(pipelines[0]), bare)
+    assert torch.equal(bare_again, bare)
 
 
 @pytest.mark.parametrize("scaled", [False, True])

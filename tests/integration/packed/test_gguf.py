@@ -13,7 +13,8 @@ from diffusers.quantizers.gguf.utils import GGUFLinear, dequantize_gguf_tensor
 from transformers import Qwen3ForCausalLM
 
 from core.errors import RenderError
-from tests.integration.packed.conftest import Whole, component, pipeline_with, rendered, stock
+from core.render import LoraRequest
+from tests.integration.packed.conftest import REQUEST, Whole, component, pipeline_with, rendered, rendered_in_turn, stock
 from tests.integration.packed.published_files import (
     State,
     llama_text_encoder,
@@ -114,16 +115,14 @@ def test_one_allocation_keeps_the_output(whole: Whole, tmp_path: Path) -> None:
 
 def test_a_lora_works_and_leaves_no_trace(whole: Whole, tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "z.gguf", published_transformer(whole.transformer), mostly("Q4_0"))
-    lora = build_lora(pipeline_with(whole, BF16), tmp_path / "lora")
+    lora = build_lora(pipeline_with(whole, BF16), tmp_path / "loras")
     pipelines = [pipeline_with(whole, BF16, transformer=each) for each in (ours(file, whole), from_stock(file, whole, BF16))]
-    bare = rendered(pipelines[0])
-    for pipeline in pipelines:
-        pipeline.load_lora_weights(str(lora.parent), weight_name=lora.name, adapter_name="tiny")
-    adapted = rendered(pipelines[0])
+    with_lora = REQUEST.model_copy(update={"loras": (LoraRequest(name=lora.stem),)})
+    bare, adapted, bare_again = rendered_in_turn(pipelines[0], tmp_path, REQUEST, with_lora, REQUEST)
+    pipelines[1].load_lora_weights(str(lora.parent), weight_name=lora.name, adapter_name="tiny")
     assert not torch.equal(adapted, bare)
     assert torch.equal(adapted, stock(pipelines[1]))
-    pipelines[0].unload_lora_weights()
-    assert torch.equal(rendered(pipelines[0]), bare)
+    assert torch.equal(bare_again, bare)
 
 
 def test_a_missing_tensor_is_an_error(whole: Whole, tmp_path: Path) -> None:
