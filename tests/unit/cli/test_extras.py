@@ -23,7 +23,7 @@ from tests.servers.farm import ROOT
 from tests.unit.cli.test_main import commands
 
 BASE: set[tuple[str, ...]] = {(name,) for name in ("submit", "batch", "jobs", "job", "cancel", "retry", "export", "watch")}
-BASE |= {("loras", "list")}
+BASE |= {("loras", "list"), ("refine",), ("lineage",)}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",
