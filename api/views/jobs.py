@@ -109,7 +109,9 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
 def parent_view(job: Job) -> Parent | None:
     """Return what the job was made from; None for a job that names no parent."""
     parent = job.input.get("parent")
-    return Parent(image=parent.get("image"), upload=parent.get("upload"), mode=parent.get("mode")) if parent else None
+    if not parent:
+        return None
+    return Parent(image=parent.get("image"), upload=parent.get("upload"), mode=job.input.get("refine_mode"))
 
 
 def _urls(job_id: str) -> JobUrls:

@@ -31,7 +31,7 @@ def _shown(image: Image, job: Job, *, depth: int) -> LineageImage:
         id=image.id,
         depth=depth,
         parent=job.parent_image_id,
-        mode=(job.input.get("parent") or {}).get("mode"),
+        mode=job.input.get("refine_mode"),
         job_id=job.id,
         model=job.model,
         width=image.width,

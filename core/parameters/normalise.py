@@ -14,6 +14,7 @@ from core.parameters.seeds import resolve_seed
 from core.parameters.sizes import check_size, choose_size
 from core.parameters.variation import choose_variation, variation_ignored
 from core.presets import Preset, find_preset
+from core.refine_mode import RefineMode
 from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH, NoiseSource
 from core.schemas.jobs import RenderFields
 
@@ -128,6 +129,7 @@ class Origin:
     """What only a refinement sets: see the fields of `RenderParameters`. `warnings` are added to the job's."""
 
     parent: Parent | None = None
+    refine_mode: RefineMode | None = None
     coherent: NoiseSource | None = None
     upscaler: str | None = None
     warnings: tuple[str, ...] = ()
@@ -186,6 +188,7 @@ def normalise(
         loras=taken.loras,
         coherent=origin.coherent,
         parent=origin.parent,
+        refine_mode=origin.refine_mode,
         upscaler=origin.upscaler,
     )
     findings.raise_if_any()

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import InvalidInput
+from core.refine_mode import RefineMode
 from core.render import LoraRequest, NoiseSource
 
 
@@ -60,16 +61,12 @@ class MaskImage(InitImage):
 
 
 class Parent(BaseModel):
-    """The image that a job was made from. `mode`: how a refinement starts from it; None for image-to-image.
-
-    `model` is the one that rendered the parent.
-    """
+    """The image that a job was made from, and the model that rendered that one."""
 
     model_config = ConfigDict(frozen=True)
 
     image: str
     model: str
-    mode: str | None = None
 
 
 class RenderParameters(BaseModel):
@@ -103,6 +100,7 @@ class RenderParameters(BaseModel):
     loras: tuple[LoraRequest, ...] = ()
     coherent: NoiseSource | None = None
     parent: Parent | None = None
+    refine_mode: RefineMode | None = None
     upscaler: str | None = None
 
     def stored(self) -> dict[str, Any]:

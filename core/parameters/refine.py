@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.catalogue import CatalogueModel
@@ -73,18 +73,18 @@ def refine(request: RefineRequest, parent: ParentImage, model: CatalogueModel) -
         "seed": parent.input["seed"] if request.seed is None else request.seed,
         "num_inference_steps": request.num_inference_steps or parent.input["num_inference_steps"],
     }
-    origin = Origin(parent=Parent(image=parent.id, model=model.id, mode=request.mode.value))
+    origin = Origin(parent=Parent(image=parent.id, model=model.id), refine_mode=request.mode)
     if request.mode is RefineMode.HIRES:
         fields |= _hires(request, parent, model)
-        return _made(fields, Origin(parent=origin.parent, upscaler=request.upscaler or LANCZOS), from_image=True)
+        return _made(fields, replace(origin, upscaler=request.upscaler or LANCZOS), from_image=True)
     if request.mode is RefineMode.COHERENT:
         _check_coherent(parent, model, width, height)
-        return _made(fields, Origin(parent=origin.parent, coherent=noise_of(parent)), from_image=False)
+        return _made(fields, replace(origin, coherent=noise_of(parent)), from_image=False)
     if request.seed is not None:
         raise InvalidInput("same_seed keeps the parent's seed: leave seed out, or choose another mode.", field="seed")
     kept = ("variation_seed", "variation_strength", "init_image", "mask", "mask_feather", "strength", "start_sigma")
     fields |= {name: parent.input[name] for name in kept if name in parent.input}
-    return _made(fields, Origin(parent=origin.parent, warnings=_new_composition(parent, width, height)), from_image=False)
+    return _made(fields, replace(origin, warnings=_new_composition(parent, width, height)), from_image=False)
 
 
 def _made(fields: dict[str, Any], origin: Origin, *, from_image: bool) -> Refinement:

@@ -40,7 +40,8 @@ def test_hires_is_the_default_and_inherits_all_but_the_size() -> None:
     assert found.from_image
     assert (found.origin.upscaler, found.origin.coherent) == ("lanczos", None)
     assert found.origin.parent is not None
-    assert found.origin.parent.model_dump() == {"image": "p", "model": "z-image-turbo", "mode": "hires"}
+    assert found.origin.parent.model_dump() == {"image": "p", "model": "z-image-turbo"}
+    assert found.origin.refine_mode == "hires"
 
 
 @pytest.mark.parametrize(("steps", "start", "expected"), [(8, 0.5, 4), (28, 0.5, 14), (8, 0.9, 7), (2, 0.5, 2), (8, 0.1, 4)])
