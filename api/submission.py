@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -126,11 +126,22 @@ async def submit_job(
     farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None, *, face: str | None = None
 ) -> Submitted:
     """Commit a job and publish its hint; raise the errors of the request, or Unavailable. `face`: see `db.tables.Job`."""
-    try:
+
+    async def prepare() -> NewJob:
         overview = await farm.overview.get()
         start = await find_start_images(farm, caller, request)
         loras = await in_thread(farm.loras.files) if names_loras(request) else ()
-        new = replace(prepare_job(farm, caller, request, overview, start, loras), face=face)
+        return replace(prepare_job(farm, caller, request, overview, start, loras), face=face)
+
+    return await accept_job(farm, caller, key, prepare)
+
+
+async def accept_job(
+    farm: Farm, caller: Caller, key: IdempotencyKey | None, prepare: Callable[[], Awaitable[NewJob]]
+) -> Submitted:
+    """Reserve, commit and publish the job that `prepare` returns; raise its errors, unless the job exists already."""
+    try:
+        new = await prepare()
     except FarmError:
         # A replay gets its first answer, even when no worker serves that model any more.
         if key is None or (replay := await _find_replay(farm, caller, key)) is None:
@@ -198,7 +209,7 @@ def prepare_job(
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
-    normalised = normalise(request, model, farm.limits, *start, loras=loras)
+    normalised = normalise(request, model, farm.limits, start.init_image, start.mask, loras=loras, origin=start.origin)
     return NewJob(
         owner=caller.owner,
         client_label=caller.label,

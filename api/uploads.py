@@ -15,9 +15,13 @@ from core.ids import is_id, new_id
 from core.imagefile import open_rgb
 from core.imagefile.masks import open_mask, white_share
 from core.parameters import InitImage, MaskImage
+from core.parameters.normalise import Origin
+from core.parameters.parameters import Parent
 from core.schemas.jobs import RenderFields
 from core.storage import LocalImageStore, image_key
-from db.tables import Upload
+from db.images import get_image
+from db.jobs.read import get_job
+from db.tables import Image, Upload
 from db.uploads import NewUpload, add_upload, check_quota, get_upload
 
 
@@ -58,10 +62,11 @@ def require_file(farm: Farm, upload: Upload) -> None:
 
 
 class StartImages(NamedTuple):
-    """The uploads that a job starts from; None for those that it does not name."""
+    """The images that a job starts from, None for those that it does not name; `origin`: the image that it is made from."""
 
     init_image: InitImage | None = None
     mask: MaskImage | None = None
+    origin: Origin = Origin()
 
 
 async def find_start_images(farm: Farm, caller: Caller, request: RenderFields) -> StartImages:
@@ -74,13 +79,45 @@ async def find_start_images(farm: Farm, caller: Caller, request: RenderFields) -
 
 def read_start_images(farm: Farm, caller: Caller, request: RenderFields) -> StartImages:
     """Look up like `find_start_images`, on the calling thread."""
-    image = mask = None
+    image, mask, origin = None, None, Origin()
     if request.init_image is not None:
-        image = InitImage.model_validate(_fields(_find(farm, caller, request.init_image, "init_image")))
+        if (found_image := _find_image(farm, caller, request.init_image)) is not None:
+            image, origin = found_image
+        else:
+            image = InitImage.model_validate(_fields(_find(farm, caller, request.init_image, "init_image")))
     if request.mask is not None:
         fields = _fields(found := _find(farm, caller, request.mask, "mask"))
         mask = MaskImage(**fields, white_share=_white_share(farm.settings.uploads_dir, found.key))
-    return StartImages(image, mask)
+    return StartImages(image, mask, origin)
+
+
+def init_image_of(image: Image) -> InitImage:
+    """Return an image of this farm as one that a job starts from."""
+    fields = {name: getattr(image, name) for name in ("key", "width", "height", "sha256")}
+    return InitImage(image_id=image.id, **fields)
+
+
+def require_image_file(farm: Farm, image: Image, field: str) -> None:
+    """Raise InvalidInput for `field` when the file of an image is missing."""
+    try:
+        farm.store.open(image.key).close()
+    except NotFound:
+        raise InvalidInput(
+            f"The file of image {image.id} is missing: choose another one.", field=field, code="image_file_missing"
+        ) from None
+
+
+def _find_image(farm: Farm, caller: Caller, image_id: str) -> tuple[InitImage, Origin] | None:
+    """Return an image of the caller's that `init_image` names; None when the id is of no image."""
+    try:
+        if not is_id(image_id):
+            return None
+        image = get_image(farm.database, image_id, caller.visible_owner)
+    except (NotFound, Gone):
+        return None
+    require_image_file(farm, image, "init_image")
+    job = get_job(farm.database, image.job_id)
+    return init_image_of(image), Origin(parent=Parent(image=image.id, model=job.model))
 
 
 def _find(farm: Farm, caller: Caller, upload_id: str, field: str) -> Upload:
@@ -91,7 +128,8 @@ def _find(farm: Farm, caller: Caller, upload_id: str, field: str) -> Upload:
         require_file(farm, upload)
     except (NotFound, Gone):
         raise InvalidInput(
-            "There is no upload with this id, or it was deleted: send the image to POST /v1/uploads first.",
+            "There is no upload with this id, or it was deleted: send the image to POST /v1/uploads first"
+            f"{', or name an image of yours' if field == 'init_image' else ''}.",
             field=field,
             code="upload_not_found",
         ) from None

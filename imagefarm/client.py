@@ -11,18 +11,27 @@ from urllib.parse import quote
 
 from core.errors import FarmError
 from core.lifecycle import JobStatus
+from core.refine_mode import RefineMode
 from core.schemas.batches import Batch, BatchRequest
 from core.schemas.farm import Health, Readiness
 from core.schemas.images import Image, Upload
 from core.schemas.jobs import Job, JobHistory, JobPage, JobRequest, Output
 from core.schemas.loras import LoraList
 from core.schemas.models import ModelList, PresetList
+from core.schemas.refine import Lineage, RefineRequest
 from core.schemas.workers import Queue, WorkerList
 from imagefarm.address import find_address
 from imagefarm.batches import Batches
 from imagefarm.events import JobEvent, follow, wait_until_settled
 from imagefarm.image_folder import ImageFolder, SavedImage
-from imagefarm.job_requests import SUBMIT_PATH, idempotency_headers, media_type, read_image_file, request_of
+from imagefarm.job_requests import (
+    SUBMIT_PATH,
+    idempotency_headers,
+    media_type,
+    read_image_file,
+    refine_request_from,
+    request_of,
+)
 from imagefarm.models import ModelManagement
 from imagefarm.transport import Transport
 
@@ -115,6 +124,27 @@ class ImageFarm:
         """Cancel a job: a waiting one at once, a running one at its next step. A job that has ended does not change."""
         return self._transport.read(Job, "POST", f"{_path(job)}/cancel")
 
+    def refine(
+        self,
+        image: Output | Image | str,
+        request: RefineRequest | RefineMode | str = RefineMode.HIRES,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Any,  # noqa: ANN401
+    ) -> Job:
+        """Submit a job that renders an image at a larger size: `farm.refine(image, "hires", width=1024, height=1024)`.
+
+        `fields` are those of RefineRequest. Raises NotFound, Gone, InvalidInput, Conflict, TooManyRequests, Unavailable.
+        """
+        given = request.as_sent() if isinstance(request, RefineRequest) else {"mode": request}
+        body = refine_request_from(given | fields).as_sent()
+        headers = idempotency_headers(idempotency_key)
+        return self._transport.read(Job, "POST", f"{_image_path(image)}/refine", json=body, headers=headers)
+
+    def lineage(self, image: Output | Image | str) -> Lineage:
+        """Return the images that an image was made from, and those made from it."""
+        return self._transport.read(Lineage, "GET", f"{_image_path(image)}/lineage")
+
     def retry(self, job: Job | str) -> Job:
         """Requeue a held job, or submit a new copy of any other job that has ended. Raises Conflict while the job runs."""
         return self._transport.read(Job, "POST", f"{_path(job)}/retry", repeatable=False)
@@ -198,6 +228,10 @@ class ImageFarm:
     def _with_outputs(self, job: Job | str) -> Job:
         """Return the given job if it has succeeded, else its current state."""
         return job if isinstance(job, Job) and job.status is JobStatus.SUCCEEDED else self.get(job)
+
+
+def _image_path(image: Output | Image | str) -> str:
+    return f"/v1/images/{quote(image if isinstance(image, str) else image.id, safe='')}"
 
 
 def _path(job: Job | str) -> str:

@@ -49,7 +49,6 @@ _OFF: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "tiling": (False, None),
         "script_name": (None, "", "None"),
         "styles": (None, []),
-        "subseed_strength": (0, 0.0, None),
     }
 )
 """Fields of features that the farm does not have, with the values that leave the feature off."""
@@ -70,6 +69,8 @@ def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, uploa
         "prompt": wanted.prompt,
         "negative_prompt": wanted.negative_prompt or "",
         "seed": -1 if wanted.seed is None else wanted.seed,
+        "variation_seed": wanted.subseed if wanted.subseed_strength else None,
+        "variation_strength": wanted.subseed_strength or None,
         "num_images": (1 if wanted.batch_size is None else wanted.batch_size)
         * (1 if wanted.n_iter is None else wanted.n_iter),
         "num_inference_steps": wanted.steps,

@@ -68,7 +68,11 @@ async def create_job(
 ) -> Response:
     """Answer 202 once the job is committed; `Location` is where to follow it."""
     key = idempotency_key(idempotency_key_header, request.as_sent())
-    submitted = await submit_job(farm, caller, request, key)
+    return await respond_to_submit(farm, await submit_job(farm, caller, request, key), prefer)
+
+
+async def respond_to_submit(farm: Farm, submitted: Submitted, prefer: str | None) -> Response:
+    """Return the 202, or with `Prefer: wait=N` the 200 of a job that ended within N seconds."""
     if (seconds := wait_in(prefer)) > 0:
         snapshot = await wait_until_settled(farm, submitted.job.id, None, seconds)
         if snapshot.job.status in SETTLED:

@@ -9,20 +9,31 @@ from typing import Any
 from api.public_address import link
 from core.catalogue import load_catalogue, noise_notice
 from core.lifecycle import JobStatus
+from core.parameters.seeds import seeds_of
 from core.retries import rule_for
 from core.schemas.base import iso
 from core.schemas.images import Image as ImageAnswer
 from core.schemas.jobs import Attempt as AttemptAnswer
 from core.schemas.jobs import Job as JobAnswer
-from core.schemas.jobs import JobError, JobHistory, JobHistoryEvent, JobUrls, Output, Progress, QueuePlace, Timings
+from core.schemas.jobs import (
+    JobError,
+    JobHistory,
+    JobHistoryEvent,
+    JobUrls,
+    Output,
+    Parent,
+    Progress,
+    QueuePlace,
+    Timings,
+)
 from db.jobs.read import Snapshot, queued_seconds
 from db.tables import Attempt, Image, Job, JobEvent
 
 
 def public_input(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters without the storage keys of files."""
-    uploads = {name: stored[name]["upload_id"] for name in ("init_image", "mask") if stored.get(name) is not None}
-    return stored | uploads
+    given = {name: stored[name] for name in ("init_image", "mask") if stored.get(name) is not None}
+    return stored | {name: image.get("image_id") or image["upload_id"] for name, image in given.items()}
 
 
 def notice_of(model_id: str) -> str | None:
@@ -52,7 +63,8 @@ def image_view(image: Image, job: Job) -> ImageAnswer:
         sha256=image.sha256,
         rating=image.rating,
         model=job.model,
-        input=public_input(job.input) | {"seed": image.seed, "num_images": 1},
+        parent=parent_view(job),
+        input=public_input(job.input) | seeds_of(job.input, image.index) | {"num_images": 1},
         record=image.record,
         notice=notice_of(job.model),
         created_at=iso(image.created_at),  # type: ignore[arg-type]
@@ -78,6 +90,7 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
         queue=queue,
         progress=progress_view(job, progress),
         timings=_timings(job),
+        parent=parent_view(job),
         outputs=[output_view(image) for image in snapshot.images],
         error=_error(job),
         warnings=job.warnings,
@@ -91,6 +104,14 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
         deadline_at=iso(job.deadline_at),
         urls=_urls(job.id),
     )
+
+
+def parent_view(job: Job) -> Parent | None:
+    """Return what the job was made from; None for a job that names no parent."""
+    parent = job.input.get("parent")
+    if not parent:
+        return None
+    return Parent(image=parent.get("image"), upload=parent.get("upload"), mode=job.input.get("refine_mode"))
 
 
 def _urls(job_id: str) -> JobUrls:

@@ -36,6 +36,12 @@ def submit(
         float | None, typer.Option(help="Guidance scale; 1 turns guidance off.", show_default="the model's")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image; -1 draws a random one.")] = -1,
+    variation_seed: Annotated[
+        int | None, typer.Option(help="Seed whose noise is mixed into the seed's; -1 draws one.", show_default="drawn")
+    ] = None,
+    variation_strength: Annotated[
+        float | None, typer.Option(help="How much of it is mixed in: 0 is nothing, 1 is its own image.")
+    ] = None,
     number: Annotated[int, typer.Option("--number", "-n", help="Number of images, each with the next seed.")] = 1,
     strict: Annotated[
         bool, typer.Option("--strict", help="Render alone, so that the same seed gives identical bits.")
@@ -97,6 +103,8 @@ def submit(
         "num_inference_steps": steps,
         "guidance_scale": cfg,
         "seed": seed,
+        "variation_seed": variation_seed,
+        "variation_strength": variation_strength,
         "num_images": number,
         "strict": strict or None,
         "mask_feather": mask_feather,
@@ -111,8 +119,8 @@ def submit(
             given[field] = farm.upload(file).id if file is not None else None
         job = farm.submit(request_from({name: value for name, value in given.items() if value is not None}))
         if wait or save is not None or timeout is not None:
-            return _wait_and_save(farm, job, timeout, save, as_json=as_json)
-        return _accepted(job, as_json=as_json)
+            return wait_and_save(farm, job, timeout, save, as_json=as_json)
+        return accepted(job, as_json=as_json)
 
 
 def _size(size: str | None) -> str | None:
@@ -120,7 +128,8 @@ def _size(size: str | None) -> str | None:
     return f"{size}x{size}" if size is not None and size.strip().isdigit() else size
 
 
-def _accepted(job: Job, *, as_json: bool) -> int:
+def accepted(job: Job, *, as_json: bool) -> int:
+    """Print an accepted job; return the exit code."""
     from cli.jobs.output import note, print_json, print_notes
 
     print_notes(job)
@@ -129,7 +138,8 @@ def _accepted(job: Job, *, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def _wait_and_save(farm: ImageFarm, job: Job, timeout: float | None, save: Path | None, *, as_json: bool) -> int:
+def wait_and_save(farm: ImageFarm, job: Job, timeout: float | None, save: Path | None, *, as_json: bool) -> int:
+    """Follow a job to its end, save its images and print them; return the exit code."""
     from cli.jobs.output import note, print_json, print_notes, print_outcome
     from imagefarm.progress import JobBar
 

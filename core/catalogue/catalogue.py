@@ -118,6 +118,11 @@ class CatalogueModel(_Row):
         """Whether image-to-image may be limited to a part of the image."""
         return self.family in ("z-image", "stable-diffusion") and self.img2img == "strength"
 
+    @property
+    def takes_noise(self) -> bool:
+        """Whether a job may say what its starting noise is made of: variation seeds and coherent noise."""
+        return self.family in ("z-image", "stable-diffusion")
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         """Check rules between fields, since a row that breaks one would otherwise fail only at the first render."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.render import LoraRequest, RenderRecord
+from core.render import LoraRequest, NoiseSource, RenderRecord
 
 SCHEMA_VERSION = 1
 
@@ -35,6 +35,11 @@ class ImageMetadata(BaseModel):
     strength: float | None = Field(None, description="of image-to-image; none for text-to-image")
     start_sigma: float | None = Field(None, description="of image-to-image, in place of strength: noise level of the start")
     loras: tuple[LoraRequest, ...] = ()
+    variation_seed: int | None = Field(None, description="its noise is mixed into that of the seed")
+    variation_strength: float | None = Field(None, description="0 to 1: how much of it")
+    coherent: NoiseSource | None = Field(None, description="noise of a smaller image that this one's follows")
+    parent: str | None = Field(None, description="id of the image that this one was made from")
+    upscaler: str | None = Field(None, description="enlarged the parent before image-to-image")
     job_id: str | None = None
     attempt: int | None = None
     index: int | None = Field(None, description="of the image in its job, from 0")
@@ -66,6 +71,8 @@ class Parameters(BaseModel):
     model: str | None = None
     strength: float | None = None
     start_sigma: float | None = None
+    variation_seed: int | None = None
+    variation_strength: float | None = None
 
 
 class FileMetadata(BaseModel):

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from core.parameters.normalise import MAX_SEED, RANDOM_SEED, resolve_seed
 from core.parameters.parameters import Findings, InvalidParameters
+from core.parameters.seeds import MAX_SEED, RANDOM_SEED, resolve_seed
 from core.schemas.batches import BatchBase, BatchRequest
 from core.schemas.jobs import RenderFields
 
@@ -29,8 +29,8 @@ def combinations(batch: BatchRequest, limit: int) -> list[Combination]:
     found = [(fields, {"job": number}) for number, fields in enumerate(batch.jobs)]
     if axes is None:
         return found
-    combined = itertools.product(*axes.values())
-    return [_combined(batch, dict(zip(axes, values, strict=True))) for values in combined] + found
+    combined, shared = itertools.product(*axes.values()), _shared_variation(batch)
+    return [_combined(batch, dict(zip(axes, values, strict=True)), shared) for values in combined] + found
 
 
 def _axes(batch: BatchRequest) -> dict[str, list[Any]]:
@@ -49,8 +49,18 @@ def _seeds(batch: BatchRequest) -> list[int]:
     return []
 
 
-def _combined(batch: BatchRequest, values: dict[str, Any]) -> Combination:
-    base = (batch.base or BatchBase()).model_dump(exclude_unset=True)
+def _shared_variation(batch: BatchRequest) -> dict[str, int]:
+    """Return one variation seed for all jobs, as for their seed; empty when the batch names one or has no variation."""
+    base = batch.base or BatchBase()
+    is_named = batch.axes.variation_seed or base.variation_seed not in (None, RANDOM_SEED)
+    is_varied = base.variation_strength or any(batch.axes.variation_strength)
+    if is_named or not is_varied or not batch.shared_seed:
+        return {}
+    return {"variation_seed": resolve_seed(RANDOM_SEED, min(max(base.num_images, 1), MAX_SEED), Findings())}
+
+
+def _combined(batch: BatchRequest, values: dict[str, Any], shared: dict[str, int]) -> Combination:
+    base = {**(batch.base or BatchBase()).model_dump(exclude_unset=True), **shared}
     if "size" in values:
         base = {name: value for name, value in base.items() if name not in ("width", "height")}
     try:

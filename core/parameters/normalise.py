@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +9,13 @@ from core.catalogue import CatalogueModel
 from core.catalogue.loras import LoraFile
 from core.imagefile.masks import MAX_FEATHER
 from core.parameters.loras import check_loras, take_loras
-from core.parameters.parameters import Findings, InitImage, MaskImage, RenderParameters
+from core.parameters.parameters import Findings, InitImage, MaskImage, Parent, RenderParameters
+from core.parameters.seeds import resolve_seed
 from core.parameters.sizes import check_size, choose_size
+from core.parameters.variation import choose_variation, variation_ignored
 from core.presets import Preset, find_preset
-from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH
+from core.refine_mode import RefineMode
+from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH, NoiseSource
 from core.schemas.jobs import RenderFields
 
 _WARN_ABOVE_FACTOR = 1.75
@@ -114,31 +116,23 @@ def _cost(model: CatalogueModel, parameters: RenderParameters) -> str:
     )
 
 
-MAX_SEED = 2**32 - 1
-RANDOM_SEED = -1
-"""Seed by which a request asks for a random one."""
-
-
-def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
-    """Return the seed of the first image. -1 draws one from 0..2^32-2 such that seed + i fits for every image i.
-
-    Seeds are drawn when the job is accepted, so that the stored job can be rendered again.
-    """
-    if seed == RANDOM_SEED:
-        return secrets.randbelow(max(MAX_SEED - max(num_images, 1) + 1, 1))
-    if not 0 <= seed <= MAX_SEED:
-        findings.add("seed", f"{seed} is out of range: send 0 to {MAX_SEED}, or -1 to have one drawn.")
-    elif seed + num_images - 1 > MAX_SEED:
-        findings.add("seed", f"image i gets seed + i, which exceeds {MAX_SEED}: send at most {MAX_SEED - num_images + 1}.")
-    return seed
-
-
 @dataclass(frozen=True)
 class RequestLimits:
     """Limits of the settings, for all models."""
 
     max_prompt_chars: int
     max_images: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What only a refinement sets: see the fields of `RenderParameters`. `warnings` are added to the job's."""
+
+    parent: Parent | None = None
+    refine_mode: RefineMode | None = None
+    coherent: NoiseSource | None = None
+    upscaler: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,10 +150,12 @@ def normalise(
     init_image: InitImage | None = None,
     mask: MaskImage | None = None,
     loras: Sequence[LoraFile] | None = None,
+    origin: Origin = Origin(),
 ) -> Normalised:
-    """Complete and check a request; `init_image` and `mask` are the uploads that the request names.
+    """Complete and check a request; `init_image` and `mask` are the images that the request names.
 
-    `loras`: the files that its LoRAs must be among; None leaves that check to the engine.
+    `origin`: what the job is made from, if that is an image of this farm. `loras`: the files that its LoRAs must be among;
+    None leaves that check to the engine.
     Raises InvalidParameters, which lists every invalid value, or InvalidInput for a LoRA that the model cannot take.
     """
     findings = Findings()
@@ -169,6 +165,7 @@ def normalise(
     _check_count(request.num_images, limits, findings)
     width, height = choose_size(request, model, preset, init_image, findings)
     check_size(width, height, model, findings)
+    variation = choose_variation(request, model, findings)
     parameters = RenderParameters(
         model=model.id,
         prompt=taken.prompt,
@@ -177,7 +174,9 @@ def normalise(
         height=height,
         num_inference_steps=_steps(request, model, preset, findings),
         guidance_scale=_guidance(request, model, preset, findings),
-        seed=resolve_seed(request.seed, request.num_images, findings),
+        seed=resolve_seed(request.seed, 1 if variation.strength else request.num_images, findings),
+        variation_seed=variation.seed,
+        variation_strength=variation.strength,
         num_images=request.num_images,
         strict=request.strict,
         strength=_strength(request, model, findings),
@@ -187,11 +186,15 @@ def normalise(
         mask_feather=_mask_feather(request, findings),
         preset=request.preset,
         loras=taken.loras,
+        coherent=origin.coherent,
+        parent=origin.parent,
+        refine_mode=origin.refine_mode,
+        upscaler=origin.upscaler,
     )
     findings.raise_if_any()
     check_loras(taken.loras, model, loras)
-    ignored = _strength_ignored(request, model)
-    return Normalised(parameters, [*taken.warnings, *([ignored] if ignored else []), *advise(model, parameters)])
+    ignored = [warning for warning in (_strength_ignored(request, model), variation_ignored(request)) if warning]
+    return Normalised(parameters, [*origin.warnings, *taken.warnings, *ignored, *advise(model, parameters)])
 
 
 def _check_texts(request: RenderFields, prompt: str, limits: RequestLimits, findings: Findings) -> None:

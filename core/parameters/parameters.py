@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import InvalidInput
-from core.render import LoraRequest
+from core.refine_mode import RefineMode
+from core.render import LoraRequest, NoiseSource
 
 
 class InvalidParameters(InvalidInput):
@@ -38,11 +39,15 @@ class Findings:
 
 
 class InitImage(BaseModel):
-    """The image that image-to-image starts from. `key` is the key of its file in the store of uploads."""
+    """The image that image-to-image starts from: an upload, or an image of this farm.
+
+    `key` is the key of its file, in the store of uploads or in that of images.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    upload_id: str
+    upload_id: str | None = None
+    image_id: str | None = None
     key: str
     width: int
     height: int
@@ -55,9 +60,19 @@ class MaskImage(InitImage):
     white_share: float
 
 
+class Parent(BaseModel):
+    """The image that a job was made from, and the model that rendered that one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    model: str
+
+
 class RenderParameters(BaseModel):
     """Complete parameters, without defaults left to fill in. Image i of the job is rendered with seed + i.
 
+    With a variation, which is set only above strength 0, all images have one seed, and image i has variation seed + i.
     `guidance_scale` is conventional (1.0 = off). With `init_image`, either `strength` or `start_sigma` is set, unless the
     model edits images; else neither. `mask_feather` is in pixels and set with `mask`.
     """
@@ -72,6 +87,8 @@ class RenderParameters(BaseModel):
     num_inference_steps: int
     guidance_scale: float
     seed: int
+    variation_seed: int | None = None
+    variation_strength: float | None = None
     num_images: int = 1
     strict: bool = False
     strength: float | None = None
@@ -81,6 +98,10 @@ class RenderParameters(BaseModel):
     mask_feather: int | None = None
     preset: str | None = None
     loras: tuple[LoraRequest, ...] = ()
+    coherent: NoiseSource | None = None
+    parent: Parent | None = None
+    refine_mode: RefineMode | None = None
+    upscaler: str | None = None
 
     def stored(self) -> dict[str, Any]:
         """Return JSON values, without the fields that are None and without an empty list of LoRAs."""

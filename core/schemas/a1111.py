@@ -17,6 +17,8 @@ class Txt2Img(NullableBody):
     prompt: Text = ""
     negative_prompt: Text | None = ""
     seed: int | None = -1
+    subseed: int | None = Field(-1, description="Variation seed; has an effect with subseed_strength above 0.")
+    subseed_strength: float | None = Field(0, allow_inf_nan=False, description="0 to 1.")
     steps: int | None = Field(None, description="Default: the model's own.")
     cfg_scale: float | None = Field(None, allow_inf_nan=False, description="Default: the model's own.")
     width: int | None = None

@@ -33,6 +33,8 @@ class Axes(RequestBody):
     guidance_scale: list[Finite] = Field(default_factory=list, max_length=1000)
     strength: list[Finite] = Field(default_factory=list, max_length=1000)
     start_sigma: list[Finite] = Field(default_factory=list, max_length=1000)
+    variation_seed: list[int] = Field(default_factory=list, max_length=1000)
+    variation_strength: list[Finite] = Field(default_factory=list, max_length=1000)
     negative_prompt: list[Text] = Field(default_factory=list, max_length=1000)
     loras: list[list[JobLora]] = Field(
         default_factory=list, max_length=1000, description="Each value is a list; `[]` means no LoRA."

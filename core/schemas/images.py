@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from core.schemas.base import RequestBody, ResponseBody
+from core.schemas.jobs import Parent
 
 
 class Image(ResponseBody):
@@ -24,6 +25,7 @@ class Image(ResponseBody):
     sha256: str
     rating: int | None = Field(None, description="1 to 5 stars.")
     model: str
+    parent: Parent | None = Field(None, description="What it was made from.")
     input: dict[str, Any]
     record: dict[str, Any] = Field(description="How it was rendered: device, versions, batch sizes, timings.")
     notice: str | None = None

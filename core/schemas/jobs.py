@@ -54,10 +54,20 @@ class RenderFields(RequestBody):
         description="Conventional guidance: 1.0 is off.",
     )
     seed: int = Field(-1, description="-1 draws one; image i of a job gets seed + i.")
+    variation_seed: int | None = Field(
+        None,
+        description="Seed of the noise that is mixed into that of `seed`; -1 draws one. With variation_strength above 0, "
+        "image i gets variation_seed + i, and all images the same seed.",
+    )
+    variation_strength: float | None = Field(
+        None, allow_inf_nan=False, description="0 to 1: how much of it is mixed in. 0 has no effect, 1 is its own image."
+    )
     num_images: int = Field(
         1, validation_alias=AliasChoices("num_images", "n"), description="Images of this job, each with its own seed."
     )
-    init_image: Text | None = Field(None, max_length=36, description="Image-to-image: an id from POST /v1/uploads.")
+    init_image: Text | None = Field(
+        None, max_length=36, description="Image-to-image: an id from POST /v1/uploads, or of an image of yours."
+    )
     mask: Text | None = Field(
         None,
         max_length=36,
@@ -87,7 +97,7 @@ class RenderFields(RequestBody):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    @field_validator("seed", "width", "height", "num_inference_steps", "num_images", "mask_feather")
+    @field_validator("seed", "variation_seed", "width", "height", "num_inference_steps", "num_images", "mask_feather")
     @classmethod
     def _fits(cls, value: int | None) -> int | None:
         if value is not None and not -(2**53) < value < 2**53:
@@ -154,6 +164,17 @@ class Timings(ResponseBody):
     total_seconds: float | None = Field(None, description="Since the submit.")
 
 
+class Parent(ResponseBody):
+    """What an image was made from: an image of this farm, which may have been deleted since, or an upload.
+
+    `mode`: how it was refined; null for image-to-image and for enlarging.
+    """
+
+    image: str | None = None
+    upload: str | None = None
+    mode: str | None = None
+
+
 class Output(ResponseBody):
     """One finished image of a job."""
 
@@ -205,6 +226,7 @@ class Job(ResponseBody):
     queue: QueuePlace | None = None
     progress: Progress | None = None
     timings: Timings
+    parent: Parent | None = Field(None, description="What the job is made from.")
     outputs: list[Output]
     error: JobError | None = None
     warnings: list[str]

@@ -65,6 +65,12 @@ class NewJob:
         """Return the upload that is the job's mask."""
         return self._upload_of("mask")
 
+    @property
+    def parent_image_id(self) -> str | None:
+        """Return the image of this farm that the job is made from."""
+        found: str | None = (self.input.get("parent") or {}).get("image")
+        return found
+
     def _upload_of(self, field: str) -> str | None:
         found: str | None = (self.input.get(field) or {}).get("upload_id")
         return found
@@ -122,6 +128,7 @@ def insert_job(session: Session, new: NewJob) -> Job:
         "face": new.face,
         "upload_id": new.upload_id,
         "mask_upload_id": new.mask_upload_id,
+        "parent_image_id": new.parent_image_id,
     }
     job: Job = session.scalars(_insertion(), values).one()
     record_event(session, job, None)
@@ -148,7 +155,7 @@ def _insertion() -> Executable:
 
 _GIVEN_COLUMNS = (
     *("id", "owner", "client_label", "model", "priority", "max_attempts"),
-    *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id", "mask_upload_id"),
+    *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id", "mask_upload_id", "parent_image_id"),
 )
 
 

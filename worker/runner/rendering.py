@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from core.catalogue import catalogue_of, load_catalogue
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.imagefile import ImageMetadata, encode_png
+from core.parameters.seeds import seeds_of
 from core.render import RenderRequest
 from core.settings import Settings
 from core.storage import LocalImageStore, image_key
@@ -97,20 +98,27 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
         farm_version=VERSION,
         random_weights=attempt.job.model in _BUILT_LOCALLY,
         loras=request.loras,
+        variation_seed=request.variation_seed,
+        variation_strength=request.variation_strength or None,
+        coherent=request.coherent,
+        parent=(attempt.job.input.get("parent") or {}).get("image"),
+        upscaler=attempt.job.input.get("upscaler"),
     )
 
 
-_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "seed", "has_init_image", "has_mask", "preview_every"}
+_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {
+    *("id", "seed", "variation_seed", "has_init_image", "has_mask", "preview_every"),
+}
 
 
 def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderRequest]:
-    """Return one request per image; image i has the job's seed + i. Input fields unknown to the engine are left out."""
+    """Return one request per image, with its own seeds. Input fields unknown to the engine are left out."""
     given = attempt.job.input
     common = {name: value for name, value in given.items() if name in _ENGINE_FIELDS}
     return [
         RenderRequest(
             id=attempt.request_id(index),
-            seed=int(given["seed"]) + index,
+            **seeds_of(given, index),
             has_init_image=bool(given.get("init_image")),
             has_mask=bool(given.get("mask")),
             preview_every=settings.preview_every,
@@ -132,10 +140,11 @@ TEXT_TO_IMAGE = StartImages()
 
 
 class StartImageReader:
-    """Read the uploads that a job starts from; their keys were chosen by the API, never by a user."""
+    """Read the uploads and images that a job starts from; their keys were chosen by the API, never by a user."""
 
-    def __init__(self, store: LocalImageStore) -> None:
-        self._store = store
+    def __init__(self, uploads: LocalImageStore, images: LocalImageStore) -> None:
+        self._uploads = uploads
+        self._images = images
 
     def read_for(self, job: Job) -> StartImages:
         """Return the encoded images. Raises RenderError when one cannot be read."""
@@ -144,11 +153,18 @@ class StartImageReader:
     def _read(self, given: dict[str, Any] | None) -> bytes:
         if not given:
             return b""
+        image_id = given.get("image_id")
+        store = self._images if image_id else self._uploads
         try:
-            return self._store.read(given["key"])
+            return store.read(given["key"])
         except NotFound as error:
-            if not self._store.root.is_dir():
-                raise RenderError("The directory of uploads is not there.", code="storage_unavailable") from error
+            if not store.root.is_dir():
+                which = "images" if image_id else "uploads"
+                raise RenderError(f"The directory of {which} is not there.", code="storage_unavailable") from error
+            if image_id:
+                raise RenderError(
+                    f"The image {image_id} that this job starts from was deleted before it was rendered.", code="parent_gone"
+                ) from error
             raise RenderError(
                 "The uploaded image that this job starts from no longer exists.", code="invalid_input"
             ) from error

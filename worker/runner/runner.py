@@ -51,7 +51,9 @@ class Runner:
         self._gate = gate
         self._database = context.database
         self._writer = ImageWriter(LocalImageStore(context.settings.images_dir))
-        self._start_images = StartImageReader(LocalImageStore(context.settings.uploads_dir))
+        self._start_images = StartImageReader(
+            LocalImageStore(context.settings.uploads_dir), LocalImageStore(context.settings.images_dir)
+        )
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
         identity = context.identity

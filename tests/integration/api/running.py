@@ -16,6 +16,7 @@ from redis import Redis
 from api.http_limits import HttpLimits
 from api.server import make_server
 from core.imagefile import ImageMetadata, encode
+from core.parameters.seeds import seeds_of
 from core.queue import RedisKeys, change_message
 from core.settings import Settings
 from core.storage import LocalImageStore, image_key
@@ -126,12 +127,12 @@ class WorkerSide:
         width, height = job.input["width"], job.input["height"]
         parameters = {name: job.input[name] for name in ("prompt", "num_inference_steps", "guidance_scale")}
         metadata = ImageMetadata(
-            **parameters, seed=job.input["seed"] + index, width=width, height=height, model=job.model, random_weights=True
+            **parameters, **seeds_of(job.input, index), width=width, height=height, model=job.model, random_weights=True
         )
         buffer.write(encode(Pillow.new("RGB", (width, height), (20 * index, 90, 160)), metadata))
         key = image_key(job.id, job.attempt, index)
         stored = self.store.put(key, buffer.getvalue())
         return StoredImage(
-            index=index, key=key, width=width, height=height, seed=job.input["seed"] + index, format="png",
+            index=index, key=key, width=width, height=height, seed=seeds_of(job.input, index)["seed"], format="png",
             bytes=stored.bytes, sha256=stored.sha256, record={"device": "cpu"},
         )  # fmt: skip

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from core.catalogue import load_catalogue
 from core.errors import InvalidInput
 from core.parameters import InitImage, InvalidParameters, MaskImage, RequestLimits, normalise
-from core.parameters.normalise import MAX_SEED, resolve_seed
 from core.parameters.parameters import Findings
+from core.parameters.seeds import MAX_SEED, resolve_seed
 from core.presets import all_presets
 from core.schemas.jobs import JobRequest
 from tests.unit.parameters.conftest import Normalise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import (
@@ -12,14 +13,15 @@ from diffusers import (
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
 )
-from diffusers.utils.torch_utils import randn_tensor
 
 from core.errors import InvalidInput
 from core.render import RenderRequest
+from worker.device.torch_device import to_device
 from worker.init_image import open_init_image
 from worker.models.libraries import Pipeline, Scheduler
 from worker.pipelines.family import Sample, strength_of
 from worker.pipelines.inpainting import Inpainting, check_mask, latent_mask, mask_of
+from worker.pipelines.noise import NoiseShape, check_noise, generator_of, slerp, starting_noise
 from worker.pipelines.stable_diffusion.text import Conditioning, is_xl
 
 
@@ -88,6 +90,17 @@ class PreparedSample:
     inpainting: Inpainting | None
 
 
+class NoiseParts:
+    """In place of a scheduler, keep what an image-to-image pipeline would mix: its noise and the image's latents."""
+
+    noise: torch.Tensor
+    image_latents: torch.Tensor
+
+    def add_noise(self, image_latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        self.image_latents, self.noise = image_latents, noise
+        return image_latents
+
+
 UNET_CHANNELS = 4
 """Input channels of a UNet that takes latents alone."""
 
@@ -115,6 +128,7 @@ class SamplePreparer:
                 field="model",
             )
         check_mask(request, has_init_image)
+        check_noise(request, has_init_image)
         if not has_init_image:
             return
         strength = strength_of(request)
@@ -124,7 +138,7 @@ class SamplePreparer:
             raise InvalidInput(f"strength {strength} leaves no step of {steps}: raise one of them.", field="strength")
 
     def prepare(self, request: RenderRequest, conditioning: Conditioning, init_image: bytes, mask: bytes) -> PreparedSample:
-        generator = torch.Generator("cpu").manual_seed(request.seed)
+        generator = generator_of(request.noise.generator_seed)
         scheduler = self._scheduler(request.num_inference_steps)
         dtype = conditioning.embeddings.dtype
         inpainting = None
@@ -160,8 +174,8 @@ class SamplePreparer:
         self, request: RenderRequest, scheduler: Scheduler, generator: torch.Generator, dtype: torch.dtype
     ) -> torch.Tensor:
         factor = self._pipeline.vae_scale_factor
-        shape = (1, self._pipeline.unet.config.in_channels, request.height // factor, request.width // factor)
-        noise = randn_tensor(shape, generator=generator, device=self._device, dtype=dtype)
+        shape = NoiseShape(self._pipeline.unet.config.in_channels, factor, dtype)
+        noise = to_device(starting_noise(request.noise, generator, shape).to(dtype), self._device)
         if self._is_xl and hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)
         latents: torch.Tensor = noise * scheduler.init_noise_sigma
@@ -182,8 +196,16 @@ class SamplePreparer:
         image = self._image_to_image_pipeline.image_processor.preprocess(
             open_init_image(data, request.width, request.height)
         )
-        latents = self._image_to_image_pipeline.prepare_latents(image, timesteps[:1], 1, 1, dtype, self._device, generator)
-        return latents, timesteps
+        prepare = partial(self._image_to_image_pipeline.prepare_latents, image, timesteps[:1], 1, 1, dtype, self._device)
+        if (mixed_in := request.noise.mixed_in) is None:
+            return prepare(generator), timesteps
+        parts = NoiseParts()
+        self._image_to_image_pipeline.scheduler = parts
+        prepare(generator_of(mixed_in))
+        other = parts.noise
+        prepare(generator)
+        noise = slerp(request.variation_strength, parts.noise, other).to(parts.noise)
+        return scheduler.add_noise(parts.image_latents, noise, timesteps[:1]), timesteps
 
     def _from_masked_image(
         self,
@@ -201,20 +223,27 @@ class SamplePreparer:
         height, width = request.height, request.width
         image = pipeline.image_processor.preprocess(open_init_image(data, width, height), height=height, width=width)
         image = image.to(torch.float32)
-        latents, noise, image_latents = pipeline.prepare_latents(
+        prepare = partial(
+            pipeline.prepare_latents,
             1,
             pipeline.vae.config.latent_channels,
             height,
             width,
             dtype,
             self._device,
-            generator,
             image=image,
             timestep=timesteps[:1],
             is_strength_max=strength == 1.0,
             return_noise=True,
             return_image_latents=True,
         )
+        latents, noise, image_latents = prepare(generator=generator)
+        if (mixed_in := request.noise.mixed_in) is not None:
+            _, other, _ = prepare(generator=generator_of(mixed_in))
+            noise = slerp(request.variation_strength, noise, other).to(noise)
+            latents = noise * scheduler.init_noise_sigma
+            if strength < 1:
+                latents = scheduler.add_noise(image_latents, noise, timesteps[:1])
         mask = mask_of(pipeline, mask_data, request)
         small = latent_mask(mask, latents)
         # Its result serves other UNets, but it draws from the generator, which some schedulers use at each step.

@@ -20,6 +20,7 @@ from worker.pipelines.decoding import LatentPreview, check_finite, decodes_frame
 from worker.pipelines.execution_mode import execution_mode
 from worker.pipelines.family import FamilyContext, Sample, refuse_start_sigma, strength_of
 from worker.pipelines.inpainting import refuse_mask
+from worker.pipelines.noise import refuse_noise
 from worker.pipelines.stock.stepped_call import SteppedCall
 
 _UNPACK_LATENTS_PARAMETERS = ("latents", "height", "width", "vae_scale_factor")
@@ -116,6 +117,7 @@ class StockFamily:
             raise InvalidInput(f"{self._model.id} takes no input image.", field="image")
         refuse_start_sigma(request)
         refuse_mask(request)
+        refuse_noise(request)
         self._adapters.check(request.loras)
 
     def encode(self, request: RenderRequest) -> None:

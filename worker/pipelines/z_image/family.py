@@ -16,6 +16,7 @@ from worker.pipelines.embedding_cache import EmbeddingCache
 from worker.pipelines.execution_mode import execution_mode, runs_uncompiled
 from worker.pipelines.family import FamilyContext
 from worker.pipelines.inpainting import check_mask
+from worker.pipelines.noise import NoiseShape, check_noise, generator_of, starting_noise
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.sample import (
     Captions,
@@ -60,6 +61,7 @@ class ZImageFamily:
         if has_init_image:
             self._image_to_image.check(request)
         check_mask(request, has_init_image)
+        check_noise(request, has_init_image)
 
     @torch.no_grad()
     def encode(self, request: RenderRequest) -> Captions:
@@ -93,13 +95,13 @@ class ZImageFamily:
 
     @torch.no_grad()
     def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes, mask: bytes = b"") -> ZImageSample:
-        generator = torch.Generator("cpu").manual_seed(request.seed)
+        generator = generator_of(request.noise.generator_seed)
         scheduler, schedule = scheduler_for(self._pipeline.scheduler, request, self._device)
         if init_image:
             start = self._image_to_image.start(request, conditioning, init_image, mask, scheduler, generator)
         else:
-            shape = (1, self._pipeline.transformer.in_channels, request.height // 8, request.width // 8)
-            start = Start(to_device(torch.randn(shape, generator=generator), self._device), 0, None)
+            shape = NoiseShape(self._pipeline.transformer.in_channels, 8, torch.float32)
+            start = Start(to_device(starting_noise(request.noise, generator, shape), self._device), 0, None)
         return _sample(request, conditioning, scheduler, schedule[start.first :], start)
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import ZImageImg2ImgPipeline, ZImageInpaintPipeline
@@ -17,6 +18,7 @@ from worker.models.libraries import Pipeline, Scheduler
 from worker.models.z_image_transformer import Context
 from worker.pipelines.family import Sample, strength_of
 from worker.pipelines.inpainting import Inpainting, latent_mask, mask_of
+from worker.pipelines.noise import generator_of, slerp
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class ImageToImage:
         generator: torch.Generator,
     ) -> Start:
         """Return where the sample starts; `scheduler` is set to its first step."""
-        pipeline = self._inpaint if mask else self._plain
+        mixed_in = request.noise.mixed_in
+        pipeline = self._inpaint if mask or mixed_in is not None else self._plain
         pipeline.scheduler = scheduler
         steps = request.num_inference_steps
         timesteps, left = pipeline.get_timesteps(steps, strength_of(request), self._device)
@@ -60,7 +63,8 @@ class ImageToImage:
                 f"strength {strength_of(request)} leaves no step of {steps} to render: raise one of them.", field="strength"
             )
         image = pipeline.image_processor.preprocess(open_init_image(data, request.width, request.height))
-        prepared = pipeline.prepare_latents(
+        prepare = partial(
+            pipeline.prepare_latents,
             image.to(dtype=torch.float32),
             timesteps[:1],
             1,
@@ -69,12 +73,18 @@ class ImageToImage:
             request.width,
             captions.positive.dtype,
             self._device,
-            generator,
         )
-        if not mask:
+        prepared = prepare(generator)
+        if not mask and mixed_in is None:
             return Start(prepared, steps - left, None)
-        # The pipeline goes on to encode the masked image too, but never uses it.
         latents, noise, image_latents = prepared
+        if mixed_in is not None:
+            _, other, _ = prepare(generator_of(mixed_in))
+            noise = slerp(request.variation_strength, noise, other).to(noise)
+            latents = scheduler.scale_noise(image_latents, timesteps[:1], noise)
+        if not mask:
+            return Start(latents, steps - left, None)
+        # The pipeline goes on to encode the masked image too, but never uses it.
         small = latent_mask(mask_of(pipeline, mask, request), image_latents)
         return Start(latents, steps - left, Inpainting(small, image_latents, noise))
 
