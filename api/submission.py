@@ -11,6 +11,7 @@ from typing import Any
 
 from api.caller import Caller
 from api.farm import Farm
+from api.image_sizes import check_memory
 from api.overview import Overview
 from api.polling import wait_until_settled
 from api.threads import in_thread
@@ -199,6 +200,7 @@ def prepare_job(
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
     normalised = normalise(request, model, farm.limits, *start, loras=loras)
+    check_memory(normalised.parameters, model, overview)
     return NewJob(
         owner=caller.owner,
         client_label=caller.label,

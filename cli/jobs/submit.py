@@ -30,6 +30,10 @@ def submit(
     preset: Annotated[
         str | None, typer.Option(help="Preset with values for options that you omit; GET /v1/presets lists them.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Recipe with steps and guidance: anime, photo, art, concept, or authors for the model's own."),
+    ] = None,
     size: Annotated[str | None, typer.Option(help="Size in pixels: `512` or `768x512`.", show_default="the model's")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="the model's")] = None,
     cfg: Annotated[
@@ -93,6 +97,7 @@ def submit(
         "negative_prompt": negative,
         "model": model,
         "preset": preset,
+        "recipe": recipe,
         "size": _size(size),
         "num_inference_steps": steps,
         "guidance_scale": cfg,

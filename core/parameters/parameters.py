@@ -80,6 +80,7 @@ class RenderParameters(BaseModel):
     mask: MaskImage | None = None
     mask_feather: int | None = None
     preset: str | None = None
+    recipe: str | None = None
     loras: tuple[LoraRequest, ...] = ()
 
     def stored(self) -> dict[str, Any]:

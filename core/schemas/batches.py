@@ -28,6 +28,7 @@ class Axes(RequestBody):
 
     model: list[Text] = Field(default_factory=list, max_length=1000)
     preset: list[Text] = Field(default_factory=list, max_length=1000)
+    recipe: list[Text] = Field(default_factory=list, max_length=1000)
     size: list[Text] = Field(default_factory=list, max_length=1000)
     num_inference_steps: list[int] = Field(default_factory=list, max_length=1000)
     guidance_scale: list[Finite] = Field(default_factory=list, max_length=1000)

@@ -41,6 +41,9 @@ class RenderFields(RequestBody):
         None, max_length=100, description="Id or alias from /v1/models. Default: the farm's default model."
     )
     preset: Text | None = Field(None, max_length=100, description="Id from /v1/presets; fields that you send override it.")
+    recipe: Text | None = Field(
+        None, max_length=100, description="Id from /v1/recipes: steps and guidance; fields that you send override it."
+    )
     size: Text | None = Field(None, max_length=32, description='`"512x512"`: width x height in pixels.')
     width: int | None = Field(None, description="Pixels.")
     height: int | None = Field(None, description="Pixels.")
