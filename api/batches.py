@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from api.caller import Caller
+from api.expanded_texts import ExpandedTexts, expand_texts
 from api.farm import Farm
 from api.overview import Overview
+from api.styles import StyleChoice
 from api.submission import IdempotencyKey, pixels_of, prepare_job, reserved, with_encrypted_secret
 from api.threads import in_thread
 from api.uploads import read_start_images
@@ -69,23 +72,24 @@ async def wait_until_all_settled(farm: Farm, batch_id: str, seconds: float) -> N
 
 def _new_jobs(farm: Farm, caller: Caller, request: BatchRequest, overview: Overview) -> list[tuple[NewJob, dict[str, Any]]]:
     combined = combinations(request, farm.settings.max_jobs_per_batch)
-    loras = farm.loras.files() if any(names_loras(fields) for fields, _ in combined) else ()
+    styles = StyleChoice(farm, caller)
+    requests = [_job_request(farm, caller, request, fields, styles, axes, i) for i, (fields, axes) in enumerate(combined)]
+    loras = farm.loras.files() if any(names_loras(texts.request) for _, texts in requests) else ()
     return [
-        (_new_job(farm, caller, request, fields, overview, axes, index, loras), axes)
-        for index, (fields, axes) in enumerate(combined)
+        (_new_job(farm, caller, wanted, texts, overview, axes, index, loras), axes)
+        for index, ((wanted, texts), (_, axes)) in enumerate(zip(requests, combined, strict=True))
     ]
 
 
-def _new_job(
+def _job_request(
     farm: Farm,
     caller: Caller,
     batch: BatchRequest,
     fields: RenderFields,
-    overview: Overview,
+    styles: StyleChoice,
     axes: dict[str, Any],
     index: int,
-    loras: Sequence[LoraFile],
-) -> NewJob:
+) -> tuple[JobRequest, ExpandedTexts]:
     common: dict[str, Any] = {
         "priority": batch.priority,
         "deadline_seconds": batch.deadline_seconds,
@@ -94,8 +98,29 @@ def _new_job(
     if batch.webhook is not None:
         common["webhook"] = batch.webhook.model_dump()
     request = JobRequest.model_validate(fields.model_dump(exclude_unset=True) | common)
+    with _naming_the_job(index, axes):
+        return request, expand_texts(farm, caller, request, styles)
+
+
+def _new_job(
+    farm: Farm,
+    caller: Caller,
+    request: JobRequest,
+    texts: ExpandedTexts,
+    overview: Overview,
+    axes: dict[str, Any],
+    index: int,
+    loras: Sequence[LoraFile],
+) -> NewJob:
+    with _naming_the_job(index, axes):
+        return prepare_job(farm, caller, request, overview, read_start_images(farm, caller, request), loras, texts)
+
+
+@contextmanager
+def _naming_the_job(index: int, axes: dict[str, Any]) -> Iterator[None]:
+    """Say in the errors of one job of a batch which one it is."""
     try:
-        return prepare_job(farm, caller, request, overview, read_start_images(farm, caller, request), loras)
+        yield
     except InvalidParameters as error:
         raise InvalidParameters(
             [(f"job {index}: {field}", f"{message} (axes {axes})") for field, message in error.problems]
@@ -116,7 +141,7 @@ def _shown(value: Any) -> str:  # noqa: ANN401 -- a value of any axis
     """Return an axis value for people; LoRAs as `ink:0.8 + gold:1`."""
     if not isinstance(value, list):
         return str(value)
-    return " + ".join(f"{lora['name']}:{lora['scale']:g}" for lora in value) or "none"
+    return " + ".join(each if isinstance(each, str) else f"{each['name']}:{each['scale']:g}" for each in value) or "none"
 
 
 def _contact_sheet(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:

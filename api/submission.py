@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from api.caller import Caller
+from api.expanded_texts import ExpandedTexts, expand_texts
 from api.farm import Farm
 from api.image_sizes import check_memory
 from api.overview import Overview
@@ -130,8 +131,9 @@ async def submit_job(
     try:
         overview = await farm.overview.get()
         start = await find_start_images(farm, caller, request)
-        loras = await in_thread(farm.loras.files) if names_loras(request) else ()
-        new = replace(prepare_job(farm, caller, request, overview, start, loras), face=face)
+        texts = await in_thread(expand_texts, farm, caller, request)
+        loras = await in_thread(farm.loras.files) if names_loras(texts.request) else ()
+        new = replace(prepare_job(farm, caller, request, overview, start, loras, texts), face=face)
     except FarmError:
         # A replay gets its first answer, even when no worker serves that model any more.
         if key is None or (replay := await _find_replay(farm, caller, key)) is None:
@@ -194,12 +196,16 @@ def prepare_job(
     overview: Overview,
     start: StartImages,
     loras: Sequence[LoraFile],
+    texts: ExpandedTexts,
 ) -> NewJob:
-    """Return the job as it will be stored; raise the errors of the request. `loras`: the files on this machine."""
+    """Return the job as it will be stored; raise the errors of the request. `loras`: the files on this machine.
+
+    `texts`: the request with its styles applied.
+    """
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
-    normalised = normalise(request, model, farm.limits, *start, loras=loras)
+    normalised = texts.added_to(normalise(texts.request, model, farm.limits, *start, loras=loras))
     check_memory(normalised.parameters, model, overview)
     return NewJob(
         owner=caller.owner,

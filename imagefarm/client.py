@@ -24,6 +24,7 @@ from imagefarm.events import JobEvent, follow, wait_until_settled
 from imagefarm.image_folder import ImageFolder, SavedImage
 from imagefarm.job_requests import SUBMIT_PATH, idempotency_headers, media_type, read_image_file, request_of
 from imagefarm.models import ModelManagement
+from imagefarm.styles import Styles
 from imagefarm.transport import Transport
 
 PAGE = 200
@@ -47,6 +48,7 @@ class ImageFarm:
         self._transport = Transport(find_address(url, api_key), retry_seconds, label)
         self.batches = Batches(self._transport)
         self.model_management = ModelManagement(self._transport)
+        self.styles = Styles(self._transport)
 
     @property
     def url(self) -> str:

@@ -48,7 +48,6 @@ _OFF: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "restore_faces": (False, None),
         "tiling": (False, None),
         "script_name": (None, "", "None"),
-        "styles": (None, []),
         "subseed_strength": (0, 0.0, None),
     }
 )
@@ -77,6 +76,7 @@ def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, uploa
         "width": wanted.width,
         "height": wanted.height,
         "model": catalogue.get(str(checkpoint)).id if checkpoint else None,
+        "styles": wanted.styles,
         **uploads,
     }
     if isinstance(wanted, Img2Img):

@@ -118,7 +118,7 @@ def _info(job: Job, seeds: list[int], wanted: Txt2Img, texts: list[str], warning
         "extra_generation_params": {},
         "index_of_first_image": 0,
         "infotexts": texts,
-        "styles": [],
+        "styles": (parameters.get("expanded_from") or {}).get("styles", []),
         "job_timestamp": a1111_timestamp(job.created_at),
         "clip_skip": 1,
         "is_using_inpainting_conditioning": False,

@@ -64,6 +64,10 @@ def submit(
         list[str] | None,
         typer.Option(help="A LoRA that `imagefarm loras list` shows; repeat it for several.", metavar="NAME[:SCALE]"),
     ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(help="A style that `imagefarm styles list` shows; repeat it for several.", metavar="NAME"),
+    ] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent.", show_default="5")] = None,
     deadline: Annotated[
         float | None, typer.Option(help="Seconds after which the job expires if it has not started.")
@@ -108,6 +112,7 @@ def submit(
         "strength": strength,
         "start_sigma": start_sigma,
         "loras": [parse_lora(text) for text in lora] if lora else None,
+        "styles": style,
         "priority": priority,
         "deadline_seconds": deadline,
     }

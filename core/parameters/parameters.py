@@ -55,6 +55,16 @@ class MaskImage(InitImage):
     white_share: float
 
 
+class ExpandedFrom(BaseModel):
+    """The texts that a job was submitted with, before its styles were applied."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt: str
+    negative_prompt: str = ""
+    styles: tuple[str, ...] = ()
+
+
 class RenderParameters(BaseModel):
     """Complete parameters, without defaults left to fill in. Image i of the job is rendered with seed + i.
 
@@ -82,6 +92,7 @@ class RenderParameters(BaseModel):
     preset: str | None = None
     recipe: str | None = None
     loras: tuple[LoraRequest, ...] = ()
+    expanded_from: ExpandedFrom | None = None
 
     def stored(self) -> dict[str, Any]:
         """Return JSON values, without the fields that are None and without an empty list of LoRAs."""

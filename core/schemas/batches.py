@@ -38,6 +38,9 @@ class Axes(RequestBody):
     loras: list[list[JobLora]] = Field(
         default_factory=list, max_length=1000, description="Each value is a list; `[]` means no LoRA."
     )
+    styles: list[list[Text]] = Field(
+        default_factory=list, max_length=1000, description="Each value is a list of names; `[]` means no style."
+    )
 
 
 _EXAMPLE: dict[str, JsonValue] = {

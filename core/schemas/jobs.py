@@ -12,6 +12,7 @@ from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.schemas.base import RequestBody, ResponseBody, Text, storable
 from core.schemas.loras import MAX_LORAS, JobLora
 from core.schemas.webhooks import JobWebhook
+from core.styles.styles import MAX_STYLES
 
 _MAX_METADATA = 32
 EXAMPLE: dict[str, JsonValue] = {
@@ -85,6 +86,11 @@ class RenderFields(RequestBody):
         default_factory=list,
         max_length=MAX_LORAS,
         description="LoRAs to apply, each by its name from /v1/loras. `<lora:NAME:SCALE>` in a prompt does the same.",
+    )
+    styles: list[Text] = Field(
+        default_factory=list,
+        max_length=MAX_STYLES,
+        description="Names from /v1/styles, applied in order: `{prompt}` in a style is replaced, other texts are appended.",
     )
     strict: bool = Field(False, description="Render alone, so that the same seed gives the same bits on the same stack.")
 

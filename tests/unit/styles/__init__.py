@@ -1,0 +1,1 @@
+"""Tests of the normalisation of requests and batches."""
