@@ -42,6 +42,7 @@ from api.routes import (
     uploads,
     usage,
     webhooks,
+    wildcards,
     workers,
 )
 from api.security_headers import SecurityHeaders
@@ -64,6 +65,7 @@ _ROUTES = (
     presets,
     recipes,
     styles,
+    wildcards,
     workers,
     queue,
     usage,

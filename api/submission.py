@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from api.caller import Caller
-from api.expanded_texts import ExpandedTexts, expand_texts
+from api.expanded_texts import ExpandedTexts, TextExpander
 from api.farm import Farm
 from api.image_sizes import check_memory
 from api.overview import Overview
@@ -131,7 +131,7 @@ async def submit_job(
     try:
         overview = await farm.overview.get()
         start = await find_start_images(farm, caller, request)
-        texts = await in_thread(expand_texts, farm, caller, request)
+        texts = await in_thread(TextExpander(farm, caller).expand, request)
         loras = await in_thread(farm.loras.files) if names_loras(texts.request) else ()
         new = replace(prepare_job(farm, caller, request, overview, start, loras, texts), face=face)
     except FarmError:
@@ -200,7 +200,7 @@ def prepare_job(
 ) -> NewJob:
     """Return the job as it will be stored; raise the errors of the request. `loras`: the files on this machine.
 
-    `texts`: the request with its styles applied.
+    `texts`: the request with its styles applied and its prompts expanded.
     """
     if request.webhook is not None:
         check_webhook(farm, request.webhook)

@@ -68,10 +68,9 @@ class LocalRenderer:
 
         Raise InvalidParameters, or RenderError with the engine's code.
         """
-        if request.styles:
-            raise InvalidInput(
-                "Styles are stored by a farm: start one with `imagefarm up`, or leave them out.", field="styles"
-            )
+        for field in ("styles", "dynamic"):
+            if getattr(request, field):
+                raise InvalidInput(f"{field} needs a farm: start one with `imagefarm up`, or leave it out.", field=field)
         limits = RequestLimits(self._settings.max_prompt_chars, self._settings.max_images_per_job)
         normalised = normalise(request, self.model, limits)
         self._wait_ready()

@@ -92,9 +92,9 @@ def _info(job: Job, seeds: list[int], wanted: Txt2Img, texts: list[str], warning
     parameters, count = job.input, len(seeds)
     return {
         "prompt": parameters["prompt"],
-        "all_prompts": [parameters["prompt"]] * count,
+        "all_prompts": parameters.get("prompts", [parameters["prompt"]] * count)[:count],
         "negative_prompt": parameters.get("negative_prompt", ""),
-        "all_negative_prompts": [parameters.get("negative_prompt", "")] * count,
+        "all_negative_prompts": parameters.get("negative_prompts", [parameters.get("negative_prompt", "")] * count)[:count],
         "seed": parameters["seed"],
         "all_seeds": seeds,
         "subseed": parameters["seed"],

@@ -9,6 +9,7 @@ from typing import Any
 from api.public_address import link
 from core.catalogue import load_catalogue, noise_notice
 from core.lifecycle import JobStatus
+from core.parameters.parameters import input_of_image
 from core.retries import rule_for
 from core.schemas.base import iso
 from core.schemas.images import Image as ImageAnswer
@@ -52,7 +53,7 @@ def image_view(image: Image, job: Job) -> ImageAnswer:
         sha256=image.sha256,
         rating=image.rating,
         model=job.model,
-        input=public_input(job.input) | {"seed": image.seed, "num_images": 1},
+        input=public_input(input_of_image(job.input, image.index)),
         record=image.record,
         notice=notice_of(job.model),
         created_at=iso(image.created_at),  # type: ignore[arg-type]

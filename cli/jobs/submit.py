@@ -68,6 +68,10 @@ def submit(
         list[str] | None,
         typer.Option(help="A style that `imagefarm styles list` shows; repeat it for several.", metavar="NAME"),
     ] = None,
+    dynamic: Annotated[
+        bool,
+        typer.Option("--dynamic", help="Expand `{red|blue}` and wildcards such as `__color__` by the seed."),
+    ] = False,
     priority: Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent.", show_default="5")] = None,
     deadline: Annotated[
         float | None, typer.Option(help="Seconds after which the job expires if it has not started.")
@@ -113,6 +117,7 @@ def submit(
         "start_sigma": start_sigma,
         "loras": [parse_lora(text) for text in lora] if lora else None,
         "styles": style,
+        "dynamic": dynamic or None,
         "priority": priority,
         "deadline_seconds": deadline,
     }

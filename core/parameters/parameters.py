@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -56,20 +57,22 @@ class MaskImage(InitImage):
 
 
 class ExpandedFrom(BaseModel):
-    """The texts that a job was submitted with, before its styles were applied."""
+    """The texts that a job was submitted with, before its styles were applied and dynamic prompts were expanded."""
 
     model_config = ConfigDict(frozen=True)
 
     prompt: str
     negative_prompt: str = ""
     styles: tuple[str, ...] = ()
+    dynamic: bool = False
 
 
 class RenderParameters(BaseModel):
     """Complete parameters, without defaults left to fill in. Image i of the job is rendered with seed + i.
 
     `guidance_scale` is conventional (1.0 = off). With `init_image`, either `strength` or `start_sigma` is set, unless the
-    model edits images; else neither. `mask_feather` is in pixels and set with `mask`.
+    model edits images; else neither. `mask_feather` is in pixels and set with `mask`. `prompts` and `negative_prompts` are
+    those of each image, if they differ.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,7 +96,19 @@ class RenderParameters(BaseModel):
     recipe: str | None = None
     loras: tuple[LoraRequest, ...] = ()
     expanded_from: ExpandedFrom | None = None
+    prompts: tuple[str, ...] = ()
+    negative_prompts: tuple[str, ...] = ()
 
     def stored(self) -> dict[str, Any]:
-        """Return JSON values, without the fields that are None and without an empty list of LoRAs."""
-        return self.model_dump(mode="json", exclude_none=True, exclude=None if self.loras else {"loras"})
+        """Return JSON values, without the fields that are None and without empty lists."""
+        empty = {name for name in ("loras", "prompts", "negative_prompts") if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude_none=True, exclude=empty or None)
+
+
+def input_of_image(job_input: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Return a job's stored parameters as those of one image: its own texts and seed, and a count of one."""
+    found = {name: value for name, value in job_input.items() if name not in ("prompts", "negative_prompts")}
+    for name, texts in (("prompt", "prompts"), ("negative_prompt", "negative_prompts")):
+        if job_input.get(texts):
+            found[name] = job_input[texts][index]
+    return found | {"seed": int(job_input["seed"]) + index, "num_images": 1}

@@ -38,6 +38,11 @@ class Axes(RequestBody):
     loras: list[list[JobLora]] = Field(
         default_factory=list, max_length=1000, description="Each value is a list; `[]` means no LoRA."
     )
+    prompt_sr: list[Text] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="Search and replace: the first text is searched for in the prompts and replaced by each of the texts.",
+    )
     styles: list[list[Text]] = Field(
         default_factory=list, max_length=1000, description="Each value is a list of names; `[]` means no style."
     )
@@ -63,6 +68,11 @@ class BatchRequest(RequestBody):
     axes: Axes = Field(default_factory=Axes)
     base: BatchBase | None = Field(None, description="Fields of POST /v1/jobs that all of them share.")
     jobs: list[RenderFields] = Field(default_factory=list, max_length=10_000, description="Jobs listed one by one.")
+    matrix: bool = Field(
+        False,
+        description="Prompt matrix: `a street | at night | in rain` is rendered with every combination of the parts after "
+        "the first `|`. Takes one prompt.",
+    )
     shared_seed: bool = Field(
         True,
         description="Without `seeds`, one seed is drawn for all jobs; with false, one for each.",

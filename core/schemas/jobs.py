@@ -92,6 +92,10 @@ class RenderFields(RequestBody):
         max_length=MAX_STYLES,
         description="Names from /v1/styles, applied in order: `{prompt}` in a style is replaced, other texts are appended.",
     )
+    dynamic: bool = Field(
+        False,
+        description="Expand variants such as `{red|blue}` and wildcards such as `__color__`, each image by its own seed.",
+    )
     strict: bool = Field(False, description="Render alone, so that the same seed gives the same bits on the same stack.")
 
     model_config = ConfigDict(populate_by_name=True)

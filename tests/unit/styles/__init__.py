@@ -1,1 +1,1 @@
-"""Tests of the normalisation of requests and batches."""
+"""Tests of styles and their files."""
