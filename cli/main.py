@@ -23,6 +23,7 @@ from cli import (
     processes,
     prune,
     settings_docs,
+    styles,
     up,
 )
 from cli.exit_codes import MEANINGS, ExitCode, print_message, run_guarded
@@ -53,6 +54,7 @@ for commands in (
     doctor,
     jobs,
     loras,
+    styles,
     api_keys,
     prune,
     backup,

@@ -322,6 +322,11 @@ class Settings(BaseSettings):
         return self.data_dir / "images"
 
     @cached_property
+    def wildcards_dir(self) -> Path:
+        """Return the folder of wildcards, text files that dynamic prompts choose from."""
+        return self.data_dir / "wildcards"
+
+    @property
     def uploads_dir(self) -> Path:
         """Return the root folder of the store of uploads."""
         return self.data_dir / "uploads"

@@ -17,7 +17,7 @@ from core.schemas.farm import Health, Readiness
 from core.schemas.images import Image, Upload
 from core.schemas.jobs import Job, JobHistory, JobPage, JobRequest, Output
 from core.schemas.loras import LoraList
-from core.schemas.models import ModelList, PresetList
+from core.schemas.models import ModelList, PresetList, RecipeList
 from core.schemas.refine import Lineage, RefineRequest
 from core.schemas.workers import Queue, WorkerList
 from imagefarm.address import find_address
@@ -33,6 +33,7 @@ from imagefarm.job_requests import (
     request_of,
 )
 from imagefarm.models import ModelManagement
+from imagefarm.styles import Styles
 from imagefarm.transport import Transport
 
 PAGE = 200
@@ -56,6 +57,7 @@ class ImageFarm:
         self._transport = Transport(find_address(url, api_key), retry_seconds, label)
         self.batches = Batches(self._transport)
         self.model_management = ModelManagement(self._transport)
+        self.styles = Styles(self._transport)
 
     @property
     def url(self) -> str:
@@ -194,6 +196,11 @@ class ImageFarm:
     def presets(self) -> PresetList:
         """Return the presets that a request may name."""
         return self._transport.read(PresetList, "GET", "/v1/presets")
+
+    def recipes(self, model: str | None = None) -> RecipeList:
+        """Return the recipes that a request may name, with what they mean for one model or all."""
+        params = {} if model is None else {"model": model}
+        return self._transport.read(RecipeList, "GET", "/v1/recipes", params=params)
 
     def workers(self) -> WorkerList:
         """Return every worker that the farm has on record, live or not."""

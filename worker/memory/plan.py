@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -165,3 +166,22 @@ def _plan(tier: Tier, needs: Estimate, machine: Machine) -> MemoryPlan:
     budget = max(min(tier.token_budget, needs.tokens_within(available)), smallest)
     capacity = max(min(tier.capacity, 2 * budget // smallest), 1)
     return MemoryPlan(tier, needs, machine.free_bytes, budget, capacity)
+
+
+def max_pixels(plan: MemoryPlan, model: CatalogueModel, rows: int = 1) -> int:
+    """Return the pixels of the largest square that fits next to the weights, within the model's limits.
+
+    `rows`: of one image in a pass; guidance needs two. The result is never below the model's default size, with which
+    the plan was chosen, nor below the size for which a forced tier is budgeted; 0 where the free memory is not known.
+    """
+    if not plan.free_bytes:
+        return 0
+    limits, needs = model.limits, plan.estimate
+    available = int(plan.free_bytes * DEVICE_SHARE)
+    largest = min(int(limits.max_pixels**0.5), limits.max_side) // limits.multiple * limits.multiple
+    sides = range(limits.multiple, largest + 1, limits.multiple)
+    fitting = bisect_right(sides, available, key=lambda side: needs.peak(side, side, rows))
+    if fitting == len(sides):
+        return limits.max_pixels
+    side = sides[fitting - 1] if fitting else 0
+    return max(side * side, 512 * 512, model.defaults.width * model.defaults.height)
