@@ -25,6 +25,7 @@ from api.public_address import PublicAddressMiddleware, use_configured
 from api.request_guard import RequestGuard
 from api.routes import (
     batches,
+    exports,
     health,
     images,
     job_events,
@@ -53,6 +54,7 @@ _ROUTES = (
     jobs,
     job_events,
     images,
+    exports,
     uploads,
     model_operations,
     model_changes,

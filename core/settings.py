@@ -209,8 +209,8 @@ class Settings(BaseSettings):
 
     outputs_dir: Path | None = Field(
         None,
-        description="Folder in which every finished image appears by itself as `outputs_YYYYMMDDHHMMSS.png`, for all jobs of "
-        "this worker. Empty: none. `scripts/start_app.sh` sets `outputs`.",
+        description="Folder in which every finished image appears by itself as `outputs_YYYYMMDDHHMMSS.png`, for all jobs "
+        "of this worker. Empty: none. `scripts/start_app.sh` sets `outputs`.",
     )
     outputs_by_day: bool = Field(False, description="Sort `outputs_dir` into a folder for each day, such as `2026-11-28`.")
 
