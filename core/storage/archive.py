@@ -7,7 +7,8 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import IO, Any, Literal
 
@@ -25,18 +26,18 @@ _SPOOLED_BYTES, _CHUNK = 2**20, 2**18
 _OLDEST_ZIP_YEAR, _LATEST_ZIP_YEAR = 1980, 2107
 
 
-class _Pipe(io.RawIOBase):
+class _Pipe:
     """A file for writing only, whose content is taken out as it comes; without `seek`, zipfile adds sizes afterwards."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:  # noqa: ANN401 -- any buffer
+    def write(self, data: bytes) -> int:
         self._pieces.append(bytes(data))
-        return len(self._pieces[-1])
+        return len(data)
+
+    def flush(self) -> None:
+        pass
 
     def take(self) -> bytes:
         pieces, self._pieces = self._pieces, []
@@ -52,7 +53,8 @@ class ImageArchive:
 
     def __init__(self, *, layout: Layout = "flat", metadata: MetadataKind = "jsonl") -> None:
         self._pipe = _Pipe()
-        self._zip = zipfile.ZipFile(self._pipe, "w", zipfile.ZIP_STORED)
+        self._zip = zipfile.ZipFile(self._pipe, "w", zipfile.ZIP_STORED)  # type: ignore[call-overload]
+        self._rest: Generator[bytes, None, None] | None = None
         self._layout, self._kind = layout, metadata
         self._taken: dict[str, int] = {}
         self._missing = 0
@@ -71,7 +73,11 @@ class ImageArchive:
         self._record({"file": None, "missing": reason, **row})
 
     def finish(self) -> Iterator[bytes]:
-        """Yield the rest: metadata and the list of files. Without metadata, images that are missing are listed alone."""
+        """Return the rest: metadata and the list of files. Without metadata, images that are missing are listed alone."""
+        self._rest = self._finish()
+        return self._rest
+
+    def _finish(self) -> Generator[bytes, None, None]:
         if self._kind != "none" or self._missing:
             name = {"jsonl": "metadata.jsonl", "csv": "metadata.csv", "none": "missing.jsonl"}[self._kind]
             entry = _entry(name, datetime.now().astimezone())
@@ -85,7 +91,11 @@ class ImageArchive:
         yield self._pipe.take()
 
     def close(self) -> None:
-        """Delete the temporary file."""
+        """Delete the temporary file; also in the middle, when the client is gone."""
+        with suppress(ValueError):  # a thread may still be adding an image
+            if self._rest is not None:
+                self._rest.close()
+            self._zip.close()
         self._rows.close()
 
     def _name(self, moment: datetime, extension: str) -> str:
