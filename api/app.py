@@ -25,6 +25,7 @@ from api.public_address import PublicAddressMiddleware, use_configured
 from api.request_guard import RequestGuard
 from api.routes import (
     batches,
+    exports,
     health,
     images,
     job_events,
@@ -34,6 +35,7 @@ from api.routes import (
     model_loading,
     model_operations,
     models,
+    parameters,
     presets,
     queue,
     recipes,
@@ -58,6 +60,8 @@ _ROUTES = (
     job_events,
     images,
     refine,
+    exports,
+    parameters,
     uploads,
     model_operations,
     model_changes,

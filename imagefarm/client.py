@@ -18,11 +18,13 @@ from core.schemas.images import Image, Upload
 from core.schemas.jobs import Job, JobHistory, JobPage, JobRequest, Output
 from core.schemas.loras import LoraList
 from core.schemas.models import ModelList, PresetList, RecipeList
+from core.schemas.parameters import PictureParameters
 from core.schemas.refine import Lineage, RefineRequest
 from core.schemas.workers import Queue, WorkerList
 from imagefarm.address import find_address
 from imagefarm.batches import Batches
 from imagefarm.events import JobEvent, follow, wait_until_settled
+from imagefarm.exports import download_export
 from imagefarm.image_folder import ImageFolder, SavedImage
 from imagefarm.job_requests import (
     SUBMIT_PATH,
@@ -183,6 +185,22 @@ class ImageFarm:
             folder.save(output, made_at, lambda output=output: self.content(output), restore=restore)  # type: ignore[misc]
             for output in complete.outputs
         ]
+
+    def export(self, file: Path | str, **query: Any) -> int:  # noqa: ANN401
+        """Write images as a zip and return its bytes; `query`: parameters of GET /v1/exports, such as `batch` or `q`."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return download_export(self._transport, Path(file), given)
+
+    def parameters(self, image: Path | bytes) -> PictureParameters:
+        """Return how a picture of any known program was made, as fields of a job."""
+        data = image if isinstance(image, bytes) else read_image_file(image)
+        headers = {"Content-Type": media_type(data)}
+        return self._transport.read(PictureParameters, "POST", "/v1/parameters", content=data, headers=headers)
+
+    def rerun(self, image: Output | Image | str) -> Job:
+        """Submit the job of an image again, for that image alone; `warnings` of the new job say what differs now."""
+        image_id = image if isinstance(image, str) else image.id
+        return self._transport.read(Job, "POST", f"/v1/images/{quote(image_id, safe='')}/rerun", repeatable=False)
 
     def models(self) -> ModelList:
         """Return the model catalogue, the farm's default first, with the workers that serve each model."""

@@ -26,6 +26,7 @@ BASE: set[tuple[str, ...]] = {(name,) for name in ("submit", "batch", "jobs", "j
 BASE |= {("loras", "list"), ("models", "add"), ("models", "remove"), ("models", "inspect"), ("models", "files")}
 BASE |= {("loras", "list"), ("refine",), ("lineage",)}
 BASE |= {("styles", name) for name in ("list", "add", "remove", "import", "export")}
+BASE |= {("parameters",), ("rerun",)}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",
