@@ -8,14 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from api.caller import Caller
+from api.expanded_texts import ExpandedTexts
 from api.farm import Farm
 from api.overview import Overview
-from api.submission import accept_job, prepare_job
+from api.submission import commit_job, prepare_job
 from api.threads import in_thread
 from api.uploads import StartImages, find_start_images
 from api.views.jobs import public_input
 from core.catalogue.loras import LoraFile, LoraLibrary, usable
 from core.errors import Conflict, Gone, InvalidInput
+from core.parameters.image_input import input_of_image
 from core.schemas.jobs import JobRequest, RenderFields
 from db.images import get_image
 from db.jobs.read import get_job
@@ -45,15 +47,15 @@ async def rerun_image(farm: Farm, caller: Caller, image_id: str) -> Submitted:
     job = await in_thread(get_job, farm.database, image.job_id)
     if "num_inference_steps" not in job.input:
         raise Conflict("This image was not rendered from a prompt, so it cannot be rendered again.", code="not_rerunnable")
-    wanted = job.input | {"seed": image.seed, "num_images": 1}
+    wanted = input_of_image(job.input, image.index)
     request = _request(wanted, job, image)
     overview = await farm.overview.get()
     start = await _start_images(farm, caller, request)
     loras = await in_thread(farm.loras.files) if request.loras else ()
-    new = prepare_job(farm, caller, request, overview, start, loras)
+    new = prepare_job(farm, caller, request, overview, start, loras, ExpandedTexts(request))
     differences = [*await in_thread(_lora_differences, farm, job, image, loras), *_differences(job, image, overview)]
     warnings = list(dict.fromkeys([*new.warnings, *differences]))
-    return await accept_job(farm, caller, replace(new, prompt=job.prompt, input=wanted, warnings=warnings))
+    return await commit_job(farm, caller, replace(new, prompt=wanted["prompt"], input=wanted, warnings=warnings))
 
 
 def _request(wanted: Mapping[str, Any], job: Job, image: Image) -> JobRequest:

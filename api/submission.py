@@ -151,10 +151,10 @@ async def accept_job(
             raise
         return replay
     once = Idempotency(key.key, key.request_hash, first_response) if key is not None else None
-    return await accept_job(farm, caller, new, once)
+    return await commit_job(farm, caller, new, once)
 
 
-async def accept_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency | None = None) -> Submitted:
+async def commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency | None = None) -> Submitted:
     """Reserve the key's limits, commit the job and publish its hint; raise TooManyRequests or Unavailable."""
     async with reserved(farm.database, caller, 1, pixels_of(new.input)) as reservation:
         submitted = await in_thread(submit, farm.database, new, once)
