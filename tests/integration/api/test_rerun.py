@@ -26,7 +26,7 @@ def report(worker: WorkerSide, **changes: object) -> None:
 
 def rendered(api: httpx.Client, worker: WorkerSide, **fields: object) -> dict[str, object]:
     """Return a finished job whose images have RECORD."""
-    job = submit(api, **fields)
+    job = submit(api, "a cat", **fields)
     finish_all(worker)
     done: dict[str, object] = api.get(f"/v1/jobs/{job['id']}").json()
     return done
