@@ -128,7 +128,7 @@ async def contact_sheet_of(farm: Farm, batch: Batch, columns: int, side: int, fo
     """Return a picture of the batch's images, with grey cells for those that do not exist yet or whose file is missing.
 
     Without `columns`, rows and columns are the values of its axes, with labels; a batch without axes, or with more than
-    MAX_CELLS images, gets a sheet about square of the first ones, with captions. Raises NotFound `image_file_missing` when all files are missing.
+    MAX_CELLS images, gets a sheet about square of the first ones, with captions. Raises NotFound when all files are missing.
     """
     return await in_thread(_contact_sheet, farm, batch, columns, side, format)
 

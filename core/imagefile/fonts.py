@@ -50,14 +50,21 @@ def drawable(text: str, font: Font) -> str:
 def lines_within(text: str, font: Font, width: int, most: int) -> list[str]:
     """Break a text into at most `most` lines of `width` pixels, at blanks if there are any; end a longer one with `...`."""
     lines: list[str] = []
-    for paragraph in text.split("\n"):
-        lines += _broken(" ".join(paragraph.split()), font, width, most + 1 - len(lines))
-        if len(lines) > most:
-            last = lines[most - 1]
-            while last and font.getlength(last + _MORE) > width:
-                last = last[:-1]
-            return [*lines[: most - 1], last.rstrip() + _MORE]
-    return lines
+    paragraphs = text.split("\n")
+    for number, paragraph in enumerate(paragraphs, 1):
+        room = most - len(lines) - (len(paragraphs) - number)  # the others keep a line each
+        found = _broken(" ".join(paragraph.split()), font, width, max(room, 1) + 1)
+        if len(found) > max(room, 1):
+            found = [*found[: max(room, 1) - 1], _ended(found[max(room, 1) - 1], font, width)]
+        lines += found
+    return lines[:most]
+
+
+def _ended(line: str, font: Font, width: int) -> str:
+    """Return a line with `...` at its end."""
+    while line and font.getlength(line + _MORE) > width:
+        line = line[:-1]
+    return line.rstrip() + _MORE
 
 
 def _broken(text: str, font: Font, width: int, most: int) -> list[str]:

@@ -31,7 +31,7 @@ def grid_sheet(
     """Return a picture of the cells by (row, column), with a label above each column and left of each row.
 
     `side`: the longest side of an image in it, in pixels. Files are read one at a time. A cell without an image is grey,
-    with its caption in it. Raises InvalidInput for a sheet that is too large, NotFound when the files of all images are missing.
+    with its caption in it. Raises InvalidInput for too large a sheet, NotFound when the files of all images are missing.
     """
     left = _row_labels_width(rows, side)
     column_lines = [lines_within(text, font_for(text, _SIZE), side, _COLUMN_LINES) for text in columns]
