@@ -23,7 +23,7 @@ from tests.servers.farm import ROOT
 from tests.unit.cli.test_main import commands
 
 BASE: set[tuple[str, ...]] = {(name,) for name in ("submit", "batch", "jobs", "job", "cancel", "retry", "export", "watch")}
-BASE |= {("loras", "list")}
+BASE |= {("loras", "list"), ("compare",), ("rate",)}
 BASE |= {("styles", name) for name in ("list", "add", "remove", "import", "export")}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
