@@ -49,7 +49,7 @@ def compare(
     a, b = _data(first, url), _data(second, url)
     found = compare_files(a, b)
     if output is not None:
-        _write(output, side_by_side(a, b, found, (first, second)))
+        _write(output, side_by_side(a, b, found, (Path(first).name, Path(second).name)))
     _print(found, as_json=as_json)
     if min_ssim is None:
         return ExitCode.OK

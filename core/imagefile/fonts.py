@@ -71,7 +71,7 @@ def _broken(text: str, font: Font, width: int, most: int) -> list[str]:
     lines: list[str] = []
     while text and len(lines) < most:
         end = _fitting(text, font, width)
-        if end < len(text) and (blank := text.rfind(" ", 1, end + 1)) > 0:
+        if end < len(text) and (blank := text.rfind(" ", 1, end + 1)) > end // 3:  # a longer word is cut
             end = blank
         lines.append(text[:end].rstrip())
         text = text[end:].lstrip()
