@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw
 
-from core.imagefile.fonts import drawable, font_for, lines_within
+from core.imagefile.fonts import LINE as _LINE
+from core.imagefile.fonts import SIZE as _SIZE
+from core.imagefile.fonts import font_for, lines_within, write_lines
 from core.imagefile.metadata import FileMetadata
 from core.imagefile.reading import open_rgb, read_metadata
 from core.imagefile.similarity import WINDOW, Similarity, similarity
 
 AMPLIFIED = 4
 """Factor by which the drawn difference is brightened."""
-_MARGIN, _SIZE, _LINE, _MOST_SIDE = 12, 14, 19, 1024
+_MARGIN, _MOST_SIDE = 12, 1024
 _BACKGROUND, _TEXT, _QUIET = (24, 24, 27), (244, 244, 245), (161, 161, 170)
 _FIELDS = (
     *("prompt", "negative_prompt", "model", "seed", "num_inference_steps", "guidance_scale", "width", "height", "strength"),
@@ -107,11 +108,11 @@ def side_by_side(first: bytes, second: bytes, comparison: Comparison, names: tup
     draw = ImageDraw.Draw(sheet)
     left = _MARGIN
     for image, title, column in zip(images, titles, columns, strict=True):
-        _write(draw, lines_within(title, font_for(title, _SIZE), column, 1), left, _MARGIN, _TEXT)
+        write_lines(draw, lines_within(title, font_for(title, _SIZE), column, 1), left, _MARGIN, _TEXT)
         sheet.paste(image, (left, top))
         left += column + _MARGIN
-    _write(draw, lines[:1], _MARGIN, top + tallest + _MARGIN, _TEXT)
-    _write(draw, lines[1:], _MARGIN, top + tallest + _MARGIN + _LINE, _QUIET)
+    write_lines(draw, lines[:1], _MARGIN, top + tallest + _MARGIN, _TEXT)
+    write_lines(draw, lines[1:], _MARGIN, top + tallest + _MARGIN + _LINE, _QUIET)
     file = BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()
@@ -131,9 +132,3 @@ def shown(value: Any) -> str:  # noqa: ANN401 -- a value of any setting
     if value is None:
         return "not stated"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _write(draw: ImageDraw.ImageDraw, lines: Sequence[str], x: int, y: int, colour: tuple[int, int, int]) -> None:
-    for number, line in enumerate(lines):
-        font = font_for(line, _SIZE)
-        draw.text((x, y + number * _LINE), drawable(line, font), fill=colour, font=font)

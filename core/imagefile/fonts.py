@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
-from PIL import ImageFont
+from PIL import ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _CJK = (
@@ -15,6 +16,8 @@ _CJK = (
 )
 _OTHERS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
 _MORE = "..."
+SIZE, LINE, _BASE = 14, 20, 15
+"""Pixels: of the letters, from line to line, and from a line's top to where its letters stand, in every font."""
 
 
 @lru_cache(maxsize=16)
@@ -85,3 +88,10 @@ def _fitting(text: str, font: Font, width: int) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if font.getlength(text[:middle]) <= width else (low, middle - 1)
     return low
+
+
+def write_lines(draw: ImageDraw.ImageDraw, lines: Sequence[str], x: int, y: int, colour: tuple[int, int, int]) -> None:
+    """Draw lines below each other from (x, y), each in a font that has its characters."""
+    for number, line in enumerate(lines):
+        font = font_for(line, SIZE)
+        draw.text((x, y + number * LINE + _BASE), drawable(line, font), fill=colour, font=font, anchor="ls")

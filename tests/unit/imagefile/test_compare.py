@@ -85,9 +85,9 @@ def test_the_picture_shows_both_and_their_difference() -> None:
     sheet = Image.open(BytesIO(side_by_side(first, second, found, ("one.png", "two.png")))).convert("RGB")
     assert sheet.width == 3 * 160 + 4 * 12
     for number, image in enumerate((PATTERN, PAIRS["blur"][1])):
-        left, top = 12 + number * 172, 2 * 12 + 19
+        left, top = 12 + number * 172, 2 * 12 + 20
         assert sheet.crop((left, top, left + 97, top + 61)).tobytes() == image.tobytes()
-    below = sheet.crop((0, 2 * 12 + 19 + 61 + 12, sheet.width, sheet.height))
+    below = sheet.crop((0, 2 * 12 + 20 + 61 + 12, sheet.width, sheet.height))
     assert max(high for _, high in below.getextrema()) > 200, "texts are drawn"  # type: ignore[misc]
 
 
