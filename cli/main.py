@@ -13,6 +13,7 @@ from typer.exceptions import Abort, TyperException
 from cli import (
     api_keys,
     backup,
+    bench,
     cli_docs,
     database,
     doctor,
@@ -53,6 +54,7 @@ for commands in (
     doctor,
     jobs,
     loras,
+    bench,
     api_keys,
     prune,
     backup,

@@ -67,6 +67,11 @@ class RenderRecord(BaseModel):
         default_factory=dict, description="LoRA -> A1111's short hash: 12 digits of the SHA-256 of its tensors"
     )
     warnings: list[str] = Field(default_factory=list, description="sentences for the user, added to the job's warnings")
+    peak_memory: dict[str, float] = Field(
+        default_factory=dict,
+        description="most memory that the engine process has taken since it started, in GB (10^9 bytes): `host`, and "
+        "`device` on a GPU",
+    )
 
 
 class RenderTimings(BaseModel):

@@ -19,7 +19,7 @@ from core.settings import Settings
 from core.storage import LocalImageStore
 from db.tables import Job
 from worker.engine.client import EngineClient
-from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready
+from worker.engine.messages import EngineEvent, EngineInfo, EngineLost, LoadFailed, Loading, Ready
 from worker.engine.spec import spec_from_settings
 from worker.runner.attempts import InFlightAttempts, RunningAttempt
 from worker.runner.rendering import AttemptRendering, ImageWriter
@@ -46,7 +46,10 @@ class LocalRender:
 
 
 class LocalRenderer:
-    """Hold one loaded model until closed; `on_progress` is called from the engine's thread and from `render`'s."""
+    """Hold one loaded model until closed; `on_progress` is called from the engine's thread and from `render`'s.
+
+    `info`: about the loaded model; None before the first render.
+    """
 
     def __init__(self, settings: Settings, on_progress: Callable[[LocalProgress], None]) -> None:
         self._settings = settings
@@ -57,6 +60,7 @@ class LocalRenderer:
         self._failure: LoadFailed | None = None
         self._engine = EngineClient(spec_from_settings(settings, self.model.id), self._on_event)
         self._started = False
+        self.info: EngineInfo | None = None
 
     @property
     def notice(self) -> str:
@@ -112,6 +116,7 @@ class LocalRenderer:
             case Loading():
                 self._on_progress(LocalProgress(f"loading {self.model.id}: {event.stage}", event.fraction))
             case Ready():
+                self.info = event.info
                 self._failure = None
                 self._load_ended.set()
             case LoadFailed():

@@ -23,7 +23,7 @@ from tests.servers.farm import ROOT
 from tests.unit.cli.test_main import commands
 
 BASE = {("submit",), ("batch",), ("jobs",), ("job",), ("cancel",), ("retry",), ("export",), ("watch",)}
-BASE |= {("loras", "list")}
+BASE |= {("loras", "list"), ("bench", "scenes")}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",
