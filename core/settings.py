@@ -140,6 +140,13 @@ class Settings(BaseSettings):
     )
     worker_capacity: int = Field(0, ge=0, description="Jobs a worker may hold at once; 0 lets the memory tier decide.")
 
+    safety_hook: str = Field(
+        "",
+        pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="`package.module:function` that the worker calls with every finished image (a Pillow image and a dict "
+        "of its fields). It lets the image pass, tags, blurs or rejects it. Empty: none.",
+    )
+
     renderer: str = Field(
         "diffusers",
         pattern="^(diffusers|synthetic)$",

@@ -22,7 +22,9 @@ from worker.engine.client import EngineClient
 from worker.engine.messages import EngineEvent, EngineInfo, EngineLost, LoadFailed, Loading, Ready
 from worker.engine.spec import spec_from_settings
 from worker.runner.attempts import InFlightAttempts, RunningAttempt
+from worker.runner.picture_guard import PictureGuard
 from worker.runner.rendering import AttemptRendering, ImageWriter
+from worker.safety_hook import load_safety_hook
 
 STOP_SECONDS = 2.0
 
@@ -59,6 +61,7 @@ class LocalRenderer:
         self._load_ended = threading.Event()
         self._failure: LoadFailed | None = None
         self._engine = EngineClient(spec_from_settings(settings, self.model.id), self._on_event)
+        self._guard = PictureGuard(load_safety_hook(settings.safety_hook))
         self._started = False
         self.info: EngineInfo | None = None
 
@@ -85,7 +88,8 @@ class LocalRenderer:
         """Run the attempt as a worker does."""
         self._inflight.add(attempt)
         try:
-            images = AttemptRendering(attempt, self._engine, self._settings, self, ImageWriter(store).write).run()
+            write = ImageWriter(store).write
+            images = AttemptRendering(attempt, self._engine, self._settings, self, write, self._guard).run()
         finally:
             self._inflight.remove(attempt)
         return tuple(store.read(image.key) for image in images)

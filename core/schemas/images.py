@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from core.render import SafetyRecord
 from core.schemas.base import RequestBody, ResponseBody
 
 
@@ -23,6 +24,7 @@ class Image(ResponseBody):
     bytes: int
     sha256: str
     rating: int | None = Field(None, description="1 to 5 stars.")
+    safety: SafetyRecord | None = Field(None, description="Tags or blurring by the farm's safety hook.")
     model: str
     input: dict[str, Any]
     record: dict[str, Any] = Field(description="How it was rendered: device, versions, batch sizes, timings.")

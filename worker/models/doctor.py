@@ -20,6 +20,7 @@ from worker.memory.plan import MemoryPlan
 from worker.memory.sizes import ModelSizes, read_sizes, sizes_of_row
 from worker.models.folders import SPARE_BYTES, free_bytes
 from worker.models.status import model_status
+from worker.safety_hook import load_safety_hook
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
 IMPORT_SECONDS = 120
@@ -46,6 +47,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
         check_weights,
         check_tier,
         check_copies,
+        check_safety_hook,
     )
     for check in checks:
         yield check(settings)
@@ -161,6 +163,17 @@ def check_copies(settings: Settings) -> Check:
         advice = "Free some space, or set IMAGEFARM_MODELS_DIR to a larger disk: else every load converts the weights again."
         return Check("copies", "warning", detail, advice)
     return Check("copies", "ok", detail)
+
+
+def check_safety_hook(settings: Settings) -> Check:
+    """Check that the configured safety hook can be imported: workers do not start without it."""
+    if not settings.safety_hook:
+        return Check("safety", "ok", "no safety hook is set")
+    try:
+        load_safety_hook(settings.safety_hook)
+    except FarmError as error:
+        return Check("safety", "problem", error.message, "Correct IMAGEFARM_SAFETY_HOOK, or unset it.")
+    return Check("safety", "ok", f"{settings.safety_hook} checks every finished image")
 
 
 def plan_memory(settings: Settings) -> MemoryPlan:
