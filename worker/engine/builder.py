@@ -167,6 +167,7 @@ def _info(
         process_id=os.getpid(),
         memory=_memory(plan),
         versions={**loaded.versions, **threads, **tuning.versions()},
+        expected=loaded.expected.figures() if loaded.expected is not None else {},
     )
 
 

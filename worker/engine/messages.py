@@ -20,6 +20,7 @@ class EngineInfo:
     """Describe the loaded model. `memory`: gigabytes (10^9 bytes) by name, such as `weights_on_device`.
 
     `in_host_memory`: other models whose weights this process keeps, so that they load without a disk.
+    `expected`: on a CPU, estimated seconds and memory of an image of the model's defaults, until one was rendered.
     """
 
     model: str
@@ -36,6 +37,7 @@ class EngineInfo:
     memory: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     in_host_memory: list[str] = field(default_factory=list)
+    expected: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
