@@ -40,6 +40,7 @@ class ZImageFamily:
     can_overlap_encode = True
 
     def __init__(self, loaded: FamilyContext) -> None:
+        self._context = loaded
         self._pipeline: Pipeline = loaded.pipeline
         self._vae_dtype: torch.dtype = self._pipeline.vae.dtype
         self._device = loaded.device
@@ -111,6 +112,7 @@ class ZImageFamily:
             shape = (1, self._pipeline.transformer.in_channels, request.height // 8, request.width // 8)
             start = Start(to_device(torch.randn(shape, generator=generator), self._device), 0, None)
         sample = _sample(request, conditioning, scheduler, schedule[start.first :], start)
+        sample.notes.update(self._context.decoder_notes(request))
         if not self._pads_captions(request):
             sample.notes["captions"] = "exact length"
         return sample
@@ -126,6 +128,8 @@ class ZImageFamily:
 
     @torch.no_grad()
     def decode(self, sample: ZImageSample) -> torch.Tensor:
+        if (tiny := self._context.decoder_for(sample.request)) is not None:
+            return to_pixels(tiny.decode(sample.latents), sample.latents)
         vae = self._pipeline.vae
         latents = sample.latents.to(self._vae_dtype)
         latents = (latents / vae.config.scaling_factor) + vae.config.shift_factor
