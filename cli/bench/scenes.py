@@ -183,12 +183,12 @@ def _show(report: SceneReport, others: Sequence[SceneReport]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("scene", "steps", "guidance", "load s", "s per image", "peak GB", "cost"):
-        table.add_column(heading, justify="left" if heading == "scene" else "right")
+    published = report.published
+    console = Console()
     for run in (report, *others):
-        if others:
-            table.add_row(f"[bold]{run.label}[/bold]")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("scene", "steps", "guidance", "load s", "s per image", "peak GB", "cost"):
+            table.add_column(heading, justify="left" if heading == "scene" else "right")
         for each in run.scenes:
             table.add_row(
                 each.title,
@@ -199,23 +199,25 @@ def _show(report: SceneReport, others: Sequence[SceneReport]) -> None:
                 _number(each.peak_memory_gb),
                 f"{each.cost_factor:.3g}x",
             )
-    published = report.published
-    table.add_row(
-        "published",
-        _span(published.steps),
-        "",
-        f"{published.first_load_seconds:g}",
-        _span(published.seconds),
-        _span(published.memory_gb),
-        "",
-    )
-    console = Console()
-    console.print(report.label, highlight=False)
-    console.print(table)
+        table.add_row(
+            "published",
+            _span(published.steps),
+            "",
+            f"{published.first_load_seconds:g}",
+            _span(published.seconds),
+            _span(published.memory_gb),
+            "",
+        )
+        console.print(run.label, highlight=False, style="bold")
+        console.print(table)
     typer.echo(
         f"published: {published.hardware}, {published.model}, {published.width}x{published.height}. {published.about}"
     )
     typer.echo("cost: forward passes against the recipe of the model's authors at the same size")
+    if report.random_weights:
+        typer.echo(
+            f"note: {report.model} has random weights: its images are noise, and its figures say nothing about real models"
+        )
     for sentence in dict.fromkeys(sentence for each in report.scenes for sentence in each.notes):
         typer.echo(f"note: {sentence}")
 

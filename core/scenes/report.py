@@ -58,7 +58,9 @@ class SceneReport(BaseModel):
     @property
     def label(self) -> str:
         """The run in a legend."""
-        return f"{self.model}, {self.recipe}' recipe, {self.device}".replace("document'", "document's")
+        noise = " (random weights)" if self.random_weights else ""
+        recipe = "the authors' recipe" if self.recipe == "authors" else "the document's recipe"
+        return f"{self.model}{noise}, {recipe}, {self.device}"
 
 
 def read_report(path: Path) -> SceneReport:
