@@ -13,6 +13,7 @@ from typer.exceptions import Abort, TyperException
 from cli import (
     api_keys,
     backup,
+    bench,
     cli_docs,
     compare,
     database,
@@ -59,6 +60,7 @@ for commands in (
     styles,
     compare,
     rate,
+    bench,
     api_keys,
     prune,
     backup,

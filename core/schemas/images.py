@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from core.render import SafetyRecord
 from core.schemas.base import RequestBody, ResponseBody
 from core.schemas.jobs import Parent
 
@@ -24,6 +25,7 @@ class Image(ResponseBody):
     bytes: int
     sha256: str
     rating: int | None = Field(None, description="1 to 5 stars.")
+    safety: SafetyRecord | None = Field(None, description="Tags or blurring by the farm's safety hook.")
     model: str
     parent: Parent | None = Field(None, description="What it was made from.")
     input: dict[str, Any]

@@ -29,6 +29,7 @@ class EngineSpec:
     `compile_blocks`: None lets the memory policy decide; compiled, the last bits differ from the stock pipeline's.
     `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` measures them.
     `step_timeout_seconds`: a longer step, encode or decode means a hung device; on a CPU only if it does not compute.
+    `tiny_decoder`: whether to decode with a tiny decoder in place of the VAE, apart from strict requests.
     `module`: what `python -m` runs as the child process.
     """
 
@@ -46,6 +47,7 @@ class EngineSpec:
     compile_blocks: bool | None = None
     compile_mode: str = "default"
     attention_backend: str = "auto"
+    tiny_decoder: bool = False
     module: str = "worker.engine"
     row: CatalogueModel | None = None
 
@@ -67,6 +69,7 @@ def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
         compile_blocks={"on": True, "off": False}.get(settings.compile_blocks),
         compile_mode=settings.compile_mode,
         attention_backend=settings.attention_backend,
+        tiny_decoder=settings.tiny_decoder == "on",
         row=catalogue.get(model) if catalogue.source_of(model) != "shipped" else None,
         module="worker.synthetic" if settings.renderer == "synthetic" else "worker.engine",
     )

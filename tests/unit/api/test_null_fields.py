@@ -25,7 +25,15 @@ REQUIRED: dict[str, Any] = {
     "id_task": "t",
     "rating": 3,
     "name": "ink",
+    "text": "ink",
+    "format": "a1111",
 }
+OTHERS: dict[str, dict[str, Any]] = {
+    "BatchRequest": {"base": {"prompt": "a cat"}, "prompts": ["a cat"]},
+    "StyleFields": {"prompt": "ink", "negative_prompt": "blur"},
+    "StyleRequest": {"prompt": "ink", "negative_prompt": "blur"},
+}
+"""Optional fields of which a request needs one."""
 APP = create_app(Settings(_env_file=None, data_dir=Path("/nowhere")))
 """Not started: only its routes and its document are read."""
 
@@ -64,9 +72,7 @@ def names(model: type[BaseModel], *, required: bool) -> Iterator[str]:
 
 
 def example(model: type[BaseModel]) -> dict[str, Any]:
-    return {name: REQUIRED[name] for name in names(model, required=True)} | (
-        {"base": {"prompt": "a cat"}, "prompts": ["a cat"]} if model is BatchRequest else {}
-    )
+    return {name: REQUIRED[name] for name in names(model, required=True)} | OTHERS.get(model.__name__, {})
 
 
 BODIES = sorted(bodies(), key=lambda model: model.__name__)

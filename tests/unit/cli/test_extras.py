@@ -28,6 +28,7 @@ BASE |= {("loras", "list"), ("refine",), ("lineage",)}
 BASE |= {("compare",), ("rate",)}
 BASE |= {("styles", name) for name in ("list", "add", "remove", "import", "export")}
 BASE |= {("parameters",), ("rerun",)}
+BASE |= {("bench", "scenes")}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",

@@ -14,9 +14,9 @@ from core.imagefile import ImageMetadata, encode_png
 from core.imagefile.parameters import FoundLora, FoundParameters, read_parameters
 from core.imagefile.parameters.found import MAX_SEED, plain
 from core.imagefile.parameters.read import _READERS
-from core.parameters.normalise import MAX_SEED as JOB_SEED
-from core.parameters.normalise import resolve_seed
 from core.parameters.parameters import Findings
+from core.parameters.seeds import MAX_SEED as JOB_SEED
+from core.parameters.seeds import resolve_seed
 from core.render import LoraRequest
 from core.schemas.jobs import JobRequest
 from core.schemas.parameters import PictureParameters
