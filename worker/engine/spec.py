@@ -29,6 +29,7 @@ class EngineSpec:
     `compile_blocks`: None lets the memory policy decide; compiled, the last bits differ from the stock pipeline's.
     `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` measures them.
     `step_timeout_seconds`: a longer step, encode or decode means a hung device; on a CPU only if it does not compute.
+    `upscaler_dirs`: folders of upscalers' weight files.
     `module`: what `python -m` runs as the child process.
     """
 
@@ -48,6 +49,7 @@ class EngineSpec:
     attention_backend: str = "auto"
     module: str = "worker.engine"
     row: CatalogueModel | None = None
+    upscaler_dirs: tuple[Path, ...] = ()
 
 
 def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
@@ -69,4 +71,5 @@ def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
         attention_backend=settings.attention_backend,
         row=catalogue.get(model) if catalogue.source_of(model) != "shipped" else None,
         module="worker.synthetic" if settings.renderer == "synthetic" else "worker.engine",
+        upscaler_dirs=settings.upscaler_dirs,
     )
