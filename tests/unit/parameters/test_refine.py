@@ -68,7 +68,7 @@ def test_a_strength_leaves_at_least_one_step(steps: int, expected: int) -> None:
     ],
 )
 def test_the_size_is_double_or_in_proportion(
-    size: tuple[int, int], fields: dict[str, int], expected: tuple[int, int]
+    size: tuple[int, int], fields: dict[str, Any], expected: tuple[int, int]
 ) -> None:
     found = refined("z-image-turbo", size, **fields).request
     assert (found.width, found.height) == expected
