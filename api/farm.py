@@ -25,6 +25,7 @@ from core.catalogue.loras import LoraLibrary
 from core.parameters import RequestLimits
 from core.settings import Settings
 from core.storage import LocalImageStore
+from core.wildcards import WildcardLibrary
 from db.database import Database
 from db.statistics import recent_seconds
 
@@ -39,6 +40,7 @@ class Farm:
         self.metrics = metrics
         self.settings = settings
         self.loras = LoraLibrary.of(settings)
+        self.wildcards = WildcardLibrary(settings.wildcards_dir)
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
         self.store = LocalImageStore(settings.images_dir)
         self.uploads = LocalImageStore(settings.uploads_dir)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from api.caller import Caller
+from api.expanded_texts import ExpandedTexts
 from api.farm import Farm
 from api.overview import Overview
 from api.submission import IdempotencyKey, accept_job, prepare_job, with_encrypted_secret
@@ -13,8 +14,8 @@ from api.uploads import find_start_images, init_image_of, require_image_file
 from api.views.jobs import public_input
 from core.catalogue.upscalers import LANCZOS
 from core.errors import Conflict, InvalidInput
+from core.parameters.image_input import input_of_image
 from core.parameters.refine import ParentImage, Refinement, refine
-from core.parameters.seeds import seeds_of
 from core.schemas.refine import RefineRequest
 from db.images import get_image
 from db.jobs.read import get_job
@@ -38,7 +39,7 @@ async def submit_refinement(
 async def _prepare(farm: Farm, caller: Caller, image: Image, job: Job, request: RefineRequest) -> NewJob:
     overview = await farm.overview.get()
     model = farm.model_selector.choose(_model_of(job), overview)
-    given = public_input(job.input) | seeds_of(job.input, image.index)
+    given = public_input(input_of_image(job.input, image.index))
     parent = ParentImage(image.id, image.width, image.height, given, is_enlarged="source" in job.input)
     refinement = refine(request, parent, model)
     _check_upscaler(refinement, overview, model.id)
@@ -48,7 +49,7 @@ async def _prepare(farm: Farm, caller: Caller, image: Image, job: Job, request: 
         start = start._replace(init_image=init_image_of(image))
     wanted = refinement.request.model_copy(update={"init_image": image.id}) if refinement.from_image else refinement.request
     loras = await in_thread(farm.loras.files) if wanted.loras else ()
-    new = prepare_job(farm, caller, wanted, overview, start._replace(origin=refinement.origin), loras)
+    new = prepare_job(farm, caller, wanted, overview, start._replace(origin=refinement.origin), loras, ExpandedTexts(wanted))
     return replace(new, requested=with_encrypted_secret(farm, request.as_sent() | {"image": image.id}))
 
 

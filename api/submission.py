@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from api.caller import Caller
+from api.expanded_texts import ExpandedTexts, TextExpander
 from api.farm import Farm
+from api.image_sizes import check_memory
 from api.overview import Overview
 from api.polling import wait_until_settled
 from api.threads import in_thread
@@ -130,8 +132,9 @@ async def submit_job(
     async def prepare() -> NewJob:
         overview = await farm.overview.get()
         start = await find_start_images(farm, caller, request)
-        loras = await in_thread(farm.loras.files) if names_loras(request) else ()
-        return replace(prepare_job(farm, caller, request, overview, start, loras), face=face)
+        texts = await in_thread(TextExpander(farm, caller).expand, request)
+        loras = await in_thread(farm.loras.files) if names_loras(texts.request) else ()
+        return replace(prepare_job(farm, caller, request, overview, start, loras, texts), face=face)
 
     return await accept_job(farm, caller, key, prepare)
 
@@ -148,6 +151,11 @@ async def accept_job(
             raise
         return replay
     once = Idempotency(key.key, key.request_hash, first_response) if key is not None else None
+    return await commit_job(farm, caller, new, once)
+
+
+async def commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency | None = None) -> Submitted:
+    """Reserve the key's limits, commit the job and publish its hint; raise TooManyRequests or Unavailable."""
     async with reserved(farm.database, caller, 1, pixels_of(new.input)) as reservation:
         submitted = await in_thread(submit, farm.database, new, once)
         if submitted.replayed:
@@ -204,12 +212,19 @@ def prepare_job(
     overview: Overview,
     start: StartImages,
     loras: Sequence[LoraFile],
+    texts: ExpandedTexts,
 ) -> NewJob:
-    """Return the job as it will be stored; raise the errors of the request. `loras`: the files on this machine."""
+    """Return the job as it will be stored; raise the errors of the request. `loras`: the files on this machine.
+
+    `texts`: the request with its styles applied and its prompts expanded.
+    """
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
-    normalised = normalise(request, model, farm.limits, start.init_image, start.mask, loras=loras, origin=start.origin)
+    normalised = texts.added_to(
+        normalise(texts.request, model, farm.limits, start.init_image, start.mask, loras=loras, origin=start.origin)
+    )
+    check_memory(normalised.parameters, model, overview)
     return NewJob(
         owner=caller.owner,
         client_label=caller.label,

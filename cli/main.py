@@ -14,6 +14,7 @@ from cli import (
     api_keys,
     backup,
     cli_docs,
+    compare,
     database,
     doctor,
     jobs,
@@ -22,7 +23,9 @@ from cli import (
     models,
     processes,
     prune,
+    rate,
     settings_docs,
+    styles,
     up,
 )
 from cli.exit_codes import MEANINGS, ExitCode, print_message, run_guarded
@@ -53,6 +56,9 @@ for commands in (
     doctor,
     jobs,
     loras,
+    styles,
+    compare,
+    rate,
     api_keys,
     prune,
     backup,

@@ -207,6 +207,13 @@ class Settings(BaseSettings):
     idempotency_hours: float = Field(24.0, gt=0, description="Hours until an Idempotency-Key is deleted.")
     preview_every: int = Field(2, ge=0, description="Steps between previews; 0 turns them off.")
 
+    outputs_dir: Path | None = Field(
+        None,
+        description="Folder in which every finished image appears by itself as `outputs_YYYYMMDDHHMMSS.png`, for all jobs "
+        "of this worker. Empty: none. `scripts/start_app.sh` sets `outputs`.",
+    )
+    outputs_by_day: bool = Field(False, description="Sort `outputs_dir` into a folder for each day, such as `2026-11-28`.")
+
     keep_days: float = Field(
         0.0, ge=0, description="Delete settled jobs and their images after this many days; 0 keeps them."
     )
@@ -291,7 +298,12 @@ class Settings(BaseSettings):
             raise ValueError(problem)
         return value
 
-    @field_validator("data_dir", "models_dir", mode="after")
+    @field_validator("outputs_dir", mode="before")
+    @classmethod
+    def _no_folder(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("data_dir", "models_dir", "outputs_dir", mode="after")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return _absolute_path(value) if value is not None else None
@@ -322,6 +334,11 @@ class Settings(BaseSettings):
         return self.data_dir / "images"
 
     @cached_property
+    def wildcards_dir(self) -> Path:
+        """Return the folder of wildcards, text files that dynamic prompts choose from."""
+        return self.data_dir / "wildcards"
+
+    @property
     def uploads_dir(self) -> Path:
         """Return the root folder of the store of uploads."""
         return self.data_dir / "uploads"

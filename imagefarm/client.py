@@ -17,12 +17,14 @@ from core.schemas.farm import Health, Readiness
 from core.schemas.images import Image, Upload
 from core.schemas.jobs import Job, JobHistory, JobPage, JobRequest, Output
 from core.schemas.loras import LoraList
-from core.schemas.models import ModelList, PresetList
+from core.schemas.models import ModelList, PresetList, RecipeList
+from core.schemas.parameters import PictureParameters
 from core.schemas.refine import Lineage, RefineRequest
 from core.schemas.workers import Queue, WorkerList
 from imagefarm.address import find_address
 from imagefarm.batches import Batches
 from imagefarm.events import JobEvent, follow, wait_until_settled
+from imagefarm.exports import download_export
 from imagefarm.image_folder import ImageFolder, SavedImage
 from imagefarm.job_requests import (
     SUBMIT_PATH,
@@ -33,6 +35,7 @@ from imagefarm.job_requests import (
     request_of,
 )
 from imagefarm.models import ModelManagement
+from imagefarm.styles import Styles
 from imagefarm.transport import Transport
 
 PAGE = 200
@@ -56,6 +59,7 @@ class ImageFarm:
         self._transport = Transport(find_address(url, api_key), retry_seconds, label)
         self.batches = Batches(self._transport)
         self.model_management = ModelManagement(self._transport)
+        self.styles = Styles(self._transport)
 
     @property
     def url(self) -> str:
@@ -159,6 +163,11 @@ class ImageFarm:
         """Return an image's record with all parameters that produced it."""
         return self._transport.read(Image, "GET", f"/v1/images/{image if isinstance(image, str) else image.id}")
 
+    def rate(self, image: Output | Image | str, rating: int | None) -> Image:
+        """Rate an image with 1 to 5, or remove its rating with None."""
+        path = f"/v1/images/{image if isinstance(image, str) else image.id}"
+        return self._transport.read(Image, "PATCH", path, json={"rating": rating})
+
     def images(self, job: Job | str) -> list[Image]:
         """Return the records of a job's finished images, in order."""
         return [self.image(output) for output in self._with_outputs(job).outputs]
@@ -182,6 +191,22 @@ class ImageFarm:
             for output in complete.outputs
         ]
 
+    def export(self, file: Path | str, **query: Any) -> int:  # noqa: ANN401
+        """Write images as a zip and return its bytes; `query`: parameters of GET /v1/exports, such as `batch` or `q`."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return download_export(self._transport, Path(file), given)
+
+    def parameters(self, image: Path | bytes) -> PictureParameters:
+        """Return how a picture of any known program was made, as fields of a job."""
+        data = image if isinstance(image, bytes) else read_image_file(image)
+        headers = {"Content-Type": media_type(data)}
+        return self._transport.read(PictureParameters, "POST", "/v1/parameters", content=data, headers=headers)
+
+    def rerun(self, image: Output | Image | str) -> Job:
+        """Submit the job of an image again, for that image alone; `warnings` of the new job say what differs now."""
+        image_id = image if isinstance(image, str) else image.id
+        return self._transport.read(Job, "POST", f"/v1/images/{quote(image_id, safe='')}/rerun", repeatable=False)
+
     def models(self) -> ModelList:
         """Return the model catalogue, the farm's default first, with the workers that serve each model."""
         return self._transport.read(ModelList, "GET", "/v1/models")
@@ -194,6 +219,11 @@ class ImageFarm:
     def presets(self) -> PresetList:
         """Return the presets that a request may name."""
         return self._transport.read(PresetList, "GET", "/v1/presets")
+
+    def recipes(self, model: str | None = None) -> RecipeList:
+        """Return the recipes that a request may name, with what they mean for one model or all."""
+        params = {} if model is None else {"model": model}
+        return self._transport.read(RecipeList, "GET", "/v1/recipes", params=params)
 
     def workers(self) -> WorkerList:
         """Return every worker that the farm has on record, live or not."""

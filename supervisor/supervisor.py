@@ -128,10 +128,12 @@ class Supervisor:
         resolved = resolve_auto(self._settings)
         models = ", ".join(model.id for model in served_models(self._settings))
         note = f"\n  note          {resolved.explanation}" if resolved.explanation else ""
+        outputs = f"  images        {self._settings.outputs_dir}\n" if self._settings.outputs_dir else ""
         return (
             "\nimagefarm is up. Ctrl-C stops it.\n"
             f"  page and API  {addresses.api}  (reference: {addresses.api}/docs)\n"
             f"  Flower        {addresses.flower}\n"
+            f"{outputs}"
             f"  data, logs    {self._settings.data_dir}\n"
             f"  model         {models}{note}\n"
         )

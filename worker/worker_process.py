@@ -176,6 +176,7 @@ class WorkerProcess:
         self._consumer = worker
         self._limit_hints()
         worker.start()
+        runner.close()
         self._subscription.stop()
         for each in hints.values():
             each.stop()

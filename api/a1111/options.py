@@ -14,16 +14,17 @@ from api.a1111.request import CHECKPOINT, A1111Caller, A1111Submitter
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.farm import Farm
+from api.styles import StyleChoice
 from api.threads import in_thread
 from api.views.loras import lora_list
 from core.imagefile import decode_base64_image, read_metadata
-from core.schemas.a1111 import A1111Lora, PngInfo, PngInfoRequest, Sampler, Scheduler, SdModel
+from core.schemas.a1111 import A1111Lora, A1111Style, PngInfo, PngInfoRequest, Sampler, Scheduler, SdModel
 from core.schemas.loras import Lora
 
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
 
 EMPTY_LISTS = (
-    *("upscalers", "latent-upscale-modes", "prompt-styles", "face-restorers", "realesrgan-models", "hypernetworks"),
+    *("upscalers", "latent-upscale-modes", "face-restorers", "realesrgan-models", "hypernetworks"),
     *("sd-vae", "sd-modules", "script-info", "extensions"),
 )
 EMPTY_OBJECTS: Mapping[str, dict[str, Any]] = MappingProxyType(
@@ -106,6 +107,19 @@ def _a1111_lora(lora: Lora) -> A1111Lora:
         alias=lora.name,
         path=lora.file,
         metadata={name: text for name, text in told.items() if text},
+    )
+
+
+@router.get("/prompt-styles", response_model=list[A1111Style], summary="Styles", responses=errors())
+async def read_prompt_styles(farm: FarmDependency, caller: A1111Caller) -> Response:
+    """List the styles that your requests may name: your own, the shared ones and the built-in ones."""
+    known = await in_thread(lambda: StyleChoice(farm, caller).known)
+    first = {style.name: style for style in reversed(known)}
+    return JSONResponse(
+        [
+            A1111Style(name=style.name, prompt=style.prompt, negative_prompt=style.negative_prompt).model_dump()
+            for style in first.values()
+        ]
     )
 
 

@@ -48,7 +48,6 @@ _OFF: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "restore_faces": (False, None),
         "tiling": (False, None),
         "script_name": (None, "", "None"),
-        "styles": (None, []),
     }
 )
 """Fields of features that the farm does not have, with the values that leave the feature off."""
@@ -78,6 +77,7 @@ def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, uploa
         "width": wanted.width,
         "height": wanted.height,
         "model": catalogue.get(str(checkpoint)).id if checkpoint else None,
+        "styles": wanted.styles,
         **uploads,
     }
     if isinstance(wanted, Img2Img):

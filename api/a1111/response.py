@@ -94,9 +94,9 @@ def _info(job: Job, seeds: list[int], wanted: Txt2Img, texts: list[str], warning
     parameters, count = job.input, len(seeds)
     return {
         "prompt": parameters["prompt"],
-        "all_prompts": [parameters["prompt"]] * count,
+        "all_prompts": parameters.get("prompts", [parameters["prompt"]] * count)[:count],
         "negative_prompt": parameters.get("negative_prompt", ""),
-        "all_negative_prompts": [parameters.get("negative_prompt", "")] * count,
+        "all_negative_prompts": parameters.get("negative_prompts", [parameters.get("negative_prompt", "")] * count)[:count],
         "seed": parameters["seed"],
         "all_seeds": seeds,
         "subseed": parameters.get("variation_seed", parameters["seed"]),
@@ -120,7 +120,7 @@ def _info(job: Job, seeds: list[int], wanted: Txt2Img, texts: list[str], warning
         "extra_generation_params": {},
         "index_of_first_image": 0,
         "infotexts": texts,
-        "styles": [],
+        "styles": (parameters.get("expanded_from") or {}).get("styles", []),
         "job_timestamp": a1111_timestamp(job.created_at),
         "clip_skip": 1,
         "is_using_inpainting_conditioning": False,

@@ -28,7 +28,7 @@ ModelId = Annotated[str, Path(description="Id or alias.")]
     response_model=ModelRequestAnswer,
     status_code=202,
     summary="Load a model",
-    responses=error_responses(404, 409),
+    responses=error_responses(400, 404, 408, 409, 413, 415),
 )
 async def load_model(
     farm: FarmDependency, admin: AdminDependency, model_id: ModelId, body: ModelRequestBody | None = None
@@ -42,7 +42,7 @@ async def load_model(
     response_model=ModelRequestAnswer,
     status_code=202,
     summary="Unload a model",
-    responses=error_responses(404, 409),
+    responses=error_responses(400, 404, 408, 409, 413, 415),
 )
 async def unload_model(
     farm: FarmDependency, admin: AdminDependency, model_id: ModelId, body: ModelRequestBody | None = None

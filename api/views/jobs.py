@@ -9,7 +9,7 @@ from typing import Any
 from api.public_address import link
 from core.catalogue import load_catalogue, noise_notice
 from core.lifecycle import JobStatus
-from core.parameters.seeds import seeds_of
+from core.parameters.image_input import input_of_image
 from core.retries import rule_for
 from core.schemas.base import iso
 from core.schemas.images import Image as ImageAnswer
@@ -64,7 +64,7 @@ def image_view(image: Image, job: Job) -> ImageAnswer:
         rating=image.rating,
         model=job.model,
         parent=parent_view(job),
-        input=public_input(job.input) | seeds_of(job.input, image.index) | {"num_images": 1},
+        input=public_input(input_of_image(job.input, image.index)),
         record=image.record,
         notice=notice_of(job.model),
         created_at=iso(image.created_at),  # type: ignore[arg-type]

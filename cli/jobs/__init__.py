@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from cli.jobs import batch, cancel, export, lineage, listing, refine, retry, show, submit, watch
+from cli.jobs import (
+    batch,
+    cancel,
+    export,
+    lineage,
+    listing,
+    parameters,
+    refine,
+    rerun,
+    retry,
+    show,
+    submit,
+    watch,
+)
 
 
 def register(app: typer.Typer) -> None:
-    for commands in (submit, batch, refine, lineage, listing, show, cancel, retry, export, watch):
+    for commands in (submit, batch, refine, lineage, listing, show, cancel, retry, rerun, export, parameters, watch):
         commands.register(app)

@@ -30,6 +30,10 @@ def submit(
     preset: Annotated[
         str | None, typer.Option(help="Preset with values for options that you omit; GET /v1/presets lists them.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Recipe with steps and guidance: anime, photo, art, concept, or authors for the model's own."),
+    ] = None,
     size: Annotated[str | None, typer.Option(help="Size in pixels: `512` or `768x512`.", show_default="the model's")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="the model's")] = None,
     cfg: Annotated[
@@ -66,6 +70,14 @@ def submit(
         list[str] | None,
         typer.Option(help="A LoRA that `imagefarm loras list` shows; repeat it for several.", metavar="NAME[:SCALE]"),
     ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(help="A style that `imagefarm styles list` shows; repeat it for several.", metavar="NAME"),
+    ] = None,
+    dynamic: Annotated[
+        bool,
+        typer.Option("--dynamic", help="Expand `{red|blue}` and wildcards such as `__color__` by the seed."),
+    ] = False,
     priority: Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent.", show_default="5")] = None,
     deadline: Annotated[
         float | None, typer.Option(help="Seconds after which the job expires if it has not started.")
@@ -99,6 +111,7 @@ def submit(
         "negative_prompt": negative,
         "model": model,
         "preset": preset,
+        "recipe": recipe,
         "size": _size(size),
         "num_inference_steps": steps,
         "guidance_scale": cfg,
@@ -111,6 +124,8 @@ def submit(
         "strength": strength,
         "start_sigma": start_sigma,
         "loras": [parse_lora(text) for text in lora] if lora else None,
+        "styles": style,
+        "dynamic": dynamic or None,
         "priority": priority,
         "deadline_seconds": deadline,
     }

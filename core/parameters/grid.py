@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from core.parameters.parameters import Findings, InvalidParameters
+from core.parameters.prompt_axes import MATRIX, PROMPT_SR, check_search, matrix_axes, with_parts
 from core.parameters.seeds import MAX_SEED, RANDOM_SEED, resolve_seed
 from core.schemas.batches import BatchBase, BatchRequest
 from core.schemas.jobs import RenderFields
@@ -35,9 +36,20 @@ def combinations(batch: BatchRequest, limit: int) -> list[Combination]:
 
 def _axes(batch: BatchRequest) -> dict[str, list[Any]]:
     """Return axis name -> values, without empty axes."""
-    found: dict[str, list[Any]] = {"prompt": list(batch.prompts), "seed": _seeds(batch)}
+    found: dict[str, list[Any]] = {"prompt": list(batch.prompts), **_matrix(batch), "seed": _seeds(batch)}
     found |= {name: values for name, values in batch.axes.model_dump(mode="json").items() if values}
     return {name: values for name, values in found.items() if values}
+
+
+def _matrix(batch: BatchRequest) -> dict[str, list[Any]]:
+    """Return the axes of a prompt matrix, `prompt` first, which is the text before its parts."""
+    if not batch.matrix:
+        return {}
+    prompts = batch.prompts or [batch.base.prompt if batch.base is not None else ""]
+    if len(prompts) != 1:
+        raise InvalidParameters([("matrix", f"takes one prompt, and the batch has {len(prompts)}: send several batches.")])
+    prompt, axes = matrix_axes(prompts[0])
+    return {"prompt": [prompt], **axes}
 
 
 def _seeds(batch: BatchRequest) -> list[int]:
@@ -63,7 +75,21 @@ def _combined(batch: BatchRequest, values: dict[str, Any], shared: dict[str, int
     base = {**(batch.base or BatchBase()).model_dump(exclude_unset=True), **shared}
     if "size" in values:
         base = {name: value for name, value in base.items() if name not in ("width", "height")}
+    given = {"prompt": "", **base, **values}
+    parts = [given.pop(name) for name in values if name.startswith(MATRIX)]
+    given["prompt"] = with_parts(given["prompt"], parts)
+    if PROMPT_SR in given:
+        # A part of a matrix that a job lacks may hold the text.
+        whole = [*batch.prompts, *([batch.base.prompt] if batch.base is not None else [])] if batch.matrix else []
+        _replace(given, batch.axes.prompt_sr[0], given.pop(PROMPT_SR), whole)
     try:
-        return RenderFields.model_validate({"prompt": "", **base, **values}), values
+        return RenderFields.model_validate(given), values
     except ValidationError as error:
         raise InvalidParameters([(f"axes.{item['loc'][0]}", str(item["msg"])) for item in error.errors()]) from None
+
+
+def _replace(given: dict[str, Any], search: str, text: str, whole: list[str]) -> None:
+    """Replace in the prompt and the negative prompt, as A1111's S/R does."""
+    texts = {name: given[name] for name in ("prompt", "negative_prompt") if given.get(name)}
+    check_search(search, [*texts.values(), *whole] or [""])
+    given.update({name: value.replace(search, text) for name, value in texts.items()})

@@ -13,30 +13,21 @@ from core.parameters.parameters import Findings, InitImage, MaskImage, Parent, R
 from core.parameters.seeds import resolve_seed
 from core.parameters.sizes import check_size, choose_size
 from core.parameters.variation import choose_variation, variation_ignored
-from core.presets import Preset, find_preset
+from core.presets import Preset, find_preset, find_recipe, fit_recipe
+from core.presets.recipes import GUIDANCE_OFF, FittedRecipe, forward_passes, guidance_is_on
 from core.refine_mode import RefineMode
 from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH, NoiseSource
 from core.schemas.jobs import RenderFields
 
 _WARN_ABOVE_FACTOR = 1.75
-GUIDANCE_OFF = 1.0
 PURE_NOISE = 1.0
-
-
-def guidance_is_on(model: CatalogueModel, guidance_scale: float) -> bool:
-    """Return whether guidance has an effect, which makes each step run the model twice."""
-    return model.cfg != "none" and guidance_scale > GUIDANCE_OFF
 
 
 def cost_factor(model: CatalogueModel, parameters: RenderParameters) -> float:
     """Return the forward passes of this image divided by those of the model's defaults."""
-    return _forwards(model, parameters.num_inference_steps, parameters.guidance_scale) / _forwards(
+    return forward_passes(model, parameters.num_inference_steps, parameters.guidance_scale) / forward_passes(
         model, model.defaults.num_inference_steps, model.defaults.guidance_scale
     )
-
-
-def _forwards(model: CatalogueModel, steps: int, guidance_scale: float) -> int:
-    return steps * (2 if guidance_is_on(model, guidance_scale) else 1)
 
 
 def advise(model: CatalogueModel, parameters: RenderParameters) -> list[str]:
@@ -161,6 +152,7 @@ def normalise(
     findings = Findings()
     taken = take_loras(request, limits.max_prompt_chars, findings)
     preset = find_preset(request.preset) if request.preset else Preset.empty()
+    recipe = fit_recipe(find_recipe(request.recipe), model) if request.recipe else None
     _check_texts(request, taken.prompt, limits, findings)
     _check_count(request.num_images, limits, findings)
     width, height = choose_size(request, model, preset, init_image, findings)
@@ -172,8 +164,8 @@ def normalise(
         negative_prompt=taken.negative_prompt,
         width=width,
         height=height,
-        num_inference_steps=_steps(request, model, preset, findings),
-        guidance_scale=_guidance(request, model, preset, findings),
+        num_inference_steps=_steps(request, model, preset, recipe, findings),
+        guidance_scale=_guidance(request, model, preset, recipe, findings),
         seed=resolve_seed(request.seed, 1 if variation.strength else request.num_images, findings),
         variation_seed=variation.seed,
         variation_strength=variation.strength,
@@ -185,6 +177,7 @@ def normalise(
         mask=_mask(request, model, mask, findings),
         mask_feather=_mask_feather(request, findings),
         preset=request.preset,
+        recipe=request.recipe,
         loras=taken.loras,
         coherent=origin.coherent,
         parent=origin.parent,
@@ -194,7 +187,18 @@ def normalise(
     findings.raise_if_any()
     check_loras(taken.loras, model, loras)
     ignored = [warning for warning in (_strength_ignored(request, model), variation_ignored(request)) if warning]
-    return Normalised(parameters, [*origin.warnings, *taken.warnings, *ignored, *advise(model, parameters)])
+    warnings = [*origin.warnings, *taken.warnings, *ignored, *advise(model, parameters)]
+    return Normalised(parameters, _with_recipe(warnings, recipe, model, parameters))
+
+
+def _with_recipe(
+    warnings: list[str], recipe: FittedRecipe | None, model: CatalogueModel, parameters: RenderParameters
+) -> list[str]:
+    """Replace the warning of the cost by the recipe's where the job has the recipe's values."""
+    values = (parameters.num_inference_steps, parameters.guidance_scale)
+    if recipe is None or not recipe.warning or values != (recipe.num_inference_steps, recipe.guidance_scale):
+        return warnings
+    return [recipe.warning, *(warning for warning in warnings if warning != _cost(model, parameters))]
 
 
 def _check_texts(request: RenderFields, prompt: str, limits: RequestLimits, findings: Findings) -> None:
@@ -211,10 +215,12 @@ def _check_count(num_images: int, limits: RequestLimits, findings: Findings) -> 
         findings.add("num_images", f"{num_images} is out of range: send 1 to {limits.max_images}, or several jobs.")
 
 
-def _steps(request: RenderFields, model: CatalogueModel, preset: Preset, findings: Findings) -> int:
+def _steps(
+    request: RenderFields, model: CatalogueModel, preset: Preset, recipe: FittedRecipe | None, findings: Findings
+) -> int:
     steps = request.num_inference_steps
     if steps is None:
-        steps = preset.steps_for(model)
+        steps = recipe.num_inference_steps if recipe is not None else preset.steps_for(model)
     if not 1 <= steps <= model.limits.max_steps:
         findings.add(
             "num_inference_steps",
@@ -224,8 +230,12 @@ def _steps(request: RenderFields, model: CatalogueModel, preset: Preset, finding
     return steps
 
 
-def _guidance(request: RenderFields, model: CatalogueModel, preset: Preset, findings: Findings) -> float:
+def _guidance(
+    request: RenderFields, model: CatalogueModel, preset: Preset, recipe: FittedRecipe | None, findings: Findings
+) -> float:
     guidance = request.guidance_scale
+    if guidance is None and recipe is not None:
+        guidance = recipe.guidance_scale
     if guidance is None:
         guidance = preset.guidance_scale if preset.guidance_scale is not None else model.defaults.guidance_scale
     if not 0 <= guidance <= model.limits.max_guidance_scale:

@@ -69,12 +69,24 @@ class Parent(BaseModel):
     model: str
 
 
+class ExpandedFrom(BaseModel):
+    """The texts that a job was submitted with, before its styles were applied and dynamic prompts were expanded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt: str
+    negative_prompt: str = ""
+    styles: tuple[str, ...] = ()
+    dynamic: bool = False
+
+
 class RenderParameters(BaseModel):
     """Complete parameters, without defaults left to fill in. Image i of the job is rendered with seed + i.
 
     With a variation, which is set only above strength 0, all images have one seed, and image i has variation seed + i.
     `guidance_scale` is conventional (1.0 = off). With `init_image`, either `strength` or `start_sigma` is set, unless the
-    model edits images; else neither. `mask_feather` is in pixels and set with `mask`.
+    model edits images; else neither. `mask_feather` is in pixels and set with `mask`. `prompts` and `negative_prompts` are
+    those of each image, if they differ.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -97,12 +109,17 @@ class RenderParameters(BaseModel):
     mask: MaskImage | None = None
     mask_feather: int | None = None
     preset: str | None = None
+    recipe: str | None = None
     loras: tuple[LoraRequest, ...] = ()
     coherent: NoiseSource | None = None
     parent: Parent | None = None
     refine_mode: RefineMode | None = None
     upscaler: str | None = None
+    expanded_from: ExpandedFrom | None = None
+    prompts: tuple[str, ...] = ()
+    negative_prompts: tuple[str, ...] = ()
 
     def stored(self) -> dict[str, Any]:
-        """Return JSON values, without the fields that are None and without an empty list of LoRAs."""
-        return self.model_dump(mode="json", exclude_none=True, exclude=None if self.loras else {"loras"})
+        """Return JSON values, without the fields that are None and without empty lists."""
+        empty = {name for name in ("loras", "prompts", "negative_prompts") if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude_none=True, exclude=empty or None)

@@ -50,6 +50,14 @@ class Img2Img(Txt2Img):
     include_init_images: bool | None = False
 
 
+class A1111Style(ResponseBody):
+    """A style that a request may name."""
+
+    name: str
+    prompt: str
+    negative_prompt: str
+
+
 class ImagesAnswer(ResponseBody):
     """Images as base64; `info` is JSON in a string."""
 

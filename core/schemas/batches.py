@@ -28,6 +28,7 @@ class Axes(RequestBody):
 
     model: list[Text] = Field(default_factory=list, max_length=1000)
     preset: list[Text] = Field(default_factory=list, max_length=1000)
+    recipe: list[Text] = Field(default_factory=list, max_length=1000)
     size: list[Text] = Field(default_factory=list, max_length=1000)
     num_inference_steps: list[int] = Field(default_factory=list, max_length=1000)
     guidance_scale: list[Finite] = Field(default_factory=list, max_length=1000)
@@ -38,6 +39,14 @@ class Axes(RequestBody):
     negative_prompt: list[Text] = Field(default_factory=list, max_length=1000)
     loras: list[list[JobLora]] = Field(
         default_factory=list, max_length=1000, description="Each value is a list; `[]` means no LoRA."
+    )
+    prompt_sr: list[Text] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="Search and replace: the first text is searched for in the prompts and replaced by each of the texts.",
+    )
+    styles: list[list[Text]] = Field(
+        default_factory=list, max_length=1000, description="Each value is a list of names; `[]` means no style."
     )
 
 
@@ -61,6 +70,11 @@ class BatchRequest(RequestBody):
     axes: Axes = Field(default_factory=Axes)
     base: BatchBase | None = Field(None, description="Fields of POST /v1/jobs that all of them share.")
     jobs: list[RenderFields] = Field(default_factory=list, max_length=10_000, description="Jobs listed one by one.")
+    matrix: bool = Field(
+        False,
+        description="Prompt matrix: `a street | at night | in rain` is rendered with every combination of the parts after "
+        "the first `|`. Takes one prompt.",
+    )
     shared_seed: bool = Field(
         True,
         description="Without `seeds`, one seed is drawn for all jobs; with false, one for each.",
@@ -88,12 +102,24 @@ class BatchItem(ResponseBody):
     url: str
 
 
+class AxisRating(ResponseBody):
+    """Images with one value of an axis, and the mean of those that are rated, 1 to 5."""
+
+    axis: str
+    value: Any
+    label: str = Field(description="The value in words.")
+    images: int
+    rated: int
+    mean_rating: float | None
+
+
 class BatchUrls(ResponseBody):
     """Links of the batch."""
 
     self: str
     cancel: str
     contact_sheet: str
+    ratings: str
 
 
 class Batch(ResponseBody):
@@ -108,6 +134,7 @@ class Batch(ResponseBody):
     value: float
     created_at: datetime
     jobs: list[BatchItem]
+    ratings: list[AxisRating] = Field(default_factory=list, description="For each axis that varies; absent in lists.")
     urls: BatchUrls
 
 

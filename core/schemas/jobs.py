@@ -12,6 +12,7 @@ from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.schemas.base import RequestBody, ResponseBody, Text, storable
 from core.schemas.loras import MAX_LORAS, JobLora
 from core.schemas.webhooks import JobWebhook
+from core.styles.styles import MAX_STYLES
 
 _MAX_METADATA = 32
 EXAMPLE: dict[str, JsonValue] = {
@@ -41,6 +42,9 @@ class RenderFields(RequestBody):
         None, max_length=100, description="Id or alias from /v1/models. Default: the farm's default model."
     )
     preset: Text | None = Field(None, max_length=100, description="Id from /v1/presets; fields that you send override it.")
+    recipe: Text | None = Field(
+        None, max_length=100, description="Id from /v1/recipes: steps and guidance; fields that you send override it."
+    )
     size: Text | None = Field(None, max_length=32, description='`"512x512"`: width x height in pixels.')
     width: int | None = Field(None, description="Pixels.")
     height: int | None = Field(None, description="Pixels.")
@@ -92,6 +96,15 @@ class RenderFields(RequestBody):
         default_factory=list,
         max_length=MAX_LORAS,
         description="LoRAs to apply, each by its name from /v1/loras. `<lora:NAME:SCALE>` in a prompt does the same.",
+    )
+    styles: list[Text] = Field(
+        default_factory=list,
+        max_length=MAX_STYLES,
+        description="Names from /v1/styles, applied in order: `{prompt}` in a style is replaced, other texts are appended.",
+    )
+    dynamic: bool = Field(
+        False,
+        description="Expand variants such as `{red|blue}` and wildcards such as `__color__`, each image by its own seed.",
     )
     strict: bool = Field(False, description="Render alone, so that the same seed gives the same bits on the same stack.")
 

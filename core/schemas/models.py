@@ -100,3 +100,38 @@ class PresetList(ResponseBody):
     """GET /v1/presets."""
 
     items: list[Preset]
+
+
+class ValueRange(ResponseBody):
+    """A recipe's range; without `max` it is open. A job gets its middle, or the `min` of an open one."""
+
+    min: float
+    max: float | None
+
+
+class RecipeOfModel(ResponseBody):
+    """A recipe's values for one model. `cost_factor`: its cost divided by that of the model's defaults."""
+
+    model: str
+    num_inference_steps: int
+    guidance_scale: float
+    cost_factor: float
+    fits: bool = Field(description="Whether the model's authors recommend something like it.")
+    warning: str | None = Field(description="What a job with this recipe is warned of.")
+
+
+class Recipe(ResponseBody):
+    """Steps and guidance for one kind of content; null means the model's own."""
+
+    id: str
+    title: str
+    about: str
+    num_inference_steps: ValueRange | None
+    guidance_scale: ValueRange | None
+    models: list[RecipeOfModel]
+
+
+class RecipeList(ResponseBody):
+    """GET /v1/recipes."""
+
+    items: list[Recipe]

@@ -7,6 +7,7 @@ from db.tables.images import Image, Upload
 from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion, Tombstone
 from db.tables.model_operations import ModelOperation
 from db.tables.sessions import PageSession
+from db.tables.styles import StyleRow
 from db.tables.webhooks import WebhookCursor, WebhookDelivery, WebhookEndpoint
 from db.tables.workers import Worker, WorkerModel
 
@@ -24,6 +25,7 @@ __all__ = [
     "ModelOperation",
     "PageSession",
     "QuotaCounter",
+    "StyleRow",
     "Tombstone",
     "Upload",
     "WebhookCursor",

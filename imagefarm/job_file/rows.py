@@ -85,7 +85,7 @@ def _from_json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any
 def _from_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line, fields). The first line names the columns; skip empty cells and rows; `metadata.x` is metadata key x.
 
-    A cell of `loras` is a list such as `ink:0.8; gold`.
+    A cell of `loras` is a list such as `ink:0.8; gold`, and one of `styles` a list of names.
     """
     records = _records(path, text, _separator(text))
     head, header = next(records, (1, []))
@@ -148,6 +148,8 @@ def _from_cells(given: dict[str, str]) -> dict[str, Any]:
     metadata = {name.removeprefix(_METADATA): value for name, value in given.items() if name.startswith(_METADATA)}
     if "loras" in fields:
         fields["loras"] = [parse_lora(part) for part in given["loras"].split(";") if part.strip()]
+    if "styles" in fields:
+        fields["styles"] = [name.strip() for name in given["styles"].split(";") if name.strip()]
     return fields | ({"metadata": metadata} if metadata else {})
 
 

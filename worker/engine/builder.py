@@ -24,7 +24,7 @@ from worker.engine.spec import EngineSpec
 from worker.engine.step_hooks import repeated_blocks
 from worker.memory.batch_memory import overlap_budget, overlap_fits
 from worker.memory.coefficients import Coefficients
-from worker.memory.plan import MemoryPlan
+from worker.memory.plan import MemoryPlan, max_pixels
 from worker.models.libraries import denoiser_of
 from worker.models.load import HostRoom, LoadedPipeline, LoadRequest, load_pipeline
 from worker.pipelines.adapters import DEFAULT_BYTES, Adapters
@@ -171,6 +171,8 @@ def _info(
         memory=_memory(plan),
         versions={**loaded.versions, **threads, **tuning.versions()},
         upscalers=installed_upscalers(spec.upscaler_dirs) if loaded.model.img2img == "strength" else {},
+        max_pixels=max_pixels(plan, loaded.model),
+        max_pixels_guided=max_pixels(plan, loaded.model, rows=2),
     )
 
 

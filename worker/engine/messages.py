@@ -21,6 +21,7 @@ class EngineInfo:
 
     `in_host_memory`: other models whose weights this process keeps, so that they load without a disk.
     `upscalers`: id -> title, about, licence, origin, scales of those whose weights it has and that enlarge start images.
+    `max_pixels`, `max_pixels_guided`: the largest image that memory holds, without and with guidance; 0: not known.
     """
 
     model: str
@@ -38,6 +39,8 @@ class EngineInfo:
     versions: dict[str, str] = field(default_factory=dict)
     in_host_memory: list[str] = field(default_factory=list)
     upscalers: dict[str, Any] = field(default_factory=dict)
+    max_pixels: int = 0
+    max_pixels_guided: int = 0
 
 
 @dataclass(frozen=True)

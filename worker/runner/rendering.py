@@ -16,7 +16,7 @@ from core.catalogue import catalogue_of, load_catalogue
 from core.catalogue.upscalers import LANCZOS
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.imagefile import ImageMetadata, encode_png
-from core.parameters.seeds import seeds_of
+from core.parameters.image_input import input_of_image
 from core.render import RenderRequest
 from core.settings import Settings
 from core.storage import LocalImageStore, image_key
@@ -107,23 +107,19 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
     )
 
 
-_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {
-    *("id", "seed", "variation_seed", "has_init_image", "has_mask", "preview_every"),
-}
+_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "has_init_image", "has_mask", "preview_every"}
 
 
 def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderRequest]:
     """Return one request per image, with its own seeds. Input fields unknown to the engine are left out."""
     given = attempt.job.input
-    common = {name: value for name, value in given.items() if name in _ENGINE_FIELDS}
     return [
         RenderRequest(
             id=attempt.request_id(index),
-            **seeds_of(given, index),
             has_init_image=bool(given.get("init_image")),
             has_mask=bool(given.get("mask")),
             preview_every=settings.preview_every,
-            **common,
+            **{name: value for name, value in input_of_image(given, index).items() if name in _ENGINE_FIELDS},
         )
         for index in range(int(given.get("num_images", 1)))
     ]

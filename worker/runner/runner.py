@@ -23,6 +23,7 @@ from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLos
 from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.job_store import IdleWorkers, JobStore
+from worker.runner.outputs import OutputsFolder
 from worker.runner.rendering import AttemptRendering, AttemptStopped, ImageWriter, StartImageReader, StartImages
 from worker.runner.storage_gate import StorageGate
 
@@ -54,6 +55,7 @@ class Runner:
         self._start_images = StartImageReader(
             LocalImageStore(context.settings.uploads_dir), LocalImageStore(context.settings.images_dir)
         )
+        self._outputs = OutputsFolder.of(context.settings, context.state)
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
         identity = context.identity
@@ -187,7 +189,14 @@ class Runner:
         finished = self._retry_until_available(lambda: self._jobs.succeed(success))
         if finished is None:
             self._writer.discard(rendering.images)
+        elif self._outputs is not None:
+            self._outputs.add(finished, [image.key for image in sorted(rendering.images, key=lambda image: image.index)])
         return finished
+
+    def close(self) -> None:
+        """Finish what may be done after the last job has ended."""
+        if self._outputs is not None:
+            self._outputs.close()
 
     def _stop(self, attempt: RunningAttempt, stopped: AttemptStopped) -> Job | None:
         job = attempt.job

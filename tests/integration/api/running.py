@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 from PIL import Image as Pillow
@@ -55,6 +56,7 @@ class WorkerSide:
 
     def __init__(self, settings: Settings, model: str = "demo", name: str = "box-cpu", capacity: int = 2) -> None:
         self.settings, self.model, self.name = settings, model, name
+        self.record: dict[str, Any] = {"device": "cpu"}
         self.database = Database(settings.resolved_database_url)
         self.store = LocalImageStore(settings.images_dir)
         self.redis = Redis.from_url(settings.redis_url)
@@ -134,5 +136,5 @@ class WorkerSide:
         stored = self.store.put(key, buffer.getvalue())
         return StoredImage(
             index=index, key=key, width=width, height=height, seed=seeds_of(job.input, index)["seed"], format="png",
-            bytes=stored.bytes, sha256=stored.sha256, record={"device": "cpu"},
+            bytes=stored.bytes, sha256=stored.sha256, record=self.record,
         )  # fmt: skip

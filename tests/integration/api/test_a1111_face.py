@@ -77,7 +77,7 @@ def test_models_and_options_are_listed_and_missing_features_are_empty(client: we
     assert client.get_samplers()[0]["name"] == "Euler"
     assert client.get_schedulers()[0]["name"] == "automatic"
     assert client.get_upscalers() == []
-    assert client.get_prompt_styles() == []
+    assert [style["name"] for style in client.get_prompt_styles()] == ["standard-negative"]
     assert client.get_loras() == []  # None is on this machine.
     assert client.get_embeddings() == {"loaded": {}, "skipped": {}}
     assert client.get_options()["sd_model_checkpoint"] == "demo"

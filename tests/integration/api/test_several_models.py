@@ -62,11 +62,12 @@ def test_a_model_that_could_not_be_loaded_is_refused_with_the_reason(
 
 def test_requests_reach_the_worker_and_only_administrators_may_make_them(several: WorkerSide, settings: Settings) -> None:
     keys = {scope: make(several, scope.value, scope) for scope in (Scope.ADMIN, Scope.SUBMIT)}
-    with serving(settings) as url:
-        admin, other = (
-            httpx.Client(base_url=url, headers={"Authorization": f"Bearer {keys[scope]}"})
-            for scope in (Scope.ADMIN, Scope.SUBMIT)
-        )
+    headers = {scope: {"Authorization": f"Bearer {key}"} for scope, key in keys.items()}
+    with (
+        serving(settings) as url,
+        httpx.Client(base_url=url, headers=headers[Scope.ADMIN]) as admin,
+        httpx.Client(base_url=url, headers=headers[Scope.SUBMIT]) as other,
+    ):
         assert other.post("/v1/models/sd-turbo/load").status_code == 403
         asked = admin.post("/v1/models/sd-turbo/load", json={"worker": several.name})
         assert asked.status_code == 202

@@ -126,7 +126,7 @@ def test_real_pipelines_take_turns_and_one_without_weights_is_left_out(
     stuck = client.submit(model="z-image")["id"]
     row = wait_worker(client, lambda row: states(row)["z-image"] == "unavailable")
     assert "imagefarm models pull z-image" in row["models"][2]["message"]
-    assert "models pull z-image" in client.job(stuck)["queue"]["reason"]
+    client.wait_for(stuck, lambda job: "models pull z-image" in job["queue"]["reason"])
     refused = client.http.post("/v1/jobs", json={"prompt": "x", "model": "z-image"})
     assert refused.status_code == httpx.codes.CONFLICT and "tried again" in refused.json()["detail"]
 

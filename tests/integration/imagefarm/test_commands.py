@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from PIL import Image, ImageChops
 
 from benchmarks.faults.parts import FarmParts
 from cli.exit_codes import ExitCode
+from core.imagefile import open_rgb
 from core.lifecycle import JobStatus
 from imagefarm import ImageFarm
 from tests.integration.imagefarm.conftest import Cli, start_cli
 from tests.servers.ports import free_port
+from tests.unit.imagefile import pictures
 from tests.unit.models.test_lora_facts import write_lora
 from tests.unit.models.test_loras import Z_IMAGE
 
@@ -122,6 +125,35 @@ def test_export_saves_each_image_once(cli: Cli, farm: ImageFarm, tmp_path: Path)
     assert len(files) == 6
     files[0].unlink()
     assert (export()["saved"], export("--again")["saved"]) == (0, 1)
+
+
+def test_export_writes_a_zip_or_a_batch(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+    base = {"width": 64, "height": 64, "num_inference_steps": 1}
+    batch = farm.batches.wait(farm.batch(["one", "two"], seeds=[1], base=base))
+    done = json.loads(cli("export", "--zip", "grid.zip", "--batch", batch.id, "--metadata", "csv", "--json").stdout)
+    assert done["bytes"] == (tmp_path / "grid.zip").stat().st_size
+    with zipfile.ZipFile(tmp_path / "grid.zip") as archive:
+        assert archive.namelist()[2:] == ["metadata.csv"] and len(archive.namelist()) == 3
+    assert json.loads(cli("export", "--to", "grid", "--batch", batch.id, "--json").stdout)["saved"] == 2
+    nothing = cli("export", "--zip", "none.zip", "--search", uuid.uuid4().hex)
+    assert (nothing.returncode, nothing.stdout) == (ExitCode.FAILED, "") and "nothing to export" in nothing.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid", "grid.zip"], "no partial file is left"
+    for words in ((), ("--to", "x", "--zip", "y.zip"), ("--to", "x", "--format", "webp"), ("--zip", "y.zip", "--again")):
+        assert cli("export", *words).returncode == ExitCode.USAGE, words
+
+
+def test_a_picture_is_read_and_rendered_again(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+    job = farm.wait(farm.submit("a harbour, 港", width=64, height=64, num_inference_steps=2, seed=5, strict=True))
+    (tmp_path / "a.png").write_bytes(farm.content(job.outputs[0]))
+    found = json.loads(cli("parameters", "a.png", "--json").stdout)
+    assert (found["source"], found["fields"]["prompt"], found["fields"]["seed"]) == ("imagefarm", "a harbour, 港", 5)
+    assert "prompt: a harbour, 港" in cli("parameters", "a.png").stdout
+    (tmp_path / "plain.png").write_bytes(pictures.png())
+    assert cli("parameters", "plain.png").returncode == ExitCode.FAILED
+    again = farm.wait(cli("rerun", job.outputs[0].id).stdout.strip())
+    first, second = (open_rgb(farm.content(each.outputs[0])).tobytes() for each in (job, again))
+    assert first == second
+    assert again.metadata == {"rerun_of": job.outputs[0].id}
 
 
 def test_watch_shows_workers_and_running_jobs(cli: Cli, farm: ImageFarm) -> None:

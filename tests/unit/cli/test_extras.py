@@ -23,7 +23,11 @@ from tests.servers.farm import ROOT
 from tests.unit.cli.test_main import commands
 
 BASE: set[tuple[str, ...]] = {(name,) for name in ("submit", "batch", "jobs", "job", "cancel", "retry", "export", "watch")}
+BASE |= {("loras", "list"), ("models", "add"), ("models", "remove"), ("models", "inspect"), ("models", "files")}
 BASE |= {("loras", "list"), ("refine",), ("lineage",)}
+BASE |= {("compare",), ("rate",)}
+BASE |= {("styles", name) for name in ("list", "add", "remove", "import", "export")}
+BASE |= {("parameters",), ("rerun",)}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",
