@@ -64,6 +64,10 @@ def test_drafts_are_refined_and_their_lineage_is_walked(
     retried = client.post(f"/v1/jobs/{jobs['again']}/retry")["id"]
     assert pixels(client, images(client, retried)[0]).tobytes() == pixels(client, made["again"]).tobytes()
 
+    for name in ("hires", "coherent"):
+        rerun = client.post(f"/v1/images/{made[name]}/rerun")["id"]
+        assert pixels(client, images(client, rerun)[0]).tobytes() == pixels(client, made[name]).tobytes()
+
     known = read_metadata(content(client, made["coherent"])).imagefarm
     assert known is not None
     assert known.coherent is not None
