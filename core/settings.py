@@ -357,6 +357,12 @@ class Settings(BaseSettings):
         return self.data_dir / "uploads"
 
     @cached_property
+    def upscaler_dirs(self) -> tuple[Path, ...]:
+        """Return the folders of upscalers' weight files."""
+        roots = [root / inner for root in self.weights_dirs for inner in ("upscale_models", "models/upscale_models")]
+        return (self.resolved_models_dir / "upscalers", *roots)
+
+    @cached_property
     def resolved_models_dir(self) -> Path:
         """Return the root folder of converted and locally built models."""
         return self.models_dir or self.data_dir / "models"

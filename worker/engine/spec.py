@@ -30,6 +30,7 @@ class EngineSpec:
     `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` measures them.
     `step_timeout_seconds`: a longer step, encode or decode means a hung device; on a CPU only if it does not compute.
     `tiny_decoder`: whether to decode with a tiny decoder in place of the VAE, apart from strict requests.
+    `upscaler_dirs`: folders of upscalers' weight files.
     `module`: what `python -m` runs as the child process.
     """
 
@@ -50,6 +51,7 @@ class EngineSpec:
     tiny_decoder: bool = False
     module: str = "worker.engine"
     row: CatalogueModel | None = None
+    upscaler_dirs: tuple[Path, ...] = ()
 
 
 def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
@@ -72,4 +74,5 @@ def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
         tiny_decoder=settings.tiny_decoder == "on",
         row=catalogue.get(model) if catalogue.source_of(model) != "shipped" else None,
         module="worker.synthetic" if settings.renderer == "synthetic" else "worker.engine",
+        upscaler_dirs=settings.upscaler_dirs,
     )

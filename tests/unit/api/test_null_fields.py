@@ -12,7 +12,6 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from api.app import create_app
 from core.schemas.base import NullableBody
-from core.schemas.batches import BatchRequest
 from core.schemas.images import ImageChange
 from core.schemas.jobs import JobRequest
 from core.settings import Settings
