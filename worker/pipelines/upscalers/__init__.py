@@ -1,0 +1,1 @@
+"""Upscalers: networks that enlarge a finished image, computed tile by tile."""
