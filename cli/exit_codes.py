@@ -87,7 +87,7 @@ def run_guarded(command: Callable[[], int]) -> int:
             print_message(message)
         return exit_code_for(error)
     except BrokenPipeError:
-        sys.stderr = sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the reader of our output has ended
+        sys.stderr = sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 -- the reader of our output has ended
         return ExitCode.FAILED
     except OSError as error:
         print_message(_explain_os_error(error))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import io
+import os
 import sys
 
 import typer
@@ -36,8 +38,20 @@ for commands in (up, models, doctor, jobs, api_keys, prune, backup, processes, d
 
 def main() -> int:
     """Run the command that `sys.argv` names; return the exit code and never raise."""
+    _restart_in_utf8()
     _print_any_text()
     return run_guarded(_run)
+
+
+def _restart_in_utf8() -> None:
+    """Run this command line again in Python's UTF-8 mode, if the locale would limit file names to ASCII.
+
+    That takes a locale such as C and settings that turn off Python's own remedies. Child processes inherit the mode.
+    """
+    if sys.flags.utf8_mode or codecs.lookup(sys.getfilesystemencoding()).name != "ascii":
+        return
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)  # noqa: S606
 
 
 def _print_any_text() -> None:

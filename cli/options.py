@@ -42,6 +42,10 @@ def load_settings(**given: Any) -> Settings:  # noqa: ANN401 -- values of any se
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         raise InvalidInput(_explain(error)) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"The file .env is not text in UTF-8 ({error.reason} at byte {error.start}): save it as such."
+        ) from error
 
 
 def load_private_settings(**given: Any) -> Settings:  # noqa: ANN401 -- values of any setting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,29 @@ from core.public_address import parse_networks, parse_public_url
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 
+def _absolute_path(path: Path) -> Path:
+    """Return the path without links and `~`. Raises ValueError for one that neither SQLite nor JSON can name."""
+    absolute = path.expanduser().resolve()
+    try:
+        str(absolute).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{os.fsencode(absolute)!r} is not text in UTF-8: rename that folder or choose another; if the name is UTF-8 "
+            "but the locale is not, set PYTHONUTF8=1"
+        ) from None
+    return absolute
+
+
 class Settings(BaseSettings):
     """All settings of imagefarm. The reference of settings in docs/ prints each field's description."""
 
     model_config = SettingsConfigDict(
-        env_prefix="IMAGEFARM_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="IMAGEFARM_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Field(Path("data"), description="Folder of the database, images, the embedded Redis and built models.")
@@ -206,7 +225,7 @@ class Settings(BaseSettings):
     @field_validator("model_folders", mode="after")
     @classmethod
     def _absolute_folders(cls, value: dict[str, Path]) -> dict[str, Path]:
-        return {model: folder.expanduser().resolve() for model, folder in value.items()}
+        return {model: _absolute_path(folder) for model, folder in value.items()}
 
     @field_validator("public_url", mode="after")
     @classmethod
@@ -236,7 +255,7 @@ class Settings(BaseSettings):
     @field_validator("data_dir", "models_dir", mode="after")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        return value.expanduser().resolve() if value is not None else None
+        return _absolute_path(value) if value is not None else None
 
     @cached_property
     def resolved_database_url(self) -> str:

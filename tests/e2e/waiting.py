@@ -41,7 +41,7 @@ def wait_started(api: str, job_id: str, seconds: float = 120.0) -> None:
     raise AssertionError(f"job {job_id} did not start within {seconds} s")
 
 
-def wait_in_flower(flower: str, task_id: str, state: str, seconds: float = 30.0) -> dict[str, Any]:
+def wait_in_flower(flower: str, task_id: str, state: str, seconds: float = 120.0) -> dict[str, Any]:
     """Return the task once Flower shows it in `state`; Flower receives events a moment later."""
     deadline = time.monotonic() + seconds
     while True:

@@ -111,7 +111,7 @@ class FarmProcess:
         """Return every process of this farm that still runs, whatever its parent is now."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
-    def wait_nothing_left(self, seconds: float = 20.0) -> None:
+    def wait_nothing_left(self, seconds: float = 60.0) -> None:
         """Return once no process of this farm runs; raise AssertionError with those that still do."""
         _, alive = psutil.wait_procs(self.left_behind(), timeout=seconds)
         assert not alive, [process.cmdline() for process in alive]

@@ -61,7 +61,7 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def wait_listening(port: int, process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
+def wait_listening(port: int, process: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
     """Return once 127.0.0.1:`port` accepts; raise RuntimeError when `process` ends or the time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

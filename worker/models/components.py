@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import torch
 from diffusers import DiffusionPipeline
 
 from core.catalogue.model_folder import components, pipeline_class, weight_files
-from core.catalogue.weight_damage import tensors_of
 from core.catalogue.weight_names import choose_set
 from core.errors import RenderError
 from worker.memory.packing import OnFraction
+from worker.models.libraries import silence_libraries
+from worker.models.missing_tensors import sentence, stored_tensors
 from worker.models.z_image_transformer import ZImageTransformer2DModel
 
 KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
@@ -60,51 +61,40 @@ def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> 
     )
     if missing := sorted(found["missing_keys"]):
         # The libraries would go on with random numbers in their place.
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        files = [each.name for each in choose_set((path.name for path in weight_files(folder)), None)]
-        place = folder / files[0] if len(files) == 1 else folder
-        raise RenderError(
-            f"The weights in {place} lack the tensor {missing[0]}{more} of {cls}: they are damaged or belong to another "
-            "model. Download them again.",
-            code="model_unavailable",
-        )
+        raise RenderError(sentence(folder, cls, missing), code="model_unavailable")
     return module.eval()
 
 
 def check_tensors(directory: Path, variant: str | None) -> None:
     """Raise RenderError `model_unavailable`, naming the file, when a component's files lack one of its model's tensors.
 
-    Compares names, without reading tensors. Only where these differ is the component loaded: libraries rename old tensors.
+    Compares names, without reading tensors.
     """
     for name, (library, cls) in components(directory).items():
         folder = directory / name
-        names = [path.name for path in folder.iterdir()]
-        files = [each.name for each in choose_set(names, variant) if not each.is_index]
-        if library not in KNOWN_LIBRARIES or not all(file.endswith(".safetensors") for file in files):
-            continue
-        stored = {tensor for file in files for tensor in tensors_of(folder / file)}
-        expected = _expected_tensors(folder, library, cls)
-        if not any(wanted <= found for wanted, found in _spellings(expected, stored)):
-            load_component(folder, library, cls, torch.bfloat16)
+        stored = stored_tensors(folder, variant) if library in KNOWN_LIBRARIES else {}
+        if stored and (missing := tensors_missing_from(folder, library, cls, stored)):
+            raise RenderError(sentence(folder, cls, missing), code="model_unavailable")
 
 
-def _spellings(expected: set[str], stored: set[str]) -> Iterator[tuple[set[str], set[str]]]:
-    """Yield both sets of names, also without the base model's name, which transformers adds or removes when it loads."""
-    yield expected, stored
-    yield expected, {tensor.partition(".")[2] for tensor in stored}
-    yield {tensor.partition(".")[2] for tensor in expected}, stored
+def tensors_missing_from(folder: Path, library: str, cls: str, stored: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the tensors of a component's model that files with these header rows lack, by the libraries' own rules.
 
-
-def _expected_tensors(folder: Path, library: str, cls: str) -> set[str]:
-    """Return the names of a component's tensors, from its configuration; shared ones are stored under one name only."""
+    The libraries rename tensors of earlier versions and share tied ones. All tensors are on the meta device: none is read.
+    """
+    silence_libraries()
     made = class_named(library, cls)
-    with torch.device("meta"):
-        if library == "diffusers":
+    state = {name: torch.empty(row["shape"], device="meta") for name, row in stored.items()}
+    if library == "diffusers":
+        with torch.device("meta"):
             model = made.from_config(made.load_config(str(folder), local_files_only=True))
-        else:
-            model = made(made.config_class.from_pretrained(str(folder), local_files_only=True))
-    shared = set(getattr(model, "_tied_weights_keys", None) or ())
-    return set(model.state_dict()) - shared
+        model._fix_state_dict_keys_on_load(state)
+        return sorted(set(model.state_dict()) - set(state))
+    config = made.config_class.from_pretrained(str(folder), local_files_only=True)
+    _, found = made.from_pretrained(
+        None, config=config, state_dict=state, device_map={"": "meta"}, output_loading_info=True, local_files_only=True
+    )
+    return sorted(found["missing_keys"])
 
 
 def class_named(library: str, cls: str) -> Any:  # noqa: ANN401 - a class of diffusers or transformers

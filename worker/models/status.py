@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.catalogue import CatalogueModel, ModelPaths, load_catalogue, locate
+from core.catalogue import CatalogueModel, LocatedWeights, ModelPaths, load_catalogue, locate
 from core.catalogue.model_folder import read_marker, size_of
 from core.catalogue.presence import problems_of
 from core.errors import RenderError
+from worker.models.missing_tensors import missing_tensors
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
         if model.built_locally:
             return ModelStatus(model, here=True, origin="built at first use")
         return ModelStatus(model, here=False, missing=error.message, problems=tuple(problems_of(model, model_paths)))
+    if problems := _problems(located, model_paths):
+        return ModelStatus(model, here=False, missing=problems[0], problems=problems)
     marker = read_marker(located.directory)
     return ModelStatus(
         model=model,
@@ -51,3 +54,8 @@ def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
         size_bytes=marker.size_bytes if marker else size_of(located.directory),
         dtype=marker.dtype if marker else "",
     )
+
+
+def _problems(located: LocatedWeights, model_paths: ModelPaths) -> tuple[str, ...]:
+    """Return what a load of the weights would refuse; single files are checked by their own loader."""
+    return tuple(missing_tensors(located.directory, model_paths.models_dir)) if located.origin != "files" else ()

@@ -39,11 +39,11 @@ class Client:
         job: Job = answer.json()
         return job
 
-    def wait(self, job_id: str, *statuses: str, seconds: float = 40.0) -> Job:
+    def wait(self, job_id: str, *statuses: str, seconds: float = 120.0) -> Job:
         """Wait until the job has one of these statuses and return it."""
         return self.wait_for(job_id, lambda job: job["status"] in statuses, seconds)
 
-    def wait_for(self, job_id: str, reached: Callable[[Job], bool], seconds: float = 40.0) -> Job:
+    def wait_for(self, job_id: str, reached: Callable[[Job], bool], seconds: float = 120.0) -> Job:
         """Wait until `reached` returns true for the job and return it; AssertionError with the job after `seconds`."""
         deadline = time.monotonic() + seconds
         while not reached(job := self.job(job_id)):

@@ -23,7 +23,7 @@ from tests.servers.postgres import PostgresServer
 ClientOf = Callable[[FarmParts], Client]
 
 
-def wait_log(part: Part, pattern: str, seconds: float = 30.0) -> None:
+def wait_log(part: Part, pattern: str, seconds: float = 120.0) -> None:
     """Wait until the part's log matches `pattern`."""
     deadline = time.monotonic() + seconds
     while not re.search(pattern, part.log.read_text()):

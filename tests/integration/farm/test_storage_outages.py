@@ -32,7 +32,7 @@ def outage(folder: Path) -> Iterator[None]:
         aside.rename(folder)
 
 
-def wait_worker(client: Client, reached: Callable[[dict[str, Any]], bool], seconds: float = 40.0) -> dict[str, Any]:
+def wait_worker(client: Client, reached: Callable[[dict[str, Any]], bool], seconds: float = 120.0) -> dict[str, Any]:
     """Wait until the only worker's row meets the condition and return it."""
     deadline = time.monotonic() + seconds
     while True:
@@ -98,5 +98,5 @@ def test_uploads_that_cannot_be_read_fail_no_job(start_farm: StartFarm, client_o
     with outage(uploads):
         client.post("/v1/workers/worker0/resume")
         wait_worker(client, lambda row: bool(row["state"] == "blocked"))
-        assert client.job(job_id)["status"] == "queued"
+        client.wait(job_id, "queued")
     assert client.wait(job_id, "succeeded", "held", "failed")["status"] == "succeeded"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,8 +122,7 @@ def test_help_imports_no_heavy_library() -> None:
 def test_a_terminal_that_lacks_characters_ends_no_command(
     tmp_path: Path, environment: dict[str, str], words: tuple[str, ...]
 ) -> None:
-    # Without a UTF-8 file system encoding Python cannot name such a directory at all.
-    directory = tmp_path / ("plain" if "LC_ALL" in environment else "猫 …")
+    directory = tmp_path / "猫 …"
     directory.mkdir()
     done = cli(
         *words, cwd=directory, **environment, IMAGEFARM_DATA_DIR="data", IMAGEFARM_PORT="0", IMAGEFARM_FLOWER_PORT="0"
@@ -129,6 +130,37 @@ def test_a_terminal_that_lacks_characters_ends_no_command(
     assert "UnicodeEncodeError" not in done.stderr and "unexpected error" not in done.stderr
     assert done.returncode in (ExitCode.OK, ExitCode.FAILED)
     assert done.stdout
+
+
+def test_an_ascii_locale_names_every_data_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "dätä"
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "IMAGEFARM_DATA_DIR": str(directory)}
+    for words in (("db", "upgrade"), ("keys", "list"), ("models", "list", "--json"), ("backup", str(tmp_path / "bäckup"))):
+        done = cli(*words, cwd=tmp_path, **locale)
+        assert done.returncode == ExitCode.OK, done.stderr
+    assert (directory / "imagefarm.db").is_file()
+    assert (tmp_path / "bäckup").is_dir()
+
+
+def test_a_directory_whose_name_is_no_text_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/d\xe4t\xe4")
+    Path(odd).mkdir()
+    for cwd, environment in ((tmp_path, {"IMAGEFARM_DATA_DIR": odd}), (Path(odd), {})):
+        for words in (("db", "check"), ("models", "list"), ("doctor",), ("up",)):
+            done = cli(*words, cwd=cwd, **environment)
+            assert done.returncode == ExitCode.USAGE
+            assert "is not text in UTF-8: rename that folder" in done.stderr
+            assert "unexpected" not in done.stderr
+
+
+def test_a_settings_file_is_read_as_utf_8_in_every_locale(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("IMAGEFARM_DATA_DIR=dätä\n", encoding="utf-8")
+    assert cli("db", "upgrade", cwd=tmp_path, LC_ALL="C", PYTHONUTF8="0").returncode == ExitCode.OK
+    assert (tmp_path / "dätä" / "imagefarm.db").is_file()
+    (tmp_path / ".env").write_bytes(b"IMAGEFARM_DATA_DIR=d\xe4t\xe4\n")
+    done = cli("db", "check", cwd=tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert re.fullmatch(r"imagefarm: The file \.env is not text in UTF-8 .*byte 20\): save it as such\.\n", done.stderr)
 
 
 def test_one_port_for_api_and_flower_is_refused(tmp_path: Path) -> None:

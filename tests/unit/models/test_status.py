@@ -10,9 +10,9 @@ import pytest
 
 from core.catalogue import ModelPaths
 from core.settings import Settings
-from tests.unit.models.diffusers_folder import write_model
 from worker.models import doctor
 from worker.models.status import list_models
+from worker.models.tiny_models import build_tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def empty_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_the_list_shows_which_models_are_present(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "mine")
+    folder = build_tiny_model("z-image-turbo", tmp_path / "mine")
     rows = {row.model.id: row for row in list_models(ModelPaths(tmp_path, {"z-image-turbo": folder}, tmp_path / "hub"))}
     assert rows["demo"].here
     assert (rows["z-image-turbo"].origin, rows["z-image-turbo"].directory) == ("folder", folder)
@@ -48,7 +48,7 @@ def test_missing_weights_are_a_problem(tmp_path: Path) -> None:
 
 
 def test_present_weights_are_ok(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "mine")
+    folder = build_tiny_model("z-image-turbo", tmp_path / "mine")
     check = doctor.check_weights(Settings(data_dir=tmp_path, model_folders={"z-image-turbo": folder}))
     assert (check.status, check.advice) == ("ok", "")
 

@@ -53,7 +53,7 @@ def test_a_child_leads_its_own_process_group() -> None:
     assert watched.line() == "True"
 
 
-def ended(process_id: int, seconds: float = 10.0) -> bool:
+def ended(process_id: int, seconds: float = 60.0) -> bool:
     """Return whether the process ends within that time; a zombie counts as ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
