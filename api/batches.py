@@ -113,7 +113,7 @@ def _contact_sheet(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:
         caption = ", ".join(f"{name} {value}" for name, value in member.axes.items()) or f"job {member.index}"
         if not snapshot.images:
             cells.append(Cell(None, f"{job.status}: {caption}"))
-        cells += [Cell(partial(farm.store.read, image.key), caption) for image in snapshot.images]
+        cells += [Cell(partial(farm.store.read_reduced, image.key), caption) for image in snapshot.images]
         if len(cells) >= MAX_CELLS:
             break
     return contact_sheet(cells[:MAX_CELLS] or [Cell(None, "no jobs are left")], columns=columns, side=side)

@@ -88,7 +88,7 @@ class ImageVariants:
         """Return a WebP of at most `max_side` pixels on its longer side."""
         found = self._thumbnails.get((key, max_side))
         if found is None:
-            data = await self.file(key)
+            data = await in_thread(self._store.read_reduced, key)
             async with self._decoding:
                 found = await in_thread(thumbnail, data, max_side)
             self._cache((key, max_side), found)

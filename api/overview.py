@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from api.threads import in_thread
-from core.queue import window_size
+from core.queue import UPSCALE, window_size
 from db.database import Database
 from db.tables import Worker
 from db.workers import all_workers, live_workers
 
 FRESH_SECONDS = 1.0
+RESTART_SECONDS = 600.0
+"""A worker seen within this time may be restarting: jobs for it are still accepted."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,17 @@ class Overview:
 
     @property
     def live(self) -> list[Worker]:
-        """Return the workers with a recent heartbeat that have not stopped or failed."""
-        return [worker for worker in self.workers if worker.name in self.live_names]
+        """Return the workers that render, with a recent heartbeat, that have not stopped or failed."""
+        return [worker for worker in self.workers if worker.name in self.live_names and worker.model != UPSCALE]
 
     def serving(self, model: str) -> list[Worker]:
-        """Return the live workers of a model, ready or loading."""
-        return [worker for worker in self.live if worker.model == model]
+        """Return the live workers of a model or of core.queue.UPSCALE, ready or loading."""
+        return [worker for worker in self.workers if worker.name in self.live_names and worker.model == model]
+
+    def was_serving(self, model: str) -> bool:
+        """Return whether a worker of the model was seen within RESTART_SECONDS: it may be restarting."""
+        since = time.time() - RESTART_SECONDS
+        return any(worker.model == model and worker.state != "failed" and worker.seen_at > since for worker in self.workers)
 
     def capacity(self, model: str) -> int:
         """Return how many jobs the live workers of a model can hold at once."""

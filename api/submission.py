@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -124,10 +124,21 @@ async def submit_job(
     farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None, *, face: str | None = None
 ) -> Submitted:
     """Commit a job and publish its hint; raise the errors of the request, or Unavailable. `face`: see `db.tables.Job`."""
-    try:
+
+    async def prepare() -> NewJob:
         overview = await farm.overview.get()
         init_image = await find_init_image(farm, caller, request.init_image)
-        new = replace(prepare_job(farm, caller, request, overview, init_image), face=face)
+        return replace(prepare_job(farm, caller, request, overview, init_image), face=face)
+
+    return await accept_job(farm, caller, key, prepare)
+
+
+async def accept_job(
+    farm: Farm, caller: Caller, key: IdempotencyKey | None, prepare: Callable[[], Awaitable[NewJob]]
+) -> Submitted:
+    """Reserve, commit and publish the job that `prepare` returns; raise its errors, unless the job exists already."""
+    try:
+        new = await prepare()
     except FarmError:
         # A replay gets its first answer, even when no worker serves that model any more.
         if key is None or (replay := await _find_replay(farm, caller, key)) is None:

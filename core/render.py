@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_STRENGTH = 0.6
@@ -17,8 +19,23 @@ class LoraRequest(BaseModel):
     scale: float = 1.0
 
 
+class UpscalePart(BaseModel):
+    """Enlarge the init image instead of rendering one. `output`: the file that the engine writes, a PNG without metadata."""
+
+    model_config = ConfigDict(frozen=True)
+
+    upscaler: str
+    scale: int
+    output: Path
+
+    @property
+    def reduced_output(self) -> Path:
+        """Where the engine writes a WebP that thumbnails are made from."""
+        return self.output.with_suffix(".webp")
+
+
 class RenderRequest(BaseModel):
-    """One image to render.
+    """One image to render, or with `upscale` one to enlarge; `width` and `height` are those of the result.
 
     `guidance_scale` is on the conventional scale (1.0 = off); the model family converts it for its pipeline.
     `has_init_image` announces an init image, whose PNG bytes are sent separately.
@@ -42,6 +59,7 @@ class RenderRequest(BaseModel):
     start_sigma: float | None = None
     loras: tuple[LoraRequest, ...] = ()
     preview_every: int = 0
+    upscale: UpscalePart | None = None
 
 
 class RenderRecord(BaseModel):

@@ -38,6 +38,8 @@ RULES: Mapping[str, RetryRule] = {
     "worker_drained": RetryRule(retry=True, costs_attempt=False),
     # The worker cannot load this model at the moment. The job is not at fault.
     "model_unavailable": RetryRule(retry=True, costs_attempt=False, base_seconds=2.0),
+    # The weights of the upscaler are missing or damaged on that worker; another may have them.
+    "upscaler_unavailable": RetryRule(retry=True, other_worker=True, base_seconds=0.5),
     # The numbers overflowed: the same seed would overflow again.
     "non_finite_latents": RetryRule(retry=False),
     # The engine refused the parameters.

@@ -96,8 +96,16 @@ class Settings(BaseSettings):
         {},
         description='Weights in other folders, in diffusers\' layout: JSON such as `{"z-image-turbo": "/weights/z"}`.',
     )
+    weights_dirs: Annotated[list[Path], NoDecode] = Field(
+        [],
+        description="Folders like ComfyUI's `models/`, whose files are used in place and never changed: paths separated by "
+        "`:` (`;` on Windows), or a JSON list.",
+    )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; set one for each GPU.")
+    upscale_workers: int = Field(
+        1, ge=0, description="Upscaling workers that `imagefarm up` runs beside the render workers; they load on first use."
+    )
     memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses it by free memory.")
     attention_backend: str = Field(
         "auto",
@@ -158,6 +166,7 @@ class Settings(BaseSettings):
     max_upload_pixels: int = Field(
         4096 * 4096, gt=0, description="Largest image that may be uploaded for image-to-image, in pixels."
     )
+    max_upscale_pixels: int = Field(16_384 * 16_384, gt=0, description="Largest result of an upscale job, in pixels.")
     max_upload_bytes_per_owner: int = Field(
         10 * 2**30, ge=0, description="Total size of the uploads that one owner may keep, in bytes; 0 means no limit."
     )
@@ -222,6 +231,23 @@ class Settings(BaseSettings):
         except json.JSONDecodeError as error:
             raise ValueError(f"it is not JSON ({error})") from error
 
+    @field_validator("weights_dirs", mode="before")
+    @classmethod
+    def _dirs_from_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if not value.strip().startswith("["):
+            return [part.strip() for part in value.split(os.pathsep) if part.strip()]
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"it is not JSON ({error})") from error
+
+    @field_validator("weights_dirs", mode="after")
+    @classmethod
+    def _absolute_dirs(cls, value: list[Path]) -> list[Path]:
+        return [folder.expanduser().resolve() for folder in value]
+
     @field_validator("model_folders", mode="after")
     @classmethod
     def _absolute_folders(cls, value: dict[str, Path]) -> dict[str, Path]:
@@ -271,6 +297,17 @@ class Settings(BaseSettings):
     def uploads_dir(self) -> Path:
         """Return the root folder of the store of uploads."""
         return self.data_dir / "uploads"
+
+    @cached_property
+    def spool_dir(self) -> Path:
+        """Return the folder of results on their way from an engine to the image store."""
+        return self.data_dir / "spool"
+
+    @cached_property
+    def upscaler_dirs(self) -> tuple[Path, ...]:
+        """Return the folders of upscalers' weight files."""
+        roots = [root / inner for root in self.weights_dirs for inner in ("upscale_models", "models/upscale_models")]
+        return (self.resolved_models_dir / "upscalers", *roots)
 
     @cached_property
     def resolved_models_dir(self) -> Path:

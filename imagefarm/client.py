@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from core.errors import FarmError
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from core.schemas.batches import Batch, BatchRequest
 from core.schemas.farm import Health, Readiness
 from core.schemas.images import Image, Upload
@@ -23,6 +23,7 @@ from imagefarm.events import JobEvent, follow, wait_until_settled
 from imagefarm.image_folder import ImageFolder, SavedImage
 from imagefarm.job_requests import SUBMIT_PATH, idempotency_headers, media_type, read_image_file, request_of
 from imagefarm.transport import Transport
+from imagefarm.upscales import Upscales
 
 PAGE = 200
 
@@ -44,6 +45,7 @@ class ImageFarm:
     ) -> None:
         self._transport = Transport(find_address(url, api_key), retry_seconds, label)
         self.batches = Batches(self._transport)
+        self.upscales = Upscales(self._transport, self.upload)
 
     @property
     def url(self) -> str:
@@ -87,13 +89,14 @@ class ImageFarm:
         *,
         status: Iterable[JobStatus | str] = (),
         model: str | None = None,
+        kind: JobKind | None = None,
         query: str | None = None,
         mine: bool = False,
         limit: int | None = None,
     ) -> Iterator[Job]:
         """Yield jobs, newest first; `query`: words of the prompt. Fetches pages as needed."""
         params: dict[str, Any] = {"limit": min(limit or PAGE, PAGE), "mine": mine}
-        params |= {"status": [str(item) for item in status], "model": model, "q": query}
+        params |= {"status": [str(item) for item in status], "model": model, "kind": kind, "q": query}
         cursor, remaining = None, limit
         while remaining is None or remaining > 0:
             query_params = {name: value for name, value in (params | {"cursor": cursor}).items() if value is not None}
@@ -117,10 +120,25 @@ class ImageFarm:
         return self._transport.read(Job, "POST", f"{_path(job)}/retry", repeatable=False)
 
     def upload(self, image: Path | bytes) -> Upload:
-        """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` of a job."""
+        """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` of a job, or enlarge it."""
         data = image if isinstance(image, bytes) else read_image_file(image)
         headers = {"Content-Type": media_type(data)}
         return self._transport.read(Upload, "POST", "/v1/uploads", content=data, headers=headers)
+
+    def upscale(
+        self,
+        image: Output | Image | Path | bytes | str,
+        *,
+        scale: int = 4,
+        upscaler: str | None = None,
+        idempotency_key: str | None = None,
+        **fields: Any,  # noqa: ANN401 -- of UpscaleRequest
+    ) -> Job:
+        """Submit a job that enlarges an image of the farm, by id, or a file, which is uploaded first.
+
+        `fields`: of UpscaleRequest, such as `priority=7`. Raises like `submit`; Conflict `upscaler_not_served`.
+        """
+        return self.upscales.submit(image, scale=scale, upscaler=upscaler, idempotency_key=idempotency_key, **fields)
 
     def image(self, image: Output | str) -> Image:
         """Return an image's record with all parameters that produced it."""

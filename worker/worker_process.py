@@ -20,7 +20,7 @@ from celery.worker import state as celery_state
 from core.catalogue import resolve_auto
 from core.errors import Unavailable
 from core.logs import configure_logging
-from core.queue import render_queue
+from core.queue import UPSCALE, render_queue
 from core.settings import Settings
 from db import workers
 from db.database import Database
@@ -63,7 +63,7 @@ class WorkerProcess:
         self._told_to_stop = False
         self._paused = False
         self._celery = make_celery(settings)
-        model, identity = resolve_auto(settings).model.id, name_lock.identity
+        model, identity = _model_of(settings), name_lock.identity
         self._hostname = f"render@{identity.name}"
         self._context = WorkerContext(
             settings=settings,
@@ -285,6 +285,10 @@ class WorkerProcess:
         self._context.flower.close()
         self._context.events.close()
         self._context.database.dispose()
+
+
+def _model_of(settings: Settings) -> str:
+    return UPSCALE if settings.model == UPSCALE else resolve_auto(settings).model.id
 
 
 def run(settings: Settings) -> int:

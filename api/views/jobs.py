@@ -8,20 +8,20 @@ from typing import Any
 
 from api.public_address import link
 from core.catalogue import load_catalogue, noise_notice
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from core.retries import rule_for
 from core.schemas.base import iso
 from core.schemas.images import Image as ImageAnswer
 from core.schemas.jobs import Attempt as AttemptAnswer
 from core.schemas.jobs import Job as JobAnswer
-from core.schemas.jobs import JobError, JobHistory, JobHistoryEvent, JobUrls, Output, Progress, QueuePlace, Timings
+from core.schemas.jobs import JobError, JobHistory, JobHistoryEvent, JobUrls, Output, Parent, Progress, QueuePlace, Timings
 from db.jobs.read import Snapshot, queued_seconds
 from db.tables import Attempt, Image, Job, JobEvent
 
 
 def public_input(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters without the storage keys of files."""
-    shown = {name: value for name, value in stored.items() if name != "init_image"}
+    shown = {name: value for name, value in stored.items() if name not in ("init_image", "source")}
     if (init := stored.get("init_image")) is not None:
         shown["init_image"] = init["upload_id"]
     return shown
@@ -53,10 +53,12 @@ def image_view(image: Image, job: Job) -> ImageAnswer:
         bytes=image.bytes,
         sha256=image.sha256,
         rating=image.rating,
+        kind=JobKind(job.kind),
         model=job.model,
+        parent=_parent(job),
         input=public_input(job.input) | {"seed": image.seed, "num_images": 1},
         record=image.record,
-        notice=notice_of(job.model),
+        notice=_notice(job),
         created_at=iso(image.created_at),  # type: ignore[arg-type]
         **urls,
     )
@@ -69,6 +71,7 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
         id=job.id,
         status=JobStatus(job.status),
         revision=job.revision,
+        kind=JobKind(job.kind),
         model=job.model,
         owner=job.owner,
         priority=job.priority,
@@ -80,10 +83,11 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
         queue=queue,
         progress=progress_view(job, progress),
         timings=_timings(job),
+        parent=_parent(job),
         outputs=[output_view(image) for image in snapshot.images],
         error=_error(job),
         warnings=job.warnings,
-        notice=notice_of(job.model),
+        notice=_notice(job),
         worker=job.worker,
         batch_id=job.requested.get("batch_id"),
         retried_from=job.retried_from,
@@ -93,6 +97,17 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
         deadline_at=iso(job.deadline_at),
         urls=_urls(job.id),
     )
+
+
+def _parent(job: Job) -> Parent | None:
+    """Return what the job was made from; None for a job that names no parent."""
+    parent = job.input.get("parent")
+    return Parent(image=parent.get("image"), upload=parent.get("upload")) if parent else None
+
+
+def _notice(job: Job) -> str | None:
+    """Return the notice of the model that rendered the images, for an enlarged one that of its parent's."""
+    return notice_of((job.input.get("parent") or {}).get("model") or job.model)
 
 
 def _urls(job_id: str) -> JobUrls:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from cli.jobs import batch, cancel, export, listing, retry, show, submit, watch
+from cli.jobs import batch, cancel, export, listing, retry, show, submit, upscale, watch
 
 
 def register(app: typer.Typer) -> None:
-    for commands in (submit, batch, listing, show, cancel, retry, export, watch):
+    for commands in (submit, batch, upscale, listing, show, cancel, retry, export, watch):
         commands.register(app)

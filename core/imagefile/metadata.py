@@ -35,6 +35,9 @@ class ImageMetadata(BaseModel):
     strength: float | None = Field(None, description="of image-to-image; none for text-to-image")
     start_sigma: float | None = Field(None, description="of image-to-image, in place of strength: noise level of the start")
     loras: tuple[LoraRequest, ...] = ()
+    parent: str | None = Field(None, description="id of the image that this one was made from")
+    upscaler: str | None = Field(None, description="id of the upscaler that enlarged it; the other fields are its parent's")
+    upscale: int | None = Field(None, description="factor of the enlargement")
     job_id: str | None = None
     attempt: int | None = None
     index: int | None = Field(None, description="of the image in its job, from 0")

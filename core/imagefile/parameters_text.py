@@ -60,17 +60,25 @@ def parse_parameters(text: str) -> Parameters:
 
 def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
     sampler, schedule = SAMPLERS.get(metadata.scheduler or "", (metadata.scheduler or "", None))
+    upscaled = [
+        ("Size", f"{metadata.width}x{metadata.height}"),
+        ("Postprocess upscale by", str(metadata.upscale or "")),
+        ("Postprocess upscaler", metadata.upscaler or ""),
+        ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
+    ]
+    if not metadata.num_inference_steps:
+        return upscaled  # A picture from elsewhere, of which no settings are known.
     return [
         ("Steps", str(metadata.num_inference_steps)),
         ("Sampler", sampler),
         ("Schedule type", schedule or ""),
         ("CFG scale", f"{metadata.guidance_scale:g}"),
         ("Seed", str(metadata.seed)),
-        ("Size", f"{metadata.width}x{metadata.height}"),
+        upscaled[0],
         ("Model", metadata.model),
         ("Denoising strength", "" if metadata.strength is None else f"{metadata.strength:g}"),
         ("Start sigma", "" if metadata.start_sigma is None else f"{metadata.start_sigma:g}"),
-        ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
+        *upscaled[1:],
     ]
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import Field
 
+from core.lifecycle import JobKind
 from core.schemas.base import RequestBody, ResponseBody
+from core.schemas.jobs import Parent
 
 
 class Image(ResponseBody):
@@ -23,7 +25,9 @@ class Image(ResponseBody):
     bytes: int
     sha256: str
     rating: int | None = Field(None, description="1 to 5 stars.")
+    kind: JobKind = Field(JobKind.RENDER, description="What made it: a render or an upscale job.")
     model: str
+    parent: Parent | None = Field(None, description="What it was made from.")
     input: dict[str, Any]
     record: dict[str, Any] = Field(description="How it was rendered: device, versions, batch sizes, timings.")
     notice: str | None = None

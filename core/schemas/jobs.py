@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, JsonValue, field_validator
 
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.schemas.base import RequestBody, ResponseBody, Text, storable
 from core.schemas.webhooks import JobWebhook
@@ -136,6 +136,13 @@ class Timings(ResponseBody):
     total_seconds: float | None = Field(None, description="Since the submit.")
 
 
+class Parent(ResponseBody):
+    """What an image was made from: an image of this farm, which may have been deleted since, or an upload."""
+
+    image: str | None = None
+    upload: str | None = None
+
+
 class Output(ResponseBody):
     """One finished image of a job."""
 
@@ -176,7 +183,8 @@ class Job(ResponseBody):
     id: str
     status: JobStatus
     revision: int = Field(description="Increases with each change of the job.")
-    model: str
+    kind: JobKind = Field(JobKind.RENDER, description="What the job does.")
+    model: str = Field(description="Of a job that enlarges an image: `upscale`.")
     owner: str
     priority: int
     attempt: int
@@ -187,6 +195,7 @@ class Job(ResponseBody):
     queue: QueuePlace | None = None
     progress: Progress | None = None
     timings: Timings
+    parent: Parent | None = Field(None, description="What the job enlarges.")
     outputs: list[Output]
     error: JobError | None = None
     warnings: list[str]

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import InvalidInput, TooManyRequests
 from core.ids import new_id
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
@@ -54,11 +54,13 @@ class NewJob:
     window: int = 0
     max_queued: int = 0
     face: str | None = None
+    kind: JobKind = JobKind.RENDER
 
     @property
     def upload_id(self) -> str | None:
         """Return the upload that the job starts from."""
-        found: str | None = (self.input.get("init_image") or {}).get("upload_id")
+        init, parent = self.input.get("init_image") or {}, self.input.get("parent") or {}
+        found: str | None = init.get("upload_id") or parent.get("upload")
         return found
 
 
@@ -95,11 +97,12 @@ def insert_job(session: Session, new: NewJob) -> Job:
     Raises TooManyRequests at the owner's limit, InvalidInput when the job's upload was deleted.
     """
     check_limit(session, new.owner, new.max_queued)
-    _keep_upload(session, new.upload_id)
+    _keep_upload(session, new.upload_id, "upload" if new.kind is JobKind.UPSCALE else "init_image")
     values = {
         "id": new_id(),
         "owner": new.owner,
         "client_label": new.client_label,
+        "kind": new.kind.value,
         "model": new.model,
         "priority": new.priority,
         "max_attempts": new.max_attempts,
@@ -137,7 +140,7 @@ def _insertion() -> Executable:
 
 
 _GIVEN_COLUMNS = (
-    *("id", "owner", "client_label", "model", "priority", "max_attempts"),
+    *("id", "owner", "client_label", "kind", "model", "priority", "max_attempts"),
     *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id"),
 )
 
@@ -169,7 +172,7 @@ def check_limit(session: Session, owner: str, max_queued: int) -> None:
         )
 
 
-def _keep_upload(session: Session, upload_id: str | None) -> None:
+def _keep_upload(session: Session, upload_id: str | None, field: str) -> None:
     """Lock the upload until the job that uses it is committed: retention deletes no upload that is locked or used."""
     if upload_id is None:
         return
@@ -178,7 +181,7 @@ def _keep_upload(session: Session, upload_id: str | None) -> None:
         raise InvalidInput(
             "The upload that this job starts from was deleted: send the image to POST /v1/uploads again, and submit a job "
             "with the new id.",
-            field="init_image",
+            field=field,
             code="upload_not_found",
         )
 

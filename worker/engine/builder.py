@@ -13,7 +13,7 @@ from torch import nn
 from core.catalogue import ModelPaths, load_catalogue
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
-from worker.device.torch_device import device_name
+from worker.device.torch_device import device_name, use_all_cores
 from worker.engine.admission_policy import MemoryAdmissionPolicy
 from worker.engine.messages import EngineInfo
 from worker.engine.parts import EngineParts
@@ -114,12 +114,6 @@ def _family_context(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
         text_device=torch.device("cpu") if on_cpu else loaded.device,
         adapters=Adapters(loaded.pipeline, spec.models_dir / loaded.model.id / "loras"),
     )
-
-
-def use_all_cores() -> None:
-    """Use one thread for each core that this process may run on, unless OMP_NUM_THREADS is set."""
-    if "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
 def _info(

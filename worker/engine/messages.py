@@ -17,7 +17,10 @@ from worker.engine.spec import EngineSpec
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Describe the loaded model. `memory`: gigabytes (10^9 bytes) by name, such as `weights_on_device`."""
+    """Describe the loaded model. `memory`: gigabytes (10^9 bytes) by name, such as `weights_on_device`.
+
+    `upscalers`: of an upscaling worker: id -> title, about, licence, origin, scales of those whose weights it has.
+    """
 
     model: str
     family: str
@@ -32,6 +35,7 @@ class EngineInfo:
     process_id: int
     memory: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    upscalers: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,10 @@ class Preview:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The finished image: `pixels` is RGB, 8 bits a channel, row by row, `width` * `height` * 3 bytes."""
+    """The finished image: `pixels` is RGB, 8 bits a channel, row by row, `width` * `height` * 3 bytes.
+
+    Empty for an enlarged image, which is in the file that its request names.
+    """
 
     request_id: str
     width: int

@@ -11,9 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import FarmError
+from core.queue import UPSCALE
 from worker.engine import spec
 from worker.engine.io_queues import EngineQueues
-from worker.engine.messages import Channel, Load, LoadFailed, Loading, Ready
+from worker.engine.messages import Channel, Load, LoadFailed, Loading, Ready, Stop
 from worker.engine.spec import EngineSpec
 from worker.engine.watchdog import Deadline, Watchdog
 
@@ -40,6 +41,8 @@ def main(argv: list[str], build_with: BuildEngine | None = None) -> int:
 
 def _serve(spec: EngineSpec, channel: Channel, build_with: BuildEngine | None) -> int:
     queues = EngineQueues.over(channel)
+    if spec.model == UPSCALE:
+        return _serve_upscales(spec, queues)
     queues.output.put(Loading("importing"))
     try:
         parts = (build_with or _build)(spec, lambda stage, fraction: queues.output.put(Loading(stage, fraction)))
@@ -49,6 +52,18 @@ def _serve(spec: EngineSpec, channel: Channel, build_with: BuildEngine | None) -
         return 1
     queues.output.put(Ready(parts.info))
     _run(parts, queues, spec.step_timeout_seconds)
+    queues.output.close()
+    return 0
+
+
+def _serve_upscales(spec: EngineSpec, queues: EngineQueues) -> int:
+    """Be ready before torch is imported, which an upscaling worker without jobs never needs."""
+    from worker.engine.upscaling import build_upscaling, upscaling_info
+
+    info = upscaling_info(spec)
+    queues.output.put(Ready(info))
+    if not isinstance(queues.input.peek(), Stop):
+        _run(build_upscaling(spec, info), queues, spec.step_timeout_seconds)
     queues.output.close()
     return 0
 

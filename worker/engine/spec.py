@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.queue import UPSCALE
 from core.settings import Settings
 
 EXIT_BROKEN_DEVICE = 70
@@ -26,6 +27,7 @@ class EngineSpec:
     `compile_blocks`: None lets the memory policy decide; compiled, the last bits differ from the stock pipeline's.
     `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` measures them.
     `step_timeout_seconds`: a longer step, encode or decode means a hung device; on a CPU only if it does not compute.
+    `upscaler_dirs`: folders of upscalers' weight files. With core.queue.UPSCALE as `model`, the engine only enlarges images.
     `module`: what `python -m` runs as the child process.
     """
 
@@ -43,6 +45,7 @@ class EngineSpec:
     compile_mode: str = "default"
     attention_backend: str = "auto"
     module: str = "worker.engine"
+    upscaler_dirs: tuple[Path, ...] = ()
 
 
 def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
@@ -60,5 +63,6 @@ def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
         compile_blocks={"on": True, "off": False}.get(settings.compile_blocks),
         compile_mode=settings.compile_mode,
         attention_backend=settings.attention_backend,
-        module="worker.synthetic" if settings.renderer == "synthetic" else "worker.engine",
+        module="worker.synthetic" if settings.renderer == "synthetic" and model != UPSCALE else "worker.engine",
+        upscaler_dirs=settings.upscaler_dirs,
     )

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from core.catalogue import load_catalogue
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.imagefile import ImageMetadata, encode_png
+from core.lifecycle import JobKind
 from core.render import RenderRequest
 from core.settings import Settings
 from core.storage import LocalImageStore, image_key
@@ -33,6 +34,13 @@ from worker.runner.attempts import (
     StorageBack,
     image_index_of,
 )
+from worker.runner.upscaling import (
+    SourceReader,
+    clear_earlier_attempts,
+    clear_spool,
+    store_enlarged,
+    upscale_request,
+)
 
 
 class ImageWriter:
@@ -43,6 +51,8 @@ class ImageWriter:
 
     def write(self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
         """Encode and store one image. Raises RenderError `storage_unavailable` when the store does not take the file."""
+        if request.upscale is not None:
+            return store_enlarged(self._store, attempt, request, rendered)
         index = image_index_of(rendered.request_id)
         metadata = _metadata(attempt, request, rendered, index)
         data = encode_png(rendered.pixels, rendered.width, rendered.height, metadata)
@@ -95,11 +105,13 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
     )
 
 
-_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "seed", "has_init_image", "preview_every"}
+_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "seed", "has_init_image", "preview_every", "upscale"}
 
 
 def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderRequest]:
     """Return one request per image; image i has the job's seed + i. Input fields unknown to the engine are left out."""
+    if attempt.job.kind == JobKind.UPSCALE:
+        return [upscale_request(attempt, settings)]
     given = attempt.job.input
     common = {name: value for name, value in given.items() if name in _ENGINE_FIELDS}
     return [
@@ -115,13 +127,16 @@ def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderR
 
 
 class InitImageReader:
-    """Read the uploaded image that a job starts from; its key was chosen by the API, never by a user."""
+    """Read the image that a job starts from; its key was chosen by the API, never by a user."""
 
-    def __init__(self, store: LocalImageStore) -> None:
-        self._store = store
+    def __init__(self, uploads: LocalImageStore, images: LocalImageStore) -> None:
+        self._store = uploads
+        self._sources = SourceReader(images, uploads)
 
     def read_for(self, job: Job) -> bytes | None:
         """Return the encoded image; None for text-to-image. Raises RenderError when it cannot be read."""
+        if job.kind == JobKind.UPSCALE:
+            return self._sources.read_for(job)
         given = job.input.get("init_image")
         if not given:
             return None
@@ -187,7 +202,9 @@ class AttemptRendering:
         Raises RenderError or AttemptStopped.
         """
         requests = render_requests(self.attempt, self.settings)
-        if init_image:
+        if self.attempt.job.kind == JobKind.UPSCALE:
+            clear_earlier_attempts(self.attempt, self.settings)
+        if init_image and requests[0].upscale is None:
             init_image = _fit_to_request(init_image, requests[0])
         try:
             for request in requests:
@@ -197,6 +214,8 @@ class AttemptRendering:
         finally:
             for request_id in list(self._pending):
                 self.engine.cancel(request_id)
+            for request in requests:
+                clear_spool(request)
         return sorted(self.images, key=lambda image: image.index)
 
     def _submit(self, request: RenderRequest, init_image: bytes | None) -> None:

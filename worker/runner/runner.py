@@ -42,7 +42,9 @@ class Runner:
         self._hints = hints
         self._database = context.database
         self._writer = ImageWriter(LocalImageStore(context.settings.images_dir))
-        self._init_images = InitImageReader(LocalImageStore(context.settings.uploads_dir))
+        self._init_images = InitImageReader(
+            LocalImageStore(context.settings.uploads_dir), LocalImageStore(context.settings.images_dir)
+        )
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
         identity, model = context.identity, context.model

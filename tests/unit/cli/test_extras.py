@@ -22,7 +22,7 @@ from core.extras import EXTRAS, MissingExtra, require_extras
 from tests.servers.farm import ROOT
 from tests.unit.cli.test_main import commands
 
-BASE = {("submit",), ("batch",), ("jobs",), ("job",), ("cancel",), ("retry",), ("export",), ("watch",)}
+BASE = {("submit",), ("batch",), ("upscale",), ("jobs",), ("job",), ("cancel",), ("retry",), ("export",), ("watch",)}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",

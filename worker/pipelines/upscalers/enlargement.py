@@ -20,7 +20,7 @@ class LoadedUpscaler:
     """An upscaler's network on its device; None for Lanczos. It may serve several enlargements in turn."""
 
     def __init__(self, upscaler: Upscaler, device: torch.device, tiling: Tiling | None = None) -> None:
-        """Load the weights. `tiling`: another than the architecture's own. Raise RenderError `model_unavailable`."""
+        """Load the weights. `tiling`: another than the architecture's own. Raise RenderError `upscaler_unavailable`."""
         self.upscaler, self.device = upscaler, device
         self.network: Network | None = None
         self.dtype = torch.float32
@@ -78,6 +78,10 @@ class Enlargement:
         self.width, self.height = source.width * scale, source.height * scale
         self.channels = len(source.mode)
         self.tiles = cut(source.width, source.height, loaded.tiling.inner, loaded.tiling.halo)
+
+    def continue_with(self, loaded: LoadedUpscaler) -> None:
+        """Compute the remaining tiles with the same upscaler, loaded on another device."""
+        self._loaded = loaded
 
     def box_of(self, tile: Tile) -> Box:
         """Return the part of the result that the tile fills."""

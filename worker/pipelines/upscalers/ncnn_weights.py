@@ -25,7 +25,7 @@ class DamagedUpscaler(RenderError):
     """The weights of an upscaler cannot be read; the message names file and damage."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, code="model_unavailable")
+        super().__init__(message, code="upscaler_unavailable")
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def tolerates_bfloat16(network: Network) -> bool:
 def load_network(upscaler: Upscaler) -> Network:
     """Return the network on the CPU in float32, ready for inference.
 
-    Raises RenderError `model_unavailable`, naming the file, when it is missing, damaged or of an unknown architecture.
+    Raises RenderError `upscaler_unavailable`, naming the file, when it is missing, damaged or of an unknown architecture.
     """
     file = upscaler.weights
     if file is None or not file.is_file():
@@ -100,7 +100,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def network_of(weights: Mapping[str, Tensor], source: str) -> Network:
-    """Return the network that the weights belong to, filled with them. Raises RenderError `model_unavailable`."""
+    """Return the network that the weights belong to, filled with them. Raises RenderError `upscaler_unavailable`."""
     try:
         network, named = _empty(weights)
         if missing := sorted(network.state_dict().keys() - named.keys()):
