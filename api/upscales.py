@@ -172,7 +172,8 @@ def _chosen_upscaler(farm: Farm, request: UpscaleRequest, overview: Overview) ->
     elif not workers[upscaler.id]:
         others = ", ".join(name for name, names in workers.items() if names)
         raise Conflict(
-            f"No live worker has the weights of {upscaler.id}. Install them on its machine, or send another upscaler: {others}.",
+            f"No live worker has the weights of {upscaler.id}. Install them on its machine, or send another upscaler: "
+            f"{others}.",
             code="upscaler_not_served",
         )
     return upscaler

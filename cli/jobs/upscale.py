@@ -103,8 +103,8 @@ def _wait_and_save(farm: ImageFarm, jobs: list[Job], timeout: float | None, save
         files = farm.download(job, save) if save is not None else []
         done.append(job)
         if not as_json:
-            for line in files or [job.id]:
-                typer.echo(str(line))
+            for line in [str(path) for path in files] or [job.id]:
+                typer.echo(line)
         elif len(jobs) == 1:
             print_json(job, **({"files": [str(path) for path in files]} if save is not None else {}))
         print_notes(job)

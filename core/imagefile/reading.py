@@ -68,7 +68,7 @@ def open_with_alpha(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple
     upright = _in_eight_bits(_upright(image))
     if upright.has_transparency_data:
         with_alpha = _unmultiplied(upright).convert("RGBA")
-        if with_alpha.getextrema()[3] != (255, 255):
+        if with_alpha.getchannel("A").getextrema() != (255, 255):
             return with_alpha
     return to_rgb(image)
 
