@@ -52,13 +52,12 @@ async def list_of(farm: Farm) -> UpscalerList:
     """Return the list of upscalers as the API shows it."""
     overview = await farm.overview.get()
     upscalers, workers = await in_thread(upscalers_of, farm, overview)
-    any_live = bool(overview.serving(UPSCALE))
     return UpscalerList(
         items=[
             UpscalerAnswer(
                 **row.model_dump(include={"id", "title", "about", "licence", "origin"}),
                 scales=list(row.scales),
-                installed=bool(workers[row.id]) or (row.is_installed and not any_live),
+                installed=bool(workers[row.id]) or row.is_installed,
                 default=row.id == DEFAULT,
                 workers=workers[row.id],
             )
@@ -169,7 +168,7 @@ def _chosen_upscaler(farm: Farm, request: UpscaleRequest, overview: Overview) ->
                 "No worker of this farm enlarges images. Start one with `imagefarm worker --model upscale`.",
                 code="upscaler_not_served",
             )
-    elif not workers[upscaler.id]:
+    elif not workers[upscaler.id] and not upscaler.is_installed:  # A file may have come after the worker's start.
         others = ", ".join(name for name, names in workers.items() if names)
         raise Conflict(
             f"No live worker has the weights of {upscaler.id}. Install them on its machine, or send another upscaler: "

@@ -69,9 +69,9 @@ class Upscaler(ResponseBody):
     scales: list[int]
     licence: str
     origin: Literal["builtin", "package", "file"]
-    installed: bool = Field(description="Whether a live worker has its weights; without one, whether the API's machine has.")
+    installed: bool = Field(description="Whether a live worker or the API's machine has its weights.")
     default: bool
-    workers: list[str] = Field(description="Live workers that have its weights.")
+    workers: list[str] = Field(description="Live workers that had its weights when they started.")
 
 
 class UpscalerList(ResponseBody):
