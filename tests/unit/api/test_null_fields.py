@@ -15,6 +15,7 @@ from core.schemas.base import NullableBody
 from core.schemas.batches import BatchRequest
 from core.schemas.images import ImageChange
 from core.schemas.jobs import JobRequest
+from core.schemas.upscales import UpscaleRequest
 from core.settings import Settings
 
 REQUIRED: dict[str, Any] = {
@@ -25,6 +26,11 @@ REQUIRED: dict[str, Any] = {
     "id_task": "t",
     "rating": 3,
 }
+ONE_OF: dict[type[BaseModel], dict[str, Any]] = {
+    BatchRequest: {"base": {"prompt": "a cat"}, "prompts": ["a cat"]},
+    UpscaleRequest: {"images": ["i"], "uploads": ["u"]},
+}
+"""Fields of models that need one of several."""
 APP = create_app(Settings(_env_file=None, data_dir=Path("/nowhere")))
 """Not started: only its routes and its document are read."""
 
@@ -63,9 +69,7 @@ def names(model: type[BaseModel], *, required: bool) -> Iterator[str]:
 
 
 def example(model: type[BaseModel]) -> dict[str, Any]:
-    return {name: REQUIRED[name] for name in names(model, required=True)} | (
-        {"base": {"prompt": "a cat"}, "prompts": ["a cat"]} if model is BatchRequest else {}
-    )
+    return {name: REQUIRED[name] for name in names(model, required=True)} | ONE_OF.get(model, {})
 
 
 BODIES = sorted(bodies(), key=lambda model: model.__name__)

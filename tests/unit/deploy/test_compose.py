@@ -14,7 +14,7 @@ from core.exposure import is_loopback
 from core.settings import Settings
 from tests.servers.farm import ROOT
 
-FARM_SERVICES = {"migrate", "api", "worker", "reaper", "flower"}
+FARM_SERVICES = {"migrate", "api", "worker", "upscaler", "reaper", "flower"}
 SERVERS = {"postgres", "redis"}
 
 

@@ -60,7 +60,7 @@ class RRDBNet(nn.Module):
 
     def __init__(self, blocks: int, features: int = 64, growth: int = 32, doublings: int = 2, multiple: int = 1) -> None:
         super().__init__()
-        self.scale = 2**doublings // multiple
+        self.scale = (1 << doublings) // multiple
         self.multiple = multiple
         self.conv_first = _conv(3 * self.multiple**2, features)
         self.body = nn.Sequential(*(RRDB(features, growth) for _ in range(blocks)))

@@ -65,7 +65,7 @@ def _upsampler(weights: Mapping[str, Tensor]) -> tuple[Literal["pixelshuffle", "
         return "pixelshuffledirect", math.isqrt(weights["upsample.0.weight"].shape[0] // 3)
     if weights["upsample.0.weight"].shape[0] == 9 * weights["upsample.0.weight"].shape[1]:
         return "pixelshuffle", 3
-    return "pixelshuffle", 2 ** (1 + _largest(weights, r"upsample\.(\d+)\.") // 2)
+    return "pixelshuffle", 1 << (1 + _largest(weights, r"upsample\.(\d+)\.") // 2)
 
 
 class WindowAttention(nn.Module):
