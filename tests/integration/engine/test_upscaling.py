@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,14 @@ Engine = tuple[EngineClient, Recorder]
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:  # type: ignore[misc]
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         client, recorder = new_client(
             tmp_path_factory.mktemp("none"), model=UPSCALE, module="worker.engine", step_timeout_seconds=300.0
         )
         client.start()
-    yield client, recorder  # type: ignore[misc]
+    yield client, recorder
     client.stop(5)
 
 

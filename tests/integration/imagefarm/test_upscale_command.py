@@ -17,6 +17,11 @@ from tests.integration.imagefarm.conftest import Cli
 RESAMPLE = ("--upscaler", "lanczos")
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
@@ -28,7 +33,7 @@ def test_a_file_is_enlarged_and_saved(cli: Cli, tmp_path: Path, file: Path) -> N
     done = cli("upscale", "photo.png", "--scale", "3", *RESAMPLE, "--save", "out")
     assert done.returncode == ExitCode.OK, done.stderr
     (name,) = done.stdout.split()
-    assert Image.open(tmp_path / name).size == (90, 60)
+    assert size_of(tmp_path / name) == (90, 60)
     assert "succeeded" in done.stderr
 
 
@@ -39,7 +44,7 @@ def test_images_of_the_farm_and_files_are_one_batch(cli: Cli, farm: ImageFarm, t
     jobs = json.loads(done.stdout)
     assert [job["kind"] for job in jobs] == ["upscale", "upscale"]
     assert jobs[0]["batch_id"] == jobs[1]["batch_id"] is not None
-    sizes = sorted(Image.open(path).size for path in (tmp_path / "out").glob("*.png"))
+    sizes = sorted(size_of(path) for path in (tmp_path / "out").glob("*.png"))
     assert sizes == [(60, 40), (128, 128)]
     listed = json.loads(cli("jobs", "--kind", "upscale", "--json").stdout)
     assert {job["id"] for job in jobs} <= {job["id"] for job in listed}

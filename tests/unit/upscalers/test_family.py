@@ -13,6 +13,7 @@ from core.render import RenderRequest, UpscalePart
 from tests.unit.upscalers.test_enlargement import picture
 from worker.pipelines.upscalers import enlargement
 from worker.pipelines.upscalers.family import UpscaleFamily, UpscaleSample
+from worker.pipelines.upscalers.tiles import Tile
 
 FAST = "realesr-animevideov3"
 
@@ -44,7 +45,7 @@ def test_memory_that_runs_out_on_the_device_continues_on_the_cpu(tmp_path: Path,
     sample.loaded.device = torch.device("meta")  # stands for a GPU; the network stays on the CPU
     compute, failures = enlargement.Enlargement.compute, [torch.OutOfMemoryError("CUDA out of memory")]
 
-    def failing(self: enlargement.Enlargement, tile: enlargement.Tile) -> torch.Tensor:
+    def failing(self: enlargement.Enlargement, tile: Tile) -> torch.Tensor:
         if failures:
             raise failures.pop()
         return compute(self, tile)

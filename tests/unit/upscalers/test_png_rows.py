@@ -55,7 +55,7 @@ def test_metadata_is_inserted_into_a_file(prompt: str, tmp_path: Path) -> None:
     image = picture(20, 10)
     written(image, tmp_path / "x.png", 10)
     fields = {"seed": 7, "num_inference_steps": 8, "width": 20, "height": 10, "model": "demo"}
-    metadata = ImageMetadata(prompt=prompt, parent="p", upscaler="lanczos", upscale=2, **fields)  # type: ignore[arg-type]
+    metadata = ImageMetadata(prompt=prompt, parent="p", upscaler="lanczos", upscale=2, **fields)
     data = b"".join(with_metadata(tmp_path / "x.png", metadata))
     found = read_metadata(data)
     assert found.imagefarm == metadata
