@@ -33,6 +33,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             tmp_path_factory.mktemp("none"), model=UPSCALE, module="worker.engine", step_timeout_seconds=300.0
         )
         client.start()
+    recorder.wait_ready()
     yield client, recorder
     client.stop(5)
 
