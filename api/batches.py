@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from api.caller import Caller
+from api.expanded_texts import ExpandedTexts, TextExpander
 from api.farm import Farm
 from api.overview import Overview
 from api.submission import IdempotencyKey, pixels_of, prepare_job, reserved, with_encrypted_secret
 from api.threads import in_thread
-from api.uploads import read_init_image
+from api.uploads import read_start_images
+from core.catalogue.loras import LoraFile
 from core.errors import InvalidInput
 from core.imagefile.conversion import Cell, contact_sheet
+from core.imagefile.grid_sheet import SheetFormat, grid_sheet
+from core.lifecycle import JobKind
 from core.parameters import InvalidParameters
 from core.parameters.grid import combinations
+from core.parameters.grid_layout import IMAGE, Axes, caption, lay_out
+from core.parameters.loras import names_loras
 from core.schemas.batches import BatchRequest
 from core.schemas.jobs import JobRequest, RenderFields
 from db.batches import NewBatch, SubmittedBatch, members, open_members, submit_batch
@@ -65,21 +73,19 @@ async def wait_until_all_settled(farm: Farm, batch_id: str, seconds: float) -> N
 
 
 def _new_jobs(farm: Farm, caller: Caller, request: BatchRequest, overview: Overview) -> list[tuple[NewJob, dict[str, Any]]]:
+    combined = combinations(request, farm.settings.max_jobs_per_batch)
+    expander = TextExpander(farm, caller)
+    requests = [_job_request(expander, request, fields, axes, i) for i, (fields, axes) in enumerate(combined)]
+    loras = farm.loras.files() if any(names_loras(texts.request) for _, texts in requests) else ()
     return [
-        (_new_job(farm, caller, request, fields, overview, axes, index), axes)
-        for index, (fields, axes) in enumerate(combinations(request, farm.settings.max_jobs_per_batch))
+        (_new_job(farm, caller, wanted, texts, overview, axes, index, loras), axes)
+        for index, ((wanted, texts), (_, axes)) in enumerate(zip(requests, combined, strict=True))
     ]
 
 
-def _new_job(
-    farm: Farm,
-    caller: Caller,
-    batch: BatchRequest,
-    fields: RenderFields,
-    overview: Overview,
-    axes: dict[str, Any],
-    index: int,
-) -> NewJob:
+def _job_request(
+    expander: TextExpander, batch: BatchRequest, fields: RenderFields, axes: dict[str, Any], index: int
+) -> tuple[JobRequest, ExpandedTexts]:
     common: dict[str, Any] = {
         "priority": batch.priority,
         "deadline_seconds": batch.deadline_seconds,
@@ -88,8 +94,29 @@ def _new_job(
     if batch.webhook is not None:
         common["webhook"] = batch.webhook.model_dump()
     request = JobRequest.model_validate(fields.model_dump(exclude_unset=True) | common)
+    with _naming_the_job(index, axes):
+        return request, expander.expand(request)
+
+
+def _new_job(
+    farm: Farm,
+    caller: Caller,
+    request: JobRequest,
+    texts: ExpandedTexts,
+    overview: Overview,
+    axes: dict[str, Any],
+    index: int,
+    loras: Sequence[LoraFile],
+) -> NewJob:
+    with _naming_the_job(index, axes):
+        return prepare_job(farm, caller, request, overview, read_start_images(farm, caller, request), loras, texts)
+
+
+@contextmanager
+def _naming_the_job(index: int, axes: dict[str, Any]) -> Iterator[None]:
+    """Say in the errors of one job of a batch which one it is."""
     try:
-        return prepare_job(farm, caller, request, overview, read_init_image(farm, caller, request.init_image))
+        yield
     except InvalidParameters as error:
         raise InvalidParameters(
             [(f"job {index}: {field}", f"{message} (axes {axes})") for field, message in error.problems]
@@ -98,22 +125,46 @@ def _new_job(
         raise InvalidInput(f"Job {index}: {error.message}", field=error.field, code=error.code) from None
 
 
-async def contact_sheet_of(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:
-    """Return a PNG of the batch's first images, with grey cells for images that do not exist yet or whose file is missing.
+async def contact_sheet_of(farm: Farm, batch: Batch, columns: int, side: int, format: SheetFormat) -> bytes:
+    """Return a picture of the batch's images, with grey cells for those that do not exist yet or whose file is missing.
 
-    Raises NotFound `image_file_missing` when the files of all images are missing.
+    Without `columns`, rows and columns are the values of its axes, with labels; a batch without axes, or with more than
+    MAX_CELLS images, gets a sheet about square of the first ones, with captions. Raises NotFound `image_file_missing` when
+    all files are missing.
     """
-    return await in_thread(_contact_sheet, farm, batch, columns, side)
+    return await in_thread(_contact_sheet, farm, batch, columns, side, format)
 
 
-def _contact_sheet(farm: Farm, batch: Batch, columns: int, side: int) -> bytes:
+def _contact_sheet(farm: Farm, batch: Batch, columns: int, side: int, format: SheetFormat) -> bytes:
     rows = members(farm.database, batch.id)
     cells: list[Cell] = []
+    axes: list[Axes] = []
     for (member, job), snapshot in zip(rows, snapshots_of(farm.database, [job for _, job in rows]), strict=True):
-        caption = ", ".join(f"{name} {value}" for name, value in member.axes.items()) or f"job {member.index}"
-        if not snapshot.images:
-            cells.append(Cell(None, f"{job.status}: {caption}"))
-        cells += [Cell(partial(farm.store.read_reduced, image.key), caption) for image in snapshot.images]
-        if len(cells) >= MAX_CELLS:
+        images = {image.index: image for image in snapshot.images}
+        count = int(job.input.get("num_images", 1))
+        text = caption(member.axes) if "job" not in member.axes else f"job {member.index}"
+        for index in images or range(count):
+            image = images.get(index)
+            load = partial(farm.store.read_reduced, image.key) if image is not None else None
+            cells.append(Cell(load, text if load is not None else f"{job.status}: {text}"))
+            places = member.axes if job.kind == JobKind.RENDER else {"job": member.index}
+            axes.append({**places, IMAGE: index} if count > 1 else places)
+        if len(cells) > MAX_CELLS:
             break
-    return contact_sheet(cells[:MAX_CELLS] or [Cell(None, "no jobs are left")], columns=columns, side=side)
+    layout = lay_out(axes) if not columns and len(cells) <= MAX_CELLS else None
+    if layout is None or len(layout.columns) * len(layout.rows) > MAX_CELLS:
+        shown = cells[:MAX_CELLS] or [Cell(None, "no jobs are left")]
+        return contact_sheet(shown, columns=columns, side=side, format=format)
+    placed = dict(zip(layout.places, (_in_grid(cell) for cell in cells), strict=True))
+    title = " · ".join(filter(None, (batch.name, _common_prompt(axes))))
+    return grid_sheet(placed, layout.columns, layout.rows, title=title, side=side, format=format)
+
+
+def _in_grid(cell: Cell) -> Cell:
+    """Return a cell without the values that the labels of its row and column show."""
+    return Cell(cell.load, "" if cell.load is not None else cell.caption.partition(":")[0])
+
+
+def _common_prompt(axes: Sequence[Axes]) -> str:
+    prompts = {str(item.get("prompt", "")) for item in axes}
+    return prompts.pop() if len(prompts) == 1 else ""

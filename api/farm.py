@@ -20,10 +20,12 @@ from api.single_flight import SingleFlight
 from api.threads import in_thread, make_threads
 from api.watch import Watcher
 from api.webhooks import WebhookDispatcher
-from core.catalogue import load_catalogue
+from core.catalogue import FarmCatalogue, catalogue_of
+from core.catalogue.loras import LoraLibrary
 from core.parameters import RequestLimits
 from core.settings import Settings
 from core.storage import LocalImageStore
+from core.wildcards import WildcardLibrary
 from db.database import Database
 from db.statistics import recent_seconds
 
@@ -37,7 +39,8 @@ class Farm:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.metrics = metrics
         self.settings = settings
-        self.catalogue = load_catalogue()
+        self.loras = LoraLibrary.of(settings)
+        self.wildcards = WildcardLibrary(settings.wildcards_dir)
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
         self.store = LocalImageStore(settings.images_dir)
         self.uploads = LocalImageStore(settings.uploads_dir)
@@ -47,7 +50,7 @@ class Farm:
         self.publisher = Publisher(settings, self.database)
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)
-        self.model_selector = ModelSelector(settings, self.catalogue)
+        self.model_selector = ModelSelector(settings)
         self.cipher = SecretCipher.of(settings)
         self.webhooks = WebhookDispatcher(settings, self.database, self.cipher)
         self.watcher.hub.on_settled = self.webhooks.wake
@@ -57,6 +60,11 @@ class Farm:
         self.closing = asyncio.Event()
         self.single_flight = SingleFlight()
         self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
+
+    @property
+    def catalogue(self) -> FarmCatalogue:
+        """The catalogue as it is now, with the models that were added since the start."""
+        return catalogue_of(self.settings)
 
     def start(self) -> None:
         """Start the background tasks; call on the event loop."""

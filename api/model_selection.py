@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from api.overview import RESTART_SECONDS, Overview
-from core.catalogue import Catalogue, CatalogueModel, resolve_auto
+from core.catalogue import CatalogueModel, FarmCatalogue, ModelPaths, catalogue_of, is_present, resolve_auto
 from core.errors import Conflict
 from core.settings import Settings
 from db.tables import Worker
@@ -14,9 +14,12 @@ from db.tables import Worker
 class ModelSelector:
     """Decides which model a request gets, and whether its jobs are accepted."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._catalogue = catalogue
+
+    @property
+    def _catalogue(self) -> FarmCatalogue:
+        return catalogue_of(self._settings)
 
     def choose(self, name: str | None, overview: Overview) -> CatalogueModel:
         """Return the model of a request; raise InvalidInput when it is unknown, Conflict `model_not_served` when refused."""
@@ -28,8 +31,11 @@ class ModelSelector:
     def default(self, overview: Overview) -> CatalogueModel:
         """Return the model for requests that name none: the configured one, else a served one, real models first."""
         if self._settings.model != "auto":
-            return self._catalogue.get(self._settings.model)
-        served = [self._model_of(worker) for worker in overview.live or sorted(overview.workers, key=_seen, reverse=True)]
+            return self._catalogue.get(self._settings.model_names[0])
+        served = [
+            self._model_of(overview.listed(worker)[0])
+            for worker in overview.live or sorted(overview.workers, key=_seen, reverse=True)
+        ]
         candidates = [model for model in served if model is not None]
         real = [model for model in candidates if not model.built_locally]
         return (real or candidates or [resolve_auto(self._settings).model])[0]
@@ -38,27 +44,62 @@ class ModelSelector:
         """Return why jobs for this model are refused and what to do; None when they are accepted."""
         if overview.serving(model.id) or self._may_come_back(model, overview):
             return None
-        served = sorted({worker.model for worker in overview.live})
-        now = f"Served now: {', '.join(served)}." if served else "No worker is up."
-        why = "".join(
-            f" Worker {worker.name} failed: {worker.message or 'it reported no reason'}."
-            for worker in overview.workers
-            if worker.model == model.id and worker.state == "failed"
+        served = sorted(
+            {each for worker in overview.live for each in overview.listed(worker) if overview.serves(worker, each)}
         )
-        return f"No worker can render {model.id}.{why} {now} Start one with `imagefarm worker --model {model.id}`."
+        now = f"Served now: {', '.join(served)}." if served else "No worker is up."
+        why = "".join(_why_not(worker, model.id, overview) for worker in overview.workers)
+        return f"No worker can render {model.id}.{why} {now} {self._what_to_do(model)}"
+
+    def _what_to_do(self, model: CatalogueModel) -> str:
+        """Return the command that serves the model; before it the one that gets its weights, where they are not here."""
+        start = f"Start one with `imagefarm worker --model {model.id}`."
+        if model.folder is not None or model.files:
+            missing = [str(path) for path in (model.folder, *model.files.values()) if path is not None and not path.exists()]
+            gone = f"{missing[0]} is not on this machine: put it back, or add the model again with `imagefarm models add`. "
+            return gone + start if missing else start
+        if is_present(model, ModelPaths.of(self._settings)):
+            return start
+        return (
+            f"Its weights are not on this machine: run `imagefarm models pull {model.id}`, or `imagefarm models add FILE` "
+            f"for a file of yours. {start}"
+        )
 
     def _may_come_back(self, model: CatalogueModel, overview: Overview) -> bool:
         """Return whether a worker of the model may be restarting, so that a restart refuses no jobs."""
-        if self._settings.model != "auto" and self._catalogue.get(self._settings.model).id == model.id:
+        if self._settings.model != "auto" and self._is_configured(model) and not _is_unavailable(model.id, overview):
             return True
-        known = [worker for worker in overview.workers if worker.model == model.id and worker.state != "failed"]
+        known = [worker for worker in overview.workers if _may_serve(worker, model.id, overview)]
         if any(_seen(worker) > time.time() - RESTART_SECONDS for worker in known):
             return True
         return not overview.live and (bool(known) or resolve_auto(self._settings).model.id == model.id)
 
-    def _model_of(self, worker: Worker) -> CatalogueModel | None:
-        return next((model for model in self._catalogue if model.id == worker.model), None)
+    def _is_configured(self, model: CatalogueModel) -> bool:
+        return any(self._catalogue.get(name).id == model.id for name in self._settings.model_names)
+
+    def _model_of(self, model_id: str) -> CatalogueModel | None:
+        return next((model for model in self._catalogue if model.id == model_id), None)
 
 
 def _seen(worker: Worker) -> float:
     return worker.seen_at
+
+
+def _why_not(worker: Worker, model: str, overview: Overview) -> str:
+    """Return a sentence, after a space, on why this worker does not render one of its models; empty for other workers."""
+    if worker.model == model and worker.state == "failed":
+        return f" Worker {worker.name} failed: {worker.message or 'it reported no reason'}."
+    row = overview.row(worker, model) if worker in overview.live else None
+    return f" Worker {worker.name}: {row.message}" if row is not None and row.state == "unavailable" and row.message else ""
+
+
+def _is_unavailable(model: str, overview: Overview) -> bool:
+    """Return whether a live worker could not load the model, and no other one serves it."""
+    rows = [overview.row(worker, model) for worker in overview.live]
+    return any(row is not None and row.state == "unavailable" for row in rows) and not overview.serving(model)
+
+
+def _may_serve(worker: Worker, model: str, overview: Overview) -> bool:
+    if model not in overview.listed(worker) or worker.state == "failed":
+        return False
+    return overview.model_state(worker, model) != "unavailable"

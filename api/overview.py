@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api.threads import in_thread
 from core.queue import UPSCALE, window_size
 from db.database import Database
-from db.tables import Worker
+from db.tables import Worker, WorkerModel
+from db.worker_models import models_by_worker
 from db.workers import all_workers, live_workers
 
 FRESH_SECONDS = 1.0
@@ -20,10 +21,11 @@ RESTART_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Overview:
-    """All registered workers, and the names of the live ones."""
+    """All registered workers, the names of the live ones, and the models of each by its name."""
 
     workers: Sequence[Worker]
     live_names: frozenset[str]
+    models: Mapping[str, Sequence[WorkerModel]] = field(default_factory=dict)
     at: float = field(default_factory=time.monotonic)
 
     @property
@@ -32,13 +34,36 @@ class Overview:
         return [worker for worker in self.workers if worker.name in self.live_names and worker.model != UPSCALE]
 
     def serving(self, model: str) -> list[Worker]:
-        """Return the live workers of a model or of core.queue.UPSCALE, ready or loading."""
-        return [worker for worker in self.workers if worker.name in self.live_names and worker.model == model]
+        """Return the live workers that render a model, whether it is loaded or not, or that serve core.queue.UPSCALE."""
+        if model == UPSCALE:
+            return [worker for worker in self.workers if worker.name in self.live_names and worker.model == UPSCALE]
+        return [worker for worker in self.live if self.serves(worker, model)]
 
     def was_serving(self, model: str) -> bool:
         """Return whether a worker of the model was seen within RESTART_SECONDS: it may be restarting."""
         since = time.time() - RESTART_SECONDS
         return any(worker.model == model and worker.state != "failed" and worker.seen_at > since for worker in self.workers)
+
+    def serves(self, worker: Worker, model: str) -> bool:
+        """Return whether the worker renders the model, and could load it when it tried last."""
+        if worker.model == model:
+            return True
+        return model in self.listed(worker) and self.model_state(worker, model) != "unavailable"
+
+    def listed(self, worker: Worker) -> list[str]:
+        """Return the models that a worker was started with, the default first."""
+        return [row.model for row in self.models.get(worker.name, ())] or [worker.model]
+
+    def model_state(self, worker: Worker, model: str) -> str:
+        """Return where the model is on a worker that lists it: loaded, loading, host_memory, on_disk or unavailable."""
+        row = self.row(worker, model)
+        if row is not None:
+            return row.state
+        return "loaded" if worker.state == "ready" else "loading"
+
+    def row(self, worker: Worker, model: str) -> WorkerModel | None:
+        """Return what a worker reports about one of its models; None of a worker that reports nothing."""
+        return next((row for row in self.models.get(worker.name, ()) if row.model == model), None)
 
     def capacity(self, model: str) -> int:
         """Return how many jobs the live workers of a model can hold at once."""
@@ -71,5 +96,10 @@ class OverviewCache:
         return latest if latest is not None and time.monotonic() - latest.at < FRESH_SECONDS else None
 
     def _read(self) -> Overview:
-        live = frozenset(worker.name for worker in live_workers(self._database))
-        return Overview(all_workers(self._database), live)
+        return read_overview(self._database)
+
+
+def read_overview(database: Database) -> Overview:
+    """Read the present overview from the database."""
+    live = frozenset(worker.name for worker in live_workers(database))
+    return Overview(all_workers(database), live, models_by_worker(database))

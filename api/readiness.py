@@ -111,7 +111,7 @@ class Readiness:
             overview = await self._farm.overview.get()
         except FarmError:
             return Check(ok=False, detail="unknown while the database does not answer")
-        ready = [worker.name for worker in overview.live if worker.state == "ready"]
+        ready = [worker.name for worker in overview.live if worker.state in ("ready", "unloaded")]
         if ready:
             return Check(ok=True, detail=f"ready: {', '.join(ready)}")
         if overview.live:

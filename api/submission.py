@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from api.caller import Caller
+from api.expanded_texts import ExpandedTexts, TextExpander
 from api.farm import Farm
+from api.image_sizes import check_memory
 from api.overview import Overview
 from api.polling import wait_until_settled
 from api.threads import in_thread
-from api.uploads import find_init_image
+from api.uploads import StartImages, find_start_images
 from api.views.jobs import job_view
+from core.catalogue.loras import LoraFile
 from core.errors import Conflict, FarmError, InvalidInput, RenderError, TooManyRequests
 from core.lifecycle import SETTLED, JobStatus
-from core.parameters import InitImage, normalise
+from core.parameters import normalise
+from core.parameters.loras import names_loras
 from core.schemas.jobs import JobRequest
 from core.schemas.webhooks import JobWebhook
 from core.webhooks import check_literal_address
@@ -127,8 +131,10 @@ async def submit_job(
 
     async def prepare() -> NewJob:
         overview = await farm.overview.get()
-        init_image = await find_init_image(farm, caller, request.init_image)
-        return replace(prepare_job(farm, caller, request, overview, init_image), face=face)
+        start = await find_start_images(farm, caller, request)
+        texts = await in_thread(TextExpander(farm, caller).expand, request)
+        loras = await in_thread(farm.loras.files) if names_loras(texts.request) else ()
+        return replace(prepare_job(farm, caller, request, overview, start, loras, texts), face=face)
 
     return await accept_job(farm, caller, key, prepare)
 
@@ -145,6 +151,11 @@ async def accept_job(
             raise
         return replay
     once = Idempotency(key.key, key.request_hash, first_response) if key is not None else None
+    return await commit_job(farm, caller, new, once)
+
+
+async def commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency | None = None) -> Submitted:
+    """Reserve the key's limits, commit the job and publish its hint; raise TooManyRequests or Unavailable."""
     async with reserved(farm.database, caller, 1, pixels_of(new.input)) as reservation:
         submitted = await in_thread(submit, farm.database, new, once)
         if submitted.replayed:
@@ -194,12 +205,26 @@ def first_response(job: Job) -> dict[str, Any]:
     return job_view(Snapshot(job)).model_dump(mode="json")
 
 
-def prepare_job(farm: Farm, caller: Caller, request: JobRequest, overview: Overview, init_image: InitImage | None) -> NewJob:
-    """Return the job as it will be stored; raise the errors of the request."""
+def prepare_job(
+    farm: Farm,
+    caller: Caller,
+    request: JobRequest,
+    overview: Overview,
+    start: StartImages,
+    loras: Sequence[LoraFile],
+    texts: ExpandedTexts,
+) -> NewJob:
+    """Return the job as it will be stored; raise the errors of the request. `loras`: the files on this machine.
+
+    `texts`: the request with its styles applied and its prompts expanded.
+    """
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
-    normalised = normalise(request, model, farm.limits, init_image)
+    normalised = texts.added_to(
+        normalise(texts.request, model, farm.limits, start.init_image, start.mask, loras=loras, origin=start.origin)
+    )
+    check_memory(normalised.parameters, model, overview)
     return NewJob(
         owner=caller.owner,
         client_label=caller.label,

@@ -23,6 +23,7 @@ from core.errors import Conflict, Gone, InvalidInput, NotFound
 from core.ids import is_id
 from core.lifecycle import JobKind
 from core.parameters import InvalidParameters
+from core.parameters.image_input import input_of_image
 from core.parameters.parameters import Findings
 from core.queue import UPSCALE
 from core.schemas.upscales import Upscaler as UpscalerAnswer
@@ -33,7 +34,10 @@ from db.jobs.read import get_job
 from db.jobs.submit import NewJob, Submitted
 from db.uploads import get_upload
 
-_CARRIED = (*("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "strength", "start_sigma", "loras"),)
+_CARRIED = (
+    *("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "strength", "start_sigma", "loras"),
+    *("variation_seed", "variation_strength", "coherent"),
+)
 """What an enlarged image's input says about how its parent was rendered."""
 
 
@@ -192,12 +196,13 @@ def _image(farm: Farm, caller: Caller, image_id: str) -> dict[str, Any]:
             field="image",
             code="image_not_found",
         ) from None
+    given = input_of_image(parent_job.input, image.index)
     versions = image.record.get("versions", {})
     earlier = parent_job.input.get("parent") or {"model": parent_job.model} | {
         name: versions[name] for name in ("scheduler", "weights_revision") if name in versions
     }
     return {
-        **{name: parent_job.input[name] for name in _CARRIED if name in parent_job.input},
+        **{name: given[name] for name in _CARRIED if name in given},
         "seed": image.seed,
         "parent": {name: value for name, value in earlier.items() if name != "upload"} | {"image": image.id},
         "source": _source("images", image.key, image.width, image.height, image.sha256),

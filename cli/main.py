@@ -10,7 +10,22 @@ import sys
 import typer
 from typer.exceptions import Abort, TyperException
 
-from cli import api_keys, backup, cli_docs, database, doctor, jobs, models, processes, prune, settings_docs, up
+from cli import (
+    api_keys,
+    backup,
+    cli_docs,
+    database,
+    doctor,
+    jobs,
+    loras,
+    model_weights,
+    models,
+    processes,
+    prune,
+    settings_docs,
+    styles,
+    up,
+)
 from cli.exit_codes import MEANINGS, ExitCode, print_message, run_guarded
 
 HELP = """A render farm for diffusion models on your own machines.
@@ -32,7 +47,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (up, models, doctor, jobs, api_keys, prune, backup, processes, database, settings_docs, cli_docs):
+for commands in (
+    up,
+    models,
+    model_weights,
+    doctor,
+    jobs,
+    loras,
+    styles,
+    api_keys,
+    prune,
+    backup,
+    processes,
+    database,
+    settings_docs,
+    cli_docs,
+):
     commands.register(app)
 
 

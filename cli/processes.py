@@ -1,4 +1,4 @@
-"""Commands that run one part of a farm each: `api`, `worker`, `reaper`, `flower`."""
+"""Commands that run one part of a farm each: `api`, `worker`, `reaper`, `model-manager`, `flower`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
-    for command in (api, worker, reaper, flower):
+    for command in (api, worker, reaper, model_manager, flower):
         app.command(rich_help_panel=PARTS_PANEL)(command)
 
 
@@ -32,15 +32,17 @@ def api(
 
 @needs("worker")
 def worker(
-    model: Annotated[str | None, typer.Option(help="Model to serve.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to serve, or several with commas between them.")] = None,
     device: Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda` or `cuda:N`.")] = None,
     worker_name: Annotated[str | None, typer.Option("--name", help="Name of the worker, unique in the farm.")] = None,
 ) -> int:
-    """Render jobs: one worker holds one model on one device.
+    """Render jobs: one worker holds one model at a time on one device.
+
+    With several models, the first is the default, and the worker loads the others as jobs for them wait.
 
     On SIGTERM, running jobs may finish within the drain time; the rest return to the queue. A second SIGTERM stops at once.
 
-    Example: `CUDA_VISIBLE_DEVICES=1 imagefarm worker --model z-image-turbo`
+    Example: `CUDA_VISIBLE_DEVICES=1 imagefarm worker --model z-image-turbo,sd-turbo`
     """
     from worker.worker_process import run
 
@@ -53,6 +55,17 @@ def reaper() -> int:
     from worker.reaper.main import run
 
     return run(_settings())
+
+
+@needs("worker")
+def model_manager() -> int:
+    """Pull, verify and remove weights in this machine's models folder when the API asks for it.
+
+    Run it next to workers whose farm's reaper runs elsewhere or without the extra `worker`; `imagefarm up` needs no other.
+    """
+    from worker.model_manager.main import run
+
+    return run(load_private_settings())
 
 
 @needs("server")

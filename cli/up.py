@@ -17,7 +17,7 @@ FlowerPort = Annotated[int | None, typer.Option(help="Port of Flower; 0 picks a 
 DataDir = Annotated[
     Path | None, typer.Option(help="Directory for database, images, models and logs.", show_default="./data")
 ]
-Model = Annotated[str | None, typer.Option(help="Model to serve; `imagefarm models list` shows them.")]
+Model = Annotated[str | None, typer.Option(help="Model to serve, or several: `a,b`; `imagefarm models list` shows them.")]
 Device = Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda` or `cuda:N`.", show_default="auto")]
 Workers = Annotated[int | None, typer.Option(help="Number of render workers; use one per GPU.", show_default="1")]
 
@@ -45,6 +45,8 @@ def up(
     - `imagefarm up`
 
     - `imagefarm up --port 8000 --model z-image-turbo`
+
+    - `imagefarm up --model z-image-turbo,sd-turbo`
 
     - `imagefarm up --data-dir /srv/farm --workers 2`
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.settings import Settings
 
-_OWN_FILES = ("imagefarm.db", "imagefarm.lock", "node", "redis", "logs", "images", "uploads")
+_OWN_FILES = ("imagefarm.db", "imagefarm.lock", "node", "redis", "logs", "images", "uploads", "wildcards")
 """First names in a data directory of what a farm writes; models are public, and other files are not the farm's."""
 _OTHERS = 0o077
 

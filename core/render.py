@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_STRENGTH = 0.6
 """Strength of image-to-image when a request names neither `strength` nor `start_sigma`."""
+DEFAULT_INPAINT_STRENGTH = 1.0
+"""The same with a mask: the white area is painted anew, whatever it shows now."""
 
 
 class LoraRequest(BaseModel):
@@ -34,13 +36,46 @@ class UpscalePart(BaseModel):
         return self.output.with_suffix(".webp")
 
 
+class NoiseSource(BaseModel):
+    """Everything that the starting noise of one text-to-image render is drawn from; `width` and `height` in pixels.
+
+    `variation_strength` (0..1) mixes in the noise of `variation_seed`. `coherent`: the noise of a smaller image, whose
+    coarse structure this noise has. The arithmetic is in `worker/pipelines/noise.py`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int
+    width: int
+    height: int
+    variation_seed: int | None = None
+    variation_strength: float = 0.0
+    coherent: NoiseSource | None = None
+
+    @property
+    def generator_seed(self) -> int:
+        """The seed of everything that is drawn: with all of a variation, the variation's own."""
+        is_whole = self.variation_seed is not None and self.variation_strength >= 1
+        return self.variation_seed if is_whole and self.variation_seed is not None else self.seed
+
+    @property
+    def mixed_in(self) -> int | None:
+        """The seed whose noise is mixed with that of `generator_seed`; None without a mix."""
+        return self.variation_seed if 0 < self.variation_strength < 1 else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the noise is what a pipeline draws by itself from `generator_seed`."""
+        return self.mixed_in is None and self.coherent is None
+
+
 class RenderRequest(BaseModel):
     """One image to render, or with `upscale` one to enlarge; `width` and `height` are those of the result.
 
     `guidance_scale` is on the conventional scale (1.0 = off); the model family converts it for its pipeline.
-    `has_init_image` announces an init image, whose PNG bytes are sent separately.
+    `has_init_image` and `has_mask` announce an init image and a mask, whose bytes are sent separately.
     `start_sigma` (0..1, in place of `strength`): the noise level at which image-to-image starts, with all its steps.
-    `preview_every` is in steps; 0 means no previews.
+    `variation_seed`, `variation_strength`, `coherent`: see `NoiseSource`. `preview_every` is in steps; 0 means no previews.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,11 +90,20 @@ class RenderRequest(BaseModel):
     seed: int
     strict: bool = False
     has_init_image: bool = False
+    has_mask: bool = False
     strength: float | None = None
     start_sigma: float | None = None
     loras: tuple[LoraRequest, ...] = ()
+    variation_seed: int | None = None
+    variation_strength: float = 0.0
+    coherent: NoiseSource | None = None
     preview_every: int = 0
     upscale: UpscalePart | None = None
+
+    @property
+    def noise(self) -> NoiseSource:
+        """What the starting noise is drawn from."""
+        return NoiseSource(**{name: getattr(self, name) for name in NoiseSource.model_fields})
 
 
 class RenderRecord(BaseModel):
@@ -78,6 +122,9 @@ class RenderRecord(BaseModel):
     )
     pipeline_guidance_scale: float = Field(description="value passed to the pipeline, after conversion")
     sigmas_or_timesteps: list[float] = Field(default_factory=list)
+    lora_hashes: dict[str, str] = Field(
+        default_factory=dict, description="LoRA -> A1111's short hash: 12 digits of the SHA-256 of its tensors"
+    )
     warnings: list[str] = Field(default_factory=list, description="sentences for the user, added to the job's warnings")
 
 

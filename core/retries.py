@@ -42,6 +42,8 @@ RULES: Mapping[str, RetryRule] = {
     "upscaler_unavailable": RetryRule(retry=True, other_worker=True, base_seconds=0.5),
     # The numbers overflowed: the same seed would overflow again.
     "non_finite_latents": RetryRule(retry=False),
+    # The image that the job was made from was deleted.
+    "parent_gone": RetryRule(retry=False),
     # The engine refused the parameters.
     "invalid_input": RetryRule(retry=False),
     # An unexpected error; a retry is cheap, and attempts are capped.

@@ -89,7 +89,16 @@ class Settings(BaseSettings):
     flower_basic_auth: SecretStr = Field(SecretStr(""), description="`user:password` for Flower; required off loopback.")
 
     model: str = Field(
-        "auto", description="Model the worker serves. `auto`: z-image-turbo when its weights are on this machine, else demo."
+        "auto",
+        description="Model the worker serves, or several with commas between them, such as `z-image-turbo,sd-turbo`: the "
+        "first is the default, and the worker loads the others as jobs for them wait. `auto`: z-image-turbo when its "
+        "weights are on this machine, else the first of your own models that can be loaded, else demo.",
+    )
+    swap_after_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="A worker that serves several models and is busy with one loads another when a job for that one has "
+        "waited this long, and longer for models that load slowly. A worker without jobs loads it at once.",
     )
     models_dir: Path | None = Field(None, description="Folder of converted and built models. Empty: `models` in `data_dir`.")
     model_folders: Annotated[dict[str, Path], NoDecode] = Field(
@@ -140,12 +149,20 @@ class Settings(BaseSettings):
         description="`synthetic` renders plain colours without any model, for load and fault tests of a farm.",
     )
     synthetic_step_seconds: float = Field(0.0, ge=0, description="Seconds that a step of the synthetic renderer takes.")
+    synthetic_load_seconds: float = Field(
+        0.0, ge=0, description="Seconds that the synthetic renderer takes to load a model."
+    )
 
     lease_seconds: float = Field(15.0, gt=0, description="Seconds until a worker's claim on a job expires unless renewed.")
     heartbeat_seconds: float = Field(4.0, gt=0, description="Seconds between a worker's renewals of its leases.")
     max_attempts: int = Field(3, ge=1, description="Attempts of a job before it is held for a user to decide.")
     reaper_seconds: float = Field(
         0.5, gt=0, description="Seconds between the reaper's checks for lost hints and expired leases."
+    )
+    model_manager: bool = Field(
+        True,
+        description="Let the reaper of this machine pull, verify and remove weights in its models folder for the API, "
+        "where the extra `worker` is installed. Turn it off where workers do not read this machine's models folder.",
     )
     drain_seconds: float = Field(
         30.0, ge=0, description="Seconds that running jobs may take to finish when a worker is asked to stop."
@@ -193,6 +210,13 @@ class Settings(BaseSettings):
     webhook_allow_private: bool = Field(False, description="Allow webhooks to private, loopback and link-local addresses.")
     idempotency_hours: float = Field(24.0, gt=0, description="Hours until an Idempotency-Key is deleted.")
     preview_every: int = Field(2, ge=0, description="Steps between previews; 0 turns them off.")
+
+    outputs_dir: Path | None = Field(
+        None,
+        description="Folder in which every finished image appears by itself as `outputs_YYYYMMDDHHMMSS.png`, for all jobs "
+        "of this worker. Empty: none. `scripts/start_app.sh` sets `outputs`.",
+    )
+    outputs_by_day: bool = Field(False, description="Sort `outputs_dir` into a folder for each day, such as `2026-11-28`.")
 
     keep_days: float = Field(
         0.0, ge=0, description="Delete settled jobs and their images after this many days; 0 keeps them."
@@ -278,10 +302,30 @@ class Settings(BaseSettings):
             raise ValueError(problem)
         return value
 
-    @field_validator("data_dir", "models_dir", mode="after")
+    @field_validator("outputs_dir", mode="before")
+    @classmethod
+    def _no_folder(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("data_dir", "models_dir", "outputs_dir", mode="after")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return _absolute_path(value) if value is not None else None
+
+    @field_validator("model", mode="after")
+    @classmethod
+    def _named_models(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",")]
+        if not all(names):
+            raise ValueError("write the names of models with commas between them, such as `z-image-turbo,sd-turbo`")
+        if "auto" in names[1:] or (names[0] == "auto" and len(names) > 1):
+            raise ValueError("`auto` is one model: write it alone, or name every model")
+        return ",".join(names)
+
+    @cached_property
+    def model_names(self) -> tuple[str, ...]:
+        """Return the names in `model`, the default model's first."""
+        return tuple(self.model.split(","))
 
     @cached_property
     def resolved_database_url(self) -> str:
@@ -294,6 +338,11 @@ class Settings(BaseSettings):
         return self.data_dir / "images"
 
     @cached_property
+    def wildcards_dir(self) -> Path:
+        """Return the folder of wildcards, text files that dynamic prompts choose from."""
+        return self.data_dir / "wildcards"
+
+    @property
     def uploads_dir(self) -> Path:
         """Return the root folder of the store of uploads."""
         return self.data_dir / "uploads"

@@ -23,10 +23,10 @@ from db.database import Database
 from db.jobs.finish import end_with_error
 from db.sql import RUNNING, has_status
 from db.tables import Base, Image, Job, Upload, Worker
+from db.workers import LIVE_STATES
 
 _PAGES_A_STEP = 2048
 _SQLITE_SIDE_FILES = ("", "-wal", "-shm", "-journal")
-_LIVE_STATES = ("loading", "ready", "blocked", "draining")
 
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is in all."""
@@ -114,7 +114,7 @@ def release_running(url: str) -> None:
     database = Database(url, pool_size=1)
     try:
         with database.write() as session:
-            session.execute(update(Worker).where(Worker.state.in_(_LIVE_STATES)).values(state="stopped"))
+            session.execute(update(Worker).where(Worker.state.in_(LIVE_STATES)).values(state="stopped"))
             for job_id, attempt in session.execute(select(Job.id, Job.attempt).where(RUNNING)).all():
                 end_with_error(session, job_id, attempt, "worker_drained", "The farm was restored from a backup.")
     finally:

@@ -99,23 +99,26 @@ def unknown_keys(database: Database, keys: Collection[str]) -> set[str]:
     return {key for key, writer in writers.items() if key not in known and writer not in running}
 
 
+_UPLOAD_COLUMNS = (Job.upload_id, Job.mask_upload_id)
+
+
 def delete_unused_uploads(database: Database, hours: float) -> list[str]:
-    """Delete the rows of up to BATCH uploads that are older and that no job starts from; return their storage keys.
+    """Delete the rows of up to BATCH uploads that are older and that no job uses; return their storage keys.
 
     Jobs that have ended count too: they can be retried as long as they are kept.
     """
-    used = exists().where(Job.upload_id == Upload.id)
+    unused = [~exists().where(column == Upload.id) for column in _UPLOAD_COLUMNS]
     with database.write() as session:
-        old = select(Upload).where(Upload.created_at < now() - literal(hours * 3600.0), ~used)
+        old = select(Upload).where(Upload.created_at < now() - literal(hours * 3600.0), *unused)
         chosen = session.scalars(
             old.order_by(Upload.created_at).limit(BATCH).with_for_update(of=Upload, skip_locked=True)
         ).all()
         # On Postgres a job may have been committed while the query ran. With the rows locked, no further job can be.
         ids = [upload.id for upload in chosen]
-        taken = set(session.scalars(select(Job.upload_id).where(Job.upload_id.in_(ids))))
-        unused = [upload for upload in chosen if upload.id not in taken]
-        delete_uploads(session, unused)
-        return [upload.key for upload in unused]
+        taken = {found for column in _UPLOAD_COLUMNS for found in session.scalars(select(column).where(column.in_(ids)))}
+        deleted = [upload for upload in chosen if upload.id not in taken]
+        delete_uploads(session, deleted)
+        return [upload.key for upload in deleted]
 
 
 def unknown_upload_keys(database: Database, keys: Collection[str]) -> set[str]:

@@ -54,7 +54,7 @@ def search_jobs(
 
     Without words, all jobs match.
     """
-    conditions = [_has(word) for word in words_of(text)]
+    conditions = conditions_of(text)
     last = _last_to_scan(database, owner, before) if conditions else None
     if last is not None:
         conditions.append(Job.id >= last)
@@ -69,6 +69,11 @@ def search_jobs(
         limit=limit,
     )
     return SearchPage(jobs, last if len(jobs) < limit else None)
+
+
+def conditions_of(text: str) -> list[ColumnElement[bool]]:
+    """Return the conditions that a job's prompt has every word. Raises InvalidInput like `words_of`."""
+    return [_has(word) for word in words_of(text)]
 
 
 def _has(word: str) -> ColumnElement[bool]:

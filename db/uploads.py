@@ -1,4 +1,4 @@
-"""Add, read and remove uploads of images for image-to-image."""
+"""Add, read and remove uploads of images and masks for image-to-image."""
 
 from __future__ import annotations
 

@@ -15,17 +15,21 @@ from db.jobs.finish import LIVE_SECONDS
 from db.jobs.reap import requeue_predecessors
 from db.sql import RUNNING, insert_ignore, now
 from db.tables import Job, Worker
+from db.worker_models import register_models, serves
+
+LIVE_STATES = ("loading", "ready", "blocked", "unloaded", "draining")
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What a worker reports at its start."""
+    """What a worker reports at its start. `models`: all that it serves; empty: `model` alone."""
 
     name: str
     incarnation: str
     model: str
     device: str
     capacity: int
+    models: tuple[str, ...] = ()
 
 
 class NameInUse(Conflict):
@@ -64,6 +68,7 @@ def register(
             replaced = update(Worker).where(Worker.name == worker.name, replaceable).values(**values)
             if session.scalar(replaced.returning(Worker.name)) is None:
                 raise NameInUse(f"A live worker is named '{worker.name}'.")
+        register_models(session, worker.name, worker.models or (worker.model,))
         return requeue_predecessors(session, worker.name)
 
 
@@ -76,11 +81,13 @@ def heartbeat(
     message: str | None = None,
     capacity: int | None = None,
     info: Mapping[str, Any] | None = None,
+    model: str | None = None,
 ) -> Worker | None:
     """Record that the worker is alive; None: a newer process has registered under that name and this one must stop."""
     values: dict[str, Any] = {"seen_at": now(), "state": state, "message": message}
     values |= {} if capacity is None else {"capacity": capacity}
     values |= {} if info is None else {"info": dict(info)}
+    values |= {} if model is None else {"model": model}
     with database.write() as session:
         return session.scalar(
             update(Worker)
@@ -97,11 +104,9 @@ def is_live_name(database: Database, name: str) -> bool:
 
 
 def live_workers(database: Database, model: str | None = None) -> list[Worker]:
-    """List workers that were seen lately and have not stopped or failed, by name."""
-    query = select(Worker).where(
-        Worker.seen_at > now() - literal(LIVE_SECONDS), Worker.state.in_(("loading", "ready", "blocked", "draining"))
-    )
-    query = query.where(Worker.model == model) if model is not None else query
+    """List workers that were seen lately and have not stopped or failed, by name; with `model` those that serve it."""
+    query = select(Worker).where(Worker.seen_at > now() - literal(LIVE_SECONDS), Worker.state.in_(LIVE_STATES))
+    query = query.where(serves(model)) if model is not None else query
     with database.read() as session:
         return list(session.scalars(query.order_by(Worker.name)))
 
@@ -120,7 +125,7 @@ def running_counts(database: Database) -> dict[str, int]:
 
 
 def idle_worker_exists(database: Database, model: str, besides: str) -> bool:
-    """Return whether a ready worker of this model other than `besides` holds no job."""
+    """Return whether a worker other than `besides` has this model loaded and holds no job."""
     with database.read() as session:
         found = session.connection().execute(_idle_others(), {"of_model": model, "besides": besides})
         return found.first() is not None

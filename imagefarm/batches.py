@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from pydantic import ValidationError
@@ -62,9 +62,11 @@ class Batches:
         """Cancel all jobs of the batch that have not ended."""
         return self._transport.read(Batch, "POST", f"{_path(batch)}/cancel")
 
-    def contact_sheet(self, batch: Batch | str) -> bytes:
-        """Return all images of the batch as one PNG; unfinished ones are grey."""
-        return self._transport.send("GET", f"{_path(batch)}/contact-sheet", headers={"Accept": "image/png"}).content
+    def contact_sheet(self, batch: Batch | str, *, side: int = 256, format: Literal["png", "webp"] = "png") -> bytes:
+        """Return all images of the batch as one picture, labelled with its axes; unfinished images are grey."""
+        params = {"side": side, "format": format}
+        headers = {"Accept": f"image/{format}"}
+        return self._transport.send("GET", f"{_path(batch)}/contact-sheet", params=params, headers=headers).content
 
 
 def _path(batch: Batch | str) -> str:

@@ -11,17 +11,31 @@ from urllib.parse import quote
 
 from core.errors import FarmError
 from core.lifecycle import JobKind, JobStatus
+from core.refine_mode import RefineMode
 from core.schemas.batches import Batch, BatchRequest
 from core.schemas.farm import Health, Readiness
 from core.schemas.images import Image, Upload
 from core.schemas.jobs import Job, JobHistory, JobPage, JobRequest, Output
-from core.schemas.models import ModelList, PresetList
+from core.schemas.loras import LoraList
+from core.schemas.models import ModelList, PresetList, RecipeList
+from core.schemas.parameters import PictureParameters
+from core.schemas.refine import Lineage, RefineRequest
 from core.schemas.workers import Queue, WorkerList
 from imagefarm.address import find_address
 from imagefarm.batches import Batches
 from imagefarm.events import JobEvent, follow, wait_until_settled
+from imagefarm.exports import download_export
 from imagefarm.image_folder import ImageFolder, SavedImage
-from imagefarm.job_requests import SUBMIT_PATH, idempotency_headers, media_type, read_image_file, request_of
+from imagefarm.job_requests import (
+    SUBMIT_PATH,
+    idempotency_headers,
+    media_type,
+    read_image_file,
+    refine_request_from,
+    request_of,
+)
+from imagefarm.models import ModelManagement
+from imagefarm.styles import Styles
 from imagefarm.transport import Transport
 from imagefarm.upscales import Upscales
 
@@ -46,6 +60,8 @@ class ImageFarm:
         self._transport = Transport(find_address(url, api_key), retry_seconds, label)
         self.batches = Batches(self._transport)
         self.upscales = Upscales(self._transport, self.upload)
+        self.model_management = ModelManagement(self._transport)
+        self.styles = Styles(self._transport)
 
     @property
     def url(self) -> str:
@@ -115,12 +131,33 @@ class ImageFarm:
         """Cancel a job: a waiting one at once, a running one at its next step. A job that has ended does not change."""
         return self._transport.read(Job, "POST", f"{_path(job)}/cancel")
 
+    def refine(
+        self,
+        image: Output | Image | str,
+        request: RefineRequest | RefineMode | str = RefineMode.HIRES,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Any,  # noqa: ANN401
+    ) -> Job:
+        """Submit a job that renders an image at a larger size: `farm.refine(image, "hires", width=1024, height=1024)`.
+
+        `fields` are those of RefineRequest. Raises NotFound, Gone, InvalidInput, Conflict, TooManyRequests, Unavailable.
+        """
+        given = request.as_sent() if isinstance(request, RefineRequest) else {"mode": request}
+        body = refine_request_from(given | fields).as_sent()
+        headers = idempotency_headers(idempotency_key)
+        return self._transport.read(Job, "POST", f"{_image_path(image)}/refine", json=body, headers=headers)
+
+    def lineage(self, image: Output | Image | str) -> Lineage:
+        """Return the images that an image was made from, and those made from it."""
+        return self._transport.read(Lineage, "GET", f"{_image_path(image)}/lineage")
+
     def retry(self, job: Job | str) -> Job:
         """Requeue a held job, or submit a new copy of any other job that has ended. Raises Conflict while the job runs."""
         return self._transport.read(Job, "POST", f"{_path(job)}/retry", repeatable=False)
 
     def upload(self, image: Path | bytes) -> Upload:
-        """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` of a job, or enlarge it."""
+        """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` or `mask` of a job, or enlarge it."""
         data = image if isinstance(image, bytes) else read_image_file(image)
         headers = {"Content-Type": media_type(data)}
         return self._transport.read(Upload, "POST", "/v1/uploads", content=data, headers=headers)
@@ -167,13 +204,39 @@ class ImageFarm:
             for output in complete.outputs
         ]
 
+    def export(self, file: Path | str, **query: Any) -> int:  # noqa: ANN401
+        """Write images as a zip and return its bytes; `query`: parameters of GET /v1/exports, such as `batch` or `q`."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return download_export(self._transport, Path(file), given)
+
+    def parameters(self, image: Path | bytes) -> PictureParameters:
+        """Return how a picture of any known program was made, as fields of a job."""
+        data = image if isinstance(image, bytes) else read_image_file(image)
+        headers = {"Content-Type": media_type(data)}
+        return self._transport.read(PictureParameters, "POST", "/v1/parameters", content=data, headers=headers)
+
+    def rerun(self, image: Output | Image | str) -> Job:
+        """Submit the job of an image again, for that image alone; `warnings` of the new job say what differs now."""
+        image_id = image if isinstance(image, str) else image.id
+        return self._transport.read(Job, "POST", f"/v1/images/{quote(image_id, safe='')}/rerun", repeatable=False)
+
     def models(self) -> ModelList:
         """Return the model catalogue, the farm's default first, with the workers that serve each model."""
         return self._transport.read(ModelList, "GET", "/v1/models")
 
+    def loras(self, name: str | None = None) -> LoraList:
+        """Return the LoRAs that jobs may name; with `name`, the files of that name with their hashes."""
+        path = "/v1/loras" if name is None else f"/v1/loras/{quote(name, safe='')}"
+        return self._transport.read(LoraList, "GET", path)
+
     def presets(self) -> PresetList:
         """Return the presets that a request may name."""
         return self._transport.read(PresetList, "GET", "/v1/presets")
+
+    def recipes(self, model: str | None = None) -> RecipeList:
+        """Return the recipes that a request may name, with what they mean for one model or all."""
+        params = {} if model is None else {"model": model}
+        return self._transport.read(RecipeList, "GET", "/v1/recipes", params=params)
 
     def workers(self) -> WorkerList:
         """Return every worker that the farm has on record, live or not."""
@@ -208,6 +271,10 @@ class ImageFarm:
     def _with_outputs(self, job: Job | str) -> Job:
         """Return the given job if it has succeeded, else its current state."""
         return job if isinstance(job, Job) and job.status is JobStatus.SUCCEEDED else self.get(job)
+
+
+def _image_path(image: Output | Image | str) -> str:
+    return f"/v1/images/{quote(image if isinstance(image, str) else image.id, safe='')}"
 
 
 def _path(job: Job | str) -> str:

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from core.errors import InvalidInput
 from core.parameters import InvalidParameters
 from core.schemas.jobs import JobRequest
+from core.schemas.refine import RefineRequest
 
 SUBMIT_PATH = "/v1/jobs"
 
@@ -29,6 +30,14 @@ def request_from(fields: dict[str, Any]) -> JobRequest:
         return JobRequest.model_validate(fields)
     except ValidationError as error:
         raise InvalidParameters(problems_of(error, JobRequest)) from error
+
+
+def refine_request_from(fields: dict[str, Any]) -> RefineRequest:
+    """Return a RefineRequest from fields by name or alias. Raises InvalidParameters naming every wrong field."""
+    try:
+        return RefineRequest.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidParameters(problems_of(error, RefineRequest)) from error
 
 
 def idempotency_headers(idempotency_key: str | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
-from core.catalogue import resolve_auto
+from core.catalogue import resolve_auto, served_models
 from core.exposure import check_api_exposure, check_flower_exposure
 from core.permissions import keep_private
 from core.settings import Settings
@@ -42,7 +42,7 @@ class Supervisor:
         check_api_exposure(settings, has_keys=any_key_exists(settings))
         check_flower_exposure(settings)
         check_ports_differ(settings)
-        resolve_auto(settings)  # refuse an unknown model before anything starts
+        served_models(settings)  # refuse an unknown model before anything starts
         closed = keep_private(settings)
         data_dir.prepare(settings.data_dir)
         with data_dir.lock(settings.data_dir) as lock, closing(self._console()) as console:
@@ -126,13 +126,16 @@ class Supervisor:
 
     def _welcome(self, addresses: Addresses) -> str:
         resolved = resolve_auto(self._settings)
+        models = ", ".join(model.id for model in served_models(self._settings))
         note = f"\n  note          {resolved.explanation}" if resolved.explanation else ""
+        outputs = f"  images        {self._settings.outputs_dir}\n" if self._settings.outputs_dir else ""
         return (
             "\nimagefarm is up. Ctrl-C stops it.\n"
             f"  page and API  {addresses.api}  (reference: {addresses.api}/docs)\n"
             f"  Flower        {addresses.flower}\n"
+            f"{outputs}"
             f"  data, logs    {self._settings.data_dir}\n"
-            f"  model         {resolved.model.id}{note}\n"
+            f"  model         {models}{note}\n"
         )
 
     def _console(self) -> Console:

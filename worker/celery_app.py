@@ -10,7 +10,7 @@ from core.queue import RENDER_TASK, celery_config, render_queue
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from celery.app.task import Task
 
@@ -22,11 +22,17 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-def register_render_task(app: Celery, on_hint: Callable[[str, int], None], model: str) -> None:
-    """Register the render task on `app`. Each message is a hint and calls `on_hint(job_id, deferrals)`."""
-    app.conf.task_default_queue = render_queue(model)
+def register_render_task(app: Celery, on_hint: Callable[[str, int, str], None], models: Sequence[str]) -> None:
+    """Register the render task on `app`. Each message is a hint and calls `on_hint(job_id, deferrals, model)`.
+
+    The model is that of the queue from which the message came.
+    """
+    app.conf.task_default_queue = render_queue(models[0])
+    by_queue = {render_queue(model): model for model in models}
 
     # worker.runner.flower sends the task's events: a hint may start another job than the one it was sent for.
     @app.task(bind=True, name=RENDER_TASK, ignore_result=True, send_events=False)  # type: ignore[untyped-decorator]
     def render(task: Task, job_id: str, **_shown: Any) -> None:  # noqa: ANN401 -- fields for Flower
-        on_hint(job_id, int((task.request.headers or {}).get("deferrals", 0)))
+        queue = (task.request.delivery_info or {}).get("routing_key")
+        model = by_queue.get(str(queue), models[0])
+        on_hint(job_id, int((task.request.headers or {}).get("deferrals", 0)), model)

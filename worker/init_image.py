@@ -1,4 +1,4 @@
-"""Decode an image-to-image request's input image and scale it to the requested size."""
+"""Decode the image that a request starts from and scale it to the requested size."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from PIL import Image
 from core.errors import InvalidInput
 from core.imagefile.reading import FORMATS, open_rgb
 
-_PACKED = "PPM"
-_MAX_PIXELS = 2**28
+PACKED = "PPM"
+"""Pillow's name for the uncompressed files PPM and PGM."""
+MAX_PIXELS = 2**28
 """Above any IMAGEFARM_MAX_UPLOAD_PIXELS in use: the API has checked that limit."""
+
+
+def open_reference(data: bytes) -> Image.Image:
+    """Return the encoded image as upright RGB; raise InvalidInput when it cannot be read."""
+    try:
+        return open_rgb(data, max_pixels=MAX_PIXELS, formats=(*FORMATS, PACKED))
+    except InvalidInput as error:
+        message = f"The input image cannot be read: {error.message}"
+        raise InvalidInput(message, field="image", code=error.code) from error
 
 
 def open_init_image(data: bytes, width: int, height: int) -> Image.Image:
     """Return the encoded image as upright RGB at that size in pixels; raise InvalidInput when it cannot be read."""
-    try:
-        rgb = open_rgb(data, max_pixels=_MAX_PIXELS, formats=(*FORMATS, _PACKED))
-    except InvalidInput as error:
-        message = f"The input image cannot be read: {error.message}"
-        raise InvalidInput(message, field="image", code=error.code) from error
+    rgb = open_reference(data)
     if rgb.size != (width, height):
         rgb = rgb.resize((width, height), Image.Resampling.LANCZOS)
     return rgb
@@ -31,6 +37,15 @@ def resize_init_image(data: bytes, width: int, height: int) -> bytes:
 
     Decoding and scaling happen on the calling thread, so that opening the result in the engine does not stall the device.
     """
+    return _packed(open_init_image(data, width, height))
+
+
+def unpack_reference(data: bytes) -> bytes:
+    """Return the image as uncompressed PPM at its own size, for models that edit it and scale it themselves."""
+    return _packed(open_reference(data))
+
+
+def _packed(image: Image.Image) -> bytes:
     packed = io.BytesIO()
-    open_init_image(data, width, height).save(packed, _PACKED)
+    image.save(packed, PACKED)
     return packed.getvalue()

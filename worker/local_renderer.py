@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.catalogue import noise_notice, resolve_auto
-from core.errors import RenderError
+from core.errors import InvalidInput, RenderError
 from core.ids import new_id
 from core.parameters import RequestLimits, normalise
 from core.schemas.jobs import RenderFields
@@ -68,6 +68,9 @@ class LocalRenderer:
 
         Raise InvalidParameters, or RenderError with the engine's code.
         """
+        for field in ("styles", "dynamic"):
+            if getattr(request, field):
+                raise InvalidInput(f"{field} needs a farm: start one with `imagefarm up`, or leave it out.", field=field)
         limits = RequestLimits(self._settings.max_prompt_chars, self._settings.max_images_per_job)
         normalised = normalise(request, self.model, limits)
         self._wait_ready()

@@ -8,7 +8,7 @@ sends to itself.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from celery.worker.control import Panel
@@ -28,18 +28,19 @@ Command = Callable[..., Any]
 logger = logging.getLogger(__name__)
 
 
-def restrict_remote_control(own_queue: str) -> None:
+def restrict_remote_control(own_queues: Collection[str], models: Callable[[], str]) -> None:
     """Refuse every command that could end or change this worker; call before Celery's worker starts.
 
-    Subscribing to `own_queue` and unsubscribing remain for `worker.hints.queue_subscription`, which repairs within seconds
-    what another sender of these changes.
+    Subscribing to `own_queues` and unsubscribing remain for `worker.hints.queue_subscription`, which repairs within seconds
+    what another sender of these changes. `models` describes the models of this worker, for Flower's page of it.
     """
     for name in [name for name in Panel.data if name not in READ_ONLY | _OWN_QUEUE]:
         Panel.data[name] = _refusing(name)
     for name in _OWN_QUEUE:
-        Panel.data[name] = _only_for(own_queue, Panel.data[name])
+        Panel.data[name] = _only_for(own_queues, Panel.data[name])
     for name in _LISTS:
         Panel.data[name] = _without_arguments(Panel.data[name])
+    Panel.data["stats"] = _with_models(Panel.data["stats"], models)
     Panel.data["query_task"] = _query_without_arguments(Panel.data["query_task"])
 
 
@@ -51,10 +52,17 @@ def _refusing(name: str) -> Command:
     return refuse
 
 
-def _only_for(own_queue: str, command: Command) -> Command:
+def _with_models(command: Command, models: Callable[[], str]) -> Command:
+    def stats(state: Any, **_: object) -> dict[str, Any]:  # noqa: ANN401 -- Celery's own state
+        return {**command(state), "models": models()}
+
+    return stats
+
+
+def _only_for(own_queues: Collection[str], command: Command) -> Command:
     def checked(state: Any, queue: str = "", **_: object) -> Any:  # noqa: ANN401 -- Celery's own state and reply
-        if queue != own_queue:
-            return {"error": "this worker consumes from the queue of its model only"}
+        if queue not in own_queues:
+            return {"error": "this worker consumes from the queues of its models only"}
         return command(state, queue=queue)
 
     return checked

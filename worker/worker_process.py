@@ -12,12 +12,13 @@ import threading
 import time
 import warnings
 from types import FrameType
+from typing import Any
 
 from celery import signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state as celery_state
 
-from core.catalogue import resolve_auto
+from core.catalogue import served_models
 from core.errors import Unavailable
 from core.logs import configure_logging
 from core.queue import UPSCALE, render_queue
@@ -27,7 +28,7 @@ from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
 from worker.celery_app import make_celery, register_render_task
 from worker.engine.client import FINAL_LOAD_CODES, EngineClient
-from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready, Rendered
+from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready, Rendered, Unloaded
 from worker.engine.spec import spec_from_settings
 from worker.events import EventPublisher
 from worker.hints.consumer import HintConsumer
@@ -37,15 +38,19 @@ from worker.hints.transport import install_transports
 from worker.remote_control import restrict_remote_control
 from worker.runner.attempts import InFlightAttempts
 from worker.runner.cancel_listener import CancelListener
+from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.flower import FlowerEvents
 from worker.runner.leases import LeaseKeeper
+from worker.runner.model_switch import ModelSwitch
 from worker.runner.name_lock import NameLock, lock_names, name_taken
 from worker.runner.runner import Runner
 from worker.runner.worker_state import EngineTimes, WorkerState
 
 logger = logging.getLogger(__name__)
 
+MOST_THREADS = 64
+"""Threads of a worker with several models, which hold different numbers of jobs; threads start as they are needed."""
 GIVE_BACK_SECONDS = 5.0
 """Most time for giving jobs back to the queue after a second signal."""
 
@@ -63,7 +68,9 @@ class WorkerProcess:
         self._told_to_stop = False
         self._paused = False
         self._celery = make_celery(settings)
-        model, identity = _model_of(settings), name_lock.identity
+        models = () if settings.model == UPSCALE else served_models(settings)
+        self._models = [each.id for each in models] or [UPSCALE]
+        model, identity = self._models[0], name_lock.identity
         self._hostname = f"render@{identity.name}"
         self._context = WorkerContext(
             settings=settings,
@@ -83,7 +90,13 @@ class WorkerProcess:
             on_replaced=self._stop_because,
             on_paused=self._on_paused,
         )
-        self._subscription = QueueSubscription(self._celery, model, self._hostname)
+        self._gate = ClaimGate()
+        self._switch = ModelSwitch(
+            self._context, models, self._gate, self._on_claiming_change, lambda: not (self._stopping or self._paused)
+        )
+        self._subscription = QueueSubscription(self._celery, self._models, self._hostname)
+        self._was_ready = False
+        self._consumer: Any = None
         self._cancels = CancelListener(settings, self._attempts)
 
     def run(self) -> int:
@@ -101,10 +114,11 @@ class WorkerProcess:
             raise
         self._leases.start()
         self._cancels.start()
+        self._switch.start()
         self._engine.start()
         self._settled.wait()
         try:
-            if self._engine.state == "ready" and not self._stopping:
+            if self._was_ready and not self._stopping:
                 self._serve()
             return 0 if self._told_to_stop and self._engine.state != "failed" else 1
         finally:
@@ -117,7 +131,7 @@ class WorkerProcess:
         """
         context, name = self._context, self._context.identity.name
         registration = workers.Registration(
-            name, context.identity.incarnation, context.model, self._settings.device, capacity=0
+            name, context.identity.incarnation, context.model, self._settings.device, 0, tuple(self._models)
         )
         while not self._stopping:
             try:
@@ -136,17 +150,19 @@ class WorkerProcess:
 
     def _serve(self) -> None:
         """Block in Celery's worker until it is stopped."""
-        model = self._context.model
-        hints = HintQueue(self._settings, self._context.database, model, self._context.flower.sent)
-        hints.start()
-        register_render_task(self._celery, Runner(self._context, hints, self._on_storage_change).on_hint, model)
-        restrict_remote_control(render_queue(model))
+        models, sent = self._models, self._context.flower.sent
+        hints = {model: HintQueue(self._settings, self._context.database, model, sent) for model in models}
+        for each in hints.values():
+            each.start()
+        runner = Runner(self._context, hints, self._gate, self._on_claiming_change)
+        register_render_task(self._celery, runner.on_hint, models)
+        restrict_remote_control([render_queue(model) for model in models], lambda: self._switch.summary)
         signals.worker_ready.connect(self._on_celery_ready, weak=False)
         worker = self._celery.Worker(
             hostname=self._hostname,
             pool="threads",
-            concurrency=self._state.snapshot().capacity,
-            queues=[render_queue(model)],
+            concurrency=self._most_threads(),
+            queues=[render_queue(models[0])],
             consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop),
             without_mingle=True,
             without_gossip=True,
@@ -158,9 +174,23 @@ class WorkerProcess:
             logging.getLogger(noisy).setLevel(logging.WARNING)  # The runner logs the same with the job's id.
         # Celery warns of running as root, as containers do, because of pickle, which this worker refuses.
         warnings.filterwarnings("ignore", category=SecurityWarning)
+        self._consumer = worker
+        self._limit_hints()
         worker.start()
+        runner.close()
         self._subscription.stop()
-        hints.stop()
+        for each in hints.values():
+            each.stop()
+
+    def _most_threads(self) -> int:
+        """Return the size of Celery's pool: what the loaded model holds, and room for the other models' capacity."""
+        capacity = self._state.snapshot().capacity or 1
+        return capacity if len(self._models) == 1 else max(capacity, MOST_THREADS)
+
+    def _limit_hints(self) -> None:
+        """Let Celery take as many hints at a time as the loaded model can hold jobs."""
+        if self._consumer is not None and len(self._models) > 1:
+            self._consumer.max_concurrency = self._state.snapshot().capacity
 
     def _on_celery_ready(self, **_: object) -> None:
         # Celery installed its own handlers while it started; only ours drain.
@@ -169,31 +199,42 @@ class WorkerProcess:
         if self._stopping:
             celery_state.should_stop = os.EX_OK
         self._subscription.start()
-        logger.info("worker %s serves %s", self._context.identity.name, self._context.model)
+        logger.info("worker %s serves %s", self._context.identity.name, ", ".join(self._models))
 
     def _on_engine_event(self, event: EngineEvent) -> None:
         match event:
             case Loading():
+                model = self._switch.on_loading()
                 self._update_subscription()
                 progress = "" if event.fraction is None else f" ({event.fraction:.0%})"
-                self._state.change("loading", f"{event.stage}{progress}")
+                self._state.change("loading", f"{model}: {event.stage}{progress}", model=model)
             case Ready():
                 self._times = EngineTimes(event.info)
-                self._state.change("ready", None, capacity=event.info.capacity, info=self._times.info())
+                info, self._was_ready = self._times.info(), True
+                self._state.change("ready", None, capacity=event.info.capacity, info=info, model=event.info.model)
                 self._report_state()
+                self._limit_hints()
+                self._switch.on_ready(event.info)
                 self._update_subscription()
                 self._settled.set()
+            case Unloaded():
+                self._switch.on_unloaded()
+                self._state.change("unloaded", "No model is loaded; a job loads one.")
+                self._report_state()
+                self._update_subscription()
             case LoadFailed():
                 logger.error("the model could not be loaded (%s): %s", event.code, event.message)
                 self._state.change("failed", f"{event.code}: {event.message}"[:2000])
+                has_other = self._switch.on_load_failed(event)
                 self._report_state()
-                if event.code in FINAL_LOAD_CODES:
+                if event.code in FINAL_LOAD_CODES and not has_other:
                     self._settled.set()
             case Rendered():
                 self._attempts.route(event)
                 self._record_image(event)
             case EngineLost():
                 logger.error("the engine was lost: %s", event.reason)
+                self._switch.on_engine_lost(event.reason)
                 self._update_subscription()
                 self._attempts.route(event)
             case _:
@@ -216,7 +257,7 @@ class WorkerProcess:
         self._paused = paused
         self._update_subscription()
 
-    def _on_storage_change(self) -> None:
+    def _on_claiming_change(self) -> None:
         self._update_subscription()
         self._report_state()
 
@@ -227,8 +268,9 @@ class WorkerProcess:
             self._stop_because("Celery's consumer ended")
 
     def _update_subscription(self) -> None:
-        """Subscribe to the queue only while this worker can and may render."""
-        self._subscription.set_wanted(self._engine.state == "ready" and not self._paused and not self._state.is_blocked)
+        """Subscribe to the loaded model's queue only while this worker can and may render."""
+        may_render = self._engine.state == "ready" and not self._paused and not self._state.is_blocked
+        self._subscription.set_wanted(self._gate.model if may_render else None)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         # Only this: the main thread may hold any lock now, of an event, a thread that starts, or the log.
@@ -272,6 +314,7 @@ class WorkerProcess:
         os._exit(0)
 
     def _close(self) -> None:
+        self._switch.stop()
         self._engine.stop(grace_seconds=2.0)
         self._cancels.stop()
         self._leases.stop()
@@ -285,10 +328,6 @@ class WorkerProcess:
         self._context.flower.close()
         self._context.events.close()
         self._context.database.dispose()
-
-
-def _model_of(settings: Settings) -> str:
-    return UPSCALE if settings.model == UPSCALE else resolve_auto(settings).model.id
 
 
 def run(settings: Settings) -> int:

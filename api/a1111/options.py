@@ -14,15 +14,18 @@ from api.a1111.request import CHECKPOINT, A1111Caller, A1111Submitter
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.farm import Farm
+from api.styles import StyleChoice
 from api.threads import in_thread
+from api.views.loras import lora_list
 from core.imagefile import decode_base64_image, read_metadata
-from core.schemas.a1111 import PngInfo, PngInfoRequest, Sampler, Scheduler, SdModel
+from core.schemas.a1111 import A1111Lora, A1111Style, PngInfo, PngInfoRequest, Sampler, Scheduler, SdModel
+from core.schemas.loras import Lora
 
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
 
 EMPTY_LISTS = (
-    *("upscalers", "latent-upscale-modes", "prompt-styles", "face-restorers", "realesrgan-models", "hypernetworks"),
-    *("loras", "sd-vae", "sd-modules", "script-info", "extensions"),
+    *("upscalers", "latent-upscale-modes", "face-restorers", "realesrgan-models", "hypernetworks"),
+    *("sd-vae", "sd-modules", "script-info", "extensions"),
 )
 EMPTY_OBJECTS: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
@@ -77,6 +80,47 @@ async def _checkpoint(farm: Farm, caller: Caller) -> str:
 async def refresh(caller: CallerDependency) -> Response:
     """Do nothing: the list of models is always current."""
     return JSONResponse(None)
+
+
+@router.get("/loras", response_model=list[A1111Lora], summary="LoRAs", responses=errors())
+async def read_loras(farm: FarmDependency, caller: CallerDependency) -> Response:
+    """List the LoRAs that some model takes; write `<lora:NAME:SCALE>` into a prompt to apply one."""
+    found = await farm.single_flight.join("loras", lambda: in_thread(lora_list, farm.loras, farm.catalogue))
+    rows = {lora.name: lora for lora in reversed(found.items) if lora.models}
+    return JSONResponse([_a1111_lora(rows[name]).model_dump() for name in sorted(rows)])
+
+
+@router.post("/refresh-loras", summary="Nothing to refresh", responses=errors())
+async def refresh_loras(caller: CallerDependency) -> Response:
+    """Do nothing: the list of LoRAs is always current."""
+    return JSONResponse(None)
+
+
+def _a1111_lora(lora: Lora) -> A1111Lora:
+    told = {
+        "ss_base_model_version": lora.base,
+        "modelspec.trigger_phrase": ", ".join(lora.trigger_words),
+        "sshs_model_hash": lora.hash,
+    }
+    return A1111Lora(
+        name=lora.name,
+        alias=lora.name,
+        path=lora.file,
+        metadata={name: text for name, text in told.items() if text},
+    )
+
+
+@router.get("/prompt-styles", response_model=list[A1111Style], summary="Styles", responses=errors())
+async def read_prompt_styles(farm: FarmDependency, caller: A1111Caller) -> Response:
+    """List the styles that your requests may name: your own, the shared ones and the built-in ones."""
+    known = await in_thread(lambda: StyleChoice(farm, caller).known)
+    first = {style.name: style for style in reversed(known)}
+    return JSONResponse(
+        [
+            A1111Style(name=style.name, prompt=style.prompt, negative_prompt=style.negative_prompt).model_dump()
+            for style in first.values()
+        ]
+    )
 
 
 @router.post("/png-info", response_model=PngInfo, summary="Metadata of an image", responses=errors(400, 408, 413, 415))

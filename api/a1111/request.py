@@ -48,20 +48,28 @@ _OFF: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "restore_faces": (False, None),
         "tiling": (False, None),
         "script_name": (None, "", "None"),
-        "styles": (None, []),
-        "subseed_strength": (0, 0.0, None),
     }
 )
 """Fields of features that the farm does not have, with the values that leave the feature off."""
 
 
-def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_image: str | None = None) -> JobRequest:
-    """Build the job request; `chosen` is the caller's sd_model_checkpoint of POST /options, `init_image` an upload's id."""
+_OFF_WITH_A_MASK: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {"inpainting_fill": (1, None), "inpaint_full_res": (False, None)}
+)
+
+
+def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, uploads: Mapping[str, str]) -> JobRequest:
+    """Build the job request; `chosen` is the caller's sd_model_checkpoint of POST /options.
+
+    `uploads`: field -> id of an upload, for `init_image` and `mask`.
+    """
     checkpoint = (wanted.override_settings or {}).get(CHECKPOINT) or chosen
     fields: dict[str, Any] = {
         "prompt": wanted.prompt,
         "negative_prompt": wanted.negative_prompt or "",
         "seed": -1 if wanted.seed is None else wanted.seed,
+        "variation_seed": wanted.subseed if wanted.subseed_strength else None,
+        "variation_strength": wanted.subseed_strength or None,
         "num_images": (1 if wanted.batch_size is None else wanted.batch_size)
         * (1 if wanted.n_iter is None else wanted.n_iter),
         "num_inference_steps": wanted.steps,
@@ -69,10 +77,12 @@ def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_
         "width": wanted.width,
         "height": wanted.height,
         "model": catalogue.get(str(checkpoint)).id if checkpoint else None,
-        "init_image": init_image,
+        "styles": wanted.styles,
+        **uploads,
     }
-    if isinstance(wanted, Img2Img) and wanted.denoising_strength is not None:
+    if isinstance(wanted, Img2Img):
         fields["strength"] = wanted.denoising_strength
+        fields["mask_feather"] = wanted.mask_blur if wanted.mask else None
     if wanted.force_task_id:
         fields["metadata"] = {"task_id": wanted.force_task_id}
     return JobRequest.model_validate({name: value for name, value in fields.items() if value is not None})
@@ -81,7 +91,8 @@ def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, init_
 def ignored_fields(wanted: Txt2Img) -> list[str]:
     """Return a sentence for each requested feature that the farm does not have."""
     sent = wanted.model_dump()
-    found = [f"{name} has no effect here." for name, off in _OFF.items() if sent.get(name) not in off]
+    off_values = {**_OFF, **_OFF_WITH_A_MASK} if sent.get("mask") else _OFF
+    found = [f"{name} has no effect here." for name, off in off_values.items() if sent.get(name) not in off]
     scripts = [name for name, script in (wanted.alwayson_scripts or {}).items() if _is_enabled(script)]
     found += [f"alwayson_scripts: there is no script '{name}' here." for name in scripts]
     sampler = wanted.sampler_name or wanted.sampler_index

@@ -15,6 +15,7 @@ from api.farm import Farm
 from api.threads import in_thread
 from api.views.jobs import notice_of
 from core.imagefile import ImageMetadata, encode, open_rgb, read_metadata
+from core.parameters.seeds import seeds_of
 from core.schemas.a1111 import ImagesAnswer, Txt2Img
 from core.storage import LocalImageStore
 from db.jobs.read import Snapshot
@@ -48,7 +49,7 @@ def _images_response(store: LocalImageStore, snapshot: Snapshot, wanted: Txt2Img
 
 
 def _interrupted_response(job: Job, previews: list[tuple[int, bytes]], wanted: Txt2Img, warnings: list[str]) -> Response:
-    files = [(job.input["seed"] + index, _enlarged(job, index, preview)) for index, preview in previews]
+    files = [(seeds_of(job.input, index)["seed"], _enlarged(job, index, preview)) for index, preview in previews]
     return _response(job, files, wanted, [INTERRUPTED, *warnings], interrupted=True)
 
 
@@ -59,13 +60,15 @@ def _enlarged(job: Job, index: int, preview: bytes) -> bytes:
     metadata = ImageMetadata(
         prompt=values["prompt"],
         negative_prompt=values.get("negative_prompt") or "",
-        seed=values["seed"] + index,
+        **seeds_of(values, index),
+        variation_strength=values.get("variation_strength"),
         num_inference_steps=values["num_inference_steps"],
         guidance_scale=values["guidance_scale"],
         width=values["width"],
         height=values["height"],
         model=job.model,
         strength=values.get("strength"),
+        loras=values.get("loras", ()),
         job_id=job.id,
         index=index,
     )
@@ -91,14 +94,14 @@ def _info(job: Job, seeds: list[int], wanted: Txt2Img, texts: list[str], warning
     parameters, count = job.input, len(seeds)
     return {
         "prompt": parameters["prompt"],
-        "all_prompts": [parameters["prompt"]] * count,
+        "all_prompts": parameters.get("prompts", [parameters["prompt"]] * count)[:count],
         "negative_prompt": parameters.get("negative_prompt", ""),
-        "all_negative_prompts": [parameters.get("negative_prompt", "")] * count,
+        "all_negative_prompts": parameters.get("negative_prompts", [parameters.get("negative_prompt", "")] * count)[:count],
         "seed": parameters["seed"],
         "all_seeds": seeds,
-        "subseed": parameters["seed"],
-        "all_subseeds": seeds,
-        "subseed_strength": 0,
+        "subseed": parameters.get("variation_seed", parameters["seed"]),
+        "all_subseeds": [seeds_of(parameters, index).get("variation_seed", seed) for index, seed in enumerate(seeds)],
+        "subseed_strength": parameters.get("variation_strength", 0),
         "width": parameters["width"],
         "height": parameters["height"],
         "sampler_name": "Euler",
@@ -117,7 +120,7 @@ def _info(job: Job, seeds: list[int], wanted: Txt2Img, texts: list[str], warning
         "extra_generation_params": {},
         "index_of_first_image": 0,
         "infotexts": texts,
-        "styles": [],
+        "styles": (parameters.get("expanded_from") or {}).get("styles", []),
         "job_timestamp": a1111_timestamp(job.created_at),
         "clip_skip": 1,
         "is_using_inpainting_conditioning": False,

@@ -18,6 +18,7 @@ from api.threads import in_thread
 from api.views.batches import batch_view
 from core.errors import InvalidInput, NotFound
 from core.ids import is_id
+from core.imagefile.grid_sheet import SheetFormat
 from core.schemas.batches import Batch as BatchAnswer
 from core.schemas.batches import BatchPage, BatchRequest
 from db.batches import counts_of, get_batch, list_batches, members, open_members
@@ -98,22 +99,28 @@ async def cancel_batch(farm: FarmDependency, caller: SubmitterDependency, batch_
 @router.get(
     "/{batch_id}/contact-sheet",
     response_class=Response,
-    summary="All its images as one PNG",
+    summary="All its images as one picture",
     responses=error_responses(404)
-    | {200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}, "description": "The sheet."}},
+    | {
+        200: {
+            "content": {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("png", "webp")},
+            "description": "The sheet.",
+        }
+    },
 )
 async def read_contact_sheet(
     farm: FarmDependency,
     caller: CallerDependency,
     batch_id: BatchId,
-    columns: Annotated[int, Query(ge=0, le=50, description="0 makes it about square.")] = 0,
+    columns: Annotated[int, Query(ge=0, le=50, description="0: by the values of the axes, with labels.")] = 0,
     side: Annotated[int, Query(ge=64, le=512, description="Longest side of each image, in pixels.")] = 256,
+    format: Annotated[SheetFormat, Query(description="png or webp.")] = "png",
 ) -> Response:
     """Draw the sheet at any time: an image that is not finished, or whose file is missing, is a labelled grey cell."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
     async with farm.decoding:
-        data = await contact_sheet_of(farm, batch, columns, side)
-    return Response(data, media_type="image/png", headers={"Cache-Control": "no-cache"})
+        data = await contact_sheet_of(farm, batch, columns, side, format)
+    return Response(data, media_type=f"image/{format}", headers={"Cache-Control": "no-cache"})
 
 
 def full_view(farm: Farm, batch: Batch) -> BatchAnswer:

@@ -15,16 +15,19 @@ from api.farm import Farm
 from api.file_response import OpenFileResponse
 from api.image_formats import negotiate, stored_format
 from api.openapi_errors import error_responses
+from api.public_address import link
+from api.rerun import rerun_image
 from api.signed_links import is_signed
 from api.threads import in_thread
-from api.views.jobs import image_view
+from api.views.jobs import image_view, job_view
 from core.api_keys import Scope
 from core.errors import NotFound
 from core.imagefile import EXTENSIONS, MEDIA_TYPES, ImageFormat
 from core.schemas.images import Image as ImageAnswer
 from core.schemas.images import ImageChange
+from core.schemas.jobs import Job as JobAnswer
 from db.images import get_image, rate
-from db.jobs.read import get_job
+from db.jobs.read import Snapshot, get_job
 from db.retention import delete_image
 from db.tables import Image
 
@@ -59,6 +62,23 @@ async def remove_image(farm: FarmDependency, caller: SubmitterDependency, image_
     key = await in_thread(delete_image, farm.database, image_id, caller.acting_owner)
     await in_thread(farm.store.delete, key)
     return Response(status_code=204)
+
+
+@router.post(
+    "/{image_id}/rerun",
+    status_code=202,
+    response_model=JobAnswer,
+    summary="Render an image again",
+    responses=error_responses(404, 409, 410, 429),
+)
+async def rerun(farm: FarmDependency, caller: SubmitterDependency, image_id: ImageId) -> Response:
+    """Submit the job that made this image again, for this image alone. On the same stack a strict job gives the same bits.
+
+    `warnings` says what differs now: versions, device, number format, LoRA files. Counts like a submit.
+    """
+    submitted = await rerun_image(farm, caller, image_id)
+    answer = job_view(Snapshot(submitted.job))
+    return json_response(answer, 202, {"Location": link(f"/v1/jobs/{submitted.job.id}")})
 
 
 async def get_linked_caller(request: Request, farm: FarmDependency, image_id: ImageId) -> Caller:

@@ -9,7 +9,11 @@ from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.openapi_errors import error_responses
+from api.threads import in_thread
+from api.views.model_weights import weights_view
 from api.views.workers import model_view
+from core.api_keys import Scope
+from core.catalogue import ModelPaths
 from core.errors import InvalidInput, NotFound
 from core.schemas.models import Model, ModelList
 
@@ -32,11 +36,15 @@ async def read_models(farm: FarmDependency, caller: CallerDependency) -> Respons
 async def read_model(
     farm: FarmDependency, caller: CallerDependency, model_id: Annotated[str, Path(description="Id or alias.")]
 ) -> Response:
-    """Return a model by id or alias."""
+    """Return a model by id or alias; an admin also sees whether its weights are on the API's disk."""
     overview = await farm.overview.get()
     try:
         model = farm.catalogue.get(model_id)
     except InvalidInput as error:
         raise NotFound(error.message, code="model_not_found") from None
     default = farm.model_selector.default(overview).id == model.id
-    return json_response(model_view(model, overview, farm.model_selector, default=default))
+    view = model_view(model, overview, farm.model_selector, default=default)
+    if caller.may(Scope.ADMIN):
+        weights = await in_thread(weights_view, model, ModelPaths.of(farm.settings))
+        view = view.model_copy(update={"weights": weights})
+    return json_response(view)

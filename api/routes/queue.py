@@ -22,7 +22,7 @@ async def read_queue(farm: FarmDependency, caller: CallerDependency) -> Response
     overview = await farm.overview.get()
     speeds = await farm.speeds()
     counts = await in_thread(open_counts, farm.database)
-    models = sorted({*counts, *(worker.model for worker in overview.live)})
+    models = sorted({*counts, *(model for worker in overview.live for model in overview.listed(worker))})
     rows = [_row(model, counts.get(model, {}), overview, speeds.get(model)) for model in models]
     return json_response(
         Queue(

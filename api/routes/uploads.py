@@ -1,4 +1,4 @@
-"""Uploads: images for image-to-image."""
+"""Uploads: images and masks for image-to-image."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ UploadId = Annotated[str, Depends(upload_id_of)]
     openapi_extra=_BODY,
 )
 async def create_upload(request: Request, farm: FarmDependency, caller: SubmitterDependency) -> Response:
-    """Store an image. The body is the file itself: PNG, JPEG or WebP. Only its pixels are kept."""
+    """Store an image or a mask. The body is the file itself: PNG, JPEG or WebP. Only its pixels are kept."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in TYPES:
         raise FarmError(

@@ -17,6 +17,7 @@ from core.schemas.base import storable
 from core.schemas.workers import Worker as WorkerAnswer
 from core.schemas.workers import WorkerList
 from db.tables import Worker
+from db.worker_models import models_by_worker
 from db.workers import all_workers, live_workers, request_drain, running_counts, set_paused
 
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
@@ -26,9 +27,9 @@ WorkerName = Annotated[str, Path(max_length=120, description="The worker's name.
 
 def _rows(farm: Farm) -> list[WorkerAnswer]:
     live = {worker.name for worker in live_workers(farm.database)}
-    running = running_counts(farm.database)
+    running, models = running_counts(farm.database), models_by_worker(farm.database)
     return [
-        worker_view(worker, live=worker.name in live, running=running.get(worker.name, 0))
+        worker_view(worker, models.get(worker.name, ()), live=worker.name in live, running=running.get(worker.name, 0))
         for worker in all_workers(farm.database)
     ]
 

@@ -9,22 +9,32 @@ from typing import Any
 from api.public_address import link
 from core.catalogue import load_catalogue, noise_notice
 from core.lifecycle import JobKind, JobStatus
+from core.parameters.image_input import input_of_image
 from core.retries import rule_for
 from core.schemas.base import iso
 from core.schemas.images import Image as ImageAnswer
 from core.schemas.jobs import Attempt as AttemptAnswer
 from core.schemas.jobs import Job as JobAnswer
-from core.schemas.jobs import JobError, JobHistory, JobHistoryEvent, JobUrls, Output, Parent, Progress, QueuePlace, Timings
+from core.schemas.jobs import (
+    JobError,
+    JobHistory,
+    JobHistoryEvent,
+    JobUrls,
+    Output,
+    Parent,
+    Progress,
+    QueuePlace,
+    Timings,
+)
 from db.jobs.read import Snapshot, queued_seconds
 from db.tables import Attempt, Image, Job, JobEvent
 
 
 def public_input(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters without the storage keys of files."""
-    shown = {name: value for name, value in stored.items() if name not in ("init_image", "source")}
-    if (init := stored.get("init_image")) is not None:
-        shown["init_image"] = init["upload_id"]
-    return shown
+    shown = {name: value for name, value in stored.items() if name != "source"}
+    given = {name: stored[name] for name in ("init_image", "mask") if stored.get(name) is not None}
+    return shown | {name: image.get("image_id") or image["upload_id"] for name, image in given.items()}
 
 
 def notice_of(model_id: str) -> str | None:
@@ -55,8 +65,8 @@ def image_view(image: Image, job: Job) -> ImageAnswer:
         rating=image.rating,
         kind=JobKind(job.kind),
         model=job.model,
-        parent=_parent(job),
-        input=public_input(job.input) | {"seed": image.seed, "num_images": 1},
+        parent=parent_view(job),
+        input=public_input(input_of_image(job.input, image.index)),
         record=image.record,
         notice=_notice(job),
         created_at=iso(image.created_at),  # type: ignore[arg-type]
@@ -83,7 +93,7 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
         queue=queue,
         progress=progress_view(job, progress),
         timings=_timings(job),
-        parent=_parent(job),
+        parent=parent_view(job),
         outputs=[output_view(image) for image in snapshot.images],
         error=_error(job),
         warnings=job.warnings,
@@ -99,15 +109,18 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
     )
 
 
-def _parent(job: Job) -> Parent | None:
+def parent_view(job: Job) -> Parent | None:
     """Return what the job was made from; None for a job that names no parent."""
     parent = job.input.get("parent")
-    return Parent(image=parent.get("image"), upload=parent.get("upload")) if parent else None
+    if not parent:
+        return None
+    return Parent(image=parent.get("image"), upload=parent.get("upload"), mode=job.input.get("refine_mode"))
 
 
 def _notice(job: Job) -> str | None:
     """Return the notice of the model that rendered the images, for an enlarged one that of its parent's."""
-    return notice_of((job.input.get("parent") or {}).get("model") or job.model)
+    parent = (job.input.get("parent") or {}) if job.kind == JobKind.UPSCALE else {}
+    return notice_of(parent.get("model") or job.model)
 
 
 def _urls(job_id: str) -> JobUrls:

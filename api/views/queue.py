@@ -40,7 +40,11 @@ def waiting_reason(job: Job, workers: list[Worker], position: int | None, overvi
         return f"It is retried in {back_off:.0f} s, after: {job.error_message or 'an error'}"
     if not workers:
         return reason_not_served(job.model, overview)
-    return reason_not_claimed(workers) or ("It is next." if position == 1 else f"{(position or 1) - 1} jobs are before it.")
+    return (
+        reason_not_claimed(workers)
+        or _reason_not_loaded(job.model, workers, overview)
+        or ("It is next." if position == 1 else f"{(position or 1) - 1} jobs are before it.")
+    )
 
 
 def reason_not_claimed(workers: list[Worker]) -> str | None:
@@ -52,17 +56,31 @@ def reason_not_claimed(workers: list[Worker]) -> str | None:
     blocked = next((worker for worker in workers if worker.state == "blocked"), None)
     if blocked is not None and not any(worker.state == "ready" for worker in workers):
         return f"Worker {blocked.name} waits: {blocked.message}"
-    if not any(worker.state == "ready" for worker in workers):
+    if not any(worker.state in ("ready", "unloaded") for worker in workers):
         return f"The model is being loaded by {', '.join(worker.name for worker in workers)}."
     return None
 
 
+def _reason_not_loaded(model: str, workers: list[Worker], overview: Overview) -> str | None:
+    """Return what happens before a job of a model that no worker has loaded; None where one has."""
+    states = {worker.name: overview.model_state(worker, model) for worker in workers}
+    if "loaded" in states.values():
+        return None
+    if loading := [name for name, state in states.items() if state == "loading"]:
+        return f"The model is being loaded by {', '.join(loading)}, once the jobs that run there have ended."
+    return f"No worker has this model loaded: {', '.join(states)} will load it when its other models leave time."
+
+
 def reason_not_served(model: str, overview: Overview) -> str:
     """Return why no live worker serves this model."""
+    for worker in overview.live:
+        row = overview.row(worker, model)
+        if row is not None and row.state == "unavailable":
+            return f"Worker {worker.name}: {row.message or 'the model could not be loaded.'}"
     failed = [worker for worker in overview.workers if worker.model == model and worker.state == "failed"]
     if failed:
         return f"Worker {failed[0].name} failed: {failed[0].message or 'it reported no reason'}."
-    known = [worker for worker in overview.workers if worker.model == model]
+    known = [worker for worker in overview.workers if model in overview.listed(worker)]
     if known:
         ago = time.time() - max(worker.seen_at for worker in known)
         return f"No worker of this model is up; the last was seen {ago:.0f} s ago. The job waits until one is up again."

@@ -3,10 +3,12 @@
     python -m benchmarks.gpu speed  [--tier int8] [--sizes 512 768 1024] [--no-compile] [--engine attention_backend=...]
     python -m benchmarks.gpu memory [--cap 6 7.5 8 12 16] [--tier int8-lean]
     python -m benchmarks.gpu load   [--tier int8] [--stored bfloat16]
+    python -m benchmarks.gpu packed [--sizes 512 768 1024]
 
 speed: stock diffusers, then the engine in one tier. memory: peaks, in the tier that `auto` chooses for each cap.
 load: seconds to convert and to load each form of the weights, without compiling; it needs some 50 GB of disk, the
-others 45 GB at most. Each call should end within ten minutes; on a slow disk, pass one --tier per call.
+others 45 GB at most. packed: the transformer from a Q8_0 GGUF file and from an
+fp8 file, peaks and seconds a step. Each call should end within ten minutes; on a slow disk, pass one --tier per call.
 Exits with 2 and a message if there is no CUDA device. `--dry-run` runs a tiny model on the CPU instead: it checks
 this script, and its figures have no meaning. Prints one JSON object per line.
 """
@@ -26,6 +28,7 @@ import torch
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.load import load
 from benchmarks.gpu.memory import memory
+from benchmarks.gpu.packed import packed
 from benchmarks.gpu.report import report
 from benchmarks.gpu.speed import speed
 from benchmarks.gpu.weights import write_full_size, write_tiny_model
@@ -35,7 +38,7 @@ from worker.device.torch_device import free_cached_memory
 from worker.engine.spec import EngineSpec
 from worker.models.libraries import silence_libraries
 
-MEASUREMENTS = {"speed": speed, "memory": memory, "load": load}
+MEASUREMENTS = {"speed": speed, "memory": memory, "load": load, "packed": packed}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

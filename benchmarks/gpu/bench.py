@@ -19,6 +19,7 @@ from worker.engine.builder import build_engine
 from worker.engine.parts import EngineParts
 from worker.engine.spec import EngineSpec
 from worker.memory.plan import suits
+from worker.memory.sizes import ModelSizes, read_sizes
 from worker.memory.tiers import TIERS, Tier
 
 OnProgress = Callable[[str, float | None], None]
@@ -43,7 +44,11 @@ class Bench:
 
     def tiers(self) -> list[Tier]:
         """Return the tiers that can be applied to the model on this device."""
-        return [tier for tier in TIERS if suits(tier, measured_model(), self.measure_machine())]
+        return [tier for tier in TIERS if suits(tier, measured_model(), self.measure_machine(), self.sizes())]
+
+    def sizes(self) -> ModelSizes:
+        """Return the sizes of the weights."""
+        return read_sizes(self.weights, measured_model())
 
     def measure_machine(self) -> Machine:
         return measure_machine(self.device)

@@ -49,20 +49,26 @@ class Simulated:
 
 
 def simulate(
-    tier: Tier, cases: Sequence[Case], packed_matmul: bool = False, limit: int | None = None, blocks: int | None = None
+    tier: Tier,
+    cases: Sequence[Case],
+    packed_matmul: bool = False,
+    limit: int | None = None,
+    blocks: int | None = None,
+    stored: str = "",
 ) -> Iterator[Simulated]:
     """Simulate the cases one after another on the same GPU of `limit` bytes; raise GpuFull if they do not fit.
 
-    `blocks`: how many of the main blocks to run. They are equal, so a few show what all would.
+    `blocks`: how many of the main blocks to run. They are equal, so a few show what all would. `stored`: the type of the
+    transformer's matrices in a packed file.
     For a tier with a streamed denoiser, weights are the plan's, not simulated, and `reserved` is 0.
     """
     allocations = Allocations(Pool(limit))
-    pipeline = pipeline_in(tier, packed_matmul)
+    pipeline = pipeline_in(tier, packed_matmul, stored)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
             allocations.note_weights(part)
     resident = tier.denoiser_place == "device"
-    weights = allocations.now if resident else planned(tier).resident
+    weights = allocations.now if resident else planned(tier, stored).resident
     del pipeline.transformer.layers[len(pipeline.transformer.layers) if blocks is None else blocks :]
     family = family_over(pipeline)
     for case in cases:
@@ -70,9 +76,9 @@ def simulate(
         yield Simulated(case, weights, step, decode, reserved if resident else 0)
 
 
-def planned(tier: Tier) -> Estimate:
+def planned(tier: Tier, stored: str = "") -> Estimate:
     """Return the estimate that the farm would plan with."""
-    return estimate(tier, true_sizes(), "z-image", "bfloat16")
+    return estimate(tier, true_sizes(stored), "z-image", "bfloat16")
 
 
 def _render(family: ZImageFamily, allocations: Allocations, case: Case) -> tuple[int, int, int]:

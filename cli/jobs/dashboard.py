@@ -73,8 +73,14 @@ def _workers(workers: list[Worker]) -> RenderableType:
     table = _table("worker", "state", "model", "device", "busy")
     for worker in workers:
         state = worker.state if not worker.message else f"{worker.state}: {one_line(worker.message, 40)}"
-        table.add_row(worker.name, state, worker.model, worker.device, f"{worker.running} of {worker.capacity}")
+        table.add_row(worker.name, state, _models_of(worker), worker.device, f"{worker.running} of {worker.capacity}")
     return table
+
+
+def _models_of(worker: Worker) -> str:
+    """Return the models that the worker serves, the one that is loaded first."""
+    others = [model.id for model in worker.models if model.id != worker.model]
+    return f"{worker.model} (also {', '.join(others)})" if others else worker.model
 
 
 def _running(jobs: list[Job]) -> Table:

@@ -1,4 +1,4 @@
-"""`imagefarm export`: save images of the farm into a folder."""
+"""`imagefarm export`: save images of the farm into a folder or a zip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import typer
 from cli.exit_codes import ExitCode
 from cli.options import JOBS_PANEL, AsJson, Url, open_farm
 from core.errors import FarmError, InvalidInput
+from core.imagefile.encoding import ImageFormat
 from core.lifecycle import JobStatus
+from core.storage.archive import MetadataKind
 
 if TYPE_CHECKING:
     from core.schemas.jobs import Job
@@ -30,7 +32,14 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    to: Annotated[Path, typer.Option(help="Target folder; created if missing.", metavar="DIR")],
+    to: Annotated[Path | None, typer.Option(help="Target folder; created if missing.", metavar="DIR")] = None,
+    zip_file: Annotated[
+        Path | None, typer.Option("--zip", help="Write one zip instead, with metadata in it.", metavar="FILE")
+    ] = None,
+    batch: Annotated[str | None, typer.Option(help="Only images of this batch.", metavar="ID")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option("--image", help="Only this image; repeat it for several. Needs --zip.", metavar="ID")
+    ] = None,
     by_day: Annotated[bool, typer.Option("--by-day", help="Save into a subfolder per day.")] = False,
     since: Annotated[
         str | None,
@@ -42,6 +51,11 @@ def export(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
     search: Annotated[str | None, typer.Option(help="Only jobs whose prompt contains these words.")] = None,
+    format: Annotated[ImageFormat | None, typer.Option(help="Convert the images. Needs --zip.")] = None,
+    metadata: Annotated[MetadataKind, typer.Option(help="File of metadata in the zip.")] = "jsonl",
+    min_rating: Annotated[
+        int | None, typer.Option(min=1, max=5, help="Only images with so many stars or more. Needs --zip.")
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Save images again that were saved there before and deleted.")
     ] = False,
@@ -50,9 +64,9 @@ def export(
 ) -> int:
     """Save images as `outputs_YYYYMMDDHHMMSS.png`, with `_01`, `_02` ... when several jobs end in the same second.
 
-    The name is the time when the job ended, in this machine's time zone. No image is saved into the same folder twice:
-    a hidden index there (`.imagefarm-saved.jsonl`) lists them, so an interrupted export resumes, and images that you
-    delete stay deleted unless you pass --again.
+    Name a folder (--to) or a zip (--zip). The name is the time when the job ended, in this machine's time zone, in a zip in
+    the farm's. No image is saved into the same folder twice: a hidden index there (`.imagefarm-saved.jsonl`) lists them, so
+    an interrupted export resumes, and images that you delete stay deleted unless you pass --again.
 
     Examples:
 
@@ -61,18 +75,47 @@ def export(
     - `imagefarm export --to images --by-day --since 7d`
 
     - `imagefarm export --to cats --search cat --model z-image-turbo`
+
+    - `imagefarm export --zip grid.zip --batch 0199c0de-0000-7000-8000-000000000001 --metadata csv`
+
+    - `imagefarm export --zip week.zip --since 7d --by-day --format webp`
     """
     from imagefarm.image_folder import ImageFolder
 
     start = parse_time(since) if since is not None else None
+    query: dict[str, object] = {}
+    if zip_file is not None and to is None and not again and not status:
+        query |= {"batch": batch, "image": image, "model": model, "q": search, "min_rating": min_rating, "format": format}
+        query |= {
+            "layout": "by-day" if by_day else "flat",
+            "since": start.isoformat() if start else None,
+            "metadata": metadata,
+        }
+        return _save_zip(zip_file, query, url, as_json=as_json)
+    if to is None or zip_file is not None:
+        raise InvalidInput("Name either --to DIR or --zip FILE; --again and --status belong to --to.")
+    if image or format or min_rating or metadata != "jsonl":
+        raise InvalidInput("--image, --format, --metadata and --min-rating need --zip FILE.")
+    if batch is not None and (since or status or model or search):
+        raise InvalidInput("--batch names all its images: leave out the filters, or use --zip.")
     with open_farm(url) as farm:
-        jobs = _oldest_first(farm.jobs(status=status or [JobStatus.SUCCEEDED], model=model, query=search), start)
+        if batch is not None:
+            jobs = [farm.get(item.job_id) for item in farm.batches.get(batch).jobs if item.outputs]
+        else:
+            jobs = _oldest_first(farm.jobs(status=status or [JobStatus.SUCCEEDED], model=model, query=search), start)
         count = _save_all(farm, jobs, ImageFolder(to, by_day=by_day), restore=again, quiet=as_json)
     if as_json:
         typer.echo(json.dumps({"directory": str(to)} | vars(count)))
     else:
         typer.echo(f"{count.saved} images saved in {to}, {count.known} were saved before")
     return ExitCode.FAILED if count.failed else ExitCode.OK
+
+
+def _save_zip(file: Path, query: dict[str, object], url: str | None, *, as_json: bool) -> int:
+    with open_farm(url) as farm:
+        size = farm.export(file, **query)
+    typer.echo(json.dumps({"file": str(file), "bytes": size}) if as_json else f"{size / 1e6:.1f} MB written to {file}")
+    return ExitCode.OK
 
 
 @dataclass

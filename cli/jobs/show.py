@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from core.schemas.jobs import Attempt, Job, JobHistory, JobHistoryEvent
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job, as `imagefarm jobs` shows it.")]
-_INPUT = ("model", "prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed", "num_images", "preset")
+_INPUT = (
+    "model",
+    "prompt",
+    "negative_prompt",
+    "num_inference_steps",
+    "guidance_scale",
+    "seed",
+    "variation_seed",
+    "variation_strength",
+    "num_images",
+    "preset",
+)
 _WIDTH = 15
 
 
@@ -83,6 +94,9 @@ def _timing_rows(job: Job) -> Iterator[str]:
     yield _row("timings", ", ".join(f"{name} {seconds(value)}" for name, value in spent.items()))
     if job.worker:
         yield _row("worker", job.worker)
+    if job.parent is not None:
+        mode = f", {job.parent.mode}" if job.parent.mode else ""
+        yield _row("made from", f"{job.parent.image or job.parent.upload}{mode}")
     if job.retried_from:
         yield _row("retry of", job.retried_from)
 

@@ -10,13 +10,23 @@ from core.catalogue.catalogue import (
     Weights,
     load_catalogue,
 )
+from core.catalogue.farm_catalogue import FarmCatalogue, catalogue_of
 from core.catalogue.model_paths import ModelPaths
-from core.catalogue.presence import LocatedWeights, ResolvedModel, is_present, locate, noise_notice, resolve_auto
+from core.catalogue.presence import (
+    LocatedWeights,
+    ResolvedModel,
+    is_present,
+    locate,
+    noise_notice,
+    resolve_auto,
+    served_models,
+)
 
 __all__ = [
     "Catalogue",
     "CatalogueModel",
     "Defaults",
+    "FarmCatalogue",
     "Limits",
     "LocatedWeights",
     "Lora",
@@ -24,9 +34,11 @@ __all__ = [
     "ResolvedModel",
     "SchedulerChoice",
     "Weights",
+    "catalogue_of",
     "is_present",
     "load_catalogue",
     "locate",
     "noise_notice",
     "resolve_auto",
+    "served_models",
 ]

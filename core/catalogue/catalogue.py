@@ -77,7 +77,8 @@ class CatalogueModel(_Row):
     """One row of the catalogue.
 
     `family` selects the code that renders it; `pipeline` is a diffusers class name or `auto`.
-    `cfg` is the pipeline's guidance scale: `standard` (1 = off), `offset` (0 = off), `none` (it has no guidance).
+    `cfg` is the pipeline's guidance scale: `standard` (1 = off), `true` (its true_cfg_scale, 1 = off), `offset` (0 = off),
+    `none` (it has no guidance).
     `architecture` names the configurations and tokenizers that single files are loaded with; empty for models that only
     load from a folder. `folder` (diffusers' layout) or `files` (component -> weight file; several components may name one
     checkpoint) are set in rows that a user added; such rows need no repository.
@@ -97,9 +98,10 @@ class CatalogueModel(_Row):
     dtypes: tuple[Literal["bfloat16", "float16", "float32"], ...]
     scheduler: SchedulerChoice | None = None
     loras: tuple[Lora, ...] = ()
+    takes_loras: bool = Field(True, description="whether jobs may name LoRAs")
     defaults: Defaults
     limits: Limits
-    cfg: Literal["standard", "offset", "none"]
+    cfg: Literal["standard", "true", "offset", "none"]
     negative_prompt: Literal["none", "needs_cfg"]
     img2img: Literal["strength", "edit", "none"] = "none"
     licence: str
@@ -110,6 +112,16 @@ class CatalogueModel(_Row):
     def takes_start_sigma(self) -> bool:
         """Whether image-to-image may start at a noise level that the job names."""
         return self.family == "z-image" and self.img2img == "strength"
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether image-to-image may be limited to a part of the image."""
+        return self.family in ("z-image", "stable-diffusion") and self.img2img == "strength"
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether a job may say what its starting noise is made of: variation seeds and coherent noise."""
+        return self.family in ("z-image", "stable-diffusion")
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

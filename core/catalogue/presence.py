@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from core.catalogue.catalogue import Catalogue, CatalogueModel, Component, Lora, load_catalogue
+from core.catalogue.catalogue import CatalogueModel, Component, Lora, load_catalogue
+from core.catalogue.farm_catalogue import FarmCatalogue, catalogue_of
+from core.catalogue.known_files import known_file
+from core.catalogue.matching import COMPONENTS, NAMES
 from core.catalogue.model_folder import missing_files, pipeline_class, read_marker
 from core.catalogue.model_paths import ModelPaths
 from core.catalogue.weight_damage import damage_of
-from core.errors import RenderError
+from core.errors import InvalidInput, RenderError
 from core.settings import Settings
 
 PREFERRED, FALLBACK = "z-image-turbo", "demo"
@@ -26,26 +30,46 @@ class ResolvedModel:
 
 
 def resolve_auto(settings: Settings) -> ResolvedModel:
-    """Return the model that the settings name. Weights of a named model are not checked.
+    """Return the model that the settings name, of several the first. Weights of a named model are not checked.
 
     Raises InvalidInput for an unknown name.
     """
-    catalogue = load_catalogue()
+    catalogue = catalogue_of(settings)
     if settings.model != "auto":
-        model = catalogue.get(settings.model)
+        model = catalogue.get(settings.model_names[0])
         return ResolvedModel(model, noise_notice(model))
     return _best_present(catalogue, ModelPaths.of(settings))
 
 
-def _best_present(catalogue: Catalogue, model_paths: ModelPaths) -> ResolvedModel:
+def served_models(settings: Settings) -> tuple[CatalogueModel, ...]:
+    """Return the models that a worker with these settings serves, the default first.
+
+    Raises InvalidInput for an unknown name.
+    """
+    default = resolve_auto(settings).model
+    catalogue = catalogue_of(settings)
+    others = [catalogue.get(name) for name in settings.model_names[1:]]
+    return tuple({model.id: model for model in (default, *others)}.values())
+
+
+def _best_present(catalogue: FarmCatalogue, model_paths: ModelPaths) -> ResolvedModel:
     preferred = catalogue.get(PREFERRED)
     if is_present(preferred, model_paths):
         return ResolvedModel(preferred)
+    if own := _own_model(catalogue, model_paths):
+        why = f"The weights of {preferred.id} are not on this machine, so the farm runs your model {own.id}."
+        return ResolvedModel(own, why)
     fallback = catalogue.get(FALLBACK)
     problems = problems_of(preferred, model_paths)
     what = f"cannot be loaded ({'; '.join(problems)})" if problems else "are not on this machine"
     why = f"The weights of {preferred.id} {what}, so the farm runs {fallback.id}."
     return ResolvedModel(fallback, f"{why} {noise_notice(fallback)}")
+
+
+def _own_model(catalogue: FarmCatalogue, model_paths: ModelPaths) -> CatalogueModel | None:
+    """Return the first model that the user added, else the first one found in a weights folder, that can be loaded."""
+    own = [model for source in ("added", "found") for model in catalogue if catalogue.source_of(model.id) == source]
+    return next((model for model in own if is_present(model, model_paths)), None)
 
 
 def noise_notice(model: CatalogueModel) -> str:
@@ -102,12 +126,43 @@ def problems_of(model: CatalogueModel, model_paths: ModelPaths) -> list[str]:
 
 def _tried(model: CatalogueModel, model_paths: ModelPaths) -> Iterator[LocatedWeights | list[str]]:
     """Yield the weights of each place that has some, or what is wrong with them."""
+    if model.files:
+        yield _file_problems(model) or _located_files(model, model_paths)
+        return
     for directory, origin, revision in _candidates(model, model_paths):
         missing = folder_problems(model, directory)
         loras = [find_lora_file(lora, directory, model_paths) for lora in model.loras]
         missing += [f"the LoRA {lora.repo} is missing" for lora, file in zip(model.loras, loras, strict=True) if not file]
         missing += [f"the LoRA {file} {damage}" for file in loras if file and (damage := damage_of(file))]
         yield missing or LocatedWeights(directory, origin, revision, tuple(file for file in loras if file))
+
+
+def _located_files(model: CatalogueModel, model_paths: ModelPaths) -> LocatedWeights | list[str]:
+    # Imported here, since the configurations' package imports this one.
+    folder: Path = import_module("core.catalogue.configs").config_folder(model.architecture, model_paths.models_dir)
+    loras = [find_lora_file(lora, folder, model_paths) for lora in model.loras]
+    if missing := [lora.repo for lora, file in zip(model.loras, loras, strict=True) if not file]:
+        return [f"the LoRA {repo} is missing" for repo in missing]
+    return LocatedWeights(folder, "files", None, tuple(file for file in loras if file), dict(model.files))
+
+
+def _file_problems(model: CatalogueModel) -> list[str]:
+    """List in plain sentences which files of a row are missing, damaged, or of another kind than the row says."""
+    problems: list[str] = []
+    for component in COMPONENTS[model.architecture] if model.architecture else ():
+        if component not in model.files:
+            problems.append(f"no file is named for the {NAMES[component]}")
+    for component, path in model.files.items():
+        try:
+            file = known_file(path)
+        except InvalidInput as error:
+            problems.append(error.message.rstrip("."))
+            continue
+        if file.kind == "unknown":
+            problems.append(file.sentence.rstrip("."))
+        elif model.architecture not in file.architectures or component not in file.components:
+            problems.append(f"{file.sentence.rstrip('.')}, and {model.id} needs a {NAMES[component]} there")
+    return problems
 
 
 def is_present(model: CatalogueModel, model_paths: ModelPaths) -> bool:
@@ -125,6 +180,8 @@ def _candidates(model: CatalogueModel, model_paths: ModelPaths) -> Iterator[tupl
     own = model_paths.weights(model.id)
     if marker := read_marker(own):
         yield own, "models_dir", marker.revision
+    if model.folder:
+        yield model.folder, "folder", None
     if model.id in model_paths.folders:
         yield model_paths.folders[model.id], "folder", None
     if model.weights.repo and (snapshot := model_paths.hub_snapshot(model.weights.repo, model.weights.revision)):
@@ -158,6 +215,11 @@ def find_lora_file(lora: Lora, weights: Path, model_paths: ModelPaths) -> Path |
 def _message(model: CatalogueModel, problems: list[str]) -> str:
     if model.built_locally:
         return f"{model.id} has not been built yet: start a worker, or run `imagefarm models pull {model.id}`."
+    if model.files or model.folder:
+        return (
+            f"The weights of {model.id} cannot be loaded: {'; '.join(problems) or 'the folder is gone'}. Correct its "
+            f"paths in models.toml, or run `imagefarm models remove {model.id}`."
+        )
     reason = (
         "; ".join(problems) or "they are neither in the models directory, nor in a folder you named, nor in the hub's cache"
     )

@@ -63,6 +63,11 @@ def _not_weights(head: bytes, size: int) -> str:
 
 def tensors_of(file: Path) -> Mapping[str, Any]:
     """Return the header of a safetensors file: name -> dtype, shape and offsets. Raises ValueError when it is damaged."""
+    return header_of(file)[0]
+
+
+def header_of(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return what `tensors_of` does, and the file's metadata texts by name. Raises ValueError when the header is damaged."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = opened.read(8)
@@ -81,7 +86,8 @@ def tensors_of(file: Path) -> Mapping[str, Any]:
         raise ValueError(f"is cut off: {size:,} of {end:,} bytes are there")
     if end < size:
         raise ValueError(f"is damaged: it has {size - end:,} bytes more than its header states")
-    return tensors
+    metadata = header.get("__metadata__")
+    return tensors, metadata if isinstance(metadata, dict) else {}
 
 
 def _damaged_safetensors(file: Path) -> str:

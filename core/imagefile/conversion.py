@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -39,6 +40,8 @@ def thumbnail(data: bytes, max_side: int = 320, *, quality: int = 80) -> bytes:
 
 
 _MARGIN, _LINE = 8, 18
+WEBP_SIDE = 16_383
+"""Most pixels on a side of a WebP file."""
 _BACKGROUND, _EMPTY_CELL, _CAPTION = (24, 24, 27), (63, 63, 70), (228, 228, 231)
 
 
@@ -50,8 +53,10 @@ class Cell:
     caption: str
 
 
-def contact_sheet(cells: Sequence[Cell], *, columns: int = 0, side: int = 256) -> bytes:
-    """Return a PNG of all cells, row by row; `side` is the longest side of an image in it, in pixels.
+def contact_sheet(
+    cells: Sequence[Cell], *, columns: int = 0, side: int = 256, format: Literal["png", "webp"] = "png"
+) -> bytes:
+    """Return a picture of all cells, row by row; `side` is the longest side of an image in it, in pixels.
 
     Files are read one at a time, so that memory is bounded by the sheet and one image. A file that is missing or cannot be
     decoded becomes an empty cell whose caption names the reason; raises NotFound `image_file_missing` when all are missing.
@@ -66,7 +71,7 @@ def contact_sheet(cells: Sequence[Cell], *, columns: int = 0, side: int = 256) -
         left, top = position % columns * step_x + _MARGIN, position // columns * step_y + _MARGIN
         caption = cell.caption
         try:
-            _paste(sheet, draw, cell, left, top, side)
+            paste_cell(sheet, draw, cell, left, top, side)
         except NotFound:
             missing += 1
             caption = f"file missing: {caption}"
@@ -76,11 +81,18 @@ def contact_sheet(cells: Sequence[Cell], *, columns: int = 0, side: int = 256) -
     if missing and missing == sum(cell.load is not None for cell in cells):
         raise NotFound("The files of all these images are missing from the store.", code="image_file_missing")
     file = BytesIO()
-    sheet.save(file, "PNG")
+    if format == "webp" and max(sheet.size) > WEBP_SIDE:
+        raise InvalidInput(
+            f"The sheet is {sheet.width}x{sheet.height}, and WebP holds {WEBP_SIDE} pixels a side: choose a smaller side, "
+            "or PNG.",
+            field="format",
+        )
+    sheet.save(file, format)
     return file.getvalue()
 
 
-def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, side: int) -> None:
+def paste_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, side: int) -> None:
+    """Draw a cell's image in the middle of its square, or a grey square. Raises NotFound, InvalidInput."""
     box = (left, top, left + side - 1, top + side - 1)
     draw.rectangle(box, fill=_EMPTY_CELL)
     if cell.load is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.render import LoraRequest, RenderRecord
+from core.render import LoraRequest, NoiseSource, RenderRecord
 
 SCHEMA_VERSION = 1
 
@@ -35,9 +35,14 @@ class ImageMetadata(BaseModel):
     strength: float | None = Field(None, description="of image-to-image; none for text-to-image")
     start_sigma: float | None = Field(None, description="of image-to-image, in place of strength: noise level of the start")
     loras: tuple[LoraRequest, ...] = ()
+    variation_seed: int | None = Field(None, description="its noise is mixed into that of the seed")
+    variation_strength: float | None = Field(None, description="0 to 1: how much of it")
+    coherent: NoiseSource | None = Field(None, description="noise of a smaller image that this one's follows")
     parent: str | None = Field(None, description="id of the image that this one was made from")
-    upscaler: str | None = Field(None, description="id of the upscaler that enlarged it; the other fields are its parent's")
-    upscale: int | None = Field(None, description="factor of the enlargement")
+    upscaler: str | None = Field(
+        None, description="id of the upscaler that enlarged it, or its parent before image-to-image"
+    )
+    upscale: int | None = Field(None, description="factor of an enlargement; the fields above are then its parent's")
     job_id: str | None = None
     attempt: int | None = None
     index: int | None = Field(None, description="of the image in its job, from 0")
@@ -69,6 +74,8 @@ class Parameters(BaseModel):
     model: str | None = None
     strength: float | None = None
     start_sigma: float | None = None
+    variation_seed: int | None = None
+    variation_strength: float | None = None
 
 
 class FileMetadata(BaseModel):
@@ -86,4 +93,5 @@ class FileMetadata(BaseModel):
         """Return the settings to render such an image again, by the API's field names: imagefarm's record, else A1111's."""
         source = self.imagefarm or self.parameters
         fields = set(Parameters.model_fields) - {"settings"}
-        return source.model_dump(include=fields, exclude_none=True) if source else {}
+        loras = {"loras"} if self.imagefarm and self.imagefarm.loras else set()
+        return source.model_dump(mode="json", include=fields | loras, exclude_none=True) if source else {}

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 def format_parameters(metadata: ImageMetadata) -> str:
     """Format the text for one image. NUL characters, which end strings in files, become U+FFFD."""
-    lines = [metadata.prompt.strip()]
+    lines = [" ".join([metadata.prompt.strip(), *_tags(metadata)]).strip()]
     if metadata.negative_prompt.strip():
         lines.append(f"{_NEGATIVE} {metadata.negative_prompt.strip()}")
     lines.append(", ".join(f"{key}: {_quote(_without_nul(value))}" for key, value in _pairs(metadata) if value))
@@ -63,7 +63,7 @@ def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
     upscaled = [
         ("Size", f"{metadata.width}x{metadata.height}"),
         ("Postprocess upscale by", str(metadata.upscale or "")),
-        ("Postprocess upscaler", metadata.upscaler or ""),
+        ("Postprocess upscaler", (metadata.upscaler or "") if metadata.upscale else ""),
         ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
     ]
     if not metadata.num_inference_steps:
@@ -74,12 +74,25 @@ def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
         ("Schedule type", schedule or ""),
         ("CFG scale", f"{metadata.guidance_scale:g}"),
         ("Seed", str(metadata.seed)),
+        ("Variation seed", str(metadata.variation_seed) if metadata.variation_strength else ""),
+        ("Variation seed strength", f"{metadata.variation_strength:g}" if metadata.variation_strength else ""),
         upscaled[0],
         ("Model", metadata.model),
         ("Denoising strength", "" if metadata.strength is None else f"{metadata.strength:g}"),
         ("Start sigma", "" if metadata.start_sigma is None else f"{metadata.start_sigma:g}"),
+        ("Lora hashes", _lora_hashes(metadata)),
         *upscaled[1:],
     ]
+
+
+def _tags(metadata: ImageMetadata) -> list[str]:
+    """Return the LoRAs as A1111 writes them into the prompt, without names that such a tag cannot hold."""
+    return [f"<lora:{lora.name}:{lora.scale:g}>" for lora in metadata.loras if not re.search(r"[<>:\r\n]", lora.name)]
+
+
+def _lora_hashes(metadata: ImageMetadata) -> str:
+    hashes = metadata.record.lora_hashes if metadata.record else {}
+    return ", ".join(f"{lora.name}: {hashes[lora.name]}" for lora in metadata.loras if lora.name in hashes)
 
 
 def _without_nul(text: str) -> str:
@@ -119,6 +132,8 @@ def _typed(parameters: Parameters) -> Parameters:
             "guidance_scale": _number(float, found.get("CFG scale")),
             "strength": _number(float, found.get("Denoising strength")),
             "start_sigma": _number(float, found.get("Start sigma")),
+            "variation_seed": _number(int, found.get("Variation seed")),
+            "variation_strength": _number(float, found.get("Variation seed strength")),
             "width": int(size[1]) if size else None,
             "height": int(size[2]) if size else None,
             "model": found.get("Model"),

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from core.parameters.normalise import MAX_SEED, RANDOM_SEED, resolve_seed
 from core.parameters.parameters import Findings, InvalidParameters
+from core.parameters.prompt_axes import MATRIX, PROMPT_SR, check_search, matrix_axes, with_parts
+from core.parameters.seeds import MAX_SEED, RANDOM_SEED, resolve_seed
 from core.schemas.batches import BatchBase, BatchRequest
 from core.schemas.jobs import RenderFields
 
@@ -29,15 +30,26 @@ def combinations(batch: BatchRequest, limit: int) -> list[Combination]:
     found = [(fields, {"job": number}) for number, fields in enumerate(batch.jobs)]
     if axes is None:
         return found
-    combined = itertools.product(*axes.values())
-    return [_combined(batch, dict(zip(axes, values, strict=True))) for values in combined] + found
+    combined, shared = itertools.product(*axes.values()), _shared_variation(batch)
+    return [_combined(batch, dict(zip(axes, values, strict=True)), shared) for values in combined] + found
 
 
 def _axes(batch: BatchRequest) -> dict[str, list[Any]]:
     """Return axis name -> values, without empty axes."""
-    found: dict[str, list[Any]] = {"prompt": list(batch.prompts), "seed": _seeds(batch)}
-    found |= {name: list(values) for name, values in batch.axes if values}
+    found: dict[str, list[Any]] = {"prompt": list(batch.prompts), **_matrix(batch), "seed": _seeds(batch)}
+    found |= {name: values for name, values in batch.axes.model_dump(mode="json").items() if values}
     return {name: values for name, values in found.items() if values}
+
+
+def _matrix(batch: BatchRequest) -> dict[str, list[Any]]:
+    """Return the axes of a prompt matrix, `prompt` first, which is the text before its parts."""
+    if not batch.matrix:
+        return {}
+    prompts = batch.prompts or [batch.base.prompt if batch.base is not None else ""]
+    if len(prompts) != 1:
+        raise InvalidParameters([("matrix", f"takes one prompt, and the batch has {len(prompts)}: send several batches.")])
+    prompt, axes = matrix_axes(prompts[0])
+    return {"prompt": [prompt], **axes}
 
 
 def _seeds(batch: BatchRequest) -> list[int]:
@@ -49,11 +61,33 @@ def _seeds(batch: BatchRequest) -> list[int]:
     return []
 
 
-def _combined(batch: BatchRequest, values: dict[str, Any]) -> Combination:
-    base = (batch.base or BatchBase()).model_dump(exclude_unset=True)
+def _shared_variation(batch: BatchRequest) -> dict[str, int]:
+    """Return one variation seed for all jobs, as for their seed; empty when the batch names one or has no variation."""
+    base = batch.base or BatchBase()
+    is_named = batch.axes.variation_seed or base.variation_seed not in (None, RANDOM_SEED)
+    is_varied = base.variation_strength or any(batch.axes.variation_strength)
+    if is_named or not is_varied or not batch.shared_seed:
+        return {}
+    return {"variation_seed": resolve_seed(RANDOM_SEED, min(max(base.num_images, 1), MAX_SEED), Findings())}
+
+
+def _combined(batch: BatchRequest, values: dict[str, Any], shared: dict[str, int]) -> Combination:
+    base = {**(batch.base or BatchBase()).model_dump(exclude_unset=True), **shared}
     if "size" in values:
         base = {name: value for name, value in base.items() if name not in ("width", "height")}
+    given = {"prompt": "", **base, **values}
+    parts = [given.pop(name) for name in values if name.startswith(MATRIX)]
+    given["prompt"] = with_parts(given["prompt"], parts)
+    if PROMPT_SR in given:
+        _replace(given, batch.axes.prompt_sr[0], given.pop(PROMPT_SR))
     try:
-        return RenderFields.model_validate({"prompt": "", **base, **values}), values
+        return RenderFields.model_validate(given), values
     except ValidationError as error:
         raise InvalidParameters([(f"axes.{item['loc'][0]}", str(item["msg"])) for item in error.errors()]) from None
+
+
+def _replace(given: dict[str, Any], search: str, text: str) -> None:
+    """Replace in the prompt and the negative prompt, as A1111's S/R does."""
+    texts = {name: given[name] for name in ("prompt", "negative_prompt") if given.get(name)}
+    check_search(search, list(texts.values()) or [""])
+    given.update({name: value.replace(search, text) for name, value in texts.items()})

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.catalogue import CatalogueModel
-from core.parameters.parameters import Findings, InitImage, RenderParameters
+from core.catalogue.loras import LoraFile
+from core.imagefile.masks import MAX_FEATHER
+from core.parameters.loras import check_loras, take_loras
+from core.parameters.parameters import Findings, InitImage, MaskImage, Parent, RenderParameters
+from core.parameters.seeds import resolve_seed
 from core.parameters.sizes import check_size, choose_size
-from core.presets import Preset, find_preset
-from core.render import DEFAULT_STRENGTH
+from core.parameters.variation import choose_variation, variation_ignored
+from core.presets import Preset, find_preset, find_recipe, fit_recipe
+from core.presets.recipes import GUIDANCE_OFF, FittedRecipe, forward_passes, guidance_is_on
+from core.refine_mode import RefineMode
+from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH, NoiseSource
 from core.schemas.jobs import RenderFields
 
 _WARN_ABOVE_FACTOR = 1.75
-GUIDANCE_OFF = 1.0
 PURE_NOISE = 1.0
-
-
-def guidance_is_on(model: CatalogueModel, guidance_scale: float) -> bool:
-    """Return whether guidance has an effect, which makes each step run the model twice."""
-    return model.cfg != "none" and guidance_scale > GUIDANCE_OFF
 
 
 def cost_factor(model: CatalogueModel, parameters: RenderParameters) -> float:
     """Return the forward passes of this image divided by those of the model's defaults."""
-    return _forwards(model, parameters.num_inference_steps, parameters.guidance_scale) / _forwards(
+    return forward_passes(model, parameters.num_inference_steps, parameters.guidance_scale) / forward_passes(
         model, model.defaults.num_inference_steps, model.defaults.guidance_scale
     )
-
-
-def _forwards(model: CatalogueModel, steps: int, guidance_scale: float) -> int:
-    return steps * (2 if guidance_is_on(model, guidance_scale) else 1)
 
 
 def advise(model: CatalogueModel, parameters: RenderParameters) -> list[str]:
@@ -39,6 +36,8 @@ def advise(model: CatalogueModel, parameters: RenderParameters) -> list[str]:
         _negative_prompt(model, parameters),
         _guidance_ignored(model, parameters),
         _init_image_ignored(parameters),
+        _mask_is_white(parameters),
+        _mask_has_another_shape(parameters),
         _cost(model, parameters),
     ]
     return [warning for warning in found if warning]
@@ -64,8 +63,34 @@ def _guidance_ignored(model: CatalogueModel, parameters: RenderParameters) -> st
 
 
 def _init_image_ignored(parameters: RenderParameters) -> str:
-    if parameters.start_sigma == PURE_NOISE:
+    if parameters.start_sigma == PURE_NOISE and parameters.mask is None:
         return "init_image has no effect: start_sigma 1 starts from pure noise."
+    return ""
+
+
+def _mask_is_white(parameters: RenderParameters) -> str:
+    if parameters.mask is not None and parameters.mask.white_share == 1:
+        return "mask has no effect: it is white everywhere, so the whole image is repainted."
+    return ""
+
+
+_SAME_SHAPE = 0.02
+"""Relative difference of two aspect ratios that rounding a size explains."""
+
+
+def _mask_has_another_shape(parameters: RenderParameters) -> str:
+    mask, image = parameters.mask, parameters.init_image
+    if mask is None or image is None or abs(mask.width * image.height / (mask.height * image.width) - 1) < _SAME_SHAPE:
+        return ""
+    return (
+        f"mask is {mask.width}x{mask.height} and init_image {image.width}x{image.height}, of another shape: "
+        f"both are stretched to {parameters.width}x{parameters.height}."
+    )
+
+
+def _strength_ignored(request: RenderFields, model: CatalogueModel) -> str:
+    if request.strength is not None and model.img2img == "edit":
+        return f"strength has no effect: {model.id} edits init_image as the prompt says."
     return ""
 
 
@@ -82,31 +107,23 @@ def _cost(model: CatalogueModel, parameters: RenderParameters) -> str:
     )
 
 
-MAX_SEED = 2**32 - 1
-RANDOM_SEED = -1
-"""Seed by which a request asks for a random one."""
-
-
-def resolve_seed(seed: int, num_images: int, findings: Findings) -> int:
-    """Return the seed of the first image. -1 draws one from 0..2^32-2 such that seed + i fits for every image i.
-
-    Seeds are drawn when the job is accepted, so that the stored job can be rendered again.
-    """
-    if seed == RANDOM_SEED:
-        return secrets.randbelow(max(MAX_SEED - max(num_images, 1) + 1, 1))
-    if not 0 <= seed <= MAX_SEED:
-        findings.add("seed", f"{seed} is out of range: send 0 to {MAX_SEED}, or -1 to have one drawn.")
-    elif seed + num_images - 1 > MAX_SEED:
-        findings.add("seed", f"image i gets seed + i, which exceeds {MAX_SEED}: send at most {MAX_SEED - num_images + 1}.")
-    return seed
-
-
 @dataclass(frozen=True)
 class RequestLimits:
     """Limits of the settings, for all models."""
 
     max_prompt_chars: int
     max_images: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What only a refinement sets: see the fields of `RenderParameters`. `warnings` are added to the job's."""
+
+    parent: Parent | None = None
+    refine_mode: RefineMode | None = None
+    coherent: NoiseSource | None = None
+    upscaler: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,40 +135,75 @@ class Normalised:
 
 
 def normalise(
-    request: RenderFields, model: CatalogueModel, limits: RequestLimits, init_image: InitImage | None = None
+    request: RenderFields,
+    model: CatalogueModel,
+    limits: RequestLimits,
+    init_image: InitImage | None = None,
+    mask: MaskImage | None = None,
+    loras: Sequence[LoraFile] | None = None,
+    origin: Origin = Origin(),
 ) -> Normalised:
-    """Complete and check a request; `init_image` is the upload that `request.init_image` names.
+    """Complete and check a request; `init_image` and `mask` are the images that the request names.
 
-    Raises InvalidParameters, which lists every invalid value.
+    `origin`: what the job is made from, if that is an image of this farm. `loras`: the files that its LoRAs must be among;
+    None leaves that check to the engine.
+    Raises InvalidParameters, which lists every invalid value, or InvalidInput for a LoRA that the model cannot take.
     """
     findings = Findings()
+    taken = take_loras(request, limits.max_prompt_chars, findings)
     preset = find_preset(request.preset) if request.preset else Preset.empty()
-    _check_texts(request, limits, findings)
+    recipe = fit_recipe(find_recipe(request.recipe), model) if request.recipe else None
+    _check_texts(request, taken.prompt, limits, findings)
     _check_count(request.num_images, limits, findings)
     width, height = choose_size(request, model, preset, init_image, findings)
     check_size(width, height, model, findings)
+    variation = choose_variation(request, model, findings)
     parameters = RenderParameters(
         model=model.id,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt or "",
+        prompt=taken.prompt,
+        negative_prompt=taken.negative_prompt,
         width=width,
         height=height,
-        num_inference_steps=_steps(request, model, preset, findings),
-        guidance_scale=_guidance(request, model, preset, findings),
-        seed=resolve_seed(request.seed, request.num_images, findings),
+        num_inference_steps=_steps(request, model, preset, recipe, findings),
+        guidance_scale=_guidance(request, model, preset, recipe, findings),
+        seed=resolve_seed(request.seed, 1 if variation.strength else request.num_images, findings),
+        variation_seed=variation.seed,
+        variation_strength=variation.strength,
         num_images=request.num_images,
         strict=request.strict,
         strength=_strength(request, model, findings),
         start_sigma=_start_sigma(request, model, findings),
         init_image=init_image,
+        mask=_mask(request, model, mask, findings),
+        mask_feather=_mask_feather(request, findings),
         preset=request.preset,
+        recipe=request.recipe,
+        loras=taken.loras,
+        coherent=origin.coherent,
+        parent=origin.parent,
+        refine_mode=origin.refine_mode,
+        upscaler=origin.upscaler,
     )
     findings.raise_if_any()
-    return Normalised(parameters, advise(model, parameters))
+    check_loras(taken.loras, model, loras)
+    ignored = [warning for warning in (_strength_ignored(request, model), variation_ignored(request)) if warning]
+    warnings = [*origin.warnings, *taken.warnings, *ignored, *advise(model, parameters)]
+    return Normalised(parameters, _with_recipe(warnings, recipe, model, parameters))
 
 
-def _check_texts(request: RenderFields, limits: RequestLimits, findings: Findings) -> None:
-    if not request.prompt.strip():
+def _with_recipe(
+    warnings: list[str], recipe: FittedRecipe | None, model: CatalogueModel, parameters: RenderParameters
+) -> list[str]:
+    """Replace the warning of the cost by the recipe's where the job has the recipe's values."""
+    values = (parameters.num_inference_steps, parameters.guidance_scale)
+    if recipe is None or not recipe.warning or values != (recipe.num_inference_steps, recipe.guidance_scale):
+        return warnings
+    return [recipe.warning, *(warning for warning in warnings if warning != _cost(model, parameters))]
+
+
+def _check_texts(request: RenderFields, prompt: str, limits: RequestLimits, findings: Findings) -> None:
+    """Check the texts; `prompt` is the request's without LoRAs."""
+    if not prompt.strip() and len(request.prompt) <= limits.max_prompt_chars:
         findings.add("prompt", "is empty: describe the image.")
     for field, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt or "")):
         if len(text) > limits.max_prompt_chars:
@@ -163,10 +215,12 @@ def _check_count(num_images: int, limits: RequestLimits, findings: Findings) -> 
         findings.add("num_images", f"{num_images} is out of range: send 1 to {limits.max_images}, or several jobs.")
 
 
-def _steps(request: RenderFields, model: CatalogueModel, preset: Preset, findings: Findings) -> int:
+def _steps(
+    request: RenderFields, model: CatalogueModel, preset: Preset, recipe: FittedRecipe | None, findings: Findings
+) -> int:
     steps = request.num_inference_steps
     if steps is None:
-        steps = preset.steps_for(model)
+        steps = recipe.num_inference_steps if recipe is not None else preset.steps_for(model)
     if not 1 <= steps <= model.limits.max_steps:
         findings.add(
             "num_inference_steps",
@@ -176,8 +230,12 @@ def _steps(request: RenderFields, model: CatalogueModel, preset: Preset, finding
     return steps
 
 
-def _guidance(request: RenderFields, model: CatalogueModel, preset: Preset, findings: Findings) -> float:
+def _guidance(
+    request: RenderFields, model: CatalogueModel, preset: Preset, recipe: FittedRecipe | None, findings: Findings
+) -> float:
     guidance = request.guidance_scale
+    if guidance is None and recipe is not None:
+        guidance = recipe.guidance_scale
     if guidance is None:
         guidance = preset.guidance_scale if preset.guidance_scale is not None else model.defaults.guidance_scale
     if not 0 <= guidance <= model.limits.max_guidance_scale:
@@ -195,9 +253,10 @@ def _strength(request: RenderFields, model: CatalogueModel, findings: Findings) 
         return None
     if model.img2img == "none":
         findings.add("init_image", f"{model.id} does not start from an image: leave it out, or choose another model.")
-    if request.start_sigma is not None and request.strength is None:
+    if model.img2img == "edit" or (request.start_sigma is not None and request.strength is None):
         return None
-    strength = DEFAULT_STRENGTH if request.strength is None else request.strength
+    default = DEFAULT_STRENGTH if request.mask is None else DEFAULT_INPAINT_STRENGTH
+    strength = default if request.strength is None else request.strength
     if not 0 < strength <= 1:
         findings.add("strength", f"{strength:g} is out of range: send more than 0, at most 1.")
     return strength
@@ -219,3 +278,26 @@ def _start_sigma(request: RenderFields, model: CatalogueModel, findings: Finding
     if not 0 < start <= 1:
         findings.add("start_sigma", f"{start:g} is out of range: send more than 0, at most 1.")
     return start
+
+
+def _mask(request: RenderFields, model: CatalogueModel, mask: MaskImage | None, findings: Findings) -> MaskImage | None:
+    if request.mask is None:
+        return None
+    if not model.takes_mask:
+        findings.add("mask", f"{model.id} cannot repaint a part of an image: leave it out, or choose another model.")
+    elif request.init_image is None:
+        findings.add("mask", "belongs to inpainting: send init_image with it, or leave it out.")
+    elif mask is not None and mask.white_share == 0:
+        findings.add("mask", "is black everywhere, which leaves nothing to repaint: make white what is to change.")
+    return mask
+
+
+def _mask_feather(request: RenderFields, findings: Findings) -> int | None:
+    feather = request.mask_feather
+    if request.mask is None:
+        if feather is not None:
+            findings.add("mask_feather", "belongs to inpainting: send mask with it, or leave it out.")
+        return None
+    if feather is not None and not 0 <= feather <= MAX_FEATHER:
+        findings.add("mask_feather", f"{feather} is out of range: send 0 to {MAX_FEATHER} pixels.")
+    return feather or 0

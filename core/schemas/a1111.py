@@ -17,6 +17,8 @@ class Txt2Img(NullableBody):
     prompt: Text = ""
     negative_prompt: Text | None = ""
     seed: int | None = -1
+    subseed: int | None = Field(-1, description="Variation seed; has an effect with subseed_strength above 0.")
+    subseed_strength: float | None = Field(0, allow_inf_nan=False, description="0 to 1.")
     steps: int | None = Field(None, description="Default: the model's own.")
     cfg_scale: float | None = Field(None, allow_inf_nan=False, description="Default: the model's own.")
     width: int | None = None
@@ -42,8 +44,18 @@ class Img2Img(Txt2Img):
 
     init_images: list[str] | None = None
     denoising_strength: float | None = Field(None, allow_inf_nan=False)
-    mask: str | None = Field(None, description="Not offered: inpainting.")
+    mask: str | None = Field(None, description="Inpainting: white areas are repainted. Base64, or a data URL.")
+    mask_blur: int | None = Field(None, description="Pixels over which the new image fades out. Default: 0.")
+    inpainting_mask_invert: int | None = Field(0, description="1: black areas are repainted.")
     include_init_images: bool | None = False
+
+
+class A1111Style(ResponseBody):
+    """A style that a request may name."""
+
+    name: str
+    prompt: str
+    negative_prompt: str
 
 
 class ImagesAnswer(ResponseBody):
@@ -139,6 +151,15 @@ class SdModel(ResponseBody):
     sha256: str | None = None
     filename: str
     config: str | None = None
+
+
+class A1111Lora(ResponseBody):
+    """A LoRA as A1111 lists it; `path` is relative to its folder."""
+
+    name: str
+    alias: str
+    path: str
+    metadata: dict[str, str]
 
 
 class A1111Error(ResponseBody):

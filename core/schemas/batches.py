@@ -11,6 +11,7 @@ from core.lifecycle import JobStatus
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.schemas.base import RequestBody, ResponseBody, Text
 from core.schemas.jobs import Label, Output, RenderFields
+from core.schemas.loras import JobLora
 from core.schemas.webhooks import JobWebhook
 
 Finite = Annotated[float, AllowInfNan(False)]
@@ -27,12 +28,26 @@ class Axes(RequestBody):
 
     model: list[Text] = Field(default_factory=list, max_length=1000)
     preset: list[Text] = Field(default_factory=list, max_length=1000)
+    recipe: list[Text] = Field(default_factory=list, max_length=1000)
     size: list[Text] = Field(default_factory=list, max_length=1000)
     num_inference_steps: list[int] = Field(default_factory=list, max_length=1000)
     guidance_scale: list[Finite] = Field(default_factory=list, max_length=1000)
     strength: list[Finite] = Field(default_factory=list, max_length=1000)
     start_sigma: list[Finite] = Field(default_factory=list, max_length=1000)
+    variation_seed: list[int] = Field(default_factory=list, max_length=1000)
+    variation_strength: list[Finite] = Field(default_factory=list, max_length=1000)
     negative_prompt: list[Text] = Field(default_factory=list, max_length=1000)
+    loras: list[list[JobLora]] = Field(
+        default_factory=list, max_length=1000, description="Each value is a list; `[]` means no LoRA."
+    )
+    prompt_sr: list[Text] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="Search and replace: the first text is searched for in the prompts and replaced by each of the texts.",
+    )
+    styles: list[list[Text]] = Field(
+        default_factory=list, max_length=1000, description="Each value is a list of names; `[]` means no style."
+    )
 
 
 _EXAMPLE: dict[str, JsonValue] = {
@@ -55,6 +70,11 @@ class BatchRequest(RequestBody):
     axes: Axes = Field(default_factory=Axes)
     base: BatchBase | None = Field(None, description="Fields of POST /v1/jobs that all of them share.")
     jobs: list[RenderFields] = Field(default_factory=list, max_length=10_000, description="Jobs listed one by one.")
+    matrix: bool = Field(
+        False,
+        description="Prompt matrix: `a street | at night | in rain` is rendered with every combination of the parts after "
+        "the first `|`. Takes one prompt.",
+    )
     shared_seed: bool = Field(
         True,
         description="Without `seeds`, one seed is drawn for all jobs; with false, one for each.",

@@ -44,7 +44,7 @@ class ImageChange(RequestBody):
 
 
 class Upload(ResponseBody):
-    """An image for image-to-image: send `id` as `init_image` with a job."""
+    """An image for image-to-image: send `id` as `init_image` with a job, or as `mask` for inpainting."""
 
     id: str
     width: int

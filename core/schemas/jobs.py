@@ -10,7 +10,9 @@ from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, JsonValue,
 from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.schemas.base import RequestBody, ResponseBody, Text, storable
+from core.schemas.loras import MAX_LORAS, JobLora
 from core.schemas.webhooks import JobWebhook
+from core.styles.styles import MAX_STYLES
 
 _MAX_METADATA = 32
 EXAMPLE: dict[str, JsonValue] = {
@@ -40,6 +42,9 @@ class RenderFields(RequestBody):
         None, max_length=100, description="Id or alias from /v1/models. Default: the farm's default model."
     )
     preset: Text | None = Field(None, max_length=100, description="Id from /v1/presets; fields that you send override it.")
+    recipe: Text | None = Field(
+        None, max_length=100, description="Id from /v1/recipes: steps and guidance; fields that you send override it."
+    )
     size: Text | None = Field(None, max_length=32, description='`"512x512"`: width x height in pixels.')
     width: int | None = Field(None, description="Pixels.")
     height: int | None = Field(None, description="Pixels.")
@@ -53,11 +58,33 @@ class RenderFields(RequestBody):
         description="Conventional guidance: 1.0 is off.",
     )
     seed: int = Field(-1, description="-1 draws one; image i of a job gets seed + i.")
+    variation_seed: int | None = Field(
+        None,
+        description="Seed of the noise that is mixed into that of `seed`; -1 draws one. With variation_strength above 0, "
+        "image i gets variation_seed + i, and all images the same seed.",
+    )
+    variation_strength: float | None = Field(
+        None, allow_inf_nan=False, description="0 to 1: how much of it is mixed in. 0 has no effect, 1 is its own image."
+    )
     num_images: int = Field(
         1, validation_alias=AliasChoices("num_images", "n"), description="Images of this job, each with its own seed."
     )
-    init_image: Text | None = Field(None, max_length=36, description="Image-to-image: an id from POST /v1/uploads.")
-    strength: float | None = Field(None, allow_inf_nan=False, description="Image-to-image: 0 keeps the image, 1 ignores it.")
+    init_image: Text | None = Field(
+        None, max_length=36, description="Image-to-image: an id from POST /v1/uploads, or of an image of yours."
+    )
+    mask: Text | None = Field(
+        None,
+        max_length=36,
+        description="Inpainting: an id from POST /v1/uploads. White areas of init_image are repainted, black ones are kept.",
+    )
+    mask_feather: int | None = Field(
+        None, description="Inpainting: over so many pixels outside the white areas, the new image fades out. Default: 0."
+    )
+    strength: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Image-to-image: 0 keeps the image, 1 ignores it. Default: 0.6, with a mask 1.",
+    )
     start_sigma: float | None = Field(
         None,
         allow_inf_nan=False,
@@ -65,11 +92,25 @@ class RenderFields(RequestBody):
         description="Image-to-image with Z-Image, in place of strength: the noise level (above 0, at most 1) at which all "
         "num_inference_steps start.",
     )
+    loras: list[JobLora] = Field(
+        default_factory=list,
+        max_length=MAX_LORAS,
+        description="LoRAs to apply, each by its name from /v1/loras. `<lora:NAME:SCALE>` in a prompt does the same.",
+    )
+    styles: list[Text] = Field(
+        default_factory=list,
+        max_length=MAX_STYLES,
+        description="Names from /v1/styles, applied in order: `{prompt}` in a style is replaced, other texts are appended.",
+    )
+    dynamic: bool = Field(
+        False,
+        description="Expand variants such as `{red|blue}` and wildcards such as `__color__`, each image by its own seed.",
+    )
     strict: bool = Field(False, description="Render alone, so that the same seed gives the same bits on the same stack.")
 
     model_config = ConfigDict(populate_by_name=True)
 
-    @field_validator("seed", "width", "height", "num_inference_steps", "num_images")
+    @field_validator("seed", "variation_seed", "width", "height", "num_inference_steps", "num_images", "mask_feather")
     @classmethod
     def _fits(cls, value: int | None) -> int | None:
         if value is not None and not -(2**53) < value < 2**53:
@@ -137,10 +178,14 @@ class Timings(ResponseBody):
 
 
 class Parent(ResponseBody):
-    """What an image was made from: an image of this farm, which may have been deleted since, or an upload."""
+    """What an image was made from: an image of this farm, which may have been deleted since, or an upload.
+
+    `mode`: how it was refined; null for image-to-image and for enlarging.
+    """
 
     image: str | None = None
     upload: str | None = None
+    mode: str | None = None
 
 
 class Output(ResponseBody):
@@ -195,7 +240,7 @@ class Job(ResponseBody):
     queue: QueuePlace | None = None
     progress: Progress | None = None
     timings: Timings
-    parent: Parent | None = Field(None, description="What the job enlarges.")
+    parent: Parent | None = Field(None, description="What the job is made from.")
     outputs: list[Output]
     error: JobError | None = None
     warnings: list[str]

@@ -10,10 +10,24 @@ from pydantic import Field
 from core.schemas.base import ResponseBody
 
 
-class Worker(ResponseBody):
-    """A render worker. `state`: loading, ready, blocked, draining, paused, stopped, failed or lost (not seen lately).
+class ModelOfWorker(ResponseBody):
+    """A model that a worker serves. `state`: loaded, loading, host_memory, on_disk or unavailable, for what `message` says.
 
-    A blocked worker claims no jobs until what `message` names works again, such as the storage.
+    `load_seconds`: how long it took to load there last, from host memory if it has been there.
+    """
+
+    id: str
+    state: str
+    message: str | None = None
+    load_seconds: float | None = None
+
+
+class Worker(ResponseBody):
+    """A render worker. `state`: loading, ready, blocked, unloaded, draining, paused, stopped, failed or lost.
+
+    A lost worker was not seen lately. `model` is the loaded one, or the one that is being loaded; `models` are all that it
+    serves, the default first. An unloaded worker has no model in memory and loads one for the next job. A blocked worker
+    claims no jobs until what `message` names works again, such as the storage.
     """
 
     name: str
@@ -21,6 +35,7 @@ class Worker(ResponseBody):
     live: bool
     message: str | None
     model: str
+    models: list[ModelOfWorker] = Field(default_factory=list)
     device: str
     capacity: int
     running: int

@@ -1,6 +1,6 @@
 """Storage of finished images: keys, the store, and export under readable names."""
 
-from core.storage.export import export_file
+from core.storage.export import export_file, link_file
 from core.storage.local import LocalImageStore, StoredFile, image_key, job_and_attempt
 
-__all__ = ["LocalImageStore", "StoredFile", "export_file", "image_key", "job_and_attempt"]
+__all__ = ["LocalImageStore", "StoredFile", "export_file", "image_key", "job_and_attempt", "link_file"]

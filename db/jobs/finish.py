@@ -14,6 +14,7 @@ from db.database import Database
 from db.jobs.transition import transition
 from db.sql import RUNNING, insert_ignore, now
 from db.tables import Attempt, Job, JobExclusion, Worker
+from db.worker_models import serves
 
 LIVE_SECONDS = 20.0
 """A worker that was not seen for this long is not counted as a capable worker."""
@@ -67,8 +68,8 @@ def _another_worker(session: Session, job: Job) -> bool:
     """Return whether a live worker serves the model and is not excluded from this job."""
     excluded = exists().where(JobExclusion.job_id == job.id, JobExclusion.worker == Worker.name)
     alive = Worker.seen_at > now() - literal(LIVE_SECONDS)
-    serves = (Worker.state.in_(("loading", "ready", "blocked")), Worker.drain_requested_at.is_(None))
-    query = select(Worker.name).where(Worker.model == job.model, alive, *serves, ~excluded).limit(1)
+    takes_jobs = (Worker.state.in_(("loading", "ready", "blocked", "unloaded")), Worker.drain_requested_at.is_(None))
+    query = select(Worker.name).where(serves(job.model), alive, *takes_jobs, ~excluded).limit(1)
     return session.scalar(query) is not None
 
 

@@ -14,6 +14,7 @@ from db.jobs.finish import end_with_error
 from db.jobs.transition import transition
 from db.sql import QUEUED, RUNNING, now
 from db.tables import Attempt, Job, JobExclusion, Worker
+from db.worker_models import serves
 
 BATCH = 200
 FREE_RESTARTS = 5
@@ -64,8 +65,8 @@ def expire_late(database: Database) -> list[Job]:
 def hold_unrunnable(database: Database) -> list[Job]:
     """Hold queued jobs from which every live worker of their model has been excluded for a while; return them."""
     excluded = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == Worker.name)
-    alive = (Worker.model == Job.model, Worker.seen_at > now() - literal(UNRUNNABLE_SECONDS))
-    capable = exists().where(*alive, Worker.state.in_(("loading", "ready", "blocked")), ~excluded)
+    alive = (serves(Job.model), Worker.seen_at > now() - literal(UNRUNNABLE_SECONDS))
+    capable = exists().where(*alive, Worker.state.in_(("loading", "ready", "blocked", "unloaded")), ~excluded)
     excluded_at = select(func.max(JobExclusion.created_at)).where(JobExclusion.job_id == Job.id).scalar_subquery()
     query = select(Job.id).where(
         QUEUED, Job.id.in_(select(JobExclusion.job_id)), excluded_at < now() - literal(UNRUNNABLE_SECONDS), ~capable

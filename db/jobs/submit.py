@@ -59,8 +59,22 @@ class NewJob:
     @property
     def upload_id(self) -> str | None:
         """Return the upload that the job starts from."""
-        init, parent = self.input.get("init_image") or {}, self.input.get("parent") or {}
-        found: str | None = init.get("upload_id") or parent.get("upload")
+        found: str | None = self._upload_of("init_image") or (self.input.get("parent") or {}).get("upload")
+        return found
+
+    @property
+    def mask_upload_id(self) -> str | None:
+        """Return the upload that is the job's mask."""
+        return self._upload_of("mask")
+
+    @property
+    def parent_image_id(self) -> str | None:
+        """Return the image of this farm that the job is made from."""
+        found: str | None = (self.input.get("parent") or {}).get("image")
+        return found
+
+    def _upload_of(self, field: str) -> str | None:
+        found: str | None = (self.input.get(field) or {}).get("upload_id")
         return found
 
 
@@ -98,6 +112,7 @@ def insert_job(session: Session, new: NewJob) -> Job:
     """
     check_limit(session, new.owner, new.max_queued)
     _keep_upload(session, new.upload_id, "upload" if new.kind is JobKind.UPSCALE else "init_image")
+    _keep_upload(session, new.mask_upload_id, "mask")
     values = {
         "id": new_id(),
         "owner": new.owner,
@@ -115,6 +130,8 @@ def insert_job(session: Session, new: NewJob) -> Job:
         "retried_from": new.retried_from,
         "face": new.face,
         "upload_id": new.upload_id,
+        "mask_upload_id": new.mask_upload_id,
+        "parent_image_id": new.parent_image_id,
     }
     job: Job = session.scalars(_insertion(), values).one()
     record_event(session, job, None)
@@ -141,7 +158,7 @@ def _insertion() -> Executable:
 
 _GIVEN_COLUMNS = (
     *("id", "owner", "client_label", "kind", "model", "priority", "max_attempts"),
-    *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id"),
+    *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id", "mask_upload_id", "parent_image_id"),
 )
 
 
@@ -179,8 +196,8 @@ def _keep_upload(session: Session, upload_id: str | None, field: str) -> None:
     found = select(Upload.id).where(Upload.id == upload_id).with_for_update(read=True, key_share=True)
     if session.scalar(found) is None:
         raise InvalidInput(
-            "The upload that this job starts from was deleted: send the image to POST /v1/uploads again, and submit a job "
-            "with the new id.",
+            f"The upload that this job names as {field} was deleted: send the image to POST /v1/uploads again, and submit a "
+            "job with the new id.",
             field=field,
             code="upload_not_found",
         )

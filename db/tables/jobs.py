@@ -59,6 +59,10 @@ class Job(Base):
     """`a1111` for a job of that face, whose `interrupt` ends only those; None for any other."""
     upload_id: Mapped[Id | None]
     """The upload that `input` starts from: it is kept as long as the job."""
+    mask_upload_id: Mapped[Id | None]
+    """The upload that `input` names as its mask, kept likewise."""
+    parent_image_id: Mapped[Id | None]
+    """The image of this farm that the job was made from; it may have been deleted since."""
 
     __table_args__ = (CheckConstraint(f"status IN ({_STATUSES})", name="status"),)
 
@@ -81,6 +85,8 @@ _partial("ix_jobs_worker_running", Job.worker, where=_RUNNING)
 _partial("ix_jobs_completed", Job.completed_at, where=text("completed_at IS NOT NULL"))
 Index("ix_jobs_owner_id", Job.owner, Job.id)
 _partial("ix_jobs_upload", Job.upload_id, where=text("upload_id IS NOT NULL"))
+_partial("ix_jobs_mask_upload", Job.mask_upload_id, where=text("mask_upload_id IS NOT NULL"))
+_partial("ix_jobs_parent_image", Job.parent_image_id, where=text("parent_image_id IS NOT NULL"))
 # For lists of held and failed jobs. SQLite has no statistics and would prefer a plain index on status over the others.
 _partial("ix_jobs_held", Job.id, where=text("status = 'held'"))
 _partial("ix_jobs_failed", Job.id, where=text("status = 'failed'"))

@@ -1,15 +1,18 @@
-"""Table of workers, as they report themselves."""
+"""Tables of workers and of the models that each serves, as the workers report them."""
 
 from __future__ import annotations
 
-from sqlalchemy import String
+from sqlalchemy import Double, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base, EpochSeconds, JsonObject
 
 
 class Worker(Base):
-    """A worker. `state`: loading, ready, blocked, draining, stopped or failed."""
+    """A worker. `state`: loading, ready, blocked, unloaded, draining, stopped or failed.
+
+    `model` is the one that is loaded, else the one that was last or is being loaded.
+    """
 
     __tablename__ = "workers"
 
@@ -27,3 +30,26 @@ class Worker(Base):
     drain_requested_at: Mapped[EpochSeconds | None]
     started_at: Mapped[EpochSeconds]
     seen_at: Mapped[EpochSeconds]
+
+
+class WorkerModel(Base):
+    """A model that a worker serves. `state`: loaded, loading, host_memory, on_disk or unavailable.
+
+    `position` is its place in the worker's settings, the default model's 0. `message`: why it is unavailable.
+    `load_seconds`: how long it took to load last. Requests are those of an administrator and are cleared once handled.
+    """
+
+    __tablename__ = "worker_models"
+
+    worker: Mapped[str] = mapped_column(String(120), primary_key=True)
+    model: Mapped[str] = mapped_column(String(64), primary_key=True)
+    position: Mapped[int]
+    state: Mapped[str] = mapped_column(String(12))
+    message: Mapped[str | None] = mapped_column(String(2000))
+    load_seconds: Mapped[float | None] = mapped_column(Double)
+    state_at: Mapped[EpochSeconds]
+    load_requested_at: Mapped[EpochSeconds | None]
+    unload_requested_at: Mapped[EpochSeconds | None]
+
+
+Index("ix_worker_models_model", WorkerModel.model)

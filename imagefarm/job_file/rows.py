@@ -14,6 +14,7 @@ from typing import Any
 
 from core.errors import InvalidInput
 from core.parameters import InvalidParameters
+from core.parameters.loras import parse_lora
 from core.schemas.jobs import JobRequest
 from imagefarm.job_requests import request_from
 
@@ -82,7 +83,10 @@ def _from_json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any
 
 
 def _from_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, fields). The first line names the columns; skip empty cells and rows; `metadata.x` is metadata key x."""
+    """Yield (line, fields). The first line names the columns; skip empty cells and rows; `metadata.x` is metadata key x.
+
+    A cell of `loras` is a list such as `ink:0.8; gold`, and one of `styles` a list of names.
+    """
     records = _records(path, text, _separator(text))
     head, header = next(records, (1, []))
     names = [cell.strip() for cell in header]
@@ -142,6 +146,10 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
 def _from_cells(given: dict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: value for name, value in given.items() if not name.startswith(_METADATA)}
     metadata = {name.removeprefix(_METADATA): value for name, value in given.items() if name.startswith(_METADATA)}
+    if "loras" in fields:
+        fields["loras"] = [parse_lora(part) for part in given["loras"].split(";") if part.strip()]
+    if "styles" in fields:
+        fields["styles"] = [name.strip() for name in given["styles"].split(";") if name.strip()]
     return fields | ({"metadata": metadata} if metadata else {})
 
 

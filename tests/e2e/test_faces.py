@@ -103,4 +103,4 @@ def test_a1111_lists_contain_what_the_farm_has(webui: webuiapi.WebUIApi) -> None
     assert webui.get_options()["sd_model_checkpoint"] == "demo"
     assert webui.get_samplers()[0]["name"]
     assert webui.get_upscalers() == []
-    assert webui.get_prompt_styles() == []
+    assert [style["name"] for style in webui.get_prompt_styles()] == ["standard-negative"]

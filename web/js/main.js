@@ -52,7 +52,8 @@ async function act(action, job, { thenSelect = false } = {}) {
 
 function settingsOf(job) {
   const names = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale",
-    "seed", "num_images", "strict", "init_image", "strength", "start_sigma"];
+    "seed", "num_images", "strict", "init_image", "mask", "mask_feather", "strength",
+    "start_sigma"];
   return Object.fromEntries(names.filter((name) => job.input[name] !== undefined).map((name) => [name, job.input[name]]));
 }
 

@@ -48,9 +48,12 @@ def use_device(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
-def measure_machine(device: torch.device, max_gigabytes: float = 0.0) -> Machine:
-    """Measure the free memory of the device and the host; `max_gigabytes` caps the device's, 0 means no cap."""
-    host = available_bytes()
+def measure_machine(device: torch.device, max_gigabytes: float = 0.0, extra_host: int = 0) -> Machine:
+    """Measure the free memory of the device and the host; `max_gigabytes` caps the device's, 0 means no cap.
+
+    `extra_host`: bytes of host memory that count as free.
+    """
+    host = available_bytes() + extra_host
     most = int(max_gigabytes * GIGABYTE) or sys.maxsize
     if device.type != "cuda":
         return Machine(str(device), min(host, most), host)

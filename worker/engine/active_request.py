@@ -26,6 +26,7 @@ class ActiveRequest:
     request: RenderRequest
     init_image: bytes
     arrived_at: float
+    mask: bytes = b""
     sample: Any = None
     due: int = 0
     run_alone: bool = False

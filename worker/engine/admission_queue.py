@@ -116,11 +116,11 @@ class AdmissionQueue:
     def _join(self, new: ActiveRequest, conditioning: Any, encode_seconds: float) -> None:  # noqa: ANN401 - the family's
         started = time.monotonic()
         try:
-            new.sample = self._family.start(new.request, conditioning, new.init_image)
+            new.sample = self._family.start(new.request, conditioning, new.init_image, new.mask)
         except BaseException as error:  # noqa: BLE001 - any error concerns this request alone
             self._handle_failure(new, error)
             return
-        new.init_image = b""
+        new.init_image = new.mask = b""
         new.start(encode_seconds + time.monotonic() - started)
         self._active.append(new)
         self._on_joined(new)

@@ -6,11 +6,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
 from core.catalogue import ModelPaths, load_catalogue
+from core.catalogue.loras import LoraLibrary
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
 from worker.device.torch_device import device_name, use_all_cores
@@ -22,12 +24,13 @@ from worker.engine.spec import EngineSpec
 from worker.engine.step_hooks import repeated_blocks
 from worker.memory.batch_memory import overlap_budget, overlap_fits
 from worker.memory.coefficients import Coefficients
-from worker.memory.plan import MemoryPlan
+from worker.memory.plan import MemoryPlan, max_pixels
 from worker.models.libraries import denoiser_of
-from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
-from worker.pipelines.adapters import Adapters
+from worker.models.load import HostRoom, LoadedPipeline, LoadRequest, load_pipeline
+from worker.pipelines.adapters import DEFAULT_BYTES, Adapters
 from worker.pipelines.family import AnyFamily, FamilyContext
 from worker.pipelines.registry import make_family
+from worker.pipelines.tuning.attention import set_attention
 from worker.pipelines.tuning.tune import Tuning, TuningOptions, tune
 from worker.pipelines.tuning.warmup import Warmup
 
@@ -36,16 +39,21 @@ CPU_TOKEN_BUDGET = 640
 """Two images of 256x256 with their captions. Larger passes on a CPU were no faster, except with the tiniest models."""
 CLAIMS_PER_SLOT = 2
 """Jobs that a worker claims per sample of a family with `max_samples`, so that the next job is ready at once."""
+ADAPTER_SHARE = 0.05
+"""Share of the memory that was free before loading: 400 MB of an 8 GB card, which holds two to four LoRAs of Z-Image."""
 OnProgress = Callable[[str, float | None], None]
 
 
-def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
-    """Load and prepare the model that the spec names. Raises core.errors.FarmError, whose message says what to do."""
+def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | None = None) -> EngineParts:
+    """Load and prepare the model that the spec names. Raises core.errors.FarmError, whose message says what to do.
+
+    `room`: models kept in host memory, which give way to this one.
+    """
     started = time.perf_counter()
     use_all_cores()
-    model = load_catalogue().get(spec.model)
+    model = spec.row if spec.row is not None and spec.row.id == spec.model else load_catalogue().get(spec.model)
     model_paths = ModelPaths(spec.models_dir, spec.model_folders)
-    request = LoadRequest(model_paths, spec.device, spec.memory_policy, max_gigabytes=spec.device_memory_gb)
+    request = LoadRequest(model_paths, spec.device, spec.memory_policy, max_gigabytes=spec.device_memory_gb, room=room)
     loaded = load_pipeline(model, request, on_progress)
     log.info(loaded.plan.describe())
     context = _family_context(spec, loaded)
@@ -68,7 +76,17 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
         blocks=_hooked_blocks(loaded, family, tuning),
         aborts_steps=family.name != "stock",  # A stock pipeline's own code is not written to be interrupted.
         warnings_of=lambda request: context.adapters.warnings(request.loras),
+        lora_hashes_of=lambda request: context.adapters.hashes(request.loras),
+        modules=_movable(loaded, tuning),
+        resume=partial(set_attention, loaded.pipeline, tuning.attention_backend),
     )
+
+
+def _movable(loaded: LoadedPipeline, tuning: Tuning) -> tuple[nn.Module, ...]:
+    """Return the components that may move to host memory and back; none with CUDA graphs, which hold addresses."""
+    if tuning.compiled_blocks == "true" and tuning.compile_mode != "default":
+        return ()
+    return tuple(part for part in loaded.pipeline.components.values() if isinstance(part, nn.Module))
 
 
 def _hooked_blocks(loaded: LoadedPipeline, family: AnyFamily, tuning: Tuning) -> list[nn.Module]:
@@ -112,8 +130,15 @@ def _family_context(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
         model=loaded.model,
         device=loaded.device,
         text_device=torch.device("cpu") if on_cpu else loaded.device,
-        adapters=Adapters(loaded.pipeline, spec.models_dir / loaded.model.id / "loras"),
+        adapters=Adapters(
+            loaded.pipeline, loaded.model, LoraLibrary(spec.models_dir, spec.weights_dirs), adapter_bytes(loaded.plan)
+        ),
     )
+
+
+def adapter_bytes(plan: MemoryPlan) -> int:
+    """Return the memory for LoRAs that stay loaded: a share small enough that the plan's own figures still hold."""
+    return min(int(plan.free_bytes * ADAPTER_SHARE), DEFAULT_BYTES) if plan.free_bytes else DEFAULT_BYTES
 
 
 def _info(
@@ -136,6 +161,8 @@ def _info(
         process_id=os.getpid(),
         memory=_memory(plan),
         versions={**loaded.versions, **threads, **tuning.versions()},
+        max_pixels=max_pixels(plan, loaded.model),
+        max_pixels_guided=max_pixels(plan, loaded.model, rows=2),
     )
 
 

@@ -29,10 +29,12 @@ from worker.engine.messages import (
     Loading,
     Message,
     Ready,
+    Release,
     Rendered,
     RequestFailed,
     Stop,
     Submit,
+    Unloaded,
 )
 from worker.engine.spec import EXIT_MEANINGS, EngineSpec
 from worker.engine.watchdog import Watchdog
@@ -40,7 +42,7 @@ from worker.engine.watchdog import Watchdog
 __all__ = ["EngineClient", "EngineProcess", "EngineSpec", "EngineState"]
 
 log = logging.getLogger(__name__)
-EngineState = Literal["starting", "loading", "ready", "failed", "stopped"]
+EngineState = Literal["starting", "loading", "ready", "failed", "unloaded", "stopped"]
 MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0
 FINAL_LOAD_CODES = frozenset({"invalid_input", "unknown_model"})
 """Load failures that a retry cannot fix."""
@@ -127,6 +129,8 @@ class EngineClient:
         self._killed_because = ""
         self._failures = 0
         self._gave_up = False
+        self._waits_for_model = False
+        self._changed = threading.Event()
         self._stopping = threading.Event()
         self._watchdog = Watchdog(self._kill)
         self._thread = threading.Thread(target=self._run, name=f"engine-{spec.model}", daemon=True)
@@ -135,7 +139,7 @@ class EngineClient:
         """Spawn the engine and return at once. Call it once."""
         self._thread.start()
 
-    def submit(self, request: RenderRequest, init_image: bytes | None = None) -> None:
+    def submit(self, request: RenderRequest, init_image: bytes | None = None, mask: bytes | None = None) -> None:
         """Submit one image. Raises RenderError `engine_lost` when no engine is ready."""
         with self._lock:
             process = self._process
@@ -146,7 +150,7 @@ class EngineClient:
             self._in_flight[request.id] = None
             if len(self._in_flight) == 1:
                 self._expect_progress()
-        self._send(process, Submit(request, init_image or b""))
+        self._send(process, Submit(request, init_image or b"", mask or b""))
 
     def cancel(self, request_id: str) -> None:
         """Cancel the request at its next step; does nothing when it is not in flight."""
@@ -155,9 +159,44 @@ class EngineClient:
         if process is not None:
             self._send(process, Cancel(request_id))
 
+    def switch(self, spec: EngineSpec) -> None:
+        """Load another model, or the same one again, in place of the present one. No request may be in flight.
+
+        Ends in Ready or LoadFailed. A process that keeps running keeps the former model in host memory where that fits;
+        else a new process loads it.
+        """
+        with self._lock:
+            process = self._process if self.state == "ready" or self._waits_for_model else None
+            self.spec, self._gave_up, self._waits_for_model, self._failures = spec, False, False, 0
+            if process is not None:
+                self.state, self.info = "loading", None
+                self._watchdog.arm(spec.load_timeout_seconds, "it did not finish loading in time")
+            else:
+                self._changed.set()
+        if process is not None:
+            self._send(process, Load(spec))
+
+    def release(self, model: str) -> None:
+        """Free the host memory that the process keeps for a model other than the loaded one."""
+        with self._lock:
+            process = self._process
+        if process is not None:
+            self._send(process, Release(model))
+
+    def unload(self) -> None:
+        """End the process once its requests are done, and start none until `switch`. Ends in Unloaded."""
+        with self._lock:
+            process = self._process
+            if process is None or self.state != "ready":
+                return
+            self.state = "unloaded"
+            self._watchdog.arm(self.spec.step_timeout_seconds, "it did not end when its model was to be unloaded")
+        self._send(process, Stop())
+
     def stop(self, grace_seconds: float) -> None:
         """Let the engine finish its requests for at most `grace_seconds`, then end it. Must not be called by `on_event`."""
         self._stopping.set()
+        self._changed.set()
         with self._lock:
             process = self._process
         if process is not None:
@@ -169,7 +208,7 @@ class EngineClient:
         self._watchdog.close()
         self.state = "stopped"
 
-    def _send(self, process: EngineProcess, message: Submit | Cancel | Stop) -> None:
+    def _send(self, process: EngineProcess, message: Command) -> None:
         # A broken pipe means that the engine has ended: the receiving thread notices and reports its requests as lost.
         with contextlib.suppress(OSError):
             process.send(message)
@@ -189,12 +228,19 @@ class EngineClient:
                 log.exception("could not run the engine for %s", self.spec.model)
             if self._gave_up:
                 return
-            self._stopping.wait(backoff_seconds(self._failures, MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
+            self._pause()
+
+    def _pause(self) -> None:
+        """Wait for the next model after an unload, else for the backoff; another model or the end of the worker ends it."""
+        pause = backoff_seconds(self._failures, MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+        self._changed.wait(None if self.state == "unloaded" else pause)
 
     def _run_once(self) -> None:
         """Run one engine process from spawn to end."""
         with self._lock:
             self._killed_because, self.info, self.state = "", None, "starting"
+            if not self._stopping.is_set():
+                self._changed.clear()
             process = self._process = EngineProcess(self.spec)
             self._watchdog.arm(self.spec.load_timeout_seconds, "it did not finish loading in time")
         if self._stopping.is_set():  # stop() may have come before there was a process to stop.
@@ -225,8 +271,10 @@ class EngineClient:
                     self.state = "loading"
                 case Ready(info):
                     self.state, self.info = "ready", info
-                case LoadFailed(code, _):
-                    self.state, self._gave_up = "failed", code in FINAL_LOAD_CODES
+                case LoadFailed(code, _, process_ends):
+                    self.state = "failed"
+                    self._gave_up, self._waits_for_model = code in FINAL_LOAD_CODES and process_ends, not process_ends
+                    self._watchdog.disarm()
                 case Rendered(request_id) | Canceled(request_id) | RequestFailed(request_id):
                     self._in_flight.pop(request_id, None)
                     self._failures = 0
@@ -245,16 +293,19 @@ class EngineClient:
     def _report_end(self, ending: str) -> None:
         with self._lock:
             lost, self._in_flight = tuple(self._in_flight), {}
-            failed_to_load = self.state == "failed"
-            self._process, self.info = None, None
+            failed_to_load, unloaded = self.state == "failed", self.state == "unloaded"
+            self._process, self.info, self._waits_for_model = None, None, False
             if self._stopping.is_set():
                 self.state = "stopped"
-            elif not failed_to_load:
+            elif not (failed_to_load or unloaded):
                 self.state = "starting"
             why = self._killed_because or (KILLED_BY_KERNEL if ending.endswith("SIGKILL") else "")
             reason = f"{ending}: {why}" if why else ending
-        if lost or not (failed_to_load or self._stopping.is_set()):
+        if lost or not (failed_to_load or unloaded or self._stopping.is_set()):
             self._deliver(EngineLost(lost, reason))
+        if unloaded and not self._stopping.is_set():
+            self._failures = 0
+            self._deliver(Unloaded())
 
     def _deliver(self, event: EngineEvent) -> None:
         try:

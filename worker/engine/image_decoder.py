@@ -8,10 +8,11 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -74,6 +75,7 @@ class ImageDecoder:
         self._family = parts.family
         self._info = parts.info
         self._warnings_of = parts.warnings_of
+        self._lora_hashes_of = parts.lora_hashes_of
         self._input, self._output = queues.input, queues.output
         self._deadline = deadline
         self._device = device = parts.device
@@ -87,7 +89,9 @@ class ImageDecoder:
 
     def finish(self, active: ActiveRequest) -> None:
         """Take ownership of the sample and decode it. Raises BrokenDevice and no other error."""
-        record, steps_done = render_record(self._info, active, self._warnings_of(active.request)), self._record_event()
+        request = active.request
+        record = render_record(self._info, active, self._warnings_of(request), self._lora_hashes_of(request))
+        steps_done = self._record_event()
         finished = FinishedSample(active.request, active.sample, record, active.timings, steps_done)
         active.sample = None
         if self._thread is None:
@@ -168,7 +172,12 @@ class ImageDecoder:
         return pixels if self._stream is None else pixels.cpu()
 
 
-def render_record(info: EngineInfo, active: ActiveRequest, warnings: Sequence[str] = ()) -> RenderRecord:
+def render_record(
+    info: EngineInfo,
+    active: ActiveRequest,
+    warnings: Sequence[str] = (),
+    lora_hashes: Mapping[str, str] = MappingProxyType({}),
+) -> RenderRecord:
     """Return the record of how the image was made, as stored with it."""
     return RenderRecord(
         family=info.family,
@@ -182,6 +191,7 @@ def render_record(info: EngineInfo, active: ActiveRequest, warnings: Sequence[st
         pipeline_guidance_scale=active.sample.pipeline_guidance_scale,
         sigmas_or_timesteps=active.sample.schedule,
         warnings=list(warnings),
+        lora_hashes=dict(lora_hashes),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 
 from worker.device.faults import BrokenDevice, code_and_message, is_broken_device
@@ -13,7 +14,7 @@ from worker.engine.active_request import ActiveRequest, Decoded, Encoded, descri
 from worker.engine.admission_queue import AdmissionQueue
 from worker.engine.image_decoder import ImageDecoder, preview_message
 from worker.engine.io_queues import EngineQueues, InputItem
-from worker.engine.messages import Cancel, Canceled, Heartbeat, RequestFailed, Started, Stop, Submit
+from worker.engine.messages import Cancel, Canceled, Heartbeat, Load, Release, RequestFailed, Started, Stop, Submit
 from worker.engine.parts import EngineParts
 from worker.engine.prompt_encoder import PromptEncoder
 from worker.engine.step_hooks import StepAborted, StepAborter, StepProgress
@@ -26,8 +27,15 @@ class EngineLoop:
     """Own the family and all samples; everything here runs on one thread. Without `encoder`, this thread encodes."""
 
     def __init__(
-        self, parts: EngineParts, queues: EngineQueues, decoder: ImageDecoder, encoder: PromptEncoder | None = None
+        self,
+        parts: EngineParts,
+        queues: EngineQueues,
+        decoder: ImageDecoder,
+        encoder: PromptEncoder | None = None,
+        on_release: Callable[[str], object] = lambda model: None,
     ) -> None:
+        self._on_release = on_release
+        self._next: spec.EngineSpec | None = None
         self._family = parts.family
         self._peak_memory = parts.peaks
         self._input, self._output = queues.input, queues.output
@@ -41,8 +49,11 @@ class EngineLoop:
         self._admission_queue = AdmissionQueue(parts, self._active, decoder.decoding, self._on_joined, self._fail, encoder)
         self._stopping = False
 
-    def run(self) -> None:
-        """Run until Stop has arrived and all requests have ended. Ends the process when the device is broken."""
+    def run(self) -> spec.EngineSpec | None:
+        """Run until Stop or Load has arrived and all requests have ended; return what to load next, None after Stop.
+
+        Ends the process when the device is broken.
+        """
         try:
             while not (self._stopping and self._is_idle):
                 if self._is_idle and self._peak_memory is not None:
@@ -56,6 +67,9 @@ class EngineLoop:
                 raise
             log.exception("the device is broken: ending this process, so that a new engine can replace it")
             os._exit(spec.EXIT_BROKEN_DEVICE)
+        self._aborter.remove()
+        self._step_progress.remove()
+        return self._next
 
     @property
     def _is_idle(self) -> bool:
@@ -68,14 +82,18 @@ class EngineLoop:
 
     def _handle_command(self, item: InputItem) -> None:
         match item:
-            case Submit(request, init_image) if self._stopping:
+            case Submit(request) if self._stopping:
                 self._output.put(RequestFailed(request.id, "worker_drained", "The engine is being stopped."))
-            case Submit(request, init_image):
-                self._admission_queue.enqueue(ActiveRequest(request, init_image, time.monotonic()))
+            case Submit(request, init_image, mask):
+                self._admission_queue.enqueue(ActiveRequest(request, init_image, time.monotonic(), mask))
             case Cancel(request_id):
                 self._cancel(request_id)
             case Stop():
-                self._stopping = True
+                self._stopping, self._next = True, None
+            case Load(following):
+                self._stopping, self._next = True, following
+            case Release(model):
+                self._on_release(model)
             case Encoded():
                 self._admission_queue.handle_encoded(item)
                 self._output.put(Heartbeat())

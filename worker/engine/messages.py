@@ -20,6 +20,8 @@ class EngineInfo:
     """Describe the loaded model. `memory`: gigabytes (10^9 bytes) by name, such as `weights_on_device`.
 
     `upscalers`: of an upscaling worker: id -> title, about, licence, origin, scales of those whose weights it has.
+    `in_host_memory`: other models whose weights this process keeps, so that they load without a disk.
+    `max_pixels`, `max_pixels_guided`: the largest image that memory holds, without and with guidance; 0: not known.
     """
 
     model: str
@@ -36,6 +38,9 @@ class EngineInfo:
     memory: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     upscalers: dict[str, Any] = field(default_factory=dict)
+    in_host_memory: list[str] = field(default_factory=list)
+    max_pixels: int = 0
+    max_pixels_guided: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """The model could not be loaded; the client retries with backoff unless the spec itself is wrong."""
+    """The model could not be loaded; the client retries with backoff unless the spec itself is wrong.
+
+    `process_ends`: false where the process waits for another model to load.
+    """
 
     code: str
     message: str
+    process_ends: bool = True
 
 
 @dataclass(frozen=True)
@@ -133,22 +142,33 @@ class EngineLost:
     reason: str
 
 
-EngineEvent = Loading | Ready | LoadFailed | Started | Step | Preview | Rendered | Canceled | RequestFailed | EngineLost
+@dataclass(frozen=True)
+class Unloaded:
+    """The process was stopped on request and holds no memory; the client starts a new one for the next model."""
+
+
+EngineEvent = (
+    Loading | Ready | LoadFailed | Started | Step | Preview | Rendered | Canceled | RequestFailed | EngineLost | Unloaded
+)
 
 
 @dataclass(frozen=True)
 class Load:
-    """First message to a new engine."""
+    """First message to a new engine; later: finish the requests in flight, then load this model in place of the other."""
 
     spec: EngineSpec
 
 
 @dataclass(frozen=True)
 class Submit:
-    """Render one image. `init_image`: an encoded image (PNG, JPEG, WebP or PPM) for image-to-image, else empty."""
+    """Render one image. `init_image`: an encoded image (PNG, JPEG, WebP or PPM) for image-to-image, else empty.
+
+    `mask`: an encoded image of any of these formats, whose white areas inpainting repaints, else empty.
+    """
 
     request: RenderRequest
     init_image: bytes = b""
+    mask: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -156,6 +176,13 @@ class Cancel:
     """Remove the request at the next step."""
 
     request_id: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """Free the host memory that is kept for this model, which is not the loaded one."""
+
+    model: str
 
 
 @dataclass(frozen=True)
@@ -168,13 +195,14 @@ class Heartbeat:
     """The engine is alive: sent after work that no other message reports, and on a CPU while it computes."""
 
 
-Command = Load | Submit | Cancel | Stop
+Command = Load | Submit | Cancel | Release | Stop
 Message = Command | Heartbeat | EngineEvent
 
 _TYPES: tuple[type[Any], ...] = (
     Load,
     Submit,
     Cancel,
+    Release,
     Stop,
     Heartbeat,
     Loading,
@@ -188,8 +216,8 @@ _TYPES: tuple[type[Any], ...] = (
     RequestFailed,
 )
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _TYPES}
-_PAYLOADS = {"Submit": "init_image", "Preview": "image", "Rendered": "pixels"}
-"""Message -> its bytes field, which is sent as a frame of its own."""
+_PAYLOADS = {"Submit": ("init_image", "mask"), "Preview": ("image",), "Rendered": ("pixels",)}
+"""Message -> its bytes fields, each of which is sent as a frame of its own."""
 
 
 class Channel:
@@ -207,20 +235,20 @@ class Channel:
     def send(self, message: Message) -> None:
         """Send one message. Raises OSError when the other side is closed."""
         name = type(message).__name__
-        field = _PAYLOADS.get(name)
-        body = _ADAPTERS[name].dump_python(message, mode="json", exclude={field} if field else None)
+        payloads = _PAYLOADS.get(name, ())
+        body = _ADAPTERS[name].dump_python(message, mode="json", exclude=set(payloads))
         header = json.dumps({"type": name, "body": body}).encode()
         with self._sending:
             self._connection.send_bytes(header)
-            if field:
-                self._connection.send_bytes(getattr(message, field))
+            for payload in payloads:
+                self._connection.send_bytes(getattr(message, payload))
 
     def receive(self) -> Message:
         """Block until the next message. Raises EOFError or OSError when the other side is closed."""
         header = json.loads(self._connection.recv_bytes())
         name, body = header["type"], header["body"]
-        if field := _PAYLOADS.get(name):
-            body[field] = self._connection.recv_bytes()
+        for payload in _PAYLOADS.get(name, ()):
+            body[payload] = self._connection.recv_bytes()
         message: Message = _ADAPTERS[name].validate_python(body)
         return message
 

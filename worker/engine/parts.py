@@ -15,8 +15,16 @@ from worker.engine.peak_memory import PeakMemoryTracker
 from worker.pipelines.family import AnyFamily
 
 
+def _nothing() -> None:
+    pass
+
+
 def _no_warnings(_: RenderRequest) -> tuple[str, ...]:
     return ()
+
+
+def _no_hashes(_: RenderRequest) -> dict[str, str]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,10 @@ class EngineParts:
     `blocks`: the denoiser's blocks to hook for progress and aborts; empty where steps are short or compiled.
     `aborts_steps`: whether a step may be abandoned between two blocks.
     `warnings_of`: sentences about a finished request for its user, such as a LoRA that fits in part.
+    `lora_hashes_of`: name -> short hash of the LoRAs of a finished request.
     `peaks`: None where peak memory is not measured.
+    `modules`: the components with weights, which may move to host memory while another model is loaded; empty where they
+    may not. `resume` restores process-wide choices of this model after another one was loaded.
     """
 
     family: AnyFamily
@@ -40,3 +51,6 @@ class EngineParts:
     blocks: list[nn.Module]
     aborts_steps: bool
     warnings_of: Callable[[RenderRequest], tuple[str, ...]] = _no_warnings
+    lora_hashes_of: Callable[[RenderRequest], dict[str, str]] = _no_hashes
+    modules: tuple[nn.Module, ...] = ()
+    resume: Callable[[], None] = _nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
@@ -14,12 +15,13 @@ from core.errors import FarmError
 from core.queue import UPSCALE
 from worker.engine import spec
 from worker.engine.io_queues import EngineQueues
-from worker.engine.messages import Channel, Load, LoadFailed, Loading, Ready, Stop
+from worker.engine.messages import Channel, Load, LoadFailed, Loading, Ready, Release, Stop
 from worker.engine.spec import EngineSpec
 from worker.engine.watchdog import Deadline, Watchdog
 
 if TYPE_CHECKING:
     from worker.engine.builder import OnProgress
+    from worker.engine.parked_models import ParkedModels
     from worker.engine.parts import EngineParts
 
     BuildEngine = Callable[[EngineSpec, OnProgress], EngineParts]
@@ -39,19 +41,34 @@ def main(argv: list[str], build_with: BuildEngine | None = None) -> int:
     return _serve(first.spec, channel, build_with)
 
 
-def _serve(spec: EngineSpec, channel: Channel, build_with: BuildEngine | None) -> int:
+def _serve(first: EngineSpec, channel: Channel, build_with: BuildEngine | None) -> int:
+    """Serve one model after another, until Stop; return the exit status.
+
+    A failure that says what is wrong with a later model leaves the process and its kept models as they are.
+    """
     queues = EngineQueues.over(channel)
-    if spec.model == UPSCALE:
-        return _serve_upscales(spec, queues)
-    queues.output.put(Loading("importing"))
-    try:
-        parts = (build_with or _build)(spec, lambda stage, fraction: queues.output.put(Loading(stage, fraction)))
-    except BaseException as error:  # noqa: BLE001 - every failure is reported to the worker
-        queues.output.put(_load_failed(error))
-        queues.output.close()
-        return 1
-    queues.output.put(Ready(parts.info))
-    _run(parts, queues, spec.step_timeout_seconds)
+    if first.model == UPSCALE:
+        return _serve_upscales(first, queues)
+    models = EngineModels(queues, build_with)
+    spec: EngineSpec | None = first
+    while spec is not None:
+        queues.output.put(Loading("importing" if spec is first else "reading"))
+        try:
+            parts = models.load(spec)
+        except BaseException as error:  # noqa: BLE001 - every failure is reported to the worker
+            failed = _load_failed(error, process_ends=spec is first or not isinstance(error, FarmError))
+        else:
+            queues.output.put(Ready(parts.info))
+            spec = models.run(parts, spec.step_timeout_seconds)
+            if spec is not None:
+                models.park(parts)
+            del parts
+            continue
+        queues.output.put(failed)
+        if failed.process_ends:
+            queues.output.close()
+            return 1
+        spec = models.wait_for_next()
     queues.output.close()
     return 0
 
@@ -63,29 +80,89 @@ def _serve_upscales(spec: EngineSpec, queues: EngineQueues) -> int:
     info = upscaling_info(spec)
     queues.output.put(Ready(info))
     if not isinstance(queues.input.peek(), Stop):
-        _run(build_upscaling(spec, info), queues, spec.step_timeout_seconds)
+        EngineModels(queues, None).run(build_upscaling(spec, info), spec.step_timeout_seconds)
     queues.output.close()
     return 0
 
 
-def _build(spec: EngineSpec, on_progress: OnProgress) -> EngineParts:
-    from worker.engine.builder import build_engine
+class EngineModels:
+    """Loads models, runs the loop of the loaded one and keeps others in host memory. Imports torch at the first load."""
 
-    return build_engine(spec, on_progress)
+    def __init__(self, queues: EngineQueues, build_with: BuildEngine | None) -> None:
+        self._queues = queues
+        self._build_with = build_with
+        self._parked: ParkedModels | None = None
+        self._has_heartbeat = False
+
+    def load(self, spec: EngineSpec) -> EngineParts:
+        """Return the model that the spec names, from host memory if it is there. Raises whatever loading raises."""
+        from worker.device.torch_device import free_cached_memory
+        from worker.engine.parked_models import ParkedModels
+
+        if self._parked is None:
+            self._parked = ParkedModels()
+        else:
+            free_cached_memory()  # Of the former model, which nothing refers to any more unless it is kept.
+        if (kept := self._parked.take(spec.model)) is not None:
+            return kept
+        parts = self._build(spec)
+        return dataclasses.replace(parts, info=dataclasses.replace(parts.info, in_host_memory=self._parked.names()))
+
+    def park(self, parts: EngineParts) -> None:
+        """Keep a model that no request uses any more in host memory, where it fits."""
+        if self._parked is not None:
+            self._parked.park(parts)
+
+    def wait_for_next(self) -> EngineSpec | None:
+        """Wait without a loaded model; return what to load, None to end."""
+        while True:
+            for item in self._queues.input.take(wait=True):
+                match item:
+                    case Load(spec):
+                        return spec
+                    case Release(model):
+                        self._release(model)
+                    case Stop():
+                        return None
+
+    def run(self, parts: EngineParts, timeout_seconds: float) -> EngineSpec | None:
+        """Render until Load or Stop; return what to load next, None to end."""
+        if parts.device.type == "cpu" and not self._has_heartbeat:
+            from worker.engine.heartbeat import start_cpu_heartbeat
+
+            start_cpu_heartbeat(self._queues.output, timeout_seconds)
+            self._has_heartbeat = True
+        return _run(parts, self._queues, timeout_seconds, self._release)
+
+    def _release(self, model: str) -> None:
+        if self._parked is not None:
+            self._parked.release(model)
+
+    def _build(self, spec: EngineSpec) -> EngineParts:
+        def on_progress(stage: str, fraction: float | None) -> None:
+            self._queues.output.put(Loading(stage, fraction))
+
+        if self._build_with is not None:
+            return self._build_with(spec, on_progress)
+        from worker.engine.builder import build_engine
+
+        return build_engine(spec, on_progress, self._parked)
 
 
-def _run(parts: EngineParts, queues: EngineQueues, timeout_seconds: float) -> None:
-    from worker.engine.heartbeat import start_cpu_heartbeat
+def _run(
+    parts: EngineParts, queues: EngineQueues, timeout_seconds: float, on_release: Callable[[str], None]
+) -> EngineSpec | None:
     from worker.engine.image_decoder import ImageDecoder
     from worker.engine.loop import EngineLoop
     from worker.engine.prompt_encoder import PromptEncoder
 
-    if parts.device.type == "cpu":
-        start_cpu_heartbeat(queues.output, timeout_seconds)
     encoder = PromptEncoder(parts.family, queues.input.put, _deadline(timeout_seconds)) if parts.overlaps_encode else None
     decoder = ImageDecoder(parts, queues, _deadline(timeout_seconds))
-    EngineLoop(parts, queues, decoder, encoder).run()
+    following = EngineLoop(parts, queues, decoder, encoder, on_release).run()
     decoder.close()
+    if encoder is not None:
+        encoder.close()
+    return following
 
 
 def _deadline(seconds: float) -> Deadline:
@@ -101,8 +178,8 @@ def _exit_hung(reason: str) -> None:
     os._exit(spec.EXIT_HUNG)
 
 
-def _load_failed(error: BaseException) -> LoadFailed:
+def _load_failed(error: BaseException, *, process_ends: bool) -> LoadFailed:
     if isinstance(error, FarmError):
-        return LoadFailed(error.code, error.message)
+        return LoadFailed(error.code, error.message, process_ends)
     log.error("the model could not be loaded", exc_info=error)
     return LoadFailed("model_unavailable", f"The model could not be loaded: {type(error).__name__}: {error}")

@@ -23,7 +23,7 @@ class PromptEncoder:
         self._family = family
         self._on_encoded = on_encoded
         self._deadline = deadline
-        self._queue: queue.SimpleQueue[ActiveRequest] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[ActiveRequest | None] = queue.SimpleQueue()
         self._pending = 0
         threading.Thread(target=self._run, name="encoder", daemon=True).start()
 
@@ -40,9 +40,13 @@ class PromptEncoder:
         """Record that the loop has taken one result."""
         self._pending -= 1
 
+    def close(self) -> None:
+        """End the thread after the requests that were submitted; it holds the family's memory until then."""
+        self._queue.put(None)
+
     def _run(self) -> None:
-        while True:
-            self._on_encoded(self._encode(self._queue.get()))
+        while (active := self._queue.get()) is not None:
+            self._on_encoded(self._encode(active))
 
     def _encode(self, active: ActiveRequest) -> Encoded:
         if active.canceled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.catalogue import CatalogueModel, catalogue_of
 from core.queue import UPSCALE
 from core.settings import Settings
 
@@ -21,7 +22,9 @@ class EngineSpec:
     """Parameters of an engine process.
 
     `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `capacity`: requests held at once; 0 lets the memory policy decide.
+    `row`: the catalogue row of `model`; None for shipped models.
     `model_folders`: model id -> a folder with its weights in diffusers' layout, in addition to `models_dir`.
+    `weights_dirs`: folders whose `loras/` hold adapters, in addition to those in `models_dir`.
     `device_memory_gb`: most memory that it takes of a GPU, in 10^9 bytes; 0 means all that is free.
     `token_budget`: most tokens in one forward pass; 0 lets the memory policy decide.
     `compile_blocks`: None lets the memory policy decide; compiled, the last bits differ from the stock pipeline's.
@@ -39,6 +42,7 @@ class EngineSpec:
     step_timeout_seconds: float
     load_timeout_seconds: float
     model_folders: dict[str, Path] = field(default_factory=dict)
+    weights_dirs: tuple[Path, ...] = ()
     device_memory_gb: float = 0.0
     token_budget: int = 0
     compile_blocks: bool | None = None
@@ -46,10 +50,12 @@ class EngineSpec:
     attention_backend: str = "auto"
     module: str = "worker.engine"
     upscaler_dirs: tuple[Path, ...] = ()
+    row: CatalogueModel | None = None
 
 
 def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
-    """Return the spec of one engine that serves `model`."""
+    """Return the spec of one engine that serves `model`. Raises InvalidInput for an unknown model."""
+    catalogue = catalogue_of(settings)
     return EngineSpec(
         model=model,
         device=settings.device,
@@ -60,9 +66,11 @@ def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
         step_timeout_seconds=settings.step_timeout_seconds,
         load_timeout_seconds=settings.load_timeout_seconds,
         model_folders=dict(settings.model_folders),
+        weights_dirs=tuple(settings.weights_dirs),
         compile_blocks={"on": True, "off": False}.get(settings.compile_blocks),
         compile_mode=settings.compile_mode,
         attention_backend=settings.attention_backend,
+        row=catalogue.get(model) if model != UPSCALE and catalogue.source_of(model) != "shipped" else None,
         module="worker.synthetic" if settings.renderer == "synthetic" and model != UPSCALE else "worker.engine",
         upscaler_dirs=settings.upscaler_dirs,
     )

@@ -19,8 +19,12 @@ class StepAborter:
     def __init__(self, blocks: Iterable[nn.Module], all_canceled: Callable[[list[str]], bool]) -> None:
         self._all_canceled = all_canceled
         self._stepping: list[str] = []
-        for block in blocks:
-            block.register_forward_pre_hook(self._check)
+        self._handles = [block.register_forward_pre_hook(self._check) for block in blocks]
+
+    def remove(self) -> None:
+        """Remove the hooks from the blocks."""
+        for handle in self._handles:
+            handle.remove()
 
     @contextmanager
     def when_canceled(self, request_ids: list[str]) -> Iterator[None]:
@@ -67,8 +71,12 @@ class StepProgress:
         self._blocks_per_step = len(blocks) if once_each else 0
         self._blocks_done = 0
         self._reported_at = 0.0
-        for block in blocks:
-            block.register_forward_hook(self._count)
+        self._handles = [block.register_forward_hook(self._count) for block in blocks]
+
+    def remove(self) -> None:
+        """Remove the hooks from the blocks."""
+        for handle in self._handles:
+            handle.remove()
 
     @contextmanager
     def reporting_to(self, on_fraction: OnStepFraction) -> Iterator[None]:

@@ -1,9 +1,10 @@
-"""Subscribe this worker to its queue or unsubscribe it, and repeat until Celery's consumer agrees."""
+"""Subscribe this worker to the queue of its loaded model or to none, and repeat until Celery's consumer agrees."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from celery import Celery
 
@@ -15,17 +16,17 @@ CHECK_INTERVAL_SECONDS = 2.0
 
 
 class QueueSubscription:
-    """Keep Celery's consumer subscribed or not, as wanted.
+    """Keep Celery's consumer subscribed to one of the models' queues or to none, as wanted.
 
     The command reaches the worker's own consumer through the broker and may be lost there, so the state is compared
     regularly and the command repeated.
     """
 
-    def __init__(self, app: Celery, model: str, hostname: str) -> None:
+    def __init__(self, app: Celery, models: Sequence[str], hostname: str) -> None:
         self._app = app
-        self._queue = render_queue(model)
+        self._queues = [render_queue(model) for model in models]
         self._hostname = hostname
-        self._wanted = True
+        self._wanted: str | None = self._queues[0]
         self._changed = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="queue-subscription", daemon=True)
@@ -34,10 +35,11 @@ class QueueSubscription:
         """Start comparing; call once Celery's consumer runs and is subscribed."""
         self._thread.start()
 
-    def set_wanted(self, subscribed: bool) -> None:
-        """Set the wanted state; the latest call counts."""
-        if subscribed != self._wanted:
-            self._wanted = subscribed
+    def set_wanted(self, model: str | None) -> None:
+        """Set the model whose queue is wanted, None for no queue; the latest call counts."""
+        queue = None if model is None else render_queue(model)
+        if queue != self._wanted:
+            self._wanted = queue
             self._changed.set()
 
     def stop(self) -> None:
@@ -55,8 +57,8 @@ class QueueSubscription:
             self._changed.clear()
 
     def _compare(self) -> None:
-        wanted = self._wanted
-        if (self._queue in self._app.amqp.queues.consume_from) == wanted:
-            return
-        change = self._app.control.add_consumer if wanted else self._app.control.cancel_consumer
-        change(self._queue, destination=[self._hostname], reply=True, timeout=1.0)
+        for queue in sorted(self._queues, key=lambda each: each == self._wanted):  # Unsubscribe first.
+            is_wanted = queue == self._wanted
+            if (queue in self._app.amqp.queues.consume_from) != is_wanted:
+                change = self._app.control.add_consumer if is_wanted else self._app.control.cancel_consumer
+                change(queue, destination=[self._hostname], reply=True, timeout=1.0, limit=1)

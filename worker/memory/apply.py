@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
@@ -39,7 +39,11 @@ def move_in_one_allocation(module: nn.Module, device: torch.device) -> None:
     of an 8-bit Z-Image would take 0.4 GB more than their size. Do not use it for weights that are cast at each use: the
     cast results need memory of their own, and this one allocation stays while any tensor is still in it.
     """
-    tensors = [*module.parameters(), *module.buffers()]
+    place_in_one_allocation([*module.parameters(), *module.buffers()], device)
+
+
+def place_in_one_allocation(tensors: Sequence[torch.Tensor], device: torch.device) -> None:
+    """Move these tensors to the device, into one storage."""
     storage = torch.empty(sum(_aligned_bytes(each) for each in tensors), dtype=torch.uint8, device=device)
     begin = 0
     for tensor in tensors:

@@ -107,14 +107,26 @@ def estimate(tier: Tier, sizes: ModelSizes, family: str, dtype: str, correction:
         tile_pixels=TILE_PIXELS if tier.tiled_vae else None,
         correction=correction,
         caption_tokens=CAPTION_TOKENS[family],
-        unpacked=int(sizes.largest_matrix("denoiser") * UNPACK_BYTES.get(tier.denoiser, 0.0) * element / 2),
+        unpacked=int(_unpacked(tier, sizes) * element / 2),
         image_per_pixel=3 * element * IMAGE_TENSORS,
     )
 
 
+def _unpacked(tier: Tier, sizes: ModelSizes) -> float:
+    """Return the bytes for the largest matrix of the denoiser during its use, in a dtype of two bytes."""
+    if stored := sizes.stored("denoiser"):
+        return stored.unpacked
+    return sizes.largest_matrix("denoiser") * UNPACK_BYTES.get(tier.denoiser, 0.0)
+
+
 def component_bytes(part: ComponentSize, form: Form, dtype: str) -> int:
-    """Return the bytes of a component in a form; parameters outside of matrices stay in the dtype."""
+    """Return the bytes of a component in a form; parameters outside of matrices stay in the dtype.
+
+    A component that its file stores packed is as large as there, whatever the form.
+    """
     native = DTYPE_BYTES[dtype]
+    if part.stored:
+        return part.stored.packed + part.stored.others * native
     return int(part.matrices * FORM_BYTES.get(form, native) + part.others * native)
 
 

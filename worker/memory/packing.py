@@ -10,9 +10,9 @@ from torch import nn
 
 from worker.memory.packed_layers import PackedLinear
 from worker.memory.quantize import empty_layer_like
-from worker.memory.sizes import chosen_files
 from worker.memory.tiers import PackedForm
-from worker.memory.weight_files import Layout, TensorFile, layouts, tensors
+from worker.memory.weight_files import Layout, TensorFile
+from worker.memory.weight_source import WeightSource
 
 OnFraction = Callable[[float], None]
 KEPT_IN_FP32 = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
@@ -22,12 +22,13 @@ KEPT_IN_FP32 = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
 class Packing:
     """Packs one component.
 
-    `shaped`: the component on the meta device, prepared for packed weights. `folder`: its weights as stored.
+    `shaped`: the component on the meta device, prepared for packed weights. `source`: its weights as stored. `form`: None
+    casts without packing.
     """
 
-    def __init__(self, shaped: nn.Module, folder: Path, form: PackedForm, dtype: torch.dtype) -> None:
+    def __init__(self, shaped: nn.Module, source: WeightSource, form: PackedForm | None, dtype: torch.dtype) -> None:
         self._form, self._dtype = form, dtype
-        self._files = chosen_files(folder)
+        self._source = source
         self._has_one_dtype = not any(getattr(shaped, name, None) for name in KEPT_IN_FP32)
         self._layers = {f"{path}.weight": layer for path, layer in shaped.named_modules() if isinstance(layer, PackedLinear)}
         self._layouts = self._packed_layouts(shaped)
@@ -55,18 +56,17 @@ class Packing:
 
     def packed(self, on_fraction: OnFraction) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield names as in the component's state, and tensors as they are stored."""
-        total, done = sum(file.stat().st_size for file in self._files), 0
-        for file in self._files:
-            for stored_as, tensor in tensors(file):
-                if stored_as in self._names:
-                    yield from self._pack(self._names[stored_as], tensor)
-                done += tensor.nbytes
-                on_fraction(done / total)
+        total, done = max(sum(layout.size for layout in self._source.layouts.values()), 1), 0
+        for stored_as, tensor in self._source.tensors():
+            if stored_as in self._names:
+                yield from self._pack(self._names[stored_as], tensor)
+            done += tensor.nbytes
+            on_fraction(done / total)
 
     def _pack(self, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Cast to the compute dtype first, as a loader would, then pack."""
         in_dtype = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-        if name not in self._layers:
+        if self._form is None or name not in self._layers:
             yield name, in_dtype
             return
         layer = empty_layer_like(self._layers[name], self._form, self._dtype)
@@ -94,7 +94,6 @@ class Packing:
 
     def _own_names(self, prefix: str) -> dict[str, str]:
         """Map names in the files to names in the component; transformers saves base models with or without a prefix."""
-        stored = [name for file in self._files for name in layouts(file)]
-        pairs = ((name, (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}")) for name in stored)
+        pairs = ((name, (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}")) for name in self._source.layouts)
         found = ((name, next((own for own in possible if own in self._layouts), None)) for name, possible in pairs)
         return {name: own for name, own in found if own is not None}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from core.catalogue import CatalogueModel
 from core.errors import RenderError
@@ -22,7 +23,7 @@ CPU_SPARE = 1 * GIGABYTE
 class MemoryPlan:
     """A tier with `token_budget` and `capacity` cut to what fits next to the weights.
 
-    `free_bytes`: free device memory before loading.
+    `free_bytes`: free device memory before loading. `stored`: component -> type, of those that their files store packed.
     """
 
     tier: Tier
@@ -30,6 +31,7 @@ class MemoryPlan:
     free_bytes: int
     token_budget: int
     capacity: int
+    stored: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def policy(self) -> str:
@@ -38,7 +40,10 @@ class MemoryPlan:
     def describe(self) -> str:
         """Return one line for the worker's log."""
         device, host = self.estimate.resident / GIGABYTE, self.estimate.host_total / GIGABYTE
-        text = f"memory policy {self.policy}: {self.tier.about}; weights {device:.1f} GB on the device"
+        packed = ", ".join(f"{name} {kind}" for name, kind in self.stored.items())
+        text = f"memory policy {self.policy}: {self.tier.about}; "
+        text += f"as stored: {packed}; " if packed else ""
+        text += f"weights {device:.1f} GB on the device"
         text += f" and {host:.1f} GB in host memory" if host else ""
         peak = self.estimate.peak(1024, 1024) / GIGABYTE
         free = self.free_bytes / GIGABYTE
@@ -64,14 +69,17 @@ def choose_plan(
     fit. Raise RenderError `invalid_input` for a policy that does not suit the model or device, `out_of_memory` when `auto`
     finds no tier that fits.
     """
+    stored = {part.name: part.stored.kind for part in sizes.components if part.stored}
+    _check_loras(model, sizes)
     if policy != "auto":
-        tier = _named(policy, model, machine)
-        return _plan(tier, estimate(tier, sizes, model.family, dtype, correction(tier.name)), machine)
+        tier = _named(policy, model, machine, sizes)
+        needs = estimate(tier, sizes, model.family, dtype, correction(tier.name))
+        return replace(_plan(tier, needs, machine), stored=stored)
     tried: list[str] = []
-    for tier in (tier for tier in TIERS if tier.automatic and suits(tier, model, machine)):
+    for tier in (tier for tier in TIERS if tier.automatic and suits(tier, model, machine, sizes)):
         needs = estimate(tier, sizes, model.family, dtype, correction(tier.name))
         if not (lacking := _missing_memory(needs, model, machine)):
-            return _plan(tier, needs, machine)
+            return replace(_plan(tier, needs, machine), stored=stored)
         tried.append(f"{tier.name} {lacking}")
     raise RenderError(
         f"{model.id} does not fit on {machine.device}: {'; '.join(tried)}. Free memory, serve a smaller model, "
@@ -80,19 +88,49 @@ def choose_plan(
     )
 
 
-def suits(tier: Tier, model: CatalogueModel, machine: Machine) -> bool:
+def _check_loras(model: CatalogueModel, sizes: ModelSizes) -> None:
+    """Raise RenderError for LoRAs that are part of a model whose weights are packed: they could not be fused."""
+    stored = sizes.stored("denoiser")
+    if stored and model.loras:
+        raise RenderError(
+            f"{model.id} has a LoRA that is part of the model, and its file stores {stored.kind}, into which no LoRA can be "
+            "fused. Use a file in bf16 or fp16, or remove the LoRA from the model and name it in each job.",
+            code="invalid_input",
+        )
+
+
+def suits(tier: Tier, model: CatalogueModel, machine: Machine, sizes: ModelSizes) -> bool:
     """Return whether the tier can be applied to this model on this kind of device at all."""
+    if not _suits_stored_form(tier, sizes):
+        return False
     if tier.device != machine.device.split(":")[0] or machine.capability < tier.min_capability:
         return False
     quantised = any(form in PACKED_FORMS for form in (tier.denoiser, tier.text))
     return (not tier.families or model.family in tier.families) and not (quantised and model.loras)
 
 
-def _named(policy: str, model: CatalogueModel, machine: Machine) -> Tier:
+def _suits_stored_form(tier: Tier, sizes: ModelSizes) -> bool:
+    """Return whether the tier leaves a packed denoiser as it is; `for_packed_files` changes an unpacked text encoder only.
+
+    Tiers that quantise an unpacked denoiser leave a packed text encoder as it is.
+    """
+    if sizes.stored("denoiser") is None:
+        return not tier.for_packed_files
+    return tier.denoiser == "native" and not (tier.text in PACKED_FORMS and sizes.stored("text"))
+
+
+def _named(policy: str, model: CatalogueModel, machine: Machine, sizes: ModelSizes) -> Tier:
     tier = tier_named(policy)
-    if tier is not None and suits(tier, model, machine):
+    if tier is not None and suits(tier, model, machine, sizes):
         return tier
-    fitting = ", ".join(tier.name for tier in TIERS if suits(tier, model, machine))
+    fitting = ", ".join(tier.name for tier in TIERS if suits(tier, model, machine, sizes))
+    stored = sizes.stored("denoiser")
+    if tier is not None and stored and not _suits_stored_form(tier, sizes):
+        raise RenderError(
+            f"The memory policy '{policy}' is not for {model.id}: its file stores {stored.kind}, and such weights are not "
+            f"quantised again. Use auto or one of: {fitting}.",
+            code="invalid_input",
+        )
     major, minor = machine.capability
     capability = f" (compute capability {major}.{minor})" if major else ""
     raise RenderError(
@@ -128,3 +166,22 @@ def _plan(tier: Tier, needs: Estimate, machine: Machine) -> MemoryPlan:
     budget = max(min(tier.token_budget, needs.tokens_within(available)), smallest)
     capacity = max(min(tier.capacity, 2 * budget // smallest), 1)
     return MemoryPlan(tier, needs, machine.free_bytes, budget, capacity)
+
+
+def max_pixels(plan: MemoryPlan, model: CatalogueModel, rows: int = 1) -> int:
+    """Return the pixels of the largest square that fits next to the weights, within the model's limits.
+
+    `rows`: of one image in a pass; guidance needs two. The result is never below the model's default size, with which
+    the plan was chosen, nor below the size for which a forced tier is budgeted; 0 where the free memory is not known.
+    """
+    if not plan.free_bytes:
+        return 0
+    limits, needs = model.limits, plan.estimate
+    available = int(plan.free_bytes * DEVICE_SHARE)
+    largest = min(int(limits.max_pixels**0.5), limits.max_side) // limits.multiple * limits.multiple
+    sides = range(limits.multiple, largest + 1, limits.multiple)
+    fitting = bisect_right(sides, available, key=lambda side: needs.peak(side, side, rows))
+    if fitting == len(sides):
+        return limits.max_pixels
+    side = sides[fitting - 1] if fitting else 0
+    return max(side * side, 512 * 512, model.defaults.width * model.defaults.height)

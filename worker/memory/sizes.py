@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from core.catalogue import CatalogueModel
+from core.catalogue.component_keys import component_keys
 from core.catalogue.model_folder import components, weight_files
+from core.catalogue.recognise import container_of, read_header
+from core.catalogue.weight_damage import damage_of
+from core.catalogue.weight_headers import HeaderError
 from core.catalogue.weight_names import choose_set
+from core.errors import RenderError
+from worker.memory.stored_sizes import StoredSize, stored_size
 
 Role = Literal["denoiser", "text", "vae"]
 NEVER_QUANTISED = ("embed", "adaLN", "norm", "final", "proj_out", "lm_head")
@@ -27,13 +33,17 @@ DEFAULT_VAE_WIDTH = 128
 
 @dataclass(frozen=True)
 class ComponentSize:
-    """Parameters in quantisable matrices, and all others; `largest`: elements of the largest such matrix."""
+    """Parameters in quantisable matrices, and all others; `largest`: elements of the largest such matrix.
+
+    `stored`: of a component that its file stores packed, which is never quantised again.
+    """
 
     name: str
     role: Role
     matrices: int
     others: int
     largest: int
+    stored: StoredSize | None = None
 
     @property
     def parameters(self) -> int:
@@ -52,6 +62,10 @@ class ModelSizes:
         """Return the parameters of all components in that role."""
         return sum(part.parameters for part in self.components if part.role == role)
 
+    def stored(self, role: Role) -> StoredSize | None:
+        """Return the stored size of the first component in that role that is packed."""
+        return next((part.stored for part in self.components if part.role == role and part.stored), None)
+
     def largest_matrix(self, role: Role) -> int:
         """Return the elements of the largest matrix among the components in that role."""
         return max((part.largest for part in self.components if part.role == role), default=0)
@@ -64,9 +78,16 @@ def role_of(name: str) -> Role:
     return "vae" if name == "vae" else "text"
 
 
-def read_sizes(directory: Path, model: CatalogueModel) -> ModelSizes:
-    """Read sizes from a folder in diffusers' layout; only headers and configs are read."""
-    parts = tuple(_component(directory / name) for name in components(directory))
+def read_sizes(directory: Path, model: CatalogueModel, files: Mapping[Any, Path] | None = None) -> ModelSizes:
+    """Read sizes from a folder in diffusers' layout; only headers and configs are read.
+
+    `files`: weight files by component, for a folder that holds configurations only.
+    """
+    named: Mapping[Any, Path] = files or {}
+    if named:
+        parts = tuple(_component_in(named, name) for name in components(directory) if name in named)
+    else:
+        parts = tuple(_component(directory / name) for name in components(directory))
     config = next((_config(directory / part.name) for part in parts if part.role == "denoiser"), {})
     return ModelSizes(parts, _width(config, model), _first_channels(_config(directory / "vae"), DEFAULT_VAE_WIDTH))
 
@@ -104,6 +125,31 @@ def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
             yield from safetensors_shapes(file).items()
         else:
             yield file.name, [1, file.stat().st_size // 4]
+
+
+def _component_in(files: Mapping[Any, Path], component: str) -> ComponentSize:
+    """Read the header of the component's file; a pickle has none and counts as one fp32 matrix."""
+    path = files[component]
+    if container_of(path) == "pickle":
+        shared = sum(1 for other in files.values() if other == path)
+        return component_of(component, [(path.name, [1, path.stat().st_size // 4 // shared])])
+    rows = list(_tensors_in(path, component))
+    size = component_of(component, ((name, shape) for name, _, shape in rows))
+    return replace(size, stored=None if size.role == "vae" else stored_size(rows, container_of(path) == "gguf"))
+
+
+def _tensors_in(path: Path, component: str) -> Iterator[tuple[str, str, Sequence[int]]]:
+    """Yield name, type and shape of the component's tensors; matrices that are stored as one are split in three."""
+    try:
+        tensors = read_header(path).tensors
+    except (HeaderError, OSError) as error:
+        raise RenderError(f"{path} {damage_of(path) or error}.", code="model_unavailable") from error
+    for own, name in component_keys(tensors, component).items():
+        dtype, shape = tensors[name].dtype, tensors[name].shape
+        if ".qkv.weight" in own and len(shape) == 2:
+            yield from [(own, dtype, (shape[0] // 3, *shape[1:]))] * 3
+        else:
+            yield own, dtype, shape
 
 
 def chosen_files(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ class Tier:
 
     `capacity`: requests in flight. Empty `families` means any. Quantised forms need a transformer as denoiser, and no LoRA
     that is part of the model. `min_capability`: of a CUDA device. `automatic`: whether `auto` may choose it.
+    `for_packed_files`: only for a denoiser that its file stores packed (GGUF, fp8), whose form is `native` in every tier.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Tier:
     families: tuple[str, ...] = ()
     min_capability: tuple[int, int] = (0, 0)
     automatic: bool = True
+    for_packed_files: bool = False
 
 
 LARGE_TOKEN_BUDGET = 9216
@@ -65,6 +67,17 @@ TIERS: tuple[Tier, ...] = (
         capacity=LARGE_CAPACITY,
         families=("z-image",),
     ),
+    # Packed files are not compiled, until that has been tried on a GPU.
+    Tier(
+        "text-int8",
+        "transformer as its file stores it, text encoder in 8 bits, all on the device",
+        "cuda",
+        text="int8",
+        token_budget=LARGE_TOKEN_BUDGET,
+        capacity=LARGE_CAPACITY,
+        families=("z-image",),
+        for_packed_files=True,
+    ),
     # As large as int8 and coarser: only chosen by name, until it has been measured to be faster on a GPU.
     Tier(
         "fp8",
@@ -88,6 +101,15 @@ TIERS: tuple[Tier, ...] = (
         tiled_vae=True,
         compiles=True,
         families=("z-image",),
+    ),
+    Tier(
+        "lean",
+        "transformer as its file stores it on the device, text encoder on the CPU, tiled VAE",
+        "cuda",
+        text_place="cpu",
+        tiled_vae=True,
+        families=("z-image",),
+        for_packed_files=True,
     ),
     Tier(
         "offload",
@@ -138,6 +160,16 @@ TIERS: tuple[Tier, ...] = (
         token_budget=4096,
         capacity=4,
         families=("z-image",),
+    ),
+    Tier(
+        "cpu-text-int8",
+        "on the CPU, transformer as its file stores it, text encoder in 8 bits",
+        "cpu",
+        text="int8",
+        token_budget=4096,
+        capacity=4,
+        families=("z-image",),
+        for_packed_files=True,
     ),
 )
 

@@ -38,10 +38,12 @@ LoadOne = Callable[[Path, str, str], torch.nn.Module]
 """(component's folder, library, class name) -> the module."""
 
 
-def load_components(directory: Path, load_one: LoadOne, on_fraction: OnFraction) -> dict[str, torch.nn.Module]:
-    """Load every component with weights through `load_one`, by name; `on_fraction` gets 0..1 by bytes on disk."""
+def load_components(
+    directory: Path, load_one: LoadOne, on_fraction: OnFraction, sizes: Mapping[str, int] | None = None
+) -> dict[str, torch.nn.Module]:
+    """Load every component with weights through `load_one`, by name; `on_fraction` gets 0..1 by `sizes` or bytes on disk."""
     rows = {name: row for name, row in components(directory).items() if row[0] in KNOWN_LIBRARIES}
-    sizes = {name: _weight_bytes(directory / name) for name in rows}
+    sizes = {name: sizes.get(name, 0) if sizes else _weight_bytes(directory / name) for name in rows}
     total, done = max(sum(sizes.values()), 1), 0
     loaded: dict[str, torch.nn.Module] = {}
     for name, (library, cls) in rows.items():

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from core.catalogue import CatalogueModel, ModelPaths, resolve_auto
-from core.errors import FarmError
+from core.catalogue import CatalogueModel, ModelPaths, locate, resolve_auto, served_models
+from core.catalogue.recognise import recognise
+from core.catalogue.weight_file import WeightFile
+from core.errors import FarmError, RenderError
 from core.settings import Settings
 from worker.device.machine import GIGABYTE
 from worker.memory.plan import MemoryPlan
@@ -119,15 +121,16 @@ def check_disk(settings: Settings) -> Check:
 
 
 def check_weights(settings: Settings) -> Check:
-    """Check that the weights of the model that a worker would serve are on disk."""
+    """Check that the weights of every model that a worker would serve are on disk."""
     try:
-        resolved = resolve_auto(settings)
+        resolved, _ = resolve_auto(settings), served_models(settings)
     except FarmError as error:
         return Check("weights", "problem", error.message, "Set IMAGEFARM_MODEL to one of them, or to auto.")
-    status = model_status(resolved.model, ModelPaths.of(settings))
-    if not status.here:
-        return Check("weights", "problem", f"{resolved.model.id} is not here", status.missing)
-    detail = f"{resolved.model.id}: {status.directory or status.origin}"
+    statuses = {model.id: model_status(model, ModelPaths.of(settings)) for model in served_models(settings)}
+    for model, status in statuses.items():
+        if not status.here:
+            return Check("weights", "problem", f"{model} is not here", status.missing)
+    detail = "; ".join(f"{model}: {status.directory or status.origin}" for model, status in statuses.items())
     if resolved.explanation:
         return Check("weights", "warning", detail, resolved.explanation)
     return Check("weights", "ok", detail)
@@ -185,15 +188,19 @@ def bytes_of_copies(settings: Settings) -> int:
     from worker.models.tier_reader import CopiesToMake
 
     model, model_paths = resolve_auto(settings).model, ModelPaths.of(settings)
-    directory = model_status(model, model_paths).directory
-    if directory is None:
+    try:
+        located = locate(model, model_paths)
+    except RenderError:
         return 0
     dtype = choose_dtype(model, resolve_device(settings.device))
-    return CopiesToMake(directory, model.id, plan_memory(settings).tier, dtype, model_paths).size(
-        read_sizes(directory, model)
-    )
+    files: dict[str, WeightFile] = {name: recognise(path) for name, path in located.files.items()}
+    copies = CopiesToMake(located.directory, model.id, plan_memory(settings).tier, dtype, model_paths, files)
+    return copies.size(read_sizes(located.directory, model, located.files))
 
 
 def _sizes(model: CatalogueModel, model_paths: ModelPaths) -> ModelSizes:
-    status = model_status(model, model_paths)
-    return read_sizes(status.directory, model) if status.directory else sizes_of_row(model)
+    try:
+        located = locate(model, model_paths)
+    except RenderError:
+        return sizes_of_row(model)
+    return read_sizes(located.directory, model, located.files)

@@ -8,23 +8,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import diffusers
 import torch
 from diffusers import DiffusionPipeline
 
 from core.catalogue import CatalogueModel, LocatedWeights, ModelPaths, locate
+from core.catalogue.recognise import recognise
+from core.catalogue.weight_file import WeightFile
 from core.errors import InvalidInput, RenderError
 from worker.device.dtypes import choose_dtype, dtype_name
+from worker.device.machine import available_bytes
 from worker.device.torch_device import device_name, limit_memory, measure_machine, resolve_device, use_device
 from worker.memory.apply import apply_tier
 from worker.memory.coefficients import Coefficients
-from worker.memory.plan import MemoryPlan, choose_plan
+from worker.memory.plan import CPU_SPARE, MemoryPlan, choose_plan
 from worker.memory.sizes import read_sizes
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
 from worker.models.libraries import silence_libraries
 from worker.models.lora_fit import load_lora
+from worker.models.single_files.identity import revision_of_files
+from worker.models.single_files.prediction import set_prediction
 from worker.models.tier_reader import TierReader
 
 log = logging.getLogger(__name__)
@@ -72,11 +78,21 @@ def on_whole_percents(report: Callable[[float], None]) -> Callable[[float], None
     return throttled
 
 
+class HostRoom(Protocol):
+    """Models in host memory that give way to the one that is loaded."""
+
+    def held_bytes(self) -> int:
+        """Return the bytes of their weights; 0 when there are none."""
+
+    def free_oldest(self) -> bool:
+        """Drop one; return whether there was one."""
+
+
 @dataclass(frozen=True)
 class LoadRequest:
     """`device`: auto, cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name.
 
-    `max_gigabytes`: cap on the memory taken of a GPU; 0 means all that is free.
+    `max_gigabytes`: cap on the memory taken of a GPU; 0 means all that is free. `room`: what may be dropped for this model.
     """
 
     model_paths: ModelPaths
@@ -84,6 +100,7 @@ class LoadRequest:
     memory_policy: str = "auto"
     dtype: str = "auto"
     max_gigabytes: float = 0.0
+    room: HostRoom | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +133,7 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
         on_progress("building", None)
         ensure_built(model, request.model_paths)
     located = locate(model, request.model_paths)
-    plan = _plan(model, located, device, dtype, request)
+    plan = _plan_with_room(model, located, device, dtype, request)
     pipeline = _read(model, located, plan, dtype, request.model_paths, on_progress)
     apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction))
     on_progress("done", 1.0)
@@ -127,20 +144,41 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
 
 def _scheduler_and_weights(pipeline: DiffusionPipeline, located: LocatedWeights) -> dict[str, str]:
     """Return what else determines the image: the scheduler's class and the weights' revision."""
-    found = {"scheduler": type(pipeline.scheduler).__name__, "weights_revision": located.revision}
+    revision = revision_of_files(located.files.values()) if located.files else located.revision
+    found = {"scheduler": type(pipeline.scheduler).__name__, "weights_revision": revision}
     return {name: value for name, value in found.items() if value}
 
 
-def _plan(
+def _plan_with_room(
     model: CatalogueModel, located: LocatedWeights, device: torch.device, dtype: torch.dtype, request: LoadRequest
 ) -> MemoryPlan:
+    """Plan with what is free now, unless the tier would be another one without the kept models: then drop those first."""
+    room = request.room
+    while room is not None and (held := room.held_bytes()):
+        plan = _plan(model, located, device, dtype, request, extra_host=held)
+        host = plan.estimate.host_total + (plan.estimate.resident if device.type == "cpu" else 0)
+        if host + CPU_SPARE <= available_bytes() and _plan(model, located, device, dtype, request).policy == plan.policy:
+            break
+        room.free_oldest()
+    return _plan(model, located, device, dtype, request)
+
+
+def _plan(
+    model: CatalogueModel,
+    located: LocatedWeights,
+    device: torch.device,
+    dtype: torch.dtype,
+    request: LoadRequest,
+    extra_host: int = 0,
+) -> MemoryPlan:
+    """`extra_host`: bytes of host memory to count as free."""
     learned = Coefficients(request.model_paths.models_dir)
     device_label = device_name(device)
     return choose_plan(
         model,
-        read_sizes(located.directory, model),
+        read_sizes(located.directory, model, located.files),
         dtype_name(dtype),
-        measure_machine(device, request.max_gigabytes),
+        measure_machine(device, request.max_gigabytes, extra_host),
         request.memory_policy,
         lambda tier: learned.get(model.id, tier, device_label),
     )
@@ -156,11 +194,14 @@ def _read(
 ) -> DiffusionPipeline:
     on_progress("reading", 0.0)
     converting = on_whole_percents(lambda fraction: on_progress("converting", fraction))
-    reader = TierReader(model.id, plan.tier, dtype, model_paths, converting)
-    loaded = load_components(located.directory, reader.load, lambda fraction: on_progress("reading", fraction))
+    files: dict[str, WeightFile] = {name: recognise(path) for name, path in located.files.items()}
+    reader = TierReader(model.id, plan.tier, dtype, model_paths, converting, files)
+    sizes: dict[str, int] = {name: path.stat().st_size for name, path in located.files.items()}
+    loaded = load_components(located.directory, reader.load, lambda fraction: on_progress("reading", fraction), sizes)
     pipeline = assemble(located.directory, loaded, dtype)
     pipeline.set_progress_bar_config(disable=True)
     on_progress("adapting", None)
+    set_prediction(pipeline, located.files)
     set_scheduler(pipeline, model)
     fuse_loras(pipeline, model, located.loras)
     return pipeline

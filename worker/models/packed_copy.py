@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from core.catalogue import ModelPaths
-from core.catalogue.model_folder import read_marker, weight_files
+from core.catalogue.model_folder import read_marker
 from core.errors import Conflict
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
@@ -25,7 +25,8 @@ from worker.memory.packing import OnFraction, Packing
 from worker.memory.quantize import quantize, with_empty_packed_layers
 from worker.memory.tiers import PackedForm
 from worker.memory.weight_files import Layout, TensorFile
-from worker.models.components import class_named, load_component
+from worker.models.component_source import ComponentSource
+from worker.models.components import class_named
 from worker.models.folders import Contents, atomic_folder, check_space, remove_drafts
 
 log = logging.getLogger(__name__)
@@ -40,22 +41,16 @@ def copy_folder(model_paths: ModelPaths, model_id: str, component: str, form: Pa
     return model_paths.models_dir / model_id / name
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(source: ComponentSource) -> str:
     """Identify the weights that a copy is made from: names, sizes and times of their files and the configuration."""
-    files = [*weight_files(folder), folder / "config.json"]
-    rows = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    rows = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in source.files()]
     return f"{PACKING_VERSION}-{hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}"
 
 
-def is_current(folder: Path, source: Path) -> bool:
+def is_current(folder: Path, source: ComponentSource) -> bool:
     """Return whether a complete copy exists that was made from exactly these weights."""
     marker = read_marker(folder)
     return marker is not None and marker.revision == fingerprint(source)
-
-
-def contents(source: Path, model_id: str, form: PackedForm) -> Contents:
-    """Describe the copy's folder for `atomic_folder`."""
-    return Contents(model_id, "folder", source.name, form, fingerprint(source))
 
 
 def save_packed(module: nn.Module, draft: Path) -> None:
@@ -68,24 +63,20 @@ def save_packed(module: nn.Module, draft: Path) -> None:
             file.put(name, tensor)
 
 
-def load_packed(folder: Path, source: Path, cls: Any, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
-    """Load the component from its packed weights, mapped from the file; `cls` is its diffusers or transformers class."""
-    return with_weights(empty_packed(cls, source, form, dtype), load_file(folder / PACKED_FILE))
-
-
-def empty_packed(cls: Any, source: Path, form: PackedForm, dtype: torch.dtype) -> nn.Module:  # noqa: ANN401
-    """Build the component in the form from its configuration in `source`, all weights on the meta device."""
+def empty_module(source: ComponentSource) -> nn.Module:
+    """Build the component from its configuration, all weights on the meta device."""
     with init_empty_weights(include_buffers=False):
-        module = _from_config(cls, source)
-    return with_empty_packed_layers(module, form, dtype)
+        return _from_config(class_named(source.library, source.cls), source.config)
 
 
-def with_weights(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Assign weights to an empty module and make it ready to render."""
+def with_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], frozen: bool = True) -> nn.Module:
+    """Assign weights to an empty module and make it ready to render.
+
+    `frozen`: without gradients, as packed layers must be. The libraries' loaders leave gradients on, and torch computes some
+    linear layers in another order without them, even while gradients are off: equal images need equal flags.
+    """
     module.load_state_dict(weights, assign=True, strict=True)
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return module.eval()
+    return module.requires_grad_(not frozen).eval()
 
 
 def _from_config(cls: Any, source: Path) -> nn.Module:  # noqa: ANN401
@@ -99,12 +90,10 @@ def _from_config(cls: Any, source: Path) -> nn.Module:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class PackedCopy:
-    """A packed copy of the component in the folder `source`; `on_convert` gets the packed fraction, 0..1."""
+    """A copy of a component in a form, None: unpacked in that dtype; `on_convert` gets the converted fraction, 0..1."""
 
-    source: Path
-    library: str
-    cls: str
-    form: PackedForm
+    source: ComponentSource
+    form: PackedForm | None
     dtype: torch.dtype
     model_paths: ModelPaths
     model_id: str
@@ -114,20 +103,22 @@ class PackedCopy:
         """Load it on the CPU; make the copy first unless it is current. If that fails, log why and pack in memory."""
         folder = copy_folder(self.model_paths, self.model_id, self.source.name, self.form, self.dtype)
         if not is_current(folder, self.source):
-            packing = Packing(self._empty(), self.source, self.form, self.dtype)
+            packing = Packing(self._empty(), self.source.weights(), self.form, self.dtype)
             try:
                 self._make(folder, packing)
             except (Conflict, OSError, SafetensorError) as error:
                 log.warning("%s of %s is packed again at every load: %s", self.source.name, self.model_id, error)
                 return self._in_memory(packing)
-        return load_packed(folder, self.source, self._class, self.form, self.dtype)
+        return with_weights(self._empty(), load_file(folder / PACKED_FILE), frozen=self.form is not None)
 
     def _make(self, folder: Path, packing: Packing) -> None:
         remove_drafts(folder.parent)
-        check_space(folder, packing.size, f"Keeping {self.source.name} in {self.form}")
+        form = self.form or dtype_name(self.dtype)
+        check_space(folder, packing.size, f"Keeping {self.source.name} in {form}")
         log.info("packing %s into %s, once: %.1f GB", self.source.name, folder, packing.size / GIGABYTE)
         self.on_convert(0.0)
-        with atomic_folder(folder, contents(self.source, self.model_id, self.form)) as draft:
+        contents = Contents(self.model_id, "folder", self.source.name, form, fingerprint(self.source))
+        with atomic_folder(folder, contents) as draft:
             if packing.is_supported:
                 packing.write(draft / PACKED_FILE, self.on_convert)
             else:
@@ -137,15 +128,13 @@ class PackedCopy:
     def _in_memory(self, packing: Packing) -> nn.Module:
         if not packing.is_supported:
             return self._read_whole()
-        return with_weights(self._empty(), dict(packing.packed(self.on_convert)))
+        return with_weights(self._empty(), dict(packing.packed(self.on_convert)), frozen=self.form is not None)
 
     def _read_whole(self) -> nn.Module:
         """Read through the library's own loader, which knows all weight names; needs memory for the unpacked weights."""
-        return quantize(load_component(self.source, self.library, self.cls, self.dtype), self.form, self.dtype)
+        module = self.source.load(self.dtype)
+        return quantize(module, self.form, self.dtype) if self.form else module
 
     def _empty(self) -> nn.Module:
-        return empty_packed(self._class, self.source, self.form, self.dtype)
-
-    @property
-    def _class(self) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
-        return class_named(self.library, self.cls)
+        module = empty_module(self.source)
+        return with_empty_packed_layers(module, self.form, self.dtype) if self.form else module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,9 @@ class ModelStatus:
     problems: tuple[str, ...] = ()
 
 
-def list_models(model_paths: ModelPaths) -> list[ModelStatus]:
-    """Return the status of all models, in the catalogue's order."""
-    return [model_status(model, model_paths) for model in load_catalogue()]
+def list_models(model_paths: ModelPaths, catalogue: Iterable[CatalogueModel] | None = None) -> list[ModelStatus]:
+    """Return the status of all models of a catalogue, in its order; without one, of the shipped models."""
+    return [model_status(model, model_paths) for model in catalogue or load_catalogue()]
 
 
 def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
@@ -43,6 +44,9 @@ def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
         if model.built_locally:
             return ModelStatus(model, here=True, origin="built at first use")
         return ModelStatus(model, here=False, missing=error.message, problems=tuple(problems_of(model, model_paths)))
+    if located.files:
+        size = sum(path.stat().st_size for path in set(located.files.values()))
+        return ModelStatus(model, here=True, origin=located.origin, directory=located.directory, size_bytes=size)
     if problems := _problems(located, model_paths):
         return ModelStatus(model, here=False, missing=problems[0], problems=problems)
     marker = read_marker(located.directory)

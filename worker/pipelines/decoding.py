@@ -58,6 +58,23 @@ def to_bytes(pixels: torch.Tensor) -> bytes:
     return pixels.cpu().numpy().tobytes()
 
 
+def decodes_frames(vae: Vae) -> bool:
+    """Return whether the VAE is made for videos: its latents have frames, and a mean and deviation for each channel."""
+    return hasattr(vae.config, "z_dim")
+
+
+def _decoded(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
+    """Undo the scaling of a transformer's latents (1 x channels x h x w) and decode them to 1 x 3 x height x width."""
+    config = vae.config
+    if not decodes_frames(vae):
+        scaled = latents / (getattr(config, "scaling_factor", None) or 1.0) + (getattr(config, "shift_factor", None) or 0.0)
+        image: torch.Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
+        return image
+    mean, deviation = (latents.new_tensor(values).view(1, -1, 1, 1) for values in (config.latents_mean, config.latents_std))
+    frames: torch.Tensor = vae.decode((latents * deviation + mean).unsqueeze(2).to(vae.dtype), return_dict=False)[0]
+    return frames[:, :, 0]
+
+
 class LatentPreview:
     """A linear map from latents to RGB, fitted on first use by one small decode; colours are approximate.
 
@@ -86,10 +103,8 @@ class LatentPreview:
     def _fit(self, device: torch.device) -> torch.Tensor:
         """Fit (channels + 1) x 3 by least squares between random latents, coarse and fine, and their decoded image."""
         latents = self._examples().to(device)
-        config = self._vae.config
-        scaled = latents / (getattr(config, "scaling_factor", None) or 1.0) + (getattr(config, "shift_factor", None) or 0.0)
         with upcast_while_decoding(self._vae):
-            image = self._vae.decode(scaled.to(self._vae.dtype), return_dict=False)[0].float()
+            image = _decoded(self._vae, latents).float()
         target = functional.adaptive_avg_pool2d(image, (FIT_LATENTS, FIT_LATENTS)).permute(0, 2, 3, 1).reshape(-1, 3).cpu()
         inputs = latents.float().permute(0, 2, 3, 1).reshape(-1, self._channels).cpu()
         inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)

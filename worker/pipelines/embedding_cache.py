@@ -22,7 +22,7 @@ class EmbeddingCache(Generic[V]):
     """An LRU cache bounded by entries and by bytes as measured by `size_of`.
 
     Keys hold everything that changes the result: prompt, adapters, padding. Encoder, revision and quantisation are
-    not part of them: a process loads one model in one form. It is thread-safe; two threads that miss the same key at the
+    not part of them: a family has one model in one form. It is thread-safe; two threads that miss the same key at the
     same time may both compute it.
     """
 

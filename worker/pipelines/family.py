@@ -10,7 +10,7 @@ import torch
 
 from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
-from core.render import DEFAULT_STRENGTH, RenderRequest
+from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH, RenderRequest
 from worker.pipelines.adapters import Adapters
 
 
@@ -67,8 +67,8 @@ class Family(Protocol[C, S]):
     def prepare_adapters(self, request: RenderRequest) -> None:
         """Activate the adapters that `encode` needs for the request, which may change the text encoder."""
 
-    def start(self, request: RenderRequest, conditioning: C, init_image: bytes) -> S:
-        """Return a sample positioned before its first step."""
+    def start(self, request: RenderRequest, conditioning: C, init_image: bytes, mask: bytes = b"") -> S:
+        """Return a sample positioned before its first step. `init_image` and `mask` are encoded, or empty."""
 
     def step(self, samples: Sequence[S]) -> None:
         """Advance all samples by one step, in one forward pass; when it raises, no sample has changed."""
@@ -96,7 +96,9 @@ def strength_of(request: RenderRequest) -> float:
     """
     if request.start_sigma is not None:
         return 1.0
-    return DEFAULT_STRENGTH if request.strength is None else request.strength
+    if request.strength is not None:
+        return request.strength
+    return DEFAULT_INPAINT_STRENGTH if request.has_mask else DEFAULT_STRENGTH
 
 
 AnyFamily: TypeAlias = Family[Any, Any]

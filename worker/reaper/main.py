@@ -7,9 +7,11 @@ import signal
 import threading
 from collections.abc import Callable
 
+from core.extras import is_installed
 from core.logs import configure_logging
 from core.settings import Settings
 from core.stop_event import StopEvent
+from worker.model_manager import main as model_manager
 from worker.reaper.reaper import Reaper
 from worker.reaper.retention import RetentionRound
 
@@ -26,10 +28,15 @@ def run(settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     # Retention has a thread of its own: a walk over a million files must not delay expired leases.
     threading.Thread(target=_run_retention, args=(settings, stop), name="retention", daemon=True).start()
+    managing = threading.Thread(target=model_manager.manage, args=(settings, stop), name="model-manager")
+    if settings.model_manager and is_installed("worker"):
+        managing.start()
     reaper = Reaper(settings)
     while not stop.wait(settings.reaper_seconds):
         _log_errors(reaper.round)
     reaper.close()
+    if managing.ident is not None:
+        managing.join()
     return 0
 
 

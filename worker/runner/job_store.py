@@ -80,24 +80,25 @@ class GroupCommit(Generic[Q, A]):
 class JobStore:
     """Thread-safe. Methods raise Unavailable when the database is unavailable."""
 
-    def __init__(self, database: Database, model: str, claimant: Claimant) -> None:
+    def __init__(self, database: Database, claimant: Claimant) -> None:
         self._database = database
-        self._model = model
         self._claimant = claimant
-        self._claims = GroupCommit[str | None, Job | None]("claims", self._claim)
+        self._claims = GroupCommit[tuple[str, str | None], Job | None]("claims", self._claim)
         self._successes = GroupCommit[Success, Job | None]("successes", self._succeed)
 
-    def claim(self, hint: str | None) -> Job | None:
-        """Claim the best job for this worker and return it; None when no job waits. `hint`, if any, is used up."""
-        return self._claims.submit(hint)
+    def claim(self, model: str, hint: str | None) -> Job | None:
+        """Claim the model's best job for this worker and return it; None when no job waits. `hint`, if any, is used up."""
+        return self._claims.submit((model, hint))
 
     def succeed(self, success: Success) -> Job | None:
         """Finish the attempt and return the job after it; None when the attempt no longer holds the job."""
         return self._successes.submit(success)
 
-    def _claim(self, requests: Sequence[str | None]) -> list[Job | None]:
-        hints = [hint for hint in requests if hint is not None]
-        jobs = claim_many(self._database, self._model, self._claimant, len(requests), hints)
+    def _claim(self, requests: Sequence[tuple[str, str | None]]) -> list[Job | None]:
+        # One model is loaded at a time, and it stays loaded while anybody claims for it.
+        (model,) = {model for model, _ in requests}
+        hints = [hint for _, hint in requests if hint is not None]
+        jobs = claim_many(self._database, model, self._claimant, len(requests), hints)
         return [*jobs, *[None] * (len(requests) - len(jobs))]
 
     def _succeed(self, successes: Sequence[Success]) -> list[Job | None]:

@@ -68,6 +68,7 @@ class LeaseKeeper:
             message=snapshot.message,
             capacity=snapshot.capacity,
             info=snapshot.info,
+            model=snapshot.model,
         )
 
     def _handle_commands(self, row: Worker | None) -> None:

@@ -8,14 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from core.catalogue import load_catalogue
+from core.catalogue import catalogue_of, load_catalogue
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.imagefile import ImageMetadata, encode_png
 from core.lifecycle import JobKind
+from core.parameters.image_input import input_of_image
 from core.render import RenderRequest
 from core.settings import Settings
 from core.storage import LocalImageStore, image_key
@@ -24,7 +25,8 @@ from db.jobs.succeed import StoredImage
 from db.tables import Job
 from worker.engine.client import EngineClient
 from worker.engine.messages import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
-from worker.init_image import resize_init_image
+from worker.init_image import resize_init_image, unpack_reference
+from worker.mask import KeptPixels, resize_mask
 from worker.runner.attempts import (
     AttemptMessage,
     CancelRequested,
@@ -80,6 +82,10 @@ class ImageWriter:
                 self._store.delete(image.key)
 
 
+_BUILT_LOCALLY = frozenset(model.id for model in load_catalogue() if model.built_locally)
+"""Only shipped models have random weights; rows of users never do."""
+
+
 def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendered, index: int) -> ImageMetadata:
     return ImageMetadata(
         job_id=attempt.job.id,
@@ -100,51 +106,76 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
         scheduler=rendered.record.versions.get("scheduler"),
         weights_revision=rendered.record.versions.get("weights_revision"),
         farm_version=VERSION,
-        random_weights=load_catalogue().get(attempt.job.model).built_locally,
+        random_weights=attempt.job.model in _BUILT_LOCALLY,
         loras=request.loras,
+        variation_seed=request.variation_seed,
+        variation_strength=request.variation_strength or None,
+        coherent=request.coherent,
+        parent=(attempt.job.input.get("parent") or {}).get("image"),
+        upscaler=attempt.job.input.get("upscaler"),
     )
 
 
-_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "seed", "has_init_image", "preview_every", "upscale"}
+_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "has_init_image", "has_mask", "preview_every", "upscale"}
 
 
 def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderRequest]:
-    """Return one request per image; image i has the job's seed + i. Input fields unknown to the engine are left out."""
+    """Return one request per image, with its own seeds. Input fields unknown to the engine are left out."""
     if attempt.job.kind == JobKind.UPSCALE:
         return [upscale_request(attempt, settings)]
     given = attempt.job.input
-    common = {name: value for name, value in given.items() if name in _ENGINE_FIELDS}
     return [
         RenderRequest(
             id=attempt.request_id(index),
-            seed=int(given["seed"]) + index,
             has_init_image=bool(given.get("init_image")),
+            has_mask=bool(given.get("mask")),
             preview_every=settings.preview_every,
-            **common,
+            **{name: value for name, value in input_of_image(given, index).items() if name in _ENGINE_FIELDS},
         )
         for index in range(int(given.get("num_images", 1)))
     ]
 
 
-class InitImageReader:
-    """Read the image that a job starts from; its key was chosen by the API, never by a user."""
+@dataclass(frozen=True)
+class StartImages:
+    """The encoded images that a job starts from; empty for those that it does not name."""
+
+    init_image: bytes = b""
+    mask: bytes = b""
+
+
+TEXT_TO_IMAGE = StartImages()
+
+
+class StartImageReader:
+    """Read the uploads and images that a job starts from; their keys were chosen by the API, never by a user."""
 
     def __init__(self, uploads: LocalImageStore, images: LocalImageStore) -> None:
-        self._store = uploads
+        self._uploads = uploads
+        self._images = images
         self._sources = SourceReader(images, uploads)
 
-    def read_for(self, job: Job) -> bytes | None:
-        """Return the encoded image; None for text-to-image. Raises RenderError when it cannot be read."""
+    def read_for(self, job: Job) -> StartImages:
+        """Return the encoded images. Raises RenderError when one cannot be read."""
         if job.kind == JobKind.UPSCALE:
-            return self._sources.read_for(job)
-        given = job.input.get("init_image")
+            return StartImages(self._sources.read_for(job))
+        return StartImages(self._read(job.input.get("init_image")), self._read(job.input.get("mask")))
+
+    def _read(self, given: dict[str, Any] | None) -> bytes:
         if not given:
-            return None
+            return b""
+        image_id = given.get("image_id")
+        store = self._images if image_id else self._uploads
         try:
-            return self._store.read(given["key"])
+            return store.read(given["key"])
         except NotFound as error:
-            if not self._store.root.is_dir():
-                raise RenderError("The directory of uploads is not there.", code="storage_unavailable") from error
+            if not store.root.is_dir():
+                which = "images" if image_id else "uploads"
+                raise RenderError(f"The directory of {which} is not there.", code="storage_unavailable") from error
+            if image_id:
+                raise RenderError(
+                    f"The image {image_id} that this job starts from was deleted before it was rendered.", code="parent_gone"
+                ) from error
             raise RenderError(
                 "The uploaded image that this job starts from no longer exists.", code="invalid_input"
             ) from error
@@ -191,24 +222,22 @@ class AttemptRendering:
     """Called with the reason when the store did not take an image; StorageBack must follow once it does again."""
     images: list[StoredImage] = field(default_factory=list)
     storing_seconds: float = 0.0
+    _kept: KeptPixels | None = None
     _pending: dict[str, RenderRequest] = field(default_factory=dict)
     _progress_at: float = 0.0
     _latest: dict[str, Step] = field(default_factory=dict)
     _postponed: deque[AttemptMessage] = field(default_factory=deque)
 
-    def run(self, init_image: bytes | None = None) -> list[StoredImage]:
-        """Return the stored images in order of index; `init_image`: an encoded image for image-to-image.
-
-        Raises RenderError or AttemptStopped.
-        """
+    def run(self, start: StartImages = TEXT_TO_IMAGE) -> list[StoredImage]:
+        """Return the stored images in order of index. Raises RenderError or AttemptStopped."""
         requests = render_requests(self.attempt, self.settings)
         if self.attempt.job.kind == JobKind.UPSCALE:
             clear_earlier_attempts(self.attempt, self.settings)
-        if init_image and requests[0].upscale is None:
-            init_image = _fit_to_request(init_image, requests[0])
+        if requests[0].upscale is None:
+            start = self._fit_to_request(start, requests[0])
         try:
             for request in requests:
-                self._submit(request, init_image)
+                self._submit(request, start)
             while self._pending:
                 self._handle(self._postponed.popleft() if self._postponed else self.attempt.messages.get())
         finally:
@@ -218,9 +247,31 @@ class AttemptRendering:
                 clear_spool(request)
         return sorted(self.images, key=lambda image: image.index)
 
-    def _submit(self, request: RenderRequest, init_image: bytes | None) -> None:
+    def _fit_to_request(self, start: StartImages, request: RenderRequest) -> StartImages:
+        """Decode and resize on this thread rather than on the engine's; all images of a job have one size."""
+        width, height = request.width, request.height
         try:
-            self.engine.submit(request, init_image)
+            if not start.init_image:
+                return start
+            if self._edits_images:
+                return StartImages(unpack_reference(start.init_image))
+            image = resize_init_image(start.init_image, width, height)
+            if not start.mask:
+                return StartImages(image)
+            mask = resize_mask(start.mask, width, height)
+            feather = int(self.attempt.job.input.get("mask_feather") or 0)
+            self._kept = KeptPixels.of(image, mask, width, height, feather)
+            return StartImages(image, mask)
+        except InvalidInput as error:
+            raise RenderError(error.message, code=error.code) from error
+
+    @property
+    def _edits_images(self) -> bool:
+        return catalogue_of(self.settings).get(self.attempt.job.model).img2img == "edit"
+
+    def _submit(self, request: RenderRequest, start: StartImages) -> None:
+        try:
+            self.engine.submit(request, start.init_image, start.mask)
         except RenderError as error:
             is_partly_submitted = bool(self._pending or self.images)
             raise RenderError(error.message, code=error.code if is_partly_submitted else "engine_away") from error
@@ -248,6 +299,8 @@ class AttemptRendering:
     def _store(self, rendered: Rendered) -> None:
         request = self._pending.pop(rendered.request_id)
         started = time.monotonic()
+        if self._kept is not None:
+            rendered = replace(rendered, pixels=self._kept.paste_into(rendered.pixels))
         while True:
             try:
                 self.images.append(self.store(self.attempt, request, rendered))
@@ -296,11 +349,3 @@ class AttemptRendering:
                 "eta_seconds": round((total - done) * step.seconds_per_step / stepping, 3),
             },
         )
-
-
-def _fit_to_request(init_image: bytes, request: RenderRequest) -> bytes:
-    """Resize the image on this thread rather than on the engine's; all images of a job have one size."""
-    try:
-        return resize_init_image(init_image, request.width, request.height)
-    except InvalidInput as error:
-        raise RenderError(error.message, code=error.code) from error

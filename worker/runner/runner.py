@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -20,9 +20,11 @@ from db.tables import Job
 from worker.hints.hint import Hint
 from worker.hints.queue import HintQueue
 from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt
+from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.job_store import IdleWorkers, JobStore
-from worker.runner.rendering import AttemptRendering, AttemptStopped, ImageWriter, InitImageReader
+from worker.runner.outputs import OutputsFolder
+from worker.runner.rendering import AttemptRendering, AttemptStopped, ImageWriter, StartImageReader, StartImages
 from worker.runner.storage_gate import StorageGate
 
 logger = logging.getLogger(__name__)
@@ -33,72 +35,81 @@ DATABASE_RETRY_SECONDS = 0.5
 
 
 class Runner:
-    """Thread-safe: the threads of Celery's pool call `on_hint`, each for one attempt at a time."""
+    """Thread-safe: the threads of Celery's pool call `on_hint`, each for one attempt at a time.
+
+    `hints`: by model. `gate`: lets jobs of the loaded model in.
+    """
 
     def __init__(
-        self, context: WorkerContext, hints: HintQueue, on_storage_change: Callable[[], object] = lambda: None
+        self,
+        context: WorkerContext,
+        hints: Mapping[str, HintQueue],
+        gate: ClaimGate,
+        on_storage_change: Callable[[], object] = lambda: None,
     ) -> None:
         self._context = context
         self._hints = hints
+        self._gate = gate
         self._database = context.database
         self._writer = ImageWriter(LocalImageStore(context.settings.images_dir))
-        self._init_images = InitImageReader(
+        self._start_images = StartImageReader(
             LocalImageStore(context.settings.uploads_dir), LocalImageStore(context.settings.images_dir)
         )
+        self._outputs = OutputsFolder.of(context.settings, context.state)
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
-        identity, model = context.identity, context.model
+        identity = context.identity
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
-        self._jobs = JobStore(context.database, model, claimant)
-        self._idle_workers = IdleWorkers(context.database, model, identity.name)
+        self._jobs = JobStore(context.database, claimant)
+        self._idle_workers = {model: IdleWorkers(context.database, model, identity.name) for model in hints}
 
-    def on_hint(self, job_id: str, deferrals: int) -> None:
-        """Run jobs, the first for this hint, until none is left to take.
+    def on_hint(self, job_id: str, deferrals: int, model: str) -> None:
+        """Run jobs of this model, the first for this hint, until none is left to take.
 
         Never raises: an error is written to the job, or left to the lease and the reaper.
         """
         hint: Hint | None = Hint(job_id, deferrals)
         try:
-            while self._handle_hint(hint) if hint is not None else self._claim_without_hint():
-                hint = self._hints.take()
+            while self._handle_hint(model, hint) if hint is not None else self._claim_without_hint(model):
+                hint = self._hints[model].take()
         except Unavailable as error:
             logger.warning("left hint %s to the reaper: %s", job_id, error.message)
         except Exception:
             logger.exception("could not handle hint %s; the reaper will publish it again", job_id)
 
-    def _handle_hint(self, hint: Hint) -> bool:
+    def _handle_hint(self, model: str, hint: Hint) -> bool:
         """Use the hint or pass it on; return whether a job was run."""
-        if not self._can_render:
-            self._hints.pass_on(hint)
-            return False
-        if hint.may_be_deferred and self._should_defer:
-            self._hints.pass_on(hint.deferred())
-            return False
-        return self._run_next(hint.job_id)
+        with self._gate.entering(model) as is_loaded:
+            if is_loaded and self._can_render:
+                if not (hint.may_be_deferred and self._should_defer(model)):
+                    return self._run_next(model, hint.job_id)
+                hint = hint.deferred()
+        self._hints[model].pass_on(hint)
+        return False
 
-    def _claim_without_hint(self) -> bool:
+    def _claim_without_hint(self, model: str) -> bool:
         """Claim a waiting job though no hint is queued, since hints are only for idle workers; return whether one ran."""
-        if not self._can_render:
-            return False
-        if self._should_defer:
-            self._hints.request_refill()
-            return False
-        return self._run_next(None)
+        with self._gate.entering(model) as is_loaded:
+            if not (is_loaded and self._can_render):
+                return False
+            if not self._should_defer(model):
+                return self._run_next(model, None)
+        self._hints[model].request_refill()
+        return False
 
     @property
     def _can_render(self) -> bool:
         return not self._context.state.draining and self._context.engine.state == "ready" and self._storage.is_open
 
-    @property
-    def _should_defer(self) -> bool:
-        """Whether this worker is busy and another one is idle."""
-        return bool(len(self._context.attempts)) and self._idle_workers.any_idle()
+    def _should_defer(self, model: str) -> bool:
+        """Return whether this worker is busy and another one that has the model loaded is idle."""
+        return bool(len(self._context.attempts)) and self._idle_workers[model].any_idle()
 
-    def _run_next(self, hint: str | None) -> bool:
-        job = self._jobs.claim(hint)
+    def _run_next(self, model: str, hint: str | None) -> bool:
+        job = self._jobs.claim(model, hint)
         if job is None:
             return False
-        self._hints.request_refill()
+        self._hints[model].request_refill()
         self.run(job)
         return True
 
@@ -128,7 +139,7 @@ class Runner:
             )
             started = time.monotonic()
             try:
-                rendering.run(self._read_init_image(attempt.job))
+                rendering.run(self._read_start_images(attempt.job))
                 return self._succeed(attempt, rendering, time.monotonic() - started)
             except AttemptStopped as stopped:
                 finished = self._stop(attempt, stopped)
@@ -140,12 +151,12 @@ class Runner:
             self._writer.discard(rendering.images)
             return finished
 
-    def _read_init_image(self, job: Job) -> bytes | None:
+    def _read_start_images(self, job: Job) -> StartImages:
         try:
-            return self._init_images.read_for(job)
+            return self._start_images.read_for(job)
         except RenderError as error:
             if error.code == "storage_unavailable":
-                self._storage.report("uploads", error.message, lambda: self._init_images.read_for(job))
+                self._storage.report("uploads", error.message, lambda: self._start_images.read_for(job))
             raise
 
     def _isolated(self, job: Job) -> AbstractContextManager[None]:
@@ -178,7 +189,14 @@ class Runner:
         finished = self._retry_until_available(lambda: self._jobs.succeed(success))
         if finished is None:
             self._writer.discard(rendering.images)
+        elif self._outputs is not None:
+            self._outputs.add(finished, [image.key for image in sorted(rendering.images, key=lambda image: image.index)])
         return finished
+
+    def close(self) -> None:
+        """Finish what may be done after the last job has ended."""
+        if self._outputs is not None:
+            self._outputs.close()
 
     def _stop(self, attempt: RunningAttempt, stopped: AttemptStopped) -> Job | None:
         job = attempt.job

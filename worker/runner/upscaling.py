@@ -10,7 +10,7 @@ from core.catalogue import load_catalogue
 from core.errors import NotFound, RenderError, Unavailable
 from core.imagefile.metadata import ImageMetadata
 from core.imagefile.png_file import with_metadata
-from core.render import LoraRequest, RenderRequest, UpscalePart
+from core.render import LoraRequest, NoiseSource, RenderRequest, UpscalePart
 from core.settings import Settings
 from core.storage import LocalImageStore, image_key
 from core.version import VERSION
@@ -40,6 +40,9 @@ def upscale_request(attempt: RunningAttempt, settings: Settings) -> RenderReques
         strength=given.get("strength"),
         start_sigma=given.get("start_sigma"),
         loras=tuple(LoraRequest.model_validate(lora) for lora in given.get("loras", ())),
+        variation_seed=given.get("variation_seed"),
+        variation_strength=float(given.get("variation_strength") or 0.0),
+        coherent=NoiseSource.model_validate(given["coherent"]) if given.get("coherent") else None,
         upscale=part,
     )
 
@@ -130,6 +133,9 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
         strength=request.strength,
         start_sigma=request.start_sigma,
         loras=request.loras,
+        variation_seed=request.variation_seed,
+        variation_strength=request.variation_strength or None,
+        coherent=request.coherent,
         parent=parent.get("image"),
         upscaler=part.upscaler,
         upscale=part.scale,

@@ -136,6 +136,7 @@ class WorkerSnapshot:
     message: str | None = None
     capacity: int | None = None
     info: Mapping[str, Any] | None = None
+    model: str | None = None
 
 
 class WorkerState:
@@ -145,6 +146,7 @@ class WorkerState:
         self._lock = threading.Lock()
         self._snapshot = WorkerSnapshot()
         self._blocked: str | None = None
+        self._note: str | None = None
         self.loading = LoadingSpans()
 
     def snapshot(self) -> WorkerSnapshot:
@@ -152,7 +154,13 @@ class WorkerState:
         snapshot, blocked = self._snapshot, self._blocked
         if blocked is not None and snapshot.state == "ready":
             return replace(snapshot, state="blocked", message=blocked)
+        if self._note is not None and snapshot.state == "ready" and snapshot.message is None:
+            return replace(snapshot, message=self._note)
         return snapshot
+
+    def note(self, text: str | None) -> None:
+        """Report something that does not keep the worker from rendering, while it is ready; None: nothing any more."""
+        self._note = text
 
     def block(self, reason: str | None) -> None:
         """Report that something around the worker keeps it from claiming jobs; None: nothing does any more."""

@@ -17,8 +17,9 @@ def main() -> None:
     # Ctrl-C reaches the whole foreground group: the worker decides when its engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = Channel.over(socket.socket(fileno=int(sys.argv[1])))
+    settings = Settings()
     with contextlib.suppress(EOFError, OSError):
-        SyntheticEngine(channel, Settings().synthetic_step_seconds).serve()
+        SyntheticEngine(channel, settings.synthetic_step_seconds, settings.synthetic_load_seconds).serve()
 
 
 main()

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.render import RenderRecord, RenderRequest, RenderTimings
 from worker.engine.messages import (
@@ -18,6 +18,7 @@ from worker.engine.messages import (
     Load,
     Loading,
     Ready,
+    Release,
     Rendered,
     RequestFailed,
     Started,
@@ -42,25 +43,36 @@ class _Request:
 
 
 class SyntheticEngine:
-    """Speak the engine's protocol over `channel`; a step takes `step_seconds` for any number of requests."""
+    """Speak the engine's protocol over `channel`; a step takes `step_seconds` for any number of requests.
 
-    def __init__(self, channel: Channel, step_seconds: float) -> None:
+    Loading a model takes `load_seconds`.
+    """
+
+    def __init__(self, channel: Channel, step_seconds: float, load_seconds: float = 0.0) -> None:
         self._channel = channel
         self._step_seconds = step_seconds
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._running: dict[str, _Request] = {}
         self._stopping = False
+        self._load_seconds = load_seconds
+        self._kept: list[str] = []
 
     def serve(self) -> None:
         """Serve until Stop. Raises EOFError or OSError when the worker has ended."""
         load = self._channel.receive()
         assert isinstance(load, Load)  # noqa: S101 -- the protocol's first frame
         threading.Thread(target=self._listen, daemon=True).start()
-        self._channel.send(Loading("nothing to load", 1.0))
-        self._channel.send(Ready(_info(load.spec)))
+        self._load(load.spec)
         while not (self._stopping and not self._running):
             self._handle_commands()
             self._step_all()
+
+    def _load(self, spec: EngineSpec) -> None:
+        """Take the time of a load; the models before count as kept in host memory."""
+        self._channel.send(Loading("nothing to load", 0.5))
+        time.sleep(self._load_seconds)
+        self._kept = [*(model for model in self._kept if model != spec.model), spec.model]
+        self._channel.send(Ready(replace(_info(spec), load_seconds=self._load_seconds, in_host_memory=self._kept[:-1])))
 
     def _listen(self) -> None:
         try:
@@ -84,6 +96,10 @@ class SyntheticEngine:
                     self._channel.send(Started(request.id))
                 case Cancel(request_id) if request_id in self._running:
                     self._running[request_id].canceled = True
+                case Load(spec):
+                    self._load(spec)
+                case Release(model) if model in self._kept[:-1]:
+                    self._kept.remove(model)
                 case Stop():
                     self._stopping = True
                     return

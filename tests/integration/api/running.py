@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 from PIL import Image as Pillow
@@ -16,6 +17,7 @@ from redis import Redis
 from api.http_limits import HttpLimits
 from api.server import make_server
 from core.imagefile import ImageMetadata, encode
+from core.parameters.seeds import seeds_of
 from core.queue import RedisKeys, change_message
 from core.settings import Settings
 from core.storage import LocalImageStore, image_key
@@ -54,6 +56,7 @@ class WorkerSide:
 
     def __init__(self, settings: Settings, model: str = "demo", name: str = "box-cpu", capacity: int = 2) -> None:
         self.settings, self.model, self.name = settings, model, name
+        self.record: dict[str, Any] = {"device": "cpu"}
         self.database = Database(settings.resolved_database_url)
         self.store = LocalImageStore(settings.images_dir)
         self.redis = Redis.from_url(settings.redis_url)
@@ -126,12 +129,12 @@ class WorkerSide:
         width, height = job.input["width"], job.input["height"]
         parameters = {name: job.input[name] for name in ("prompt", "num_inference_steps", "guidance_scale")}
         metadata = ImageMetadata(
-            **parameters, seed=job.input["seed"] + index, width=width, height=height, model=job.model, random_weights=True
+            **parameters, **seeds_of(job.input, index), width=width, height=height, model=job.model, random_weights=True
         )
         buffer.write(encode(Pillow.new("RGB", (width, height), (20 * index, 90, 160)), metadata))
         key = image_key(job.id, job.attempt, index)
         stored = self.store.put(key, buffer.getvalue())
         return StoredImage(
-            index=index, key=key, width=width, height=height, seed=job.input["seed"] + index, format="png",
-            bytes=stored.bytes, sha256=stored.sha256, record={"device": "cpu"},
+            index=index, key=key, width=width, height=height, seed=seeds_of(job.input, index)["seed"], format="png",
+            bytes=stored.bytes, sha256=stored.sha256, record=self.record,
         )  # fmt: skip

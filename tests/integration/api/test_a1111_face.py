@@ -77,8 +77,8 @@ def test_models_and_options_are_listed_and_missing_features_are_empty(client: we
     assert client.get_samplers()[0]["name"] == "Euler"
     assert client.get_schedulers()[0]["name"] == "automatic"
     assert client.get_upscalers() == []
-    assert client.get_prompt_styles() == []
-    assert client.get_loras() == []
+    assert [style["name"] for style in client.get_prompt_styles()] == ["standard-negative"]
+    assert client.get_loras() == []  # None is on this machine.
     assert client.get_embeddings() == {"loaded": {}, "skipped": {}}
     assert client.get_options()["sd_model_checkpoint"] == "demo"
     assert client.util_get_current_model() == "demo"
@@ -224,6 +224,35 @@ def test_a_task_id_names_one_job(api: httpx.Client, worker: WorkerSide) -> None:
     assert (unknown["completed"], unknown["active"], unknown["queued"]) == (False, False, False)
 
 
+def square(box: tuple[int, int, int, int]) -> str:
+    """Return a picture with a white box on black, as base64."""
+    buffer, image = io.BytesIO(), Pillow.new("L", (64, 64))
+    image.paste(255, box)
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.mark.parametrize(("invert", "share"), [(0, 0.25), (1, 0.75)])
+def test_a_mask_becomes_the_jobs_mask(api: httpx.Client, worker: WorkerSide, invert: int, share: float) -> None:
+    picture, mask = square((0, 0, 64, 64)), square((0, 0, 32, 32))
+    body = {"prompt": "x", "init_images": [picture], "mask": mask, "mask_blur": 4, "inpaint_full_res": True}
+    with worker.working():
+        answer = api.post("/sdapi/v1/img2img", json=body | {"inpainting_mask_invert": invert})
+    assert answer.status_code == 200, answer.text
+    assert "mask" not in answer.json()["parameters"]
+    assert "inpaint_full_res has no effect here." in json.loads(answer.json()["info"])["warnings"]
+    (job,) = api.get("/v1/jobs").json()["items"]
+    assert job["input"]["mask_feather"] == 4
+    with worker.database.read() as session:
+        assert session.get_one(Job, job["id"]).input["mask"]["white_share"] == share
+
+
+@pytest.mark.parametrize("change", [{"mask": "%%"}, {"mask": "aGk="}, {"mask": "aGk=", "inpainting_mask_invert": 1}])
+def test_a_bad_mask_is_named(api: httpx.Client, change: dict[str, object]) -> None:
+    refused = api.post("/sdapi/v1/img2img", json={"prompt": "x", "init_images": [square((0, 0, 9, 9))]} | change)
+    assert (refused.status_code, refused.json()["detail"][:24]) == (422, "The mask cannot be used:")
+
+
 def test_errors_have_the_shape_of_a1111(api: httpx.Client) -> None:
     wrong = api.post("/sdapi/v1/txt2img", json={"prompt": "x", "width": 65})
     assert wrong.status_code == 422
@@ -231,8 +260,6 @@ def test_errors_have_the_shape_of_a1111(api: httpx.Client) -> None:
     assert set(wrong.json()) == {"error", "detail", "body", "errors", "code"}
     assert api.post("/sdapi/v1/img2img", json={"prompt": "x"}).json()["detail"].startswith("Send an image")
     assert api.post("/sdapi/v1/img2img", json={"prompt": "x", "init_images": ["%%"]}).status_code == 422
-    masked = {"prompt": "x", "init_images": ["aGk="], "mask": "aGk="}
-    assert api.post("/sdapi/v1/img2img", json=masked).json()["code"] == "not_offered"
     assert api.get("/sdapi/v1/nothing").json()["code"] == "not_found"
 
 

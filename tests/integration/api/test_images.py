@@ -126,6 +126,48 @@ def test_an_upload_starts_a_job(api: httpx.Client, worker: WorkerSide) -> None:
     assert refused.json()["errors"][0]["field"] == "init_image"
 
 
+def uploaded(api: httpx.Client, image: Pillow.Image) -> str:
+    """Upload a picture and return its id."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    sent = api.post("/v1/uploads", content=buffer.getvalue(), headers={"Content-Type": "image/png"})
+    assert sent.status_code == 201, sent.text
+    return str(sent.json()["id"])
+
+
+def test_an_upload_is_the_mask_of_a_job(api: httpx.Client, worker: WorkerSide) -> None:
+    picture = Pillow.new("RGB", (96, 64), "green")
+    half = Pillow.new("L", (96, 64))
+    half.paste(255, (0, 0, 48, 64))
+    image, mask, black, white = (
+        uploaded(api, each) for each in (picture, half, Pillow.new("L", (96, 64)), Pillow.new("L", (48, 64), 255))
+    )
+    body = {"prompt": "x", "init_image": image}
+    sent = api.post("/v1/jobs", json=body | {"mask": mask, "mask_feather": 4})
+    assert sent.status_code == 202
+    job = sent.json()
+    assert (job["input"]["mask"], job["input"]["mask_feather"], job["input"]["strength"]) == (mask, 4, 1.0)
+    assert job["warnings"] == []
+    claimed = worker.claim()
+    assert claimed is not None
+    assert (claimed.mask_upload_id, claimed.input["mask"]["white_share"]) == (mask, 0.5)
+    assert claimed.input["mask"]["key"].endswith(".png")
+
+    refused = api.post("/v1/jobs", json=body | {"mask": black})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "mask")
+    assert "nothing to repaint" in refused.json()["errors"][0]["message"]
+    assert "send init_image" in api.post("/v1/jobs", json={"prompt": "x", "mask": mask}).json()["errors"][0]["message"]
+    warned = api.post("/v1/jobs", json=body | {"mask": white}).json()["warnings"]
+    assert ["the whole image" in warned[0], "another shape" in warned[1], len(warned)] == [True, True, 2]
+    batch = {"prompts": ["a", "b"], "base": {"init_image": image, "mask": mask}, "seeds": [1, 2]}
+    assert api.post("/v1/batches", json=batch).status_code == 202
+    assert api.delete(f"/v1/uploads/{mask}").status_code == 204
+    gone = api.post("/v1/jobs", json=body | {"mask": mask}).json()
+    assert (gone["code"], gone["errors"][0]["field"]) == ("upload_not_found", "mask")
+    models = {model["id"]: model["inpainting"] for model in api.get("/v1/models").json()["data"]}
+    assert (models["demo"], models["sd-turbo"], models["flux2-klein-4b"]) == (True, True, False)
+
+
 def test_a_deleted_upload_and_one_without_a_file_are_gone(api: httpx.Client, worker: WorkerSide) -> None:
     uploads = LocalImageStore(worker.settings.uploads_dir)
     first, second = (

@@ -40,6 +40,8 @@ def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
         ({"priority": 10}, "priority", "less than or equal to 9"),
         ({"strength": 0.5}, "strength", "init_image"),
         ({"start_sigma": 0.5}, "start_sigma", "init_image"),
+        ({"mask": "x"}, "mask", "There is no upload"),
+        ({"mask_feather": 8}, "mask_feather", "send mask with it"),
         ({"metadata": {"a": "\x00"}}, "metadata.a", "NUL"),
     ],
 )

@@ -65,13 +65,56 @@ def test_a_job_names_its_parent_and_the_size_of_the_result(
     expected = {"upscaler": "realesrgan-x4plus", "scale": 3, "width": 192, "height": 192, "prompt": "a cat", "seed": 5}
     assert {name: job["input"].get(name) for name in expected} == expected
     assert "source" not in job["input"]
-    assert job["parent"] == {"image": image, "upload": None}
+    assert job["parent"] == {"image": image, "upload": None, "mode": None}
     assert job["notice"], "the parent is noise of the demo model"
     claimed = upscaler.claim()
     assert claimed is not None and claimed.id == job["id"] and claimed.kind == "upscale"
     assert worker.claim() is None
     kinds = {kind: [row["id"] for row in api.get(f"/v1/jobs?kind={kind}").json()["items"]] for kind in ("render", "upscale")}
     assert kinds["upscale"] == [job["id"]] and job["id"] not in kinds["render"]
+
+
+def enlarged_image(api: httpx.Client, upscaler: WorkerSide, **source: str) -> str:
+    job = api.post("/v1/upscales", json={**source, "scale": 2}).json()
+    claimed = upscaler.claim()
+    assert claimed is not None
+    upscaler.finish(claimed)
+    return str(api.get(f"/v1/jobs/{job['id']}").json()["outputs"][0]["id"])
+
+
+def test_lineage_includes_enlarged_images(api: httpx.Client, worker: WorkerSide, upscaler: WorkerSide) -> None:
+    rendered = rendered_image(api, worker)
+    large = enlarged_image(api, upscaler, image=rendered)
+    larger = enlarged_image(api, upscaler, image=large)
+    answer = api.get(f"/v1/images/{large}/lineage").json()
+    assert (answer["image"]["parent"], answer["image"]["model"]) == (rendered, "upscale")
+    assert [row["id"] for row in answer["ancestors"]] == [rendered]
+    assert [row["id"] for row in answer["descendants"]] == [larger]
+    refined = api.post(f"/v1/images/{larger}/refine", json={"width": 128})
+    assert refined.status_code == 202, refined.text
+    claimed = worker.claim()
+    assert claimed is not None
+    worker.finish(claimed)
+    rows = api.get(f"/v1/images/{rendered}/lineage").json()["descendants"]
+    assert [(row["id"], row["depth"]) for row in rows[:2]] == [(large, 1), (larger, 2)]
+    assert (rows[2]["parent"], rows[2]["mode"]) == (larger, "hires")
+
+
+def test_enlarged_images_are_not_rendered_again(api: httpx.Client, worker: WorkerSide, upscaler: WorkerSide) -> None:
+    for source in ({"image": rendered_image(api, worker)}, {"upload": upload(api)}):
+        answer = api.post(f"/v1/images/{enlarged_image(api, upscaler, **source)}/rerun")
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_rerunnable")
+
+
+def test_a_sheet_of_an_enlarged_batch_has_captions(api: httpx.Client, worker: WorkerSide, upscaler: WorkerSide) -> None:
+    images = [rendered_image(api, worker) for _ in range(2)]
+    batch = api.post("/v1/upscales", json={"images": images, "scale": 2}).json()
+    for _ in images:
+        claimed = upscaler.claim()
+        assert claimed is not None
+        upscaler.finish(claimed)
+    sheet = api.get(f"/v1/batches/{batch['id']}/contact-sheet")
+    assert sheet.status_code == 200, sheet.text
 
 
 def test_a_repeated_key_returns_the_same_job(api: httpx.Client, upscaler: WorkerSide) -> None:

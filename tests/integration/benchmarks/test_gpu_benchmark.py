@@ -19,7 +19,7 @@ from worker.memory.tiers import TIERS
 from worker.models.tiny_models.tokenizers import qwen_tokenizer
 
 ROOT = Path(__file__).parents[3]
-CPU_TIERS = [tier for tier in TIERS if tier.device == "cpu"]
+CPU_TIERS = [tier for tier in TIERS if tier.device == "cpu" and not tier.for_packed_files]
 
 
 def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -86,6 +86,12 @@ def test_load_measures_every_form(tmp_path: Path) -> None:
         assert line["later_load_seconds"] > 0
         assert line["converted_once"]
         assert line["first_image_seconds"] > 0
+
+
+def test_packed_files_are_measured(tmp_path: Path) -> None:
+    lines = dry_run(tmp_path, "packed")
+    assert [(line["form"], line.get("size")) for line in lines] == [("Q8_0", None), ("Q8_0", 64), ("fp8", None), ("fp8", 64)]
+    assert all(line["step_seconds"] > 0 for line in lines[1::2])
 
 
 def test_unusable_options_are_reported(

@@ -60,8 +60,9 @@ def upload(database: Database, store: LocalImageStore) -> AddUpload:
     return _upload
 
 
-def used_by(upload: Upload) -> dict[str, object]:
-    return {"seed": 1, "init_image": {"upload_id": upload.id, "key": upload.key}}
+def used_by(upload: Upload, mask: Upload | None = None) -> dict[str, object]:
+    masks = {"mask": {"upload_id": mask.id, "key": mask.key}} if mask else {}
+    return {"seed": 1, "init_image": {"upload_id": upload.id, "key": upload.key}, **masks}
 
 
 def sweep(settings: Settings) -> None:
@@ -90,6 +91,42 @@ def test_unused_uploads_are_deleted_by_age(
         delete_job(database, each)
     sweep(settings)
     assert set(store.iter_keys()) == {young.key, queued.key}
+
+
+def test_a_mask_is_kept_as_long_as_its_job(
+    database: Database, settings: Settings, store: LocalImageStore, upload: AddUpload, submit_job: Submit
+) -> None:
+    image, mask = upload(), upload()
+    job = request_cancel(database, submit_job(input=used_by(image, mask)).id)
+    sweep(settings)
+    assert set(store.iter_keys()) == {image.key, mask.key}
+    again = request_cancel(database, retry(database, job.id).id)
+    assert (again.upload_id, again.mask_upload_id) == (image.id, mask.id)
+    for each in (job, again):
+        delete_job(database, each.id)
+    sweep(settings)
+    assert list(store.iter_keys()) == []
+
+
+def test_a_mask_that_a_submit_uses_at_this_moment_is_kept(database: Database, upload: AddUpload) -> None:
+    image, mask = upload(), upload()
+    new = NewJob(owner="ann", model="demo", prompt="a", input=dict(used_by(image, mask)))
+    with ThreadPoolExecutor(1) as threads:
+        with database.write() as session:
+            insert_job(session, new)
+            sweeping = threads.submit(delete_unused_uploads, database, 1.0)
+            if not database.is_sqlite:
+                assert sweeping.result(30) == []
+        assert sweeping.result(30) == []
+
+
+def test_a_job_cannot_be_submitted_without_its_mask(database: Database, upload: AddUpload, submit_job: Submit) -> None:
+    image, mask = upload(), upload()
+    with database.write() as session:
+        session.execute(delete(Upload).where(Upload.id == mask.id))
+    with pytest.raises(InvalidInput) as caught:
+        submit_job(input=used_by(image, mask))
+    assert (caught.value.code, caught.value.field) == ("upload_not_found", "mask")
 
 
 def _jobs_of(database: Database, upload: Upload) -> list[str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 
 from core.errors import InvalidInput
 from core.render import LoraRequest
+from tests.integration.engine.lora_layouts import Layout, comfyui, kohya, peft
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.tiny_models import TinyModel
+from worker.models.libraries import denoiser_of
 from worker.models.tiny_models.build import build_lora
 
 pytestmark = [
@@ -80,27 +84,133 @@ def test_interleaved_steps_do_not_mix_adapters(model_with_loras: TinyModel) -> N
     assert all(torch.equal(sample.latents, latents) for sample, latents in zip(samples, expected, strict=True))
 
 
-def test_looking_up_a_prompt_leaves_the_active_adapters_as_they_are(
-    model_with_loras: TinyModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While an image with an adapter is rendered, each switch would load the adapter again."""
+def has_adapter_layers(made: TinyModel) -> bool:
+    return any(isinstance(module, BaseTunerLayer) for module in denoiser_of(made.pipeline).modules())
+
+
+def test_looking_up_a_prompt_leaves_the_active_adapters_as_they_are(model_with_loras: TinyModel) -> None:
     made = model_with_loras
     plain = a_request(1, size=64, steps=2)
     made.alone(plain)
     inked = made.start(a_request(2, size=64, steps=3, loras=with_lora("ink")))
     made.family.step([inked])
-    unloads: list[object] = []
-    unload = made.pipeline.unload_lora_weights
-    monkeypatch.setattr(made.pipeline, "unload_lora_weights", lambda: unloads.append(unload()))
     unknown = a_request(3, "not cached", size=64)
     assert made.family.cached_conditioning(plain) is not None
     assert made.family.cached_conditioning(unknown) is None
     made.start(plain)
     made.family.step([inked])
-    assert not unloads
+    assert has_adapter_layers(made)
     made.family.prepare_adapters(unknown)
-    assert len(unloads) == 1, "the text encoder must run without the adapter"
+    assert not has_adapter_layers(made), "the text encoder must run without the adapter"
     made.family.step([inked])
+
+
+def loads_of(made: TinyModel, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list that grows with each adapter that is loaded from its file."""
+    loads: list[object] = []
+    load = made.pipeline.load_lora_weights
+
+    def counted(*given: object, **options: object) -> None:
+        loads.append(given)
+        load(*given, **options)
+
+    monkeypatch.setattr(made.pipeline, "load_lora_weights", counted)
+    return loads
+
+
+def test_loaded_adapters_are_activated_again_without_reading(
+    model_with_loras: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = model_with_loras
+    plain = a_request(2, size=64, steps=2)
+    both = (*with_lora("ink", 0.5), *with_lora("v1.5 gold", 0.8))
+    expected = made.alone(plain).latents
+    inked, golden, mixed = (
+        made.alone(a_request(3, size=64, steps=2, loras=loras)).latents
+        for loras in (with_lora("ink"), with_lora("v1.5 gold"), both)
+    )
+    loads = loads_of(made, monkeypatch)
+    for loras, latents in ((with_lora("ink"), inked), (both, mixed), (with_lora("v1.5 gold"), golden)):
+        assert torch.equal(made.alone(plain).latents, expected)
+        assert not has_adapter_layers(made)
+        assert torch.equal(made.alone(a_request(3, size=64, steps=2, loras=loras)).latents, latents)
+    assert torch.equal(made.alone(plain).latents, expected)
+    assert torch.equal(made.alone(plain).latents[0], made.expected(plain, "latent"))
+    assert not loads
+    assert not torch.equal(mixed, inked)
+
+
+def test_the_adapter_that_was_not_used_for_longest_is_deleted(
+    model_with_loras: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = model_with_loras
+    requests = {name: a_request(3, size=64, steps=1, loras=with_lora(name)) for name in ("ink", "v1.5 gold", "third")}
+    third = made.loras / "third.safetensors"
+    build_lora(made.stock, made.loras / "made", 7).rename(third)
+    try:
+        first = {name: made.alone(request).latents for name, request in requests.items()}
+        size = next(iter(made.adapters._loaded.values())).bytes
+        assert 0 < size < 10**6
+        monkeypatch.setattr(made.adapters, "_max_bytes", 2 * size)
+        made.alone(requests["ink"])
+        made.alone(requests["third"])  # Now "v1.5 gold" is the oldest.
+        loads = loads_of(made, monkeypatch)
+        for name, count in (("third", 0), ("ink", 0), ("v1.5 gold", 1), ("ink", 1), ("third", 2)):
+            assert torch.equal(made.alone(requests[name]).latents, first[name])
+            assert len(loads) == count, name
+            assert len(made.adapters._loaded) <= 2
+        plain = a_request(2, size=64, steps=2)
+        assert torch.equal(made.alone(plain).latents[0], made.expected(plain, "latent"))
+    finally:
+        third.unlink()
+
+
+def test_a_changed_file_is_loaded_again(model_with_loras: TinyModel) -> None:
+    made = model_with_loras
+    file = made.loras / "changing.safetensors"
+    request = a_request(3, size=64, steps=1, loras=with_lora("changing"))
+    try:
+        build_lora(made.stock, made.loras / "made", 8).rename(file)
+        before = made.alone(request).latents
+        build_lora(made.stock, made.loras / "made", 9, rank=3).rename(file)
+        after = made.alone(request).latents
+    finally:
+        file.unlink()
+    assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize("layout", [kohya, comfyui, peft])
+def test_every_published_layout_gives_the_same_image(model_with_loras: TinyModel, layout: Layout) -> None:
+    made = model_with_loras
+    if layout is comfyui and made.model.family != "z-image":
+        pytest.skip("ComfyUI's prefix is not used for Stable Diffusion")
+    folder = made.loras / "layouts"
+    folder.mkdir()
+    expected = made.alone(a_request(3, size=64, steps=2, loras=with_lora("ink", 0.7))).latents
+    try:
+        layout(made.loras / "ink.safetensors", folder / "other.safetensors")
+        sample = made.alone(a_request(3, size=64, steps=2, loras=with_lora("other", 0.7)))
+        assert made.adapters.warnings(sample.request.loras) == ()
+        torch.testing.assert_close(sample.latents, expected, rtol=0, atol=1e-5)
+        assert not torch.equal(sample.latents, made.alone(a_request(3, size=64, steps=2)).latents)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_the_hash_is_that_of_the_tensors(model_with_loras: TinyModel) -> None:
+    made = model_with_loras
+    made.alone(a_request(3, size=64, steps=1, loras=with_lora("ink")))
+    data = (made.loras / "ink.safetensors").read_bytes()
+    tensors = data[8 + int.from_bytes(data[:8], "little") :]
+    assert made.adapters.hashes(with_lora("ink")) == {"ink": hashlib.sha256(tensors).hexdigest()[:12]}
+
+
+def test_equal_sets_of_adapters_may_share_a_pass(model_with_loras: TinyModel) -> None:
+    loras = (*with_lora("ink", 0.5), *with_lora("v1.5 gold"))
+    same = [model_with_loras.start(a_request(index, size=64, loras=loras)).group for index in range(2)]
+    assert same[0] == same[1]
+    other = model_with_loras.start(a_request(2, size=64, loras=(*with_lora("ink", 0.6), *with_lora("v1.5 gold"))))
+    assert other.group != same[0]
 
 
 def test_a_file_that_is_no_adapter_is_refused_and_leaves_no_trace(model_with_loras: TinyModel) -> None:
@@ -175,6 +285,7 @@ def test_an_adapter_that_fits_in_part_is_used_with_a_warning_that_counts(
 
 @pytest.mark.parametrize("name", ["nonsense", "../lora/ink", "ink.safetensors", ""])
 def test_an_unknown_adapter_is_refused(model_with_loras: TinyModel, name: str) -> None:
-    with pytest.raises(InvalidInput, match="Available: ink, v1\\.5 gold"):
+    with pytest.raises(InvalidInput, match=r"Available for [a-z-]+: ink, v1\.5 gold\.$") as caught:
         model_with_loras.start(a_request(0, size=64, loras=with_lora(name)))
+    assert caught.value.code == "unknown_lora"
     assert Path(model_with_loras.loras / "ink.safetensors").exists()

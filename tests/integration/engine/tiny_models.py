@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from diffusers import AutoPipelineForImage2Image
+from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 from PIL import Image
 
 from core.catalogue import ModelPaths, load_catalogue
+from core.catalogue.loras import LoraLibrary
 from core.render import RenderRequest
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
 from worker.models.tiny_models import build_tiny_model
@@ -35,7 +36,7 @@ class TinyModel:
         self.stock: Any = self._load(model_paths, dtype).pipeline
         loaded = self._load(model_paths, dtype)
         self.pipeline: Any = loaded.pipeline
-        self.adapters = Adapters(loaded.pipeline, self.loras)
+        self.adapters = Adapters(loaded.pipeline, self.model, LoraLibrary(directory))
         self.family: AnyFamily = make_family(
             FamilyContext(loaded.pipeline, self.model, loaded.device, loaded.device, self.adapters)
         )
@@ -45,26 +46,29 @@ class TinyModel:
         model = self.model.model_copy(update={"built_locally": False})
         return load_pipeline(model, LoadRequest(model_paths, "cpu", dtype=dtype), lambda stage, fraction: None)
 
-    def start(self, request: RenderRequest, init_image: bytes = b"") -> Untyped:
+    def start(self, request: RenderRequest, init_image: bytes = b"", mask: bytes = b"") -> Untyped:
         """Return a sample before its first step."""
         self.family.check(request, bool(init_image))
-        return self.family.start(request, self.family.encode(request), init_image)
+        return self.family.start(request, self.family.encode(request), init_image, mask)
 
-    def alone(self, request: RenderRequest, init_image: bytes = b"") -> Untyped:
+    def alone(self, request: RenderRequest, init_image: bytes = b"", mask: bytes = b"") -> Untyped:
         """Return a sample with all its steps done, each alone in its pass."""
-        sample = self.start(request, init_image)
+        sample = self.start(request, init_image, mask)
         while sample.step < sample.steps:
             self.family.step([sample])
         return sample
 
-    def expected(self, request: RenderRequest, output_type: str, init_image: bytes = b"") -> Untyped:
+    def expected(self, request: RenderRequest, output_type: str, init_image: bytes = b"", mask: bytes = b"") -> Untyped:
         """Return the stock pipeline's result: latents (`latent`) or a PIL image (`pil`)."""
-        pipeline = AutoPipelineForImage2Image.from_pipe(self.stock) if init_image else self.stock
+        kind = AutoPipelineForInpainting if mask else AutoPipelineForImage2Image
+        pipeline = kind.from_pipe(self.stock) if init_image else self.stock
         options: dict[str, Any] = {"width": request.width, "height": request.height}
         if init_image:
             options |= {"image": Image.open(io.BytesIO(init_image)), "strength": request.strength}
-            if self.model.family == "stable-diffusion":
+            if self.model.family == "stable-diffusion" and not mask:
                 del options["width"], options["height"]
+        if mask:
+            options["mask_image"] = Image.open(io.BytesIO(mask))
         if request.start_sigma is not None:
             options |= {"strength": 1.0, "sigmas": sigmas_shifted_to(request.start_sigma, request.num_inference_steps)}
         offset = self.model.cfg == "offset"

@@ -19,6 +19,7 @@ from db.jobs.submit import NewJob, submit
 from db.migrate import upgrade
 from worker.engine.messages import Rendered
 from worker.runner.attempts import InFlightAttempts
+from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.runner import Runner
 from worker.runner.worker_state import WorkerIdentity, WorkerState
@@ -44,7 +45,7 @@ class InstantEngine:
     def __init__(self, attempts: InFlightAttempts) -> None:
         self._attempts = attempts
 
-    def submit(self, request: RenderRequest, _init_image: bytes | None) -> None:
+    def submit(self, request: RenderRequest, *_images: bytes) -> None:
         pixels = bytes(3 * request.width * request.height)
         self._attempts.route(Rendered(request.id, request.width, request.height, pixels, RECORD, RenderTimings()))
 
@@ -74,7 +75,7 @@ def run_job(context: WorkerContext, after_claim: Callable[[], None]) -> tuple[st
     """Run one job, with a call between its claim and its start; return its status and attempt."""
     job = submit(context.database, NewJob(owner="ann", model="demo", prompt="a cat", input=INPUT)).job
     hints: Any = SimpleNamespace(request_refill=after_claim, take=lambda: None, pass_on=lambda hint: None)
-    Runner(context, hints).on_hint(job.id, 0)
+    Runner(context, {"demo": hints}, ClaimGate("demo")).on_hint(job.id, 0, "demo")
     after = get_job(context.database, job.id)
     return str(after.status), after.attempt
 

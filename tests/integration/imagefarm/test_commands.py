@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
+import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
 
 from benchmarks.faults.parts import FarmParts
 from cli.exit_codes import ExitCode
@@ -14,6 +16,9 @@ from core.lifecycle import JobStatus
 from imagefarm import ImageFarm
 from tests.integration.imagefarm.conftest import Cli, start_cli
 from tests.servers.ports import free_port
+from tests.unit.imagefile import pictures
+from tests.unit.models.test_lora_facts import write_lora
+from tests.unit.models.test_loras import Z_IMAGE
 
 FAST = ("--size", "64", "--steps", "2")
 
@@ -39,6 +44,21 @@ def test_submit_prints_the_job_and_its_files_as_json(cli: Cli, farm: ImageFarm) 
     assert [event["to_status"] for event in shown["history"]["events"]] == ["queued", "running", "succeeded"]
     printed = cli("job", job["id"]).stdout
     assert all(words in printed for words in ("一只猫", "succeeded", "1 of 3", "queued -> running"))
+
+
+def test_submit_repaints_the_white_areas_of_a_mask(cli: Cli, tmp_path: Path) -> None:
+    picture, mask, box = Image.effect_noise((64, 64), 90).convert("RGB"), Image.new("L", (64, 64)), (8, 16, 40, 48)
+    mask.paste(255, box)
+    picture.save(tmp_path / "picture.png")
+    mask.save(tmp_path / "mask.webp", lossless=True)
+    given = ("--init", "picture.png", "--mask", "mask.webp", "--steps", "2")
+    job = json.loads(cli("submit", "a scarf", *given, "--save", "out", "--json").stdout)
+    assert (job["status"], job["input"]["strength"], job["input"]["mask_feather"]) == ("succeeded", 1.0, 0)
+    painted = Image.open(tmp_path / job["files"][0]).convert("RGB")
+    assert ImageChops.difference(picture, painted).getbbox() == box
+    refused = cli("submit", "a scarf", "--mask", "mask.webp")
+    assert refused.returncode != ExitCode.OK
+    assert "send init_image with it" in refused.stderr
 
 
 def test_submit_without_wait_prints_only_the_id(cli: Cli, farm: ImageFarm) -> None:
@@ -106,6 +126,34 @@ def test_export_saves_each_image_once(cli: Cli, farm: ImageFarm, tmp_path: Path)
     assert (export()["saved"], export("--again")["saved"]) == (0, 1)
 
 
+def test_export_writes_a_zip_or_a_batch(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+    base = {"width": 64, "height": 64, "num_inference_steps": 1}
+    batch = farm.batches.wait(farm.batch(["one", "two"], seeds=[1], base=base))
+    done = json.loads(cli("export", "--zip", "grid.zip", "--batch", batch.id, "--metadata", "csv", "--json").stdout)
+    assert done["bytes"] == (tmp_path / "grid.zip").stat().st_size
+    with zipfile.ZipFile(tmp_path / "grid.zip") as archive:
+        assert archive.namelist()[2:] == ["metadata.csv"] and len(archive.namelist()) == 3
+    assert json.loads(cli("export", "--to", "grid", "--batch", batch.id, "--json").stdout)["saved"] == 2
+    nothing = cli("export", "--zip", "none.zip", "--search", uuid.uuid4().hex)
+    assert (nothing.returncode, nothing.stdout) == (ExitCode.FAILED, "") and "nothing to export" in nothing.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid", "grid.zip"], "no partial file is left"
+    for words in ((), ("--to", "x", "--zip", "y.zip"), ("--to", "x", "--format", "webp"), ("--zip", "y.zip", "--again")):
+        assert cli("export", *words).returncode == ExitCode.USAGE, words
+
+
+def test_a_picture_is_read_and_rendered_again(cli: Cli, farm: ImageFarm, tmp_path: Path) -> None:
+    job = farm.wait(farm.submit("a harbour, 港", width=64, height=64, num_inference_steps=2, seed=5, strict=True))
+    (tmp_path / "a.png").write_bytes(farm.content(job.outputs[0]))
+    found = json.loads(cli("parameters", "a.png", "--json").stdout)
+    assert (found["source"], found["fields"]["prompt"], found["fields"]["seed"]) == ("imagefarm", "a harbour, 港", 5)
+    assert "prompt: a harbour, 港" in cli("parameters", "a.png").stdout
+    (tmp_path / "plain.png").write_bytes(pictures.png())
+    assert cli("parameters", "plain.png").returncode == ExitCode.FAILED
+    again = farm.wait(cli("rerun", job.outputs[0].id).stdout.strip())
+    assert farm.content(again.outputs[0])[-1000:] == farm.content(job.outputs[0])[-1000:], "the same pixels"
+    assert again.metadata == {"rerun_of": job.outputs[0].id}
+
+
 def test_watch_shows_workers_and_running_jobs(cli: Cli, farm: ImageFarm) -> None:
     job = farm.submit("long", width=64, height=64, num_inference_steps=100)
     next(iter(farm.events(job)))
@@ -126,3 +174,23 @@ def test_wrong_values_are_named_in_the_error(cli: Cli, words: tuple[str, ...]) -
     done = cli(*words)
     assert done.returncode == ExitCode.USAGE
     assert words[-2].strip("-") in done.stderr
+
+
+def test_loras_are_listed_and_named_on_submit(cli: Cli, running: FarmParts, farm: ImageFarm) -> None:
+    folder = running.directory / "data" / "models" / "loras"
+    write_lora(folder / "v1.5 gold.safetensors", Z_IMAGE, {"modelspec.trigger_phrase": "goldleaf"})
+    (folder / "broken.safetensors").write_bytes(b"")
+    try:
+        listed = cli("loras", "list")
+        assert listed.returncode == ExitCode.OK
+        assert all(words in listed.stdout for words in ("v1.5 gold", "goldleaf", "broken.safetensors: is empty"))
+        as_json = json.loads(cli("loras", "list", "--model", "demo", "--json").stdout)
+        assert [lora["name"] for lora in as_json["items"]] == ["v1.5 gold"]
+        job = json.loads(cli("submit", "a cat", *FAST, "--lora", "v1.5 gold:0.5", "--wait", "--json").stdout)
+        assert job["input"]["loras"] == [{"name": "v1.5 gold", "scale": 0.5}]
+        refused = cli("submit", "a cat", "--lora", "nothing")
+        assert refused.returncode == ExitCode.USAGE
+        assert "Available for demo: v1.5 gold" in refused.stderr
+    finally:
+        for file in folder.iterdir():
+            file.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,11 +15,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class HubServer:
-    """Serves folders as repositories. `cut_after`: path -> bytes after which one response is cut off."""
+    """Serves folders as repositories. `cut_after`: path -> bytes after which one response is cut off.
+
+    `held_after`: path -> bytes of the file after which every response sets `holding` and waits for `release`.
+    """
 
     def __init__(self, repos: dict[str, Path]) -> None:
         self.repos = repos
         self.cut_after: dict[str, int] = {}
+        self.held_after: dict[str, int] = {}
+        self.holding = threading.Event()
+        self.release = threading.Event()
         self.refused: set[str] = set()
         self.corrupt: set[str] = set()
         self.short: set[str] = set()
@@ -37,6 +44,7 @@ class HubServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -76,6 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def _file(self, repo: str, path: str) -> None:
+        if repo not in self.hub.repos:
+            self._answer(404, b"", {})
+            return
         data = (self.hub.repos[repo] / path).read_bytes()
         if path in self.hub.refused:
             self._answer(403, b"", {})
@@ -97,12 +108,24 @@ class _Handler(BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.end_headers()
+        if (held := self.hub.held_after.get(path)) is not None:
+            self._write_held(body, max(held - start, 0))
+            return
         cut = self.hub.cut_after.pop(path, None)
         self.wfile.write(body if cut is None else body[:cut])
         self.hub.sent_bytes += len(body) if cut is None else cut
         if cut is not None:
             self.wfile.flush()
             self.close_connection = True
+
+    def _write_held(self, body: bytes, held: int) -> None:
+        with suppress(ConnectionError):  # Its reader may have been killed meanwhile.
+            self.wfile.write(body[:held])
+            self.wfile.flush()
+            self.hub.holding.set()
+            self.hub.release.wait()
+            self.wfile.write(body[held:])
+            self.hub.sent_bytes += len(body)
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -17,7 +17,8 @@ from core.catalogue import ModelPaths
 from worker.memory.packing import Packing
 from worker.memory.quantize import quantize
 from worker.memory.tiers import PACKED_FORMS, PackedForm
-from worker.models import packed_copy
+from worker.models import component_source
+from worker.models.component_source import FolderSource
 from worker.models.components import load_component
 from worker.models.packed_copy import PACKED_FILE, PackedCopy, save_packed
 
@@ -50,7 +51,7 @@ def copy(model: Path, model_paths: ModelPaths) -> Copy:
 
     def copy_of(name: str, form: PackedForm = "int8", fractions: list[float] | None = None) -> PackedCopy:
         on_convert = fractions.append if fractions is not None else lambda _: None
-        return PackedCopy(model / name, *CLASSES[name], form, DTYPE, model_paths, MODEL, on_convert)
+        return PackedCopy(FolderSource(model / name, *CLASSES[name]), form, DTYPE, model_paths, MODEL, on_convert)
 
     return copy_of
 
@@ -62,7 +63,7 @@ def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise MemoryError("the whole component was loaded")
 
-    monkeypatch.setattr(packed_copy, "load_component", refuse)
+    monkeypatch.setattr(component_source, "load_component", refuse)
 
 
 def assert_packed(found: torch.nn.Module, folder: Path, form: PackedForm) -> None:

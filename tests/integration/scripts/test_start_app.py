@@ -36,7 +36,11 @@ backend-path = ["."]
 name = "stub"
 version = "1"
 """
-CLI = "import os, sys; print('ran', *sys.argv[1:], 'in', os.getcwd())"
+CLI = """
+import os, sys
+images = ['images', repr(os.environ.get('IMAGEFARM_OUTPUTS_DIR'))] if 'outputs' in sys.argv else []
+print('ran', *sys.argv[1:], 'in', os.getcwd(), *images)
+"""
 
 
 @pytest.fixture
@@ -82,6 +86,11 @@ def test_two_simultaneous_starts_install_once_and_both_run(project: Path) -> Non
     again = finish(start(project))
     assert again == f"ran up in {project}\n", "a start with nothing to install prints nothing"
     assert builds(project) == 1
+
+    outputs = [finish(start(project, "outputs", **given)) for given in ({}, {"IMAGEFARM_OUTPUTS_DIR": ""})]
+    (project / ".env").write_text("IMAGEFARM_OUTPUTS_DIR=elsewhere\n")
+    outputs.append(finish(start(project, "outputs")))
+    assert [output.split(" images ")[1] for output in outputs] == ["'outputs'\n", "''\n", "None\n"], "a choice is kept"
 
     (project / "constraints.txt").write_text("# changed\n")
     assert "installing" in finish(start(project))

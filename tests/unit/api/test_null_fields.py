@@ -25,6 +25,7 @@ REQUIRED: dict[str, Any] = {
     "image": "aGk=",
     "id_task": "t",
     "rating": 3,
+    "name": "ink",
 }
 ONE_OF: dict[type[BaseModel], dict[str, Any]] = {
     BatchRequest: {"base": {"prompt": "a cat"}, "prompts": ["a cat"]},

@@ -22,13 +22,22 @@ from core.extras import EXTRAS, MissingExtra, require_extras
 from tests.servers.farm import ROOT
 from tests.unit.cli.test_main import commands
 
-BASE = {("submit",), ("batch",), ("upscale",), ("jobs",), ("job",), ("cancel",), ("retry",), ("export",), ("watch",)}
+BASE: set[tuple[str, ...]] = {
+    (name,) for name in ("submit", "batch", "upscale", "jobs", "job", "cancel", "retry", "export", "watch")
+}
+BASE |= {("loras", "list"), ("models", "add"), ("models", "remove"), ("models", "inspect"), ("models", "files")}
+BASE |= {("loras", "list"), ("refine",), ("lineage",)}
+BASE |= {("styles", name) for name in ("list", "add", "remove", "import", "export")}
+BASE |= {("parameters",), ("rerun",)}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",
     ("doctor",): "all",
     ("models", "list"): "worker",
     ("models", "pull"): "worker",
+    ("models", "verify"): "worker",
+    ("models", "remove-weights"): "worker",
+    ("model-manager",): "worker",
     ("worker",): "worker",
     ("api",): "server",
     ("reaper",): "server",
@@ -44,6 +53,8 @@ NEEDED = {
 }
 ARGUMENTS = {
     ("models", "pull"): ["demo"],
+    ("models", "verify"): ["demo"],
+    ("models", "remove-weights"): ["demo"],
     ("keys", "create"): ["x"],
     ("keys", "revoke"): ["x"],
     ("prune",): ["--orphans"],

@@ -28,7 +28,7 @@ def test_every_variable_is_a_setting() -> None:
 def test_every_command_exists() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     prose = OPERATIONS.partition("| code | meaning |")[0] + README  # the table repeats texts of the code
-    named = set(re.findall(r"(?:`|bin/)imagefarm ([a-z]+)", prose))
+    named = set(re.findall(r"(?:`|bin/)imagefarm ([a-z-]+)", prose))
     assert {"up", "doctor"} <= named
     assert named <= set(commands)
 

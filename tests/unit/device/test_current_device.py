@@ -53,7 +53,9 @@ def test_the_pacer_uses_the_engines_gpu() -> None:
 
 
 def test_a_decode_waits_for_the_engines_gpu() -> None:
-    parts: Any = SimpleNamespace(family=None, info=None, device=SECOND, overlaps_decode=True, warnings_of=None)
+    parts: Any = SimpleNamespace(
+        family=None, info=None, device=SECOND, overlaps_decode=True, warnings_of=None, lora_hashes_of=None
+    )
     queues: Any = SimpleNamespace(input=None, output=None)
     decoder = ImageDecoder(parts, queues)
     try:

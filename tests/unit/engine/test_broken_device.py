@@ -59,7 +59,9 @@ def engine_loop(take: Callable[..., object]) -> EngineLoop:
 def test_error_of_the_decode_stream_ends_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageDecoder, "_decode_and_send", lambda *_: None)
     unused: Any = None
-    parts: Any = SimpleNamespace(family=None, info=None, device=CPU, overlaps_decode=False, warnings_of=None)
+    parts: Any = SimpleNamespace(
+        family=None, info=None, device=CPU, overlaps_decode=False, warnings_of=None, lora_hashes_of=None
+    )
     queues: Any = SimpleNamespace(input=None, output=None)
     decoder = ImageDecoder(parts, queues, deadline=failing_wait)
     decoder._queue.put(FinishedSample(a_request(0), unused, unused, unused, unused))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from core.catalogue.user_rows import make_row
 from core.render import LoraRequest, RenderRecord, RenderRequest, RenderTimings
 from worker.engine import messages
 from worker.engine.messages import Cancel, Channel, Heartbeat, Load, Message, Stop, Submit
 from worker.engine.spec import EngineSpec
 
+OWN_ROW = make_row({"id": "mine", "base": "sd15", "files": {"unet": "/w/a.safetensors"}}, Path("/"))
 SPEC = EngineSpec("demo", "cpu", "auto", Path("/models"), 4, 1.5, 2.5, model_folders={"demo": Path("/x y")})
 REQUEST = RenderRequest(
     id="j/1/0",
@@ -37,7 +40,9 @@ RECORD = RenderRecord(
 )
 MESSAGES: list[Message] = [
     Load(SPEC),
+    Load(replace(SPEC, model="mine", row=OWN_ROW)),
     Submit(REQUEST, b"\x89PNG\x00"),
+    Submit(REQUEST, b"an image", b"a mask\x00"),
     Submit(REQUEST),
     Cancel("j/1/0"),
     Stop(),

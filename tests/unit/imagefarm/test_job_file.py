@@ -130,3 +130,13 @@ def test_a_second_run_and_a_foreign_state_file_are_refused(tmp_path: Path) -> No
     with pytest.raises(InvalidInput, match="not the state of a job file"):
         JobFileState(path, URL)
     assert path.read_text() == "my notes\n"
+
+
+def test_loras_in_a_table_are_names_with_scales(tmp_path: Path) -> None:
+    table = 'prompt,loras\na,ink:0.8; v1.5 gold\nb,\n"c <lora:ink>",\n'
+    rows = read_rows(write(tmp_path, "jobs.csv", table))
+    assert [[(lora.name, lora.scale) for lora in row.request.loras] for row in rows] == [
+        [("ink", 0.8), ("v1.5 gold", 1.0)],
+        [],
+        [],
+    ]

@@ -69,7 +69,8 @@ def test_every_format_holds_the_same_metadata(format: ImageFormat) -> None:
     assert found.imagefarm == METADATA
     assert found.parameters_text == format_parameters(METADATA)
     assert found.parameters is not None
-    assert found.parameters.prompt == METADATA.prompt
+    assert found.parameters.prompt == f"{METADATA.prompt} <lora:ink:0.8>"
+    assert found.settings()["loras"] == [{"name": "ink", "scale": 0.8}]
     assert found.ai_generated
 
 

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from core.imagefile.metadata import ImageMetadata
 from core.imagefile.parameters_text import format_parameters, parse_parameters
-from tests.unit.imagefile.sample_images import METADATA, PROMPTS
+from core.render import LoraRequest
+from tests.unit.imagefile.sample_images import METADATA, PROMPTS, RECORD
 
 
 def test_the_text_has_prompts_and_a_line_of_settings() -> None:
     assert format_parameters(METADATA) == (
-        "一只猫坐在窗边, a cat 🐈, “quoted”: yes\n"
+        "一只猫坐在窗边, a cat 🐈, “quoted”: yes <lora:ink:0.8>\n"
         "Negative prompt: 模糊, blurry\n"
         "Steps: 8, Sampler: Euler, Schedule type: Simple, CFG scale: 4.5, Seed: 4294967294, Size: 16x8, Model: demo, "
         "Denoising strength: 0.4, Version: imagefarm 0.1.0"
@@ -81,7 +82,9 @@ def test_hostile_texts_are_parsed_quickly(text: str) -> None:
 @example("", "", "\r\0")
 def test_a_written_text_is_parsed_to_the_same_values(prompt: str, negative: str, model: str) -> None:
     """Except for spaces at line ends, and for prompts that contain the marker of the negative prompt."""
-    text = format_parameters(METADATA.model_copy(update={"prompt": prompt, "negative_prompt": negative, "model": model}))
+    text = format_parameters(
+        METADATA.model_copy(update={"prompt": prompt, "negative_prompt": negative, "model": model, "loras": ()})
+    )
     found = parse_parameters(text)
     if not any(line.strip().startswith("Negative prompt:") for line in prompt.split("\n")):
         assert normal(found.prompt) == normal(prompt)
@@ -93,3 +96,12 @@ def test_a_written_text_is_parsed_to_the_same_values(prompt: str, negative: str,
 def normal(text: str) -> str:
     cleaned = text.replace("\0", "\N{REPLACEMENT CHARACTER}").replace("\r\n", "\n").strip()
     return "\n".join(line.strip() for line in cleaned.split("\n"))
+
+
+def test_loras_are_written_as_a1111_does_and_read_back_as_tags() -> None:
+    loras = (LoraRequest(name="v1.5 gold", scale=-0.5), LoraRequest(name="a:b"), LoraRequest(name="ink"))
+    record = RECORD.model_copy(update={"lora_hashes": {"ink": "0123456789ab", "v1.5 gold": "ba9876543210"}})
+    text = format_parameters(METADATA.model_copy(update={"prompt": "a cat", "loras": loras, "record": record}))
+    assert text.startswith("a cat <lora:v1.5 gold:-0.5> <lora:ink:1>\n")
+    assert 'Lora hashes: "v1.5 gold: ba9876543210, ink: 0123456789ab", Version: ' in text
+    assert parse_parameters(text).settings["Lora hashes"] == "v1.5 gold: ba9876543210, ink: 0123456789ab"

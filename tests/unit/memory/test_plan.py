@@ -8,7 +8,7 @@ from core.catalogue import Lora, load_catalogue
 from core.errors import RenderError
 from worker.device.machine import GIGABYTE, Machine
 from worker.memory.estimate import estimate, tokens
-from worker.memory.plan import MemoryPlan, choose_plan
+from worker.memory.plan import DEVICE_SHARE, MemoryPlan, choose_plan, max_pixels
 from worker.memory.sizes import sizes_of_row
 from worker.memory.tiers import TIERS, tier_named
 
@@ -141,3 +141,13 @@ def test_a_model_with_a_fused_lora_is_not_quantised() -> None:
 def test_weights_cast_at_each_use_are_streamed() -> None:
     """Moved as one allocation they would be on the device twice after their first use."""
     assert all(tier.denoiser_place == "streamed" for tier in TIERS if tier.denoiser == "fp8-cast")
+
+
+def test_the_largest_size_is_what_fits_next_to_the_weights() -> None:
+    roomy, tight = plan(80), plan(8)
+    assert max_pixels(roomy, TURBO) == TURBO.limits.max_pixels
+    largest = max_pixels(tight, TURBO)
+    side = int(largest**0.5)
+    assert tight.estimate.peak(side, side) <= tight.free_bytes * DEVICE_SHARE
+    assert tight.estimate.peak(side + 16, side + 16) > tight.free_bytes * DEVICE_SHARE
+    assert 1024 * 1024 <= max_pixels(tight, TURBO, rows=2) < largest < TURBO.limits.max_pixels

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.catalogue import CatalogueModel, load_catalogue
-from core.parameters import InitImage, Normalised, RequestLimits, normalise
+from core.parameters import InitImage, MaskImage, Normalised, RequestLimits, normalise
 from core.schemas.jobs import JobRequest
 
 Normalise = Callable[..., Normalised]
@@ -22,9 +22,15 @@ def model(name: str) -> CatalogueModel:
 def normalised() -> Normalise:
     """Return a function that normalises a request for a model of the catalogue."""
 
-    def make(name: str = "demo", init_image: InitImage | None = None, **fields: Any) -> Normalised:  # noqa: ANN401
-        start = {"init_image": init_image.upload_id} if init_image else {}
+    def make(
+        name: str = "demo",
+        init_image: InitImage | None = None,
+        mask: MaskImage | None = None,
+        **fields: Any,  # noqa: ANN401
+    ) -> Normalised:
+        uploads = {"init_image": init_image, "mask": mask}
+        start = {field: upload.upload_id for field, upload in uploads.items() if upload}
         request = JobRequest.model_validate({"prompt": "a red fox", **start, **fields})
-        return normalise(request, model(name), RequestLimits(10_000, 16), init_image)
+        return normalise(request, model(name), RequestLimits(10_000, 16), init_image, mask)
 
     return make

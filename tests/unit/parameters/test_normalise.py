@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from core.catalogue import load_catalogue
 from core.errors import InvalidInput
-from core.parameters import InitImage, InvalidParameters, RequestLimits, normalise
-from core.parameters.normalise import MAX_SEED, resolve_seed
+from core.parameters import InitImage, InvalidParameters, MaskImage, RequestLimits, normalise
 from core.parameters.parameters import Findings
+from core.parameters.seeds import MAX_SEED, resolve_seed
 from core.presets import all_presets
 from core.schemas.jobs import JobRequest
 from tests.unit.parameters.conftest import Normalise
 
 INIT_IMAGE = InitImage(upload_id="u", key="k", width=1000, height=500, sha256="s")
+MASK = MaskImage(upload_id="m", key="l", width=500, height=250, sha256="t", white_share=0.25)
 
 
 @pytest.mark.parametrize("name", [model.id for model in load_catalogue()])
@@ -30,7 +31,7 @@ def test_every_models_defaults_are_accepted_without_a_warning(normalised: Normal
 
 
 @pytest.mark.parametrize("preset", [preset.id for preset in all_presets()])
-@pytest.mark.parametrize("name", ["demo", "z-image-turbo", "z-image", "sd-turbo", "flux2-klein-4b"])
+@pytest.mark.parametrize("name", ["demo", "z-image-turbo", "z-image", "sd-turbo", "flux2-klein-4b", "qwen-image"])
 def test_every_preset_fits_every_model(normalised: Normalise, name: str, preset: str) -> None:
     found = normalised(name, preset=preset).parameters
     wanted = next(row for row in all_presets() if row.id == preset)
@@ -92,6 +93,60 @@ def test_an_invalid_start_sigma_is_explained(
     with pytest.raises(InvalidParameters, match=words) as caught:
         normalised(name, init_image=init_image, **fields)
     assert "start_sigma" in [field for field, _ in caught.value.problems]
+
+
+def test_a_mask_repaints_with_full_strength_and_hard_edges(normalised: Normalise) -> None:
+    found = normalised(init_image=INIT_IMAGE, mask=MASK)
+    assert (found.parameters.strength, found.parameters.mask_feather, found.parameters.mask) == (1.0, 0, MASK)
+    assert found.warnings == []
+    asked = normalised("sd-turbo", init_image=INIT_IMAGE, mask=MASK, strength=0.5, mask_feather=8).parameters
+    assert (asked.strength, asked.stored()["mask_feather"], asked.stored()["mask"]["upload_id"]) == (0.5, 8, "m")
+    assert normalised(init_image=INIT_IMAGE, mask=MASK, start_sigma=1).warnings == []
+    assert normalised(init_image=INIT_IMAGE).parameters.mask_feather is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"white_share": 1.0}, "the whole image is repainted"), ({"width": 300}, "both are stretched to 992x496")],
+)
+def test_a_mask_that_is_probably_not_intended_gets_a_warning(
+    normalised: Normalise, change: dict[str, float], words: str
+) -> None:
+    assert words in normalised(init_image=INIT_IMAGE, mask=MASK.model_copy(update=change)).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "init_image", "mask", "fields", "field", "words"),
+    [
+        ("demo", None, MASK, {}, "mask", "send init_image with it"),
+        ("demo", INIT_IMAGE, MASK.model_copy(update={"white_share": 0.0}), {}, "mask", "nothing to repaint"),
+        ("demo", INIT_IMAGE, MASK, {"mask_feather": 257}, "mask_feather", "0 to 256"),
+        ("demo", INIT_IMAGE, MASK, {"mask_feather": -1}, "mask_feather", "0 to 256"),
+        ("demo", INIT_IMAGE, None, {"mask_feather": 8}, "mask_feather", "send mask with it"),
+        ("flux2-klein-4b", INIT_IMAGE, MASK, {}, "mask", "choose another model"),
+        ("qwen-image", INIT_IMAGE, MASK, {}, "mask", "choose another model"),
+    ],
+)
+def test_an_invalid_mask_is_explained(
+    normalised: Normalise,
+    name: str,
+    init_image: InitImage | None,
+    mask: MaskImage | None,
+    fields: dict[str, int],
+    field: str,
+    words: str,
+) -> None:
+    with pytest.raises(InvalidParameters, match=words) as caught:
+        normalised(name, init_image=init_image, mask=mask, **fields)
+    assert [problem for problem, _ in caught.value.problems] == [field]
+
+
+def test_a_model_that_edits_images_takes_no_strength(normalised: Normalise) -> None:
+    found = normalised("flux2-klein-4b", init_image=INIT_IMAGE)
+    assert (found.parameters.strength, found.warnings) == (None, [])
+    sent = normalised("flux2-klein-4b", init_image=INIT_IMAGE, strength=0.5)
+    assert sent.parameters.strength is None
+    assert "strength has no effect" in sent.warnings[0]
 
 
 def test_the_size_of_a_huge_init_image_is_reduced_to_the_models_limits(normalised: Normalise) -> None:

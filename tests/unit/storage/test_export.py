@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import InvalidInput
-from core.storage import export_file
+from core.storage import export_file, link_file
 from core.storage.local import MalformedKey
 
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -75,3 +75,45 @@ def test_a_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_only_image_extensions(tmp_path: Path) -> None:
     with pytest.raises(MalformedKey):
         export_file(tmp_path, b"x", MOMENT, extension="png/../../x")
+
+
+def test_a_link_shares_the_file_and_never_overwrites(tmp_path: Path) -> None:
+    source = tmp_path / "stored.png"
+    source.write_bytes(b"pixels")
+    paths = [link_file(tmp_path / "out", source, MOMENT) for _ in range(2)]
+    assert [path.name for path in paths] == [f"{STEM}.png", f"{STEM}_01.png"]
+    assert {path.stat().st_ino for path in paths} == {source.stat().st_ino}
+
+
+@pytest.mark.parametrize("reason", [errno.EXDEV, errno.EPERM])
+def test_a_file_is_copied_where_it_cannot_be_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int) -> None:
+    source, link = tmp_path / "stored.png", os.link
+    source.write_bytes(b"pixels")
+
+    def refuse(first: Path, second: Path) -> None:
+        if reason == errno.EPERM or first == source:
+            raise OSError(reason, os.strerror(reason))
+        link(first, second)
+
+    monkeypatch.setattr(os, "link", refuse)
+    paths = [link_file(tmp_path / "out", source, MOMENT, by_day=True) for _ in range(2)]
+    source.unlink()
+    assert [path.read_bytes() for path in paths] == [b"pixels", b"pixels"]
+    assert {path.name for path in paths[0].parent.iterdir()} == {f"{STEM}.png", f"{STEM}_01.png"}
+
+
+def test_a_full_disk_leaves_no_partial_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "stored.png"
+    source.write_bytes(b"pixels")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def unlinkable(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", unlinkable)
+    monkeypatch.setattr("core.storage.export.copyfile", full)
+    with pytest.raises(OSError, match="No space"):
+        link_file(tmp_path / "out", source, MOMENT)
+    assert list((tmp_path / "out").iterdir()) == []

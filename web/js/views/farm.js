@@ -45,9 +45,12 @@ function command(text) {
 function summaryOf(models) {
   const served = models.filter((model) => model.served);
   const ready = served.filter((model) => model.state === "ready");
+  const others = served.filter((model) => model.state === "unloaded");
+  const onDemand = others.length ? `; on demand: ${names(others)}` : "";
+  if (!ready.length && others.length === served.length && others.length) return ["good", `Ready to load: ${names(others)}`];
   if (ready.length) {
     const workers = new Set(ready.flatMap((model) => model.workers)).size;
-    return ["good", `${workers === 1 ? "1 worker" : `${workers} workers`} ready: ${names(ready)}`];
+    return ["good", `${workers === 1 ? "1 worker" : `${workers} workers`} ready: ${names(ready)}${onDemand}`];
   }
   if (served.length) return ["busy", `${names(served)}: ${served[0].state}`];
   const wanted = models.find((model) => model.default);

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["listing", "downloading", "converting", "building", "done"]
+Stage = Literal["listing", "downloading", "converting", "hashing", "building", "verifying", "done"]
 
 
 @dataclass(frozen=True)

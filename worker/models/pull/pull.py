@@ -14,6 +14,7 @@ from core.catalogue import CatalogueModel, Lora, ModelPaths
 from core.catalogue.model_folder import INDEX_FILE, Marker, missing_files, read_marker
 from core.catalogue.presence import find_lora_file, folder_problems, lora_folder
 from core.errors import Conflict, InvalidInput
+from worker.models import checksums
 from worker.models.demo import ensure_built
 from worker.models.folders import Contents, atomic_folder, check_space, converted_bytes, remove_drafts
 from worker.models.pull.download import Download
@@ -58,7 +59,7 @@ def pull(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, o
         return Pulled(target, read_marker(target))
     if not options.again and (marker := read_marker(target)) and not missing_files(target):
         return Pulled(target, marker, already_here=True)
-    with _exclusive_pull(model_paths, model.id):
+    with exclusive_pull(model_paths, model.id):
         remove_drafts(model_paths.models_dir / model.id)
         _fetch_and_convert(model, model_paths, options, on_pull)
     on_pull(PullProgress("done"))
@@ -66,7 +67,8 @@ def pull(model: CatalogueModel, model_paths: ModelPaths, options: PullOptions, o
 
 
 @contextmanager
-def _exclusive_pull(model_paths: ModelPaths, model_id: str) -> Iterator[None]:
+def exclusive_pull(model_paths: ModelPaths, model_id: str) -> Iterator[None]:
+    """Hold the lock of a model's weights in the models directory; raise Conflict `pull_running` when another has it."""
     folder = model_paths.models_dir / DOWNLOADS
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{model_id}.lock").open("w") as lock:
@@ -147,6 +149,9 @@ def _convert(model: CatalogueModel, model_paths: ModelPaths, source: Path, conte
         convert(source, draft, dtype, variant, Meter("converting", total, on_pull))
         for lora in model.loras:
             _copy_lora(lora, source, draft, model_paths)
+        written = sorted(path for path in draft.rglob("*") if path.is_file())
+        total = sum(path.stat().st_size for path in written)
+        checksums.record_folder(draft, written, Meter("hashing", total, on_pull).add)
 
 
 def _copy_lora(lora: Lora, source: Path, draft: Path, model_paths: ModelPaths) -> None:

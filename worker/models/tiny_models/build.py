@@ -50,7 +50,11 @@ TINY_MODELS = {
     "sdxl-turbo": "stable_diffusion:tiny_sdxl_turbo",
     "lcm-sd15": "stable_diffusion:tiny_sd1",
     "tiny-sd": "stable_diffusion:tiny_sd1",
+    "sd15": "stable_diffusion:tiny_sd1",
+    "sd21": "stable_diffusion:tiny_sd_turbo",
+    "sdxl": "stable_diffusion:tiny_sdxl_turbo",
     "flux2-klein-4b": "flux2:tiny_flux2_klein",
+    "qwen-image": "qwen_image:tiny_qwen_image",
 }
 """Catalogue id -> module and function that builds the tiny model; imported lazily, so that `demo` is built quickly."""
 

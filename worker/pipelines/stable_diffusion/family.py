@@ -64,7 +64,7 @@ class StableDiffusionFamily:
         self._is_xl = is_xl(loaded.pipeline)
         self._embeddings = EmbeddingCache[Conditioning](Conditioning.nbytes)
         self._preparer = SamplePreparer(self._pipeline, self._device)
-        self._preview = LatentPreview(self._pipeline.vae, self._pipeline.unet.config.in_channels)
+        self._preview = LatentPreview(self._pipeline.vae, self._pipeline.vae.config.latent_channels)
 
     def check(self, request: RenderRequest, has_init_image: bool) -> None:
         for field, value in (("width", request.width), ("height", request.height)):
@@ -93,8 +93,8 @@ class StableDiffusionFamily:
         return (request.prompt, request.negative_prompt if guided else None, guided, request.loras)
 
     @torch.no_grad()
-    def start(self, request: RenderRequest, conditioning: Conditioning, init_image: bytes) -> UNetSample:
-        prepared = self._preparer.prepare(request, conditioning, init_image)
+    def start(self, request: RenderRequest, conditioning: Conditioning, init_image: bytes, mask: bytes = b"") -> UNetSample:
+        prepared = self._preparer.prepare(request, conditioning, init_image, mask)
         return UNetSample(
             request=request,
             steps=len(prepared.timesteps),
@@ -110,6 +110,7 @@ class StableDiffusionFamily:
             generator=prepared.generator,
             time_ids=prepared.time_ids,
             guidance_embedding=prepared.guidance_embedding,
+            inpainting=prepared.inpainting,
         )
 
     @torch.no_grad()

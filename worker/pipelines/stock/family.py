@@ -14,11 +14,13 @@ from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.render import RenderRequest
 from worker.device.torch_device import use_device
-from worker.init_image import open_init_image
+from worker.init_image import open_init_image, open_reference
 from worker.models.libraries import Pipeline
-from worker.pipelines.decoding import LatentPreview, check_finite
+from worker.pipelines.decoding import LatentPreview, check_finite, decodes_frames
 from worker.pipelines.execution_mode import execution_mode
-from worker.pipelines.family import FamilyContext, Sample, refuse_start_sigma
+from worker.pipelines.family import FamilyContext, Sample, refuse_start_sigma, strength_of
+from worker.pipelines.inpainting import refuse_mask
+from worker.pipelines.noise import refuse_noise
 from worker.pipelines.stock.stepped_call import SteppedCall
 
 _UNPACK_LATENTS_PARAMETERS = ("latents", "height", "width", "vae_scale_factor")
@@ -33,13 +35,15 @@ def passes_latents_to_callback(pipeline: Pipeline) -> bool:
 def vae_channels(pipeline: Pipeline) -> int | None:
     """Return the channels of the latents that its VAE decodes; None if unknown."""
     config = getattr(getattr(pipeline, "vae", None), "config", None)
-    channels: int | None = getattr(config, "latent_channels", None)
+    channels: int | None = getattr(config, "latent_channels", getattr(config, "z_dim", None))
     return channels
 
 
 def to_vae_layout(pipeline: Pipeline, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
     """Convert to the VAE's 1 x channels x h x w, for an image of that size in pixels; None for an unknown layout."""
     found = latents if latents.ndim == 4 else _unpacked(pipeline, latents, width, height)
+    if found is not None and found.ndim == 5 and found.shape[2] == 1 and decodes_frames(pipeline.vae):
+        found = found.squeeze(2)
     return found if found is not None and found.ndim == 4 and found.shape[1] == vae_channels(pipeline) else None
 
 
@@ -112,6 +116,8 @@ class StockFamily:
         if has_init_image and self._model.img2img == "none":
             raise InvalidInput(f"{self._model.id} takes no input image.", field="image")
         refuse_start_sigma(request)
+        refuse_mask(request)
+        refuse_noise(request)
         self._adapters.check(request.loras)
 
     def encode(self, request: RenderRequest) -> None:
@@ -123,7 +129,7 @@ class StockFamily:
     def prepare_adapters(self, request: RenderRequest) -> None:
         """Do nothing: the first step activates them."""
 
-    def start(self, request: RenderRequest, conditioning: None, init_image: bytes) -> StockSample:
+    def start(self, request: RenderRequest, conditioning: None, init_image: bytes, mask: bytes = b"") -> StockSample:
         guidance = pipeline_guidance(self._model, request)
         options = self._options(request, guidance, init_image)
         pipeline = self._pipeline_for(bool(init_image))
@@ -167,15 +173,21 @@ class StockFamily:
             "num_inference_steps": request.num_inference_steps,
             "generator": torch.Generator("cpu").manual_seed(request.seed),
         }
-        if self._model.cfg != "none":
+        if self._model.cfg == "true":
+            options |= true_guidance(request, guidance)
+        elif self._model.cfg != "none":
             options["guidance_scale"] = guidance
-        if request.negative_prompt and "negative_prompt" in self._accepts:
+        if self._model.cfg != "true" and request.negative_prompt and "negative_prompt" in self._accepts:
             options["negative_prompt"] = request.negative_prompt
         if init_image:
-            options["image"] = open_init_image(init_image, request.width, request.height)
-            if self._model.img2img == "strength" and request.strength is not None:
-                options["strength"] = request.strength
+            options |= self._image_options(request, init_image)
         return options
+
+    def _image_options(self, request: RenderRequest, init_image: bytes) -> dict[str, Any]:
+        if self._model.img2img == "edit":
+            return {"image": open_reference(init_image)}  # The pipeline scales it without changing its shape.
+        image = open_init_image(init_image, request.width, request.height)
+        return {"image": image, "strength": strength_of(request)}
 
     def step(self, samples: Sequence[StockSample]) -> None:
         (sample,) = samples
@@ -216,6 +228,17 @@ def pipeline_guidance(model: CatalogueModel, request: RenderRequest) -> float:
     if model.cfg == "offset":
         return max(request.guidance_scale - 1.0, 0.0)
     return request.guidance_scale
+
+
+NO_NEGATIVE_PROMPT = " "
+"""What Qwen-Image's authors pass where there is nothing to avoid: without a negative prompt its pipeline has no guidance."""
+
+
+def true_guidance(request: RenderRequest, guidance: float) -> dict[str, Any]:
+    """Return the options of a pipeline that guides by `true_cfg_scale`, and only with a negative prompt."""
+    if guidance <= 1:
+        return {"true_cfg_scale": guidance}
+    return {"true_cfg_scale": guidance, "negative_prompt": request.negative_prompt or NO_NEGATIVE_PROMPT}
 
 
 def _run_pipeline(

@@ -84,7 +84,7 @@ class UpscaleFamily:
     def prepare_adapters(self, request: RenderRequest) -> None:
         """Do nothing: upscalers have no adapters."""
 
-    def start(self, request: RenderRequest, conditioning: tuple[()], init_image: bytes) -> UpscaleSample:
+    def start(self, request: RenderRequest, conditioning: tuple[()], init_image: bytes, mask: bytes = b"") -> UpscaleSample:
         part = _part(request)
         source = open_with_alpha(init_image, max_pixels=MAX_SOURCE_PIXELS)
         self._warnings[request.id] = []

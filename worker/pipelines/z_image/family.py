@@ -15,10 +15,13 @@ from worker.pipelines.decoding import LatentPreview, to_pixels
 from worker.pipelines.embedding_cache import EmbeddingCache
 from worker.pipelines.execution_mode import execution_mode, runs_uncompiled
 from worker.pipelines.family import FamilyContext
+from worker.pipelines.inpainting import check_mask
+from worker.pipelines.noise import NoiseShape, check_noise, generator_of, starting_noise
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.sample import (
     Captions,
     ImageToImage,
+    Start,
     ZImageSample,
     check_start_sigma,
     scheduler_for,
@@ -57,6 +60,8 @@ class ZImageFamily:
         check_start_sigma(request, self._pipeline.scheduler, has_init_image)
         if has_init_image:
             self._image_to_image.check(request)
+        check_mask(request, has_init_image)
+        check_noise(request, has_init_image)
 
     @torch.no_grad()
     def encode(self, request: RenderRequest) -> Captions:
@@ -89,16 +94,15 @@ class ZImageFamily:
         return encode_caption(self._pipeline, key.prompt, self._text_device, key.padded).to(self._device)
 
     @torch.no_grad()
-    def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes) -> ZImageSample:
-        generator = torch.Generator("cpu").manual_seed(request.seed)
+    def start(self, request: RenderRequest, conditioning: Captions, init_image: bytes, mask: bytes = b"") -> ZImageSample:
+        generator = generator_of(request.noise.generator_seed)
         scheduler, schedule = scheduler_for(self._pipeline.scheduler, request, self._device)
         if init_image:
-            latents, first = self._image_to_image.start(request, conditioning, init_image, scheduler, generator)
+            start = self._image_to_image.start(request, conditioning, init_image, mask, scheduler, generator)
         else:
-            shape = (1, self._pipeline.transformer.in_channels, request.height // 8, request.width // 8)
-            latents = to_device(torch.randn(shape, generator=generator), self._device)
-            first = 0
-        return _sample(request, conditioning, scheduler, schedule[first:], latents)
+            shape = NoiseShape(self._pipeline.transformer.in_channels, 8, torch.float32)
+            start = Start(to_device(starting_noise(request.noise, generator, shape), self._device), 0, None)
+        return _sample(request, conditioning, scheduler, schedule[start.first :], start)
 
     @torch.no_grad()
     def step(self, samples: Sequence[ZImageSample]) -> None:
@@ -126,7 +130,7 @@ class ZImageFamily:
 
 
 def _sample(
-    request: RenderRequest, captions: Captions, scheduler: Scheduler, schedule: list[float], latents: torch.Tensor
+    request: RenderRequest, captions: Captions, scheduler: Scheduler, schedule: list[float], start: Start
 ) -> ZImageSample:
     """Build a sample. `schedule`: sigmas of the remaining steps, and the last one's end."""
     lengths = [sequence_tokens(request.width, request.height, len(caption)) for caption in captions.all()]
@@ -138,7 +142,8 @@ def _sample(
         tokens=sum(lengths),
         pipeline_guidance_scale=pipeline_guidance(request),
         schedule=schedule,
-        latents=latents,
+        latents=start.latents,
+        inpainting=start.inpainting,
         captions=captions,
         scheduler=scheduler,
         timesteps=scheduler.timesteps[-steps:],

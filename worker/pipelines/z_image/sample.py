@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from diffusers import ZImageImg2ImgPipeline
+from diffusers import ZImageImg2ImgPipeline, ZImageInpaintPipeline
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
 
 from core.errors import InvalidInput
@@ -16,13 +17,25 @@ from worker.init_image import open_init_image
 from worker.models.libraries import Pipeline, Scheduler
 from worker.models.z_image_transformer import Context
 from worker.pipelines.family import Sample, strength_of
+from worker.pipelines.inpainting import Inpainting, latent_mask, mask_of
+from worker.pipelines.noise import generator_of, slerp
+
+
+@dataclass(frozen=True)
+class Start:
+    """`latents`: noised, 1 x 16 x h/8 x w/8; `first`: index of the first step; `inpainting`: None without a mask."""
+
+    latents: torch.Tensor
+    first: int
+    inpainting: Inpainting | None
 
 
 class ImageToImage:
-    """Uses the preparation of diffusers' image-to-image pipeline over shared components."""
+    """Uses the preparation of diffusers' image-to-image and inpainting pipelines over shared components."""
 
     def __init__(self, pipeline: Pipeline, device: torch.device) -> None:
-        self._pipeline: Pipeline = ZImageImg2ImgPipeline(**pipeline.components)
+        self._plain: Pipeline = ZImageImg2ImgPipeline(**pipeline.components)
+        self._inpaint: Pipeline = ZImageInpaintPipeline(**pipeline.components)
         self._device = device
 
     def check(self, request: RenderRequest) -> None:
@@ -31,29 +44,49 @@ class ImageToImage:
             raise InvalidInput(f"strength must be above 0 and at most 1; {strength} is not.", field="strength")
 
     def start(
-        self, request: RenderRequest, captions: Captions, data: bytes, scheduler: Scheduler, generator: torch.Generator
-    ) -> tuple[torch.Tensor, int]:
-        """Return noised latents, 1 x 16 x h/8 x w/8, and the index of the first step; `scheduler` is set to it."""
-        self._pipeline.scheduler = scheduler
+        self,
+        request: RenderRequest,
+        captions: Captions,
+        data: bytes,
+        mask: bytes,
+        scheduler: Scheduler,
+        generator: torch.Generator,
+    ) -> Start:
+        """Return where the sample starts; `scheduler` is set to its first step."""
+        mixed_in = request.noise.mixed_in
+        pipeline = self._inpaint if mask or mixed_in is not None else self._plain
+        pipeline.scheduler = scheduler
         steps = request.num_inference_steps
-        timesteps, left = self._pipeline.get_timesteps(steps, strength_of(request), self._device)
+        timesteps, left = pipeline.get_timesteps(steps, strength_of(request), self._device)
         if left < 1:
             raise InvalidInput(
                 f"strength {strength_of(request)} leaves no step of {steps} to render: raise one of them.", field="strength"
             )
-        image = self._pipeline.image_processor.preprocess(open_init_image(data, request.width, request.height))
-        latents = self._pipeline.prepare_latents(
+        image = pipeline.image_processor.preprocess(open_init_image(data, request.width, request.height))
+        prepare = partial(
+            pipeline.prepare_latents,
             image.to(dtype=torch.float32),
             timesteps[:1],
             1,
-            self._pipeline.transformer.in_channels,
+            pipeline.transformer.in_channels,
             request.height,
             request.width,
             captions.positive.dtype,
             self._device,
-            generator,
         )
-        return latents, steps - left
+        prepared = prepare(generator)
+        if not mask and mixed_in is None:
+            return Start(prepared, steps - left, None)
+        latents, noise, image_latents = prepared
+        if mixed_in is not None:
+            _, other, _ = prepare(generator_of(mixed_in))
+            noise = slerp(request.variation_strength, noise, other).to(noise)
+            latents = scheduler.scale_noise(image_latents, timesteps[:1], noise)
+        if not mask:
+            return Start(latents, steps - left, None)
+        # The pipeline goes on to encode the masked image too, but never uses it.
+        small = latent_mask(mask_of(pipeline, mask, request), image_latents)
+        return Start(latents, steps - left, Inpainting(small, image_latents, noise))
 
 
 SEQUENCE_MULTIPLE = 32
@@ -111,7 +144,7 @@ class Captions:
 
 @dataclass(eq=False, kw_only=True)
 class ZImageSample(Sample):
-    """`latents`: fp32, 1 x 16 x height/8 x width/8. Each sample has its own scheduler.
+    """`latents`: 1 x 16 x height/8 x width/8, fp32 after a step. Each sample has its own scheduler.
 
     `contexts`: one per row, created by the first step.
     """
@@ -120,6 +153,7 @@ class ZImageSample(Sample):
     captions: Captions
     scheduler: Scheduler
     timesteps: torch.Tensor
+    inpainting: Inpainting | None = None
     prediction: torch.Tensor | None = None
     contexts: list[Context] | None = None
 
@@ -135,17 +169,25 @@ class ZImageSample(Sample):
         return -prediction.unsqueeze(0).squeeze(2)
 
     def advance(self, prediction: torch.Tensor) -> None:
-        """Apply one Euler step."""
-        self.latents = self.scheduler.step(prediction, self.timesteps[self.step], self.latents, return_dict=False)[0]
+        """Apply one Euler step, and with a mask restore the kept part at the noise level that it leads to."""
+        latents = self.scheduler.step(prediction, self.timesteps[self.step], self.latents, return_dict=False)[0]
+        if self.inpainting is not None:
+            latents = self.inpainting.blend(latents, self._add_noise if self.step + 1 < self.steps else None)
+        self.latents = latents
         self.prediction = prediction
         self.step += 1
+
+    def _add_noise(self, image_latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        timestep = self.timesteps[self.step + 1].expand(1)
+        noised: torch.Tensor = self.scheduler.scale_noise(image_latents, timestep, noise)
+        return noised
 
     def estimate(self) -> torch.Tensor | None:
         """Return the finished latents as predicted by the last step; None before the first."""
         if self.prediction is None:
             return None
         estimate: torch.Tensor = self.latents - self.scheduler.sigmas[self.scheduler.step_index] * self.prediction
-        return estimate
+        return estimate if self.inpainting is None else self.inpainting.blend(estimate, None)
 
 
 def sequence_tokens(width: int, height: int, caption_tokens: int) -> int:

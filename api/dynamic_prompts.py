@@ -1,0 +1,147 @@
+"""Expand dynamic prompts (variants, wildcards, variables) by dynamicprompts, with limits on time and length."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+from random import Random
+
+import pyparsing
+from dynamicprompts.commands import Command
+from dynamicprompts.enums import SamplingMethod
+from dynamicprompts.parser.config import default_parser_config
+from dynamicprompts.parser.parse import get_cached_parser, parse
+from dynamicprompts.samplers import Sampler
+from dynamicprompts.samplers.random import RandomSampler
+from dynamicprompts.sampling_context import SamplingContext
+from dynamicprompts.types import ResultGen
+from dynamicprompts.wildcards import WildcardManager
+from dynamicprompts.wildcards.values import WildcardValues
+
+from core.errors import InvalidInput
+from core.wildcards import Wildcard, check_references, matching, unknown_wildcard
+
+MAX_SIGNS, MAX_DEPTH = 200, 8
+"""Signs of the syntax in a text, each of which takes the parser about 5 ms, and braces within braces."""
+MAX_PARTS = 2000
+"""Parts that one expansion may choose or insert: wildcards and variables can multiply."""
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # old names of pyparsing
+    get_cached_parser(default_parser_config)
+_SIGNS = re.compile(r"[{}$%]|__")
+
+
+class DynamicPrompts:
+    """Expands texts with a fixed set of wildcards."""
+
+    def __init__(self, wildcards: Mapping[str, Wildcard], max_chars: int) -> None:
+        self._wildcards, self._max_chars = wildcards, max_chars
+
+    def check(self, *texts: str) -> None:
+        """Raise InvalidInput for texts that cannot be parsed, unknown wildcards, and loops."""
+        for text in texts:
+            _parsed(text)
+            check_references(text, self._wildcards)
+
+    def expand(self, seed: int, *texts: str) -> list[str]:
+        """Return the texts with a choice for each variant and wildcard, the same for the same seed. Raises InvalidInput."""
+        random = Random(seed)  # noqa: S311 -- choices must be repeatable
+        return [self._expanded(text, random) for text in texts]
+
+    def _expanded(self, text: str, random: Random) -> str:
+        if not text.strip():
+            return text
+        sampler = _CountingSampler()
+        context = _RandomContext(
+            default_sampling_method=SamplingMethod.RANDOM,
+            wildcard_manager=_Wildcards(self._wildcards),
+            samplers={SamplingMethod.RANDOM: sampler},
+            rand=random,
+        )
+        try:
+            result = str(next(iter(context.sample_prompts(_parsed(text), 1)), ""))
+        except InvalidInput:
+            raise
+        except RecursionError:
+            raise _too_large() from None
+        except (KeyError, ValueError, NotImplementedError, RuntimeError, StopIteration) as error:
+            raise _invalid(str(error) or type(error).__name__) from None
+        except pyparsing.ParseBaseException as error:
+            raise _invalid(f"a value of a wildcard has a mistake in {_shown(error.line)}") from None
+        if len(result) > self._max_chars:
+            raise _too_large()
+        return result
+
+
+class _RandomContext(SamplingContext):
+    """Chooses at random where the text asks for another method (`{!a|b}`, `{@a|b}`): one text is wanted, not all."""
+
+    def get_sampler_and_context(self, command: Command) -> tuple[Sampler, SamplingContext]:
+        return self.default_sampler, self
+
+
+class _CountingSampler(RandomSampler):
+    """Chooses at random, and ends an expansion that has too many parts."""
+
+    def __init__(self) -> None:
+        self._left = MAX_PARTS
+
+    def generator_from_command(self, command: Command, context: SamplingContext) -> ResultGen:
+        self._left -= 1
+        if self._left < 0:
+            raise _too_large()
+        return super().generator_from_command(command, context)
+
+
+class _Wildcards(WildcardManager):
+    """Gives the parser the values of the farm's wildcards; never reads a file."""
+
+    def __init__(self, wildcards: Mapping[str, Wildcard]) -> None:
+        super().__init__()
+        self._known = wildcards
+
+    def get_values(self, wildcard: str) -> WildcardValues:
+        found = matching(wildcard.strip(), self._known)
+        if not found:
+            raise unknown_wildcard(wildcard.strip(), self._known)
+        return WildcardValues.from_items(dict.fromkeys(value for each in found for value in each.values))
+
+
+@lru_cache(maxsize=512)
+def _parsed(text: str) -> Command:
+    """Return the parsed text. Raises InvalidInput `invalid_template`."""
+    signs, depth, deepest = _SIGNS.findall(text), 0, 0
+    for sign in signs:
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        deepest = max(deepest, depth)
+    if len(signs) > MAX_SIGNS or deepest > MAX_DEPTH:
+        raise _invalid(f"it has more than {MAX_SIGNS} braces and other signs, or more than {MAX_DEPTH} braces within braces")
+    try:
+        return parse(text)
+    except pyparsing.ParseBaseException as error:
+        raise _invalid(f"there is a mistake at character {error.loc + 1}, before {_shown(text[error.loc :])}") from None
+    except (ValueError, RecursionError) as error:
+        raise _invalid(str(error)) from None
+
+
+def _shown(text: str) -> str:
+    return repr(text[:30])
+
+
+def _invalid(why: str) -> InvalidInput:
+    return InvalidInput(
+        f"The dynamic prompt cannot be expanded: {why}. Write {{a|b}} for a choice and __name__ for a wildcard, "
+        "or leave out `dynamic`.",
+        field="prompt",
+        code="invalid_template",
+    )
+
+
+def _too_large() -> InvalidInput:
+    return InvalidInput(
+        "The dynamic prompt expands to too many parts or too long a text: use fewer wildcards within wildcards.",
+        field="prompt",
+        code="expansion_too_large",
+    )

@@ -1,0 +1,80 @@
+"""Fonts for the texts on sheets, and texts cut to lines that fit."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from PIL import ImageFont
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_CJK = (
+    *("NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "SourceHanSansSC-Regular.otf", "SourceHanSansCN-Regular.otf"),
+    *("NotoSansSC-Regular.otf", "wqy-microhei.ttc", "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf", "DroidSansFallback.ttf"),
+    *("NotoSerifCJK-Regular.ttc", "NotoSansCJK-Bold.ttc", "NotoSerifCJK-Bold.ttc"),
+    *("PingFang.ttc", "Hiragino Sans GB.ttc", "Arial Unicode.ttf", "msyh.ttc", "simhei.ttf", "simsun.ttc"),
+)
+_OTHERS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
+_MORE = "..."
+
+
+@lru_cache(maxsize=16)
+def _found(names: tuple[str, ...], size: int) -> Font | None:
+    """Return the first of these fonts that this machine has; Pillow searches the usual folders."""
+    for name in names:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return None
+
+
+@lru_cache(maxsize=16)
+def _built_in(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
+def font_for(text: str, size: int) -> Font:
+    """Return a font that has the characters of a text, where this machine has one; else Pillow's own."""
+    highest = max(text, default="")
+    if highest <= "\u00ff":
+        return _built_in(size)
+    names = (*_CJK, *_OTHERS) if highest >= "\u2e80" else (*_OTHERS, *_CJK)
+    return _found(names, size) or _built_in(size)
+
+
+def drawable(text: str, font: Font) -> str:
+    """Return a text in which characters that Pillow's own font lacks are question marks."""
+    return text.encode("latin-1", "replace").decode("latin-1") if font is _built_in(int(getattr(font, "size", 0))) else text
+
+
+def lines_within(text: str, font: Font, width: int, most: int) -> list[str]:
+    """Break a text into at most `most` lines of `width` pixels, at blanks if there are any; end a longer one with `...`."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        lines += _broken(" ".join(paragraph.split()), font, width, most + 1 - len(lines))
+        if len(lines) > most:
+            last = lines[most - 1]
+            while last and font.getlength(last + _MORE) > width:
+                last = last[:-1]
+            return [*lines[: most - 1], last.rstrip() + _MORE]
+    return lines
+
+
+def _broken(text: str, font: Font, width: int, most: int) -> list[str]:
+    lines: list[str] = []
+    while text and len(lines) < most:
+        end = _fitting(text, font, width)
+        if end < len(text) and (blank := text.rfind(" ", 1, end + 1)) > 0:
+            end = blank
+        lines.append(text[:end].rstrip())
+        text = text[end:].lstrip()
+    return lines
+
+
+def _fitting(text: str, font: Font, width: int) -> int:
+    """Return how many characters fit, at least one."""
+    low, high = 1, min(len(text), width)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if font.getlength(text[:middle]) <= width else (low, middle - 1)
+    return low

@@ -1,0 +1,116 @@
+"""Read the images of an export page by page, oldest job first, so that memory is bounded at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from core.lifecycle import JobStatus
+from db.database import Database
+from db.jobs.read import images_of
+from db.search import conditions_of
+from db.sql import has_status
+from db.tables import BatchJob, Image, Job
+
+PAGE = 100
+"""Jobs that are read at once."""
+
+
+@dataclass(frozen=True)
+class ExportChoice:
+    """Which images to export: those of a batch, or these images, or those of these jobs; else all that match the filters.
+
+    `owner`: whose images alone; None: of all owners. `since` and `until`: when the job was submitted, in seconds since 1970.
+    `min_rating`: 1 to 5, images without a rating are left out then.
+    """
+
+    owner: str | None = None
+    batch: str | None = None
+    images: Sequence[str] = ()
+    jobs: Sequence[str] = ()
+    model: str | None = None
+    text: str = ""
+    since: float | None = None
+    until: float | None = None
+    min_rating: int | None = None
+
+
+@dataclass(frozen=True)
+class ExportedImage:
+    """An image with its job."""
+
+    image: Image
+    job: Job
+
+
+def export_pages(database: Database, choice: ExportChoice) -> Iterator[list[ExportedImage]]:
+    """Yield the images in pages without empty ones; each page is one short transaction.
+
+    Jobs that finish meanwhile may be included, and those that are deleted are left out.
+    """
+    for job_ids in _job_pages(database, choice):
+        jobs = {job.id: job for job in _matching(database, job_ids, choice)}
+        wanted = set(choice.images)
+        page = [
+            ExportedImage(image, jobs[image.job_id])
+            for image in images_of(database, list(jobs))
+            if (not wanted or image.id in wanted) and (image.rating or 0) >= (choice.min_rating or 0)
+        ]
+        page.sort(key=lambda each: (job_ids.index(each.job.id), each.image.index))
+        if page:
+            yield page
+
+
+def jobs_of_images(database: Database, image_ids: Sequence[str]) -> list[str]:
+    """Return the ids of the jobs of these images, each once, oldest first."""
+    with database.read() as session:
+        return sorted(set(session.scalars(select(Image.job_id).where(Image.id.in_(image_ids)))))
+
+
+def _job_pages(database: Database, choice: ExportChoice) -> Iterator[list[str]]:
+    """Yield pages of ids of jobs that may match."""
+    if choice.batch is not None:
+        yield from _pages_of_batch(database, choice.batch)
+    elif choice.images or choice.jobs:
+        named = [*jobs_of_images(database, choice.images), *sorted(set(choice.jobs))]
+        for start in range(0, len(named), PAGE):
+            yield named[start : start + PAGE]
+    else:
+        yield from _pages_of_owner(database, choice.owner)
+
+
+def _pages_of_batch(database: Database, batch: str) -> Iterator[list[str]]:
+    last = -1
+    while True:
+        query = select(BatchJob.index, BatchJob.job_id).where(BatchJob.batch_id == batch, BatchJob.index > last)
+        with database.read() as session:
+            rows = session.execute(query.order_by(BatchJob.index).limit(PAGE)).all()
+        if not rows:
+            return
+        last = rows[-1][0]
+        yield [job_id for _, job_id in rows]
+
+
+def _pages_of_owner(database: Database, owner: str | None) -> Iterator[list[str]]:
+    last = ""
+    while True:
+        query = select(Job.id).where(Job.id > last).order_by(Job.id).limit(PAGE)
+        query = query.where(Job.owner == owner) if owner is not None else query
+        with database.read() as session:
+            found = list(session.scalars(query))
+        if not found:
+            return
+        last = found[-1]
+        yield found
+
+
+def _matching(database: Database, job_ids: Sequence[str], choice: ExportChoice) -> list[Job]:
+    query = select(Job).where(Job.id.in_(job_ids), has_status(JobStatus.SUCCEEDED), *conditions_of(choice.text))
+    query = query.where(Job.owner == choice.owner) if choice.owner is not None else query
+    query = query.where(Job.model == choice.model) if choice.model is not None else query
+    query = query.where(Job.created_at >= choice.since) if choice.since is not None else query
+    query = query.where(Job.created_at < choice.until) if choice.until is not None else query
+    with database.read() as session:
+        return list(session.scalars(query))

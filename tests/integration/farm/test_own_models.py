@@ -1,0 +1,82 @@
+"""A model that a user adds is known to the running API at once, and a worker started for it renders its jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.faults.parts import FarmParts, Part
+from core.catalogue.add_model import AddOptions, add_model, remove_model
+from core.imagefile import read_metadata
+from core.settings import Settings
+from tests.integration.farm.client import Client
+from tests.integration.farm.conftest import StartFarm
+from worker.models.tiny_models import build_tiny_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def start_worker(farm: FarmParts, model: str) -> None:
+    api = farm.parts["api"]
+    farm.parts["own"] = Part("own", ["worker", "--model", model], api.environment, farm.directory)
+    farm.parts["own"].start()
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def answers(client: Client) -> bool:
+    try:
+        return client.http.get("/v1/models").is_success
+    except httpx.ConnectError:
+        return False
+
+
+def serves(client: Client, model: str) -> bool:
+    workers = client.http.get("/v1/workers").json()["items"]
+    return any(row["state"] == "ready" and row["model"] == model for row in workers)
+
+
+def test_added_models_render_without_a_restart_and_damage_is_named(
+    start_farm: StartFarm, client_of: Callable[[FarmParts], Client], tmp_path: Path
+) -> None:
+    folder = build_tiny_model("sd15", tmp_path / "weights")
+    farm = start_farm(workers=0, renderer="diffusers")
+    client = client_of(farm)
+    settings = Settings(data_dir=farm.directory / "data")
+    body = {"prompt": "a cat", "model": "mine", "width": 64, "height": 64, "num_inference_steps": 2}
+    wait_until(lambda: answers(client))
+    unknown = client.http.post("/v1/jobs", json=body)
+    assert (unknown.status_code, unknown.json()["code"]) == (HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_model")
+
+    add_model(settings, str(folder), AddOptions("mine"))
+    assert client.http.get("/v1/models/mine").json()["defaults"]["num_inference_steps"] == 25
+    assert "imagefarm worker --model mine" in client.http.post("/v1/jobs", json=body).json()["detail"]
+
+    start_worker(farm, "mine")
+    wait_until(lambda: serves(client, "mine"))
+    done = client.wait(client.submit(model="mine")["id"], "succeeded", seconds=90)
+    metadata = read_metadata(client.http.get(done["outputs"][0]["content_url"]).content).imagefarm
+    assert metadata is not None
+    assert (metadata.model, metadata.random_weights) == ("mine", False)
+    assert done["notice"] is None
+
+    remove_model(settings, "mine")
+    assert client.http.get("/v1/models/mine").status_code == HTTPStatus.NOT_FOUND
+    assert client.job(done["id"])["model"] == "mine"
+
+    (settings.data_dir / "models.toml").write_text("[[model]]\nid =\n")
+    assert client.http.get("/v1/models/z-image-turbo").status_code == HTTPStatus.OK
+    answer = client.http.get("/v1/models/mine")
+    assert answer.status_code == HTTPStatus.NOT_FOUND
+    assert "line 2" in answer.json()["detail"]
+    assert "line 2" in farm.parts["api"].log.read_text()

@@ -1,0 +1,1 @@
+"""Tests of weights that stay packed as their files store them."""

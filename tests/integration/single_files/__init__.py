@@ -1,0 +1,1 @@
+"""Models in single files load exactly as from a folder."""

@@ -1,0 +1,1 @@
+"""Tests of styles and their files."""

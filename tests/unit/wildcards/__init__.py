@@ -1,0 +1,1 @@
+"""Tests of wildcards and dynamic prompts."""

@@ -1,0 +1,1 @@
+"""Run operations on models' weights, one child process each: pull, verify, remove."""
