@@ -32,6 +32,7 @@ from db.jobs.submit import NewJob
 from db.tables import Batch
 
 MAX_CELLS = 400
+MIN_SIDE = 64
 
 
 async def accept_batch(farm: Farm, caller: Caller, request: BatchRequest, key: IdempotencyKey | None) -> SubmittedBatch:
@@ -129,8 +130,7 @@ async def contact_sheet_of(farm: Farm, batch: Batch, columns: int, side: int, fo
     """Return a picture of the batch's images, with grey cells for those that do not exist yet or whose file is missing.
 
     Without `columns`, rows and columns are the values of its axes, with labels; a batch without axes, or with more than
-    MAX_CELLS images, gets a sheet about square of the first ones, with captions. Raises NotFound `image_file_missing` when
-    all files are missing.
+    MAX_CELLS images, gets a sheet about square of the first ones, with captions. Raises NotFound when all files are missing.
     """
     return await in_thread(_contact_sheet, farm, batch, columns, side, format)
 
@@ -157,7 +157,11 @@ def _contact_sheet(farm: Farm, batch: Batch, columns: int, side: int, format: Sh
         return contact_sheet(shown, columns=columns, side=side, format=format)
     placed = dict(zip(layout.places, (_in_grid(cell) for cell in cells), strict=True))
     title = " · ".join(filter(None, (batch.name, _common_prompt(axes))))
-    return grid_sheet(placed, layout.columns, layout.rows, title=title, side=side, format=format)
+    # Images smaller than `side` are not enlarged: their cells are no larger either.
+    largest = max(max(int(job.input["width"]), int(job.input["height"])) for _, job in rows)
+    return grid_sheet(
+        placed, layout.columns, layout.rows, title=title, side=max(min(side, largest), MIN_SIDE), format=format
+    )
 
 
 def _in_grid(cell: Cell) -> Cell:

@@ -86,7 +86,7 @@ class TextExpander:
             return ExpandedTexts(requests[0], source)
         self._check_loras(requests)
         prompts, negatives = (tuple(without_tags(text) for text in column) for column in zip(*found, strict=True))
-        return ExpandedTexts(requests[0], source, prompts, negatives if any(negatives) else ())
+        return ExpandedTexts(requests[0], source, prompts, negatives if len(set(negatives)) > 1 else ())
 
     def _check_loras(self, requests: list[JobRequest]) -> None:
         """Raise InvalidInput when the images would have different LoRAs, or one of them no prompt."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -106,6 +107,15 @@ class RenderRequest(BaseModel):
         return NoiseSource(**{name: getattr(self, name) for name in NoiseSource.model_fields})
 
 
+class SafetyRecord(BaseModel):
+    """What the worker's safety hook said about an image that was kept. `blur`: the stored image is blurred."""
+
+    model_config = ConfigDict(frozen=True)
+
+    action: Literal["tag", "blur"]
+    labels: list[str] = Field(default_factory=list)
+
+
 class RenderRecord(BaseModel):
     """How an image was rendered, stored with it: enough to decide whether a second run can be bit-identical."""
 
@@ -126,6 +136,12 @@ class RenderRecord(BaseModel):
         default_factory=dict, description="LoRA -> A1111's short hash: 12 digits of the SHA-256 of its tensors"
     )
     warnings: list[str] = Field(default_factory=list, description="sentences for the user, added to the job's warnings")
+    safety: SafetyRecord | None = Field(None, description="verdict of the safety hook, if there is one to tell")
+    peak_memory: dict[str, float] = Field(
+        default_factory=dict,
+        description="most memory that the engine process has taken since it started, in GB (10^9 bytes): `host`, and "
+        "`device` on a GPU",
+    )
 
 
 class RenderTimings(BaseModel):

@@ -44,6 +44,12 @@ RULES: Mapping[str, RetryRule] = {
     "non_finite_latents": RetryRule(retry=False),
     # The image that the job was made from was deleted.
     "parent_gone": RetryRule(retry=False),
+    # The image is black all over, which overflowed numbers cause too: the same seed would be black again.
+    "black_image": RetryRule(retry=False),
+    # The safety hook rejected the image; it would reject the same one again.
+    "safety_rejected": RetryRule(retry=False),
+    # The safety hook raised an error. The job is not at fault; no image leaves the worker unchecked.
+    "safety_hook_failed": RetryRule(retry=True, other_worker=True, costs_attempt=False, base_seconds=0.5),
     # The engine refused the parameters.
     "invalid_input": RetryRule(retry=False),
     # An unexpected error; a retry is cheap, and attempts are capped.

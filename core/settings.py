@@ -143,6 +143,19 @@ class Settings(BaseSettings):
     )
     worker_capacity: int = Field(0, ge=0, description="Jobs a worker may hold at once; 0 lets the memory tier decide.")
 
+    tiny_decoder: str = Field(
+        "off",
+        pattern="^(on|off)$",
+        description="`on`: decode images with TAESD, TAESDXL or TAEF1 from `vae_approx/` beside the model, in `models_dir` "
+        "or in `weights_dirs`, much faster on a CPU and coarser. It is never downloaded; `strict` requests use the VAE.",
+    )
+    safety_hook: str = Field(
+        "",
+        pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="`package.module:function` that the worker calls with every finished image (a Pillow image and a dict "
+        "of its fields). It lets the image pass, tags, blurs or rejects it. Empty: none.",
+    )
+
     renderer: str = Field(
         "diffusers",
         pattern="^(diffusers|synthetic)$",

@@ -68,6 +68,10 @@ class Batches:
         headers = {"Accept": f"image/{format}"}
         return self._transport.send("GET", f"{_path(batch)}/contact-sheet", params=params, headers=headers).content
 
+    def ratings(self, batch: Batch | str) -> str:
+        """Return the mean ratings by axis value as CSV; `get` has them as `ratings`."""
+        return self._transport.send("GET", f"{_path(batch)}/ratings.csv", headers={"Accept": "text/csv"}).text
+
 
 def _path(batch: Batch | str) -> str:
     return f"{PATH}/{quote(batch if isinstance(batch, str) else batch.id, safe='')}"

@@ -181,6 +181,11 @@ class ImageFarm:
         """Return an image's record with all parameters that produced it."""
         return self._transport.read(Image, "GET", f"/v1/images/{image if isinstance(image, str) else image.id}")
 
+    def rate(self, image: Output | Image | str, rating: int | None) -> Image:
+        """Rate an image with 1 to 5, or remove its rating with None."""
+        path = f"/v1/images/{image if isinstance(image, str) else image.id}"
+        return self._transport.read(Image, "PATCH", path, json={"rating": rating})
+
     def images(self, job: Job | str) -> list[Image]:
         """Return the records of a job's finished images, in order."""
         return [self.image(output) for output in self._with_outputs(job).outputs]

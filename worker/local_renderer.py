@@ -19,10 +19,12 @@ from core.settings import Settings
 from core.storage import LocalImageStore
 from db.tables import Job
 from worker.engine.client import EngineClient
-from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready
+from worker.engine.messages import EngineEvent, EngineInfo, EngineLost, LoadFailed, Loading, Ready
 from worker.engine.spec import spec_from_settings
 from worker.runner.attempts import InFlightAttempts, RunningAttempt
+from worker.runner.picture_guard import PictureGuard
 from worker.runner.rendering import AttemptRendering, ImageWriter
+from worker.safety_hook import load_safety_hook
 
 STOP_SECONDS = 2.0
 
@@ -46,7 +48,10 @@ class LocalRender:
 
 
 class LocalRenderer:
-    """Hold one loaded model until closed; `on_progress` is called from the engine's thread and from `render`'s."""
+    """Hold one loaded model until closed; `on_progress` is called from the engine's thread and from `render`'s.
+
+    `info`: about the loaded model; None before the first render.
+    """
 
     def __init__(self, settings: Settings, on_progress: Callable[[LocalProgress], None]) -> None:
         self._settings = settings
@@ -56,7 +61,9 @@ class LocalRenderer:
         self._load_ended = threading.Event()
         self._failure: LoadFailed | None = None
         self._engine = EngineClient(spec_from_settings(settings, self.model.id), self._on_event)
+        self._guard = PictureGuard(load_safety_hook(settings.safety_hook))
         self._started = False
+        self.info: EngineInfo | None = None
 
     @property
     def notice(self) -> str:
@@ -84,7 +91,8 @@ class LocalRenderer:
         """Run the attempt as a worker does."""
         self._inflight.add(attempt)
         try:
-            images = AttemptRendering(attempt, self._engine, self._settings, self, ImageWriter(store).write).run()
+            write = ImageWriter(store).write
+            images = AttemptRendering(attempt, self._engine, self._settings, self, write, self._guard).run()
         finally:
             self._inflight.remove(attempt)
         return tuple(store.read(image.key) for image in images)
@@ -115,6 +123,7 @@ class LocalRenderer:
             case Loading():
                 self._on_progress(LocalProgress(f"loading {self.model.id}: {event.stage}", event.fraction))
             case Ready():
+                self.info = event.info
                 self._failure = None
                 self._load_ended.set()
             case LoadFailed():

@@ -46,6 +46,7 @@ from worker.runner.model_switch import ModelSwitch
 from worker.runner.name_lock import NameLock, lock_names, name_taken
 from worker.runner.runner import Runner
 from worker.runner.worker_state import EngineTimes, WorkerState
+from worker.safety_hook import load_safety_hook
 
 logger = logging.getLogger(__name__)
 
@@ -334,8 +335,10 @@ def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the process's exit status.
 
     Raises NameInUse when a live worker has the configured name; without one, the next free name is taken.
+    Raises InvalidInput for a safety hook that cannot be used.
     """
     configure_logging(settings, "worker")
+    load_safety_hook(settings.safety_hook)
     install_transports()
     gc.freeze()  # Modules never become garbage: exclude them from collections.
     name = settings.worker_name

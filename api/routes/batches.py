@@ -15,15 +15,16 @@ from api.public_address import link
 from api.routes.jobs import cancel_all
 from api.submission import idempotency_key
 from api.threads import in_thread
-from api.views.batches import batch_view
+from api.views.batches import axis_ratings, batch_view
 from core.errors import InvalidInput, NotFound
 from core.ids import is_id
 from core.imagefile.grid_sheet import SheetFormat
+from core.ratings import ratings_csv
 from core.schemas.batches import Batch as BatchAnswer
 from core.schemas.batches import BatchPage, BatchRequest
 from db.batches import counts_of, get_batch, list_batches, members, open_members
-from db.jobs.read import snapshots_of
-from db.tables import Batch
+from db.jobs.read import Snapshot, snapshots_of
+from db.tables import Batch, BatchJob
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
@@ -123,9 +124,27 @@ async def read_contact_sheet(
     return Response(data, media_type=f"image/{format}", headers={"Cache-Control": "no-cache"})
 
 
+@router.get(
+    "/{batch_id}/ratings.csv",
+    response_class=Response,
+    summary="Mean ratings by axis value, as CSV",
+    responses=error_responses(404) | {200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "CSV."}},
+)
+async def read_ratings(farm: FarmDependency, caller: CallerDependency, batch_id: BatchId) -> Response:
+    """Return a line for each value of each axis that varies: images, rated ones, mean."""
+    batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
+    items = await in_thread(_items, farm, batch)
+    headers = {"Content-Disposition": f'attachment; filename="ratings-{batch_id}.csv"', "Cache-Control": "no-cache"}
+    return Response(ratings_csv(axis_ratings(items)), media_type="text/csv", headers=headers)
+
+
 def full_view(farm: Farm, batch: Batch) -> BatchAnswer:
     """Return the batch with its jobs."""
+    items = _items(farm, batch)
+    return batch_view(batch, counts_of(farm.database, [batch.id])[batch.id], items)
+
+
+def _items(farm: Farm, batch: Batch) -> list[tuple[BatchJob, Snapshot]]:
     rows = members(farm.database, batch.id)
     snapshots = snapshots_of(farm.database, [job for _, job in rows])
-    counts = counts_of(farm.database, [batch.id])[batch.id]
-    return batch_view(batch, counts, [(member, found) for (member, _), found in zip(rows, snapshots, strict=True)])
+    return [(member, found) for (member, _), found in zip(rows, snapshots, strict=True)]

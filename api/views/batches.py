@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from api.public_address import link
 from api.views.jobs import output_view
 from core.lifecycle import SETTLED, JobStatus
+from core.ratings import AxisRating as Row
+from core.ratings import ratings_by_axis
 from core.schemas.base import iso
+from core.schemas.batches import AxisRating, BatchItem, BatchUrls
 from core.schemas.batches import Batch as BatchAnswer
-from core.schemas.batches import BatchItem, BatchUrls
 from db.jobs.read import Snapshot
 from db.tables import Batch, BatchJob
 
@@ -29,8 +33,18 @@ def batch_view(batch: Batch, counts: Mapping[str, int], items: Sequence[tuple[Ba
         value=round((present - open_jobs) / present, 4) if present else 1.0,
         created_at=iso(batch.created_at),  # type: ignore[arg-type]
         jobs=[_item(member, snapshot) for member, snapshot in items],
-        urls=BatchUrls(self=base, cancel=f"{base}/cancel", contact_sheet=f"{base}/contact-sheet"),
+        ratings=[AxisRating(**asdict(row)) for row in axis_ratings(items)],
+        urls=BatchUrls(
+            self=base, cancel=f"{base}/cancel", contact_sheet=f"{base}/contact-sheet", ratings=f"{base}/ratings.csv"
+        ),
     )
+
+
+def axis_ratings(items: Sequence[tuple[BatchJob, Snapshot]]) -> list[Row]:
+    """Return the mean ratings by axis value, of axes that vary."""
+    rows = ratings_by_axis((member.axes, image.rating) for member, snapshot in items for image in snapshot.images)
+    counts = Counter(row.axis for row in rows)
+    return [row for row in rows if counts[row.axis] > 1]
 
 
 def _item(member: BatchJob, snapshot: Snapshot) -> BatchItem:

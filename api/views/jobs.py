@@ -10,6 +10,7 @@ from api.public_address import link
 from core.catalogue import load_catalogue, noise_notice
 from core.lifecycle import JobKind, JobStatus
 from core.parameters.image_input import input_of_image
+from core.render import SafetyRecord
 from core.retries import rule_for
 from core.schemas.base import iso
 from core.schemas.images import Image as ImageAnswer
@@ -64,6 +65,7 @@ def image_view(image: Image, job: Job) -> ImageAnswer:
         sha256=image.sha256,
         rating=image.rating,
         kind=JobKind(job.kind),
+        safety=_safety(image),
         model=job.model,
         parent=parent_view(job),
         input=public_input(input_of_image(job.input, image.index)),
@@ -140,8 +142,14 @@ def output_view(image: Image) -> Output:
         bytes=image.bytes,
         sha256=image.sha256,
         rating=image.rating,
+        safety=_safety(image),
         **image_urls(image.id),
     )
+
+
+def _safety(image: Image) -> SafetyRecord | None:
+    found = image.record.get("safety")
+    return SafetyRecord.model_validate(found) if found else None
 
 
 def _error(job: Job) -> JobError | None:

@@ -1,4 +1,4 @@
-"""`imagefarm batch`: run a job file, each row rendered once."""
+"""`imagefarm batch`: run a job file, each row rendered once, or render every combination of axes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,27 @@ def register(app: typer.Typer) -> None:
 
 
 def batch(
-    file: Annotated[Path, typer.Argument(help="JSON Lines, or CSV when its name ends in .csv.", metavar="FILE")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="JSON Lines, or CSV if it ends in .csv.", metavar="FILE", show_default=False),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", help="In place of FILE: a prompt; repeat it for several.", metavar="TEXT")
+    ] = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(help="With --prompt: values to combine, such as `recipe=anime,photo`.", metavar="NAME=VALUE,..."),
+    ] = None,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="With --prompt: combine the parts of `a street | at night | in rain`.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="With --prompt: a field of all jobs.", metavar="NAME=VALUE")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="With --prompt: title of the batch.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="With --prompt: write a labelled sheet, .png or .webp.", metavar="FILE")
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Save the images into this folder.", metavar="DIR")] = None,
     by_day: Annotated[bool, typer.Option("--by-day", help="Save into a subfolder per day.")] = False,
     in_flight: Annotated[int, typer.Option(min=1, max=512, help="Rows that are on the farm at the same time.")] = IN_FLIGHT,
@@ -35,7 +55,7 @@ def batch(
     url: Url = None,
     as_json: AsJson = False,
 ) -> int:
-    """Render every row of a job file, with a progress bar.
+    """Render every row of a job file, with a progress bar, or with --prompt every combination of axes.
 
     A row holds the fields of a job: `{"prompt": "a cat", "size": "512x512", "seed": 7}` in JSON Lines (a string is a
     prompt); in CSV the first line names them (`prompt,width,height,seed`; a column `metadata.key` becomes metadata). All
@@ -45,16 +65,35 @@ def batch(
     twice, even after a crash, because `FILE.state` next to the file records the job of each row. You may add or move rows
     meanwhile; a changed row is a new one. Exit code 1 when a row failed.
 
+    With --prompt, the prompts, the axes and the parts of --matrix are one batch of the farm. Axes are `seed`, `model`,
+    `preset`, `recipe`, `size`, `num_inference_steps`, `guidance_scale`, `strength`, `start_sigma`, `negative_prompt`,
+    `prompt_sr`, `loras` and `styles`; a value of the last two is a list such as `ink:0.8+gold`, or `none`. Put a value that
+    holds a comma between double quotes.
+
     Examples:
 
     - `imagefarm batch jobs.jsonl --save out/`
+
+    - `imagefarm batch --prompt "a red fox" --axis prompt_sr=red,blue --axis recipe=authors,anime --sheet foxes.png`
 
     - `imagefarm batch jobs.csv --save out/ --retry-failed`
 
     - `imagefarm batch jobs.jsonl --json | jq -r 'select(.status != "succeeded").line'`
     """
+    from core.errors import InvalidInput
     from imagefarm.job_file import JobFileState, read_rows, state_path
 
+    if prompt:
+        from cli.jobs.axes import AxesRun
+
+        if file is not None:
+            raise InvalidInput("FILE and --prompt are alternatives: give one of them.")
+        wanted = AxesRun(prompt, axis or [], set_ or [], name, matrix=matrix)
+        return wanted.run(url, save, sheet, by_day=by_day, as_json=as_json)
+    if axis or matrix or set_ or name or sheet:
+        raise InvalidInput("--axis, --matrix, --set, --name and --sheet need --prompt.")
+    if file is None:
+        raise InvalidInput("Name a job file, or give --prompt.")
     rows = read_rows(file)
     with (
         open_farm(url, RETRY_SECONDS) as farm,

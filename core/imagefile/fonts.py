@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
-from PIL import ImageFont
+from PIL import ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _CJK = (
@@ -15,6 +16,8 @@ _CJK = (
 )
 _OTHERS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
 _MORE = "..."
+SIZE, LINE, _BASE = 14, 20, 15
+"""Pixels: of the letters, from line to line, and from a line's top to where its letters stand, in every font."""
 
 
 @lru_cache(maxsize=16)
@@ -50,21 +53,28 @@ def drawable(text: str, font: Font) -> str:
 def lines_within(text: str, font: Font, width: int, most: int) -> list[str]:
     """Break a text into at most `most` lines of `width` pixels, at blanks if there are any; end a longer one with `...`."""
     lines: list[str] = []
-    for paragraph in text.split("\n"):
-        lines += _broken(" ".join(paragraph.split()), font, width, most + 1 - len(lines))
-        if len(lines) > most:
-            last = lines[most - 1]
-            while last and font.getlength(last + _MORE) > width:
-                last = last[:-1]
-            return [*lines[: most - 1], last.rstrip() + _MORE]
-    return lines
+    paragraphs = text.split("\n")
+    for number, paragraph in enumerate(paragraphs, 1):
+        room = most - len(lines) - (len(paragraphs) - number)  # the others keep a line each
+        found = _broken(" ".join(paragraph.split()), font, width, max(room, 1) + 1)
+        if len(found) > max(room, 1):
+            found = [*found[: max(room, 1) - 1], _ended(found[max(room, 1) - 1], font, width)]
+        lines += found
+    return lines[:most]
+
+
+def _ended(line: str, font: Font, width: int) -> str:
+    """Return a line with `...` at its end."""
+    while line and font.getlength(line + _MORE) > width:
+        line = line[:-1]
+    return line.rstrip() + _MORE
 
 
 def _broken(text: str, font: Font, width: int, most: int) -> list[str]:
     lines: list[str] = []
     while text and len(lines) < most:
         end = _fitting(text, font, width)
-        if end < len(text) and (blank := text.rfind(" ", 1, end + 1)) > 0:
+        if end < len(text) and (blank := text.rfind(" ", 1, end + 1)) > end // 3:  # a longer word is cut
             end = blank
         lines.append(text[:end].rstrip())
         text = text[end:].lstrip()
@@ -78,3 +88,10 @@ def _fitting(text: str, font: Font, width: int) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if font.getlength(text[:middle]) <= width else (low, middle - 1)
     return low
+
+
+def write_lines(draw: ImageDraw.ImageDraw, lines: Sequence[str], x: int, y: int, colour: tuple[int, int, int]) -> None:
+    """Draw lines below each other from (x, y), each in a font that has its characters."""
+    for number, line in enumerate(lines):
+        font = font_for(line, SIZE)
+        draw.text((x, y + number * LINE + _BASE), drawable(line, font), fill=colour, font=font, anchor="ls")

@@ -10,11 +10,13 @@ from PIL import Image, ImageDraw
 
 from core.errors import InvalidInput, NotFound
 from core.imagefile.conversion import WEBP_SIDE, Cell, paste_cell
-from core.imagefile.fonts import drawable, font_for, lines_within
+from core.imagefile.fonts import LINE as _LINE
+from core.imagefile.fonts import SIZE as _SIZE
+from core.imagefile.fonts import font_for, lines_within, write_lines
 
 SheetFormat = Literal["png", "webp"]
 _BACKGROUND, _TEXT, _QUIET = (24, 24, 27), (244, 244, 245), (161, 161, 170)
-_MARGIN, _SIZE, _LINE = 8, 14, 19
+_MARGIN = 8
 _COLUMN_LINES, _TITLE_LINES = 4, 2
 _MAX_PIXELS = 100_000_000
 
@@ -31,7 +33,7 @@ def grid_sheet(
     """Return a picture of the cells by (row, column), with a label above each column and left of each row.
 
     `side`: the longest side of an image in it, in pixels. Files are read one at a time. A cell without an image is grey,
-    with its caption in it. Raises InvalidInput for a sheet that is too large, NotFound when all files are missing.
+    with its caption in it. Raises InvalidInput for too large a sheet, NotFound when the files of all images are missing.
     """
     left = _row_labels_width(rows, side)
     column_lines = [lines_within(text, font_for(text, _SIZE), side, _COLUMN_LINES) for text in columns]
@@ -42,13 +44,13 @@ def grid_sheet(
     _check(width, height, format)
     sheet = Image.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, title_lines, _MARGIN, _MARGIN, _TEXT)
+    write_lines(draw, title_lines, _MARGIN, _MARGIN, _TEXT)
     for number, lines in enumerate(column_lines):
-        _write(draw, lines, left + _MARGIN + number * (side + _MARGIN), top - _LINE * len(lines), _TEXT)
+        write_lines(draw, lines, left + _MARGIN + number * (side + _MARGIN), top - _LINE * len(lines), _TEXT)
     for number, text in enumerate(rows):
         lines = lines_within(text, font_for(text, _SIZE), left - _MARGIN, max(side // _LINE, 1))
         y = top + number * (side + _MARGIN)
-        _write(draw, lines, _MARGIN, y + max((side - _LINE * len(lines)) // 2, 0), _TEXT)
+        write_lines(draw, lines, _MARGIN, y + max((side - _LINE * len(lines)) // 2, 0), _TEXT)
     _draw_cells(sheet, draw, cells, left + _MARGIN, top, side)
     file = BytesIO()
     sheet.save(file, format, **({"quality": 90, "method": 4} if format == "webp" else {}))
@@ -86,12 +88,6 @@ def _draw_cells(
         except InvalidInput:
             text = "unreadable file"
         lines = lines_within(text, font_for(text, _SIZE), side - 2 * _MARGIN, max(side // _LINE - 1, 1))
-        _write(draw, lines, x + _MARGIN, y + _MARGIN, _QUIET)
+        write_lines(draw, lines, x + _MARGIN, y + _MARGIN, _QUIET)
     if missing and missing == sum(cell.load is not None for cell in cells.values()):
         raise NotFound("The files of all these images are missing from the store.", code="image_file_missing")
-
-
-def _write(draw: ImageDraw.ImageDraw, lines: Sequence[str], x: int, y: int, colour: tuple[int, int, int]) -> None:
-    for number, line in enumerate(lines):
-        font = font_for(line, _SIZE)
-        draw.text((x, y + number * _LINE), drawable(line, font), fill=colour, font=font)

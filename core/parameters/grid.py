@@ -79,15 +79,17 @@ def _combined(batch: BatchRequest, values: dict[str, Any], shared: dict[str, int
     parts = [given.pop(name) for name in values if name.startswith(MATRIX)]
     given["prompt"] = with_parts(given["prompt"], parts)
     if PROMPT_SR in given:
-        _replace(given, batch.axes.prompt_sr[0], given.pop(PROMPT_SR))
+        # A part of a matrix that a job lacks may hold the text.
+        whole = [*batch.prompts, *([batch.base.prompt] if batch.base is not None else [])] if batch.matrix else []
+        _replace(given, batch.axes.prompt_sr[0], given.pop(PROMPT_SR), whole)
     try:
         return RenderFields.model_validate(given), values
     except ValidationError as error:
         raise InvalidParameters([(f"axes.{item['loc'][0]}", str(item["msg"])) for item in error.errors()]) from None
 
 
-def _replace(given: dict[str, Any], search: str, text: str) -> None:
+def _replace(given: dict[str, Any], search: str, text: str, whole: list[str]) -> None:
     """Replace in the prompt and the negative prompt, as A1111's S/R does."""
     texts = {name: given[name] for name in ("prompt", "negative_prompt") if given.get(name)}
-    check_search(search, list(texts.values()) or [""])
+    check_search(search, [*texts.values(), *whole] or [""])
     given.update({name: value.replace(search, text) for name, value in texts.items()})

@@ -102,12 +102,24 @@ class BatchItem(ResponseBody):
     url: str
 
 
+class AxisRating(ResponseBody):
+    """Images with one value of an axis, and the mean of those that are rated, 1 to 5."""
+
+    axis: str
+    value: Any
+    label: str = Field(description="The value in words.")
+    images: int
+    rated: int
+    mean_rating: float | None
+
+
 class BatchUrls(ResponseBody):
     """Links of the batch."""
 
     self: str
     cancel: str
     contact_sheet: str
+    ratings: str
 
 
 class Batch(ResponseBody):
@@ -122,6 +134,7 @@ class Batch(ResponseBody):
     value: float
     created_at: datetime
     jobs: list[BatchItem]
+    ratings: list[AxisRating] = Field(default_factory=list, description="For each axis that varies; absent in lists.")
     urls: BatchUrls
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, JsonValue,
 
 from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
+from core.render import SafetyRecord
 from core.schemas.base import RequestBody, ResponseBody, Text, storable
 from core.schemas.loras import MAX_LORAS, JobLora
 from core.schemas.webhooks import JobWebhook
@@ -200,6 +201,7 @@ class Output(ResponseBody):
     bytes: int
     sha256: str
     rating: int | None = None
+    safety: SafetyRecord | None = Field(None, description="Tags or blurring by the farm's safety hook.")
     url: str = Field(description="The image's metadata.")
     content_url: str = Field(description="The file itself.")
     thumbnail_url: str

@@ -10,7 +10,7 @@ import sys
 import torch
 
 from core.errors import RenderError
-from worker.device.machine import GIGABYTE, Machine, available_bytes
+from worker.device.machine import GIGABYTE, Machine, available_bytes, peak_host_bytes
 
 log = logging.getLogger(__name__)
 PINNED_CACHE_KEY = "pinned_max_cached_size_mb"
@@ -67,6 +67,17 @@ def limit_memory(device: torch.device, max_gigabytes: float) -> None:
         total = torch.cuda.get_device_properties(device).total_memory
         share = max_gigabytes * GIGABYTE / total or 1.0
         torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device)
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Return the most memory that this process has taken, in GB (10^9 bytes): `host`, and `device` for a GPU.
+
+    On a GPU it is what torch reserved since the model was loaded, without the CUDA context.
+    """
+    peaks = {"host": peak_host_bytes() / GIGABYTE}
+    if device.type == "cuda":
+        peaks["device"] = torch.cuda.max_memory_reserved(device) / GIGABYTE
+    return {name: round(value, 3) for name, value in peaks.items() if value}
 
 
 def device_name(device: torch.device) -> str:

@@ -27,6 +27,7 @@ from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan, max_pixels
 from worker.models.libraries import denoiser_of
 from worker.models.load import HostRoom, LoadedPipeline, LoadRequest, load_pipeline
+from worker.models.tiny_decoder import TinyDecoder, load_tiny_decoder
 from worker.pipelines.adapters import DEFAULT_BYTES, Adapters
 from worker.pipelines.family import AnyFamily, FamilyContext
 from worker.pipelines.registry import make_family
@@ -133,7 +134,18 @@ def _family_context(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
         adapters=Adapters(
             loaded.pipeline, loaded.model, LoraLibrary(spec.models_dir, spec.weights_dirs), adapter_bytes(loaded.plan)
         ),
+        tiny_decoder=_tiny_decoder(spec, loaded) if spec.tiny_decoder else None,
     )
+
+
+def _tiny_decoder(spec: EngineSpec, loaded: LoadedPipeline) -> TinyDecoder:
+    """Look beside the model, then in the models folder and the weights folders."""
+    directory = loaded.located.directory
+    folders = [directory, directory.parent, spec.models_dir, *spec.weights_dirs]
+    vae = loaded.pipeline.vae
+    found = load_tiny_decoder(loaded.model, vae.config.latent_channels, folders, loaded.device, vae.dtype)
+    log.info("images are decoded by %s, apart from those of strict requests", found.name)
+    return found
 
 
 def adapter_bytes(plan: MemoryPlan) -> int:
@@ -163,6 +175,7 @@ def _info(
         versions={**loaded.versions, **threads, **tuning.versions()},
         max_pixels=max_pixels(plan, loaded.model),
         max_pixels_guided=max_pixels(plan, loaded.model, rows=2),
+        expected=loaded.expected.figures() if loaded.expected is not None else {},
     )
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from core.render import RenderRecord, RenderRequest, RenderTimings
 from worker.device.faults import BrokenDevice, code_and_message, is_broken_device, is_out_of_memory
-from worker.device.torch_device import free_cached_memory
+from worker.device.torch_device import free_cached_memory, peak_memory
 from worker.engine import spec
 from worker.engine.active_request import ActiveRequest, Decoded
 from worker.engine.io_queues import EngineQueues
@@ -154,7 +154,8 @@ class ImageDecoder:
         finally:
             self._family.close(finished.sample)
         timings = finished.timings.model_copy(update={"decode_seconds": time.monotonic() - started})
-        make = partial(rendered_message, finished.request.id, pixels, finished.record, timings)
+        record = finished.record.model_copy(update={"peak_memory": peak_memory(self._device)})
+        make = partial(rendered_message, finished.request.id, pixels, record, timings)
         self._output.put_lazy(make, failed)
 
     def _decode(self, sample: Any) -> torch.Tensor:  # noqa: ANN401 - the family's

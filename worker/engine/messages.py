@@ -22,6 +22,7 @@ class EngineInfo:
     `upscalers`: of an upscaling worker: id -> title, about, licence, origin, scales of those whose weights it has.
     `in_host_memory`: other models whose weights this process keeps, so that they load without a disk.
     `max_pixels`, `max_pixels_guided`: the largest image that memory holds, without and with guidance; 0: not known.
+    `expected`: on a CPU, estimated seconds and memory of an image of the model's defaults, until one was rendered.
     """
 
     model: str
@@ -41,6 +42,7 @@ class EngineInfo:
     in_host_memory: list[str] = field(default_factory=list)
     max_pixels: int = 0
     max_pixels_guided: int = 0
+    expected: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class EngineSpec:
     `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` measures them.
     `step_timeout_seconds`: a longer step, encode or decode means a hung device; on a CPU only if it does not compute.
     `upscaler_dirs`: folders of upscalers' weight files. With core.queue.UPSCALE as `model`, the engine only enlarges images.
+    `tiny_decoder`: whether to decode with a tiny decoder in place of the VAE, apart from strict requests.
     `module`: what `python -m` runs as the child process.
     """
 
@@ -48,6 +49,7 @@ class EngineSpec:
     compile_blocks: bool | None = None
     compile_mode: str = "default"
     attention_backend: str = "auto"
+    tiny_decoder: bool = False
     module: str = "worker.engine"
     upscaler_dirs: tuple[Path, ...] = ()
     row: CatalogueModel | None = None
@@ -70,6 +72,7 @@ def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
         compile_blocks={"on": True, "off": False}.get(settings.compile_blocks),
         compile_mode=settings.compile_mode,
         attention_backend=settings.attention_backend,
+        tiny_decoder=settings.tiny_decoder == "on",
         row=catalogue.get(model) if model != UPSCALE and catalogue.source_of(model) != "shipped" else None,
         module="worker.synthetic" if settings.renderer == "synthetic" and model != UPSCALE else "worker.engine",
         upscaler_dirs=settings.upscaler_dirs,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from core.catalogue import CatalogueModel, ModelPaths, locate, resolve_auto, served_models
 from core.catalogue.recognise import recognise
@@ -16,10 +16,15 @@ from core.catalogue.weight_file import WeightFile
 from core.errors import FarmError, RenderError
 from core.settings import Settings
 from worker.device.machine import GIGABYTE
+from worker.memory.cpu_form import by_speed, choose_cpu_plan, forecast, is_measured
 from worker.memory.plan import MemoryPlan
 from worker.memory.sizes import ModelSizes, read_sizes, sizes_of_row
 from worker.models.folders import SPARE_BYTES, free_bytes
 from worker.models.status import model_status
+from worker.safety_hook import load_safety_hook
+
+if TYPE_CHECKING:
+    from worker.device.cpu_probe import CpuSpeed
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
 IMPORT_SECONDS = 120
@@ -46,6 +51,8 @@ def run_checks(settings: Settings) -> Iterator[Check]:
         check_weights,
         check_tier,
         check_copies,
+        check_cpu,
+        check_safety_hook,
     )
     for check in checks:
         yield check(settings)
@@ -163,28 +170,91 @@ def check_copies(settings: Settings) -> Check:
     return Check("copies", "ok", detail)
 
 
+def check_cpu(settings: Settings) -> Check:
+    """Report how fast an image should be on this CPU, measured for about two seconds unless it was before."""
+    try:
+        expected = cpu_forecast(settings)
+    except (FarmError, ImportError):
+        return Check("cpu", "ok", "unknown until a memory tier can be chosen")
+    if expected is None:
+        return Check("cpu", "ok", "not measured: the model is small, or a GPU renders it")
+    return Check("cpu", "ok", expected)
+
+
+def check_safety_hook(settings: Settings) -> Check:
+    """Check that the configured safety hook can be imported: workers do not start without it."""
+    if not settings.safety_hook:
+        return Check("safety", "ok", "no safety hook is set")
+    try:
+        load_safety_hook(settings.safety_hook)
+    except FarmError as error:
+        return Check("safety", "problem", error.message, "Correct IMAGEFARM_SAFETY_HOOK, or unset it.")
+    return Check("safety", "ok", f"{settings.safety_hook} checks every finished image")
+
+
 def plan_memory(settings: Settings) -> MemoryPlan:
     """Plan the memory of the model and device that the settings name."""
+    return _choose(settings).plan
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What a worker would choose now. `speed`: of the CPU, where the choice depends on it."""
+
+    dtype: str
+    plan: MemoryPlan
+    speed: CpuSpeed | None
+
+
+def _choose(settings: Settings) -> _Choice:
     from worker.device.dtypes import choose_dtype, dtype_name
+    from worker.device.torch_device import resolve_device
+
+    model, device = resolve_auto(settings).model, resolve_device(settings.device)
+    speed = _speed_of_cpu(settings, model)
+    if speed is None:
+        dtype = dtype_name(choose_dtype(model, device))
+        return _Choice(dtype, _plan_in(settings, dtype), None)
+    dtype, plan = choose_cpu_plan(by_speed(model.dtypes, speed), speed, lambda name: _plan_in(settings, name))
+    return _Choice(dtype, plan, speed)
+
+
+def cpu_forecast(settings: Settings) -> str | None:
+    """Return what an image should take on this CPU, with the CPU's speeds; None on a GPU and for small models."""
+    model, choice = resolve_auto(settings).model, _choose(settings)
+    if choice.speed is None:
+        return None
+    expected = forecast(model, _sizes(model, ModelPaths.of(settings)), choice.plan, choice.dtype, choice.speed)
+    return f"{expected.describe()}; it computes in {choice.dtype}, since this CPU does {choice.speed.describe()}"
+
+
+def _speed_of_cpu(settings: Settings, model: CatalogueModel) -> CpuSpeed | None:
+    """Return the speeds to choose by; None on a GPU and for models too small to matter."""
+    from worker.device.cpu_probe import cpu_speed
+    from worker.device.torch_device import resolve_device
+
+    if resolve_device(settings.device).type != "cpu" or not is_measured(_sizes(model, ModelPaths.of(settings))):
+        return None
+    return cpu_speed(settings.resolved_models_dir)
+
+
+def _plan_in(settings: Settings, dtype: str) -> MemoryPlan:
     from worker.device.torch_device import measure_machine, resolve_device
     from worker.memory.plan import choose_plan
 
     model = resolve_auto(settings).model
-    device = resolve_device(settings.device)
-    dtype = dtype_name(choose_dtype(model, device))
     return choose_plan(
         model,
         _sizes(model, ModelPaths.of(settings)),
         dtype,
-        measure_machine(device, settings.device_memory_gb),
+        measure_machine(resolve_device(settings.device), settings.device_memory_gb),
         settings.memory_policy,
     )
 
 
 def bytes_of_copies(settings: Settings) -> int:
     """Return the bytes that the planned tier's first load will write; 0 for a model whose weights are not on disk yet."""
-    from worker.device.dtypes import choose_dtype
-    from worker.device.torch_device import resolve_device
+    from worker.device.dtypes import DTYPES
     from worker.models.tier_reader import CopiesToMake
 
     model, model_paths = resolve_auto(settings).model, ModelPaths.of(settings)
@@ -192,9 +262,9 @@ def bytes_of_copies(settings: Settings) -> int:
         located = locate(model, model_paths)
     except RenderError:
         return 0
-    dtype = choose_dtype(model, resolve_device(settings.device))
+    choice = _choose(settings)
     files: dict[str, WeightFile] = {name: recognise(path) for name, path in located.files.items()}
-    copies = CopiesToMake(located.directory, model.id, plan_memory(settings).tier, dtype, model_paths, files)
+    copies = CopiesToMake(located.directory, model.id, choice.plan.tier, DTYPES[choice.dtype], model_paths, files)
     return copies.size(read_sizes(located.directory, model, located.files))
 
 

@@ -18,11 +18,13 @@ from core.catalogue import CatalogueModel, LocatedWeights, ModelPaths, locate
 from core.catalogue.recognise import recognise
 from core.catalogue.weight_file import WeightFile
 from core.errors import InvalidInput, RenderError
-from worker.device.dtypes import choose_dtype, dtype_name
+from worker.device.cpu_probe import cpu_speed
+from worker.device.dtypes import DTYPES, choose_dtype, dtype_name
 from worker.device.machine import available_bytes
 from worker.device.torch_device import device_name, limit_memory, measure_machine, resolve_device, use_device
 from worker.memory.apply import apply_tier
 from worker.memory.coefficients import Coefficients
+from worker.memory.cpu_form import CpuForecast, by_speed, choose_cpu_plan, forecast, is_measured
 from worker.memory.plan import CPU_SPARE, MemoryPlan, choose_plan
 from worker.memory.sizes import read_sizes
 from worker.models.components import assemble, load_components
@@ -105,7 +107,10 @@ class LoadRequest:
 
 @dataclass(frozen=True)
 class LoadedPipeline:
-    """A pipeline ready to render. `load_seconds` is wall time; `versions`: by distribution, with scheduler and weights."""
+    """A pipeline ready to render. `load_seconds` is wall time; `versions`: by distribution, with scheduler and weights.
+
+    `expected`: seconds and memory of an image on a CPU; None on a GPU and for small models.
+    """
 
     pipeline: DiffusionPipeline
     model: CatalogueModel
@@ -115,6 +120,7 @@ class LoadedPipeline:
     dtype: torch.dtype
     load_seconds: float
     versions: dict[str, str]
+    expected: CpuForecast | None = None
 
 
 def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnProgress) -> LoadedPipeline:
@@ -128,18 +134,39 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     device = resolve_device(request.device)
     use_device(device)
     limit_memory(device, request.max_gigabytes)
-    dtype = choose_dtype(model, device, request.dtype)
     if model.built_locally:
         on_progress("building", None)
         ensure_built(model, request.model_paths)
     located = locate(model, request.model_paths)
-    plan = _plan_with_room(model, located, device, dtype, request)
+    dtype, plan, expected = _choose(model, located, device, request)
+    if expected is not None:
+        log.info(expected.describe())
+        on_progress(expected.describe(), None)
     pipeline = _read(model, located, plan, dtype, request.model_paths, on_progress)
     apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction))
     on_progress("done", 1.0)
     seconds = time.perf_counter() - started
     recorded = versions() | _scheduler_and_weights(pipeline, located)
-    return LoadedPipeline(pipeline, model, located, plan, device, dtype, seconds, recorded)
+    return LoadedPipeline(pipeline, model, located, plan, device, dtype, seconds, recorded, expected)
+
+
+def _choose(
+    model: CatalogueModel, located: LocatedWeights, device: torch.device, request: LoadRequest
+) -> tuple[torch.dtype, MemoryPlan, CpuForecast | None]:
+    """Choose dtype and tier; on a CPU, unless the model is small, by what this CPU computes fastest."""
+    if device.type == "cpu":
+        sizes = read_sizes(located.directory, model, located.files)
+        if is_measured(sizes):
+            speed = cpu_speed(request.model_paths.models_dir)
+            dtypes = by_speed(model.dtypes, speed) if request.dtype == "auto" else [request.dtype]
+            name, plan = choose_cpu_plan(
+                dtypes,
+                speed,
+                lambda name: _plan_with_room(model, located, device, choose_dtype(model, device, name), request),
+            )
+            return DTYPES[name], plan, forecast(model, sizes, plan, name, speed)
+    dtype = choose_dtype(model, device, request.dtype)
+    return dtype, _plan_with_room(model, located, device, dtype, request), None
 
 
 def _scheduler_and_weights(pipeline: DiffusionPipeline, located: LocatedWeights) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH, RenderRequest
+from worker.models.tiny_decoder import TinyDecoder
 from worker.pipelines.adapters import Adapters
 
 
@@ -106,10 +107,23 @@ AnyFamily: TypeAlias = Family[Any, Any]
 
 @dataclass(frozen=True)
 class FamilyContext:
-    """`device` runs the steps, `text_device` encodes prompts; they differ in tiers with the encoder on the CPU."""
+    """`device` runs the steps, `text_device` encodes prompts; they differ in tiers with the encoder on the CPU.
+
+    `tiny_decoder`: decodes in place of the VAE, apart from strict requests.
+    """
 
     pipeline: Any
     model: CatalogueModel
     device: torch.device
     text_device: torch.device
     adapters: Adapters
+    tiny_decoder: TinyDecoder | None = None
+
+    def decoder_for(self, request: RenderRequest) -> TinyDecoder | None:
+        """Return the tiny decoder, if this request is to be decoded with it."""
+        return None if request.strict else self.tiny_decoder
+
+    def decoder_notes(self, request: RenderRequest) -> dict[str, str]:
+        """Return what the record of this request says about its decoder."""
+        tiny = self.decoder_for(request)
+        return {} if tiny is None else {"decoder": tiny.name}

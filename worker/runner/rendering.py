@@ -25,7 +25,7 @@ from db.jobs.succeed import StoredImage
 from db.tables import Job
 from worker.engine.client import EngineClient
 from worker.engine.messages import Canceled, EngineLost, Preview, Rendered, RequestFailed, Step
-from worker.init_image import resize_init_image, unpack_reference
+from worker.init_image import open_reference, resize_init_image, unpack_reference
 from worker.mask import KeptPixels, resize_mask
 from worker.runner.attempts import (
     AttemptMessage,
@@ -36,6 +36,7 @@ from worker.runner.attempts import (
     StorageBack,
     image_index_of,
 )
+from worker.runner.picture_guard import PictureGuard, is_black
 from worker.runner.upscaling import (
     SourceReader,
     clear_earlier_attempts,
@@ -129,7 +130,8 @@ def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderR
             id=attempt.request_id(index),
             has_init_image=bool(given.get("init_image")),
             has_mask=bool(given.get("mask")),
-            preview_every=settings.preview_every,
+            # A preview would show what the hook has not seen.
+            preview_every=0 if settings.safety_hook else settings.preview_every,
             **{name: value for name, value in input_of_image(given, index).items() if name in _ENGINE_FIELDS},
         )
         for index in range(int(given.get("num_images", 1)))
@@ -218,11 +220,13 @@ class AttemptRendering:
     settings: Settings
     listener: ProgressListener
     store: Callable[[RunningAttempt, RenderRequest, Rendered], StoredImage]
+    guard: PictureGuard = field(default_factory=PictureGuard)
     on_storage_lost: Callable[[str], object] | None = None
     """Called with the reason when the store did not take an image; StorageBack must follow once it does again."""
     images: list[StoredImage] = field(default_factory=list)
     storing_seconds: float = 0.0
     _kept: KeptPixels | None = None
+    _may_be_black: bool = False
     _pending: dict[str, RenderRequest] = field(default_factory=dict)
     _progress_at: float = 0.0
     _latest: dict[str, Step] = field(default_factory=dict)
@@ -254,8 +258,8 @@ class AttemptRendering:
             if not start.init_image:
                 return start
             if self._edits_images:
-                return StartImages(unpack_reference(start.init_image))
-            image = resize_init_image(start.init_image, width, height)
+                return self._noting_black(unpack_reference(start.init_image))
+            image = self._noting_black(resize_init_image(start.init_image, width, height)).init_image
             if not start.mask:
                 return StartImages(image)
             mask = resize_mask(start.mask, width, height)
@@ -264,6 +268,11 @@ class AttemptRendering:
             return StartImages(image, mask)
         except InvalidInput as error:
             raise RenderError(error.message, code=error.code) from error
+
+    def _noting_black(self, packed: bytes) -> StartImages:
+        """Note whether the start image (uncompressed) is black, so that its result may be, too."""
+        self._may_be_black = is_black(open_reference(packed))
+        return StartImages(packed)
 
     @property
     def _edits_images(self) -> bool:
@@ -301,6 +310,8 @@ class AttemptRendering:
         started = time.monotonic()
         if self._kept is not None:
             rendered = replace(rendered, pixels=self._kept.paste_into(rendered.pixels))
+        if request.upscale is None:  # An enlarged image is in a file, and nothing new is in it.
+            rendered = self.guard.check(self.attempt, request, rendered, may_be_black=self._may_be_black)
         while True:
             try:
                 self.images.append(self.store(self.attempt, request, rendered))

@@ -24,8 +24,10 @@ from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.job_store import IdleWorkers, JobStore
 from worker.runner.outputs import OutputsFolder
+from worker.runner.picture_guard import PictureGuard
 from worker.runner.rendering import AttemptRendering, AttemptStopped, ImageWriter, StartImageReader, StartImages
 from worker.runner.storage_gate import StorageGate
+from worker.safety_hook import load_safety_hook
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Runner:
             LocalImageStore(context.settings.uploads_dir), LocalImageStore(context.settings.images_dir)
         )
         self._outputs = OutputsFolder.of(context.settings, context.state)
+        self._guard = PictureGuard(load_safety_hook(context.settings.safety_hook))
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
         identity = context.identity
@@ -135,6 +138,7 @@ class Runner:
                 self._context.settings,
                 self._context.events,
                 self._writer.write,
+                self._guard,
                 lambda reason: self._storage.report("images", reason, self._writer.check),
             )
             started = time.monotonic()

@@ -71,6 +71,8 @@ class EngineTimes:
     def info(self) -> dict[str, Any]:
         """Return the worker's `info`: the engine's, plus `first_image` and `later_images` once there are any."""
         info = dict(self._info)
+        if self._first is not None or not info.get("expected"):
+            info.pop("expected", None)  # What was seen replaces it.
         if self._first is not None:
             info["first_image"] = self._first
         if self._recent:

@@ -189,3 +189,23 @@ def test_a_new_database_has_no_key(fresh_sqlite: str) -> None:
     assert any_active(database) is False
     assert any_ever(database) is False
     database.dispose()
+
+
+def test_shared_styles_and_wildcards_need_the_scope_admin(
+    url: str, key: str, worker: WorkerSide, client: ClientMaker
+) -> None:
+    style = {"name": "ink", "prompt": "ink"}
+    user, admin = client(url, key), client(url, make(worker, "boss", Scope.ADMIN))
+    shared = admin.post("/v1/styles", json=style | {"shared": True})
+    assert shared.status_code == 201
+    for refused in (
+        user.post("/v1/styles", json=style | {"shared": True}),
+        user.post("/v1/styles/import", json={"format": "a1111", "text": "name,prompt\nx,y\n", "shared": True}),
+        user.put("/v1/wildcards/color", json={"text": "red"}),
+        user.delete("/v1/wildcards/color"),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
+    assert user.put(f"/v1/styles/{shared.json()['id']}", json=style).json()["code"] == "style_not_found"
+    own = user.post("/v1/styles", json=style).json()
+    assert admin.get("/v1/styles").json()["items"][0]["scope"] == "shared", "another owner's are not listed"
+    assert user.get("/v1/styles").json()["items"][0]["id"] == own["id"]

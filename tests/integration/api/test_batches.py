@@ -171,3 +171,34 @@ def test_a_batch_is_validated_off_the_event_loop(api: httpx.Client, monkeypatch:
     assert api.post("/v1/batches", json={"prompts": ["a", "b"], "base": BASE}).status_code == 202
     assert len(threads) == 2
     assert all(name.startswith("api") for name in threads)
+
+
+def test_a_batch_with_axes_has_a_labelled_sheet_as_png_and_webp(api: httpx.Client, worker: WorkerSide) -> None:
+    body = {
+        "name": "colours",
+        "prompts": ["a red fox | at night"],
+        "matrix": True,
+        "seeds": [1],
+        "axes": {"recipe": ["authors", "anime"], "prompt_sr": ["red", "蓝色"]},
+        "base": BASE | {"num_images": 2},
+    }
+    batch = api.post("/v1/batches", json=body).json()
+    assert batch["total"] == 8
+    assert batch["jobs"][7]["axes"] == {
+        "prompt": "a red fox", "matrix_1": "at night", "seed": 1, "recipe": "anime", "prompt_sr": "蓝色",
+    }  # fmt: skip
+    assert api.get(batch["jobs"][7]["url"]).json()["input"]["prompt"] == "a 蓝色 fox, at night"
+    waiting = Pillow.open(io.BytesIO(api.get(batch["urls"]["contact_sheet"], params={"side": 64}).content))
+    with worker.working():
+        done = api.get(f"/v1/batches/{batch['id']}", params={"wait": 30}).json()
+    for kind in ("png", "webp"):
+        answer = api.get(done["urls"]["contact_sheet"], params={"side": 64, "format": kind})
+        assert answer.headers["content-type"] == f"image/{kind}"
+        sheet = Pillow.open(io.BytesIO(answer.content))
+        assert sheet.size == waiting.size
+        colours = {colour for _, colour in sheet.convert("RGB").getcolors(1_000_000) or ()}
+        assert {(0, 90, 160), (20, 90, 160)} <= colours or kind == "webp"
+    plain = api.get(done["urls"]["contact_sheet"], params={"side": 64, "columns": 4})
+    assert Pillow.open(io.BytesIO(plain.content)).size == (4 * 72 + 8, 4 * 90 + 8)
+    wrong = api.post("/v1/batches", json={"prompts": ["a"], "axes": {"prompt_sr": ["b"]}})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "axes.prompt_sr")

@@ -28,7 +28,7 @@ def report(worker: WorkerSide, **changes: object) -> None:
 
 def rendered(api: httpx.Client, worker: WorkerSide, **fields: Any) -> dict[str, object]:  # noqa: ANN401 -- fields of a job
     """Return a finished job whose images have RECORD."""
-    job = submit(api, **fields)
+    job = submit(api, "a cat", **fields)
     finish_all(worker)
     done: dict[str, object] = api.get(f"/v1/jobs/{job['id']}").json()
     return done

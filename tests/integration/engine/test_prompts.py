@@ -13,6 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.tiny_models import TinyModel, tiny_model
 from worker.pipelines.embedding_cache import EmbeddingCache
+from worker.pipelines.family import FamilyContext
+from worker.pipelines.registry import make_family
+from worker.pipelines.z_image import text
 from worker.pipelines.z_image.text import encode_caption
 
 PROMPTS = ["", "a cat", "猫" * 100, "x" * 600]
@@ -38,6 +41,21 @@ def test_captions_of_exact_length_are_close(demo: TinyModel, prompt: str) -> Non
         exact = encode_caption(demo.pipeline, prompt, torch.device("cpu"), padded=False)
     assert exact.shape == padded.shape
     assert torch.allclose(exact, padded, atol=1e-5)
+
+
+def test_large_text_encoders_on_a_cpu_pad_only_strict_requests(demo: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    usual, strict = a_request(0, "a cat"), a_request(1, "a cat").model_copy(update={"strict": True})
+    monkeypatch.setattr(text, "EXACT_FROM_PARAMETERS", 1)
+    family = make_family(FamilyContext(demo.pipeline, demo.model, cpu, cpu, demo.adapters))
+    with torch.no_grad():
+        padded, exact = (encode_caption(demo.pipeline, "a cat", cpu, padded=padded) for padded in (True, False))
+        assert torch.equal(family.encode(usual).positive, exact)
+        assert torch.equal(family.encode(strict).positive, padded)
+        assert family.start(usual, family.encode(usual), b"").notes == {"captions": "exact length"}
+        assert family.start(strict, family.encode(strict), b"").notes == {}
+        monkeypatch.setattr(text, "EXACT_FROM_PARAMETERS", 10**9)
+        assert family.start(usual, family.encode(usual), b"").notes == {}
 
 
 class HostSyncs(TorchDispatchMode):

@@ -16,6 +16,10 @@ from core.catalogue import ModelPaths
 from core.errors import RenderError
 from tests.integration.models.conftest import Load, catalogue_row
 from tests.integration.models.rendering import render
+from worker.device import cpu_probe
+from worker.device.cpu_probe import CpuSpeed
+from worker.device.dtypes import dtype_name
+from worker.memory import cpu_form
 from worker.models.load import LoadRequest, load_pipeline
 from worker.models.tiny_models import TINY_MODELS
 
@@ -56,6 +60,26 @@ def test_the_dtype_suits_a_cpu(model_id: str, dtype: torch.dtype, load: Load) ->
         p for part in loaded.pipeline.components.values() if isinstance(part, torch.nn.Module) for p in part.parameters()
     ]
     assert {parameter.dtype for parameter in weights} == {dtype}
+
+
+@pytest.mark.parametrize(
+    ("speed", "dtype"), [(CpuSpeed(20, 150, 120), torch.float32), (CpuSpeed(400, 156, 300), torch.bfloat16)]
+)
+def test_a_large_model_computes_in_what_the_cpu_does_fastest_and_says_how_long(
+    speed: CpuSpeed,
+    dtype: torch.dtype,
+    model_paths: ModelPaths,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cpu_form, "MIN_PARAMETERS", 1)
+    monkeypatch.setattr(cpu_probe, "measure", lambda: speed)
+    folders = ModelPaths(model_paths.models_dir / dtype_name(dtype), dict(model_paths.folders))
+    stages: list[str] = []
+    loaded = load_pipeline(catalogue_row("sd-turbo"), LoadRequest(folders, "cpu"), lambda stage, _: stages.append(stage))
+    assert loaded.dtype == dtype and loaded.plan.policy == "cpu"
+    assert loaded.expected is not None and loaded.expected.figures()["num_inference_steps"] == 4
+    said = next(index for index, stage in enumerate(stages) if stage.startswith("expected on this CPU for 512x512"))
+    assert said < stages.index("reading"), "before it loads"
 
 
 def test_z_image_is_never_fp16(load: Load) -> None:

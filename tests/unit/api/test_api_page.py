@@ -11,7 +11,7 @@ from api.app import create_app
 from core.settings import Settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "http-api.md"
-_CALL = re.compile(r"`(GET|POST|PATCH|DELETE) (/[^`?]*)`")
+_CALL = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`?]*)`")
 _EMPTY = "Not available: always empty"
 
 

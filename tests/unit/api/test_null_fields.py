@@ -12,10 +12,8 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from api.app import create_app
 from core.schemas.base import NullableBody
-from core.schemas.batches import BatchRequest
 from core.schemas.images import ImageChange
 from core.schemas.jobs import JobRequest
-from core.schemas.upscales import UpscaleRequest
 from core.settings import Settings
 
 REQUIRED: dict[str, Any] = {
@@ -26,12 +24,16 @@ REQUIRED: dict[str, Any] = {
     "id_task": "t",
     "rating": 3,
     "name": "ink",
+    "text": "ink",
+    "format": "a1111",
 }
-ONE_OF: dict[type[BaseModel], dict[str, Any]] = {
-    BatchRequest: {"base": {"prompt": "a cat"}, "prompts": ["a cat"]},
-    UpscaleRequest: {"images": ["i"], "uploads": ["u"]},
+OTHERS: dict[str, dict[str, Any]] = {
+    "BatchRequest": {"base": {"prompt": "a cat"}, "prompts": ["a cat"]},
+    "UpscaleRequest": {"images": ["i"], "uploads": ["u"]},
+    "StyleFields": {"prompt": "ink", "negative_prompt": "blur"},
+    "StyleRequest": {"prompt": "ink", "negative_prompt": "blur"},
 }
-"""Fields of models that need one of several."""
+"""Optional fields of which a request needs one."""
 APP = create_app(Settings(_env_file=None, data_dir=Path("/nowhere")))
 """Not started: only its routes and its document are read."""
 
@@ -70,7 +72,7 @@ def names(model: type[BaseModel], *, required: bool) -> Iterator[str]:
 
 
 def example(model: type[BaseModel]) -> dict[str, Any]:
-    return {name: REQUIRED[name] for name in names(model, required=True)} | ONE_OF.get(model, {})
+    return {name: REQUIRED[name] for name in names(model, required=True)} | OTHERS.get(model.__name__, {})
 
 
 BODIES = sorted(bodies(), key=lambda model: model.__name__)

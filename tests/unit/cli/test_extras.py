@@ -27,8 +27,10 @@ BASE: set[tuple[str, ...]] = {
 }
 BASE |= {("loras", "list"), ("models", "add"), ("models", "remove"), ("models", "inspect"), ("models", "files")}
 BASE |= {("loras", "list"), ("refine",), ("lineage",)}
+BASE |= {("compare",), ("rate",)}
 BASE |= {("styles", name) for name in ("list", "add", "remove", "import", "export")}
 BASE |= {("parameters",), ("rerun",)}
+BASE |= {("bench", "scenes")}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",

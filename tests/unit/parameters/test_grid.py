@@ -48,3 +48,51 @@ def test_too_many_jobs_are_refused_before_they_are_expanded() -> None:
         expanded(
             prompts=["x"] * 10_000, seeds=[1] * 10_000, axes={"num_inference_steps": [1] * 1000, "guidance_scale": [1] * 10}
         )
+
+
+def test_a_prompt_matrix_renders_every_combination_of_its_parts() -> None:
+    batch = BatchRequest.model_validate(
+        {"prompts": ["a street, | at night | in {rain|snow},"], "seeds": [1], "matrix": True}
+    )
+    found = combinations(batch, 10)
+    assert [job.prompt for job, _ in found] == [
+        "a street", "a street, in {rain|snow}", "a street, at night", "a street, at night, in {rain|snow}",
+    ]  # fmt: skip
+    assert found[3][1] == {"prompt": "a street", "matrix_1": "at night", "matrix_2": "in {rain|snow}", "seed": 1}
+    from_base = BatchRequest.model_validate({"base": {"prompt": "a|b"}, "matrix": True, "axes": {"guidance_scale": [1, 2]}})
+    assert [job.prompt for job, _ in combinations(from_base, 10)] == ["a", "a", "a, b", "a, b"]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        (["a"], "needs a prompt with optional parts"),
+        (["a|b", "c|d"], "takes one prompt"),
+        (["a" + "|b" * 11], "11 optional"),
+    ],
+)
+def test_a_prompt_that_is_no_matrix_is_refused(prompts: list[str], message: str) -> None:
+    with pytest.raises(InvalidParameters, match=message):
+        combinations(BatchRequest.model_validate({"prompts": prompts, "matrix": True}), 10_000)
+
+
+def test_search_and_replace_changes_both_prompts() -> None:
+    fields = {
+        "prompts": ["a red fox, red sky"],
+        "base": {"negative_prompt": "red tint"},
+        "axes": {"prompt_sr": ["red", "blue"]},
+    }
+    found = combinations(BatchRequest.model_validate(fields), 10)
+    assert [(job.prompt, job.negative_prompt) for job, _ in found] == [
+        ("a red fox, red sky", "red tint"),
+        ("a blue fox, blue sky", "blue tint"),
+    ]
+    assert found[1][1]["prompt_sr"] == "blue"
+    both = {"prompts": ["a | b"], "matrix": True, "axes": {"prompt_sr": ["b", "c"]}}
+    assert [job.prompt for job, _ in combinations(BatchRequest.model_validate(both), 10)][2:] == ["a, b", "a, c"]
+
+
+def test_search_and_replace_needs_its_first_text_in_the_prompt() -> None:
+    fields = {"prompts": ["a red fox"], "axes": {"prompt_sr": ["green", "blue"]}}
+    with pytest.raises(InvalidParameters, match="begins with 'green', which is not in the prompt 'a red fox'"):
+        combinations(BatchRequest.model_validate(fields), 10)

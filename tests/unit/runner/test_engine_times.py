@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core.render import RenderRecord, RenderTimings
 from worker.engine.messages import EngineInfo, Rendered
 from worker.runner.worker_state import MAX_KINDS, RECENT_IMAGES, EngineTimes
@@ -28,6 +30,13 @@ def test_image_times_are_missing_before_the_first_image() -> None:
     info = EngineTimes(INFO).info()
     assert info["load_seconds"] == 1.5
     assert not {"process_id", "first_image", "later_images"} & info.keys()
+
+
+def test_what_was_expected_is_reported_until_an_image_was_seen() -> None:
+    times = EngineTimes(replace(INFO, expected={"seconds_per_image": 9.0}))
+    assert times.info()["expected"] == {"seconds_per_image": 9.0}
+    times.record_image(image(5.0))
+    assert "expected" not in times.info() and times.info()["first_image"]["seconds"] == 5.0
 
 
 def test_the_first_image_is_reported_separately() -> None:

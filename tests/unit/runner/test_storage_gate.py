@@ -70,7 +70,7 @@ def rendering_of(attempt: RunningAttempt, failures: int) -> AttemptRendering:
         return SimpleNamespace(index=0)
 
     unused: Any = None
-    made = AttemptRendering(attempt, unused, Settings(), unused, store, lambda reason: None)
+    made = AttemptRendering(attempt, unused, Settings(), unused, store, on_storage_lost=lambda reason: None)
     made._pending["job-1/1/0"] = unused
     return made
 

@@ -57,6 +57,7 @@ class StableDiffusionFamily:
     can_overlap_encode = False
 
     def __init__(self, loaded: FamilyContext) -> None:
+        self._context = loaded
         self._pipeline: Pipeline = loaded.pipeline
         self._device = loaded.device
         self._text_device = loaded.text_device
@@ -111,6 +112,7 @@ class StableDiffusionFamily:
             time_ids=prepared.time_ids,
             guidance_embedding=prepared.guidance_embedding,
             inpainting=prepared.inpainting,
+            notes=self._context.decoder_notes(request),
         )
 
     @torch.no_grad()
@@ -147,6 +149,8 @@ class StableDiffusionFamily:
 
     @torch.no_grad()
     def decode(self, sample: UNetSample) -> torch.Tensor:
+        if (tiny := self._context.decoder_for(sample.request)) is not None:
+            return to_pixels(tiny.decode(sample.latents), sample.latents)
         return to_pixels(decode_latents(self._pipeline, sample.latents, sample.generator), sample.latents)
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ from worker.pipelines.execution_mode import execution_mode, runs_uncompiled
 from worker.pipelines.family import FamilyContext
 from worker.pipelines.inpainting import check_mask
 from worker.pipelines.noise import NoiseShape, check_noise, generator_of, starting_noise
+from worker.pipelines.z_image import text
 from worker.pipelines.z_image.denoiser import Denoiser
 from worker.pipelines.z_image.sample import (
     Captions,
@@ -40,10 +41,12 @@ class ZImageFamily:
     can_overlap_encode = True
 
     def __init__(self, loaded: FamilyContext) -> None:
+        self._context = loaded
         self._pipeline: Pipeline = loaded.pipeline
         self._vae_dtype: torch.dtype = self._pipeline.vae.dtype
         self._device = loaded.device
         self._text_device = loaded.text_device
+        self._text_parameters = sum(each.numel() for each in self._pipeline.text_encoder.parameters())
         self._adapters = loaded.adapters
         self._embeddings = EmbeddingCache[torch.Tensor](lambda caption: caption.nbytes)
         self._denoiser = Denoiser(self._pipeline.transformer)
@@ -79,9 +82,17 @@ class ZImageFamily:
 
     def _keys(self, request: RenderRequest) -> list[CaptionKey]:
         """Return the keys of the prompt and, with guidance, of the negative prompt."""
-        padded = request.strict or (self._text_device == self._device and not self._is_compiled_for(request))
+        padded = self._pads_captions(request)
         prompts = [request.prompt, *([request.negative_prompt] if pipeline_guidance(request) > 0 else [])]
         return [CaptionKey(prompt, request.loras, padded) for prompt in prompts]
+
+    def _pads_captions(self, request: RenderRequest) -> bool:
+        """Return whether captions are encoded as the pipeline does, padded to 512 tokens, which takes a CPU seconds."""
+        if request.strict:
+            return True
+        if self._text_device.type == "cpu" and self._text_parameters >= text.EXACT_FROM_PARAMETERS:
+            return False
+        return self._text_device == self._device and not self._is_compiled_for(request)
 
     def _is_compiled_for(self, request: RenderRequest) -> bool:
         """Return whether compiled blocks run: bits differ from stock anyway, and padding costs a GPU some 6 ms a prompt."""
@@ -102,7 +113,11 @@ class ZImageFamily:
         else:
             shape = NoiseShape(self._pipeline.transformer.in_channels, 8, torch.float32)
             start = Start(to_device(starting_noise(request.noise, generator, shape), self._device), 0, None)
-        return _sample(request, conditioning, scheduler, schedule[start.first :], start)
+        sample = _sample(request, conditioning, scheduler, schedule[start.first :], start)
+        sample.notes.update(self._context.decoder_notes(request))
+        if not self._pads_captions(request):
+            sample.notes["captions"] = "exact length"
+        return sample
 
     @torch.no_grad()
     def step(self, samples: Sequence[ZImageSample]) -> None:
@@ -115,6 +130,8 @@ class ZImageFamily:
 
     @torch.no_grad()
     def decode(self, sample: ZImageSample) -> torch.Tensor:
+        if (tiny := self._context.decoder_for(sample.request)) is not None:
+            return to_pixels(tiny.decode(sample.latents), sample.latents)
         vae = self._pipeline.vae
         latents = sample.latents.to(self._vae_dtype)
         latents = (latents / vae.config.scaling_factor) + vae.config.shift_factor

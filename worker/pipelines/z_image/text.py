@@ -14,6 +14,10 @@ MAX_SEQUENCE_LENGTH = 512
 """ZImagePipeline's default: longer prompts are truncated."""
 
 
+EXACT_FROM_PARAMETERS = 50_000_000
+"""Text encoders of this size take a CPU seconds for 512 tokens; smaller ones pad everywhere, as the pipeline does."""
+
+
 class CaptionKey(NamedTuple):
     """Everything that a caption's embedding depends on."""
 
