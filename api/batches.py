@@ -19,6 +19,7 @@ from core.catalogue.loras import LoraFile
 from core.errors import InvalidInput
 from core.imagefile.conversion import Cell, contact_sheet
 from core.imagefile.grid_sheet import SheetFormat, grid_sheet
+from core.lifecycle import JobKind
 from core.parameters import InvalidParameters
 from core.parameters.grid import combinations
 from core.parameters.grid_layout import IMAGE, Axes, caption, lay_out
@@ -144,9 +145,10 @@ def _contact_sheet(farm: Farm, batch: Batch, columns: int, side: int, format: Sh
         text = caption(member.axes) if "job" not in member.axes else f"job {member.index}"
         for index in images or range(count):
             image = images.get(index)
-            load = partial(farm.store.read, image.key) if image is not None else None
+            load = partial(farm.store.read_reduced, image.key) if image is not None else None
             cells.append(Cell(load, text if load is not None else f"{job.status}: {text}"))
-            axes.append({**member.axes, IMAGE: index} if count > 1 else member.axes)
+            places = member.axes if job.kind == JobKind.RENDER else {"job": member.index}
+            axes.append({**places, IMAGE: index} if count > 1 else places)
         if len(cells) > MAX_CELLS:
             break
     layout = lay_out(axes) if not columns and len(cells) <= MAX_CELLS else None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from api.threads import in_thread
-from core.errors import FarmError
+from core.errors import FarmError, InvalidInput
 from core.imagefile import MEDIA_TYPES, ImageFormat, convert, thumbnail
 from core.storage import LocalImageStore
 
@@ -82,13 +82,22 @@ class ImageVariants:
         """Return the image in another format, with its metadata."""
         data = await self.file(key)
         async with self._decoding:
-            return await in_thread(lambda: convert(data, target))
+            try:
+                return await in_thread(lambda: convert(data, target))
+            except InvalidInput as error:
+                if error.code != "image_too_large":
+                    raise
+                raise InvalidInput(
+                    "This image is too large to be converted: ask for the file as it is stored, without a format.",
+                    field="format",
+                    code=error.code,
+                ) from None
 
     async def thumbnail(self, key: str, max_side: int) -> bytes:
         """Return a WebP of at most `max_side` pixels on its longer side."""
         found = self._thumbnails.get((key, max_side))
         if found is None:
-            data = await self.file(key)
+            data = await in_thread(self._store.read_reduced, key)
             async with self._decoding:
                 found = await in_thread(thumbnail, data, max_side)
             self._cache((key, max_side), found)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 
-from api.overview import Overview
+from api.overview import RESTART_SECONDS, Overview
 from core.catalogue import CatalogueModel, FarmCatalogue, ModelPaths, catalogue_of, is_present, resolve_auto
 from core.errors import Conflict
 from core.settings import Settings
 from db.tables import Worker
-
-RESTART_SECONDS = 600.0
-"""A worker seen within this time may be restarting: jobs for its model are still accepted."""
 
 
 class ModelSelector:

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api.threads import in_thread
-from core.queue import window_size
+from core.queue import UPSCALE, window_size
 from db.database import Database
 from db.tables import Worker, WorkerModel
 from db.worker_models import models_by_worker
 from db.workers import all_workers, live_workers
 
 FRESH_SECONDS = 1.0
+RESTART_SECONDS = 600.0
+"""A worker seen within this time may be restarting: jobs for it are still accepted."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,19 @@ class Overview:
 
     @property
     def live(self) -> list[Worker]:
-        """Return the workers with a recent heartbeat that have not stopped or failed."""
-        return [worker for worker in self.workers if worker.name in self.live_names]
+        """Return the workers that render, with a recent heartbeat, that have not stopped or failed."""
+        return [worker for worker in self.workers if worker.name in self.live_names and worker.model != UPSCALE]
 
     def serving(self, model: str) -> list[Worker]:
-        """Return the live workers that render a model, whether it is loaded or not."""
+        """Return the live workers that render a model, whether it is loaded or not, or that serve core.queue.UPSCALE."""
+        if model == UPSCALE:
+            return [worker for worker in self.workers if worker.name in self.live_names and worker.model == UPSCALE]
         return [worker for worker in self.live if self.serves(worker, model)]
+
+    def was_serving(self, model: str) -> bool:
+        """Return whether a worker of the model was seen within RESTART_SECONDS: it may be restarting."""
+        since = time.time() - RESTART_SECONDS
+        return any(worker.model == model and worker.state != "failed" and worker.seen_at > since for worker in self.workers)
 
     def serves(self, worker: Worker, model: str) -> bool:
         """Return whether the worker renders the model, and could load it when it tried last."""

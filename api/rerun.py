@@ -17,6 +17,7 @@ from api.uploads import StartImages, find_start_images
 from api.views.jobs import public_input
 from core.catalogue.loras import LoraFile, LoraLibrary, usable
 from core.errors import Conflict, Gone, InvalidInput
+from core.lifecycle import JobKind
 from core.parameters.image_input import input_of_image
 from core.schemas.jobs import JobRequest, RenderFields
 from db.images import get_image
@@ -45,7 +46,7 @@ async def rerun_image(farm: Farm, caller: Caller, image_id: str) -> Submitted:
     """Submit the job of this image with the image's own seed. Raises NotFound, Gone, and the errors of a submit."""
     image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
     job = await in_thread(get_job, farm.database, image.job_id)
-    if "num_inference_steps" not in job.input:
+    if job.kind != JobKind.RENDER or "num_inference_steps" not in job.input:
         raise Conflict("This image was not rendered from a prompt, so it cannot be rendered again.", code="not_rerunnable")
     wanted = input_of_image(job.input, image.index)
     request = _request(wanted, job, image)

@@ -12,7 +12,7 @@ from api.farm import Farm
 from api.threads import in_thread
 from core.errors import Gone, InvalidInput, NotFound
 from core.ids import is_id, new_id
-from core.imagefile import open_rgb
+from core.imagefile import open_with_alpha
 from core.imagefile.masks import open_mask, white_share
 from core.parameters import InitImage, MaskImage
 from core.parameters.normalise import Origin
@@ -35,7 +35,7 @@ async def store_upload(farm: Farm, caller: Caller, data: bytes, field: str = "bo
 
 
 def _store(farm: Farm, owner: str, data: bytes) -> Upload:
-    image = open_rgb(data, max_pixels=farm.settings.max_upload_pixels)
+    image = open_with_alpha(data, max_pixels=farm.settings.max_upload_pixels)
     buffer = BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     data, limit = buffer.getvalue(), farm.settings.max_upload_bytes_per_owner

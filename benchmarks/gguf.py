@@ -188,7 +188,7 @@ def measure(form: str, folder: Path, side: int, steps: int) -> dict[str, Any]:
     """Return the figures of one form."""
     import torch
 
-    from worker.engine.builder import use_all_cores
+    from worker.device.torch_device import use_all_cores
     from worker.models.libraries import silence_libraries
 
     silence_libraries()

@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 
+class JobKind(StrEnum):
+    """What a job does. Life cycle, queue, fairness, events and webhooks are the same for all kinds."""
+
+    RENDER = "render"
+    UPSCALE = "upscale"
+
+
 class JobStatus(StrEnum):
     """The state of a job. A cancel request is a flag on the job, not a state."""
 

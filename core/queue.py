@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 RENDER_TASK = "imagefarm.render"
+UPSCALE = "upscale"
+"""Stands in the place of a model for jobs that enlarge images: their queue, and the workers that serve it."""
 HINTS_PER_SLOT = 4
 """Hints in Redis for each job that a worker can hold: enough to keep workers busy, few enough to lose without harm."""
 MIN_WINDOW = 32
@@ -80,10 +82,14 @@ def change_message(job_id: str, revision: int, status: str) -> str:
 def flower_kwargs(model: str, render_input: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hint's keyword arguments, which Flower shows to operators."""
     prompt = str(render_input.get("prompt", ""))
-    return {
+    shown = {
         "prompt": prompt if len(prompt) <= PROMPT_SHOWN_CHARS else prompt[: PROMPT_SHOWN_CHARS - 1] + "…",
         "model": model,
         "size": f"{render_input.get('width')}x{render_input.get('height')}",
+    }
+    if model == UPSCALE:
+        return shown | {"upscaler": render_input.get("upscaler"), "scale": render_input.get("scale")}
+    return shown | {
         "steps": render_input.get("num_inference_steps"),
         "seed": render_input.get("seed"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,21 @@ class LoraRequest(BaseModel):
 
     name: str
     scale: float = 1.0
+
+
+class UpscalePart(BaseModel):
+    """Enlarge the init image instead of rendering one. `output`: the file that the engine writes, a PNG without metadata."""
+
+    model_config = ConfigDict(frozen=True)
+
+    upscaler: str
+    scale: int
+    output: Path
+
+    @property
+    def reduced_output(self) -> Path:
+        """Where the engine writes a WebP that thumbnails are made from."""
+        return self.output.with_suffix(".webp")
 
 
 class NoiseSource(BaseModel):
@@ -55,7 +71,7 @@ class NoiseSource(BaseModel):
 
 
 class RenderRequest(BaseModel):
-    """One image to render.
+    """One image to render, or with `upscale` one to enlarge; `width` and `height` are those of the result.
 
     `guidance_scale` is on the conventional scale (1.0 = off); the model family converts it for its pipeline.
     `has_init_image` and `has_mask` announce an init image and a mask, whose bytes are sent separately.
@@ -85,6 +101,7 @@ class RenderRequest(BaseModel):
     coherent: NoiseSource | None = None
     upscaler: str | None = None
     preview_every: int = 0
+    upscale: UpscalePart | None = None
 
     @property
     def noise(self) -> NoiseSource:

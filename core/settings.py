@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; set one for each GPU.")
+    upscale_workers: int = Field(
+        1, ge=0, description="Upscaling workers that `imagefarm up` runs beside the render workers; they load on first use."
+    )
     memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses it by free memory.")
     attention_backend: str = Field(
         "auto",
@@ -193,6 +196,7 @@ class Settings(BaseSettings):
     max_upload_pixels: int = Field(
         4096 * 4096, gt=0, description="Largest image that may be uploaded for image-to-image, in pixels."
     )
+    max_upscale_pixels: int = Field(16_384 * 16_384, gt=0, description="Largest result of an upscale job, in pixels.")
     max_upload_bytes_per_owner: int = Field(
         10 * 2**30, ge=0, description="Total size of the uploads that one owner may keep, in bytes; 0 means no limit."
     )
@@ -355,6 +359,11 @@ class Settings(BaseSettings):
     def uploads_dir(self) -> Path:
         """Return the root folder of the store of uploads."""
         return self.data_dir / "uploads"
+
+    @cached_property
+    def spool_dir(self) -> Path:
+        """Return the folder of results on their way from an engine to the image store."""
+        return self.data_dir / "spool"
 
     @cached_property
     def upscaler_dirs(self) -> tuple[Path, ...]:

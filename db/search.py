@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, or_, select
 
 from core.errors import InvalidInput
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from db.database import Database
 from db.jobs.read import list_jobs
 from db.tables import Job
@@ -46,6 +46,7 @@ def search_jobs(
     owner: str | None = None,
     statuses: Sequence[JobStatus] = (),
     model: str | None = None,
+    kind: JobKind | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> SearchPage:
@@ -58,7 +59,14 @@ def search_jobs(
     if last is not None:
         conditions.append(Job.id >= last)
     jobs = list_jobs(
-        database, owner=owner, statuses=statuses, model=model, conditions=conditions, before=before, limit=limit
+        database,
+        owner=owner,
+        statuses=statuses,
+        model=model,
+        kind=kind,
+        conditions=conditions,
+        before=before,
+        limit=limit,
     )
     return SearchPage(jobs, last if len(jobs) < limit else None)
 

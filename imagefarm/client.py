@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from core.errors import FarmError
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from core.refine_mode import RefineMode
 from core.schemas.batches import Batch, BatchRequest
 from core.schemas.farm import Health, Readiness
@@ -37,6 +37,7 @@ from imagefarm.job_requests import (
 from imagefarm.models import ModelManagement
 from imagefarm.styles import Styles
 from imagefarm.transport import Transport
+from imagefarm.upscales import Upscales
 
 PAGE = 200
 
@@ -58,6 +59,7 @@ class ImageFarm:
     ) -> None:
         self._transport = Transport(find_address(url, api_key), retry_seconds, label)
         self.batches = Batches(self._transport)
+        self.upscales = Upscales(self._transport, self.upload)
         self.model_management = ModelManagement(self._transport)
         self.styles = Styles(self._transport)
 
@@ -103,13 +105,14 @@ class ImageFarm:
         *,
         status: Iterable[JobStatus | str] = (),
         model: str | None = None,
+        kind: JobKind | None = None,
         query: str | None = None,
         mine: bool = False,
         limit: int | None = None,
     ) -> Iterator[Job]:
         """Yield jobs, newest first; `query`: words of the prompt. Fetches pages as needed."""
         params: dict[str, Any] = {"limit": min(limit or PAGE, PAGE), "mine": mine}
-        params |= {"status": [str(item) for item in status], "model": model, "q": query}
+        params |= {"status": [str(item) for item in status], "model": model, "kind": kind, "q": query}
         cursor, remaining = None, limit
         while remaining is None or remaining > 0:
             query_params = {name: value for name, value in (params | {"cursor": cursor}).items() if value is not None}
@@ -154,10 +157,25 @@ class ImageFarm:
         return self._transport.read(Job, "POST", f"{_path(job)}/retry", repeatable=False)
 
     def upload(self, image: Path | bytes) -> Upload:
-        """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` or `mask` of a job."""
+        """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` or `mask` of a job, or enlarge it."""
         data = image if isinstance(image, bytes) else read_image_file(image)
         headers = {"Content-Type": media_type(data)}
         return self._transport.read(Upload, "POST", "/v1/uploads", content=data, headers=headers)
+
+    def upscale(
+        self,
+        image: Output | Image | Path | bytes | str,
+        *,
+        scale: int = 4,
+        upscaler: str | None = None,
+        idempotency_key: str | None = None,
+        **fields: Any,  # noqa: ANN401 -- of UpscaleRequest
+    ) -> Job:
+        """Submit a job that enlarges an image of the farm, by id, or a file, which is uploaded first.
+
+        `fields`: of UpscaleRequest, such as `priority=7`. Raises like `submit`; Conflict `upscaler_not_served`.
+        """
+        return self.upscales.submit(image, scale=scale, upscaler=upscaler, idempotency_key=idempotency_key, **fields)
 
     def image(self, image: Output | str) -> Image:
         """Return an image's record with all parameters that produced it."""

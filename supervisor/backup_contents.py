@@ -22,7 +22,7 @@ MANIFEST_NAME = "manifest.json"
 FILES_NAME = "data"
 DATABASE_NAMES = {"sqlite": "database.sqlite", "postgresql": "database.dump"}
 STAGING_NAME = ".restore-partial"
-MADE_AGAIN = ("redis", "logs", "models", "workers", LOCK_NAME)
+MADE_AGAIN = ("redis", "logs", "models", "spool", "workers", LOCK_NAME)
 """Entries of a data directory that no backup holds: a farm makes them again, or they can be downloaded again."""
 _SPARE_BYTES = 64 * 2**20
 

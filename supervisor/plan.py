@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.child_python import module_command
 from core.ids import new_id
+from core.queue import UPSCALE
 from core.settings import Settings
 from supervisor.child import ChildSpec
 
@@ -43,6 +44,7 @@ def children(settings: Settings, addresses: Addresses) -> list[ChildSpec]:
     return [
         ChildSpec("api", _command("api"), shared),
         *_workers(settings, shared),
+        *_upscaling_workers(settings, shared),
         ChildSpec("reaper", _command("reaper"), shared),
         ChildSpec("flower", _command("flower"), shared),
     ]
@@ -80,6 +82,20 @@ def _workers(settings: Settings, shared: dict[str, str]) -> list[ChildSpec]:
         label = "worker" if settings.workers == 1 else f"worker-{index + 1}"
         stop_seconds = settings.drain_seconds + KILL_MARGIN_SECONDS
         specs.append(ChildSpec(label, _command("worker"), shared | environment, stop_seconds=stop_seconds))
+    return specs
+
+
+def _upscaling_workers(settings: Settings, shared: dict[str, str]) -> list[ChildSpec]:
+    """Return the workers that enlarge images; a farm without render workers here has its upscaling ones elsewhere, too."""
+    if not settings.workers:
+        return []
+    name = settings.worker_name or f"{socket.gethostname()}-{_node(settings.data_dir)}"
+    specs = []
+    for index in range(settings.upscale_workers):
+        number = "" if settings.upscale_workers == 1 else f"-{index + 1}"
+        environment = {"IMAGEFARM_WORKER_NAME": f"{name}-upscale{number}", "IMAGEFARM_MODEL": UPSCALE}
+        stop_seconds = settings.drain_seconds + KILL_MARGIN_SECONDS
+        specs.append(ChildSpec(f"upscaler{number}", _command("worker"), shared | environment, stop_seconds=stop_seconds))
     return specs
 
 

@@ -21,7 +21,7 @@ from celery.worker import state as celery_state
 from core.catalogue import served_models
 from core.errors import Unavailable
 from core.logs import configure_logging
-from core.queue import render_queue
+from core.queue import UPSCALE, render_queue
 from core.settings import Settings
 from db import workers
 from db.database import Database
@@ -69,8 +69,9 @@ class WorkerProcess:
         self._told_to_stop = False
         self._paused = False
         self._celery = make_celery(settings)
-        models, identity = served_models(settings), name_lock.identity
-        model, self._models = models[0].id, [each.id for each in models]
+        models = () if settings.model == UPSCALE else served_models(settings)
+        self._models = [each.id for each in models] or [UPSCALE]
+        model, identity = self._models[0], name_lock.identity
         self._hostname = f"render@{identity.name}"
         self._context = WorkerContext(
             settings=settings,

@@ -57,7 +57,7 @@ async def create_batch(
     submitted = await accept_batch(farm, caller, request, key)
     headers = {"Location": link(f"/v1/batches/{submitted.batch.id}")}
     headers |= {"Idempotent-Replayed": "true"} if submitted.replayed else {}
-    return json_response(await in_thread(_full_view, farm, submitted.batch), 202, headers)
+    return json_response(await in_thread(full_view, farm, submitted.batch), 202, headers)
 
 
 @router.get("", response_model=BatchPage, summary="List batches, newest first", responses=error_responses())
@@ -86,7 +86,7 @@ async def read_batch(
     """Return the batch with its jobs, optionally once all have settled."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.visible_owner)
     await wait_until_all_settled(farm, batch_id, wait)
-    return json_response(await in_thread(_full_view, farm, batch))
+    return json_response(await in_thread(full_view, farm, batch))
 
 
 @router.post("/{batch_id}/cancel", response_model=BatchAnswer, summary="Cancel a batch", responses=error_responses(404))
@@ -94,7 +94,7 @@ async def cancel_batch(farm: FarmDependency, caller: SubmitterDependency, batch_
     """Cancel all jobs of the batch that have not settled."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.acting_owner)
     await cancel_all(farm, caller, await in_thread(open_members, farm.database, batch_id))
-    return json_response(await in_thread(_full_view, farm, batch))
+    return json_response(await in_thread(full_view, farm, batch))
 
 
 @router.get(
@@ -138,7 +138,8 @@ async def read_ratings(farm: FarmDependency, caller: CallerDependency, batch_id:
     return Response(ratings_csv(axis_ratings(items)), media_type="text/csv", headers=headers)
 
 
-def _full_view(farm: Farm, batch: Batch) -> BatchAnswer:
+def full_view(farm: Farm, batch: Batch) -> BatchAnswer:
+    """Return the batch with its jobs."""
     items = _items(farm, batch)
     return batch_view(batch, counts_of(farm.database, [batch.id])[batch.id], items)
 

@@ -24,7 +24,7 @@ from api.threads import in_thread
 from api.views.jobs import history_view, job_view
 from core.errors import Conflict, Gone, InvalidInput, NotFound
 from core.ids import is_id
-from core.lifecycle import SETTLED, JobStatus
+from core.lifecycle import SETTLED, JobKind, JobStatus
 from core.schemas.base import storable
 from core.schemas.jobs import Job as JobAnswer
 from core.schemas.jobs import JobHistory, JobPage, JobRequest
@@ -132,6 +132,7 @@ async def read_jobs(
     caller: CallerDependency,
     status: Annotated[list[JobStatus] | None, Query(description="Repeat it for several.")] = None,
     model: Annotated[str | None, Query(max_length=100)] = None,
+    kind: Annotated[JobKind | None, Query(description="What the job does.")] = None,
     q: Annotated[str | None, Query(max_length=500, description=_ABOUT_Q)] = None,
     mine: Annotated[bool, Query(description="Only jobs submitted under your own name.")] = False,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
@@ -147,6 +148,7 @@ async def read_jobs(
         owner=caller.owner if mine else caller.visible_owner,
         statuses=status or (),
         model=query_text("model", model),
+        kind=kind,
         before=cursor,
         limit=limit + 1,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from api.public_address import link
 from core.catalogue import load_catalogue, noise_notice
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from core.parameters.image_input import input_of_image
 from core.render import SafetyRecord
 from core.retries import rule_for
@@ -33,8 +33,9 @@ from db.tables import Attempt, Image, Job, JobEvent
 
 def public_input(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters without the storage keys of files."""
+    shown = {name: value for name, value in stored.items() if name != "source"}
     given = {name: stored[name] for name in ("init_image", "mask") if stored.get(name) is not None}
-    return stored | {name: image.get("image_id") or image["upload_id"] for name, image in given.items()}
+    return shown | {name: image.get("image_id") or image["upload_id"] for name, image in given.items()}
 
 
 def notice_of(model_id: str) -> str | None:
@@ -63,12 +64,13 @@ def image_view(image: Image, job: Job) -> ImageAnswer:
         bytes=image.bytes,
         sha256=image.sha256,
         rating=image.rating,
+        kind=JobKind(job.kind),
         safety=_safety(image),
         model=job.model,
         parent=parent_view(job),
         input=public_input(input_of_image(job.input, image.index)),
         record=image.record,
-        notice=notice_of(job.model),
+        notice=_notice(job),
         created_at=iso(image.created_at),  # type: ignore[arg-type]
         **urls,
     )
@@ -81,6 +83,7 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
         id=job.id,
         status=JobStatus(job.status),
         revision=job.revision,
+        kind=JobKind(job.kind),
         model=job.model,
         owner=job.owner,
         priority=job.priority,
@@ -96,7 +99,7 @@ def job_view(snapshot: Snapshot, queue: QueuePlace | None = None, progress: dict
         outputs=[output_view(image) for image in snapshot.images],
         error=_error(job),
         warnings=job.warnings,
-        notice=notice_of(job.model),
+        notice=_notice(job),
         worker=job.worker,
         batch_id=job.requested.get("batch_id"),
         retried_from=job.retried_from,
@@ -114,6 +117,12 @@ def parent_view(job: Job) -> Parent | None:
     if not parent:
         return None
     return Parent(image=parent.get("image"), upload=parent.get("upload"), mode=job.input.get("refine_mode"))
+
+
+def _notice(job: Job) -> str | None:
+    """Return the notice of the model that rendered the images, for an enlarged one that of its parent's."""
+    parent = (job.input.get("parent") or {}) if job.kind == JobKind.UPSCALE else {}
+    return notice_of(parent.get("model") or job.model)
 
 
 def _urls(job_id: str) -> JobUrls:

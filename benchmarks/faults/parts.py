@@ -81,7 +81,10 @@ class Part:
 
 @dataclass
 class FarmParts:
-    """API, reaper and workers over the caller's database and Redis; synthetic renderer unless set otherwise."""
+    """API, reaper, workers and upscaling workers over the caller's database and Redis.
+
+    Workers have the synthetic renderer unless set otherwise.
+    """
 
     directory: Path
     database_url: str
@@ -90,6 +93,7 @@ class FarmParts:
     settings: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     parts: dict[str, Part] = field(default_factory=dict)
+    upscalers: int = 0
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -97,6 +101,9 @@ class FarmParts:
         self._add("reaper", ["reaper"])
         for number in range(self.workers):
             self._add(f"worker{number}", ["worker"], IMAGEFARM_WORKER_NAME=f"worker{number}")
+        for number in range(self.upscalers):
+            name = f"upscaler{number}"
+            self._add(name, ["worker"], IMAGEFARM_WORKER_NAME=name, IMAGEFARM_MODEL="upscale")
 
     def _add(self, name: str, arguments: list[str], **extra: str) -> None:
         given = {
@@ -144,8 +151,8 @@ class FarmParts:
         return Part(f"double-of-{name}", part.arguments, part.environment, part.directory)
 
     def worker_parts(self) -> list[Part]:
-        """Return the workers, by number."""
-        return [part for name, part in self.parts.items() if name.startswith("worker")]
+        """Return the workers, by number, then those that upscale."""
+        return [part for name, part in self.parts.items() if name.startswith(("worker", "upscaler"))]
 
     def start(self) -> FarmParts:
         """Start every part and wait until the API responds and all workers are ready."""
@@ -158,7 +165,7 @@ class FarmParts:
         """Wait until all workers are ready; raise TimeoutError with the ends of the logs."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self._ready_workers() >= self.workers:
+            if self._ready_workers() >= self.workers + self.upscalers:
                 return
             time.sleep(0.1)
         raise TimeoutError("the farm did not become ready:\n" + self.log_ends())

@@ -16,10 +16,25 @@ from cli.jobs import (
     retry,
     show,
     submit,
+    upscale,
     watch,
 )
 
 
 def register(app: typer.Typer) -> None:
-    for commands in (submit, batch, refine, lineage, listing, show, cancel, retry, rerun, export, parameters, watch):
+    for commands in (
+        submit,
+        batch,
+        upscale,
+        refine,
+        lineage,
+        listing,
+        show,
+        cancel,
+        retry,
+        rerun,
+        export,
+        parameters,
+        watch,
+    ):
         commands.register(app)

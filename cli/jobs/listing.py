@@ -8,7 +8,7 @@ import typer
 
 from cli.exit_codes import ExitCode
 from cli.options import JOBS_PANEL, AsJson, Url, open_farm
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
 def list_jobs(
     status: Statuses = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
+    kind: Annotated[JobKind | None, typer.Option(help="Only jobs that do this.")] = None,
     search: Annotated[str | None, typer.Option(help="Only jobs whose prompt contains these words.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Number of jobs, newest first.")] = 20,
     url: Url = None,
@@ -46,7 +47,7 @@ def list_jobs(
     from cli.jobs.output import note, print_json
 
     with open_farm(url) as farm:
-        found = list(farm.jobs(status=status or (), model=model, query=search, limit=limit))
+        found = list(farm.jobs(status=status or (), model=model, kind=kind, query=search, limit=limit))
     if as_json:
         print_json(found)
     elif found:

@@ -4,7 +4,7 @@ from core.imagefile.base64_text import decode_base64_image
 from core.imagefile.conversion import convert, thumbnail
 from core.imagefile.encoding import EXTENSIONS, MEDIA_TYPES, ImageFormat, encode, encode_png
 from core.imagefile.metadata import FileMetadata, ImageMetadata, Parameters
-from core.imagefile.reading import open_image, open_rgb, read_metadata
+from core.imagefile.reading import open_image, open_rgb, open_with_alpha, read_metadata
 
 __all__ = [
     "EXTENSIONS",
@@ -19,6 +19,7 @@ __all__ = [
     "encode_png",
     "open_image",
     "open_rgb",
+    "open_with_alpha",
     "read_metadata",
     "thumbnail",
 ]

@@ -39,7 +39,10 @@ class ImageMetadata(BaseModel):
     variation_strength: float | None = Field(None, description="0 to 1: how much of it")
     coherent: NoiseSource | None = Field(None, description="noise of a smaller image that this one's follows")
     parent: str | None = Field(None, description="id of the image that this one was made from")
-    upscaler: str | None = Field(None, description="enlarged the parent before image-to-image")
+    upscaler: str | None = Field(
+        None, description="id of the upscaler that enlarged it, or its parent before image-to-image"
+    )
+    upscale: int | None = Field(None, description="factor of an enlargement; the fields above are then its parent's")
     job_id: str | None = None
     attempt: int | None = None
     index: int | None = Field(None, description="of the image in its job, from 0")

@@ -60,6 +60,14 @@ def parse_parameters(text: str) -> Parameters:
 
 def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
     sampler, schedule = SAMPLERS.get(metadata.scheduler or "", (metadata.scheduler or "", None))
+    upscaled = [
+        ("Size", f"{metadata.width}x{metadata.height}"),
+        ("Postprocess upscale by", str(metadata.upscale or "")),
+        ("Postprocess upscaler", (metadata.upscaler or "") if metadata.upscale else ""),
+        ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
+    ]
+    if not metadata.num_inference_steps:
+        return upscaled  # A picture from elsewhere, of which no settings are known.
     return [
         ("Steps", str(metadata.num_inference_steps)),
         ("Sampler", sampler),
@@ -68,12 +76,12 @@ def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
         ("Seed", str(metadata.seed)),
         ("Variation seed", str(metadata.variation_seed) if metadata.variation_strength else ""),
         ("Variation seed strength", f"{metadata.variation_strength:g}" if metadata.variation_strength else ""),
-        ("Size", f"{metadata.width}x{metadata.height}"),
+        upscaled[0],
         ("Model", metadata.model),
         ("Denoising strength", "" if metadata.strength is None else f"{metadata.strength:g}"),
         ("Start sigma", "" if metadata.start_sigma is None else f"{metadata.start_sigma:g}"),
         ("Lora hashes", _lora_hashes(metadata)),
-        ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
+        *upscaled[1:],
     ]
 
 

@@ -61,6 +61,18 @@ def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, .
     return to_rgb(image)
 
 
+def open_with_alpha(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """Decode as upright RGB, or RGBA where a pixel is not opaque. Raises like `open_image`."""
+    image = open_image(data, max_pixels=max_pixels, formats=formats)
+    load_pixels(image)
+    upright = _in_eight_bits(_upright(image))
+    if upright.has_transparency_data:
+        with_alpha = _unmultiplied(upright).convert("RGBA")
+        if with_alpha.getchannel("A").getextrema() != (255, 255):
+            return with_alpha
+    return to_rgb(image)
+
+
 _PNG_BIT_DEPTH = 24
 """Position of the bits per sample in a PNG."""
 

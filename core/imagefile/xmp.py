@@ -10,6 +10,9 @@ from core.imagefile.metadata import ImageMetadata
 
 AI_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
+ENHANCED_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
+"""For a picture from elsewhere that was enlarged: whether a model made it is not known."""
+
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _JSON_ELEMENT = re.compile(r"<imagefarm:metadata>([^<]*)</imagefarm:metadata>")
 _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -36,7 +39,7 @@ def metadata_packet(metadata: ImageMetadata, *, with_json: bool) -> bytes:
     """Return a packet with the mark, the prompt as description, tool and time; also imagefarm's JSON if `with_json`."""
     tool = f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"
     properties = [
-        _element("Iptc4xmpExt:DigitalSourceType", AI_SOURCE),
+        _element("Iptc4xmpExt:DigitalSourceType", AI_SOURCE if metadata.num_inference_steps else ENHANCED_SOURCE),
         _element("xmp:CreatorTool", f"{tool} ({metadata.model})"),
         f'<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{_text(metadata.prompt)}</rdf:li></rdf:Alt>'
         "</dc:description>",

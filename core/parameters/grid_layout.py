@@ -12,7 +12,7 @@ from core.parameters.prompt_axes import MATRIX, PROMPT_SR
 
 Axes = Mapping[str, Any]
 IMAGE = "image"
-"""The axis of the images of one job; its values count from 0."""
+"""The axis of the images of one job; its values count from 0. In a batch of upscales: the id of the enlarged image."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def label(name: str, value: Any) -> str:  # noqa: ANN401 -- a value of any axis
         return str(value)
     if name.startswith(MATRIX):
         return f"+ {value}"
-    if name == IMAGE:
+    if name == IMAGE and isinstance(value, int):
         return f"image {value + 1}"
     if name == "num_inference_steps":
         return f"{value} steps"

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from core.lifecycle import JobKind
 from core.render import SafetyRecord
 from core.schemas.base import RequestBody, ResponseBody
 from core.schemas.jobs import Parent
@@ -25,6 +26,7 @@ class Image(ResponseBody):
     bytes: int
     sha256: str
     rating: int | None = Field(None, description="1 to 5 stars.")
+    kind: JobKind = Field(JobKind.RENDER, description="What made it: a render or an upscale job.")
     safety: SafetyRecord | None = Field(None, description="Tags or blurring by the farm's safety hook.")
     model: str
     parent: Parent | None = Field(None, description="What it was made from.")

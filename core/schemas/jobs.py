@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, JsonValue, field_validator
 
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.render import SafetyRecord
 from core.schemas.base import RequestBody, ResponseBody, Text, storable
@@ -230,7 +230,8 @@ class Job(ResponseBody):
     id: str
     status: JobStatus
     revision: int = Field(description="Increases with each change of the job.")
-    model: str
+    kind: JobKind = Field(JobKind.RENDER, description="What the job does.")
+    model: str = Field(description="Of a job that enlarges an image: `upscale`.")
     owner: str
     priority: int
     attempt: int

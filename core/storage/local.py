@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,11 +67,6 @@ class StoredFile:
     key: str
     bytes: int
     sha256: str
-
-
-def describe_file(key: str, data: bytes) -> StoredFile:
-    """Return the description of `data` under `key`."""
-    return StoredFile(key=key, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 _REASONS = {
@@ -135,21 +130,39 @@ class LocalImageStore:
 
         Raises RenderError `storage_unavailable` when the disk does not accept it, and leaves no partial file.
         """
-        target = self.path(key)
+        return self.put_blocks(key, [data])
+
+    def put_blocks(self, key: str, blocks: Iterable[bytes]) -> StoredFile:
+        """Store the blocks, in order, as one file, like `put`; reading them may raise OSError, too."""
+        digest, size = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for block in blocks:
+                digest.update(block)
+                size += len(block)
+                yield block
+
         with translate_write_errors():
-            partial = _write_partial(self.root, target, data)
-            try:
-                partial.replace(target)
-            except OSError:
-                partial.unlink(missing_ok=True)
-                raise
-            _sync_directory(target.parent)
-        return describe_file(key, data)
+            _write_file(self.root, self.path(key), counted())
+        return StoredFile(key=key, bytes=size, sha256=digest.hexdigest())
+
+    def put_reduced(self, key: str, data: bytes) -> None:
+        """Store a reduced copy next to the file of `key`; it is deleted with that file. Raises like `put`."""
+        with translate_write_errors():
+            _write_file(self.root, self._reduced_path(key), [data])
+
+    def read_reduced(self, key: str) -> bytes:
+        """Return the reduced copy of an image that is too large to be decoded, else the file itself. Raises like `read`."""
+        try:
+            return self._reduced_path(key).read_bytes()
+        except OSError:
+            return self.read(key)
 
     def check_writable(self) -> None:
         """Write, sync and delete a file of PROBE_BYTES. Raises RenderError `storage_unavailable` when that fails."""
         with translate_write_errors():
-            _write_partial(self.root, self.root / "probe", bytes(PROBE_BYTES)).unlink()
+            _write_partial(self.root, self.root / "probe", [bytes(PROBE_BYTES)]).unlink()
 
     def read(self, key: str) -> bytes:
         """Return the content. Raises NotFound `image_file_missing`, or Unavailable `storage_unavailable`."""
@@ -166,10 +179,15 @@ class LocalImageStore:
         """Return the path of the file of `key`, whether or not it exists."""
         return self.root / check_key(key)
 
+    def _reduced_path(self, key: str) -> Path:
+        path = self.path(key)
+        return path.with_name(f"{path.name}.reduced")
+
     def delete(self, key: str) -> bool:
         """Delete the file, and the folders that this leaves empty; return False when it did not exist."""
         path = self.path(key)
         with translate_write_errors():
+            self._reduced_path(key).unlink(missing_ok=True)
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -211,12 +229,23 @@ class LocalImageStore:
             return None
 
 
-def _write_partial(root: Path, target: Path, data: bytes) -> Path:
-    """Write and fsync `data` under a temporary name in the folder of `target`; leave no file when that fails."""
+def _write_file(root: Path, target: Path, blocks: Iterable[bytes]) -> None:
+    """Write `target` in one step; what is there already is replaced only by the whole new file."""
+    partial = _write_partial(root, target, blocks)
+    try:
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_directory(target.parent)
+
+
+def _write_partial(root: Path, target: Path, blocks: Iterable[bytes]) -> Path:
+    """Write and fsync the blocks under a temporary name in the folder of `target`; leave no file when that fails."""
     partial = target.with_name(f"{_PARTIAL}{secrets.token_hex(8)}")
     with _create(root, partial) as file:
         try:
-            file.write(data)
+            file.writelines(blocks)
             file.flush()
             os.fsync(file.fileno())
         except BaseException:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from core.errors import Gone, NotFound
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from db.database import Database
 from db.jobs.submit import Submitted
 from db.sql import QUEUED, has_status
@@ -75,6 +75,7 @@ def list_jobs(
     owner: str | None = None,
     statuses: Sequence[JobStatus] = (),
     model: str | None = None,
+    kind: JobKind | None = None,
     conditions: Sequence[ColumnElement[bool]] = (),
     before: str | None = None,
     limit: int = 50,
@@ -84,6 +85,7 @@ def list_jobs(
     query = query.where(Job.owner == owner) if owner is not None else query
     query = query.where(or_(*(has_status(status) for status in statuses))) if statuses else query
     query = query.where(Job.model == model) if model is not None else query
+    query = query.where(Job.kind == kind.value) if kind is not None else query
     query = query.where(*conditions)
     query = query.where(Job.id < before) if before is not None else query
     with database.read() as session:

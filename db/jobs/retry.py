@@ -6,7 +6,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from core.errors import Conflict
-from core.lifecycle import SETTLED, JobStatus
+from core.lifecycle import SETTLED, JobKind, JobStatus
 from db.database import Database
 from db.jobs.read import find_job
 from db.jobs.submit import NewJob, check_limit, insert_job
@@ -54,4 +54,5 @@ def _copy(job: Job) -> NewJob:
         priority=job.priority,
         max_attempts=job.max_attempts,
         retried_from=job.id,
+        kind=JobKind(job.kind),
     )

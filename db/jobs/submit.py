@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import InvalidInput, TooManyRequests
 from core.ids import new_id
-from core.lifecycle import JobStatus
+from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
@@ -54,11 +54,13 @@ class NewJob:
     window: int = 0
     max_queued: int = 0
     face: str | None = None
+    kind: JobKind = JobKind.RENDER
 
     @property
     def upload_id(self) -> str | None:
         """Return the upload that the job starts from."""
-        return self._upload_of("init_image")
+        found: str | None = self._upload_of("init_image") or (self.input.get("parent") or {}).get("upload")
+        return found
 
     @property
     def mask_upload_id(self) -> str | None:
@@ -109,12 +111,13 @@ def insert_job(session: Session, new: NewJob) -> Job:
     Raises TooManyRequests at the owner's limit, InvalidInput when the job's upload was deleted.
     """
     check_limit(session, new.owner, new.max_queued)
-    _keep_upload(session, new.upload_id, "init_image")
+    _keep_upload(session, new.upload_id, "upload" if new.kind is JobKind.UPSCALE else "init_image")
     _keep_upload(session, new.mask_upload_id, "mask")
     values = {
         "id": new_id(),
         "owner": new.owner,
         "client_label": new.client_label,
+        "kind": new.kind.value,
         "model": new.model,
         "priority": new.priority,
         "max_attempts": new.max_attempts,
@@ -154,7 +157,7 @@ def _insertion() -> Executable:
 
 
 _GIVEN_COLUMNS = (
-    *("id", "owner", "client_label", "model", "priority", "max_attempts"),
+    *("id", "owner", "client_label", "kind", "model", "priority", "max_attempts"),
     *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id", "mask_upload_id", "parent_image_id"),
 )
 

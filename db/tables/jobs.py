@@ -19,7 +19,10 @@ class Job(Base):
     id: Mapped[Id] = mapped_column(primary_key=True)
     owner: Mapped[str] = mapped_column(String(120))
     client_label: Mapped[str | None] = mapped_column(String(120))
+    kind: Mapped[str] = mapped_column(String(12), server_default="render")
+    """core.lifecycle.JobKind."""
     model: Mapped[str] = mapped_column(String(64))
+    """The queue: a model's id, or core.queue.UPSCALE."""
     priority: Mapped[int] = mapped_column(SmallInteger)
     turn: Mapped[int] = mapped_column(BigInteger)
     """Virtual start time within (model, priority), for fair order between owners. See db.jobs.fairness."""

@@ -34,7 +34,8 @@ def clean_environment(**extra: str) -> dict[str, str]:
 class FarmProcess:
     """One `imagefarm up`; its output is collected line by line.
 
-    API, Flower and the embedded Redis get ports that no other test process uses, unless `options` name `--port`.
+    API, Flower and the embedded Redis get ports that no other test process uses, unless `options` name `--port`. There is no
+    upscaling worker unless `environment` asks for one.
     """
 
     def __init__(self, directory: Path, *options: str, **environment: str) -> None:
@@ -49,7 +50,7 @@ class FarmProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cli", "up", "--data-dir", str(self.data_dir), *ports, *options],
             cwd=directory,
-            env=clean_environment(**{MARK: self._mark}, **environment),
+            env=clean_environment(**{MARK: self._mark, "IMAGEFARM_UPSCALE_WORKERS": "0"} | environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

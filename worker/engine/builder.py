@@ -15,7 +15,7 @@ from core.catalogue import ModelPaths, load_catalogue
 from core.catalogue.loras import LoraLibrary
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
-from worker.device.torch_device import device_name
+from worker.device.torch_device import device_name, use_all_cores
 from worker.engine.admission_policy import MemoryAdmissionPolicy
 from worker.engine.messages import EngineInfo
 from worker.engine.parts import EngineParts
@@ -154,12 +154,6 @@ def _tiny_decoder(spec: EngineSpec, loaded: LoadedPipeline) -> TinyDecoder:
 def adapter_bytes(plan: MemoryPlan) -> int:
     """Return the memory for LoRAs that stay loaded: a share small enough that the plan's own figures still hold."""
     return min(int(plan.free_bytes * ADAPTER_SHARE), DEFAULT_BYTES) if plan.free_bytes else DEFAULT_BYTES
-
-
-def use_all_cores() -> None:
-    """Use one thread for each core that this process may run on, unless OMP_NUM_THREADS is set."""
-    if "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
 def _info(

@@ -182,8 +182,8 @@ def render_record(
     """Return the record of how the image was made, as stored with it."""
     return RenderRecord(
         family=info.family,
-        device=info.device_name,
-        dtype=info.dtype,
+        device=active.sample.device_name or info.device_name,
+        dtype=active.sample.dtype or info.dtype,
         memory_policy=info.memory_policy,
         attention_backend=NATIVE if active.request.strict else info.attention_backend,
         versions=_versions(info, active.request) | active.sample.notes,

@@ -26,14 +26,22 @@ class InputQueue:
         self._channel = channel
         self._queue: queue.SimpleQueue[InputItem] = queue.SimpleQueue()
         self._to_cancel: set[str] = set()
+        self._first: list[InputItem] = []
         threading.Thread(target=self._run, name="input-queue", daemon=True).start()
 
     def put(self, item: InputItem) -> None:
         self._queue.put(item)
 
+    def peek(self) -> InputItem:
+        """Block until there is an item and return it; it stays there. Only before the first call of `take`."""
+        self._first = [self._queue.get()]
+        return self._first[0]
+
     def take(self, wait: bool) -> list[InputItem]:
         """Return everything that has arrived; with `wait`, block until there is at least one item."""
-        taken: list[InputItem] = [self._queue.get()] if wait else []
+        taken, self._first = self._first, []
+        if wait and not taken:
+            taken.append(self._queue.get())
         while not self._queue.empty():
             taken.append(self._queue.get())
         self._to_cancel -= {item.request_id for item in taken if isinstance(item, Cancel)}

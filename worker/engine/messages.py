@@ -20,7 +20,7 @@ class EngineInfo:
     """Describe the loaded model. `memory`: gigabytes (10^9 bytes) by name, such as `weights_on_device`.
 
     `in_host_memory`: other models whose weights this process keeps, so that they load without a disk.
-    `upscalers`: id -> title, about, licence, origin, scales of those whose weights it has and that enlarge start images.
+    `upscalers`: id -> title, about, licence, origin, scales of those whose weights it has, for jobs or start images.
     `max_pixels`, `max_pixels_guided`: the largest image that memory holds, without and with guidance; 0: not known.
     `expected`: on a CPU, estimated seconds and memory of an image of the model's defaults, until one was rendered.
     """
@@ -107,7 +107,10 @@ class Preview:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The finished image: `pixels` is RGB, 8 bits a channel, row by row, `width` * `height` * 3 bytes."""
+    """The finished image: `pixels` is RGB, 8 bits a channel, row by row, `width` * `height` * 3 bytes.
+
+    Empty for an enlarged image, which is in the file that its request names.
+    """
 
     request_id: str
     width: int

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import FarmError
+from core.queue import UPSCALE
 from worker.engine import spec
 from worker.engine.io_queues import EngineQueues
 from worker.engine.messages import Channel, Load, LoadFailed, Loading, Ready, Release, Stop
@@ -46,6 +47,8 @@ def _serve(first: EngineSpec, channel: Channel, build_with: BuildEngine | None) 
     A failure that says what is wrong with a later model leaves the process and its kept models as they are.
     """
     queues = EngineQueues.over(channel)
+    if first.model == UPSCALE:
+        return _serve_upscales(first, queues)
     models = EngineModels(queues, build_with)
     spec: EngineSpec | None = first
     while spec is not None:
@@ -66,6 +69,18 @@ def _serve(first: EngineSpec, channel: Channel, build_with: BuildEngine | None) 
             queues.output.close()
             return 1
         spec = models.wait_for_next()
+    queues.output.close()
+    return 0
+
+
+def _serve_upscales(spec: EngineSpec, queues: EngineQueues) -> int:
+    """Be ready before torch is imported, which an upscaling worker without jobs never needs."""
+    from worker.engine.upscaling import build_upscaling, upscaling_info
+
+    info = upscaling_info(spec)
+    queues.output.put(Ready(info))
+    if not isinstance(queues.input.peek(), Stop):
+        EngineModels(queues, None).run(build_upscaling(spec, info), spec.step_timeout_seconds)
     queues.output.close()
     return 0
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.catalogue import CatalogueModel, catalogue_of
+from core.queue import UPSCALE
 from core.settings import Settings
 
 EXIT_BROKEN_DEVICE = 70
@@ -29,8 +30,8 @@ class EngineSpec:
     `compile_blocks`: None lets the memory policy decide; compiled, the last bits differ from the stock pipeline's.
     `compile_mode`: of torch.compile. `attention_backend`: a name of diffusers' attention dispatch; `auto` measures them.
     `step_timeout_seconds`: a longer step, encode or decode means a hung device; on a CPU only if it does not compute.
+    `upscaler_dirs`: folders of upscalers' weight files. With core.queue.UPSCALE as `model`, the engine only enlarges images.
     `tiny_decoder`: whether to decode with a tiny decoder in place of the VAE, apart from strict requests.
-    `upscaler_dirs`: folders of upscalers' weight files.
     `module`: what `python -m` runs as the child process.
     """
 
@@ -50,8 +51,8 @@ class EngineSpec:
     attention_backend: str = "auto"
     tiny_decoder: bool = False
     module: str = "worker.engine"
-    row: CatalogueModel | None = None
     upscaler_dirs: tuple[Path, ...] = ()
+    row: CatalogueModel | None = None
 
 
 def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
@@ -72,7 +73,7 @@ def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
         compile_mode=settings.compile_mode,
         attention_backend=settings.attention_backend,
         tiny_decoder=settings.tiny_decoder == "on",
-        row=catalogue.get(model) if catalogue.source_of(model) != "shipped" else None,
-        module="worker.synthetic" if settings.renderer == "synthetic" else "worker.engine",
+        row=catalogue.get(model) if model != UPSCALE and catalogue.source_of(model) != "shipped" else None,
+        module="worker.synthetic" if settings.renderer == "synthetic" and model != UPSCALE else "worker.engine",
         upscaler_dirs=settings.upscaler_dirs,
     )

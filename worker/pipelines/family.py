@@ -22,6 +22,7 @@ class Sample:
     `group`: only samples of equal group may share a forward pass. `tokens`: its size in a forward pass, both
     halves of a guidance pair included. `schedule`: sigmas or timesteps for its record. `step` counts completed steps.
     `notes`: additions to its record, next to the versions that all images of this engine share.
+    `device_name`, `dtype`: for its record, where they are not the engine's.
     """
 
     request: RenderRequest
@@ -32,6 +33,8 @@ class Sample:
     schedule: list[float] = field(default_factory=list)
     step: int = 0
     notes: dict[str, str] = field(default_factory=dict)
+    device_name: str = ""
+    dtype: str = ""
 
 
 C = TypeVar("C")

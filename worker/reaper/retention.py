@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
 
 from core.errors import RenderError, Unavailable
 from core.settings import Settings
@@ -72,6 +75,17 @@ def _delete_files(store: LocalImageStore, keys: Collection[str]) -> int:
     return sum(store.delete(key) for key in keys)
 
 
+def sweep_spool(folder: Path, older_than_seconds: float = ORPHAN_SECONDS) -> int:
+    """Delete results that no engine has written to for that long, left by killed processes; return how many."""
+    latest, deleted = time.time() - older_than_seconds, 0
+    for file in folder.glob("*.*") if folder.is_dir() else ():
+        with suppress(OSError):
+            if file.stat().st_mtime < latest:
+                file.unlink()
+                deleted += 1
+    return deleted
+
+
 logger = logging.getLogger(__name__)
 
 
@@ -87,7 +101,7 @@ class RetentionRound:
         """Apply every retention setting once."""
         try:
             jobs, uploads = self._retain(), self._retain_uploads()
-            files = self._pruner.orphans()
+            files = self._pruner.orphans() + sweep_spool(self._settings.spool_dir)
             retention.forget_idempotency_keys(self._database, self._settings.idempotency_hours * 3600)
             quotas.delete_old_counters(self._database)
             sessions.delete_ended(self._database)

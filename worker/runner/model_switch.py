@@ -18,7 +18,7 @@ from worker.engine.spec import spec_from_settings
 from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.model_choice import Candidate, Choice, choose
-from worker.runner.served_models import ServedModels, assumed_seconds
+from worker.runner.served_models import ASSUMED_SECONDS, ServedModels, assumed_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class _Target:
 class ModelSwitch:
     """Owns which model is loaded. A worker with one model only handles requests to load and unload it.
 
+    `models`: those of the catalogue; an upscaling worker has none, reports none, and always serves core.queue.UPSCALE.
     `on_change` is called when the gate opens or closes; `can_switch`: false while the worker is paused or stopping.
     """
 
@@ -58,7 +59,8 @@ class ModelSwitch:
         self._gate = gate
         self._on_change = on_change
         self._can_switch = can_switch
-        self._served = ServedModels({model.id: assumed_seconds(model.weights.resident_gigabytes) for model in models})
+        assumed = {model.id: assumed_seconds(model.weights.resident_gigabytes) for model in models}
+        self._served = ServedModels(assumed or {context.model: ASSUMED_SECONDS})
         self._loaded: str | None = None
         self._loaded_at = float("-inf")
         self._was_ready = False
@@ -153,7 +155,7 @@ class ModelSwitch:
     @property
     def _pause(self) -> float:
         """A worker with one model that is loaded has nothing to decide."""
-        is_settled = len(self._rows) == 1 and self._loaded is not None
+        is_settled = len(self._served.names) == 1 and self._loaded is not None
         return max(self._context.settings.heartbeat_seconds, CHECK_SECONDS) if is_settled else CHECK_SECONDS
 
     def _check(self) -> None:
@@ -170,7 +172,7 @@ class ModelSwitch:
             self._served.retry(model)
         if self._loaded in wanted:
             self._clear(str(self._loaded), "load")
-        if len(self._rows) == 1 and self._loaded is not None:
+        if len(self._served.names) == 1 and self._loaded is not None:
             return
         if (choice := self._choose(wanted)) is not None:
             self._switch(choice)
@@ -284,8 +286,8 @@ class ModelSwitch:
 
     def _problem(self, model: str) -> str | None:
         """Return why the model cannot be loaded, as far as its files show without an engine; None where it can."""
-        row = self._rows[model]
-        if row.built_locally or self._context.settings.renderer == "synthetic":
+        row = self._rows.get(model)
+        if row is None or row.built_locally or self._context.settings.renderer == "synthetic":
             return None
         try:
             locate(row, ModelPaths.of(self._context.settings))
@@ -299,7 +301,7 @@ class ModelSwitch:
     def _report(self) -> None:
         for model in self._served.names:
             self._served.is_available(model)  # One whose pause is over is offered to users again.
-        if changes := self._served.changes():
+        if self._rows and (changes := self._served.changes()):
             identity = self._context.identity
             worker_models.report_models(self._database, identity.name, identity.incarnation, changes)
             self._served.note_reported(changes)

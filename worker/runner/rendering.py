@@ -16,6 +16,7 @@ from core.catalogue import catalogue_of, load_catalogue
 from core.catalogue.upscalers import LANCZOS
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.imagefile import ImageMetadata, encode_png
+from core.lifecycle import JobKind
 from core.parameters.image_input import input_of_image
 from core.render import RenderRequest
 from core.settings import Settings
@@ -37,6 +38,13 @@ from worker.runner.attempts import (
     image_index_of,
 )
 from worker.runner.picture_guard import PictureGuard, is_black
+from worker.runner.upscaling import (
+    SourceReader,
+    clear_earlier_attempts,
+    clear_spool,
+    store_enlarged,
+    upscale_request,
+)
 
 
 class ImageWriter:
@@ -47,6 +55,8 @@ class ImageWriter:
 
     def write(self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
         """Encode and store one image. Raises RenderError `storage_unavailable` when the store does not take the file."""
+        if request.upscale is not None:
+            return store_enlarged(self._store, attempt, request, rendered)
         index = image_index_of(rendered.request_id)
         metadata = _metadata(attempt, request, rendered, index)
         data = encode_png(rendered.pixels, rendered.width, rendered.height, metadata)
@@ -108,11 +118,13 @@ def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendere
     )
 
 
-_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "has_init_image", "has_mask", "preview_every"}
+_ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "has_init_image", "has_mask", "preview_every", "upscale"}
 
 
 def render_requests(attempt: RunningAttempt, settings: Settings) -> list[RenderRequest]:
     """Return one request per image, with its own seeds. Input fields unknown to the engine are left out."""
+    if attempt.job.kind == JobKind.UPSCALE:
+        return [upscale_request(attempt, settings)]
     given = attempt.job.input
     return [
         RenderRequest(
@@ -144,9 +156,12 @@ class StartImageReader:
     def __init__(self, uploads: LocalImageStore, images: LocalImageStore) -> None:
         self._uploads = uploads
         self._images = images
+        self._sources = SourceReader(images, uploads)
 
     def read_for(self, job: Job) -> StartImages:
         """Return the encoded images. Raises RenderError when one cannot be read."""
+        if job.kind == JobKind.UPSCALE:
+            return StartImages(self._sources.read_for(job))
         return StartImages(self._read(job.input.get("init_image")), self._read(job.input.get("mask")))
 
     def _read(self, given: dict[str, Any] | None) -> bytes:
@@ -221,7 +236,10 @@ class AttemptRendering:
     def run(self, start: StartImages = TEXT_TO_IMAGE) -> list[StoredImage]:
         """Return the stored images in order of index. Raises RenderError or AttemptStopped."""
         requests = render_requests(self.attempt, self.settings)
-        start = self._fit_to_request(start, requests[0])
+        if self.attempt.job.kind == JobKind.UPSCALE:
+            clear_earlier_attempts(self.attempt, self.settings)
+        if requests[0].upscale is None:
+            start = self._fit_to_request(start, requests[0])
         try:
             for request in requests:
                 self._submit(request, start)
@@ -230,6 +248,8 @@ class AttemptRendering:
         finally:
             for request_id in list(self._pending):
                 self.engine.cancel(request_id)
+            for request in requests:
+                clear_spool(request)
         return sorted(self.images, key=lambda image: image.index)
 
     def _fit_to_request(self, start: StartImages, request: RenderRequest) -> StartImages:
@@ -291,7 +311,8 @@ class AttemptRendering:
         started = time.monotonic()
         if self._kept is not None:
             rendered = replace(rendered, pixels=self._kept.paste_into(rendered.pixels))
-        rendered = self.guard.check(self.attempt, request, rendered, may_be_black=self._may_be_black)
+        if request.upscale is None:  # An enlarged image is in a file, and nothing new is in it.
+            rendered = self.guard.check(self.attempt, request, rendered, may_be_black=self._may_be_black)
         while True:
             try:
                 self.images.append(self.store(self.attempt, request, rendered))

@@ -127,9 +127,14 @@ class WorkerSide:
     def _store(self, job: Job, index: int) -> StoredImage:
         buffer = io.BytesIO()
         width, height = job.input["width"], job.input["height"]
-        parameters = {name: job.input[name] for name in ("prompt", "num_inference_steps", "guidance_scale")}
+        parameters = {"prompt": "", "num_inference_steps": 0, "guidance_scale": 1.0}  # Of an enlarged upload.
         metadata = ImageMetadata(
-            **parameters, **seeds_of(job.input, index), width=width, height=height, model=job.model, random_weights=True
+            **{name: job.input.get(name, value) for name, value in parameters.items()},
+            **seeds_of(job.input, index),
+            width=width,
+            height=height,
+            model=job.model,
+            random_weights=True,
         )
         buffer.write(encode(Pillow.new("RGB", (width, height), (20 * index, 90, 160)), metadata))
         key = image_key(job.id, job.attempt, index)

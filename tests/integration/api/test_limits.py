@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,9 +20,13 @@ SIDE = 64
 BODY = {"prompt": "a red fox", "width": SIDE, "height": SIDE}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
+SMALL = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAAAAABWESUoAAAAEklEQVR42mNgGAWjYBSMAuwAAAQgAAF8we+4AAAAAElFTkSuQmCC"
+"""32 pixels wide and high: enlarged twice, as many as a job of BODY."""
+
 QUEUEING: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/v1/jobs"): BODY,
     ("POST", "/v1/batches"): {"base": BODY, "seeds": [1]},
+    ("POST", "/v1/upscales"): {"upload": "{upload}", "scale": 2},
     ("POST", "/v1/images/generations"): {"prompt": "x", "size": "64x64"},
     ("POST", "/sdapi/v1/txt2img"): BODY,
     ("POST", "/sdapi/v1/img2img"): BODY | {"init_images": [PIXEL]},
@@ -94,7 +99,11 @@ def finished_image(caller: Caller, worker: WorkerSide, owner: str) -> str:
 
 
 def send(client: httpx.Client, method: str, path: str, **ids: str) -> httpx.Response:
-    return client.request(method, path.format(**ids), json=QUEUEING[method, path])
+    body = QUEUEING[method, path]
+    if body is not None and "upload" in body:
+        png = base64.b64decode(SMALL)
+        body = body | {"upload": client.post("/v1/uploads", content=png, headers={"Content-Type": "image/png"}).json()["id"]}
+    return client.request(method, path.format(**ids), json=body)
 
 
 def test_every_route_that_changes_something_is_known_to_queue_jobs_or_not() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -24,7 +26,7 @@ def report(worker: WorkerSide, **changes: object) -> None:
     assert heartbeat(worker.database, worker.name, "run-1", state="ready", info=info) is not None
 
 
-def rendered(api: httpx.Client, worker: WorkerSide, **fields: object) -> dict[str, object]:
+def rendered(api: httpx.Client, worker: WorkerSide, **fields: Any) -> dict[str, object]:  # noqa: ANN401 -- fields of a job
     """Return a finished job whose images have RECORD."""
     job = submit(api, "a cat", **fields)
     finish_all(worker)

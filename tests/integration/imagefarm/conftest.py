@@ -21,13 +21,13 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmParts]:
-    """Run API, reaper and one worker."""
+    """Run API, reaper, one worker and one upscaling worker."""
     directory = tmp_path_factory.mktemp("client")
     url = f"sqlite:///{directory / 'farm.db'}"
     upgrade(url)
     redis = RedisServer(directory / "redis").start()
     settings = {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(STEP_SECONDS)}
-    parts = FarmParts(directory / "farm", url, redis, 1, settings)
+    parts = FarmParts(directory / "farm", url, redis, 1, settings, upscalers=1)
     try:
         yield parts.start()
     finally:

@@ -29,6 +29,7 @@ REQUIRED: dict[str, Any] = {
 }
 OTHERS: dict[str, dict[str, Any]] = {
     "BatchRequest": {"base": {"prompt": "a cat"}, "prompts": ["a cat"]},
+    "UpscaleRequest": {"images": ["i"], "uploads": ["u"]},
     "StyleFields": {"prompt": "ink", "negative_prompt": "blur"},
     "StyleRequest": {"prompt": "ink", "negative_prompt": "blur"},
 }

@@ -22,7 +22,9 @@ from core.extras import EXTRAS, MissingExtra, require_extras
 from tests.servers.farm import ROOT
 from tests.unit.cli.test_main import commands
 
-BASE: set[tuple[str, ...]] = {(name,) for name in ("submit", "batch", "jobs", "job", "cancel", "retry", "export", "watch")}
+BASE: set[tuple[str, ...]] = {
+    (name,) for name in ("submit", "batch", "upscale", "jobs", "job", "cancel", "retry", "export", "watch")
+}
 BASE |= {("loras", "list"), ("models", "add"), ("models", "remove"), ("models", "inspect"), ("models", "files")}
 BASE |= {("loras", "list"), ("refine",), ("lineage",)}
 BASE |= {("compare",), ("rate",)}

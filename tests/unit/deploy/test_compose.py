@@ -14,7 +14,7 @@ from core.exposure import is_loopback
 from core.settings import Settings
 from tests.servers.farm import ROOT
 
-FARM_SERVICES = {"migrate", "api", "worker", "model-manager", "reaper", "flower"}
+FARM_SERVICES = {"migrate", "api", "worker", "upscaler", "model-manager", "reaper", "flower"}
 SERVERS = {"postgres", "redis"}
 
 
@@ -121,8 +121,8 @@ def test_data_is_kept_outside_the_containers(services: dict[str, Any]) -> None:
 
 def test_the_cpu_variant_changes_only_what_has_pytorch() -> None:
     variant = load("deploy/compose.cpu.yaml")["services"]
-    assert set(variant) == {"worker", "model-manager"}
-    assert variant["worker"]["deploy"] is None
+    assert set(variant) == {"worker", "upscaler", "model-manager"}
+    assert all(variant[name]["deploy"] is None for name in ("worker", "upscaler"))
 
 
 def test_the_dockerfile_has_the_targets_and_copies_existing_files(services: dict[str, Any]) -> None:
@@ -145,7 +145,8 @@ def test_only_worker_images_contain_torch(services: dict[str, Any]) -> None:
     assert "'.[server]'" in found["server"] and "torch" not in found["server"]
     assert all("'.[worker]'" in found[name] for name in ("cpu", "gpu"))
     targets = {name: services[name]["build"]["target"] for name in FARM_SERVICES}
-    assert targets == dict.fromkeys(FARM_SERVICES, "server") | {"worker": "gpu", "model-manager": "gpu"}
+    on_gpu = {"worker": "gpu", "upscaler": "gpu", "model-manager": "gpu"}
+    assert targets == dict.fromkeys(FARM_SERVICES, "server") | on_gpu
     assert all(services[name]["image"] == f"imagefarm:{target}" for name, target in targets.items())
     for variant in load("deploy/compose.cpu.yaml")["services"].values():
         assert (variant["image"], variant["build"]["target"]) == ("imagefarm:cpu", "cpu")

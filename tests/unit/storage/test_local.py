@@ -204,3 +204,25 @@ def test_an_unwritable_directory_is_reported(store: LocalImageStore, key: str) -
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("storage_unavailable")
     assert "write permission" in done.stdout
+
+
+def test_blocks_are_stored_as_one_file(store: LocalImageStore, key: str) -> None:
+    stored = store.put_blocks(key, iter([b"con", b"tent"]))
+    assert (stored.bytes, stored.sha256) == (7, hashlib.sha256(b"content").hexdigest())
+    assert store.read(key) == b"content"
+
+
+def test_blocks_that_cannot_be_read_leave_no_file(store: LocalImageStore, key: str, tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"con")
+    with pytest.raises(RenderError, match="did not accept"):
+        store.put_blocks(key, (path.read_bytes() for path in [tmp_path / "there", tmp_path / "missing"]))
+    assert files_under(store.root) == []
+
+
+def test_a_reduced_copy_stands_for_the_file_and_is_deleted_with_it(store: LocalImageStore, key: str) -> None:
+    store.put(key, b"content")
+    assert store.read_reduced(key) == b"content"
+    store.put_reduced(key, b"small")
+    assert (store.read_reduced(key), store.read(key), list(store.iter_keys())) == (b"small", b"content", [key])
+    assert store.delete(key)
+    assert files_under(store.root) == []

@@ -15,7 +15,7 @@ ADDRESSES = Addresses("127.0.0.1", 7860, "127.0.0.1", 5555, "redis://127.0.0.1:1
 
 
 def workers(settings: Settings) -> list[ChildSpec]:
-    return [spec for spec in plan.children(settings, ADDRESSES) if "worker" in spec.command]
+    return [spec for spec in plan.children(settings, ADDRESSES) if spec.name.startswith("worker")]
 
 
 def test_worker_names_are_unique_and_stable(tmp_path: Path) -> None:
@@ -51,6 +51,16 @@ def test_children_get_the_chosen_addresses(tmp_path: Path) -> None:
         assert spec.environment["IMAGEFARM_REDIS_URL"] == ADDRESSES.redis_url
         assert Path(spec.environment["IMAGEFARM_DATA_DIR"]) == tmp_path
         assert spec.environment["IMAGEFARM_DATABASE_URL"].startswith("sqlite:///")
+
+
+def test_upscaling_workers_have_names_and_the_queue_of_their_own(tmp_path: Path) -> None:
+    for count in (0, 1, 2):
+        settings = Settings(data_dir=tmp_path, upscale_workers=count, model="demo")
+        specs = [spec for spec in plan.children(settings, ADDRESSES) if spec.name.startswith("upscaler")]
+        assert len({spec.environment["IMAGEFARM_WORKER_NAME"] for spec in specs}) == count
+        assert {spec.environment["IMAGEFARM_MODEL"] for spec in specs} <= {"upscale"}
+        assert all("worker" in spec.command for spec in specs)
+        assert workers(settings)[0].environment["IMAGEFARM_MODEL"] == "demo"
 
 
 def test_no_workers_is_a_farm_too(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ export function factsOf(job, output) {
   const input = job.input;
   const seed = output?.seed ?? input.seed;
   return [
-    fact("Model", job.model),
+    job.kind === "upscale" ? fact("Upscaler", `${input.upscaler}, ×${input.scale}`) : fact("Model", job.model),
     fact("Size", `${output?.width ?? input.width} × ${output?.height ?? input.height}`),
-    fact("Steps", input.num_inference_steps),
-    fact("Guidance", input.guidance_scale > 1 ? input.guidance_scale : "off"),
+    ...(input.num_inference_steps === undefined ? [] : [
+      fact("Steps", input.num_inference_steps),
+      fact("Guidance", input.guidance_scale > 1 ? input.guidance_scale : "off"),
+    ]),
     seed === undefined ? null : fact("Seed", seed, copyButton(String(seed), "the seed")),
     job.status === "succeeded" ? fact("Time", timeOf(job.timings)) : null,
     input.negative_prompt ? wide(fact("Without", input.negative_prompt)) : null,
