@@ -64,8 +64,8 @@ def reason_not_claimed(workers: list[Worker]) -> str | None:
 def _reason_not_loaded(model: str, workers: list[Worker], overview: Overview) -> str | None:
     """Return what happens before a job of a model that no worker has loaded; None where one has."""
     states = {worker.name: overview.model_state(worker, model) for worker in workers}
-    if "loaded" in states.values():
-        return None
+    if "loaded" in states.values() or any(len(overview.listed(worker)) == 1 for worker in workers):
+        return None  # A worker of one model has it, or loads nothing else.
     if loading := [name for name, state in states.items() if state == "loading"]:
         return f"The model is being loaded by {', '.join(loading)}, once the jobs that run there have ended."
     return f"No worker has this model loaded: {', '.join(states)} will load it when its other models leave time."

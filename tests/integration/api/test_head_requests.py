@@ -56,7 +56,7 @@ def test_head_of_a_stream_ends(api: httpx.Client) -> None:
 
 
 def test_head_is_among_the_allowed_methods(api: httpx.Client) -> None:
-    answer = api.put("/v1/models", json={})
+    answer = api.put("/v1/presets", json={})
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, HEAD"
 

@@ -139,7 +139,7 @@ def test_description_and_errors_work_under_the_path(open_farm: Opened) -> None:
     assert "swagger-ui" in farm.get("/docs").text
     assert farm.get("/vendor/swagger-ui/swagger-ui.css").status_code == 200
     assert set(farm.get("/sdapi/v1/nothing").json()) >= {"error", "detail"}
-    assert farm.put("/v1/models").headers["allow"] == "GET, HEAD"
+    assert farm.put("/v1/presets").headers["allow"] == "GET, HEAD"
 
 
 def test_webhooks_carry_public_links(make_settings: SettingsMaker, worker: WorkerSide) -> None:
