@@ -7,14 +7,16 @@ from dataclasses import replace
 from api.caller import Caller
 from api.expanded_texts import ExpandedTexts
 from api.farm import Farm
+from api.overview import Overview
 from api.submission import IdempotencyKey, accept_job, prepare_job, with_encrypted_secret
 from api.threads import in_thread
 from api.uploads import find_start_images, init_image_of, require_image_file
 from api.views.jobs import public_input
+from core.catalogue.upscalers import LANCZOS
 from core.errors import Conflict, InvalidInput
 from core.parameters.image_input import input_of_image
 from core.parameters.refine import ParentImage, Refinement, refine
-from core.schemas.refine import LANCZOS, RefineRequest
+from core.schemas.refine import RefineRequest
 from db.images import get_image
 from db.jobs.read import get_job
 from db.jobs.submit import NewJob, Submitted
@@ -40,7 +42,7 @@ async def _prepare(farm: Farm, caller: Caller, image: Image, job: Job, request: 
     given = public_input(input_of_image(job.input, image.index))
     parent = ParentImage(image.id, image.width, image.height, given, is_enlarged="source" in job.input)
     refinement = refine(request, parent, model)
-    _check_upscaler(refinement)
+    _check_upscaler(refinement, overview, model.id)
     start = await find_start_images(farm, caller, refinement.request)
     if refinement.from_image:
         await in_thread(require_image_file, farm, image, "image")
@@ -63,11 +65,15 @@ def _model_of(job: Job) -> str:
     return str(model)
 
 
-def _check_upscaler(refinement: Refinement) -> None:
+def _check_upscaler(refinement: Refinement, overview: Overview, model: str) -> None:
+    """Raise Conflict unless a live worker of the model can enlarge with the upscaler."""
     upscaler = refinement.origin.upscaler
-    if upscaler not in (None, LANCZOS):
+    if upscaler in (None, LANCZOS):
+        return
+    able = {name for worker in overview.serving(model) for name in worker.info.get("upscalers", {})}
+    if upscaler not in able:
         raise Conflict(
-            f"No worker enlarges an image with '{upscaler}' before it renders: send upscaler {LANCZOS}, or enlarge the "
-            "image first and refine the result.",
+            f"No live worker of {model} has the weights of the upscaler '{upscaler}'. Install them on its machine, or "
+            f"send one of: {', '.join(sorted({LANCZOS, *able}))}.",
             code="upscaler_not_served",
         )

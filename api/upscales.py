@@ -198,7 +198,8 @@ def _image(farm: Farm, caller: Caller, image_id: str) -> dict[str, Any]:
         ) from None
     given = input_of_image(parent_job.input, image.index)
     versions = image.record.get("versions", {})
-    earlier = parent_job.input.get("parent") or {"model": parent_job.model} | {
+    carried = parent_job.input.get("parent") if parent_job.kind == JobKind.UPSCALE else None
+    earlier = carried or {"model": parent_job.model} | {
         name: versions[name] for name in ("scheduler", "weights_revision") if name in versions
     }
     return {

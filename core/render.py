@@ -77,6 +77,7 @@ class RenderRequest(BaseModel):
     `has_init_image` and `has_mask` announce an init image and a mask, whose bytes are sent separately.
     `start_sigma` (0..1, in place of `strength`): the noise level at which image-to-image starts, with all its steps.
     `variation_seed`, `variation_strength`, `coherent`: see `NoiseSource`. `preview_every` is in steps; 0 means no previews.
+    `upscaler`: the upscaler whose network enlarges the init image first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -98,6 +99,7 @@ class RenderRequest(BaseModel):
     variation_seed: int | None = None
     variation_strength: float = 0.0
     coherent: NoiseSource | None = None
+    upscaler: str | None = None
     preview_every: int = 0
     upscale: UpscalePart | None = None
 

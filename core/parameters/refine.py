@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.catalogue import CatalogueModel
+from core.catalogue.upscalers import LANCZOS
 from core.errors import InvalidInput
 from core.parameters.normalise import Origin
 from core.parameters.parameters import InvalidParameters, Parent
 from core.refine_mode import RefineMode
 from core.render import NoiseSource
 from core.schemas.jobs import JobRequest
-from core.schemas.refine import LANCZOS, RefineRequest
+from core.schemas.refine import RefineRequest
 
 START_SIGMA = 0.5
 """Noise level of `hires` with Z-Image, which half of the parent's steps follow: 4 of 8."""
@@ -76,6 +77,7 @@ def refine(request: RefineRequest, parent: ParentImage, model: CatalogueModel) -
     origin = Origin(parent=Parent(image=parent.id, model=model.id), refine_mode=request.mode)
     if request.mode is RefineMode.HIRES:
         fields |= _hires(request, parent, model)
+        _check_upscaler(request, parent, width, height)
         return _made(fields, replace(origin, upscaler=request.upscaler or LANCZOS), from_image=True)
     if request.mode is RefineMode.COHERENT:
         _check_coherent(parent, model, width, height)
@@ -153,6 +155,14 @@ def _hires(request: RefineRequest, parent: ParentImage, model: CatalogueModel) -
     elif strength is not None and 0 < strength <= 1:
         steps = min(max(steps, math.ceil(1 / strength)), model.limits.max_steps)
     return {"start_sigma": start, "strength": strength, "num_inference_steps": steps}
+
+
+def _check_upscaler(request: RefineRequest, parent: ParentImage, width: int, height: int) -> None:
+    if request.upscaler in (None, LANCZOS) or width > parent.width or height > parent.height:
+        return
+    raise InvalidParameters(
+        [("upscaler", f"has nothing to enlarge at {width}x{height}: send a larger size, or leave it out.")]
+    )
 
 
 def _check_coherent(parent: ParentImage, model: CatalogueModel, width: int, height: int) -> None:

@@ -14,7 +14,6 @@ from core.schemas.jobs import Label
 from core.schemas.webhooks import JobWebhook
 
 EXAMPLE: dict[str, JsonValue] = {"mode": "hires", "width": 1024, "height": 1024}
-LANCZOS = "lanczos"
 _MAX_METADATA = 32
 
 

@@ -32,7 +32,7 @@ def test_a_grid_is_rendered_labelled_and_rated(farm: FarmProcess) -> None:
         assert rows["styles", "style grid-ink"] is None
         sheet = Pillow.open(io.BytesIO(client.batches.contact_sheet(done))).convert("RGB")
         files = [Pillow.open(io.BytesIO(client.content(item.outputs[0]))).convert("RGB") for item in done.jobs]
-    left, top = sheet.width - 2 * 72, sheet.height - 2 * 72
+    left, top = sheet.width - 2 * 72, sheet.height - 2 * 72 - 8
     for number, file in enumerate(files):
         x, y = left + number % 2 * 72, top + number // 2 * 72
         assert sheet.crop((x, y, x + 64, y + 64)).tobytes() == file.tobytes(), "rows are S/R, columns styles"

@@ -29,6 +29,7 @@ from worker.models.libraries import denoiser_of
 from worker.models.load import HostRoom, LoadedPipeline, LoadRequest, load_pipeline
 from worker.models.tiny_decoder import TinyDecoder, load_tiny_decoder
 from worker.pipelines.adapters import DEFAULT_BYTES, Adapters
+from worker.pipelines.enlarge_first import EnlargeFirst, installed_upscalers
 from worker.pipelines.family import AnyFamily, FamilyContext
 from worker.pipelines.registry import make_family
 from worker.pipelines.tuning.attention import set_attention
@@ -58,8 +59,10 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | Non
     loaded = load_pipeline(model, request, on_progress)
     log.info(loaded.plan.describe())
     context = _family_context(spec, loaded)
-    family = make_family(context)
+    family: AnyFamily = make_family(context)
     tuning = _tune(spec, loaded, family, on_progress)
+    if loaded.model.img2img == "strength":
+        family = EnlargeFirst(family, loaded.device, spec.upscaler_dirs)
     is_cuda = loaded.device.type == "cuda"
     overlaps = is_cuda and tuning.allows_concurrent_compute
     overlaps_decode = overlaps and family.can_overlap_decode and _memory_allows_overlap(loaded)
@@ -173,6 +176,7 @@ def _info(
         process_id=os.getpid(),
         memory=_memory(plan),
         versions={**loaded.versions, **threads, **tuning.versions()},
+        upscalers=installed_upscalers(spec.upscaler_dirs) if loaded.model.img2img == "strength" else {},
         max_pixels=max_pixels(plan, loaded.model),
         max_pixels_guided=max_pixels(plan, loaded.model, rows=2),
         expected=loaded.expected.figures() if loaded.expected is not None else {},

@@ -19,8 +19,8 @@ from worker.engine.spec import EngineSpec
 class EngineInfo:
     """Describe the loaded model. `memory`: gigabytes (10^9 bytes) by name, such as `weights_on_device`.
 
-    `upscalers`: of an upscaling worker: id -> title, about, licence, origin, scales of those whose weights it has.
     `in_host_memory`: other models whose weights this process keeps, so that they load without a disk.
+    `upscalers`: id -> title, about, licence, origin, scales of those whose weights it has, for jobs or start images.
     `max_pixels`, `max_pixels_guided`: the largest image that memory holds, without and with guidance; 0: not known.
     `expected`: on a CPU, estimated seconds and memory of an image of the model's defaults, until one was rendered.
     """
@@ -38,8 +38,8 @@ class EngineInfo:
     process_id: int
     memory: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    upscalers: dict[str, Any] = field(default_factory=dict)
     in_host_memory: list[str] = field(default_factory=list)
+    upscalers: dict[str, Any] = field(default_factory=dict)
     max_pixels: int = 0
     max_pixels_guided: int = 0
     expected: dict[str, float] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from core.catalogue import catalogue_of, load_catalogue
+from core.catalogue.upscalers import LANCZOS
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.imagefile import ImageMetadata, encode_png
 from core.lifecycle import JobKind
@@ -257,7 +258,7 @@ class AttemptRendering:
         try:
             if not start.init_image:
                 return start
-            if self._edits_images:
+            if self._edits_images or request.upscaler not in (None, LANCZOS):
                 return self._noting_black(unpack_reference(start.init_image))
             image = self._noting_black(resize_init_image(start.init_image, width, height)).init_image
             if not start.mask:

@@ -191,9 +191,7 @@ def test_a_new_database_has_no_key(fresh_sqlite: str) -> None:
     database.dispose()
 
 
-def test_shared_styles_and_wildcards_need_the_scope_admin(
-    url: str, key: str, worker: WorkerSide, client: ClientMaker
-) -> None:
+def test_shared_styles_and_wildcards_need_admin(url: str, key: str, worker: WorkerSide, client: ClientMaker) -> None:
     style = {"name": "ink", "prompt": "ink"}
     user, admin = client(url, key), client(url, make(worker, "boss", Scope.ADMIN))
     shared = admin.post("/v1/styles", json=style | {"shared": True})

@@ -31,6 +31,7 @@ QUEUEING: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/sdapi/v1/txt2img"): BODY,
     ("POST", "/sdapi/v1/img2img"): BODY | {"init_images": [PIXEL]},
     ("POST", "/v1/jobs/{job_id}/retry"): None,
+    ("POST", "/v1/images/{image_id}/refine"): {"mode": "same_seed", "width": SIDE, "height": SIDE},
 }
 """Each route by which a user can queue a job, with a body that it accepts."""
 
@@ -87,12 +88,22 @@ def ended_job(caller: Caller, worker: WorkerSide, owner: str, code: str = "non_f
     return job_id
 
 
-def send(client: httpx.Client, method: str, path: str, job_id: str) -> httpx.Response:
+def finished_image(caller: Caller, worker: WorkerSide, owner: str) -> str:
+    """Return an image of the owner."""
+    job = caller(owner).post("/v1/jobs", json=BODY).json()
+    claimed = worker.claim()
+    assert claimed is not None
+    worker.finish(claimed)
+    image_id: str = caller(owner).get(f"/v1/jobs/{job['id']}").json()["outputs"][0]["id"]
+    return image_id
+
+
+def send(client: httpx.Client, method: str, path: str, **ids: str) -> httpx.Response:
     body = QUEUEING[method, path]
     if body is not None and "upload" in body:
         png = base64.b64decode(SMALL)
         body = body | {"upload": client.post("/v1/uploads", content=png, headers={"Content-Type": "image/png"}).json()["id"]}
-    return client.request(method, path.format(job_id=job_id), json=body)
+    return client.request(method, path.format(**ids), json=body)
 
 
 def test_every_route_that_changes_something_is_known_to_queue_jobs_or_not() -> None:
@@ -113,10 +124,10 @@ def test_every_route_that_changes_something_is_known_to_queue_jobs_or_not() -> N
 def test_a_route_that_queues_a_job_refuses_at_the_limit(
     caller: Caller, worker: WorkerSide, method: str, path: str, limit: dict[str, int], code: str
 ) -> None:
-    job_id = ended_job(caller, worker, "studio")
+    ids = {"image_id": finished_image(caller, worker, "studio"), "job_id": ended_job(caller, worker, "studio")}
     client = caller("studio", **limit)
-    assert send(client, method, path, job_id).status_code in (202, 504)
-    refused = send(client, method, path, job_id)
+    assert send(client, method, path, **ids).status_code in (202, 504)
+    refused = send(client, method, path, **ids)
     assert refused.status_code == 429, refused.text
     assert code in refused.text
     assert int(refused.headers["retry-after"]) > 0
@@ -150,3 +161,24 @@ def test_an_administrator_requeues_other_owners_jobs_by_the_farms_limit(caller: 
     key = create_key(worker.database, NewKey(name="ops", scopes=(Scope.ADMIN,), max_queued=1))[1]
     with httpx.Client(base_url=caller().base_url, headers={"Authorization": f"Bearer {key}"}) as admin:
         assert admin.post(f"/v1/jobs/{ended}/retry").status_code == 202
+
+
+def test_only_an_images_owner_refines_it_and_sees_its_lineage(caller: Caller, worker: WorkerSide) -> None:
+    image = finished_image(caller, worker, "studio")
+    own, other = caller("studio"), caller("rival")
+    for answer in (
+        other.post(f"/v1/images/{image}/refine", json={}),
+        other.get(f"/v1/images/{image}/lineage"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (404, "image_not_found")
+    start = other.post("/v1/jobs", json=BODY | {"init_image": image})
+    assert (start.status_code, start.json()["code"]) == (422, "upload_not_found")
+    assert own.post("/v1/jobs", json=BODY | {"init_image": image}).status_code == 202
+    key = create_key(worker.database, NewKey(name="ops", owner="ops", scopes=(Scope.ADMIN,)))[1]
+    with httpx.Client(base_url=own.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as admin:
+        assert admin.post(f"/v1/images/{image}/refine", json={"mode": "same_seed"}).status_code == 202
+        while (job := worker.claim()) is not None:
+            worker.finish(job)
+        assert len(admin.get(f"/v1/images/{image}/lineage").json()["descendants"]) == 2
+    shown = own.get(f"/v1/images/{image}/lineage").json()["descendants"]
+    assert len(shown) == 1, "the other one is the administrator's"

@@ -14,6 +14,7 @@ from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import StartFarm
 
 Body = dict[str, Any]
+NETWORK = "realesr-animevideov3"
 SIZES: Body = {"width": 128, "height": 128}
 
 
@@ -63,12 +64,27 @@ def test_drafts_are_refined_and_their_lineage_is_walked(
     retried = client.post(f"/v1/jobs/{jobs['again']}/retry")["id"]
     assert pixels(client, images(client, retried)[0]).tobytes() == pixels(client, made["again"]).tobytes()
 
+    for name in ("hires", "coherent"):
+        rerun = client.post(f"/v1/images/{made[name]}/rerun")["id"]
+        assert pixels(client, images(client, rerun)[0]).tobytes() == pixels(client, made[name]).tobytes()
+
     known = read_metadata(content(client, made["coherent"])).imagefarm
     assert known is not None
     assert known.coherent is not None
     assert (known.parent, known.coherent.seed, known.coherent.width, known.seed) == (chosen, 6, 64, 6)
     text = read_metadata(content(client, images(client, varied["id"])[1])).parameters_text or ""
     assert "Seed: 5, Variation seed: 7, Variation seed strength: 1" in text
+
+    enlarged = images(client, refine(client, chosen, upscaler=NETWORK, **SIZES))[0]
+    assert pixels(client, enlarged).tobytes() != pixels(client, made["hires"]).tobytes()
+    record = client.http.get(f"/v1/images/{enlarged}").json()
+    assert (record["input"]["upscaler"], record["record"]["versions"]["upscaler"]) == (NETWORK, NETWORK)
+    unknown = client.http.post(f"/v1/images/{chosen}/refine", json={"upscaler": "no-such-network"})
+    assert (unknown.status_code, unknown.json()["code"], NETWORK in unknown.json()["detail"]) == (
+        409,
+        "upscaler_not_served",
+        True,
+    )
 
     leaf = images(client, refine(client, made["hires"], width=192, height=192))[0]
     up = client.http.get(f"/v1/images/{leaf}/lineage").json()["ancestors"]

@@ -75,7 +75,7 @@ def rendering_of(attempt: RunningAttempt, failures: int) -> AttemptRendering:
     return made
 
 
-RENDERED: Any = SimpleNamespace(request_id="job-1/1/0")
+RENDERED: Any = SimpleNamespace(request_id="job-1/1/0", width=1, height=1, pixels=b"\xff\x80\x00")
 
 
 def test_a_finished_image_is_stored_once_the_store_is_back() -> None:
