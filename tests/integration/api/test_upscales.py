@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
+from zipfile import ZipFile
 
 import httpx
 import pytest
@@ -104,6 +105,15 @@ def test_enlarged_images_are_not_rendered_again(api: httpx.Client, worker: Worke
     for source in ({"image": rendered_image(api, worker)}, {"upload": upload(api)}):
         answer = api.post(f"/v1/images/{enlarged_image(api, upscaler, **source)}/rerun")
         assert (answer.status_code, answer.json()["code"]) == (409, "not_rerunnable")
+
+
+def test_exports_include_enlarged_images(api: httpx.Client, worker: WorkerSide, upscaler: WorkerSide) -> None:
+    sources = ({"image": rendered_image(api, worker)}, {"upload": upload(api)})
+    images = [enlarged_image(api, upscaler, **source) for source in sources]
+    answer = api.get("/v1/exports", params={"image": images})
+    assert answer.status_code == 200, answer.text
+    with ZipFile(BytesIO(answer.content)) as archive:
+        assert sum(name.endswith(".png") for name in archive.namelist()) == 2
 
 
 def test_a_sheet_of_an_enlarged_batch_has_captions(api: httpx.Client, worker: WorkerSide, upscaler: WorkerSide) -> None:

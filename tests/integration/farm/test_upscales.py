@@ -78,7 +78,11 @@ def test_an_upload_is_enlarged_and_keeps_its_alpha(farm: FarmParts, client: Clie
     data = noise(40, 30, "RGBA")
     source = upload(client, data)
     job = upscale(client, upload=source, scale=4, metadata={"for": "print"})
-    assert (job["kind"], job["model"], job["parent"]) == ("upscale", "upscale", {"image": None, "upload": source})
+    assert (job["kind"], job["model"], job["parent"]) == (
+        "upscale",
+        "upscale",
+        {"image": None, "upload": source, "mode": None},
+    )
     assert "source" not in job["input"]
     done = client.wait(job["id"], "succeeded", "failed", "held")
     assert done["status"] == "succeeded", done["error"]

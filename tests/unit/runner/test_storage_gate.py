@@ -70,8 +70,9 @@ def rendering_of(attempt: RunningAttempt, failures: int) -> AttemptRendering:
         return SimpleNamespace(index=0)
 
     unused: Any = None
+    request: Any = SimpleNamespace(upscale=None)
     made = AttemptRendering(attempt, unused, Settings(), unused, store, on_storage_lost=lambda reason: None)
-    made._pending["job-1/1/0"] = unused
+    made._pending["job-1/1/0"] = request
     return made
 
 
