@@ -56,8 +56,10 @@ class ModelSelector:
         start = f"Start one with `imagefarm worker --model {model.id}`."
         if model.folder is not None or model.files:
             missing = [str(path) for path in (model.folder, *model.files.values()) if path is not None and not path.exists()]
-            gone = f"{missing[0]} is not on this machine: put it back, or add the model again with `imagefarm models add`. "
-            return gone + start if missing else start
+            if not missing:
+                return start
+            gone = f"{missing[0]} is not on this machine: put it back, or add the model again with `imagefarm models add`."
+            return f"{gone} {start}"
         if is_present(model, ModelPaths.of(self._settings)):
             return start
         return (

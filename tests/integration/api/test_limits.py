@@ -31,6 +31,7 @@ QUEUEING: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/sdapi/v1/txt2img"): BODY,
     ("POST", "/sdapi/v1/img2img"): BODY | {"init_images": [PIXEL]},
     ("POST", "/v1/jobs/{job_id}/retry"): None,
+    ("POST", "/v1/images/{image_id}/rerun"): None,
     ("POST", "/v1/images/{image_id}/refine"): {"mode": "same_seed", "width": SIDE, "height": SIDE},
 }
 """Each route by which a user can queue a job, with a body that it accepts."""
@@ -40,11 +41,22 @@ NOT_QUEUEING = {
     *(("POST", f"/v1/workers/{{name}}/{action}") for action in ("pause", "resume", "drain")),
     ("POST", "/v1/batches/{batch_id}/cancel"),
     ("POST", "/v1/uploads"),
+    ("POST", "/v1/parameters"),
+    ("POST", "/v1/models"),
+    *(("POST", f"/v1/models/{{model_id}}/{action}") for action in ("load", "unload", "pull", "verify")),
+    ("POST", "/v1/models/operations/{operation_id}/cancel"),
+    ("POST", "/v1/styles"),
+    ("PUT", "/v1/styles/{style_id}"),
+    ("POST", "/v1/styles/import"),
+    ("PUT", "/v1/wildcards/{name}"),
     ("POST", "/v1/webhooks"),
     ("POST", "/v1/webhooks/deliveries/{delivery_id}/redeliver"),
     ("POST", "/v1/session"),
     ("PATCH", "/v1/images/{image_id}"),
-    *(("POST", f"/sdapi/v1/{path}") for path in ("options", "refresh-checkpoints", "png-info", "interrupt", "skip")),
+    *(
+        ("POST", f"/sdapi/v1/{path}")
+        for path in ("options", "refresh-checkpoints", "refresh-loras", "png-info", "interrupt", "skip")
+    ),
     ("POST", "/internal/progress"),
 }
 
