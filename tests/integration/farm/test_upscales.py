@@ -29,6 +29,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmParts]:
     upgrade(url)
     redis = RedisServer(directory / "redis").start()
     settings = {"IMAGEFARM_LEASE_SECONDS": "3", "IMAGEFARM_HEARTBEAT_SECONDS": "0.5"}
+    settings["IMAGEFARM_OUTPUTS_DIR"] = str(directory / "outputs")
     parts = FarmParts(directory / "farm", url, redis, 1, settings, upscalers=1)
     try:
         yield parts.start()
@@ -74,6 +75,14 @@ def assert_spool_empties(farm: FarmParts) -> None:
         time.sleep(0.05)
 
 
+def assert_in_outputs(farm: FarmParts, data: bytes) -> None:
+    """Wait until the folder of outputs holds a file with this content."""
+    deadline = time.monotonic() + SPOOL_SECONDS
+    while data not in [file.read_bytes() for file in (farm.directory.parent / "outputs").glob("outputs_*.png")]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_an_upload_is_enlarged_and_keeps_its_alpha(farm: FarmParts, client: Client) -> None:
     data = noise(40, 30, "RGBA")
     source = upload(client, data)
@@ -94,6 +103,7 @@ def test_an_upload_is_enlarged_and_keeps_its_alpha(farm: FarmParts, client: Clie
     expected = Image.open(BytesIO(data)).getchannel("A").resize((160, 120), Image.Resampling.LANCZOS)
     assert np.abs(np.asarray(image.getchannel("A"), int) - np.asarray(expected, int)).max() <= 1
     assert len(stored) == output["bytes"]
+    assert_in_outputs(farm, stored)
     view = client.http.get(output["url"]).json()
     assert (view["kind"], view["parent"]["upload"]) == ("upscale", source)
     assert view["record"]["device"].startswith("CPU")
