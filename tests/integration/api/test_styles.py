@@ -68,7 +68,8 @@ def test_a_job_keeps_its_texts_and_the_names_of_its_styles(api: httpx.Client, wo
     given = job["input"]
     assert given["prompt"] == "ink drawing of a cat"
     assert given["negative_prompt"] == f"colour, {BUILT_IN[0].negative_prompt}"
-    assert given["expanded_from"] == {"prompt": "a cat", "negative_prompt": "", "styles": ["ink", "standard-negative"]}
+    styles = ["ink", "standard-negative"]
+    assert given["expanded_from"] == {"prompt": "a cat", "negative_prompt": "", "styles": styles, "dynamic": False}
     api.delete(f"/v1/styles/{style['id']}")
     claimed = worker.claim()
     assert claimed is not None
