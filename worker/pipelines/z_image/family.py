@@ -46,7 +46,8 @@ class ZImageFamily:
         self._vae_dtype: torch.dtype = self._pipeline.vae.dtype
         self._device = loaded.device
         self._text_device = loaded.text_device
-        self._text_parameters = sum(each.numel() for each in self._pipeline.text_encoder.parameters())
+        encoder = self._pipeline.text_encoder  # None where only the denoiser is run, such as in a benchmark.
+        self._text_parameters = sum(each.numel() for each in encoder.parameters()) if encoder is not None else 0
         self._adapters = loaded.adapters
         self._embeddings = EmbeddingCache[torch.Tensor](lambda caption: caption.nbytes)
         self._denoiser = Denoiser(self._pipeline.transformer)
