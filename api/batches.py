@@ -74,7 +74,7 @@ async def wait_until_all_settled(farm: Farm, batch_id: str, seconds: float) -> N
 
 
 def _new_jobs(farm: Farm, caller: Caller, request: BatchRequest, overview: Overview) -> list[tuple[NewJob, dict[str, Any]]]:
-    combined = combinations(request, farm.settings.max_jobs_per_batch)
+    combined = combinations(request, farm.settings.max_jobs_per_batch, farm.settings.max_prompt_chars)
     expander = TextExpander(farm, caller)
     requests = [_job_request(expander, request, fields, axes, i) for i, (fields, axes) in enumerate(combined)]
     loras = farm.loras.files() if any(names_loras(texts.request) for _, texts in requests) else ()
