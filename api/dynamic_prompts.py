@@ -27,6 +27,8 @@ MAX_SIGNS, MAX_DEPTH = 200, 8
 """Signs of the syntax in a text, each of which takes the parser about 5 ms, and braces within braces."""
 MAX_PARTS = 2000
 """Parts that one expansion may choose or insert: wildcards and variables can multiply."""
+MAX_COMPARISONS = 2_000_000
+"""Values times choices of one expansion: `{20000$$__name__}` would compare every value for every choice."""
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # old names of pyparsing
     get_cached_parser(default_parser_config)
@@ -38,6 +40,7 @@ class DynamicPrompts:
 
     def __init__(self, wildcards: Mapping[str, Wildcard], max_chars: int) -> None:
         self._wildcards, self._max_chars = wildcards, max_chars
+        self._values = _Wildcards(wildcards)
 
     def check(self, *texts: str) -> None:
         """Raise InvalidInput for texts that cannot be parsed, unknown wildcards, and loops."""
@@ -56,7 +59,7 @@ class DynamicPrompts:
         sampler = _CountingSampler()
         context = _RandomContext(
             default_sampling_method=SamplingMethod.RANDOM,
-            wildcard_manager=_Wildcards(self._wildcards),
+            wildcard_manager=self._values,
             samplers={SamplingMethod.RANDOM: sampler},
             rand=random,
         )
@@ -86,13 +89,21 @@ class _CountingSampler(RandomSampler):
     """Chooses at random, and ends an expansion that has too many parts."""
 
     def __init__(self) -> None:
-        self._left = MAX_PARTS
+        self._left, self._comparisons = MAX_PARTS, MAX_COMPARISONS
 
     def generator_from_command(self, command: Command, context: SamplingContext) -> ResultGen:
         self._left -= 1
         if self._left < 0:
             raise _too_large()
         return super().generator_from_command(command, context)
+
+    def _get_variant_choices(
+        self, values: list[Command], weights: list[float], num_choices: int, rand: Random
+    ) -> list[Command]:
+        self._comparisons -= len(values) * (num_choices + 10)
+        if self._comparisons < 0:
+            raise _too_large()
+        return super()._get_variant_choices(values, weights, num_choices, rand)
 
 
 class _Wildcards(WildcardManager):
@@ -101,12 +112,15 @@ class _Wildcards(WildcardManager):
     def __init__(self, wildcards: Mapping[str, Wildcard]) -> None:
         super().__init__()
         self._known = wildcards
+        self._found: dict[str, WildcardValues] = {}
 
     def get_values(self, wildcard: str) -> WildcardValues:
-        found = matching(wildcard.strip(), self._known)
-        if not found:
-            raise unknown_wildcard(wildcard.strip(), self._known)
-        return WildcardValues.from_items(dict.fromkeys(value for each in found for value in each.values))
+        name = wildcard.strip()
+        if name not in self._found:
+            if not (found := matching(name, self._known)):
+                raise unknown_wildcard(name, self._known)
+            self._found[name] = WildcardValues.from_items(dict.fromkeys(value for each in found for value in each.values))
+        return self._found[name]
 
 
 @lru_cache(maxsize=512)
