@@ -48,7 +48,7 @@ def gguf_tensors(file: Path) -> dict[str, GgufTensor]:
     with file.open("rb") as handle:
         try:
             found = _tensors(handle)
-        except (struct.error, UnicodeDecodeError, OverflowError, KeyError) as error:
+        except (struct.error, UnicodeDecodeError, OverflowError, KeyError, RecursionError) as error:
             raise ValueError("its header is damaged") from error
     size = file.stat().st_size
     for name, tensor in found.items():

@@ -14,6 +14,8 @@ MAX_SEED = 2**32 - 1
 MAX_JSON_CHARS = 2**20
 _MAX_SIDE, _MAX_STEPS, _MAX_GUIDANCE = 65_536, 10_000, 1000.0
 _MAX_TEXT, _MAX_ITEMS, _MAX_DEPTH, _MAX_KEY = 2000, 60, 4, 100
+_MAX_MODEL_NAMES = 20
+"""Each is compared with every model of the farm."""
 _EXACT = 2**53
 """JSON readers keep whole numbers below this exactly."""
 _WHOLE = re.compile(r"\s*[+-]?\d{1,20}(?:\.0+)?\s*")
@@ -92,6 +94,8 @@ class FoundParameters:
     def put_model(self, *names: object) -> None:
         """Add names of the model: files, titles or ids."""
         for name in names:
+            if len(self.model_names) >= _MAX_MODEL_NAMES:
+                return
             if isinstance(name, str) and name.strip() and name.strip().lower() != "none":
                 self.model_names.append(clean(name).strip()[:300])
 

@@ -230,3 +230,9 @@ def test_unmapped_values_are_cut() -> None:
         deep = [deep] * 100
     assert len(json.dumps(plain({"a": "x" * 5000, "b": deep}))) < 60**4
     assert plain("x" * 5000) == "x" * 2000
+
+
+def test_names_of_models_are_bounded() -> None:
+    found = FoundParameters("comfyui")
+    found.put_model(*(f"model {number}" for number in range(1000)))
+    assert found.model_names[0] == "model 0" and len(found.model_names) == 20
