@@ -13,7 +13,7 @@ from core.scenes.fonts import label_font
 from core.scenes.report import SceneReport
 
 WIDTH, MARGIN, LABELS = 1200, 32, 300
-"""Pixels: of the picture, around it, and of the column of row labels."""
+"""Pixels: of the image, around it, and of the column of row labels."""
 BAR, GAP, ROW_GAP = 24, 4, 16
 TITLE_SPACE, AXIS_SPACE, HEAD_SPACE = 66, 56, 44
 MAX_TICKS = 6

@@ -1,4 +1,4 @@
-"""Find fonts for labels in pictures: Pillow's own for Latin text, an installed one for Chinese."""
+"""Find fonts for labels in images: Pillow's own for Latin text, an installed one for Chinese."""
 
 from __future__ import annotations
 
