@@ -81,6 +81,11 @@ def test_many_choices_among_many_values_are_refused_at_once() -> None:
 
 def test_values_of_a_wildcard_are_collected_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("api.dynamic_prompts.matching", lambda name, known: asked.append(name) or [known[name]])
+
+    def counted(name: str, known: dict[str, Wildcard]) -> list[Wildcard]:
+        asked.append(name)
+        return [known[name]]
+
+    monkeypatch.setattr("api.dynamic_prompts.matching", counted)
     DynamicPrompts({"a": Wildcard("a", ("x", "y"))}, 100).expand(1, "__a__ __a__", "__a__")
     assert asked == ["a"]
