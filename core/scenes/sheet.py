@@ -12,7 +12,7 @@ from core.scenes.report import SceneFigures, SceneReport
 from core.scenes.scenes import load_scenes
 
 CELL, GAP, HEAD, CAPTION = 512, 24, 92, 132
-"""Pixels: side of a picture, around it, of the heading, and of the text below a picture."""
+"""Pixels: side of an image, around it, of the heading, and of the text below an image."""
 COLUMNS = 2
 INK, GREY = (24, 24, 27), (82, 82, 91)
 
@@ -24,15 +24,15 @@ def draw_sheet(report: SceneReport, images: Sequence[bytes]) -> bytes:
     sheet = Image.new("RGB", (width, HEAD + rows * (CELL + CAPTION + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 20), report.label, INK, label_font(26))
-    note = "random weights: noise, not pictures" if report.random_weights else f"{report.dtype}, {report.memory_policy}"
+    note = "random weights: the images are noise" if report.random_weights else f"{report.dtype}, {report.memory_policy}"
     draw.text((GAP, 56), note, GREY, label_font(19))
     for index, (figures, data) in enumerate(zip(report.scenes, images, strict=True)):
         left = GAP + (index % COLUMNS) * (CELL + GAP)
         top = HEAD + (index // COLUMNS) * (CELL + CAPTION + GAP)
         with Image.open(BytesIO(data)) as opened:
-            picture = opened.convert("RGB")
-        picture.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
-        sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
+            shown = opened.convert("RGB")
+        shown.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
+        sheet.paste(shown, (left + (CELL - shown.width) // 2, top + (CELL - shown.height) // 2))
         _draw_caption(draw, figures, left, top + CELL + 10)
     buffer = BytesIO()
     sheet.save(buffer, "PNG")
@@ -58,7 +58,7 @@ def _prompt(figures: SceneFigures) -> tuple[str, Font]:
 
 
 def _lines(draw: ImageDraw.ImageDraw, text: str, font: Font) -> list[str]:
-    """Break after commas and spaces, so that each line fits a picture's width."""
+    """Break after commas and spaces, so that each line fits an image's width."""
     lines, line = [], ""
     for word in text.replace(" ", " \0").split("\0"):
         if line and draw.textlength(line + word, font) > CELL:
