@@ -7,7 +7,7 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw
 
-from core.scenes.fonts import Font, chinese_font, label_font
+from core.imagefile.fonts import Font, built_in_font, chinese_font
 from core.scenes.report import SceneFigures, SceneReport
 from core.scenes.scenes import load_scenes
 
@@ -23,9 +23,9 @@ def draw_sheet(report: SceneReport, images: Sequence[bytes]) -> bytes:
     width = COLUMNS * (CELL + GAP) + GAP
     sheet = Image.new("RGB", (width, HEAD + rows * (CELL + CAPTION + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 20), report.label, INK, label_font(26))
+    draw.text((GAP, 20), report.label, INK, built_in_font(26))
     note = "random weights: the images are noise" if report.random_weights else f"{report.dtype}, {report.memory_policy}"
-    draw.text((GAP, 56), note, GREY, label_font(19))
+    draw.text((GAP, 56), note, GREY, built_in_font(19))
     for index, (figures, data) in enumerate(zip(report.scenes, images, strict=True)):
         left = GAP + (index % COLUMNS) * (CELL + GAP)
         top = HEAD + (index // COLUMNS) * (CELL + CAPTION + GAP)
@@ -40,9 +40,9 @@ def draw_sheet(report: SceneReport, images: Sequence[bytes]) -> bytes:
 
 
 def _draw_caption(draw: ImageDraw.ImageDraw, figures: SceneFigures, left: int, top: int) -> None:
-    draw.text((left, top), figures.title, INK, label_font(22))
+    draw.text((left, top), figures.title, INK, built_in_font(22))
     settings = f"{figures.num_inference_steps} steps, guidance {figures.guidance_scale:g}, seed {figures.seed}"
-    draw.text((left, top + 30), f"{settings}: {figures.seconds_per_image:.3g} s", GREY, label_font(18))
+    draw.text((left, top + 30), f"{settings}: {figures.seconds_per_image:.3g} s", GREY, built_in_font(18))
     prompt, font = _prompt(figures)
     for line, text in enumerate(_lines(draw, prompt, font)[:2]):
         draw.text((left, top + 56 + 26 * line), text, GREY, font)
@@ -54,7 +54,7 @@ def _prompt(figures: SceneFigures) -> tuple[str, Font]:
     if chinese is not None:
         return figures.prompt, chinese
     translated = {scene.id: scene.prompt_en for scene in load_scenes().scenes}
-    return translated.get(figures.id, figures.id), label_font(18)
+    return translated.get(figures.id, figures.id), built_in_font(18)
 
 
 def _lines(draw: ImageDraw.ImageDraw, text: str, font: Font) -> list[str]:
