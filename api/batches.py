@@ -74,7 +74,7 @@ async def wait_until_all_settled(farm: Farm, batch_id: str, seconds: float) -> N
 
 
 def _new_jobs(farm: Farm, caller: Caller, request: BatchRequest, overview: Overview) -> list[tuple[NewJob, dict[str, Any]]]:
-    combined = combinations(request, farm.settings.max_jobs_per_batch)
+    combined = combinations(request, farm.settings.max_jobs_per_batch, farm.settings.max_prompt_chars)
     expander = TextExpander(farm, caller)
     requests = [_job_request(expander, request, fields, axes, i) for i, (fields, axes) in enumerate(combined)]
     loras = farm.loras.files() if any(names_loras(texts.request) for _, texts in requests) else ()
@@ -127,7 +127,7 @@ def _naming_the_job(index: int, axes: dict[str, Any]) -> Iterator[None]:
 
 
 async def contact_sheet_of(farm: Farm, batch: Batch, columns: int, side: int, format: SheetFormat) -> bytes:
-    """Return a picture of the batch's images, with grey cells for those that do not exist yet or whose file is missing.
+    """Return a sheet of the batch's images, with grey cells for those that do not exist yet or whose file is missing.
 
     Without `columns`, rows and columns are the values of its axes, with labels; a batch without axes, or with more than
     MAX_CELLS images, gets a sheet about square of the first ones, with captions. Raises NotFound when all files are missing.

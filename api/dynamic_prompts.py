@@ -27,6 +27,8 @@ MAX_SIGNS, MAX_DEPTH = 200, 8
 """Signs of the syntax in a text, each of which takes the parser about 5 ms, and braces within braces."""
 MAX_PARTS = 2000
 """Parts that one expansion may choose or insert: wildcards and variables can multiply."""
+MAX_COMPARISONS, MAX_COMPARISONS_OF_CALL = 2_000_000, 50_000_000
+"""Values times choices, of one text and of all texts of a call: `{20000$$__name__}` compares every value for each choice."""
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # old names of pyparsing
     get_cached_parser(default_parser_config)
@@ -34,10 +36,12 @@ _SIGNS = re.compile(r"[{}$%]|__")
 
 
 class DynamicPrompts:
-    """Expands texts with a fixed set of wildcards."""
+    """Expands the texts of one call with a fixed set of wildcards."""
 
     def __init__(self, wildcards: Mapping[str, Wildcard], max_chars: int) -> None:
         self._wildcards, self._max_chars = wildcards, max_chars
+        self._values = _Wildcards(wildcards)
+        self._comparisons = MAX_COMPARISONS_OF_CALL
 
     def check(self, *texts: str) -> None:
         """Raise InvalidInput for texts that cannot be parsed, unknown wildcards, and loops."""
@@ -53,10 +57,10 @@ class DynamicPrompts:
     def _expanded(self, text: str, random: Random) -> str:
         if not text.strip():
             return text
-        sampler = _CountingSampler()
+        sampler = _CountingSampler(self._comparisons)
         context = _RandomContext(
             default_sampling_method=SamplingMethod.RANDOM,
-            wildcard_manager=_Wildcards(self._wildcards),
+            wildcard_manager=self._values,
             samplers={SamplingMethod.RANDOM: sampler},
             rand=random,
         )
@@ -70,6 +74,7 @@ class DynamicPrompts:
             raise _invalid(str(error) or type(error).__name__) from None
         except pyparsing.ParseBaseException as error:
             raise _invalid(f"a value of a wildcard has a mistake in {_shown(error.line)}") from None
+        self._comparisons -= sampler.comparisons
         if len(result) > self._max_chars:
             raise _too_large()
         return result
@@ -85,14 +90,22 @@ class _RandomContext(SamplingContext):
 class _CountingSampler(RandomSampler):
     """Chooses at random, and ends an expansion that has too many parts."""
 
-    def __init__(self) -> None:
-        self._left = MAX_PARTS
+    def __init__(self, comparisons: int) -> None:
+        self._left, self._most, self.comparisons = MAX_PARTS, min(comparisons, MAX_COMPARISONS), 0
 
     def generator_from_command(self, command: Command, context: SamplingContext) -> ResultGen:
         self._left -= 1
         if self._left < 0:
             raise _too_large()
         return super().generator_from_command(command, context)
+
+    def _get_variant_choices(
+        self, values: list[Command], weights: list[float], num_choices: int, rand: Random
+    ) -> list[Command]:
+        self.comparisons += len(values) * (num_choices + 10)
+        if self.comparisons > self._most:
+            raise _too_large()
+        return super()._get_variant_choices(values, weights, num_choices, rand)
 
 
 class _Wildcards(WildcardManager):
@@ -101,12 +114,15 @@ class _Wildcards(WildcardManager):
     def __init__(self, wildcards: Mapping[str, Wildcard]) -> None:
         super().__init__()
         self._known = wildcards
+        self._found: dict[str, WildcardValues] = {}
 
     def get_values(self, wildcard: str) -> WildcardValues:
-        found = matching(wildcard.strip(), self._known)
-        if not found:
-            raise unknown_wildcard(wildcard.strip(), self._known)
-        return WildcardValues.from_items(dict.fromkeys(value for each in found for value in each.values))
+        name = wildcard.strip()
+        if name not in self._found:
+            if not (found := matching(name, self._known)):
+                raise unknown_wildcard(name, self._known)
+            self._found[name] = WildcardValues.from_items(dict.fromkeys(value for each in found for value in each.values))
+        return self._found[name]
 
 
 @lru_cache(maxsize=512)
@@ -141,7 +157,8 @@ def _invalid(why: str) -> InvalidInput:
 
 def _too_large() -> InvalidInput:
     return InvalidInput(
-        "The dynamic prompt expands to too many parts or too long a text: use fewer wildcards within wildcards.",
+        "The dynamic prompt expands to too many parts or too long a text: use fewer choices, and fewer wildcards within "
+        "wildcards.",
         field="prompt",
         code="expansion_too_large",
     )

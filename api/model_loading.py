@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from api.overview import Overview
 from api.views.workers import state_of
 from core.errors import Conflict, NotFound
-from core.schemas.models import ModelRequestAnswer, WorkerTold
+from core.schemas.models import AskedWorker, ModelRequestAnswer
 from db.database import Database
 from db.tables import Worker
 from db.worker_models import Request, request_model
@@ -29,15 +29,15 @@ def ask_workers(
         held = [each for each in able if overview.model_state(each, model) in ("loaded", "loading", "host_memory")]
         asked = held if worker is None else able
     request_model(database, model, [each.name for each in asked], request)
-    told = [
-        WorkerTold(
+    answers = [
+        AskedWorker(
             name=each.name,
             state=overview.model_state(each, model),
             message=_load_text(each, overview, model, running) if request == "load" else _unload_text(each, overview, model),
         )
         for each in asked
     ]
-    return ModelRequestAnswer(model=model, request=request, workers=told, message=_summary(model, request, told))
+    return ModelRequestAnswer(model=model, request=request, workers=answers, message=_summary(model, request, answers))
 
 
 def _able(overview: Overview, model: str, name: str | None) -> Sequence[Worker]:
@@ -88,8 +88,8 @@ def _unload_text(worker: Worker, overview: Overview, model: str) -> str:
     return "The worker finishes the jobs that run, then frees the memory; the next job for it loads it again."
 
 
-def _summary(model: str, request: Request, told: Sequence[WorkerTold]) -> str:
-    if not told:
+def _summary(model: str, request: Request, answers: Sequence[AskedWorker]) -> str:
+    if not answers:
         return f"No worker has {model} in memory."
-    names = ", ".join(each.name for each in told)
-    return f"{names} {'was' if len(told) == 1 else 'were'} asked to {request} {model}."
+    names = ", ".join(each.name for each in answers)
+    return f"{names} {'was' if len(answers) == 1 else 'were'} asked to {request} {model}."

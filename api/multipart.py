@@ -25,4 +25,4 @@ def first_file(body: bytes, content_type: str) -> bytes:
         if _FILE.search(body[start:headers_end]):
             return body[headers_end + 4 : end]
         position = end + 2
-    raise InvalidInput("The form has no file: send the picture as a part with a file name.", field="body", code="no_file")
+    raise InvalidInput("The form has no file: send the image as a part with a file name.", field="body", code="no_file")

@@ -1,4 +1,4 @@
-"""Read a picture's parameters, and match the names in them to this farm's models and LoRAs."""
+"""Read an image's parameters, and match the names in them to this farm's models and LoRAs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.errors import InvalidInput
 from core.imagefile.parameters import FoundLora, FoundParameters, read_parameters
 from core.imagefile.parameters.found import stem_of
 from core.schemas.loras import MAX_LORAS, MAX_SCALE
-from core.schemas.parameters import PictureParameters
+from core.schemas.parameters import ImageParameters
 
 _PRECISION = re.compile(
     r"[-_. ](?:bf16|fp16|fp32|f16|f32|fp8(?:[-_]?e\dm\d\w*)?|e\dm\d\w*|scaled|i?q\d\w*|int8|pruned|emaonly|ema|noema)"
@@ -39,8 +39,8 @@ _WELL_KNOWN = {
 """Usual file names of shipped models, in the form of `_compact`."""
 
 
-async def parameters_of(farm: Farm, data: bytes) -> PictureParameters:
-    """Return what a picture says. Raises InvalidInput for what is not a picture, or too large."""
+async def parameters_of(farm: Farm, data: bytes) -> ImageParameters:
+    """Return what an image says. Raises InvalidInput for what is not an image, or too large."""
     async with farm.decoding:
         try:
             return await in_thread(_read, farm, data)
@@ -48,18 +48,18 @@ async def parameters_of(farm: Farm, data: bytes) -> PictureParameters:
             raise InvalidInput(error.message, field="body", code=error.code) from error
 
 
-def _read(farm: Farm, data: bytes) -> PictureParameters:
+def _read(farm: Farm, data: bytes) -> ImageParameters:
     found = read_parameters(data, max_pixels=farm.settings.max_upload_pixels)
     if found is None:
-        return PictureParameters(warnings=["The picture does not say how it was made, or not in a form that is known here."])
+        return ImageParameters(warnings=["The image does not say how it was made, or not in a form that is known here."])
     model = _map_model(found, farm.catalogue)
     if found.loras:
         _map_loras(found, model, farm.loras.files())
-    return PictureParameters(source=found.source, fields=found.fields, unmapped=found.unmapped, warnings=found.warnings)
+    return ImageParameters(source=found.source, fields=found.fields, unmapped=found.unmapped, warnings=found.warnings)
 
 
 def _map_model(found: FoundParameters, catalogue: Catalogue) -> CatalogueModel | None:
-    """Set the field `model`, or say which model the picture names."""
+    """Set the field `model`, or say which model the image names."""
     if not found.model_names:
         return None
     model = next((model for name in found.model_names if (model := find_model(name, catalogue)) is not None), None)
@@ -74,7 +74,7 @@ def _map_model(found: FoundParameters, catalogue: Catalogue) -> CatalogueModel |
 
 
 def find_model(name: str, catalogue: Catalogue) -> CatalogueModel | None:
-    """Return the model that a picture's name means: an id, alias, title, repository, or the name of a weight file."""
+    """Return the model that an image's name means: an id, alias, title, repository, or the name of a weight file."""
     wanted = {_compact(name), _compact(stem_of(name)), _compact(_PRECISION.sub("", stem_of(name)))} - {""}
     wanted |= {_WELL_KNOWN[each] for each in wanted & _WELL_KNOWN.keys()}
     return next((model for model in catalogue if not wanted.isdisjoint(_names_of(model))), None)

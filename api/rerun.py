@@ -1,4 +1,4 @@
-"""Submit the job that made an image again, and say what is different from then."""
+"""Submit the job that made an image again, and say what has changed since."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def _start_images(farm: Farm, caller: Caller, request: JobRequest) -> Star
     except InvalidInput as error:
         if error.code != "upload_not_found":
             raise
-        what = "mask" if error.field == "mask" else "picture that it started from"
+        what = "mask" if error.field == "mask" else "image that it started from"
         raise Gone(f"This image cannot be rendered again: the {what} was deleted.", code="upload_gone") from None
 
 
@@ -109,7 +109,7 @@ def _differences_on(worker: Worker, model: str, record: Mapping[str, Any], *, st
 
 
 def _lora_differences(farm: Farm, job: Job, image: Image, files: Sequence[LoraFile]) -> list[str]:
-    """Return which LoRA files are not those of then; they are read as a whole the first time."""
+    """Return which LoRA files have changed since; they are read as a whole the first time."""
     recorded = image.record.get("lora_hashes") or {}
     if not recorded:
         return []

@@ -10,7 +10,7 @@ DATA_POLICY = f"default-src 'none'; {_FRAMES}"
 """For answers that are no page: a browser that shows one runs nothing and loads nothing."""
 PAGE_POLICY = f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; {_FRAMES}"
 DOCS_POLICY = PAGE_POLICY.replace("data:;", "data: blob:;")
-"""The API viewer shows pictures that it fetched as blobs."""
+"""The API viewer shows images that it fetched as blobs."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": DATA_POLICY,

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.csv_text import cell_text
 from core.parameters.grid_layout import label
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""First characters by which spreadsheets take a cell as a formula."""
 
 
 @dataclass(frozen=True)
@@ -60,5 +58,4 @@ def ratings_csv(rows: Iterable[AxisRating]) -> str:
 def _plain(value: Any) -> str:  # noqa: ANN401 -- a value of any axis
     if isinstance(value, int | float):
         return str(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return cell_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

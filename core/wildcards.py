@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from core.schemas.base import storable
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_)){0,63}(?<!_)")
 """Names of files without `.txt`: no dot, separator or `__`, so that a name is never a path."""
-REFERENCE = re.compile(r"__[~!@]?\s*([A-Za-z0-9*?/_-]+?)\s*(?:\([^)]*\))?__")
+REFERENCE = re.compile(r"__[~!@]?\s*([A-Za-z0-9*?/_-]+?)\s*(?:\([^)]{0,300}\))?__")
 """A wildcard in a text, `__name__`, or a pattern such as `color-*`. Names made of variables are checked when expanded."""
 MAX_FILES, MAX_LINES, MAX_BYTES, MAX_LINE = 1000, 20_000, 1_000_000, 2000
 _SUFFIX = ".txt"
@@ -60,8 +59,13 @@ class WildcardLibrary:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self._folder, delete=False) as file:
-                file.write("".join(f"{value}\n" for value in wildcard.values))
-            os.replace(file.name, self._folder / f"{name}{_SUFFIX}")  # noqa: PTH105 -- one call for both
+                draft = Path(file.name)
+                try:
+                    file.write("".join(f"{value}\n" for value in wildcard.values))
+                    file.flush()
+                    draft.replace(self._folder / f"{name}{_SUFFIX}")
+                finally:
+                    draft.unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(error) from error
         return name not in known
@@ -175,7 +179,7 @@ def unknown_wildcard(name: str, wildcards: Mapping[str, Wildcard], path: tuple[s
     where = f", which `{path[-1]}` refers to" if path else ""
     shown = ", ".join(list(wildcards)[:20]) or "none"
     return InvalidInput(
-        f"There is no wildcard '{name}'{where}. Here are: {shown}{', ...' if len(wildcards) > 20 else ''}.",
+        f"There is no wildcard '{name}'{where}. The wildcards are: {shown}{', ...' if len(wildcards) > 20 else ''}.",
         field="prompt",
         code="unknown_wildcard",
     )

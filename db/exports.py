@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from core.lifecycle import JobStatus
 from db.database import Database
@@ -78,7 +78,7 @@ def _job_pages(database: Database, choice: ExportChoice) -> Iterator[list[str]]:
         for start in range(0, len(named), PAGE):
             yield named[start : start + PAGE]
     else:
-        yield from _pages_of_owner(database, choice.owner)
+        yield from _pages_of_jobs(database, choice)
 
 
 def _pages_of_batch(database: Database, batch: str) -> Iterator[list[str]]:
@@ -93,11 +93,10 @@ def _pages_of_batch(database: Database, batch: str) -> Iterator[list[str]]:
         yield [job_id for _, job_id in rows]
 
 
-def _pages_of_owner(database: Database, owner: str | None) -> Iterator[list[str]]:
+def _pages_of_jobs(database: Database, choice: ExportChoice) -> Iterator[list[str]]:
     last = ""
     while True:
-        query = select(Job.id).where(Job.id > last).order_by(Job.id).limit(PAGE)
-        query = query.where(Job.owner == owner) if owner is not None else query
+        query = select(Job.id).where(Job.id > last, *_conditions(choice)).order_by(Job.id).limit(PAGE)
         with database.read() as session:
             found = list(session.scalars(query))
         if not found:
@@ -107,10 +106,19 @@ def _pages_of_owner(database: Database, owner: str | None) -> Iterator[list[str]
 
 
 def _matching(database: Database, job_ids: Sequence[str], choice: ExportChoice) -> list[Job]:
-    query = select(Job).where(Job.id.in_(job_ids), has_status(JobStatus.SUCCEEDED), *conditions_of(choice.text))
-    query = query.where(Job.owner == choice.owner) if choice.owner is not None else query
-    query = query.where(Job.model == choice.model) if choice.model is not None else query
-    query = query.where(Job.created_at >= choice.since) if choice.since is not None else query
-    query = query.where(Job.created_at < choice.until) if choice.until is not None else query
+    query = select(Job).where(Job.id.in_(job_ids), *_conditions(choice), *conditions_of(choice.text))
     with database.read() as session:
         return list(session.scalars(query))
+
+
+def _conditions(choice: ExportChoice) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions on a job besides its text, which is searched in one page at a time."""
+    yield has_status(JobStatus.SUCCEEDED)
+    if choice.owner is not None:
+        yield Job.owner == choice.owner
+    if choice.model is not None:
+        yield Job.model == choice.model
+    if choice.since is not None:
+        yield Job.created_at >= choice.since
+    if choice.until is not None:
+        yield Job.created_at < choice.until

@@ -63,7 +63,7 @@ class Batches:
         return self._transport.read(Batch, "POST", f"{_path(batch)}/cancel")
 
     def contact_sheet(self, batch: Batch | str, *, side: int = 256, format: Literal["png", "webp"] = "png") -> bytes:
-        """Return all images of the batch as one picture, labelled with its axes; unfinished images are grey."""
+        """Return all images of the batch on one sheet, labelled with its axes; unfinished images are grey."""
         params = {"side": side, "format": format}
         headers = {"Accept": f"image/{format}"}
         return self._transport.send("GET", f"{_path(batch)}/contact-sheet", params=params, headers=headers).content

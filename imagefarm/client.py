@@ -18,7 +18,7 @@ from core.schemas.images import Image, Upload
 from core.schemas.jobs import Job, JobHistory, JobPage, JobRequest, Output
 from core.schemas.loras import LoraList
 from core.schemas.models import ModelList, PresetList, RecipeList
-from core.schemas.parameters import PictureParameters
+from core.schemas.parameters import ImageParameters
 from core.schemas.refine import Lineage, RefineRequest
 from core.schemas.workers import Queue, WorkerList
 from imagefarm.address import find_address
@@ -214,11 +214,11 @@ class ImageFarm:
         given = {name: value for name, value in query.items() if value is not None}
         return download_export(self._transport, Path(file), given)
 
-    def parameters(self, image: Path | bytes) -> PictureParameters:
-        """Return how a picture of any known program was made, as fields of a job."""
+    def parameters(self, image: Path | bytes) -> ImageParameters:
+        """Return how an image of any known program was made, as fields of a job."""
         data = image if isinstance(image, bytes) else read_image_file(image)
         headers = {"Content-Type": media_type(data)}
-        return self._transport.read(PictureParameters, "POST", "/v1/parameters", content=data, headers=headers)
+        return self._transport.read(ImageParameters, "POST", "/v1/parameters", content=data, headers=headers)
 
     def rerun(self, image: Output | Image | str) -> Job:
         """Submit the job of an image again, for that image alone; `warnings` of the new job say what differs now."""

@@ -22,7 +22,7 @@ from worker.engine.client import EngineClient
 from worker.engine.messages import EngineEvent, EngineInfo, EngineLost, LoadFailed, Loading, Ready
 from worker.engine.spec import spec_from_settings
 from worker.runner.attempts import InFlightAttempts, RunningAttempt
-from worker.runner.picture_guard import PictureGuard
+from worker.runner.image_guard import ImageGuard
 from worker.runner.rendering import AttemptRendering, ImageWriter
 from worker.safety_hook import load_safety_hook
 
@@ -61,7 +61,7 @@ class LocalRenderer:
         self._load_ended = threading.Event()
         self._failure: LoadFailed | None = None
         self._engine = EngineClient(spec_from_settings(settings, self.model.id), self._on_event)
-        self._guard = PictureGuard(load_safety_hook(settings.safety_hook))
+        self._guard = ImageGuard(load_safety_hook(settings.safety_hook))
         self._started = False
         self.info: EngineInfo | None = None
 

@@ -97,7 +97,7 @@ async def refresh_loras(caller: CallerDependency) -> Response:
 
 
 def _a1111_lora(lora: Lora) -> A1111Lora:
-    told = {
+    texts = {
         "ss_base_model_version": lora.base,
         "modelspec.trigger_phrase": ", ".join(lora.trigger_words),
         "sshs_model_hash": lora.hash,
@@ -106,7 +106,7 @@ def _a1111_lora(lora: Lora) -> A1111Lora:
         name=lora.name,
         alias=lora.name,
         path=lora.file,
-        metadata={name: text for name, text in told.items() if text},
+        metadata={name: text for name, text in texts.items() if text},
     )
 
 

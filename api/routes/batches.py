@@ -100,7 +100,7 @@ async def cancel_batch(farm: FarmDependency, caller: SubmitterDependency, batch_
 @router.get(
     "/{batch_id}/contact-sheet",
     response_class=Response,
-    summary="All its images as one picture",
+    summary="All its images on one sheet",
     responses=error_responses(404)
     | {
         200: {

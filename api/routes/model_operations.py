@@ -29,7 +29,7 @@ from db.tables import ModelOperation
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 POLL_SECONDS = 0.5
-"""Between two reads of an operation that somebody waits for; a manager reports once a second."""
+"""Between two reads of an operation that a client waits for; a manager reports once a second."""
 
 ModelId = Annotated[str, Path(description="Id or alias.", max_length=200)]
 

@@ -1,4 +1,4 @@
-"""Parameters: how a picture was made, read from its file."""
+"""Parameters: how an image was made, read from its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.openapi_errors import error_responses
 from api.parameters import parameters_of
 from api.routes.uploads import TYPES
 from core.errors import FarmError
-from core.schemas.parameters import PictureParameters
+from core.schemas.parameters import ImageParameters
 
 router = APIRouter(prefix="/v1/parameters", tags=["images"])
 
@@ -24,13 +24,13 @@ _BODY = {
 
 @router.post(
     "",
-    response_model=PictureParameters,
-    summary="How a picture was made",
+    response_model=ImageParameters,
+    summary="How an image was made",
     responses=error_responses(408, 413, 415),
     openapi_extra=_BODY,
 )
-async def read_picture(request: Request, farm: FarmDependency, caller: CallerDependency) -> Response:
-    """Read the settings in a picture of A1111, ComfyUI, InvokeAI, Fooocus, NovelAI, Civitai or this farm. Nothing is stored.
+async def read_image_parameters(request: Request, farm: FarmDependency, caller: CallerDependency) -> Response:
+    """Read the settings in an image of A1111, ComfyUI, InvokeAI, Fooocus, NovelAI, Civitai or this farm. Nothing is stored.
 
     The body is the file itself, or a form (multipart/form-data) with the file in its first part.
     """
@@ -38,7 +38,7 @@ async def read_picture(request: Request, farm: FarmDependency, caller: CallerDep
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in (*TYPES, "multipart/form-data"):
         raise FarmError(
-            f"Send the picture as the body, with Content-Type {', '.join(TYPES)}, or as a file in multipart/form-data.",
+            f"Send the image as the body, with Content-Type {', '.join(TYPES)}, or as a file in multipart/form-data.",
             code="unsupported_media_type",
         )
     body = await request.body()

@@ -1,4 +1,4 @@
-"""`imagefarm parameters`: show how a picture was made."""
+"""`imagefarm parameters`: show how an image was made."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def parameters(
     url: Url = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show how a picture was made, as fields of a job, and what no field stands for.
+    """Show how an image was made, as fields of a job, and what no field stands for.
 
-    Reads pictures of this farm, A1111 (Forge, SD.Next), ComfyUI, InvokeAI, Fooocus, NovelAI and Civitai. Exit code 1 when
-    the picture does not say.
+    Reads images of this farm, A1111 (Forge, SD.Next), ComfyUI, InvokeAI, Fooocus, NovelAI and Civitai. Exit code 1 when
+    the image does not say.
 
     Examples:
 

@@ -174,7 +174,7 @@ def _base(options: AddOptions, guess: Base, architecture: Architecture | None) -
             field="base",
             code="invalid_base",
         )
-    return Base(row.id, "you said so")
+    return Base(row.id, "you named it")
 
 
 def _because(name: str, base: Base) -> str:
@@ -260,7 +260,7 @@ def add_repository(settings: Settings, repo: str, options: AddOptions) -> Added:
     if guess is None and options.base is None:
         shipped = ", ".join(row.id for row in load_catalogue() if not row.built_locally)
         raise InvalidInput(
-            f"What {repo} is cannot be told from its name. Say which model it is like with --base: {shipped}.",
+            f"What {repo} is cannot be seen from its name. Say which model it is like with --base: {shipped}.",
             field="base",
             code="base_needed",
         )

@@ -80,7 +80,7 @@ def header_of(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
             header = json.loads(opened.read(length))
             tensors = {name: row for name, row in header.items() if name != "__metadata__"}
             end = 8 + length + max((int(row["data_offsets"][1]) for row in tensors.values()), default=0)
-        except (ValueError, AttributeError, KeyError, IndexError, TypeError):
+        except (ValueError, AttributeError, KeyError, IndexError, TypeError, RecursionError):
             raise ValueError("has a damaged header") from None
     if end > size:
         raise ValueError(f"is cut off: {size:,} of {end:,} bytes are there")

@@ -9,7 +9,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -40,11 +40,15 @@ class TensorInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """Tensors by name, and metadata. Of GGUF metadata, lists of more than 64 values are left out."""
+    """Tensors by name, and metadata. Of GGUF metadata, lists of more than 64 values are left out.
+
+    `begins`: of a GGUF file, where the bytes of each tensor begin.
+    """
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, Any]
     size_bytes: int
+    begins: Mapping[str, int] = field(default_factory=dict)
 
 
 def safetensors_header(path: Path) -> Header:
@@ -161,11 +165,13 @@ def gguf_header(path: Path) -> Header:
         tensor_count, entry_count = reader.count(MAX_TENSORS, "tensors"), reader.count(_MAX_ENTRIES, "metadata entries")
         values = {reader.text(): reader.value() for _ in range(entry_count)}
         rows = {reader.text(): _gguf_row(reader) for _ in range(tensor_count)}
-        _check_gguf_end(rows, values, reader.position, size)
-    return Header({name: info for name, (info, _) in rows.items()}, values, size)
+        start = _gguf_data(rows, values, reader.position, size)
+    begins = {name: start + offset for name, (_, offset) in rows.items()}
+    return Header({name: info for name, (info, _) in rows.items()}, values, size, begins)
 
 
 def _gguf_row(reader: _Reader) -> tuple[TensorInfo, int]:
+    """Return a tensor's entry, and where its bytes begin in the data."""
     dimensions = reader.number("I")
     if dimensions > MAX_DIMENSIONS:
         raise HeaderError("has a damaged header: a tensor has an impossible shape")
@@ -175,18 +181,27 @@ def _gguf_row(reader: _Reader) -> tuple[TensorInfo, int]:
         raise HeaderError("has a damaged header: a tensor has an impossible shape")
     if kind not in GGUF_TYPES:
         raise HeaderError(f"has tensors of ggml's type {kind}, which this version does not know")
-    name, block, block_bytes = GGUF_TYPES[kind]
-    return TensorInfo(name, shape[::-1]), offset + -(-math.prod(shape) // block) * block_bytes
+    return TensorInfo(GGUF_TYPES[kind][0], shape[::-1]), offset
 
 
-def _check_gguf_end(rows: Mapping[str, tuple[TensorInfo, int]], values: Mapping[str, Any], position: int, size: int) -> None:
+_GGUF_BLOCKS = {name: (block, block_bytes) for name, block, block_bytes in GGUF_TYPES.values()}
+
+
+def _gguf_bytes(info: TensorInfo) -> int:
+    block, block_bytes = _GGUF_BLOCKS[info.dtype]
+    return -(-math.prod(info.shape) // block) * block_bytes
+
+
+def _gguf_data(rows: Mapping[str, tuple[TensorInfo, int]], values: Mapping[str, Any], position: int, size: int) -> int:
+    """Return where the data begin; raise HeaderError when the file ends before them."""
     alignment = values.get("general.alignment", 32)
     if type(alignment) is not int or not 0 < alignment <= 2**20:
         raise HeaderError("has a damaged header: its alignment is impossible")
     start = -(-position // alignment) * alignment
-    end = start + max((end for _, end in rows.values()), default=0)
+    end = start + max((offset + _gguf_bytes(info) for info, offset in rows.values()), default=0)
     if rows and end > size:
         raise HeaderError(f"is cut off: {size:,} of {end:,} bytes are there")
+    return start
 
 
 class _Reader:

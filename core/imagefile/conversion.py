@@ -56,7 +56,7 @@ class Cell:
 def contact_sheet(
     cells: Sequence[Cell], *, columns: int = 0, side: int = 256, format: Literal["png", "webp"] = "png"
 ) -> bytes:
-    """Return a picture of all cells, row by row; `side` is the longest side of an image in it, in pixels.
+    """Return a sheet of all cells, row by row; `side` is the longest side of an image in it, in pixels.
 
     Files are read one at a time, so that memory is bounded by the sheet and one image. A file that is missing or cannot be
     decoded becomes an empty cell whose caption names the reason; raises NotFound `image_file_missing` when all are missing.

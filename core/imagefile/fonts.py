@@ -32,22 +32,30 @@ def _found(names: tuple[str, ...], size: int) -> Font | None:
 
 
 @lru_cache(maxsize=16)
-def _built_in(size: int) -> Font:
+def built_in_font(size: int) -> Font:
+    """Return Pillow's own font in `size` pixels, which covers Latin text."""
     return ImageFont.load_default(size)
+
+
+def chinese_font(size: int) -> Font | None:
+    """Return an installed font with Chinese characters in `size` pixels; None when there is none."""
+    return _found(_CJK, size)
 
 
 def font_for(text: str, size: int) -> Font:
     """Return a font that has the characters of a text, where this machine has one; else Pillow's own."""
     highest = max(text, default="")
     if highest <= "\u00ff":
-        return _built_in(size)
+        return built_in_font(size)
     names = (*_CJK, *_OTHERS) if highest >= "\u2e80" else (*_OTHERS, *_CJK)
-    return _found(names, size) or _built_in(size)
+    return _found(names, size) or built_in_font(size)
 
 
 def drawable(text: str, font: Font) -> str:
     """Return a text in which characters that Pillow's own font lacks are question marks."""
-    return text.encode("latin-1", "replace").decode("latin-1") if font is _built_in(int(getattr(font, "size", 0))) else text
+    return (
+        text.encode("latin-1", "replace").decode("latin-1") if font is built_in_font(int(getattr(font, "size", 0))) else text
+    )
 
 
 def lines_within(text: str, font: Font, width: int, most: int) -> list[str]:

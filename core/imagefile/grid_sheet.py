@@ -30,7 +30,7 @@ def grid_sheet(
     side: int = 256,
     format: SheetFormat = "png",
 ) -> bytes:
-    """Return a picture of the cells by (row, column), with a label above each column and left of each row.
+    """Return a sheet of the cells by (row, column), with a label above each column and left of each row.
 
     `side`: the longest side of an image in it, in pixels. Files are read one at a time. A cell without an image is grey,
     with its caption in it. Raises InvalidInput for too large a sheet, NotFound when the files of all images are missing.

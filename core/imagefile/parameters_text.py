@@ -67,7 +67,7 @@ def _pairs(metadata: ImageMetadata) -> list[tuple[str, str]]:
         ("Version", f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"),
     ]
     if not metadata.num_inference_steps:
-        return upscaled  # A picture from elsewhere, of which no settings are known.
+        return upscaled  # An image from elsewhere, of which no settings are known.
     return [
         ("Steps", str(metadata.num_inference_steps)),
         ("Sampler", sampler),

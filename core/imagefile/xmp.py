@@ -11,7 +11,7 @@ from core.imagefile.metadata import ImageMetadata
 AI_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 ENHANCED_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
-"""For a picture from elsewhere that was enlarged: whether a model made it is not known."""
+"""For an image from elsewhere that was enlarged: whether a model made it is not known."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _JSON_ELEMENT = re.compile(r"<imagefarm:metadata>([^<]*)</imagefarm:metadata>")

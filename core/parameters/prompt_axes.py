@@ -28,19 +28,24 @@ def matrix_axes(prompt: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def _split(prompt: str) -> list[str]:
-    found, depth = [""], 0
-    for character in prompt:
+    found, start, depth = [], 0, 0
+    for index, character in enumerate(prompt):
         depth += {"{": 1, "}": -1}.get(character, 0)
         if character == "|" and depth <= 0:
-            found.append("")
-        else:
-            found[-1] += character
-    return found
+            found.append(prompt[start:index])
+            start = index + 1
+    return [*found, prompt[start:]]
 
 
 def with_parts(prompt: str, parts: Sequence[str]) -> str:
     """Return a prompt with the chosen parts of its matrix appended."""
     return ", ".join(part for part in (prompt, *parts) if part)
+
+
+def check_length(field: str, length: int, most: int) -> None:
+    """Raise InvalidParameters for a prompt that has more than `most` characters, or would have them."""
+    if length > most:
+        raise InvalidParameters([(field, f"has {length} characters: send at most {most}.")])
 
 
 def check_search(search: str, texts: Sequence[str]) -> None:

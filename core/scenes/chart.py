@@ -9,11 +9,11 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw
 
-from core.scenes.fonts import label_font
+from core.imagefile.fonts import built_in_font
 from core.scenes.report import SceneReport
 
 WIDTH, MARGIN, LABELS = 1200, 32, 300
-"""Pixels: of the picture, around it, and of the column of row labels."""
+"""Pixels: of the image, around it, and of the column of row labels."""
 BAR, GAP, ROW_GAP = 24, 4, 16
 TITLE_SPACE, AXIS_SPACE, HEAD_SPACE = 66, 56, 44
 MAX_TICKS = 6
@@ -57,7 +57,7 @@ def draw_chart(runs: Sequence[SceneReport]) -> bytes:
     draw = ImageDraw.Draw(image)
     first = runs[0].scenes[0]
     head = f"Scenes at {first.width}x{first.height} pixels"
-    draw.text((MARGIN, MARGIN), head, INK, label_font(30))
+    draw.text((MARGIN, MARGIN), head, INK, built_in_font(30))
     _draw_legend(draw, runs, MARGIN + HEAD_SPACE)
     top = MARGIN + HEAD_SPACE + legend_height
     for panel in panels:
@@ -103,7 +103,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, runs: Sequence[SceneReport], top: in
     for index, (colour, label) in enumerate([*entries, (BAND, text)]):
         y = top + 30 * index
         draw.rectangle((MARGIN, y + 3, MARGIN + 20, y + 19), fill=colour, outline=GREY if colour == BAND else None)
-        draw.text((MARGIN + 32, y + 11), label, INK, label_font(19), anchor="lm")
+        draw.text((MARGIN + 32, y + 11), label, INK, built_in_font(19), anchor="lm")
 
 
 def _draw_panel(draw: ImageDraw.ImageDraw, panel: Panel, top: int) -> None:
@@ -115,20 +115,20 @@ def _draw_panel(draw: ImageDraw.ImageDraw, panel: Panel, top: int) -> None:
     def x_of(value: float) -> float:
         return left + (right - left) * value / end
 
-    draw.text((MARGIN, top + 14), f"{panel.title} ({panel.unit})", INK, label_font(22))
+    draw.text((MARGIN, top + 14), f"{panel.title} ({panel.unit})", INK, built_in_font(22))
     low, high = (x_of(value) for value in panel.band)
     draw.rectangle((low - 1, first, max(high, low + 3), last), fill=BAND)
     anchor = "ls" if low < (left + right) / 2 else "rs"
-    draw.text((low if anchor == "ls" else high, first - 5), panel.band_label, GREY, label_font(17), anchor=anchor)
+    draw.text((low if anchor == "ls" else high, first - 5), panel.band_label, GREY, built_in_font(17), anchor=anchor)
     for index in range(round(end / step) + 1):
         x = x_of(index * step)
         draw.line((x, first, x, last), fill=GRID if index else GREY, width=1)
-        draw.text((x, last + 8), f"{index * step:g}", GREY, label_font(17), anchor="ma")
+        draw.text((x, last + 8), f"{index * step:g}", GREY, built_in_font(17), anchor="ma")
     draw.line((left, last, right, last), fill=GREY, width=1)
     y = first + ROW_GAP // 2
     for label, values in panel.rows:
         middle = y + len(values) * (BAR + GAP) / 2
-        draw.text((left - 14, middle), label, INK, label_font(19), anchor="rm")
+        draw.text((left - 14, middle), label, INK, built_in_font(19), anchor="rm")
         for index, value in enumerate(values):
             bar_top = y + index * (BAR + GAP)
             detail = panel.details.get((label, index), "") if value is not None else ""
@@ -144,7 +144,7 @@ def _draw_bar(
     """Draw a bar with its text behind it, or inside where there is no room behind it."""
     if end > left:
         draw.rectangle((left, top, end, top + BAR - 1), fill=colour)
-    middle, font = top + BAR / 2, label_font(17)
+    middle, font = top + BAR / 2, built_in_font(17)
     if end + 8 + draw.textlength(text, font) <= WIDTH - MARGIN:
         draw.text((end + 8, middle), text, INK, font, anchor="lm")
     else:

@@ -66,7 +66,7 @@ class ModelRequestBody(RequestBody):
     worker: str | None = Field(None, max_length=120, description="Name of the worker to ask.", examples=["studio-gpu0"])
 
 
-class WorkerTold(ResponseBody):
+class AskedWorker(ResponseBody):
     """A worker that was asked. `state`: where the model is there now; `message`: what the worker will do."""
 
     name: str
@@ -79,7 +79,7 @@ class ModelRequestAnswer(ResponseBody):
 
     model: str
     request: Literal["load", "unload"]
-    workers: list[WorkerTold]
+    workers: list[AskedWorker]
     message: str
 
 

@@ -1,4 +1,4 @@
-"""Schemas of what a picture says about how it was made."""
+"""Schemas of what an image says about how it was made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from core.schemas.base import ResponseBody
 
 
-class PictureParameters(ResponseBody):
+class ImageParameters(ResponseBody):
     """POST /v1/parameters."""
 
     source: str | None = Field(

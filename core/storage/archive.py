@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import IO, Any, Literal
 
+from core.csv_text import cell_text
 from core.storage.export import day_of, name_stem, numbered
 
 MetadataKind = Literal["jsonl", "csv", "none"]
@@ -128,5 +129,5 @@ def _csv_line(row: Mapping[str, Any], *, header: bool) -> bytes:
     writer = csv.DictWriter(text, COLUMNS)
     if header:
         writer.writeheader()
-    writer.writerow(values)
+    writer.writerow({name: cell_text(value) if isinstance(value, str) else value for name, value in values.items()})
     return text.getvalue().encode("utf-8", "replace")

@@ -22,7 +22,7 @@ MOST_AT_ONCE = 3
 REPORT_SECONDS = 1.0
 BUSY_CODE = "pull_running"
 BUSY_RETRY_SECONDS = 5.0
-"""Pause while somebody else, such as `imagefarm models pull` in a terminal, works on the same folder."""
+"""Pause while another process, such as `imagefarm models pull` in a terminal, works on the same folder."""
 
 
 class ModelManager:
@@ -96,7 +96,7 @@ class ModelManager:
                 with suppress(Unavailable):  # Its lease expires then.
                     model_operations.give_back(self._database, operation)
                 return
-            with suppress(Unavailable):  # Nobody can claim the operation meanwhile.
+            with suppress(Unavailable):  # No manager can claim the operation meanwhile.
                 changed = progress if progress != reported else None
                 held = model_operations.report(self._database, operation, changed, self._lease_seconds)
                 reported = progress

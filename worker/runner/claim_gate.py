@@ -44,6 +44,6 @@ class ClaimGate:
                 self._changed.notify_all()
 
     def wait_empty(self, seconds: float) -> bool:
-        """Wait until nobody is inside, at most that long; return whether that is so."""
+        """Wait until no thread is inside, at most that long; return whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._inside, seconds)

@@ -37,7 +37,7 @@ from worker.runner.attempts import (
     StorageBack,
     image_index_of,
 )
-from worker.runner.picture_guard import PictureGuard, is_black
+from worker.runner.image_guard import ImageGuard, is_black
 from worker.runner.upscaling import (
     SourceReader,
     clear_earlier_attempts,
@@ -221,7 +221,7 @@ class AttemptRendering:
     settings: Settings
     listener: ProgressListener
     store: Callable[[RunningAttempt, RenderRequest, Rendered], StoredImage]
-    guard: PictureGuard = field(default_factory=PictureGuard)
+    guard: ImageGuard = field(default_factory=ImageGuard)
     on_storage_lost: Callable[[str], object] | None = None
     """Called with the reason when the store did not take an image; StorageBack must follow once it does again."""
     images: list[StoredImage] = field(default_factory=list)

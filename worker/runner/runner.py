@@ -22,9 +22,9 @@ from worker.hints.queue import HintQueue
 from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt
 from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
+from worker.runner.image_guard import ImageGuard
 from worker.runner.job_store import IdleWorkers, JobStore
 from worker.runner.outputs import OutputsFolder
-from worker.runner.picture_guard import PictureGuard
 from worker.runner.rendering import AttemptRendering, AttemptStopped, ImageWriter, StartImageReader, StartImages
 from worker.runner.storage_gate import StorageGate
 from worker.safety_hook import load_safety_hook
@@ -58,7 +58,7 @@ class Runner:
             LocalImageStore(context.settings.uploads_dir), LocalImageStore(context.settings.images_dir)
         )
         self._outputs = OutputsFolder.of(context.settings, context.state)
-        self._guard = PictureGuard(load_safety_hook(context.settings.safety_hook))
+        self._guard = ImageGuard(load_safety_hook(context.settings.safety_hook))
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
         identity = context.identity

@@ -42,7 +42,7 @@ def from_text(text: str, source: str = "a1111") -> FoundParameters | None:
     _resources(settings.pop(CIVITAI, None), found)
     if any(name.startswith("Hires ") for name in settings):
         found.keep({"Denoising strength": settings.get("Denoising strength")})
-        found.warnings.append("This picture was enlarged by a second pass (Hires fix); the fields are those of the first.")
+        found.warnings.append("This image was enlarged by a second pass (Hires fix); the fields are those of the first.")
     else:
         found.put_strength(parsed.strength)
     found.keep({name: value for name, value in settings.items() if name not in _MAPPED})

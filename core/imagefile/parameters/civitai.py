@@ -1,4 +1,4 @@
-"""Pictures of Civitai's own generator that carry a graph: the settings are in `extraMetadata`."""
+"""Images of Civitai's own generator that carry a graph: the settings are in `extraMetadata`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MAPPED = frozenset({"prompt", "negativePrompt", "steps", "cfgScale", "seed", "w
 
 
 def read(texts: Texts) -> FoundParameters | None:
-    """Return the parameters of Civitai's JSON in EXIF; None when there is none. Its text is A1111's, which see."""
+    """Return the parameters of Civitai's JSON in EXIF; None when there is none. Its text form is read by `a1111`."""
     graph = load_object(texts.get(USER_COMMENT))
     given = load_object(graph.get("extraMetadata")) if graph else None
     if graph is None or given is None:

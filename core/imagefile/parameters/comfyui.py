@@ -1,4 +1,4 @@
-"""ComfyUI: the graph of nodes that made the picture, walked back from its sampler."""
+"""ComfyUI: the graph of nodes that made the image, walked back from its sampler."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _editor_only(texts: Texts) -> FoundParameters | None:
     if load_object(texts.get("workflow")) is None:
         return None
     found = FoundParameters("comfyui")
-    found.warnings.append("The picture has only the editor's workflow, not the graph that ran: nothing could be mapped.")
+    found.warnings.append("The image has only the editor's workflow, not the graph that ran: nothing could be mapped.")
     return found
 
 
@@ -122,7 +122,7 @@ class _Walk:
             self._found.put_model(*(self._graph.value(node.inputs.get(key), "value", *_MODEL_KEYS) for key in _MODEL_KEYS))
 
     def _size(self, link: object, denoise: object) -> None:
-        """Take the size of the empty latent; another start is a picture, and `denoise` then the strength."""
+        """Take the size of the empty latent; another start is an image, and `denoise` then the strength."""
         for node in self._graph.upstream(link):
             if node.kind.startswith("VAEEncode") or node.kind == "LoadImage":
                 self._understood.add(node.id)
@@ -135,7 +135,7 @@ class _Walk:
                 return
 
     def _rest(self, sampler: Node) -> None:
-        """List the kinds of nodes that had a part in the picture and could not be mapped."""
+        """List the kinds of nodes that had a part in the image and could not be mapped."""
         nodes = self._graph.upstream([sampler.id, 0])
         kinds = {node.kind for node in nodes if node.id not in self._understood | self._graph.holders} - _PLUMBING
         self._found.keep({"nodes": sorted(kinds)[:_MAX_LISTED]})

@@ -104,7 +104,7 @@ class Graph:
         return list(found.values())
 
     def samplers(self) -> list[Node]:
-        """Return the samplers that the saved picture comes from, the first pass first; without one, all samplers."""
+        """Return the samplers that the saved image comes from, the first pass first; without one, all samplers."""
         ends = [node for node in self.nodes.values() if "saveimage" in node.kind.lower().replace(" ", "")]
         ends = ends or [node for node in self.nodes.values() if node.kind == "PreviewImage"]
         used = [node for end in ends[:1] for node in self.upstream([end.id, 0]) if _is_sampler(node)]

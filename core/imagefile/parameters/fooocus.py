@@ -16,7 +16,7 @@ _MAPPED = frozenset(
 
 
 def read(texts: Texts) -> FoundParameters | None:
-    """Return the parameters of a picture that names Fooocus's scheme, or whose JSON has its fields."""
+    """Return the parameters of an image that names Fooocus's scheme, or whose JSON has its fields."""
     text = texts.get("parameters") or texts.get(USER_COMMENT)
     scheme = texts.get("fooocus_scheme") or texts.get(MAKER_NOTE)
     given = load_object(text)

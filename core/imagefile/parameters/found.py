@@ -1,4 +1,4 @@
-"""What was found in a picture, by the farm's names; values of strangers are checked and bounded here."""
+"""What was found in an image, by the farm's names; values of other programs are checked and bounded here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ MAX_SEED = 2**32 - 1
 MAX_JSON_CHARS = 2**20
 _MAX_SIDE, _MAX_STEPS, _MAX_GUIDANCE = 65_536, 10_000, 1000.0
 _MAX_TEXT, _MAX_ITEMS, _MAX_DEPTH, _MAX_KEY = 2000, 60, 4, 100
+_MAX_MODEL_NAMES = 20
+"""Each is compared with every model of the farm."""
 _EXACT = 2**53
 """JSON readers keep whole numbers below this exactly."""
 _WHOLE = re.compile(r"\s*[+-]?\d{1,20}(?:\.0+)?\s*")
@@ -23,7 +25,7 @@ _WEIGHTED = re.compile(r"\([^()]{1,200}:\s*\d+(?:\.\d+)?\s*\)")
 
 @dataclass(frozen=True)
 class FoundLora:
-    """A LoRA as the picture names it: a file name without folder and suffix, and the short hash if there is one."""
+    """A LoRA as the image names it: a file name without folder and suffix, and the short hash if there is one."""
 
     name: str
     scale: float = 1.0
@@ -32,9 +34,9 @@ class FoundLora:
 
 @dataclass
 class FoundParameters:
-    """What a picture says. `fields`: by the names of a job's fields; `unmapped`: what has none, by the program's names.
+    """What an image says. `fields`: by the names of a job's fields; `unmapped`: what has none, by the program's names.
 
-    `model_names`: what the picture calls its model, the most exact name first.
+    `model_names`: what the image calls its model, the most exact name first.
     """
 
     source: str
@@ -85,13 +87,15 @@ class FoundParameters:
             return
         self.unmapped["strength"] = strength
         self.warnings.append(
-            f"This picture started from another one, which is not in the file: to repeat it, upload that picture and send "
+            f"This image started from another one, which is not in the file: to repeat it, upload that image and send "
             f"its id as init_image, with strength {strength:g}."
         )
 
     def put_model(self, *names: object) -> None:
         """Add names of the model: files, titles or ids."""
         for name in names:
+            if len(self.model_names) >= _MAX_MODEL_NAMES:
+                return
             if isinstance(name, str) and name.strip() and name.strip().lower() != "none":
                 self.model_names.append(clean(name).strip()[:300])
 
@@ -114,10 +118,10 @@ class FoundParameters:
                 self.unmapped[clean(str(name))[:_MAX_KEY]] = kept
 
     def note_foreign(self) -> None:
-        """Add what is to be known about pictures of other programs."""
+        """Add what is to be known about images of other programs."""
         if any(_WEIGHTED.search(str(self.fields.get(name, ""))) for name in ("prompt", "negative_prompt")):
             self.warnings.append("The prompt has weights such as (word:1.2): here they are plain text.")
-        self.warnings.append("The same seed gives another picture here: each program draws its noise in its own way.")
+        self.warnings.append("The same seed gives another image here: each program draws its noise in its own way.")
 
 
 def clean(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of imagefarm itself: the JSON record, which has everything."""
+"""Images of imagefarm itself: the JSON record, which has everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def found_in(metadata: ImageMetadata) -> FoundParameters:
     if metadata.start_sigma is not None:
         found.unmapped["start_sigma"] = metadata.start_sigma
         found.warnings.append(
-            "This picture started from another one, which is not in the file: to repeat it, upload that picture and send "
+            "This image started from another one, which is not in the file: to repeat it, upload that image and send "
             f"its id as init_image, with start_sigma {metadata.start_sigma:g}."
         )
     found.keep({"scheduler": metadata.scheduler, "weights_revision": metadata.weights_revision})

@@ -11,7 +11,7 @@ _MAPPED = frozenset({"prompt", "uc", "steps", "height", "width", "scale", "seed"
 
 
 def read(texts: Texts) -> FoundParameters | None:
-    """Return the parameters of a picture of NovelAI; None for any other."""
+    """Return the parameters of an image of NovelAI; None for any other."""
     given = load_object(texts.get("Comment") or texts.get("comment"))
     if given is None or not (texts.get("Software") == "NovelAI" or {"uc", "scale"} <= given.keys()):
         return None

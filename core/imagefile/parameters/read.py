@@ -1,4 +1,4 @@
-"""Find which program made a picture, and read its parameters."""
+"""Find which program made an image, and read its parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READERS: Sequence[Callable[[Texts], FoundParameters | None]] = (
 
 
 def read_parameters(data: bytes, *, max_pixels: int = MAX_PIXELS) -> FoundParameters | None:
-    """Return how the picture was made; None when it does not say. Raises InvalidInput like `open_image`."""
+    """Return how the image was made; None when it does not say. Raises InvalidInput like `open_image`."""
     image = open_image(data, max_pixels=max_pixels)
     load_pixels(image)
     record = metadata_of(image).imagefarm
@@ -33,6 +33,6 @@ def read_parameters(data: bytes, *, max_pixels: int = MAX_PIXELS) -> FoundParame
         return None
     if "width" not in found.fields and found.source != "imagefarm":
         found.put_size(image.width, image.height)
-        found.warnings.append("The picture does not say its size; width and height are those of the file.")
+        found.warnings.append("The image does not say its size; width and height are those of the file.")
     found.note_foreign()
     return found

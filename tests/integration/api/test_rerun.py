@@ -53,7 +53,7 @@ def test_a_rerun_is_the_same_job_for_one_image(api: httpx.Client, worker: Worker
         path.unlink()
     answer = api.post(f"/v1/images/{image['id']}/rerun")
     assert (answer.status_code, answer.json()["code"]) == (410, "upload_gone")
-    assert "the picture that it started from was deleted" in answer.json()["detail"]
+    assert "the image that it started from was deleted" in answer.json()["detail"]
     api.delete(f"/v1/images/{image['id']}")
     assert api.post(f"/v1/images/{image['id']}/rerun").status_code == 410
 

@@ -19,7 +19,7 @@ from core.parameters.seeds import MAX_SEED as JOB_SEED
 from core.parameters.seeds import resolve_seed
 from core.render import LoraRequest
 from core.schemas.jobs import JobRequest
-from core.schemas.parameters import PictureParameters
+from core.schemas.parameters import ImageParameters
 from tests.unit.imagefile import pictures
 
 
@@ -190,7 +190,7 @@ def test_hostile_texts_are_bounded(texts: dict[str, str]) -> None:
         reader(texts)
     assert time.process_time() - started < 20, "no text may take long"
     if found is not None:
-        answer = PictureParameters(source=found.source, fields=found.fields, unmapped=found.unmapped).model_dump_json()
+        answer = ImageParameters(source=found.source, fields=found.fields, unmapped=found.unmapped).model_dump_json()
         assert len(json.dumps(found.unmapped)) < 2**20
         assert answer
 
@@ -221,7 +221,7 @@ def test_any_json_is_read_without_a_crash(value: object, key: str) -> None:
         found = reader(texts)
         if found is not None:
             JobRequest.model_validate(found.fields | {"prompt": "x"})
-            PictureParameters(unmapped=found.unmapped, warnings=found.warnings).model_dump_json()
+            ImageParameters(unmapped=found.unmapped, warnings=found.warnings).model_dump_json()
 
 
 def test_unmapped_values_are_cut() -> None:
@@ -230,3 +230,9 @@ def test_unmapped_values_are_cut() -> None:
         deep = [deep] * 100
     assert len(json.dumps(plain({"a": "x" * 5000, "b": deep}))) < 60**4
     assert plain("x" * 5000) == "x" * 2000
+
+
+def test_names_of_models_are_bounded() -> None:
+    found = FoundParameters("comfyui")
+    found.put_model(*(f"model {number}" for number in range(1000)))
+    assert found.model_names[0] == "model 0" and len(found.model_names) == 20

@@ -96,3 +96,17 @@ def test_search_and_replace_needs_its_first_text_in_the_prompt() -> None:
     fields = {"prompts": ["a red fox"], "axes": {"prompt_sr": ["green", "blue"]}}
     with pytest.raises(InvalidParameters, match="begins with 'green', which is not in the prompt 'a red fox'"):
         combinations(BatchRequest.model_validate(fields), 10)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"prompts": ["ee"], "axes": {"prompt_sr": ["e", "x" * 60]}}, "prompt"),
+        ({"prompts": ["a | b" + "c" * 100], "matrix": True}, "prompt"),
+        ({"prompts": ["e"], "base": {"negative_prompt": "ee"}, "axes": {"prompt_sr": ["e", "x" * 60]}}, "negative_prompt"),
+    ],
+)
+def test_prompts_that_would_be_too_long_are_never_built(fields: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidParameters) as caught:
+        combinations(BatchRequest.model_validate(fields), 10, 100)
+    assert caught.value.field == field and "send at most 100" in caught.value.message

@@ -13,7 +13,7 @@ from PIL import Image
 from cli.bench.scene_renderers import facts_of_row
 from core.catalogue import load_catalogue
 from core.errors import InvalidInput
-from core.scenes import ModelFacts, SceneFigures, SceneReport, fonts, load_scenes, plan_scene
+from core.scenes import ModelFacts, SceneFigures, SceneReport, load_scenes, plan_scene
 from core.scenes.chart import BAND, COLOURS, draw_chart
 from core.scenes.report import read_report
 from core.scenes.sheet import CAPTION, CELL, GAP, HEAD, draw_sheet
@@ -106,9 +106,9 @@ def test_unknown_figures_are_drawn_without_a_bar() -> None:
 
 
 @pytest.mark.parametrize("has_chinese_font", [True, False])
-def test_the_sheet_holds_every_picture(has_chinese_font: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sheet_holds_every_image(has_chinese_font: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not has_chinese_font:
-        monkeypatch.setattr(fonts, "_chinese_file", lambda: None)
+        monkeypatch.setattr("core.scenes.sheet.chinese_font", lambda size: None)
     colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0)]
     images = []
     for colour in colours:

@@ -69,3 +69,23 @@ def test_an_expansion_is_bounded_in_parts_and_length() -> None:
         DynamicPrompts({"long": long}, 1500).expand(1, "__long__ __long__")
     assert caught.value.code == "expansion_too_large"
     assert MAX_PARTS < 10_000
+
+
+def test_many_choices_among_many_values_are_refused_at_once() -> None:
+    many = DynamicPrompts({"many": Wildcard("many", tuple(map(str, range(20_000))))}, 10_000)
+    assert len(many.expand(1, "{3$$__many__}")[0].split(",")) == 3
+    with pytest.raises(InvalidInput) as caught:
+        many.expand(1, "{20000$$__many__}")
+    assert caught.value.code == "expansion_too_large"
+
+
+def test_values_of_a_wildcard_are_collected_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(name: str, known: dict[str, Wildcard]) -> list[Wildcard]:
+        asked.append(name)
+        return [known[name]]
+
+    monkeypatch.setattr("api.dynamic_prompts.matching", counted)
+    DynamicPrompts({"a": Wildcard("a", ("x", "y"))}, 100).expand(1, "__a__ __a__", "__a__")
+    assert asked == ["a"]

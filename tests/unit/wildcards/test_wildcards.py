@@ -70,7 +70,7 @@ def test_unknown_references_are_found_in_values_too(library: WildcardLibrary) ->
         check_references("__a__", library.all())
     assert caught.value.code == "unknown_wildcard"
     for text in ("__no__", "__~no__", "__no(x=1)__", "__no*__"):
-        with pytest.raises(InvalidInput, match=r"no wildcard 'no\*?'. Here are: a"):
+        with pytest.raises(InvalidInput, match=r"no wildcard 'no\*?'. The wildcards are: a"):
             check_references(text, library.all())
 
 

@@ -1,4 +1,4 @@
-"""Black pictures and the safety hook through a farm."""
+"""Black images and the safety hook through a farm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Black pictures fail, and a safety hook's verdict is carried out."""
+"""Black images fail, and a safety hook's verdict is carried out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from db.tables import Job
 from worker.engine.messages import Rendered
 from worker.models.doctor import check_safety_hook
 from worker.runner.attempts import RunningAttempt
-from worker.runner.picture_guard import PictureGuard, is_black
+from worker.runner.image_guard import ImageGuard, is_black
 from worker.safety_hook import SafetyHook, load_safety_hook
 
 ATTEMPT = RunningAttempt(Job(id="job", attempt=1, model="demo", owner="me", input={}))
@@ -43,7 +43,7 @@ def half_white() -> Image.Image:
 
 
 def judged_by(function: Callable[[Image.Image, dict[str, Any]], object]) -> Rendered:
-    guard = PictureGuard(SafetyHook("planted", function))
+    guard = ImageGuard(SafetyHook("planted", function))
     return guard.check(ATTEMPT, REQUEST, rendered(half_white()))
 
 
@@ -65,9 +65,9 @@ def test_one_level_of_noise_is_black_and_a_faint_picture_is_not() -> None:
 def test_a_black_picture_fails_unless_it_starts_from_a_black_one() -> None:
     black = rendered(Image.new("RGB", (64, 64), "black"))
     with pytest.raises(RenderError) as caught:
-        PictureGuard().check(ATTEMPT, REQUEST, black)
+        ImageGuard().check(ATTEMPT, REQUEST, black)
     assert caught.value.code == "black_image"
-    assert PictureGuard().check(ATTEMPT, REQUEST, black, may_be_black=True) is black
+    assert ImageGuard().check(ATTEMPT, REQUEST, black, may_be_black=True) is black
 
 
 def test_the_hook_sees_the_picture_and_its_fields() -> None:

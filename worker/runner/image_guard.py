@@ -1,4 +1,4 @@
-"""Check finished pictures before they are stored: black ones fail, and the safety hook may tag, blur or reject them."""
+"""Check finished images before they are stored: black ones fail, and the safety hook may tag, blur or reject them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def is_black(image: Image.Image) -> bool:
     return all(high <= NEAR_BLACK and high - low <= SAME for low, high in extremes)  # type: ignore[misc]
 
 
-class PictureGuard:
-    """Thread-safe if the hook is. Without a hook only black pictures are found."""
+class ImageGuard:
+    """Thread-safe if the hook is. Without a hook only black images are found."""
 
     def __init__(self, hook: SafetyHook | None = None) -> None:
         self._hook = hook
@@ -34,9 +34,9 @@ class PictureGuard:
     def check(
         self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered, *, may_be_black: bool = False
     ) -> Rendered:
-        """Return the picture to store.
+        """Return the image to store.
 
-        Raise RenderError `black_image`, unless the picture `may_be_black` because it starts from a black one,
+        Raise RenderError `black_image`, unless the image `may_be_black` because it starts from a black one,
         `safety_rejected`, or `safety_hook_failed`.
         """
         image = Image.frombytes("RGB", (rendered.width, rendered.height), rendered.pixels)
