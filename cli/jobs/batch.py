@@ -67,8 +67,8 @@ def batch(
 
     With --prompt, the prompts, the axes and the parts of --matrix are one batch of the farm. Axes are `seed`, `model`,
     `preset`, `recipe`, `size`, `num_inference_steps`, `guidance_scale`, `strength`, `start_sigma`, `negative_prompt`,
-    `prompt_sr`, `loras` and `styles`; a value of the last two is a list such as `ink:0.8+gold`, or `none`. Put a value that
-    holds a comma between double quotes.
+    `variation_seed`, `variation_strength`, `prompt_sr`, `loras` and `styles`; a value of the last two is a list such as
+    `ink:0.8+gold`, or `none`. Put a value that holds a comma between double quotes.
 
     Examples:
 

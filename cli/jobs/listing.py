@@ -67,9 +67,10 @@ def table_of(jobs: Sequence[Job]) -> Table:
     from imagefarm.formatting import COLOURS, ago, one_line
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("job", "status", "age", "model"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("size")
+    # The first two columns are never cut: ids are copied from here.
+    for heading, width in (("job", 36), ("status", 9), ("age", 4), ("model", 6)):
+        table.add_column(heading, no_wrap=True, min_width=width)
+    table.add_column("size", no_wrap=True)
     table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1)
     for job in jobs:
         size = f"{job.input.get('width')}x{job.input.get('height')}"

@@ -8,9 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from cli.options import JOBS_PANEL, AsJson, Url, open_farm
+from core.ids import is_id
 from core.refine_mode import RefineMode
 
-ImageId = Annotated[str, typer.Argument(metavar="IMAGE", help="Id of the image, as `imagefarm job` shows it.")]
+
+def _image_id(value: str) -> str:
+    if not is_id(value):
+        raise typer.BadParameter(f"'{value}' is no id of an image: take one that `imagefarm job` shows.")
+    return value
+
+
+ImageId = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="Id of the image, as `imagefarm job` shows it.", callback=_image_id)
+]
 
 
 def register(app: typer.Typer) -> None:

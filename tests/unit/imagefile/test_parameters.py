@@ -53,6 +53,32 @@ def test_our_own_record_comes_first() -> None:
     assert "init_image, with strength 0.4" in found.warnings[0]
 
 
+def ours(**given: Any) -> FoundParameters:  # noqa: ANN401 -- fields of several kinds
+    """Return what is found in an image of ours with these fields."""
+    common = {"prompt": "a cat", "seed": 5, "num_inference_steps": 9, "width": 4, "height": 2, "model": "demo"}
+    return read(encode_png(bytes(24), 4, 2, ImageMetadata.model_validate(common | given)))
+
+
+def test_what_no_field_repeats_is_said() -> None:
+    assert (
+        ours(variation_seed=7, variation_strength=0.1).fields.items()
+        >= {
+            "variation_seed": 7,
+            "variation_strength": 0.1,
+        }.items()
+    )
+    assert "through a mask" in ours(strength=1.0).warnings[0]
+    coherent = ours(coherent={"seed": 1, "width": 2, "height": 1})
+    assert "refine the smaller one" in coherent.warnings[0]
+    assert coherent.unmapped["coherent"] == {"seed": 1, "width": 2, "height": 1, "variation_strength": 0.0}
+    enlarged = ours(upscale=2, upscaler="lanczos", parent="x")
+    assert (enlarged.fields["width"], enlarged.fields["height"]) == (2, 1)
+    assert "enlarged 2 times with lanczos" in enlarged.warnings[0]
+    upload = ours(prompt="", upscale=2, upscaler="lanczos")
+    assert upload.fields == {}
+    assert "an upload" in upload.warnings[0]
+
+
 @pytest.mark.parametrize(
     "data",
     [
