@@ -46,7 +46,7 @@ class InstantEngine:
         self._attempts = attempts
 
     def submit(self, request: RenderRequest, *_images: bytes) -> None:
-        pixels = bytes(3 * request.width * request.height)
+        pixels = b"\x80" * (3 * request.width * request.height)
         self._attempts.route(Rendered(request.id, request.width, request.height, pixels, RECORD, RenderTimings()))
 
     def cancel(self, request_id: str) -> None: ...
