@@ -59,7 +59,9 @@ def test_added_models_render_without_a_restart_and_damage_is_named(
     assert (unknown.status_code, unknown.json()["code"]) == (HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_model")
 
     add_model(settings, str(folder), AddOptions("mine"))
-    assert client.http.get("/v1/models/mine").json()["defaults"]["num_inference_steps"] == 25
+    shown = client.http.get("/v1/models/mine")
+    assert shown.status_code == HTTPStatus.OK, shown.text
+    assert shown.json()["defaults"]["num_inference_steps"] == 25
     assert "imagefarm worker --model mine" in client.http.post("/v1/jobs", json=body).json()["detail"]
 
     start_worker(farm, "mine")
