@@ -104,7 +104,7 @@ def test_errors_keep_their_class_code_and_fields(farm: ImageFarm) -> None:
 
 
 def test_workers_models_presets_and_queue_can_be_read(farm: ImageFarm) -> None:
-    assert [worker.state for worker in farm.workers().items] == ["ready"]
+    assert {worker.model: worker.state for worker in farm.workers().items} == {"demo": "ready", "upscale": "ready"}
     assert farm.models().data[0].id == "demo"
     assert farm.presets().items
     assert farm.queue().held == 0

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -31,6 +32,8 @@ def test_a_loaded_pipeline_renders_as_the_stock_one(model_id: str, load: Load, t
     loaded = load(model_id)
     stock = DiffusionPipeline.from_pretrained(str(tiny_models[model_id]), dtype=loaded.dtype)
     stock.set_progress_bar_config(disable=True)
+    if (chosen := catalogue_row(model_id).scheduler) is not None:
+        stock.scheduler = getattr(diffusers, chosen.cls).from_config(stock.scheduler.config, **chosen.config)
     assert np.array_equal(render(loaded.pipeline), render(stock))
 
 
