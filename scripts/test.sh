@@ -2,8 +2,9 @@
 # Installs what the tests need and runs every check: style, types, import contracts, tests. Stops at the first check
 # that fails. Arguments go to pytest: scripts/test.sh tests/unit -k ports
 #
-# Tests run in two processes, each with its own servers and ports; a file's tests stay together. When the arguments
-# name a test file, a second process would only import torch once more, and one is used. Choose another number with -n.
+# Tests run in three processes, also on two cores, since many wait for servers to start; each has its own servers and
+# ports, and a file's tests stay together. When the arguments name a test file, more processes would only import torch
+# once more, and one is used. Choose another number with -n.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 . scripts/python.sh
@@ -66,6 +67,6 @@ check "ruff check" ruff check .
 check "ruff format" ruff format --check .
 check "mypy and import-linter" types_and_imports
 echo "== tests"
-processes=(-n 2 --dist loadfile --no-loadscope-reorder)
+processes=(-n 3 --dist loadfile --no-loadscope-reorder)
 names_a_file "$@" && processes=()
 exec pytest ${processes[@]+"${processes[@]}"} "$@"
