@@ -95,7 +95,7 @@ def test_formats_layout_and_metadata_are_chosen(api: httpx.Client, worker: Worke
         metadata = read_metadata(archive.read(names[0])).imagefarm
         assert metadata is not None and metadata.prompt.startswith("=a cat")
         (first, second) = csv.DictReader(io.StringIO(archive.read("metadata.csv").decode(), newline=""))
-        assert (first["prompt"], first["seed"], second["seed"]) == ('=a cat, "quoted"\nsecond line', "1", "2")
+        assert (first["prompt"], first["seed"], second["seed"]) == ('\'=a cat, "quoted"\nsecond line', "1", "2")
         assert (first["file"], first["negative_prompt"], first["missing"]) == (names[0], "bad", "")
     assert len(export(api, metadata="none").namelist()) == 2
 
