@@ -40,11 +40,23 @@ async def accept_batch(farm: Farm, caller: Caller, request: BatchRequest, key: I
     overview = await farm.overview.get()
     # A batch of 1,000 jobs takes a good part of a second to validate.
     jobs = await in_thread(_new_jobs, farm, caller, request, overview)
+    return await commit_batch(farm, caller, jobs, request.model_dump(mode="json", exclude_unset=True), request.name, key)
+
+
+async def commit_batch(
+    farm: Farm,
+    caller: Caller,
+    jobs: list[tuple[NewJob, dict[str, Any]]],
+    requested: dict[str, Any],
+    name: str | None,
+    key: IdempotencyKey | None,
+) -> SubmittedBatch:
+    """Reserve the key's limits, commit the jobs with their values on the axes, and publish their hints."""
     new = NewBatch(
         owner=caller.owner,
-        requested=with_encrypted_secret(farm, request.model_dump(mode="json", exclude_unset=True)),
+        requested=with_encrypted_secret(farm, requested),
         jobs=jobs,
-        name=request.name,
+        name=name,
         key=key.key if key else None,
         request_hash=key.request_hash if key else "",
     )

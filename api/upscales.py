@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from api.batches import commit_batch
 from api.caller import Caller
 from api.farm import Farm
 from api.overview import Overview
@@ -12,8 +13,6 @@ from api.submission import (
     accept_job,
     check_webhook,
     max_queued,
-    pixels_of,
-    reserved,
     with_encrypted_secret,
 )
 from api.threads import in_thread
@@ -28,7 +27,7 @@ from core.parameters.parameters import Findings
 from core.queue import UPSCALE
 from core.schemas.upscales import Upscaler as UpscalerAnswer
 from core.schemas.upscales import UpscaleRequest, UpscalerList
-from db.batches import NewBatch, SubmittedBatch, submit_batch
+from db.batches import SubmittedBatch
 from db.images import get_image
 from db.jobs.read import get_job
 from db.jobs.submit import NewJob, Submitted
@@ -89,21 +88,7 @@ async def accept_upscale_batch(
     """Submit the jobs of all images or none, and publish their hints."""
     overview = await farm.overview.get()
     jobs = await in_thread(_batch_jobs, farm, caller, request, overview)
-    new = NewBatch(
-        owner=caller.owner,
-        requested=with_encrypted_secret(farm, request.as_sent()),
-        jobs=jobs,
-        name=request.name,
-        key=key.key if key else None,
-        request_hash=key.request_hash if key else "",
-    )
-    async with reserved(farm.database, caller, len(jobs), sum(pixels_of(job.input) for job, _ in jobs)) as reservation:
-        submitted = await in_thread(submit_batch, farm.database, new)
-        if submitted.replayed:
-            await reservation.give_back()
-    for job in submitted.hints:
-        farm.publisher.hint(job)
-    return submitted
+    return await commit_batch(farm, caller, jobs, request.as_sent(), request.name, key)
 
 
 def _batch_jobs(
