@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-IDLE_STAY, BUSY_STAY = 1.0, 4.0
-"""A model stays loaded for at least this many times the seconds that the next one takes to load, without and with jobs of
-its own. So loading takes at most half of the time, and at most a fifth while all models have jobs."""
+BUSY_STAY = 4.0
+"""A model with jobs of its own stays loaded for at least this many times the seconds that the next one takes to load. So
+loading takes at most a fifth of the time while all models have jobs."""
+IDLE_SECONDS = 3.0
+"""A model without jobs stays loaded for this long at most: the next job of whoever sent the last one may be on its way, but
+an idle device helps nobody."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def _is_ripe(other: Candidate, present: Candidate | None, loaded_for: float, swa
         return True
     if present.waiting:
         return overdue and loaded_for >= max(swap_after, BUSY_STAY * other.load_seconds)
-    return loaded_for >= IDLE_STAY * other.load_seconds
+    return loaded_for >= min(IDLE_SECONDS, other.load_seconds, swap_after)
 
 
 def longest_wait(load_seconds: float, job_seconds: float, swap_after_seconds: float, models: int = 2) -> float:

@@ -14,6 +14,7 @@ from tests.integration.farm.conftest import StartFarm
 
 SIZE = (96, 64)
 BOX = (16, 16, 56, 48)
+ROUNDING = 2
 
 
 def upload(client: Client, image: Image.Image) -> str:
@@ -33,6 +34,11 @@ def box_on_black(box: tuple[int, int, int, int]) -> Image.Image:
 def changed(before: Image.Image, after: Image.Image) -> tuple[int, int, int, int] | None:
     """Return the smallest box that holds all pixels that differ."""
     return ImageChops.difference(before, after).getbbox()
+
+
+def looks_like(one: Image.Image, other: Image.Image) -> bool:
+    """Return whether no pixel differs by more than rounding: an image's last bit depends on its micro-batch."""
+    return max(ImageChops.difference(one, other).tobytes()) <= ROUNDING
 
 
 def test_only_white_areas_are_repainted(start_farm: StartFarm, client_of: Callable[[FarmParts], Client]) -> None:
@@ -55,7 +61,7 @@ def test_only_white_areas_are_repainted(start_farm: StartFarm, client_of: Callab
     assert changed(picture, first) == changed(picture, second) == BOX, "outside of the box every pixel is the upload's"
     assert changed(first, second) is not None, "each image has its own seed"
     left, top, right, bottom = BOX
-    assert changed(first.crop(BOX), feathered.crop(BOX)) is None, "a soft edge changes nothing inside"
+    assert looks_like(first.crop(BOX), feathered.crop(BOX)), "a soft edge changes nothing inside"
     around = changed(picture, feathered)
     assert around is not None
     assert (left - 5, top - 5) <= around[:2] < (left, top)
@@ -63,4 +69,6 @@ def test_only_white_areas_are_repainted(start_farm: StartFarm, client_of: Callab
     failed = client.wait(failing["id"], "failed", seconds=90)
     assert (failed["error"]["code"], "too thin" in failed["error"]["message"]) == ("invalid_input", True)
     retried = client.post(f"/v1/jobs/{hard['id']}/retry")
-    assert [changed(first, again) for again in images_of(retried["id"])[:1]] == [None], "the copy keeps its mask"
+    again, _ = images_of(retried["id"])
+    assert looks_like(first, again), "the copy keeps its mask"
+    assert changed(picture, again) == BOX

@@ -161,7 +161,7 @@ def test_the_size_of_a_huge_init_image_is_reduced_to_the_models_limits(normalise
     [
         ("z-image-turbo", {"steps": 40, "cfg_scale": 7.5}, "10.0x"),
         ("z-image-turbo", {"negative_prompt": "blurry"}, "no effect while guidance is off"),
-        ("sd-turbo", {"negative_prompt": "blurry"}, "sd-turbo does not use one"),
+        ("flux2-klein-4b", {"negative_prompt": "blurry"}, "flux2-klein-4b does not use one"),
         ("z-image", {"steps": 80}, "2.0x"),
     ],
 )

@@ -41,8 +41,9 @@ def test_work_for_the_loaded_model_comes_first_until_the_other_is_overdue() -> N
 
 
 def test_a_model_that_was_just_loaded_stays() -> None:
-    assert chosen(a(), b(1, 5.0), loaded_for=9.0) is None
-    assert chosen(a(), b(1, 5.0), loaded_for=10.0) == "b"
+    assert chosen(a(), b(1, 5.0), loaded_for=2.9) is None
+    assert chosen(a(), b(1, 5.0), loaded_for=3.0) == "b", "an idle worker does not wait for as long as a load takes"
+    assert chosen(a(), b(1, 0.0), loaded_for=0.0, swap_after=0.0) == "b"
     assert chosen(a(5, 1.0), b(1, 500.0), loaded_for=39.0) is None
     assert chosen(a(5, 1.0), b(1, 500.0), loaded_for=40.0) == "b"
 
@@ -114,11 +115,11 @@ def alternating(every: float, seconds: float = 3600.0) -> list[tuple[float, str]
 
 @pytest.mark.parametrize("load", [0.5, 5.0, 20.0, 60.0])
 @pytest.mark.parametrize("every", [2.0, 7.0, 45.0, 200.0])
-def test_alternating_jobs_neither_thrash_nor_wait_beyond_the_bound(load: float, every: float) -> None:
+def test_alternating_jobs_wait_no_longer_than_the_bound(load: float, every: float) -> None:
     simulation = Simulation(alternating(every), load, job_seconds=1.0, swap_after=30.0)
     seconds = simulation.run()
     assert len(simulation.waits) == len(simulation.arrivals)
-    assert simulation.loading <= seconds / 2
+    assert seconds <= simulation.arrivals[-1][0] + 2 * (load + 30.0), "the worker keeps up"
     # A turn's jobs are done within the turn: less work arrives than a worker can do.
     assert max(simulation.waits) <= longest_wait(load, 1.0, 30.0) + load + 1.0
 
