@@ -9,12 +9,12 @@ Run it with the standard library alone:
 A module is a Python file other than `__init__.py` in one of the packages that the project ships, without migrations. A
 duplicate stem is the same file name twice in one package at the top level.
 
-The modules that one job runs through are traced, not derived from imports. `--job` starts `imagefarm up` from the measured
-revision on free ports, in a directory of its own, with the `demo` model on the CPU. When the worker is ready it submits
-one job and polls until the job has ended. In that time `sys.setprofile` collects in every thread of the API, the worker
-and the engine process which modules run a function. Modules that only hold data (tables, schemas without functions) do
-not count. Threads that always run, such as heartbeats, do. The interpreter that runs the script must have the farm's
-dependencies for this part.
+The modules that one job runs through are traced, not derived from imports. `--job` starts `imagefarm up` from the
+measured revision on free ports, in a directory of its own, with the `demo` model on the CPU. When the workers are
+ready it submits one job and polls until the job has ended. In that time `sys.setprofile` collects in every thread of
+the API, the worker and the engine process which modules run a function, except functions that ran while the farm was
+idle, such as those of heartbeats. Modules that only hold data (tables, schemas without functions) do not count. The
+interpreter that runs the script must have the farm's dependencies for this part.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,8 @@ PACKAGES = ("api", "app", "cli", "client", "core", "db", "imagefarm", "superviso
 SHORT_LINES = 30
 READY_SECONDS = 180.0
 JOB_SECONDS = 120.0
+IDLE_SECONDS = 15.0
+"""Longer than the pause of any thread that always runs."""
 TRACED_PROCESSES = ("api", "worker", "engine")
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a farm on loopback is never behind a proxy
 
@@ -61,12 +63,16 @@ def profile(frame, event, argument):
         codes.add(frame.f_code)
 
 def watch():
+    while not (DIRECTORY / "idle").exists():
+        time.sleep(0.02)
+    codes.clear()
     while not (DIRECTORY / "start").exists():
         time.sleep(0.02)
+    idle = codes.copy()
     codes.clear()
     while not (DIRECTORY / "stop").exists():
         time.sleep(0.02)
-    called = [[code.co_filename, code.co_flags] for code in codes.copy()]
+    called = [[code.co_filename, code.co_flags] for code in codes.copy() - idle]
     partial = DIRECTORY / f"{os.getpid()}.partial"
     partial.write_text(json.dumps({"command": sys.orig_argv, "called": called}))
     partial.rename(DIRECTORY / f"{os.getpid()}.json")
@@ -163,6 +169,8 @@ def _trace_job(root: Path) -> list[str]:
             farm = subprocess.Popen(command, cwd=directory, env={**kept, **extra}, stdout=log, stderr=log)
         try:
             _wait_ready(f"http://127.0.0.1:{port}")
+            (directory / "idle").touch()
+            time.sleep(IDLE_SECONDS)
             (directory / "start").touch()
             time.sleep(0.5)
             _run_job(f"http://127.0.0.1:{port}")
@@ -196,7 +204,8 @@ def _wait_ready(url: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            if any(worker["state"] == "ready" for worker in _call(f"{url}/v1/workers")["items"]):
+            workers = _call(f"{url}/v1/workers")["items"]
+            if workers and all(worker["state"] == "ready" for worker in workers):
                 return
         time.sleep(0.5)
     raise TimeoutError(f"the farm was not ready after {READY_SECONDS:g} s")
@@ -237,6 +246,11 @@ def _details(figures: Figures) -> str:
     lines = [f"\n{figures.name}: stems used twice or more in one package"]
     lines += [f"  {stem}: {', '.join(paths)}" for stem, paths in figures.duplicates.items()]
     if figures.job is not None:
+        rooms = Counter(
+            "/".join(Path(path).parts[:2]) if len(Path(path).parts) > 2 else Path(path).parts[0] for path in figures.job
+        )
+        lines += [f"\n{figures.name}: modules that one job runs through, by folder"]
+        lines += [f"  {room}: {count}" for room, count in sorted(rooms.items())]
         lines += [f"\n{figures.name}: modules that one job runs through", *(f"  {path}" for path in figures.job)]
     return "\n".join(lines) + "\n"
 
