@@ -23,4 +23,5 @@ def rate(
     with open_farm(url) as farm:
         for image in images:
             farm.rate(image, rating or None)
+    typer.echo(f"{len(images)} rated {rating}" if rating else f"{len(images)} no longer rated")
     return ExitCode.OK

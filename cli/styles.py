@@ -1,4 +1,4 @@
-"""`imagefarm styles`: list, add, remove, import and export the farm's styles."""
+"""`imagefarm styles`: list, add, change, remove, import and export the farm's styles."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cli.options import AsJson, Url, open_farm
 if TYPE_CHECKING:
     from core.schemas.styles import Style
     from core.styles.files import StyleFormat
+    from imagefarm import ImageFarm
 
 group = typer.Typer(no_args_is_help=True, help="Keep styles: named texts that jobs add to their prompts.")
 Shared = Annotated[bool, typer.Option("--shared", help="For every caller; needs the scope admin.")]
@@ -53,22 +54,33 @@ def add(
 
 
 @group.command()
+def change(
+    name: Annotated[str, typer.Argument(help="Name of the style.")],
+    new_name: Annotated[str | None, typer.Option("--name", help="New name.", show_default="as it is")] = None,
+    prompt: Annotated[str | None, typer.Option(help="New text of the prompt.", show_default="as it is")] = None,
+    negative: Annotated[
+        str | None, typer.Option("--negative", help="New text of the negative prompt.", show_default="as it is")
+    ] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="The shared one of this name.")] = False,
+    url: Url = None,
+) -> int:
+    """Change a style's name or texts. Jobs keep the texts that they were submitted with."""
+    with open_farm(url) as farm:
+        style = _find(farm, name, "shared" if shared else "own")
+        texts = (style.prompt if prompt is None else prompt, style.negative_prompt if negative is None else negative)
+        farm.styles.replace(style, new_name or style.name, *texts)
+    return ExitCode.OK
+
+
+@group.command()
 def remove(
     name: Annotated[str, typer.Argument(help="Name of the style.")],
     shared: Annotated[bool, typer.Option("--shared", help="The shared one of this name.")] = False,
     url: Url = None,
 ) -> int:
     """Delete a style. Jobs keep the texts that they were submitted with."""
-    from core.errors import NotFound
-
-    scope = "shared" if shared else "own"
     with open_farm(url) as farm:
-        chosen = [style for style in farm.styles.list().items if style.name == name and style.scope == scope]
-        if not chosen:
-            raise NotFound(
-                f"There is no {scope} style '{name}': `imagefarm styles list` shows them.", code="style_not_found"
-            )
-        farm.styles.remove(chosen[0])
+        farm.styles.remove(_find(farm, name, "shared" if shared else "own"))
     return ExitCode.OK
 
 
@@ -111,6 +123,15 @@ def export(
         raise InvalidInput(f"Could not write '{file}': {error.strerror or error}.", code="unwritable_file") from error
     typer.echo(str(file))
     return ExitCode.OK
+
+
+def _find(farm: ImageFarm, name: str, scope: str) -> Style:
+    from core.errors import NotFound
+
+    for style in farm.styles.list().items:
+        if (style.name, style.scope) == (name, scope):
+            return style
+    raise NotFound(f"There is no {scope} style '{name}': `imagefarm styles list` shows them.", code="style_not_found")
 
 
 def _format_of(file: Path) -> StyleFormat:

@@ -51,11 +51,12 @@ def ratings_csv(rows: Iterable[AxisRating]) -> str:
     writer.writerow(["axis", "value", "images", "rated", "mean_rating"])
     for row in rows:
         mean = "" if row.mean_rating is None else f"{row.mean_rating:g}"
-        writer.writerow([row.axis, _plain(row.value), row.images, row.rated, mean])
+        writer.writerow([row.axis, _plain(row), row.images, row.rated, mean])
     return file.getvalue()
 
 
-def _plain(value: Any) -> str:  # noqa: ANN401 -- a value of any axis
-    if isinstance(value, int | float):
-        return str(value)
-    return cell_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+def _plain(row: AxisRating) -> str:
+    """Return a number, a text, or for a list or object its label, such as `none` for no styles."""
+    if isinstance(row.value, int | float):
+        return str(row.value)
+    return cell_text(row.value if isinstance(row.value, str) else row.label)

@@ -139,9 +139,12 @@ def test_files_are_imported_and_exported_on_the_command_line(api: httpx.Client, 
     assert run("import", str(file), "--replace") == "0 added, 2 replaced\n"
     run("add", "pen", "--prompt", "pen drawing")
     run("remove", "film")
+    run("change", "ink", "--name", "wash", "--negative", "red")
     run("export", str(written))
     assert '"name": "pen"' in written.read_text(encoding="utf-8")
     assert run("import", str(written), "--replace") == "0 added, 2 replaced\n"
-    assert "pen drawing" in run("list")
+    shown = run("list")
+    assert "pen drawing" in shown
+    assert any({"wash", "red"} <= set(line.split()) and "ink drawing of" in line for line in shown.splitlines())
     with ImageFarm(str(api.base_url)) as farm, pytest.raises(Exception, match="cannot be read"):
         farm.styles.import_text("x", "a1111")

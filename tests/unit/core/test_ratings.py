@@ -27,6 +27,6 @@ def test_the_csv_holds_no_formula() -> None:
     assert ratings_csv(rows).splitlines() == [
         "axis,value,images,rated,mean_rating",
         "prompt,'=1+1,1,0,",
-        'loras,"[{""name"": ""ink"", ""scale"": 1.0}]",1,0,',
+        "loras,LoRA ink:1,1,0,",
         "seed,-1,1,0,",
     ]
