@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.faults.parts import FarmParts
 from tests.conftest import missing_tool
 from tests.e2e.browser import chromium
 from tests.e2e.browser.page import Page
@@ -46,11 +47,11 @@ def open_page(tmp_path: Path) -> Iterator[OpenPage]:
     with ExitStack() as stack:
 
         def open_one(
-            farm: FarmProcess, *, size: tuple[int, int] = (1360, 900), dark: bool = False, ready: bool = True
+            farm: FarmProcess | FarmParts, *, size: tuple[int, int] = (1360, 900), dark: bool = False, ready: bool = True
         ) -> Page:
             profile = tmp_path / f"profile-{size[0]}-{dark}"
             driver = stack.enter_context(chromium.chromium(profile, size=size, dark=dark))
-            page = Page(driver, farm.api)
+            page = Page(driver, farm.url if isinstance(farm, FarmParts) else farm.api)
             return page.open() if ready else page.visit()
 
         yield open_one
