@@ -152,7 +152,7 @@ def test_a_route_that_queues_a_job_refuses_at_the_limit(
     assert refused.status_code == 429, refused.text
     assert code in refused.text
     assert int(refused.headers["retry-after"]) > 0
-    assert caller(studio).get("/v1/queue").json()["queued"] == 1
+    assert len(caller(studio).get("/v1/jobs?status=queued").json()["items"]) == 1
 
 
 @pytest.mark.parametrize("limit", [{"submits_per_minute": 1}, {"pixels_per_day": SIDE * SIDE}, {"max_queued": 1}])
