@@ -54,10 +54,12 @@ def serve(control: socket.socket) -> None:
             _start_and_report(request, fds)
         for fd in fds:
             os.close(fd)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _start_and_report(request: Request, fds: Sequence[int]) -> NoReturn:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
         _run(request, fds)
@@ -75,6 +77,7 @@ def _run(request: Request, fds: Sequence[int]) -> NoReturn:
     code = 1
     try:
         _take_descriptors(request["numbers"], fds[1:])
+        _open_streams()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(request["directory"])
         os.environ.clear()
@@ -102,6 +105,13 @@ def _take_descriptors(numbers: Sequence[int], fds: Sequence[int]) -> None:
         os.close(fd)
 
 
+def _open_streams() -> None:
+    """Open them as the interpreter does: those of the server take a pipe for a file in which they can seek."""
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - of the descriptor
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+
+
 def _finish(code: int) -> NoReturn:
     """End as the interpreter does: wait for threads, run exit functions, flush."""
     with suppress(BaseException):
@@ -115,5 +125,4 @@ def _finish(code: int) -> NoReturn:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # The kernel removes processes in between that have ended.
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""Fixtures: a real farm and one with slow steps, each for all tests here; a new browser for every test."""
+"""Fixtures: a farm with slow steps for all tests here, and a new browser for every test."""
 
 from __future__ import annotations
 
@@ -22,13 +22,6 @@ SYNTHETIC = {"IMAGEFARM_RENDERER": "synthetic", "IMAGEFARM_SYNTHETIC_STEP_SECOND
 def _require_browser() -> None:
     if chromium.installed() is None:
         missing_tool("These tests drive a real browser: install chromium and chromedriver.")
-
-
-@pytest.fixture(scope="package")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
-    """Run a farm with the demo model and the real renderer."""
-    with running_farm(tmp_path_factory.mktemp("farm"), "--model", "demo", "--device", "cpu") as running:
-        yield running
 
 
 @pytest.fixture(scope="package")
