@@ -60,7 +60,7 @@ class ForkedCommand:
         if self.poll() is None:
             os.kill(self._process.pid, number)
 
-    def communicate(self, timeout: float) -> tuple[str, str]:
+    def communicate(self, timeout: float = 300.0) -> tuple[str, str]:
         """Read both outputs to their ends, wait for the process, and return them. Kills it after `timeout` seconds."""
         killer = threading.Timer(timeout, self._process.kill)
         killer.start()
