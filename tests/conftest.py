@@ -56,9 +56,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
         return None
     from xdist.scheduler import LoadFileScheduling
 
-    class FilesAndFarms(LoadFileScheduling):
+    class FilesAndFarms(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
+            file: str = super()._split_scope(nodeid)
             return next((folder for folder in SHARED_FARMS if file.startswith(f"{folder}/")), file)
 
     return FilesAndFarms(config, log)

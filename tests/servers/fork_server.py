@@ -9,6 +9,7 @@ import atexit
 import fcntl
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -82,7 +83,7 @@ def _run(request: Request, fds: Sequence[int]) -> NoReturn:
         os.chdir(request["directory"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        tempfile.tempdir = None  # Read again from the environment.
+        _read_environment()
         sys.argv = [request["module"], *request["arguments"]]
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
         code = 0
@@ -95,6 +96,15 @@ def _run(request: Request, fds: Sequence[int]) -> NoReturn:
         traceback.print_exc()
     finally:
         _finish(code)
+
+
+def _read_environment() -> None:
+    """Read again what was read when this interpreter started, as far as that is possible."""
+    tempfile.tempdir = None
+    if encoding := os.environ.get("PYTHONIOENCODING"):
+        for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding=encoding, errors=errors)
 
 
 def _take_descriptors(numbers: Sequence[int], fds: Sequence[int]) -> None:

@@ -2,7 +2,8 @@
 
 Each starts in milliseconds, where an interpreter that imports torch takes five seconds of CPU time, and is otherwise like
 a spawned one: it has its own pid, signals, directory, environment, descriptors and exit status. Variables that an
-interpreter reads when it starts, such as LC_ALL and PYTHON*, have no effect on it: tests of those spawn one.
+interpreter reads when it starts, such as LC_ALL and PYTHONUTF8, have no effect on it, apart from PYTHONIOENCODING: tests of
+those spawn one.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from tests.servers.forks import CLI_IMPORTS, ENGINE_IMPORTS, run_fork
 def cli(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a forked process, or with a new interpreter when the environment has what only that reads."""
     env = clean_environment(**environment)
-    if any(name.startswith(("LC_", "PYTHON")) for name in environment):
+    if "LC_ALL" in environment:
         command = [sys.executable, "-m", "cli", *words]
         return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=300)
     imports = [*CLI_IMPORTS, *(ENGINE_IMPORTS if words[0] == "doctor" or "pull" in words else ())]
