@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from api import problems
@@ -104,21 +105,23 @@ def create_app(settings: Settings) -> FastAPI:
         title="imagefarm",
         version=VERSION,
         description=_ABOUT,
+        routes=_routes(),
         lifespan=_lifespan(settings, measured),
         servers=[{"url": ".", "description": "Where this document was read from."}],
         docs_url=None,  # FastAPI's pages load scripts from a CDN; web/docs.html does not
         redoc_url=None,
     )
-    for module in _ROUTES:
-        app.include_router(module.router)
-    app.include_router(openai_router)
-    for module in (a1111_render, a1111_progress, a1111_options):
-        app.include_router(module.router)
     app.router.default = Page()
     problems.install(app, {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error})
     app.add_middleware(RequestGuard, settings=settings)
     app.add_middleware(MetricsMiddleware, metrics=measured)
     return app
+
+
+def _routes() -> list[BaseRoute]:
+    """Return all routes. FastAPI builds those of included routers again, and matches each request twice in them."""
+    faces = (openai_router, *(module.router for module in (a1111_render, a1111_progress, a1111_options)))
+    return [route for router in (*(module.router for module in _ROUTES), *faces) for route in router.routes]
 
 
 def _lifespan(settings: Settings, measured: Metrics):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- FastAPI's own type is private

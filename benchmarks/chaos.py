@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.faults.audit import Findings, audit, wait_settled
 from benchmarks.faults.breaker import Breaker
-from benchmarks.faults.parts import FarmParts
+from benchmarks.faults.parts import FarmParts, Launch, spawn
 from benchmarks.faults.submitter import Submitter
 from db.database import Database
 from db.migrate import upgrade
@@ -57,13 +57,13 @@ class Result:
     findings: Findings
 
 
-def run(plan: Plan, directory: Path) -> Result:
+def run(plan: Plan, directory: Path, launch: Launch = spawn) -> Result:
     """Run the plan with all files under `directory`, then stop all processes."""
     postgres = PostgresServer(directory / "postgres").start() if plan.database == "postgres" else None
     url = postgres.create_database() if postgres else f"sqlite:///{directory / 'farm.db'}"
     upgrade(url)
     redis = RedisServer(directory / "redis").start()
-    farm = FarmParts(directory / "farm", url, redis, plan.workers, _settings(plan))
+    farm = FarmParts(directory / "farm", url, redis, plan.workers, _settings(plan), launch=launch)
     try:
         farm.link_storage()
         farm.start()

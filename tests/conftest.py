@@ -11,6 +11,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import certifi
 import pytest
@@ -20,7 +21,13 @@ from db.migrate import upgrade
 from tests.servers.postgres import PostgresMissing, PostgresServer
 from tests.servers.redis import RedisServer
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
+
 Migrate = Callable[[str], None]
+SHARED_FARMS = ("tests/e2e", "tests/integration/imagefarm")
+"""Folders whose files share a farm."""
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
 
@@ -40,6 +47,21 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if exitstatus == 0 and reporter is not None and not session.config.option.collectonly:
         executed = any(reporter.stats.get(outcome) for outcome in ("passed", "failed", "xfailed"))
         session.exitstatus = pytest.ExitCode.OK if executed else pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Run folders that share a farm in one process of pytest-xdist: each process would start a farm of its own."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndFarms(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return next((folder for folder in SHARED_FARMS if file.startswith(f"{folder}/")), file)
+
+    return FilesAndFarms(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -124,10 +146,10 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def migrate(server_root: Path) -> Migrate:
-    """Return a function that creates all tables in the empty database at a URL.
+def migrate(server_root: Path, request: pytest.FixtureRequest) -> Migrate:
+    """Return a function that creates all tables in an empty SQLite file, or an empty database of the session's Postgres.
 
-    SQLite gets a copy of a file that was migrated once: the migrations themselves have tests of their own.
+    It gets a copy of a database that was migrated once: the migrations themselves have tests of their own.
     """
     migrated = server_root / "migrated.db"
     upgrade(f"sqlite:///{migrated}")
@@ -136,6 +158,7 @@ def migrate(server_root: Path) -> Migrate:
         if url.startswith("sqlite:///"):
             shutil.copyfile(migrated, url.removeprefix("sqlite:///"))
         else:
-            upgrade(url)
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            server.fill(url, upgrade)
 
     return create_tables

@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import httpx
 import psutil
@@ -17,6 +20,33 @@ import psutil
 from tests.servers.farm import clean_environment
 from tests.servers.ports import free_port
 from tests.servers.redis import RedisServer
+
+
+class Process(Protocol):
+    """What a part needs of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+Launch = Callable[[list[str], dict[str, str], Path, BinaryIO], Process]
+"""Start `imagefarm` with these arguments, environment, directory and log, which takes both outputs."""
+
+
+def spawn(arguments: list[str], environment: dict[str, str], directory: Path, log: BinaryIO) -> Process:
+    """Start it in a new interpreter."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli", *arguments],
+        cwd=directory,
+        env=environment,
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 @dataclass
@@ -27,7 +57,8 @@ class Part:
     arguments: list[str]
     environment: dict[str, str]
     directory: Path
-    process: subprocess.Popen[bytes] | None = None
+    launch: Launch = spawn
+    process: Process | None = None
 
     @property
     def log(self) -> Path:
@@ -37,19 +68,13 @@ class Part:
     def start(self) -> None:
         """Start or restart the process."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", *self.arguments],
-                cwd=self.directory,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
+            self.process = self.launch(self.arguments, self.environment, self.directory, log)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process if it is running."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         """Kill the process with SIGKILL and reap it."""
@@ -94,6 +119,7 @@ class FarmParts:
     port: int = field(default_factory=free_port)
     parts: dict[str, Part] = field(default_factory=dict)
     upscalers: int = 0
+    launch: Launch = spawn
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -115,7 +141,7 @@ class FarmParts:
             "IMAGEFARM_DEVICE": "cpu",
         }
         environment = clean_environment(**{**given, **self.settings, **extra})
-        self.parts[name] = Part(name, arguments, environment, self.directory)
+        self.parts[name] = Part(name, arguments, environment, self.directory, self.launch)
 
     @property
     def url(self) -> str:
@@ -148,7 +174,7 @@ class FarmParts:
     def double(self, name: str) -> Part:
         """Return a second process with the name and the environment of a worker; it is not one of the farm's parts."""
         part = self.parts[name]
-        return Part(f"double-of-{name}", part.arguments, part.environment, part.directory)
+        return Part(f"double-of-{name}", part.arguments, part.environment, part.directory, part.launch)
 
     def worker_parts(self) -> list[Part]:
         """Return the workers, by number, then those that upscale."""

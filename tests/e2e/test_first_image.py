@@ -11,9 +11,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from cli.exit_codes import ExitCode
-from tests.e2e.waiting import submit, wait_in_flower, wait_settled, wait_started
-from tests.servers.farm import ROOT, FarmProcess, running_farm
+from tests.e2e.waiting import submit, wait_in_flower, wait_settled
+from tests.servers.farm import ROOT, FarmProcess
 
 PROMPT = "a lighthouse at dusk, 灯塔 🗼"
 
@@ -70,23 +69,3 @@ def test_the_readme_example_saves_an_image(farm: FarmProcess, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr.decode()
     with Image.open(tmp_path / "lighthouse.png") as image:
         assert image.size == (512, 512)
-
-
-def test_ctrl_c_leaves_no_processes_and_the_job_is_rendered_after_a_restart(tmp_path: Path) -> None:
-    """Use the synthetic renderer, which steps slowly enough to be interrupted reliably."""
-    slow = {
-        "IMAGEFARM_RENDERER": "synthetic",
-        "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "1",
-        "IMAGEFARM_DRAIN_SECONDS": "0.5",
-    }
-    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", **slow) as farm:
-        job = submit(farm.api, prompt="interrupted", num_inference_steps=60)
-        wait_started(farm.api, job["id"])
-        assert farm.interrupt() == ExitCode.OK
-        farm.wait_nothing_left()
-    quick = slow | {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.01"}
-    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", **quick) as farm:
-        done = wait_settled(farm.api, job["id"])
-    assert done["status"] == "succeeded", done
-    assert done["attempt"] == 2
-    assert any((tmp_path / "data" / "images").iterdir())

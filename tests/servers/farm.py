@@ -20,6 +20,8 @@ from tests.servers.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "IMAGEFARM_TEST_MARK"
+SYNTHETIC = {"IMAGEFARM_RENDERER": "synthetic"}
+"""For farms whose images do not matter: their engine imports no torch."""
 START_SECONDS = 200.0
 """A start takes 10 seconds on a quiet machine, and many times that where all cores are busy."""
 

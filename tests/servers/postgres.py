@@ -9,6 +9,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -36,6 +37,7 @@ class PostgresServer:
         self._user = _unprivileged_user()
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
+        self._filled = ""
         self.port = free_port()
         self._create_cluster(directory)
 
@@ -71,6 +73,16 @@ class PostgresServer:
         with self._connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.url(name)
+
+    def fill(self, url: str, create_tables: Callable[[str], None]) -> None:
+        """Replace an empty database of this cluster by a copy of one in which `create_tables` has run once."""
+        if not self._filled:
+            filled = self.create_database()
+            create_tables(filled)
+            self._filled = filled.rpartition("/")[2]
+        self.drop_database(url)
+        with self._connect() as connection:
+            connection.execute(f'CREATE DATABASE "{url.rpartition("/")[2]}" TEMPLATE "{self._filled}"'.encode())
 
     def drop_database(self, url: str) -> None:
         name = url.rpartition("/")[2]

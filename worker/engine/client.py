@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 from core.backoff import backoff_seconds
 from core.child_python import child_environment, module_command
@@ -50,17 +50,33 @@ KILLED_BY_KERNEL = "its worker did not send the signal; the kernel does when mem
 _EXIT_WAIT_SECONDS = 10.0
 
 
-class EngineProcess:
-    """A spawned engine (never forked: CUDA does not survive it), connected by a socket pair."""
+class ChildProcess(Protocol):
+    """What is used of `subprocess.Popen`."""
 
-    def __init__(self, spec: EngineSpec) -> None:
+    pid: int
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+StartProcess = Callable[[str, int, dict[str, str]], ChildProcess]
+"""Starts a module with the number of the inherited socket as its argument, and with an environment."""
+
+
+def spawn(module: str, fd: int, environment: dict[str, str]) -> ChildProcess:
+    """Start an interpreter of its own: an engine is never forked, which CUDA does not survive."""
+    return subprocess.Popen(module_command(module, str(fd)), pass_fds=[fd], stdin=subprocess.DEVNULL, env=environment)
+
+
+class EngineProcess:
+    """A started engine, connected by a socket pair."""
+
+    def __init__(self, spec: EngineSpec, start: StartProcess = spawn) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = module_command(spec.module, str(theirs.fileno()))
             try:
-                self._process = subprocess.Popen(
-                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=child_environment()
-                )
+                self._process = start(spec.module, theirs.fileno(), child_environment())
             except BaseException:
                 ours.close()
                 raise
@@ -95,9 +111,9 @@ class EngineProcess:
         """Wait for its end, killing it if need be, close its channel and return how it ended."""
         if not self.wait(_EXIT_WAIT_SECONDS):
             self.kill()
-            self._process.wait()
+        code = self._process.wait()
         self._channel.close()
-        return _describe_exit(self._process.returncode)
+        return _describe_exit(code)
 
 
 def _describe_exit(code: int) -> str:
@@ -118,8 +134,9 @@ class EngineClient:
     exactly one of Rendered, Canceled, RequestFailed or EngineLost.
     """
 
-    def __init__(self, spec: EngineSpec, on_event: Callable[[EngineEvent], None]) -> None:
+    def __init__(self, spec: EngineSpec, on_event: Callable[[EngineEvent], None], start: StartProcess = spawn) -> None:
         self.spec = spec
+        self._start_process = start
         self.state: EngineState = "starting"
         self.info: EngineInfo | None = None
         self._on_event = on_event
@@ -241,7 +258,7 @@ class EngineClient:
             self._killed_because, self.info, self.state = "", None, "starting"
             if not self._stopping.is_set():
                 self._changed.clear()
-            process = self._process = EngineProcess(self.spec)
+            process = self._process = EngineProcess(self.spec, self._start_process)
             self._watchdog.arm(self.spec.load_timeout_seconds, "it did not finish loading in time")
         if self._stopping.is_set():  # stop() may have come before there was a process to stop.
             self._send(process, Stop())

@@ -160,8 +160,11 @@ class ModelSwitch:
 
     def _check(self) -> None:
         self._report()
-        if self._stopping or not self._can_switch() or self._engine.state not in ("ready", "failed", "unloaded"):
+        state = self._engine.state
+        if self._stopping or not self._can_switch() or state not in ("ready", "failed", "unloaded"):
             return
+        if state == "ready" and self._loaded is None:
+            return  # `on_ready` is on its way: without it, the model that was just loaded would be loaded again.
         requests = worker_models.requests_to(self._database, self._context.identity.name)
         for model, request in requests.items():
             if model in self._rows and request == "unload":

@@ -1,4 +1,4 @@
-"""Fixtures: a real farm and one with slow steps, each for all tests here; a new browser for every test."""
+"""Fixtures: a farm with slow steps for all tests here, and a new browser for every test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.faults.parts import FarmParts
 from tests.conftest import missing_tool
 from tests.e2e.browser import chromium
 from tests.e2e.browser.page import Page
@@ -21,13 +22,6 @@ SYNTHETIC = {"IMAGEFARM_RENDERER": "synthetic", "IMAGEFARM_SYNTHETIC_STEP_SECOND
 def _require_browser() -> None:
     if chromium.installed() is None:
         missing_tool("These tests drive a real browser: install chromium and chromedriver.")
-
-
-@pytest.fixture(scope="package")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
-    """Run a farm with the demo model and the real renderer."""
-    with running_farm(tmp_path_factory.mktemp("farm"), "--model", "demo", "--device", "cpu") as running:
-        yield running
 
 
 @pytest.fixture(scope="package")
@@ -46,11 +40,11 @@ def open_page(tmp_path: Path) -> Iterator[OpenPage]:
     with ExitStack() as stack:
 
         def open_one(
-            farm: FarmProcess, *, size: tuple[int, int] = (1360, 900), dark: bool = False, ready: bool = True
+            farm: FarmProcess | FarmParts, *, size: tuple[int, int] = (1360, 900), dark: bool = False, ready: bool = True
         ) -> Page:
             profile = tmp_path / f"profile-{size[0]}-{dark}"
             driver = stack.enter_context(chromium.chromium(profile, size=size, dark=dark))
-            page = Page(driver, farm.api)
+            page = Page(driver, farm.url if isinstance(farm, FarmParts) else farm.api)
             return page.open() if ready else page.visit()
 
         yield open_one

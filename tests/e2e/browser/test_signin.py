@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.browser.conftest import SYNTHETIC, OpenPage
-from tests.servers.farm import ROOT, FarmProcess, clean_environment, running_farm
+from benchmarks.faults.parts import FarmParts
+from tests.conftest import Migrate
+from tests.e2e.browser.conftest import OpenPage
+from tests.integration.farm.conftest import sqlite_farm
+from tests.servers.forked_parts import run_command
 
 
 @pytest.fixture(scope="module")
-def guarded_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
-    with running_farm(tmp_path_factory.mktemp("keys"), "--model", "demo", "--device", "cpu", **SYNTHETIC) as running:
+def guarded_farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
+    with sqlite_farm(tmp_path_factory.mktemp("keys"), migrate, synthetic_step_seconds=0.25) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def key(guarded_farm: FarmProcess) -> str:
-    environment = clean_environment(IMAGEFARM_DATA_DIR=str(guarded_farm.data_dir), PYTHONPATH=str(ROOT))
-    command = [sys.executable, "-m", "cli", "keys", "create", "page"]
-    done = subprocess.run(
-        command, cwd=Path(guarded_farm.data_dir).parent, env=environment, capture_output=True, text=True, check=True
-    )
+def key(guarded_farm: FarmParts) -> str:
+    given = guarded_farm.parts["api"].environment
+    done = run_command("keys", "create", "page", environment=given, cwd=guarded_farm.directory)
+    assert done.returncode == 0, done.stderr
     found = re.search(r"\b(if[a-z]*_[A-Za-z0-9_-]{20,})", done.stdout)
     assert found, done.stdout
     return found[1]
 
 
-def test_sign_in_persists_until_sign_out(guarded_farm: FarmProcess, key: str, open_page: OpenPage) -> None:
+def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open_page: OpenPage) -> None:
     page = open_page(guarded_farm, ready=False)
     page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown")
     page.write("#key", "not-a-key-of-this-farm")
@@ -49,7 +47,7 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmProcess, key: str, op
     assert [cookie["name"] for cookie in cookies] == ["imagefarm_session"]
     assert key.split("_", 2)[2] not in str(cookies)
     copied = {"imagefarm_session": cookies[0]["value"]}
-    assert httpx.get(f"{guarded_farm.api}/v1/jobs", cookies=copied).status_code == 200
+    assert httpx.get(f"{guarded_farm.url}/v1/jobs", cookies=copied).status_code == 200
     page.more()
     page.write("#steps", "2")
     page.render("with a key")
@@ -57,4 +55,4 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmProcess, key: str, op
     assert page.image_size() == (512, 512)
     page.click("#sign-out")
     page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown after sign-out")
-    assert httpx.get(f"{guarded_farm.api}/v1/jobs", cookies=copied).status_code == 401
+    assert httpx.get(f"{guarded_farm.url}/v1/jobs", cookies=copied).status_code == 401

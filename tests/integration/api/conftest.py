@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from core.settings import Settings
 from tests.conftest import Migrate
 from tests.integration.api.running import WorkerSide, serving
+from tests.servers.redis import RedisServer
 
 SettingsMaker = Callable[..., Settings]
 
@@ -36,10 +38,8 @@ def settings(make_settings: SettingsMaker) -> Settings:
 @pytest.fixture
 def worker(settings: Settings) -> Iterator[WorkerSide]:
     """Provide a ready worker of the demo model."""
-    side = WorkerSide(settings)
-    side.ready()
-    yield side
-    side.close()
+    with worker_of(settings) as side:
+        yield side
 
 
 @pytest.fixture
@@ -47,3 +47,36 @@ def api(settings: Settings, worker: WorkerSide) -> Iterator[httpx.Client]:
     """Provide a client of a running server."""
     with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def shared_settings(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, migrate: Migrate) -> Settings:
+    """Return the default settings over an SQLite file that the tests of a module share."""
+    directory = tmp_path_factory.mktemp("api")
+    url = f"sqlite:///{directory / 'api.db'}"
+    migrate(url)
+    return Settings(_env_file=None, data_dir=directory / "data", database_url=url, redis_url=redis_server.url)
+
+
+@pytest.fixture(scope="module")
+def shared_worker(shared_settings: Settings) -> Iterator[WorkerSide]:
+    """Provide a ready worker of the demo model for all tests of a module."""
+    with worker_of(shared_settings) as side:
+        yield side
+
+
+@pytest.fixture(scope="module")
+def shared_api(shared_settings: Settings, shared_worker: WorkerSide) -> Iterator[httpx.Client]:
+    """Provide a client of one server for all tests of a module: for those that leave nothing which others would notice."""
+    with serving(shared_settings) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+@contextmanager
+def worker_of(settings: Settings) -> Iterator[WorkerSide]:
+    side = WorkerSide(settings)
+    side.ready()
+    try:
+        yield side
+    finally:
+        side.close()

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
 from tests.integration.api.running import WorkerSide
 
 COLORS = {"red", "green", "blue"}
+
+
+@pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """Use SQLite only: the behaviour does not depend on the database."""
+    return fresh_sqlite
 
 
 def with_colors(api: httpx.Client) -> None:

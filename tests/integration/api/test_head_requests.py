@@ -11,6 +11,12 @@ GOOD = {"prompt": "a red fox", "width": 64, "height": 64}
 
 
 @pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """Use SQLite only: the behaviour does not depend on the database."""
+    return fresh_sqlite
+
+
+@pytest.fixture
 def job(api: httpx.Client, worker: WorkerSide) -> dict[str, object]:
     """One that has an image."""
     submitted = api.post("/v1/jobs", json=GOOD).json()

@@ -11,8 +11,10 @@ import pytest
 from api.app import create_app
 from core.settings import Settings
 from db.api_keys import NewKey, create_key
+from db.database import Database
+from tests.conftest import Migrate
 from tests.integration.api.conftest import SettingsMaker
-from tests.integration.api.running import WorkerSide, serving
+from tests.integration.api.running import serving
 
 EVIL = {"Host": "evil.example", "Origin": "http://evil.example"}
 SOME_ID = "019ab000-0000-7000-8000-000000000000"
@@ -34,17 +36,24 @@ def database_url(fresh_sqlite: str) -> str:
     return fresh_sqlite
 
 
-@pytest.fixture(params=["no key", "keys", "a valid key", "open access"])
-def caller(request: pytest.FixtureRequest, make_settings: SettingsMaker, worker: WorkerSide) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module", params=["no key", "keys", "a valid key", "open access"])
+def caller(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared_settings: Settings, migrate: Migrate
+) -> Iterator[httpx.Client]:
     """Provide a client of a farm with and without keys, with and without a valid one."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('hosts') / 'api.db'}"
+    migrate(url)
     headers = {}
     if "key" in request.param and request.param != "no key":
-        key = create_key(worker.database, NewKey(name="k"))[1]
+        database = Database(url)
+        key = create_key(database, NewKey(name="k"))[1]
+        database.dispose()
         headers = {"Authorization": f"Bearer {key}"} if request.param == "a valid key" else {}
-    access: dict[str, object] = {}
+    access: dict[str, object] = {"database_url": url}
     if request.param == "open access":
-        access = {"open_access": True, "host": "0.0.0.0", "allowed_hosts": "localhost"}
-    with serving(make_settings(**access)) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+        access |= {"open_access": True, "host": "0.0.0.0", "allowed_hosts": "localhost"}
+    settings = Settings(_env_file=None, **{**shared_settings.model_dump(exclude_unset=True), **access})
+    with serving(settings) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as client:
         yield client
 
 

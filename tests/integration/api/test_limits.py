@@ -11,9 +11,9 @@ import pytest
 
 from api.app import create_app
 from core.api_keys import Scope
+from core.ids import new_id
 from core.settings import Settings
 from db.api_keys import NewKey, create_key
-from tests.integration.api.conftest import SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 
 SIDE = 64
@@ -63,17 +63,26 @@ NOT_QUEUEING = {
 Caller = Callable[..., httpx.Client]
 
 
-@pytest.fixture
-def database_url(fresh_sqlite: str) -> str:
-    """Use SQLite only: the behaviour does not depend on the database."""
-    return fresh_sqlite
-
-
-@pytest.fixture
-def url(make_settings: SettingsMaker, worker: WorkerSide) -> Iterator[str]:
-    create_key(worker.database, NewKey(name="first"))
-    with serving(make_settings(sync_wait_seconds=0.05, max_attempts=1)) as found:
+@pytest.fixture(scope="module")
+def url(shared_settings: Settings, shared_worker: WorkerSide) -> Iterator[str]:
+    create_key(shared_worker.database, NewKey(name="first"))
+    changed = shared_settings.model_copy(update={"sync_wait_seconds": 0.05, "max_attempts": 1})
+    with serving(changed) as found:
         yield found
+
+
+@pytest.fixture
+def worker(shared_worker: WorkerSide) -> WorkerSide:
+    """Finish what earlier tests have left in the queue."""
+    while (job := shared_worker.claim()) is not None:
+        shared_worker.finish(job)
+    return shared_worker
+
+
+@pytest.fixture
+def studio() -> str:
+    """Return an owner that no other test has."""
+    return f"studio-{new_id()}"
 
 
 @pytest.fixture
@@ -134,50 +143,54 @@ def test_every_route_that_changes_something_is_known_to_queue_jobs_or_not() -> N
 )
 @pytest.mark.parametrize(("method", "path"), QUEUEING)
 def test_a_route_that_queues_a_job_refuses_at_the_limit(
-    caller: Caller, worker: WorkerSide, method: str, path: str, limit: dict[str, int], code: str
+    caller: Caller, worker: WorkerSide, studio: str, method: str, path: str, limit: dict[str, int], code: str
 ) -> None:
-    ids = {"image_id": finished_image(caller, worker, "studio"), "job_id": ended_job(caller, worker, "studio")}
-    client = caller("studio", **limit)
+    ids = {"image_id": finished_image(caller, worker, studio), "job_id": ended_job(caller, worker, studio)}
+    client = caller(studio, **limit)
     assert send(client, method, path, **ids).status_code in (202, 504)
     refused = send(client, method, path, **ids)
     assert refused.status_code == 429, refused.text
     assert code in refused.text
     assert int(refused.headers["retry-after"]) > 0
-    assert caller("studio").get("/v1/queue").json()["queued"] == 1
+    assert len(caller(studio).get("/v1/jobs?status=queued").json()["items"]) == 1
 
 
 @pytest.mark.parametrize("limit", [{"submits_per_minute": 1}, {"pixels_per_day": SIDE * SIDE}, {"max_queued": 1}])
-def test_a_held_job_is_queued_again_within_the_limits(caller: Caller, worker: WorkerSide, limit: dict[str, int]) -> None:
-    held = ended_job(caller, worker, "studio", code="engine_lost")
-    client = caller("studio", **limit)
+def test_a_held_job_is_queued_again_within_the_limits(
+    caller: Caller, worker: WorkerSide, studio: str, limit: dict[str, int]
+) -> None:
+    held = ended_job(caller, worker, studio, code="engine_lost")
+    client = caller(studio, **limit)
     assert client.get(f"/v1/jobs/{held}").json()["status"] == "held"
     assert client.post("/v1/jobs", json=BODY).status_code == 202
     assert client.post(f"/v1/jobs/{held}/retry").status_code == 429
     assert client.get(f"/v1/jobs/{held}").json()["status"] == "held"
 
 
-def test_a_retry_that_is_refused_uses_up_nothing(caller: Caller, worker: WorkerSide) -> None:
-    ended = ended_job(caller, worker, "studio")
-    client = caller("studio", submits_per_minute=1, pixels_per_day=SIDE * SIDE)
-    waiting = caller("studio").post("/v1/jobs", json=BODY).json()["id"]
+def test_a_retry_that_is_refused_uses_up_nothing(caller: Caller, worker: WorkerSide, studio: str) -> None:
+    ended = ended_job(caller, worker, studio)
+    client = caller(studio, submits_per_minute=1, pixels_per_day=SIDE * SIDE)
+    waiting = caller(studio).post("/v1/jobs", json=BODY).json()["id"]
     missing = "019ab000-0000-7000-8000-000000000000"
     assert client.post(f"/v1/jobs/{waiting}/retry").status_code == 409
     assert client.post(f"/v1/jobs/{missing}/retry").status_code == 404
     assert client.post(f"/v1/jobs/{ended}/retry").status_code == 202
 
 
-def test_an_administrator_requeues_other_owners_jobs_by_the_farms_limit(caller: Caller, worker: WorkerSide) -> None:
+def test_an_administrator_requeues_other_owners_jobs_by_the_farms_limit(
+    caller: Caller, worker: WorkerSide, studio: str
+) -> None:
     """The limit of queued jobs counts the key's own owner."""
-    ended = ended_job(caller, worker, "studio")
-    assert caller("studio").post("/v1/jobs", json=BODY).status_code == 202
+    ended = ended_job(caller, worker, studio)
+    assert caller(studio).post("/v1/jobs", json=BODY).status_code == 202
     key = create_key(worker.database, NewKey(name="ops", scopes=(Scope.ADMIN,), max_queued=1))[1]
     with httpx.Client(base_url=caller().base_url, headers={"Authorization": f"Bearer {key}"}) as admin:
         assert admin.post(f"/v1/jobs/{ended}/retry").status_code == 202
 
 
-def test_only_an_images_owner_refines_it_and_sees_its_lineage(caller: Caller, worker: WorkerSide) -> None:
-    image = finished_image(caller, worker, "studio")
-    own, other = caller("studio"), caller("rival")
+def test_only_an_images_owner_refines_it_and_sees_its_lineage(caller: Caller, worker: WorkerSide, studio: str) -> None:
+    image = finished_image(caller, worker, studio)
+    own, other = caller(studio), caller(f"rival-{studio}")
     for answer in (
         other.post(f"/v1/images/{image}/refine", json={}),
         other.get(f"/v1/images/{image}/lineage"),

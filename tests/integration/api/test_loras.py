@@ -17,6 +17,12 @@ from tests.unit.models.test_loras import SD15, Z_IMAGE
 
 
 @pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """Use SQLite only: the behaviour does not depend on the database."""
+    return fresh_sqlite
+
+
+@pytest.fixture
 def settings(make_settings: SettingsMaker, tmp_path: Path) -> Settings:
     """Return settings with LoRAs in a model's folder, for all models, and in a ComfyUI folder."""
     comfy = tmp_path / "comfy"

@@ -19,6 +19,12 @@ from tests.unit.models.test_loras import Z_IMAGE
 PNG = {"Content-Type": "image/png"}
 
 
+@pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """Use SQLite only: the behaviour does not depend on the database."""
+    return fresh_sqlite
+
+
 def ask(api: httpx.Client, data: bytes) -> dict[str, object]:
     kind = "image/png" if data.startswith(b"\x89PNG") else "image/webp" if data.startswith(b"RIFF") else "image/jpeg"
     answer = api.post("/v1/parameters", content=data, headers={"Content-Type": kind})

@@ -9,6 +9,12 @@ from db.workers import heartbeat
 from tests.integration.api.running import WorkerSide
 
 
+@pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """Use SQLite only: the behaviour does not depend on the database."""
+    return fresh_sqlite
+
+
 def test_recipes_are_listed_with_their_cost_for_each_model(api: httpx.Client) -> None:
     recipes = {item["id"]: item for item in api.get("/v1/recipes").json()["items"]}
     assert list(recipes) == ["authors", "anime", "photo", "art", "concept"]

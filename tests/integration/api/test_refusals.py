@@ -45,8 +45,10 @@ def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
         ({"metadata": {"a": "\x00"}}, "metadata.a", "NUL"),
     ],
 )
-def test_bad_fields_are_named_with_the_fix(api: httpx.Client, change: dict[str, object], field: str, words: str) -> None:
-    answer = api.post("/v1/jobs", json=GOOD | change)
+def test_bad_fields_are_named_with_the_fix(
+    shared_api: httpx.Client, change: dict[str, object], field: str, words: str
+) -> None:
+    answer = shared_api.post("/v1/jobs", json=GOOD | change)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
@@ -56,33 +58,33 @@ def test_bad_fields_are_named_with_the_fix(api: httpx.Client, change: dict[str, 
     assert words in problem["errors"][0]["message"]
 
 
-def test_a_malformed_size_is_explained(api: httpx.Client) -> None:
-    problem = api.post("/v1/jobs", json={"prompt": "x", "size": "big"}).json()
+def test_a_malformed_size_is_explained(shared_api: httpx.Client) -> None:
+    problem = shared_api.post("/v1/jobs", json={"prompt": "x", "size": "big"}).json()
     assert problem["errors"] == [{"field": "size", "message": problem["errors"][0]["message"]}]
     assert '"512x512"' in problem["errors"][0]["message"]
 
 
-def test_every_wrong_value_is_reported_at_once(api: httpx.Client) -> None:
-    problem = api.post("/v1/jobs", json=GOOD | {"width": 100, "seed": -5, "num_images": 0}).json()
+def test_every_wrong_value_is_reported_at_once(shared_api: httpx.Client) -> None:
+    problem = shared_api.post("/v1/jobs", json=GOOD | {"width": 100, "seed": -5, "num_images": 0}).json()
     assert {error["field"] for error in problem["errors"]} == {"width", "seed", "num_images"}
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"[]", b'"x"', b'{"prompt": "\\ud800"}', b'{"prompt": NaN}', b"\xff\xfe"])
-def test_bodies_that_are_not_a_job_are_4xx(api: httpx.Client, body: bytes) -> None:
-    answer = api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+def test_bodies_that_are_not_a_job_are_4xx(shared_api: httpx.Client, body: bytes) -> None:
+    answer = shared_api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.json()["code"] in ("malformed_json", "invalid_parameters", "bad_request")
 
 
-def test_unknown_ids_and_paths_are_problem_documents(api: httpx.Client) -> None:
-    assert api.get("/v1/jobs/nonsense").json()["code"] == "job_not_found"
+def test_unknown_ids_and_paths_are_problem_documents(shared_api: httpx.Client) -> None:
+    assert shared_api.get("/v1/jobs/nonsense").json()["code"] == "job_not_found"
     missing = "019ab000-0000-7000-8000-000000000000"
-    assert api.get(f"/v1/jobs/{missing}").json()["code"] == "job_not_found"
-    assert api.get(f"/v1/images/{missing}/content").json()["code"] == "image_not_found"
-    assert api.get("/v1/nothing").json()["code"] == "not_found"
-    assert api.delete("/v1/models").json()["code"] == "method_not_allowed"
-    assert api.post("/v1/workers/nobody/pause").json()["code"] == "worker_not_found"
-    assert api.get("/v1/models/nothing").json()["code"] == "model_not_found"
+    assert shared_api.get(f"/v1/jobs/{missing}").json()["code"] == "job_not_found"
+    assert shared_api.get(f"/v1/images/{missing}/content").json()["code"] == "image_not_found"
+    assert shared_api.get("/v1/nothing").json()["code"] == "not_found"
+    assert shared_api.delete("/v1/models").json()["code"] == "method_not_allowed"
+    assert shared_api.post("/v1/workers/nobody/pause").json()["code"] == "worker_not_found"
+    assert shared_api.get("/v1/models/nothing").json()["code"] == "model_not_found"
 
 
 def test_a_body_beyond_the_limit_is_refused_with_or_without_content_length(
@@ -97,19 +99,21 @@ def test_a_body_beyond_the_limit_is_refused_with_or_without_content_length(
         assert api.post("/v1/jobs", json=GOOD).status_code == 202
 
 
-def test_another_sites_page_cannot_write(api: httpx.Client) -> None:
-    foreign = api.post("/v1/jobs", json=GOOD, headers={"Origin": "https://evil.example"})
+def test_another_sites_page_cannot_write(shared_api: httpx.Client) -> None:
+    foreign = shared_api.post("/v1/jobs", json=GOOD, headers={"Origin": "https://evil.example"})
     assert (foreign.status_code, foreign.json()["code"]) == (403, "cross_site_request")
-    own = api.post("/v1/jobs", json=GOOD, headers={"Origin": f"http://{api.base_url.host}:{api.base_url.port}"})
+    own = shared_api.post(
+        "/v1/jobs", json=GOOD, headers={"Origin": f"http://{shared_api.base_url.host}:{shared_api.base_url.port}"}
+    )
     assert own.status_code == 202
 
 
-def test_a_model_without_workers_is_refused_with_what_to_do(api: httpx.Client) -> None:
-    refused = api.post("/v1/jobs", json=GOOD | {"model": "z-image-turbo"})
+def test_a_model_without_workers_is_refused_with_what_to_do(shared_api: httpx.Client) -> None:
+    refused = shared_api.post("/v1/jobs", json=GOOD | {"model": "z-image-turbo"})
     assert (refused.status_code, refused.json()["code"]) == (409, "model_not_served")
     assert "Served now: demo" in refused.json()["detail"]
     assert "imagefarm worker --model z-image-turbo" in refused.json()["detail"]
-    row = api.get("/v1/models/z-image-turbo").json()
+    row = shared_api.get("/v1/models/z-image-turbo").json()
     assert (row["served"], row["accepts_jobs"], row["state"]) == (False, False, "not_served")
 
 
@@ -143,8 +147,8 @@ def test_a_replay_is_answered_when_no_worker_serves_the_model_any_more(
         assert api.post("/v1/jobs", json=body, headers=key).json() == first.json()
 
 
-def test_warnings_and_aliases_are_applied(api: httpx.Client) -> None:
-    job = api.post(
+def test_warnings_and_aliases_are_applied(shared_api: httpx.Client) -> None:
+    job = shared_api.post(
         "/v1/jobs",
         json={"prompt": "猫 🐈" * 900, "size": "64x96", "steps": 40, "cfg_scale": 1, "negative_prompt": "x", "n": 2},
     ).json()

@@ -10,9 +10,8 @@ from tests.integration.api.running import WorkerSide
 
 
 @pytest.fixture
-def database_url(fresh_sqlite: str) -> str:
-    """Use SQLite only: the behaviour does not depend on the database."""
-    return fresh_sqlite
+def api(shared_api: httpx.Client) -> httpx.Client:
+    return shared_api
 
 
 def json_routes(api: httpx.Client) -> list[tuple[str, str]]:
@@ -39,6 +38,7 @@ def json_routes(api: httpx.Client) -> list[tuple[str, str]]:
 def test_a_body_that_is_not_sent_as_json_is_refused_on_every_json_route(api: httpx.Client, headers: dict[str, str]) -> None:
     routes = json_routes(api)
     assert len(routes) >= 10
+    before = api.get("/v1/jobs").json()["items"]
     for method, path in routes:
         answer = api.request(method, path, content=b'{"prompt": "a red fox"}', headers=headers)
         body = answer.json()
@@ -47,7 +47,7 @@ def test_a_body_that_is_not_sent_as_json_is_refused_on_every_json_route(api: htt
         assert (answer.status_code, code) == (415, "unsupported_media_type"), (method, path, answer.text)
         assert "-H 'Content-Type: application/json'" in detail
         assert ("error" in body) == path.startswith(("/v1/images/generations", "/sdapi/", "/internal/")), path
-    assert api.get("/v1/jobs").json()["items"] == []
+    assert api.get("/v1/jobs").json()["items"] == before
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"])
@@ -56,14 +56,14 @@ def test_every_json_type_is_taken(api: httpx.Client, kind: str) -> None:
     assert answer.status_code == 202, answer.text
 
 
-def test_clients_may_send_null_for_what_is_not_given(api: httpx.Client, worker: WorkerSide) -> None:
+def test_clients_may_send_null_for_what_is_not_given(api: httpx.Client, shared_worker: WorkerSide) -> None:
     job = api.post("/v1/jobs", json={"prompt": "x", "seed": None, "num_images": None, "metadata": None, "strict": None})
     assert (job.status_code, job.json()["input"]["num_images"]) == (202, 1), job.text
     batch = {"prompts": ["x"], "seeds": None, "axes": None, "base": {"seed": None}, "priority": None, "shared_seed": None}
     assert api.post("/v1/batches", json=batch).status_code == 202
     hook = {"url": "https://example.com/hook", "events": None, "all_owners": None}
     assert api.post("/v1/webhooks", json=hook).status_code == 201
-    with worker.working():
+    with shared_worker.working():
         openai = api.post(
             "/v1/images/generations", json={"prompt": "x", "seed": None, "steps": None, "user": None, "n": None}
         )

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from api.routes import health
-from tests.integration.api.conftest import SettingsMaker
-from tests.integration.api.running import serving
-
-
-@pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
-    """Use SQLite only: headers do not depend on the database."""
-    return fresh_sqlite
 
 
 @pytest.fixture
-def api(make_settings: SettingsMaker) -> Iterator[httpx.Client]:
-    with serving(make_settings()) as url, httpx.Client(base_url=url, timeout=30) as client:
-        yield client
+def api(shared_api: httpx.Client) -> httpx.Client:
+    return shared_api
 
 
 def assert_protected(answer: httpx.Response) -> None:

@@ -22,6 +22,12 @@ Opened = Callable[..., httpx.Client]
 
 
 @pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """Use SQLite only: the behaviour does not depend on the database."""
+    return fresh_sqlite
+
+
+@pytest.fixture
 def open_farm(make_settings: SettingsMaker, worker: WorkerSide) -> Iterator[Opened]:
     """Return a function that opens a farm behind a proxy that serves it under /farm."""
     with ExitStack() as stack:

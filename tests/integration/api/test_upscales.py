@@ -23,6 +23,12 @@ NAMES = ["realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3",
 
 
 @pytest.fixture
+def database_url(fresh_sqlite: str) -> str:
+    """Use SQLite only: the behaviour does not depend on the database."""
+    return fresh_sqlite
+
+
+@pytest.fixture
 def upscaler(settings: Settings) -> Iterator[WorkerSide]:
     side = WorkerSide(settings, UPSCALE, "box-upscale")
     ready(side)

@@ -15,6 +15,7 @@ import torch
 from benchmarks.gpu.__main__ import main, parse
 from benchmarks.gpu.requests import MIXED_LENGTHS, make_requests, rate
 from benchmarks.gpu.weights import full_size_pipeline, measured_model
+from tests.servers.forks import ENGINE_IMPORTS, run_fork
 from worker.memory.tiers import TIERS
 from worker.models.tiny_models.tokenizers import qwen_tokenizer
 
@@ -25,8 +26,7 @@ CPU_TIERS = [tier for tier in TIERS if tier.device == "cpu" and not tier.for_pac
 def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the benchmark on a machine without a visible GPU."""
     shown = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "benchmarks.gpu", *words]
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, **shown}, capture_output=True, text=True, check=False)
+    return run_fork("benchmarks.gpu", *words, imports=ENGINE_IMPORTS, environment={**os.environ, **shown}, cwd=ROOT)
 
 
 def dry_run(tmp_path: Path, *words: str) -> list[dict[str, Any]]:

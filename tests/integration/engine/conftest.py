@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.engine.recorder import Recorder
-from worker.engine.client import EngineClient
+from tests.servers.forks import start_engine_fork
+from worker.engine.client import EngineClient, StartProcess, spawn
 from worker.engine.spec import EngineSpec
 
 FAULTY = "tests.integration.engine.faulty_engine"
@@ -32,7 +34,7 @@ def start_engine(models_dir: Path) -> Iterator[StartEngine]:
     """Start engines; those that a test started are stopped after it."""
     clients: list[EngineClient] = []
 
-    def start(**changes: object) -> tuple[EngineClient, Recorder]:
+    def start(**changes: Any) -> tuple[EngineClient, Recorder]:  # noqa: ANN401 - as new_client
         client, recorder = new_client(models_dir, **changes)
         clients.append(client)
         client.start()
@@ -63,7 +65,8 @@ def engine(shared_engine: tuple[EngineClient, Recorder]) -> tuple[EngineClient, 
     return client, recorder
 
 
-def new_client(models: Path, **changes: object) -> tuple[EngineClient, Recorder]:
+def new_client(models: Path, start: StartProcess | None = None, **changes: object) -> tuple[EngineClient, Recorder]:
+    """Return a client that is not started; by default the faulty engine is forked, another one spawned as on a farm."""
     fields: dict[str, object] = {
         "model": "demo",
         "device": "cpu",
@@ -76,4 +79,6 @@ def new_client(models: Path, **changes: object) -> tuple[EngineClient, Recorder]
         "module": FAULTY,
     }
     recorder = Recorder()
-    return EngineClient(EngineSpec(**(fields | changes)), recorder), recorder  # type: ignore[arg-type]
+    spec = EngineSpec(**(fields | changes))  # type: ignore[arg-type]
+    start = start or (start_engine_fork if spec.module == FAULTY else spawn)
+    return EngineClient(spec, recorder, start), recorder

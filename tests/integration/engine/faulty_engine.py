@@ -76,7 +76,7 @@ class Faulty:
         if "hang" in words:
             threading.Event().wait()
         if "long" in words:
-            _compute(seconds=7.0)
+            _compute(seconds=5.5)
         if "spin" in words:
             _compute(seconds=float("inf"))
         if "exit" in words:

@@ -10,6 +10,7 @@ import torch
 
 from tests.integration.engine.conftest import StartEngine
 from tests.integration.engine.recorder import Recorder, a_request
+from tests.servers.forks import start_engine_fork
 from worker.engine.client import EngineClient
 from worker.engine.messages import EngineLost, LoadFailed, Rendered, Unloaded
 from worker.engine.parked_models import ParkedModels
@@ -37,7 +38,7 @@ def image(client: EngineClient, recorder: Recorder, index: int) -> bytes:
 
 
 def test_models_take_turns_and_render_as_before(start_engine: StartEngine, folders: dict[str, Path]) -> None:
-    client, recorder = start_engine(module="worker.engine", model_folders=folders)
+    client, recorder = start_engine(start=start_engine_fork, module="worker.engine", model_folders=folders)
     first = recorder.wait_ready().info
     demo = image(client, recorder, 1)
     assert change(client, recorder, "sd-turbo", 2) == ["demo"]

@@ -119,7 +119,7 @@ def test_an_engine_killed_while_loading_is_restarted(start_engine: StartEngine) 
 
 
 def test_missing_weights_are_reported_with_a_remedy(start_engine: StartEngine, tmp_path: Path) -> None:
-    client, recorder = start_engine(model="sd-turbo", models_dir=tmp_path, module="worker.engine")
+    client, recorder = start_engine(model="sd-turbo", models_dir=tmp_path)
     failed = recorder.wait(LoadFailed)
     assert failed.code == "model_unavailable"
     assert "imagefarm models pull sd-turbo" in failed.message
@@ -184,8 +184,9 @@ def test_the_engine_ends_with_its_parent(models_dir: Path) -> None:
         import os, pathlib, signal
         from tests.integration.engine.conftest import new_client
         from tests.integration.engine.recorder import a_request
+        from worker.engine.client import spawn
         from worker.engine.messages import Step
-        client, recorder = new_client(pathlib.Path({str(models_dir)!r}))
+        client, recorder = new_client(pathlib.Path({str(models_dir)!r}), spawn)
         client.start()
         process = recorder.wait_ready().info.process_id
         client.submit(a_request(0, "slow", steps=10_000))

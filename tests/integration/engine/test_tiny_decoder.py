@@ -70,7 +70,7 @@ def test_a_decoder_that_is_missing_damaged_or_of_another_model_is_refused(tmp_pa
 
 def test_an_engine_decodes_with_it_and_records_it_except_for_strict(start_engine: StartEngine, tmp_path: Path) -> None:
     write(tmp_path, "original", a_tiny_vae())
-    client, recorder = start_engine(tiny_decoder=True, weights_dirs=(tmp_path,), module="worker.engine")
+    client, recorder = start_engine(tiny_decoder=True, weights_dirs=(tmp_path,))
     recorder.wait_ready()
     client.submit(a_request(0, "a cat"))
     client.submit(a_request(1, "a cat").model_copy(update={"strict": True}))

@@ -10,17 +10,21 @@ import pytest
 
 from benchmarks.faults.parts import FarmParts
 from db.migrate import upgrade
+from tests.conftest import Migrate
 from tests.integration.farm.client import Client
+from tests.servers.forked_parts import fork_part
 from tests.servers.redis import RedisServer
 
 StartFarm = Callable[..., FarmParts]
 
 
 @contextmanager
-def _farm(directory: Path, database_url: str, workers: int, settings: dict[str, str]) -> Iterator[FarmParts]:
-    upgrade(database_url)
+def running_parts(
+    directory: Path, database_url: str, workers: int, settings: dict[str, str], upscalers: int = 0
+) -> Iterator[FarmParts]:
+    """Yield a farm over a migrated database, with a Redis of its own; its processes are forked."""
     redis = RedisServer(directory / "redis").start()
-    farm = FarmParts(directory / "farm", database_url, redis, workers, settings)
+    farm = FarmParts(directory / "farm", database_url, redis, workers, settings, upscalers=upscalers, launch=fork_part)
     try:
         yield farm.start()
     finally:
@@ -28,14 +32,29 @@ def _farm(directory: Path, database_url: str, workers: int, settings: dict[str, 
         redis.stop()
 
 
+@contextmanager
+def sqlite_farm(directory: Path, migrate: Migrate, *, upscalers: int = 0, **settings: object) -> Iterator[FarmParts]:
+    """Yield a farm with one worker over an SQLite file of its own; settings by their short names."""
+    url = f"sqlite:///{directory / 'farm.db'}"
+    migrate(url)
+    with running_parts(directory, url, 1, environment_of(settings), upscalers) as farm:
+        yield farm
+
+
+def environment_of(settings: dict[str, object]) -> dict[str, str]:
+    """Return the variables of settings that have their short names."""
+    return {f"IMAGEFARM_{name.upper()}": str(value) for name, value in settings.items()}
+
+
 @pytest.fixture
-def start_farm(tmp_path: Path, fresh_sqlite: str) -> Iterator[StartFarm]:
+def start_farm(tmp_path: Path, fresh_sqlite: str, migrate: Migrate) -> Iterator[StartFarm]:
     """Start farms with their own Redis; settings by their short names, such as `lease_seconds=2`."""
     with ExitStack() as stack:
 
         def start(workers: int = 1, database_url: str = fresh_sqlite, **settings: object) -> FarmParts:
-            given = {f"IMAGEFARM_{name.upper()}": str(value) for name, value in settings.items()}
-            return stack.enter_context(_farm(tmp_path, database_url, workers, given))
+            create_tables = migrate if database_url.startswith("sqlite") else upgrade
+            create_tables(database_url)
+            return stack.enter_context(running_parts(tmp_path, database_url, workers, environment_of(settings)))
 
         yield start
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,29 +11,21 @@ from PIL import Image
 
 from benchmarks.faults.parts import FarmParts
 from cli.exit_codes import ExitCode
-from db.migrate import upgrade
+from tests.conftest import Migrate
 from tests.integration.farm.client import Client
-from tests.integration.farm.conftest import StartFarm
+from tests.integration.farm.conftest import StartFarm, sqlite_farm
 from tests.servers.farm import clean_environment
-from tests.servers.redis import RedisServer
+from tests.servers.forked_parts import run_command
 
 HOOK = "tests.integration.farm.planted_safety_hook:judge"
 ClientOf = Callable[[FarmParts], Client]
 
 
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmParts]:
+def farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
     """Run one farm with the planted hook."""
-    directory = tmp_path_factory.mktemp("safety")
-    url = f"sqlite:///{directory / 'farm.db'}"
-    upgrade(url)
-    redis = RedisServer(directory / "redis").start()
-    parts = FarmParts(directory / "farm", url, redis, 1, {"IMAGEFARM_SAFETY_HOOK": HOOK, "IMAGEFARM_PREVIEW_EVERY": "1"})
-    try:
-        yield parts.start()
-    finally:
-        parts.destroy()
-        redis.stop()
+    with sqlite_farm(tmp_path_factory.mktemp("safety"), migrate, safety_hook=HOOK, preview_every=1) as parts:
+        yield parts
 
 
 @pytest.fixture
@@ -101,18 +91,11 @@ def test_a_black_start_image_may_stay_black(start_farm: StartFarm, client_of: Cl
 
 
 def test_a_worker_does_not_start_without_its_hook(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", "worker", "--model", "demo"],
-        cwd=tmp_path,
-        env=clean_environment(
-            IMAGEFARM_SAFETY_HOOK="no_such_module:judge",
-            IMAGEFARM_DATA_DIR=str(tmp_path / "data"),
-            IMAGEFARM_REDIS_URL="redis://127.0.0.1:1/0",
-        ),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+    environment = clean_environment(
+        IMAGEFARM_SAFETY_HOOK="no_such_module:judge",
+        IMAGEFARM_DATA_DIR=str(tmp_path / "data"),
+        IMAGEFARM_REDIS_URL="redis://127.0.0.1:1/0",
     )
+    done = run_command("worker", "--model", "demo", environment=environment, cwd=tmp_path)
     assert done.returncode == ExitCode.USAGE
     assert "no_such_module:judge" in done.stderr and "Traceback" not in done.stderr

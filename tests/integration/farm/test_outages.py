@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from benchmarks.faults.parts import FarmParts, Part
 from core.queue import RENDER_TASK, render_queue
 from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import StartFarm
+from tests.servers.forked_parts import run_command
 from tests.servers.postgres import PostgresServer
 
 ClientOf = Callable[[FarmParts], Client]
@@ -144,14 +143,7 @@ def test_retention_deletes_rows_and_files_together(start_farm: StartFarm, client
     job = client.wait(client.submit()["id"], "succeeded")
     assert list((farm.directory / "data" / "images").rglob("*.png"))
     reaper = farm.parts["reaper"]
-    pruned = subprocess.run(
-        [sys.executable, "-m", "cli", "prune", "--older-than", "0"],
-        env=reaper.environment,
-        cwd=farm.directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    pruned = run_command("prune", "--older-than", "0", environment=reaper.environment, cwd=farm.directory)
     assert pruned.returncode == 0, pruned.stderr
     assert "1 job" in pruned.stdout
     assert not list((farm.directory / "data" / "images").rglob("*.png"))

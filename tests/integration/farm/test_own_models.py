@@ -16,6 +16,7 @@ from core.imagefile import read_metadata
 from core.settings import Settings
 from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import StartFarm
+from tests.servers.forked_parts import fork_part
 from worker.models.tiny_models import build_tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 def start_worker(farm: FarmParts, model: str) -> None:
     api = farm.parts["api"]
-    farm.parts["own"] = Part("own", ["worker", "--model", model], api.environment, farm.directory)
+    farm.parts["own"] = Part("own", ["worker", "--model", model], api.environment, farm.directory, fork_part)
     farm.parts["own"].start()
 
 

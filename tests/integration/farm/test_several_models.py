@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from benchmarks.faults.parts import FarmParts
+from benchmarks.faults.parts import FarmParts, Part
 from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import StartFarm
 from worker.models.tiny_models import build_tiny_model
@@ -26,7 +26,7 @@ def states(row: Row) -> dict[str, str]:
     return {each["id"]: each["state"] for each in row["models"]}
 
 
-def wait_worker(client: Client, reached: Callable[[Row], bool], name: str = "worker0", seconds: float = 40.0) -> Row:
+def wait_worker(client: Client, reached: Callable[[Row], bool], name: str = "worker0", seconds: float = 120.0) -> Row:
     deadline = time.monotonic() + seconds
     while True:
         row: Row = client.http.get(f"/v1/workers/{name}").json()
@@ -80,25 +80,37 @@ def test_jobs_of_two_models_take_turns_and_administrators_load_and_unload(
 
 
 def test_a_kill_in_the_middle_of_a_change_costs_no_attempt(start_farm: StartFarm, client_of: ClientOf) -> None:
-    farm = start_farm(model=",".join(MODELS), synthetic_load_seconds=1.5, swap_after_seconds=1, lease_seconds=4)
+    farm = start_farm(model=",".join(MODELS), synthetic_load_seconds=0.5, swap_after_seconds=1, lease_seconds=4)
     client = client_of(farm)
     worker = farm.parts["worker0"]
 
-    def is_changing(row: Row) -> bool:
-        return row["state"] == "loading" and states(row)["sd-turbo"] == "loading"
+    def wait_change(model: str) -> Row:
+        """Wait until the frozen engine has been told to load the model."""
+        return wait_worker(client, lambda row: row["state"] == states(row)[model] == "loading" and row["model"] == model)
 
+    freeze(worker)
     job_id = client.submit(model="sd-turbo")["id"]
-    message = wait_worker(client, is_changing)["message"]
+    message = wait_change("sd-turbo")["message"]
     assert message.startswith("sd-turbo: "), message
     for engine in worker.engines():
         engine.kill()
     assert client.wait(job_id, "succeeded")["attempt"] == 1
 
-    later = [client.submit(model=model)["id"] for model in MODELS]
-    wait_worker(client, lambda row: row["state"] == "loading" and row["model"] == "demo")
+    freeze(worker)
+    later = [client.submit(model="demo")["id"]]
+    wait_change("demo")
+    later.append(client.submit(model="sd-turbo")["id"])
+    for engine in worker.engines():
+        engine.resume()  # So that it notices the end of its worker.
     worker.kill()
     worker.start()
     assert [client.wait(each, "succeeded")["attempt"] for each in later] == [1, 1]
+
+
+def freeze(worker: Part) -> None:
+    """Stop the engine's process, so that a change of its model lasts as long as a test needs."""
+    for engine in worker.engines():
+        engine.suspend()
 
 
 def test_two_workers_share_two_models(start_farm: StartFarm, client_of: ClientOf) -> None:

@@ -14,28 +14,20 @@ from PIL import Image
 
 from benchmarks.faults.parts import FarmParts
 from core.imagefile import read_metadata
-from db.migrate import upgrade
+from tests.conftest import Migrate
 from tests.integration.farm.client import Client, Job
-from tests.servers.redis import RedisServer
+from tests.integration.farm.conftest import sqlite_farm
 
 FAST, SLOW = "realesr-animevideov3", "realesrgan-x4plus-anime"
 SPOOL_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmParts]:
+def farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
     directory = tmp_path_factory.mktemp("farm")
-    url = f"sqlite:///{directory / 'farm.db'}"
-    upgrade(url)
-    redis = RedisServer(directory / "redis").start()
-    settings = {"IMAGEFARM_LEASE_SECONDS": "3", "IMAGEFARM_HEARTBEAT_SECONDS": "0.5"}
-    settings["IMAGEFARM_OUTPUTS_DIR"] = str(directory / "outputs")
-    parts = FarmParts(directory / "farm", url, redis, 1, settings, upscalers=1)
-    try:
-        yield parts.start()
-    finally:
-        parts.destroy()
-        redis.stop()
+    settings = {"lease_seconds": 3, "heartbeat_seconds": 0.5, "outputs_dir": directory / "outputs"}
+    with sqlite_farm(directory, migrate, upscalers=1, **settings) as parts:
+        yield parts
 
 
 @pytest.fixture(scope="module")

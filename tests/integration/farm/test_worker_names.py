@@ -11,6 +11,7 @@ from benchmarks.faults.parts import FarmParts, Part
 from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import StartFarm
 from tests.integration.farm.test_outages import wait_log
+from tests.servers.forked_parts import fork_part
 
 ClientOf = Callable[[FarmParts], Client]
 
@@ -19,7 +20,7 @@ def second_worker(farm: FarmParts, directory: Path, **changes: str) -> Part:
     """Return another worker with the first one's environment, except for `changes`."""
     environment = {**farm.parts["worker0"].environment, **changes}
     directory.mkdir()
-    return Part("second", ["worker"], environment, directory)
+    return Part("second", ["worker"], environment, directory, fork_part)
 
 
 @pytest.mark.parametrize("same_machine", [True, False], ids=["one data directory", "another data directory"])

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks.faults.parts import FarmParts
-from db.migrate import upgrade
 from imagefarm import ImageFarm
+from tests.conftest import Migrate
+from tests.integration.farm.conftest import sqlite_farm
 from tests.servers.farm import clean_environment
-from tests.servers.redis import RedisServer
+from tests.servers.forked_parts import ForkedCommand, run_command
 
 STEP_SECONDS = 0.05
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="package")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmParts]:
+def running(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
     """Run API, reaper, one worker and one upscaling worker."""
     directory = tmp_path_factory.mktemp("client")
-    url = f"sqlite:///{directory / 'farm.db'}"
-    upgrade(url)
-    redis = RedisServer(directory / "redis").start()
-    settings = {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(STEP_SECONDS)}
-    parts = FarmParts(directory / "farm", url, redis, 1, settings, upscalers=1)
-    try:
-        yield parts.start()
-    finally:
-        parts.destroy()
-        redis.stop()
+    with sqlite_farm(directory, migrate, upscalers=1, synthetic_step_seconds=STEP_SECONDS) as parts:
+        yield parts
 
 
 @pytest.fixture
@@ -42,16 +34,9 @@ def farm(running: FarmParts) -> Iterator[ImageFarm]:
         yield client
 
 
-def start_cli(*words: str, url: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+def start_cli(*words: str, url: str, cwd: Path, **environment: str) -> ForkedCommand:
     """Start a command with both outputs piped."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "cli", *words],
-        cwd=cwd,
-        env=clean_environment(IMAGEFARM_URL=url, **environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return ForkedCommand(*words, environment=clean_environment(IMAGEFARM_URL=url, **environment), cwd=cwd)
 
 
 @pytest.fixture
@@ -59,9 +44,8 @@ def cli(running: FarmParts, tmp_path: Path) -> Cli:
     """Return a function that runs a command to its end in the test's directory."""
 
     def run(*words: str, url: str = running.url) -> subprocess.CompletedProcess[str]:
-        process = start_cli(*words, url=url, cwd=tmp_path)
-        out, err = process.communicate(timeout=120)
-        assert "Traceback" not in err, err
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+        done = run_command(*words, environment=clean_environment(IMAGEFARM_URL=url), cwd=tmp_path)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
 
     return run

@@ -12,7 +12,8 @@ from core.errors import Unauthorized
 from core.settings import Settings
 from imagefarm import ImageFarm
 from tests.integration.api.running import serving
-from tests.integration.imagefarm.conftest import start_cli
+from tests.servers.farm import clean_environment
+from tests.servers.forked_parts import run_command
 
 
 def test_a_key_gives_access_until_it_is_revoked(tmp_path: Path, redis_url: str) -> None:
@@ -20,9 +21,9 @@ def test_a_key_gives_access_until_it_is_revoked(tmp_path: Path, redis_url: str) 
     data.mkdir()
 
     def run(*words: str, url: str = "", key: str = "") -> tuple[int, str, str]:
-        process = start_cli(*words, url=url, cwd=tmp_path, IMAGEFARM_DATA_DIR=str(data), IMAGEFARM_API_KEY=key)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
+        given = {"IMAGEFARM_URL": url, "IMAGEFARM_DATA_DIR": str(data), "IMAGEFARM_API_KEY": key}
+        done = run_command(*words, environment=clean_environment(**given), cwd=tmp_path)
+        return done.returncode, done.stdout, done.stderr
 
     created = json.loads(run("keys", "create", "anna", "--days", "1", "--json")[1])
     key = created["key"]

@@ -68,8 +68,16 @@ def test_fp32_equals_stock_diffusers(whole: Whole, tmp_path: Path) -> None:
     assert torch.equal(found, stock(reference))
 
 
-@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
-@pytest.mark.parametrize(("pads", "flat"), [("F32", True), ("BF16", True), ("BF16", False), ("F16", True), ("Q8_0", False)])
+@pytest.mark.parametrize(
+    ("pads", "flat", "prefix"),
+    [
+        ("F32", True, ""),
+        ("BF16", True, "model.diffusion_model."),
+        ("BF16", False, ""),
+        ("F16", True, "model.diffusion_model."),
+        ("Q8_0", False, "model.diffusion_model."),
+    ],
+)
 def test_pads_of_every_kind(pads: str, flat: bool, prefix: str, whole: Whole, tmp_path: Path) -> None:
     """Stock diffusers fails on these, so the reference gets the pads unpacked, in a dict."""
     state = {

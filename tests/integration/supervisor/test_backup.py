@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -32,9 +31,10 @@ from supervisor.backup import create
 from supervisor.backup_contents import file_sha256
 from supervisor.restore import restore
 from tests.e2e.waiting import submit, wait_settled
-from tests.servers.farm import clean_environment, running_farm
+from tests.integration.farm.conftest import running_parts
+from tests.servers.farm import SYNTHETIC, clean_environment, running_farm
+from tests.servers.forked_parts import run_command
 from tests.servers.postgres import PostgresServer
-from tests.servers.redis import RedisServer
 
 SMALL = {"model": "demo", "width": 64, "height": 64, "num_inference_steps": 2, "seed": 1}
 KNOWN_ENTRIES = {
@@ -46,9 +46,7 @@ KNOWN_ENTRIES = {
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """One command, to its end."""
-    command = [sys.executable, "-m", "cli", *words]
-    env = clean_environment(**environment)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+    done = run_command(*words, environment=clean_environment(**environment), cwd=Path.cwd())
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     assert "should not have happened" not in done.stderr, done.stderr
     return done
@@ -102,7 +100,7 @@ def test_a_restored_queue_renders(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
-    with running_farm(tmp_path / "first", "--model", "demo", "--device", "cpu") as farm:
+    with running_farm(tmp_path / "first", "--model", "demo", "--device", "cpu", **SYNTHETIC) as farm:
         ids = fill_queue(farm.api, lambda: pause_worker(farm.api, "pause"))
         assert {entry.name for entry in farm.data_dir.iterdir()} <= KNOWN_ENTRIES
         made = run("backup", str(copy), "--json", IMAGEFARM_DATA_DIR=str(farm.data_dir))
@@ -122,7 +120,7 @@ def test_a_restored_queue_renders(tmp_path: Path) -> None:
     assert restored.returncode == ExitCode.OK, restored.stderr
     assert "Restored 4 jobs (3 queued), 1 image and 2 uploads" in restored.stdout
     assert not list(target.rglob("*partial*"))
-    with running_farm(tmp_path / "second", "--model", "demo", "--device", "cpu") as farm:
+    with running_farm(tmp_path / "second", "--model", "demo", "--device", "cpu", **SYNTHETIC) as farm:
         states = [httpx.get(f"{farm.api}/v1/jobs/{job_id}").json()["status"] for job_id in ids]
         assert states == ["succeeded", "queued", "queued", "queued"], "a worker that was paused stays so"
         pause_worker(farm.api, "resume")
@@ -133,13 +131,8 @@ def test_a_restored_queue_renders(tmp_path: Path) -> None:
 def postgres_farm(directory: Path, url: str) -> Iterator[FarmParts]:
     """Yield a farm run in parts on this database, with a Redis server for it alone."""
     migrate.upgrade(url)
-    redis = RedisServer(directory / "redis").start()
-    farm = FarmParts(directory / "farm", url, redis, 1)
-    try:
-        yield farm.start()
-    finally:
-        farm.destroy()
-        redis.stop()
+    with running_parts(directory, url, 1, {}) as farm:
+        yield farm
 
 
 def test_a_restored_queue_renders_on_postgres(tmp_path: Path, postgres_server: PostgresServer) -> None:

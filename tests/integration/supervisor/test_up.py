@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,16 +15,27 @@ import psutil
 import pytest
 
 from cli.exit_codes import ExitCode
-from tests.e2e.waiting import submit, wait_started
-from tests.servers.farm import FarmProcess, running_farm
+from tests.e2e.waiting import submit, wait_settled, wait_started
+from tests.servers.farm import SYNTHETIC, FarmProcess, clean_environment, running_farm
+from tests.servers.forked_parts import run_command
+from tests.servers.ports import free_port
 
 PARTS = ("redis", "api", "worker", "reaper", "flower")
+DEMO = ("--model", "demo", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
-    with running_farm(tmp_path_factory.mktemp("up"), "--model", "demo", "--device", "cpu") as running:
+    with running_farm(tmp_path_factory.mktemp("up"), *DEMO, **SYNTHETIC) as running:
         yield running
+
+
+def refused_up(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Return what a start printed that ended by itself."""
+    words = ("up", "--data-dir", str(directory / "data"), *options)
+    done = run_command(*words, environment=clean_environment(), cwd=directory)
+    assert "Traceback" not in done.stderr + done.stdout
+    return done
 
 
 def test_the_printed_addresses_answer(farm: FarmProcess) -> None:
@@ -33,10 +45,9 @@ def test_the_printed_addresses_answer(farm: FarmProcess) -> None:
 
 
 def test_a_second_start_names_the_running_farm(farm: FarmProcess) -> None:
-    second = FarmProcess(farm.data_dir.parent)
-    assert second.wait_end() == ExitCode.ALREADY_RUNNING
-    assert f"process {farm.process.pid} at {farm.api}" in second.output
-    assert "Traceback" not in second.output
+    second = refused_up(farm.data_dir.parent)
+    assert second.returncode == ExitCode.ALREADY_RUNNING
+    assert f"process {farm.process.pid} at {farm.api}" in second.stderr
 
 
 @pytest.mark.parametrize("part", ["api", "reaper", "flower", "redis"])
@@ -66,22 +77,39 @@ def test_a_port_in_use_names_the_option_and_the_setting(tmp_path: Path) -> None:
     farm.wait_nothing_left()
 
 
-def test_ctrl_c_in_a_path_with_a_space_leaves_no_process(tmp_path: Path) -> None:
+def test_ctrl_c_stops_everything_and_a_restart_renders_the_interrupted_job(tmp_path: Path) -> None:
+    """In a path with a space, whose folders have the names of this project's packages; the restart logs in JSON."""
     directory = tmp_path / "with a space é"
-    directory.mkdir()
-    with running_farm(directory, "--model", "demo", "--device", "cpu") as farm:
+    for name in ("core", "api", "worker"):
+        (directory / name).mkdir(parents=True)
+        (directory / name / "__init__.py").write_text("raise SystemExit('imported from the current directory')")
+    slow = {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": "1", "IMAGEFARM_DRAIN_SECONDS": "0.5", "PYTHONSAFEPATH": "1", **SYNTHETIC}
+    with running_farm(directory, *DEMO, **slow) as farm:
+        job = submit(farm.api, prompt="interrupted", num_inference_steps=60)
+        wait_started(farm.api, job["id"])
         assert len(farm.left_behind()) >= len(PARTS)
         assert farm.interrupt() == ExitCode.OK
         stopped = [line for line in farm.output.splitlines() if line.endswith(" stopped")]
         assert "redis stopped" in stopped[-2], "Redis must stop after the processes that use it"
         assert "everything has stopped" in farm.output
         assert "Traceback" not in farm.output
+        assert "current directory" not in farm.output
         farm.wait_nothing_left()
+    port = free_port()
+    ports = ("--port", str(port), "--flower-port", str(free_port()))
+    quick = slow | {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.01", "IMAGEFARM_LOG_FORMAT": "json"}
+    with running_farm(directory, *DEMO, *ports, **quick) as farm:
+        done = wait_settled(f"http://127.0.0.1:{port}", job["id"])
+        assert farm.interrupt() == ExitCode.OK
+    assert (done["status"], done["attempt"]) == ("succeeded", 2), done
+    assert any((directory / "data" / "images").iterdir())
+    for line in farm.lines:
+        assert isinstance(json.loads(line), dict), "one object per line"
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
-    slow = {"IMAGEFARM_RENDERER": "synthetic", "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "30"}
-    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", **slow) as farm:
+    slow = {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": "30", **SYNTHETIC}
+    with running_farm(tmp_path, *DEMO, **slow) as farm:
         wait_started(farm.api, submit(farm.api, prompt="a long job")["id"])
         farm.process.send_signal(signal.SIGINT)
         farm.wait_for("stopping: running jobs finish")
@@ -93,28 +121,18 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
         farm.wait_nothing_left()
 
 
-def test_a_killed_supervisor_leaves_no_process(tmp_path: Path) -> None:
-    with running_farm(tmp_path, "--model", "demo", "--device", "cpu") as farm:
-        parts = [psutil.Process(farm.pid_of(part)) for part in PARTS if part != "worker"]
-        assert all(part.is_running() for part in parts)
-        farm.process.kill()
-        farm.wait_end()
-        farm.wait_nothing_left()
-
-
 def test_a_public_address_without_keys_is_refused(tmp_path: Path) -> None:
-    farm = FarmProcess(tmp_path, "--host", "0.0.0.0")
-    assert farm.wait_end() == ExitCode.USAGE
-    assert "no API key exists" in farm.output
+    refused = refused_up(tmp_path, "--host", "0.0.0.0")
+    assert refused.returncode == ExitCode.USAGE
+    assert "no API key exists" in refused.stderr
     assert not (tmp_path / "data" / "imagefarm.db").exists()
 
 
 def test_an_unusable_data_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the directory should be")
-    farm = FarmProcess(tmp_path)
-    assert farm.wait_end() == ExitCode.FAILED
-    assert "cannot be written" in farm.output
-    assert "Traceback" not in farm.output
+    refused = refused_up(tmp_path)
+    assert refused.returncode == ExitCode.FAILED
+    assert "cannot be written" in refused.stderr
 
 
 def test_an_unreachable_database_is_an_error(tmp_path: Path) -> None:
@@ -125,25 +143,17 @@ def test_an_unreachable_database_is_an_error(tmp_path: Path) -> None:
 
 
 def test_configured_servers_replace_the_embedded_ones(tmp_path: Path, redis_url: str, fresh_postgres: str) -> None:
-    servers = {"IMAGEFARM_REDIS_URL": redis_url, "IMAGEFARM_DATABASE_URL": fresh_postgres}
-    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", **servers) as farm:
+    servers = {"IMAGEFARM_REDIS_URL": redis_url, "IMAGEFARM_DATABASE_URL": fresh_postgres, **SYNTHETIC}
+    with running_farm(tmp_path, *DEMO, **servers) as farm:
         assert "redis starts" not in farm.output
         assert not (farm.data_dir / "imagefarm.db").exists()
         assert farm.interrupt() == ExitCode.OK
 
 
-def test_json_logs_have_one_object_per_line(tmp_path: Path) -> None:
-    ports = ("--port", "0", "--flower-port", "0")
-    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", *ports, IMAGEFARM_LOG_FORMAT="json") as farm:
-        farm.interrupt()
-    for line in farm.lines:
-        assert isinstance(json.loads(line), dict)
-
-
-def test_packages_in_the_current_directory_are_never_imported(tmp_path: Path) -> None:
-    for name in ("core", "api", "worker"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported from the current directory')")
-    with running_farm(tmp_path, "--model", "demo", "--device", "cpu", PYTHONSAFEPATH="1") as farm:
-        wait_started(farm.api, submit(farm.api, prompt="a cat")["id"])
-        assert "current directory" not in farm.output
+def test_a_killed_supervisor_leaves_no_process(farm: FarmProcess) -> None:
+    """The last test of this module, as it ends the farm that the others share."""
+    parts = [psutil.Process(farm.pid_of(part)) for part in PARTS if part != "worker"]
+    assert all(part.is_running() for part in parts)
+    farm.process.kill()
+    farm.wait_end()
+    farm.wait_nothing_left()

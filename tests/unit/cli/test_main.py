@@ -18,12 +18,17 @@ from core.errors import Conflict, FarmError, InvalidInput, TooManyRequests, Unau
 from imagefarm import WaitTimeout
 from supervisor.startup_checks import AlreadyRunning, PortTaken
 from tests.servers.farm import ROOT, clean_environment
+from tests.servers.forks import CLI_IMPORTS, ENGINE_IMPORTS, run_fork
 
 
 def cli(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli", *words]
+    """Run a command in a forked process, or with a new interpreter when the environment has what only that reads."""
     env = clean_environment(**environment)
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=120)
+    if "LC_ALL" in environment:
+        command = [sys.executable, "-m", "cli", *words]
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=300)
+    imports = [*CLI_IMPORTS, *(ENGINE_IMPORTS if words[0] == "doctor" or "pull" in words else ())]
+    return run_fork("cli", *words, imports=imports, environment=env, cwd=cwd)
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -115,12 +120,22 @@ def test_help_imports_no_heavy_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+ASCII_STREAMS = {"PYTHONIOENCODING": "ascii"}
+ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
 @pytest.mark.parametrize(
-    "environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+    ("words", "environment"),
+    [
+        (("--help",), ASCII_STREAMS),
+        (("models", "list"), ASCII_STREAMS),
+        (("models", "list"), ASCII_LOCALE),
+        (("doctor", "--json"), ASCII_STREAMS),
+        (("db", "check"), ASCII_LOCALE),
+    ],
 )
-@pytest.mark.parametrize("words", [("--help",), ("models", "list"), ("doctor", "--json"), ("db", "check")], ids=" ".join)
 def test_a_terminal_that_lacks_characters_ends_no_command(
-    tmp_path: Path, environment: dict[str, str], words: tuple[str, ...]
+    tmp_path: Path, words: tuple[str, ...], environment: dict[str, str]
 ) -> None:
     directory = tmp_path / "猫 …"
     directory.mkdir()
@@ -134,7 +149,7 @@ def test_a_terminal_that_lacks_characters_ends_no_command(
 
 def test_an_ascii_locale_names_every_data_directory(tmp_path: Path) -> None:
     directory = tmp_path / "dätä"
-    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "IMAGEFARM_DATA_DIR": str(directory)}
+    locale = {**ASCII_LOCALE, "IMAGEFARM_DATA_DIR": str(directory)}
     for words in (("db", "upgrade"), ("keys", "list"), ("models", "list", "--json"), ("backup", str(tmp_path / "bäckup"))):
         done = cli(*words, cwd=tmp_path, **locale)
         assert done.returncode == ExitCode.OK, done.stderr

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from core.settings import Settings
 from worker.engine import client as module
 from worker.engine.client import EngineClient
-from worker.engine.spec import EngineSpec, spec_from_settings
+from worker.engine.spec import spec_from_settings
 
 
 def test_an_engine_that_failed_thousands_of_times_is_still_respawned(
@@ -19,14 +20,13 @@ def test_an_engine_that_failed_thousands_of_times_is_still_respawned(
 ) -> None:
     starts: list[object] = []
 
-    def fail(spec: EngineSpec) -> None:
-        starts.append(spec)
+    def fail(name: str, fd: int, environment: dict[str, str]) -> NoReturn:
+        starts.append(name)
         raise OSError("no process")
 
-    monkeypatch.setattr(module, "EngineProcess", fail)
     monkeypatch.setattr(module, "MAX_BACKOFF_SECONDS", 0.01)
     logging.getLogger("worker.engine.client").disabled = True
-    client = EngineClient(spec_from_settings(Settings(data_dir=tmp_path), "demo"), lambda event: None)
+    client = EngineClient(spec_from_settings(Settings(data_dir=tmp_path), "demo"), lambda event: None, fail)
     client._failures = 1_100
     client.start()
     deadline = time.monotonic() + 20

@@ -1,0 +1,83 @@
+"""The farm's parts and the command line as forked processes; see tests.servers.forks."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+from tests.servers.forks import CLI_IMPORTS, ForkedProcess, ForkServer
+
+PART_IMPORTS = (*CLI_IMPORTS, "tests.servers.part_imports")
+
+
+@cache
+def part_server() -> ForkServer:
+    """Return a fork server of its own, in which no test of an engine has torch imported."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
+def fork_part(arguments: list[str], environment: dict[str, str], directory: Path, log: BinaryIO) -> ForkedProcess:
+    """Start `imagefarm` with these arguments; see benchmarks.faults.parts.Launch."""
+    with Path(os.devnull).open() as nothing:
+        fds = {0: nothing.fileno(), 1: log.fileno(), 2: log.fileno()}
+        return part_server().start(
+            "cli", *arguments, imports=PART_IMPORTS, environment=environment, directory=directory, fds=fds
+        )
+
+
+class ForkedCommand:
+    """A running command of the command line. Has what callers use of `subprocess.Popen` with both outputs piped as text."""
+
+    def __init__(self, *words: str, environment: Mapping[str, str], cwd: Path) -> None:
+        (out, their_out), (err, their_err) = os.pipe(), os.pipe()
+        self.stdout, self.stderr = os.fdopen(out, encoding="utf-8"), os.fdopen(err, encoding="utf-8")
+        try:
+            with Path(os.devnull).open() as nothing:
+                fds = {0: nothing.fileno(), 1: their_out, 2: their_err}
+                self._process = part_server().start(
+                    "cli", *words, imports=PART_IMPORTS, environment=environment, directory=cwd, fds=fds
+                )
+        finally:
+            os.close(their_out)
+            os.close(their_err)
+        self.poll, self.wait = self._process.poll, self._process.wait
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self._process.pid, number)
+
+    def communicate(self, timeout: float = 300.0) -> tuple[str, str]:
+        """Read both outputs to their ends, wait for the process, and return them. Kills it after `timeout` seconds."""
+        killer = threading.Timer(timeout, self._process.kill)
+        killer.start()
+        try:
+            with self.stdout, self.stderr, ThreadPoolExecutor(1) as pool:
+                errors = pool.submit(self.stderr.read)
+                output = self.stdout.read()
+            self.wait(timeout)
+            return output, errors.result()
+        finally:
+            killer.cancel()
+
+
+def run_command(
+    *words: str, environment: Mapping[str, str], cwd: Path, timeout: float = 300.0
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line to its end, as `subprocess.run` with captured output would."""
+    command = ForkedCommand(*words, environment=environment, cwd=cwd)
+    out, err = command.communicate(timeout)
+    return subprocess.CompletedProcess(words, command.wait(timeout), out, err)

@@ -1,0 +1,145 @@
+"""Python modules as processes that are forked from one in which the heavy libraries are imported already.
+
+Each starts in milliseconds, where an interpreter that imports torch takes five seconds of CPU time, and is otherwise like
+a spawned one: it has its own pid, signals, directory, environment, descriptors and exit status. Variables that an
+interpreter reads when it starts, such as LC_ALL and PYTHONUTF8, have no effect on it, apart from PYTHONIOENCODING: tests of
+those spawn one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from tests.servers.fork_server import Request
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE_IMPORTS = ("tests.servers.engine_imports",)
+CLI_IMPORTS = ("tests.servers.cli_imports",)
+
+
+class ForkedProcess:
+    """Has what callers use of `subprocess.Popen`."""
+
+    def __init__(self, status_fd: int, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._status = os.fdopen(status_fd, "rb")
+        first = self._status.readline()
+        if not first:
+            self._status.close()
+            raise RuntimeError("the fork server has ended; its error output says why")
+        self.pid = int(first)
+        self.returncode: int | None = None
+        self._ended = threading.Event()
+        threading.Thread(target=self._read, name=f"fork-{self.pid}", daemon=True).start()
+
+    def poll(self) -> int | None:
+        """Return the exit status, None while it runs."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status; TimeoutExpired after `timeout` seconds."""
+        if not self._ended.wait(timeout):
+            raise subprocess.TimeoutExpired(self._command, timeout or 0.0)
+        assert self.returncode is not None
+        return self.returncode
+
+    def kill(self) -> None:
+        """Kill it unless it has ended."""
+        if not self._ended.is_set():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def _read(self) -> None:
+        with self._status:
+            self.returncode = int(self._status.readline() or -signal.SIGKILL)
+        self._ended.set()
+
+
+class ForkServer:
+    """The process that forks; it ends with this one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fixed = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "tests.servers.fork_server", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **fixed},
+            )
+
+    def start(
+        self,
+        module: str,
+        *arguments: str,
+        imports: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        directory: Path = ROOT,
+        fds: Mapping[int, int] | None = None,
+    ) -> ForkedProcess:
+        """Run `python -m module arguments`. `fds`: its number of a descriptor -> this process's. `imports`: made before."""
+        fds = fds or {}
+        request: Request = {
+            "module": module,
+            "arguments": list(arguments),
+            "imports": list(imports),
+            "environment": dict(os.environ if environment is None else environment),
+            "directory": str(directory),
+            "numbers": list(fds),
+        }
+        ours, theirs = os.pipe()
+        try:
+            with self._lock:
+                socket.send_fds(self._control, [json.dumps(request).encode()], [theirs, *fds.values()])
+        finally:
+            os.close(theirs)
+        return ForkedProcess(ours, [module, *arguments])
+
+    def close(self) -> None:
+        """End the process; those that it forked run on."""
+        self._control.close()
+        self._process.wait()
+
+
+@cache
+def fork_server() -> ForkServer:
+    """Return this process's fork server, which starts at the first call."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
+def start_engine_fork(module: str, fd: int, environment: dict[str, str]) -> ForkedProcess:
+    """Start an engine process; see worker.engine.client.EngineClient."""
+    return fork_server().start(module, str(fd), imports=ENGINE_IMPORTS, environment=environment, fds={fd: fd})
+
+
+def run_fork(
+    module: str, *arguments: str, imports: Sequence[str], environment: Mapping[str, str], cwd: Path, timeout: float = 300.0
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m module arguments` to its end, as `subprocess.run` with captured output would."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open() as nothing:
+        fds = {0: nothing.fileno(), 1: output.fileno(), 2: errors.fileno()}
+        process = fork_server().start(module, *arguments, imports=imports, environment=environment, directory=cwd, fds=fds)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess([module, *arguments], code, output.read().decode(), errors.read().decode())
