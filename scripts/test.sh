@@ -3,8 +3,8 @@
 # that fails. Arguments go to pytest: scripts/test.sh tests/unit -k ports
 #
 # Tests run in three processes, also on two cores, since many wait for servers to start; each has its own servers and
-# ports, and a file's tests stay together. When the arguments name a test file, more processes would only import torch
-# once more, and one is used. Choose another number with -n.
+# ports. Tests of a file stay together, and of a folder whose files share a farm. When the arguments name a test file,
+# more processes would only import torch once more, and one is used. Choose another number with -n.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 . scripts/python.sh
