@@ -1,4 +1,4 @@
-"""Search prompts by words, newest jobs first. Each call scans a bounded number of jobs.
+"""Search jobs by words of their prompts, model or kind, newest first. Each call scans a bounded number of jobs.
 
 Why there is no index: docs/decisions/0008-bounded-prompt-search-without-index.md.
 """
@@ -15,9 +15,10 @@ from core.errors import InvalidInput
 from core.lifecycle import JobKind, JobStatus
 from db.database import Database
 from db.jobs.read import list_jobs
+from db.sql import has_status
 from db.tables import Job
 
-SCANNED_JOBS = 50_000
+SCANNED_JOBS = 10_000
 """Maximum of jobs that one call scans; takes tens of milliseconds for any words."""
 MAX_WORDS = 20
 _WORDS = re.compile(r'"([^"]+)"|(\S+)')
@@ -52,10 +53,11 @@ def search_jobs(
 ) -> SearchPage:
     """List jobs like `list_jobs`, but only those of the next SCANNED_JOBS whose prompt has every word, in any order.
 
-    Without words, all jobs match.
+    Without words, all jobs match; `model` and `kind` are searched in the same way, as no index serves them.
     """
     conditions = conditions_of(text)
-    last = _last_to_scan(database, owner, before) if conditions else None
+    is_search = bool(conditions) or model is not None or kind is not None
+    last = _last_to_scan(database, owner, statuses, before) if is_search else None
     if last is not None:
         conditions.append(Job.id >= last)
     jobs = list_jobs(
@@ -82,9 +84,10 @@ def _has(word: str) -> ColumnElement[bool]:
     return or_(*(Job.prompt.icontains(spelling, autoescape=True) for spelling in sorted(spellings)))
 
 
-def _last_to_scan(database: Database, owner: str | None, before: str | None) -> str | None:
+def _last_to_scan(database: Database, owner: str | None, statuses: Sequence[JobStatus], before: str | None) -> str | None:
     """Return the id of the last job to scan; None when fewer jobs are left. Reads only an index."""
     query = select(Job.id).order_by(Job.id.desc()).offset(SCANNED_JOBS - 1).limit(2)
+    query = query.where(has_status(statuses[0])) if len(statuses) == 1 else query
     query = query.where(Job.owner == owner) if owner is not None else query
     query = query.where(Job.id < before) if before is not None else query
     with database.read() as session:
