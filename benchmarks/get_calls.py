@@ -67,6 +67,7 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
         Call("/v1/exports?q=xylophone&since={recent}", 404),
         Call("/v1/exports?until=2020-01-01", 404),
         Call("/v1/exports?q=xylophone", 404, "a search of all prompts"),
+        Call("/v1/exports?min_rating=5", 404, "a search of all ratings"),
     ),
     "/v1/batches": _calls("/v1/batches"),
     "/v1/batches/{batch_id}": _calls("/v1/batches/{batch}"),

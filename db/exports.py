@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, exists, select
 
 from core.ids import earliest_id
 from core.lifecycle import JobStatus
@@ -139,7 +139,7 @@ def _matching(database: Database, job_ids: Sequence[str], choice: ExportChoice) 
 
 
 def _conditions(choice: ExportChoice) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions on a job besides its text, which is searched in one page at a time."""
+    """Yield the conditions on a job besides its text."""
     yield has_status(JobStatus.SUCCEEDED)
     if choice.owner is not None:
         yield Job.owner == choice.owner
@@ -149,3 +149,5 @@ def _conditions(choice: ExportChoice) -> Iterator[ColumnElement[bool]]:
         yield Job.created_at >= choice.since
     if choice.until is not None:
         yield Job.created_at < choice.until
+    if choice.min_rating is not None:
+        yield exists().where(Image.job_id == Job.id, Image.rating >= choice.min_rating)
