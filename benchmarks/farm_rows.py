@@ -35,7 +35,7 @@ _ID = {
 """Ids of the form that core.ids makes, by the number i of the job that they belong to."""
 _NUMBERS = {
     "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})",
-    "postgresql": "WITH n AS (SELECT CAST(generate_series(1, {rows}) AS BIGINT) AS i)",
+    "postgresql": "WITH n AS (SELECT generate_series(1, {rows}) AS i)",
 }
 _JOB, _IMAGE, _BATCH, _UPLOAD, _DELIVERY = range(1, 6)
 
@@ -105,7 +105,7 @@ class FarmRows:
                 for index in range(4)
             ),
             f"""INSERT INTO uploads (id, owner, key, width, height, bytes, sha256, created_at)
-                {numbers} SELECT {id_of(_UPLOAD)}, '{ANONYMOUS}', {id_of(_UPLOAD)}, 64, 64, 1000, '{"0f" * 32}', {at()}
+                {numbers} SELECT {id_of(_UPLOAD)}, '{ANONYMOUS}', '2026-01-01/00/' || {id_of(_UPLOAD)} || '.1.0.png', 64, 64, 1000, '{"0f" * 32}', {at()}
                 FROM n WHERE i % 100 = 0""",
             f"""INSERT INTO webhook_deliveries (id, job_id, revision, target, owner, lane, url, host, event, status, tries,
                                                 last_status, last_seconds, created_at, delivered_at)

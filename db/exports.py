@@ -56,6 +56,9 @@ def export_pages(database: Database, choice: ExportChoice) -> Iterator[list[Expo
     Jobs that finish meanwhile may be included, and those that are deleted are left out.
     """
     for job_ids in _job_pages(database, choice):
+        if not job_ids:
+            yield []
+            continue
         jobs = {job.id: job for job in _matching(database, job_ids, choice)}
         wanted = set(choice.images)
         page = [

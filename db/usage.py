@@ -106,7 +106,7 @@ def _addition(dialect: str) -> postgresql.Insert | sqlite.Insert:
     if dialect == "postgresql":
         on_postgres = postgresql.insert(table)
         changes = {name: table.c[name] + on_postgres.excluded[name] for name in _SUMS}
-        return on_postgres.on_conflict_do_update(index_elements=["owner", "day", "part"], set_=changes)
+        return on_postgres.on_conflict_do_update(index_elements=["day", "owner", "part"], set_=changes)
     on_sqlite = sqlite.insert(table)
     changes = {name: table.c[name] + on_sqlite.excluded[name] for name in _SUMS}
-    return on_sqlite.on_conflict_do_update(index_elements=["owner", "day", "part"], set_=changes)
+    return on_sqlite.on_conflict_do_update(index_elements=["day", "owner", "part"], set_=changes)

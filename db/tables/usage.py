@@ -17,12 +17,12 @@ class UsageDay(Base):
 
     __tablename__ = "usage_days"
 
-    owner: Mapped[str] = mapped_column(String(120), primary_key=True)
     day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    owner: Mapped[str] = mapped_column(String(120), primary_key=True)
     part: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     jobs: Mapped[int] = mapped_column(BigInteger)
     images: Mapped[int] = mapped_column(BigInteger)
     pixels: Mapped[int] = mapped_column(BigInteger)
     render_seconds: Mapped[float] = mapped_column(Double)
 
-    __table_args__ = (Index("ix_usage_days_day", "day"),)
+    __table_args__ = (Index("ix_usage_days_owner_day", "owner", "day"),)

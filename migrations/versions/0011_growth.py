@@ -26,7 +26,7 @@ _ADD = f"""
     INSERT INTO usage_days (owner, day, part, jobs, images, pixels, render_seconds)
     SELECT owner, day, 0, count(*), sum(images), sum(pixels), sum(seconds) FROM ({_PER_JOB}) AS each_job
     WHERE true GROUP BY owner, day
-    ON CONFLICT (owner, day, part) DO UPDATE SET
+    ON CONFLICT (day, owner, part) DO UPDATE SET
         jobs = usage_days.jobs + excluded.jobs, images = usage_days.images + excluded.images,
         pixels = usage_days.pixels + excluded.pixels,
         render_seconds = usage_days.render_seconds + excluded.render_seconds
@@ -40,16 +40,16 @@ def upgrade() -> None:
         op.create_index(name, table, columns, unique=False, sqlite_where=where, postgresql_where=where)
     op.create_table(
         "usage_days",
-        sa.Column("owner", sa.String(length=120), nullable=False),
         sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("owner", sa.String(length=120), nullable=False),
         sa.Column("part", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("jobs", sa.BigInteger(), nullable=False),
         sa.Column("images", sa.BigInteger(), nullable=False),
         sa.Column("pixels", sa.BigInteger(), nullable=False),
         sa.Column("render_seconds", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("owner", "day", "part", name=op.f("pk_usage_days")),
+        sa.PrimaryKeyConstraint("day", "owner", "part", name=op.f("pk_usage_days")),
     )
-    op.create_index("ix_usage_days_day", "usage_days", ["day"], unique=False)
+    op.create_index("ix_usage_days_owner_day", "usage_days", ["owner", "day"], unique=False)
     _fill()
 
 
@@ -62,7 +62,7 @@ def _fill() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index("ix_usage_days_day", "usage_days")
+    op.drop_index("ix_usage_days_owner_day", "usage_days")
     op.drop_table("usage_days")
     for name, table, _, status in _indexes():
         where = sa.text(f"status = '{status}'")
