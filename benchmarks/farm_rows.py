@@ -105,8 +105,9 @@ class FarmRows:
                 for index in range(4)
             ),
             f"""INSERT INTO uploads (id, owner, key, width, height, bytes, sha256, created_at)
-                {numbers} SELECT {id_of(_UPLOAD)}, '{ANONYMOUS}', '2026-01-01/00/' || {id_of(_UPLOAD)} || '.1.0.png', 64, 64, 1000, '{"0f" * 32}', {at()}
-                FROM n WHERE i % 100 = 0""",
+                {numbers}
+                SELECT {id_of(_UPLOAD)}, '{ANONYMOUS}', '2026-01-01/00/' || {id_of(_UPLOAD)} || '.1.0.png', 64, 64, 1000,
+                    '{"0f" * 32}', {at()} FROM n WHERE i % 100 = 0""",
             f"""INSERT INTO webhook_deliveries (id, job_id, revision, target, owner, lane, url, host, event, status, tries,
                                                 last_status, last_seconds, created_at, delivered_at)
                 {numbers} SELECT {id_of(_DELIVERY)}, jobs.id, 3, 'settings', owner, 'target:settings', 'https://hook.example/',

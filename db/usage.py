@@ -39,12 +39,13 @@ class DailyUsage:
 
 def usage(database: Database, days: int, owner: str | None = None) -> list[DailyUsage]:
     """Return usage of the last `days` days including today, latest first; days without a finished job are left out."""
-    sums = [func.sum(column) for column in (UsageDay.jobs, UsageDay.images, UsageDay.pixels, UsageDay.render_seconds)]
+    jobs = func.sum(UsageDay.jobs)
+    sums = (jobs, func.sum(UsageDay.images), func.sum(UsageDay.pixels), func.sum(UsageDay.render_seconds))
     query = (
-        select(UsageDay.day, UsageDay.owner, *sums)
+        select(UsageDay.day, UsageDay.owner, sums[0], sums[1], sums[2], sums[3])
         .where(UsageDay.day > _today() - days)
         .group_by(UsageDay.day, UsageDay.owner)
-        .having(sums[0] > 0)
+        .having(jobs > 0)
     )
     query = query.where(UsageDay.owner == owner) if owner is not None else query
     with database.read() as session:

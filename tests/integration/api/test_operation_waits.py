@@ -71,7 +71,7 @@ def test_an_outage_of_the_database_reaches_every_client(database: Database, monk
 
     async def wait_both() -> list[object]:
         waits = OperationWaits(database, asyncio.Event())
-        return await asyncio.gather(waits.next_read(new_id()), waits.next_read(new_id()), return_exceptions=True)
+        return list(await asyncio.gather(waits.next_read(new_id()), waits.next_read(new_id()), return_exceptions=True))
 
     first, second = asyncio.run(wait_both())
     assert isinstance(first, Exception)
