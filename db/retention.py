@@ -44,8 +44,9 @@ def delete_image(database: Database, image_id: str, owner: str | None = None) ->
     """Delete one image's row and return its storage key."""
     with database.write() as session:
         image = find_image(session, image_id, owner)
-        _add_tombstone(session, image.id, "image", image.owner)
+        # The image before its tombstone, as in `_delete_jobs`: in two orders, two deletions could wait for each other.
         deleted = session.execute(delete(Image).where(Image.id == image.id).returning(Image.id)).first()
+        _add_tombstone(session, image.id, "image", image.owner)
         job = session.get(Job, image.job_id)
         if deleted is not None and job is not None:  # else a call at the same time deleted it
             change = UsageChange()
