@@ -18,7 +18,7 @@ from db.tables import BatchJob, Image, Job
 
 PAGE = 100
 """Jobs that are read at once."""
-_CLOCKS_SECONDS = 86_400.0
+_CLOCKS_SECONDS = 3_600.0
 """More than the clocks of the API, which makes ids, and of the database, which sets `created_at`, may differ."""
 
 
