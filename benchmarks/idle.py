@@ -126,8 +126,9 @@ def _usage_of(pid: int) -> Usage:
 
 def _name_of(command: list[str]) -> str:
     words = [word for word in command if word]
-    if "cli" in words:
-        return words[words.index("cli") + 1]
+    for module in ("cli", "cli.part"):
+        if module in words:
+            return words[words.index(module) + 1]
     if any("spawn_main" in word or "engine" in word for word in words):
         return "engine"
     return Path(words[0]).name if words else "?"
