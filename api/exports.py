@@ -38,7 +38,7 @@ async def open_export(farm: Farm, caller: Caller, choice: ExportChoice, shape: E
     """Return the pieces of the zip. Raises, before the first one, InvalidInput, NotFound or Gone for what is not there."""
     await in_thread(_check, farm, caller, choice)
     pages = export_pages(farm.database, choice)
-    first = await in_thread(next, pages, None)
+    first = await _next_page(pages)
     if first is None:
         raise NotFound("There is no finished image that matches: nothing to export.", code="nothing_to_export")
     return _pieces(farm, first, pages, shape)
@@ -67,12 +67,19 @@ async def _pieces(
             for each in page:
                 if piece := await _add(farm, archive, each, shape.format):
                     yield piece
-            page = await in_thread(next, pages, None)
+            page = await _next_page(pages)
         rest = archive.finish()
         while (last := await in_thread(_next_piece, rest)) is not None:
             yield last
     finally:
         archive.close()
+
+
+async def _next_page(pages: Iterator[list[ExportedImage]]) -> list[ExportedImage] | None:
+    """Return the next page with images; None at the end. Between two parts of a long search the thread is free."""
+    while (page := await in_thread(next, pages, None)) is not None and not page:
+        pass
+    return page
 
 
 def _next_piece(pieces: Iterator[bytes]) -> bytes | None:

@@ -13,6 +13,7 @@ from api.encryption import SecretCipher
 from api.image_formats import ImageVariants
 from api.metrics import Metrics
 from api.model_selection import ModelSelector
+from api.operation_waits import OperationWaits
 from api.overview import OverviewCache
 from api.publisher import Publisher
 from api.readiness import Readiness
@@ -58,6 +59,7 @@ class Farm:
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
         self.readiness = Readiness(self)
         self.closing = asyncio.Event()
+        self.operations = OperationWaits(self.database, self.closing)
         self.single_flight = SingleFlight()
         self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
 

@@ -44,7 +44,7 @@ def _word(divisor: int) -> str:
     return f"trim(substr('{padded}', ((i / {divisor}) % {len(_WORDS)}) * {_WIDTH} + 1, {_WIDTH}))"
 
 
-def _prompt() -> str:
+def prompt_expression() -> str:
     """Return SQL for about 110 characters: six words of forty, then the words that the searches match."""
     words = " || ' ' || ".join(_word(divisor) for divisor in (1, 40, 1600, 7, 311, 12345))
     style = "CASE WHEN i % 2 = 0 THEN ' in the style of watercolour' ELSE ' as a photograph, 35 mm' END"
@@ -55,7 +55,7 @@ def _prompt() -> str:
 def measure(database: Database, rows: int) -> None:
     """Fill the database, then print one line per search."""
     stored = f"""'{{"seed": 1, "pad": "{"x" * 300}"}}'"""
-    fill(database, rows, 1000, _prompt(), stored)
+    fill(database, rows, 1000, prompt_expression(), stored)
     for name, text in SEARCHES.items():
         times = []
         for _ in range(ROUNDS):

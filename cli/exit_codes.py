@@ -9,7 +9,6 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from core.errors import FarmError, Forbidden, InvalidInput, TooManyRequests, Unauthorized, Unavailable
-from core.parameters import InvalidParameters
 
 
 class ExitCode(IntEnum):
@@ -107,6 +106,8 @@ def _explain_os_error(error: OSError) -> str:
 
 def _messages(error: FarmError) -> list[str]:
     """Return one message per problem."""
+    from core.parameters import InvalidParameters  # which imports Pillow: not every part of a farm needs it
+
     if isinstance(error, InvalidParameters):
         return [f"{field}: {message}" for field, message in error.problems]
     return [error.message]

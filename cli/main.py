@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import io
-import os
-import sys
-
 import typer
 from typer.exceptions import Abort, TyperException
 
@@ -30,6 +25,7 @@ from cli import (
     up,
 )
 from cli.exit_codes import MEANINGS, ExitCode, print_message, run_guarded
+from cli.text_streams import print_any_text, restart_in_utf8
 
 HELP = """A render farm for diffusion models on your own machines.
 
@@ -74,27 +70,9 @@ for commands in (
 
 def main() -> int:
     """Run the command that `sys.argv` names; return the exit code and never raise."""
-    _restart_in_utf8()
-    _print_any_text()
+    restart_in_utf8()
+    print_any_text()
     return run_guarded(_run)
-
-
-def _restart_in_utf8() -> None:
-    """Run this command line again in Python's UTF-8 mode, if the locale would limit file names to ASCII.
-
-    That takes a locale such as C and settings that turn off Python's own remedies. Child processes inherit the mode.
-    """
-    if sys.flags.utf8_mode or codecs.lookup(sys.getfilesystemencoding()).name != "ascii":
-        return
-    environment = {**os.environ, "PYTHONUTF8": "1"}
-    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)  # noqa: S606
-
-
-def _print_any_text() -> None:
-    """Let a terminal that lacks a character, such as `…` in ASCII, show its code instead of ending the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _run() -> int:

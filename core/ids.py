@@ -38,6 +38,12 @@ def new_id() -> str:
     return str(uuid.UUID(int=value))
 
 
+def earliest_id(seconds: float) -> str:
+    """Return the lowest id of a time in seconds since 1970; times outside of an id's range get its first or last one."""
+    milliseconds = min(max(int(seconds * 1000), 0), (1 << 48) - 1)
+    return str(uuid.UUID(int=milliseconds << 80))
+
+
 def is_id(text: str) -> bool:
     """Return whether `text` has the form of an identifier; it need not exist."""
     return _PATTERN.fullmatch(text) is not None

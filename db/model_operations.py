@@ -209,6 +209,15 @@ def get_operation(database: Database, operation_id: str) -> ModelOperation:
         return _get(session, operation_id)
 
 
+def read_operations(database: Database, operation_ids: Sequence[str]) -> dict[str, ModelOperation]:
+    """Return those of the operations that exist, by id, in one query."""
+    if not operation_ids:
+        return {}
+    with database.read() as session:
+        rows = session.scalars(select(ModelOperation).where(ModelOperation.id.in_(operation_ids)))
+        return {row.id: row for row in rows}
+
+
 def list_operations(database: Database, model: str | None, limit: int) -> Sequence[ModelOperation]:
     """Return the latest operations, newest first."""
     query = select(ModelOperation).order_by(ModelOperation.id.desc()).limit(limit)

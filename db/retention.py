@@ -17,6 +17,7 @@ from db.jobs.read import find_job
 from db.sql import RUNNING, insert_ignore, now
 from db.tables import IdempotencyKey, Image, Job, Tombstone, Upload
 from db.uploads import delete_uploads
+from db.usage import UsageChange
 from db.webhook_collector import rewind_cursor
 
 BATCH = 100
@@ -43,8 +44,14 @@ def delete_image(database: Database, image_id: str, owner: str | None = None) ->
     """Delete one image's row and return its storage key."""
     with database.write() as session:
         image = find_image(session, image_id, owner)
+        # The image before its tombstone, as in `_delete_jobs`: in two orders, two deletions could wait for each other.
+        deleted = session.execute(delete(Image).where(Image.id == image.id).returning(Image.id)).first()
         _add_tombstone(session, image.id, "image", image.owner)
-        session.execute(delete(Image).where(Image.id == image.id))
+        job = session.get(Job, image.job_id)
+        if deleted is not None and job is not None:  # else a call at the same time deleted it
+            change = UsageChange()
+            change.subtract_image(job, image)
+            change.write(session)
         return image.key
 
 
@@ -136,15 +143,19 @@ def _oldest_with_images(session: Session) -> Sequence[tuple[Job, int]]:
 
 
 def _delete_jobs(session: Session, jobs: Sequence[Job]) -> Deleted:
-    ids = [job.id for job in jobs]
-    images = session.scalars(select(Image).where(Image.job_id.in_(ids))).all()
+    by_id, ids = {job.id: job for job in jobs}, [job.id for job in jobs]
+    images = session.scalars(delete(Image).where(Image.job_id.in_(ids)).returning(Image)).all()
+    change = UsageChange()
     for job in jobs:
         _add_tombstone(session, job.id, "job", job.owner)
+        change.subtract_job(job)
     for image in images:
         _add_tombstone(session, image.id, "image", image.owner)
-    # ON DELETE CASCADE deletes the jobs' attempts, events, images and exclusions.
+        change.subtract_image(by_id[image.job_id], image)
+    # ON DELETE CASCADE deletes the jobs' attempts, events and exclusions.
     session.execute(delete(Job).where(Job.id.in_(ids)))
     rewind_cursor(session)
+    change.write(session)
     return Deleted(len(ids), [image.key for image in images])
 
 

@@ -1,4 +1,4 @@
-"""Search prompts by words, newest jobs first. Each call scans a bounded number of jobs.
+"""Search jobs by words of their prompts, model or kind, newest first. Each call scans a bounded number of jobs.
 
 Why there is no index: docs/decisions/0008-bounded-prompt-search-without-index.md.
 """
@@ -17,7 +17,7 @@ from db.database import Database
 from db.jobs.read import list_jobs
 from db.tables import Job
 
-SCANNED_JOBS = 50_000
+SCANNED_JOBS = 5_000
 """Maximum of jobs that one call scans; takes tens of milliseconds for any words."""
 MAX_WORDS = 20
 _WORDS = re.compile(r'"([^"]+)"|(\S+)')
@@ -52,10 +52,11 @@ def search_jobs(
 ) -> SearchPage:
     """List jobs like `list_jobs`, but only those of the next SCANNED_JOBS whose prompt has every word, in any order.
 
-    Without words, all jobs match.
+    Without words, all jobs match; `model` and `kind` are searched in the same way, as no index serves them.
     """
     conditions = conditions_of(text)
-    last = _last_to_scan(database, owner, before) if conditions else None
+    is_search = bool(conditions) or model is not None or kind is not None
+    last = _last_to_scan(database, owner, before) if is_search else None
     if last is not None:
         conditions.append(Job.id >= last)
     jobs = list_jobs(

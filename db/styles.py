@@ -17,9 +17,10 @@ from db.tables import StyleRow
 from db.tables.styles import SHARED
 
 
-def list_styles(database: Database, owner: str) -> Sequence[StyleRow]:
-    """Return the owner's styles, then the shared ones, each by name."""
+def list_styles(database: Database, owner: str, names: Sequence[str] | None = None) -> Sequence[StyleRow]:
+    """Return the owner's styles, then the shared ones, each by name; with `names` only those."""
     query = select(StyleRow).where(StyleRow.owner.in_([owner, SHARED])).order_by(StyleRow.owner.desc(), StyleRow.name)
+    query = query.where(StyleRow.name.in_(names)) if names is not None else query
     with database.read() as session:
         return session.scalars(query).all()
 

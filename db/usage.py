@@ -1,17 +1,28 @@
-"""Sum usage by day and owner."""
+"""Usage by day and owner: added when a job succeeds, subtracted when it is deleted, in the same transactions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
 
-from sqlalchemy import Integer, cast, func, select
+from sqlalchemy import ColumnElement, Integer, cast, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.database import Database
 from db.sql import now
-from db.tables import Image, Job
+from db.tables import Image, Job, UsageDay, core_table
 
 DAY_SECONDS = 86_400
+PARTS = 16
+"""Rows of one owner and day that workers share; see db.tables.usage."""
+DELETIONS = -1
+"""The part that deletions are subtracted from."""
+_SUMS = ("jobs", "images", "pixels", "render_seconds")
 
 
 @dataclass(frozen=True)
@@ -28,36 +39,75 @@ class DailyUsage:
 
 def usage(database: Database, days: int, owner: str | None = None) -> list[DailyUsage]:
     """Return usage of the last `days` days including today, latest first; days without a finished job are left out."""
-    pixels = _pixels(database, days, owner)
-    return [
-        DailyUsage(day, name, jobs, *pixels.get((day, name), (0, 0)), seconds)
-        for (day, name), (jobs, seconds) in sorted(_jobs(database, days, owner).items(), reverse=True)
-    ]
-
-
-def _jobs(database: Database, days: int, owner: str | None) -> dict[tuple[int, str], tuple[int, float]]:
-    day = cast(func.floor(Job.completed_at / DAY_SECONDS), Integer)
+    jobs = func.sum(UsageDay.jobs)
+    sums = (jobs, func.sum(UsageDay.images), func.sum(UsageDay.pixels), func.sum(UsageDay.render_seconds))
     query = (
-        select(day, Job.owner, func.count(), func.sum(Job.completed_at - Job.started_at))
-        .where(Job.completed_at >= _first_second(days), Job.status == JobStatus.SUCCEEDED)
-        .group_by(day, Job.owner)
+        select(UsageDay.day, UsageDay.owner, sums[0], sums[1], sums[2], sums[3])
+        .where(UsageDay.day > _today() - days)
+        .group_by(UsageDay.day, UsageDay.owner)
+        .having(jobs > 0)
     )
-    query = query.where(Job.owner == owner) if owner is not None else query
+    query = query.where(UsageDay.owner == owner) if owner is not None else query
     with database.read() as session:
-        return {(key, name): (jobs, float(seconds or 0)) for key, name, jobs, seconds in session.execute(query)}
+        rows = [
+            DailyUsage(day, name, int(jobs), int(images), int(pixels), max(float(seconds), 0.0))
+            for day, name, jobs, images, pixels, seconds in session.execute(query)
+        ]
+    return sorted(rows, key=lambda row: (row.day, row.owner), reverse=True)
 
 
-def _pixels(database: Database, days: int, owner: str | None) -> dict[tuple[int, str], tuple[int, int]]:
-    day = cast(func.floor(Image.created_at / DAY_SECONDS), Integer)
-    query = (
-        select(day, Image.owner, func.count(), func.sum(Image.width * Image.height))
-        .where(Image.created_at >= _first_second(days))
-        .group_by(day, Image.owner)
-    )
-    query = query.where(Image.owner == owner) if owner is not None else query
-    with database.read() as session:
-        return {(key, name): (images, int(pixels)) for key, name, images, pixels in session.execute(query)}
+def _today() -> ColumnElement[int]:
+    return cast(func.floor(now() / DAY_SECONDS), Integer)
 
 
-def _first_second(days: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- an SQL expression
-    return (func.floor(now() / DAY_SECONDS) - (days - 1)) * DAY_SECONDS
+@dataclass
+class UsageChange:
+    """Changes of several owners' and days' usage, written together at the end of a transaction."""
+
+    _sums: dict[tuple[str, int, int], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0.0]))
+
+    def add_job(self, job: Job, sizes: Iterable[tuple[int, int]]) -> None:
+        """Count a job that has just succeeded, and its images by (width, height)."""
+        part = zlib.crc32((job.worker or "").encode()) % PARTS
+        sizes = list(sizes)
+        self._add(job, part, 1, len(sizes), sum(width * height for width, height in sizes))
+
+    def subtract_job(self, job: Job) -> None:
+        """Count a job that is deleted no more; its images are subtracted one by one."""
+        if job.status == JobStatus.SUCCEEDED:
+            self._add(job, DELETIONS, -1, 0, 0)
+
+    def subtract_image(self, job: Job, image: Image) -> None:
+        """Count a deleted image of the job no more."""
+        if job.status == JobStatus.SUCCEEDED:
+            self._add(job, DELETIONS, 0, -1, -image.width * image.height)
+
+    def _add(self, job: Job, part: int, jobs: int, images: int, pixels: int) -> None:
+        if job.completed_at is None:
+            return
+        row = self._sums[job.owner, int(job.completed_at // DAY_SECONDS), part]
+        seconds = job.completed_at - (job.completed_at if job.started_at is None else job.started_at)
+        for index, number in enumerate((jobs, images, pixels, jobs * seconds)):
+            row[index] += number
+
+    def write(self, session: Session) -> None:
+        """Add the changes to the table: last in the transaction, as others wait for the rows, and in one order for all."""
+        rows = [
+            dict(zip(("owner", "day", "part", *_SUMS), (*key, *sums), strict=True))
+            for key, sums in sorted(self._sums.items())
+        ]
+        if rows:
+            statement = _addition(session.get_bind().dialect.name)
+            session.connection().execute(statement, rows if len(rows) > 1 else rows[0])
+
+
+@cache
+def _addition(dialect: str) -> postgresql.Insert | sqlite.Insert:
+    table = core_table(UsageDay)
+    if dialect == "postgresql":
+        on_postgres = postgresql.insert(table)
+        changes = {name: table.c[name] + on_postgres.excluded[name] for name in _SUMS}
+        return on_postgres.on_conflict_do_update(index_elements=["day", "owner", "part"], set_=changes)
+    on_sqlite = sqlite.insert(table)
+    changes = {name: table.c[name] + on_sqlite.excluded[name] for name in _SUMS}
+    return on_sqlite.on_conflict_do_update(index_elements=["day", "owner", "part"], set_=changes)

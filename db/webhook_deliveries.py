@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from sqlalchemy import ColumnElement, literal, literal_column, select, text, update
 from sqlalchemy.orm import Session
@@ -186,7 +187,7 @@ def list_deliveries(
     owner: str | None,
     *,
     job_id: str | None = None,
-    status: str | None = None,
+    status: Literal["pending", "delivered", "failed"] | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> Sequence[WebhookDelivery]:
@@ -194,7 +195,8 @@ def list_deliveries(
     query = select(WebhookDelivery).order_by(WebhookDelivery.id.desc()).limit(limit)
     query = query.where(WebhookDelivery.owner == owner) if owner is not None else query
     query = query.where(WebhookDelivery.job_id == job_id) if job_id is not None else query
-    query = query.where(WebhookDelivery.status == status) if status is not None else query
+    if status in ("pending", "delivered", "failed"):  # as a literal, or the partial indexes do not apply
+        query = query.where(WebhookDelivery.status == literal_column(f"'{status}'"))
     query = query.where(WebhookDelivery.id < before) if before is not None else query
     with database.read() as session:
         return session.scalars(query).all()

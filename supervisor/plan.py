@@ -51,7 +51,7 @@ def children(settings: Settings, addresses: Addresses) -> list[ChildSpec]:
 
 
 def _command(*words: str) -> tuple[str, ...]:
-    return tuple(module_command("cli", *words))
+    return tuple(module_command("cli.part", *words))
 
 
 def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 from core.errors import Conflict, Unavailable
 from core.exposure import is_loopback
 from core.settings import Settings
-from db.api_keys import any_ever
-from db.database import Database
+from supervisor.short_process import run_in_short_process
 
 
 class AlreadyRunning(Conflict):
@@ -92,7 +91,14 @@ def any_key_exists(settings: Settings) -> bool:
     never_ran = not settings.database_url and not (settings.data_dir / "imagefarm.db").exists()
     if is_loopback(settings.host) or never_ran:
         return False
-    database = Database(settings.resolved_database_url)
+    return run_in_short_process(lambda: _any_ever(settings.resolved_database_url))
+
+
+def _any_ever(url: str) -> bool:
+    from db.api_keys import any_ever
+    from db.database import Database
+
+    database = Database(url)
     try:
         return any_ever(database)
     finally:

@@ -11,13 +11,12 @@ from core.catalogue import resolve_auto, served_models
 from core.exposure import check_api_exposure, check_flower_exposure
 from core.permissions import keep_private
 from core.settings import Settings
-from db import health, migrate
-from db.database import Database
 from supervisor import data_dir, embedded_redis, plan
 from supervisor.console import Console
 from supervisor.events import ChildEnded, Events, StopRequested
 from supervisor.plan import Addresses
 from supervisor.process_manager import ProcessManager
+from supervisor.short_process import run_in_short_process
 from supervisor.startup_checks import answers_ok, any_key_exists, check_ports_differ, take_port
 
 TICK_SECONDS = 0.1
@@ -71,12 +70,7 @@ class Supervisor:
 
     def _prepare_database(self) -> None:
         """Check and migrate the database before anything starts. Raises Unavailable, whose message says what to do."""
-        database = Database(self._settings.resolved_database_url, pool_size=1)
-        try:
-            health.check(database, thorough=health.small_enough_to_read(database))
-        finally:
-            database.dispose()
-        migrate.upgrade(self._settings.resolved_database_url)
+        run_in_short_process(lambda: _check_and_migrate(self._settings.resolved_database_url))
 
     def _addresses(self) -> Addresses:
         settings = self._settings
@@ -140,3 +134,16 @@ class Supervisor:
 
     def _console(self) -> Console:
         return Console(self._settings.data_dir / "logs", json_lines=self._settings.log_format == "json")
+
+
+def _check_and_migrate(url: str) -> bool:
+    from db import health, migrate
+    from db.database import Database
+
+    database = Database(url, pool_size=1)
+    try:
+        health.check(database, thorough=health.small_enough_to_read(database))
+    finally:
+        database.dispose()
+    migrate.upgrade(url)
+    return True

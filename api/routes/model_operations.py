@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query
@@ -27,9 +28,6 @@ from db.model_operations import get_operation, list_operations, request_cancel, 
 from db.tables import ModelOperation
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
-
-POLL_SECONDS = 0.5
-"""Between two reads of an operation that a client waits for; a manager reports once a second."""
 
 ModelId = Annotated[str, Path(description="Id or alias.", max_length=200)]
 
@@ -79,14 +77,20 @@ async def read_operation(
 
 
 async def _wait(farm: Farm, operation_id: str, seconds: float, tag: str | None) -> ModelOperation:
-    end = asyncio.get_running_loop().time() + seconds
-    while True:
-        row = await in_thread(get_operation, farm.database, operation_id)
-        is_news = tag is not None and not none_match(tag, etag_of(row))
-        left = end - asyncio.get_running_loop().time()
-        if is_news or has_ended(row) or left <= 0 or farm.closing.is_set():
-            return row
-        await asyncio.sleep(min(POLL_SECONDS, left))
+    row: ModelOperation | None = await in_thread(get_operation, farm.database, operation_id)
+    if row is not None and seconds <= 0:
+        return row
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while row is not None and not _is_news(row, tag) and not farm.closing.is_set():
+                row = await farm.operations.next_read(operation_id)
+            if row is not None:
+                return row
+    return await in_thread(get_operation, farm.database, operation_id)
+
+
+def _is_news(row: ModelOperation, tag: str | None) -> bool:
+    return has_ended(row) or (tag is not None and not none_match(tag, etag_of(row)))
 
 
 @router.post(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from core.errors import Gone, NotFound
@@ -81,15 +81,29 @@ def list_jobs(
     limit: int = 50,
 ) -> list[Job]:
     """List jobs, newest first; `before` is the id of the last job of the previous page."""
-    query = select(Job).order_by(Job.id.desc()).limit(limit)
-    query = query.where(Job.owner == owner) if owner is not None else query
-    query = query.where(or_(*(has_status(status) for status in statuses))) if statuses else query
-    query = query.where(Job.model == model) if model is not None else query
-    query = query.where(Job.kind == kind.value) if kind is not None else query
-    query = query.where(*conditions)
-    query = query.where(Job.id < before) if before is not None else query
+    wanted = list(conditions)
+    wanted += [Job.owner == owner] if owner is not None else []
+    wanted += [Job.model == model] if model is not None else []
+    wanted += [Job.kind == kind.value] if kind is not None else []
+    wanted += [Job.id < before] if before is not None else []
     with database.read() as session:
-        return list(session.scalars(query))
+        if len(each_once := list(dict.fromkeys(statuses))) > 1:
+            return _newest_of(session, each_once, wanted, limit)
+        wanted += [has_status(status) for status in each_once]
+        return list(session.scalars(select(Job).where(*wanted).order_by(Job.id.desc()).limit(limit)))
+
+
+def _newest_of(
+    session: Session, statuses: Sequence[JobStatus], wanted: Sequence[ColumnElement[bool]], limit: int
+) -> list[Job]:
+    """List the newest jobs in one of several statuses: one query each, as no index serves OR in the order of ids."""
+    ids: list[str] = []
+    for status in statuses:
+        newest = select(Job.id).where(has_status(status), *wanted).order_by(Job.id.desc()).limit(limit)
+        ids += session.scalars(newest)
+    chosen = sorted(ids, reverse=True)[:limit]
+    jobs = select(Job).where(Job.id.in_(chosen), Job.status.in_(statuses)).order_by(Job.id.desc())
+    return list(session.scalars(jobs))
 
 
 def queue_position(database: Database, job: Job) -> int | None:

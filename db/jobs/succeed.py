@@ -18,6 +18,7 @@ from db.jobs.claim import Held, held_by_attempts
 from db.jobs.transition import TransitionStatement, apply_transition, build_transition
 from db.sql import has_status, insert_rows, now
 from db.tables import Attempt, Image, Job, core_table
+from db.usage import UsageChange
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
     _add_warnings(session, ended)
     insert_rows(session, Image, "created_at", [_image_row(job, image) for each, job in ended for image in each.images])
     connection.execute(_close_attempts(), [{"of_job": each.job_id, "of_number": each.attempt} for each, _ in ended])
+    change = UsageChange()
+    for each, job in ended:
+        change.add_job(job, ((image.width, image.height) for image in each.images))
+    change.write(session)
 
 
 def _add_warnings(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:

@@ -8,6 +8,7 @@ from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion,
 from db.tables.model_operations import ModelOperation
 from db.tables.sessions import PageSession
 from db.tables.styles import StyleRow
+from db.tables.usage import UsageDay
 from db.tables.webhooks import WebhookCursor, WebhookDelivery, WebhookEndpoint
 from db.tables.workers import Worker, WorkerModel
 
@@ -28,6 +29,7 @@ __all__ = [
     "StyleRow",
     "Tombstone",
     "Upload",
+    "UsageDay",
     "WebhookCursor",
     "WebhookDelivery",
     "WebhookEndpoint",

@@ -87,9 +87,11 @@ Index("ix_jobs_owner_id", Job.owner, Job.id)
 _partial("ix_jobs_upload", Job.upload_id, where=text("upload_id IS NOT NULL"))
 _partial("ix_jobs_mask_upload", Job.mask_upload_id, where=text("mask_upload_id IS NOT NULL"))
 _partial("ix_jobs_parent_image", Job.parent_image_id, where=text("parent_image_id IS NOT NULL"))
-# For lists of held and failed jobs. SQLite has no statistics and would prefer a plain index on status over the others.
-_partial("ix_jobs_held", Job.id, where=text("status = 'held'"))
-_partial("ix_jobs_failed", Job.id, where=text("status = 'failed'"))
+# For lists by status, of all owners and of one. SQLite has no statistics and would prefer a plain index on status over
+# the others.
+for _status in JobStatus:
+    _partial(f"ix_jobs_{_status}", Job.id, where=text(f"status = '{_status}'"))
+    _partial(f"ix_jobs_{_status}_owner", Job.owner, Job.id, where=text(f"status = '{_status}'"))
 
 
 class Attempt(Base):

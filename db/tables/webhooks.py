@@ -66,6 +66,15 @@ Index(
     postgresql_where=_PENDING,
 )
 
+# For lists by status, as those of jobs.
+for _status in ("pending", "delivered", "failed"):
+    _of_status = text(f"status = '{_status}'")
+    for _name, _columns in (
+        (f"ix_webhook_deliveries_{_status}", [WebhookDelivery.id]),
+        (f"ix_webhook_deliveries_{_status}_owner", [WebhookDelivery.owner, WebhookDelivery.id]),
+    ):
+        Index(_name, *_columns, sqlite_where=_of_status, postgresql_where=_of_status)
+
 
 class WebhookCursor(Base):
     """The last job event that messages were written for; one row."""

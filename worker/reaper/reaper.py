@@ -14,7 +14,7 @@ from core.queue import RedisKeys, render_queue
 from core.settings import Settings
 from db import hints
 from db.database import Database
-from db.jobs.reap import expire_late, hold_unrunnable, requeue_expired_leases
+from db.jobs.reap import anything_due, expire_late, hold_unrunnable, requeue_expired_leases
 from worker.events import EventPublisher
 from worker.hints.publisher import HintPublisher
 
@@ -78,6 +78,8 @@ class Reaper:
             self._trust_leases_at = time.monotonic() + self._grace_seconds
 
     def _end_overdue_jobs(self) -> None:
+        if not anything_due(self._database):
+            return
         ended = expire_late(self._database) + hold_unrunnable(self._database)
         if time.monotonic() >= self._trust_leases_at:
             ended += requeue_expired_leases(self._database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from core.styles import BUILT_IN
+from db import styles
+from db.tables import StyleRow
 from imagefarm import ImageFarm
 from tests.integration.api.running import WorkerSide
 
@@ -148,3 +151,20 @@ def test_files_are_imported_and_exported_on_the_command_line(api: httpx.Client, 
     assert any({"wash", "red"} <= set(line.split()) and "ink drawing of" in line for line in shown.splitlines())
     with ImageFarm(str(api.base_url)) as farm, pytest.raises(Exception, match="cannot be read"):
         farm.styles.import_text("x", "a1111")
+
+
+def test_a_job_reads_only_the_styles_that_it_names(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        api.post("/v1/styles", json=INK | {"name": f"style {number}"})
+    read: list[list[str]] = []
+
+    def list_and_remember(*given: object) -> Sequence[StyleRow]:
+        rows = styles.list_styles(*given)  # type: ignore[arg-type]
+        read.append([row.name for row in rows])
+        return rows
+
+    monkeypatch.setattr("api.styles.list_styles", list_and_remember)
+    assert api.post("/v1/jobs", json={"prompt": "a", "styles": ["style 1", "standard-negative"]}).status_code == 202
+    assert read == [["style 1"]]
+    unknown = api.post("/v1/jobs", json={"prompt": "a", "styles": ["style 9"]}).json()
+    assert "style 0, style 1, style 2" in unknown["detail"]

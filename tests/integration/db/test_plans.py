@@ -1,0 +1,117 @@
+"""Plans of the queries that clients repeat: each reads an index that is made for it and no table as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from benchmarks.farm_rows import ANONYMOUS, FarmRows
+from core.lifecycle import SETTLED, JobStatus
+from db import search
+from db.database import Database
+from db.exports import ExportChoice, export_pages
+from db.jobs.read import list_jobs
+from db.search import search_jobs
+from db.statistics import count_open, oldest_queued, open_counts, recent_seconds
+from db.usage import usage
+from db.webhook_deliveries import list_deliveries
+from tests.conftest import Migrate
+
+JOBS = 3000
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, migrate: Migrate
+) -> Iterator[Database]:
+    """Yield a database with the rows of a farm."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('plans') / 'farm.db'}"
+    else:
+        url = request.getfixturevalue("postgres_server").create_database()
+    migrate(url)
+    database = Database(url)
+    FarmRows(JOBS).fill(database)
+    yield database
+    database.dispose()
+    if request.param == "postgres":
+        request.getfixturevalue("postgres_server").drop_database(url)
+
+
+def plans_of(database: Database, call: Callable[[], object]) -> list[str]:
+    """Return the plan of each query of a call, in order."""
+    queries: list[tuple[str, Any]] = []
+
+    def remember(_c: object, _cursor: object, statement: str, parameters: object, _context: object, _many: object) -> None:
+        queries.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", remember)
+    try:
+        call()
+    finally:
+        event.remove(database.engine, "before_cursor_execute", remember)
+    selects = [query for query in queries if query[0].startswith("SELECT")]
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+    with database.engine.connect() as connection:
+        return [
+            "\n".join(str(row[-1]) for row in connection.exec_driver_sql(explain + statement, parameters))
+            for statement, parameters in selects
+        ]
+
+
+def reads_a_whole_table(plan: str) -> bool:
+    tables = "jobs|images|usage_days|webhook_deliveries"
+    return re.search(rf"Seq Scan on ({tables})|SCAN ({tables})$", plan, re.MULTILINE) is not None
+
+
+@pytest.mark.parametrize("owner", [None, ANONYMOUS])
+def test_the_list_of_each_status_reads_an_index_of_that_status(database: Database, owner: str | None) -> None:
+    for status in JobStatus:
+        (plan,) = plans_of(database, lambda status=status: list_jobs(database, statuses=[status], owner=owner))  # type: ignore[misc]
+        by_owner = owner is not None and database.is_sqlite  # Postgres chooses by its statistics
+        assert re.findall(r"\bix_\w+", plan) == [f"ix_jobs_{status}_owner" if by_owner else f"ix_jobs_{status}"], plan
+        assert not re.search("Sort|B-TREE", plan), plan
+
+
+def test_the_list_of_several_statuses_reads_the_index_of_each(database: Database) -> None:
+    *plans, rows = plans_of(database, lambda: list_jobs(database, statuses=sorted(SETTLED)))
+    assert [re.findall(r"\bix_\w+", plan) for plan in plans] == [[f"ix_jobs_{status}"] for status in sorted(SETTLED)]
+    assert not reads_a_whole_table(rows), rows
+
+
+@pytest.mark.parametrize(
+    ("call", "index"),
+    [
+        (open_counts, "ix_jobs_(next|owner_queued|queued|lease|worker_running|running|held)"),
+        (oldest_queued, "ix_jobs_(next|queued)"),
+        (recent_seconds, "ix_jobs_succeeded"),
+        (
+            lambda database: count_open(database, ANONYMOUS, "a1111"),
+            "ix_jobs_(queued|running|worker_running|lease)(_owner)?",
+        ),
+        (lambda database: usage(database, 30), "pk_usage_days|sqlite_autoindex_usage_days_1"),
+        (lambda database: usage(database, 30, ANONYMOUS), "ix_usage_days_owner_day"),
+        (lambda database: search_jobs(database, "xylophone"), "pk_jobs|sqlite_autoindex_jobs_1"),
+        (lambda database: search_jobs(database, "xylophone", owner=ANONYMOUS), "ix_jobs_owner_id|pk_jobs"),
+        (
+            lambda database: search_jobs(database, "", model="none", statuses=[JobStatus.FAILED]),
+            "ix_jobs_failed|pk_jobs|sqlite_autoindex_jobs_1",
+        ),
+        (lambda database: list(export_pages(database, ExportChoice(text="xylophone"))), "ix_jobs_succeeded|pk_jobs"),
+        (lambda database: list_deliveries(database, None, status="failed"), "ix_webhook_deliveries_failed"),
+        (lambda database: list_deliveries(database, "ann", status="pending"), "ix_webhook_deliveries_pending(_owner)?"),
+    ],
+)
+def test_what_is_polled_reads_indexes_and_no_whole_table(
+    database: Database, call: Callable[[Database], object], index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "SCANNED_JOBS", 100)
+    for plan in plans_of(database, lambda: call(database)):
+        used = re.findall(r"\b(?:ix|pk|sqlite_autoindex)_\w+", plan)
+        assert used, plan
+        assert all(re.fullmatch(index, name) for name in used), plan
+        assert not reads_a_whole_table(plan), plan
