@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import ColumnElement, func, literal, select, update
 from sqlalchemy.orm import Session
 
@@ -40,8 +42,13 @@ def models_waiting(database: Database) -> list[str]:
 
 def clear_hint(database: Database, job_id: str) -> None:
     """Clear a job's hint mark after a failed publish, so that it gets a new hint."""
+    clear_hints(database, [job_id])
+
+
+def clear_hints(database: Database, job_ids: Collection[str]) -> None:
+    """Clear the hint marks of several jobs like `clear_hint`."""
     with database.write() as session:
-        _clear(session, Job.id == job_id)
+        _clear(session, Job.id.in_(job_ids))
 
 
 def clear_all_hints(database: Database) -> int:

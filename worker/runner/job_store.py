@@ -78,16 +78,23 @@ class GroupCommit(Generic[Q, A]):
 
 
 class JobStore:
-    """Thread-safe. Methods raise Unavailable when the database is unavailable."""
+    """Thread-safe. Methods raise Unavailable when the database is unavailable.
 
-    def __init__(self, database: Database, claimant: Claimant) -> None:
+    `take_hints` removes up to so many hints of a model from the broker and returns the ids of their jobs.
+    """
+
+    def __init__(self, database: Database, claimant: Claimant, take_hints: Callable[[str, int], Sequence[str]]) -> None:
         self._database = database
+        self._take_hints = take_hints
         self._claimant = claimant
         self._claims = GroupCommit[tuple[str, str | None], Job | None]("claims", self._claim)
         self._successes = GroupCommit[Success, Job | None]("successes", self._succeed)
 
     def claim(self, model: str, hint: str | None) -> Job | None:
-        """Claim the model's best job for this worker and return it; None when no job waits. `hint`, if any, is used up."""
+        """Claim the model's best job for this worker and return it; None when no job waits.
+
+        `hint` is used up; without one, one is taken from the broker, if it has any: hints are only for idle workers.
+        """
         return self._claims.submit((model, hint))
 
     def succeed(self, success: Success) -> Job | None:
@@ -98,6 +105,8 @@ class JobStore:
         # One model is loaded at a time, and it stays loaded while anybody claims for it.
         (model,) = {model for model, _ in requests}
         hints = [hint for _, hint in requests if hint is not None]
+        if without := len(requests) - len(hints):
+            hints += self._take_hints(model, without)
         jobs = claim_many(self._database, model, self._claimant, len(requests), hints)
         return [*jobs, *[None] * (len(requests) - len(jobs))]
 

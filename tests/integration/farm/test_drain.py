@@ -74,7 +74,9 @@ def context(fresh_sqlite: str, tmp_path: Path) -> Iterator[WorkerContext]:
 def run_job(context: WorkerContext, after_claim: Callable[[], None]) -> tuple[str, int]:
     """Run one job, with a call between its claim and its start; return its status and attempt."""
     job = submit(context.database, NewJob(owner="ann", model="demo", prompt="a cat", input=INPUT)).job
-    hints: Any = SimpleNamespace(request_refill=after_claim, take=lambda: None, pass_on=lambda hint: None)
+    hints: Any = SimpleNamespace(
+        request_refill=after_claim, take=lambda count: [], wait=lambda seconds: None, pass_on=lambda hint: None
+    )
     Runner(context, {"demo": hints}, ClaimGate("demo")).on_hint(job.id, 0, "demo")
     after = get_job(context.database, job.id)
     return str(after.status), after.attempt
