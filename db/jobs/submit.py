@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -19,18 +20,19 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    update,
 )
 from sqlalchemy.orm import Session
 
-from core.errors import InvalidInput, TooManyRequests
+from core.errors import FarmError, InvalidInput, TooManyRequests
 from core.ids import new_id
 from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
-from db.jobs.transition import record_event
+from db.jobs.transition import record_event, record_events
 from db.sql import QUEUED, insert_ignore, now
-from db.tables import IdempotencyKey, Job, Upload
+from db.tables import IdempotencyKey, Job, Upload, core_table
 
 
 @dataclass(frozen=True)
@@ -102,18 +104,75 @@ def submit(database: Database, new: NewJob, idempotency: Idempotency | None = No
     with database.write() as session:
         if idempotency is None:
             return _submitted(insert_job(session, new))
-        return _submit_once(session, new, idempotency)
+        submitted = _submit_once(session, new, idempotency)
+        if not submitted.replayed:
+            record_event(session, submitted.job, None)
+        return submitted
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job to submit, with the key that its client sent, if any."""
+
+    new: NewJob
+    idempotency: Idempotency | None = None
+
+    @property
+    def locks_uploads(self) -> bool:
+        """Whether it locks rows that other transactions lock in another order: such a job is submitted alone."""
+        return self.new.upload_id is not None or self.new.mask_upload_id is not None
+
+
+def submit_all(database: Database, submissions: Sequence[Submission]) -> list[Submitted | FarmError]:
+    """Store jobs like `submit`, in one transaction; the error of one that is refused is returned in its place.
+
+    None of them `locks_uploads`.
+    """
+    found: dict[int, Submitted | FarmError] = {}
+    stored: list[Job] = []
+    # Transactions that claim the same keys must do so in the same order.
+    order = sorted(range(len(submissions)), key=lambda index: _key_of(submissions[index]))
+    with database.write() as session:
+        for index in order:
+            found[index] = answer = _submit_or_refuse(session, submissions[index])
+            if isinstance(answer, Submitted) and not answer.replayed:
+                stored.append(answer.job)
+        record_events(session, stored, None)
+    return [found[index] for index in range(len(submissions))]
+
+
+def _key_of(submission: Submission) -> tuple[str, str]:
+    once = submission.idempotency
+    return (submission.new.owner, once.key) if once is not None else ("", "")
+
+
+def _submit_or_refuse(session: Session, submission: Submission) -> Submitted | FarmError:
+    try:
+        if submission.idempotency is None:  # A refusal comes before anything is written.
+            return _submitted(_insert(session, submission.new))
+        with session.begin_nested():
+            return _submit_once(session, submission.new, submission.idempotency)
+    except FarmError as error:
+        return error
 
 
 def insert_job(session: Session, new: NewJob) -> Job:
     """Insert one job and its first event in the caller's transaction; set `hinted_at` if the window is not full.
 
+    Returns an object that belongs to no session.
+
     Raises TooManyRequests at the owner's limit, InvalidInput when the job's upload was deleted.
     """
+    job = _insert(session, new)
+    record_event(session, job, None)
+    return job
+
+
+def _insert(session: Session, new: NewJob) -> Job:
     check_limit(session, new.owner, new.max_queued)
     _keep_upload(session, new.upload_id, "upload" if new.kind is JobKind.UPSCALE else "init_image")
     _keep_upload(session, new.mask_upload_id, "mask")
-    values = {
+    given = {
         "id": new_id(),
         "owner": new.owner,
         "client_label": new.client_label,
@@ -121,8 +180,6 @@ def insert_job(session: Session, new: NewJob) -> Job:
         "model": new.model,
         "priority": new.priority,
         "max_attempts": new.max_attempts,
-        "deadline_seconds": new.deadline_seconds,
-        "window": new.window,
         "prompt": new.prompt,
         "input": new.input,
         "requested": new.requested,
@@ -133,9 +190,9 @@ def insert_job(session: Session, new: NewJob) -> Job:
         "mask_upload_id": new.mask_upload_id,
         "parent_image_id": new.parent_image_id,
     }
-    job: Job = session.scalars(_insertion(), values).one()
-    record_event(session, job, None)
-    return job
+    parameters = given | {"deadline_seconds": new.deadline_seconds, "window": new.window}
+    computed = session.connection().execute(_insertion(), parameters).one()
+    return Job(**given, **_FIRST_VALUES, **computed._mapping)
 
 
 @cache
@@ -144,18 +201,21 @@ def _insertion() -> Executable:
     given = {name: _given(name) for name in _GIVEN_COLUMNS}
     values = given | {
         "turn": next_turn(given["owner"], given["model"], given["priority"]),
-        "status": JobStatus.QUEUED.value,
-        "revision": 1,
-        "attempt": 0,
-        "attempts_free": 0,
+        **_FIRST_VALUES,
         "deadline_at": now() + bindparam("deadline_seconds", type_=Double()),
         "available_at": now(),
         "hinted_at": _hint_if_window_has_room(given["model"], bindparam("window", type_=Integer())),
         "created_at": now(),
     }
-    return select(Job).from_statement(insert(Job).values(values).returning(Job))
+    table = core_table(Job)
+    return insert(table).values(values).returning(*(table.c[name] for name in _COMPUTED_COLUMNS))
 
 
+_FIRST_VALUES: Mapping[str, Any] = MappingProxyType(
+    {"status": JobStatus.QUEUED.value, "revision": 1, "attempt": 0, "attempts_free": 0}
+)
+_COMPUTED_COLUMNS = ("turn", "deadline_at", "available_at", "hinted_at", "created_at")
+"""Columns of which the database computes the values of a new job."""
 _GIVEN_COLUMNS = (
     *("id", "owner", "client_label", "kind", "model", "priority", "max_attempts"),
     *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id", "mask_upload_id", "parent_image_id"),
@@ -215,11 +275,10 @@ def _submit_once(session: Session, new: NewJob, idempotency: Idempotency) -> Sub
     )
     if not claimed:
         return _replay(session, new, idempotency)
-    job = insert_job(session, new)
+    job = _insert(session, new)
     answer = idempotency.answer(job)
-    row = session.get_one(IdempotencyKey, (new.owner, idempotency.key))
-    row.job_id, row.answer = job.id, answer
-    session.flush()
+    mine = (IdempotencyKey.owner == new.owner, IdempotencyKey.key == idempotency.key)
+    session.execute(update(core_table(IdempotencyKey)).where(*mine).values(job_id=job.id, answer=answer))
     return Submitted(job, hint=job.hinted_at is not None, answer=answer)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ def apply_transition(
 ) -> list[Job]:
     """Apply the change and return the changed jobs, in no order; others had already left the `before` status."""
     jobs = list(session.scalars(change.statement, dict(parameters or {})))
-    _record(session, jobs, change.before, code, message or change.meaning)
+    record_events(session, jobs, change.before, code=code, message=message or change.meaning)
     return jobs
 
 
@@ -74,10 +74,18 @@ def record_event(
     session: Session, job: Job, before: JobStatus | None, *, code: str | None = None, message: str | None = None
 ) -> None:
     """Write one event with the job's present values."""
-    _record(session, [job], before, code, message)
+    record_events(session, [job], before, code=code, message=message)
 
 
-def _record(session: Session, jobs: list[Job], before: JobStatus | None, code: str | None, message: str | None) -> None:
+def record_events(
+    session: Session,
+    jobs: Sequence[Job],
+    before: JobStatus | None,
+    *,
+    code: str | None = None,
+    message: str | None = None,
+) -> None:
+    """Write one event for each job."""
     rows = [
         {
             "job_id": job.id,
