@@ -46,13 +46,14 @@ class Side:
     processes: dict[str, int]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Return the processor seconds of each process, with those of its children."""
-        return {name: _cpu_of(process_id) for name, process_id in self.processes.items()}
-
-
-def _cpu_of(process_id: int) -> float:
-    root = psutil.Process(process_id)
-    return sum(sum(each.cpu_times()[:2]) for each in (root, *root.children(recursive=True)))
+        """Return the processor seconds of each process, and of its children."""
+        found = {}
+        for name, process_id in self.processes.items():
+            root = psutil.Process(process_id)
+            found[name] = sum(root.cpu_times()[:2])
+            if children := root.children(recursive=True):
+                found[f"{name}'s engine"] = sum(sum(each.cpu_times()[:2]) for each in children)
+        return found
 
 
 @dataclass(frozen=True)
