@@ -62,16 +62,16 @@ def test_the_event_of_a_hint_reaches_flowers_receiver_as_celerys_own_does(app: C
         Redis.from_url(redis_url) as redis,
     ):
         receiver = app.events.Receiver(connection, handlers={"task-sent": received.append})
-        with receiver.consumer_context(wakeup=False):
+        with receiver.consumer_context(wakeup=False) as (receiving, _, _):
             while not redis.pubsub_numpat():
-                drain(connection)
+                drain(receiving)
             send(app)
             while len(received) < 1:
-                drain(connection)
+                drain(receiving)
             events = [sent_event("job-1", "demo", SHOWN), sent_event("job-2", "demo", SHOWN)]
             redis.publish(events_channel("farm:", 0), events_message(events))
             while len(received) < 3:
-                drain(connection)
+                drain(receiving)
     theirs, ours, second = ({name: each[name] for name in each.keys() - CHANGING} for each in received)
     assert second["uuid"] == "job-2"
     for event in (theirs, ours):
