@@ -10,12 +10,11 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
-    ColumnElement,
-    Double,
     Executable,
+    Insert,
     Integer,
+    String,
     bindparam,
-    case,
     func,
     insert,
     literal,
@@ -30,9 +29,10 @@ from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
-from db.jobs.transition import record_event, record_events
+from db.jobs.transition import record_events
 from db.sql import QUEUED, insert_ignore, now
 from db.tables import IdempotencyKey, Job, Upload, core_table
+from db.tables.base import detached
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,9 @@ class Submitted:
 def submit(database: Database, new: NewJob, idempotency: Idempotency | None = None) -> Submitted:
     """Store the job. Raises TooManyRequests at the owner's limit, InvalidInput when a key is reused for another body."""
     with database.write() as session:
-        if idempotency is None:
-            return _submitted(insert_job(session, new))
-        submitted = _submit_once(session, new, idempotency)
-        if not submitted.replayed:
-            record_event(session, submitted.job, None)
+        jobs = _Jobs(session)
+        submitted = _submit(session, jobs, Submission(new, idempotency))
+        jobs.write()
         return submitted
 
 
@@ -129,15 +127,20 @@ def submit_all(database: Database, submissions: Sequence[Submission]) -> list[Su
     None of them `locks_uploads`.
     """
     found: dict[int, Submitted | FarmError] = {}
-    stored: list[Job] = []
     # Transactions that claim the same keys must do so in the same order.
     order = sorted(range(len(submissions)), key=lambda index: _key_of(submissions[index]))
     with database.write() as session:
+        jobs = _Jobs(session)
         for index in order:
-            found[index] = answer = _submit_or_refuse(session, submissions[index])
-            if isinstance(answer, Submitted) and not answer.replayed:
-                stored.append(answer.job)
-        record_events(session, stored, None)
+            try:
+                if submissions[index].idempotency is None:  # A refusal comes before anything is written.
+                    found[index] = _submit(session, jobs, submissions[index])
+                else:
+                    with session.begin_nested():
+                        found[index] = _submit(session, jobs, submissions[index])
+            except FarmError as error:
+                found[index] = error
+        jobs.write()
     return [found[index] for index in range(len(submissions))]
 
 
@@ -146,14 +149,10 @@ def _key_of(submission: Submission) -> tuple[str, str]:
     return (submission.new.owner, once.key) if once is not None else ("", "")
 
 
-def _submit_or_refuse(session: Session, submission: Submission) -> Submitted | FarmError:
-    try:
-        if submission.idempotency is None:  # A refusal comes before anything is written.
-            return _submitted(_insert(session, submission.new))
-        with session.begin_nested():
-            return _submit_once(session, submission.new, submission.idempotency)
-    except FarmError as error:
-        return error
+def _submit(session: Session, jobs: _Jobs, submission: Submission) -> Submitted:
+    if submission.idempotency is None:
+        return _submitted(jobs.add(submission.new))
+    return _submit_once(session, jobs, submission.new, submission.idempotency)
 
 
 def insert_job(session: Session, new: NewJob) -> Job:
@@ -163,86 +162,145 @@ def insert_job(session: Session, new: NewJob) -> Job:
 
     Raises TooManyRequests at the owner's limit, InvalidInput when the job's upload was deleted.
     """
-    job = _insert(session, new)
-    record_event(session, job, None)
+    jobs = _Jobs(session)
+    job = jobs.add(new)
+    jobs.write()
     return job
 
 
-def _insert(session: Session, new: NewJob) -> Job:
-    check_limit(session, new.owner, new.max_queued)
-    _keep_upload(session, new.upload_id, "upload" if new.kind is JobKind.UPSCALE else "init_image")
-    _keep_upload(session, new.mask_upload_id, "mask")
-    given = {
-        "id": new_id(),
-        "owner": new.owner,
-        "client_label": new.client_label,
-        "kind": new.kind.value,
-        "model": new.model,
-        "priority": new.priority,
-        "max_attempts": new.max_attempts,
-        "prompt": new.prompt,
-        "input": new.input,
-        "requested": new.requested,
-        "warnings": new.warnings,
-        "retried_from": new.retried_from,
-        "face": new.face,
-        "upload_id": new.upload_id,
-        "mask_upload_id": new.mask_upload_id,
-        "parent_image_id": new.parent_image_id,
-    }
-    parameters = given | {"deadline_seconds": new.deadline_seconds, "window": new.window}
-    computed = session.connection().execute(_insertion(), parameters).one()
-    return Job(**given, **_FIRST_VALUES, **computed._mapping)
+class _Jobs:
+    """Jobs of one transaction, written together at its end. Each gets the values that it would get after those before it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._jobs: list[Job] = []
+        self._turns: dict[tuple[str, str, int], int] = {}
+        self._hinted: dict[str, int] = {}
+        self._now = 0.0
+
+    def add(self, new: NewJob) -> Job:
+        """Return the job as it will be written. Raises the errors of `insert_job`, and nothing is added."""
+        queued = sum(job.owner == new.owner for job in self._jobs) if new.max_queued > 0 else 0
+        check_limit(self._session, new.owner, new.max_queued, but=queued)
+        _keep_upload(self._session, new.upload_id, "upload" if new.kind is JobKind.UPSCALE else "init_image")
+        _keep_upload(self._session, new.mask_upload_id, "mask")
+        turn = self._next_turn(new)
+        is_hinted = self._hinted[new.model] < new.window
+        self._hinted[new.model] += is_hinted
+        deadline = None if new.deadline_seconds is None else self._now + new.deadline_seconds
+        values = {
+            "id": new_id(),
+            "owner": new.owner,
+            "client_label": new.client_label,
+            "kind": new.kind.value,
+            "model": new.model,
+            "priority": new.priority,
+            "turn": turn,
+            "status": JobStatus.QUEUED.value,
+            "revision": 1,
+            "attempt": 0,
+            "max_attempts": new.max_attempts,
+            "attempts_free": 0,
+            "deadline_at": deadline,
+            "available_at": self._now,
+            "hinted_at": self._now if is_hinted else None,
+            "created_at": self._now,
+            "prompt": new.prompt,
+            "input": new.input,
+            "requested": new.requested,
+            "warnings": new.warnings,
+            "retried_from": new.retried_from,
+            "face": new.face,
+            "upload_id": new.upload_id,
+            "mask_upload_id": new.mask_upload_id,
+            "parent_image_id": new.parent_image_id,
+        }
+        job = detached(Job, {**_NO_VALUES, **values})
+        self._jobs.append(job)
+        return job
+
+    def _next_turn(self, new: NewJob) -> int:
+        """Return the next turn of the job's owner and lane; the database is asked once for each of these."""
+        lane = (new.owner, new.model, new.priority)
+        if lane in self._turns:
+            self._turns[lane] += 1
+        else:
+            parameters = {"of_owner": new.owner, "of_model": new.model, "of_priority": new.priority}
+            found = self._session.connection().execute(_lane(), parameters).one()
+            self._turns[lane] = found.turn
+            self._hinted.setdefault(new.model, found.hinted)
+            self._now = self._now or found.now
+        return self._turns[lane]
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job that was added and is not written yet."""
+        return next((job for job in self._jobs if job.id == job_id), None)
+
+    def write(self) -> None:
+        """Insert the jobs and their first events."""
+        if not self._jobs:
+            return
+        rows = [{name: value for name, value in vars(job).items() if name in _WRITTEN} for job in self._jobs]
+        self._session.connection().execute(_insertion(), rows if len(rows) > 1 else rows[0])
+        record_events(self._session, self._jobs, None)
+
+
+_WRITTEN = frozenset(
+    (
+        *(
+            "id",
+            "owner",
+            "client_label",
+            "kind",
+            "model",
+            "priority",
+            "turn",
+            "status",
+            "revision",
+            "attempt",
+            "max_attempts",
+        ),
+        *("attempts_free", "deadline_at", "available_at", "hinted_at", "created_at", "prompt", "input", "requested"),
+        *("warnings", "retried_from", "face", "upload_id", "mask_upload_id", "parent_image_id"),
+    )
+)
+_NO_VALUES: Mapping[str, Any] = MappingProxyType(dict.fromkeys(Job.__table__.columns.keys()))
 
 
 @cache
-def _insertion() -> Executable:
+def _insertion() -> Insert:
     """Build the statement once: building one of this size costs more than running it."""
-    given = {name: _given(name) for name in _GIVEN_COLUMNS}
-    values = given | {
-        "turn": next_turn(given["owner"], given["model"], given["priority"]),
-        **_FIRST_VALUES,
-        "deadline_at": now() + bindparam("deadline_seconds", type_=Double()),
-        "available_at": now(),
-        "hinted_at": _hint_if_window_has_room(given["model"], bindparam("window", type_=Integer())),
-        "created_at": now(),
-    }
-    table = core_table(Job)
-    return insert(table).values(values).returning(*(table.c[name] for name in _COMPUTED_COLUMNS))
-
-
-_FIRST_VALUES: Mapping[str, Any] = MappingProxyType(
-    {"status": JobStatus.QUEUED.value, "revision": 1, "attempt": 0, "attempts_free": 0}
-)
-_COMPUTED_COLUMNS = ("turn", "deadline_at", "available_at", "hinted_at", "created_at")
-"""Columns of which the database computes the values of a new job."""
-_GIVEN_COLUMNS = (
-    *("id", "owner", "client_label", "kind", "model", "priority", "max_attempts"),
-    *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id", "mask_upload_id", "parent_image_id"),
-)
+    return insert(core_table(Job)).values({name: _given(name) for name in _WRITTEN})
 
 
 def _given(name: str) -> BindParameter[Any]:
     return bindparam(name, type_=Job.__table__.columns[name].type)
 
 
+@cache
+def _lane() -> Executable:
+    """Return the statement for what a new job needs to know of those before it."""
+    owner, model = bindparam("of_owner", type_=String()), bindparam("of_model", type_=String())
+    priority = bindparam("of_priority", type_=Integer())
+    hinted = select(func.count()).select_from(Job).where(Job.model == model, QUEUED, Job.hinted_at.is_not(None))
+    return select(
+        next_turn(owner, model, priority).label("turn"), hinted.scalar_subquery().label("hinted"), now().label("now")
+    )
+
+
 def _submitted(job: Job) -> Submitted:
     return Submitted(job, hint=job.hinted_at is not None)
 
 
-def _hint_if_window_has_room(model: BindParameter[str], window: BindParameter[int]) -> ColumnElement[float]:
-    hinted = (
-        select(func.count()).select_from(Job).where(Job.model == model, QUEUED, Job.hinted_at.is_not(None)).scalar_subquery()
-    )
-    return case((hinted < window, now()), else_=None)
+def check_limit(session: Session, owner: str, max_queued: int, *, but: int = 0) -> None:
+    """Raise TooManyRequests when the owner has `max_queued` queued jobs or more; 0 means no limit.
 
-
-def check_limit(session: Session, owner: str, max_queued: int) -> None:
-    """Raise TooManyRequests when the owner has `max_queued` queued jobs or more; 0 means no limit."""
+    `but`: how many the caller is about to insert besides those in the table.
+    """
     if max_queued <= 0:
         return
     queued = select(literal(1)).where(Job.owner == owner, QUEUED)
-    if session.scalar(queued.offset(max_queued - 1).limit(1)) is not None:
+    if but >= max_queued or session.scalar(queued.offset(max_queued - but - 1).limit(1)) is not None:
         raise TooManyRequests(
             f"You have {max_queued} queued jobs, the limit. Wait until some have run, or cancel some.",
             retry_after=10.0,
@@ -263,7 +321,7 @@ def _keep_upload(session: Session, upload_id: str | None, field: str) -> None:
         )
 
 
-def _submit_once(session: Session, new: NewJob, idempotency: Idempotency) -> Submitted:
+def _submit_once(session: Session, jobs: _Jobs, new: NewJob, idempotency: Idempotency) -> Submitted:
     claimed = insert_ignore(
         session,
         IdempotencyKey,
@@ -274,15 +332,15 @@ def _submit_once(session: Session, new: NewJob, idempotency: Idempotency) -> Sub
         created_at=now(),
     )
     if not claimed:
-        return _replay(session, new, idempotency)
-    job = _insert(session, new)
+        return _replay(session, jobs, new, idempotency)
+    job = jobs.add(new)
     answer = idempotency.answer(job)
     mine = (IdempotencyKey.owner == new.owner, IdempotencyKey.key == idempotency.key)
     session.execute(update(core_table(IdempotencyKey)).where(*mine).values(job_id=job.id, answer=answer))
     return Submitted(job, hint=job.hinted_at is not None, answer=answer)
 
 
-def _replay(session: Session, new: NewJob, idempotency: Idempotency) -> Submitted:
+def _replay(session: Session, jobs: _Jobs, new: NewJob, idempotency: Idempotency) -> Submitted:
     row = session.get_one(IdempotencyKey, (new.owner, idempotency.key))
     if row.request_hash != idempotency.request_hash:
         raise InvalidInput(
@@ -290,7 +348,7 @@ def _replay(session: Session, new: NewJob, idempotency: Idempotency) -> Submitte
             code="idempotency_mismatch",
             field="Idempotency-Key",
         )
-    job = session.get(Job, row.job_id)
+    job = jobs.find(row.job_id) or session.get(Job, row.job_id)
     if job is None:
         raise InvalidInput(
             "The job of this Idempotency-Key has been deleted. Use a new key to submit it again.",

@@ -16,7 +16,7 @@ from core.ids import new_id
 from core.lifecycle import JobStatus, Outcome
 from db.database import Database
 from db.jobs.claim import Held, held_by_attempts
-from db.jobs.transition import TransitionStatement, apply_transition, build_transition
+from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
 from db.sql import has_status, insert_rows, json_entry, now
 from db.tables import Attempt, Image, Job, core_table
 
@@ -65,7 +65,7 @@ def finish_all_succeeded(database: Database, successes: Sequence[Success]) -> li
     commit was lost, the second call returns the jobs that the same attempts ended.
     """
     with database.write() as session:
-        ended = {job.id: job for job in apply_transition(session, _success_transition(), _fence_and_timings(successes))}
+        ended = {job.id: job for job in apply_to_rows(session, _success_transition(), _fence_and_timings(successes))}
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
         _write(session, accepted)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
