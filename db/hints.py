@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 
-from sqlalchemy import ColumnElement, func, literal, select, update
+from sqlalchemy import ColumnElement, Executable, String, bindparam, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.queue import window_size
@@ -21,6 +22,18 @@ def take_window(database: Database, model: str, window: int) -> list[Job]:
             return []
     with database.write() as session:
         return _mark(session, _waiting(session, model, _free_slots(session, model, window)))
+
+
+def any_without_hint(database: Database, model: str) -> bool:
+    """Return whether a waiting job of the model has no hint: where none has, there is no window to fill."""
+    with database.read() as session:
+        return session.connection().execute(_without_hint(), {"of_model": model}).first() is not None
+
+
+@cache
+def _without_hint() -> Executable:
+    model = bindparam("of_model", type_=String())
+    return select(literal(1)).where(QUEUED, Job.model == model, Job.hinted_at.is_(None), Job.available_at <= now()).limit(1)
 
 
 def window_of(database: Database, model: str) -> int:

@@ -28,6 +28,8 @@ class HintPublisher:
 
     def fill_window(self, model: str) -> int:
         """Publish hints for waiting jobs until the window is full, in one round trip; return how many were sent."""
+        if not hints.any_without_hint(self._database, model):
+            return 0
         jobs = hints.take_window(self._database, model, hints.window_of(self._database, model))
         if not jobs:
             return 0
