@@ -31,12 +31,12 @@ async def get_farm(request: Request) -> Farm:
     return farm_of(request)
 
 
-async def identify(
-    request: Request,
-    x_client_label: Annotated[
-        str | None, Header(description="Names the program that calls: each label gets its fair share of the queue.")
-    ] = None,
-) -> Caller:
+Label = Annotated[
+    str | None, Header(description="Names the program that calls: each label gets its fair share of the queue.")
+]
+
+
+async def identify(request: Request, x_client_label: Label = None) -> Caller:
     """Return the caller; raise Unauthorized when keys are required and no valid one was sent."""
     return await identified(request, x_client_label)
 
@@ -49,21 +49,24 @@ async def identified(request: Request, label: str | None) -> Caller:
 Identified = Annotated[Caller, Depends(identify)]
 
 
-async def get_reader(caller: Identified) -> Caller:
+# These do not depend on `identify`: FastAPI's cost of a request grows with each dependency in the chain.
+async def get_reader(request: Request, x_client_label: Label = None) -> Caller:
     """Return a caller who may read."""
-    caller.require(Scope.READ_OWN)
-    return caller
+    return _with_scope(await identified(request, x_client_label), Scope.READ_OWN)
 
 
-async def get_submitter(caller: Identified) -> Caller:
+async def get_submitter(request: Request, x_client_label: Label = None) -> Caller:
     """Return a caller who may submit, and change their own jobs."""
-    caller.require(Scope.SUBMIT)
-    return caller
+    return _with_scope(await identified(request, x_client_label), Scope.SUBMIT)
 
 
-async def get_admin(caller: Identified) -> Caller:
+async def get_admin(request: Request, x_client_label: Label = None) -> Caller:
     """Return a caller who may administer the farm."""
-    caller.require(Scope.ADMIN)
+    return _with_scope(await identified(request, x_client_label), Scope.ADMIN)
+
+
+def _with_scope(caller: Caller, scope: Scope) -> Caller:
+    caller.require(scope)
     return caller
 
 

@@ -18,6 +18,7 @@ from api.overview import OverviewCache
 from api.publisher import Publisher
 from api.readiness import Readiness
 from api.single_flight import SingleFlight
+from api.submit_groups import SubmitGroups
 from api.threads import in_thread, make_threads
 from api.watch import Watcher
 from api.webhooks import WebhookDispatcher
@@ -48,6 +49,7 @@ class Farm:
         self.image_variants = ImageVariants(self.store)
         self.decoding = asyncio.Semaphore(2)
         self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model in a call of its own
+        self.submits = SubmitGroups(self.database)
         self.publisher = Publisher(settings, self.database)
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)

@@ -6,18 +6,19 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from celery import Celery
-from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from core.queue import RENDER_TASK, RedisKeys, celery_config, change_message, flower_kwargs, render_queue
+from core.celery_messages import events_channel, events_message, hint_message, sent_event
+from core.queue import RedisKeys, changes_message, flower_kwargs, render_queue
 from core.settings import Settings
 from db.database import Database
-from db.hints import clear_hint
+from db.hints import clear_hints
 from db.tables import Job
 
 logger = logging.getLogger(__name__)
@@ -28,16 +29,21 @@ COOL_DOWN_SECONDS = 1.5
 _CLOSE_SECONDS = 5.0
 
 
-def _no_undo() -> None:
-    pass
+_MOST_PER_ROUND_TRIP = 200
+
+M = TypeVar("M")
 
 
-class SendQueue:
-    """Sends messages in order on its own thread; runs `undo` for each message that is not sent."""
+class SendQueue(Generic[M]):
+    """Sends messages in order on its own thread; what queues up meanwhile is sent in one round trip.
 
-    def __init__(self) -> None:
-        self._waiting: queue.Queue[tuple[Callable[[], object], Callable[[], object]] | None] = queue.Queue(_BACKLOG)
-        self._rejected: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+    `send_all` gets the messages of a round trip. `undo` gets those that were not sent, or perhaps not.
+    """
+
+    def __init__(self, send_all: Callable[[Sequence[M]], object], undo: Callable[[Sequence[M]], object]) -> None:
+        self._send_all, self._undo_all = send_all, undo
+        self._waiting: queue.Queue[M | None] = queue.Queue(_BACKLOG)
+        self._rejected: queue.SimpleQueue[M] = queue.SimpleQueue()
         self._closed_until = 0.0
         self._thread = threading.Thread(target=self._run, name="hint-send", daemon=True)
         self._thread.start()
@@ -47,14 +53,13 @@ class SendQueue:
         """Return whether sending failed less than COOL_DOWN_SECONDS ago."""
         return time.monotonic() < self._closed_until
 
-    def send(self, send: Callable[[], object], undo: Callable[[], object] = _no_undo) -> None:
+    def send(self, message: M) -> None:
         """Queue a message and return at once; `undo` runs on the sending thread."""
         try:
-            self._waiting.put_nowait((send, undo))
+            self._waiting.put_nowait(message)
         except queue.Full:
             logger.warning("the send queue is full: Redis is slow or unreachable")
-            if undo is not _no_undo:
-                self._rejected.put(undo)  # the queue is full, so the thread will pass here again
+            self._rejected.put(message)  # the queue is full, so the thread will pass here again
 
     def close(self) -> None:
         """Send the queued messages, for at most a few seconds."""
@@ -63,37 +68,74 @@ class SendQueue:
             self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            send, undo = item
-            if self.broken or not self._try_send(send):
-                self._undo(undo)
+        more = True
+        while more:
+            messages, more = self._collect()
+            if messages and (self.broken or not self._try_send(messages)):
+                self._undo(messages)
             self._undo_rejected()
 
+    def _collect(self) -> tuple[list[M], bool]:
+        """Wait for a message; return it with those behind it, and whether the queue is still open."""
+        found: list[M] = []
+        message = self._waiting.get()
+        while message is not None:
+            found.append(message)
+            if self._waiting.empty() or len(found) >= _MOST_PER_ROUND_TRIP:
+                return found, True
+            message = self._waiting.get()
+        return found, False
+
     def _undo_rejected(self) -> None:
+        rejected: list[M] = []
         with suppress(queue.Empty):
             while True:
-                self._undo(self._rejected.get_nowait())
+                rejected.append(self._rejected.get_nowait())
+        if rejected:
+            self._undo(rejected)
 
-    def _try_send(self, send: Callable[[], object]) -> bool:
+    def _try_send(self, messages: Sequence[M]) -> bool:
         try:
-            send()
-        except (OperationalError, RedisError, OSError) as error:
-            logger.warning("cannot send a message to Redis (%s); the reaper publishes hints again", error)
+            self._send_all(messages)
+        except (RedisError, OSError) as error:
+            logger.warning("cannot send messages to Redis (%s); the reaper publishes hints again", error)
             self._closed_until = time.monotonic() + COOL_DOWN_SECONDS
             return False
         except Exception:
-            logger.exception("a message could not be sent")
+            logger.exception("messages could not be sent")
             return False
         return True
 
-    def _undo(self, undo: Callable[[], object]) -> None:
+    def _undo(self, messages: Sequence[M]) -> None:
         try:
-            undo()
+            self._undo_all(messages)
         except Exception:
-            logger.exception("cannot record that a hint was not sent")
+            logger.exception("cannot record that hints were not sent")
 
 
 _TIMEOUT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Hint:
+    job_id: str
+    model: str
+    shown: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Change:
+    job_id: str
+    revision: int
+    status: str
+
+
+@dataclass(frozen=True)
+class _CancelRequest:
+    job_id: str
+
+
+_Message = _Hint | _Change | _CancelRequest
 
 
 class Publisher:
@@ -104,52 +146,49 @@ class Publisher:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
+        self._prefix = settings.redis_prefix
         self._keys = RedisKeys(settings.redis_prefix)
-        self._celery = _celery(settings)
         self._redis = Redis.from_url(
             settings.redis_url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
         )
-        self.send_queue = SendQueue()
+        self._pipeline = self._redis.pipeline(transaction=False)  # one for all: making one costs more than running it
+        self._events = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
+        self.send_queue = SendQueue[_Message](self._send_all, self._undo)
 
     def hint(self, job: Job) -> None:
         """Publish a hint for a worker; Flower shows it as the task of this job."""
-        job_id, model, shown = job.id, job.model, flower_kwargs(job.model, job.input)
-        self.send_queue.send(lambda: self._send_task(job_id, model, shown), undo=lambda: clear_hint(self._database, job_id))
+        self.send_queue.send(_Hint(job.id, job.model, flower_kwargs(job.model, job.input)))
 
     def changed(self, job: Job) -> None:
         """Publish the job's new revision to other API processes."""
-        message = change_message(job.id, job.revision, job.status)
-        self.send_queue.send(lambda: self._redis.publish(self._keys.changes, message))
+        self.send_queue.send(_Change(job.id, job.revision, job.status))
 
     def cancel_requested(self, job: Job) -> None:
         """Publish the cancel request to the worker of the job, which otherwise reads it at its next heartbeat."""
-        job_id = job.id
-        self.send_queue.send(lambda: self._redis.publish(self._keys.cancels, job_id))
+        self.send_queue.send(_CancelRequest(job.id))
 
     def close(self) -> None:
         """Send the queued messages, then close the connections."""
         self.send_queue.close()
         self._redis.close()
-        self._celery.close()
 
-    def _send_task(self, job_id: str, model: str, shown: dict[str, object]) -> None:
-        self._celery.send_task(
-            RENDER_TASK,
-            args=(job_id,),
-            kwargs=shown,
-            task_id=job_id,
-            queue=render_queue(model),
-            headers={"deferrals": 0},
-            retry=False,
-        )
+    def _send_all(self, messages: Sequence[_Message]) -> None:
+        """Send the messages in one round trip. A hint that may be sent twice does no harm."""
+        pipeline = self._pipeline
+        hints = [message for message in messages if isinstance(message, _Hint)]
+        for hint in hints:
+            pipeline.lpush(f"{self._prefix}{render_queue(hint.model)}", hint_message(hint.job_id, hint.model, hint.shown))
+        if hints:
+            events = [sent_event(hint.job_id, hint.model, hint.shown) for hint in hints]
+            pipeline.publish(self._events, events_message(events))
+        changes = [(each.job_id, each.revision, each.status) for each in messages if isinstance(each, _Change)]
+        if changes:
+            pipeline.publish(self._keys.changes, changes_message(changes))
+        for message in messages:
+            if isinstance(message, _CancelRequest):
+                pipeline.publish(self._keys.cancels, message.job_id)
+        pipeline.execute()
 
-
-def _celery(settings: Settings) -> Celery:
-    app = Celery("imagefarm-api", set_as_current=False)
-    app.conf.update(celery_config(settings))
-    app.conf.broker_transport_options = app.conf.broker_transport_options | {
-        "socket_timeout": _TIMEOUT_SECONDS,
-        "socket_connect_timeout": _TIMEOUT_SECONDS,
-        "max_retries": 0,
-    }
-    return app
+    def _undo(self, messages: Sequence[_Message]) -> None:
+        if job_ids := [message.job_id for message in messages if isinstance(message, _Hint)]:
+            clear_hints(self._database, job_ids)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +31,7 @@ from db.database import Database
 from db.hints import take_window
 from db.jobs.read import Snapshot, find_replay, get_job
 from db.jobs.retry import retry
-from db.jobs.submit import Idempotency, NewJob, Submitted, submit
+from db.jobs.submit import Idempotency, NewJob, Submission, Submitted
 from db.quotas import bucket, refund, reserve
 from db.tables import Job
 
@@ -132,7 +133,9 @@ async def submit_job(
     async def prepare() -> NewJob:
         overview = await farm.overview.get()
         start = await find_start_images(farm, caller, request)
-        texts = await in_thread(TextExpander(farm, caller).expand, request)
+        # Texts without styles and variants need neither database nor files, and so no thread.
+        needs_reads = bool(request.styles or request.dynamic)
+        texts = await in_thread(TextExpander(farm, caller).expand, request) if needs_reads else ExpandedTexts(request)
         loras = await in_thread(farm.loras.files) if names_loras(texts.request) else ()
         return replace(prepare_job(farm, caller, request, overview, start, loras, texts), face=face)
 
@@ -150,14 +153,18 @@ async def accept_job(
         if key is None or (replay := await _find_replay(farm, caller, key)) is None:
             raise
         return replay
-    once = Idempotency(key.key, key.request_hash, first_response) if key is not None else None
+    once = None
+    if key is not None:
+        # The links of the answer are those of this request, whichever group it is committed in.
+        context = copy_context()
+        once = Idempotency(key.key, key.request_hash, lambda job: context.run(first_response, job))
     return await commit_job(farm, caller, new, once)
 
 
 async def commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency | None = None) -> Submitted:
     """Reserve the key's limits, commit the job and publish its hint; raise TooManyRequests or Unavailable."""
     async with reserved(farm.database, caller, 1, pixels_of(new.input)) as reservation:
-        submitted = await in_thread(submit, farm.database, new, once)
+        submitted = await farm.submits.submit(Submission(new, once))
         if submitted.replayed:
             await reservation.give_back()
     if submitted.hint and not submitted.replayed:

@@ -7,7 +7,7 @@ worker that takes it claims the best job of that model in fair order, which need
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ class RedisKeys:
 
     @property
     def changes(self) -> str:
-        """Channel: JSON `{"job": id, "revision": n, "status": s}` after each committed change of a job."""
+        """Channel: JSON `[{"job": id, "revision": n, "status": s}, ...]` after committed changes of jobs."""
         return f"{self.prefix}changes"
 
     @property
@@ -76,7 +76,12 @@ def window_size(slots: int) -> int:
 
 def change_message(job_id: str, revision: int, status: str) -> str:
     """Return a message for the `changes` channel."""
-    return json.dumps({"job": job_id, "revision": revision, "status": status})
+    return changes_message([(job_id, revision, status)])
+
+
+def changes_message(changes: Iterable[tuple[str, int, str]]) -> str:
+    """Return one message for the `changes` channel: (job id, revision, status) of each change."""
+    return json.dumps([{"job": job_id, "revision": revision, "status": status} for job_id, revision, status in changes])
 
 
 def flower_kwargs(model: str, render_input: Mapping[str, Any]) -> dict[str, Any]:

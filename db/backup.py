@@ -26,7 +26,7 @@ from db.tables import Base, Image, Job, Upload, Worker
 from db.workers import LIVE_STATES
 
 _PAGES_A_STEP = 2048
-_SQLITE_SIDE_FILES = ("", "-wal", "-shm", "-journal")
+_SQLITE_SIDE_FILES = ("", "-wal", "-shm", "-journal", "-turns")
 
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is in all."""

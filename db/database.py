@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import select
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from core.connection_urls import database_url_problem
 from core.errors import InvalidInput
 from db.faults import REFUSED, DatabaseUnusable, translate_errors
+from db.write_turns import WriteTurns
 
 _READS = "imagefarm_reads"
 _SQLITE_PRAGMAS = ("busy_timeout=20000", "synchronous=FULL", "foreign_keys=ON")
@@ -50,8 +50,8 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
         options = {_READS: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
-        # SQLite has one writer at a time, and waiting writers sleep and poll; a lock is faster between threads.
-        self._write_lock: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
+        # SQLite has one writer at a time, and waiting writers sleep and poll; turns are faster.
+        self._turns = WriteTurns(_turns_file(self.url)) if self.is_sqlite else None
         self._reader = self.engine.execution_options(**options)
 
     def _postgres_engine(self, pool_size: int) -> Engine:
@@ -78,7 +78,7 @@ class Database:
         """Open a session in one transaction. On SQLite it takes the write lock at the start, and never has to upgrade."""
         with (
             translate_errors(self.url),
-            self._write_lock,
+            self._turns.turn() if self._turns is not None else nullcontext(),
             Session(self.engine, expire_on_commit=False) as session,
             session.begin(),
         ):
@@ -93,6 +93,14 @@ class Database:
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+        if self._turns is not None:
+            self._turns.close()
+
+
+def _turns_file(url: URL) -> Path | None:
+    """Return the file of the writers' turns, beside the database; None for one that no other process opens."""
+    is_file = url.database and url.database != ":memory:" and not url.database.startswith("file:")
+    return Path(f"{url.database}-turns") if is_file else None
 
 
 def _make_folder(folder: Path) -> None:

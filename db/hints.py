@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, func, literal, select, update
+from collections.abc import Collection
+from functools import cache
+
+from sqlalchemy import ColumnElement, Executable, String, bindparam, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.queue import window_size
@@ -19,6 +22,18 @@ def take_window(database: Database, model: str, window: int) -> list[Job]:
             return []
     with database.write() as session:
         return _mark(session, _waiting(session, model, _free_slots(session, model, window)))
+
+
+def any_without_hint(database: Database, model: str) -> bool:
+    """Return whether a waiting job of the model has no hint: where none has, there is no window to fill."""
+    with database.read() as session:
+        return session.connection().execute(_without_hint(), {"of_model": model}).first() is not None
+
+
+@cache
+def _without_hint() -> Executable:
+    model = bindparam("of_model", type_=String())
+    return select(literal(1)).where(QUEUED, Job.model == model, Job.hinted_at.is_(None), Job.available_at <= now()).limit(1)
 
 
 def window_of(database: Database, model: str) -> int:
@@ -40,8 +55,13 @@ def models_waiting(database: Database) -> list[str]:
 
 def clear_hint(database: Database, job_id: str) -> None:
     """Clear a job's hint mark after a failed publish, so that it gets a new hint."""
+    clear_hints(database, [job_id])
+
+
+def clear_hints(database: Database, job_ids: Collection[str]) -> None:
+    """Clear the hint marks of several jobs like `clear_hint`."""
     with database.write() as session:
-        _clear(session, Job.id == job_id)
+        _clear(session, Job.id.in_(job_ids))
 
 
 def clear_all_hints(database: Database) -> int:

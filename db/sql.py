@@ -39,6 +39,28 @@ def _sqlite(element: now, compiler: Any, **kw: Any) -> str:  # noqa: ANN401 -- S
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
+class json_entry(FunctionElement[Any]):  # noqa: N801 -- reads as the SQL function it would be
+    """SQL expression for an entry of a JSON object: `json_entry(text, key)`. The key is an id: it needs no quotes."""
+
+    inherit_cache = True
+    name = "json_entry"
+
+    def __init__(self, text: ColumnElement[str], key: ColumnElement[str]) -> None:
+        super().__init__(text, key)
+
+
+@compiles(json_entry, "postgresql")
+def _postgres_entry(element: json_entry, compiler: Any, **kw: Any) -> str:  # noqa: ANN401 -- SQLAlchemy's own signature
+    text, key = (compiler.process(each, **kw) for each in element.clauses)
+    return f"(CAST({text} AS JSON) -> {key})"
+
+
+@compiles(json_entry, "sqlite")
+def _sqlite_entry(element: json_entry, compiler: Any, **kw: Any) -> str:  # noqa: ANN401 -- SQLAlchemy's own signature
+    text, key = (compiler.process(each, **kw) for each in element.clauses)
+    return f"""json_extract({text}, '$."' || {key} || '"')"""
+
+
 def has_status(status: JobStatus) -> ColumnElement[bool]:
     """Return `status = '...'` with the value as a literal."""
     return Job.status == literal_column(f"'{JobStatus(status).value}'")

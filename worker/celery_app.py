@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Return an application for the farm's broker, which accepts JSON messages only."""
+    """Return an application for the farm's broker, which accepts JSON messages only.
+
+    Hints are not acknowledged in Redis, which would take two round trips each: a lost hint is published again.
+    """
     app = Celery("imagefarm", set_as_current=False)
     app.conf.update(celery_config(settings))
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "ack_emulation": False}
     return app
 
 

@@ -82,7 +82,7 @@ class WorkerProcess:
             engine=EngineClient(spec_from_settings(settings, model), self._on_engine_event),
             attempts=InFlightAttempts(),
             events=EventPublisher(settings),
-            flower=FlowerEvents(self._celery, self._hostname),
+            flower=FlowerEvents(settings, self._celery, self._hostname),
         )
         self._state, self._engine, self._attempts = self._context.state, self._context.engine, self._context.attempts
         self._leases = LeaseKeeper(
@@ -151,8 +151,8 @@ class WorkerProcess:
 
     def _serve(self) -> None:
         """Block in Celery's worker until it is stopped."""
-        models, sent = self._models, self._context.flower.sent
-        hints = {model: HintQueue(self._settings, self._context.database, model, sent) for model in models}
+        models = self._models
+        hints = {model: HintQueue(self._settings, self._context.database, model) for model in models}
         for each in hints.values():
             each.start()
         runner = Runner(self._context, hints, self._gate, self._on_claiming_change)

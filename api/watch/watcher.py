@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -106,14 +105,12 @@ class Watcher:
                     self._handle_message(message)
 
     def _handle_message(self, message: dict[str, Any]) -> None:
-        data = _json_object(message["data"])
-        if data is None:
-            return
-        name = message["channel"].decode()
+        name, data = message["channel"].decode(), _json(message["data"])
         if name == self._keys.changes:
-            with suppress(KeyError, TypeError):
-                self.hub.changed(data["job"], data["revision"], data["status"])
-        else:
+            for change in data if isinstance(data, list) else [data]:
+                with suppress(KeyError, TypeError):
+                    self.hub.changed(change["job"], change["revision"], change["status"])
+        elif isinstance(data, dict):
             self.hub.progressed(name.removeprefix(self._keys.progress("")), data)
 
     async def _poll(self) -> None:
@@ -141,9 +138,12 @@ class Watcher:
 
 
 def _json_object(text: bytes) -> dict[str, Any] | None:
-    parse: Callable[[bytes], Any] = json.loads
+    data = _json(text)
+    return data if isinstance(data, dict) else None
+
+
+def _json(text: bytes) -> Any:  # noqa: ANN401 -- what anybody with access to Redis may have written
     try:
-        data = parse(text)
+        return json.loads(text)
     except ValueError:
         return None
-    return data if isinstance(data, dict) else None

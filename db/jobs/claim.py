@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.database import Database
-from db.jobs.transition import TransitionStatement, apply_transition, build_transition
+from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Attempt, Job, JobExclusion, Worker, core_table
 
@@ -105,7 +105,7 @@ def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) ->
         "for_seconds": claimant.lease_seconds,
         "at_most": limit,
     }
-    jobs = apply_transition(session, _claim_transition(), parameters)
+    jobs = apply_to_rows(session, _claim_transition(), parameters)
     insert_rows(
         session,
         Attempt,

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
     BindParameter,
-    ColumnElement,
-    Double,
     Executable,
+    Insert,
     Integer,
+    String,
     bindparam,
-    case,
     func,
     insert,
     literal,
     select,
+    update,
 )
 from sqlalchemy.orm import Session
 
-from core.errors import InvalidInput, TooManyRequests
+from core.errors import FarmError, InvalidInput, TooManyRequests
 from core.ids import new_id
 from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
-from db.jobs.transition import record_event
+from db.jobs.transition import record_events
 from db.sql import QUEUED, insert_ignore, now
-from db.tables import IdempotencyKey, Job, Upload
+from db.tables import IdempotencyKey, Job, Upload, core_table
+from db.tables.base import detached
 
 
 @dataclass(frozen=True)
@@ -100,89 +102,205 @@ class Submitted:
 def submit(database: Database, new: NewJob, idempotency: Idempotency | None = None) -> Submitted:
     """Store the job. Raises TooManyRequests at the owner's limit, InvalidInput when a key is reused for another body."""
     with database.write() as session:
-        if idempotency is None:
-            return _submitted(insert_job(session, new))
-        return _submit_once(session, new, idempotency)
+        jobs = _Jobs(session)
+        submitted = _submit(session, jobs, Submission(new, idempotency))
+        jobs.write()
+        return submitted
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job to submit, with the key that its client sent, if any."""
+
+    new: NewJob
+    idempotency: Idempotency | None = None
+
+    @property
+    def locks_uploads(self) -> bool:
+        """Whether it locks rows that other transactions lock in another order: such a job is submitted alone."""
+        return self.new.upload_id is not None or self.new.mask_upload_id is not None
+
+
+def submit_all(database: Database, submissions: Sequence[Submission]) -> list[Submitted | FarmError]:
+    """Store jobs like `submit`, in one transaction; the error of one that is refused is returned in its place.
+
+    None of them `locks_uploads`.
+    """
+    found: dict[int, Submitted | FarmError] = {}
+    # Transactions that claim the same keys must do so in the same order.
+    order = sorted(range(len(submissions)), key=lambda index: _key_of(submissions[index]))
+    with database.write() as session:
+        jobs = _Jobs(session)
+        for index in order:
+            try:
+                if submissions[index].idempotency is None:  # A refusal comes before anything is written.
+                    found[index] = _submit(session, jobs, submissions[index])
+                else:
+                    with session.begin_nested():
+                        found[index] = _submit(session, jobs, submissions[index])
+            except FarmError as error:
+                found[index] = error
+        jobs.write()
+    return [found[index] for index in range(len(submissions))]
+
+
+def _key_of(submission: Submission) -> tuple[str, str]:
+    once = submission.idempotency
+    return (submission.new.owner, once.key) if once is not None else ("", "")
+
+
+def _submit(session: Session, jobs: _Jobs, submission: Submission) -> Submitted:
+    if submission.idempotency is None:
+        return _submitted(jobs.add(submission.new))
+    return _submit_once(session, jobs, submission.new, submission.idempotency)
 
 
 def insert_job(session: Session, new: NewJob) -> Job:
     """Insert one job and its first event in the caller's transaction; set `hinted_at` if the window is not full.
 
+    Returns an object that belongs to no session.
+
     Raises TooManyRequests at the owner's limit, InvalidInput when the job's upload was deleted.
     """
-    check_limit(session, new.owner, new.max_queued)
-    _keep_upload(session, new.upload_id, "upload" if new.kind is JobKind.UPSCALE else "init_image")
-    _keep_upload(session, new.mask_upload_id, "mask")
-    values = {
-        "id": new_id(),
-        "owner": new.owner,
-        "client_label": new.client_label,
-        "kind": new.kind.value,
-        "model": new.model,
-        "priority": new.priority,
-        "max_attempts": new.max_attempts,
-        "deadline_seconds": new.deadline_seconds,
-        "window": new.window,
-        "prompt": new.prompt,
-        "input": new.input,
-        "requested": new.requested,
-        "warnings": new.warnings,
-        "retried_from": new.retried_from,
-        "face": new.face,
-        "upload_id": new.upload_id,
-        "mask_upload_id": new.mask_upload_id,
-        "parent_image_id": new.parent_image_id,
-    }
-    job: Job = session.scalars(_insertion(), values).one()
-    record_event(session, job, None)
+    jobs = _Jobs(session)
+    job = jobs.add(new)
+    jobs.write()
     return job
 
 
-@cache
-def _insertion() -> Executable:
-    """Build the statement once: building one of this size costs more than running it."""
-    given = {name: _given(name) for name in _GIVEN_COLUMNS}
-    values = given | {
-        "turn": next_turn(given["owner"], given["model"], given["priority"]),
-        "status": JobStatus.QUEUED.value,
-        "revision": 1,
-        "attempt": 0,
-        "attempts_free": 0,
-        "deadline_at": now() + bindparam("deadline_seconds", type_=Double()),
-        "available_at": now(),
-        "hinted_at": _hint_if_window_has_room(given["model"], bindparam("window", type_=Integer())),
-        "created_at": now(),
-    }
-    return select(Job).from_statement(insert(Job).values(values).returning(Job))
+class _Jobs:
+    """Jobs of one transaction, written together at its end. Each gets the values that it would get after those before it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._jobs: list[Job] = []
+        self._turns: dict[tuple[str, str, int], int] = {}
+        self._hinted: dict[str, int] = {}
+        self._now = 0.0
+
+    def add(self, new: NewJob) -> Job:
+        """Return the job as it will be written. Raises the errors of `insert_job`, and nothing is added."""
+        queued = sum(job.owner == new.owner for job in self._jobs) if new.max_queued > 0 else 0
+        check_limit(self._session, new.owner, new.max_queued, but=queued)
+        _keep_upload(self._session, new.upload_id, "upload" if new.kind is JobKind.UPSCALE else "init_image")
+        _keep_upload(self._session, new.mask_upload_id, "mask")
+        turn = self._next_turn(new)
+        is_hinted = self._hinted[new.model] < new.window
+        self._hinted[new.model] += is_hinted
+        deadline = None if new.deadline_seconds is None else self._now + new.deadline_seconds
+        values = {
+            "id": new_id(),
+            "owner": new.owner,
+            "client_label": new.client_label,
+            "kind": new.kind.value,
+            "model": new.model,
+            "priority": new.priority,
+            "turn": turn,
+            "status": JobStatus.QUEUED.value,
+            "revision": 1,
+            "attempt": 0,
+            "max_attempts": new.max_attempts,
+            "attempts_free": 0,
+            "deadline_at": deadline,
+            "available_at": self._now,
+            "hinted_at": self._now if is_hinted else None,
+            "created_at": self._now,
+            "prompt": new.prompt,
+            "input": new.input,
+            "requested": new.requested,
+            "warnings": new.warnings,
+            "retried_from": new.retried_from,
+            "face": new.face,
+            "upload_id": new.upload_id,
+            "mask_upload_id": new.mask_upload_id,
+            "parent_image_id": new.parent_image_id,
+        }
+        job = detached(Job, {**_NO_VALUES, **values})
+        self._jobs.append(job)
+        return job
+
+    def _next_turn(self, new: NewJob) -> int:
+        """Return the next turn of the job's owner and lane; the database is asked once for each of these."""
+        lane = (new.owner, new.model, new.priority)
+        if lane in self._turns:
+            self._turns[lane] += 1
+        else:
+            parameters = {"of_owner": new.owner, "of_model": new.model, "of_priority": new.priority}
+            found = self._session.connection().execute(_lane(), parameters).one()
+            self._turns[lane] = found.turn
+            self._hinted.setdefault(new.model, found.hinted)
+            self._now = self._now or found.now
+        return self._turns[lane]
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job that was added and is not written yet."""
+        return next((job for job in self._jobs if job.id == job_id), None)
+
+    def write(self) -> None:
+        """Insert the jobs and their first events."""
+        if not self._jobs:
+            return
+        rows = [{name: value for name, value in vars(job).items() if name in _WRITTEN} for job in self._jobs]
+        self._session.connection().execute(_insertion(), rows if len(rows) > 1 else rows[0])
+        record_events(self._session, self._jobs, None)
 
 
-_GIVEN_COLUMNS = (
-    *("id", "owner", "client_label", "kind", "model", "priority", "max_attempts"),
-    *("prompt", "input", "requested", "warnings", "retried_from", "face", "upload_id", "mask_upload_id", "parent_image_id"),
+_WRITTEN = frozenset(
+    (
+        *(
+            "id",
+            "owner",
+            "client_label",
+            "kind",
+            "model",
+            "priority",
+            "turn",
+            "status",
+            "revision",
+            "attempt",
+            "max_attempts",
+        ),
+        *("attempts_free", "deadline_at", "available_at", "hinted_at", "created_at", "prompt", "input", "requested"),
+        *("warnings", "retried_from", "face", "upload_id", "mask_upload_id", "parent_image_id"),
+    )
 )
+_NO_VALUES: Mapping[str, Any] = MappingProxyType(dict.fromkeys(Job.__table__.columns.keys()))
+
+
+@cache
+def _insertion() -> Insert:
+    """Build the statement once: building one of this size costs more than running it."""
+    return insert(core_table(Job)).values({name: _given(name) for name in _WRITTEN})
 
 
 def _given(name: str) -> BindParameter[Any]:
     return bindparam(name, type_=Job.__table__.columns[name].type)
 
 
+@cache
+def _lane() -> Executable:
+    """Return the statement for what a new job needs to know of those before it."""
+    owner, model = bindparam("of_owner", type_=String()), bindparam("of_model", type_=String())
+    priority = bindparam("of_priority", type_=Integer())
+    hinted = select(func.count()).select_from(Job).where(Job.model == model, QUEUED, Job.hinted_at.is_not(None))
+    return select(
+        next_turn(owner, model, priority).label("turn"), hinted.scalar_subquery().label("hinted"), now().label("now")
+    )
+
+
 def _submitted(job: Job) -> Submitted:
     return Submitted(job, hint=job.hinted_at is not None)
 
 
-def _hint_if_window_has_room(model: BindParameter[str], window: BindParameter[int]) -> ColumnElement[float]:
-    hinted = (
-        select(func.count()).select_from(Job).where(Job.model == model, QUEUED, Job.hinted_at.is_not(None)).scalar_subquery()
-    )
-    return case((hinted < window, now()), else_=None)
+def check_limit(session: Session, owner: str, max_queued: int, *, but: int = 0) -> None:
+    """Raise TooManyRequests when the owner has `max_queued` queued jobs or more; 0 means no limit.
 
-
-def check_limit(session: Session, owner: str, max_queued: int) -> None:
-    """Raise TooManyRequests when the owner has `max_queued` queued jobs or more; 0 means no limit."""
+    `but`: how many the caller is about to insert besides those in the table.
+    """
     if max_queued <= 0:
         return
     queued = select(literal(1)).where(Job.owner == owner, QUEUED)
-    if session.scalar(queued.offset(max_queued - 1).limit(1)) is not None:
+    if but >= max_queued or session.scalar(queued.offset(max_queued - but - 1).limit(1)) is not None:
         raise TooManyRequests(
             f"You have {max_queued} queued jobs, the limit. Wait until some have run, or cancel some.",
             retry_after=10.0,
@@ -203,7 +321,7 @@ def _keep_upload(session: Session, upload_id: str | None, field: str) -> None:
         )
 
 
-def _submit_once(session: Session, new: NewJob, idempotency: Idempotency) -> Submitted:
+def _submit_once(session: Session, jobs: _Jobs, new: NewJob, idempotency: Idempotency) -> Submitted:
     claimed = insert_ignore(
         session,
         IdempotencyKey,
@@ -214,16 +332,15 @@ def _submit_once(session: Session, new: NewJob, idempotency: Idempotency) -> Sub
         created_at=now(),
     )
     if not claimed:
-        return _replay(session, new, idempotency)
-    job = insert_job(session, new)
+        return _replay(session, jobs, new, idempotency)
+    job = jobs.add(new)
     answer = idempotency.answer(job)
-    row = session.get_one(IdempotencyKey, (new.owner, idempotency.key))
-    row.job_id, row.answer = job.id, answer
-    session.flush()
+    mine = (IdempotencyKey.owner == new.owner, IdempotencyKey.key == idempotency.key)
+    session.execute(update(core_table(IdempotencyKey)).where(*mine).values(job_id=job.id, answer=answer))
     return Submitted(job, hint=job.hinted_at is not None, answer=answer)
 
 
-def _replay(session: Session, new: NewJob, idempotency: Idempotency) -> Submitted:
+def _replay(session: Session, jobs: _Jobs, new: NewJob, idempotency: Idempotency) -> Submitted:
     row = session.get_one(IdempotencyKey, (new.owner, idempotency.key))
     if row.request_hash != idempotency.request_hash:
         raise InvalidInput(
@@ -231,7 +348,7 @@ def _replay(session: Session, new: NewJob, idempotency: Idempotency) -> Submitte
             code="idempotency_mismatch",
             field="Idempotency-Key",
         )
-    job = session.get(Job, row.job_id)
+    job = jobs.find(row.job_id) or session.get(Job, row.job_id)
     if job is None:
         raise InvalidInput(
             "The job of this Idempotency-Key has been deleted. Use a new key to submit it again.",

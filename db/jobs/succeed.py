@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, Integer, String, bindparam, select, tuple_, update
+from sqlalchemy import Executable, String, bindparam, select, tuple_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -15,8 +16,8 @@ from core.ids import new_id
 from core.lifecycle import JobStatus, Outcome
 from db.database import Database
 from db.jobs.claim import Held, held_by_attempts
-from db.jobs.transition import TransitionStatement, apply_transition, build_transition
-from db.sql import has_status, insert_rows, now
+from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
+from db.sql import has_status, insert_rows, json_entry, now
 from db.tables import Attempt, Image, Job, core_table
 from db.usage import UsageChange
 
@@ -65,10 +66,7 @@ def finish_all_succeeded(database: Database, successes: Sequence[Success]) -> li
     commit was lost, the second call returns the jobs that the same attempts ended.
     """
     with database.write() as session:
-        ended = {
-            job.id: job
-            for job in apply_transition(session, _success_transition(), {"held": [each.held for each in successes]})
-        }
+        ended = {job.id: job for job in apply_to_rows(session, _success_transition(), _fence_and_timings(successes))}
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
         _write(session, accepted)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
@@ -79,18 +77,18 @@ def finish_all_succeeded(database: Database, successes: Sequence[Success]) -> li
 def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
     if not ended:
         return
-    connection = session.connection()
-    timings = [{"of_job": each.job_id, "timings": dict(each.timings)} for each, _ in ended]
-    connection.execute(_set_timings(), timings)
-    for each, job in ended:
-        set_committed_value(job, "timings", dict(each.timings))
     _add_warnings(session, ended)
     insert_rows(session, Image, "created_at", [_image_row(job, image) for each, job in ended for image in each.images])
-    connection.execute(_close_attempts(), [{"of_job": each.job_id, "of_number": each.attempt} for each, _ in ended])
+    session.connection().execute(_close_attempts(), {"held": [each.held for each, _ in ended]})
     change = UsageChange()
     for each, job in ended:
         change.add_job(job, ((image.width, image.height) for image in each.images))
     change.write(session)
+
+
+def _fence_and_timings(successes: Sequence[Success]) -> dict[str, Any]:
+    timings = json.dumps({each.job_id: dict(each.timings) for each in successes})
+    return {"held": [each.held for each in successes], "timings_by_job": timings}
 
 
 def _add_warnings(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
@@ -105,7 +103,8 @@ def _add_warnings(session: Session, ended: Sequence[tuple[Success, Job]]) -> Non
 
 @cache
 def _success_transition() -> TransitionStatement:
-    return build_transition(JobStatus.RUNNING, JobStatus.SUCCEEDED, *held_by_attempts())
+    timings = json_entry(bindparam("timings_by_job", type_=String()), core_table(Job).c.id)
+    return build_transition(JobStatus.RUNNING, JobStatus.SUCCEEDED, *held_by_attempts(), values={"timings": timings})
 
 
 @cache
@@ -115,21 +114,10 @@ def _succeeded_jobs() -> Executable:
 
 
 @cache
-def _set_timings() -> Executable:
-    table = core_table(Job)
-    timings = bindparam("timings", type_=table.c.timings.type)
-    return update(table).where(table.c.id == bindparam("of_job", type_=String())).values(timings=timings)
-
-
-@cache
 def _close_attempts() -> Executable:
     table = core_table(Attempt)
-    this = (
-        table.c.job_id == bindparam("of_job", type_=String()),
-        table.c.number == bindparam("of_number", type_=Integer()),
-        table.c.ended_at.is_(None),
-    )
-    return update(table).where(*this).values(ended_at=now(), outcome=Outcome.SUCCEEDED.value)
+    these = tuple_(table.c.job_id, table.c.number).in_(bindparam("held", expanding=True))
+    return update(table).where(these, table.c.ended_at.is_(None)).values(ended_at=now(), outcome=Outcome.SUCCEEDED.value)
 
 
 def _image_row(job: Job, image: StoredImage) -> dict[str, Any]:

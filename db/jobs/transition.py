@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core.lifecycle import SETTLED, JobStatus, check_transition
 from db.sql import has_status, insert_rows, now
 from db.tables import Job, JobEvent, core_table
+from db.tables.base import detached
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class TransitionStatement:
     before: JobStatus
     meaning: str
     statement: Executable
+    rows: Executable
+    """The same for Core, whose rows cost less to read than the ORM's objects."""
 
 
 def build_transition(
@@ -37,7 +40,7 @@ def build_transition(
         .returning(table)
     )
     return TransitionStatement(
-        before, meaning, select(Job).from_statement(changed).execution_options(populate_existing=True)
+        before, meaning, select(Job).from_statement(changed).execution_options(populate_existing=True), changed
     )
 
 
@@ -51,7 +54,15 @@ def apply_transition(
 ) -> list[Job]:
     """Apply the change and return the changed jobs, in no order; others had already left the `before` status."""
     jobs = list(session.scalars(change.statement, dict(parameters or {})))
-    _record(session, jobs, change.before, code, message or change.meaning)
+    record_events(session, jobs, change.before, code=code, message=message or change.meaning)
+    return jobs
+
+
+def apply_to_rows(session: Session, change: TransitionStatement, parameters: Mapping[str, Any]) -> list[Job]:
+    """Apply the change like `apply_transition`; the jobs belong to no session, and none of the session's is refreshed."""
+    found = session.connection().execute(change.rows, parameters)
+    jobs = [detached(Job, row._asdict()) for row in found]
+    record_events(session, jobs, change.before, message=change.meaning)
     return jobs
 
 
@@ -74,10 +85,18 @@ def record_event(
     session: Session, job: Job, before: JobStatus | None, *, code: str | None = None, message: str | None = None
 ) -> None:
     """Write one event with the job's present values."""
-    _record(session, [job], before, code, message)
+    record_events(session, [job], before, code=code, message=message)
 
 
-def _record(session: Session, jobs: list[Job], before: JobStatus | None, code: str | None, message: str | None) -> None:
+def record_events(
+    session: Session,
+    jobs: Sequence[Job],
+    before: JobStatus | None,
+    *,
+    code: str | None = None,
+    message: str | None = None,
+) -> None:
+    """Write one event for each job."""
     rows = [
         {
             "job_id": job.id,

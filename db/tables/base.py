@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, cast
 
 from sqlalchemy import JSON, Double, MetaData, String, Table
 from sqlalchemy.orm import DeclarativeBase, mapped_column
@@ -28,6 +29,16 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {JsonObject: _JSON, list[str]: _JSON}  # noqa: RUF012 -- SQLAlchemy reads a plain dict
+
+
+T = TypeVar("T", bound=Base)
+
+
+def detached(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Return an object of the table that belongs to no session, as if loaded; the ORM's constructor takes longer."""
+    row = cls()
+    vars(row).update(values)
+    return row
 
 
 def core_table(cls: type[Base]) -> Table:

@@ -1,4 +1,4 @@
-"""Define the messages between worker and engine and their framing: a JSON header, then the payload. Never pickle."""
+"""Define the messages between worker and engine and their framing: name and JSON, then the payload. Never pickle."""
 
 from __future__ import annotations
 
@@ -218,6 +218,8 @@ _TYPES: tuple[type[Any], ...] = (
     RequestFailed,
 )
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _TYPES}
+_PLAIN: dict[str, type[Any]] = {cls.__name__: cls for cls in (Cancel, Heartbeat, Started, Step, Canceled, RequestFailed)}
+"""The frequent messages, of plain JSON values: built directly, since both ends are this program."""
 _PAYLOADS = {"Submit": ("init_image", "mask"), "Preview": ("image",), "Rendered": ("pixels",)}
 """Message -> its bytes fields, each of which is sent as a frame of its own."""
 
@@ -238,8 +240,9 @@ class Channel:
         """Send one message. Raises OSError when the other side is closed."""
         name = type(message).__name__
         payloads = _PAYLOADS.get(name, ())
-        body = _ADAPTERS[name].dump_python(message, mode="json", exclude=set(payloads))
-        header = json.dumps({"type": name, "body": body}).encode()
+        plain = name in _PLAIN
+        body = vars(message) if plain else _ADAPTERS[name].dump_python(message, mode="json", exclude=set(payloads))
+        header = f"{name} {json.dumps(body)}".encode()
         with self._sending:
             self._connection.send_bytes(header)
             for payload in payloads:
@@ -247,11 +250,11 @@ class Channel:
 
     def receive(self) -> Message:
         """Block until the next message. Raises EOFError or OSError when the other side is closed."""
-        header = json.loads(self._connection.recv_bytes())
-        name, body = header["type"], header["body"]
+        name, _, text = self._connection.recv_bytes().decode().partition(" ")
+        body = json.loads(text)
         for payload in _PAYLOADS.get(name, ()):
             body[payload] = self._connection.recv_bytes()
-        message: Message = _ADAPTERS[name].validate_python(body)
+        message: Message = _PLAIN[name](**body) if name in _PLAIN else _ADAPTERS[name].validate_python(body)
         return message
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ class Watchdog:
         self._on_expire = on_expire
         self._changed = threading.Condition()
         self._deadline: float | None = None
+        self._wakes_at = 0.0  # when the thread looks next; a later deadline need not wake it
         self._reason = ""
         self._closed = False
         threading.Thread(target=self._watch, name="engine-watchdog", daemon=True).start()
@@ -27,12 +28,12 @@ class Watchdog:
         """Call `on_expire(reason)` once, unless the deadline is moved or removed within `seconds`."""
         with self._changed:
             self._deadline, self._reason = time.monotonic() + seconds, reason
-            self._changed.notify()
+            if self._deadline < self._wakes_at:
+                self._changed.notify()
 
     def disarm(self) -> None:
         with self._changed:
             self._deadline = None
-            self._changed.notify()
 
     @contextlib.contextmanager
     def within(self, seconds: float, what: str) -> Iterator[None]:
@@ -59,5 +60,6 @@ class Watchdog:
                 if left is not None and left <= 0:
                     self._deadline = None
                     return self._reason
+                self._wakes_at = float("inf") if self._deadline is None else self._deadline
                 self._changed.wait(left)
         return None

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
-from celery import Celery
-from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
 
-from core.queue import RENDER_TASK, flower_kwargs, render_queue
+from core.celery_messages import events_channel, events_message, hint_message, sent_event
+from core.queue import flower_kwargs, render_queue
 from core.settings import Settings
 from db import hints
 from db.database import Database
-from db.tables import Job
-from worker.celery_app import make_celery
 from worker.hints.hint import Hint
 
 logger = logging.getLogger(__name__)
 
 
 class HintPublisher:
-    """Send hints to the broker; a hint that the broker does not take is published again later.
+    """Send hints to the broker; a hint that the broker does not take is published again later."""
 
-    `on_sent` is called for each hint that was sent; without it Celery itself notifies Flower, with one message each.
-    """
-
-    def __init__(self, settings: Settings, database: Database, on_sent: Callable[[Job], None] | None = None) -> None:
+    def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
-        self._on_sent = on_sent
-        self._quiet = make_celery(settings)
-        self._quiet.conf.task_send_sent_event = False
-        self._app = make_celery(settings) if on_sent is None else self._quiet
+        self._prefix = settings.redis_prefix
+        self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._events = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
 
     def fill_window(self, model: str) -> int:
-        """Publish hints for waiting jobs until the window is full; return how many were sent."""
+        """Publish hints for waiting jobs until the window is full, in one round trip; return how many were sent."""
+        if not hints.any_without_hint(self._database, model):
+            return 0
         jobs = hints.take_window(self._database, model, hints.window_of(self._database, model))
-        for sent, job in enumerate(jobs):
-            try:
-                _send(self._app, Hint(job.id), model, flower_kwargs(model, job.input))
-            except (OperationalError, OSError) as error:
-                logger.warning("the broker did not take a hint: %s", error)
-                for unsent in jobs[sent:]:
-                    hints.clear_hint(self._database, unsent.id)
-                return sent
-            if self._on_sent is not None:
-                self._on_sent(job)
+        if not jobs:
+            return 0
+        shown = {job.id: flower_kwargs(model, job.input) for job in jobs}
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.lpush(self._key(model), *(hint_message(job_id, model, fields) for job_id, fields in shown.items()))
+            events = [sent_event(job_id, model, fields) for job_id, fields in shown.items()]
+            pipeline.publish(self._events, events_message(events))
+            pipeline.execute()
+        except (RedisError, OSError) as error:
+            logger.warning("the broker did not take hints: %s", error)
+            hints.clear_hints(self._database, list(shown))
+            return 0
         return len(jobs)
 
     def pass_on(self, hint: Hint, model: str) -> None:
@@ -53,19 +52,14 @@ class HintPublisher:
         If the broker does not take it, the job is marked as needing a new one.
         """
         try:
-            _send(self._quiet, hint, model, {})
-        except (OperationalError, OSError) as error:
+            self._redis.lpush(self._key(model), hint_message(hint.job_id, model, {}, hint.deferrals))
+        except (RedisError, OSError) as error:
             logger.warning("the broker did not take back a hint: %s", error)
             hints.clear_hint(self._database, hint.job_id)
 
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._redis.close()
 
-def _send(app: Celery, hint: Hint, model: str, shown: dict[str, object]) -> None:
-    app.send_task(
-        RENDER_TASK,
-        args=(hint.job_id,),
-        kwargs=shown,
-        task_id=hint.job_id,
-        queue=render_queue(model),
-        headers={"deferrals": hint.deferrals},
-        retry=False,
-    )
+    def _key(self, model: str) -> str:
+        return f"{self._prefix}{render_queue(model)}"

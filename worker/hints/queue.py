@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from core.errors import Unavailable
 from core.settings import Settings
 from db.database import Database
-from db.tables import Job
 from worker.hints.hint import Hint
 from worker.hints.publisher import HintPublisher
 from worker.hints.taker import HintTaker
@@ -18,18 +16,16 @@ from worker.hints.taker import HintTaker
 logger = logging.getLogger(__name__)
 
 PASS_ON_PAUSE_SECONDS = 0.03
-REFILL_INTERVAL_SECONDS = 0.2
+REFILL_INTERVAL_SECONDS = 0.5
 """Minimum interval between two refills. Only idle workers wait for hints: a busy one claims its next job without."""
 
 
 class HintQueue:
     """Thread-safe. `start` and `stop` run the thread that refills the window after claims; many claims share a refill."""
 
-    def __init__(
-        self, settings: Settings, database: Database, model: str, on_sent: Callable[[Job], None] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, database: Database, model: str) -> None:
         self._model = model
-        self._publisher = HintPublisher(settings, database, on_sent)
+        self._publisher = HintPublisher(settings, database)
         self._taker = HintTaker(settings, model)
         self._refill_requested = threading.Event()
         self._stopping = threading.Event()
@@ -44,10 +40,15 @@ class HintQueue:
         self._refill_requested.set()
         self._thread.join(timeout=3)
         self._taker.close()
+        self._publisher.close()
 
-    def take(self) -> Hint | None:
-        """Remove and return the oldest hint; None when there is none or the broker does not answer."""
-        return self._taker.take()
+    def take(self, count: int) -> list[Hint]:
+        """Remove and return the oldest hints, at most `count`; fewer when there are no more, or no broker."""
+        return self._taker.take(count)
+
+    def wait(self, seconds: float) -> Hint | None:
+        """Remove and return the oldest hint, once there is one; None when none came in time."""
+        return self._taker.wait(seconds)
 
     def pass_on(self, hint: Hint) -> None:
         """Put a hint back for another worker, after a pause that lets an idle worker take an earlier one first."""

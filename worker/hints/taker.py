@@ -1,4 +1,4 @@
-"""Take the next hint straight from the broker's list, for a thread that has just become free."""
+"""Take the next hints straight from the broker's list, for threads that have just become free."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from worker.hints.hint import Hint, MalformedHint, read_raw_hint, shown
 
 logger = logging.getLogger(__name__)
 
-MAX_DROPPED = 100
-"""Malformed messages dropped in one call, so that a flood of them does not keep a thread from claiming."""
+MAX_ROUNDS = 5
+"""Round trips of one call while messages are malformed, so that a flood of them does not keep threads from claiming."""
 
 
 class HintTaker:
@@ -28,28 +28,45 @@ class HintTaker:
         self._key = f"{settings.redis_prefix}{render_queue(model)}"
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
 
-    def take(self) -> Hint | None:
-        """Remove and return the oldest hint; None when there is none or the broker does not answer.
+    def take(self, count: int) -> list[Hint]:
+        """Remove and return the oldest hints, at most `count`; fewer when the broker has no more or does not answer.
 
         Messages that are no hints are removed, logged and skipped.
         """
-        for _ in range(MAX_DROPPED):
-            raw = self._pop()
-            if raw is None:
-                return None
-            try:
-                return read_raw_hint(raw)
-            except MalformedHint as error:
-                logger.warning("dropped a message on %s that is no hint: %s; it was %s", self._key, error, shown(raw))
-        return None
+        found: list[Hint] = []
+        for _ in range(MAX_ROUNDS):
+            popped = self._pop(count - len(found))
+            found += [hint for raw in popped if (hint := self._read(raw)) is not None]
+            if not popped or len(found) == count:
+                break
+        return found
 
-    def _pop(self) -> bytes | None:
+    def wait(self, seconds: float) -> Hint | None:
+        """Remove and return the oldest hint, once there is one; None when none came in time or the broker does not answer.
+
+        Redis serves those that wait in turn: Celery's consumer and every thread here.
+        """
         try:
-            raw = self._redis.rpop(self._key)
+            popped = self._redis.brpop([self._key], timeout=seconds)
         except (RedisError, OSError) as error:
-            logger.debug("could not take a hint from the broker: %s", error)
+            logger.debug("could not wait for a hint: %s", error)
             return None
-        return raw if isinstance(raw, bytes) else None
+        return self._read(popped[1]) if isinstance(popped, list | tuple) and isinstance(popped[1], bytes) else None
+
+    def _read(self, raw: bytes) -> Hint | None:
+        try:
+            return read_raw_hint(raw)
+        except MalformedHint as error:
+            logger.warning("dropped a message on %s that is no hint: %s; it was %s", self._key, error, shown(raw))
+            return None
+
+    def _pop(self, count: int) -> list[bytes]:
+        try:
+            popped = self._redis.rpop(self._key, count)
+        except (RedisError, OSError) as error:
+            logger.debug("could not take hints from the broker: %s", error)
+            return []
+        return [raw for raw in popped if isinstance(raw, bytes)] if isinstance(popped, list) else []
 
     def close(self) -> None:
         """Close the Redis connections."""

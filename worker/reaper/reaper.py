@@ -110,5 +110,6 @@ class Reaper:
     def close(self) -> None:
         """Close the connections to Redis and the database."""
         self._events.close()
+        self._publisher.close()
         self._broker.close()
         self._database.dispose()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from db.tables import Job
-from worker.engine.messages import EngineEvent, EngineLost
+from worker.engine.messages import EngineEvent, EngineLost, Started
 
 
 class Isolation:
@@ -165,6 +165,8 @@ class InFlightAttempts:
         if isinstance(event, EngineLost):
             for key in {attempt_key_of(request_id) for request_id in event.request_ids}:
                 self.post(key, event)
+        elif isinstance(event, Started):
+            pass  # No attempt waits for it, and each message wakes a thread.
         elif (request_id := getattr(event, "request_id", None)) is not None:
             self.post(attempt_key_of(request_id), event)
 

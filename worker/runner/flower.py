@@ -8,35 +8,37 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
+from redis import Redis
+from redis.exceptions import RedisError
 
-from core.queue import RENDER_TASK, flower_kwargs, render_queue
+from core.celery_messages import event, events_channel, events_message
+from core.queue import RENDER_TASK, flower_kwargs
+from core.settings import Settings
 from db.tables import Job
 
 logger = logging.getLogger(__name__)
 
 BUFFER_SECONDS = 0.05
-"""Events that follow each other this closely share a message, at most two dozen."""
+"""Events that follow the first one within this time share its message."""
+_BACKLOG, _MAX_PER_MESSAGE = 2000, 500
 
 
 class FlowerEvents:
     """Send task events from a thread of its own; events are dropped while the broker is unavailable."""
 
-    def __init__(self, app: Celery, hostname: str) -> None:
-        self._app = app
+    def __init__(self, settings: Settings, app: Celery, hostname: str) -> None:
+        self._clock = app.clock
         self._hostname = hostname
-        self._events: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(1000)
+        self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._channel = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue(_BACKLOG)
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flower-events", daemon=True)
         self._thread.start()
-
-    def sent(self, job: Job) -> None:
-        """Report that a hint for the job was sent to the broker."""
-        shown = repr(flower_kwargs(job.model, job.input))
-        queue_name = render_queue(job.model)
-        self._send("task-sent", uuid=job.id, name=RENDER_TASK, args="()", kwargs=shown, root_id=job.id, queue=queue_name)
 
     def started(self, job: Job) -> None:
         """Report that the job was claimed."""
@@ -67,42 +69,36 @@ class FlowerEvents:
 
     def close(self) -> None:
         """Send the remaining events, for at most one second."""
+        self._closing.set()
         self._put(None)
         self._thread.join(timeout=1)
+        self._redis.close()
 
     def _send(self, kind: str, **fields: Any) -> None:  # noqa: ANN401 -- Celery's event fields
-        self._put((kind, {**fields, "timestamp": time.time()}))
+        self._put(event(kind, self._hostname, clock=self._clock.forward(), **fields))
 
-    def _put(self, event: tuple[str, dict[str, Any]] | None) -> None:
+    def _put(self, event: dict[str, Any] | None) -> None:
         try:
             self._events.put_nowait(event)
         except queue.Full:
             logger.debug("dropped an event for Flower: the broker is unavailable or slow")
 
     def _run(self) -> None:
-        while (event := self._events.get()) is not None:
+        while (first := self._events.get()) is not None:
+            self._closing.wait(BUFFER_SECONDS)
+            events = [first, *self._waiting()]
             try:
-                self._stream(event)
-            except Exception as error:  # noqa: BLE001 -- kombu raises what its transport raises
-                logger.debug("the broker did not take an event for Flower: %s", error)
+                self._redis.publish(self._channel, events_message(events))
+            except (RedisError, OSError) as error:
+                logger.debug("the broker did not take events for Flower: %s", error)
 
-    def _stream(self, first: tuple[str, dict[str, Any]]) -> None:
-        """Send events over one connection as long as it works; events that queue up share a message."""
-        with self._app.connection_for_write(transport_options=self._app.conf.broker_transport_options) as connection:
-            dispatcher = self._app.events.Dispatcher(
-                connection, hostname=self._hostname, buffer_while_offline=False, buffer_group=frozenset({"task"})
-            )
-            with dispatcher:
-                event: tuple[str, dict[str, Any]] | None = first
-                while event is not None:
-                    dispatcher.send(event[0], **event[1])
-                    event = self._next(dispatcher)
-        self._put(None)
-
-    def _next(self, dispatcher: Any) -> tuple[str, dict[str, Any]] | None:  # noqa: ANN401 -- Celery's dispatcher
-        """Return the next event; flush the dispatcher when there is none for the moment."""
-        try:
-            return self._events.get(timeout=BUFFER_SECONDS)
-        except queue.Empty:
-            dispatcher.flush()
-            return self._events.get()
+    def _waiting(self) -> list[dict[str, Any]]:
+        """Return the events that have queued up; leave the mark of the end in the queue."""
+        found: list[dict[str, Any]] = []
+        with suppress(queue.Empty):
+            while len(found) < _MAX_PER_MESSAGE:
+                if (event := self._events.get_nowait()) is None:
+                    self._put(None)
+                    break
+                found.append(event)
+        return found

@@ -23,21 +23,32 @@ MAX_GROUP_SIZE = 64
 
 
 class GroupCommit(Generic[Q, A]):
-    """Run the requests of many threads in groups, one transaction per group, on a thread of its own.
+    """Run the requests of many threads in groups, one transaction per group.
 
-    A single request runs at once; requests that arrive meanwhile form the next group. `execute` takes the requests of a
+    A single request runs at once, on its caller's thread; requests that arrive meanwhile form the next group, which a thread
+    of this object runs: waking it for a single one would take longer than the request. `execute` takes the requests of a
     group and returns as many results in the same order, or raises with nothing done.
     """
 
     def __init__(self, name: str, execute: Callable[[Sequence[Q]], Sequence[A]]) -> None:
         self._execute = execute
         self._submitted: queue.SimpleQueue[tuple[Q, Future[A]]] = queue.SimpleQueue()
+        self._serving = threading.Lock()
+        self._left_over = threading.Event()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, request: Q) -> A:
         """Block until the group of this request is done; return its result or raise its error."""
         future: Future[A] = Future()
         self._submitted.put((request, future))
+        if self._serving.acquire(blocking=False):
+            try:
+                self._serve(self._next_group())
+            finally:
+                self._serving.release()
+            # Only now: who could not acquire the lock has queued a request before.
+            if not self._submitted.empty():
+                self._left_over.set()
         return future.result()
 
     @property
@@ -47,10 +58,14 @@ class GroupCommit(Generic[Q, A]):
 
     def _run(self) -> None:
         while True:
-            self._serve(self._next_group())
+            self._left_over.wait()
+            self._left_over.clear()
+            while not self._submitted.empty():
+                with self._serving:
+                    self._serve(self._next_group())
 
     def _next_group(self) -> list[tuple[Q, Future[A]]]:
-        group = [self._submitted.get()]
+        group: list[tuple[Q, Future[A]]] = []
         while len(group) < MAX_GROUP_SIZE:
             try:
                 group.append(self._submitted.get_nowait())
@@ -59,6 +74,8 @@ class GroupCommit(Generic[Q, A]):
         return group
 
     def _serve(self, group: Sequence[tuple[Q, Future[A]]]) -> None:
+        if not group:
+            return
         try:
             answers = self._execute([request for request, _ in group])
         except BaseException as error:  # noqa: BLE001 -- raised by `submit` in the callers' threads
@@ -78,16 +95,23 @@ class GroupCommit(Generic[Q, A]):
 
 
 class JobStore:
-    """Thread-safe. Methods raise Unavailable when the database is unavailable."""
+    """Thread-safe. Methods raise Unavailable when the database is unavailable.
 
-    def __init__(self, database: Database, claimant: Claimant) -> None:
+    `take_hints` removes up to so many hints of a model from the broker and returns the ids of their jobs.
+    """
+
+    def __init__(self, database: Database, claimant: Claimant, take_hints: Callable[[str, int], Sequence[str]]) -> None:
         self._database = database
+        self._take_hints = take_hints
         self._claimant = claimant
         self._claims = GroupCommit[tuple[str, str | None], Job | None]("claims", self._claim)
         self._successes = GroupCommit[Success, Job | None]("successes", self._succeed)
 
     def claim(self, model: str, hint: str | None) -> Job | None:
-        """Claim the model's best job for this worker and return it; None when no job waits. `hint`, if any, is used up."""
+        """Claim the model's best job for this worker and return it; None when no job waits.
+
+        `hint` is used up; without one, one is taken from the broker, if it has any: hints are only for idle workers.
+        """
         return self._claims.submit((model, hint))
 
     def succeed(self, success: Success) -> Job | None:
@@ -98,6 +122,8 @@ class JobStore:
         # One model is loaded at a time, and it stays loaded while anybody claims for it.
         (model,) = {model for model, _ in requests}
         hints = [hint for _, hint in requests if hint is not None]
+        if without := len(requests) - len(hints):
+            hints += self._take_hints(model, without)
         jobs = claim_many(self._database, model, self._claimant, len(requests), hints)
         return [*jobs, *[None] * (len(requests) - len(jobs))]
 

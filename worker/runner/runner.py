@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -34,6 +35,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DATABASE_RETRY_SECONDS = 0.5
+LINGER_SECONDS = 0.5
+"""How long a thread without a further job waits for a hint itself, before it goes back to Celery's pool."""
+MOST_LINGERING = 4
+"""Threads that wait so at once."""
 
 
 class Runner:
@@ -61,9 +66,10 @@ class Runner:
         self._guard = ImageGuard(load_safety_hook(context.settings.safety_hook))
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
+        self._lingering = threading.Semaphore(MOST_LINGERING)
         identity = context.identity
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
-        self._jobs = JobStore(context.database, claimant)
+        self._jobs = JobStore(context.database, claimant, self._take_hints)
         self._idle_workers = {model: IdleWorkers(context.database, model, identity.name) for model in hints}
 
     def on_hint(self, job_id: str, deferrals: int, model: str) -> None:
@@ -71,10 +77,10 @@ class Runner:
 
         Never raises: an error is written to the job, or left to the lease and the reaper.
         """
-        hint: Hint | None = Hint(job_id, deferrals)
         try:
-            while self._handle_hint(model, hint) if hint is not None else self._claim_without_hint(model):
-                hint = self._hints[model].take()
+            more = self._handle_hint(model, Hint(job_id, deferrals))
+            while more:
+                more = self._claim_without_hint(model) or self._linger(model)
         except Unavailable as error:
             logger.warning("left hint %s to the reaper: %s", job_id, error.message)
         except Exception:
@@ -91,7 +97,7 @@ class Runner:
         return False
 
     def _claim_without_hint(self, model: str) -> bool:
-        """Claim a waiting job though no hint is queued, since hints are only for idle workers; return whether one ran."""
+        """Claim a waiting job, with a hint or without: hints are only for idle workers; return whether one ran."""
         with self._gate.entering(model) as is_loaded:
             if not (is_loaded and self._can_render):
                 return False
@@ -100,6 +106,16 @@ class Runner:
         self._hints[model].request_refill()
         return False
 
+    def _linger(self, model: str) -> bool:
+        """Wait for the next hint and use it, which costs a fraction of Celery's delivery; return whether a job was run."""
+        if not (self._can_render and self._gate.model == model and self._lingering.acquire(blocking=False)):
+            return False
+        try:
+            hint = self._hints[model].wait(LINGER_SECONDS)
+        finally:
+            self._lingering.release()
+        return hint is not None and self._handle_hint(model, hint)
+
     @property
     def _can_render(self) -> bool:
         return not self._context.state.draining and self._context.engine.state == "ready" and self._storage.is_open
@@ -107,6 +123,9 @@ class Runner:
     def _should_defer(self, model: str) -> bool:
         """Return whether this worker is busy and another one that has the model loaded is idle."""
         return bool(len(self._context.attempts)) and self._idle_workers[model].any_idle()
+
+    def _take_hints(self, model: str, count: int) -> list[str]:
+        return [hint.job_id for hint in self._hints[model].take(count)]
 
     def _run_next(self, model: str, hint: str | None) -> bool:
         job = self._jobs.claim(model, hint)

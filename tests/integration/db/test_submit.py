@@ -11,8 +11,8 @@ from core.errors import Gone, InvalidInput, NotFound, TooManyRequests
 from db import hints, retention
 from db.database import Database
 from db.jobs.cancel import request_cancel
-from db.jobs.read import get_job, list_jobs, queue_position
-from db.jobs.submit import Idempotency, NewJob, submit
+from db.jobs.read import events_of, get_job, list_jobs, queue_position
+from db.jobs.submit import Idempotency, NewJob, Submission, Submitted, submit, submit_all
 from db.tables import Job
 from tests.integration.db.conftest import Claim, Submit
 
@@ -64,6 +64,35 @@ def test_a_job_over_the_limit_is_refused_and_its_key_not_stored(database: Databa
     submit(database, replace(limited, owner="bob"))
     request_cancel(database, list_jobs(database, owner="ann")[0].id)
     assert not submit(database, limited, key).replayed
+
+
+def test_a_group_stores_what_single_submits_would_and_refuses_only_what_is_wrong(database: Database) -> None:
+    limited, key = replace(NEW, max_queued=2, window=2), Idempotency("key-1", "hash", answer)
+    first = submit(database, limited, key)
+    group = [
+        Submission(limited, Idempotency("key-1", "other", answer)),
+        Submission(limited, key),
+        Submission(replace(NEW, owner="bob", window=2, deadline_seconds=60.0)),
+        Submission(limited),
+        Submission(limited, Idempotency("key-2", "hash", answer)),
+        Submission(replace(NEW, owner="bob", window=2), Idempotency("key-1", "hash", answer)),
+    ]
+    found = submit_all(database, group)
+    assert [getattr(each, "code", None) for each in found] == [
+        *("idempotency_mismatch", None, None, None, "queue_full", None)
+    ]
+    replay, bobs, anns, keyed = (each for each in found if isinstance(each, Submitted))
+    assert replay.replayed and replay.answer == first.answer
+    assert [each.hint for each in (bobs, anns, keyed)] == [True, False, False]
+    assert {(each.job.owner, each.job.turn) for each in (bobs, anns, keyed)} == {("bob", 0), ("bob", 1), ("ann", 1)}
+    for each in (bobs, anns, keyed):
+        stored = get_job(database, each.job.id)
+        columns = Job.__table__.columns.keys()
+        assert {name: getattr(each.job, name) for name in columns} == {name: getattr(stored, name) for name in columns}
+        assert [event.to_status for event in events_of(database, stored.id)] == ["queued"]
+    request_cancel(database, anns.job.id)
+    retried = submit(database, limited, Idempotency("key-2", "hash", answer))
+    assert not retried.replayed, "the key of the refused job was not stored"
 
 
 def test_only_a_window_of_jobs_gets_hints(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""A job whose claim is under way when its worker starts to drain gets the same grace as any other job of the worker."""
+"""A thread's jobs one after the other: the next one's hint without Celery, and the grace of a claim during a drain."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from db.jobs.read import get_job
 from db.jobs.submit import NewJob, submit
 from db.migrate import upgrade
 from worker.engine.messages import Rendered
+from worker.hints.hint import Hint
 from worker.runner.attempts import InFlightAttempts
 from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
@@ -74,7 +75,9 @@ def context(fresh_sqlite: str, tmp_path: Path) -> Iterator[WorkerContext]:
 def run_job(context: WorkerContext, after_claim: Callable[[], None]) -> tuple[str, int]:
     """Run one job, with a call between its claim and its start; return its status and attempt."""
     job = submit(context.database, NewJob(owner="ann", model="demo", prompt="a cat", input=INPUT)).job
-    hints: Any = SimpleNamespace(request_refill=after_claim, take=lambda: None, pass_on=lambda hint: None)
+    hints: Any = SimpleNamespace(
+        request_refill=after_claim, take=lambda count: [], wait=lambda seconds: None, pass_on=lambda hint: None
+    )
     Runner(context, {"demo": hints}, ClaimGate("demo")).on_hint(job.id, 0, "demo")
     after = get_job(context.database, job.id)
     return str(after.status), after.attempt
@@ -90,3 +93,20 @@ def test_a_job_claimed_after_the_grace_period_is_given_back(context: WorkerConte
         context.attempts.give_back_all()
 
     assert run_job(context, end_grace) == ("queued", 1)
+
+
+def test_a_thread_without_a_further_job_uses_the_next_hint_itself(context: WorkerContext) -> None:
+    new = NewJob(owner="ann", model="demo", prompt="a cat", input=INPUT)
+    first, waited = submit(context.database, new).job, list[str]()
+
+    def wait(_: float) -> Hint | None:
+        """Return the hint of a job that comes now, once; later nothing comes."""
+        if waited:
+            return None
+        waited.append(submit(context.database, new).job.id)
+        return Hint(waited[0])
+
+    hints: Any = SimpleNamespace(request_refill=Mock(), take=lambda count: [], wait=wait, pass_on=Mock())
+    Runner(context, {"demo": hints}, ClaimGate("demo")).on_hint(first.id, 0, "demo")
+    assert [str(get_job(context.database, job_id).status) for job_id in (first.id, *waited)] == ["succeeded"] * 2
+    hints.pass_on.assert_not_called()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from redis import Redis
+
+from core.celery_messages import hint_message
 from core.queue import RENDER_TASK, render_queue
 from core.settings import Settings
 from worker.celery_app import make_celery
@@ -20,14 +23,24 @@ def test_hints_are_taken_oldest_first_with_their_deferrals(redis_url: str) -> No
             headers={"deferrals": number},
         )
     taker = HintTaker(settings, "demo")
-    taken = [taker.take() for _ in range(4)]
-    assert [(hint.job_id, hint.deferrals) for hint in taken if hint] == [("job-0", 0), ("job-1", 1), ("job-2", 2)]
-    assert taken[3] is None
+    taken = [taker.take(2) for _ in range(3)]
+    found = [[(hint.job_id, hint.deferrals) for hint in each] for each in taken]
+    assert found == [[("job-0", 0), ("job-1", 1)], [("job-2", 2)], []]
     taker.close()
     app.close()
 
 
+def test_messages_that_are_no_hints_are_skipped(redis_url: str) -> None:
+    settings = Settings(redis_url=redis_url)
+    with Redis.from_url(redis_url) as redis:
+        for entry in (b"junk", hint_message("job-1", "demo", {}), b"{}", hint_message("job-2", "demo", {}, 3)):
+            redis.lpush(f"farm:{render_queue('demo')}", entry)
+        taker = HintTaker(settings, "demo")
+        assert [(hint.job_id, hint.deferrals) for hint in taker.take(2)] == [("job-1", 0), ("job-2", 3)]
+        taker.close()
+
+
 def test_without_a_broker_take_returns_none() -> None:
     taker = HintTaker(Settings(redis_url="redis://127.0.0.1:1/0"), "demo")
-    assert taker.take() is None
+    assert taker.take(3) == []
     taker.close()

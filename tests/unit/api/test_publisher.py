@@ -1,8 +1,9 @@
-"""Overflow of the send queue."""
+"""Overflow of the send queue, and messages that share a round trip."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,28 +12,41 @@ from api import publisher
 
 def test_a_message_to_a_full_queue_is_undone_and_the_caller_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "_BACKLOG", 2)
-    send_queue = publisher.SendQueue()
     started, slow, undone = threading.Event(), threading.Event(), threading.Event()
-    sent: list[str] = []
-    threads: list[str] = []
+    sent: list[list[str]] = []
+    threads: list[tuple[str, list[str]]] = []
 
-    def take_long() -> None:
+    def send_all(messages: Sequence[str]) -> None:
         started.set()
         slow.wait(20)
+        sent.append(list(messages))
 
-    def undo() -> None:
-        threads.append(threading.current_thread().name)
+    def undo(messages: Sequence[str]) -> None:
+        threads.append((threading.current_thread().name, list(messages)))
         undone.set()
 
-    send_queue.send(take_long)
+    send_queue = publisher.SendQueue[str](send_all, undo)
+    send_queue.send("takes long")
     assert started.wait(20)
-    send_queue.send(lambda: sent.append("first"))
-    send_queue.send(lambda: sent.append("second"))
-    send_queue.send(lambda: sent.append("rejected"), undo)
-    send_queue.send(lambda: sent.append("rejected"))  # nothing to undo
+    for message in ("first", "second", "rejected"):
+        send_queue.send(message)
     assert not undone.is_set()
     slow.set()
     assert undone.wait(20)
     send_queue.close()
-    assert sent == ["first", "second"]
-    assert threads == ["hint-send"]
+    assert sent == [["takes long"], ["first", "second"]]
+    assert threads == [("hint-send", ["rejected"])]
+
+
+def test_messages_that_are_not_sent_are_undone_and_the_next_ones_too_until_the_cool_down_ends() -> None:
+    undone: list[str] = []
+
+    def fail(_: Sequence[str]) -> None:
+        raise OSError("no route to host")
+
+    send_queue = publisher.SendQueue[str](fail, undone.extend)
+    send_queue.send("first")
+    send_queue.send("second")
+    send_queue.close()
+    assert undone == ["first", "second"]
+    assert send_queue.broken

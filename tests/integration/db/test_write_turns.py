@@ -1,0 +1,100 @@
+"""Processes that write one SQLite file take turns; frozen and killed ones hold nobody up for long."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from db import write_turns
+from db.write_turns import WriteTurns
+from tests.servers.farm import clean_environment
+
+HOLDER = """
+import sys
+from pathlib import Path
+from db.write_turns import WriteTurns
+
+with WriteTurns(Path(sys.argv[1])).turn():
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "farm.db-turns"
+
+
+@pytest.fixture
+def holder(file: Path) -> Iterator[subprocess.Popen[str]]:
+    """Yield another process that writes until it gets a line."""
+    command = [sys.executable, "-c", HOLDER, str(file)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env=clean_environment(), **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout is not None and process.stdout.readline() == "writing\n"
+        yield process
+        with suppress(ProcessLookupError):
+            process.kill()
+
+
+def test_a_writer_waits_until_the_other_process_has_written(
+    file: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_turns, "GIVE_UP_SECONDS", 60.0)
+    turns, entered = WriteTurns(file), threading.Event()
+
+    def write() -> None:
+        with turns.turn():
+            entered.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert not entered.wait(0.2)
+    assert holder.stdin is not None
+    holder.stdin.write("\n")
+    holder.stdin.flush()
+    assert entered.wait(20)
+    thread.join()
+    turns.close()
+
+
+def test_a_killed_writer_leaves_its_turn(file: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_turns, "GIVE_UP_SECONDS", 60.0)
+    holder.kill()
+    holder.wait(20)
+    turns = WriteTurns(file)
+    with turns.turn():
+        assert turns.takes_turns
+    turns.close()
+
+
+def test_a_frozen_writer_delays_others_once(
+    file: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_turns, "GIVE_UP_SECONDS", 0.05)
+    holder.send_signal(signal.SIGSTOP)
+    turns = WriteTurns(file)
+    with turns.turn():
+        assert not turns.takes_turns
+    monkeypatch.setattr(write_turns, "GIVE_UP_SECONDS", 60.0)
+    started = time.monotonic()
+    for _ in range(10):
+        with turns.turn():
+            pass
+    assert time.monotonic() - started < 30
+    turns.close()
+
+
+def test_without_the_file_only_threads_take_turns(tmp_path: Path) -> None:
+    turns = WriteTurns(tmp_path / "no such folder" / "turns")
+    with turns.turn():
+        pass
+    turns.close()
