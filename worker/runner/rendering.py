@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from core.catalogue import catalogue_of, load_catalogue
 from core.catalogue.upscalers import LANCZOS
-from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.comfyui.texts import texts_of
+from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.imagefile import ImageMetadata, encode_png
 from core.lifecycle import JobKind
 from core.parameters.image_input import input_of_image
