@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +15,9 @@ from api.a1111 import options as a1111_options
 from api.a1111 import progress as a1111_progress
 from api.a1111 import render as a1111_render
 from api.a1111.errors import a1111_error
+from api.comfyui import install as comfyui
+from api.comfyui.errors import PATHS as COMFYUI_PATHS
+from api.comfyui.errors import comfyui_error
 from api.farm import Farm
 from api.head_requests import HeadAsGet
 from api.metrics import Metrics, MetricsMiddleware
@@ -115,7 +118,11 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (a1111_render, a1111_progress, a1111_options):
         app.include_router(module.router)
     app.router.default = Page()
-    problems.install(app, {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error})
+    shapes = {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error}
+    if settings.comfyui:
+        comfyui.add_routes(app)
+        shapes |= dict.fromkeys(COMFYUI_PATHS, comfyui_error)
+    problems.install(app, shapes)
     app.add_middleware(RequestGuard, settings=settings)
     app.add_middleware(MetricsMiddleware, metrics=measured)
     return app
@@ -129,7 +136,10 @@ def _lifespan(settings: Settings, measured: Metrics):  # type: ignore[no-untyped
         app.state.farm = farm
         farm.start()
         try:
-            yield
+            async with AsyncExitStack() as faces:
+                if settings.comfyui:
+                    await faces.enter_async_context(comfyui.running(app, farm))
+                yield
         finally:
             await farm.close()
 

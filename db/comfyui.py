@@ -26,8 +26,8 @@ HISTORY = 10_000
 PAGE = 200
 MAX_PAGE = 1000
 
-JobBuilder = Callable[[Mapping[str, Any], Image, Job], NewJob]
-"""Makes a later job of a plan from its entry, and the image that it starts from with that one's job."""
+JobBuilder = Callable[[ComfyPrompt, int, Image, Job], NewJob]
+"""Makes the job at a position of a prompt's plan from the image that it starts from, and that one's job."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _submit_later(
         image = next((image for image in images[source["job"]] if image.index == source["image"]), None)
         if parent is None or image is None:
             raise InvalidInput("The image that the next step starts from was deleted.", code="image_gone")
-        submitted.append((position, _insert(session, row, position, build(entry, image, parent))))
+        submitted.append((position, _insert(session, row, position, build(row, position, image, parent))))
     return submitted
 
 
@@ -240,7 +240,10 @@ def queue_of(database: Database, owner: str, prompt_ids: Collection[str] | None 
     if prompt_ids is not None:
         query = query.where(ComfyPrompt.prompt_id.in_(list(prompt_ids)))
     with database.read() as session:
-        return [QueuedPrompt(row, bool(is_running)) for row, is_running in session.execute(query.order_by(ComfyPrompt.id).limit(MAX_PAGE))]
+        return [
+            QueuedPrompt(row, bool(is_running))
+            for row, is_running in session.execute(query.order_by(ComfyPrompt.id).limit(MAX_PAGE))
+        ]
 
 
 def open_jobs(database: Database, row_ids: Collection[str]) -> Sequence[str]:
