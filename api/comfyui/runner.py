@@ -82,7 +82,6 @@ class PromptRunner:
         self._due: dict[str, None] = {}
         self._changed_queues: dict[str, None] = {}
         self._told_at = float("-inf")
-        self._told: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._previews: set[asyncio.Task[None]] = set()
@@ -298,11 +297,7 @@ class PromptRunner:
             return
         self._told_at = time.monotonic()
         for owner, count in (await in_thread(comfyui.count_open, self._farm.database, owners)).items():
-            if self._told.get(owner) != count:
-                self._told[owner] = count
-                await self.sockets.tell_owner(owner, count)
-        for owner in [each for each in self._told if not self.sockets.owners([each])]:
-            del self._told[owner]
+            await self.sockets.tell_owner(owner, count)
 
 
 def _keep(kept: OrderedDict[str, T], job_id: str, value: T) -> None:
