@@ -254,6 +254,7 @@ class PromptRunner:
                     continue
                 self.queue_changed(owner)
                 if client_id is None or (owner, client_id) not in self.sockets:
+                    _keep(self._recent, job_id, status)  # The call that submits it may be about to follow it.
                     continue
                 row = await in_thread(comfyui.get_prompt, self._farm.database, row_id)
                 if row is not None:

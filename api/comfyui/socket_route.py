@@ -29,7 +29,7 @@ async def follow(websocket: WebSocket) -> None:
     """Send the events of the client's prompts: `clientId` is what it sends as `client_id` with them."""
     face: ComfyFace = websocket.app.state.comfyui
     try:
-        caller = await identified(cast("Request", websocket), None)
+        caller = await identified(cast("Request", websocket), websocket.headers.get("x-client-label"))
         caller.require(Scope.READ_OWN)
         caller = with_address(caller, websocket.client.host if websocket.client else None)
         count = (await in_thread(count_open, face.farm.database, [caller.owner]))[caller.owner]
