@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import Double, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base, EpochSeconds, Id, JsonObject
@@ -18,7 +18,7 @@ class ComfyPrompt(Base):
     prompt_id: Mapped[str] = mapped_column(String(100))
     """The id that the client chose or was given, unique for its owner."""
     client_id: Mapped[str | None] = mapped_column(String(100))
-    number: Mapped[float]
+    number: Mapped[float] = mapped_column(Double)
     """ComfyUI's number of the prompt; negative ones were sent with `front`."""
     prompt: Mapped[JsonObject]
     extra_data: Mapped[JsonObject]

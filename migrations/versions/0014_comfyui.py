@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(length=120), nullable=False),
         sa.Column("prompt_id", sa.String(length=100), nullable=False),
         sa.Column("client_id", sa.String(length=100), nullable=True),
-        sa.Column("number", sa.Float(), nullable=False),
+        sa.Column("number", sa.Double(), nullable=False),
         sa.Column("prompt", sa.JSON(), nullable=False),
         sa.Column("extra_data", sa.JSON(), nullable=False),
         sa.Column("plan", sa.JSON(), nullable=False),
