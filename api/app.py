@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from api import problems
@@ -20,6 +21,8 @@ from api.comfyui.errors import PATHS as COMFYUI_PATHS
 from api.comfyui.errors import comfyui_error
 from api.farm import Farm
 from api.head_requests import HeadAsGet
+from api.mcp.mount import PATH as MCP_PATH
+from api.mcp.mount import McpFace
 from api.metrics import Metrics, MetricsMiddleware
 from api.openai.errors import openai_error
 from api.openai.routes import router as openai_router
@@ -122,6 +125,8 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.comfyui:
         comfyui.add_routes(app)
         shapes |= dict.fromkeys(COMFYUI_PATHS, comfyui_error)
+    app.state.mcp = McpFace(app)
+    app.router.routes.append(Route(MCP_PATH, endpoint=app.state.mcp, include_in_schema=False))
     problems.install(app, shapes)
     app.add_middleware(RequestGuard, settings=settings)
     app.add_middleware(MetricsMiddleware, metrics=measured)
@@ -137,6 +142,7 @@ def _lifespan(settings: Settings, measured: Metrics):  # type: ignore[no-untyped
         farm.start()
         try:
             async with AsyncExitStack() as faces:
+                faces.push_async_callback(app.state.mcp.stop)
                 if settings.comfyui:
                     await faces.enter_async_context(comfyui.running(app, farm))
                 yield

@@ -9,6 +9,7 @@ from core.errors import FarmError
 _QUEUE = ("celery", "psycopg", "redis", "sqlalchemy")
 EXTRAS: dict[str, tuple[str, ...]] = {
     "server": (*_QUEUE, "alembic", "cryptography", "dynamicprompts", "fastapi", "flower", "prometheus_client", "uvicorn"),
+    "mcp": ("mcp",),
     "worker": (*_QUEUE, "accelerate", "diffusers", "gguf", "peft", "safetensors", "torch", "transformers"),
 }
 """The modules that each extra of pyproject.toml brings. An extra counts as installed when all of them are found."""
