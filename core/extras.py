@@ -32,5 +32,5 @@ def require_extras(*extras: str, purpose: str = "This command") -> None:
     if not missing:
         return
     parts = f"the {missing[0]} part" if len(missing) == 1 else f"the {' and '.join(missing)} parts"
-    wanted = "all" if len(missing) == len(EXTRAS) else missing[0]
+    wanted = "all" if len(missing) > 1 else missing[0]
     raise MissingExtra(f"{purpose} needs {parts}: pip install 'imagefarm[{wanted}]'")
