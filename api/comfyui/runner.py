@@ -1,4 +1,4 @@
-"""Advance prompts as their jobs end, and tell their clients: one task for each process, whatever the number of sockets.
+"""Advance prompts as their jobs end, and tell their clients: two tasks for each process, whatever the number of sockets.
 
 Any process may advance any prompt, so that a chain of jobs continues after a restart; the database lets each step be
 submitted once. What no event has announced is found by a query every few seconds.
@@ -81,19 +81,19 @@ class PromptRunner:
         """The latest jobs that belong to no prompt."""
         self._due: dict[str, None] = {}
         self._changed_queues: dict[str, None] = {}
-        self._told_at = float("-inf")
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._wake_teller = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
         self._previews: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Start the task; call on the event loop."""
+        """Start the tasks; call on the event loop."""
         self._farm.watcher.hub.observers.append(self)
-        self._task = asyncio.create_task(self._run())
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._tell_queues())]
 
     async def stop(self) -> None:
-        """Stop the task."""
-        for task in (*self._previews, *([self._task] if self._task is not None else [])):
+        """Stop the tasks."""
+        for task in (*self._previews, *self._tasks):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -182,7 +182,7 @@ class PromptRunner:
     def queue_changed(self, owner: str) -> None:
         """Let the owner's clients know soon how many prompts have not ended."""
         self._changed_queues[owner] = None
-        self._wake.set()
+        self._wake_teller.set()
 
     async def cancel(self, rows: Iterable[ComfyPrompt], *, forget: bool = False) -> None:
         """Cancel the jobs of prompts; with `forget`, delete the prompts, which then have no end and no history."""
@@ -215,14 +215,13 @@ class PromptRunner:
             if watched.key == key and watched.node is not None
         ][:1]
 
-    # The task
+    # The tasks
 
     async def _run(self) -> None:
         last_poll = float("-inf")
         while True:
-            wait = POLL_SECONDS if not self._changed_queues else max(self._told_at + STATUS_SECONDS - time.monotonic(), 0)
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()
             self._wake.clear()
             try:
@@ -231,7 +230,6 @@ class PromptRunner:
                     self._due |= dict.fromkeys(await in_thread(comfyui.advanceable, self._farm.database))
                 await self._look_up()
                 await self._advance_due()
-                await self._tell_queues()
             except FarmError as error:
                 logger.warning("prompts of ComfyUI clients wait: %s", error.message)
                 await asyncio.sleep(1.0)
@@ -290,15 +288,20 @@ class PromptRunner:
         self._forget(row.id)
 
     async def _tell_queues(self) -> None:
-        if not self._changed_queues or time.monotonic() - self._told_at < STATUS_SECONDS:
-            return
-        owners = self.sockets.owners(self._changed_queues)
-        self._changed_queues.clear()
-        if not owners:
-            return
-        self._told_at = time.monotonic()
-        for owner, count in (await in_thread(comfyui.count_open, self._farm.database, owners)).items():
-            await self.sockets.tell_owner(owner, count)
+        """Tell owners how many of their prompts have not ended; by its own task, since an owner may have many sockets."""
+        while True:
+            await self._wake_teller.wait()
+            self._wake_teller.clear()
+            owners = self.sockets.owners(self._changed_queues)
+            self._changed_queues.clear()
+            if not owners:
+                continue
+            try:
+                for owner, count in (await in_thread(comfyui.count_open, self._farm.database, owners)).items():
+                    await self.sockets.tell_owner(owner, count)
+            except FarmError as error:
+                logger.warning("ComfyUI clients are not told of the queue: %s", error.message)
+            await asyncio.sleep(STATUS_SECONDS)
 
 
 def _keep(kept: OrderedDict[str, T], job_id: str, value: T) -> None:

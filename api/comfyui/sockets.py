@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 MAX_WAITING = 1000
 """Messages that may wait for a slow reader, whose socket is then closed."""
 MAX_WAITING_PREVIEWS = 4
-_AT_ONCE = 50
+_AT_ONCE = 10
 """Sockets that a broadcast is passed to before other tasks run."""
+_PAUSE_SECONDS = 0.005
 _TRY_AGAIN_LATER = 1013
 
 Key = tuple[str, str]
@@ -117,7 +118,7 @@ class Sockets:
         for number, socket in enumerate(list(self._by_owner.get(owner, {}).values())):
             socket.send(message)
             if number % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
+                await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def encoded(message: Message) -> str:
