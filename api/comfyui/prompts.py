@@ -66,7 +66,13 @@ async def read_queue(face: FaceDependency, caller: ComfyCaller) -> Response:
     return await in_thread(JSONResponse, rows)
 
 
-@router.post("/queue", summary="Remove waiting prompts", responses=_BODY_ERRORS, openapi_extra=_body(ComfyQueueChange))
+@router.post(
+    "/queue",
+    response_class=Response,
+    summary="Remove waiting prompts",
+    responses=_BODY_ERRORS,
+    openapi_extra=_body(ComfyQueueChange),
+)
 async def change_queue(request: Request, face: FaceDependency, caller: ComfySubmitter) -> Response:
     """Remove your own prompts of which no job has run: all (`clear`), or those that `delete` lists."""
     change = await _parsed(request, ComfyQueueChange)
@@ -78,6 +84,7 @@ async def change_queue(request: Request, face: FaceDependency, caller: ComfySubm
 
 @router.post(
     "/interrupt",
+    response_class=Response,
     summary="Interrupt what runs",
     responses=_BODY_ERRORS,
     openapi_extra=_body(ComfyInterrupt, required=False),
@@ -113,7 +120,13 @@ async def read_ended(face: FaceDependency, caller: ComfyCaller, prompt_id: str) 
     return {} if row is None else {row.prompt_id: history_entry(row)}
 
 
-@router.post("/history", summary="Forget ended prompts", responses=_BODY_ERRORS, openapi_extra=_body(ComfyQueueChange))
+@router.post(
+    "/history",
+    response_class=Response,
+    summary="Forget ended prompts",
+    responses=_BODY_ERRORS,
+    openapi_extra=_body(ComfyQueueChange),
+)
 async def change_history(request: Request, face: FaceDependency, caller: ComfySubmitter) -> Response:
     """Remove your own prompts from the history: all (`clear`), or those that `delete` lists. Their images stay."""
     change = await _parsed(request, ComfyQueueChange)

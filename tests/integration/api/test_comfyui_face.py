@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import threading
+import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from PIL import Image, ImageDraw
 from redis import Redis
 
 from api.app import create_app
+from api.http_limits import HttpLimits
 from core.settings import Settings
 from db.api_keys import NewKey, create_key
 from db.database import Database
@@ -261,7 +263,12 @@ def test_a_chain_continues_where_it_was_when_the_api_starts_again(farm: Farm) ->
     assert json.loads(first.requested["comfyui"]["prompt"]) == graph
     # No event announces the end: it is found as after a restart, by the query of a process that has just started.
     done = farm.worker.finish(first, publish=False)
-    with serving(farm.settings) as url, httpx.Client(base_url=url, timeout=SECONDS) as other:
+    with (
+        serving(farm.settings, HttpLimits(head_seconds=1.0)) as url,
+        httpx.Client(base_url=url, timeout=SECONDS) as other,
+        socket_of(Farm(farm.settings, url, {}), "late") as ws,
+    ):
+        time.sleep(1.2)  # No deadline of a request may end a socket.
         second = [wait_claim(farm), wait_claim(farm)]
         images = [image["id"] for image in other.get(f"/v1/jobs/{done.id}").json()["outputs"]]
         assert [job.input["parent"]["image"] for job in second] == images
@@ -271,11 +278,10 @@ def test_a_chain_continues_where_it_was_when_the_api_starts_again(farm: Farm) ->
             (128, 0.5, "hires")
         }
         assert other.get("/queue").json()["queue_running"][0][1] == prompt_id
-        with socket_of(farm, "late") as ws:
-            for job in second:
-                farm.worker.finish(job)
-            while json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"]:
-                pass
+        for job in second:
+            farm.worker.finish(job)
+        while json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"]:
+            pass
         outputs = other.get(f"/history/{prompt_id}").json()[prompt_id]["outputs"]
     assert [len(outputs[name]["images"]) for name in ("9", "12")] == [2, 2]
     assert outputs["12"]["images"][0]["subfolder"] == "hires"
@@ -285,7 +291,7 @@ def test_a_chain_continues_where_it_was_when_the_api_starts_again(farm: Farm) ->
 def wait_claim(farm: Farm, model: str = "demo") -> Job:
     """Return the next job, which is submitted soon: its change is published."""
     side = farm.workers[model]
-    with side.redis.pubsub() as channel:
+    with side.redis.pubsub() as channel:  # type: ignore[no-untyped-call]
         channel.subscribe(side.keys.changes)
         while True:
             if (job := side.claim()) is not None:
@@ -416,7 +422,7 @@ def test_keys_are_in_force_on_calls_and_sockets(farm: Farm, settings: Settings, 
     migrate(url)
     closed = Settings(
         _env_file=None, data_dir=settings.data_dir, database_url=url, redis_url=settings.redis_url, redis_prefix="keys:"
-    )  # type: ignore[call-arg]
+    )
     database = Database(url)
     keys = [create_key(database, NewKey(name=name, owner=name))[1] for name in ("ann", "bob")]
     worker = WorkerSide(closed)
