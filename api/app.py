@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from api import problems
@@ -16,8 +16,13 @@ from api.a1111 import options as a1111_options
 from api.a1111 import progress as a1111_progress
 from api.a1111 import render as a1111_render
 from api.a1111.errors import a1111_error
+from api.comfyui import install as comfyui
+from api.comfyui.errors import PATHS as COMFYUI_PATHS
+from api.comfyui.errors import comfyui_error
 from api.farm import Farm
 from api.head_requests import HeadAsGet
+from api.mcp.mount import PATH as MCP_PATH
+from api.mcp.mount import McpFace
 from api.metrics import Metrics, MetricsMiddleware
 from api.openai.errors import openai_error
 from api.openai.routes import router as openai_router
@@ -112,7 +117,13 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.router.default = Page()
-    problems.install(app, {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error})
+    shapes = {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error}
+    if settings.comfyui:
+        comfyui.add_routes(app)
+        shapes |= dict.fromkeys(COMFYUI_PATHS, comfyui_error)
+    app.state.mcp = McpFace(app)
+    app.router.routes.append(Route(MCP_PATH, endpoint=app.state.mcp, include_in_schema=False))
+    problems.install(app, shapes)
     app.add_middleware(RequestGuard, settings=settings)
     app.add_middleware(MetricsMiddleware, metrics=measured)
     return app
@@ -132,7 +143,11 @@ def _lifespan(settings: Settings, measured: Metrics):  # type: ignore[no-untyped
         app.state.farm = farm
         farm.start()
         try:
-            yield
+            async with AsyncExitStack() as faces:
+                faces.push_async_callback(app.state.mcp.stop)
+                if settings.comfyui:
+                    await faces.enter_async_context(comfyui.running(app, farm))
+                yield
         finally:
             await farm.close()
 

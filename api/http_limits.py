@@ -17,6 +17,7 @@ from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 
 from api.security_headers import SECURITY_HEADERS
@@ -138,6 +139,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_bytes = self._fields = 0
         self._unparsed = 0  # bytes since the parser's last callback; grows while a field does not end
         self._refused = False
+        self._upgraded = False
         self._discarded = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -170,6 +172,14 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._unparsed + (self._head_bytes if self._in_head else 0) > self._limits.head_bytes + _SLICE:
                 self._refuse_head()
         self._watch()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over: it is counted until the socket closes, and no deadline of a request holds any more."""
+        self._cancel_deadline()
+        self._unset_keepalive_if_required()
+        self._all.idle.pop(self, None)
+        self._upgraded = True
+        super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         """Start to count a head."""
@@ -235,6 +245,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _watch(self) -> None:
         """Have the deadline run while something is awaited from the client that uvicorn's own timer does not cover."""
+        if self._upgraded:
+            return
         if self._answering or self.timeout_keep_alive_task is not None or self.transport.is_closing():
             self._cancel_deadline()
         elif self._deadline is None:
@@ -285,6 +297,28 @@ class LimitedProtocol(HttpToolsProtocol):
         self._discarded += size
         if self._discarded > _LINGER_BYTES:
             self.transport.abort()
+
+
+class CountedSocket(WSProtocol):
+    """A web socket of uvicorn that counts as an open connection until it is lost."""
+
+    def __init__(self, connections: Connections, **given: Any) -> None:  # noqa: ANN401 -- uvicorn's own arguments
+        super().__init__(**given)
+        self._all = connections
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection, which the HTTP protocol counted when it was made."""
+        self._all.open -= 1
+        super().connection_lost(exc)
+
+
+def socket_factory(connections: Connections) -> Callable[..., CountedSocket]:
+    """Return what uvicorn calls for each connection that becomes a web socket."""
+
+    def make(**given: Any) -> CountedSocket:  # noqa: ANN401 -- uvicorn's own arguments
+        return CountedSocket(connections, **given)
+
+    return make
 
 
 def protocol_factory(connections: Connections) -> Callable[..., LimitedProtocol]:

@@ -9,6 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from api.security_headers import DOCS_POLICY, PAGE_POLICY
 
@@ -35,6 +36,8 @@ class Page:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send a file of the page, or the API's 404."""
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
         if scope["type"] != "http":
             return
         path = scope["path"]

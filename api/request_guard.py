@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from api.problems import shaped
+from api.problems import problem_response, shaped
 from api.public_address import public_address
 from core.errors import FarmError, Forbidden
 from core.exposure import AllowedHosts
@@ -32,11 +33,19 @@ class RequestGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         refusal = self._wrong_host(headers, scope)
+        if scope["type"] == "websocket":
+            # Browsers let any site's page open a socket to any other; only its Origin tells them apart.
+            refusal = refusal or (_cross_site() if _is_foreign(headers) else None)
+            if refusal is not None:
+                await WebSocket(scope, receive, send).send_denial_response(problem_response(refusal))
+                return
+            await self._app(scope, receive, send)
+            return
         if refusal is None and scope["method"] in _SAFE_METHODS:
             await self._app(scope, receive, send)
             return
@@ -62,10 +71,7 @@ class RequestGuard:
         if not length.isascii() or not length.isdigit() or len(length) > 18 or int(length) > self._max_bytes:
             return self._too_large()
         if _is_foreign(headers):
-            return Forbidden(
-                "Another web site's page sent this request. Open the farm's own page, or call from a program.",
-                code="cross_site_request",
-            )
+            return _cross_site()
         return None
 
     def _too_large(self) -> FarmError:
@@ -101,6 +107,13 @@ def _unknown_host(name: str) -> FarmError:
         f"This farm does not answer as '{shown}'. If that is its name, start it with IMAGEFARM_ALLOWED_HOSTS={shown} "
         "(several are separated by commas); otherwise use its address on this machine.",
         code="unknown_host",
+    )
+
+
+def _cross_site() -> Forbidden:
+    return Forbidden(
+        "Another web site's page sent this request. Open the farm's own page, or call from a program.",
+        code="cross_site_request",
     )
 
 

@@ -7,11 +7,23 @@ import socket
 import uvicorn
 
 from api.app import create_app
-from api.http_limits import Connections, HttpLimits, connection_bound, protocol_factory, raise_descriptor_limit
+from api.http_limits import (
+    Connections,
+    HttpLimits,
+    connection_bound,
+    protocol_factory,
+    raise_descriptor_limit,
+    socket_factory,
+)
 from core.settings import Settings
 
 GRACE_SECONDS = 5
 """Time for responses in progress to complete after a stop was requested."""
+
+
+_SOCKET_BYTES = 64 * 1024
+"""Largest message of a client: clients send next to nothing."""
+_SOCKET_PING_SECONDS = 60.0
 
 
 class Server(uvicorn.Server):
@@ -47,7 +59,11 @@ def make_server(settings: Settings, limits: HttpLimits | None = None) -> Server:
         access_log=settings.log_level == "DEBUG",
         server_header=False,
         http=protocol_factory(connections),  # type: ignore[arg-type]  # uvicorn only ever calls it
-        ws="none",
+        ws=socket_factory(connections) if settings.comfyui else "none",  # type: ignore[arg-type]  # only ever called
+        ws_max_size=_SOCKET_BYTES,
+        ws_ping_interval=_SOCKET_PING_SECONDS,
+        ws_ping_timeout=_SOCKET_PING_SECONDS,
+        ws_per_message_deflate=False,  # its buffers take more memory than all else that an idle socket needs
         proxy_headers=False,  # uvicorn trusts all local programs; IMAGEFARM_TRUSTED_PROXIES names the proxies
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_SECONDS,

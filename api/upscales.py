@@ -31,6 +31,7 @@ from db.batches import SubmittedBatch
 from db.images import get_image
 from db.jobs.read import get_job
 from db.jobs.submit import NewJob, Submitted
+from db.tables import Image, Job, Upload
 from db.uploads import get_upload
 
 _CARRIED = (
@@ -76,7 +77,7 @@ async def submit_upscale(farm: Farm, caller: Caller, request: UpscaleRequest, ke
     async def prepare() -> NewJob:
         overview = await farm.overview.get()
         kind, source_id = ("image", request.image) if request.image else ("upload", request.upload or "")
-        upscaler = await in_thread(_chosen_upscaler, farm, request, overview)
+        upscaler = await in_thread(chosen_upscaler, farm, request, overview)
         return await in_thread(_prepare, farm, caller, request, overview, upscaler, kind, source_id)
 
     return await accept_job(farm, caller, key, prepare)
@@ -97,7 +98,7 @@ def _batch_jobs(
     sources = [("image", each) for each in request.images] + [("upload", each) for each in request.uploads]
     if len(sources) > (limit := farm.settings.max_jobs_per_batch):
         raise InvalidParameters([("images", f"the batch has {len(sources)} jobs; send at most {limit} in a batch.")])
-    upscaler = _chosen_upscaler(farm, request, overview)
+    upscaler = chosen_upscaler(farm, request, overview)
     jobs: list[tuple[NewJob, dict[str, Any]]] = []
     for index, (kind, source_id) in enumerate(sources):
         try:
@@ -120,12 +121,25 @@ def _prepare(
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     found = _image(farm, caller, source_id) if kind == "image" else _upload(farm, caller, source_id)
+    sent = {name: value for name, value in request.as_sent().items() if name not in ("images", "uploads", "name")}
+    return upscale_job(farm, caller, request, overview, upscaler, found, sent | {kind: source_id})
+
+
+def upscale_job(
+    farm: Farm,
+    caller: Caller,
+    request: UpscaleRequest,
+    overview: Overview,
+    upscaler: Upscaler,
+    found: dict[str, Any],
+    requested: dict[str, Any],
+) -> NewJob:
+    """Return the job that enlarges a source; `found` is the input of its image or upload. Raises InvalidParameters."""
     width, height = found["source"]["width"] * request.scale, found["source"]["height"] * request.scale
     if width * height > (limit := farm.settings.max_upscale_pixels):
         raise InvalidParameters(
             [("scale", f"the result would be {width}x{height}, {width * height} pixels; this farm makes at most {limit}.")]
         )
-    sent = {name: value for name, value in request.as_sent().items() if name not in ("images", "uploads", "name")}
     return NewJob(
         kind=JobKind.UPSCALE,
         owner=caller.owner,
@@ -133,7 +147,7 @@ def _prepare(
         model=UPSCALE,
         prompt=found.get("prompt", ""),
         input=found | {"upscaler": upscaler.id, "scale": request.scale, "width": width, "height": height, "num_images": 1},
-        requested=with_encrypted_secret(farm, sent | {kind: source_id}),
+        requested=with_encrypted_secret(farm, requested),
         priority=request.priority,
         max_attempts=farm.settings.max_attempts,
         deadline_seconds=request.deadline_seconds,
@@ -142,7 +156,7 @@ def _prepare(
     )
 
 
-def _chosen_upscaler(farm: Farm, request: UpscaleRequest, overview: Overview) -> Upscaler:
+def chosen_upscaler(farm: Farm, request: UpscaleRequest, overview: Overview) -> Upscaler:
     """Return the upscaler; raise InvalidInput for an unknown one or its scale, Conflict when no worker has it."""
     upscalers, workers = upscalers_of(farm, overview)
     upscaler = upscalers.get(request.upscaler or DEFAULT)
@@ -181,6 +195,11 @@ def _image(farm: Farm, caller: Caller, image_id: str) -> dict[str, Any]:
             field="image",
             code="image_not_found",
         ) from None
+    return image_input(image, parent_job)
+
+
+def image_input(image: Image, parent_job: Job) -> dict[str, Any]:
+    """Return the input of a job that enlarges an image, which `parent_job` has made."""
     given = input_of_image(parent_job.input, image.index)
     versions = image.record.get("versions", {})
     carried = parent_job.input.get("parent") if parent_job.kind == JobKind.UPSCALE else None
@@ -192,6 +211,15 @@ def _image(farm: Farm, caller: Caller, image_id: str) -> dict[str, Any]:
         "seed": image.seed,
         "parent": {name: value for name, value in earlier.items() if name != "upload"} | {"image": image.id},
         "source": _source("images", image.key, image.width, image.height, image.sha256),
+    }
+
+
+def upload_input(upload: Upload) -> dict[str, Any]:
+    """Return the input of a job that enlarges an upload."""
+    return {
+        "seed": 0,
+        "parent": {"upload": upload.id},
+        "source": _source("uploads", upload.key, upload.width, upload.height, upload.sha256),
     }
 
 
@@ -208,11 +236,7 @@ def _upload(farm: Farm, caller: Caller, upload_id: str) -> dict[str, Any]:
             field="upload",
             code="upload_not_found",
         ) from None
-    return {
-        "seed": 0,
-        "parent": {"upload": upload.id},
-        "source": _source("uploads", upload.key, upload.width, upload.height, upload.sha256),
-    }
+    return upload_input(upload)
 
 
 def _source(store: str, key: str, width: int, height: int, sha256: str) -> dict[str, Any]:

@@ -205,6 +205,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds that the OpenAI and A1111 faces wait for an image before they respond with a URL to poll.",
     )
+    comfyui: bool = Field(
+        True,
+        description="Serve ComfyUI's calls (`/prompt`, `/queue`, `/history`, `/view`, `/ws` and others, also under `/api/`) "
+        "for graphs of standard nodes.",
+    )
     webhook_url: str = Field(
         "",
         description="URL that receives a message about every job that settles. Empty: only other webhooks get messages.",

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from core.lifecycle import SETTLED
 
@@ -90,6 +90,16 @@ class OpenJobs(Waiter):
             self.wake()
 
 
+class Observer(Protocol):
+    """Takes the events of all jobs; it must return at once."""
+
+    def changed(self, job_id: str, revision: int, status: str) -> None:
+        """Take a new revision of a job."""
+
+    def progressed(self, job_id: str, progress: dict[str, Any]) -> None:
+        """Take the progress of a running job."""
+
+
 _MAX_PROGRESS = 4096
 
 _AnyWaiter = Subscription | OpenJobs
@@ -102,6 +112,7 @@ class Hub:
         self._by_job: dict[str, set[_AnyWaiter]] = {}
         self._waiters: set[_AnyWaiter] = set()
         self.on_settled: Callable[[], None] = lambda: None
+        self.observers: list[Observer] = []
         self._progress: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     @contextmanager
@@ -154,6 +165,8 @@ class Hub:
             self.on_settled()
         for waiter in self._by_job.get(job_id, ()):
             waiter.changed(job_id, revision, settled=settled)
+        for observer in self.observers:
+            observer.changed(job_id, revision, status)
 
     def deleted(self, job_id: str) -> None:
         """Pass on that a job no longer exists."""
@@ -169,6 +182,8 @@ class Hub:
             self._progress.popitem(last=False)
         for waiter in self._by_job.get(job_id, ()):
             waiter.progressed(progress)
+        for observer in self.observers:
+            observer.progressed(job_id, progress)
 
     def wake_all(self) -> None:
         """Wake every waiter without an event, because the process is about to stop."""

@@ -25,9 +25,14 @@ _JPEG_MARKER_BYTES = 65_533
 _XMP_HEADER_BYTES = 29
 
 
-def encode_png(pixels: bytes, width: int, height: int, metadata: ImageMetadata) -> bytes:
-    """Encode RGB8 `pixels`, row by row from the top, as PNG. Raises ValueError unless they are width * height * 3 bytes."""
-    return encode(Image.frombytes("RGB", (width, height), pixels), metadata)
+def encode_png(
+    pixels: bytes, width: int, height: int, metadata: ImageMetadata, texts: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
+    """Encode RGB8 `pixels`, row by row from the top, as PNG. Raises ValueError unless they are width * height * 3 bytes.
+
+    `texts`: further texts of the file by their keywords, such as ComfyUI's `prompt`.
+    """
+    return _png(Image.frombytes("RGB", (width, height), pixels), metadata, texts)
 
 
 def encode(image: Image.Image, metadata: ImageMetadata, *, format: ImageFormat = "png", quality: int = 92) -> bytes:
@@ -36,7 +41,7 @@ def encode(image: Image.Image, metadata: ImageMetadata, *, format: ImageFormat =
     Raises InvalidInput `metadata_too_long` when a JPEG, whose metadata blocks end at 64 KB, cannot hold the prompts.
     """
     if format == "png":
-        return _png(image, metadata)
+        return _png(image, metadata, {})
     comment = user_comment_block(format_parameters(metadata), software(metadata))
     packet = xmp.metadata_packet(metadata, with_json=True)
     return _jpeg(image, comment, packet, quality) if format == "jpeg" else _webp(image, comment, packet, quality)
@@ -47,13 +52,15 @@ def software(metadata: ImageMetadata) -> str:
     return f"imagefarm {metadata.farm_version}" if metadata.farm_version else "imagefarm"
 
 
-def _png(image: Image.Image, metadata: ImageMetadata) -> bytes:
+def _png(image: Image.Image, metadata: ImageMetadata, texts: Mapping[str, str]) -> bytes:
     """Write with run-length deflate: on filtered images it is the fastest and, except for flat drawings, the smallest."""
     info = PngInfo()
     info.add_text("parameters", format_parameters(metadata))
     info.add_itxt("imagefarm", metadata.to_json())
     info.add_itxt("XML:com.adobe.xmp", xmp.metadata_packet(metadata, with_json=False).decode())
     info.add_text("Software", software(metadata))
+    for keyword, text in texts.items():
+        info.add_text(keyword, text)
     file = BytesIO()
     image.save(file, "PNG", pnginfo=info, compress_level=1, compress_type=zlib.Z_RLE)
     return file.getvalue()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from core.imagefile import xmp
 from core.imagefile.encoding import software
@@ -23,11 +24,12 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def with_metadata(file: Path, metadata: ImageMetadata) -> Iterator[bytes]:
-    """Yield the content of a PNG file with the texts that `encode` writes before its pixels. Raises OSError."""
+def with_metadata(file: Path, metadata: ImageMetadata, texts: Mapping[str, str] = MappingProxyType({})) -> Iterator[bytes]:
+    """Yield the content of a PNG file with the texts that `encode_png` writes before its pixels. Raises OSError."""
     with file.open("rb") as source:
         yield source.read(HEADER_BYTES)
         yield b"".join(_texts(metadata))
+        yield b"".join(_text(keyword, text) for keyword, text in texts.items())
         while block := source.read(_COPIED_BYTES):
             yield block
 

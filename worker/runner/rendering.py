@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from core.catalogue import catalogue_of, load_catalogue
 from core.catalogue.upscalers import LANCZOS
+from core.comfyui.texts import texts_of
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.imagefile import ImageMetadata, encode_png
 from core.lifecycle import JobKind
@@ -59,7 +60,7 @@ class ImageWriter:
             return store_enlarged(self._store, attempt, request, rendered)
         index = image_index_of(rendered.request_id)
         metadata = _metadata(attempt, request, rendered, index)
-        data = encode_png(rendered.pixels, rendered.width, rendered.height, metadata)
+        data = encode_png(rendered.pixels, rendered.width, rendered.height, metadata, texts_of(attempt.job.requested))
         stored = self._store.put(image_key(attempt.job.id, attempt.job.attempt, index), data)
         return StoredImage(
             index=index,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.catalogue import load_catalogue
+from core.comfyui.texts import texts_of
 from core.errors import NotFound, RenderError, Unavailable
 from core.imagefile.metadata import ImageMetadata
 from core.imagefile.png_file import with_metadata
@@ -90,7 +91,9 @@ def store_enlarged(
     assert part is not None  # noqa: S101 - the caller has looked
     index = image_index_of(rendered.request_id)
     key = image_key(attempt.job.id, attempt.job.attempt, index)
-    stored = store.put_blocks(key, with_metadata(part.output, _metadata(attempt, request, rendered)))
+    stored = store.put_blocks(
+        key, with_metadata(part.output, _metadata(attempt, request, rendered), texts_of(attempt.job.requested))
+    )
     store.put_reduced(key, _reduced(part.reduced_output))
     return StoredImage(
         index=index,

@@ -40,6 +40,7 @@ NEEDED = {
     ("models", "verify"): "worker",
     ("models", "remove-weights"): "worker",
     ("model-manager",): "worker",
+    ("mcp",): "mcp",
     ("worker",): "worker",
     ("api",): "server",
     ("reaper",): "server",

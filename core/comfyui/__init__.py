@@ -1,0 +1,8 @@
+"""ComfyUI's graphs of standard nodes: what their nodes are, whether a graph is valid, and the jobs that it asks for."""
+
+from core.comfyui.errors import GraphRefused, NodeError
+from core.comfyui.names import ModelFiles
+from core.comfyui.reading import Plan, ReadStep, read_graph
+from core.comfyui.validation import Graph, checked_graph
+
+__all__ = ["Graph", "GraphRefused", "ModelFiles", "NodeError", "Plan", "ReadStep", "checked_graph", "read_graph"]

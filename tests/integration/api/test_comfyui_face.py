@@ -1,0 +1,519 @@
+"""ComfyUI's face as its clients use it: the client of its script_examples, Open WebUI's engine, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import websocket
+from PIL import Image, ImageDraw
+from redis import Redis
+
+from api.app import create_app
+from api.http_limits import HttpLimits
+from core.settings import Settings
+from db.api_keys import NewKey, create_key
+from db.database import Database
+from db.jobs.finish import finish_canceled
+from db.tables import Job
+from tests import comfyui_graphs as graphs
+from tests.conftest import Migrate
+from tests.integration.api.running import WorkerSide, serving
+from tests.servers.redis import RedisServer
+
+SECONDS = 20
+MODELS = ("demo", "z-image-turbo", "sd15", "sdxl")
+Event = dict[str, Any]
+
+
+class Farm:
+    """A running API, and a simulated worker of each model."""
+
+    def __init__(self, settings: Settings, url: str, workers: dict[str, WorkerSide]) -> None:
+        self.settings, self.url, self.workers = settings, url, workers
+        self.http = httpx.Client(base_url=url, timeout=SECONDS)
+        self.claimed: list[tuple[WorkerSide, Job]] = []
+
+    @property
+    def worker(self) -> WorkerSide:
+        return self.workers["demo"]
+
+    def claim(self, model: str = "demo") -> Job:
+        job = self.workers[model].claim()
+        assert job is not None
+        self.claimed.append((self.workers[model], job))
+        return job
+
+    def cancel(self, side: WorkerSide, job: Job) -> None:
+        """End a running job after a cancel request, as its worker does; nothing when it has ended."""
+        if (canceled := finish_canceled(side.database, job.id, job.attempt)) is not None:
+            side.publish(canceled)
+
+    def queue(self, graph: graphs.Graph, **fields: object) -> str:
+        answer = self.http.post("/prompt", json={"prompt": graph, **fields})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["prompt_id"])
+
+    def history(self, prompt_id: str) -> dict[str, Any]:
+        """Return the entry of a prompt that has ended, whose end was announced."""
+        entry: dict[str, Any] = self.http.get(f"/history/{prompt_id}").json()[prompt_id]
+        return entry
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate, redis_server: RedisServer) -> Settings:
+    """Return the settings of this file's API."""
+    folder = tmp_path_factory.mktemp("comfyui")
+    url = f"sqlite:///{folder / 'test.db'}"
+    migrate(url)
+    with Redis.from_url(redis_server.url) as connection:
+        connection.flushall()
+    given = {"data_dir": folder / "data", "database_url": url, "redis_url": redis_server.url, "redis_prefix": "comfy:"}
+    return Settings(_env_file=None, **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def farm(settings: Settings) -> Iterator[Farm]:
+    """Run one API for all tests of this file."""
+    with ExitStack() as stack:
+        workers = {model: WorkerSide(settings, model, f"{model}-box") for model in MODELS}
+        workers["upscale"] = WorkerSide(settings, "upscale", "upscale-box")
+        for side in workers.values():
+            stack.callback(side.close)
+            side.ready()
+        farm = Farm(settings, stack.enter_context(serving(settings)), workers)
+        stack.callback(farm.http.close)
+        yield farm
+
+
+@pytest.fixture(autouse=True)
+def empty_queue(farm: Farm) -> Iterator[None]:
+    yield
+    farm.http.post("/interrupt")
+    farm.http.post("/queue", json={"clear": True})
+    while farm.claimed:
+        farm.cancel(*farm.claimed.pop())
+    for side in farm.workers.values():
+        while (job := side.claim()) is not None:
+            side.finish(job)
+
+
+@contextmanager
+def socket_of(farm: Farm, client_id: str, path: str = "/ws", **options: Any) -> Iterator[websocket.WebSocket]:  # noqa: ANN401
+    """Connect as ComfyUI's script_examples do, and take the first message."""
+    ws = websocket.WebSocket()
+    try:
+        ws.connect(f"ws{farm.url.removeprefix('http')}{path}?clientId={client_id}", timeout=SECONDS, **options)
+    except websocket.WebSocketBadStatusException:
+        ws.shutdown()
+        raise
+    first = json.loads(ws.recv())
+    assert (first["type"], first["data"]["sid"]) == ("status", client_id)
+    assert "queue_remaining" in first["data"]["status"]["exec_info"]
+    try:
+        yield ws
+    finally:
+        ws.close()
+
+
+def events_to_end(ws: websocket.WebSocket, prompt_id: str) -> list[Event | bytes]:
+    """Return all messages up to the one that says that the prompt has ended."""
+    found: list[Event | bytes] = []
+    while True:
+        message = ws.recv()
+        if isinstance(message, bytes):
+            found.append(message)
+            continue
+        event = json.loads(message)
+        found.append(event)
+        if event["type"] == "executing" and event["data"] == {"node": None, "prompt_id": prompt_id}:
+            return found
+
+
+def types(events: list[Event | bytes]) -> list[str]:
+    return [event["type"] for event in events if isinstance(event, dict) and event["type"] != "status"]
+
+
+def tiny(name: str = "demo.safetensors", **changes: Any) -> graphs.Graph:  # noqa: ANN401
+    return graphs.checkpoint_template(name, 64, seed=5, steps=4, cfg=1, **changes)
+
+
+def png(side: int = 64, *, hole: bool = False) -> bytes:
+    image = Image.new("RGBA", (side, side), (200, 30, 30, 255))
+    if hole:
+        ImageDraw.Draw(image).rectangle((8, 8, 39, 39), fill=(0, 0, 0, 0))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def upload(farm: Farm, data: bytes, name: str = "photo.png", path: str = "/upload/image", **fields: str) -> dict[str, str]:
+    answer = farm.http.post(path, files={"image": (name, data, "image/png")}, data=fields)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, str] = answer.json()
+    return found
+
+
+def test_the_client_of_the_script_examples_gets_its_image(farm: Farm) -> None:
+    client_id = str(uuid.uuid4())
+    with socket_of(farm, client_id) as ws:
+        # urllib names no JSON: the body is sent as a form.
+        body = json.dumps({"prompt": tiny(), "client_id": client_id}).encode()
+        sent = urllib.request.Request(f"{farm.url}/prompt", data=body)  # noqa: S310 -- the API of this test
+        with urllib.request.urlopen(sent) as answer:  # noqa: S310
+            prompt_id = json.loads(answer.read())["prompt_id"]
+        assert farm.http.get(f"/history/{prompt_id}").json() == {}
+        job = farm.claim()
+        farm.worker.redis.set(farm.worker.keys.preview(job.id, 0), b"\x89PNG preview")
+        farm.worker.progress(job, step=2, steps=4, value=0.5)
+        received: list[Event | bytes] = []
+        while not any(isinstance(message, bytes) for message in received):
+            message = ws.recv()
+            received.append(message if isinstance(message, bytes) else json.loads(message))
+        farm.worker.finish(job)
+        received += events_to_end(ws, prompt_id)
+    assert types(received)[:2] == ["execution_start", "execution_cached"]
+    assert types(received)[-3:] == ["executed", "execution_success", "executing"]
+    nodes = [event["data"]["node"] for event in received if isinstance(event, dict) and event["type"] == "executing"]
+    assert nodes == ["4", "6", "7", "5", "3", "8", "9", None]
+    steps = [event["data"] for event in received if isinstance(event, dict) and event["type"] == "progress"]
+    assert steps[0] == {"value": 2, "max": 4, "prompt_id": prompt_id, "node": "3"}
+    preview = next(message for message in received if isinstance(message, bytes))
+    assert (struct.unpack(">II", preview[:8]), preview[8:]) == ((1, 2), b"\x89PNG preview")
+    entry = farm.history(prompt_id)
+    assert entry["status"] | {"messages": []} == {"status_str": "success", "completed": True, "messages": []}
+    assert [name for name, _ in entry["status"]["messages"]] == ["execution_start", "execution_cached", "execution_success"]
+    assert (entry["prompt"][1], entry["prompt"][4]) == (prompt_id, ["9"])
+    assert entry["prompt"][2] == tiny()
+    (image,) = entry["outputs"]["9"]["images"]
+    assert (image["type"], image["filename"].startswith("SD1.5_")) == ("output", True)
+    shown = farm.http.get("/view", params=image)
+    assert (shown.headers["content-type"], Image.open(io.BytesIO(shown.content)).size) == ("image/png", (64, 64))
+    small = farm.http.get("/view", params=image | {"preview": "webp;90"})
+    assert small.headers["content-type"] == "image/webp"
+
+
+def test_open_webui_generates_and_edits_as_it_always_does(farm: Farm) -> None:
+    headers = {"Authorization": "Bearer none", "User-Agent": "Mozilla/5.0"}
+    info = farm.http.get("/object_info", headers=headers).json()
+    assert "demo.safetensors" in info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"][0]
+    assert info["UNETLoader"]["input"]["required"]["unet_name"][0] == ["z_image_turbo_bf16.safetensors"]
+    sent = farm.http.post("/api/upload/image", files={"image": ("file.png", png(), "image/png")}, data={"type": "input"})
+    client_id = str(uuid.uuid4())
+    with (
+        socket_of(farm, client_id, header=[f"{name}: {value}" for name, value in headers.items()]) as ws,
+        farm.worker.working(),
+    ):
+        for graph in (tiny(), graphs.image_to_image(sent.json()["name"])):
+            graph["3"]["inputs"]["seed"] = 1125899906842624
+            answer = farm.http.post("/prompt", json={"prompt": graph, "client_id": client_id}, headers=headers).json()
+            assert any("beyond 32 bits" in text for text in answer["warnings"])
+            events_to_end(ws, answer["prompt_id"])
+            history = farm.http.get(f"/history/{answer['prompt_id']}", headers=headers).json()[answer["prompt_id"]]
+            for name, output in history["outputs"].items():
+                assert graph[name]["class_type"] == "SaveImage"
+                for image in output["images"]:
+                    assert farm.http.get("/view", params=image, headers=headers).content.startswith(b"\x89PNG")
+
+
+def test_comfyuis_own_templates_run_as_they_are(farm: Farm) -> None:
+    templates = {
+        "z-image-turbo": graphs.z_image_template(256),
+        "sd15": graphs.checkpoint_template(),
+        "sdxl": graphs.checkpoint_template("sd_xl_base_1.0.safetensors", 256),
+    }
+    for model, graph in templates.items():
+        answer = farm.http.post("/prompt", json={"prompt": graph})
+        assert answer.status_code == 200, answer.text
+        job = farm.claim(model)
+        assert (job.face, job.model) == ("comfyui", model)
+        farm.workers[model].finish(job)
+        if model == "z-image-turbo":
+            assert (job.input["prompt"], job.input["num_inference_steps"], job.input["guidance_scale"]) == (
+                "harbor boats and pastel houses., family friendly", 8, 1.0,
+            )  # fmt: skip
+            assert not any("no effect" in text for text in answer.json()["warnings"])
+    away = farm.http.post("/prompt", json={"prompt": graphs.checkpoint_template("dreamshaper_8.safetensors")})
+    assert away.status_code == 400
+    error = away.json()["node_errors"]["4"]["errors"][0]
+    assert (error["type"], "'dreamshaper_8.safetensors' not in [" in error["details"]) == ("value_not_in_list", True)
+    assert error["extra_info"]["received_value"] == "dreamshaper_8.safetensors"
+
+
+def test_a_chain_continues_where_it_was_when_the_api_starts_again(farm: Farm) -> None:
+    graph = graphs.latent_hires_template(batch=2)
+    workflow = {"nodes": [], "version": 0.4}
+    prompt_id = farm.queue(graph, prompt_id="my own id", extra_data={"extra_pnginfo": {"workflow": workflow}})
+    assert prompt_id == "my own id"
+    again = farm.http.post("/prompt", json={"prompt": graph, "prompt_id": prompt_id})
+    assert (again.status_code, again.json()["error"]["type"]) == (409, "prompt_id_in_use")
+    first = farm.claim()
+    assert first.input["num_images"] == 2
+    assert json.loads(first.requested["comfyui"]["workflow"]) == workflow
+    assert json.loads(first.requested["comfyui"]["prompt"]) == graph
+    # No event announces the end: it is found as after a restart, by the query of a process that has just started.
+    done = farm.worker.finish(first, publish=False)
+    with (
+        serving(farm.settings, HttpLimits(head_seconds=1.0)) as url,
+        httpx.Client(base_url=url, timeout=SECONDS) as other,
+        socket_of(Farm(farm.settings, url, {}), "late") as ws,
+    ):
+        time.sleep(1.2)  # No deadline of a request may end a socket.
+        second = [wait_claim(farm), wait_claim(farm)]
+        images = [image["id"] for image in other.get(f"/v1/jobs/{done.id}").json()["outputs"]]
+        assert [job.input["parent"]["image"] for job in second] == images
+        assert [job.input["seed"] for job in second] == [6, 7]
+        assert {job.input["num_inference_steps"] for job in second} == {8}, "4 steps are half of a schedule of 8"
+        assert {(job.input["width"], job.input["strength"], job.input["refine_mode"]) for job in second} == {
+            (128, 0.5, "hires")
+        }
+        assert other.get("/queue").json()["queue_running"][0][1] == prompt_id
+        for job in second:
+            farm.worker.finish(job)
+        while json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"]:
+            pass
+        outputs = other.get(f"/history/{prompt_id}").json()[prompt_id]["outputs"]
+    assert [len(outputs[name]["images"]) for name in ("9", "12")] == [2, 2]
+    assert outputs["12"]["images"][0]["subfolder"] == "hires"
+    assert Image.open(io.BytesIO(farm.http.get("/view", params=outputs["12"]["images"][1]).content)).size == (128, 128)
+
+
+def wait_claim(farm: Farm, model: str = "demo") -> Job:
+    """Return the next job, which is submitted soon: its change is published."""
+    side = farm.workers[model]
+    with side.redis.pubsub() as channel:  # type: ignore[no-untyped-call]
+        channel.subscribe(side.keys.changes)
+        while True:
+            if (job := side.claim()) is not None:
+                farm.claimed.append((side, job))
+                return job
+            message = channel.get_message(timeout=SECONDS)
+            assert message is not None, "no job was submitted"
+
+
+def test_hires_by_a_network_and_enlarging_are_the_farms_own(farm: Farm) -> None:
+    refused = farm.http.post("/prompt", json={"prompt": graphs.network_hires_template()}).json()["node_errors"]["11"]
+    assert "upscaler" in refused["errors"][0]["message"], "the worker has reported no upscalers"
+    prompt_id = farm.queue(graphs.enlarged())
+    with farm.worker.working():
+        job = wait_claim(farm, "upscale")
+    assert (job.kind, job.input["upscaler"], job.input["scale"], job.input["width"]) == (
+        "upscale",
+        "realesrgan-x4plus",
+        4,
+        256,
+    )
+    assert (job.prompt, job.input["source"]["width"]) == ("beautiful scenery nature glass bottle", 64)
+    farm.workers["upscale"].finish(job)
+    assert prompt_id in ended(farm, prompt_id)
+
+
+def ended(farm: Farm, prompt_id: str) -> dict[str, Any]:
+    """Return the history of a prompt, once its end was announced to a socket."""
+    with socket_of(farm, "watcher") as ws:
+        while not (found := farm.http.get(f"/history/{prompt_id}").json()):
+            ws.recv()
+    return found  # type: ignore[no-any-return]
+
+
+def test_inpainting_takes_its_mask_from_the_transparent_area(farm: Farm) -> None:
+    name = upload(farm, png(hole=True), "with hole.png")["name"]
+    farm.queue(graphs.inpaint(name))
+    job = farm.claim()
+    assert job.input["mask"]["white_share"] == pytest.approx(((32 + 6) / 64) ** 2, abs=0.01)
+    assert job.input["init_image"]["upload_id"] != job.input["mask"]["upload_id"]
+    opaque = upload(farm, png(), "opaque.png")["name"]
+    answer = farm.http.post("/prompt", json={"prompt": graphs.inpaint(opaque)})
+    assert "black everywhere" in answer.json()["node_errors"]["3"]["errors"][0]["message"]
+
+
+def test_names_of_uploads_are_kept_and_mean_what_they_meant(farm: Farm) -> None:
+    assert upload(farm, png(64), "a.png", subfolder="clip/x") == {"name": "a.png", "subfolder": "clip/x", "type": "input"}
+    assert upload(farm, png(64), "a.png", subfolder="clip/x")["name"] == "a.png", "the same image keeps its name"
+    assert upload(farm, png(80), "a.png", subfolder="clip/x")["name"] == "a (1).png"
+    assert upload(farm, png(96), "a.png", subfolder="clip/x", overwrite="true")["name"] == "a.png"
+    view = {"filename": "a.png", "subfolder": "clip/x", "type": "input"}
+    assert Image.open(io.BytesIO(farm.http.get("/view", params=view).content)).size == (96, 96)
+    farm.queue(graphs.image_to_image("clip/x/a.png"))
+    job = farm.claim()
+    assert job.input["init_image"]["width"] == 96
+    done = farm.worker.finish(job)
+    made = farm.http.get(f"/v1/jobs/{done.id}").json()["outputs"][0]["id"]
+    farm.queue(graphs.image_to_image(f"ComfyUI_{made}_.png [output]"))
+    assert farm.claim().input["init_image"]["image_id"] == made
+    for wrong in ("../../etc/passwd", "a" * 300 + ".png", "a?b.png"):
+        sent = farm.http.post("/upload/image", files={"image": (wrong, png(), "image/png")})
+        assert sent.status_code in (200, 422)
+        assert sent.status_code == 422 or sent.json()["name"] == "passwd"
+    assert farm.http.post("/upload/image", data={"image": "text"}).json()["error"]["type"] == "no_file"
+    assert farm.http.post("/upload/image", files={"image": ("x.png", b"no image")}).status_code == 422
+    for gone in ("a.png", f"x_{uuid.uuid4()}_.png", "../../etc/passwd"):
+        assert farm.http.get("/view", params={"filename": gone}).status_code == 404
+
+
+def test_interrupt_ends_what_runs_and_leaves_what_waits(farm: Farm) -> None:
+    with socket_of(farm, "me") as ws:
+        running = farm.queue(tiny(), client_id="me")
+        waiting, removed = farm.queue(tiny()), farm.queue(tiny())
+        job = farm.claim()
+        queue = farm.http.get("/queue").json()
+        assert [row[1] for row in queue["queue_running"]] == [running]
+        assert [row[1] for row in queue["queue_pending"]] == [waiting, removed]
+        assert farm.http.get("/prompt").json() == {"exec_info": {"queue_remaining": 3}}
+        farm.http.post("/queue", json={"delete": [removed, running]})
+        farm.http.post("/interrupt", json={"prompt_id": waiting})
+        assert [row[1] for rows in farm.http.get("/queue").json().values() for row in rows] == [running, waiting]
+        farm.http.post("/api/interrupt")
+        assert farm.http.get(f"/v1/jobs/{job.id}").json()["cancel_requested"]
+        farm.cancel(farm.worker, job)
+        events = events_to_end(ws, running)
+    assert types(events)[-2:] == ["execution_interrupted", "executing"]
+    entry = farm.history(running)
+    assert (entry["status"]["status_str"], entry["status"]["completed"], entry["outputs"]) == ("error", False, {})
+    assert [row[1] for row in farm.http.get("/queue").json()["queue_pending"]] == [waiting]
+    assert farm.http.get(f"/history/{removed}").json() == {}
+
+
+def test_a_failure_is_told_with_its_node_and_later_steps_are_not_submitted(farm: Farm) -> None:
+    with socket_of(farm, "me") as ws:
+        prompt_id = farm.queue(graphs.latent_hires_template(), client_id="me")
+        farm.worker.fail(farm.claim())
+        events = events_to_end(ws, prompt_id)
+    error = next(event["data"] for event in events if isinstance(event, dict) and event["type"] == "execution_error")
+    assert (error["node_id"], error["node_type"], error["exception_type"]) == ("3", "KSampler", "non_finite_latents")
+    assert error["exception_message"] == "The numbers overflowed."
+    assert farm.worker.claim() is None
+    assert farm.history(prompt_id)["status"]["status_str"] == "error"
+
+
+def test_owners_see_their_own_only(farm: Farm) -> None:
+    mine, other = ({"X-Client-Label": label} for label in ("ann", "bob"))
+    upload_of_ann = farm.http.post("/upload/image", files={"image": ("ann.png", png())}, headers=mine).json()["name"]
+    prompt = farm.http.post("/prompt", json={"prompt": tiny(), "prompt_id": "shared"}, headers=mine).json()["prompt_id"]
+    assert [len(farm.http.get("/queue", headers=who).json()["queue_pending"]) for who in (mine, other)] == [1, 0]
+    farm.http.post("/queue", json={"clear": True}, headers=other)
+    assert farm.http.post("/prompt", json={"prompt": tiny(), "prompt_id": "shared"}, headers=other).status_code == 200
+    with farm.worker.working():
+        for who in (mine, other):
+            with socket_of(farm, "x", header=[f"X-Client-Label: {who['X-Client-Label']}"]) as ws:
+                while not farm.http.get(f"/history/{prompt}", headers=who).json():
+                    ws.recv()
+    assert farm.http.get("/history").json().get(prompt) is None
+    farm.http.post("/history", json={"delete": [prompt]}, headers=other)
+    assert [bool(farm.http.get("/history", headers=who).json()) for who in (mine, other)] == [True, False]
+    view = {"filename": upload_of_ann, "type": "input"}
+    assert [farm.http.get("/view", params=view, headers=who).status_code for who in (mine, other)] == [200, 404]
+    refused = farm.http.post("/prompt", json={"prompt": graphs.image_to_image(upload_of_ann)}, headers=other)
+    assert refused.json()["node_errors"]["10"]["errors"][0]["type"] == "custom_validation_failed"
+
+
+def test_keys_are_in_force_on_calls_and_sockets(farm: Farm, settings: Settings, migrate: Migrate) -> None:
+    url = settings.database_url.replace("test.db", "keys.db")
+    migrate(url)
+    closed = Settings(
+        _env_file=None, data_dir=settings.data_dir, database_url=url, redis_url=settings.redis_url, redis_prefix="keys:"
+    )
+    database = Database(url)
+    keys = [create_key(database, NewKey(name=name, owner=name))[1] for name in ("ann", "bob")]
+    worker = WorkerSide(closed)
+    worker.ready()
+    with serving(closed) as address:
+        locked = Farm(closed, address, {"demo": worker})
+        no_key = locked.http.post("/prompt", json={"prompt": tiny()})
+        assert (no_key.status_code, no_key.json()["error"]["type"]) == (401, "unauthorized")
+        with pytest.raises(websocket.WebSocketBadStatusException) as caught, socket_of(locked, "x"):
+            pass
+        assert caught.value.status_code == 401
+        ann, bob = ({"Authorization": f"Bearer {key}"} for key in keys)
+        with socket_of(locked, "x", header=[f"Authorization: Bearer {keys[0]}"]) as ws:
+            answer = locked.http.post("/prompt", json={"prompt": tiny(), "client_id": "x"}, headers=ann).json()
+            job = worker.claim()
+            assert job is not None
+            worker.finish(job)
+            events_to_end(ws, answer["prompt_id"])
+        history = locked.http.get("/history", headers=ann).json()
+        image = history[answer["prompt_id"]]["outputs"]["9"]["images"][0]
+        assert locked.http.get("/history", headers=bob).json() == {}
+        assert [locked.http.get("/view", params=image, headers=who).status_code for who in (ann, bob, {})] == [200, 404, 401]
+        locked.http.close()
+    worker.close()
+    database.dispose()
+
+
+def test_what_is_no_prompt_is_answered_in_comfyuis_shape(farm: Farm) -> None:
+    for body in (b"", b"{", b"[]", b'{"prompt": NaN}', b'{"prompt": ' + b"[" * 500 + b"]" * 500 + b"}", b"\xff"):
+        answer = farm.http.post("/prompt", content=body)
+        assert (answer.status_code, set(answer.json())) == (400, {"error", "node_errors"}), body
+    bad = [
+        {"prompt": tiny(), "prompt_id": "a\nb"},
+        {"prompt": tiny(), "prompt_id": ""},
+        {"prompt": tiny(), "number": "x"},
+        {},
+    ]
+    for fields in bad:
+        answer = farm.http.post("/prompt", json=fields)
+        assert (answer.status_code, answer.json()["error"]["type"]) in ((400, "invalid_prompt"), (400, "no_prompt")), fields
+    too_many = farm.http.post("/prompt", json={"prompt": graphs.checkpoint_template("demo.safetensors", 64, 17, cfg=1)})
+    assert "num_images" in too_many.json()["node_errors"]["3"]["errors"][0]["message"]
+    assert farm.http.get("/object_info/NoSuchNode").json() == {}
+    assert farm.http.get("/system_stats").json()["system"]["comfyui_version"]
+    assert farm.http.get("/api/queue").json() == {"queue_running": [], "queue_pending": []}
+    assert farm.worker.claim() is None, "nothing was queued"
+
+
+def test_sockets_of_other_sites_pages_and_other_hosts_are_refused(farm: Farm) -> None:
+    for options in ({"origin": "https://evil.example"}, {"host": "evil.example"}):
+        with pytest.raises(websocket.WebSocketBadStatusException) as caught, socket_of(farm, "x", **options):
+            pass
+        assert caught.value.status_code == 403
+    with pytest.raises(websocket.WebSocketBadStatusException), socket_of(farm, "x", path="/elsewhere"):
+        pass
+    with socket_of(farm, "x", path="/api/ws", origin=farm.url) as ws:
+        ws.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+        assert json.loads(ws.recv())["type"] == "feature_flags"
+
+
+def test_a_second_socket_of_a_client_takes_over_and_a_late_one_hears_the_node(farm: Farm) -> None:
+    with socket_of(farm, "twice") as first, socket_of(farm, "twice") as second:
+        prompt_id = farm.queue(tiny(), client_id="twice")
+        job = farm.claim()
+        while json.loads(second.recv())["data"].get("node") != "3":
+            pass
+        with socket_of(farm, "twice") as third:
+            assert json.loads(third.recv())["data"]["node"] == "3"
+            farm.worker.finish(job)
+            assert "execution_success" in types(events_to_end(third, prompt_id))
+        first.settimeout(0.01)
+        with pytest.raises(websocket.WebSocketTimeoutException):
+            while json.loads(first.recv())["type"] == "status":
+                pass
+
+
+def test_one_task_serves_many_idle_sockets(farm: Farm) -> None:
+    """The sockets of an owner get each length of the queue once, and nothing while nothing changes."""
+    threads_before = threading.active_count()
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket_of(farm, f"idle-{number}")) for number in range(40)]
+        prompt_id = farm.queue(tiny())
+        farm.worker.finish(farm.claim())
+        for ws in sockets:
+            while json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"]:
+                pass
+        assert threading.active_count() <= threads_before + 12, "no thread for each socket"
+    assert farm.history(prompt_id)["status"]["completed"]
+
+
+def test_one_setting_turns_it_off(settings: Settings) -> None:
+    paths = create_app(settings.model_copy(update={"comfyui": False})).openapi()["paths"]
+    assert not [path for path in paths if path.startswith(("/prompt", "/queue", "/view", "/upload/image"))]
+    assert "/prompt" in create_app(settings).openapi()["paths"]
