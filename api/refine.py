@@ -15,7 +15,7 @@ from api.views.jobs import public_input
 from core.catalogue.upscalers import LANCZOS
 from core.errors import Conflict, InvalidInput
 from core.parameters.image_input import input_of_image
-from core.parameters.refine import ParentImage, Refinement, refine
+from core.parameters.refine import ParentImage, refine
 from core.schemas.refine import RefineRequest
 from db.images import get_image
 from db.jobs.read import get_job
@@ -24,14 +24,23 @@ from db.tables import Image, Job
 
 
 async def submit_refinement(
-    farm: Farm, caller: Caller, image_id: str, request: RefineRequest, key: IdempotencyKey | None
+    farm: Farm,
+    caller: Caller,
+    image_id: str,
+    request: RefineRequest,
+    key: IdempotencyKey | None,
+    *,
+    face: str | None = None,
 ) -> Submitted:
-    """Commit the job and publish its hint; raise NotFound or Gone for the image, and the errors of the request."""
+    """Commit the job and publish its hint; raise NotFound or Gone for the image, and the errors of the request.
+
+    `face`: see `db.tables.Job`.
+    """
 
     async def prepare() -> NewJob:
         image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
         job = await in_thread(get_job, farm.database, image.job_id)
-        return await _prepare(farm, caller, image, job, request)
+        return replace(await _prepare(farm, caller, image, job, request), face=face)
 
     return await accept_job(farm, caller, key, prepare)
 
@@ -42,7 +51,7 @@ async def _prepare(farm: Farm, caller: Caller, image: Image, job: Job, request: 
     given = public_input(input_of_image(job.input, image.index))
     parent = ParentImage(image.id, image.width, image.height, given, is_enlarged="source" in job.input)
     refinement = refine(request, parent, model)
-    _check_upscaler(refinement, overview, model.id)
+    check_upscaler(refinement.origin.upscaler, overview, model.id)
     start = await find_start_images(farm, caller, refinement.request)
     if refinement.from_image:
         await in_thread(require_image_file, farm, image, "image")
@@ -65,9 +74,8 @@ def _model_of(job: Job) -> str:
     return str(model)
 
 
-def _check_upscaler(refinement: Refinement, overview: Overview, model: str) -> None:
+def check_upscaler(upscaler: str | None, overview: Overview, model: str) -> None:
     """Raise Conflict unless a live worker of the model can enlarge with the upscaler."""
-    upscaler = refinement.origin.upscaler
     if upscaler in (None, LANCZOS):
         return
     able = {name for worker in overview.serving(model) for name in worker.info.get("upscalers", {})}

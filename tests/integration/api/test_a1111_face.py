@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from PIL import ImageStat
 from PIL.PngImagePlugin import PngInfo
 
-from api.a1111 import options, progress, render, response
+from api.a1111 import options, pictures, progress, response
 from api.openai import routes as openai_routes
 from db.jobs.finish import finish_canceled
 from db.tables import Job
@@ -294,8 +294,8 @@ def test_images_are_decoded_and_encoded_off_the_event_loop(
         spy(response, name)
     spy(options, "read_metadata")
     spy(options, "decode_base64_image")
-    spy(render, "decode_base64_image")
-    spy(openai_routes, "json_response")
+    spy(pictures, "decode_base64_image")
+    spy(openai_routes, "_json")
     body = {"prompt": "x", "width": 64, "height": 64}
     with worker.working():
         made = api.post("/sdapi/v1/txt2img", json=body).json()["images"][0]
