@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from api.openai.request import ImageEditRequest, ImageVariationRequest
 
 Document = dict[str, Any]
+_VALIDATION = "HTTPValidationError"
 _REF = "#/components/schemas/"
 LICENCE: Mapping[str, str] = MappingProxyType(
     {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0.html"}
@@ -68,6 +69,7 @@ def completed(document: Document) -> Document:
         for operation in document["paths"][path].values():
             operation["security"] = []
     _add_forms(document)
+    _without_unused_errors(document)
     for name in _of_requests(document):
         _without_defaults(components["schemas"][name])
     for operation in operations(document):
@@ -80,6 +82,15 @@ def operations(document: Document) -> Iterator[Document]:
     """Yield every operation."""
     for path in document["paths"].values():
         yield from path.values()
+
+
+def _without_unused_errors(document: Document) -> None:
+    """Take out the error that FastAPI adds by itself, which no face answers with."""
+    for operation in operations(document):
+        if _VALIDATION in _references(operation["responses"].get("422", {})):
+            del operation["responses"]["422"]
+    for name in (_VALIDATION, "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
 
 
 def _about(parameter: Document) -> str:

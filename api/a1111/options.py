@@ -146,7 +146,13 @@ def _add_empty(path: str, body: list[Any] | dict[str, Any]) -> None:
         return JSONResponse(body)
 
     router.add_api_route(
-        f"/{path}", read, methods=["GET"], summary="Not available: always empty", name=f"read_{path}", responses=errors()
+        f"/{path}",
+        read,
+        methods=["GET"],
+        summary="Not available: always empty",
+        description="Answer an empty list or object: the farm has nothing of this kind.",
+        name=f"read_{path}",
+        responses=errors(),
     )
 
 

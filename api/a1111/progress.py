@@ -110,7 +110,7 @@ async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgr
 
 
 async def _job_of_task(farm: Farm, caller: Caller, task_id: str) -> Job | None:
-    """Return the first open job of a task, which may be one of a batch or of a second pass; else the one it was sent with."""
+    """Return the first open job of a task, perhaps one of a batch or of a second pass; else the one it was sent with."""
     for status in (JobStatus.RUNNING, JobStatus.QUEUED):
         for job in reversed(await _newest(farm, caller, status, limit=_PAGE)):
             if job.requested.get("metadata", {}).get("task_id") == task_id:

@@ -102,5 +102,5 @@ def test_a1111_lists_contain_what_the_farm_has(webui: webuiapi.WebUIApi) -> None
     assert "demo" in [model["model_name"] for model in webui.get_sd_models()]
     assert webui.get_options()["sd_model_checkpoint"] == "demo"
     assert webui.get_samplers()[0]["name"]
-    assert webui.get_upscalers() == []
+    assert "Lanczos" in [row["name"] for row in webui.get_upscalers()]
     assert [style["name"] for style in webui.get_prompt_styles()] == ["standard-negative"]

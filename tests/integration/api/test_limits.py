@@ -28,8 +28,12 @@ QUEUEING: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/v1/batches"): {"base": BODY, "seeds": [1]},
     ("POST", "/v1/upscales"): {"upload": "{upload}", "scale": 2},
     ("POST", "/v1/images/generations"): {"prompt": "x", "size": "64x64"},
+    ("POST", "/v1/images/edits"): {"prompt": "x", "size": "64x64", "images": [{"image_url": f"data:,{PIXEL}"}]},
+    ("POST", "/v1/images/variations"): None,
     ("POST", "/sdapi/v1/txt2img"): BODY,
     ("POST", "/sdapi/v1/img2img"): BODY | {"init_images": [PIXEL]},
+    ("POST", "/sdapi/v1/extra-single-image"): {"image": SMALL, "upscaling_resize": 2},
+    ("POST", "/sdapi/v1/extra-batch-images"): {"imageList": [{"data": SMALL, "name": "a"}], "upscaling_resize": 2},
     ("POST", "/v1/jobs/{job_id}/retry"): None,
     ("POST", "/v1/images/{image_id}/rerun"): None,
     ("POST", "/v1/images/{image_id}/refine"): {"mode": "same_seed", "width": SIDE, "height": SIDE},
@@ -55,8 +59,9 @@ NOT_QUEUEING = {
     ("PATCH", "/v1/images/{image_id}"),
     *(
         ("POST", f"/sdapi/v1/{path}")
-        for path in ("options", "refresh-checkpoints", "refresh-loras", "png-info", "interrupt", "skip")
+        for path in ("options", "png-info", "interrupt", "skip", "unload-checkpoint", "reload-checkpoint")
     ),
+    *(("POST", f"/sdapi/v1/refresh-{name}") for name in ("checkpoints", "loras", "vae", "embeddings")),
     ("POST", "/internal/progress"),
 }
 
@@ -112,6 +117,8 @@ def finished_image(caller: Caller, worker: WorkerSide, owner: str) -> str:
 
 def send(client: httpx.Client, method: str, path: str, **ids: str) -> httpx.Response:
     body = QUEUEING[method, path]
+    if path.endswith("/variations"):
+        return client.post(path, data={"size": "64x64"}, files={"image": base64.b64decode(PIXEL)})
     if body is not None and "upload" in body:
         png = base64.b64decode(SMALL)
         body = body | {"upload": client.post("/v1/uploads", content=png, headers={"Content-Type": "image/png"}).json()["id"]}
