@@ -58,7 +58,9 @@ async def _prepare(farm: Farm, caller: Caller, image: Image, job: Job, request: 
         start = start._replace(init_image=init_image_of(image))
     wanted = refinement.request.model_copy(update={"init_image": image.id}) if refinement.from_image else refinement.request
     loras = await in_thread(farm.loras.files) if wanted.loras else ()
-    new = prepare_job(farm, caller, wanted, overview, start._replace(origin=refinement.origin), loras, ExpandedTexts(wanted))
+    start = start._replace(origin=refinement.origin)
+    # The other faces take empty prompts.
+    new = prepare_job(farm, caller, wanted, overview, start, loras, ExpandedTexts(wanted), empty_prompt=True)
     return replace(new, requested=with_encrypted_secret(farm, request.as_sent() | {"image": image.id}))
 
 

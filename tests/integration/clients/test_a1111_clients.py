@@ -65,8 +65,12 @@ def test_empty_prompts_large_seeds_and_many_steps_are_taken(farm: ClientFarm) ->
     assert 0 <= info["seed"] < 2**32
     assert any(f"seed {2**63 - 1} is outside of" in text and str(info["seed"]) in text for text in info["warnings"])
     assert any("at most 100 steps" in text for text in info["warnings"])
-    again = txt2img(farm, prompt="", width=64, height=64, seed=2**63 - 1)
-    assert again["seed"] == info["seed"]
+    hires = txt2img(farm, prompt="", width=64, height=64, seed=2**63 - 1, enable_hr=True)
+    assert hires["seed"] == info["seed"]
+    image = farm.job(info["job_id"])["outputs"][0]["id"]
+    again = farm.http.post(f"/v1/images/{image}/rerun")
+    assert again.status_code == 202, again.text
+    farm.worker.finish(farm.claimed())
 
 
 def test_more_images_than_a_job_may_have_are_one_batch(farm: ClientFarm) -> None:
