@@ -31,7 +31,7 @@ def key_of(request: Request) -> str | None:
         return value.strip()
     if scheme.lower() == "basic":
         return _password(value)
-    return request.headers.get("x-api-key")
+    return request.headers.get("x-api-key") or request.headers.get("api-key")
 
 
 def _password(value: str) -> str:

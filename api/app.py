@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,6 +13,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from api import problems
+from api.a1111 import extras as a1111_extras
+from api.a1111 import machine as a1111_machine
 from api.a1111 import options as a1111_options
 from api.a1111 import progress as a1111_progress
 from api.a1111 import render as a1111_render
@@ -24,8 +27,9 @@ from api.head_requests import HeadAsGet
 from api.mcp.mount import PATH as MCP_PATH
 from api.mcp.mount import McpFace
 from api.metrics import Metrics, MetricsMiddleware
-from api.openai.errors import openai_error
+from api.openai.errors import OTHER_PATHS, openai_error, problem_with_openai_error
 from api.openai.routes import router as openai_router
+from api.openapi_document import completed
 from api.page import Page
 from api.public_address import PublicAddressMiddleware, use_configured
 from api.request_guard import RequestGuard
@@ -87,6 +91,14 @@ _ROUTES = (
     session,
     health,
 )
+_ERROR_SHAPES: Mapping[str, problems.Shape] = MappingProxyType(
+    {
+        **{f"/v1/images/{name}": openai_error for name in ("generations", "edits", "variations")},
+        "/v1/models": problem_with_openai_error,
+        **dict.fromkeys(OTHER_PATHS, openai_error),
+        **dict.fromkeys(("/sdapi/", "/internal/"), a1111_error),
+    }
+)
 _ABOUT = "Submit prompts, follow their jobs, fetch the images. Errors are problem details (RFC 9457) with a stable `code`."
 
 
@@ -96,6 +108,12 @@ class Application(FastAPI):
     def __init__(self, settings: Settings, **options: Any) -> None:  # noqa: ANN401 -- FastAPI's own
         super().__init__(**options)
         self._settings = settings
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = completed(super().openapi())
+        return self.openapi_schema
 
     def build_middleware_stack(self) -> ASGIApp:
         """Wrap FastAPI's stack."""
@@ -117,7 +135,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.router.default = Page()
-    shapes = {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error}
+    shapes = dict(_ERROR_SHAPES)
     if settings.comfyui:
         comfyui.add_routes(app)
         shapes |= dict.fromkeys(COMFYUI_PATHS, comfyui_error)
@@ -131,7 +149,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _routes() -> list[BaseRoute]:
     """Return all routes. FastAPI builds those of included routers again, and matches each request twice in them."""
-    faces = (openai_router, *(module.router for module in (a1111_render, a1111_progress, a1111_options)))
+    faces = (
+        openai_router,
+        *(module.router for module in (a1111_render, a1111_progress, a1111_options, a1111_extras, a1111_machine)),
+    )
     return [route for router in (*(module.router for module in _ROUTES), *faces) for route in router.routes]
 
 

@@ -78,12 +78,12 @@ class ImageVariants:
         """Return the file as it was stored."""
         return await in_thread(self._store.read, key)
 
-    async def converted(self, key: str, target: ImageFormat) -> bytes:
-        """Return the image in another format, with its metadata."""
+    async def converted(self, key: str, target: ImageFormat, quality: int = 92) -> bytes:
+        """Return the image in another format, with its metadata. `quality` (1-100) is for JPEG and WebP."""
         data = await self.file(key)
         async with self._decoding:
             try:
-                return await in_thread(lambda: convert(data, target))
+                return await in_thread(lambda: convert(data, target, quality=quality))
             except InvalidInput as error:
                 if error.code != "image_too_large":
                     raise

@@ -24,14 +24,23 @@ from db.tables import Image, Job
 
 
 async def submit_refinement(
-    farm: Farm, caller: Caller, image_id: str, request: RefineRequest, key: IdempotencyKey | None
+    farm: Farm,
+    caller: Caller,
+    image_id: str,
+    request: RefineRequest,
+    key: IdempotencyKey | None,
+    *,
+    face: str | None = None,
 ) -> Submitted:
-    """Commit the job and publish its hint; raise NotFound or Gone for the image, and the errors of the request."""
+    """Commit the job and publish its hint; raise NotFound or Gone for the image, and the errors of the request.
+
+    `face`: see `db.tables.Job`.
+    """
 
     async def prepare() -> NewJob:
         image = await in_thread(get_image, farm.database, image_id, caller.visible_owner)
         job = await in_thread(get_job, farm.database, image.job_id)
-        return await _prepare(farm, caller, image, job, request)
+        return replace(await _prepare(farm, caller, image, job, request), face=face)
 
     return await accept_job(farm, caller, key, prepare)
 
@@ -49,7 +58,9 @@ async def _prepare(farm: Farm, caller: Caller, image: Image, job: Job, request: 
         start = start._replace(init_image=init_image_of(image))
     wanted = refinement.request.model_copy(update={"init_image": image.id}) if refinement.from_image else refinement.request
     loras = await in_thread(farm.loras.files) if wanted.loras else ()
-    new = prepare_job(farm, caller, wanted, overview, start._replace(origin=refinement.origin), loras, ExpandedTexts(wanted))
+    start = start._replace(origin=refinement.origin)
+    # The other faces take empty prompts.
+    new = prepare_job(farm, caller, wanted, overview, start, loras, ExpandedTexts(wanted), empty_prompt=True)
     return replace(new, requested=with_encrypted_secret(farm, request.as_sent() | {"image": image.id}))
 
 

@@ -53,7 +53,8 @@ async def rerun_image(farm: Farm, caller: Caller, image_id: str) -> Submitted:
     overview = await farm.overview.get()
     start = await _start_images(farm, caller, request)
     loras = await in_thread(farm.loras.files) if request.loras else ()
-    new = prepare_job(farm, caller, request, overview, start, loras, ExpandedTexts(request))
+    # The other faces take empty prompts.
+    new = prepare_job(farm, caller, request, overview, start, loras, ExpandedTexts(request), empty_prompt=True)
     differences = [*await in_thread(_lora_differences, farm, job, image, loras), *_differences(job, image, overview)]
     warnings = list(dict.fromkeys([*new.warnings, *differences]))
     return await commit_job(farm, caller, replace(new, prompt=wanted["prompt"], input=wanted, warnings=warnings))

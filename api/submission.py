@@ -126,9 +126,18 @@ def idempotency_key(key: str | None, body: dict[str, Any]) -> IdempotencyKey | N
 
 
 async def submit_job(
-    farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None, *, face: str | None = None
+    farm: Farm,
+    caller: Caller,
+    request: JobRequest,
+    key: IdempotencyKey | None = None,
+    *,
+    face: str | None = None,
+    empty_prompt: bool = False,
 ) -> Submitted:
-    """Commit a job and publish its hint; raise the errors of the request, or Unavailable. `face`: see `db.tables.Job`."""
+    """Commit a job and publish its hint; raise the errors of the request, or Unavailable. `face`: see `db.tables.Job`.
+
+    `empty_prompt`: whether the prompt may be empty.
+    """
 
     async def prepare() -> NewJob:
         overview = await farm.overview.get()
@@ -137,7 +146,8 @@ async def submit_job(
         needs_reads = bool(request.styles or request.dynamic)
         texts = await in_thread(TextExpander(farm, caller).expand, request) if needs_reads else ExpandedTexts(request)
         loras = await in_thread(farm.loras.files) if names_loras(texts.request) else ()
-        return replace(prepare_job(farm, caller, request, overview, start, loras, texts), face=face)
+        new = prepare_job(farm, caller, request, overview, start, loras, texts, empty_prompt=empty_prompt)
+        return replace(new, face=face)
 
     return await accept_job(farm, caller, key, prepare)
 
@@ -220,6 +230,8 @@ def prepare_job(
     start: StartImages,
     loras: Sequence[LoraFile],
     texts: ExpandedTexts,
+    *,
+    empty_prompt: bool = False,
 ) -> NewJob:
     """Return the job as it will be stored; raise the errors of the request. `loras`: the files on this machine.
 
@@ -228,8 +240,9 @@ def prepare_job(
     if request.webhook is not None:
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
+    limits = replace(farm.limits, empty_prompt=True) if empty_prompt else farm.limits
     normalised = texts.added_to(
-        normalise(texts.request, model, farm.limits, start.init_image, start.mask, loras=loras, origin=start.origin)
+        normalise(texts.request, model, limits, start.init_image, start.mask, loras=loras, origin=start.origin)
     )
     check_memory(normalised.parameters, model, overview)
     return NewJob(

@@ -22,10 +22,11 @@ from api.encryption import SecretCipher, is_encrypted
 from api.threads import in_thread
 from api.views.jobs import job_view
 from core.errors import FarmError, Gone, NotFound
+from core.schemas.jobs import WebhookMessage
 from core.settings import Settings
 from core.webhooks import check_url, is_public, secret_bytes
 from db.database import Database
-from db.jobs.read import read_snapshot
+from db.jobs.read import Snapshot, read_snapshot
 from db.tables import WebhookDelivery
 from db.webhook_collector import Collector, Target
 from db.webhook_deliveries import Sending, claim_due, mark_delivered, mark_failed, stored_secret
@@ -143,6 +144,7 @@ class WebhookDispatcher:
     def __init__(self, settings: Settings, database: Database, cipher: SecretCipher) -> None:
         self._database = database
         self._cipher = cipher
+        self._standard = settings.webhook_body == "standard"
         self._default_secret = settings.webhook_secret.get_secret_value()
         self._collector = Collector(database, _farm_target(settings))
         self._sender = WebhookSender(allow_private=settings.webhook_allow_private)
@@ -212,7 +214,7 @@ class WebhookDispatcher:
             final = isinstance(error, NotFound)
             await in_thread(mark_failed, self._database, delivery, error.message, None, 0.0, final=final)
             return
-        body = job_view(snapshot).model_dump_json().encode()
+        body = message_body(delivery, snapshot, standard=self._standard).encode()
         result = await self._sender.send(delivery.url, secret, delivery.id, body)
         if result.error is None and result.http_status is not None:
             await in_thread(mark_delivered, self._database, delivery.id, result.http_status, result.seconds)
@@ -226,6 +228,15 @@ class WebhookDispatcher:
 
     def _encrypted(self, stored: str) -> str:
         return stored if is_encrypted(stored) else self._cipher.encrypt(stored)
+
+
+def message_body(delivery: WebhookDelivery, snapshot: Snapshot, *, standard: bool) -> str:
+    """Return the JSON of a message: `{type, timestamp, data}`, or the job alone."""
+    job = job_view(snapshot)
+    if not standard:
+        return job.model_dump_json()
+    at = datetime.fromtimestamp(delivery.created_at, UTC)
+    return WebhookMessage.model_construct(type=delivery.event, timestamp=at, data=job).model_dump_json()
 
 
 @contextmanager

@@ -214,6 +214,12 @@ class Settings(BaseSettings):
         "",
         description="URL that receives a message about every job that settles. Empty: only other webhooks get messages.",
     )
+    webhook_body: str = Field(
+        "standard",
+        pattern="^(standard|job)$",
+        description="Body of webhook messages: `standard` is `{type, timestamp, data}` of Standard Webhooks with the job "
+        "under `data`; `job` is the job alone, as in version 0.1.",
+    )
     webhook_secret: SecretStr = Field(
         SecretStr(""), description="Signs the messages to `webhook_url`: `whsec_` and base64 of 24 to 64 bytes."
     )

@@ -10,7 +10,8 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from api.a1111.errors import errors
-from api.a1111.request import CHECKPOINT, A1111Caller, A1111Submitter
+from api.a1111.request import A1111Caller, A1111Submitter
+from api.a1111.without_effect import CHECKPOINT
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.farm import Farm
@@ -24,7 +25,7 @@ from core.schemas.loras import Lora
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
 
 EMPTY_LISTS = (
-    *("upscalers", "latent-upscale-modes", "face-restorers", "realesrgan-models", "hypernetworks"),
+    *("latent-upscale-modes", "face-restorers", "realesrgan-models", "hypernetworks"),
     *("sd-vae", "sd-modules", "script-info", "extensions"),
 )
 EMPTY_OBJECTS: Mapping[str, dict[str, Any]] = MappingProxyType(
@@ -32,6 +33,19 @@ EMPTY_OBJECTS: Mapping[str, dict[str, Any]] = MappingProxyType(
         "embeddings": {"loaded": {}, "skipped": {}},
         "scripts": {"txt2img": [], "img2img": []},
         "cmd-flags": {},
+    }
+)
+
+
+_OPTIONS: Mapping[str, Any] = MappingProxyType(
+    {
+        "samples_format": "png",
+        "samples_save": True,
+        "sd_vae": "Automatic",
+        "sd_checkpoint_hash": "",
+        "CLIP_stop_at_last_layers": 1,
+        "show_progress_every_n_steps": 2,
+        "live_previews_enable": True,
     }
 )
 
@@ -58,8 +72,8 @@ async def read_schedulers(caller: CallerDependency) -> Response:
 
 @router.get("/options", summary="Options in force", responses=errors())
 async def read_options(farm: FarmDependency, caller: A1111Caller) -> dict[str, Any]:
-    """Return the model of your requests and the format of images."""
-    return {CHECKPOINT: await _checkpoint(farm, caller), "samples_format": "png", "CLIP_stop_at_last_layers": 1}
+    """Return the model of your requests and the format of images; other options have no effect."""
+    return {CHECKPOINT: await _checkpoint(farm, caller), **_OPTIONS}
 
 
 @router.post("/options", summary="Choose your model", responses=errors(400, 408, 409, 413, 415))
@@ -76,24 +90,12 @@ async def _checkpoint(farm: Farm, caller: Caller) -> str:
     return farm.checkpoints.get(caller.owner) or farm.model_selector.default(await farm.overview.get()).id
 
 
-@router.post("/refresh-checkpoints", summary="Nothing to refresh", responses=errors())
-async def refresh(caller: CallerDependency) -> Response:
-    """Do nothing: the list of models is always current."""
-    return JSONResponse(None)
-
-
 @router.get("/loras", response_model=list[A1111Lora], summary="LoRAs", responses=errors())
 async def read_loras(farm: FarmDependency, caller: CallerDependency) -> Response:
     """List the LoRAs that some model takes; write `<lora:NAME:SCALE>` into a prompt to apply one."""
     found = await farm.single_flight.join("loras", lambda: in_thread(lora_list, farm.loras, farm.catalogue))
     rows = {lora.name: lora for lora in reversed(found.items) if lora.models}
     return JSONResponse([_a1111_lora(rows[name]).model_dump() for name in sorted(rows)])
-
-
-@router.post("/refresh-loras", summary="Nothing to refresh", responses=errors())
-async def refresh_loras(caller: CallerDependency) -> Response:
-    """Do nothing: the list of LoRAs is always current."""
-    return JSONResponse(None)
 
 
 def _a1111_lora(lora: Lora) -> A1111Lora:
@@ -144,7 +146,13 @@ def _add_empty(path: str, body: list[Any] | dict[str, Any]) -> None:
         return JSONResponse(body)
 
     router.add_api_route(
-        f"/{path}", read, methods=["GET"], summary="Not available: always empty", name=f"read_{path}", responses=errors()
+        f"/{path}",
+        read,
+        methods=["GET"],
+        summary="Not available: always empty",
+        description="Answer an empty list or object: the farm has nothing of this kind.",
+        name=f"read_{path}",
+        responses=errors(),
     )
 
 

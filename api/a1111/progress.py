@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,6 +16,7 @@ from api.a1111.response import a1111_timestamp
 from api.caller import Caller
 from api.dependencies import FarmDependency, json_response
 from api.farm import Farm
+from api.routes.job_events import media_type
 from api.routes.jobs import cancel_all
 from api.threads import in_thread
 from api.views.jobs import progress_view
@@ -85,10 +87,14 @@ async def skip(farm: FarmDependency, caller: A1111Submitter) -> Response:
 )
 async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgressRequest) -> Response:
     """Report one job; an unknown task is neither active, queued nor completed."""
-    job = await in_thread(job_of_key, farm.database, caller.owner, TASK_KEY + wanted.id_task)
+    job = await _job_of_task(farm, caller, wanted.id_task)
     progress = await farm.watcher.progress_of(job.id) if job is not None else None
     shown = progress_view(job, progress) if job is not None else None
     status = job.status if job is not None else None
+    running = job is not None and status == JobStatus.RUNNING and wanted.live_preview
+    image = await farm.watcher.preview_of(job.id, 0) if job is not None and running else None
+    mark = zlib.crc32(image) if image is not None else -1
+    fresh = image is not None and mark != wanted.id_live_preview
     return json_response(
         TaskProgress(
             active=status == JobStatus.RUNNING,
@@ -96,9 +102,24 @@ async def read_task(farm: FarmDependency, caller: A1111Caller, wanted: TaskProgr
             completed=status in SETTLED,
             progress=shown.value if shown else None,
             eta=shown.eta_seconds if shown else None,
+            live_preview=_data_url(image) if image is not None and fresh else None,
+            id_live_preview=mark,
             textinfo=None if job is None else f"{job.status}",
         )
     )
+
+
+async def _job_of_task(farm: Farm, caller: Caller, task_id: str) -> Job | None:
+    """Return the first open job of a task, perhaps one of a batch or of a second pass; else the one it was sent with."""
+    for status in (JobStatus.RUNNING, JobStatus.QUEUED):
+        for job in reversed(await _newest(farm, caller, status, limit=_PAGE)):
+            if job.requested.get("metadata", {}).get("task_id") == task_id:
+                return job
+    return await in_thread(job_of_key, farm.database, caller.owner, TASK_KEY + task_id)
+
+
+def _data_url(image: bytes) -> str:
+    return f"data:{media_type(image)};base64,{base64.b64encode(image).decode()}"
 
 
 async def _newest(farm: Farm, caller: Caller, status: JobStatus, before: str | None = None, limit: int = 1) -> list[Job]:

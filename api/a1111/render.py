@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,21 +11,37 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from api.a1111.errors import errors
-from api.a1111.request import FACE, A1111Submitter, ignored_fields, job_request
-from api.a1111.response import images_response, interrupted_response
+from api.a1111.hires import plan_second_pass, refine_all
+from api.a1111.pictures import Pictures, start_pictures
+from api.a1111.request import FACE, A1111Submitter, Wanted, job_requests
+from api.a1111.response import Finishing, images_response
+from api.a1111.without_effect import CHECKPOINT, ignored_fields
+from api.batches import commit_batch, wait_until_all_settled
 from api.caller import Caller
 from api.dependencies import FarmDependency
+from api.expanded_texts import TextExpander
 from api.farm import Farm
-from api.submission import IdempotencyKey, error_of_job, idempotency_key, submit_job, wait_for_end
+from api.submission import (
+    IdempotencyKey,
+    StillRunning,
+    error_of_job,
+    idempotency_key,
+    prepare_job,
+    submit_job,
+    wait_for_end,
+)
 from api.threads import in_thread
-from api.uploads import store_upload
+from api.uploads import read_start_images
 from api.validation import from_pydantic
-from core.errors import InvalidInput
-from core.imagefile import decode_base64_image
-from core.imagefile.masks import inverted
-from core.lifecycle import JobStatus
-from core.schemas.a1111 import ImagesAnswer, Img2Img, Txt2Img
+from core.catalogue import CatalogueModel
+from core.lifecycle import SETTLED, JobStatus
+from core.parameters import InvalidParameters
+from core.parameters.loras import names_loras
+from core.schemas.a1111 import A1111Images, Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
+from db.batches import members
+from db.jobs.read import Snapshot, snapshots_of
+from db.jobs.submit import NewJob
 from db.tables import Upload
 
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
@@ -33,54 +50,111 @@ _ERRORS: dict[int | str, dict[str, Any]] = errors(400, 408, 409, 413, 415, 429, 
 TASK_KEY = "a1111-task:"
 
 
-@router.post("/txt2img", response_model=ImagesAnswer, summary="Render now (A1111's shape)", responses=_ERRORS)
+@router.post("/txt2img", response_model=A1111Images, summary="Render now (A1111's shape)", responses=_ERRORS)
 async def txt2img(farm: FarmDependency, caller: A1111Submitter, wanted: Txt2Img) -> Response:
     """Render and wait for the images. Steps and guidance default to the model's own."""
-    return await _render(farm, caller, wanted, {})
+    overview = await farm.overview.get()
+    model = await _model(farm, caller, wanted)
+    found = _requests(farm, wanted, model, Pictures({}))
+    finishing = Finishing(found.cut)
+    if not wanted.enable_hr:
+        snapshots = await _render(farm, caller, wanted, found.jobs, {})
+        return await images_response(farm, snapshots, wanted, [*found.warnings, *ignored_fields(wanted)], finishing)
+    asked = wanted.width or model.defaults.width, wanted.height or model.defaults.height
+    second = await plan_second_pass(farm, wanted, model, found.jobs[0], asked, overview)
+    warnings = [*found.warnings, *second.warnings, *ignored_fields(wanted)]
+    first = await _render(farm, caller, wanted, found.jobs, {})
+    if any(snapshot.job.status != JobStatus.SUCCEEDED for snapshot in first):
+        return await images_response(farm, first, wanted, warnings, finishing)
+    snapshots = await refine_all(farm, caller, first, second, wanted.force_task_id)
+    _raise_failed(snapshots)
+    shown = Finishing(second.cut, shown=second.shown)
+    return await images_response(farm, snapshots, wanted, warnings, shown, before=first)
 
 
-@router.post("/img2img", response_model=ImagesAnswer, summary="Render from an image", responses=_ERRORS)
+@router.post("/img2img", response_model=A1111Images, summary="Render from an image", responses=_ERRORS)
 async def img2img(farm: FarmDependency, caller: A1111Submitter, wanted: Img2Img) -> Response:
     """Render from the first of `init_images` and wait for the images; with a `mask`, repaint its white areas."""
-    if not wanted.init_images:
-        raise InvalidInput("Send an image to start from, as base64.", field="init_images")
-    data = await in_thread(decode_base64_image, wanted.init_images[0], "init_images")
-    uploads = {"init_image": await store_upload(farm, caller, data, "init_images")}
-    if wanted.mask:
-        uploads["mask"] = await _store_mask(farm, caller, wanted.mask, invert=bool(wanted.inpainting_mask_invert))
-    return await _render(farm, caller, wanted, uploads)
+    model = await _model(farm, caller, wanted)
+    pictures = await start_pictures(farm, caller, wanted, model)
+    found = _requests(farm, wanted, model, pictures)
+    snapshots = await _render(farm, caller, wanted, found.jobs, pictures.uploads)
+    warnings = [*found.warnings, *pictures.warnings, *ignored_fields(wanted)]
+    finishing = Finishing(None if pictures.paste_back else found.cut, pictures.paste_back)
+    return await images_response(farm, snapshots, wanted, warnings, finishing)
 
 
-async def _store_mask(farm: Farm, caller: Caller, text: str, *, invert: bool) -> Upload:
+async def _model(farm: Farm, caller: Caller, wanted: Txt2Img) -> CatalogueModel:
+    """Return the model of the request, else the caller's sd_model_checkpoint of POST /options, else the default."""
+    checkpoint = (wanted.override_settings or {}).get(CHECKPOINT) or farm.checkpoints.get(caller.owner)
+    if checkpoint:
+        return farm.catalogue.get(str(checkpoint))
+    return farm.model_selector.default(await farm.overview.get())
+
+
+def _requests(farm: Farm, wanted: Txt2Img, model: CatalogueModel, pictures: Pictures) -> Wanted:
     try:
-        data = await in_thread(decode_base64_image, text, "mask")
-        if invert:
-            async with farm.decoding:
-                data = await in_thread(inverted, data, farm.settings.max_upload_pixels)
-        return await store_upload(farm, caller, data, "mask")
-    except InvalidInput as error:
-        # This face's errors name no field.
-        raise InvalidInput(f"The mask cannot be used: {error.message}", field="mask", code=error.code) from error
-
-
-async def _render(farm: Farm, caller: Caller, wanted: Txt2Img, uploads: Mapping[str, Upload]) -> Response:
-    ids = {field: upload.id for field, upload in uploads.items()}
-    try:
-        job = job_request(wanted, farm.catalogue, farm.checkpoints.get(caller.owner), ids)
+        ids = {field: upload.id for field, upload in pictures.uploads.items()}
+        return job_requests(wanted, model, ids, farm.settings.max_images_per_job, pictures.size)
     except ValidationError as error:
         raise from_pydantic(error) from None
-    submitted = await submit_job(farm, caller, job, _key(wanted, job, uploads), face=FACE)
-    snapshot = await wait_for_end(farm, submitted.job.id)
-    if snapshot.job.status == JobStatus.CANCELED:
-        return await interrupted_response(farm, snapshot, wanted, ignored_fields(wanted))
-    if snapshot.job.status != JobStatus.SUCCEEDED:
-        raise error_of_job(snapshot.job)
-    return await images_response(farm, snapshot, wanted, ignored_fields(wanted))
 
 
-def _key(wanted: Txt2Img, job: JobRequest, uploads: Mapping[str, Upload]) -> IdempotencyKey | None:
+async def _render(
+    farm: Farm, caller: Caller, wanted: Txt2Img, requests: Sequence[JobRequest], uploads: Mapping[str, Upload]
+) -> list[Snapshot]:
+    """Submit the job, or the batch of several; return them once they have settled. Raises the error of one that failed."""
+    key = _key(wanted, requests, uploads)
+    if len(requests) == 1:
+        submitted = await submit_job(farm, caller, requests[0], key, face=FACE, empty_prompt=True)
+        snapshots = [await wait_for_end(farm, submitted.job.id)]
+    else:
+        snapshots = await _render_batch(farm, caller, requests, key)
+    _raise_failed(snapshots)
+    return snapshots
+
+
+async def _render_batch(
+    farm: Farm, caller: Caller, requests: Sequence[JobRequest], key: IdempotencyKey | None
+) -> list[Snapshot]:
+    if len(requests) > (limit := farm.settings.max_jobs_per_batch):
+        most = limit * farm.settings.max_images_per_job
+        raise InvalidParameters([("n_iter", f"times batch_size is more than {most} images: send several requests.")])
+    overview = await farm.overview.get()
+
+    def prepared() -> list[tuple[NewJob, dict[str, Any]]]:
+        expander = TextExpander(farm, caller)
+        loras = farm.loras.files() if names_loras(requests[0]) else ()
+        jobs = []
+        for request in requests:
+            start = read_start_images(farm, caller, request)
+            texts = expander.expand(request)
+            new = prepare_job(farm, caller, request, overview, start, loras, texts, empty_prompt=True)
+            jobs.append((replace(new, face=FACE), {"seed": request.seed}))
+        return jobs
+
+    jobs = await in_thread(prepared)
+    submitted = await commit_batch(farm, caller, jobs, {"base": requests[0].as_sent()}, None, key)
+    await wait_until_all_settled(farm, submitted.batch.id, farm.settings.sync_wait_seconds)
+    rows = await in_thread(members, farm.database, submitted.batch.id)
+    snapshots = list(await in_thread(snapshots_of, farm.database, [job for _, job in rows]))
+    running = next((snapshot.job for snapshot in snapshots if snapshot.job.status not in SETTLED), None)
+    if running is not None:
+        raise StillRunning(running)
+    return snapshots
+
+
+def _raise_failed(snapshots: Sequence[Snapshot]) -> None:
+    for snapshot in snapshots:
+        if snapshot.job.status not in (JobStatus.SUCCEEDED, JobStatus.CANCELED):
+            raise error_of_job(snapshot.job)
+
+
+def _key(wanted: Txt2Img, requests: Sequence[JobRequest], uploads: Mapping[str, Upload]) -> IdempotencyKey | None:
     """Return the idempotency key of a task id: the id names one job, and sending it again does not render twice."""
     if not wanted.force_task_id:
         return None
-    body = job.as_sent() | {field: upload.sha256 for field, upload in uploads.items()}
+    body = requests[0].as_sent() | {field: upload.sha256 for field, upload in uploads.items()}
+    if len(requests) > 1 and (wanted.seed is None or wanted.seed == -1):
+        body = {name: value for name, value in body.items() if name not in ("seed", "variation_seed")}
     return idempotency_key(TASK_KEY + wanted.force_task_id, body)

@@ -1,17 +1,20 @@
-"""Convert A1111 parameters to a job request; identify A1111 callers by address."""
+"""Convert A1111 parameters to job requests; identify A1111 callers by address."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from api.a1111.fitting import Fitted, fit_size, fit_steps, fit_strength, map_seed, size_warning
 from api.caller import ANONYMOUS, Caller, clean_label
 from api.dependencies import CallerDependency, SubmitterDependency
-from core.catalogue import Catalogue
+from core.catalogue import CatalogueModel
+from core.imagefile.masks import MAX_FEATHER
+from core.parameters.parameters import Findings
+from core.parameters.seeds import MAX_SEED, RANDOM_SEED, resolve_seed
 from core.schemas.a1111 import Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
 
@@ -40,69 +43,94 @@ A1111Submitter = Annotated[Caller, Depends(get_a1111_submitter)]
 
 FACE = "a1111"
 """Marks the jobs of this face in the database: only those are shown and interrupted here."""
-CHECKPOINT = "sd_model_checkpoint"
-SAMPLERS = ("Euler", "euler")
-_OFF: Mapping[str, tuple[Any, ...]] = MappingProxyType(
-    {
-        "enable_hr": (False, None),
-        "restore_faces": (False, None),
-        "tiling": (False, None),
-        "script_name": (None, "", "None"),
-    }
-)
-"""Fields of features that the farm does not have, with the values that leave the feature off."""
 
 
-_OFF_WITH_A_MASK: Mapping[str, tuple[Any, ...]] = MappingProxyType(
-    {"inpainting_fill": (1, None), "inpaint_full_res": (False, None)}
-)
+@dataclass(frozen=True)
+class Wanted:
+    """What a request means for a model: its jobs, and what the caller is told.
 
-
-def job_request(wanted: Txt2Img, catalogue: Catalogue, chosen: str | None, uploads: Mapping[str, str]) -> JobRequest:
-    """Build the job request; `chosen` is the caller's sd_model_checkpoint of POST /options.
-
-    `uploads`: field -> id of an upload, for `init_image` and `mask`.
+    `cut`: the size to cut from the images, when the model renders no such size.
     """
-    checkpoint = (wanted.override_settings or {}).get(CHECKPOINT) or chosen
+
+    jobs: list[JobRequest]
+    cut: Fitted | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def job_requests(
+    wanted: Txt2Img, model: CatalogueModel, uploads: Mapping[str, str], max_images: int, size: tuple[int, int] | None = None
+) -> Wanted:
+    """Build the job of a request, or several of at most `max_images` images with seeds that follow each other.
+
+    `uploads`: field -> id of an upload, for `init_image` and `mask`. `size`: in pixels, instead of the request's.
+    """
+    width, height = size or (wanted.width, wanted.height)
+    total = (1 if wanted.batch_size is None else wanted.batch_size) * (1 if wanted.n_iter is None else wanted.n_iter)
+    warnings: list[str] = []
     fields: dict[str, Any] = {
         "prompt": wanted.prompt,
         "negative_prompt": wanted.negative_prompt or "",
-        "seed": -1 if wanted.seed is None else wanted.seed,
-        "variation_seed": wanted.subseed if wanted.subseed_strength else None,
-        "variation_strength": wanted.subseed_strength or None,
-        "num_images": (1 if wanted.batch_size is None else wanted.batch_size)
-        * (1 if wanted.n_iter is None else wanted.n_iter),
-        "num_inference_steps": wanted.steps,
-        "guidance_scale": wanted.cfg_scale,
-        "width": wanted.width,
-        "height": wanted.height,
-        "model": catalogue.get(str(checkpoint)).id if checkpoint else None,
+        "guidance_scale": _guidance(wanted.cfg_scale, model, warnings),
+        "model": model.id,
         "styles": wanted.styles,
         **uploads,
     }
+    cut = None
+    if width is not None or height is not None:
+        asked = width or model.defaults.width, height or model.defaults.height
+        fitted = fit_size(*asked, model.limits)
+        warnings.append(size_warning(*asked, fitted, model.id))
+        cut = fitted if fitted.is_cut else None
+        fields |= {"width": fitted.width, "height": fitted.height}
+    fields["num_inference_steps"], said = fit_steps(wanted.steps, model)
+    warnings.append(said)
+    steps = fields["num_inference_steps"] or model.defaults.num_inference_steps
     if isinstance(wanted, Img2Img):
-        fields["strength"] = wanted.denoising_strength
-        fields["mask_feather"] = wanted.mask_blur if wanted.mask else None
+        fields["strength"], said = fit_strength(wanted.denoising_strength, steps)
+        warnings.append(said)
+        fields["mask_feather"] = feather_of(wanted) if "mask" in uploads else None
     if wanted.force_task_id:
         fields["metadata"] = {"task_id": wanted.force_task_id}
-    return JobRequest.model_validate({name: value for name, value in fields.items() if value is not None})
+    requests = [
+        JobRequest.model_validate({name: value for name, value in {**fields, **seeds}.items() if value is not None})
+        for seeds in _seeds(wanted, total, max_images, warnings)
+    ]
+    return Wanted(requests, cut, [warning for warning in warnings if warning])
 
 
-def ignored_fields(wanted: Txt2Img) -> list[str]:
-    """Return a sentence for each requested feature that the farm does not have."""
-    sent = wanted.model_dump()
-    off_values = {**_OFF, **_OFF_WITH_A_MASK} if sent.get("mask") else _OFF
-    found = [f"{name} has no effect here." for name, off in off_values.items() if sent.get(name) not in off]
-    scripts = [name for name, script in (wanted.alwayson_scripts or {}).items() if _is_enabled(script)]
-    found += [f"alwayson_scripts: there is no script '{name}' here." for name in scripts]
-    sampler = wanted.sampler_name or wanted.sampler_index
-    if sampler and sampler not in SAMPLERS:
-        found.append(f"sampler_name '{sampler}' has no effect: each model renders with its own scheduler.")
-    others = sorted(set(wanted.override_settings or {}) - {CHECKPOINT})
-    return found + [f"override_settings: {name} has no effect here." for name in others]
+def _seeds(wanted: Txt2Img, total: int, max_images: int, warnings: list[str]) -> list[dict[str, Any]]:
+    """Return the images and seeds of each job: as if one job rendered all, image i with seed + i."""
+    varied = bool(wanted.subseed_strength)
+    seed, said = map_seed(wanted.seed, 1 if varied else total)
+    warnings.append(said)
+    subseed, said = map_seed(wanted.subseed, total, "subseed") if varied else (RANDOM_SEED, "")
+    warnings.append(said)
+    if total <= max_images:
+        counts = [total]  # 0 and less are refused with the job.
+    else:
+        counts = [min(max_images, total - first) for first in range(0, total, max_images)]
+        seed = resolve_seed(seed, 1 if varied else min(total, MAX_SEED), Findings())
+        subseed = resolve_seed(subseed, min(total, MAX_SEED), Findings()) if varied else subseed
+    found = []
+    for number, count in enumerate(counts):
+        first = number * max_images
+        fields: dict[str, Any] = {"num_images": count, "seed": seed if varied or seed == RANDOM_SEED else seed + first}
+        if varied:
+            shifted = subseed if subseed == RANDOM_SEED else subseed + first
+            fields |= {"variation_seed": shifted, "variation_strength": wanted.subseed_strength}
+        found.append(fields)
+    return found
 
 
-def _is_enabled(script: Any) -> bool:  # noqa: ANN401 -- any JSON value
-    """Return whether a script is enabled; clients send empty or disabled ones with every request."""
-    arguments = script.get("args") if isinstance(script, dict) else script
-    return arguments not in (None, [], [False], {})
+def _guidance(scale: float | None, model: CatalogueModel, warnings: list[str]) -> float | None:
+    limit = model.limits.max_guidance_scale
+    if scale is None or scale <= limit:
+        return scale
+    warnings.append(f"{model.id} takes a cfg_scale of at most {limit:g}: {scale:g} was asked.")
+    return limit
+
+
+def feather_of(wanted: Img2Img) -> int | None:
+    """Return the largest blur of the mask that was sent, in pixels."""
+    sent = [blur for blur in (wanted.mask_blur, wanted.mask_blur_x, wanted.mask_blur_y) if blur is not None]
+    return min(max(sent), MAX_FEATHER) if sent else None

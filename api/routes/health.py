@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
@@ -17,7 +19,10 @@ from db.statistics import oldest_queued, open_counts
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", response_model=Health, summary="Liveness of this process")
+_UNKNOWN_HOST: dict[int | str, dict[str, Any]] = {403: error_responses()[403]}
+
+
+@router.get("/healthz", response_model=Health, summary="Liveness of this process", responses={**_UNKNOWN_HOST})
 async def healthz() -> Response:
     """Answer liveness probes without any other part."""
     return json_response(Health(version=VERSION))
@@ -27,7 +32,7 @@ async def healthz() -> Response:
     "/readyz",
     response_model=Readiness,
     summary="Whether jobs can be accepted and rendered",
-    responses={503: {"model": Readiness, "description": "No job can be accepted."}},
+    responses={**_UNKNOWN_HOST, 503: {"model": Readiness, "description": "No job can be accepted."}},
 )
 async def readyz(farm: FarmDependency) -> Response:
     """Try a write in each part, and say what is wrong with it; the result is kept for a few seconds.

@@ -41,6 +41,20 @@ def event(name: str, data: BaseModel | dict[str, Any], event_id: str | None = No
     return format_sse_event(event=name, data_str=text, id=event_id)
 
 
+async def with_retry(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Add to the first event the time after which a browser connects again.
+
+    In a block of its own it would be an empty event to some clients.
+    """
+    async for chunk in chunks:
+        if chunk and not chunk.startswith(b":"):
+            yield b"retry: %d\n%s" % (RETRY_MILLISECONDS, chunk)
+            break
+        yield chunk
+    async for chunk in chunks:
+        yield chunk
+
+
 @dataclass
 class JobStream:
     """The events of one job for one listener. While nothing happens it holds neither a thread nor a connection."""
@@ -54,7 +68,6 @@ class JobStream:
 
     async def events(self, subscription: Subscription) -> AsyncIterator[bytes]:
         """Yield events until the job has settled or the process stops."""
-        yield format_sse_event(retry=RETRY_MILLISECONDS)
         previews = _Previews(self.farm, self.job_id)
         while True:
             snapshot, rows = await self._read(subscription.revision)
@@ -183,7 +196,7 @@ async def read_events(
 
 async def _subscribed(stream: JobStream) -> AsyncIterator[bytes]:
     with stream.farm.watcher.hub.subscribe(stream.job_id) as subscription:
-        async for chunk in stream.events(subscription):
+        async for chunk in with_retry(stream.events(subscription)):
             yield chunk
 
 

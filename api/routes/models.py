@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
+from api.openai.request import is_openai_model
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from api.views.model_weights import weights_view
@@ -22,22 +23,30 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 @router.get("", response_model=ModelList, summary="List models", responses=error_responses())
 async def read_models(farm: FarmDependency, caller: CallerDependency) -> Response:
-    """Return OpenAI's list shape with defaults, limits and workers of each model. The farm's default model comes first."""
+    """Return OpenAI's list shape with defaults, limits and workers of each model.
+
+    The farm's default model comes first, then those that live workers serve (`served`), then the rest.
+    """
     overview = await farm.overview.get()
     default = farm.model_selector.default(overview).id
-    rows = [
-        model_view(model, overview, farm.model_selector, default=model.id == default)
-        for model in sorted(farm.catalogue, key=lambda row: row.id != default)
-    ]
-    return json_response(ModelList(data=rows))
+    rows = [model_view(model, overview, farm.model_selector, default=model.id == default) for model in farm.catalogue]
+    return json_response(ModelList(data=sorted(rows, key=lambda row: (not row.default, not row.served))))
 
 
 @router.get("/{model_id}", response_model=Model, summary="One model", responses=error_responses(404))
 async def read_model(
     farm: FarmDependency, caller: CallerDependency, model_id: Annotated[str, Path(description="Id or alias.")]
 ) -> Response:
-    """Return a model by id or alias; an admin also sees whether its weights are on the API's disk."""
+    """Return a model by id or alias; an admin also sees whether its weights are on the API's disk.
+
+    A name of OpenAI's, such as `gpt-image-1`, returns the farm's default model under that name.
+    """
     overview = await farm.overview.get()
+    if is_openai_model(model_id):
+        meant = farm.model_selector.default(overview)
+        view = model_view(meant, overview, farm.model_selector, default=True)
+        about = f"Means the farm's default model here: {meant.id}. {view.about}"
+        return json_response(view.model_copy(update={"id": model_id, "about": about}))
     try:
         model = farm.catalogue.get(model_id)
     except InvalidInput as error:

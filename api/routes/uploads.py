@@ -21,7 +21,8 @@ from db.uploads import get_upload, remove_upload
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
-TYPES = ("image/png", "image/jpeg", "image/webp")
+TYPES = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+"""Of bodies that are an image: the last for client generators, which know no image types. The file itself is looked at."""
 _BODY = {
     "requestBody": {
         "required": True,

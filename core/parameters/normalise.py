@@ -109,10 +109,11 @@ def _cost(model: CatalogueModel, parameters: RenderParameters) -> str:
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """Limits of the settings, for all models."""
+    """Limits of the settings, for all models. `empty_prompt`: whether a prompt may be empty, as on A1111's face."""
 
     max_prompt_chars: int
     max_images: int
+    empty_prompt: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _with_recipe(
 
 def _check_texts(request: RenderFields, prompt: str, limits: RequestLimits, findings: Findings) -> None:
     """Check the texts; `prompt` is the request's without LoRAs."""
-    if not prompt.strip() and len(request.prompt) <= limits.max_prompt_chars:
+    if not (prompt.strip() or limits.empty_prompt) and len(request.prompt) <= limits.max_prompt_chars:
         findings.add("prompt", "is empty: describe the image.")
     for field, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt or "")):
         if len(text) > limits.max_prompt_chars:

@@ -53,7 +53,7 @@ class Refinement:
 
 def refine(request: RefineRequest, parent: ParentImage, model: CatalogueModel) -> Refinement:
     """Return the refinement of an image that `model` rendered. Raises InvalidInput with what to do instead."""
-    if not str(parent.input.get("prompt", "")).strip():
+    if parent.input.get("num_inference_steps") is None:
         raise InvalidInput("This image has no prompt to refine it with: enlarge it instead.", field="mode")
     _refuse_foreign_fields(request)
     if parent.is_enlarged and request.mode is not RefineMode.HIRES:

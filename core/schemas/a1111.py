@@ -32,7 +32,15 @@ class Txt2Img(NullableBody):
     alwayson_scripts: dict[str, Any] | None = None
     script_name: Text | None = None
     styles: list[Text] | None = None
-    enable_hr: bool | None = False
+    denoising_strength: float | None = Field(
+        None, allow_inf_nan=False, description="Of img2img, and of the second pass of enable_hr: 0 keeps the image."
+    )
+    enable_hr: bool | None = Field(False, description="Render each image again, enlarged: POST /v1/images/ID/refine.")
+    hr_scale: float | None = Field(None, gt=0, le=16, allow_inf_nan=False, description="Default: 2.")
+    hr_upscaler: Text | None = Field(None, max_length=200, description="A name from /sdapi/v1/upscalers.")
+    hr_second_pass_steps: int | None = Field(None, description="Default, and 0: the steps of the first pass.")
+    hr_resize_x: int | None = Field(None, description="Width in place of hr_scale; 0: none.")
+    hr_resize_y: int | None = Field(None, description="Height in place of hr_scale; 0: none.")
     restore_faces: bool | None = False
     tiling: bool | None = False
     send_images: bool | None = True
@@ -43,10 +51,17 @@ class Img2Img(Txt2Img):
     """POST /sdapi/v1/img2img: starts from the first of `init_images` (base64, or a data URL)."""
 
     init_images: list[str] | None = None
-    denoising_strength: float | None = Field(None, allow_inf_nan=False)
+    resize_mode: int | None = Field(0, description="0: stretch, 1: crop, 2: continue the edges.")
     mask: str | None = Field(None, description="Inpainting: white areas are repainted. Base64, or a data URL.")
     mask_blur: int | None = Field(None, description="Pixels over which the new image fades out. Default: 0.")
+    mask_blur_x: int | None = None
+    mask_blur_y: int | None = None
     inpainting_mask_invert: int | None = Field(0, description="1: black areas are repainted.")
+    inpainting_fill: int | None = Field(
+        None, description="What masked areas start from: 0 neighbours, 1 the image (default), 2 noise, 3 grey."
+    )
+    inpaint_full_res: bool | int | None = Field(False, description="Render only the area around the mask, then paste it.")
+    inpaint_full_res_padding: int | None = Field(None, description="Pixels around that area. Default: 0.")
     include_init_images: bool | None = False
 
 
@@ -58,7 +73,7 @@ class A1111Style(ResponseBody):
     negative_prompt: str
 
 
-class ImagesAnswer(ResponseBody):
+class A1111Images(ResponseBody):
     """Images as base64; `info` is JSON in a string."""
 
     images: list[str]
@@ -71,6 +86,7 @@ class ProgressState(ResponseBody):
 
     skipped: bool = False
     interrupted: bool
+    stopping_generation: bool = False
     job: str
     job_count: int
     job_timestamp: str
@@ -93,7 +109,7 @@ class TaskProgressRequest(NullableBody):
     """POST /internal/progress."""
 
     id_task: Text = Field(max_length=200)
-    id_live_preview: int = -1
+    id_live_preview: int = Field(-1, description="The id of the last preview that you have: it is not sent again.")
     live_preview: bool = True
 
 
@@ -170,3 +186,70 @@ class A1111Error(ResponseBody):
     body: str
     errors: str
     code: str
+
+
+class ExtrasOptions(NullableBody):
+    """How to enlarge images."""
+
+    model_config = ConfigDict(extra="allow")
+
+    resize_mode: int | None = Field(0, description="0: by upscaling_resize, 1: to upscaling_resize_w and _h.")
+    upscaling_resize: float | None = Field(None, gt=0, le=16, allow_inf_nan=False, description="Default: 2.")
+    upscaling_resize_w: int | None = Field(None, ge=1, le=2**17, description="Default: 512.")
+    upscaling_resize_h: int | None = Field(None, ge=1, le=2**17, description="Default: 512.")
+    upscaling_crop: bool | None = Field(None, description="Of resize_mode 1: cut to that size. Default: yes.")
+    upscaler_1: Text | None = Field(None, max_length=200, description="A name from /sdapi/v1/upscalers.")
+    upscaler_2: Text | None = Field(None, max_length=200, description="Has no effect.")
+    extras_upscaler_2_visibility: float | None = Field(None, allow_inf_nan=False)
+    gfpgan_visibility: float | None = Field(None, allow_inf_nan=False)
+    codeformer_visibility: float | None = Field(None, allow_inf_nan=False)
+
+
+class ExtraSingleImage(ExtrasOptions):
+    """POST /sdapi/v1/extra-single-image."""
+
+    image: str = Field(description="Base64, or a data URL.")
+
+
+class NamedFile(NullableBody):
+    """An image of a batch, as base64 or a data URL."""
+
+    data: str
+    name: Text = Field("", max_length=500)
+
+
+class ExtraBatchImages(ExtrasOptions):
+    """POST /sdapi/v1/extra-batch-images."""
+
+    imageList: list[NamedFile] = Field(description="The images.")  # noqa: N815 -- A1111's own name
+
+
+class ExtraSingleAnswer(ResponseBody):
+    """The enlarged image as base64; `html_info` names the result and what had no effect."""
+
+    html_info: str
+    image: str
+
+
+class ExtraBatchAnswer(ResponseBody):
+    """The enlarged images as base64, in the order of the request."""
+
+    html_info: str
+    images: list[str]
+
+
+class A1111Upscaler(ResponseBody):
+    """An upscaler by its A1111 name."""
+
+    name: str
+    model_name: str | None = None
+    model_path: str | None = None
+    model_url: str | None = None
+    scale: float | None = 4
+
+
+class MemoryAnswer(ResponseBody):
+    """Memory of the machine of the API in bytes; `cuda` says where that of the GPUs is shown."""
+
+    ram: dict[str, float]
+    cuda: dict[str, str]

@@ -266,6 +266,14 @@ class JobPage(ResponseBody):
     next_cursor: str | None = None
 
 
+class WebhookMessage(ResponseBody):
+    """Body of a webhook's message, by the Standard Webhooks specification, unless the farm sends the job alone."""
+
+    type: str = Field(description="The event: `job.succeeded`, `job.failed`, `job.canceled`, `job.expired` or `job.held`.")
+    timestamp: datetime = Field(description="When the message was written; the same in every try.")
+    data: Job
+
+
 class JobHistoryEvent(ResponseBody):
     """One event in a job's history."""
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
+
 from core.schemas.base import ResponseBody
 
 
 class GeneratedImage(ResponseBody):
-    """One image: `url` or `b64_json`, by the request's `response_format`."""
+    """One image: `url` or `b64_json`, never both; the other one is left out."""
 
     url: str | None = None
     b64_json: str | None = None
@@ -15,13 +19,32 @@ class GeneratedImage(ResponseBody):
     image_id: str
 
 
-class ImagesAnswer(ResponseBody):
-    """POST /v1/images/generations. `created` is in seconds since 1970."""
+class InputTokens(ResponseBody):
+    """Tokens of the request by what they stand for."""
+
+    text_tokens: int
+    image_tokens: int
+
+
+class ImageUsage(ResponseBody):
+    """Estimates, for clients that show them: a token is 4 bytes of text or 16x16 pixels of an image. Nothing is billed."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    input_tokens_details: InputTokens
+
+
+class OpenAIImages(ResponseBody):
+    """Generated, edited or varied images. `created` is in seconds since 1970."""
 
     created: int
     data: list[GeneratedImage]
+    background: Literal["opaque"] = "opaque"
     output_format: str
+    quality: str = Field(description="low, medium, high, xhigh or max: as sent, `medium` for every other value.")
     size: str
+    usage: ImageUsage
     job_id: str
     model: str
     warnings: list[str]

@@ -11,7 +11,19 @@ from core.errors import InvalidInput
 from core.schemas.base import RequestBody, ResponseBody
 from core.webhooks import check_url, secret_bytes
 
-SettledStatus = Literal["succeeded", "failed", "canceled", "expired", "held"]
+EventName = Literal[
+    "succeeded",
+    "failed",
+    "canceled",
+    "expired",
+    "held",
+    "job.succeeded",
+    "job.failed",
+    "job.canceled",
+    "job.expired",
+    "job.held",
+]
+PREFIX = "job."
 
 
 class JobWebhook(RequestBody):
@@ -19,7 +31,11 @@ class JobWebhook(RequestBody):
 
     url: str
     secret: str | None = Field(None, description="`whsec_` and base64 of 24 to 64 bytes. Default: the farm's secret.")
-    events: list[SettledStatus] = Field(default_factory=list, max_length=10, description="Empty: every settled status.")
+    events: list[EventName] = Field(
+        default_factory=list,
+        max_length=10,
+        description="Settled statuses, with or without `job.` before them. Empty: all of them.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -28,6 +44,12 @@ class JobWebhook(RequestBody):
             return check_url(value)
         except InvalidInput as error:
             raise ValueError(error.message) from None
+
+    @field_validator("events")
+    @classmethod
+    def _without_prefix(cls, value: list[str]) -> list[str]:
+        """Return the names as they are stored, each once."""
+        return list(dict.fromkeys(name.removeprefix(PREFIX) for name in value))
 
     @field_validator("secret")
     @classmethod

@@ -23,6 +23,12 @@ def request_cancel(database: Database, job_id: str, owner: str | None = None) ->
         return _cancel_waiting(session, job) or _mark_running(session, job) or find_job(session, job_id)
 
 
+def cancel_waiting(database: Database, job_id: str) -> Job | None:
+    """Cancel a queued or held job and return it; None, without a change, for a job in any other status."""
+    with database.write() as session:
+        return _cancel_waiting(session, find_job(session, job_id, lock=True))
+
+
 def _cancel_waiting(session: Session, job: Job) -> Job | None:
     for before in (JobStatus.QUEUED, JobStatus.HELD):
         if (canceled := transition(session, job.id, before, JobStatus.CANCELED, code="cancel_requested")) is not None:

@@ -57,6 +57,39 @@ def test_openai_base64_is_the_same_image_as_from_the_native_api(package: openai.
     assert through_openai.tobytes() == native.tobytes()
 
 
+def test_openai_edit_keeps_what_is_opaque_in_the_mask(package: openai.OpenAI) -> None:
+    start, mask = io.BytesIO(), io.BytesIO()
+    Pillow.new("RGB", (64, 64), "red").save(start, "PNG")
+    hole = Pillow.new("RGBA", (64, 64), "white")
+    hole.paste((0, 0, 0, 0), (0, 0, 32, 32))
+    hole.save(mask, "PNG")
+    answer = package.images.edit(
+        image=("a.png", start.getvalue(), "image/png"), mask=("m.png", mask.getvalue(), "image/png"), prompt="a hat",
+        model="gpt-image-1", extra_body={"num_inference_steps": 2, "seed": 1},
+    )  # fmt: skip
+    assert answer.data is not None
+    image = opened(base64.b64decode(answer.data[0].b64_json or "")).convert("RGB")
+    assert image.crop((32, 32, 64, 64)).getextrema() == ((255, 255), (0, 0), (0, 0))
+    assert image.crop((0, 0, 32, 32)).getextrema() != ((255, 255), (0, 0), (0, 0))
+
+
+def test_openai_stream_sends_previews_of_the_engine(package: openai.OpenAI) -> None:
+    stream = package.images.generate(
+        prompt="a fox", model="gpt-image-1", size="256x256", stream=True, partial_images=1,
+        extra_body={"num_inference_steps": 40},
+    )  # fmt: skip
+    events = list(stream)
+    assert [event.type for event in events] == ["image_generation.partial_image", "image_generation.completed"]
+    assert opened(base64.b64decode(events[0].b64_json)).size == (256, 256)
+
+
+def test_a1111_hires_and_an_empty_prompt_at_an_odd_size(webui: webuiapi.WebUIApi) -> None:
+    made = webui.txt2img(
+        prompt="", width=100, height=100, steps=2, enable_hr=True, hr_scale=1.5, hr_upscaler="None", denoising_strength=0.5
+    )
+    assert [image.size for image in made.images] == [(150, 150)]
+
+
 def test_openai_other_formats_and_errors(package: openai.OpenAI) -> None:
     answer = package.images.generate(prompt="x", size="64x64", response_format="b64_json", output_format="jpeg")
     assert answer.data is not None
@@ -102,5 +135,5 @@ def test_a1111_lists_contain_what_the_farm_has(webui: webuiapi.WebUIApi) -> None
     assert "demo" in [model["model_name"] for model in webui.get_sd_models()]
     assert webui.get_options()["sd_model_checkpoint"] == "demo"
     assert webui.get_samplers()[0]["name"]
-    assert webui.get_upscalers() == []
+    assert "Lanczos" in [row["name"] for row in webui.get_upscalers()]
     assert [style["name"] for style in webui.get_prompt_styles()] == ["standard-negative"]

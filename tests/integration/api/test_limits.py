@@ -29,9 +29,13 @@ QUEUEING: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/v1/batches"): {"base": BODY, "seeds": [1]},
     ("POST", "/v1/upscales"): {"upload": "{upload}", "scale": 2},
     ("POST", "/v1/images/generations"): {"prompt": "x", "size": "64x64"},
+    ("POST", "/v1/images/edits"): {"prompt": "x", "size": "64x64", "images": [{"image_url": f"data:,{PIXEL}"}]},
+    ("POST", "/v1/images/variations"): None,
     ("POST", "/sdapi/v1/txt2img"): BODY,
     ("POST", "/sdapi/v1/img2img"): BODY | {"init_images": [PIXEL]},
     ("POST", "/prompt"): {"prompt": checkpoint_template("demo.safetensors", SIDE, cfg=1)},
+    ("POST", "/sdapi/v1/extra-single-image"): {"image": SMALL, "upscaling_resize": 2},
+    ("POST", "/sdapi/v1/extra-batch-images"): {"imageList": [{"data": SMALL, "name": "a"}], "upscaling_resize": 2},
     ("POST", "/v1/jobs/{job_id}/retry"): None,
     ("POST", "/v1/images/{image_id}/rerun"): None,
     ("POST", "/v1/images/{image_id}/refine"): {"mode": "same_seed", "width": SIDE, "height": SIDE},
@@ -57,8 +61,9 @@ NOT_QUEUEING = {
     ("PATCH", "/v1/images/{image_id}"),
     *(
         ("POST", f"/sdapi/v1/{path}")
-        for path in ("options", "refresh-checkpoints", "refresh-loras", "png-info", "interrupt", "skip")
+        for path in ("options", "png-info", "interrupt", "skip", "unload-checkpoint", "reload-checkpoint")
     ),
+    *(("POST", f"/sdapi/v1/refresh-{name}") for name in ("checkpoints", "loras", "vae", "embeddings")),
     ("POST", "/internal/progress"),
     *(("POST", path) for path in ("/queue", "/history", "/interrupt", "/upload/image")),
 }
@@ -124,6 +129,8 @@ def finished_image(caller: Caller, worker: WorkerSide, owner: str) -> str:
 
 def send(client: httpx.Client, method: str, path: str, **ids: str) -> httpx.Response:
     body = QUEUEING[method, path]
+    if path.endswith("/variations"):
+        return client.post(path, data={"size": "64x64"}, files={"image": base64.b64decode(PIXEL)})
     if body is not None and "upload" in body:
         png = base64.b64decode(SMALL)
         body = body | {"upload": client.post("/v1/uploads", content=png, headers={"Content-Type": "image/png"}).json()["id"]}

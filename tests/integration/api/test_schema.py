@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core.queue import UPSCALE
 from db.workers import all_workers
 from tests.integration.api.conftest import SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
@@ -36,7 +37,9 @@ def test_every_response_is_documented(make_settings: SettingsMaker, worker: Work
     settings = make_settings(sync_wait_seconds=25, max_images_per_job=2)
     named = WorkerSide(settings, name=NAMED)
     named.ready()
-    with serving(settings) as url, worker.working():
+    upscaler = WorkerSide(settings, UPSCALE, "box-upscale")
+    upscaler.ready()
+    with serving(settings) as url, worker.working(), upscaler.working():
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
             *("--checks", ",".join(CHECKS), "--phases", "examples,fuzzing", "--max-examples", "6"),
@@ -48,3 +51,4 @@ def test_every_response_is_documented(make_settings: SettingsMaker, worker: Work
     row = next(each for each in all_workers(worker.database) if each.name == NAMED)
     assert row.drain_requested_at is not None, "drain was not tried on an existing worker"
     named.close()
+    upscaler.close()

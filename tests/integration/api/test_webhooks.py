@@ -12,6 +12,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -101,7 +102,9 @@ def test_the_end_of_a_job_is_delivered_with_a_signature(api: httpx.Client, worke
     finish_one(worker)
     headers, body = receiver.received.get(timeout=20)
     assert headers["webhook-signature"] == signed(secret, headers, body)
-    assert (json.loads(body)["id"], json.loads(body)["status"]) == (job["id"], "succeeded")
+    message = json.loads(body)
+    assert (message["type"], message["data"]["id"], message["data"]["status"]) == ("job.succeeded", job["id"], "succeeded")
+    assert datetime.fromisoformat(message["timestamp"]).tzinfo is not None
     delivery = _settled_delivery(api)
     assert (delivery["status"], delivery["last_status"], delivery["event"]) == ("delivered", 204, "job.succeeded")
     assert delivery["id"] == headers["webhook-id"]

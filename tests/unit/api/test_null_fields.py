@@ -26,6 +26,8 @@ REQUIRED: dict[str, Any] = {
     "name": "ink",
     "text": "ink",
     "format": "a1111",
+    "data": "aGk=",
+    "imageList": [],
 }
 OTHERS: dict[str, dict[str, Any]] = {
     "BatchRequest": {"base": {"prompt": "a cat"}, "prompts": ["a cat"]},

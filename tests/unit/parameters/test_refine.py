@@ -117,7 +117,7 @@ def test_the_same_seed_is_labelled_a_new_composition_and_keeps_everything_else()
         ("z-image-turbo", {"mode": "same_seed", "strength": 0.4}, "belongs to mode hires"),
         ("z-image-turbo", {"mode": "same_seed", "seed": 4}, "keeps the parent's seed"),
         ("z-image-turbo", {"mode": "coherent", "enlarged": True}, "no seed renders it"),
-        ("z-image-turbo", {"given": {"prompt": " "}}, "no prompt"),
+        ("z-image-turbo", {"given": {"num_inference_steps": None}}, "no prompt"),
     ],
 )
 def test_what_cannot_be_refined_is_refused_with_a_way_out(name: str, fields: dict[str, Any], words: str) -> None:

@@ -1,0 +1,1 @@
+"""Unchanged client programs and replayed requests of clients against a running API."""
