@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
+from api.farm import Farm
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from api.views.model_weights import weights_view
@@ -23,13 +24,18 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 @router.get("", response_model=ModelList, summary="List models", responses=error_responses())
 async def read_models(farm: FarmDependency, caller: CallerDependency) -> Response:
     """Return OpenAI's list shape with defaults, limits and workers of each model. The farm's default model comes first."""
+    return json_response(await model_list(farm))
+
+
+async def model_list(farm: Farm) -> ModelList:
+    """Return all models, the farm's default first."""
     overview = await farm.overview.get()
     default = farm.model_selector.default(overview).id
     rows = [
         model_view(model, overview, farm.model_selector, default=model.id == default)
         for model in sorted(farm.catalogue, key=lambda row: row.id != default)
     ]
-    return json_response(ModelList(data=rows))
+    return ModelList(data=rows)
 
 
 @router.get("/{model_id}", response_model=Model, summary="One model", responses=error_responses(404))

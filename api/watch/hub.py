@@ -6,9 +6,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.lifecycle import SETTLED
+
+if TYPE_CHECKING:
+    from api.watch.feed import Feed
 
 
 class Waiter:
@@ -100,7 +103,8 @@ class Hub:
 
     def __init__(self) -> None:
         self._by_job: dict[str, set[_AnyWaiter]] = {}
-        self._waiters: set[_AnyWaiter] = set()
+        self._waiters: set[Waiter] = set()
+        self._feeds: set[Feed] = set()
         self.on_settled: Callable[[], None] = lambda: None
         self._progress: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
@@ -117,6 +121,17 @@ class Hub:
         jobs = OpenJobs(job_ids)
         with self._listening(jobs, job_ids):
             yield jobs
+
+    @contextmanager
+    def follow(self, feed: Feed) -> Iterator[None]:
+        """Pass everything to a feed, too."""
+        self._feeds.add(feed)
+        self._waiters.add(feed)
+        try:
+            yield
+        finally:
+            self._feeds.discard(feed)
+            self._waiters.discard(feed)
 
     @contextmanager
     def _listening(self, waiter: _AnyWaiter, job_ids: Collection[str]) -> Iterator[None]:
@@ -154,6 +169,8 @@ class Hub:
             self.on_settled()
         for waiter in self._by_job.get(job_id, ()):
             waiter.changed(job_id, revision, settled=settled)
+        for feed in self._feeds:
+            feed.changed(job_id)
 
     def deleted(self, job_id: str) -> None:
         """Pass on that a job no longer exists."""
@@ -169,6 +186,8 @@ class Hub:
             self._progress.popitem(last=False)
         for waiter in self._by_job.get(job_id, ()):
             waiter.progressed(progress)
+        for feed in self._feeds:
+            feed.progressed(job_id, progress)
 
     def wake_all(self) -> None:
         """Wake every waiter without an event, because the process is about to stop."""
