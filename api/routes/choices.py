@@ -37,6 +37,7 @@ async def read_choices(request: Request, farm: FarmDependency) -> Response:
         Choices.model_construct(
             session=session_view(caller, needed=needed),
             version=VERSION,
+            flower_port=(farm.settings.flower_port or None) if caller.may(Scope.ADMIN) else None,
             models=(await model_list(farm)).data,
             recipes=recipe_list(list(farm.catalogue)).items,
             styles=(await style_list(farm, caller)).items,

@@ -18,6 +18,7 @@ class Choices(ResponseBody):
 
     session: Session
     version: str
+    flower_port: int | None = Field(None, description="Where Flower listens, for the scope admin.")
     models: list[Model] = Field(default_factory=list)
     recipes: list[Recipe] = Field(default_factory=list)
     styles: list[Style] = Field(default_factory=list)

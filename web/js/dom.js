@@ -17,7 +17,7 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-const SVG = "http" + "://www.w3.org/2000/svg";
+const SVG = "http://www.w3.org/2000/svg";
 
 export function svg(tag, properties = {}, ...children) {
   const element = document.createElementNS(SVG, tag);

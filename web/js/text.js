@@ -1,6 +1,5 @@
 // Texts of the page, by key. A language is a module in text/ with the keys of text/en.js, and a row in LANGUAGES.
 
-import en from "./text/en.js";
 import { readPreference } from "./preferences.js";
 
 export const LANGUAGES = { en: "English", zh: "中文" };
@@ -13,7 +12,7 @@ function chosen() {
 }
 
 export const language = chosen();
-const texts = language === "en" ? en : { ...en, ...(await import(`./text/${language}.js`)).default };
+const texts = (await import(`./text/${language}.js`)).default;
 document.documentElement.lang = language === "zh" ? "zh-CN" : language;
 
 // t("live.step", {step: 3, steps: 8}); with `n`, the key with the suffix `_one` is used for 1 where there is one.

@@ -77,7 +77,7 @@ class Page:
     @property
     def shown(self) -> str:
         """Return the id of the displayed job, from the address."""
-        return urlsplit(self.driver.current_url).fragment
+        return urlsplit(self.driver.current_url).fragment.removeprefix("/create").removeprefix("/")
 
     @property
     def state(self) -> str:

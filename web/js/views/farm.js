@@ -23,7 +23,7 @@ export function mount(app) {
   const keys = h("section", { class: "panel", hidden: true, id: "keys", "aria-labelledby": "keys-title" });
   const spans = h("div", { class: "segments", role: "group", "aria-label": t("span") });
   const links = h("p", { class: "links" }, h("a", { href: "metrics" }, t("farm.metrics")), h("a", { href: "docs" }, t("farm.docs")), h("a", { href: "readyz" }, t("farm.ready.link")),
-    location.hostname ? h("a", { href: `${location.protocol}//${location.hostname}:5555`, rel: "noopener" }, "Flower") : null);
+    app.choices.flower_port ? h("a", { href: `${location.protocol}//${location.hostname}:${app.choices.flower_port}`, rel: "noopener" }, "Flower") : null);
   const element = h("div", { class: "page" },
     h("div", { class: "page-head" }, h("h2", {}, t("nav.farm")), spans), trouble, workers, charts, h("div", { class: "two" }, queues, events), keys, links);
   let hours = readPreference("span", 24);
