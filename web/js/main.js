@@ -20,6 +20,8 @@ const VIEWS = {
   settings: () => import("./views/settings.js"),
 };
 
+const JOBS_AFTER_MS = 3000;
+
 applyTheme();
 const jobs = createJobs();
 const shell = createShell(Object.keys(VIEWS));
@@ -36,6 +38,7 @@ const app = {
   may: (scope) => app.choices.session.scopes.includes("admin") || app.choices.session.scopes.includes(scope),
   onModels: (listener) => listeners.add(listener),
   refreshModels,
+  followJobs,
   refreshChoices,
   olderCursor: null,
 };
@@ -60,6 +63,18 @@ async function showAddressed() {
     shown = loaded;
   }
   loaded.open(route);
+}
+
+// Reads the list of jobs and follows their events: at once on Create, elsewhere when the view has opened.
+let following = null;
+
+function followJobs() {
+  following ??= listJobs().then((page) => {
+    jobs.putPage(page, { first: true });
+    app.olderCursor = page.next_cursor;
+    watch.start();
+  }, (problem) => { following = null; shell.setTrouble(problem); setTimeout(followJobs, JOBS_AFTER_MS); });
+  return following;
 }
 
 async function refreshModels() {
@@ -102,12 +117,8 @@ async function start() {
     event.preventDefault();
     (shown?.first?.() ?? byId("main")).focus();
   });
-  const list = listJobs().then((page) => {
-    jobs.putPage(page, { first: true });
-    app.olderCursor = page.next_cursor;
-  }, shell.setTrouble);
-  await Promise.all([showAddressed(), list]);
-  watch.start();
+  await showAddressed();
+  setTimeout(app.followJobs, JOBS_AFTER_MS);
   setInterval(() => { if (!document.hidden) refreshModels(); }, watch.modelsEvery);
 }
 

@@ -11,6 +11,10 @@ export function createShell(views) {
   document.querySelectorAll("[data-label]").forEach((element) => element.setAttribute("aria-label", t(element.dataset.label)));
   byId("nav").append(...views.map((view) =>
     h("a", { href: addressOf(view), "data-view": view }, icon(view), h("span", {}, t(`nav.${view}`)))));
+  // What is outside an open dialog cannot be used: the notices move into it, and back.
+  const box = byId("toasts");
+  const place = (host) => { if (box.parentElement !== host) host.append(box); };
+  document.addEventListener("close", (event) => { if (event.target.contains(box)) place(document.body); }, true);
   const line = byId("farm");
   let trouble = null;
   let models = [];
@@ -39,7 +43,8 @@ export function createShell(views) {
       action && h("button", { type: "button", class: "link", onclick: () => { done(); action(); } }, label),
       h("button", { type: "button", class: "icon-button", "aria-label": t("close"), onclick: done }, icon("close")));
     const timer = setTimeout(done, milliseconds);
-    byId("toasts").append(row);
+    place([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body);
+    box.append(row);
     return done;
   }
 

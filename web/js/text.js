@@ -17,7 +17,7 @@ document.documentElement.lang = language === "zh" ? "zh-CN" : language;
 
 // t("live.step", {step: 3, steps: 8}); with `n`, the key with the suffix `_one` is used for 1 where there is one.
 export function t(key, values = {}) {
-  const text = (values.n === 1 && texts[`${key}_one`]) || texts[key];
+  const text = (Number(values.n) === 1 && texts[`${key}_one`]) || texts[key];
   if (text === undefined) throw new Error(`no text ${key}`);
   return text.replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
 }

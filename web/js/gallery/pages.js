@@ -61,6 +61,7 @@ export function createPages(onChange, onProblem) {
     get filters() { return filters; },
     // The image at a position, or null while its page is being read; `read` starts that.
     at(index, read = true) {
+      if (index < 0 || index >= this.total) return null;
       const place = placeOf(index);
       const number = Math.floor(place / PAGE);
       const page = pages.get(number);

@@ -156,6 +156,7 @@ export function mount(app) {
         replaceAddress("create", item);
       }
       takePending();
+      app.followJobs().then(draw);
       showJob(item);
       draw();
     },

@@ -20,7 +20,8 @@ export function mount(app) {
   const queues = h("section", { class: "panel", "aria-labelledby": "queue-title" });
   const charts = h("div", { class: "charts", id: "charts" });
   const events = h("section", { class: "panel", "aria-labelledby": "events-title", id: "events" });
-  const keys = h("section", { class: "panel", hidden: true, id: "keys", "aria-labelledby": "keys-title" });
+  const keyRows = h("div", { class: "stack-small" });
+  const keys = h("details", { class: "panel", hidden: !admin, id: "keys", ontoggle: () => { if (keys.open) readKeys(); } }, h("summary", {}, h("h3", {}, t("keys.title"))), keyRows);
   const spans = h("div", { class: "segments", role: "group", "aria-label": t("span") });
   const links = h("p", { class: "links" }, h("a", { href: "metrics" }, t("farm.metrics")), h("a", { href: "docs" }, t("farm.docs")), h("a", { href: "readyz" }, t("farm.ready.link")),
     app.choices.flower_port ? h("a", { href: `${location.protocol}//${location.hostname}:${app.choices.flower_port}`, rel: "noopener" }, "Flower") : null);
@@ -113,15 +114,12 @@ export function mount(app) {
   }
 
   function drawKeys(found, usage) {
-    show(keys, admin && Boolean(found));
-    if (!admin || !found) return;
     const used = (owner) => usage.items.filter((row) => row.owner === owner).reduce((sum, row) => [sum[0] + row.images, sum[1] + row.render_seconds], [0, 0]);
     const limits = (row) => [row.max_queued && t("keys.queued", { n: row.max_queued }), row.submits_per_minute && t("keys.perminute", { n: row.submits_per_minute }),
       row.pixels_per_day && t("keys.pixels", { used: (row.pixels_today / 1e6).toFixed(0), n: (row.pixels_per_day / 1e6).toFixed(0) })].filter(Boolean).join(", ") || t("keys.nolimit");
     const owners = [...new Set([...found.items.map((row) => row.owner), ...usage.items.map((row) => row.owner)])];
     const of = (owner) => found.items.filter((row) => row.owner === owner);
-    keys.replaceChildren(h("h3", { id: "keys-title" }, t("keys.title")),
-      owners.length ? h("div", { class: "table-scroll", tabindex: 0 }, h("table", { class: "table" },
+    keyRows.replaceChildren(owners.length ? h("div", { class: "table-scroll", tabindex: 0 }, h("table", { class: "table" },
         h("thead", {}, h("tr", {}, [t("filter.owner"), t("keys.key"), t("keys.limits"), t("keys.images"), t("keys.time")].map((text) => h("th", { scope: "col" }, text)))),
         h("tbody", {}, owners.map((owner) => { const [images, time] = used(owner); return h("tr", {}, h("td", {}, owner.replace(/^(client|key):/, "")),
           h("td", {}, of(owner).map((row) => h("div", {}, row.name, " ", row.active ? "" : h("span", { class: "badge", "data-tone": "bad" }, t("keys.revoked")))), of(owner).length ? "" : "—"),
@@ -130,7 +128,14 @@ export function mount(app) {
       h("p", { class: "hint" }, h("code", {}, "imagefarm keys create NAME"), " · ", h("code", {}, "imagefarm keys revoke ID")));
   }
 
-  let used = null; // keys and usage are read once a visit
+  async function readKeys() {
+    try {
+      drawKeys(...await Promise.all([get("v1/keys"), get("v1/usage")]));
+    } catch (problem) {
+      keyRows.replaceChildren(h("p", { class: "trouble" }, problem.message));
+    }
+  }
+
   async function refresh() {
     clearTimeout(timer);
     try {
@@ -141,10 +146,6 @@ export function mount(app) {
       drawQueues(found);
       drawCharts(found);
       drawEvents(found);
-      if (admin && !used) {
-        used = [await get("v1/keys"), await get("v1/usage")];
-        drawKeys(...used);
-      }
     } catch (problem) {
       trouble.textContent = problem.message;
       show(trouble, true);
@@ -158,7 +159,7 @@ export function mount(app) {
     element,
     first: () => spans.querySelector("button"),
     open() { visible = true; refresh(); },
-    close() { visible = false; used = null; clearTimeout(timer); },
+    close() { visible = false; clearTimeout(timer); },
   };
 }
 

@@ -233,6 +233,7 @@ export function mount(app) {
     event.preventDefault();
   }
 
+  app.jobs.subscribe(debounce(800, fillFilters));
   grid.setCell(Number(size.value));
   return {
     element,

@@ -21,6 +21,7 @@ export function mount(app) {
   let running = [];
   let visible = false;
   let timer = null;
+  let opened = false; // the models of a page that has just opened are fresh
 
   function fail(problem) { trouble.textContent = problem.message; show(trouble, true); }
 
@@ -161,7 +162,8 @@ export function mount(app) {
 
   async function refresh() {
     try {
-      const [found] = await Promise.all([get("v1/models/operations", { limit: 20 }), app.refreshModels()]);
+      const [found] = await Promise.all([get("v1/models/operations", { limit: 20 }), opened ? app.refreshModels() : null]);
+      opened = true;
       running = found.items;
       show(trouble, false);
     } catch (problem) {
