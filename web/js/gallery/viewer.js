@@ -23,10 +23,13 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
   const zoom = createZoom([frame]);
   let image = null;
   let number = 0;
+  let current = null; // the id that is shown
 
   async function open(id) {
     number += 1;
     const mine = number;
+    current = id;
+    image = null;
     zoom.reset();
     if (!dialog.isConnected) document.body.append(dialog);
     if (!dialog.open) dialog.showModal();
@@ -41,7 +44,6 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
       draw();
     } catch (problem) {
       if (mine !== number) return;
-      image = null;
       side.replaceChildren(h("p", { class: "trouble" }, problem.message));
     }
   }
@@ -118,7 +120,7 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
   }
 
   function move(direction) {
-    const next = image && step(image.id, direction);
+    const next = step(current, direction); // also while its details are still being read
     if (next) open(next);
   }
 
