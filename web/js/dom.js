@@ -38,7 +38,7 @@ const ICONS = {
   unlock: "M7 11h10v9H7zM9 11V8a3 3 0 015.7-1.3",
   close: "M6 6l12 12M18 6L6 18",
   clock: "M12 4a8 8 0 100 16 8 8 0 000-16M12 8v4l3 2",
-  more: "M6 12h.01M12 12h.01M18 12h.01",
+  more: "M5 12h.01M12 12h.01M19 12h.01",
   swap: "M7 5v14M7 19l-3-3M7 19l3-3M17 19V5M17 5l-3 3M17 5l3 3",
   undo: "M9 7L5 11l4 4M5 11h9a5 5 0 010 10h-2",
   brush: "M4 20c3 0 5-1 5-4l9-11 2 2-10 10M4 20c1-1 1-2 1-4a2 2 0 014 0",
@@ -52,7 +52,7 @@ const ICONS = {
 };
 
 export function icon(name) {
-  const drawn = svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" });
+  const drawn = svg("svg", { viewBox: "0 0 24 24", class: `icon icon-${name}`, "aria-hidden": "true" });
   drawn.append(svg("path", { d: ICONS[name] }));
   return drawn;
 }

@@ -23,8 +23,13 @@ def guarded_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProce
 
 @pytest.fixture(scope="module")
 def key(guarded_farm: FarmProcess) -> str:
+    return create_key(guarded_farm, "page")
+
+
+def create_key(guarded_farm: FarmProcess, name: str) -> str:
+    """Create a key with the default scopes on the command line, and return it."""
     environment = clean_environment(IMAGEFARM_DATA_DIR=str(guarded_farm.data_dir), PYTHONPATH=str(ROOT))
-    command = [sys.executable, "-m", "cli", "keys", "create", "page"]
+    command = [sys.executable, "-m", "cli", "keys", "create", name]
     done = subprocess.run(
         command, cwd=Path(guarded_farm.data_dir).parent, env=environment, capture_output=True, text=True, check=True
     )
@@ -55,6 +60,12 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmProcess, key: str, op
     page.render("with a key")
     page.wait_state("succeeded")
     assert page.image_size() == (512, 512)
+    other = create_key(guarded_farm, "other")
+    body = {"prompt": "of somebody else", "num_inference_steps": 1, "size": "64x64"}
+    sent = httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-API-Key": other, "Prefer": "wait=60"}, timeout=90)
+    assert sent.json()["status"] == "succeeded"
+    page.visit("#/gallery")
+    page.until(lambda: page.find_all("#gallery-total") and page.find("#gallery-total").text == "1 image", "not only its own")
     page.click("#sign-out")
     page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown after sign-out")
     assert httpx.get(f"{guarded_farm.api}/v1/jobs", cookies=copied).status_code == 401

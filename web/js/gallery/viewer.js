@@ -17,7 +17,7 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
   const side = h("aside", { class: "viewer-side", "aria-label": t("stage.details") });
   const previous = iconButton("left", t("previous"), { class: "icon-button viewer-step left", onclick: () => move(-1) });
   const following = iconButton("right", t("next"), { class: "icon-button viewer-step right", onclick: () => move(1) });
-  const dialog = h("dialog", { id: "viewer", class: "viewer", "aria-label": t("viewer") },
+  const dialog = h("dialog", { id: "viewer", class: "viewer", tabindex: -1, "aria-label": t("viewer") },
     h("div", { class: "viewer-stage" }, frame, previous, following,
       iconButton("close", t("close"), { id: "viewer-close", class: "icon-button viewer-x", onclick: () => dialog.close() })), side);
   const zoom = createZoom([frame]);
@@ -33,6 +33,7 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
     zoom.reset();
     if (!dialog.isConnected) document.body.append(dialog);
     if (!dialog.open) dialog.showModal();
+    dialog.focus(); // not a button that is hidden at an end of the list
     picture.src = contentUrl(id);
     show(previous, Boolean(step(id, -1)));
     show(following, Boolean(step(id, 1)));
