@@ -12,7 +12,7 @@ import web
 
 ROOT = Path(web.__file__).parent
 LANGUAGES = sorted((ROOT / "js" / "text").glob("*.js"))
-_ROW = re.compile(r"^  (\"[^\"]+\"): (\".*\"),$", re.MULTILINE)
+_ROW = re.compile(r"^(\"[^\"]+\"): (\".*\"),$", re.MULTILINE)
 _VALUE = re.compile(r"\{(\w+)\}")
 
 

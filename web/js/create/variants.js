@@ -1,6 +1,7 @@
 // A/B: up to four values of one setting, rendered side by side from one seed.
 
 import { h, show } from "../dom.js";
+import { LABELS } from "../settings_of.js";
 import { t } from "../text.js";
 
 const MOST = 4;
@@ -9,7 +10,7 @@ const NUMBERS = ["num_inference_steps", "guidance_scale", "strength"];
 export function createVariants(app, { onChange }) {
   const setting = h("select", { id: "variant-setting", onchange: () => { draw(); onChange(); } },
     ["", "num_inference_steps", "guidance_scale", "recipe", "size", "model", "strength", "styles"].map((name) =>
-      new Option(name ? t(`variant.${name}`) : t("variant.off"), name)));
+      new Option(t(LABELS[name] ?? "off"), name)));
   const values = h("input", { id: "variant-values", oninput: onChange, "aria-label": t("variant.values"), autocomplete: "off" });
   const boxes = h("div", { class: "checks" });
   const hint = h("p", { class: "hint" });

@@ -3,6 +3,7 @@
 import { contentUrl, readImage } from "../api.js";
 import { h, show } from "../dom.js";
 import { openDialog } from "../dialog.js";
+import { LABELS } from "../settings_of.js";
 import { t } from "../text.js";
 import { createZoom } from "./zoom.js";
 
@@ -37,7 +38,7 @@ export async function compareImages(app, ids) {
   const differing = FIELDS.filter((name) => new Set(images.map((image) => String(value(image, name)))).size > 1);
   const table = h("div", { class: "table-scroll", tabindex: 0 }, h("table", { class: "table compare-table" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("compare.setting")), images.map((_, at) => h("th", { scope: "col" }, String.fromCharCode(65 + at))))),
-    h("tbody", {}, differing.map((name) => h("tr", {}, h("th", { scope: "row" }, t(`field.${name}`)), images.map((image) => h("td", {}, String(value(image, name)))))))));
+    h("tbody", {}, differing.map((name) => h("tr", {}, h("th", { scope: "row" }, t(LABELS[name])), images.map((image) => h("td", {}, String(value(image, name)))))))));
   const dialog = openDialog({
     title: t("gallery.compare"),
     class: "full-dialog compare",

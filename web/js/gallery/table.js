@@ -5,7 +5,8 @@ import { h } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { statusLabel } from "../format.js";
 import { thumbnail } from "../thumbnail.js";
-import { named, t } from "../text.js";
+import { LABELS } from "../settings_of.js";
+import { t } from "../text.js";
 
 const text = (value) => (value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
 
@@ -26,7 +27,7 @@ export async function openBatch(app, id, openImage) {
     : [h("span", { class: "aside" }, statusLabel(item.status))])));
   const rows = values(down).map((row) => h("tr", {}, h("th", { scope: "row" }, row),
     values(across).map((column) => cell(batch.jobs.filter((item) => text(item.axes[down]) === (down ? row : text(item.axes[down])) && text(item.axes[across]) === (across ? column : text(item.axes[across])))))));
-  const axis = (name) => (name ? named("variant", name) : "");
+  const axis = (name) => (LABELS[name] ? t(LABELS[name]) : name ?? "");
   const dialog = openDialog({
     title: batch.name ?? t("sheet"),
     class: "full-dialog",
