@@ -25,11 +25,12 @@ export function mount(app) {
   const live = createLive({ select, older, cancel: (job) => act(cancelJob, job), cancelAll });
   const element = h("div", { class: "studio" }, form.element, h("div", { class: "work" }, stage.element, live.element));
   let visible = false;
+  let missing = null; // the id of the address, where there is no such job
   let kept = null; // the job whose end starts the next one, while "keep generating" is on
 
   function draw() {
     if (!visible) return;
-    stage.show(jobs.selected);
+    if (!missing || missing !== jobs.selectedId) stage.show(jobs.selected);
     live.show(jobs.all(), jobs.selectedId);
     live.setMore(Boolean(app.olderCursor));
   }
@@ -113,7 +114,9 @@ export function mount(app) {
     try {
       jobs.put(await readJob(id));
     } catch (problem) {
-      if (jobs.selectedId === id) stage.showMissing(problem);
+      if (jobs.selectedId !== id) return;
+      missing = id;
+      stage.showMissing(problem);
     }
   }
 
