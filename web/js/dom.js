@@ -4,13 +4,12 @@ import { t } from "./text.js";
 
 export const byId = (id) => document.getElementById(id);
 
-// h("button", {class: "small", type: "button", onclick: f}, "Copy"); `ref` receives the element.
+// h("button", {class: "small", type: "button", onclick: f}, "Copy")
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue;
-    if (name === "ref") value(element);
-    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));

@@ -35,7 +35,3 @@ export function choiceOf(size, limits) {
   }
   return null;
 }
-
-export function sizeKey({ width, height }) {
-  return `${width}x${height}`;
-}

@@ -86,7 +86,7 @@ def test_formats_of_numbers_and_sizes(farm: FarmProcess, open_page: OpenPage) ->
     ]
     limits = "{min_side: 64, max_side: 1024, multiple: 16, max_pixels: 800000}"
     assert page.module("/js/sizes.js", f"m.basesFor({{limits: {limits}}})") == [512, 768]
-    shapes = f"m.RATIOS.map((ratio) => m.sizeKey(m.sizeFor(768, ratio, {limits})))"
+    shapes = f"m.RATIOS.map((ratio) => Object.values(m.sizeFor(768, ratio, {limits})).join('x'))"
     assert page.module("/js/sizes.js", shapes) == [
         *("768x768", "896x640", "640x896", "960x640", "640x960", "1024x576", "576x1024")
     ]

@@ -37,8 +37,7 @@ export function createForm(app, { submit }) {
   const start = createStart(app, { onChange: (change) => { if (change?.size) matchSize(change.size); keep(); } });
   const variants = createVariants(app, { onChange: () => keep() });
   const estimate = createEstimate();
-  const inputs = {};
-  const input = (name) => inputs[name] ?? form.querySelector(`#${FIELDS[name][0]}`);
+  const input = (name) => form.querySelector(`#${FIELDS[name][0]}`);
   let models = [];
   let model = null;
   let carried = {}; // settings of an edited job that the form has no field for

@@ -6,7 +6,7 @@ import { thumbnail } from "../thumbnail.js";
 import { t } from "../text.js";
 import { barValue, waitingOf } from "./states.js";
 
-const MOST = 96; // cards; the gallery shows the rest
+export const MOST = 96; // cards; the gallery shows the rest
 
 export function createLive({ select, older, cancel, cancelAll }) {
   const list = h("ul", { id: "cards", class: "cards" });

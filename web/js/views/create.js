@@ -4,7 +4,7 @@ import { cancelJob, get, listJobs, post, readJob, retryJob, submit, submitJob } 
 import { announce, h } from "../dom.js";
 import { isSettled } from "../format.js";
 import { createForm } from "../create/form.js";
-import { createLive } from "../create/live.js";
+import { createLive, MOST } from "../create/live.js";
 import { createStage } from "../create/stage.js";
 import { confirmAction } from "../dialog.js";
 import { go, replaceAddress } from "../router.js";
@@ -32,7 +32,7 @@ export function mount(app) {
     if (!visible) return;
     if (!missing || missing !== jobs.selectedId) stage.show(jobs.selected);
     live.show(jobs.all(), jobs.selectedId);
-    live.setMore(Boolean(app.olderCursor));
+    live.setMore(Boolean(app.olderCursor) && jobs.all().length < MOST);
   }
 
   jobs.subscribe(() => { draw(); keepGoing(); });

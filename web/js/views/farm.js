@@ -4,7 +4,7 @@ import { get, post, retryJob } from "../api.js";
 import { confirmAction } from "../dialog.js";
 import { h, show } from "../dom.js";
 import { barChart, lineChart } from "../farm/charts.js";
-import { about, ago, count, seconds, statusLabel } from "../format.js";
+import { about, ago, count, isSettled, seconds, statusLabel } from "../format.js";
 import { readPreference, savePreference } from "../preferences.js";
 import { addressOf } from "../router.js";
 import { named, t } from "../text.js";
@@ -46,7 +46,7 @@ export function mount(app) {
 
   function worker(row) {
     const { info } = row;
-    const jobs = app.jobs.all().filter((job) => job.worker === row.name && job.status === "running");
+    const jobs = app.jobs.all().filter((job) => job.worker === row.name && !isSettled(job));
     const button = (action, label, properties = {}) => h("button", { type: "button", class: "small", onclick: () => act(() => post(`v1/workers/${encodeURIComponent(row.name)}/${action}`)), ...properties }, label);
     const drain = h("button", { type: "button", class: "small quiet-danger", onclick: async () => {
       if (await confirmAction({ title: t("worker.drain"), text: t("worker.drain.sure", { name: row.name }), action: t("worker.drain") })) act(() => post(`v1/workers/${encodeURIComponent(row.name)}/drain`));
