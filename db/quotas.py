@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import delete, literal, update
+from sqlalchemy import delete, literal, select, update
 
 from db.database import Database
 from db.sql import insert_ignore, now
@@ -41,6 +41,13 @@ def refund(database: Database, key_id: str, name: str, amount: int) -> None:
             .where(QuotaCounter.key_id == key_id, QuotaCounter.bucket == name)
             .values(used=QuotaCounter.used - amount)
         )
+
+
+def used_today(database: Database, name: str) -> dict[str, int]:
+    """Return key id -> amount of one counter, such as the first value of `bucket`."""
+    query = select(QuotaCounter.key_id, QuotaCounter.used).where(QuotaCounter.bucket == name)
+    with database.read() as session:
+        return {key_id: int(used) for key_id, used in session.execute(query)}
 
 
 def delete_old_counters(database: Database) -> int:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.etags import none_match
+from api.farm import Farm
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from api.views.loras import lora_list, loras_called
@@ -29,13 +30,17 @@ async def read_loras(
     farm: FarmDependency, caller: CallerDependency, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:
     """List the LoRA files that the API's machine has, damaged ones with the reason. Only their headers are read."""
-    found = await farm.single_flight.join("loras", lambda: in_thread(lora_list, farm.loras, farm.catalogue))
-    response = json_response(found)
+    response = json_response(await all_loras(farm))
     tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
     response.headers["ETag"] = tag
     if none_match(if_none_match, tag):
         return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "no-cache"})
     return response
+
+
+async def all_loras(farm: Farm) -> LoraList:
+    """Return all LoRA files."""
+    return await farm.single_flight.join("loras", lambda: in_thread(lora_list, farm.loras, farm.catalogue))
 
 
 @router.get("/{name}", response_model=LoraList, summary="One LoRA with its hashes", responses=error_responses(404))

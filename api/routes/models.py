@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
+from api.farm import Farm
 from api.openai.request import is_openai_model
 from api.openapi_errors import error_responses
 from api.threads import in_thread
@@ -27,10 +28,15 @@ async def read_models(farm: FarmDependency, caller: CallerDependency) -> Respons
 
     The farm's default model comes first, then those that live workers serve (`served`), then the rest.
     """
+    return json_response(await model_list(farm))
+
+
+async def model_list(farm: Farm) -> ModelList:
+    """Return all models: the farm's default, those that are served, the rest."""
     overview = await farm.overview.get()
     default = farm.model_selector.default(overview).id
     rows = [model_view(model, overview, farm.model_selector, default=model.id == default) for model in farm.catalogue]
-    return json_response(ModelList(data=sorted(rows, key=lambda row: (not row.default, not row.served))))
+    return ModelList(data=sorted(rows, key=lambda row: (not row.default, not row.served)))
 
 
 @router.get("/{model_id}", response_model=Model, summary="One model", responses=error_responses(404))

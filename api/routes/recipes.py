@@ -24,8 +24,12 @@ async def read_recipes(
     model: Annotated[str | None, Query(max_length=100, description="Id or alias of one model. Default: all.")] = None,
 ) -> Response:
     """List recipes with their values and cost for each model. Send an id as `recipe` with a job."""
-    models = [farm.catalogue.get(model)] if model else list(farm.catalogue)
-    return json_response(RecipeList(items=[_view(recipe, models) for recipe in all_recipes()]))
+    return json_response(recipe_list([farm.catalogue.get(model)] if model else list(farm.catalogue)))
+
+
+def recipe_list(models: list[CatalogueModel]) -> RecipeList:
+    """Return all recipes with their values for these models."""
+    return RecipeList(items=[_view(recipe, models) for recipe in all_recipes()])
 
 
 def _view(recipe: RecipeRow, models: list[CatalogueModel]) -> Recipe:

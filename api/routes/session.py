@@ -29,7 +29,7 @@ async def read_session(request: Request, farm: FarmDependency) -> Response:
     except Unauthorized:
         response = json_response(Session(keys_needed=True, signed_in=False, owner=None, scopes=[]))
     else:
-        response = json_response(_session(caller, needed=needed))
+        response = json_response(session_view(caller, needed=needed))
     delete_former_cookie(request, response)
     return response
 
@@ -43,7 +43,7 @@ async def create_session(request: Request, farm: FarmDependency, wanted: Session
     await _end(farm, token_of(request))
     token = generate_token()
     await in_thread(start_session, farm.database, hash_token(token), row.id, SESSION_SECONDS)
-    response = json_response(_session(caller_of(row, None), needed=True))
+    response = json_response(session_view(caller_of(row, None), needed=True))
     set_cookie(request, response, token)
     delete_former_cookie(request, response)
     return response
@@ -66,5 +66,6 @@ async def _end(farm: Farm, token: str | None) -> None:
         farm.authenticator.forget_session(session_id)
 
 
-def _session(caller: Caller, *, needed: bool) -> Session:
+def session_view(caller: Caller, *, needed: bool) -> Session:
+    """Return what the page shows of its caller."""
     return Session(keys_needed=needed, signed_in=True, owner=caller.owner, scopes=sorted(caller.scopes))

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
+from api.farm import Farm
 from api.openapi_errors import error_responses
 from api.styles import style_of
 from api.threads import in_thread
@@ -34,9 +35,14 @@ StyleId = Annotated[str, Path(max_length=36, description="The style's id from th
 @router.get("", response_model=StyleList, summary="List styles", responses=error_responses())
 async def read_styles_of_caller(farm: FarmDependency, caller: CallerDependency) -> Response:
     """List your own styles, the shared ones and the built-in ones. Send names as `styles` with a job."""
+    return json_response(await style_list(farm, caller))
+
+
+async def style_list(farm: Farm, caller: Caller) -> StyleList:
+    """Return the styles that the caller may name."""
     rows = await in_thread(list_styles, farm.database, caller.owner)
     built_in = [Style(**_texts(style), id=style.name, scope="built-in", about=style.about) for style in BUILT_IN]
-    return json_response(StyleList(items=[*map(_view, rows), *built_in]))
+    return StyleList(items=[*map(_view, rows), *built_in])
 
 
 @router.post("", status_code=201, response_model=Style, summary="Add a style", responses=error_responses(*_BODY_ERRORS))

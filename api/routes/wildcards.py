@@ -23,8 +23,13 @@ Name = Annotated[str, Path(max_length=200, description="Name of the file without
 @router.get("", response_model=WildcardList, summary="List wildcards", responses=error_responses())
 async def read_wildcards(farm: FarmDependency, caller: CallerDependency) -> Response:
     """List wildcards with their first values. Write `__name__` into a prompt, and send `dynamic` with the job."""
+    return json_response(await wildcard_list(farm))
+
+
+async def wildcard_list(farm: Farm) -> WildcardList:
+    """Return all wildcards."""
     found = await in_thread(farm.wildcards.all)
-    return json_response(WildcardList(items=[_view(each) for each in found.values()]))
+    return WildcardList(items=[_view(each) for each in found.values()])
 
 
 @router.get("/{name}", response_model=Wildcard, summary="One wildcard", responses=error_responses(404))

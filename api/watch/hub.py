@@ -6,9 +6,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from core.lifecycle import SETTLED
+
+if TYPE_CHECKING:
+    from api.watch.feed import Feed
 
 
 class Waiter:
@@ -110,7 +113,8 @@ class Hub:
 
     def __init__(self) -> None:
         self._by_job: dict[str, set[_AnyWaiter]] = {}
-        self._waiters: set[_AnyWaiter] = set()
+        self._waiters: set[Waiter] = set()
+        self._feeds: set[Feed] = set()
         self.on_settled: Callable[[], None] = lambda: None
         self.observers: list[Observer] = []
         self._progress: OrderedDict[str, dict[str, Any]] = OrderedDict()
@@ -128,6 +132,17 @@ class Hub:
         jobs = OpenJobs(job_ids)
         with self._listening(jobs, job_ids):
             yield jobs
+
+    @contextmanager
+    def follow(self, feed: Feed) -> Iterator[None]:
+        """Pass everything to a feed, too."""
+        self._feeds.add(feed)
+        self._waiters.add(feed)
+        try:
+            yield
+        finally:
+            self._feeds.discard(feed)
+            self._waiters.discard(feed)
 
     @contextmanager
     def _listening(self, waiter: _AnyWaiter, job_ids: Collection[str]) -> Iterator[None]:
@@ -167,6 +182,8 @@ class Hub:
             waiter.changed(job_id, revision, settled=settled)
         for observer in self.observers:
             observer.changed(job_id, revision, status)
+        for feed in self._feeds:
+            feed.changed(job_id)
 
     def deleted(self, job_id: str) -> None:
         """Pass on that a job no longer exists."""
@@ -184,6 +201,8 @@ class Hub:
             waiter.progressed(progress)
         for observer in self.observers:
             observer.progressed(job_id, progress)
+        for feed in self._feeds:
+            feed.progressed(job_id, progress)
 
     def wake_all(self) -> None:
         """Wake every waiter without an event, because the process is about to stop."""

@@ -3,6 +3,7 @@
 from db.tables.api_keys import ApiKey, QuotaCounter
 from db.tables.base import Base, core_table
 from db.tables.batches import Batch, BatchJob
+from db.tables.collections import Collection, CollectionImage
 from db.tables.comfyui import ComfyInput, ComfyPrompt, ComfyPromptJob
 from db.tables.images import Image, Upload
 from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion, Tombstone
@@ -19,6 +20,8 @@ __all__ = [
     "Base",
     "Batch",
     "BatchJob",
+    "Collection",
+    "CollectionImage",
     "ComfyInput",
     "ComfyPrompt",
     "ComfyPromptJob",

@@ -35,6 +35,7 @@ class Image(Base):
         UniqueConstraint("job_id", "index"),
         UniqueConstraint("key"),
         Index("ix_images_created_at", "created_at"),
+        Index("ix_images_owner_id", "owner", "id"),
     )
 
 

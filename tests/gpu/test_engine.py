@@ -37,7 +37,7 @@ def on_gpu(models_dir: Path, **changes: object) -> Iterator[tuple[EngineClient, 
     plain = {"device": "cuda", "module": "worker.engine", "memory_policy": "resident", "step_timeout_seconds": 120.0}
     model = {"model": MODEL, "model_folders": {MODEL: models_dir / "tiny-model"}}
     fixed = {"load_timeout_seconds": LOAD_SECONDS, "token_budget": 0, "compile_blocks": False}
-    client, recorder = new_client(models_dir, **{**plain, **model, **fixed, "attention_backend": "native", **changes})
+    client, recorder = new_client(models_dir, None, **{**plain, **model, **fixed, "attention_backend": "native", **changes})
     recorder.timeout_seconds = LOAD_SECONDS
     client.start()
     try:

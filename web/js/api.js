@@ -1,5 +1,7 @@
 // Client of the farm's HTTP API: JSON requests and responses, every failure as a Problem with a message for the user.
 
+import { t } from "./text.js";
+
 export class Problem extends Error {
   constructor({ status = 0, code = "unreachable", detail, errors = [], retryAfter = null }) {
     super(detail);
@@ -16,7 +18,7 @@ export class Problem extends Error {
 }
 
 export function unreachable() {
-  return new Problem({ detail: "The farm does not answer. Is it still running?" });
+  return new Problem({ detail: t("farm.unreachable") });
 }
 
 const LABEL = { "X-Client-Label": "web" };
@@ -24,38 +26,28 @@ const LABEL = { "X-Client-Label": "web" };
 // Fired when the farm requires a key and this browser has no valid one.
 export const SIGNED_OUT = "imagefarm:signed-out";
 
-export async function readSession() {
-  return call("GET", "v1/session");
-}
+const id = encodeURIComponent;
 
-export async function signIn(key) {
-  return call("POST", "v1/session", { body: { key } });
-}
+export const get = (url, values = {}) => call("GET", withQuery(url, values));
+export const post = (url, body) => call("POST", url, { body });
+export const patch = (url, body) => call("PATCH", url, { body });
+export const remove = (url) => call("DELETE", url);
 
-export async function signOut() {
-  return call("DELETE", "v1/session");
-}
-
-export async function listModels() {
-  return (await call("GET", "v1/models")).data;
-}
-
-export async function listJobs({ cursor = null, limit = 24 } = {}) {
-  const query = new URLSearchParams({ limit });
-  if (cursor) query.set("cursor", cursor);
-  return call("GET", `v1/jobs?${query}`);
-}
-
-export async function readJob(id) {
-  return call("GET", `v1/jobs/${encodeURIComponent(id)}`);
-}
+export const readChoices = () => get("v1/choices");
+export const listModels = async () => (await get("v1/models")).data;
+export const listJobs = ({ cursor = null, limit = 24, ...more } = {}) => get("v1/jobs", { cursor, limit, ...more });
+export const readJob = (job) => get(`v1/jobs/${id(job)}`);
+export const cancelJob = (job) => post(`v1/jobs/${id(job)}/cancel`);
+export const retryJob = (job) => post(`v1/jobs/${id(job)}/retry`);
+export const readImage = (image) => get(`v1/images/${id(image)}`);
+export const rateImage = (image, rating) => patch(`v1/images/${id(image)}`, { rating });
 
 // Safe to repeat: the Idempotency-Key prevents a second job, so a request without a response is sent again.
-export async function submitJob(request) {
+export async function submit(url, request) {
   const headers = { "Idempotency-Key": randomKey() };
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return await call("POST", "v1/jobs", { body: request, headers });
+      return await call("POST", url, { body: request, headers });
     } catch (error) {
       if (!error.isTransient || attempt === 2) throw error;
       await new Promise((wake) => setTimeout(wake, 400 * 2 ** attempt));
@@ -63,26 +55,40 @@ export async function submitJob(request) {
   }
 }
 
-export async function cancelJob(id) {
-  return call("POST", `v1/jobs/${encodeURIComponent(id)}/cancel`);
+export const submitJob = (request) => submit("v1/jobs", request);
+
+export async function upload(blob) {
+  return call("POST", "v1/uploads", { raw: blob });
 }
 
-export async function retryJob(id) {
-  return call("POST", `v1/jobs/${encodeURIComponent(id)}/retry`);
+export async function readParameters(blob) {
+  return call("POST", "v1/parameters", { raw: blob });
 }
 
 // Relative to the page, which a proxy may serve under any path; the farm's own links need a setting to know that path.
-export function contentUrl(output) {
-  return `v1/images/${encodeURIComponent(output.id)}/content`;
+export function contentUrl(image) {
+  return `v1/images/${id(image.id ?? image)}/content`;
 }
 
-export function thumbnailUrl(output) {
-  return `v1/images/${encodeURIComponent(output.id)}/thumbnail`;
+export function thumbnailUrl(image, size = null) {
+  return `v1/images/${id(image.id ?? image)}/thumbnail${size ? `?size=${size}` : ""}`;
 }
 
-async function call(method, url, { body, headers = {} } = {}) {
+export function withQuery(url, values) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) {
+    if (value === null || value === undefined || value === "") continue;
+    for (const each of [value].flat()) query.append(name, each);
+  }
+  return query.size ? `${url}?${query}` : url;
+}
+
+async function call(method, url, { body, raw, headers = {} } = {}) {
   const options = { method, headers: { Accept: "application/json", ...LABEL, ...headers }, cache: "no-store" };
-  if (body !== undefined) {
+  if (raw !== undefined) {
+    options.body = raw;
+    options.headers["Content-Type"] = raw.type || "image/png";
+  } else if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";
   }
@@ -92,7 +98,7 @@ async function call(method, url, { body, headers = {} } = {}) {
   } catch {
     throw unreachable();
   }
-  const parsed = await response.json().catch(() => null);
+  const parsed = response.status === 204 ? null : await response.json().catch(() => null);
   if (response.status === 401 && url !== "v1/session") window.dispatchEvent(new Event(SIGNED_OUT));
   if (!response.ok) throw problemFrom(response, parsed);
   return parsed;
@@ -102,7 +108,7 @@ function problemFrom(response, body) {
   return new Problem({
     status: response.status,
     code: body?.code ?? "internal",
-    detail: body?.detail ?? `The farm answered ${response.status} ${response.statusText}.`,
+    detail: body?.detail ?? t("farm.answered", { status: `${response.status} ${response.statusText}` }),
     errors: body?.errors ?? [],
     retryAfter: body?.retry_after_seconds ?? null,
   });

@@ -2,11 +2,19 @@
 
 import { isSettled } from "./format.js";
 
+const KEPT = 400;
+
 export function createJobs() {
   const known = new Map();
   const listeners = new Set();
   let selected = null;
   let pending = false;
+
+  // A page that is open for days keeps the newest jobs, those that are open, and the selected one.
+  const forget = () => {
+    const oldest = [...known.values()].filter((job) => isSettled(job) && job.id !== selected).sort((a, b) => (a.id < b.id ? -1 : 1))[0];
+    if (oldest) known.delete(oldest.id);
+  };
 
   // One notification for all changes of the same task.
   const changed = () => {
@@ -35,6 +43,7 @@ export function createJobs() {
       const after = merged(before, job);
       if (after === before) return;
       known.set(job.id, after);
+      if (known.size > KEPT) forget();
       changed();
     },
     // Adds progress or a preview, which a running job reports between its revisions.

@@ -1,129 +1,125 @@
-// Connects the views with the store of jobs and the API.
+// Starts the page: reads what the farm offers, shows the view of the address, keeps jobs and models current.
 
-import { cancelJob, listJobs, listModels, readJob, readSession, retryJob, submitJob } from "./api.js";
-import { announce, byId } from "./dom.js";
+import { listJobs, listModels, readChoices } from "./api.js";
+import { byId, h } from "./dom.js";
 import { createJobs } from "./jobs.js";
-import { createCompose } from "./views/compose.js";
-import { createFarmLine } from "./views/farm.js";
-import { createGallery } from "./views/gallery.js";
-import { createSignIn } from "./views/signin.js";
-import { createStage } from "./views/stage.js";
+import { createNotices } from "./notices.js";
+import { applyTheme } from "./preferences.js";
+import { go, parseAddress } from "./router.js";
+import { createShell } from "./shell.js";
+import { createShortcuts } from "./shortcuts.js";
+import { createSignIn } from "./signin.js";
+import { t } from "./text.js";
 import { createWatch } from "./watch.js";
 
-const MODELS_MS = 5000;
+const VIEWS = {
+  create: () => import("./views/create.js"),
+  gallery: () => import("./views/gallery.js"),
+  models: () => import("./views/models.js"),
+  farm: () => import("./views/farm.js"),
+  settings: () => import("./views/settings.js"),
+};
 
+const JOBS_AFTER_MS = 3000;
+
+applyTheme();
 const jobs = createJobs();
-const farm = createFarmLine();
+const shell = createShell(Object.keys(VIEWS));
 const signIn = createSignIn();
-const watch = createWatch(jobs, (problem) => farm.setTrouble(problem));
-const compose = createCompose({ submit });
-const stage = createStage({
-  again: (job) => submit({ ...settingsOf(job), seed: -1 }).catch((problem) => compose.showProblem(problem)),
-  edit: (job, output) => compose.fill({ ...settingsOf(job), seed: output?.seed ?? job.input.seed }),
-  cancel: (job) => act(cancelJob, job),
-  retry: (job) => act(retryJob, job, { thenSelect: true }),
-  example: (prompt) => compose.fill({ prompt }),
-});
-const gallery = createGallery({ select, older });
+const watch = createWatch(jobs, shell.setTrouble);
+const listeners = new Set();
 
-jobs.subscribe(() => {
-  stage.show(jobs.selected);
-  gallery.show(jobs.all(), jobs.selectedId);
-  watch.follow(jobs.selectedId);
-});
+const app = {
+  jobs,
+  watch,
+  choices: null,
+  toast: shell.toast,
+  setTrouble: shell.setTrouble,
+  may: (scope) => app.choices.session.scopes.includes("admin") || app.choices.session.scopes.includes(scope),
+  onModels: (listener) => listeners.add(listener),
+  refreshModels,
+  followJobs,
+  refreshChoices,
+  olderCursor: null,
+};
 
-async function submit(request) {
-  const job = await submitJob(request);
-  jobs.put(job);
-  select(job.id);
-  announce("Queued");
-  return job;
-}
-
-async function act(action, job, { thenSelect = false } = {}) {
-  try {
-    const answer = await action(job.id);
-    jobs.put(answer);
-    if (thenSelect) select(answer.id);
-  } catch (problem) {
-    stage.showProblem(problem);
-  }
-}
-
-function settingsOf(job) {
-  const names = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale",
-    "seed", "num_images", "strict", "init_image", "mask", "mask_feather", "strength",
-    "start_sigma"];
-  return Object.fromEntries(names.filter((name) => job.input[name] !== undefined).map((name) => [name, job.input[name]]));
-}
-
-// The address names the selected job, so that a refresh, a bookmark and the back button restore it.
-function select(id) {
-  if (location.hash !== `#${id}`) location.hash = id;
-  else showAddressed();
-}
+const mounted = {};
+let shown = null;
+let wanted = null;
 
 async function showAddressed() {
-  const id = location.hash.slice(1);
-  jobs.select(id || null);
-  if (!id) return;
-  const narrow = window.matchMedia("(max-width: 63.99rem)").matches;
-  byId("stage").scrollIntoView({ block: narrow ? "start" : "nearest" });
-  if (jobs.get(id)?.queue !== undefined) return;
-  try {
-    jobs.put(await readJob(id));
-  } catch (problem) {
-    if (jobs.selectedId === id) stage.showMissing(problem);
+  const route = parseAddress();
+  if (!VIEWS[route.view]) return;
+  wanted = route.view;
+  shell.mark(route.view);
+  const loaded = mounted[route.view] ?? (await VIEWS[route.view]()).mount(app);
+  mounted[route.view] = loaded;
+  if (wanted !== route.view) return; // another address was opened meanwhile
+  if (shown !== loaded) {
+    shown?.close?.();
+    byId("main").replaceChildren(loaded.element);
+    byId("main").dataset.view = route.view;
+    document.title = `${t(`nav.${route.view}`)} · imagefarm`;
+    shown = loaded;
   }
+  loaded.open(route);
 }
 
-let olderCursor = null;
+// Reads the list of jobs and follows their events: at once on Create, elsewhere when the view has opened.
+let following = null;
 
-async function older() {
-  try {
-    const page = await listJobs({ cursor: olderCursor });
-    jobs.putPage(page, { first: false });
-    olderCursor = page.next_cursor;
-    gallery.setMore(olderCursor !== null);
-  } catch (problem) {
-    farm.setTrouble(problem);
-  }
+function followJobs() {
+  following ??= listJobs().then((page) => {
+    jobs.putPage(page, { first: true });
+    app.olderCursor = page.next_cursor;
+    watch.start();
+  }, (problem) => { following = null; shell.setTrouble(problem); setTimeout(followJobs, JOBS_AFTER_MS); });
+  return following;
 }
 
 async function refreshModels() {
   try {
-    const models = await listModels();
-    farm.setModels(models);
-    compose.setModels(models);
+    app.choices.models = await listModels();
+    shell.setModels(app.choices.models);
+    listeners.forEach((listener) => listener(app.choices.models));
   } catch (problem) {
-    farm.setTrouble(problem);
+    shell.setTrouble(problem);
   }
 }
 
+async function refreshChoices() {
+  app.choices = await readChoices();
+  shell.setModels(app.choices.models);
+  listeners.forEach((listener) => listener(app.choices.models));
+}
+
 // Retries until the farm answers: it may still be starting.
-async function session() {
+async function choices() {
   for (;;) {
     try {
-      return await readSession();
+      return await readChoices();
     } catch (problem) {
-      farm.setTrouble(problem);
-      await new Promise((wake) => setTimeout(wake, MODELS_MS));
+      shell.setTrouble(problem);
+      if (problem.status === 403) byId("main").replaceChildren(h("p", { class: "empty" }, problem.message));
+      await new Promise((wake) => setTimeout(wake, watch.modelsEvery));
     }
   }
 }
 
 async function start() {
-  if (!signIn.check(await session())) return;
-  await refreshModels();
-  setInterval(() => { if (!document.hidden) refreshModels(); }, MODELS_MS);
-  const page = await watch.refreshList();
-  olderCursor = page?.next_cursor ?? null;
-  gallery.setMore(olderCursor !== null);
-  gallery.show(jobs.all(), jobs.selectedId);
+  app.choices = await choices();
+  if (!signIn.check(app.choices.session)) return;
+  shell.setModels(app.choices.models);
+  createNotices(jobs);
+  createShortcuts(() => shown, go);
   window.addEventListener("hashchange", showAddressed);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) watch.refreshList(); });
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    (shown?.first?.() ?? byId("main")).focus();
+  });
   await showAddressed();
-  watch.keepListFresh();
+  setTimeout(app.followJobs, JOBS_AFTER_MS);
+  setInterval(() => { if (!document.hidden) refreshModels(); }, watch.modelsEvery);
 }
 
 start();

@@ -1,16 +1,19 @@
-// Sizes offered as buttons, limited to those that a model can render.
+// Sizes offered as buttons: three areas and seven shapes, limited to those that a model can render.
 
-const OFFERED = [
-  { name: "Light", width: 512, height: 512 },
-  { name: "Medium", width: 768, height: 768 },
-  { name: "Large", width: 1024, height: 1024 },
-  { name: "Portrait", width: 768, height: 1024 },
-  { name: "Landscape", width: 1024, height: 768 },
-  { name: "Wide", width: 1280, height: 720 },
-];
+export const BASES = [512, 768, 1024];
+export const RATIOS = ["1:1", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16"];
 
-export function sizesFor(model) {
-  return OFFERED.filter((size) => fits(size, model.limits));
+export function ratioOf(name) {
+  const [width, height] = name.split(":").map(Number);
+  return width / height;
+}
+
+// The size of that shape whose area is about that of a square of `base`: multiples of 64, or of what the model needs.
+export function sizeFor(base, ratio, limits) {
+  const multiple = Math.max(limits.multiple, ratio === "1:1" ? limits.multiple : 64);
+  const shape = Math.sqrt(ratioOf(ratio));
+  const near = (side) => Math.max(multiple, Math.round(side / multiple) * multiple);
+  return { width: near(base * shape), height: near(base / shape) };
 }
 
 export function fits({ width, height }, limits) {
@@ -18,6 +21,17 @@ export function fits({ width, height }, limits) {
     && width * height <= limits.max_pixels;
 }
 
-export function sizeKey({ width, height }) {
-  return `${width}x${height}`;
+export function basesFor(model) {
+  return BASES.filter((base) => fits({ width: base, height: base }, model.limits));
+}
+
+// The base and shape that a size belongs to; null where there is none.
+export function choiceOf(size, limits) {
+  for (const base of BASES) {
+    for (const ratio of RATIOS) {
+      const offered = sizeFor(base, ratio, limits);
+      if (offered.width === size.width && offered.height === size.height) return { base, ratio };
+    }
+  }
+  return null;
 }

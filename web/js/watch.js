@@ -1,47 +1,51 @@
-// Keeps the known jobs current: streams the events of the selected one and polls the list for the others.
+// Keeps the known jobs current with one stream of events for all of them; after a break, the list fills what was missed.
 
-import { listJobs, readJob, unreachable } from "./api.js";
-import { isSettled } from "./format.js";
+import { get, listJobs, readJob, unreachable } from "./api.js";
+import { readPreference } from "./preferences.js";
 
-const POSITION_MS = 1500;
-const LIST_MS = { active: 2000, idle: 10000 };
-const RETRY_MS = 3000;
+const RETRY_MS = 1500;
+const MODELS_MS = 5000;
 
 // `onTrouble` gets a Problem while the farm cannot be reached, then null.
 export function createWatch(jobs, onTrouble) {
-  let following = null; // {id, close}
+  let source = null;
+  let broken = false;
+  let timer = null;
 
-  function follow(id) {
-    if (following?.id === id) return;
-    following?.close();
-    following = null;
-    const job = jobs.get(id);
-    if (!id || !job || isSettled(job)) return;
-    following = { id, close: listen(id) };
+  function start() {
+    if (source || document.hidden) return;
+    source = new EventSource(`v1/events?previews=true`);
+    const on = (name, use) => source.addEventListener(name, (event) => use(JSON.parse(event.data)));
+    source.onopen = () => {
+      onTrouble(null);
+      if (broken) refreshList();
+      broken = false;
+    };
+    on("job", (job) => jobs.put(job));
+    on("progress", ({ id, progress }) => jobs.patch(id, { progress }));
+    on("preview", (preview) => jobs.patch(preview.id, { preview }));
+    on("gone", ({ id }) => jobs.remove(id));
+    source.onerror = () => {
+      broken = true;
+      stop();
+      clearTimeout(timer);
+      timer = setTimeout(start, RETRY_MS);
+      probe();
+    };
   }
 
-  // Streams the events of one job; the browser reconnects by itself and resumes after the last event.
-  function listen(id) {
-    const source = new EventSource(`v1/jobs/${encodeURIComponent(id)}/events?previews=true`);
-    const on = (name, use) => source.addEventListener(name, (event) => use(JSON.parse(event.data)));
-    const positions = setInterval(() => { if (jobs.get(id)?.status === "queued" && !document.hidden) reload(id); }, POSITION_MS);
-    const close = () => { source.close(); clearInterval(positions); };
-    const end = () => {
-      close();
-      if (following?.id === id) following = null;
-    };
-
-    source.onopen = () => onTrouble(null);
-    on("status", () => reload(id));
-    on("progress", (progress) => jobs.patch(id, { progress }));
-    on("preview", (preview) => jobs.patch(id, { preview }));
-    on("end", (job) => { end(); jobs.put(job); });
-    source.onerror = () => {
+  // A browser reports every end of a stream alike: a small call tells a farm that restarts from one that is away.
+  async function probe() {
+    try {
+      await get("healthz");
+    } catch {
       onTrouble(unreachable());
-      if (source.readyState !== EventSource.CLOSED) return;
-      setTimeout(async () => { end(); if (await reload(id)) follow(jobs.selectedId); }, RETRY_MS);
-    };
-    return close;
+    }
+  }
+
+  function stop() {
+    source?.close();
+    source = null;
   }
 
   // Reads a job; returns false when it no longer exists.
@@ -50,12 +54,9 @@ export function createWatch(jobs, onTrouble) {
       jobs.put(await readJob(id));
       return true;
     } catch (problem) {
-      if (problem.status === 404 || problem.status === 410) {
-        jobs.remove(id);
-        return false;
-      }
-      onTrouble(problem);
-      return true;
+      if (problem.status === 404 || problem.status === 410) jobs.remove(id);
+      else onTrouble(problem);
+      return false;
     }
   }
 
@@ -63,7 +64,8 @@ export function createWatch(jobs, onTrouble) {
     try {
       const page = await listJobs();
       jobs.putPage(page, { first: true });
-      onTrouble(null);
+      jobs.all().filter((job) => ["queued", "running"].includes(job.status) && !page.items.some((each) => each.id === job.id))
+        .forEach((job) => reload(job.id));
       return page;
     } catch (problem) {
       onTrouble(problem);
@@ -71,12 +73,17 @@ export function createWatch(jobs, onTrouble) {
     }
   }
 
-  async function keepListFresh() {
-    for (;;) {
-      await new Promise((wake) => setTimeout(wake, jobs.anyActive() ? LIST_MS.active : LIST_MS.idle));
-      if (!document.hidden) await refreshList();
+  // Hidden pages keep no connection: browsers allow few to a host, and several tabs share them. A page that was asked to
+  // notify keeps it.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      if (!readPreference("notify")) { broken = true; stop(); }
+    } else {
+      start();
     }
-  }
+  });
+  window.addEventListener("online", () => { stop(); start(); });
+  window.addEventListener("offline", () => onTrouble(unreachable()));
 
-  return { follow, refreshList, keepListFresh };
+  return { start, stop, refreshList, reload, modelsEvery: MODELS_MS };
 }

@@ -47,13 +47,16 @@ def chromium(profile: Path, *, size: tuple[int, int] = (1360, 900), dark: bool =
     driver = webdriver.Chrome(options=options, service=Service(found[1]))
     try:
         resize(driver, size)
-        driver.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia",
-            {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]},
-        )
+        use_scheme(driver, dark=dark)
         yield driver
     finally:
         driver.quit()
+
+
+def use_scheme(driver: webdriver.Chrome, *, dark: bool) -> None:
+    """Let pages see that the user prefers dark or light colours."""
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
 
 def resize(driver: webdriver.Chrome, size: tuple[int, int]) -> None:

@@ -1,12 +1,11 @@
-"""Fixtures: a farm with slow steps for all tests here, and a new browser for every test."""
+"""Fixtures: a real farm and one with slow steps, and one browser, for all tests here; each test finds it as if new."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
+from selenium.webdriver import Chrome
 
 from benchmarks.faults.parts import FarmParts
 from tests.conftest import missing_tool
@@ -31,20 +30,29 @@ def slow_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]
         yield running
 
 
+@pytest.fixture(scope="package")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """Open one browser: a new one for each test would cost more than most tests."""
+    with chromium.chromium(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
 @pytest.fixture
-def open_page(tmp_path: Path) -> Iterator[OpenPage]:
-    """Return a function that opens a farm's page in a new browser; `size` is in CSS pixels, `dark` the colour scheme.
+def open_page(driver: Chrome) -> Iterator[OpenPage]:
+    """Return a function that opens a farm's page; `size` is in CSS pixels, `dark` the colour scheme.
 
-    With `ready`, it returns once the page has read the models.
+    Nothing of earlier tests is stored there: no form, no session, no console. With `ready`, it returns once the page has
+    read the models.
     """
-    with ExitStack() as stack:
 
-        def open_one(
-            farm: FarmProcess | FarmParts, *, size: tuple[int, int] = (1360, 900), dark: bool = False, ready: bool = True
-        ) -> Page:
-            profile = tmp_path / f"profile-{size[0]}-{dark}"
-            driver = stack.enter_context(chromium.chromium(profile, size=size, dark=dark))
-            page = Page(driver, farm.url if isinstance(farm, FarmParts) else farm.api)
-            return page.open() if ready else page.visit()
+    def open_one(
+        farm: FarmProcess | FarmParts, *, size: tuple[int, int] = (1360, 900), dark: bool = False, ready: bool = True
+    ) -> Page:
+        chromium.resize(driver, size)
+        chromium.use_scheme(driver, dark=dark)
+        page = Page(driver, farm.url if isinstance(farm, FarmParts) else farm.api)
+        page.forget()
+        return page.open() if ready else page.visit()
 
-        yield open_one
+    yield open_one
+    driver.get("about:blank")

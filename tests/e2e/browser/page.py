@@ -28,6 +28,13 @@ class Page:
         self.driver.get(f"{self.url}/{fragment}")
         return self
 
+    def forget(self) -> None:
+        """Forget what the browser has stored for this farm: forms, choices, sessions, logs."""
+        self.driver.get(f"{self.url}/img/mark.svg")
+        self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": self.url, "storageTypes": "all"})
+        self.console()
+        self.requested()
+
     def open(self, fragment: str = "") -> Page:
         """Visit, and wait until the page has read the models."""
         self.visit(fragment)
@@ -77,7 +84,7 @@ class Page:
     @property
     def shown(self) -> str:
         """Return the id of the displayed job, from the address."""
-        return urlsplit(self.driver.current_url).fragment
+        return urlsplit(self.driver.current_url).fragment.removeprefix("/create").removeprefix("/")
 
     @property
     def state(self) -> str:

@@ -85,5 +85,8 @@ def test_formats_of_numbers_and_sizes(farm: FarmProcess, open_page: OpenPage) ->
         *("1 ms", "400 ms", "5.0 s", "45 s", "59 min 59 s", "2 h 1 min")
     ]
     limits = "{min_side: 64, max_side: 1024, multiple: 16, max_pixels: 800000}"
-    sizes = f"m.sizesFor({{limits: {limits}}}).map(m.sizeKey)"
-    assert page.module("/js/sizes.js", sizes) == ["512x512", "768x768", "768x1024", "1024x768"]
+    assert page.module("/js/sizes.js", f"m.basesFor({{limits: {limits}}})") == [512, 768]
+    shapes = f"m.RATIOS.map((ratio) => Object.values(m.sizeFor(768, ratio, {limits})).join('x'))"
+    assert page.module("/js/sizes.js", shapes) == [
+        *("768x768", "896x640", "640x896", "960x640", "640x960", "1024x576", "576x1024")
+    ]

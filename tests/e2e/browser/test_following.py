@@ -97,10 +97,12 @@ def test_an_address_without_a_job_shows_an_error(slow_farm: FarmProcess, open_pa
 def test_typed_text_survives_a_refresh(slow_farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     page.write("#prompt", "未完成 but not lost")
-    page.click("#sizes label:has(input[value='1024x768'])")
+    page.click("#sizes label:has(input[value='768'])")
+    page.click("#ratios label:has(input[value='4:3'])")
     page.driver.refresh()
     page.until(lambda: page.find("#prompt").get_attribute("value") == "未完成 but not lost", "the prompt was lost")
-    assert page.find("#sizes input[value='1024x768']").is_selected()
+    assert page.find("#sizes input[value='768']").is_selected()
+    assert page.find("#ratios input[value='4:3']").is_selected()
 
 
 def test_a_killed_api_is_reported_and_the_job_is_followed_to_its_end(slow_farm: FarmProcess, open_page: OpenPage) -> None:

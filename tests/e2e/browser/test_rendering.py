@@ -53,7 +53,8 @@ def test_the_banner_explains_that_demo_images_are_noise_and_what_to_do(farm: Far
 
 def test_size_buttons_and_settings_apply_to_the_image(farm: FarmProcess, open_page: OpenPage) -> None:
     page = open_page(farm)
-    page.click("#sizes label:has(input[value='768x1024'])")
+    page.click("#sizes label:has(input[value='768'])")
+    page.click("#ratios label:has(input[value='3:4'])")
     page.more()
     page.write("#steps", "3")
     page.write("#guidance", "4.5")
@@ -61,9 +62,9 @@ def test_size_buttons_and_settings_apply_to_the_image(farm: FarmProcess, open_pa
     page.write("#negative", "blurry")
     page.render("a tall tree")
     page.wait_state("succeeded")
-    assert page.image_size() == (768, 1024)
+    assert page.image_size() == (640, 896)
     assert [page.fact(name) for name in ("Size", "Steps", "Guidance", "Seed", "Without")] == [
-        "768 × 1024",
+        "640 × 896",
         "3",
         "4.5",
         "77",

@@ -23,8 +23,13 @@ def guarded_farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> 
 
 @pytest.fixture(scope="module")
 def key(guarded_farm: FarmParts) -> str:
+    return create_key(guarded_farm, "page")
+
+
+def create_key(guarded_farm: FarmParts, name: str) -> str:
+    """Create a key with the default scopes on the command line, and return it."""
     given = guarded_farm.parts["api"].environment
-    done = run_command("keys", "create", "page", environment=given, cwd=guarded_farm.directory)
+    done = run_command("keys", "create", name, environment=given, cwd=guarded_farm.directory)
     assert done.returncode == 0, done.stderr
     found = re.search(r"\b(if[a-z]*_[A-Za-z0-9_-]{20,})", done.stdout)
     assert found, done.stdout
@@ -53,6 +58,12 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open
     page.render("with a key")
     page.wait_state("succeeded")
     assert page.image_size() == (512, 512)
+    other = create_key(guarded_farm, "other")
+    body = {"prompt": "of somebody else", "num_inference_steps": 1, "size": "64x64"}
+    sent = httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-API-Key": other, "Prefer": "wait=60"}, timeout=90)
+    assert sent.json()["status"] == "succeeded"
+    page.visit("#/gallery")
+    page.until(lambda: page.find_all("#gallery-total") and page.find("#gallery-total").text == "1 image", "not only its own")
     page.click("#sign-out")
     page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown after sign-out")
     assert httpx.get(f"{guarded_farm.url}/v1/jobs", cookies=copied).status_code == 401

@@ -68,7 +68,7 @@ def start_gated(models_dir: Path, gates: Path, overlaps: str, **changes: object)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ((overlaps, "1"), ("TEST_GATES", str(gates)), ("OMP_NUM_THREADS", "1")):
             patch.setenv(name, value)
-        client, recorder = new_client(models_dir, **changes)
+        client, recorder = new_client(models_dir, None, **changes)
         client.start()
         recorder.wait_ready()
     yield GatedEngine(client, recorder, gates)

@@ -1,11 +1,13 @@
 // Sign-in dialog of farms that require an API key. The farm exchanges the key for a session, in a cookie that scripts cannot read.
 
-import { SIGNED_OUT, signIn, signOut } from "../api.js";
-import { byId, setText, show } from "../dom.js";
+import { post, remove, SIGNED_OUT } from "./api.js";
+import { byId, prose, setText, show } from "./dom.js";
+import { t } from "./text.js";
 
 export function createSignIn() {
   const dialog = byId("signin");
   const field = byId("key");
+  byId("signin-hint").append(...prose(t("signin.hint")));
 
   function ask() {
     if (!dialog.open) dialog.showModal();
@@ -15,10 +17,10 @@ export function createSignIn() {
     event.preventDefault();
     show(byId("key-error"), false);
     try {
-      await signIn(field.value.trim());
+      await post("v1/session", { key: field.value.trim() });
       location.reload();
     } catch (problem) {
-      setText(byId("key-error"), problem.status === 422 ? "That is not an API key: copy it whole." : problem.message);
+      setText(byId("key-error"), problem.status === 422 ? t("signin.whole") : problem.message);
       show(byId("key-error"), true);
       field.setAttribute("aria-invalid", "true");
       field.focus();
@@ -29,7 +31,7 @@ export function createSignIn() {
   dialog.addEventListener("cancel", (event) => event.preventDefault());
   window.addEventListener(SIGNED_OUT, ask);
   byId("sign-out").addEventListener("click", async () => {
-    await signOut();
+    await remove("v1/session");
     location.reload();
   });
 

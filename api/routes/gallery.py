@@ -1,0 +1,79 @@
+"""Gallery: images by position, with filters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.dependencies import CallerDependency, FarmDependency, json_response
+from api.openapi_errors import error_responses
+from api.routes.jobs import query_text
+from api.threads import in_thread
+from core.errors import InvalidInput
+from core.ids import is_id
+from core.lifecycle import JobKind
+from core.schemas.base import iso
+from core.schemas.gallery import Gallery, GalleryImage
+from db.gallery import MAX_ROWS, GalleryChoice, GalleryRow, count_gallery, read_gallery
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+
+@router.get("", response_model=Gallery, summary="List images, newest first", responses=error_responses())
+async def read_images(
+    farm: FarmDependency,
+    caller: CallerDependency,
+    q: Annotated[str | None, Query(max_length=500, description="Words of the prompt, as for GET /v1/jobs.")] = None,
+    model: Annotated[str | None, Query(max_length=100)] = None,
+    min_rating: Annotated[int | None, Query(ge=1, le=5)] = None,
+    batch: Annotated[str | None, Query(description="Only images of this batch.")] = None,
+    lora: Annotated[str | None, Query(max_length=200, description="Only images with this LoRA.")] = None,
+    collection: Annotated[str | None, Query(description="Only images of this collection.")] = None,
+    owner: Annotated[str | None, Query(max_length=120, description="Only images of this owner.")] = None,
+    since: Annotated[datetime | None, Query(description="Rendered at this time or later; UTC without a zone.")] = None,
+    until: Annotated[datetime | None, Query(description="Rendered before this time.")] = None,
+    anchor: Annotated[str | None, Query(description="The newest image to list.")] = None,
+    offset: Annotated[int, Query(ge=0, le=MAX_ROWS)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    count: Annotated[bool, Query(description="Count all that match, too.")] = False,
+) -> Response:
+    """List images that match all filters by position, for a grid that shows any part of a long list at once."""
+    if caller.visible_owner is not None and owner not in (None, caller.owner):
+        owner = ""  # another owner's images are not visible
+    choice = GalleryChoice(
+        owner=caller.visible_owner if owner is None else owner,
+        text=query_text("q", q) or "",
+        model=query_text("model", model),
+        min_rating=min_rating,
+        batch=_id("batch", batch),
+        lora=query_text("lora", lora),
+        collection=_id("collection", collection),
+        since=_seconds(since),
+        until=_seconds(until),
+        anchor=_id("anchor", anchor),
+    )
+    total = await in_thread(count_gallery, farm.database, choice) if count else None
+    rows = await in_thread(read_gallery, farm.database, choice, offset, limit)
+    first = rows[0].id if rows and offset == 0 else None
+    return json_response(
+        Gallery.model_construct(items=[_view(row) for row in rows], offset=offset, total=total, anchor=anchor or first)
+    )
+
+
+def _view(row: GalleryRow) -> GalleryImage:
+    return GalleryImage.model_construct(**{**vars(row), "kind": JobKind(row.kind), "created_at": iso(row.created_at)})
+
+
+def _id(field: str, value: str | None) -> str | None:
+    if value is not None and not is_id(value):
+        raise InvalidInput(f"'{value[:100]}' is not an id: send one that the farm returned.", field=field)
+    return value
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

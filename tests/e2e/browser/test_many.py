@@ -1,0 +1,158 @@
+"""Many images and many jobs: the page stays small, however many there are."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import httpx
+import pytest
+
+from tests.e2e.browser.conftest import OpenPage
+from tests.e2e.browser.page import Page
+from tests.servers.farm import FarmProcess
+
+IMAGES = 100_000
+JOBS = 50
+MAX_NODES, MAX_CELLS, MAX_HEAP_GROWTH = 1500, 160, 60e6
+_JOB = "01800000-0000-7000-8000-ffffffffffff"
+Record = Callable[[str, object], None]
+
+# Scrolls from the first image to the last and back, a jump a frame; returns nodes, cells and frame times in milliseconds.
+_SCROLL = """
+const done = arguments[0];
+const grid = document.querySelector('#grid');
+const found = {nodes: 0, cells: 0, frames: []};
+const steps = 120;
+let at = 0, last = performance.now();
+const step = (now) => {
+  found.frames.push(now - last);
+  last = now;
+  found.nodes = Math.max(found.nodes, document.querySelectorAll('*').length);
+  found.cells = Math.max(found.cells, document.querySelectorAll('.cell').length);
+  if (at > 2 * steps) { done(found); return; }
+  grid.scrollTop = (grid.scrollHeight - grid.clientHeight) * (at <= steps ? at / steps : 2 - at / steps);
+  at += 1;
+  requestAnimationFrame(step);
+};
+requestAnimationFrame(step);
+"""
+
+
+_FRAMES = """
+window.framesSeen = [];
+let last = performance.now();
+const step = (now) => { window.framesSeen.push(now - last); last = now; requestAnimationFrame(step); };
+requestAnimationFrame(step);
+"""
+
+
+@pytest.fixture
+def many_images(slow_farm: FarmProcess) -> Iterator[None]:
+    """Add rows of 100,000 images without files to a running farm, and remove them again."""
+    with closing(sqlite3.connect(slow_farm.data_dir / "imagefarm.db", timeout=60)) as database:
+        database.execute("PRAGMA foreign_keys = ON")
+        columns = (
+            "id, owner, kind, model, priority, turn, status, revision, attempt, max_attempts, attempts_free, available_at, "
+            "created_at, prompt, input, requested, warnings"
+        )
+        given = json.dumps({"prompt": "one of many", "width": 64, "height": 64, "num_images": IMAGES})
+        values = (
+            _JOB,
+            "anonymous",
+            "render",
+            "demo",
+            5,
+            0,
+            "succeeded",
+            3,
+            1,
+            3,
+            0,
+            1.0,
+            1.0,
+            "one of many",
+            given,
+            "{}",
+            "[]",
+        )
+        database.execute(f"INSERT INTO jobs ({columns}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
+        rows = (
+            (
+                f"01800000-0000-7000-8000-{index:012x}",
+                _JOB,
+                1,
+                index,
+                "anonymous",
+                f"none/{index}",
+                64,
+                64,
+                index,
+                "png",
+                1,
+                "0",
+                "{}",
+                1.0,
+            )
+            for index in range(IMAGES)
+        )
+        names = 'id, job_id, attempt, "index", owner, key, width, height, seed, format, bytes, sha256, record, created_at'
+        database.executemany(f"INSERT INTO images ({names}) VALUES ({', '.join('?' * 14)})", rows)  # noqa: S608
+        database.commit()
+        yield
+        database.execute("DELETE FROM jobs WHERE id = ?", (_JOB,))
+        database.commit()
+
+
+def heap(page: Page) -> int:
+    """Return the bytes that scripts of the page hold, after a collection."""
+    page.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
+    return int(page.script("return performance.memory.usedJSHeapSize"))
+
+
+@pytest.mark.usefixtures("many_images")
+def test_a_hundred_thousand_images_are_scrolled_end_to_end(
+    slow_farm: FarmProcess, open_page: OpenPage, record_property: Record
+) -> None:
+    page = open_page(slow_farm, ready=False).visit("#/gallery")
+    page.driver.refresh()
+    page.until(lambda: page.find_all("#gallery-total"), "the gallery did not open")
+    page.until(
+        lambda: int("0" + page.find("#gallery-total").text.split(" ")[0].replace(",", "")) >= IMAGES, "not all are counted"
+    )
+    before = heap(page)
+    page.driver.set_script_timeout(120)
+    found = page.driver.execute_async_script(_SCROLL)
+    page.script("const grid = document.querySelector('#grid'); grid.scrollTop = grid.scrollHeight")
+    total = httpx.get(f"{page.url}/v1/images", params={"count": True, "limit": 1}).json()["total"]
+    last = f".cell[aria-posinset='{total}'][aria-label='one of many']"
+    page.until(lambda: page.find_all(last), "the last image is not there")
+    grown = heap(page) - before
+    frames = sorted(found["frames"])
+    record_property("nodes", found["nodes"])
+    record_property("heap_growth_megabytes", round(grown / 1e6, 1))
+    record_property("frame_milliseconds", [round(frames[len(frames) // 2], 1), round(frames[-1], 1)])
+    assert found["nodes"] < MAX_NODES
+    assert 0 < found["cells"] < MAX_CELLS
+    assert grown < MAX_HEAP_GROWTH
+    page.console()  # the files of these images do not exist
+
+
+def test_fifty_jobs_at_once_are_followed_to_their_end(
+    slow_farm: FarmProcess, open_page: OpenPage, record_property: Record
+) -> None:
+    page = open_page(slow_farm)
+    page.script(_FRAMES)
+    started = time.monotonic()
+    body = {"base": {"prompt": "burst", "num_inference_steps": 1, "size": "64x64"}, "seeds": list(range(JOBS))}
+    batch = httpx.post(f"{page.url}/v1/batches", json=body, timeout=60).json()
+    done = ".card[data-status='succeeded'][aria-label$='burst']"
+    page.until(lambda: len(page.find_all(done)) == JOBS, "not all jobs ended on the page")
+    assert httpx.get(f"{page.url}/v1/batches/{batch['id']}").json()["status"] == "finished"
+    frames = page.script("return window.framesSeen.slice(1)")
+    record_property("longest_frame_milliseconds", round(max(frames)))
+    record_property("seconds", round(time.monotonic() - started, 1))
+    assert len(page.find_all(".card")) <= 96

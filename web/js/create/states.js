@@ -1,0 +1,61 @@
+// Texts for a job's state.
+
+import { about, ordinal, seconds } from "../format.js";
+import { t } from "../text.js";
+
+export function waitingOf(job) {
+  if (job.cancel_requested) return { title: t("live.canceling"), detail: t("live.canceling.detail") };
+  return job.status === "queued" ? queued(job) : running(job);
+}
+
+// The farm says in English why a job waits; the two usual reasons are said in the page's language.
+export function reasonOf(queue) {
+  if (!queue) return null;
+  if (queue.reason === "It is next.") return t("live.next");
+  if (/^\d+ jobs are before it\.$/.test(queue.reason ?? "")) return t("live.before", { n: queue.position - 1 });
+  return queue.reason;
+}
+
+function queued(job) {
+  const place = job.queue?.position;
+  const title = place > 1 ? t("live.place", { place: ordinal(place) }) : t("status.queued");
+  const eta = job.queue?.eta_seconds;
+  const detail = [reasonOf(job.queue), eta ? t("live.donein", { time: about(eta) }) : null].filter(Boolean).join(" ");
+  return { title, detail: detail || t("live.saved") };
+}
+
+function running(job) {
+  const progress = job.progress;
+  if (!progress || !progress.steps) return { title: t("status.running"), detail: t("live.reading") };
+  if (progress.step >= progress.steps && progress.value >= 1) return { title: t("live.saving"), detail: t("live.saving.detail") };
+  const speed = progress.seconds_per_step ? t("live.perstep", { time: seconds(progress.seconds_per_step) }) : null;
+  const left = progress.eta_seconds > 0 ? t("live.left", { time: about(progress.eta_seconds) }) : null;
+  const all = job.input.num_images > 1 ? t("images", { n: job.input.num_images }) : null;
+  return {
+    title: t(job.kind === "upscale" ? "live.tile" : "live.step", { step: progress.step, steps: progress.steps }),
+    detail: [all, left, speed].filter(Boolean).join(", "),
+  };
+}
+
+// Returns 0 to 1, or null while there is no progress.
+export function barValue(job) {
+  return job.status === "running" && job.progress ? Math.min(Math.max(job.progress.value, 0), 1) : null;
+}
+
+export function troubleOf(job) {
+  const why = job.error?.message ?? "";
+  switch (job.status) {
+    case "failed":
+      return { title: t("trouble.failed"), detail: why };
+    case "held":
+      return { title: t("trouble.held", { attempt: job.attempt, max: job.max_attempts }), detail: why };
+    case "expired":
+      return { title: t("trouble.expired"), detail: why, calm: true };
+    case "canceled":
+      return { title: t("status.canceled"), detail: "", calm: true };
+    case "queued":
+      return job.attempt > 0 && why ? { title: t("trouble.retried", { attempt: job.attempt }), detail: why, calm: true } : null;
+    default:
+      return null;
+  }
+}

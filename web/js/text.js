@@ -1,0 +1,28 @@
+// Texts of the page, by key. A language is a module in text/ with the keys of text/en.js, and a row in LANGUAGES.
+
+import { readPreference } from "./preferences.js";
+
+export const LANGUAGES = { en: "English", zh: "中文" };
+
+function chosen() {
+  const wanted = readPreference("language");
+  if (LANGUAGES[wanted]) return wanted;
+  const offered = (navigator.languages ?? [navigator.language]).map((tag) => tag.slice(0, 2).toLowerCase());
+  return offered.find((tag) => LANGUAGES[tag]) ?? "en";
+}
+
+export const language = chosen();
+const texts = (await import(`./text/${language}.js`)).default;
+document.documentElement.lang = language === "zh" ? "zh-CN" : language;
+
+// t("live.step", {step: 3, steps: 8}); with `n`, the key with the suffix `_one` is used for 1 where there is one.
+export function t(key, values = {}) {
+  const text = (Number(values.n) === 1 && texts[`${key}_one`]) || texts[key];
+  if (text === undefined) throw new Error(`no text ${key}`);
+  return text.replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
+}
+
+// A text for a value of the farm, such as a state; the value itself when there is none.
+export function named(group, value) {
+  return texts[`${group}.${value}`] ?? String(value);
+}
