@@ -14,7 +14,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's mallopt, from malloc.h."""
 LARGEST_KEPT = 2**30
 """Bytes up to which a block comes from the heap, which keeps it; larger ones are mapped and returned."""
-NEVER = -1
+LARGEST_UNUSED = 2_000_000_000
+"""Bytes at the end of the heap that stay with the process."""
 SET_BY_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 
 
@@ -23,7 +24,7 @@ def keep_freed_memory() -> bool:
     libc = _glibc()
     if libc is None or any(name in os.environ for name in SET_BY_USER):
         return False
-    return bool(libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)) and bool(libc.mallopt(M_TRIM_THRESHOLD, NEVER))
+    return bool(libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)) and bool(libc.mallopt(M_TRIM_THRESHOLD, LARGEST_UNUSED))
 
 
 def return_freed_memory() -> None:

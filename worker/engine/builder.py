@@ -150,7 +150,7 @@ def _peak_tracker(spec: EngineSpec, loaded: LoadedPipeline) -> PeakMemoryTracker
 def _tune(spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, on_progress: OnProgress) -> Tuning:
     is_cuda = loaded.device.type == "cuda"
     compiles = loaded.plan.tier.compiles and is_cuda if spec.compile_blocks is None else spec.compile_blocks
-    options = TuningOptions(spec.attention_backend, compiles, spec.compile_mode)
+    options = TuningOptions(spec.attention_backend, compiles, spec.compile_mode, loaded.multiplies_int8)
     warmup = Warmup(family, loaded.model, loaded.device, loaded.plan.token_budget)
     return tune(loaded.pipeline, warmup, options, dtype_name(loaded.dtype), on_progress)
 

@@ -64,7 +64,7 @@ def test_eight_bits_are_unpacked_to_fp32_from_the_same_copy(model_paths: ModelPa
 def test_a_lora_works_on_widened_layers(model_paths: ModelPaths, load: Load, tmp_path: Path) -> None:
     file = build_lora(load(MODEL).pipeline, tmp_path / "lora")
     pipeline = load_on(FP32_CPU, model_paths).pipeline
-    reference = fp32_of(model_paths.weights(MODEL))
+    reference = fp32_of(model_paths.folders[MODEL])
     bare = render(pipeline)
     for each in (pipeline, reference):
         each.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="tiny")

@@ -18,11 +18,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TuningOptions:
-    """`attention_backend`: a name of diffusers' dispatch, or `auto`. `compile_mode`: one of torch.compile's."""
+    """`attention_backend`: a name of diffusers' dispatch, or `auto`. `compile_mode`: one of torch.compile's.
+
+    `cpu_multiplies_int8`: whether 8-bit weights are multiplied in 8 bits on a CPU, if the image stays close.
+    """
 
     attention_backend: str
     compile_blocks: bool
     compile_mode: str
+    cpu_multiplies_int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def tune(pipeline: Pipeline, warmup: Warmup, options: TuningOptions, dtype: str,
     is_cuda = warmup.device.type == "cuda"
     on_progress("tuning", None)
     backend = _attention(pipeline, warmup, options.attention_backend)
-    matmul = choose_matmul(denoiser_of(pipeline), warmup, dtype)
+    matmul = choose_matmul(denoiser_of(pipeline), warmup, dtype, options.cpu_multiplies_int8)
     joined = choose_joining(denoiser_of(pipeline), warmup)
     try_out = partial(warm_up, warmup, on_progress)
     compiled = "false"
