@@ -30,7 +30,9 @@ def try_joining(denoiser: Pipeline, warmup: Warmup, min_gain: float) -> bool:
         for _ in range(2):
             joined = warmup.render([warmup.usual()])
     except Exception as error:  # noqa: BLE001 - after any error, three products can be computed instead
-        raise_if_device_broken(error, "one product for queries, keys and values", "Report this, please.")
+        raise_if_device_broken(
+            error, "one product for queries, keys and values", "Set IMAGEFARM_MEMORY_POLICY=int8 or offload."
+        )
         separate_for_good(denoiser)
         log.warning("one product for queries, keys and values does not work here: %s", error)
         return False
