@@ -31,7 +31,7 @@ _EXPANDED = frozenset({"preset", "recipe", "styles", "dynamic"})
 """Fields whose effect is already part of the other stored ones."""
 _CHOSEN_AT_LOAD = ("dtype", "memory_policy", "attention_backend")
 _WEIGHTS = frozenset({"scheduler", "weights_revision"})
-_NOT_IF_STRICT = frozenset({"attention_backend", "compiled_blocks", "compile_mode"})
+_NOT_IF_STRICT = frozenset({"attention_backend", "compiled_blocks", "compile_mode", "projections"})
 """Choices of the engine that strict jobs do without."""
 _SHOWN = {
     "dtype": "The number format",

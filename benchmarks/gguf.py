@@ -103,6 +103,11 @@ def published(model: Any) -> Iterator[tuple[str, tuple[int, ...]]]:  # noqa: ANN
 
 
 def write_gguf(file: Path, model: Any) -> None:  # noqa: ANN401 - a diffusers model
+    """Write a transformer under its published names."""
+    write_q8(file, dict(published(model)), "lumina2")
+
+
+def write_q8(file: Path, tensors: dict[str, tuple[int, ...]], architecture: str) -> None:
     """Write Q8_0 where rows hold whole blocks, F32 elsewhere, without holding more than one tensor."""
     import gguf
     import numpy as np
@@ -111,9 +116,8 @@ def write_gguf(file: Path, model: Any) -> None:  # noqa: ANN401 - a diffusers mo
     block, size = gguf.GGML_QUANT_SIZES[kind]
     random = (np.random.default_rng(0).standard_normal(TILE) * 0.01).astype(np.float32)
     tile = gguf.quants.quantize(random.reshape(-1, 256), kind).reshape(-1)
-    tensors = dict(published(model))
     packed = {name for name, shape in tensors.items() if len(shape) == 2 and shape[1] % block == 0 and "pad" not in name}
-    writer = gguf.GGUFWriter(str(file), "lumina2")
+    writer = gguf.GGUFWriter(str(file), architecture)
     for name, shape in tensors.items():
         if name in packed:
             stored = (*shape[:-1], shape[-1] // block * size)

@@ -10,6 +10,7 @@ import sys
 import torch
 
 from core.errors import RenderError
+from worker.device.cores import usable_cores
 from worker.device.machine import GIGABYTE, Machine, available_bytes, peak_host_bytes
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,6 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def use_all_cores() -> None:
-    """Use one thread for each core that this process may run on, unless OMP_NUM_THREADS is set."""
-    if "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    """Use one thread for each physical core that this process may run on, unless OMP_NUM_THREADS is set."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(usable_cores())

@@ -13,8 +13,11 @@ from torch import nn
 
 from core.catalogue import ModelPaths, load_catalogue
 from core.catalogue.loras import LoraLibrary
+from worker.device.allocator import keep_freed_memory, return_freed_memory
+from worker.device.cores import numa_nodes
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
+from worker.device.read_ahead import read_ahead_while
 from worker.device.torch_device import device_name, use_all_cores
 from worker.engine.admission_policy import MemoryAdmissionPolicy
 from worker.engine.messages import EngineInfo
@@ -25,6 +28,7 @@ from worker.engine.step_hooks import repeated_blocks
 from worker.memory.batch_memory import overlap_budget, overlap_fits
 from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan, max_pixels
+from worker.models.joined_projections import join_projections, separate_for_good
 from worker.models.libraries import denoiser_of
 from worker.models.load import HostRoom, LoadedPipeline, LoadRequest, load_pipeline
 from worker.models.tiny_decoder import TinyDecoder, load_tiny_decoder
@@ -58,6 +62,8 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | Non
     request = LoadRequest(model_paths, spec.device, spec.memory_policy, max_gigabytes=spec.device_memory_gb, room=room)
     loaded = load_pipeline(model, request, on_progress)
     log.info(loaded.plan.describe())
+    if loaded.device.type == "cpu":
+        _prepare_cpu(loaded)
     context = _family_context(spec, loaded)
     family: AnyFamily = make_family(context)
     tuning = _tune(spec, loaded, family, on_progress)
@@ -82,8 +88,30 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | Non
         warnings_of=lambda request: context.adapters.warnings(request.loras),
         lora_hashes_of=lambda request: context.adapters.hashes(request.loras),
         modules=_movable(loaded, tuning),
-        resume=partial(set_attention, loaded.pipeline, tuning.attention_backend),
+        suspend=partial(separate_for_good, denoiser_of(loaded.pipeline)),
+        resume=partial(_resume, loaded, tuning),
+        on_idle=return_freed_memory if loaded.device.type == "cpu" else _nothing,
     )
+
+
+def _prepare_cpu(loaded: LoadedPipeline) -> None:
+    """Keep what steps free, and read a large model's denoiser while its first prompt is encoded."""
+    keep_freed_memory()
+    if (nodes := numa_nodes()) > 1:
+        log.info("this machine has %d NUMA nodes: one worker on each, bound by numactl, is faster than one on all", nodes)
+    encoder = getattr(loaded.pipeline, "text_encoder", None)
+    if loaded.expected is not None and isinstance(encoder, nn.Module):
+        read_ahead_while(encoder, denoiser_of(loaded.pipeline))
+
+
+def _resume(loaded: LoadedPipeline, tuning: Tuning) -> None:
+    set_attention(loaded.pipeline, tuning.attention_backend)
+    if tuning.joined_projections:
+        join_projections(denoiser_of(loaded.pipeline))
+
+
+def _nothing() -> None:
+    pass
 
 
 def _movable(loaded: LoadedPipeline, tuning: Tuning) -> tuple[nn.Module, ...]:
@@ -122,7 +150,7 @@ def _peak_tracker(spec: EngineSpec, loaded: LoadedPipeline) -> PeakMemoryTracker
 def _tune(spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, on_progress: OnProgress) -> Tuning:
     is_cuda = loaded.device.type == "cuda"
     compiles = loaded.plan.tier.compiles and is_cuda if spec.compile_blocks is None else spec.compile_blocks
-    options = TuningOptions(spec.attention_backend, compiles, spec.compile_mode)
+    options = TuningOptions(spec.attention_backend, compiles, spec.compile_mode, loaded.multiplies_int8)
     warmup = Warmup(family, loaded.model, loaded.device, loaded.plan.token_budget)
     return tune(loaded.pipeline, warmup, options, dtype_name(loaded.dtype), on_progress)
 

@@ -197,7 +197,10 @@ def render_record(
 
 
 def _versions(info: EngineInfo, request: RenderRequest) -> dict[str, str]:
-    """Return the engine's versions, corrected for a request that runs uncompiled."""
-    if not runs_uncompiled(request) or info.versions.get("compiled_blocks") != "true":
+    """Return the engine's versions, corrected for a request that runs uncompiled and with separate projections."""
+    if not runs_uncompiled(request):
         return info.versions
-    return {name: value for name, value in info.versions.items() if name != "compile_mode"} | {"compiled_blocks": "false"}
+    kept = {name: value for name, value in info.versions.items() if name != "projections"}
+    if info.versions.get("compiled_blocks") != "true":
+        return kept
+    return {name: value for name, value in kept.items() if name != "compile_mode"} | {"compiled_blocks": "false"}

@@ -38,6 +38,7 @@ class EngineLoop:
         self._next: spec.EngineSpec | None = None
         self._family = parts.family
         self._peak_memory = parts.peaks
+        self._on_idle = parts.on_idle
         self._input, self._output = queues.input, queues.output
         self._decoder = decoder
         self._pacer = DevicePacer(parts.device)
@@ -56,8 +57,10 @@ class EngineLoop:
         """
         try:
             while not (self._stopping and self._is_idle):
-                if self._is_idle and self._peak_memory is not None:
-                    self._peak_memory.learn()
+                if self._is_idle:
+                    self._on_idle()
+                    if self._peak_memory is not None:
+                        self._peak_memory.learn()
                 for item in self._input.take(wait=self._must_wait):
                     self._handle_command(item)
                 self._admission_queue.admit()

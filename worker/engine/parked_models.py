@@ -65,6 +65,7 @@ class ParkedModels:
         The caller must hold no other reference to the parts or what they contain.
         """
         model = parts.info.model
+        parts.suspend()
         placed = [each for module in parts.modules for each in _placed_tensors(module)]
         needed = sum(tensor.nbytes for each in placed for tensor in each.tensors)
         if parts.modules and self._make_room(needed):

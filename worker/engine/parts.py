@@ -38,7 +38,8 @@ class EngineParts:
     `lora_hashes_of`: name -> short hash of the LoRAs of a finished request.
     `peaks`: None where peak memory is not measured.
     `modules`: the components with weights, which may move to host memory while another model is loaded; empty where they
-    may not. `resume` restores process-wide choices of this model after another one was loaded.
+    may not. `suspend` is called before they move, and `resume` restores this model's choices after another one was loaded.
+    `on_idle`: called when no request is left.
     """
 
     family: AnyFamily
@@ -53,4 +54,6 @@ class EngineParts:
     warnings_of: Callable[[RenderRequest], tuple[str, ...]] = _no_warnings
     lora_hashes_of: Callable[[RenderRequest], dict[str, str]] = _no_hashes
     modules: tuple[nn.Module, ...] = ()
+    suspend: Callable[[], None] = _nothing
     resume: Callable[[], None] = _nothing
+    on_idle: Callable[[], None] = _nothing

@@ -23,12 +23,22 @@ CLEARLY_FASTER = 1.15
 """How much faster a dtype of twice the size must be."""
 EIGHT_BIT_GAIN = 1.5
 """How much faster 8 bits must be than whole weights that fit: they change the image."""
+WIDENED_FAMILIES = frozenset({"z-image"})
+"""Families whose weights stay in bf16 where products are in fp32. Their code never reads the dtype of a matrix."""
 CAPTION_TOKENS = 32
 """Of a short prompt in a transformer's sequence; the text encoder computes about as many."""
 UNET_USE = 0.45
 """Multiplications of a UNet's parameter for each 16x16 pixels: most parameters are in levels of lower resolution."""
 DECODE_FLOP_PER_PIXEL = 2.5e12 / 512**2
 """Of a VAE with 128 channels in its last level."""
+
+
+@dataclass(frozen=True)
+class CpuForm:
+    """Names of dtypes. `stored`: of the weights on disk and in memory; `compute`: of the products."""
+
+    stored: str
+    compute: str
 
 
 @dataclass(frozen=True)
@@ -77,17 +87,29 @@ def by_speed(dtypes: Sequence[str], speed: CpuSpeed) -> list[str]:
     return sorted(usable, key=lambda name: (name == "float32") != prefers_wide)
 
 
-def choose_cpu_plan(dtypes: Sequence[str], speed: CpuSpeed, plan_for: Callable[[str], MemoryPlan]) -> tuple[str, MemoryPlan]:
-    """Return a dtype and its plan: the first dtype whose unpacked weights fit.
+def forms_by_speed(model: CatalogueModel, speed: CpuSpeed, wanted: str = "auto") -> list[CpuForm]:
+    """Return the forms that this CPU renders the model in, the one to prefer first; `wanted`: one dtype for everything."""
+    if wanted != "auto":
+        return [CpuForm(wanted, wanted)]
+    dtypes = by_speed(model.dtypes, speed)
+    if model.family in WIDENED_FAMILIES and model.dtypes[0] == "bfloat16":
+        return [CpuForm("bfloat16", dtypes[0])]
+    return [CpuForm(dtype, dtype) for dtype in dtypes]
+
+
+def choose_cpu_plan(
+    forms: Sequence[CpuForm], speed: CpuSpeed, plan_for: Callable[[CpuForm], MemoryPlan]
+) -> tuple[CpuForm, MemoryPlan]:
+    """Return a form and its plan: the first form whose unpacked weights fit.
 
     Eight bits are taken where nothing else fits, or where what fits is much slower. `plan_for` raises RenderError
-    `out_of_memory` where no tier fits; that is raised when none does for any dtype.
+    `out_of_memory` where no tier fits; that is raised when none does for any form.
     """
-    fitting: list[tuple[str, MemoryPlan]] = []
+    fitting: list[tuple[CpuForm, MemoryPlan]] = []
     failure: RenderError | None = None
-    for dtype in dtypes:
+    for form in forms:
         try:
-            fitting.append((dtype, plan_for(dtype)))
+            fitting.append((form, plan_for(form)))
         except RenderError as error:
             if error.code != "out_of_memory":
                 raise
@@ -101,20 +123,27 @@ def choose_cpu_plan(dtypes: Sequence[str], speed: CpuSpeed, plan_for: Callable[[
     raise failure or RenderError("The model computes in nothing that a CPU does.", code="invalid_input")
 
 
-def rate_of(dtype: str, plan: MemoryPlan, speed: CpuSpeed) -> float:
-    """Return the GFLOP/s of the denoiser in this dtype and tier."""
-    return speed.of(dtype) if plan.tier.denoiser == "native" else min(speed.int8, speed.of(dtype))
+def multiplies_int8(speed: CpuSpeed) -> bool:
+    """Return whether 8-bit weights are better multiplied in 8 bits than unpacked: that rounds the activations, too."""
+    return speed.int8_product > speed.int8 * CLEARLY_FASTER
 
 
-def forecast(model: CatalogueModel, sizes: ModelSizes, plan: MemoryPlan, dtype: str, speed: CpuSpeed) -> CpuForecast:
+def rate_of(form: CpuForm, plan: MemoryPlan, speed: CpuSpeed) -> float:
+    """Return the GFLOP/s of the denoiser in this form and tier."""
+    if plan.tier.denoiser == "native":
+        return speed.of(form.compute)
+    return speed.int8_product if multiplies_int8(speed) else min(speed.int8, speed.of(form.compute))
+
+
+def forecast(model: CatalogueModel, sizes: ModelSizes, plan: MemoryPlan, form: CpuForm, speed: CpuSpeed) -> CpuForecast:
     """Estimate one image of the model's defaults from counts of multiplications; overheads come on top."""
     defaults = model.defaults
     width, height = defaults.width, defaults.height
     rows = 2 if guidance_is_on(model, defaults.guidance_scale) else 1
-    rate = rate_of(dtype, plan, speed) * 1e9
+    rate = rate_of(form, plan, speed) * 1e9
     step = forward_flop(model.family, sizes, width, height) * rows / rate
     text = 2 * sizes.of("text") * CAPTION_TOKENS * rows / rate
-    decode = DECODE_FLOP_PER_PIXEL * width * height * (sizes.vae_width / 128) ** 2 / (speed.of(dtype) * 1e9)
+    decode = DECODE_FLOP_PER_PIXEL * width * height * (sizes.vae_width / 128) ** 2 / (speed.of(form.compute) * 1e9)
     peak = plan.estimate.peak(width, height, rows)
     steps = defaults.num_inference_steps
     return CpuForecast(step, step * steps + text + decode, peak, steps, width, height)

@@ -16,6 +16,8 @@ DENOISER_TENSORS = {"z-image": 12.0, "stable-diffusion": 40.0, "stock": 24.0}
 """Tensors of size (positions x width) alive at once in a forward pass. Z-Image: `benchmarks.simulated_memory`."""
 UNPACK_BYTES: dict[Form, float] = {"int8": 2.5, "int4": 3.0, "fp8": 2.5, "fp8-cast": 2.0}
 """Per element of the largest matrix during its use, unpacked or multiplied in 8 bits; for a dtype of two bytes."""
+WIDENED_BYTES = 4
+"""Per element of the largest matrix during its use, in fp32."""
 CAPTION_TOKENS = {"z-image": 512, "stable-diffusion": 0, "stock": 0}
 """Tokens of the longest caption that passes through the denoiser in one sequence with the image."""
 VAE_TENSORS = 6.1
@@ -88,17 +90,25 @@ def tokens(width: int, height: int) -> int:
     return -(-width // PATCH) * -(-height // PATCH)
 
 
-def estimate(tier: Tier, sizes: ModelSizes, family: str, dtype: str, correction: float = 1.0) -> Estimate:
-    """Estimate the tier's needs for a model of these sizes that computes in `dtype`."""
+def estimate(
+    tier: Tier, sizes: ModelSizes, family: str, dtype: str, correction: float = 1.0, compute: str | None = None
+) -> Estimate:
+    """Estimate the tier's needs for a model of these sizes whose weights are in `dtype`.
+
+    `compute`: the dtype that it computes in, if another: all weights but the VAE's are then widened at each use.
+    """
+    compute = compute or dtype
     device: dict[str, int] = {}
     host: dict[str, int] = {}
     for part in sizes.components:
         form, place = _form_and_placement(tier, part.role)
-        on_device, on_host = _split(component_bytes(part, form, dtype), place, part.role)
+        in_memory = compute if part.role == "vae" else dtype
+        on_device, on_host = _split(component_bytes(part, form, in_memory), place, part.role)
         device[part.name], host[part.name] = on_device, on_host
     _keep_largest_by_turns(tier, device)
     positions = UNET_POSITIONS if family == "stable-diffusion" else 1
-    element = DTYPE_BYTES[dtype]
+    element = DTYPE_BYTES[compute]
+    widened = sizes.largest_matrix("denoiser") * WIDENED_BYTES if compute != dtype and tier.denoiser == "native" else 0
     return Estimate(
         device=device,
         host=host,
@@ -107,7 +117,7 @@ def estimate(tier: Tier, sizes: ModelSizes, family: str, dtype: str, correction:
         tile_pixels=TILE_PIXELS if tier.tiled_vae else None,
         correction=correction,
         caption_tokens=CAPTION_TOKENS[family],
-        unpacked=int(_unpacked(tier, sizes) * element / 2),
+        unpacked=max(int(_unpacked(tier, sizes) * element / 2), widened),
         image_per_pixel=3 * element * IMAGE_TENSORS,
     )
 

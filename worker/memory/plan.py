@@ -62,9 +62,11 @@ def choose_plan(
     machine: Machine,
     policy: str = "auto",
     correction: Callable[[str], float] = as_estimated,
+    compute: str | None = None,
 ) -> MemoryPlan:
     """Plan a model's memory on a machine.
 
+    `dtype`: of the weights; `compute`: of the products, where it is another one.
     `correction`: tier name -> factor for its estimated activations. A named policy is used even when the estimate does not
     fit. Raise RenderError `invalid_input` for a policy that does not suit the model or device, `out_of_memory` when `auto`
     finds no tier that fits.
@@ -73,11 +75,11 @@ def choose_plan(
     _check_loras(model, sizes)
     if policy != "auto":
         tier = _named(policy, model, machine, sizes)
-        needs = estimate(tier, sizes, model.family, dtype, correction(tier.name))
+        needs = estimate(tier, sizes, model.family, dtype, correction(tier.name), compute)
         return replace(_plan(tier, needs, machine), stored=stored)
     tried: list[str] = []
     for tier in (tier for tier in TIERS if tier.automatic and suits(tier, model, machine, sizes)):
-        needs = estimate(tier, sizes, model.family, dtype, correction(tier.name))
+        needs = estimate(tier, sizes, model.family, dtype, correction(tier.name), compute)
         if not (lacking := _missing_memory(needs, model, machine)):
             return replace(_plan(tier, needs, machine), stored=stored)
         tried.append(f"{tier.name} {lacking}")

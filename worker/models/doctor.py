@@ -16,7 +16,7 @@ from core.catalogue.weight_file import WeightFile
 from core.errors import FarmError, RenderError
 from core.settings import Settings
 from worker.device.machine import GIGABYTE
-from worker.memory.cpu_form import by_speed, choose_cpu_plan, forecast, is_measured
+from worker.memory.cpu_form import CpuForm, choose_cpu_plan, forecast, forms_by_speed, is_measured
 from worker.memory.plan import MemoryPlan
 from worker.memory.sizes import ModelSizes, read_sizes, sizes_of_row
 from worker.models.folders import SPARE_BYTES, free_bytes
@@ -201,7 +201,7 @@ def plan_memory(settings: Settings) -> MemoryPlan:
 class _Choice:
     """What a worker would choose now. `speed`: of the CPU, where the choice depends on it."""
 
-    dtype: str
+    form: CpuForm
     plan: MemoryPlan
     speed: CpuSpeed | None
 
@@ -214,9 +214,10 @@ def _choose(settings: Settings) -> _Choice:
     speed = _speed_of_cpu(settings, model)
     if speed is None:
         dtype = dtype_name(choose_dtype(model, device))
-        return _Choice(dtype, _plan_in(settings, dtype), None)
-    dtype, plan = choose_cpu_plan(by_speed(model.dtypes, speed), speed, lambda name: _plan_in(settings, name))
-    return _Choice(dtype, plan, speed)
+        form = CpuForm(dtype, dtype)
+        return _Choice(form, _plan_in(settings, form), None)
+    form, plan = choose_cpu_plan(forms_by_speed(model, speed), speed, lambda form: _plan_in(settings, form))
+    return _Choice(form, plan, speed)
 
 
 def cpu_forecast(settings: Settings) -> str | None:
@@ -224,8 +225,8 @@ def cpu_forecast(settings: Settings) -> str | None:
     model, choice = resolve_auto(settings).model, _choose(settings)
     if choice.speed is None:
         return None
-    expected = forecast(model, _sizes(model, ModelPaths.of(settings)), choice.plan, choice.dtype, choice.speed)
-    return f"{expected.describe()}; it computes in {choice.dtype}, since this CPU does {choice.speed.describe()}"
+    expected = forecast(model, _sizes(model, ModelPaths.of(settings)), choice.plan, choice.form, choice.speed)
+    return f"{expected.describe()}; it computes in {choice.form.compute}, since this CPU does {choice.speed.describe()}"
 
 
 def _speed_of_cpu(settings: Settings, model: CatalogueModel) -> CpuSpeed | None:
@@ -238,7 +239,7 @@ def _speed_of_cpu(settings: Settings, model: CatalogueModel) -> CpuSpeed | None:
     return cpu_speed(settings.resolved_models_dir)
 
 
-def _plan_in(settings: Settings, dtype: str) -> MemoryPlan:
+def _plan_in(settings: Settings, form: CpuForm) -> MemoryPlan:
     from worker.device.torch_device import measure_machine, resolve_device
     from worker.memory.plan import choose_plan
 
@@ -246,9 +247,10 @@ def _plan_in(settings: Settings, dtype: str) -> MemoryPlan:
     return choose_plan(
         model,
         _sizes(model, ModelPaths.of(settings)),
-        dtype,
+        form.stored,
         measure_machine(resolve_device(settings.device), settings.device_memory_gb),
         settings.memory_policy,
+        compute=form.compute,
     )
 
 
@@ -264,7 +266,7 @@ def bytes_of_copies(settings: Settings) -> int:
         return 0
     choice = _choose(settings)
     files: dict[str, WeightFile] = {name: recognise(path) for name, path in located.files.items()}
-    copies = CopiesToMake(located.directory, model.id, choice.plan.tier, DTYPES[choice.dtype], model_paths, files)
+    copies = CopiesToMake(located.directory, model.id, choice.plan.tier, DTYPES[choice.form.stored], model_paths, files)
     return copies.size(read_sizes(located.directory, model, located.files))
 
 

@@ -24,9 +24,18 @@ from worker.device.machine import available_bytes
 from worker.device.torch_device import device_name, limit_memory, measure_machine, resolve_device, use_device
 from worker.memory.apply import apply_tier
 from worker.memory.coefficients import Coefficients
-from worker.memory.cpu_form import CpuForecast, by_speed, choose_cpu_plan, forecast, is_measured
+from worker.memory.cpu_form import (
+    CpuForecast,
+    CpuForm,
+    choose_cpu_plan,
+    forecast,
+    forms_by_speed,
+    is_measured,
+    multiplies_int8,
+)
 from worker.memory.plan import CPU_SPARE, MemoryPlan, choose_plan
 from worker.memory.sizes import read_sizes
+from worker.memory.wide_layers import compute_in
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
 from worker.models.libraries import silence_libraries
@@ -109,7 +118,8 @@ class LoadRequest:
 class LoadedPipeline:
     """A pipeline ready to render. `load_seconds` is wall time; `versions`: by distribution, with scheduler and weights.
 
-    `expected`: seconds and memory of an image on a CPU; None on a GPU and for small models.
+    `dtype`: of the products. `expected`: seconds and memory of an image on a CPU; None on a GPU and for small models.
+    `multiplies_int8`: whether 8-bit weights are multiplied in 8 bits on this CPU.
     """
 
     pipeline: DiffusionPipeline
@@ -121,6 +131,18 @@ class LoadedPipeline:
     load_seconds: float
     versions: dict[str, str]
     expected: CpuForecast | None = None
+    multiplies_int8: bool = False
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """`stored`: dtype of the weights; `compute`: of the products."""
+
+    stored: torch.dtype
+    compute: torch.dtype
+    plan: MemoryPlan
+    expected: CpuForecast | None = None
+    multiplies_int8: bool = False
 
 
 def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnProgress) -> LoadedPipeline:
@@ -138,35 +160,50 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
         on_progress("building", None)
         ensure_built(model, request.model_paths)
     located = locate(model, request.model_paths)
-    dtype, plan, expected = _choose(model, located, device, request)
+    choice = _choose(model, located, device, request)
+    plan, expected = choice.plan, choice.expected
     if expected is not None:
         log.info(expected.describe())
         on_progress(expected.describe(), None)
-    pipeline = _read(model, located, plan, dtype, request.model_paths, on_progress)
+    pipeline = _read(model, located, choice, request.model_paths, on_progress)
+    if choice.compute != choice.stored:
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                compute_in(part, choice.compute)
     apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction))
     on_progress("done", 1.0)
     seconds = time.perf_counter() - started
     recorded = versions() | _scheduler_and_weights(pipeline, located)
-    return LoadedPipeline(pipeline, model, located, plan, device, dtype, seconds, recorded, expected)
+    if choice.compute != choice.stored:
+        recorded["weights_dtype"] = dtype_name(choice.stored)
+    return LoadedPipeline(
+        pipeline, model, located, plan, device, choice.compute, seconds, recorded, expected, choice.multiplies_int8
+    )
 
 
-def _choose(
-    model: CatalogueModel, located: LocatedWeights, device: torch.device, request: LoadRequest
-) -> tuple[torch.dtype, MemoryPlan, CpuForecast | None]:
-    """Choose dtype and tier; on a CPU, unless the model is small, by what this CPU computes fastest."""
+def _choose(model: CatalogueModel, located: LocatedWeights, device: torch.device, request: LoadRequest) -> _Choice:
+    """Choose dtypes and tier; on a CPU, unless the model is small, by what this CPU computes fastest."""
     if device.type == "cpu":
         sizes = read_sizes(located.directory, model, located.files)
         if is_measured(sizes):
             speed = cpu_speed(request.model_paths.models_dir)
-            dtypes = by_speed(model.dtypes, speed) if request.dtype == "auto" else [request.dtype]
-            name, plan = choose_cpu_plan(
-                dtypes,
+            form, plan = choose_cpu_plan(
+                forms_by_speed(model, speed, request.dtype),
                 speed,
-                lambda name: _plan_with_room(model, located, device, choose_dtype(model, device, name), request),
+                lambda form: _plan_with_room(model, located, device, _checked(model, device, form), request),
             )
-            return DTYPES[name], plan, forecast(model, sizes, plan, name, speed)
+            stored, compute = DTYPES[form.stored], DTYPES[form.compute]
+            return _Choice(stored, compute, plan, forecast(model, sizes, plan, form, speed), multiplies_int8(speed))
     dtype = choose_dtype(model, device, request.dtype)
-    return dtype, _plan_with_room(model, located, device, dtype, request), None
+    form = CpuForm(dtype_name(dtype), dtype_name(dtype))
+    return _Choice(dtype, dtype, _plan_with_room(model, located, device, form, request))
+
+
+def _checked(model: CatalogueModel, device: torch.device, form: CpuForm) -> CpuForm:
+    """Raise RenderError `invalid_input` for a dtype that the row does not list."""
+    choose_dtype(model, device, form.stored)
+    choose_dtype(model, device, form.compute)
+    return form
 
 
 def _scheduler_and_weights(pipeline: DiffusionPipeline, located: LocatedWeights) -> dict[str, str]:
@@ -177,24 +214,24 @@ def _scheduler_and_weights(pipeline: DiffusionPipeline, located: LocatedWeights)
 
 
 def _plan_with_room(
-    model: CatalogueModel, located: LocatedWeights, device: torch.device, dtype: torch.dtype, request: LoadRequest
+    model: CatalogueModel, located: LocatedWeights, device: torch.device, form: CpuForm, request: LoadRequest
 ) -> MemoryPlan:
     """Plan with what is free now, unless the tier would be another one without the kept models: then drop those first."""
     room = request.room
     while room is not None and (held := room.held_bytes()):
-        plan = _plan(model, located, device, dtype, request, extra_host=held)
+        plan = _plan(model, located, device, form, request, extra_host=held)
         host = plan.estimate.host_total + (plan.estimate.resident if device.type == "cpu" else 0)
-        if host + CPU_SPARE <= available_bytes() and _plan(model, located, device, dtype, request).policy == plan.policy:
+        if host + CPU_SPARE <= available_bytes() and _plan(model, located, device, form, request).policy == plan.policy:
             break
         room.free_oldest()
-    return _plan(model, located, device, dtype, request)
+    return _plan(model, located, device, form, request)
 
 
 def _plan(
     model: CatalogueModel,
     located: LocatedWeights,
     device: torch.device,
-    dtype: torch.dtype,
+    form: CpuForm,
     request: LoadRequest,
     extra_host: int = 0,
 ) -> MemoryPlan:
@@ -204,28 +241,28 @@ def _plan(
     return choose_plan(
         model,
         read_sizes(located.directory, model, located.files),
-        dtype_name(dtype),
+        form.stored,
         measure_machine(device, request.max_gigabytes, extra_host),
         request.memory_policy,
         lambda tier: learned.get(model.id, tier, device_label),
+        form.compute,
     )
 
 
 def _read(
     model: CatalogueModel,
     located: LocatedWeights,
-    plan: MemoryPlan,
-    dtype: torch.dtype,
+    choice: _Choice,
     model_paths: ModelPaths,
     on_progress: OnProgress,
 ) -> DiffusionPipeline:
     on_progress("reading", 0.0)
     converting = on_whole_percents(lambda fraction: on_progress("converting", fraction))
     files: dict[str, WeightFile] = {name: recognise(path) for name, path in located.files.items()}
-    reader = TierReader(model.id, plan.tier, dtype, model_paths, converting, files)
+    reader = TierReader(model.id, choice.plan.tier, choice.stored, model_paths, converting, files, choice.compute)
     sizes: dict[str, int] = {name: path.stat().st_size for name, path in located.files.items()}
     loaded = load_components(located.directory, reader.load, lambda fraction: on_progress("reading", fraction), sizes)
-    pipeline = assemble(located.directory, loaded, dtype)
+    pipeline = assemble(located.directory, loaded, choice.stored)
     pipeline.set_progress_bar_config(disable=True)
     on_progress("adapting", None)
     set_prediction(pipeline, located.files)

@@ -129,7 +129,8 @@ class CopiesToMake:
 class TierReader:
     """Reads components for a tier; `on_convert` gets the fraction of a conversion, 0..1.
 
-    `files`: weight files by component, for models that are not in one folder.
+    `files`: weight files by component, for models that are not in one folder. `compute`: the dtype that packed files are
+    unpacked to, if it is not `dtype`.
     """
 
     model_id: str
@@ -138,13 +139,16 @@ class TierReader:
     model_paths: ModelPaths
     on_convert: OnFraction
     files: Mapping[str, WeightFile] = field(default_factory=dict)
+    compute: torch.dtype | None = None
 
     def load(self, folder: Path, library: str, cls: str) -> torch.nn.Module:
         """Load one component on the CPU, in the tier's form; files of a quantised form are loaded as they are."""
         form = packed_form(self.tier, role_of(folder.name))
         source = _source(folder, library, cls, self.files)
         if isinstance(source, FileSource):
-            if source.stays_packed or (form is None and not file_needs_copy(source, self.dtype)):
+            if source.stays_packed:
+                return source.load(self.compute or self.dtype)
+            if form is None and not file_needs_copy(source, self.dtype):
                 return source.load(self.dtype)
         elif form is None:
             return load_component(self._native(folder), library, cls, self.dtype)

@@ -14,6 +14,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.transformer_z_image import ZSingleStreamAttnProcessor
 from torch.nn.utils.rnn import pad_sequence
 
+from worker.models.joined_projections import JoinedProjections
 from worker.models.libraries import AttentionModule
 
 PATCH_SIZE, FRAME_PATCH_SIZE = 2, 1
@@ -50,8 +51,11 @@ class RotaryProcessor(ZSingleStreamAttnProcessor):  # type: ignore[misc]  # diff
 
     torch's compiler does not fuse complex products. With `freqs_cis` as pairs of real numbers (rows x tokens x half a head
     x 2) the same sums are computed in real arithmetic, bit-identical on a CPU, and fused with the surrounding operations.
-    Uncompiled, real numbers are slower.
+    Uncompiled, real numbers are slower. `joined`: one weight for queries, keys and values, used by requests that are not
+    strict and have no adapters.
     """
+
+    joined: JoinedProjections | None = None
 
     def __call__(
         self,
@@ -62,20 +66,32 @@ class RotaryProcessor(ZSingleStreamAttnProcessor):  # type: ignore[misc]  # diff
         freqs_cis: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attend over rows x tokens x channels; `attention_mask`: rows x tokens."""
+        if self.joined is not None and freqs_cis is not None and self.joined.suit(attn):
+            both, values = self.joined.heads(attn, hidden_states)
+            query, key = rotate(both, freqs_cis).chunk(2, dim=2)
+            return self._attend(attn, (query, key, values), attention_mask, hidden_states.dtype)
         if freqs_cis is None or freqs_cis.is_complex():
             stock: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, freqs_cis)
             return stock
-        mask = None if attention_mask is None else attention_mask[:, None, None, :]
         heads = [project(hidden_states).unflatten(-1, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)]
+        query = rotate(_normed(attn.norm_q, heads[0]), freqs_cis)
+        key = rotate(_normed(attn.norm_k, heads[1]), freqs_cis)
+        return self._attend(attn, (query, key, heads[2]), attention_mask, hidden_states.dtype)
+
+    def _attend(
+        self,
+        attn: AttentionModule,
+        heads: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        attention_mask: torch.Tensor | None,
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
         attended = dispatch_attention_fn(
-            rotate(_normed(attn.norm_q, heads[0]), freqs_cis),
-            rotate(_normed(attn.norm_k, heads[1]), freqs_cis),
-            heads[2],
-            attn_mask=mask,
+            *heads,
+            attn_mask=None if attention_mask is None else attention_mask[:, None, None, :],
             backend=self._attention_backend,
             parallel_config=self._parallel_config,
         )
-        output: torch.Tensor = attn.to_out[1](attn.to_out[0](attended.flatten(2, 3).to(hidden_states.dtype)))
+        output: torch.Tensor = attn.to_out[1](attn.to_out[0](attended.flatten(2, 3).to(dtype)))
         return output
 
 
@@ -85,7 +101,10 @@ def _normed(norm: torch.nn.Module | None, heads: torch.Tensor) -> torch.Tensor:
 
 
 def rotate(heads: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Rotate in fp32. `heads`: rows x tokens x heads x channels; `positions`: rows x tokens x channels/2 x 2."""
+    """Rotate in fp32. `heads`: rows x tokens x heads x channels; `positions`: rows x tokens x channels/2, complex or x 2."""
+    if positions.is_complex():
+        turned = torch.view_as_complex(heads.float().reshape(*heads.shape[:-1], -1, 2)) * positions.unsqueeze(2)
+        return torch.view_as_real(turned).flatten(3).type_as(heads)
     real, imaginary = heads.float().reshape(*heads.shape[:-1], -1, 2).unbind(-1)
     cosine, sine = positions.unsqueeze(2).unbind(-1)
     pairs = torch.stack((real * cosine - imaginary * sine, real * sine + imaginary * cosine), -1)

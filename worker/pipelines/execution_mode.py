@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from core.render import RenderRequest
+from worker.models.joined_projections import separate_projections
 from worker.models.libraries import Pipeline
 from worker.pipelines.tuning.attention import native_attention, preferred_order
 
@@ -30,5 +31,9 @@ def execution_mode(pipeline: Pipeline, request: RenderRequest) -> Iterator[None]
     """
     if "torch._dynamo" in sys.modules:  # Nothing is compiled before its import, which takes a second.
         torch.compiler.set_stance("force_eager" if runs_uncompiled(request) else "default")
-    with native_attention(pipeline) if request.strict else preferred_order():
+    if not request.strict:
+        with preferred_order():
+            yield
+        return
+    with native_attention(pipeline), separate_projections():
         yield

@@ -77,3 +77,12 @@ def test_a_product_that_is_too_coarse_is_switched_off(
         assert not try_packed_matmul(transformer, "int8", warmup_of(tiny_model))
     assert "matmul in int8 is too coarse for this model" in caplog.text
     assert not transformer.get_submodule("layers.0.attention.to_q").uses_packed_matmul
+
+
+def test_a_cpu_multiplies_where_that_was_measured_to_be_faster(make_tiny_model: MakeTinyModel) -> None:
+    tiny_model = make_tiny_model()
+    transformer = quantize(tiny_model.pipeline.transformer, "int8", torch.bfloat16)
+    assert choose_matmul(transformer, warmup_of(tiny_model), "bfloat16", cpu_multiplies_int8=True) == "int8"
+    assert transformer.get_submodule("layers.0.attention.to_q").uses_packed_matmul
+    floats = quantize(make_tiny_model().pipeline.transformer, "fp8", torch.bfloat16)
+    assert choose_matmul(floats, warmup_of(tiny_model), "bfloat16", cpu_multiplies_int8=True) == "bfloat16"

@@ -9,6 +9,7 @@ from functools import partial
 from worker.models.libraries import Pipeline, denoiser_of
 from worker.pipelines.tuning.attention import AUTO, EXCLUSIVE, NATIVE, choose_attention, local_backends, set_attention
 from worker.pipelines.tuning.compiling import compile_and_try
+from worker.pipelines.tuning.joining import choose_joining
 from worker.pipelines.tuning.matmul import choose_matmul
 from worker.pipelines.tuning.warmup import OnProgress, Warmup, warm_up
 
@@ -17,11 +18,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TuningOptions:
-    """`attention_backend`: a name of diffusers' dispatch, or `auto`. `compile_mode`: one of torch.compile's."""
+    """`attention_backend`: a name of diffusers' dispatch, or `auto`. `compile_mode`: one of torch.compile's.
+
+    `cpu_multiplies_int8`: whether 8-bit weights are multiplied in 8 bits on a CPU, if the image stays close.
+    """
 
     attention_backend: str
     compile_blocks: bool
     compile_mode: str
+    cpu_multiplies_int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,14 @@ class Tuning:
     """The tuning results, for the record of every image.
 
     `compiled_blocks`: `true`, `false`, or `failed`. `matmul`: the form in which the denoiser's packed weights are
-    multiplied, `int8`, `fp8` or the dtype.
+    multiplied, `int8`, `fp8` or the dtype. `joined_projections`: whether queries, keys and values are one product.
     """
 
     attention_backend: str
     compiled_blocks: str
     compile_mode: str
     matmul: str
+    joined_projections: bool = False
 
     @property
     def allows_concurrent_compute(self) -> bool:
@@ -45,7 +51,8 @@ class Tuning:
     def versions(self) -> dict[str, str]:
         """Return the entries for the versions that an image depends on."""
         mode = {"compile_mode": self.compile_mode} if self.compiled_blocks == "true" else {}
-        return {"compiled_blocks": self.compiled_blocks, "matmul": self.matmul, **mode}
+        joined = {"projections": "joined"} if self.joined_projections else {}
+        return {"compiled_blocks": self.compiled_blocks, "matmul": self.matmul, **mode, **joined}
 
 
 def tune(pipeline: Pipeline, warmup: Warmup, options: TuningOptions, dtype: str, on_progress: OnProgress) -> Tuning:
@@ -53,14 +60,15 @@ def tune(pipeline: Pipeline, warmup: Warmup, options: TuningOptions, dtype: str,
     is_cuda = warmup.device.type == "cuda"
     on_progress("tuning", None)
     backend = _attention(pipeline, warmup, options.attention_backend)
-    matmul = choose_matmul(denoiser_of(pipeline), warmup, dtype)
+    matmul = choose_matmul(denoiser_of(pipeline), warmup, dtype, options.cpu_multiplies_int8)
+    joined = choose_joining(denoiser_of(pipeline), warmup)
     try_out = partial(warm_up, warmup, on_progress)
     compiled = "false"
     if options.compile_blocks:
         backend, compiled = _compile(pipeline, backend, options, try_out)
     elif is_cuda:
         try_out()
-    return Tuning(backend, compiled, options.compile_mode, matmul)
+    return Tuning(backend, compiled, options.compile_mode, matmul, joined)
 
 
 def _attention(pipeline: Pipeline, warmup: Warmup, wanted: str) -> str:

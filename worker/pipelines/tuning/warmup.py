@@ -73,6 +73,10 @@ class Warmup:
         """Return a request of the model's default size and guidance."""
         return self._request(self.model.defaults.width, self.model.defaults.height)
 
+    def smallest(self) -> RenderRequest:
+        """Return a request of 128x128 without guidance, for a device that takes long for the usual one."""
+        return self._request(128, 128, guidance_scale=1.0)
+
     def masked(self) -> RenderRequest:
         """Return a guidance pair whose captions differ in length, which families that pad within a pass have to mask."""
         return self._guided(LONG)

@@ -1,0 +1,65 @@
+"""Freed memory stays with the process until it is idle; in a process of its own, since the options last for a process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.servers.farm import clean_environment
+from worker.device.allocator import keep_freed_memory
+
+PROGRAM = """
+import json, resource
+import torch
+from pathlib import Path
+from worker.device.allocator import keep_freed_memory, return_freed_memory
+
+def resident():
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) / 1024
+
+def faults():
+    # Return the pages that the kernel cleared for the last of several rounds of large blocks.
+    for _ in range(6):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        kept = [torch.ones(size, 1024, 256) for size in (16, 12, 20)]
+        sum(block.mul(2).sum() for block in kept)
+        del kept
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = faults()
+kept = keep_freed_memory()
+second, before = faults(), resident()
+return_freed_memory()
+print(json.dumps([kept, first, second, before - resident()]))
+"""
+
+
+def run() -> tuple[bool, int, int, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    kept, first, second, returned = json.loads(done.stdout)
+    return kept, first, second, returned
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's options")
+def test_a_freed_block_is_used_again_and_returned_when_idle() -> None:
+    kept, first, second, returned = run()
+    if not kept:
+        pytest.skip("this C library has no such options")
+    assert second < first / 4, "the kernel clears few pages again"
+    assert returned > 30
+
+
+def test_a_users_own_options_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert keep_freed_memory() is False
