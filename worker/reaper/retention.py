@@ -12,7 +12,7 @@ from pathlib import Path
 from core.errors import RenderError, Unavailable
 from core.settings import Settings
 from core.storage import LocalImageStore
-from db import quotas, retention, sessions
+from db import comfyui, quotas, retention, sessions
 from db.database import Database
 
 ORPHAN_SECONDS = 3600.0
@@ -115,6 +115,7 @@ class RetentionRound:
         jobs = 0
         if self._settings.keep_days:
             jobs += self._pruner.older_than(self._settings.keep_days)
+            comfyui.forget_older(self._database, self._settings.keep_days)
         if self._settings.keep_gigabytes:
             jobs += self._pruner.over(int(self._settings.keep_gigabytes * 1e9))
         return jobs

@@ -30,6 +30,8 @@ from tests import comfyui_graphs as graphs
 from tests.conftest import Migrate
 from tests.integration.api.running import WorkerSide, serving
 from tests.servers.redis import RedisServer
+from tests.unit.models.test_lora_facts import write_lora
+from tests.unit.models.test_loras import Z_IMAGE
 
 SECONDS = 20
 MODELS = ("demo", "z-image-turbo", "sd15", "sdxl")
@@ -79,7 +81,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate, redis_s
     with Redis.from_url(redis_server.url) as connection:
         connection.flushall()
     given = {"data_dir": folder / "data", "database_url": url, "redis_url": redis_server.url, "redis_prefix": "comfy:"}
-    return Settings(_env_file=None, **given)  # type: ignore[arg-type]
+    settings = Settings(_env_file=None, **given)  # type: ignore[arg-type]
+    write_lora(settings.resolved_models_dir / "loras/style/ink.safetensors", Z_IMAGE)
+    return settings
 
 
 @pytest.fixture(scope="module")
@@ -359,6 +363,15 @@ def test_names_of_uploads_are_kept_and_mean_what_they_meant(farm: Farm) -> None:
     assert farm.http.post("/upload/image", files={"image": ("x.png", b"no image")}).status_code == 422
     for gone in ("a.png", f"x_{uuid.uuid4()}_.png", "../../etc/passwd"):
         assert farm.http.get("/view", params={"filename": gone}).status_code == 404
+
+
+def test_loras_go_by_their_files_and_the_model_is_checked(farm: Farm) -> None:
+    lora = graphs.node("LoraLoaderModelOnly", lora_name="style/ink.safetensors", strength_model=0.8, model=["4", 0])
+    farm.queue(tiny(model=["10", 0]) | {"10": lora})
+    assert farm.claim().input["loras"] == [{"name": "ink", "scale": 0.8}]
+    other = tiny("v1-5-pruned-emaonly.safetensors", model=["10", 0]) | {"10": lora}
+    error = farm.http.post("/prompt", json={"prompt": other}).json()["node_errors"]["3"]["errors"][0]
+    assert (error["type"], error["extra_info"]["code"]) == ("custom_validation_failed", "wrong_lora_family")
 
 
 def test_interrupt_ends_what_runs_and_leaves_what_waits(farm: Farm) -> None:
