@@ -74,7 +74,8 @@ def _int8_product(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.
     """Do what the packed layers do: round each row with a scale of its own, multiply and scale back."""
     rows_scale = torch.linalg.vector_norm(rows.float(), float("inf"), dim=1, keepdim=True) / 127
     steps = (rows / rows_scale).round_().to(torch.int8)
-    return (torch._int_mm(steps, weight.t()) * rows_scale).mul_(weight_scale.float()).to(rows.dtype)
+    sums: torch.Tensor = torch._int_mm(steps, weight.t())
+    return (sums * rows_scale).mul_(weight_scale.float()).to(rows.dtype)
 
 
 def int8_sums_are_exact() -> bool:
