@@ -75,7 +75,8 @@ def _int8_product(rows: torch.Tensor, weight: torch.Tensor, weight_scale: torch.
     rows_scale = torch.linalg.vector_norm(rows.float(), float("inf"), dim=1, keepdim=True) / 127
     steps = (rows / rows_scale).round_().to(torch.int8)
     sums: torch.Tensor = torch._int_mm(steps, weight.t())
-    return (sums * rows_scale).mul_(weight_scale.float()).to(rows.dtype)
+    product: torch.Tensor = (sums * rows_scale).mul_(weight_scale.float())
+    return product.to(rows.dtype)
 
 
 def int8_sums_are_exact() -> bool:
