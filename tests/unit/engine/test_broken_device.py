@@ -48,6 +48,7 @@ def engine_loop(take: Callable[..., object]) -> EngineLoop:
         admission=None,
         device=CPU,
         peaks=None,
+        on_idle=lambda: None,
         blocks=[],
         aborts_steps=True,
     )
