@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.0001, 0.002
-GIVE_UP_SECONDS = 1.0
+GIVE_UP_SECONDS = 4.0
 """After this a writer goes on without its turn, whose holder may be frozen. SQLite's lock decides, with its own time-out."""
-IGNORED_SECONDS = 30.0
+IGNORED_SECONDS = 10.0
 """How long this process then takes no turns: each would be waited for without effect."""
 _NEXT, _NOW = 0, 1
 """Bytes of the file. Who holds the first is the next writer, who holds the second writes: nobody writes twice in a row while
