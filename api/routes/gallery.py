@@ -44,7 +44,7 @@ async def read_images(
     if caller.visible_owner is not None and owner not in (None, caller.owner):
         owner = ""  # another owner's images are not visible
     choice = GalleryChoice(
-        owner=caller.visible_owner if owner is None else owner,
+        owner=caller.visible_owner if owner is None else query_text("owner", owner),
         text=query_text("q", q) or "",
         model=query_text("model", model),
         min_rating=min_rating,

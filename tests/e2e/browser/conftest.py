@@ -14,6 +14,7 @@ from tests.e2e.browser.page import Page
 from tests.servers.farm import FarmProcess, running_farm
 
 OpenPage = Callable[..., Page]
+Record = Callable[[str, object], None]
 SYNTHETIC = {"IMAGEFARM_RENDERER": "synthetic", "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.25"}
 
 
@@ -28,6 +29,12 @@ def slow_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]
     """Run a farm with the synthetic renderer at 0.25 s per step, slow enough to inspect running jobs."""
     with running_farm(tmp_path_factory.mktemp("slow"), "--model", "demo", "--device", "cpu", **SYNTHETIC) as running:
         yield running
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """Return a function that adds a figure, which no test judges, to the test's report."""
+    return lambda name, value: request.node.user_properties.append((name, value))
 
 
 @pytest.fixture(scope="package")

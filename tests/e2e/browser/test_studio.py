@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from tests.e2e.browser.chromium import resize, use_scheme
+from tests.e2e.browser.conftest import Record
 from tests.e2e.browser.page import Page
 from tests.servers.farm import FarmProcess
 
@@ -83,7 +84,7 @@ def calls(page: Page) -> list[str]:
     return found
 
 
-def test_no_view_sends_more_than_three_requests_to_open(page: Page, record_property: Callable[[str, object], None]) -> None:
+def test_no_view_sends_more_than_three_requests_to_open(page: Page, record: Record) -> None:
     for view in VIEWS:
         page.visit("img/mark.svg")
         calls(page)
@@ -99,7 +100,7 @@ def test_no_view_sends_more_than_three_requests_to_open(page: Page, record_prope
         assert len(opened) <= 3, (view, opened)
     paint = page.script("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
     assert paint is not None
-    record_property("first_paint_milliseconds", round(paint))
+    record("first_paint_milliseconds", round(paint))
 
 
 def test_from_first_run_to_an_export(page: Page, downloads: Path) -> None:
@@ -178,6 +179,59 @@ def test_settings_of_a_picture_and_of_a_link_fill_the_form(page: Page, images: l
     assert page.find("#seed").get_attribute("value") == "77"
     assert page.find("#steps").get_attribute("value") == "5"
     assert "?" not in page.driver.current_url
+
+
+_DROP = """
+const done = arguments[1];
+fetch(arguments[0]).then((answer) => answer.blob()).then((blob) => {
+  const held = new DataTransfer();
+  held.items.add(new File([blob], 'found.png', {type: 'image/png'}));
+  document.querySelector('.studio').dispatchEvent(new DragEvent('drop', {bubbles: true, dataTransfer: held}));
+  done();
+});
+"""
+
+
+def test_a_dropped_picture_fills_the_form_with_its_settings(page: Page, images: list[str]) -> None:
+    page.open()
+    page.driver.execute_async_script(_DROP, f"{page.url}/v1/images/{images[0]}/content")
+    page.until(lambda: page.find("#prompt").get_attribute("value") == "a red fox in snow", "its settings were not read")
+    assert page.find("#steps").get_attribute("value") == "1"
+
+
+def test_values_of_one_setting_are_rendered_side_by_side(page: Page) -> None:
+    page.open()
+    page.more()
+    page.script(
+        "const box = document.querySelector('#variant-setting'); box.value = 'num_inference_steps';"
+        "box.dispatchEvent(new Event('change', {bubbles: true}))"
+    )
+    page.write("#variant-values", "1, 2, 3")
+    page.render("three ways")
+    page.until(lambda: len(page.find_all("#siblings .variant img")) == 3, "no three variants")
+    assert sorted(button.text for button in page.find_all("#siblings .variant")) == ["1", "2", "3"]
+    batch = httpx.get(f"{page.url}/v1/batches", params={"limit": 1}).json()["items"][0]
+    jobs = httpx.get(f"{page.url}/v1/batches/{batch['id']}").json()["jobs"]
+    assert len({item["outputs"][0]["seed"] for item in jobs}) == 1
+    page.click("#compare-variants")
+    page.until(lambda: len(page.find_all("dialog.compare[open] .compare-frame")) == 3, "they are not compared")
+    keys(page, Keys.ESCAPE)
+
+
+def test_images_are_made_until_one_stops(page: Page) -> None:
+    page.open()
+    page.more()
+    page.write("#steps", "1")
+    page.click(".keep")
+    first = page.render("again and again")
+    page.until(lambda: page.shown != first, "no second image was started")
+    page.click(".keep")
+    last = page.shown
+    page.until(lambda: (page.shown == last and page.state == "succeeded") or page.shown != last, "it did not end")
+    seeds = {
+        job["input"]["seed"] for job in httpx.get(f"{page.url}/v1/jobs", params={"q": "again and again"}).json()["items"]
+    }
+    assert len(seeds) >= 2
 
 
 def test_several_jobs_are_followed_and_canceled_at_once(page: Page) -> None:
