@@ -28,6 +28,7 @@ TAGS: Mapping[str, str] = MappingProxyType(
         "styles": "Styles and wildcards for prompts.",
         "workers": "The workers, and what administrators ask of them.",
         "queue": "What waits and runs.",
+        "farm": "The farm over time: throughput, waits, events; and its keys, for administrators.",
         "usage": "What was rendered, by day and owner.",
         "webhooks": "Messages about settled jobs.",
         "session": "Who you are, and the session of the page.",

@@ -15,7 +15,7 @@ def api(shared_api: httpx.Client) -> httpx.Client:
 
 
 def json_routes(api: httpx.Client) -> list[tuple[str, str]]:
-    """Return (method, path) of every route that takes JSON alone; ComfyUI's take it under any type, as its clients send it."""
+    """Return (method, path) of every route that takes JSON alone; ComfyUI's take any type."""
     paths = api.get("/openapi.json").json()["paths"]
     return [
         (method.upper(), path.replace("{image_id}", new_id()))
