@@ -35,6 +35,7 @@ TAGS: Mapping[str, str] = MappingProxyType(
         "health": "Liveness, readiness and metrics.",
         "openai": "OpenAI's image API over the same queue.",
         "a1111": "The API of A1111's web UI over the same queue.",
+        "comfyui": "The calls of ComfyUI over the same queue.",
     }
 )
 _SCHEMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
