@@ -50,4 +50,4 @@ def test_an_image_is_not_fitted_to_a_size_that_no_model_renders(size: tuple[int,
 def test_half_a_surrogate_pair_is_refused_before_it_is_rendered(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="surrogate"):
         Txt2Img(prompt="x", **fields)
-    assert Txt2Img(prompt="x", **{"more": {"a": "🐈"}})
+    assert Txt2Img(prompt="x", **{"more": {"a": "🐈"}}).model_extra == {"more": {"a": "🐈"}}
