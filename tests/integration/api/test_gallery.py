@@ -45,6 +45,7 @@ def test_images_are_listed_by_position_and_filtered(api: httpx.Client, worker: W
     assert ids(api.get("/v1/images", params={"until": moment})) == [fox]
     assert ids(api.get("/v1/images", params={"since": moment})) == [late, red, blue]
     assert api.get("/v1/images", params={"anchor": "x"}).json()["code"] == "invalid_input"
+    assert api.get("/v1/images", params={"owner": "\x00"}).status_code == 422
     row = api.get("/v1/images", params={"limit": 1}).json()["items"][0]
     assert (row["prompt"], row["owner"], row["width"], row["kind"]) == ("a late one", "client:ann", 64, "render")
 
