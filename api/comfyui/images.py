@@ -65,7 +65,7 @@ _IMAGE: dict[int | str, dict[str, Any]] = {
     openapi_extra=_FORM,
 )
 async def upload_image(request: Request, face: FaceDependency, caller: ComfySubmitter) -> Response:
-    """Store an image and keep its name for you; another image of that name gets a number, unless `overwrite` is true."""
+    """Store an image under your name for it; a second image of that name gets a number, unless `overwrite` is true."""
     async with request.form(max_files=1, max_fields=20) as form:
         sent = form.get("image")
         if not isinstance(sent, UploadFile) or not sent.filename:

@@ -1,4 +1,4 @@
-// The view Models: what is here and what fits, pulls with progress, files of one's own, LoRAs and upscalers.
+// The view Models: models with their workers and weights, pulls with progress, your own files, LoRAs and upscalers.
 
 import { get, post, remove } from "../api.js";
 import { askText, confirmAction, openDialog } from "../dialog.js";
@@ -95,7 +95,7 @@ export function mount(app) {
       admin && h("button", { type: "button", class: "small quiet-danger", disabled: operation.cancel_requested, onclick: () => act(() => post(`v1/models/operations/${operation.id}/cancel`)) }, t("cancel")));
   }
 
-  // What is on the disk, and what stands in the way.
+  // Weights on the disk, and why they cannot be loaded.
   async function details(model) {
     const found = await act(() => get(`v1/models/${model.id}`));
     if (!found) return;
