@@ -21,7 +21,7 @@ from db.tables import Job
 from worker.hints.hint import Hint
 from worker.hints.queue import HintQueue
 from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt
-from worker.runner.claim_gate import ClaimGate
+from worker.runner.claim_gate import ClaimGate, ClaimsUnderWay
 from worker.runner.context import WorkerContext
 from worker.runner.image_guard import ImageGuard
 from worker.runner.job_store import IdleWorkers, JobStore
@@ -37,6 +37,7 @@ T = TypeVar("T")
 DATABASE_RETRY_SECONDS = 0.5
 LINGER_SECONDS = 0.5
 """How long a thread without a further job waits for a hint itself, before it goes back to Celery's pool."""
+LINGER_SLICE_SECONDS = 0.1
 MOST_LINGERING = 4
 """Threads that wait so at once."""
 
@@ -67,6 +68,7 @@ class Runner:
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
         self._lingering = threading.Semaphore(MOST_LINGERING)
+        self._claims = ClaimsUnderWay()
         identity = context.identity
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
         self._jobs = JobStore(context.database, claimant, self._take_hints)
@@ -90,8 +92,9 @@ class Runner:
         """Use the hint or pass it on; return whether a job was run."""
         with self._gate.entering(model) as is_loaded:
             if is_loaded and self._can_render:
-                if not (hint.may_be_deferred and self._should_defer(model)):
-                    return self._run_next(model, hint.job_id)
+                with self._claims.begin() as others:
+                    if not (hint.may_be_deferred and self._should_defer(model, others)):
+                        return self._run_next(model, hint.job_id)
                 hint = hint.deferred()
         self._hints[model].pass_on(hint)
         return False
@@ -101,8 +104,9 @@ class Runner:
         with self._gate.entering(model) as is_loaded:
             if not (is_loaded and self._can_render):
                 return False
-            if not self._should_defer(model):
-                return self._run_next(model, None)
+            with self._claims.begin() as others:
+                if not self._should_defer(model, others):
+                    return self._run_next(model, None)
         self._hints[model].request_refill()
         return False
 
@@ -110,8 +114,11 @@ class Runner:
         """Wait for the next hint and use it, which costs a fraction of Celery's delivery; return whether a job was run."""
         if not (self._can_render and self._gate.model == model and self._lingering.acquire(blocking=False)):
             return False
+        hint, until = None, time.monotonic() + LINGER_SECONDS
         try:
-            hint = self._hints[model].wait(LINGER_SECONDS)
+            # In slices, since a busy worker leaves the hints to idle ones.
+            while hint is None and time.monotonic() < until and not self._should_defer(model):
+                hint = self._hints[model].wait(LINGER_SLICE_SECONDS)
         finally:
             self._lingering.release()
         return hint is not None and self._handle_hint(model, hint)
@@ -120,9 +127,9 @@ class Runner:
     def _can_render(self) -> bool:
         return not self._context.state.draining and self._context.engine.state == "ready" and self._storage.is_open
 
-    def _should_defer(self, model: str) -> bool:
-        """Return whether this worker is busy and another one that has the model loaded is idle."""
-        return bool(len(self._context.attempts)) and self._idle_workers[model].any_idle()
+    def _should_defer(self, model: str, claiming: int = 0) -> bool:
+        """Return whether this worker is busy, or `claiming` other jobs, and another one that has the model is idle."""
+        return bool(len(self._context.attempts) + claiming) and self._idle_workers[model].any_idle()
 
     def _take_hints(self, model: str, count: int) -> list[str]:
         return [hint.job_id for hint in self._hints[model].take(count)]
