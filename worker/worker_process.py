@@ -212,6 +212,7 @@ class WorkerProcess:
             case Ready():
                 self._times = EngineTimes(event.info)
                 info, self._was_ready = self._times.info(), True
+                self._context.totals.note_ready(event.info)
                 self._state.change("ready", None, capacity=event.info.capacity, info=info, model=event.info.model)
                 self._report_state()
                 self._limit_hints()
@@ -244,6 +245,7 @@ class WorkerProcess:
     def _record_image(self, image: Rendered) -> None:
         if self._times is not None:
             self._times.record_image(image)
+            self._context.totals.record_image(self._times.model, image)
             self._state.update_info(self._times.info())
 
     def _report_state(self) -> None:

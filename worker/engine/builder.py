@@ -15,7 +15,7 @@ from core.catalogue import ModelPaths, load_catalogue
 from core.catalogue.loras import LoraLibrary
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
-from worker.device.torch_device import device_name, use_all_cores
+from worker.device.torch_device import device_name, device_uuid, use_all_cores
 from worker.engine.admission_policy import MemoryAdmissionPolicy
 from worker.engine.messages import EngineInfo
 from worker.engine.parts import EngineParts
@@ -180,6 +180,7 @@ def _info(
         max_pixels=max_pixels(plan, loaded.model),
         max_pixels_guided=max_pixels(plan, loaded.model, rows=2),
         expected=loaded.expected.figures() if loaded.expected is not None else {},
+        device_uuid=device_uuid(loaded.device),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.settings import Settings
 from db.database import Database
@@ -10,6 +10,7 @@ from worker.engine.client import EngineClient
 from worker.events import EventPublisher
 from worker.runner.attempts import InFlightAttempts
 from worker.runner.flower import FlowerEvents
+from worker.runner.metrics import WorkerTotals
 from worker.runner.worker_state import WorkerIdentity, WorkerState
 
 
@@ -18,6 +19,7 @@ class WorkerContext:
     """Built once by the worker process and shared by its threads; every member is thread-safe.
 
     `attempts`: those in flight. `events`, `flower`: where state changes and progress are published.
+    `totals`: what heartbeats report about its work.
     """
 
     settings: Settings
@@ -29,3 +31,4 @@ class WorkerContext:
     attempts: InFlightAttempts
     events: EventPublisher
     flower: FlowerEvents
+    totals: WorkerTotals = field(default_factory=WorkerTotals)

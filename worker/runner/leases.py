@@ -67,7 +67,7 @@ class LeaseKeeper:
             state=snapshot.state,
             message=snapshot.message,
             capacity=snapshot.capacity,
-            info=snapshot.info,
+            info=None if snapshot.info is None else {**snapshot.info, **self._context.totals.report()},
             model=snapshot.model,
         )
 

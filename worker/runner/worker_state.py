@@ -42,6 +42,7 @@ class EngineTimes:
     """
 
     def __init__(self, info: EngineInfo) -> None:
+        self.model = info.model
         self._info = {name: value for name, value in vars(info).items() if name != "process_id"}
         self._first: dict[str, Any] | None = None
         self._count = 0
