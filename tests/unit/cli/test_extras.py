@@ -23,7 +23,7 @@ from tests.servers.farm import ROOT
 from tests.unit.cli.test_main import commands
 
 BASE: set[tuple[str, ...]] = {
-    (name,) for name in ("submit", "batch", "upscale", "jobs", "job", "cancel", "retry", "export", "watch")
+    (name,) for name in ("submit", "batch", "upscale", "jobs", "job", "cancel", "retry", "export", "watch", "top")
 }
 BASE |= {("loras", "list"), ("models", "add"), ("models", "remove"), ("models", "inspect"), ("models", "files")}
 BASE |= {("loras", "list"), ("refine",), ("lineage",)}

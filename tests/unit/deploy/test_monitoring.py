@@ -26,8 +26,23 @@ SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), 
 ELSEWHERE = {"up"}
 """Metrics that Prometheus itself writes for each target."""
 WORDS = frozenset(
-    ("sum", "max", "min", "count", "by", "without", "on", "ignoring", "and", "unless", "or")
-    + ("rate", "increase", "histogram_quantile", "label_values")
+    (
+        "histogram_quantile",
+        "label_values",
+        "sum",
+        "max",
+        "min",
+        "count",
+        "by",
+        "without",
+        "on",
+        "ignoring",
+        "and",
+        "unless",
+        "or",
+        "rate",
+        "increase",
+    )
 )
 _STRING, _GROUPING = re.compile(r'"[^"]*"'), re.compile(r"\b(?:by|without|on|ignoring) \(([^)]*)\)")
 _LABELS, _NAME = re.compile(r"\{[^}]*\}"), re.compile(r"\b[a-zA-Z_:][a-zA-Z0-9_:]*\b")
