@@ -25,6 +25,7 @@ from core.catalogue.loras import LoraLibrary
 from core.parameters import RequestLimits
 from core.settings import Settings
 from core.storage import LocalImageStore
+from core.tracing import tracing_of
 from core.wildcards import WildcardLibrary
 from db.database import Database
 from db.statistics import recent_seconds
@@ -59,6 +60,7 @@ class Farm:
         self.readiness = Readiness(self)
         self.closing = asyncio.Event()
         self.single_flight = SingleFlight()
+        self.tracing = tracing_of(settings, "api")
         self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
 
     @property
@@ -83,6 +85,7 @@ class Farm:
         await self.webhooks.stop()
         await self.watcher.stop()
         await in_thread(self.publisher.close)
+        await in_thread(self.tracing.close)
         # The tasks stopped above may have left a query on its thread, which would return its connection to a disposed pool.
         await asyncio.get_running_loop().shutdown_default_executor()
         self.database.dispose()

@@ -246,6 +246,11 @@ class Settings(BaseSettings):
     )
 
     log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")
+    otlp_endpoint: str = Field(
+        "",
+        description="Address of an OpenTelemetry collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`: API "
+        "and workers send it a trace of each job. Needs the extra `tracing`. Empty: no traces.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @field_validator("allowed_hosts", mode="before")

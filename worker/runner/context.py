@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from core.settings import Settings
+from core.tracing import Tracing
 from db.database import Database
 from worker.engine.client import EngineClient
 from worker.events import EventPublisher
@@ -19,7 +20,7 @@ class WorkerContext:
     """Built once by the worker process and shared by its threads; every member is thread-safe.
 
     `attempts`: those in flight. `events`, `flower`: where state changes and progress are published.
-    `totals`: what heartbeats report about its work.
+    `tracing`: where spans go. `totals`: what heartbeats report about its work.
     """
 
     settings: Settings
@@ -31,4 +32,5 @@ class WorkerContext:
     attempts: InFlightAttempts
     events: EventPublisher
     flower: FlowerEvents
+    tracing: Tracing = field(default_factory=Tracing)
     totals: WorkerTotals = field(default_factory=WorkerTotals)
