@@ -9,10 +9,10 @@ from typing import TypeGuard
 from tests.servers.farm import ROOT
 
 NAMES_A_JOB = ("job %s", "hint %s", "request %s failed")
-BY_CONTEXT = {
+BY_CONTEXT = (
     ("worker/runner/runner.py", "refused: attempt %d no longer holds job %s"),
     ("worker/runner/runner.py", "job %s after"),
-}
+)
 """Lines within `log_context`, which adds the id."""
 
 
@@ -31,10 +31,10 @@ def is_log_call(node: ast.AST) -> TypeGuard[ast.Call]:
 
 
 def fields(call: ast.Call) -> set[str]:
+    """Return the keys of a dictionary that is written there."""
     given = [keyword.value for keyword in call.keywords if keyword.arg == "extra"]
-    return {
-        str(key.value) for each in given if isinstance(each, ast.Dict) for key in each.keys if isinstance(key, ast.Constant)
-    }
+    keys = [key for each in given if isinstance(each, ast.Dict) for key in each.keys]
+    return {str(key.value) for key in keys if isinstance(key, ast.Constant)}
 
 
 def test_a_line_that_names_a_job_has_its_id_as_a_field() -> None:
