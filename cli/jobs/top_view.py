@@ -116,26 +116,24 @@ def _table(*headings: str) -> Table:
 
 
 def _workers(workers: list[TopWorker]) -> Table:
-    table = _table("worker", "state", "model", "device", "busy", "progress", "temp", "load", "memory", "power")
+    """Return the table; the column of GPUs is left out where no driver reports one, for narrow terminals."""
+    has_gpu = any(worker.temperature_celsius is not None or worker.memory_used_bytes is not None for worker in workers)
+    table = _table("worker", "state", "model", "device", "busy", *(("temperature, load, memory, power",) if has_gpu else ()))
     for worker in workers:
         state = worker.state if not worker.message else f"{worker.state}: {one_line(worker.message, 40)}"
-        table.add_row(
+        row = (
             Text(worker.name, style="bold"),
             Text(state, style="" if worker.state == "ready" else "yellow"),
             worker.model,
             worker.device,
             f"{worker.running} of {worker.capacity}",
-            "",
-            _number(worker.temperature_celsius, "°C"),
-            _number(None if worker.utilization is None else 100 * worker.utilization, "%"),
-            _memory(worker),
-            _number(worker.power_watts, "W"),
         )
+        table.add_row(*row, *((_gpu(worker),) if has_gpu else ()))
         for job in worker.jobs:
             bar = ProgressBar(total=1.0, completed=job.progress, width=12)
+            left = f" {seconds(job.eta_seconds)} left" if job.eta_seconds is not None else ""
             prompt = Text(one_line(job.prompt, 40), style="dim")
-            left = seconds(job.eta_seconds) if job.eta_seconds is not None else ""
-            table.add_row(f"  {job.id[-8:]}", prompt, job.model, "", f"{job.progress:.0%}", bar, left, "", "", "")
+            table.add_row(f"  {job.id[-8:]}", prompt, job.model, bar, f"{job.progress:.0%}{left}")
     return table
 
 
@@ -147,11 +145,13 @@ def _queue(queue: Queue) -> Table:
     return table
 
 
-def _number(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value:.0f} {unit}"
-
-
-def _memory(worker: TopWorker) -> str:
-    if worker.memory_used_bytes is None or worker.memory_total_bytes is None:
-        return "-"
-    return f"{worker.memory_used_bytes / GIBIBYTE:.1f} of {worker.memory_total_bytes / GIBIBYTE:.0f} GiB"
+def _gpu(worker: TopWorker) -> str:
+    """Return such as `63 °C, 87 %, 20.0 of 24 GiB, 312 W`, with what its driver reports."""
+    used, total = worker.memory_used_bytes, worker.memory_total_bytes
+    parts = (
+        None if worker.temperature_celsius is None else f"{worker.temperature_celsius:.0f} °C",
+        None if worker.utilization is None else f"{worker.utilization:.0%}",
+        None if used is None or total is None else f"{used / GIBIBYTE:.1f} of {total / GIBIBYTE:.0f} GiB",
+        None if worker.power_watts is None else f"{worker.power_watts:.0f} W",
+    )
+    return ", ".join(part for part in parts if part) or "-"

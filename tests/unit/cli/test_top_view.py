@@ -41,7 +41,7 @@ def test_a_worker_shows_its_gpu_and_its_jobs() -> None:
     job = RunningJob(id="0199-abcdefgh", model="demo", prompt="a red fox", progress=0.5, eta_seconds=4.0)
     lines = drawn(worker("box-1", GPU, job), worker("box-2", NONE)).splitlines()
     (first,) = (line for line in lines if line.startswith("box-1"))
-    for shown in ("ready", "demo", "NVIDIA H200", "1 of 4", "63 °C", "87 %", "20.0 of 24 GiB", "312 W"):
+    for shown in ("ready", "demo", "NVIDIA H200", "1 of 4", "63 °C", "87%", "20.0 of 24 GiB", "312 W"):
         assert shown in first
     below = lines[lines.index(first) + 1]
     for shown in ("abcdefgh", "a red fox", "50%"):
