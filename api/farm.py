@@ -27,6 +27,7 @@ from core.catalogue.loras import LoraLibrary
 from core.parameters import RequestLimits
 from core.settings import Settings
 from core.storage import LocalImageStore
+from core.tracing import tracing_of
 from core.wildcards import WildcardLibrary
 from db.database import Database
 from db.statistics import recent_seconds
@@ -63,6 +64,7 @@ class Farm:
         self.closing = asyncio.Event()
         self.operations = OperationWaits(self.database, self.closing)
         self.single_flight = SingleFlight()
+        self.tracing = tracing_of(settings, "api")
         self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
 
     @property
@@ -87,6 +89,7 @@ class Farm:
         await self.webhooks.stop()
         await self.watcher.stop()
         await in_thread(self.publisher.close)
+        await in_thread(self.tracing.close)
         # The tasks stopped above may have left a query on its thread, which would return its connection to a disposed pool.
         await asyncio.get_running_loop().shutdown_default_executor()
         self.database.dispose()

@@ -168,6 +168,10 @@ class Settings(BaseSettings):
 
     lease_seconds: float = Field(15.0, gt=0, description="Seconds until a worker's claim on a job expires unless renewed.")
     heartbeat_seconds: float = Field(4.0, gt=0, description="Seconds between a worker's renewals of its leases.")
+    heartbeat_file: Path | None = Field(
+        None,
+        description="File that a worker touches every `heartbeat_seconds`, for a liveness probe that reads its age.",
+    )
     max_attempts: int = Field(3, ge=1, description="Attempts of a job before it is held for a user to decide.")
     reaper_seconds: float = Field(
         0.5, gt=0, description="Seconds between the reaper's checks for lost hints and expired leases."
@@ -253,6 +257,11 @@ class Settings(BaseSettings):
     )
 
     log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")
+    otlp_endpoint: str = Field(
+        "",
+        description="Address of an OpenTelemetry collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`: API "
+        "and workers send it a trace of each job. Needs the extra `tracing`. Empty: no traces.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @field_validator("allowed_hosts", mode="before")

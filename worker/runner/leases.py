@@ -34,6 +34,7 @@ class LeaseKeeper:
         self._on_drain = on_drain
         self._on_replaced = on_replaced
         self._on_paused = on_paused
+        self._touch_failed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -67,7 +68,7 @@ class LeaseKeeper:
             state=snapshot.state,
             message=snapshot.message,
             capacity=snapshot.capacity,
-            info=snapshot.info,
+            info=None if snapshot.info is None else {**snapshot.info, **self._context.totals.report()},
             model=snapshot.model,
         )
 
@@ -93,3 +94,16 @@ class LeaseKeeper:
                 away = True
             except Exception:
                 logger.exception("a heartbeat failed; the next one tries again")
+            self._touch()
+
+    def _touch(self) -> None:
+        """Show a probe that this process works, also while the database is away: a restart would not help then."""
+        file = self._context.settings.heartbeat_file
+        if file is None:
+            return
+        try:
+            file.touch()
+        except OSError as error:
+            if not self._touch_failed:
+                logger.warning("cannot touch the heartbeat file %s: %s", file, error.strerror)
+            self._touch_failed = True

@@ -12,15 +12,17 @@ from typing import TypeVar
 from core.errors import RenderError, Unavailable
 from core.lifecycle import Outcome
 from core.logs import log_context
+from core.render import RenderRequest
 from core.storage import LocalImageStore
 from db.jobs.claim import Claimant
 from db.jobs.finish import finish_canceled, finish_error
 from db.jobs.read import attempts_of, queued_seconds
-from db.jobs.succeed import Success
+from db.jobs.succeed import StoredImage, Success
 from db.tables import Job
+from worker.engine.messages import Rendered
 from worker.hints.hint import Hint
 from worker.hints.queue import HintQueue
-from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt
+from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt, image_index_of
 from worker.runner.claim_gate import ClaimGate, ClaimsUnderWay
 from worker.runner.context import WorkerContext
 from worker.runner.image_guard import ImageGuard
@@ -84,9 +86,9 @@ class Runner:
             while more:
                 more = self._claim_without_hint(model) or self._linger(model)
         except Unavailable as error:
-            logger.warning("left hint %s to the reaper: %s", job_id, error.message)
+            logger.warning("left hint %s to the reaper: %s", job_id, error.message, extra={"job_id": job_id})
         except Exception:
-            logger.exception("could not handle hint %s; the reaper will publish it again", job_id)
+            logger.exception("could not handle hint %s; the reaper will publish it again", job_id, extra={"job_id": job_id})
 
     def _handle_hint(self, model: str, hint: Hint) -> bool:
         """Use the hint or pass it on; return whether a job was run."""
@@ -151,9 +153,29 @@ class Runner:
             with log_context(job_id=job.id, attempt=job.attempt):
                 self._context.flower.started(job)
                 self._context.events.job_changed(job)
-                self._report(attempt, self._render(attempt), started)
+                self._report(attempt, self._render_traced(attempt), started)
         finally:
             self._context.attempts.remove(attempt)
+
+    def _render_traced(self, attempt: RunningAttempt) -> Job | None:
+        job, tracing = attempt.job, self._context.tracing
+        tracing.past("job.queued", job.id, job.available_at, time.time(), attempt=job.attempt)
+        worker = self._context.identity.name
+        with tracing.span("job.attempt", job.id, attempt=job.attempt, model=job.model, worker=worker) as added:
+            finished = self._render(attempt)
+            added["status"] = str(finished.status) if finished is not None else "refused"
+            if finished is not None and finished.error_code:
+                added["error_code"] = finished.error_code
+            return finished
+
+    def _store(self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
+        """Store an image; the engine's work on it, which is over, becomes a span of its own."""
+        tracing, job_id, index, spent = self._context.tracing, attempt.job.id, image_index_of(request.id), rendered.timings
+        now = time.time()
+        busy = spent.encode_seconds + spent.steps_seconds + spent.decode_seconds
+        tracing.past("image.render", job_id, now - busy, now, index=index, steps=len(rendered.record.batch_sizes))
+        with tracing.span("image.store", job_id, index=index):
+            return self._writer.write(attempt, request, rendered)
 
     def _render(self, attempt: RunningAttempt) -> Job | None:
         """Return the job after this attempt; None when the attempt no longer held it and was refused."""
@@ -163,7 +185,7 @@ class Runner:
                 self._context.engine,
                 self._context.settings,
                 self._context.events,
-                self._writer.write,
+                self._store,
                 self._guard,
                 lambda reason: self._storage.report("images", reason, self._writer.check),
             )
@@ -216,7 +238,8 @@ class Runner:
             "storing_seconds": round(rendering.storing_seconds, 4),
         }
         success = Success(job.id, job.attempt, rendering.images, timings)
-        finished = self._retry_until_available(lambda: self._jobs.succeed(success))
+        with self._context.tracing.span("job.commit", job.id):
+            finished = self._retry_until_available(lambda: self._jobs.succeed(success))
         if finished is None:
             self._writer.discard(rendering.images)
         elif self._outputs is not None:

@@ -38,7 +38,7 @@ class Receiver:
         self.received: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
         self.answers: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def next(self) -> tuple[dict[str, str], dict[str, object]]:
+    def next(self) -> tuple[dict[str, str], dict[str, Any]]:
         headers, body = self.received.get(timeout=20)
         return headers, json.loads(body)
 
