@@ -53,6 +53,7 @@ from api.routes import (
 from api.security_headers import SecurityHeaders
 from core.settings import Settings
 from core.version import VERSION
+from storage.stores import link_origin
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # FastAPI's pages load scripts from a CDN; web/docs.html does not
         redoc_url=None,
     )
-    app.router.default = Page()
+    app.router.default = Page(link_origin(settings))
     problems.install(app, {"/v1/images/generations": openai_error, "/sdapi/": a1111_error, "/internal/": a1111_error})
     app.add_middleware(RequestGuard, settings=settings)
     app.add_middleware(MetricsMiddleware, metrics=measured)

@@ -26,6 +26,7 @@ from cli import (
     prune,
     rate,
     settings_docs,
+    storage,
     styles,
     up,
 )
@@ -64,6 +65,7 @@ for commands in (
     api_keys,
     prune,
     backup,
+    storage,
     processes,
     database,
     settings_docs,

@@ -17,7 +17,7 @@ from api.views.jobs import notice_of
 from core.imagefile import ImageMetadata, encode, open_rgb, read_metadata
 from core.parameters.seeds import seeds_of
 from core.schemas.a1111 import ImagesAnswer, Txt2Img
-from core.storage import LocalImageStore
+from core.storage import ImageStore
 from db.jobs.read import Snapshot
 from db.tables import Job
 
@@ -42,7 +42,7 @@ async def interrupted_response(farm: Farm, snapshot: Snapshot, wanted: Txt2Img, 
         return await in_thread(_interrupted_response, snapshot.job, found, wanted, warnings)
 
 
-def _images_response(store: LocalImageStore, snapshot: Snapshot, wanted: Txt2Img, warnings: list[str]) -> Response:
+def _images_response(store: ImageStore, snapshot: Snapshot, wanted: Txt2Img, warnings: list[str]) -> Response:
     """Build the response on a thread: decoding, base64 and JSON of many megabytes would stall the event loop."""
     files = [(image.seed, store.read(image.key)) for image in snapshot.images]
     return _response(snapshot.job, files, wanted, warnings)

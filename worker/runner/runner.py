@@ -11,12 +11,12 @@ from typing import TypeVar
 from core.errors import RenderError, Unavailable
 from core.lifecycle import Outcome
 from core.logs import log_context
-from core.storage import LocalImageStore
 from db.jobs.claim import Claimant
 from db.jobs.finish import finish_canceled, finish_error
 from db.jobs.read import attempts_of, queued_seconds
 from db.jobs.succeed import Success
 from db.tables import Job
+from storage.stores import open_images, open_uploads
 from worker.hints.hint import Hint
 from worker.hints.queue import HintQueue
 from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt
@@ -53,10 +53,8 @@ class Runner:
         self._hints = hints
         self._gate = gate
         self._database = context.database
-        self._writer = ImageWriter(LocalImageStore(context.settings.images_dir))
-        self._start_images = StartImageReader(
-            LocalImageStore(context.settings.uploads_dir), LocalImageStore(context.settings.images_dir)
-        )
+        self._writer = ImageWriter(open_images(context.settings))
+        self._start_images = StartImageReader(open_uploads(context.settings), open_images(context.settings))
         self._outputs = OutputsFolder.of(context.settings, context.state)
         self._guard = ImageGuard(load_safety_hook(context.settings.safety_hook))
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)

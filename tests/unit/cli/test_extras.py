@@ -30,7 +30,7 @@ BASE |= {("loras", "list"), ("refine",), ("lineage",)}
 BASE |= {("compare",), ("rate",)}
 BASE |= {("styles", name) for name in ("list", "add", "change", "remove", "import", "export")}
 BASE |= {("parameters",), ("rerun",)}
-BASE |= {("bench", "scenes")}
+BASE |= {("bench", "scenes"), ("storage", "migrate")}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",
