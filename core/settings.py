@@ -154,6 +154,18 @@ class Settings(BaseSettings):
         "",
         description="Name of this worker, unique in the farm. Empty: host name and device, with -2, -3 for further workers.",
     )
+    node_name: str = Field(
+        "",
+        max_length=100,
+        description="Name of this machine in `imagefarm nodes list` and of its joined workers. Empty: its host name.",
+    )
+    join_url: str = Field(
+        "",
+        description="Address of the API as machines that join reach it. Empty: `public_url`, else `url`.",
+    )
+    join_redis_url: str = Field("", description="Redis as machines that join reach it. Empty: `redis_url`.")
+    join_database_url: str = Field("", description="The database as machines that join reach it. Empty: `database_url`.")
+    join_storage_url: str = Field("", description="The storage as machines that join reach it. Empty: `storage_url`.")
     worker_capacity: int = Field(0, ge=0, description="Jobs a worker may hold at once; 0 lets the memory tier decide.")
 
     tiny_decoder: str = Field(
@@ -314,21 +326,21 @@ class Settings(BaseSettings):
         parse_networks(value)
         return value
 
-    @field_validator("redis_url", mode="after")
+    @field_validator("redis_url", "join_redis_url", mode="after")
     @classmethod
     def _usable_redis_url(cls, value: str) -> str:
         if value and (problem := redis_url_problem(value)):
             raise ValueError(problem)
         return value
 
-    @field_validator("database_url", mode="after")
+    @field_validator("database_url", "join_database_url", mode="after")
     @classmethod
     def _usable_database_url(cls, value: str) -> str:
         if value and (problem := database_url_problem(value)):
             raise ValueError(problem)
         return value
 
-    @field_validator("storage_url", mode="after")
+    @field_validator("storage_url", "join_storage_url", mode="after")
     @classmethod
     def _usable_storage_url(cls, value: str) -> str:
         if value:

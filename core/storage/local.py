@@ -170,7 +170,7 @@ class LocalImageStore:
     def stat(self, key: str) -> StoredFile | None:
         """Return size and SHA-256 of a file, which is read for that; None when it does not exist. Raises like `read`."""
         try:
-            with self.open(key) as file, translate_read_errors(key):
+            with translate_read_errors(key), self.path(key).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 return StoredFile(key=key, bytes=file.tell(), sha256=digest)
         except NotFound:

@@ -15,6 +15,9 @@ class ImageStore(Protocol):
     Writes raise RenderError `storage_unavailable`, reads NotFound `image_file_missing` or Unavailable `storage_unavailable`.
     """
 
+    def __hash__(self) -> int:
+        """Return the hash of this object, by which caches tell stores apart."""
+
     def put(self, key: str, data: bytes) -> StoredFile:
         """Store `data`, replacing an existing file; after the return it is safe."""
 

@@ -16,6 +16,7 @@ from core.lifecycle import JobStatus, Outcome
 from db.database import Database
 from db.jobs.claim import Held, held_by_attempts
 from db.jobs.transition import TransitionStatement, apply_transition, build_transition
+from db.quarantine import trust
 from db.sql import has_status, insert_rows, now
 from db.tables import Attempt, Image, Job, core_table
 
@@ -85,6 +86,7 @@ def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
         set_committed_value(job, "timings", dict(each.timings))
     _add_warnings(session, ended)
     insert_rows(session, Image, "created_at", [_image_row(job, image) for each, job in ended for image in each.images])
+    trust(session, {job.worker for _, job in ended if job.worker is not None})
     connection.execute(_close_attempts(), [{"of_job": each.job_id, "of_number": each.attempt} for each, _ in ended])
 
 

@@ -5,6 +5,7 @@ from db.tables.base import Base, core_table
 from db.tables.batches import Batch, BatchJob
 from db.tables.images import Image, Upload
 from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion, Tombstone
+from db.tables.join_tokens import JoinToken
 from db.tables.model_operations import ModelOperation
 from db.tables.sessions import PageSession
 from db.tables.styles import StyleRow
@@ -22,6 +23,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobExclusion",
+    "JoinToken",
     "ModelOperation",
     "PageSession",
     "QuotaCounter",
