@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, insert, literal, select, update
+from sqlalchemy import ColumnElement, delete, insert, literal, select, update
 
 from core.errors import Forbidden
 from core.join_tokens import generate_token, parse_token
@@ -27,22 +27,40 @@ def create_token(database: Database, seconds: float) -> str:
     return token
 
 
+def require_good(database: Database, token: str) -> None:
+    """Raise Forbidden `join_token_invalid` unless the token could be used now."""
+    parsed = parse_token(token)
+    if parsed is not None:
+        with database.read() as session:
+            if session.scalar(select(JoinToken.id).where(*_good(*parsed))) is not None:
+                return
+    raise _invalid()
+
+
 def use_token(database: Database, token: str, host: str) -> float:
     """Use a token up and return the database's time. Raises Forbidden `join_token_invalid` unless it is good."""
     parsed = parse_token(token)
     if parsed is not None:
-        token_id, secret_hash = parsed
-        good = (JoinToken.id == token_id, JoinToken.secret_hash == secret_hash, JoinToken.used_at.is_(None))
         with database.write() as session:
             used = session.scalar(
-                update(JoinToken)
-                .where(*good, JoinToken.expires_at > now())
-                .values(used_at=now(), used_by=host)
-                .returning(JoinToken.used_at)
+                update(JoinToken).where(*_good(*parsed)).values(used_at=now(), used_by=host).returning(JoinToken.used_at)
             )
         if used is not None:
             return used
-    raise Forbidden(
+    raise _invalid()
+
+
+def _good(token_id: str, secret_hash: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        JoinToken.id == token_id,
+        JoinToken.secret_hash == secret_hash,
+        JoinToken.used_at.is_(None),
+        JoinToken.expires_at > now(),
+    )
+
+
+def _invalid() -> Forbidden:
+    return Forbidden(
         "This join token is unknown, expired or was used before: run `imagefarm join-command` on the control box again.",
         code="join_token_invalid",
     )

@@ -40,6 +40,8 @@ NOT_QUEUEING = {
     ("POST", "/v1/jobs/{job_id}/cancel"),
     *(("POST", f"/v1/workers/{{name}}/{action}") for action in ("pause", "resume", "drain")),
     ("POST", "/v1/batches/{batch_id}/cancel"),
+    ("POST", "/v1/join"),
+    *(("POST", f"/v1/nodes/{{name}}/{action}") for action in ("drain", "resume")),
     ("POST", "/v1/uploads"),
     ("POST", "/v1/parameters"),
     ("POST", "/v1/models"),

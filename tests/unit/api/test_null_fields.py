@@ -26,6 +26,9 @@ REQUIRED: dict[str, Any] = {
     "name": "ink",
     "text": "ink",
     "format": "a1111",
+    "token": "t",
+    "node": "box",
+    "version": "1",
 }
 OTHERS: dict[str, dict[str, Any]] = {
     "BatchRequest": {"base": {"prompt": "a cat"}, "prompts": ["a cat"]},
