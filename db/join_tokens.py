@@ -46,7 +46,7 @@ def use_token(database: Database, token: str, host: str) -> float:
                 update(JoinToken).where(*_good(*parsed)).values(used_at=now(), used_by=host).returning(JoinToken.used_at)
             )
         if used is not None:
-            return used
+            return float(used)
     raise _invalid()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, literal, or_, select, update
 
 from core.errors import NotFound
 from db.database import Database
@@ -19,7 +19,7 @@ def host_of(worker: Worker) -> str:
     return worker.host or worker.name
 
 
-_HOST = func.coalesce(Worker.host, Worker.name)
+_HOST: ColumnElement[str] = func.coalesce(Worker.host, Worker.name)
 _ENDED = or_(Worker.state.in_(("stopped", "failed")), Worker.seen_at <= now() - literal(LIVE_SECONDS))
 
 
@@ -47,12 +47,6 @@ def remove_node(database: Database, host: str) -> tuple[list[str], list[str]]:
         session.execute(delete(WorkerModel).where(WorkerModel.worker.in_(ended)))
         session.execute(delete(Worker).where(Worker.name.in_(ended)))
     return stopping, ended
-
-
-def is_known_node(database: Database, host: str) -> bool:
-    """Return whether a live worker reports this machine's name."""
-    with database.read() as session:
-        return bool(session.scalar(select(exists().where(host == _HOST, ~_ENDED))))
 
 
 def _set(database: Database, host: str, values: dict[str, object]) -> Sequence[Worker]:

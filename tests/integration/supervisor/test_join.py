@@ -15,7 +15,9 @@ import pytest
 from sqlalchemy import select
 
 from cli.exit_codes import ExitCode
+from core.errors import FarmError, InvalidInput, NotFound
 from core.join import JoinAddresses
+from core.schemas.nodes import JoinAnswer
 from core.settings import Settings
 from core.version import VERSION
 from db.database import Database
@@ -154,8 +156,8 @@ def test_a_folder_that_is_not_shared_is_noticed(
     database: Database, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = httpx.post(f"{address}/v1/join", json=body_of(create_token(database, 60.0))).json()
-    changed = join.JoinAnswer.model_validate(answer | {"storage_url": (tmp_path / "other").as_uri()})
-    with pytest.raises(join.NotFound, match="is not the folder in which the farm stores images"):
+    changed = JoinAnswer.model_validate(answer | {"storage_url": (tmp_path / "other").as_uri()})
+    with pytest.raises(NotFound, match="is not the folder in which the farm stores images"):
         join._check_folder(changed)
 
 
@@ -170,11 +172,11 @@ def test_each_fault_is_one_sentence(farm_settings: Settings, address: str, tmp_p
     node.check_node(Settings(_env_file=None, **usual))
     for changes, message in (
         ({"redis_url": "redis://127.0.0.1:9/0"}, "Redis at .* cannot be reached"),
-        ({"database_url": "postgresql+psycopg://u:hidden@127.0.0.1:9/x"}, "database"),
+        ({"database_url": "postgresql+psycopg://u:hidden@127.0.0.1:9/x"}, "Postgres at .* does not answer"),
         ({"storage_url": (tmp_path / "missing").as_uri()}, "mount it on this machine"),
     ):
-        with pytest.raises(node.FarmError, match=message) as caught:
-            node.check_node(Settings(_env_file=None, **{**usual, **changes}))  # type: ignore[arg-type]
+        with pytest.raises(FarmError, match=message) as caught:
+            node.check_node(Settings(_env_file=None, **{**usual, **changes}))
         assert "hidden" not in caught.value.message
 
 
@@ -193,9 +195,9 @@ def test_each_gpu_gets_a_worker(farm_settings: Settings, monkeypatch: pytest.Mon
     assert [spec.environment["CUDA_VISIBLE_DEVICES"] for spec in specs] == ["4", "5"]
     assert not any(farm_settings.redis_url in word for spec in specs for word in spec.command)
     assert [device.label for device in join.find_devices("1")] == ["cuda1"]
-    with pytest.raises(join.InvalidInput, match="has 2 GPUs"):
+    with pytest.raises(InvalidInput, match="has 2 GPUs"):
         join.find_devices("2")
-    with pytest.raises(join.InvalidInput, match="--device is"):
+    with pytest.raises(InvalidInput, match="--device is"):
         join.find_devices("gpu")
 
 
