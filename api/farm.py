@@ -26,11 +26,11 @@ from core.catalogue import FarmCatalogue, catalogue_of
 from core.catalogue.loras import LoraLibrary
 from core.parameters import RequestLimits
 from core.settings import Settings
-from core.storage import LocalImageStore
 from core.tracing import tracing_of
 from core.wildcards import WildcardLibrary
 from db.database import Database
 from db.statistics import recent_seconds
+from storage.stores import open_images, open_uploads
 
 _POOL = 16
 _SPEEDS_FRESH_SECONDS = 5.0
@@ -45,8 +45,8 @@ class Farm:
         self.loras = LoraLibrary.of(settings)
         self.wildcards = WildcardLibrary(settings.wildcards_dir)
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
-        self.store = LocalImageStore(settings.images_dir)
-        self.uploads = LocalImageStore(settings.uploads_dir)
+        self.store = open_images(settings)
+        self.uploads = open_uploads(settings)
         self.image_variants = ImageVariants(self.store)
         self.decoding = asyncio.Semaphore(2)
         self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model in a call of its own

@@ -21,9 +21,11 @@ from celery.worker import state as celery_state
 from core.catalogue import served_models
 from core.errors import Unavailable
 from core.logs import configure_logging
+from core.node import node_name
 from core.queue import UPSCALE, render_queue
 from core.settings import Settings
 from core.tracing import tracing_of
+from core.version import VERSION
 from db import workers
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
@@ -134,7 +136,14 @@ class WorkerProcess:
         """
         context, name = self._context, self._context.identity.name
         registration = workers.Registration(
-            name, context.identity.incarnation, context.model, self._settings.device, 0, tuple(self._models)
+            name,
+            context.identity.incarnation,
+            context.model,
+            self._settings.device,
+            0,
+            tuple(self._models),
+            host=node_name(self._settings),
+            version=VERSION,
         )
         while not self._stopping:
             try:

@@ -76,7 +76,9 @@ class LeaseKeeper:
         if row is None:
             self._on_replaced("a newer worker has taken over this name")
             return
-        self._on_paused(row.paused_at is not None)
+        # Both times are of the database's clock.
+        quarantined = row.quarantined_until is not None and row.quarantined_until > row.seen_at
+        self._on_paused(row.paused_at is not None or quarantined)
         if row.drain_requested_at is not None:
             self._on_drain("an operator asked to drain it")
 

@@ -13,12 +13,12 @@ from core.errors import RenderError, Unavailable
 from core.lifecycle import Outcome
 from core.logs import log_context
 from core.render import RenderRequest
-from core.storage import LocalImageStore
 from db.jobs.claim import Claimant
 from db.jobs.finish import finish_canceled, finish_error
 from db.jobs.read import attempts_of, queued_seconds
 from db.jobs.succeed import StoredImage, Success
 from db.tables import Job
+from storage.stores import open_images, open_uploads
 from worker.engine.messages import Rendered
 from worker.hints.hint import Hint
 from worker.hints.queue import HintQueue
@@ -61,10 +61,8 @@ class Runner:
         self._hints = hints
         self._gate = gate
         self._database = context.database
-        self._writer = ImageWriter(LocalImageStore(context.settings.images_dir))
-        self._start_images = StartImageReader(
-            LocalImageStore(context.settings.uploads_dir), LocalImageStore(context.settings.images_dir)
-        )
+        self._writer = ImageWriter(open_images(context.settings))
+        self._start_images = StartImageReader(open_uploads(context.settings), open_images(context.settings))
         self._outputs = OutputsFolder.of(context.settings, context.state)
         self._guard = ImageGuard(load_safety_hook(context.settings.safety_hook))
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)

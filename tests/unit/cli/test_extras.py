@@ -30,7 +30,8 @@ BASE |= {("loras", "list"), ("refine",), ("lineage",)}
 BASE |= {("compare",), ("rate",)}
 BASE |= {("styles", name) for name in ("list", "add", "change", "remove", "import", "export")}
 BASE |= {("parameters",), ("rerun",)}
-BASE |= {("bench", "scenes")}
+BASE |= {("nodes", name) for name in ("list", "drain", "resume", "remove")}
+BASE |= {("bench", "scenes"), ("storage", "migrate")}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
     ("up",): "all",
@@ -44,6 +45,8 @@ NEEDED = {
     ("worker",): "worker",
     ("api",): "server",
     ("reaper",): "server",
+    ("join-command",): "server",
+    ("join",): "worker",
     ("flower",): "server",
     ("prune",): "server",
     ("backup",): "server",
