@@ -19,8 +19,11 @@ def host_of(worker: Worker) -> str:
     return worker.host or worker.name
 
 
-_HOST: ColumnElement[str] = func.coalesce(Worker.host, Worker.name)
 _ENDED = or_(Worker.state.in_(("stopped", "failed")), Worker.seen_at <= now() - literal(LIVE_SECONDS))
+
+
+def _is_on(host: str) -> ColumnElement[bool]:
+    return func.coalesce(Worker.host, Worker.name) == literal(host)
 
 
 def drain_node(database: Database, host: str) -> Sequence[Worker]:
@@ -36,7 +39,7 @@ def resume_node(database: Database, host: str) -> Sequence[Worker]:
 def remove_node(database: Database, host: str) -> tuple[list[str], list[str]]:
     """Return the workers that were asked to stop, and those that had ended and were deleted. Raises NotFound."""
     with database.write() as session:
-        rows = session.execute(select(Worker.name, _ENDED).where(host == _HOST)).all()
+        rows = session.execute(select(Worker.name, _ENDED).where(_is_on(host))).all()
         if not rows:
             raise _no_node(host)
         busy = set(session.scalars(select(Job.worker).where(RUNNING, Job.worker.in_([name for name, _ in rows]))))
@@ -51,7 +54,7 @@ def remove_node(database: Database, host: str) -> tuple[list[str], list[str]]:
 
 def _set(database: Database, host: str, values: dict[str, object]) -> Sequence[Worker]:
     with database.write() as session:
-        statement = update(Worker).where(host == _HOST).values(**values).returning(Worker)
+        statement = update(Worker).where(_is_on(host)).values(**values).returning(Worker)
         found = session.scalars(statement.execution_options(populate_existing=True)).all()
     if not found:
         raise _no_node(host)

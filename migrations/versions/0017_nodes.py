@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -10,7 +12,7 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
-_WORKER_COLUMNS = (
+_WORKER_COLUMNS: tuple[tuple[str, sa.types.TypeEngine[Any]], ...] = (
     ("host", sa.String(length=255)),
     ("version", sa.String(length=40)),
     ("quarantined_until", sa.Double()),
