@@ -1,1 +1,1 @@
-"""HTTP API: thin routes over the database, and three faces (native, OpenAI, A1111) over one queue."""
+"""HTTP API: thin routes over the database, and five faces (native, OpenAI, A1111, ComfyUI, MCP) over one queue."""

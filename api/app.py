@@ -45,16 +45,19 @@ from api.routes import (
     images,
     job_events,
     jobs,
+    join,
     loras,
     model_changes,
     model_loading,
     model_operations,
     models,
+    nodes,
     parameters,
     presets,
     queue,
     recipes,
     refine,
+    scaling,
     session,
     statistics,
     styles,
@@ -68,6 +71,7 @@ from api.routes import (
 from api.security_headers import SecurityHeaders
 from core.settings import Settings
 from core.version import VERSION
+from storage.stores import link_origin
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +99,10 @@ _ROUTES = (
     styles,
     wildcards,
     workers,
+    nodes,
+    join,
     queue,
+    scaling,
     usage,
     statistics,
     choices,
@@ -146,7 +153,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # FastAPI's pages load scripts from a CDN; web/docs.html does not
         redoc_url=None,
     )
-    app.router.default = Page()
+    app.router.default = Page(link_origin(settings))
     shapes = dict(_ERROR_SHAPES)
     if settings.comfyui:
         comfyui.add_routes(app)

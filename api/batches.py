@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -60,10 +61,13 @@ async def commit_batch(
         key=key.key if key else None,
         request_hash=key.request_hash if key else "",
     )
+    started = time.time()
     async with reserved(farm.database, caller, len(jobs), sum(pixels_of(job.input) for job, _ in jobs)) as reservation:
         submitted = await in_thread(submit_batch, farm.database, new)
         if submitted.replayed:
             await reservation.give_back()
+    for job_id, model in submitted.members:
+        farm.tracing.submitted(job_id, started, model=model)
     for job in submitted.hints:
         farm.publisher.hint(job)
     return submitted

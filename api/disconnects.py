@@ -43,7 +43,7 @@ async def wait_while_connected(farm: Farm, request: Request, submitted: Submitte
 
 
 async def cancel_unstarted(farm: Farm, job_id: str) -> None:
-    """Cancel a job that waits, and tell those who watch it; a job that runs or has ended is not changed."""
+    """Cancel a waiting job and publish the change; a job that runs or has ended is not changed."""
     with suppress(NotFound, Gone):
         if (job := await in_thread(cancel_waiting, farm.database, job_id)) is not None:
             farm.watcher.hub.changed(job.id, job.revision, job.status)

@@ -83,7 +83,7 @@ def _seconds(
 def _wait(
     farm: Farm, model: str, workers: Sequence[Worker], overview: Overview, ahead: int, recent: Sequence[RecentJob]
 ) -> float | None:
-    """Return the seconds before a worker takes the job; None when there is nothing to estimate from."""
+    """Return the seconds before a worker takes the job; None without earlier jobs to estimate from."""
     open_workers = [worker for worker in workers if worker.paused_at is None]
     if not open_workers:
         return None

@@ -26,10 +26,11 @@ from core.catalogue import FarmCatalogue, catalogue_of
 from core.catalogue.loras import LoraLibrary
 from core.parameters import RequestLimits
 from core.settings import Settings
-from core.storage import LocalImageStore
+from core.tracing import tracing_of
 from core.wildcards import WildcardLibrary
 from db.database import Database
 from db.statistics import recent_seconds
+from storage.stores import open_images, open_uploads
 
 _POOL = 16
 _SPEEDS_FRESH_SECONDS = 5.0
@@ -44,8 +45,8 @@ class Farm:
         self.loras = LoraLibrary.of(settings)
         self.wildcards = WildcardLibrary(settings.wildcards_dir)
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
-        self.store = LocalImageStore(settings.images_dir)
-        self.uploads = LocalImageStore(settings.uploads_dir)
+        self.store = open_images(settings)
+        self.uploads = open_uploads(settings)
         self.image_variants = ImageVariants(self.store)
         self.decoding = asyncio.Semaphore(2)
         self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model in a call of its own
@@ -63,6 +64,7 @@ class Farm:
         self.closing = asyncio.Event()
         self.operations = OperationWaits(self.database, self.closing)
         self.single_flight = SingleFlight()
+        self.tracing = tracing_of(settings, "api")
         self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
 
     @property
@@ -87,6 +89,7 @@ class Farm:
         await self.webhooks.stop()
         await self.watcher.stop()
         await in_thread(self.publisher.close)
+        await in_thread(self.tracing.close)
         # The tasks stopped above may have left a query on its thread, which would return its connection to a disposed pool.
         await asyncio.get_running_loop().shutdown_default_executor()
         self.database.dispose()

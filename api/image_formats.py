@@ -10,7 +10,7 @@ from types import MappingProxyType
 from api.threads import in_thread
 from core.errors import FarmError, InvalidInput
 from core.imagefile import MEDIA_TYPES, ImageFormat, convert, thumbnail
-from core.storage import LocalImageStore
+from core.storage import ImageStore
 
 FORMATS: Mapping[str, ImageFormat] = MappingProxyType({kind: name for name, kind in MEDIA_TYPES.items()})
 
@@ -68,7 +68,7 @@ _CACHE_BYTES = 16 * 2**20
 class ImageVariants:
     """Reads stored images, converts them, and caches the latest thumbnails."""
 
-    def __init__(self, store: LocalImageStore) -> None:
+    def __init__(self, store: ImageStore) -> None:
         self._store = store
         self._decoding = asyncio.Semaphore(_MAX_CONCURRENT)
         self._thumbnails: OrderedDict[tuple[str, int], bytes] = OrderedDict()

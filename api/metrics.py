@@ -7,8 +7,10 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.job_metrics import JobMetrics
 from api.overview import Overview
 from api.views.workers import state_of
+from api.worker_metrics import WorkerMetrics
 from core.lifecycle import JobStatus
 from db.tables import Worker
 
@@ -48,6 +50,8 @@ class Metrics:
         self._oldest = self._gauge("imagefarm_queue_oldest_seconds", "How long the oldest queued job has waited.", "model")
         self._waiters = self._gauge("imagefarm_waiters", "Long polls and event streams of this process.")
         self._redis = self._gauge("imagefarm_redis_up", "Whether events arrive through Redis.")
+        self.jobs = JobMetrics(self._registry)
+        self._worker_reports = WorkerMetrics(self._registry)
 
     def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
         return Gauge(name, about, labels, registry=self._registry)
@@ -56,6 +60,13 @@ class Metrics:
         """Set the gauges of the farm's present state."""
         for gauge in (self._jobs, self._slots, self._workers, self._oldest, self._loads, self._first_images, self._images):
             gauge.clear()
+        served = {model for worker in overview.workers for model in overview.listed(worker)}
+        for model in served | set(counts):
+            self._oldest.labels(model).set(0.0)
+            for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD):
+                self._jobs.labels(model, status).set(0)
+        self.jobs.know(served | set(counts))
+        self._worker_reports.show([worker for worker in overview.workers if worker.name in overview.live_names])
         for model, by_status in counts.items():
             for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD):
                 self._jobs.labels(model, status).set(by_status.get(status, 0))

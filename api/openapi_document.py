@@ -1,4 +1,4 @@
-"""Complete the OpenAPI document: security, tags, forms, and schemas as client generators read them."""
+"""Complete the OpenAPI document: security, tags, forms, and schemas that client generators can read."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def operations(document: Document) -> Iterator[Document]:
 
 
 def _without_unused_errors(document: Document) -> None:
-    """Take out the error that FastAPI adds by itself, which no face answers with."""
+    """Remove the error response that FastAPI adds and no face returns."""
     for operation in operations(document):
         if _VALIDATION in _references(operation["responses"].get("422", {})):
             del operation["responses"]["422"]
@@ -102,7 +102,7 @@ def _about(parameter: Document) -> str:
 
 
 def _add_forms(document: Document) -> None:
-    """Describe the bodies that the edits and variations read by themselves."""
+    """Describe the bodies of edits and variations, which FastAPI does not parse."""
     schemas = document["components"]["schemas"]
     _, found = models_json_schema([(kind, "validation") for kind in _FORMS.values()], ref_template=f"{_REF}{{model}}")
     schemas.update({name: schema for name, schema in found["$defs"].items() if name not in schemas})

@@ -1,4 +1,4 @@
-"""Wait for news of operations on models: one reader per process, however many clients wait."""
+"""Wait for changes of operations on models: one reader per process, however many clients wait."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OperationWaits:
                 await asyncio.wait_for(self._closing.wait(), POLL_SECONDS)
             waiters, self._waiters = self._waiters, {}
             for operation_id in [each for each, futures in waiters.items() if all(found.done() for found in futures)]:
-                del waiters[operation_id]  # their clients wait no more
+                del waiters[operation_id]  # their clients have stopped waiting
             try:
                 rows = await in_thread(read_operations, self._database, list(waiters))
             except Exception as error:  # noqa: BLE001 -- each waiter raises it

@@ -31,7 +31,9 @@ def web_directory() -> Path:
 class Page:
     """ASGI application for paths without a route."""
 
-    def __init__(self) -> None:
+    def __init__(self, image_origin: str | None = None) -> None:
+        """Let pages show images of `image_origin`, too: the bucket that links to stored files lead to."""
+        self._image_origin = image_origin
         self._files = StaticFiles(directory=web_directory(), html=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +47,11 @@ class Page:
             raise HTTPException(404)
         if path == _DOCS:
             scope = {**scope, "path": f"{_DOCS}.html"}
-        await self._files(scope, receive, _with_headers(send, DOCS_POLICY if path.startswith(_DOCS) else PAGE_POLICY))
+        policy = DOCS_POLICY if path.startswith(_DOCS) else PAGE_POLICY
+        if self._image_origin is not None:
+            policy = policy.replace("'self' data:", f"'self' {self._image_origin} data:")
+            policy = policy.replace("connect-src 'self'", f"connect-src 'self' {self._image_origin}")
+        await self._files(scope, receive, _with_headers(send, policy))
 
 
 def _with_headers(send: Send, policy: str) -> Send:

@@ -12,6 +12,7 @@ from api.threads import in_thread
 from core.errors import FarmError
 from core.schemas.farm import Check
 from core.schemas.farm import Readiness as ReadinessAnswer
+from core.storage import ImageStore, LocalImageStore
 from core.storage.local import describe_os_error
 from core.storage.probe import probe_folder
 from db.probe import check_file, file_identity, probe_write
@@ -42,8 +43,8 @@ class Readiness:
             return self._answer[1]
         parts: dict[str, Callable[[], Awaitable[Check]]] = {
             "database": self._database,
-            "images": lambda: self._folder(self._farm.store.root, "Images cannot be stored: jobs are accepted and wait."),
-            "uploads": lambda: self._folder(self._farm.uploads.root, "Jobs with an image cannot be submitted."),
+            "images": lambda: self._store(self._farm.store, "Images cannot be stored: jobs are accepted and wait."),
+            "uploads": lambda: self._store(self._farm.uploads, "Jobs with an image cannot be submitted."),
             "redis": self._redis,
             "workers": self._workers,
         }
@@ -85,6 +86,15 @@ class Readiness:
                 detail=f"The tables do not have the expected form ({type(error).__name__}): run `imagefarm db upgrade`.",
             )
         return Check(ok=True, detail="takes writes")
+
+    async def _store(self, store: ImageStore, consequence: str) -> Check:
+        if isinstance(store, LocalImageStore):
+            return await self._folder(store.root, consequence)
+        try:
+            await in_thread(store.check_writable)
+        except FarmError as error:
+            return Check(ok=False, detail=f"{error.message} {consequence}")
+        return Check(ok=True, detail="takes files")
 
     async def _folder(self, root: Path, consequence: str) -> Check:
         def probe() -> None:

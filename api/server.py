@@ -22,7 +22,7 @@ GRACE_SECONDS = 5
 
 
 _SOCKET_BYTES = 64 * 1024
-"""Largest message of a client: clients send next to nothing."""
+"""Largest message of a client, in bytes: clients send only small ones."""
 _SOCKET_PING_SECONDS = 60.0
 
 

@@ -25,7 +25,7 @@ class StyleChoice:
             found = self._with_built_in(new)
             self._read |= {name: [style for style in found if style.name == name] for name in new}
         if not all(self._read[name] for name in names):
-            return choose_styles(names, self.known)  # whose message lists what there is
+            return choose_styles(names, self.known)  # its error lists the known styles
         return choose_styles(names, [style for name in names for style in self._read[name]])
 
     @property

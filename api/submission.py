@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
@@ -182,10 +183,13 @@ async def commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency 
 
 
 async def _commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency | None) -> Submitted:
+    started = time.time()
     async with reserved(farm.database, caller, 1, pixels_of(new.input)) as reservation:
         submitted = await farm.submits.submit(Submission(new, once))
         if submitted.replayed:
             await reservation.give_back()
+        else:
+            farm.tracing.submitted(submitted.job.id, started, model=submitted.job.model)
     if submitted.hint and not submitted.replayed:
         # No change is published: a client cannot wait for a job whose id it does not know yet.
         farm.publisher.hint(submitted.job)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from api.caller import Caller
@@ -18,7 +17,7 @@ from core.parameters import InitImage, MaskImage
 from core.parameters.normalise import Origin
 from core.parameters.parameters import Parent
 from core.schemas.jobs import RenderFields
-from core.storage import LocalImageStore, image_key
+from core.storage import ImageStore, image_key
 from db.images import get_image
 from db.jobs.read import get_job
 from db.tables import Image, Upload
@@ -87,7 +86,7 @@ def read_start_images(farm: Farm, caller: Caller, request: RenderFields) -> Star
             image = InitImage.model_validate(_fields(_find(farm, caller, request.init_image, "init_image")))
     if request.mask is not None:
         fields = _fields(found := _find(farm, caller, request.mask, "mask"))
-        mask = MaskImage(**fields, white_share=_white_share(farm.settings.uploads_dir, found.key))
+        mask = MaskImage(**fields, white_share=_white_share(farm.uploads, found.key))
     return StartImages(image, mask, origin)
 
 
@@ -151,6 +150,6 @@ _MAX_MASK_PIXELS = 2**28
 
 
 @lru_cache(maxsize=1024)
-def _white_share(uploads: Path, key: str) -> float:
+def _white_share(uploads: ImageStore, key: str) -> float:
     """Measure a mask once: all jobs of a batch may name the same one, and the file of a key never changes."""
-    return round(white_share(open_mask(LocalImageStore(uploads).read(key), max_pixels=_MAX_MASK_PIXELS)), 6)
+    return round(white_share(open_mask(uploads.read(key), max_pixels=_MAX_MASK_PIXELS)), 6)

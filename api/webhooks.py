@@ -219,7 +219,9 @@ class WebhookDispatcher:
         if result.error is None and result.http_status is not None:
             await in_thread(mark_delivered, self._database, delivery.id, result.http_status, result.seconds)
             return
-        logger.info("webhook %s for job %s: %s", delivery.id, delivery.job_id, result.error)
+        logger.info(
+            "webhook %s for job %s: %s", delivery.id, delivery.job_id, result.error, extra={"job_id": delivery.job_id}
+        )
         await in_thread(mark_failed, self._database, delivery, result.error or "", result.http_status, result.seconds)
 
     def _secret(self, delivery: WebhookDelivery, requested: dict[str, object]) -> str:

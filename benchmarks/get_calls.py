@@ -29,6 +29,16 @@ PAGE = "the page"
 """Served when no route matches."""
 _EVERY_STATUS = tuple(f"status={status}" for status in JobStatus)
 _SETTLED = "&".join(f"status={status}" for status in sorted(SETTLED))
+_COMFYUI = {
+    "/prompt": _calls("/prompt"),
+    "/queue": _calls("/queue"),
+    "/history": _calls("/history"),
+    "/history/{prompt_id}": _calls("/history/none"),
+    "/object_info": _calls("/object_info"),
+    "/object_info/{node_class}": _calls("/object_info/KSampler"),
+    "/system_stats": _calls("/system_stats"),
+    "/view": (Call("/view?filename=none.png", 404),),
+}
 CALLS: Mapping[str, tuple[Call, ...]] = {
     "/openapi.json": _calls("/openapi.json"),
     "/healthz": _calls("/healthz"),
@@ -103,6 +113,17 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     "/sdapi/v1/options": _calls("/sdapi/v1/options"),
     "/sdapi/v1/loras": _calls("/sdapi/v1/loras"),
     **{f"/sdapi/v1/{name}": _calls(f"/sdapi/v1/{name}") for name in (*EMPTY_LISTS, *EMPTY_OBJECTS)},
+    "/sdapi/v1/upscalers": _calls("/sdapi/v1/upscalers"),
+    "/sdapi/v1/memory": _calls("/sdapi/v1/memory"),
+    "/internal/ping": _calls("/internal/ping"),
+    "/v1/images": _calls("/v1/images", "/v1/images?limit=200"),
+    "/v1/collections": _calls("/v1/collections"),
+    "/v1/choices": _calls("/v1/choices"),
+    "/v1/keys": _calls("/v1/keys"),
+    "/v1/statistics": _calls("/v1/statistics"),
+    "/v1/events": (),  # a stream without an end, which reads no rows
+    **_COMFYUI,
+    **{f"/api{path}": () for path in _COMFYUI},  # the same functions again
     PAGE: _calls("/"),
 }
 """Route -> its calls; more than one where filters take other ways through the database."""

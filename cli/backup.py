@@ -41,7 +41,7 @@ def backup(
 
     - `imagefarm backup backups/monday --json | jq .missing`
     """
-    from supervisor.backup import create, missing_dump
+    from supervisor.backup import create, is_stored_elsewhere, missing_dump
 
     settings = load_private_settings(data_dir=data_dir)
     with _progress(quiet=as_json) as report:
@@ -50,6 +50,10 @@ def backup(
     if manifest.missing:
         print_message(
             f"{_count(len(manifest.missing), 'file')} that the database names could not be found: see manifest.json."
+        )
+    if is_stored_elsewhere(settings):
+        print_message(
+            "Images and uploads are where IMAGEFARM_STORAGE_URL says, not in this backup: copy them from there, after it."
         )
     if advice := missing_dump(settings, manifest, directory):
         print_message(advice)

@@ -1,4 +1,4 @@
-"""Command `mcp`: the farm's tools for assistants, over standard input and output."""
+"""`imagefarm mcp`: the farm's tools for assistants, over standard input and output."""
 
 from __future__ import annotations
 

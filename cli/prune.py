@@ -40,9 +40,9 @@ def prune(
     """
     if older_than is None and over is None and not orphans:
         raise InvalidInput("Choose what to delete: --older-than DAYS, --over GB or --orphans.")
-    from core.storage import LocalImageStore
     from db import retention
     from db.database import Database
+    from storage.stores import open_images, open_uploads
     from worker.reaper.retention import Pruner
 
     settings = load_private_settings()
@@ -50,7 +50,7 @@ def prune(
     if dry_run:
         typer.echo(f"{_jobs(retention.delete_count(database, older_than or 0.0))} would be deleted.")
         return ExitCode.OK
-    pruner = Pruner(database, LocalImageStore(settings.images_dir), LocalImageStore(settings.uploads_dir))
+    pruner = Pruner(database, open_images(settings), open_uploads(settings))
     deleted = 0
     with Progress(transient=True) as progress:
         if older_than is not None:

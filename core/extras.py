@@ -11,6 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "server": (*_QUEUE, "alembic", "cryptography", "dynamicprompts", "fastapi", "flower", "prometheus_client", "uvicorn"),
     "mcp": ("mcp",),
     "worker": (*_QUEUE, "accelerate", "diffusers", "gguf", "peft", "safetensors", "torch", "transformers"),
+    "s3": ("boto3",),
 }
 """The modules that each extra of pyproject.toml brings. An extra counts as installed when all of them are found."""
 
@@ -32,5 +33,5 @@ def require_extras(*extras: str, purpose: str = "This command") -> None:
     if not missing:
         return
     parts = f"the {missing[0]} part" if len(missing) == 1 else f"the {' and '.join(missing)} parts"
-    wanted = "all" if len(missing) > 1 else missing[0]
+    wanted = "all" if {"server", "worker"} <= set(missing) else ",".join(missing)
     raise MissingExtra(f"{purpose} needs {parts}: pip install 'imagefarm[{wanted}]'")

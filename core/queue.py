@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -121,6 +122,14 @@ def broker_transport_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def checking_certificates(redis_url: str) -> str:
+    """Return a Redis URL whose server's certificate Celery checks, too: without the option it would accept any."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs=" in parts.query:
+        return redis_url
+    return f"{redis_url}{'&' if parts.query else '?'}ssl_cert_reqs=required"
+
+
 def celery_config(settings: Settings) -> dict[str, Any]:
     """Return the Celery configuration that the worker, the publisher and Flower share, as plain data without Celery.
 
@@ -128,7 +137,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     A publish fails fast (one retry), because the reaper publishes again what the broker did not accept.
     """
     return {
-        "broker_url": settings.redis_url,
+        "broker_url": checking_certificates(settings.redis_url),
         "broker_transport_options": broker_transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

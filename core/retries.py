@@ -12,11 +12,14 @@ from core import backoff
 class RetryRule:
     """`retry`: requeue the job. `other_worker`: exclude the worker where the attempt failed.
 
+    `blames_worker`: the machine may be at fault, so another worker is preferred, and a worker that fails several different
+    jobs in a row is quarantined.
     `costs_attempt`: count the attempt against `max_attempts`. `base_seconds` doubles with each attempt.
     """
 
     retry: bool
     other_worker: bool = False
+    blames_worker: bool = False
     costs_attempt: bool = True
     base_seconds: float = 0.0
 
@@ -27,7 +30,7 @@ RULES: Mapping[str, RetryRule] = {
     # The worker was restarted and gives back what its earlier process held. See db.jobs.reap for how often that is free.
     "worker_restarted": RetryRule(retry=True, costs_attempt=False),
     # The engine process died or hung while it held the job; the worker is alive.
-    "engine_lost": RetryRule(retry=True, base_seconds=0.5),
+    "engine_lost": RetryRule(retry=True, blames_worker=True, base_seconds=0.5),
     # No engine was ready: the attempt never started.
     "engine_away": RetryRule(retry=True, costs_attempt=False, base_seconds=0.5),
     # Too large for that GPU even when rendered alone: only another worker can run it.
@@ -49,12 +52,17 @@ RULES: Mapping[str, RetryRule] = {
     # The safety hook rejected the image; it would reject the same one again.
     "safety_rejected": RetryRule(retry=False),
     # The safety hook raised an error. The job is not at fault; no image leaves the worker unchecked.
-    "safety_hook_failed": RetryRule(retry=True, other_worker=True, costs_attempt=False, base_seconds=0.5),
+    "safety_hook_failed": RetryRule(
+        retry=True, other_worker=True, blames_worker=True, costs_attempt=False, base_seconds=0.5
+    ),
     # The engine refused the parameters.
     "invalid_input": RetryRule(retry=False),
     # An unexpected error; a retry is cheap, and attempts are capped.
-    "render_failed": RetryRule(retry=True, base_seconds=1.0),
+    "render_failed": RetryRule(retry=True, blames_worker=True, base_seconds=1.0),
 }
+
+EXCLUDING_CODES = frozenset(code for code, rule in RULES.items() if rule.other_worker)
+"""Codes that exclude a worker from a job for good."""
 
 BACKOFF_CAP_SECONDS = 60.0
 

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.connection_urls import database_url_problem, redis_url_problem, sqlite_url
 from core.public_address import parse_networks, parse_public_url
+from core.storage_url import FileLocation, Location, parse_storage_url
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
@@ -56,6 +57,18 @@ class Settings(BaseSettings):
         "", description="Such as `redis://host:6379/0`. Empty: `imagefarm up` runs a Redis server itself."
     )
     redis_prefix: str = Field("farm:", description="Prefix of every Redis key, so that several farms can share a server.")
+
+    storage_url: str = Field(
+        "",
+        description="Where images and uploads are stored: a folder that all machines share, such as `file:///srv/farm`, or "
+        "an S3-compatible bucket, `s3://bucket/prefix?endpoint=https://s3.example:9000` (extra `s3`), with `KEY:SECRET@` "
+        "before the bucket or credentials where AWS tools look for them. Empty: `data_dir`.",
+    )
+    storage_links: bool = Field(
+        False,
+        description="Send clients that fetch a stored file to the bucket, with a link that is valid for ten minutes, "
+        "instead of passing the file through the API. They must reach the bucket.",
+    )
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(7860, ge=0, le=65535, description="Port of the API and the web page; 0 takes a free one.")
@@ -141,6 +154,18 @@ class Settings(BaseSettings):
         "",
         description="Name of this worker, unique in the farm. Empty: host name and device, with -2, -3 for further workers.",
     )
+    node_name: str = Field(
+        "",
+        max_length=100,
+        description="Name of this machine in `imagefarm nodes list` and of its joined workers. Empty: its host name.",
+    )
+    join_url: str = Field(
+        "",
+        description="Address of the API as machines that join reach it. Empty: `public_url`, else `url`.",
+    )
+    join_redis_url: str = Field("", description="Redis as machines that join reach it. Empty: `redis_url`.")
+    join_database_url: str = Field("", description="The database as machines that join reach it. Empty: `database_url`.")
+    join_storage_url: str = Field("", description="The storage as machines that join reach it. Empty: `storage_url`.")
     worker_capacity: int = Field(0, ge=0, description="Jobs a worker may hold at once; 0 lets the memory tier decide.")
 
     tiny_decoder: str = Field(
@@ -168,6 +193,10 @@ class Settings(BaseSettings):
 
     lease_seconds: float = Field(15.0, gt=0, description="Seconds until a worker's claim on a job expires unless renewed.")
     heartbeat_seconds: float = Field(4.0, gt=0, description="Seconds between a worker's renewals of its leases.")
+    heartbeat_file: Path | None = Field(
+        None,
+        description="File that a worker touches every `heartbeat_seconds`, for a liveness probe that reads its age.",
+    )
     max_attempts: int = Field(3, ge=1, description="Attempts of a job before it is held for a user to decide.")
     reaper_seconds: float = Field(
         0.5, gt=0, description="Seconds between the reaper's checks for lost hints and expired leases."
@@ -253,6 +282,11 @@ class Settings(BaseSettings):
     )
 
     log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")
+    otlp_endpoint: str = Field(
+        "",
+        description="Address of an OpenTelemetry collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`: API "
+        "and workers send it a trace of each job. Needs the extra `tracing`. Empty: no traces.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @field_validator("allowed_hosts", mode="before")
@@ -312,18 +346,25 @@ class Settings(BaseSettings):
         parse_networks(value)
         return value
 
-    @field_validator("redis_url", mode="after")
+    @field_validator("redis_url", "join_redis_url", mode="after")
     @classmethod
     def _usable_redis_url(cls, value: str) -> str:
         if value and (problem := redis_url_problem(value)):
             raise ValueError(problem)
         return value
 
-    @field_validator("database_url", mode="after")
+    @field_validator("database_url", "join_database_url", mode="after")
     @classmethod
     def _usable_database_url(cls, value: str) -> str:
         if value and (problem := database_url_problem(value)):
             raise ValueError(problem)
+        return value
+
+    @field_validator("storage_url", "join_storage_url", mode="after")
+    @classmethod
+    def _usable_storage_url(cls, value: str) -> str:
+        if value:
+            parse_storage_url(value)
         return value
 
     @field_validator("outputs_dir", mode="before")
@@ -357,9 +398,19 @@ class Settings(BaseSettings):
         return self.database_url or sqlite_url(self.data_dir / "imagefarm.db")
 
     @cached_property
+    def storage_location(self) -> Location:
+        """Return where images and uploads are stored."""
+        return parse_storage_url(self.storage_url) if self.storage_url else FileLocation(self.data_dir)
+
+    @cached_property
+    def _storage_root(self) -> Path:
+        location = self.storage_location
+        return location.root if isinstance(location, FileLocation) else self.data_dir
+
+    @cached_property
     def images_dir(self) -> Path:
         """Return the root folder of the local image store."""
-        return self.data_dir / "images"
+        return self._storage_root / "images"
 
     @cached_property
     def wildcards_dir(self) -> Path:
@@ -369,7 +420,7 @@ class Settings(BaseSettings):
     @property
     def uploads_dir(self) -> Path:
         """Return the root folder of the store of uploads."""
-        return self.data_dir / "uploads"
+        return self._storage_root / "uploads"
 
     @cached_property
     def spool_dir(self) -> Path:

@@ -36,11 +36,15 @@ class NewBatch:
 
 @dataclass(frozen=True)
 class SubmittedBatch:
-    """The result of a submit. `hints`: the jobs to publish now; `replayed`: the batch existed already."""
+    """The result of a submit. `hints`: the jobs to publish now; `replayed`: the batch existed already.
+
+    `members`: the ids and models of its jobs, in order; empty when replayed.
+    """
 
     batch: Batch
     hints: Sequence[Job] = ()
     replayed: bool = False
+    members: Sequence[tuple[str, str]] = ()
 
 
 def submit_batch(database: Database, new: NewBatch) -> SubmittedBatch:
@@ -68,14 +72,15 @@ def submit_batch(database: Database, new: NewBatch) -> SubmittedBatch:
         batch = session.scalars(
             insert(Batch).values(**values, requested=new.requested, created_at=now()).returning(Batch)
         ).one()
-        hints = []
+        hints, stored = [], []
         for index, (job, axes) in enumerate(new.jobs):
             member = replace(job, requested={**job.requested, "batch_id": batch_id, "batch_index": index})
             row_of_job = insert_job(session, member)
             session.execute(insert(BatchJob).values(batch_id=batch_id, index=index, job_id=row_of_job.id, axes=axes))
+            stored.append((row_of_job.id, row_of_job.model))
             if row_of_job.hinted_at is not None:
                 hints.append(row_of_job)
-        return SubmittedBatch(batch, hints)
+        return SubmittedBatch(batch, hints, members=stored)
 
 
 def _stored_key(key: str) -> str:

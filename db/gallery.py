@@ -13,7 +13,7 @@ from db.search import conditions_of
 from db.tables import BatchJob, CollectionImage, Image, Job
 
 MAX_ROWS = 200_000
-"""How far a gallery reaches: older images are found with a filter by day."""
+"""Images that a gallery reaches; a filter by day finds older ones."""
 _PROMPT_CHARACTERS = 300
 
 

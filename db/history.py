@@ -13,7 +13,7 @@ from db.sql import now
 from db.tables import Attempt, Job, JobExclusion, Worker
 
 MAX_JOBS = 100_000
-"""Ended jobs that the buckets count, the latest; some tenths of a second."""
+"""The latest ended jobs, which the buckets count; reading them takes some tenths of a second."""
 MAX_EVENTS = 100
 _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD)
 _GOOD, _BAD = JobStatus.SUCCEEDED.value, (JobStatus.FAILED.value, JobStatus.EXPIRED.value)
@@ -83,7 +83,7 @@ def open_by_owner(database: Database, owner: str | None, limit: int = 200) -> li
 
 
 def farm_events(database: Database, seconds: float, live: Sequence[str], owner: str | None) -> list[Event]:
-    """Return what matters of the last `seconds`, newest first; with `owner`, only that owner's jobs."""
+    """Return the events of the last `seconds`, newest first; with `owner`, only that owner's jobs."""
     found = [*_workers(database, seconds, live), *_held(database, owner), *_failed_attempts(database, seconds, owner)]
     found += _exclusions(database, seconds, owner)
     return sorted(found, key=lambda event: -event.at)[:MAX_EVENTS]

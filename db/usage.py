@@ -73,12 +73,12 @@ class UsageChange:
         self._add(job, part, 1, len(sizes), sum(width * height for width, height in sizes))
 
     def subtract_job(self, job: Job) -> None:
-        """Count a job that is deleted no more; its images are subtracted one by one."""
+        """Subtract a deleted job; its images are subtracted one by one."""
         if job.status == JobStatus.SUCCEEDED:
             self._add(job, DELETIONS, -1, 0, 0)
 
     def subtract_image(self, job: Job, image: Image) -> None:
-        """Count a deleted image of the job no more."""
+        """Subtract a deleted image of the job."""
         if job.status == JobStatus.SUCCEEDED:
             self._add(job, DELETIONS, 0, -1, -image.width * image.height)
 

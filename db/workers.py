@@ -13,6 +13,7 @@ from core.errors import Conflict, NotFound
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
 from db.jobs.reap import requeue_predecessors
+from db.quarantine import end_quarantine, is_on_probation
 from db.sql import RUNNING, insert_ignore, now
 from db.tables import Job, Worker
 from db.worker_models import register_models, serves
@@ -30,6 +31,8 @@ class Registration:
     device: str
     capacity: int
     models: tuple[str, ...] = ()
+    host: str | None = None
+    version: str | None = None
 
 
 class NameInUse(Conflict):
@@ -54,6 +57,8 @@ def register(
         "capacity": worker.capacity,
         "device": worker.device,
         "info": {},
+        "host": worker.host,
+        "version": worker.version,
         "drain_requested_at": None,
         "started_at": now(),
         "seen_at": now(),
@@ -142,6 +147,7 @@ def _idle_others() -> Executable:
             Worker.state == "ready",
             Worker.paused_at.is_(None),
             Worker.drain_requested_at.is_(None),
+            ~is_on_probation(),
             Worker.seen_at > now() - literal(LIVE_SECONDS / 2),
             ~busy,
         )
@@ -150,8 +156,11 @@ def _idle_others() -> Executable:
 
 
 def set_paused(database: Database, name: str, *, paused: bool) -> Worker:
-    """Pause or resume a worker. A paused worker finishes the jobs that it holds and claims no others."""
-    return _set(database, name, {"paused_at": now() if paused else None})
+    """Pause or resume a worker. A paused worker finishes the jobs that it holds and claims no others.
+
+    Resuming also ends its quarantine.
+    """
+    return _set(database, name, {"paused_at": now()} if paused else {"paused_at": None, **end_quarantine()})
 
 
 def request_drain(database: Database, name: str) -> Worker:

@@ -1,7 +1,7 @@
 """Turns of the processes that write one SQLite file: a waiting writer starts as soon as the one before it has committed.
 
-SQLite alone lets writers sleep for up to 100 ms between attempts, while the file is free. Its own lock still decides: these
-turns only keep writers from meeting there.
+SQLite alone lets writers sleep for up to 100 ms between attempts, while the file is free. Its own lock still protects the
+file: the turns only avoid its sleeps.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.0001, 0.002
 GIVE_UP_SECONDS = 4.0
-"""After this a writer goes on without its turn, whose holder may be frozen. SQLite's lock decides, with its own time-out."""
+"""A writer waits this long and then writes without a turn, since the holder may be frozen. SQLite's lock still protects."""
 IGNORED_SECONDS = 10.0
-"""How long this process then takes no turns: each would be waited for without effect."""
+"""Afterwards this process takes no turns for this long: waiting for each would be useless."""
 _NEXT, _NOW = 0, 1
-"""Bytes of the file. Who holds the first is the next writer, who holds the second writes: nobody writes twice in a row while
-another waits."""
+"""Bytes of the file. The holder of the first is the next writer, the holder of the second writes: nobody writes twice in a
+row while another waits."""
 
 
 class WriteTurns:
@@ -50,7 +50,7 @@ class WriteTurns:
 
     @property
     def takes_turns(self) -> bool:
-        """Whether this process waits for its turns; not for a while after one that did not come."""
+        """Whether this process waits for turns; false for a while after a wait that timed out."""
         return time.monotonic() >= self._ignored_until
 
     def _take(self) -> int | None:

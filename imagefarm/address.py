@@ -22,11 +22,15 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Return whether the farm is on this machine; requests to it must bypass proxies."""
-        host = urlsplit(self.url).hostname or ""
         try:
-            return ipaddress.ip_address(host).is_loopback
+            return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
-            return host == "localhost"
+            return self.host == "localhost"
+
+    @property
+    def host(self) -> str:
+        """Return the host name or address in the URL."""
+        return urlsplit(self.url).hostname or ""
 
 
 def find_address(url: str | None = None, api_key: str | None = None, settings: Settings | None = None) -> Address:

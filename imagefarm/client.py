@@ -35,6 +35,7 @@ from imagefarm.job_requests import (
     request_of,
 )
 from imagefarm.models import ModelManagement
+from imagefarm.nodes import Nodes
 from imagefarm.styles import Styles
 from imagefarm.transport import Transport
 from imagefarm.upscales import Upscales
@@ -62,6 +63,7 @@ class ImageFarm:
         self.upscales = Upscales(self._transport, self.upload)
         self.model_management = ModelManagement(self._transport)
         self.styles = Styles(self._transport)
+        self.nodes = Nodes(self._transport)
 
     @property
     def url(self) -> str:

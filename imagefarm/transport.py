@@ -96,7 +96,8 @@ class Transport:
         )
         while True:
             try:
-                response = self._http.send(request)
+                # A stored file may be in a bucket; httpx sends no key to another origin.
+                response = self._http.send(request, follow_redirects=method == "GET")
             except httpx.TransportError as error:
                 failure = self.failure_of(error, retry_budget)
                 if not (repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)):

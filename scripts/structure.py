@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("api", "app", "cli", "client", "core", "db", "imagefarm", "supervisor", "worker")
+PACKAGES = ("api", "app", "cli", "client", "core", "db", "imagefarm", "storage", "supervisor", "worker")
 SHORT_LINES = 30
 READY_SECONDS = 180.0
 JOB_SECONDS = 120.0

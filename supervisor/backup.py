@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.errors import InvalidInput
 from core.settings import Settings
+from core.storage_url import FileLocation
 from core.version import VERSION
 from db.backup import BackupFailed, Contents, copy_database, dump_command, size_in_bytes, sqlite_files
 from db.database import Database
@@ -142,7 +143,14 @@ def _describe(database: Database, copy: Path, contents: Contents) -> DatabaseCop
     )
 
 
+def is_stored_elsewhere(settings: Settings) -> bool:
+    """Return whether images and uploads are outside the data directory, and so in no backup of it."""
+    return settings.storage_location != FileLocation(settings.data_dir)
+
+
 def _missing(settings: Settings, contents: Contents, copied: Path) -> Iterator[str]:
+    if is_stored_elsewhere(settings):
+        return
     for folder, keys in ((settings.images_dir, contents.image_keys), (settings.uploads_dir, contents.upload_keys)):
         for key in keys:
             path = folder.relative_to(settings.data_dir) / key

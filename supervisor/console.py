@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -77,7 +78,8 @@ class Console:
     def _as_json(self, name: str, text: str) -> str:
         if text.startswith("{"):
             return text
-        return json.dumps({"time": time.time(), "service": name, "message": text}, ensure_ascii=False)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"time": now, "process": name, "service": name, "message": text}, ensure_ascii=False)
 
     def _file(self, name: str) -> _LogFile:
         if name not in self._files:

@@ -17,12 +17,12 @@ from typing import Any
 import redis
 
 from core.connection_urls import REDIS_EXAMPLE
+from core.embedded_redis import HOST, password_file, url_in
 from core.errors import Unavailable
 from core.settings import Settings
 from supervisor.child import ChildSpec
 from supervisor.startup_checks import PortTaken, take_port
 
-HOST = "127.0.0.1"
 LOG_NAME = "appendonlydir"
 _FORBIDDEN = ("config", "debug", "shutdown", "module", "acl", "replicaof", "slaveof", "migrate", "save", "failover")
 """Commands that no process of the farm uses and that would let a client stop the server, or read or write files."""
@@ -85,11 +85,11 @@ def choose_port(data_dir: Path) -> int:
 def choose_password(data_dir: Path) -> str:
     """Return the server's password: a random one, kept in a file that only the farm's user can read."""
     with contextlib.suppress(OSError):
-        if password := _password_file(data_dir).read_text().strip():
-            _password_file(data_dir).chmod(0o600)
+        if password := password_file(data_dir).read_text().strip():
+            password_file(data_dir).chmod(0o600)
             return password
     password = secrets.token_urlsafe(32)
-    _write_private(_password_file(data_dir), password)
+    _write_private(password_file(data_dir), password)
     return password
 
 
@@ -105,27 +105,15 @@ def write_access_file(data_dir: Path, password: str) -> Path:
     return file
 
 
-def _password_file(data_dir: Path) -> Path:
-    return data_dir / "redis" / "password"
-
-
 def _write_private(file: Path, text: str) -> None:
     file.unlink(missing_ok=True)  # an older file may be readable for others, or open in another process
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(text)
 
 
-def url_for(port: int, password: str) -> str:
-    """Return the URL with the password: hand it to processes in their environment only."""
-    return f"redis://:{password}@{HOST}:{port}/0"
-
-
 def url_of_running_farm(settings: Settings) -> str:
     """Return the URL where this data directory's embedded server listens or last listened; empty when there was none."""
-    with contextlib.suppress(OSError, ValueError):
-        password = _password_file(settings.data_dir).read_text().strip()
-        return url_for(int((settings.data_dir / "redis" / "port").read_text()), password)
-    return ""
+    return url_in(settings.data_dir)
 
 
 def redis_child(data_dir: Path, port: int) -> ChildSpec:

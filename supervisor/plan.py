@@ -42,15 +42,15 @@ def children(settings: Settings, addresses: Addresses) -> list[ChildSpec]:
     """Return every process except Redis, in start order."""
     shared = _environment(settings, addresses)
     return [
-        ChildSpec("api", _command("api"), shared),
+        ChildSpec("api", command("api"), shared),
         *_workers(settings, shared),
         *_upscaling_workers(settings, shared),
-        ChildSpec("reaper", _command("reaper"), shared),
-        ChildSpec("flower", _command("flower"), shared),
+        ChildSpec("reaper", command("reaper"), shared),
+        ChildSpec("flower", command("flower"), shared),
     ]
 
 
-def _command(*words: str) -> tuple[str, ...]:
+def command(*words: str) -> tuple[str, ...]:
     return tuple(module_command("cli.part", *words))
 
 
@@ -71,7 +71,7 @@ def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
 
 def _workers(settings: Settings, shared: dict[str, str]) -> list[ChildSpec]:
     name = settings.worker_name or f"{socket.gethostname()}-{_node(settings.data_dir)}"
-    cards = _visible_cards() if settings.device == "auto" else []
+    cards = visible_cards() if settings.device == "auto" else []
     specs = []
     for index in range(settings.workers):
         environment = {"IMAGEFARM_WORKER_NAME": f"{name}-{index + 1}"}
@@ -81,7 +81,7 @@ def _workers(settings: Settings, shared: dict[str, str]) -> list[ChildSpec]:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // settings.workers))
         label = "worker" if settings.workers == 1 else f"worker-{index + 1}"
         stop_seconds = settings.drain_seconds + KILL_MARGIN_SECONDS
-        specs.append(ChildSpec(label, _command("worker"), shared | environment, stop_seconds=stop_seconds))
+        specs.append(ChildSpec(label, command("worker"), shared | environment, stop_seconds=stop_seconds))
     return specs
 
 
@@ -95,7 +95,7 @@ def _upscaling_workers(settings: Settings, shared: dict[str, str]) -> list[Child
         number = "" if settings.upscale_workers == 1 else f"-{index + 1}"
         environment = {"IMAGEFARM_WORKER_NAME": f"{name}-upscale{number}", "IMAGEFARM_MODEL": UPSCALE}
         stop_seconds = settings.drain_seconds + KILL_MARGIN_SECONDS
-        specs.append(ChildSpec(f"upscaler{number}", _command("worker"), shared | environment, stop_seconds=stop_seconds))
+        specs.append(ChildSpec(f"upscaler{number}", command("worker"), shared | environment, stop_seconds=stop_seconds))
     return specs
 
 
@@ -109,7 +109,7 @@ def _node(data_dir: Path) -> str:
         return file.read_text()
 
 
-def _visible_cards() -> list[str]:
+def visible_cards() -> list[str]:
     """Return a value for CUDA_VISIBLE_DEVICES per card, without importing torch."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:

@@ -66,6 +66,15 @@ class ProcessManager:
         now = time.monotonic()
         return min([otherwise, *(due_at - now for due_at, _ in self._waiting.values())])
 
+    @property
+    def count(self) -> int:
+        """The number of children that run or wait for their restart."""
+        return len(self._running) + len(self._waiting)
+
+    def forget(self, child: Child) -> None:
+        """Do not restart a child that ended by itself."""
+        self._running.pop(child.spec.name, None)
+
     def ended(self, child: Child) -> None:
         """Schedule the restart of a child that ended by itself."""
         name = child.spec.name

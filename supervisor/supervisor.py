@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from redis.exceptions import RedisError
 
 from core.catalogue import resolve_auto, served_models
+from core.embedded_redis import url_for
 from core.exposure import check_api_exposure, check_flower_exposure
 from core.permissions import keep_private
 from core.settings import Settings
@@ -85,7 +86,7 @@ class Supervisor:
 
     def _embedded_redis_url(self) -> str:
         folder = self._settings.data_dir
-        return embedded_redis.url_for(embedded_redis.choose_port(folder), embedded_redis.choose_password(folder))
+        return url_for(embedded_redis.choose_port(folder), embedded_redis.choose_password(folder))
 
     def _start_redis(self, console: Console, processes: ProcessManager, addresses: Addresses) -> None:
         if self._settings.redis_url:

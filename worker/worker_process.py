@@ -21,8 +21,11 @@ from celery.worker import state as celery_state
 from core.catalogue import served_models
 from core.errors import Unavailable
 from core.logs import configure_logging
+from core.node import node_name
 from core.queue import UPSCALE, render_queue
 from core.settings import Settings
+from core.tracing import tracing_of
+from core.version import VERSION
 from db import workers
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
@@ -83,6 +86,7 @@ class WorkerProcess:
             attempts=InFlightAttempts(),
             events=EventPublisher(settings),
             flower=FlowerEvents(settings, self._celery, self._hostname),
+            tracing=tracing_of(settings, f"worker {identity.name}"),
         )
         self._state, self._engine, self._attempts = self._context.state, self._context.engine, self._context.attempts
         self._leases = LeaseKeeper(
@@ -132,7 +136,14 @@ class WorkerProcess:
         """
         context, name = self._context, self._context.identity.name
         registration = workers.Registration(
-            name, context.identity.incarnation, context.model, self._settings.device, 0, tuple(self._models)
+            name,
+            context.identity.incarnation,
+            context.model,
+            self._settings.device,
+            0,
+            tuple(self._models),
+            host=node_name(self._settings),
+            version=VERSION,
         )
         while not self._stopping:
             try:
@@ -142,7 +153,12 @@ class WorkerProcess:
                     replaces=self._name_lock.predecessors,
                     seen_seconds=max(LIVE_SECONDS, 2 * self._settings.heartbeat_seconds),
                 ):
-                    logger.warning("gave back job %s, which an earlier process of worker %s held", job.id, name)
+                    logger.warning(
+                        "gave back job %s, which an earlier process of worker %s held",
+                        job.id,
+                        name,
+                        extra={"job_id": job.id},
+                    )
                     context.events.job_changed(job)
                 return
             except Unavailable as error:
@@ -212,6 +228,7 @@ class WorkerProcess:
             case Ready():
                 self._times = EngineTimes(event.info)
                 info, self._was_ready = self._times.info(), True
+                self._context.totals.note_ready(event.info)
                 self._state.change("ready", None, capacity=event.info.capacity, info=info, model=event.info.model)
                 self._report_state()
                 self._limit_hints()
@@ -244,6 +261,7 @@ class WorkerProcess:
     def _record_image(self, image: Rendered) -> None:
         if self._times is not None:
             self._times.record_image(image)
+            self._context.totals.record_image(self._times.model, image)
             self._state.update_info(self._times.info())
 
     def _report_state(self) -> None:
@@ -328,6 +346,7 @@ class WorkerProcess:
     def _close_connections(self) -> None:
         self._context.flower.close()
         self._context.events.close()
+        self._context.tracing.close()
         self._context.database.dispose()
 
 

@@ -1,4 +1,4 @@
-"""Map A1111's sizes, seeds and steps to those that a model takes, and say what was changed."""
+"""Map A1111's sizes, seeds and steps to those that a model takes, and report what was changed."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from core.lifecycle import JobStatus
 from core.parameters.image_input import input_of_image
 from core.parameters.seeds import seeds_of
 from core.schemas.a1111 import A1111Images, Txt2Img
-from core.storage import LocalImageStore
+from core.storage import ImageStore
 from db.jobs.read import Snapshot
 from db.tables import Job
 
@@ -100,7 +100,7 @@ async def images_response(
 
 
 def _images_response(
-    store: LocalImageStore,
+    store: ImageStore,
     snapshots: Sequence[Snapshot],
     previews: Mapping[tuple[str, int], bytes],
     wanted: Txt2Img,

@@ -1,4 +1,4 @@
-"""Name what a request of an A1111 client asks for and this farm does not do."""
+"""Name the settings of an A1111 client's request that have no effect on this farm."""
 
 from __future__ import annotations
 

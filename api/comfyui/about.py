@@ -30,7 +30,7 @@ async def read_object_info(face: FaceDependency, caller: ComfyCaller) -> dict[st
 
 @router.get("/object_info/{node_class}", summary="One class of nodes", responses=errors())
 async def read_node_info(face: FaceDependency, caller: ComfyCaller, node_class: str) -> dict[str, Any]:
-    """Describe one class of nodes; an empty object for one that graphs may not have."""
+    """Describe one class of nodes; an empty object for a class that graphs may not have."""
     return {node_class: object_info(node_class, await _lists(face, caller))} if node_class in NODES else {}
 
 
@@ -41,7 +41,7 @@ async def _lists(face: FaceDependency, caller: ComfyCaller) -> dict[str, Any]:
 
 @router.get("/system_stats", summary="The farm's machines", responses=errors())
 async def read_system_stats(face: FaceDependency, caller: ComfyCaller) -> dict[str, Any]:
-    """Describe this machine, and the live workers as devices; how much memory theirs have is not known here."""
+    """Describe the machine of the API, and the live workers as devices; the memory of their devices is unknown."""
     page = os.sysconf("SC_PAGE_SIZE")
     overview = await face.farm.overview.get()
     return {

@@ -37,7 +37,7 @@ class KnownFiles:
 
 
 class FileLists:
-    """Keeps what graphs may name for a second, since it takes a look at several folders."""
+    """Caches the files that graphs may name for one second: listing them reads several folders."""
 
     def __init__(self, farm: Farm) -> None:
         self._farm = farm

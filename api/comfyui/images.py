@@ -15,7 +15,7 @@ from api.comfyui.face import ComfyCaller, ComfySubmitter, FaceDependency
 from api.comfyui.files import MAX_NAME, annotated, image_id_in, input_name
 from api.dependencies import json_response
 from api.farm import Farm
-from api.file_response import OpenFileResponse
+from api.file_response import file_response
 from api.image_formats import stored_format
 from api.threads import in_thread
 from api.uploads import require_file, store_upload
@@ -65,7 +65,7 @@ _IMAGE: dict[int | str, dict[str, Any]] = {
     openapi_extra=_FORM,
 )
 async def upload_image(request: Request, face: FaceDependency, caller: ComfySubmitter) -> Response:
-    """Store an image and keep its name for you; another image of that name gets a number, unless `overwrite` is true."""
+    """Store an image under your name for it; a second image of that name gets a number, unless `overwrite` is true."""
     async with request.form(max_files=1, max_fields=20) as form:
         sent = form.get("image")
         if not isinstance(sent, UploadFile) or not sent.filename:
@@ -122,14 +122,14 @@ async def view_image(
             raise NotFound("There is no image of this name.", code="image_not_found")
         await in_thread(require_file, face.farm, upload)
         file = await in_thread(face.farm.uploads.open, upload.key)
-        return OpenFileResponse(file, media_type="image/png", headers=headers)
+        return file_response(file, media_type="image/png", headers=headers)
     image = await in_thread(get_image, face.farm.database, image_id_in(base), caller.visible_owner)
     if preview is not None and (wanted := _PREVIEW.fullmatch(preview)) is not None:
         target = "jpeg" if wanted[1] == "jpeg" else "webp"
         data = await face.farm.image_variants.converted(image.key, target)  # type: ignore[arg-type]
         return Response(data, media_type=MEDIA_TYPES[target], headers=headers)  # type: ignore[index]
     file = await in_thread(face.farm.store.open, image.key)
-    return OpenFileResponse(file, media_type=MEDIA_TYPES[stored_format(image.format)], headers=headers)
+    return file_response(file, media_type=MEDIA_TYPES[stored_format(image.format)], headers=headers)
 
 
 def _ascii(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What ComfyUI says about a prompt: its events, and its entry in the history."""
+"""ComfyUI's messages about a prompt: its events, and its entry in the history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def binary_preview(image: bytes) -> bytes:
 
 
 def status(remaining: int, sid: str | None = None) -> Message:
-    """Return the event that says how many prompts have not ended."""
+    """Return the event with the number of prompts that have not ended."""
     data: dict[str, Any] = {"status": {"exec_info": {"queue_remaining": remaining}}}
     return "status", data | ({"sid": sid} if sid is not None else {})
 
@@ -68,7 +68,7 @@ def result_of(
     images: Mapping[int, Sequence[Image]],
     problem: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return what the history says about a prompt that has ended: `outputs`, `status` and `meta`."""
+    """Return the history's fields of a prompt that has ended: `outputs`, `status` and `meta`."""
     starts = [job.started_at for job in jobs.values() if job is not None and job.started_at is not None]
     messages = [[name, data] for name, data in started(row.prompt_id, min(starts, default=None))]
     outputs: dict[str, Any] = {}

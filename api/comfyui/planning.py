@@ -96,7 +96,7 @@ class Planner:
     front: bool = False
 
     async def plan(self, graph: Graph, plan: Plan) -> PlannedPrompt:
-        """Return the jobs. Raises GraphRefused, which names the node that the farm cannot run, or Conflict."""
+        """Return the jobs. Raises GraphRefused, which names a node that the farm cannot run, or Conflict."""
         planned = PlannedPrompt()
         made: list[list[int]] = []
         for step in plan.steps:

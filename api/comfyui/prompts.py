@@ -44,7 +44,7 @@ def _body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     openapi_extra=_body(ComfyPromptRequest),
 )
 async def submit_prompt(request: Request, face: FaceDependency, caller: ComfySubmitter) -> Response:
-    """Queue the jobs that a graph of standard nodes asks for. Any other node or wiring is refused in `node_errors`."""
+    """Queue the jobs of a graph of standard nodes. `node_errors` names nodes and links that the farm cannot run."""
     return json_response(await face.submit(caller, await request.body()))
 
 

@@ -1,4 +1,4 @@
-"""Advance prompts as their jobs end, and tell their clients: two tasks for each process, whatever the number of sockets.
+"""Advance prompts as their jobs end and notify their clients, by two tasks per process for any number of sockets.
 
 Any process may advance any prompt, so that a chain of jobs continues after a restart; the database lets each step be
 submitted once. What no event has announced is found by a query every few seconds.
@@ -67,7 +67,7 @@ class Watched:
 
 
 class PromptRunner:
-    """Observes the hub of one process; see the module."""
+    """Observes the hub of one process, as the module describes."""
 
     def __init__(self, farm: Farm) -> None:
         self.sockets = Sockets()
@@ -180,7 +180,7 @@ class PromptRunner:
             self._by_job.pop(job_id, None)
 
     def queue_changed(self, owner: str) -> None:
-        """Let the owner's clients know soon how many prompts have not ended."""
+        """Schedule a message to the owner's clients about how many prompts have not ended."""
         self._changed_queues[owner] = None
         self._wake_teller.set()
 
@@ -208,7 +208,7 @@ class PromptRunner:
                     self._farm.publisher.cancel_requested(job)
 
     def current_node(self, key: Key) -> list[messages.Message]:
-        """Return the event of the node that runs for a client, which has connected again."""
+        """Return the event of the node that runs, for a client that has reconnected."""
         return [
             messages.executing(watched.prompt_id, watched.node)
             for watched in self._watched.values()
@@ -245,7 +245,7 @@ class PromptRunner:
             for job_id in batch:
                 status = self._unknown.pop(job_id, None)
                 if status is None:
-                    continue  # It has become known meanwhile.
+                    continue  # Its prompt was added meanwhile.
                 row_id, position, owner, client_id = found.get(job_id, ("", 0, "", None))
                 if not owner:
                     _keep(self._strangers, job_id, None)

@@ -37,7 +37,7 @@ class Socket:
         self._is_closed = False
 
     def send(self, message: str | bytes) -> None:
-        """Send a message soon. Previews that a reader is too slow for are left out."""
+        """Send a message soon. A slow reader misses previews."""
         if self._is_closed or (isinstance(message, bytes) and len(self._waiting) > MAX_WAITING_PREVIEWS):
             return
         self._waiting.append(message)
@@ -48,7 +48,7 @@ class Socket:
             self._sending = asyncio.create_task(self._send_waiting())
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Stop sending."""
         self._is_closed = True
         self._waiting.clear()
 
@@ -113,7 +113,7 @@ class Sockets:
             socket.send(preview)
 
     async def tell_owner(self, owner: str, remaining: int) -> None:
-        """Send the length of the queue to all sockets of an owner, without holding up other tasks."""
+        """Send the length of the queue to all sockets of an owner, without delaying other tasks."""
         message = encoded(status(remaining))
         for number, socket in enumerate(list(self._by_owner.get(owner, {}).values())):
             socket.send(message)

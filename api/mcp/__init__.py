@@ -1,1 +1,1 @@
-"""MCP face: tools by which assistants render, over the farm's own HTTP API, so that keys, limits and owners are its."""
+"""MCP face: tools for assistants. They call the farm's own HTTP API, so keys, limits and owners apply."""

@@ -1,4 +1,4 @@
-"""Calls of the HTTP API that the tools make, and how they report a job while they wait for it."""
+"""Calls of the HTTP API by the tools, and the progress that they report while they wait for a job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class InlineImage:
-    """An image as an answer carries it."""
+    """An image in an answer."""
 
     data: bytes
     media_type: str

@@ -1,4 +1,4 @@
-"""Serve the tools at `/mcp` (streamable HTTP); each use of one calls this process's own API with the caller's key."""
+"""Serve the tools at `/mcp` (streamable HTTP); each tool call uses this process's own API with the caller's key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_BODY = 32 * 2**20
 
 
 class McpFace:
-    """ASGI application at `/mcp`. The SDK is loaded and started with the first request, as most farms get none."""
+    """ASGI application at `/mcp`. The SDK is loaded with the first request, since most farms never get one."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
@@ -81,7 +81,7 @@ class McpFace:
 
         logging.getLogger("mcp").setLevel(logging.WARNING)
         server = make_server(self._connect)
-        # Hosts and origins are checked before, for all of the farm's addresses.
+        # The request guard has already checked hosts and origins.
         security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
         return StreamableHTTPSessionManager(
             server._lowlevel_server,  # its own way to an application brings a lifespan that cannot be mounted

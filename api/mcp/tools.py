@@ -1,4 +1,4 @@
-"""The MCP server with its tools, whatever it is reached by."""
+"""The MCP server with its tools, for every transport."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.mcp.calls import Body, Connect, FarmCalls, Refused, summary
 from core.version import VERSION
 
 WAIT_SECONDS = 300.0
-"""Longest wait of a tool; the job goes on after it, and get_job asks for it again."""
+"""Longest wait of a tool; the job continues afterwards, and get_job returns it."""
 INSTRUCTIONS = """Render images on this farm. generate_image waits for its images and reports progress; when a call ends
 before its job, ask again with get_job. Image ids from an answer can be passed to edit_image and upscale_image."""
 
@@ -29,7 +29,7 @@ Source = Annotated[
 
 
 def make_server(connect: Connect) -> MCPServer[Any]:
-    """Create the server; `connect` returns how a use of a tool reaches the farm."""
+    """Create the server; `connect` returns the connection of one tool call to the farm."""
     handlers = list(logging.getLogger().handlers)
     server: MCPServer[Any] = MCPServer("imagefarm", title="imagefarm", version=VERSION, instructions=INSTRUCTIONS)
     logging.getLogger().handlers[:] = handlers  # the SDK adds one of its own to a program's root logger

@@ -142,7 +142,7 @@ def _source(reference: ImageReference, field: str) -> Source:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image as a job names it: its id, and the hash by which a request that is sent again is known."""
+    """An image as a job names it: its id, and the hash by which a repeated request is recognised."""
 
     id: str
     identity: str

@@ -19,7 +19,7 @@ _SET_BY_HAND = ("recipe", "num_inference_steps", "steps", "guidance_scale", "cfg
 
 
 def chosen_recipe(quality: str | None, model: CatalogueModel, sent: Mapping[str, Any]) -> tuple[dict[str, str], str]:
-    """Return the job's field `recipe`, or none, and a sentence for the caller; empty where the model's own values are meant.
+    """Return the job's field `recipe`, or none, and a sentence for the caller; empty where the model keeps its own values.
 
     `sent`: the job's fields that the caller set; steps, guidance or a recipe among them win.
     """
@@ -35,7 +35,7 @@ def chosen_recipe(quality: str | None, model: CatalogueModel, sent: Mapping[str,
     if fitted.warning or cheaper != (quality == "low"):
         own = model.defaults
         return {}, (
-            f"quality '{quality}' has no effect: {model.id} renders best with its own {own.num_inference_steps} steps at "
+            f"quality '{quality}' has no effect: {model.id} keeps its own {own.num_inference_steps} steps at "
             f"guidance_scale {own.guidance_scale:g}."
         )
     return {"recipe": recipe.id}, (

@@ -1,4 +1,4 @@
-"""What a variation of an image is rendered with: the prompt and seed in its file, and a variation seed."""
+"""Fields of a job that varies an image: the prompt and seed in its file, and a variation seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.errors import InvalidInput
 from core.imagefile import FileMetadata, read_metadata
 
 STRENGTH = 0.5
-"""Of the noise of the variation seed that is mixed in."""
+"""Share of the variation seed's noise."""
 
 
 async def variation_fields(

@@ -26,7 +26,7 @@ from db.jobs.read import Snapshot, list_jobs, revisions_of, snapshot_of, snapsho
 from db.tables import Job
 
 POLL_SECONDS = 5.0
-"""How often the database is read for what no message told: new jobs, places in the queue, lost messages."""
+"""Interval of reads for changes that no message reports: new jobs, places in the queue, lost messages."""
 PREVIEW_SECONDS = 0.8
 MAX_OPEN, MAX_PLACES, MAX_PREVIEWS = 500, 20, 16
 
@@ -67,7 +67,7 @@ class FarmStream:
                     yield chunk
 
     async def _poll(self) -> AsyncIterator[bytes]:
-        """Find what no message told, and send places in the queue."""
+        """Find changes that no message has reported, and send places in the queue."""
         known = dict(self._open)
 
         def read() -> tuple[list[Job], list[tuple[str, int, str]]]:
@@ -90,7 +90,7 @@ class FarmStream:
             yield event("job", await show(self.farm, await in_thread(snapshot_of, self.farm.database, job)))
 
     async def _changes(self, job_ids: Sequence[str]) -> AsyncIterator[bytes]:
-        """Send the present state of these jobs, of those that the caller may see."""
+        """Send the present state of those of the jobs that the caller may see."""
         for start in range(0, len(job_ids), 100):
             wanted = list(job_ids[start : start + 100])
             for snapshot in await in_thread(self._read, wanted):

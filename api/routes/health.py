@@ -55,6 +55,7 @@ async def read_metrics(farm: FarmDependency, caller: Identified) -> Response:
     caller.require(Scope.READ_ALL)
     counts = await in_thread(open_counts, farm.database)
     oldest = await in_thread(oldest_queued, farm.database)
+    await in_thread(farm.metrics.jobs.read, farm.database)
     farm.metrics.farm(await farm.overview.get(), counts, oldest)
     farm.metrics.process(farm.watcher.hub.waiters, redis=farm.watcher.listening)
     return Response(farm.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -12,7 +12,7 @@ from api.caller import Caller, labelled
 from api.dependencies import CallerDependency, FarmDependency, ImageId, SubmitterDependency, identified, json_response
 from api.etags import none_match
 from api.farm import Farm
-from api.file_response import OpenFileResponse
+from api.file_response import OpenFileResponse, RemoteFileResponse
 from api.image_formats import negotiate, stored_format
 from api.openapi_errors import error_responses
 from api.public_address import link
@@ -26,6 +26,7 @@ from core.imagefile import EXTENSIONS, MEDIA_TYPES, ImageFormat
 from core.schemas.images import Image as ImageAnswer
 from core.schemas.images import ImageChange
 from core.schemas.jobs import Job as JobAnswer
+from core.storage import RemoteFile
 from db.images import get_image, rate
 from db.jobs.read import Snapshot, get_job
 from db.retention import delete_image
@@ -105,6 +106,7 @@ _IMAGE_CONTENT = {kind: {"schema": {"type": "string", "format": "binary"}} for k
     | {
         200: {"content": _IMAGE_CONTENT, "description": "The file."},
         206: {"content": _IMAGE_CONTENT, "description": "The requested range."},
+        307: {"description": "The file is in a bucket: `Location` is valid for some minutes."},
         304: {"description": "Not modified."},
         400: {"description": "Range is malformed.", "content": {"text/plain": {"schema": {"type": "string"}}}},
         416: {"description": "The file has no such range."},
@@ -131,7 +133,13 @@ async def read_content(
         data = await _read(farm, image, farm.image_variants.converted(image.key, target))
         return Response(data, headers=headers, media_type=MEDIA_TYPES[target])
     file = await _read(farm, image, in_thread(farm.store.open, image.key))
-    return OpenFileResponse(file, media_type=MEDIA_TYPES[target], headers=headers)
+    if not isinstance(file, RemoteFile):
+        return OpenFileResponse(file, media_type=MEDIA_TYPES[target], headers=headers)
+    name = f"{image.id}.{EXTENSIONS[target]}" if download else None
+    if (address := file.link(media_type=MEDIA_TYPES[target], file_name=name)) is not None:
+        # The link ends before a cached answer would.
+        return Response(status_code=307, headers=headers | {"Location": address, "Cache-Control": "no-store"})
+    return RemoteFileResponse(file, media_type=MEDIA_TYPES[target], headers=headers)
 
 
 @router.get(

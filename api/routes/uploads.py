@@ -22,7 +22,7 @@ from db.uploads import get_upload, remove_upload
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
 TYPES = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
-"""Of bodies that are an image: the last for client generators, which know no image types. The file itself is looked at."""
+"""Accepted content types; the last is for client generators, which know no image types. The content decides the format."""
 _BODY = {
     "requestBody": {
         "required": True,

@@ -25,7 +25,8 @@ router = APIRouter(prefix="/v1/workers", tags=["workers"])
 WorkerName = Annotated[str, Path(max_length=120, description="The worker's name.", examples=["studio-gpu0"])]
 
 
-def _rows(farm: Farm) -> list[WorkerAnswer]:
+def worker_rows(farm: Farm) -> list[WorkerAnswer]:
+    """Return all registered workers, by name."""
     live = {worker.name for worker in live_workers(farm.database)}
     running, models = running_counts(farm.database), models_by_worker(farm.database)
     return [
@@ -37,13 +38,13 @@ def _rows(farm: Farm) -> list[WorkerAnswer]:
 @router.get("", response_model=WorkerList, summary="List workers", responses=error_responses())
 async def read_workers(farm: FarmDependency, caller: CallerDependency) -> Response:
     """List all registered workers, live or not."""
-    return json_response(WorkerList.model_construct(items=await in_thread(_rows, farm)))
+    return json_response(WorkerList.model_construct(items=await in_thread(worker_rows, farm)))
 
 
 @router.get("/{name}", response_model=WorkerAnswer, summary="One worker", responses=error_responses(404))
 async def read_worker(farm: FarmDependency, caller: CallerDependency, name: WorkerName) -> Response:
     """Return a worker by name."""
-    for row in await in_thread(_rows, farm):
+    for row in await in_thread(worker_rows, farm):
         if row.name == name:
             return json_response(row)
     raise NotFound("There is no worker with this name.", code="worker_not_found")
@@ -68,7 +69,7 @@ async def drain_worker(farm: FarmDependency, admin: AdminDependency, name: Worke
 
 
 async def _answer(farm: Farm, worker: Worker) -> Response:
-    for row in await in_thread(_rows, farm):
+    for row in await in_thread(worker_rows, farm):
         if row.name == worker.name:
             return json_response(row)
     raise NotFound("There is no worker with this name.", code="worker_not_found")

@@ -12,6 +12,7 @@ from core.schemas.base import iso
 from core.schemas.models import Model
 from core.schemas.workers import ModelOfWorker
 from core.schemas.workers import Worker as WorkerAnswer
+from db.nodes import host_of
 from db.tables import Worker, WorkerModel
 
 
@@ -21,7 +22,10 @@ def worker_view(worker: Worker, models: Sequence[WorkerModel], *, live: bool, ru
         name=worker.name,
         state=state_of(worker, live=live),
         live=live,
-        message=worker.message,
+        message=worker.message if worker.quarantined_until is None else worker.quarantine_reason,
+        host=host_of(worker),
+        version=worker.version,
+        quarantined_until=iso(worker.quarantined_until),
         model=worker.model,
         models=[
             ModelOfWorker.model_construct(
@@ -42,14 +46,16 @@ def worker_view(worker: Worker, models: Sequence[WorkerModel], *, live: bool, ru
 
 
 def state_of(worker: Worker, *, live: bool) -> str:
-    """Return the state to show: the reported state, or `lost`, `paused` or `draining`."""
+    """Return the state to show: the reported state, or `lost`, `paused`, `quarantined` or `draining`."""
     if worker.state in ("stopped", "failed"):
         return worker.state
     if not live:
         return "lost"
     if worker.drain_requested_at is not None:
         return "draining"
-    return "paused" if worker.paused_at is not None else worker.state
+    if worker.paused_at is not None:
+        return "paused"
+    return "quarantined" if worker.quarantined_until is not None else worker.state
 
 
 def model_view(model: CatalogueModel, overview: Overview, model_selector: ModelSelector, *, default: bool) -> Model:
@@ -87,7 +93,7 @@ def model_view(model: CatalogueModel, overview: Overview, model_selector: ModelS
 def model_state(model_id: str, overview: Overview) -> str:
     """Return the best state among the model's workers."""
     states = {_state_on(worker, model_id, overview) for worker in overview.serving(model_id)}
-    for state in ("ready", "blocked", "loading", "unloaded", "paused", "draining"):
+    for state in ("ready", "blocked", "loading", "unloaded", "quarantined", "paused", "draining"):
         if state in states:
             return state
     known = [worker for worker in overview.workers if model_id in overview.listed(worker)]

@@ -7,7 +7,7 @@ from typing import Any
 from api.watch.hub import Waiter
 
 MAX_KEPT = 5000
-"""Jobs whose news a slow reader may leave waiting; the oldest are dropped, and found again by the next poll."""
+"""Changed jobs that may wait for a slow reader; the oldest are dropped, and the next poll finds them again."""
 
 
 class Feed(Waiter):

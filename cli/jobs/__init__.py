@@ -16,6 +16,7 @@ from cli.jobs import (
     retry,
     show,
     submit,
+    top,
     upscale,
     watch,
 )
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
         rerun,
         export,
         parameters,
+        top,
         watch,
     ):
         commands.register(app)

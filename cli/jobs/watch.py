@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.exit_codes import ExitCode
 from cli.options import JOBS_PANEL, AsJson, Url, open_farm
-from core.errors import Unavailable
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from cli.jobs.dashboard import DashboardData
-    from imagefarm import ImageFarm
 
 
 RETRY_SECONDS = 2.0
@@ -39,13 +34,14 @@ def watch(
 
     - `imagefarm watch --once --json | jq .queue.queued`
     """
-    from cli.jobs.dashboard import fetch_dashboard
+    from cli.jobs.dashboard import fetch_dashboard, render_dashboard
+    from cli.jobs.live import show_live
 
     with open_farm(url, RETRY_SECONDS) as farm:
         if once or as_json:
             _show_once(fetch_dashboard(farm), as_json=as_json)
             return ExitCode.OK
-        _watch(farm, every)
+        show_live(lambda: render_dashboard(fetch_dashboard(farm)), every)
     return ExitCode.OK
 
 
@@ -58,34 +54,3 @@ def _show_once(data: DashboardData, *, as_json: bool) -> None:
     from cli.jobs.dashboard import render_dashboard
 
     Console().print(render_dashboard(data))
-
-
-def _watch(farm: ImageFarm, every: float) -> None:
-    """Update the dashboard until Ctrl-C."""
-    from rich.console import Console
-    from rich.live import Live
-
-    from cli.jobs.dashboard import fetch_dashboard, render_dashboard
-
-    try:
-        console = Console()
-        with Live(
-            render_dashboard(fetch_dashboard(farm)), console=console, auto_refresh=False, screen=console.is_terminal
-        ) as live:
-            while True:
-                time.sleep(every)
-                live.update(_fetch(farm), refresh=True)
-    except KeyboardInterrupt:
-        return
-
-
-def _fetch(farm: ImageFarm) -> RenderableType:
-    """Return the dashboard, or the error while the farm is unavailable."""
-    from rich.text import Text
-
-    from cli.jobs.dashboard import fetch_dashboard, render_dashboard
-
-    try:
-        return render_dashboard(fetch_dashboard(farm))
-    except Unavailable as error:
-        return Text(error.message, style="red")

@@ -1,4 +1,4 @@
-"""ComfyUI's graphs of standard nodes: what their nodes are, whether a graph is valid, and the jobs that it asks for."""
+"""ComfyUI's graphs of standard nodes: the known nodes, the check of a graph, and the jobs that it stands for."""
 
 from core.comfyui.errors import GraphRefused, NodeError
 from core.comfyui.names import ModelFiles

@@ -1,4 +1,4 @@
-"""Why a graph is refused, in the shape in which ComfyUI says so."""
+"""Errors of refused graphs, in ComfyUI's shape."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ def embedded(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> tuple[
     return {name: text for name, text in texts.items() if name not in too_long}, warnings
 
 
-def texts_of(requested: Mapping[str, Any]) -> dict[str, str]:
-    """Return the texts that a job's images carry; empty for a job of another face."""
-    found = requested.get(FIELD)
+def texts_of(requested: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the texts that a job's images carry; empty for a job of another face, or of none."""
+    found = (requested or {}).get(FIELD)
     if not isinstance(found, Mapping):
         return {}
     return {name: str(found[name]) for name in _KEYWORDS if name in found}

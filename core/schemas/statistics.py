@@ -1,4 +1,4 @@
-"""Schemas of the farm's history: throughput, waits, queues by owner, events that matter, keys."""
+"""Schemas of the farm's history: throughput, waits, queues by owner, events, keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class QueueOfOwner(ResponseBody):
 
 
 class FarmEvent(ResponseBody):
-    """What an operator should know: a lost or failed worker, an attempt that was lost, a job that is held."""
+    """An event for operators: a lost or failed worker, a lost attempt, or a held job."""
 
     at: datetime
     kind: str = Field(description="worker_lost, worker_failed, job_held, attempt_failed or worker_excluded.")

@@ -23,17 +23,21 @@ class ModelOfWorker(ResponseBody):
 
 
 class Worker(ResponseBody):
-    """A render worker. `state`: loading, ready, blocked, unloaded, draining, paused, stopped, failed or lost.
+    """A render worker. `state`: loading, ready, blocked, unloaded, draining, paused, quarantined, stopped, failed or lost.
 
     A lost worker was not seen lately. `model` is the loaded one, or the one that is being loaded; `models` are all that it
     serves, the default first. An unloaded worker has no model in memory and loads one for the next job. A blocked worker
-    claims no jobs until what `message` names works again, such as the storage.
+    claims no jobs until what `message` names works again, such as the storage. A quarantined worker has failed several
+    different jobs in a row: it claims nothing until `quarantined_until`, then one job at a time until one succeeds.
     """
 
     name: str
     state: str
     live: bool
     message: str | None
+    host: str = Field(description="Name of its machine.")
+    version: str | None = Field(None, description="The version of imagefarm that it runs.")
+    quarantined_until: datetime | None = None
     model: str
     models: list[ModelOfWorker] = Field(default_factory=list)
     device: str

@@ -159,6 +159,23 @@ class LocalImageStore:
         except OSError:
             return self.read(key)
 
+    def find_reduced(self, key: str) -> bytes | None:
+        """Return the reduced copy; None when the file has none. Raises like `read`."""
+        try:
+            with translate_read_errors(key):
+                return self._reduced_path(key).read_bytes()
+        except NotFound:
+            return None
+
+    def stat(self, key: str) -> StoredFile | None:
+        """Return size and SHA-256 of a file, which is read for that; None when it does not exist. Raises like `read`."""
+        try:
+            with translate_read_errors(key), self.path(key).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                return StoredFile(key=key, bytes=file.tell(), sha256=digest)
+        except NotFound:
+            return None
+
     def check_writable(self) -> None:
         """Write, sync and delete a file of PROBE_BYTES. Raises RenderError `storage_unavailable` when that fails."""
         with translate_write_errors():
@@ -174,6 +191,14 @@ class LocalImageStore:
         """Open the file for reading: it can be read to its end even when it is deleted meanwhile. Raises like `read`."""
         with translate_read_errors(key):
             return self.path(key).open("rb")
+
+    def is_there(self) -> bool:
+        """Return whether the folder exists."""
+        return self.root.is_dir()
+
+    def local_path(self, key: str) -> Path | None:
+        """Return the path of the file of `key`, whether or not it exists."""
+        return self.path(key)
 
     def path(self, key: str) -> Path:
         """Return the path of the file of `key`, whether or not it exists."""

@@ -13,18 +13,23 @@ from sqlalchemy import (
     Executable,
     Integer,
     String,
+    and_,
     bindparam,
+    case,
     exists,
+    literal_column,
     or_,
     select,
     tuple_,
     update,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from core.lifecycle import JobStatus
 from db.database import Database
+from db.exclusions import excludes
 from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
+from db.quarantine import is_on_probation, is_quarantined
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Attempt, Job, JobExclusion, Worker, core_table
 
@@ -125,7 +130,7 @@ def _claim_transition() -> TransitionStatement:
         select(Job.id)
         .where(QUEUED, Job.model == bindparam("for_model", type_=String()), *claimable_by(worker), ~_may_not_claim(worker))
         .order_by(Job.priority.desc(), Job.turn, Job.id)
-        .limit(bindparam("at_most", type_=Integer()))
+        .limit(_at_most(worker))
         .with_for_update(skip_locked=True, of=Job)
         .cte("best")
     )
@@ -138,18 +143,28 @@ def _claim_transition() -> TransitionStatement:
     return build_transition(JobStatus.QUEUED, JobStatus.RUNNING, Job.id.in_(select(best.c.id)), values=values)
 
 
+def _at_most(worker: BindParameter[str]) -> ColumnElement[int]:
+    """Return the wanted number of jobs; one for a worker that must prove itself after a quarantine."""
+    on_probation = exists().where(Worker.name == worker, is_on_probation())
+    return case((on_probation, 1), else_=bindparam("at_most", type_=Integer()))
+
+
 def claimable_by(worker: str | BindParameter[str]) -> list[ColumnElement[bool]]:
     """Return the conditions, other than being queued, for this worker to claim a job."""
-    excluded = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == worker)
+    excluded = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == worker, excludes())
     return [Job.available_at <= now(), or_(Job.deadline_at.is_(None), Job.deadline_at > now(), Job.attempt > 0), ~excluded]
 
 
 def _may_not_claim(worker: BindParameter[str]) -> ColumnElement[bool]:
     """Match a worker that a newer process of the same name has replaced, or that is paused or draining."""
+    held = aliased(Job)
+    holds_a_job = exists().where(held.status == literal_column("'running'"), held.worker == worker)
     stopped = or_(
         Worker.incarnation != bindparam("for_incarnation", type_=String()),
         Worker.paused_at.is_not(None),
         Worker.drain_requested_at.is_not(None),
+        is_quarantined(),
+        and_(is_on_probation(), holds_a_job),
     )
     return exists().where(Worker.name == worker, stopped)
 

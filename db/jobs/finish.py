@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session
 from core.lifecycle import JobStatus, Outcome
 from core.retries import RetryRule, backoff_seconds, rule_for
 from db.database import Database
+from db.exclusions import is_final
+from db.jobs.blame import exclude, record_failure
 from db.jobs.transition import transition
-from db.sql import RUNNING, insert_ignore, now
+from db.sql import RUNNING, now
 from db.tables import Attempt, Job, JobExclusion, Worker
 from db.worker_models import serves
 
@@ -42,8 +44,9 @@ def end_with_error(session: Session, job_id: str, attempt: int, code: str, messa
     if job is None:
         return None
     rule = rule_for(code)
-    if rule.other_worker and job.worker is not None:
-        insert_ignore(session, JobExclusion, job_id=job_id, worker=job.worker, code=code, created_at=now())
+    exclude(session, job, rule, code)
+    if rule.blames_worker:
+        record_failure(session, job, code)
     after, outcome = _next_status(session, job, rule)
     values = _values_after(job, rule, after, code, message)
     moved = _leave_running(session, job_id, attempt, after, values, code=code, message=message)
@@ -66,7 +69,7 @@ def _next_status(session: Session, job: Job, rule: RetryRule) -> tuple[JobStatus
 
 def _another_worker(session: Session, job: Job) -> bool:
     """Return whether a live worker serves the model and is not excluded from this job."""
-    excluded = exists().where(JobExclusion.job_id == job.id, JobExclusion.worker == Worker.name)
+    excluded = exists().where(JobExclusion.job_id == job.id, JobExclusion.worker == Worker.name, is_final())
     alive = Worker.seen_at > now() - literal(LIVE_SECONDS)
     takes_jobs = (Worker.state.in_(("loading", "ready", "blocked", "unloaded")), Worker.drain_requested_at.is_(None))
     query = select(Worker.name).where(serves(job.model), alive, *takes_jobs, ~excluded).limit(1)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.database import Database
+from db.exclusions import is_final
 from db.jobs.finish import end_with_error
 from db.jobs.transition import transition
 from db.sql import QUEUED, RUNNING, now
@@ -80,12 +81,17 @@ def expire_late(database: Database) -> list[Job]:
 
 def hold_unrunnable(database: Database) -> list[Job]:
     """Hold queued jobs from which every live worker of their model has been excluded for a while; return them."""
-    excluded = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == Worker.name)
+    excluded = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == Worker.name, is_final())
     alive = (serves(Job.model), Worker.seen_at > now() - literal(UNRUNNABLE_SECONDS))
     capable = exists().where(*alive, Worker.state.in_(("loading", "ready", "blocked", "unloaded")), ~excluded)
-    excluded_at = select(func.max(JobExclusion.created_at)).where(JobExclusion.job_id == Job.id).scalar_subquery()
+    excluded_at = (
+        select(func.max(JobExclusion.created_at)).where(JobExclusion.job_id == Job.id, is_final()).scalar_subquery()
+    )
     query = select(Job.id).where(
-        QUEUED, Job.id.in_(select(JobExclusion.job_id)), excluded_at < now() - literal(UNRUNNABLE_SECONDS), ~capable
+        QUEUED,
+        Job.id.in_(select(JobExclusion.job_id).where(is_final())),
+        excluded_at < now() - literal(UNRUNNABLE_SECONDS),
+        ~capable,
     )
     with database.read() as session:
         found = session.scalars(query.limit(BATCH)).all()

@@ -17,6 +17,7 @@ from core.lifecycle import JobStatus, Outcome
 from db.database import Database
 from db.jobs.claim import Held, held_by_attempts
 from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
+from db.quarantine import trust
 from db.sql import has_status, insert_rows, json_entry, now
 from db.tables import Attempt, Image, Job, core_table
 from db.usage import UsageChange
@@ -79,6 +80,7 @@ def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
         return
     _add_warnings(session, ended)
     insert_rows(session, Image, "created_at", [_image_row(job, image) for each, job in ended for image in each.images])
+    trust(session, {job.worker for _, job in ended if job.worker is not None})
     session.connection().execute(_close_attempts(), {"held": [each.held for each, _ in ended]})
     change = UsageChange()
     for each, job in ended:

@@ -7,6 +7,7 @@ from db.tables.collections import Collection, CollectionImage
 from db.tables.comfyui import ComfyInput, ComfyPrompt, ComfyPromptJob
 from db.tables.images import Image, Upload
 from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion, Tombstone
+from db.tables.join_tokens import JoinToken
 from db.tables.model_operations import ModelOperation
 from db.tables.sessions import PageSession
 from db.tables.styles import StyleRow
@@ -30,6 +31,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobExclusion",
+    "JoinToken",
     "ModelOperation",
     "PageSession",
     "QuotaCounter",

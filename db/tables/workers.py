@@ -26,7 +26,17 @@ class Worker(Base):
     device: Mapped[str] = mapped_column(String(120))
     info: Mapped[JsonObject]
     """The engine's report: dtype, memory policy, versions, load seconds."""
+    host: Mapped[str | None] = mapped_column(String(255))
+    """Name of its machine; None for workers of versions that did not report it."""
+    version: Mapped[str | None] = mapped_column(String(40))
     paused_at: Mapped[EpochSeconds | None]
+    quarantined_until: Mapped[EpochSeconds | None]
+    """Set while it is in quarantine: until then it claims nothing, and from then on one job at a time."""
+    quarantines: Mapped[int | None]
+    """How often it was quarantined since its last success; each quarantine is longer than the last."""
+    quarantine_reason: Mapped[str | None] = mapped_column(String(500))
+    failures: Mapped[JsonObject | None]
+    """Since its last success: `jobs`, id -> error code of each that failed here, and `at`, the last time."""
     drain_requested_at: Mapped[EpochSeconds | None]
     started_at: Mapped[EpochSeconds]
     seen_at: Mapped[EpochSeconds]

@@ -8,7 +8,7 @@ import signal
 from celery import Celery
 from flower.options import options
 from flower.urls import settings as handler_settings
-from tornado.ioloop import IOLoop
+from tornado.ioloop import IOLoop, PeriodicCallback
 
 from core.exposure import check_flower_exposure
 from core.logs import configure_logging
@@ -16,11 +16,14 @@ from core.queue import celery_config
 from core.settings import Settings
 from supervisor.flower import columns
 from supervisor.flower.access import GuardedFlower, open_api_on_loopback
+from supervisor.flower.farm_view import FarmView
 from supervisor.flower.prompts import PromptFreeEvents, PromptGuard
 
 MAX_TASKS = 10_000
 """Tasks that Flower keeps in memory; the history of all jobs is in the database."""
 PURGE_OFFLINE_SECONDS = 3600
+QUEUES_SECONDS = 10.0
+"""Interval at which the queues of the workers' models are read."""
 
 
 def run(settings: Settings) -> int:
@@ -47,8 +50,13 @@ def run(settings: Settings) -> int:
 def _events(settings: Settings, broker: Celery, loop: IOLoop) -> PromptFreeEvents:
     guard = PromptGuard(settings)
     guard.look()
+    view = FarmView(settings)
+    view.look()
+    view.show_queues()
+    PeriodicCallback(lambda: loop.run_in_executor(None, view.look), QUEUES_SECONDS * 1000).start()
     return PromptFreeEvents(
         guard,
+        view.past_events(),
         capp=broker,
         io_loop=loop,
         enable_events=options.enable_events,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import logging
+from collections.abc import Sequence
 from typing import Any
 
+from celery.events.state import State
 from flower.events import Events
 from tornado.ioloop import PeriodicCallback
 
@@ -47,11 +49,14 @@ class PromptGuard:
 class PromptFreeEvents(Events):  # type: ignore[misc]
     """Flower's memory of tasks without prompts while the guard hides them: lists, pages, search and API read from it."""
 
-    def __init__(self, guard: PromptGuard, **options: Any) -> None:  # noqa: ANN401 -- Flower's own options
+    def __init__(self, guard: PromptGuard, past: Sequence[dict[str, Any]] = (), **options: Any) -> None:  # noqa: ANN401
+        """Show the events `past` first. `options`: Flower's own."""
         super().__init__(**options)
         self._guard = guard
         self._scrubbed = guard.hidden
         self._checks = PeriodicCallback(self._check, CHECK_SECONDS * 1000)
+        for event in past:
+            self._restore(event)
 
     def start(self) -> None:
         super().start()
@@ -66,9 +71,17 @@ class PromptFreeEvents(Events):  # type: ignore[misc]
         self.io_loop.add_callback(self._store, event)
 
     def _store(self, event: dict[str, Any]) -> None:
+        self.state.event(self._shown(event))
+
+    def _restore(self, event: dict[str, Any]) -> None:
+        """Take an event of before the start, without counting it in Flower's metrics again."""
+        State.event(self.state, self._shown(event))
+        self.state.search_engine.upsert(self.state.tasks[event["uuid"]])
+
+    def _shown(self, event: dict[str, Any]) -> dict[str, Any]:
         if self._guard.hidden and "kwargs" in event:
-            event = event | {"kwargs": without_prompt(event["kwargs"])}
-        self.state.event(event)
+            return event | {"kwargs": without_prompt(event["kwargs"])}
+        return event
 
     async def _check(self) -> None:
         await self.io_loop.run_in_executor(None, self._guard.look)

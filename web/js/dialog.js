@@ -12,7 +12,7 @@ export function openDialog({ title, body, class: name = "", actions = [], onclos
   const close = () => element.close();
   const element = h("dialog", { class: `dialog ${name}`, "aria-labelledby": heading },
     h("header", { class: "dialog-head" }, h("h2", { id: heading }, title),
-      h("button", { type: "button", class: "icon-button", "aria-label": t("close"), onclick: close }, icon("close"))),
+      h("button", { class: "icon-button", "aria-label": t("close"), onclick: close }, icon("close"))),
     h("div", { class: "dialog-body" }, body),
     actions.length ? h("footer", { class: "dialog-foot" }, actions) : null);
   element.addEventListener("close", () => { element.remove(); onclose(); });
@@ -45,8 +45,8 @@ export function confirmAction({ title, text, action }) {
       title,
       body: h("p", {}, text),
       class: "small-dialog",
-      actions: [h("button", { type: "button", onclick: () => dialog.close() }, t("cancel")),
-        h("button", { type: "button", class: "danger", onclick: () => { answer = true; dialog.close(); } }, action)],
+      actions: [h("button", { onclick: () => dialog.close() }, t("cancel")),
+        h("button", { class: "danger", onclick: () => { answer = true; dialog.close(); } }, action)],
       onclose: () => resolve(answer),
     });
   });
@@ -57,7 +57,7 @@ export function openMenu(anchor, items) {
   const close = () => { menu.remove(); document.removeEventListener("pointerdown", outside, true); anchor.setAttribute("aria-expanded", "false"); };
   const outside = (event) => { if (!menu.contains(event.target)) close(); };
   const menu = h("div", { class: "menu", role: "menu" }, items.map(({ label, run, tone }) =>
-    h("button", { type: "button", role: "menuitem", "data-tone": tone, onclick: () => { close(); anchor.focus(); run(); } }, label)));
+    h("button", { role: "menuitem", "data-tone": tone, onclick: () => { close(); anchor.focus(); run(); } }, label)));
   menu.addEventListener("keydown", (event) => {
     const rows = [...menu.children];
     const at = rows.indexOf(document.activeElement);

@@ -4,9 +4,10 @@ import { t } from "./text.js";
 
 export const byId = (id) => document.getElementById(id);
 
-// h("button", {class: "small", type: "button", onclick: f}, "Copy")
+// h("button", {class: "small", onclick: f}, "Copy"): a button submits no form unless its type says so.
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
+  if (tag === "button") element.type = "button";
   for (const [name, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
@@ -55,8 +56,11 @@ export function icon(name) {
 
 // A button that shows only an icon; `label` is its name.
 export function iconButton(name, label, properties = {}) {
-  return h("button", { type: "button", class: "icon-button", "aria-label": label, title: label, ...properties }, icon(name));
+  return h("button", { class: "icon-button", "aria-label": label, title: label, ...properties }, icon(name));
 }
+
+// Of a button that opens a menu.
+export const MENU = { "aria-haspopup": "menu", "aria-expanded": "false" };
 
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -91,7 +95,7 @@ export async function copyText(text) {
 }
 
 export function copyButton(text, name) {
-  const button = h("button", { type: "button", class: "tiny", "aria-label": t("copy.name", { name }) }, t("copy"));
+  const button = h("button", { class: "tiny", "aria-label": t("copy.name", { name }) }, t("copy"));
   button.addEventListener("click", async () => {
     await copyText(text);
     button.textContent = t("copied");

@@ -19,7 +19,7 @@ async function making(app, run, text) {
     app.jobs.put(made);
     app.toast(text, { label: t("open"), action: () => go("create", made.id) });
   } catch (problem) {
-    app.toast(problem.message, { tone: "bad" });
+    app.fail(problem);
   }
 }
 
@@ -41,7 +41,7 @@ export async function useSettings(app, id) {
     app.pending = { settings: settingsOf(image, image.seed), farm: Boolean(image.parent?.image) };
     go("create");
   } catch (problem) {
-    app.toast(problem.message, { tone: "bad" });
+    app.fail(problem);
   }
 }
 
@@ -106,7 +106,7 @@ async function addTo(app, ids, find, onchange) {
     app.toast(t("collection.added", { n: ids.length, name: found.name }));
     onchange();
   } catch (problem) {
-    app.toast(problem.message, { tone: "bad" });
+    app.fail(problem);
   }
 }
 

@@ -34,6 +34,7 @@ const app = {
   watch,
   choices: null,
   toast: shell.toast,
+  fail: (problem) => shell.toast(problem.message, { tone: "bad" }),
   setTrouble: shell.setTrouble,
   may: (scope) => app.choices.session.scopes.includes("admin") || app.choices.session.scopes.includes(scope),
   onModels: (listener) => listeners.add(listener),

@@ -33,15 +33,15 @@ export function createShell(views) {
     notice = now;
     show(byId("banner"), Boolean(notice));
     if (!notice) return;
-    byId("banner").replaceChildren(h("span", {}, ...prose(notice, command)), " ",
+    byId("banner").replaceChildren(h("span", {}, ...prose(inWords(notice), command)), " ",
       h("a", { href: addressOf("models") }, t("banner.models")));
   }
 
   function toast(text, { action = null, label = "", tone = "quiet", milliseconds = TOAST_MS } = {}) {
     const done = () => { clearTimeout(timer); row.remove(); };
     const row = h("div", { class: "toast", role: "status", "data-tone": tone }, h("span", {}, text),
-      action && h("button", { type: "button", class: "link", onclick: () => { done(); action(); } }, label),
-      h("button", { type: "button", class: "icon-button", "aria-label": t("close"), onclick: done }, icon("close")));
+      action && h("button", { class: "link", onclick: () => { done(); action(); } }, label),
+      h("button", { class: "icon-button", "aria-label": t("close"), onclick: done }, icon("close")));
     const timer = setTimeout(done, milliseconds);
     place([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body);
     box.append(row);
@@ -67,6 +67,12 @@ export function createShell(views) {
       });
     },
   };
+}
+
+// The farm's notice of its demo model, in the page's language; any other as it is.
+function inWords(notice) {
+  const found = /^(\S+) has random weights.*`(.+)`.*\(about (.+)\)/.exec(notice);
+  return found ? t("banner.demo", { model: found[1], command: found[2], size: found[3] }) : notice;
 }
 
 function command(text) {

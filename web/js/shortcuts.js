@@ -46,6 +46,6 @@ export function showKeys() {
 }
 
 export function keysButton() {
-  return h("button", { type: "button", class: "icon-button", "aria-label": t("keys"), title: `${t("keys")} (?)`, onclick: showKeys },
+  return h("button", { class: "icon-button", "aria-label": t("keys"), title: `${t("keys")} (?)`, onclick: showKeys },
     icon("help"));
 }

@@ -34,7 +34,7 @@ export function createWatch(jobs, onTrouble) {
     };
   }
 
-  // A browser reports every end of a stream alike: a small call tells a farm that restarts from one that is away.
+  // A browser reports every end of a stream alike: a small call distinguishes a farm that restarts from one that is away.
   async function probe() {
     try {
       await get("healthz");

@@ -28,7 +28,7 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> None:
-    """Give the kernel what the heap keeps and nothing uses; takes milliseconds."""
+    """Return unused memory of the heap to the kernel; takes milliseconds."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

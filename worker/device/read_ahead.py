@@ -42,7 +42,7 @@ def read_ahead(module: nn.Module) -> int:
 
 
 def _ranges(module: nn.Module) -> list[tuple[int, int]]:
-    """Return the addresses of the weights, from the begin of a page to the end of one."""
+    """Return the addresses of the weights, from the start of a page to the end of one."""
     page, found = mmap.PAGESIZE, []
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.device.type == "cpu" and tensor.nbytes >= page:

@@ -88,6 +88,14 @@ def device_name(device: torch.device) -> str:
     return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
 
 
+def device_uuid(device: torch.device) -> str:
+    """Return the GPU's id as NVIDIA's tools print it, such as `GPU-1a2b...`; empty for a CPU or where torch has none."""
+    if device.type != "cuda":
+        return ""
+    uuid = str(getattr(torch.cuda.get_device_properties(device), "uuid", ""))
+    return f"GPU-{uuid}" if uuid else ""
+
+
 def free_cached_memory() -> None:
     """Return unused device memory to the driver, for other processes."""
     gc.collect()

@@ -18,7 +18,7 @@ from worker.device.cores import numa_nodes
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
 from worker.device.read_ahead import read_ahead_while
-from worker.device.torch_device import device_name, use_all_cores
+from worker.device.torch_device import device_name, device_uuid, use_all_cores
 from worker.engine.admission_policy import MemoryAdmissionPolicy
 from worker.engine.messages import EngineInfo
 from worker.engine.parts import EngineParts
@@ -208,6 +208,7 @@ def _info(
         max_pixels=max_pixels(plan, loaded.model),
         max_pixels_guided=max_pixels(plan, loaded.model, rows=2),
         expected=loaded.expected.figures() if loaded.expected is not None else {},
+        device_uuid=device_uuid(loaded.device),
     )
 
 

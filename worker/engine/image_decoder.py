@@ -148,7 +148,11 @@ class ImageDecoder:
                 raise BrokenDevice(str(error)) from error
             code, message = code_and_message(error)
             if code == "render_failed":
-                log.exception("request %s failed during decoding", finished.request.id)
+                log.exception(
+                    "request %s failed during decoding",
+                    finished.request.id,
+                    extra={"job_id": finished.request.id.partition("/")[0]},
+                )
             self._output.put(failed(code, message))
             return
         finally:

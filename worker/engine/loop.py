@@ -124,7 +124,7 @@ class EngineLoop:
             raise BrokenDevice(str(error)) from error
         code, message = code_and_message(error)
         if code == "render_failed":
-            log.error("request %s failed", failed.id, exc_info=error)
+            log.error("request %s failed", failed.id, exc_info=error, extra={"job_id": failed.id.partition("/")[0]})
         self._drop(failed)
         self._output.put(RequestFailed(failed.id, code, message))
 

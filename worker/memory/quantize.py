@@ -66,7 +66,7 @@ def empty_layer_like(linear: nn.Linear, form: PackedForm, dtype: torch.dtype) ->
 
 
 def supports_packed_matmul(form: PackedForm, device: torch.device) -> bool:
-    """Return whether the GPU multiplies in this form. CPUs are measured instead: some have no units for it."""
+    """Return whether the GPU multiplies in this form. CPUs are measured instead: some have no instructions for it."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= MIN_CAPABILITY[form]
 
 

@@ -84,7 +84,7 @@ class Reaper:
         if time.monotonic() >= self._trust_leases_at:
             ended += requeue_expired_leases(self._database)
         for job in ended:
-            logger.warning("job %s is now %s: %s", job.id, job.status, job.error_message)
+            logger.warning("job %s is now %s: %s", job.id, job.status, job.error_message, extra={"job_id": job.id})
             self._events.job_changed(job)
 
     def _republish_hints(self) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from core.errors import RenderError, Unavailable
 from core.settings import Settings
-from core.storage import LocalImageStore
+from core.storage import ImageStore
 from db import comfyui, quotas, retention, sessions
 from db.database import Database
+from storage.stores import open_images, open_uploads
 
 ORPHAN_SECONDS = 3600.0
 """Age from which a file without a row is an orphan: until then its row may be about to be written after an outage."""
@@ -26,7 +27,7 @@ class Pruner:
     Rows are deleted before their files: when that is interrupted, a file without a row is left, and `orphans` deletes it.
     """
 
-    def __init__(self, database: Database, store: LocalImageStore, uploads: LocalImageStore) -> None:
+    def __init__(self, database: Database, store: ImageStore, uploads: ImageStore) -> None:
         self._database = database
         self._store = store
         self._uploads = uploads
@@ -54,7 +55,7 @@ class Pruner:
         )
 
     def _orphans_of(
-        self, store: LocalImageStore, unknown: Callable[[Database, list[str]], set[str]], older_than_seconds: float
+        self, store: ImageStore, unknown: Callable[[Database, list[str]], set[str]], older_than_seconds: float
     ) -> int:
         deleted = store.sweep_partial(older_than_seconds)
         keys = store.iter_keys(older_than_seconds)
@@ -71,7 +72,7 @@ class Pruner:
         return jobs
 
 
-def _delete_files(store: LocalImageStore, keys: Collection[str]) -> int:
+def _delete_files(store: ImageStore, keys: Collection[str]) -> int:
     return sum(store.delete(key) for key in keys)
 
 
@@ -95,7 +96,7 @@ class RetentionRound:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database(settings.resolved_database_url, pool_size=1)
-        self._pruner = Pruner(self._database, LocalImageStore(settings.images_dir), LocalImageStore(settings.uploads_dir))
+        self._pruner = Pruner(self._database, open_images(settings), open_uploads(settings))
 
     def round(self) -> None:
         """Apply every retention setting once."""

@@ -47,3 +47,22 @@ class ClaimGate:
         """Wait until no thread is inside, at most that long; return whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._inside, seconds)
+
+
+class ClaimsUnderWay:
+    """Counts threads that claim or run a job, so that of two that claim at once one knows of the other. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    @contextmanager
+    def begin(self) -> Iterator[int]:
+        """Claim and run in the body; the value is the number of threads that began before and have not ended."""
+        with self._lock:
+            others, self._count = self._count, self._count + 1
+        try:
+            yield others
+        finally:
+            with self._lock:
+                self._count -= 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.settings import Settings
+from core.tracing import Tracing
 from db.database import Database
 from worker.engine.client import EngineClient
 from worker.events import EventPublisher
 from worker.runner.attempts import InFlightAttempts
 from worker.runner.flower import FlowerEvents
+from worker.runner.metrics import WorkerTotals
 from worker.runner.worker_state import WorkerIdentity, WorkerState
 
 
@@ -18,6 +20,7 @@ class WorkerContext:
     """Built once by the worker process and shared by its threads; every member is thread-safe.
 
     `attempts`: those in flight. `events`, `flower`: where state changes and progress are published.
+    `tracing`: where spans go. `totals`: what heartbeats report about its work.
     """
 
     settings: Settings
@@ -29,3 +32,5 @@ class WorkerContext:
     attempts: InFlightAttempts
     events: EventPublisher
     flower: FlowerEvents
+    tracing: Tracing = field(default_factory=Tracing)
+    totals: WorkerTotals = field(default_factory=WorkerTotals)

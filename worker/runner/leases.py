@@ -34,6 +34,7 @@ class LeaseKeeper:
         self._on_drain = on_drain
         self._on_replaced = on_replaced
         self._on_paused = on_paused
+        self._touch_failed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -67,7 +68,7 @@ class LeaseKeeper:
             state=snapshot.state,
             message=snapshot.message,
             capacity=snapshot.capacity,
-            info=snapshot.info,
+            info=None if snapshot.info is None else {**snapshot.info, **self._context.totals.report()},
             model=snapshot.model,
         )
 
@@ -75,7 +76,9 @@ class LeaseKeeper:
         if row is None:
             self._on_replaced("a newer worker has taken over this name")
             return
-        self._on_paused(row.paused_at is not None)
+        # Both times are of the database's clock.
+        quarantined = row.quarantined_until is not None and row.quarantined_until > row.seen_at
+        self._on_paused(row.paused_at is not None or quarantined)
         if row.drain_requested_at is not None:
             self._on_drain("an operator asked to drain it")
 
@@ -93,3 +96,16 @@ class LeaseKeeper:
                 away = True
             except Exception:
                 logger.exception("a heartbeat failed; the next one tries again")
+            self._touch()
+
+    def _touch(self) -> None:
+        """Show a probe that this process works, also while the database is away: a restart would not help then."""
+        file = self._context.settings.heartbeat_file
+        if file is None:
+            return
+        try:
+            file.touch()
+        except OSError as error:
+            if not self._touch_failed:
+                logger.warning("cannot touch the heartbeat file %s: %s", file, error.strerror)
+            self._touch_failed = True

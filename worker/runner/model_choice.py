@@ -9,8 +9,8 @@ BUSY_STAY = 4.0
 """A model with jobs of its own stays loaded for at least this many times the seconds that the next one takes to load. So
 loading takes at most a fifth of the time while all models have jobs."""
 IDLE_SECONDS = 3.0
-"""A model without jobs stays loaded for this long at most: the next job of whoever sent the last one may be on its way, but
-an idle device helps nobody."""
+"""A model without jobs stays loaded for this long at most: its user may send another job at
+once, but the device must not stay idle for long."""
 
 
 @dataclass(frozen=True)

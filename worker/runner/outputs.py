@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from core.errors import FarmError, NotFound
 from core.settings import Settings
-from core.storage import LocalImageStore, link_file
+from core.storage import ImageStore, export_file, link_file
 from core.storage.local import describe_os_error
 from db.tables import Job
+from storage.stores import open_images
 from worker.runner.worker_state import WorkerState
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class OutputsFolder:
     Why images are left out shows in the log and in the worker's message until one can be written again.
     """
 
-    def __init__(self, directory: Path, store: LocalImageStore, state: WorkerState, *, by_day: bool = False) -> None:
+    def __init__(self, directory: Path, store: ImageStore, state: WorkerState, *, by_day: bool = False) -> None:
         self._directory, self._store, self._state, self._by_day = directory, store, state, by_day
         self._waiting: queue.Queue[_Finished | None] = queue.Queue(MAX_WAITING)
         self._problem: str | None = None
@@ -48,8 +50,7 @@ class OutputsFolder:
         """Return the folder that the settings name; None when they name none."""
         if settings.outputs_dir is None:
             return None
-        store = LocalImageStore(settings.images_dir)
-        return cls(settings.outputs_dir, store, state, by_day=settings.outputs_by_day)
+        return cls(settings.outputs_dir, open_images(settings), state, by_day=settings.outputs_by_day)
 
     def add(self, job: Job, keys: list[str]) -> None:
         """Add the images of a succeeded job, whose keys are in order; their names are the time at which it ended."""
@@ -77,7 +78,10 @@ class OutputsFolder:
                 self._failed(f"{type(error).__name__}: {error}")
 
     def _write(self, finished: _Finished) -> None:
-        source = self._store.path(finished.key)
+        source = self._store.local_path(finished.key)
+        if source is None:
+            self._download(finished)
+            return
         try:
             link_file(self._directory, source, finished.moment, extension=finished.extension, by_day=self._by_day)
         except OSError as error:
@@ -86,6 +90,21 @@ class OutputsFolder:
                 return
             self._failed(describe_os_error(error))
             return
+        self._written()
+
+    def _download(self, finished: _Finished) -> None:
+        """Save an image of a store that shares no files with this machine."""
+        try:
+            data = self._store.read(finished.key)
+            export_file(self._directory, data, finished.moment, extension=finished.extension, by_day=self._by_day)
+        except NotFound:
+            logger.info("image %s was deleted before it was added to the outputs", finished.key)
+        except FarmError as error:
+            self._failed(error.message)
+        else:
+            self._written()
+
+    def _written(self) -> None:
         if self._problem is not None:
             logger.info("the folder of outputs works again; %d images were left out", self._left_out)
             self._problem, self._left_out = None, 0

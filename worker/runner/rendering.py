@@ -21,7 +21,7 @@ from core.lifecycle import JobKind
 from core.parameters.image_input import input_of_image
 from core.render import RenderRequest
 from core.settings import Settings
-from core.storage import LocalImageStore, image_key
+from core.storage import ImageStore, image_key
 from core.version import VERSION
 from db.jobs.succeed import StoredImage
 from db.tables import Job
@@ -51,7 +51,7 @@ from worker.runner.upscaling import (
 class ImageWriter:
     """Write images under keys that contain job, attempt and index, so that no two attempts share a file."""
 
-    def __init__(self, store: LocalImageStore) -> None:
+    def __init__(self, store: ImageStore) -> None:
         self._store = store
 
     def write(self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
@@ -154,7 +154,7 @@ TEXT_TO_IMAGE = StartImages()
 class StartImageReader:
     """Read the uploads and images that a job starts from; their keys were chosen by the API, never by a user."""
 
-    def __init__(self, uploads: LocalImageStore, images: LocalImageStore) -> None:
+    def __init__(self, uploads: ImageStore, images: ImageStore) -> None:
         self._uploads = uploads
         self._images = images
         self._sources = SourceReader(images, uploads)
@@ -173,9 +173,9 @@ class StartImageReader:
         try:
             return store.read(given["key"])
         except NotFound as error:
-            if not store.root.is_dir():
+            if not store.is_there():
                 which = "images" if image_id else "uploads"
-                raise RenderError(f"The directory of {which} is not there.", code="storage_unavailable") from error
+                raise RenderError(f"The store of {which} is not there.", code="storage_unavailable") from error
             if image_id:
                 raise RenderError(
                     f"The image {image_id} that this job starts from was deleted before it was rendered.", code="parent_gone"

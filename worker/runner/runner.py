@@ -12,16 +12,18 @@ from typing import TypeVar
 from core.errors import RenderError, Unavailable
 from core.lifecycle import Outcome
 from core.logs import log_context
-from core.storage import LocalImageStore
+from core.render import RenderRequest
 from db.jobs.claim import Claimant
 from db.jobs.finish import finish_canceled, finish_error
 from db.jobs.read import attempts_of, queued_seconds
-from db.jobs.succeed import Success
+from db.jobs.succeed import StoredImage, Success
 from db.tables import Job
+from storage.stores import open_images, open_uploads
+from worker.engine.messages import Rendered
 from worker.hints.hint import Hint
 from worker.hints.queue import HintQueue
-from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt
-from worker.runner.claim_gate import ClaimGate
+from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt, image_index_of
+from worker.runner.claim_gate import ClaimGate, ClaimsUnderWay
 from worker.runner.context import WorkerContext
 from worker.runner.image_guard import ImageGuard
 from worker.runner.job_store import IdleWorkers, JobStore
@@ -37,6 +39,7 @@ T = TypeVar("T")
 DATABASE_RETRY_SECONDS = 0.5
 LINGER_SECONDS = 0.5
 """How long a thread without a further job waits for a hint itself, before it goes back to Celery's pool."""
+LINGER_SLICE_SECONDS = 0.1
 MOST_LINGERING = 4
 """Threads that wait so at once."""
 
@@ -58,15 +61,14 @@ class Runner:
         self._hints = hints
         self._gate = gate
         self._database = context.database
-        self._writer = ImageWriter(LocalImageStore(context.settings.images_dir))
-        self._start_images = StartImageReader(
-            LocalImageStore(context.settings.uploads_dir), LocalImageStore(context.settings.images_dir)
-        )
+        self._writer = ImageWriter(open_images(context.settings))
+        self._start_images = StartImageReader(open_uploads(context.settings), open_images(context.settings))
         self._outputs = OutputsFolder.of(context.settings, context.state)
         self._guard = ImageGuard(load_safety_hook(context.settings.safety_hook))
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
         self._isolation = Isolation()
         self._lingering = threading.Semaphore(MOST_LINGERING)
+        self._claims = ClaimsUnderWay()
         identity = context.identity
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
         self._jobs = JobStore(context.database, claimant, self._take_hints)
@@ -82,16 +84,17 @@ class Runner:
             while more:
                 more = self._claim_without_hint(model) or self._linger(model)
         except Unavailable as error:
-            logger.warning("left hint %s to the reaper: %s", job_id, error.message)
+            logger.warning("left hint %s to the reaper: %s", job_id, error.message, extra={"job_id": job_id})
         except Exception:
-            logger.exception("could not handle hint %s; the reaper will publish it again", job_id)
+            logger.exception("could not handle hint %s; the reaper will publish it again", job_id, extra={"job_id": job_id})
 
     def _handle_hint(self, model: str, hint: Hint) -> bool:
         """Use the hint or pass it on; return whether a job was run."""
         with self._gate.entering(model) as is_loaded:
             if is_loaded and self._can_render:
-                if not (hint.may_be_deferred and self._should_defer(model)):
-                    return self._run_next(model, hint.job_id)
+                with self._claims.begin() as others:
+                    if not (hint.may_be_deferred and self._should_defer(model, others)):
+                        return self._run_next(model, hint.job_id)
                 hint = hint.deferred()
         self._hints[model].pass_on(hint)
         return False
@@ -101,8 +104,9 @@ class Runner:
         with self._gate.entering(model) as is_loaded:
             if not (is_loaded and self._can_render):
                 return False
-            if not self._should_defer(model):
-                return self._run_next(model, None)
+            with self._claims.begin() as others:
+                if not self._should_defer(model, others):
+                    return self._run_next(model, None)
         self._hints[model].request_refill()
         return False
 
@@ -110,8 +114,11 @@ class Runner:
         """Wait for the next hint and use it, which costs a fraction of Celery's delivery; return whether a job was run."""
         if not (self._can_render and self._gate.model == model and self._lingering.acquire(blocking=False)):
             return False
+        hint, until = None, time.monotonic() + LINGER_SECONDS
         try:
-            hint = self._hints[model].wait(LINGER_SECONDS)
+            # In slices, since a busy worker leaves the hints to idle ones.
+            while hint is None and time.monotonic() < until and not self._should_defer(model):
+                hint = self._hints[model].wait(LINGER_SLICE_SECONDS)
         finally:
             self._lingering.release()
         return hint is not None and self._handle_hint(model, hint)
@@ -120,9 +127,9 @@ class Runner:
     def _can_render(self) -> bool:
         return not self._context.state.draining and self._context.engine.state == "ready" and self._storage.is_open
 
-    def _should_defer(self, model: str) -> bool:
-        """Return whether this worker is busy and another one that has the model loaded is idle."""
-        return bool(len(self._context.attempts)) and self._idle_workers[model].any_idle()
+    def _should_defer(self, model: str, claiming: int = 0) -> bool:
+        """Return whether this worker is busy, or `claiming` other jobs, and another one that has the model is idle."""
+        return bool(len(self._context.attempts) + claiming) and self._idle_workers[model].any_idle()
 
     def _take_hints(self, model: str, count: int) -> list[str]:
         return [hint.job_id for hint in self._hints[model].take(count)]
@@ -144,9 +151,29 @@ class Runner:
             with log_context(job_id=job.id, attempt=job.attempt):
                 self._context.flower.started(job)
                 self._context.events.job_changed(job)
-                self._report(attempt, self._render(attempt), started)
+                self._report(attempt, self._render_traced(attempt), started)
         finally:
             self._context.attempts.remove(attempt)
+
+    def _render_traced(self, attempt: RunningAttempt) -> Job | None:
+        job, tracing = attempt.job, self._context.tracing
+        tracing.past("job.queued", job.id, job.available_at, time.time(), attempt=job.attempt)
+        worker = self._context.identity.name
+        with tracing.span("job.attempt", job.id, attempt=job.attempt, model=job.model, worker=worker) as added:
+            finished = self._render(attempt)
+            added["status"] = str(finished.status) if finished is not None else "refused"
+            if finished is not None and finished.error_code:
+                added["error_code"] = finished.error_code
+            return finished
+
+    def _store(self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
+        """Store an image; the engine's work on it, which is over, becomes a span of its own."""
+        tracing, job_id, index, spent = self._context.tracing, attempt.job.id, image_index_of(request.id), rendered.timings
+        now = time.time()
+        busy = spent.encode_seconds + spent.steps_seconds + spent.decode_seconds
+        tracing.past("image.render", job_id, now - busy, now, index=index, steps=len(rendered.record.batch_sizes))
+        with tracing.span("image.store", job_id, index=index):
+            return self._writer.write(attempt, request, rendered)
 
     def _render(self, attempt: RunningAttempt) -> Job | None:
         """Return the job after this attempt; None when the attempt no longer held it and was refused."""
@@ -156,7 +183,7 @@ class Runner:
                 self._context.engine,
                 self._context.settings,
                 self._context.events,
-                self._writer.write,
+                self._store,
                 self._guard,
                 lambda reason: self._storage.report("images", reason, self._writer.check),
             )
@@ -209,7 +236,8 @@ class Runner:
             "storing_seconds": round(rendering.storing_seconds, 4),
         }
         success = Success(job.id, job.attempt, rendering.images, timings)
-        finished = self._retry_until_available(lambda: self._jobs.succeed(success))
+        with self._context.tracing.span("job.commit", job.id):
+            finished = self._retry_until_available(lambda: self._jobs.succeed(success))
         if finished is None:
             self._writer.discard(rendering.images)
         elif self._outputs is not None:

@@ -13,7 +13,7 @@ from core.imagefile.metadata import ImageMetadata
 from core.imagefile.png_file import with_metadata
 from core.render import LoraRequest, NoiseSource, RenderRequest, UpscalePart
 from core.settings import Settings
-from core.storage import LocalImageStore, image_key
+from core.storage import ImageStore, image_key
 from core.version import VERSION
 from db.jobs.succeed import StoredImage
 from db.tables import Job
@@ -66,7 +66,7 @@ def clear_earlier_attempts(attempt: RunningAttempt, settings: Settings) -> None:
 class SourceReader:
     """Reads the image that an upscale job enlarges; its key was chosen by the API, never by a user."""
 
-    def __init__(self, images: LocalImageStore, uploads: LocalImageStore) -> None:
+    def __init__(self, images: ImageStore, uploads: ImageStore) -> None:
         self._stores = {"images": images, "uploads": uploads}
 
     def read_for(self, job: Job) -> bytes:
@@ -76,16 +76,14 @@ class SourceReader:
         try:
             return store.read(source["key"])
         except NotFound as error:
-            if not store.root.is_dir():
-                raise RenderError(f"The directory of {source['store']} is not there.", code="storage_unavailable") from error
+            if not store.is_there():
+                raise RenderError(f"The store of {source['store']} is not there.", code="storage_unavailable") from error
             raise RenderError("The image that this job enlarges no longer exists.", code="invalid_input") from error
         except Unavailable as error:
             raise RenderError(error.message, code="storage_unavailable") from error
 
 
-def store_enlarged(
-    store: LocalImageStore, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered
-) -> StoredImage:
+def store_enlarged(store: ImageStore, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
     """Move the engine's file into the store, with metadata. Raises RenderError `storage_unavailable`."""
     part = request.upscale
     assert part is not None  # noqa: S101 - the caller has looked

@@ -42,6 +42,7 @@ class EngineTimes:
     """
 
     def __init__(self, info: EngineInfo) -> None:
+        self.model = info.model
         self._info = {name: value for name, value in vars(info).items() if name != "process_id"}
         self._first: dict[str, Any] | None = None
         self._count = 0
@@ -53,8 +54,9 @@ class EngineTimes:
         """Count one more image."""
         seconds = round(image.timings.steps_seconds + image.timings.decode_seconds, 4)
         kind = ImageKind(image.width, image.height, len(image.record.batch_sizes))
+        job = {"job_id": image.request_id.partition("/")[0]}
         which = "an image" if self._first else "the first image"
-        logger.info("%s, %dx%d in %d steps, took %.2f s", which, *vars(kind).values(), seconds)
+        logger.info("%s, %dx%d in %d steps, took %.2f s", which, *vars(kind).values(), seconds, extra=job)
         if self._first is None:
             self._first = {**vars(kind), "seconds": seconds}
             return

@@ -47,8 +47,10 @@ def test_page_renders_and_shows_pictures_under_a_path(page: Page, proxy: SubPath
 def test_viewer_works_under_a_path_and_asks_no_other_host(page: Page, proxy: SubPathProxy) -> None:
     page.requested()
     page.visit("docs")
-    found = page.until(lambda: page.find_all(".opblock"), "the description was not shown")
-    assert len(found) > 40
+    page.until(lambda: len(page.find_all(".opblock")) > 5, "the description was not shown")
+    # Swagger UI draws only the part of a long description that is in view.
+    scroll = "window.scrollBy(0, 300); return document.querySelector('[id*=healthz] .opblock-summary-control')"
+    page.until(lambda: page.script(scroll), "the operation is not there")
     page.script("document.querySelector('[id*=healthz] .opblock-summary-control').click()")
     page.until(lambda: page.find_all(".try-out__btn"), "the operation did not open")
     page.script("document.querySelector('.try-out__btn').click()")

@@ -20,7 +20,7 @@ from core.imagefile import ImageMetadata, encode
 from core.parameters.seeds import seeds_of
 from core.queue import RedisKeys, change_message
 from core.settings import Settings
-from core.storage import LocalImageStore, image_key
+from core.storage import ImageStore, LocalImageStore, image_key
 from db.database import Database
 from db.jobs.claim import Claimant, claim_next
 from db.jobs.finish import finish_error
@@ -58,7 +58,7 @@ class WorkerSide:
         self.settings, self.model, self.name = settings, model, name
         self.record: dict[str, Any] = {"device": "cpu"}
         self.database = Database(settings.resolved_database_url)
-        self.store = LocalImageStore(settings.images_dir)
+        self.store: ImageStore = LocalImageStore(settings.images_dir)
         self.redis = Redis.from_url(settings.redis_url)
         self.keys = RedisKeys(settings.redis_prefix)
         register(self.database, Registration(name, "run-1", model, "cpu", capacity))

@@ -104,7 +104,7 @@ def test_a_missing_file_is_told_and_breaks_nothing(api: httpx.Client, worker: Wo
     job = submit(api, num_images=3)
     finish_all(worker)
     image_id = api.get(f"/v1/jobs/{job['id']}").json()["outputs"][1]["id"]
-    worker.store.path(get_image(worker.database, image_id).key).unlink()
+    worker.store.delete(get_image(worker.database, image_id).key)
     archive = export(api)
     assert len(archive.namelist()) == 3
     (missing,) = [row for row in rows_of(archive) if row["file"] is None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import httpx
 import pytest
@@ -41,10 +42,12 @@ def test_images_are_listed_by_position_and_filtered(api: httpx.Client, worker: W
     assert ids(api.get("/v1/images", params={"lora": 'x"%'})) == []
     api.patch(f"/v1/images/{fox}", json={"rating": 4})
     assert ids(api.get("/v1/images", params={"min_rating": 4, "count": True})) == [fox]
-    moment = api.get(f"/v1/images/{blue}").json()["created_at"]
+    made = [datetime.fromisoformat(api.get(f"/v1/images/{each}").json()["created_at"]) for each in (fox, blue)]
+    moment = (made[0] + (made[1] - made[0]) / 2).isoformat()
     assert ids(api.get("/v1/images", params={"until": moment})) == [fox]
     assert ids(api.get("/v1/images", params={"since": moment})) == [late, red, blue]
     assert api.get("/v1/images", params={"anchor": "x"}).json()["code"] == "invalid_input"
+    assert api.get("/v1/images", params={"owner": "\x00"}).status_code == 422
     row = api.get("/v1/images", params={"limit": 1}).json()["items"][0]
     assert (row["prompt"], row["owner"], row["width"], row["kind"]) == ("a late one", "client:ann", 64, "render")
 

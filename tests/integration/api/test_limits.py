@@ -49,6 +49,8 @@ NOT_QUEUEING = {
     ("POST", "/v1/estimate"),
     ("POST", "/v1/collections"),
     ("PATCH", "/v1/collections/{collection_id}"),
+    ("POST", "/v1/join"),
+    *(("POST", f"/v1/nodes/{{name}}/{action}") for action in ("drain", "resume")),
     ("POST", "/v1/uploads"),
     ("POST", "/v1/parameters"),
     ("POST", "/v1/models"),

@@ -38,7 +38,7 @@ class Receiver:
         self.received: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
         self.answers: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def next(self) -> tuple[dict[str, str], dict[str, object]]:
+    def next(self) -> tuple[dict[str, str], dict[str, Any]]:
         headers, body = self.received.get(timeout=20)
         return headers, json.loads(body)
 
@@ -129,7 +129,7 @@ def test_endpoints_receive_the_chosen_events_of_their_owners_jobs(
         job = api.post("/v1/jobs", json=BODY, headers={"X-Client-Label": label}).json()
         api.post(f"/v1/jobs/{job['id']}/cancel")
     _, message = receiver.next()
-    assert (message["owner"], message["status"]) == ("client:a", "canceled")
+    assert (message["data"]["owner"], message["data"]["status"]) == ("client:a", "canceled")
     assert receiver.received.empty()
     assert api.delete(f"/v1/webhooks/{made.json()['id']}").status_code == 204
     assert api.delete(f"/v1/webhooks/{made.json()['id']}").status_code == 404
@@ -165,7 +165,7 @@ def test_a_restart_loses_no_message(make_settings: SettingsMaker, worker: Worker
         assert httpx.post(f"{url}/v1/jobs", json=BODY | {"webhook": hook}).status_code == 202
     finish_one(worker)
     with serving(settings):
-        assert receiver.next()[1]["status"] == "succeeded"
+        assert receiver.next()[1]["data"]["status"] == "succeeded"
 
 
 def test_private_targets_are_refused_at_submit_and_at_delivery(
@@ -224,7 +224,7 @@ def test_receivers_that_never_answer_delay_their_own_owner_only(
         for _ in range(6):
             job = api.post("/v1/jobs", json=body, headers={"X-Client-Label": "quick"}).json()
             api.post(f"/v1/jobs/{job['id']}/cancel")
-            assert receiver.next()[1]["id"] == job["id"]
+            assert receiver.next()[1]["data"]["id"] == job["id"]
         connection.close()
 
 

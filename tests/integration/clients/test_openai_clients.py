@@ -46,7 +46,7 @@ def test_a_gpt_image_name_answers_base64_alone_with_usage_and_echoed_fields(farm
     assert (answer.background, answer.output_format, answer.quality, answer.size) == ("opaque", "webp", "high", "64x96")
     assert answer.usage is not None and answer.usage.output_tokens == 2 * 4 * 6
     assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens
-    assert any("quality 'high' has no effect: demo renders best" in text for text in warnings_of(answer))
+    assert any("quality 'high' has no effect: demo keeps its own" in text for text in warnings_of(answer))
     assert links.data is not None and links.data[0].b64_json is None
     assert httpx.get(links.data[0].url or "").status_code == 200, "the link is signed"
     assert "style 'vivid' has no effect here." in warnings_of(links)

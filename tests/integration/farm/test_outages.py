@@ -81,13 +81,19 @@ def test_a_drained_worker_finishes_its_jobs(start_farm: StartFarm, client_of: Cl
 
 @pytest.mark.parametrize("signals", [1, 2], ids=["grace over", "second signal"])
 def test_jobs_that_cannot_finish_go_back_without_using_up_an_attempt(
-    start_farm: StartFarm, client_of: ClientOf, signals: int
+    start_farm: StartFarm, client_of: ClientOf, tmp_path: Path, signals: int
 ) -> None:
-    farm = start_farm(synthetic_step_seconds=0.2, max_attempts=1, drain_seconds=1 if signals == 1 else 300)
+    """So a spot machine may leave within 30 s: the worker ends soon after its drain time, and its job waits for another."""
+    grace, file = 1 if signals == 1 else 300, tmp_path / "heartbeat"
+    farm = start_farm(
+        synthetic_step_seconds=0.2, max_attempts=1, drain_seconds=grace, heartbeat_file=file, heartbeat_seconds=0.2
+    )
     client = client_of(farm)
     job_id = client.submit(num_inference_steps=40)["id"]
     client.wait(job_id, "running")
     worker = farm.parts["worker0"]
+    while not file.exists():
+        pass  # the worker touches it with each heartbeat
     worker.send(signal.SIGTERM)
     wait_log(worker, "draining")
     for _ in range(signals - 1):

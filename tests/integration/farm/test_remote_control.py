@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 from celery import Celery
@@ -9,6 +12,7 @@ from celery import Celery
 from core.queue import celery_config, render_queue
 from core.settings import Settings
 from tests.integration.farm.conftest import StartFarm
+from tests.servers.farm import clean_environment
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("shutdown", {}),
@@ -44,3 +48,15 @@ def test_a_worker_answers_questions_and_refuses_commands(start_farm: StartFarm) 
     ((queue,),) = inspect.active_queues().values()
     assert queue["name"] == render_queue("demo")
     app.close()
+    answer = celery_command(farm.redis.url, "inspect", "active_queues", "--json", "--timeout", "10")
+    assert [queue["name"] for (queue,) in json.loads(answer).values()] == [render_queue("demo")]
+    assert "pong" in celery_command(farm.redis.url, "inspect", "ping", "--timeout", "10")
+
+
+def celery_command(redis_url: str, *words: str) -> str:
+    """Return what Celery's own command prints, as docs/guides/operations.md calls it."""
+    command = [sys.executable, "-m", "celery", "-A", "imagefarm.celery", *words]
+    environment = clean_environment(IMAGEFARM_REDIS_URL=redis_url)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -167,6 +167,13 @@ def test_watch_shows_workers_and_running_jobs(cli: Cli, farm: ImageFarm) -> None
         assert shown["running"][0]["progress"]["steps"] == 100
         assert [row["running"] for row in shown["workers"] if row["model"] == "demo"] == [1]
         assert "worker0" in cli("watch", "--once").stdout
+        (worker,) = (row for row in json.loads(cli("top", "--json").stdout)["workers"] if row["model"] == "demo")
+        assert [row["id"] for row in worker["jobs"]] == [job.id]
+        assert 0 < worker["jobs"][0]["progress"] <= 1
+        assert worker["temperature_celsius"] is None, "there is no GPU here"
+        shown_top = cli("top", "--once").stdout
+        assert "worker0" in shown_top
+        assert job.id[-8:] in shown_top
     finally:
         farm.cancel(job)
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import redis
 
+from core.embedded_redis import url_for
 from core.settings import Settings
 from supervisor import embedded_redis
 from supervisor.console import Console
@@ -36,7 +37,7 @@ def started(data_dir: Path) -> Iterator[tuple[str, int]]:
     console = Console(data_dir / "logs")
     processes = ProcessManager(console, events)
     (data_dir / "redis" / "port").write_text(str(port))
-    url = embedded_redis.url_for(port, embedded_redis.choose_password(data_dir))
+    url = url_for(port, embedded_redis.choose_password(data_dir))
     processes.start(embedded_redis.redis_child(data_dir, port))
     try:
         while not embedded_redis.answers(url):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("api", "app", "cli", "core", "db", "imagefarm", "supervisor", "worker")
+PACKAGES = ("api", "app", "cli", "core", "db", "imagefarm", "storage", "supervisor", "worker")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 _MUTATORS = {"update", "setdefault", "pop", "popitem", "clear", "append", "extend", "insert", "remove", "add", "discard"}
 

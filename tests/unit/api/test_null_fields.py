@@ -28,6 +28,9 @@ REQUIRED: dict[str, Any] = {
     "format": "a1111",
     "data": "aGk=",
     "imageList": [],
+    "token": "t",
+    "node": "box",
+    "version": "1",
 }
 OTHERS: dict[str, dict[str, Any]] = {
     "BatchRequest": {"base": {"prompt": "a cat"}, "prompts": ["a cat"]},

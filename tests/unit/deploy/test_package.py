@@ -49,7 +49,8 @@ def test_the_metadata_has_a_small_base_extras_and_no_development_tools(installed
     base = {line.split()[1] for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra" not in line}
     names = {re.split(r"[^a-z-]", requirement)[0] for requirement in base}
     assert names == {"httpx", "httpx-sse", "pillow", "pydantic", "pydantic-settings", "rich", "typer"}
-    assert set(re.findall(r"^Provides-Extra: (\w+)", metadata, re.MULTILINE)) == {"server", "worker", "mcp", "all"}
+    extras = {"server", "worker", "mcp", "tracing", "s3", "all"}
+    assert set(re.findall(r"^Provides-Extra: (\w+)", metadata, re.MULTILINE)) == extras
     assert "Classifier: Private :: Do Not Upload" in metadata
     assert "pytest" not in metadata.partition("\n\n")[0]
 

@@ -56,6 +56,6 @@ def test_a_parent_that_was_deleted_fails_the_job_for_good(tmp_path: Path) -> Non
         reader.read_for(job)
     assert (failed.value.code, rule_for(failed.value.code).retry) == ("parent_gone", False)
     images.root.rename(tmp_path / "elsewhere")
-    with pytest.raises(RenderError, match="directory of images") as away:
+    with pytest.raises(RenderError, match="store of images") as away:
         reader.read_for(job)
     assert away.value.code == "storage_unavailable"

@@ -38,7 +38,7 @@ def test_the_first_signal_drains_and_the_second_stops_at_once() -> None:
 
 
 def test_no_module_with_signal_handlers_sets_a_threading_event_in_one() -> None:
-    packages = ("api", "app", "cli", "core", "db", "imagefarm", "supervisor", "worker")
+    packages = ("api", "app", "cli", "core", "db", "imagefarm", "storage", "supervisor", "worker")
     files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
     handled = re.compile(r"signal\.signal\([^)]*, (?!signal\.SIG_IGN|handler\))")
     found = {file.relative_to(ROOT).as_posix() for file in files if handled.search(file.read_text())}

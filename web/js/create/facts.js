@@ -15,7 +15,7 @@ export function factsOf(row, output) {
       fact(t("fact.steps"), input.num_inference_steps),
       fact(t("fact.guidance"), input.guidance_scale > 1 ? input.guidance_scale : t("off")),
     ]),
-    seed === undefined ? null : fact(t("fact.seed"), seed, copyButton(String(seed), t("fact.seed"))),
+    seed === undefined || row.kind === "upscale" ? null : fact(t("fact.seed"), seed, copyButton(String(seed), t("fact.seed"))),
     input.loras?.length ? fact(t("fact.loras"), input.loras.map(({ name, scale }) => `${name} ${scale}`).join(", ")) : null,
     row.status === "succeeded" ? fact(t("fact.time"), timeOf(row.timings)) : null,
     input.negative_prompt ? wide(fact(t("fact.without"), input.negative_prompt)) : null,

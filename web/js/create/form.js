@@ -73,8 +73,8 @@ export function createForm(app, { submit }) {
         field("height", t("create.height"), h("input", { id: "height", name: "height", type: "number", inputmode: "numeric", "aria-describedby": "height-error" }))),
       loras.element, variants.element,
       h("div", { class: "row between" },
-        h("button", { id: "reset", type: "button", class: "link", onclick: reset }, t("create.reset")),
-        h("button", { id: "share", type: "button", class: "link", onclick: share }, icon("link"), t("create.share")))));
+        h("button", { id: "reset", class: "link", onclick: reset }, t("create.reset")),
+        h("button", { id: "share", class: "link", onclick: share }, icon("link"), t("create.share")))));
   const keepBox = h("input", { type: "checkbox", id: "keep-generating" });
   const form = h("form", { id: "compose", class: "compose panel", "aria-label": t("create.form"), novalidate: true },
     prompt.element,
@@ -361,7 +361,7 @@ export function createForm(app, { submit }) {
           return;
         }
       } catch (problem) {
-        if (problem.status !== 415 && problem.status !== 422) { app.toast(problem.message, { tone: "bad" }); return; }
+        if (problem.status !== 415 && problem.status !== 422) { app.fail(problem); return; }
       }
     }
     await start.take(blob);

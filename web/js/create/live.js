@@ -11,8 +11,8 @@ export const MOST = 96; // cards; the gallery shows the rest
 export function createLive({ select, older, cancel, cancelAll }) {
   const list = h("ul", { id: "cards", class: "cards" });
   const empty = h("p", { id: "no-cards", class: "hint", hidden: true }, t("live.none"));
-  const more = h("button", { id: "older", type: "button", class: "small", hidden: true, onclick: older }, t("live.older"));
-  const stop = h("button", { id: "cancel-all", type: "button", class: "small quiet-danger", hidden: true, onclick: cancelAll }, t("live.cancelall"));
+  const more = h("button", { id: "older", class: "small", hidden: true, onclick: older }, t("live.older"));
+  const stop = h("button", { id: "cancel-all", class: "small quiet-danger", hidden: true, onclick: cancelAll }, t("live.cancelall"));
   const counts = h("span", { class: "aside", id: "live-counts" });
   const element = h("section", { class: "live", "aria-labelledby": "live-title" },
     h("div", { class: "row between" }, h("h2", { id: "live-title" }, t("live"), " ", counts), stop), list, empty, more);
@@ -43,7 +43,7 @@ export function createLive({ select, older, cancel, cancelAll }) {
   }
 
   function fresh(job) {
-    const button = h("button", { type: "button", class: "card", onclick: () => select(job.id) });
+    const button = h("button", { class: "card", onclick: () => select(job.id) });
     const stopper = iconButton("close", t("cancel"), { class: "card-cancel", onclick: () => cancel(job) });
     const card = { item: h("li", {}, button, stopper), button, stopper, key: "" };
     cards.set(job.id, card);

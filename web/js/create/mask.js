@@ -7,10 +7,10 @@ import { t } from "../text.js";
 
 const TINT = "rgba(16, 130, 92, 0.62)";
 
-// `surface`: an image or bitmap. Resolves to {upload, preview, strokes, feather}, or null when nothing was painted.
-export function paintMask(surface, before, app) {
-  const width = surface.naturalWidth ?? surface.width;
-  const height = surface.naturalHeight ?? surface.height;
+// `surface`: an image or bitmap, perhaps smaller than the `size` of the mask. Resolves to {upload, preview, strokes, feather}, or null when nothing was painted.
+export function paintMask(surface, size, before, app) {
+  const width = size.width ?? surface.naturalWidth;
+  const height = size.height ?? surface.naturalHeight;
   let strokes = before ? [...before] : []; // {erase, size, points: [[x, y]], all}
   let erase = false;
   let zoom = 1;
@@ -20,9 +20,9 @@ export function paintMask(surface, before, app) {
   const stage = h("div", { class: "mask-stage" }, canvas);
   const mask = document.createElement("canvas");
   Object.assign(mask, { width, height });
-  const size = h("input", { type: "range", id: "mask-size", min: 4, max: 300, value: Math.round(Math.max(width, height) / 10) });
+  const brush = h("input", { type: "range", id: "mask-size", min: 4, max: 300, value: Math.round(Math.max(width, height) / 10) });
   const feather = h("input", { type: "range", id: "mask-feather", min: 0, max: 64, value: 8 });
-  const mode = (label, value) => h("button", { type: "button", "aria-pressed": String(erase === value), onclick: (event) => {
+  const mode = (label, value) => h("button", { "aria-pressed": String(erase === value), onclick: (event) => {
     erase = value;
     [...event.currentTarget.parentElement.children].forEach((each) => each.setAttribute("aria-pressed", String(each === event.currentTarget)));
   } }, label);
@@ -67,13 +67,13 @@ export function paintMask(surface, before, app) {
 
   const at = (event) => {
     const box = canvas.getBoundingClientRect();
-    return [((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height];
+    return [((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height].map(Math.round);
   };
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId);
-    stroke = { erase: erase || event.altKey, size: Number(size.value), points: [at(event)] };
+    stroke = { erase: erase || event.altKey, size: Number(brush.value), points: [at(event)] };
     strokes.push(stroke);
     paintStroke(mask.getContext("2d"), stroke);
     draw();
@@ -94,12 +94,12 @@ export function paintMask(surface, before, app) {
   const output = h("output", {}, "100 %");
   const tools = h("div", { class: "mask-tools" },
     h("div", { class: "segments", role: "group", "aria-label": t("mask.tool") }, mode(t("mask.brush"), false), mode(t("mask.erase"), true)),
-    h("label", {}, t("mask.size"), size), h("label", {}, t("mask.soft"), feather),
-    h("button", { type: "button", class: "small", id: "mask-undo", onclick: undo }, icon("undo"), t("undo")),
-    h("button", { type: "button", class: "small", id: "mask-all", onclick: change(() => strokes.push({ all: true })) }, t("mask.all")),
-    h("button", { type: "button", class: "small", onclick: change(() => { strokes = []; }) }, t("mask.clear")),
-    h("span", { class: "row" }, h("button", { type: "button", class: "small", "aria-label": t("zoom.out"), onclick: () => setZoom(zoom / 1.4) }, "−"), output,
-      h("button", { type: "button", class: "small", "aria-label": t("zoom.in"), onclick: () => setZoom(zoom * 1.4) }, "+")));
+    h("label", {}, t("mask.size"), brush), h("label", {}, t("mask.soft"), feather),
+    h("button", { class: "small", id: "mask-undo", onclick: undo }, icon("undo"), t("undo")),
+    h("button", { class: "small", id: "mask-all", onclick: change(() => strokes.push({ all: true })) }, t("mask.all")),
+    h("button", { class: "small", onclick: change(() => { strokes = []; }) }, t("mask.clear")),
+    h("span", { class: "row" }, h("button", { class: "small", "aria-label": t("zoom.out"), onclick: () => setZoom(zoom / 1.4) }, "−"), output,
+      h("button", { class: "small", "aria-label": t("zoom.in"), onclick: () => setZoom(zoom * 1.4) }, "+")));
 
   return new Promise((resolve) => {
     let result = null;
@@ -111,16 +111,16 @@ export function paintMask(surface, before, app) {
         result = { upload: row, preview: tinted(mask, 320).toDataURL("image/png"), strokes, feather: Number(feather.value) };
         dialog.close();
       } catch (problem) {
-        app.toast(problem.message, { tone: "bad" });
+        app.fail(problem);
       }
     };
     const dialog = openDialog({ title: t("mask.title"), class: "wide-dialog", body: h("div", { class: "mask" }, stage, tools),
-      actions: [h("p", { class: "hint" }, t("mask.hint")), h("button", { type: "button", class: "primary", id: "mask-done", onclick: save }, t("mask.use"))],
+      actions: [h("p", { class: "hint" }, t("mask.hint")), h("button", { class: "primary", id: "mask-done", onclick: save }, t("mask.use"))],
       onclose: () => resolve(result) });
     dialog.element.addEventListener("keydown", (event) => {
       if (event.key === "z" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); undo(); }
-      if (event.key === "[") size.value = Math.max(4, Number(size.value) - 8);
-      if (event.key === "]") size.value = Number(size.value) + 8;
+      if (event.key === "[") brush.value = Math.max(4, Number(brush.value) - 8);
+      if (event.key === "]") brush.value = Number(brush.value) + 8;
     });
     redrawMask();
     draw();

@@ -1,6 +1,6 @@
 // The prompt: its history, and completion of wildcards (`__`) and LoRAs (`<lora:`).
 
-import { h, icon, iconButton, show } from "../dom.js";
+import { h, icon, iconButton, MENU, show } from "../dom.js";
 import { openMenu } from "../dialog.js";
 import { readPreference, savePreference } from "../preferences.js";
 import { t } from "../text.js";
@@ -93,7 +93,7 @@ export function createPrompt(app) {
     field,
     element: h("div", { class: "field prompt-field" },
       h("div", { class: "label-row" }, h("label", { for: "prompt" }, t("create.prompt"), " ", h("span", { class: "aside" }, t("create.prompt.languages"))),
-        iconButton("clock", t("create.history"), { id: "history", "aria-haspopup": "menu", "aria-expanded": "false", onclick: openHistory })),
+        iconButton("clock", t("create.history"), { id: "history", ...MENU, onclick: openHistory })),
       h("div", { class: "prompt-box" }, field, list),
       h("p", { id: "prompt-count", class: "hint count", hidden: true }),
       h("p", { id: "prompt-error", class: "error", hidden: true })),

@@ -1,7 +1,7 @@
 // The selected job: its queue position, its progress, and its images.
 
 import { contentUrl } from "../api.js";
-import { announce, h, icon, setText, show } from "../dom.js";
+import { announce, h, icon, MENU, setText, show } from "../dom.js";
 import { fileName, isSettled, statusLabel } from "../format.js";
 import { imageMenu, refine, upscale } from "../image_actions.js";
 import { go } from "../router.js";
@@ -15,11 +15,11 @@ const EXAMPLES = ["a red fox asleep in snow, soft morning light", "雨后的江�
 export function createStage(app, { again, edit, cancel, retry, example, choose }) {
   const parts = {};
   const part = (id, element) => { element.id = id; parts[id] = element; return element; };
-  const button = (id, label, run, properties = {}) => part(id, h("button", { type: "button", onclick: run, ...properties }, label));
+  const button = (id, label, run, properties = {}) => part(id, h("button", { onclick: run, ...properties }, label));
   const stage = part("stage", h("section", { class: "stage panel", "aria-label": t("stage"), "data-state": "empty" },
     part("welcome", h("div", { class: "welcome" },
       h("p", { class: "lead" }, t("create.describe")), h("p", {}, t("create.examples")),
-      h("ul", { class: "examples", id: "examples" }, EXAMPLES.map((text) => h("li", {}, h("button", { type: "button", onclick: () => example(text) }, text)))))),
+      h("ul", { class: "examples", id: "examples" }, EXAMPLES.map((text) => h("li", {}, h("button", { onclick: () => example(text) }, text)))))),
     part("show", h("div", { class: "show", hidden: true },
       part("frame", h("div", { class: "frame" },
         part("preview", h("img", { class: "preview", alt: "", hidden: true })),
@@ -38,7 +38,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
         button("refine", t("image.refine"), () => refine(app, job.outputs[index].id), { hidden: true }),
         button("upscale", t("image.upscale", { scale: 4 }), () => upscale(app, [job.outputs[index].id], 4), { hidden: true }),
         button("details", t("stage.details"), () => go("gallery", job.outputs[index].id), { hidden: true }),
-        button("image-more", icon("more"), (event) => imageMenu(app, event.currentTarget, job.outputs[index]), { class: "icon-button framed", hidden: true, "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": t("more") }),
+        button("image-more", icon("more"), (event) => imageMenu(app, event.currentTarget, job.outputs[index]), { class: "icon-button framed", hidden: true, ...MENU, "aria-label": t("more") }),
         button("retry", t("stage.retry"), () => retry(job), { hidden: true }),
         button("cancel", t("cancel"), () => cancel(job), { class: "quiet-danger", hidden: true }))),
       part("story", h("p", { class: "story", dir: "auto" })),
@@ -134,7 +134,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 
   function stripButton(output, number) {
     const pick = () => { index = number; showJob(job); parts.strip.children[number].focus(); };
-    return h("button", { type: "button", "aria-pressed": String(number === index), onclick: pick },
+    return h("button", { "aria-pressed": String(number === index), onclick: pick },
       thumbnail(output, t("stage.image", { n: number + 1, seed: output.seed })));
   }
 
@@ -147,9 +147,9 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
     const done = all.flatMap((each) => each.outputs.slice(0, 1));
     parts.siblings.replaceChildren(...all.map((each) => {
       const label = differing.map((name) => each.input[name]).join(" × ") || each.input.expanded_from?.styles?.join(", ") || statusLabel(each.status);
-      return h("button", { type: "button", class: "variant", "aria-pressed": String(each.id === job.id), onclick: () => choose(each.id) },
+      return h("button", { class: "variant", "aria-pressed": String(each.id === job.id), onclick: () => choose(each.id) },
         each.outputs[0] ? thumbnail(each.outputs[0]) : h("span", { class: "variant-wait" }), h("span", {}, label));
-    }), done.length > 1 ? h("button", { type: "button", class: "plain", id: "compare-variants", onclick: async () => {
+    }), done.length > 1 ? h("button", { class: "plain", id: "compare-variants", onclick: async () => {
       const { compareImages } = await import("../gallery/compare.js");
       compareImages(app, done.slice(0, 4).map((each) => each.id));
     } }, t("gallery.compare")) : "");

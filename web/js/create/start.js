@@ -5,26 +5,26 @@ import { h, icon, iconButton, show } from "../dom.js";
 import { t } from "../text.js";
 import { paintMask } from "./mask.js";
 
-const PREVIEW = 320; // pixels
+const PREVIEW = 512; // pixels; after a refresh the brush paints over it, as the farm gives no upload back
 const MAX_BYTES = 60e6;
 
 export function createStart(app, { onChange }) {
   let image = null; // {id, farm: whether it is an image of the farm, preview, width, height}
   let mask = null; // {id, preview}
   let strokes = null; // of the mask, to go on painting
-  let source = null; // what the brush paints over; lost with the page where it is an upload
+  let source = null; // what the brush paints over
   let model = null;
 
   const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp", class: "unseen", tabindex: -1, "aria-hidden": "true",
     onchange: () => { if (file.files[0]) take(file.files[0]); file.value = ""; } });
-  const add = h("button", { type: "button", class: "dashed", id: "start-add", onclick: () => file.click() }, icon("plus"), t("create.start.add"));
+  const add = h("button", { class: "dashed", id: "start-add", onclick: () => file.click() }, icon("plus"), t("create.start.add"));
   const picture = h("img", { alt: t("create.start"), class: "start-image" });
   const cover = h("img", { alt: "", class: "start-mask", hidden: true });
   const strengthOut = h("output", { for: "strength" });
   const strength = h("input", { id: "strength", type: "range", min: 0.05, max: 1, step: 0.05, oninput: () => { strengthOut.textContent = strength.value; onChange(); } });
   const strengthRow = h("div", { class: "slider-row" }, h("label", { for: "strength" }, t("create.strength")), strength, strengthOut);
-  const brush = h("button", { type: "button", id: "mask-open", class: "small", onclick: paint }, icon("brush"), h("span", {}, t("create.mask")));
-  const clear = h("button", { type: "button", class: "link", onclick: () => setMask(null) }, t("create.mask.remove"));
+  const brush = h("button", { id: "mask-open", class: "small", onclick: paint }, icon("brush"), h("span", {}, t("create.mask")));
+  const clear = h("button", { class: "link", onclick: () => setMask(null) }, t("create.mask.remove"));
   const card = h("div", { class: "start-card", hidden: true },
     h("div", { class: "start-frame" }, picture, cover),
     h("div", { class: "stack-small" }, strengthRow, h("div", { class: "row" }, brush, clear),
@@ -40,7 +40,7 @@ export function createStart(app, { onChange }) {
     show(clear, Boolean(mask));
     if (mask?.preview) cover.src = mask.preview;
     if (image) picture.src = image.farm ? thumbnailUrl(image.id) : image.preview ?? "img/mark.svg";
-    show(brush, Boolean(image && (source || image.farm) && model?.inpainting));
+    show(brush, Boolean(image && (source || image.farm || image.preview) && model?.inpainting));
     show(strengthRow, model?.image_to_image === "strength");
     const hint = card.querySelector("#start-hint");
     const text = image && model?.image_to_image === "none" ? t("create.start.unused", { model: model.title }) : mask ? t("create.mask.on") : "";
@@ -94,9 +94,14 @@ export function createStart(app, { onChange }) {
   }
 
   async function paint() {
-    const surface = source ?? await loadImage(contentUrl(image.id));
-    source = surface;
-    const result = await paintMask(surface, strokes, app);
+    show(error, false);
+    try {
+      source ??= await loadImage(image.farm ? contentUrl(image.id) : image.preview);
+    } catch {
+      fail(t("create.start.gone"));
+      return;
+    }
+    const result = await paintMask(source, image, strokes, app);
     if (!result) return;
     strokes = result.strokes;
     feather = result.feather;
@@ -119,10 +124,10 @@ export function createStart(app, { onChange }) {
       if (mask) Object.assign(found, { mask: mask.id, ...(feather ? { mask_feather: feather } : {}) });
       return found;
     },
-    keep: () => (image ? { image, mask, strength: strength.value, feather } : null),
+    keep: () => (image ? { image, mask, strokes, strength: strength.value, feather } : null),
     restore(kept) {
       if (!kept) return;
-      ({ image, mask } = kept);
+      ({ image, mask, strokes = null } = kept);
       feather = kept.feather ?? 0;
       strength.value = kept.strength;
       draw();

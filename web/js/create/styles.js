@@ -12,8 +12,8 @@ export function createStyles(app, { onChange, texts }) {
   function draw() {
     box.replaceChildren(
       ...names.map((name) => h("span", { class: "chip" }, name,
-        h("button", { type: "button", "aria-label": t("remove.name", { name }), onclick: () => set(names.filter((each) => each !== name)) }, icon("close")))),
-      h("button", { type: "button", class: "chip add", id: "style-add", onclick: choose }, icon("plus"), t("create.styles")));
+        h("button", { "aria-label": t("remove.name", { name }), onclick: () => set(names.filter((each) => each !== name)) }, icon("close")))),
+      h("button", { class: "chip add", id: "style-add", onclick: choose }, icon("plus"), t("create.styles")));
   }
 
   function set(next, { quiet = false } = {}) {
@@ -31,7 +31,7 @@ export function createStyles(app, { onChange, texts }) {
       if (!list.children.length) list.append(h("p", { class: "hint" }, t("nothing")));
     };
     const row = (style) => {
-      const toggle = h("button", { type: "button", class: "style-row", "aria-pressed": String(names.includes(style.name)), onclick: () => {
+      const toggle = h("button", { class: "style-row", "aria-pressed": String(names.includes(style.name)), onclick: () => {
         set(names.includes(style.name) ? names.filter((each) => each !== style.name) : [...names, style.name]);
         toggle.setAttribute("aria-pressed", String(names.includes(style.name)));
       } }, h("strong", {}, style.name), h("span", { class: "aside" }, style.about ?? (style.prompt || style.negative_prompt)));
@@ -39,12 +39,12 @@ export function createStyles(app, { onChange, texts }) {
     };
     search.addEventListener("input", fill);
     fill();
-    const add = h("button", { type: "button", onclick: async () => {
+    const add = h("button", { onclick: async () => {
       dialog.close();
       await save();
     } }, t("create.style.save"));
     const dialog = openDialog({ title: t("create.styles"), body: h("div", { class: "stack" }, search, list),
-      actions: [add, h("button", { type: "button", class: "primary", onclick: () => dialog.close() }, t("done"))] });
+      actions: [add, h("button", { class: "primary", onclick: () => dialog.close() }, t("done"))] });
     search.focus();
   }
 
@@ -57,7 +57,7 @@ export function createStyles(app, { onChange, texts }) {
       await app.refreshChoices();
       app.toast(t("create.style.saved", { name }));
     } catch (problem) {
-      app.toast(problem.message, { tone: "bad" });
+      app.fail(problem);
     }
   }
 

@@ -14,7 +14,7 @@ export async function compareImages(app, ids) {
   try {
     images = await Promise.all(ids.slice(0, 4).map(readImage));
   } catch (problem) {
-    app.toast(problem.message, { tone: "bad" });
+    app.fail(problem);
     return;
   }
   const pair = images.length === 2;
@@ -27,7 +27,7 @@ export async function compareImages(app, ids) {
   slider.addEventListener("input", cut);
   cut();
   const zoom = createZoom([...side.children, over]);
-  const mode = h("button", { type: "button", class: "small", id: "compare-mode", "aria-pressed": String(pair), onclick: () => choose(over.hidden) }, t("compare.slider"));
+  const mode = h("button", { class: "small", id: "compare-mode", "aria-pressed": String(pair), onclick: () => choose(over.hidden) }, t("compare.slider"));
   function choose(sliding) {
     show(over, sliding);
     show(side, !sliding);
@@ -43,9 +43,9 @@ export async function compareImages(app, ids) {
     title: t("gallery.compare"),
     class: "full-dialog compare",
     body: h("div", { class: "compare-body" }, over, side, differing.length ? table : h("p", { class: "hint" }, t("compare.same"))),
-    actions: [pair ? mode : "", h("button", { type: "button", class: "small", "aria-label": t("zoom.out"), onclick: () => zoom.zoom(1 / 1.4) }, "−"),
-      h("button", { type: "button", class: "small", "aria-label": t("zoom.in"), onclick: () => zoom.zoom(1.4) }, "+"),
-      h("button", { type: "button", class: "small", onclick: zoom.reset }, t("zoom.fit"))],
+    actions: [pair ? mode : "", h("button", { class: "small", "aria-label": t("zoom.out"), onclick: () => zoom.zoom(1 / 1.4) }, "−"),
+      h("button", { class: "small", "aria-label": t("zoom.in"), onclick: () => zoom.zoom(1.4) }, "+"),
+      h("button", { class: "small", onclick: zoom.reset }, t("zoom.fit"))],
   });
   dialog.element.addEventListener("keydown", (event) => {
     if (event.key === "+") zoom.zoom(1.4);

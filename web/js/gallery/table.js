@@ -15,7 +15,7 @@ export async function openBatch(app, id, openImage) {
   try {
     batch = await get(`v1/batches/${id}`);
   } catch (problem) {
-    app.toast(problem.message, { tone: "bad" });
+    app.fail(problem);
     return;
   }
   const names = [...new Set(batch.jobs.flatMap((item) => Object.keys(item.axes)))];
@@ -23,7 +23,7 @@ export async function openBatch(app, id, openImage) {
   const [across = null, down = null] = varied;
   const values = (name) => (name ? [...new Set(batch.jobs.map((item) => text(item.axes[name])))] : [""]);
   const cell = (items) => h("td", {}, items.flatMap((item) => (item.outputs.length
-    ? item.outputs.map((output) => h("button", { type: "button", class: "sheet-cell", onclick: () => { dialog.close(); openImage(output.id); } }, thumbnail(output, text(output.seed), 240)))
+    ? item.outputs.map((output) => h("button", { class: "sheet-cell", onclick: () => { dialog.close(); openImage(output.id); } }, thumbnail(output, text(output.seed), 240)))
     : [h("span", { class: "aside" }, statusLabel(item.status))])));
   const rows = values(down).map((row) => h("tr", {}, h("th", { scope: "row" }, row),
     values(across).map((column) => cell(batch.jobs.filter((item) => text(item.axes[down]) === (down ? row : text(item.axes[down])) && text(item.axes[across]) === (across ? column : text(item.axes[across])))))));

@@ -1,7 +1,7 @@
 // One image in full: zoom, all its metadata, its lineage, and what can be done with it.
 
 import { contentUrl, get, rateImage, readImage } from "../api.js";
-import { copyButton, h, icon, iconButton, show } from "../dom.js";
+import { copyButton, h, icon, iconButton, MENU, show } from "../dom.js";
 import { factsOf, fact } from "../create/facts.js";
 import { gigabytes, moment } from "../format.js";
 import { collectMenu, download, imageMenu, refine, rerun, upscale, useSettings, vary } from "../image_actions.js";
@@ -52,10 +52,10 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
   function draw() {
     picture.alt = image.input.prompt ?? t("viewer");
     drawStars();
-    const act = (label, run, properties = {}) => h("button", { type: "button", class: "small", onclick: run, ...properties }, label);
+    const act = (label, run, properties = {}) => h("button", { class: "small", onclick: run, ...properties }, label);
     const rendered = image.kind !== "upscale";
     const lineage = h("div", { class: "lineage", id: "lineage" });
-    side.replaceChildren(
+    side.replaceChildren(...[
       h("div", { class: "viewer-actions" },
         rendered && act(t("image.use"), () => { dialog.close(); useSettings(app, image.id); }, { id: "viewer-use", class: "small primary-small" }),
         rendered && act(t("image.again"), () => rerun(app, image.id)),
@@ -64,22 +64,23 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
         act(t("image.upscale", { scale: 2 }), () => upscale(app, [image.id], 2)),
         act(t("image.upscale", { scale: 4 }), () => upscale(app, [image.id], 4), { id: "viewer-upscale" }),
         act(t("image.download"), () => download(image), { id: "viewer-download" }),
-        act(t("collection.add"), (event) => collectMenu(app, event.currentTarget, [image.id], collections(), () => {}), { "aria-haspopup": "menu", "aria-expanded": "false" }),
-        h("button", { type: "button", class: "icon-button framed", "aria-label": t("more"), "aria-haspopup": "menu", "aria-expanded": "false", onclick: (event) => imageMenu(app, event.currentTarget, image) }, icon("more")),
+        act(t("collection.add"), (event) => collectMenu(app, event.currentTarget, [image.id], collections(), () => {}), MENU),
+        h("button", { class: "icon-button framed", "aria-label": t("more"), ...MENU, onclick: (event) => imageMenu(app, event.currentTarget, image) }, icon("more")),
         act(t("delete"), erase, { class: "small quiet-danger" })),
       stars,
       h("h2", { class: "unseen" }, t("stage.details")),
       h("p", { class: "story", dir: "auto" }, image.input.prompt ?? ""),
-      image.input.prompt ? h("p", {}, copyButton(image.input.prompt, t("create.prompt"))) : null,
+      image.input.prompt && h("p", {}, copyButton(image.input.prompt, t("create.prompt"))),
       h("dl", { class: "facts" }, factsOf(image, image), fact(t("fact.date"), moment(image.created_at)), fact(t("fact.file"), `${image.format.toUpperCase()}, ${gigabytes(image.bytes)}`)),
-      image.notice ? h("p", { class: "hint" }, image.notice.replace(/\. .*$/s, ".").replaceAll("`", "")) : null,
+      image.notice && h("p", { class: "hint" }, image.notice.replace(/\. .*$/s, ".").replaceAll("`", "")),
       lineage,
-      h("details", { class: "record" }, h("summary", {}, t("viewer.record")), h("pre", { tabindex: 0 }, JSON.stringify({ input: image.input, record: image.record }, null, 1))));
+      h("details", { class: "record" }, h("summary", {}, t("viewer.record")), h("pre", { tabindex: 0 }, JSON.stringify({ input: image.input, record: image.record }, null, 1))),
+    ].filter(Boolean));
     drawLineage(lineage, image.id);
   }
 
   function drawStars() {
-    stars.replaceChildren(...[1, 2, 3, 4, 5].map((value) => h("button", { type: "button", class: "star", "aria-pressed": String((image.rating ?? 0) >= value),
+    stars.replaceChildren(...[1, 2, 3, 4, 5].map((value) => h("button", { class: "star", "aria-pressed": String((image.rating ?? 0) >= value),
       "aria-label": t("image.stars", { n: value }), onclick: () => rate(image.rating === value ? null : value) }, icon("star"))));
   }
 
@@ -90,7 +91,7 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
       drawStars();
       onRate(image.id, image.rating);
     } catch (problem) {
-      app.toast(problem.message, { tone: "bad" });
+      app.fail(problem);
     }
   }
 
@@ -105,7 +106,7 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
     if (!found.ancestors.length && !found.descendants.length) return;
     const children = (parent) => found.descendants.filter((each) => each.parent === parent);
     const node = (each) => h("li", {}, each.gone ? h("span", { class: "gone" }, t("lineage.gone"))
-      : h("button", { type: "button", "aria-current": each.id === id ? "true" : null, title: `${each.width} × ${each.height}`, onclick: () => open(each.id) }, thumbnail(each, each.mode ? t(`mode.${each.mode}`) : `${each.width} × ${each.height}`, 160)),
+      : h("button", { "aria-current": each.id === id ? "true" : null, title: `${each.width} × ${each.height}`, onclick: () => open(each.id) }, thumbnail(each, each.mode ? t(`mode.${each.mode}`) : `${each.width} × ${each.height}`, 160)),
     h("span", { class: "aside" }, each.gone ? "" : [each.mode ? t(`mode.${each.mode}`) : null, `${each.width} × ${each.height}`].filter(Boolean).join(", ")),
     branch(each.id === id || each.depth < 0 ? [] : children(each.id)));
     const branch = (rows) => (rows.length ? h("ul", {}, rows.map(node)) : null);

@@ -80,7 +80,7 @@ export function mount(app) {
       if (thenSelect) select(answer.id);
     } catch (problem) {
       if (job.id === jobs.selectedId) stage.showProblem(problem);
-      else app.toast(problem.message, { tone: "bad" });
+      else app.fail(problem);
     }
   }
 
@@ -97,7 +97,7 @@ export function mount(app) {
         more = Boolean(cursor);
       }
     } catch (problem) {
-      app.toast(problem.message, { tone: "bad" });
+      app.fail(problem);
     }
   }
 

@@ -11,6 +11,7 @@ import { named, t } from "../text.js";
 
 const POLL_MS = 5000;
 const SPANS = [[1, "span.hour"], [24, "span.day"], [168, "span.week"], [720, "span.month"]];
+const MEMORY = ["weights_on_device", "peak_at_1024", "free_before_loading"]; // of what a worker reports
 const TONES = { ready: "good", unloaded: "good", loading: "busy", paused: "busy", draining: "busy", blocked: "bad", failed: "bad", lost: "bad" };
 
 export function mount(app) {
@@ -32,11 +33,11 @@ export function mount(app) {
   let timer = null;
 
   async function act(run) {
-    try { await run(); await refresh(); } catch (problem) { app.toast(problem.message, { tone: "bad" }); }
+    try { await run(); await refresh(); } catch (problem) { app.fail(problem); }
   }
 
   function drawSpans() {
-    spans.replaceChildren(...SPANS.map(([value, key]) => h("button", { type: "button", "aria-pressed": String(value === hours), onclick: () => { hours = value; savePreference("span", hours); drawSpans(); refresh(); } }, t(key))));
+    spans.replaceChildren(...SPANS.map(([value, key]) => h("button", { "aria-pressed": String(value === hours), onclick: () => { hours = value; savePreference("span", hours); drawSpans(); refresh(); } }, t(key))));
   }
 
   function drawWorkers(rows) {
@@ -47,11 +48,11 @@ export function mount(app) {
   function worker(row) {
     const { info } = row;
     const jobs = app.jobs.all().filter((job) => job.worker === row.name && !isSettled(job));
-    const button = (action, label, properties = {}) => h("button", { type: "button", class: "small", onclick: () => act(() => post(`v1/workers/${encodeURIComponent(row.name)}/${action}`)), ...properties }, label);
-    const drain = h("button", { type: "button", class: "small quiet-danger", onclick: async () => {
+    const button = (action, label, properties = {}) => h("button", { class: "small", onclick: () => act(() => post(`v1/workers/${encodeURIComponent(row.name)}/${action}`)), ...properties }, label);
+    const drain = h("button", { class: "small quiet-danger", onclick: async () => {
       if (await confirmAction({ title: t("worker.drain"), text: t("worker.drain.sure", { name: row.name }), action: t("worker.drain") })) act(() => post(`v1/workers/${encodeURIComponent(row.name)}/drain`));
     } }, t("worker.drain"));
-    const memory = Object.entries(info.memory ?? {}).map(([name, value]) => `${named("memory", name)} ${Number(value).toFixed(1)} GB`).join(", ");
+    const memory = MEMORY.filter((name) => info.memory?.[name] >= 0.05).map((name) => `${named("memory", name)} ${info.memory[name].toFixed(1)} GB`).join(", ");
     const later = info.later_images;
     return h("article", { class: "worker panel", "data-worker": row.name },
       h("div", { class: "row between" }, h("h3", {}, row.name), h("span", { class: "badge", "data-tone": TONES[row.state] ?? "quiet" }, named("state", row.state))),
@@ -79,7 +80,7 @@ export function mount(app) {
   function drawQueues(found) {
     const held = found.queues.reduce((sum, row) => sum + row.held, 0);
     queues.replaceChildren(h("div", { class: "row between" }, h("h3", { id: "queue-title" }, t("queue")),
-      held ? h("button", { type: "button", class: "small", id: "retry-held", onclick: retryHeld }, t("queue.retryheld", { n: held })) : ""),
+      held ? h("button", { class: "small", id: "retry-held", onclick: retryHeld }, t("queue.retryheld", { n: held })) : ""),
     found.queues.length ? h("div", { class: "table-scroll", tabindex: 0 }, h("table", { class: "table" },
       h("thead", {}, h("tr", {}, ["fact.model", "filter.owner", "status.queued", "status.running", "status.held"].map((key, at) => h("th", { scope: "col", class: at > 1 ? "number" : null }, t(key))))),
       h("tbody", {}, found.queues.map((row) => h("tr", {}, h("td", {}, row.model), h("td", {}, row.owner.replace(/^(client|key):/, "")), [row.queued, row.running, row.held].map((value) => h("td", { class: "number" }, count(value))))))))
@@ -102,7 +103,7 @@ export function mount(app) {
       h("li", {}, h("div", {}, h("strong", {}, named("event", each.kind), each.worker ? ` · ${each.worker}` : ""), h("p", { class: "hint" }, each.message || "")),
         h("span", { class: "row" }, h("span", { class: "aside" }, ago(each.at)),
           each.job_id ? h("a", { class: "button tiny", href: addressOf("create", each.job_id) }, t("open")) : null,
-          each.kind === "job_held" ? h("button", { type: "button", class: "tiny", onclick: () => act(() => retryJob(each.job_id)) }, t("stage.retry")) : null))))
+          each.kind === "job_held" ? h("button", { class: "tiny", onclick: () => act(() => retryJob(each.job_id)) }, t("stage.retry")) : null))))
       : h("p", { class: "hint" }, t("events.none")));
   }
 

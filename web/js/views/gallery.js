@@ -2,7 +2,7 @@
 
 import { get, patch, rateImage, remove } from "../api.js";
 import { confirmAction, openMenu, askText } from "../dialog.js";
-import { announce, debounce, h, icon, show } from "../dom.js";
+import { announce, debounce, h, icon, MENU, show } from "../dom.js";
 import { count } from "../format.js";
 import { compareImages } from "../gallery/compare.js";
 import { createGrid } from "../gallery/grid.js";
@@ -42,7 +42,7 @@ export function mount(app) {
   const lora = select("filter-lora", t("fact.loras"), [["", t("filter.loras")]]);
   const owner = select("filter-owner", t("filter.owner"), [["", t("filter.owners")]]);
   const batch = select("filter-batch", t("filter.batch"), [["", t("filter.batches")]]);
-  const sheet = h("button", { type: "button", class: "small", id: "open-sheet", hidden: true, onclick: async () => (await import("../gallery/table.js")).openBatch(app, batch.value, (id) => go("gallery", id)) }, t("sheet.show"));
+  const sheet = h("button", { class: "small", id: "open-sheet", hidden: true, onclick: async () => (await import("../gallery/table.js")).openBatch(app, batch.value, (id) => go("gallery", id)) }, t("sheet.show"));
   const size = h("input", { type: "range", id: "cell-size", min: 110, max: 360, step: 10, value: readPreference("cell", 190), "aria-label": t("gallery.size"),
     oninput: () => { grid.setCell(Number(size.value)); savePreference("cell", Number(size.value)); } });
   const total = h("p", { class: "aside", id: "gallery-total", role: "status" });
@@ -53,7 +53,7 @@ export function mount(app) {
   const filters = h("div", { class: "filters" }, model, day, rating, lora, owner, batch, sheet);
   const element = h("div", { class: "gallery" },
     h("div", { class: "gallery-head" }, h("div", { class: "search" }, words),
-      h("button", { type: "button", class: "small", id: "filter-toggle", "aria-expanded": "false", onclick: (event) => {
+      h("button", { class: "small", id: "filter-toggle", "aria-expanded": "false", onclick: (event) => {
         const open = filters.classList.toggle("open");
         event.currentTarget.setAttribute("aria-expanded", String(open));
       } }, icon("settings"), t("filter")),
@@ -107,12 +107,12 @@ export function mount(app) {
     const ids = [...chosen];
     show(bar, ids.length > 0);
     if (!ids.length) return;
-    const act = (label, run, properties = {}) => h("button", { type: "button", class: "small", onclick: run, ...properties }, label);
+    const act = (label, run, properties = {}) => h("button", { class: "small", onclick: run, ...properties }, label);
     bar.replaceChildren(...[
       h("strong", {}, t("selection.count", { n: ids.length })),
       ids.length > 1 && ids.length < 5 ? act(t("gallery.compare"), () => compareImages(app, ids), { id: "compare" }) : "",
       act(t("gallery.zip"), () => downloadZip(app, ids), { id: "zip" }),
-      act(t("collection.add"), (event) => collectMenu(app, event.currentTarget, ids, collections, loadCollections), { id: "collect", "aria-haspopup": "menu", "aria-expanded": "false" }),
+      act(t("collection.add"), (event) => collectMenu(app, event.currentTarget, ids, collections, loadCollections), { id: "collect", ...MENU }),
       current ? act(t("collection.take"), () => leave(ids)) : "",
       act(t("image.upscale", { scale: 4 }), () => upscale(app, ids, 4)),
       act(t("delete"), () => erase(ids), { class: "small quiet-danger", id: "delete" }),
@@ -152,7 +152,7 @@ export function mount(app) {
       await rateImage(image.id, value);
     } catch (problem) {
       rated(image.id, before);
-      app.toast(problem.message, { tone: "bad" });
+      app.fail(problem);
     }
   }
 
@@ -163,12 +163,12 @@ export function mount(app) {
   }
 
   function drawTabs() {
-    const tab = (id, label, number) => h("button", { type: "button", class: "tab", "aria-pressed": String(id === current), onclick: () => { current = id; drawTabs(); search(); } },
+    const tab = (id, label, number) => h("button", { class: "tab", "aria-pressed": String(id === current), onclick: () => { current = id; drawTabs(); search(); } },
       label, number === null ? "" : h("span", { class: "aside" }, ` ${count(number)}`));
     show(tabs, collections.length > 0);
     const shown = collections.find((each) => each.id === current);
     tabs.replaceChildren(tab("", t("gallery.all"), null), ...collections.map((each) => tab(each.id, each.name, each.images)),
-      shown ? h("button", { type: "button", class: "icon-button", "aria-label": t("collection.change"), "aria-haspopup": "menu", "aria-expanded": "false", onclick: (event) => openMenu(event.currentTarget, [
+      shown ? h("button", { class: "icon-button", "aria-label": t("collection.change"), ...MENU, onclick: (event) => openMenu(event.currentTarget, [
         { label: t("rename"), run: () => rename(shown) },
         { label: t("gallery.zip.all"), run: () => zipAll() },
         { label: t("collection.delete"), tone: "bad", run: () => dissolve(shown) },
@@ -178,12 +178,12 @@ export function mount(app) {
   async function rename(each) {
     const name = await askText({ title: t("rename"), label: t("name"), value: each.name, action: t("save") });
     if (!name) return;
-    try { await patch(`v1/collections/${each.id}`, { name }); await loadCollections(); } catch (problem) { app.toast(problem.message, { tone: "bad" }); }
+    try { await patch(`v1/collections/${each.id}`, { name }); await loadCollections(); } catch (problem) { app.fail(problem); }
   }
 
   async function dissolve(each) {
     if (!await confirmAction({ title: t("collection.delete"), text: t("collection.delete.sure", { name: each.name }), action: t("delete") })) return;
-    try { await remove(`v1/collections/${each.id}`); current = ""; await Promise.all([loadCollections(), search()]); } catch (problem) { app.toast(problem.message, { tone: "bad" }); }
+    try { await remove(`v1/collections/${each.id}`); current = ""; await Promise.all([loadCollections(), search()]); } catch (problem) { app.fail(problem); }
   }
 
   async function zipAll() {

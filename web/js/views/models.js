@@ -1,4 +1,4 @@
-// The view Models: what is here and what fits, pulls with progress, files of one's own, LoRAs and upscalers.
+// The view Models: models with their workers and weights, pulls with progress, your own files, LoRAs and upscalers.
 
 import { get, post, remove } from "../api.js";
 import { askText, confirmAction, openDialog } from "../dialog.js";
@@ -16,7 +16,7 @@ export function mount(app) {
   const others = h("div", { class: "two" });
   const trouble = h("p", { class: "error boxed", role: "alert", hidden: true });
   const element = h("div", { class: "page" },
-    h("div", { class: "page-head" }, h("h2", {}, t("nav.models")), admin && h("button", { type: "button", id: "model-add", onclick: addModel }, icon("plus"), t("models.add"))),
+    h("div", { class: "page-head" }, h("h2", {}, t("nav.models")), admin && h("button", { id: "model-add", onclick: addModel }, icon("plus"), t("models.add"))),
     trouble, first, operations, list, others);
   let running = [];
   let visible = false;
@@ -33,7 +33,7 @@ export function mount(app) {
       await refresh();
       return answer;
     } catch (problem) {
-      app.toast(problem.message, { tone: "bad" });
+      app.fail(problem);
       return null;
     }
   }
@@ -60,7 +60,7 @@ export function mount(app) {
   function card(model) {
     const operation = latest(model);
     const state = operation ? "busy" : { ready: "good", loading: "busy", unloaded: "good", paused: "busy", blocked: "bad", failed: "bad" }[model.state] ?? "quiet";
-    const button = (label, run, properties = {}) => h("button", { type: "button", class: "small", onclick: run, ...properties }, label);
+    const button = (label, run, properties = {}) => h("button", { class: "small", onclick: run, ...properties }, label);
     const able = admin && !model.notice;
     return h("article", { class: "model panel", "data-model": model.id },
       h("div", { class: "row between" }, h("h3", {}, model.title), h("span", { class: "badge", "data-tone": state }, named("state", model.state))),
@@ -92,10 +92,10 @@ export function mount(app) {
       h("div", { class: "row between" }, h("span", {}, `${named("operation", operation.kind)}: ${operation.cancel_requested ? t("live.canceling") : at ? named("stage", at.stage) : operation.reason ?? named("status", operation.state)}`),
         h("span", { class: "aside" }, at?.total_bytes ? `${gigabytes(at.done_bytes)} / ${gigabytes(at.total_bytes)}` : "")),
       bar, at?.detail ? h("p", { class: "hint" }, at.detail) : null,
-      admin && h("button", { type: "button", class: "small quiet-danger", disabled: operation.cancel_requested, onclick: () => act(() => post(`v1/models/operations/${operation.id}/cancel`)) }, t("cancel")));
+      admin && h("button", { class: "small quiet-danger", disabled: operation.cancel_requested, onclick: () => act(() => post(`v1/models/operations/${operation.id}/cancel`)) }, t("cancel")));
   }
 
-  // What is on the disk, and what stands in the way.
+  // Weights on the disk, and why they cannot be loaded.
   async function details(model) {
     const found = await act(() => get(`v1/models/${model.id}`));
     if (!found) return;
@@ -128,12 +128,12 @@ export function mount(app) {
     const usable = files.items.filter((file) => file.kind === "checkpoint" || file.kind === "component");
     const row = (file) => h("li", {}, h("div", {}, h("strong", {}, file.path), h("p", { class: "hint" }, `${file.sentence} ${gigabytes(file.size_bytes)}`)),
       file.models.length ? h("span", { class: "badge" }, file.models.join(", "))
-        : h("button", { type: "button", class: "small", onclick: async () => { const added = await act(() => post("v1/models", { path: file.path })); if (added) { dialog.close(); app.toast(added.sentences.join(" ")); } } }, t("add")));
+        : h("button", { class: "small", onclick: async () => { const added = await act(() => post("v1/models", { path: file.path })); if (added) { dialog.close(); app.toast(added.sentences.join(" ")); } } }, t("add")));
     const dialog = openDialog({ title: t("models.add"), class: "wide-dialog", body: h("div", { class: "stack" },
       h("p", { class: "hint" }, ...prose(t("models.add.about"))),
       usable.length ? h("ul", { class: "rows" }, usable.map(row)) : h("p", {}, t("models.nofiles")),
       files.problems.map((text) => h("p", { class: "trouble" }, text))),
-    actions: [h("button", { type: "button", onclick: async () => {
+    actions: [h("button", { onclick: async () => {
       dialog.close();
       const repo = await askText({ title: t("models.repo"), label: t("models.repo.label"), action: t("add") });
       if (!repo) return;
@@ -150,9 +150,9 @@ export function mount(app) {
     first.replaceChildren(h("h2", {}, t("first.title")), h("p", { class: "lead-small" }, t("first.about")),
       h("div", { class: "ways" },
         way(t("first.pull"), h("p", {}, t("first.pull.about")), admin ? h("div", { class: "stack-small" }, suggested.map((model) =>
-          h("button", { type: "button", onclick: () => act(() => post(`v1/models/${model.id}/pull`)), disabled: Boolean(latest(model)) }, t("first.pull.button", { title: model.title })))) : code(`imagefarm models pull ${suggested[0]?.id ?? "z-image-turbo"}`)),
+          h("button", { onclick: () => act(() => post(`v1/models/${model.id}/pull`)), disabled: Boolean(latest(model)) }, t("first.pull.button", { title: model.title })))) : code(`imagefarm models pull ${suggested[0]?.id ?? "z-image-turbo"}`)),
         way(t("first.folder"), h("p", {}, t("first.folder.about")), code("IMAGEFARM_WEIGHTS_DIRS=/path/to/ComfyUI/models imagefarm up")),
-        way(t("first.file"), h("p", {}, t("first.file.about")), admin ? h("button", { type: "button", onclick: addModel }, t("first.file.button")) : code("imagefarm models add model.safetensors"))));
+        way(t("first.file"), h("p", {}, t("first.file.about")), admin ? h("button", { onclick: addModel }, t("first.file.button")) : code("imagefarm models add model.safetensors"))));
   }
 
   function drawOperations() {

@@ -10,7 +10,7 @@ export function mount(app) {
   const { session, version } = app.choices;
   const segments = (name, label, rows, present, use) => h("div", { class: "setting" }, h("span", { class: "label", id: `label-${name}` }, label),
     h("div", { class: "segments", role: "group", "aria-labelledby": `label-${name}`, id: `set-${name}` }, rows.map(([value, text, tag]) =>
-      h("button", { type: "button", "aria-pressed": String(value === present), "data-value": value, lang: tag, onclick: (event) => {
+      h("button", { "aria-pressed": String(value === present), "data-value": value, lang: tag, onclick: (event) => {
         [...event.currentTarget.parentElement.children].forEach((each) => each.setAttribute("aria-pressed", String(each === event.currentTarget)));
         use(value);
       } }, text))));
@@ -36,6 +36,6 @@ export function mount(app) {
         h("div", {}, h("dt", {}, t("settings.scopes")), h("dd", {}, scopes)),
         h("div", {}, h("dt", {}, t("settings.keys")), h("dd", {}, t(session.keys_needed ? "settings.keys.needed" : "settings.keys.open"))),
         h("div", {}, h("dt", {}, t("settings.version")), h("dd", {}, version)))),
-    h("p", { class: "links" }, h("button", { type: "button", class: "link", onclick: showKeys }, t("keys")), h("a", { href: "docs" }, t("farm.docs"))));
+    h("p", { class: "links" }, h("button", { class: "link", onclick: showKeys }, t("keys")), h("a", { href: "docs" }, t("farm.docs"))));
   return { element, first: () => element.querySelector("button"), open() {} };
 }

@@ -1,0 +1,1 @@
+"""Stores in buckets, against moto's server."""
