@@ -19,6 +19,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
+from wsproto.events import Ping
 
 from api.security_headers import SECURITY_HEADERS
 
@@ -305,6 +306,14 @@ class CountedSocket(WSProtocol):
     def __init__(self, connections: Connections, **given: Any) -> None:  # noqa: ANN401 -- uvicorn's own arguments
         super().__init__(**given)
         self._all = connections
+
+    def handle_ping(self, event: Ping) -> None:
+        """Answer a ping, unless the client does not read its answers: they would fill the memory.
+
+        RFC 6455 lets an answer to a later ping stand for those before it.
+        """
+        if self.writable.is_set():
+            super().handle_ping(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection, which the HTTP protocol counted when it was made."""

@@ -10,6 +10,8 @@ from core.errors import InvalidInput
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70}))', re.IGNORECASE)
 _MAX_HEADERS = 8192
+MAX_PARTS = 200
+"""Of one form: a body has room for a million, which would take seconds of the event loop."""
 _NAME = re.compile(
     rb"^content-disposition:[^\r\n]*?;[ \t]*name=(?:\"([^\"\r\n]*)\"|([^\s;]+))", re.IGNORECASE | re.MULTILINE
 )
@@ -26,11 +28,15 @@ class FormPart:
 
 
 def form_parts(body: bytes, content_type: str) -> Iterator[FormPart]:
-    """Yield the parts of a form; none for a body that is no form."""
+    """Yield the parts of a form; none for a body that is no form. Raises InvalidInput for more than MAX_PARTS."""
     found = _BOUNDARY.search(content_type)
     mark = b"--" + (found[1] or found[2]).encode("latin-1", "replace") if found else b""
     position = body.find(mark) if found else -1
+    count = 0
     while position >= 0:
+        count += 1
+        if count > MAX_PARTS + 1:  # The mark at the end is no part.
+            raise InvalidInput(f"The form has more than {MAX_PARTS} parts.", field="body", code="too_many_parts")
         start = position + len(mark)
         headers_end = body.find(b"\r\n\r\n", start, start + _MAX_HEADERS)
         end = body.find(b"\r\n" + mark, start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -173,7 +174,15 @@ async def accept_job(
 
 
 async def commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency | None = None) -> Submitted:
-    """Reserve the key's limits, commit the job and publish its hint; raise TooManyRequests or Unavailable."""
+    """Reserve the key's limits, commit the job and publish its hint; raise TooManyRequests or Unavailable.
+
+    A caller that is canceled meanwhile, as by a client of MCP that leaves, does not end this: the job may be committed
+    already, and would be queued without its hint and with its limits refunded.
+    """
+    return await asyncio.shield(_commit_job(farm, caller, new, once))
+
+
+async def _commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency | None) -> Submitted:
     started = time.time()
     async with reserved(farm.database, caller, 1, pixels_of(new.input)) as reservation:
         submitted = await farm.submits.submit(Submission(new, once))

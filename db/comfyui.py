@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, exists, func, literal, select, update
+from sqlalchemy import Text, cast, delete, exists, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import Conflict, InvalidInput
@@ -25,6 +25,8 @@ HISTORY = 10_000
 """Ended prompts that are kept for an owner, as many as in ComfyUI."""
 PAGE = 200
 MAX_PAGE = 1000
+PAGE_CHARACTERS = 64 * 2**20
+"""Of the graphs on one page of the history, which is read into memory whole."""
 
 JobBuilder = Callable[[ComfyPrompt, int, Image, Job], NewJob]
 """Makes the job at a position of a prompt's plan from the image that it starts from, and that one's job."""
@@ -264,13 +266,23 @@ def jobs_of(database: Database, row_id: str) -> dict[str, int]:
 
 
 def history_of(database: Database, owner: str, limit: int = PAGE, offset: int | None = None) -> list[ComfyPrompt]:
-    """Return an owner's ended prompts, oldest first: the latest ones, or those from `offset` on."""
-    ended = select(ComfyPrompt).where(ComfyPrompt.owner == owner, ComfyPrompt.completed_at.is_not(None))
-    newest = ended.order_by(ComfyPrompt.id.desc()).limit(limit)
+    """Return an owner's ended prompts, oldest first: the latest ones, or those from `offset` on.
+
+    Fewer where their graphs are large, see PAGE_CHARACTERS; the first one is always among them.
+    """
+    parts = (ComfyPrompt.prompt, ComfyPrompt.extra_data, ComfyPrompt.result)
+    size = sum((func.coalesce(func.length(cast(part, Text)), 0) for part in parts), literal(0))
+    ended = select(ComfyPrompt.id, size).where(ComfyPrompt.owner == owner, ComfyPrompt.completed_at.is_not(None))
+    order = ComfyPrompt.id.desc() if offset is None else ComfyPrompt.id.asc()
     with database.read() as session:
-        if offset is not None:
-            return list(session.scalars(ended.order_by(ComfyPrompt.id).offset(offset).limit(limit)))
-        return list(reversed(session.scalars(newest).all()))
+        total = 0
+        ids: list[str] = []
+        for row_id, characters in session.execute(ended.order_by(order).offset(offset or 0).limit(limit)).all():
+            total += characters
+            if ids and total > PAGE_CHARACTERS:
+                break
+            ids.append(row_id)
+        return list(session.scalars(select(ComfyPrompt).where(ComfyPrompt.id.in_(ids)).order_by(ComfyPrompt.id)))
 
 
 def ended_prompt(database: Database, owner: str, prompt_id: str) -> ComfyPrompt | None:

@@ -92,7 +92,14 @@ async def _enlarged(
     upscalers, _ = await in_thread(upscalers_of, farm, await farm.overview.get())
     upscaler, renamed = upscaler_of(wanted.upscaler_1, upscalers)
     uploads = [await _upload(farm, caller, field, text) for field, text in sources]
-    targets = [_target(wanted, upload, farm.settings.max_upscale_pixels) for upload in uploads]
+    most = farm.settings.max_upscale_pixels
+    targets = [_target(wanted, upload, most) for upload in uploads]
+    if (total := sum(target.size[0] * target.size[1] for target in targets)) > most:
+        raise InvalidInput(  # All of them are in memory when the answer is written.
+            f"The results would have {total} pixels together, this farm sends at most {most} in one answer: "
+            "send several requests.",
+            field="imageList",
+        )
     # One after the other: the job that a limit refuses ends the call, and those before it are in the queue.
     submitted = [
         await submit_upscale(farm, caller, UpscaleRequest(upload=upload.id, scale=target.scale, upscaler=upscaler), None)

@@ -99,7 +99,8 @@ def _prepared(wanted: Img2Img, model: CatalogueModel, image: bytes, mask: bytes 
     """Return the files to upload, decoded only where a field needs it. Runs on a thread."""
     fill = _FILLS.get(wanted.inpainting_fill) if mask is not None else None
     full_res = bool(wanted.inpaint_full_res) and mask is not None
-    fits = wanted.resize_mode in (1, 2) and wanted.width and wanted.height
+    # Sizes that no model renders are refused with the job.
+    fits = wanted.resize_mode in (1, 2) and _is_rendered(wanted.width, model) and _is_rendered(wanted.height, model)
     if not (fill or full_res or fits):
         return _Prepared(image, mask)
     picture = _opened(image, max_pixels)
@@ -119,6 +120,10 @@ def _prepared(wanted: Img2Img, model: CatalogueModel, image: bytes, mask: bytes 
         picture = filled(picture, area, fill)
     said = ("inpainting_fill 2 and 3 fill pixels here, not latents.",) if fill in ("noise", "grey") else ()
     return _Prepared(_png(picture), _png(area) if area else None, size if box else None, paste_back, said)
+
+
+def _is_rendered(side: int | None, model: CatalogueModel) -> bool:
+    return side is not None and 0 < side <= model.limits.max_side
 
 
 def _opened(data: bytes, max_pixels: int) -> Image.Image:

@@ -35,7 +35,6 @@ from api.uploads import read_start_images
 from api.validation import from_pydantic
 from core.catalogue import CatalogueModel
 from core.lifecycle import SETTLED, JobStatus
-from core.parameters import InvalidParameters
 from core.parameters.loras import names_loras
 from core.schemas.a1111 import A1111Images, Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
@@ -95,7 +94,10 @@ async def _model(farm: Farm, caller: Caller, wanted: Txt2Img) -> CatalogueModel:
 def _requests(farm: Farm, wanted: Txt2Img, model: CatalogueModel, pictures: Pictures) -> Wanted:
     try:
         ids = {field: upload.id for field, upload in pictures.uploads.items()}
-        return job_requests(wanted, model, ids, farm.settings.max_images_per_job, pictures.size)
+        settings = farm.settings
+        return job_requests(
+            wanted, model, ids, settings.max_images_per_job, pictures.size, max_jobs=settings.max_jobs_per_batch
+        )
     except ValidationError as error:
         raise from_pydantic(error) from None
 
@@ -117,9 +119,6 @@ async def _render(
 async def _render_batch(
     farm: Farm, caller: Caller, requests: Sequence[JobRequest], key: IdempotencyKey | None
 ) -> list[Snapshot]:
-    if len(requests) > (limit := farm.settings.max_jobs_per_batch):
-        most = limit * farm.settings.max_images_per_job
-        raise InvalidParameters([("n_iter", f"times batch_size is more than {most} images: send several requests.")])
     overview = await farm.overview.get()
 
     def prepared() -> list[tuple[NewJob, dict[str, Any]]]:

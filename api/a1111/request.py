@@ -13,7 +13,7 @@ from api.caller import ANONYMOUS, Caller, clean_label
 from api.dependencies import CallerDependency, SubmitterDependency
 from core.catalogue import CatalogueModel
 from core.imagefile.masks import MAX_FEATHER
-from core.parameters.parameters import Findings
+from core.parameters.parameters import Findings, InvalidParameters
 from core.parameters.seeds import MAX_SEED, RANDOM_SEED, resolve_seed
 from core.schemas.a1111 import Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
@@ -58,13 +58,19 @@ class Wanted:
 
 
 def job_requests(
-    wanted: Txt2Img, model: CatalogueModel, uploads: Mapping[str, str], max_images: int, size: tuple[int, int] | None = None
+    wanted: Txt2Img,
+    model: CatalogueModel,
+    uploads: Mapping[str, str],
+    max_images: int,
+    size: tuple[int, int] | None = None,
+    max_jobs: int = 1000,
 ) -> Wanted:
-    """Build the job of a request, or several of at most `max_images` images with seeds that follow each other.
+    """Build the job of a request, or up to `max_jobs` of at most `max_images` images with seeds that follow each other.
 
     `uploads`: field -> id of an upload, for `init_image` and `mask`. `size`: in pixels, instead of the request's.
     """
     width, height = size or (wanted.width, wanted.height)
+    _check_counts(wanted, max_images, max_jobs)
     total = (1 if wanted.batch_size is None else wanted.batch_size) * (1 if wanted.n_iter is None else wanted.n_iter)
     warnings: list[str] = []
     fields: dict[str, Any] = {
@@ -96,6 +102,16 @@ def job_requests(
         for seeds in _seeds(wanted, total, max_images, warnings)
     ]
     return Wanted(requests, cut, [warning for warning in warnings if warning])
+
+
+def _check_counts(wanted: Txt2Img, max_images: int, max_jobs: int) -> None:
+    """Refuse more images than a batch may have before any of their jobs is built, and products of negative numbers."""
+    for name in ("batch_size", "n_iter"):
+        if (getattr(wanted, name) or 0) < 0:
+            raise InvalidParameters([(name, "is negative: send 1 or more.")])
+    most = max_jobs * max_images
+    if (wanted.batch_size or 1) * (wanted.n_iter or 1) > most:
+        raise InvalidParameters([("n_iter", f"times batch_size is more than {most} images: send several requests.")])
 
 
 def _seeds(wanted: Txt2Img, total: int, max_images: int, warnings: list[str]) -> list[dict[str, Any]]:

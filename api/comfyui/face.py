@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -20,12 +21,14 @@ from api.threads import in_thread
 from api.validation import from_pydantic
 from core.comfyui import GraphRefused, NodeError, checked_graph, read_graph
 from core.comfyui.texts import embedded
-from core.errors import InvalidInput
+from core.errors import FarmError, InvalidInput
 from core.ids import new_id
 from core.schemas.comfyui import ComfyPromptAnswer, ComfyPromptRequest
 from db.comfyui import NewPrompt, submit_prompt
 
 _MAX_DEPTH = 100
+MAX_BODY_BYTES = 2 * 2**20
+"""Largest body of a prompt. It is kept whole and read again with each page of the history."""
 
 
 class ComfyFace:
@@ -85,6 +88,8 @@ def _new_prompt(
 
 def prompt_request(body: bytes) -> ComfyPromptRequest:
     """Return the request. Raises GraphRefused; ComfyUI's clients send JSON under any content type, or none."""
+    if len(body) > MAX_BODY_BYTES:
+        raise FarmError(f"The prompt is larger than {MAX_BODY_BYTES} bytes, the limit.", code="body_too_large")
     found = json_object(body)
     if "prompt" not in found:
         raise GraphRefused(
@@ -107,13 +112,33 @@ def prompt_request(body: bytes) -> ComfyPromptRequest:
 def json_object(body: bytes) -> dict[str, Any]:
     """Return a body as a JSON object. Raises InvalidInput `malformed_json` for anything else."""
     try:
-        found = json.loads(body, parse_constant=_no_constant)
+        found = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         reason = str(error) or "it is nested too deeply"
         raise InvalidInput(f"The body is not JSON: {reason}.", code="malformed_json") from None
     if not isinstance(found, dict) or not _is_shallow(found, _MAX_DEPTH):
         raise InvalidInput("The body is not a JSON object of reasonable depth.", code="malformed_json")
+    if rb"\u" in body and not _is_unicode(found):
+        raise InvalidInput(
+            "The body holds half of a surrogate pair, which is not a character: send valid Unicode.", code="malformed_json"
+        )
     return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is beyond the numbers that can be stored")
+    return number
+
+
+def _is_unicode(found: dict[str, Any]) -> bool:
+    """Return whether an answer can repeat a body in UTF-8."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _no_constant(name: str) -> float:

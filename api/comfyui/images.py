@@ -115,7 +115,9 @@ async def view_image(
     headers = {"Cache-Control": "private, no-cache", "Content-Disposition": f'inline; filename="{_ascii(base)}"'}
     if kind == "input":
         name = _joined(subfolder.strip("/"), base)
-        upload = (await in_thread(inputs_of, face.farm.database, caller.owner, [name])).get(name)
+        # PostgreSQL takes no NUL, and no name has one.
+        names = [name] if name.isprintable() else []
+        upload = (await in_thread(inputs_of, face.farm.database, caller.owner, names)).get(name)
         if upload is None:
             raise NotFound("There is no image of this name.", code="image_not_found")
         await in_thread(require_file, face.farm, upload)

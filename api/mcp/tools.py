@@ -59,7 +59,9 @@ class _Tools:
         height: Annotated[int | None, Field(description="Pixels, a multiple of 16.")] = None,
         num_images: Annotated[int, Field(ge=1, le=16, description="Each gets its own seed.")] = 1,
         num_inference_steps: Annotated[int | None, Field(description="Default: the model's own.")] = None,
-        guidance_scale: Annotated[float | None, Field(description="1 is off. Default: the model's own.")] = None,
+        guidance_scale: Annotated[
+            float | None, Field(allow_inf_nan=False, description="1 is off. Default: the model's own.")
+        ] = None,
         seed: Seed = None,
     ) -> CallToolResult:
         """Render images from a text. Returns the images and their URLs."""

@@ -12,6 +12,9 @@ from core.comfyui.names import network_scale
 from core.comfyui.validation import Graph, Node, outputs_failed
 
 MAX_STEPS = 16
+MAX_TEXTS, MAX_TEXT_LENGTH = 100, 1_000_000
+"""Texts that ConditioningCombine nodes may join for one sampler, and their characters: a few nodes can join one text with
+itself a billion times."""
 _LATENT_MULTIPLE = 8
 _SAME_SHAPE = 0.02
 """Relative difference of two aspect ratios that rounding a size explains."""
@@ -400,14 +403,28 @@ class _Reader:
         return _Model(each, tuple((name, scale) for name, scale in loras if scale), shift)
 
     def _text(self, link: tuple[str, int], model: _Model, warnings: list[str]) -> str:
-        """Return the text of a conditioning."""
-        node = self._nodes[link[0]]
-        if node.kind == "ConditioningZeroOut":
-            return ""
-        if node.kind == "ConditioningCombine":
-            parts = [self._text(node.link(f"conditioning_{number}"), model, warnings) for number in (1, 2)]
-            warnings.append(f"ConditioningCombine {node.id} joins its texts with a comma.")
-            return ", ".join(part.strip().rstrip(",") for part in parts if part.strip())
+        """Return the text of a conditioning, with those that it combines."""
+        first = self._nodes[link[0]]
+        parts: list[str] = []
+        pending, taken, length = [first], 0, 0
+        while pending:
+            node = pending.pop()
+            taken += 1
+            if node.kind == "ConditioningCombine":
+                warnings.append(f"ConditioningCombine {node.id} joins its texts with a comma.")
+                pending += [self._nodes[node.link(f"conditioning_{number}")[0]] for number in (2, 1)]
+            elif node.kind != "ConditioningZeroOut":
+                parts.append(self._encoded_text(node, model, warnings))
+                length += len(parts[-1])
+            if taken > 2 * MAX_TEXTS or (len(parts) > 1 and length > MAX_TEXT_LENGTH):
+                raise _Unsupported(
+                    first, f"At most {MAX_TEXTS} texts of {MAX_TEXT_LENGTH} characters together can be combined here."
+                )
+        if first.kind != "ConditioningCombine":
+            return "".join(parts)
+        return ", ".join(part.strip().rstrip(",") for part in parts if part.strip())
+
+    def _encoded_text(self, node: Node, model: _Model, warnings: list[str]) -> str:
         clip = self._nodes[node.link("clip")[0]]
         while clip.kind == "LoraLoader":
             if clip.inputs["strength_clip"] != clip.inputs["strength_model"]:

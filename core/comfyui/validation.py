@@ -10,6 +10,8 @@ from core.comfyui.errors import GraphRefused, NodeError, node_errors
 from core.comfyui.nodes import NODES, Input, NodeKind, choices_of
 
 MAX_NODES = 250
+MAX_INPUTS = 250
+"""Of one node: each may be a link that is followed."""
 _LISTED = 20
 """The longest list of values that an error repeats, as in ComfyUI."""
 
@@ -90,6 +92,10 @@ def _nodes(given: object) -> dict[str, Node]:
                     "Cannot execute because a node is missing the class_type property.",
                     f"Node ID '#{name}'",
                 )
+            )
+        if len(inputs) > MAX_INPUTS:
+            raise GraphRefused(
+                NodeError("invalid_prompt", "A node has too many inputs", f"Node ID '#{name}': at most {MAX_INPUTS}.")
             )
         kinds[name] = kind[:200]
         if kind not in NODES:

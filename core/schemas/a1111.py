@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from core.schemas.base import NullableBody, ResponseBody, Text
 
@@ -45,6 +46,18 @@ class Txt2Img(NullableBody):
     tiling: bool | None = False
     send_images: bool | None = True
     force_task_id: Text | None = Field(None, max_length=200)
+
+    @model_validator(mode="after")
+    def _can_be_answered(self) -> Self:
+        """Refuse half surrogate pairs in fields of any shape: the answer repeats them in UTF-8."""
+        for name, value in {**self._any_shape(), **(self.model_extra or {})}.items():
+            text = json.dumps({name: value}, ensure_ascii=False, default=str)
+            if not text.isascii() and (text.encode("utf-8", "replace") != text.encode("utf-8", "surrogatepass")):
+                raise ValueError("a field holds half of a surrogate pair, which is not a character: send valid Unicode")
+        return self
+
+    def _any_shape(self) -> dict[str, Any]:
+        return {"override_settings": self.override_settings, "alwayson_scripts": self.alwayson_scripts}
 
 
 class Img2Img(Txt2Img):

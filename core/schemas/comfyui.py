@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from core.schemas.base import NullableBody, ResponseBody
+from core.schemas.base import NullableBody, ResponseBody, Text
 
 EXAMPLE: dict[str, Any] = {
     "client_id": "0b6d3c1e",
@@ -109,7 +109,7 @@ class ComfyQueueChange(NullableBody):
     model_config = ConfigDict(extra="allow")
 
     clear: bool | None = Field(None, description="All of yours.")
-    delete: list[str] | None = Field(None, max_length=1000, description="Those of these prompt_ids.")
+    delete: list[Text] | None = Field(None, max_length=1000, description="Those of these prompt_ids.")
 
 
 class ComfyInterrupt(NullableBody):
@@ -117,4 +117,4 @@ class ComfyInterrupt(NullableBody):
 
     model_config = ConfigDict(extra="allow")
 
-    prompt_id: str | None = Field(None, max_length=100, description="Only this one, if it runs.")
+    prompt_id: Text | None = Field(None, max_length=100, description="Only this one, if it runs.")

@@ -478,6 +478,9 @@ def test_what_is_no_prompt_is_answered_in_comfyuis_shape(farm: Farm) -> None:
         assert (answer.status_code, answer.json()["error"]["type"]) in ((400, "invalid_prompt"), (400, "no_prompt")), fields
     too_many = farm.http.post("/prompt", json={"prompt": graphs.checkpoint_template("demo.safetensors", 64, 17, cfg=1)})
     assert "num_images" in too_many.json()["node_errors"]["3"]["errors"][0]["message"]
+    nul = {"/queue": {"delete": ["\0"]}, "/history": {"delete": ["\0"]}, "/interrupt": {"prompt_id": "\0"}}
+    assert [farm.http.post(path, json=body).status_code for path, body in nul.items()] == [422] * 3, "PostgreSQL takes none"
+    assert farm.http.get("/view", params={"filename": "\0", "type": "input"}).status_code == 404
     assert farm.http.get("/object_info/NoSuchNode").json() == {}
     assert farm.http.get("/system_stats").json()["system"]["comfyui_version"]
     assert farm.http.get("/api/queue").json() == {"queue_running": [], "queue_pending": []}

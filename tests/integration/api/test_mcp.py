@@ -166,3 +166,18 @@ def test_refusals_say_what_to_do_and_owners_see_their_own_only(farm: Farm) -> No
         for headers in ({}, {"Authorization": "Bearer ifk_wrong"}, {"Origin": "https://evil.example"})
     ]
     assert answers == [401, 401, 403]
+
+
+def test_a_number_beyond_json_is_refused_before_it_is_sent_on(farm: Farm) -> None:
+    arguments = '{"prompt": "x", "guidance_scale": 1e999}'
+    params = f'{{"name": "generate_image", "arguments": {arguments}}}'
+    answer = httpx2.post(
+        f"{farm.url}/mcp",
+        content=f'{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {params}}}',
+        headers={
+            "Authorization": f"Bearer {farm.keys[0]}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+        },
+    )
+    assert "finite number" in answer.text

@@ -119,6 +119,9 @@ def test_history_is_bounded_and_forgotten(database: Database, monkeypatch: pytes
     assert [each.prompt_id for each in comfyui.history_of(database, "ann")] == ["2", "3"]
     assert [each.prompt_id for each in comfyui.history_of(database, "ann", limit=1)] == ["3"]
     assert [each.prompt_id for each in comfyui.history_of(database, "ann", limit=1, offset=0)] == ["2"]
+    monkeypatch.setattr(comfyui, "PAGE_CHARACTERS", 1)
+    assert [each.prompt_id for each in comfyui.history_of(database, "ann")] == ["3"], "large ones: the latest"
+    assert [each.prompt_id for each in comfyui.history_of(database, "ann", offset=0)] == ["2"]
     comfyui.forget_ended(database, "bob")
     comfyui.forget_ended(database, "ann", ["2"])
     assert comfyui.ended_prompt(database, "ann", "2") is None

@@ -257,3 +257,23 @@ def test_object_info_has_comfyuis_shape() -> None:
     assert object_info("KSampler", LISTS)["input"]["required"]["steps"][:1] == ["INT"]
     assert object_info("CLIPLoader", LISTS)["input_order"]["optional"] == ["device"]
     assert {name for name in NODES if object_info(name, LISTS)["output_node"]} == {"SaveImage", "PreviewImage"}
+
+
+def test_texts_that_are_joined_with_themselves_are_bounded() -> None:
+    """Each of 40 nodes joins the one before it with itself: 2 ** 40 texts."""
+    graph = graphs.checkpoint_template()
+    for number in range(40):
+        last = [f"c{number - 1}" if number else "6", 0]
+        graph[f"c{number}"] = node("ConditioningCombine", conditioning_1=last, conditioning_2=last)
+    graph["3"]["inputs"]["positive"] = ["c39", 0]
+    assert "At most 100 texts" in only_error(graph)[2]
+    graph["3"]["inputs"]["positive"] = ["c5", 0]
+    assert render(read(graph)).prompt.count("glass bottle") == 64
+    graph["6"]["inputs"]["text"] = "x" * 300_000
+    assert "At most 100 texts" in only_error(graph)[2]
+
+
+def test_a_node_with_too_many_inputs_is_refused() -> None:
+    graph = graphs.checkpoint_template()
+    graph["3"]["inputs"] |= {f"more{number}": ["4", 0] for number in range(250)}
+    assert "too many inputs" in str(refused(graph))
