@@ -27,6 +27,7 @@ TAGS: Mapping[str, str] = MappingProxyType(
         "models": "Models, LoRAs, presets and recipes, and the weights on disk.",
         "styles": "Styles and wildcards for prompts.",
         "workers": "The workers, and what administrators ask of them.",
+        "nodes": "The machines of workers: join, drain, resume, remove.",
         "queue": "What waits and runs.",
         "farm": "The farm over time: throughput, waits, events; and its keys, for administrators.",
         "usage": "What was rendered, by day and owner.",

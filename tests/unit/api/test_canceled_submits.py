@@ -12,6 +12,7 @@ import pytest
 from api import submission
 from api.caller import Caller
 from api.farm import Farm
+from core.tracing import Tracing
 from db.jobs.submit import NewJob
 
 
@@ -35,13 +36,15 @@ def test_a_client_that_leaves_gets_no_job_beyond_its_limits(monkeypatch: pytest.
         async def submit(_: object) -> Any:  # noqa: ANN401 -- stands for a submitted job
             started.set()
             await gate.wait()
-            return SimpleNamespace(replayed=False, hint=True, job="job")
+            return SimpleNamespace(replayed=False, hint=True, job=SimpleNamespace(id="job", model="demo"))
 
-        def hint(job: str) -> None:
-            hinted.append(job)
+        def hint(job: Any) -> None:  # noqa: ANN401 -- stands for a job
+            hinted.append(job.id)
             published.set()
 
-        farm = SimpleNamespace(database=None, submits=SimpleNamespace(submit=submit), publisher=SimpleNamespace(hint=hint))
+        farm = SimpleNamespace(
+            database=None, submits=SimpleNamespace(submit=submit), publisher=SimpleNamespace(hint=hint), tracing=Tracing()
+        )
         limits = SimpleNamespace(key_id="key", submits_per_minute=1, pixels_per_day=None)
         caller = SimpleNamespace(limits=limits)
         new = NewJob(owner="ann", model="demo", prompt="x", input={"width": 64, "height": 64})
