@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ EVERY_HOST = "*"
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 -- compared, not bound
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach the address; names other than `localhost` count as public."""
     if host == "localhost":
@@ -49,6 +51,7 @@ def check_flower_exposure(settings: Settings) -> None:
     )
 
 
+@lru_cache(maxsize=64)
 def canonical_host(name: str) -> str:
     """Return a host name or address in the form in which equal ones compare equal."""
     plain = name.strip("[]").rstrip(".").lower()

@@ -9,13 +9,24 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from api.caller import Caller
-from api.dependencies import CallerDependency, FarmDependency, JobId, SubmitterDependency, json_response
+from api.dependencies import (
+    CallerDependency,
+    FarmDependency,
+    JobId,
+    SubmitterDependency,
+    get_reader,
+    get_submitter,
+    job_id_of,
+    json_response,
+)
+from api.direct_route import DirectRoute, directly, json_of
 from api.etags import none_match
-from api.farm import Farm
+from api.farm import Farm, farm_of
 from api.openapi_errors import error_responses
 from api.polling import etag_of, revision_in, show, wait_until_settled
 from api.public_address import link
@@ -35,7 +46,28 @@ from db.retention import delete_job
 from db.search import search_jobs
 from db.tables import Job
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DirectRoute)
+
+
+async def _create_directly(request: Request) -> Response | None:
+    """Answer a submit like `create_job`."""
+    try:
+        body = JobRequest.model_validate(await json_of(request))
+    except ValidationError:
+        return None
+    headers = request.headers
+    caller = await get_submitter(request, headers.get("x-client-label"))
+    return await create_job(farm_of(request), caller, body, headers.get("idempotency-key"), headers.get("prefer"))
+
+
+async def _read_directly(request: Request) -> Response | None:
+    """Answer a poll like `read_job`; one that waits is left to FastAPI."""
+    if request.scope["query_string"]:
+        return None
+    headers = request.headers
+    caller = await get_reader(request, headers.get("x-client-label"))
+    job_id = await job_id_of(request.path_params["job_id"])
+    return await read_job(farm_of(request), caller, job_id, 0, headers.get("if-none-match"))
 
 MAX_WAIT_SECONDS = 300.0
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
@@ -54,6 +86,7 @@ _REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotent-Replayed": "true"})
     responses=error_responses(400, 408, 409, 413, 415, 429)
     | {200: {"model": JobAnswer, "description": "The job ended within `Prefer: wait`."}},
 )
+@directly(_create_directly)
 async def create_job(
     farm: FarmDependency,
     caller: SubmitterDependency,
@@ -106,6 +139,7 @@ def _ended(answer: JobAnswer) -> Response:
     summary="Read a job",
     responses=error_responses(404, 410) | {304: {"description": "Not modified."}},
 )
+@directly(_read_directly)
 async def read_job(
     farm: FarmDependency,
     caller: CallerDependency,

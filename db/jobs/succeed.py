@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, String, bindparam, select, tuple_, update
+from sqlalchemy import Executable, String, and_, bindparam, exists, literal_column, select, tuple_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -16,11 +16,14 @@ from core.ids import new_id
 from core.lifecycle import JobStatus, Outcome
 from db.database import Database
 from db.jobs.claim import Held, held_by_attempts
-from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
+from db.jobs.transition import TransitionStatement, build_transition, record_events
 from db.quarantine import trust
 from db.sql import has_status, insert_rows, json_entry, now
 from db.tables import Attempt, Image, Job, core_table
+from db.tables.base import detached
 from db.usage import UsageChange
+
+_MORE_WAIT = "more_wait"
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,25 @@ def finish_all_succeeded(database: Database, successes: Sequence[Success]) -> li
     None: that attempt no longer holds its job, and nothing was written for it. Safe to repeat: when the response to a
     commit was lost, the second call returns the jobs that the same attempts ended.
     """
+    return finish_and_look(database, successes)[0]
+
+
+def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[list[Job | None], bool]:
+    """Finish like `finish_all_succeeded`; return also whether a job of one of their models was queued at that moment.
+
+    True where nobody looked: a worker saves itself a transaction only where surely nothing waits.
+    """
     with database.write() as session:
-        ended = {job.id: job for job in apply_to_rows(session, _success_transition(), _fence_and_timings(successes))}
+        found = session.connection().execute(_success_transition().rows, _fence_and_timings(successes)).all()
+        rows = [row._asdict() for row in found]
+        more_wait = not rows or any([row.pop(_MORE_WAIT) for row in rows])
+        ended = {row["id"]: detached(Job, row) for row in rows}
+        record_events(session, list(ended.values()), JobStatus.RUNNING, message=_success_transition().meaning)
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
         _write(session, accepted)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
             ended |= {job.id: job for job in session.scalars(_succeeded_jobs(), {"held": repeated})}
-        return [ended.get(each.job_id) for each in successes]
+        return [ended.get(each.job_id) for each in successes], more_wait
 
 
 def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
@@ -106,7 +121,17 @@ def _add_warnings(session: Session, ended: Sequence[tuple[Success, Job]]) -> Non
 @cache
 def _success_transition() -> TransitionStatement:
     timings = json_entry(bindparam("timings_by_job", type_=String()), core_table(Job).c.id)
-    return build_transition(JobStatus.RUNNING, JobStatus.SUCCEEDED, *held_by_attempts(), values={"timings": timings})
+    table = core_table(Job)
+    waiting = table.alias("waiting")
+    queued = and_(waiting.c.status == literal_column("'queued'"), waiting.c.model == table.c.model)
+    more_wait = exists().where(queued).correlate(table)
+    return build_transition(
+        JobStatus.RUNNING,
+        JobStatus.SUCCEEDED,
+        *held_by_attempts(),
+        values={"timings": timings},
+        returning=(more_wait.label(_MORE_WAIT),),
+    )
 
 
 @cache

@@ -27,9 +27,16 @@ class TransitionStatement:
 
 
 def build_transition(
-    before: JobStatus, after: JobStatus, *conditions: ColumnElement[bool], values: Mapping[str, Any] | None = None
+    before: JobStatus,
+    after: JobStatus,
+    *conditions: ColumnElement[bool],
+    values: Mapping[str, Any] | None = None,
+    returning: Sequence[ColumnElement[Any]] = (),
 ) -> TransitionStatement:
-    """Build the change from `before` to `after` of every job that meets `conditions`, which may have parameters."""
+    """Build the change from `before` to `after` of every job that meets `conditions`, which may have parameters.
+
+    `returning`: what `rows` returns of each besides the job's columns.
+    """
     meaning = check_transition(before, after)
     changes = _standard_changes(after) | dict(values or {})
     table = core_table(Job)
@@ -37,11 +44,9 @@ def build_transition(
         update(table)
         .where(has_status(before), *conditions)
         .values(status=after.value, revision=table.c.revision + 1, **changes)
-        .returning(table)
     )
-    return TransitionStatement(
-        before, meaning, select(Job).from_statement(changed).execution_options(populate_existing=True), changed
-    )
+    jobs = select(Job).from_statement(changed.returning(table)).execution_options(populate_existing=True)
+    return TransitionStatement(before, meaning, jobs, changed.returning(table, *returning))
 
 
 def apply_transition(

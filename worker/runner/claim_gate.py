@@ -56,6 +56,9 @@ class ClaimsUnderWay:
         self._lock = threading.Lock()
         self._count = 0
 
+    def __len__(self) -> int:
+        return self._count
+
     @contextmanager
     def begin(self) -> Iterator[int]:
         """Claim and run in the body; the value is the number of threads that began before and have not ended."""

@@ -13,25 +13,33 @@ from core.errors import Unavailable
 from db import workers
 from db.database import Database
 from db.jobs.claim import Claimant, claim_many
-from db.jobs.succeed import Success, finish_all_succeeded
+from db.jobs.succeed import Success, finish_and_look
 from db.tables import Job
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 
 MAX_GROUP_SIZE = 64
+CROWD = 4
+"""With so many jobs under way, requests wait for others to share a transaction: one alone costs ten times as much."""
+GATHER_SECONDS = 0.02
+"""How long they wait."""
 
 
 class GroupCommit(Generic[Q, A]):
     """Run the requests of many threads in groups, one transaction per group.
 
     A single request runs at once, on its caller's thread; requests that arrive meanwhile form the next group, which a thread
-    of this object runs: waking it for a single one would take longer than the request. `execute` takes the requests of a
-    group and returns as many results in the same order, or raises with nothing done.
+    of this object runs: waking it for a single one would take longer than the request. While `is_crowded`, all requests wait
+    for GATHER_SECONDS. `execute` takes the requests of a group and returns as many results in the same order, or raises with
+    nothing done.
     """
 
-    def __init__(self, name: str, execute: Callable[[Sequence[Q]], Sequence[A]]) -> None:
+    def __init__(
+        self, name: str, execute: Callable[[Sequence[Q]], Sequence[A]], is_crowded: Callable[[], bool] = lambda: False
+    ) -> None:
         self._execute = execute
+        self._is_crowded = is_crowded
         self._submitted: queue.SimpleQueue[tuple[Q, Future[A]]] = queue.SimpleQueue()
         self._serving = threading.Lock()
         self._left_over = threading.Event()
@@ -41,7 +49,9 @@ class GroupCommit(Generic[Q, A]):
         """Block until the group of this request is done; return its result or raise its error."""
         future: Future[A] = Future()
         self._submitted.put((request, future))
-        if self._serving.acquire(blocking=False):
+        if self._is_crowded():
+            self._left_over.set()
+        elif self._serving.acquire(blocking=False):
             try:
                 self._serve(self._next_group())
             finally:
@@ -61,6 +71,8 @@ class GroupCommit(Generic[Q, A]):
             self._left_over.wait()
             self._left_over.clear()
             while not self._submitted.empty():
+                if self._is_crowded():
+                    time.sleep(GATHER_SECONDS)
                 with self._serving:
                     self._serve(self._next_group())
 
@@ -97,15 +109,28 @@ class GroupCommit(Generic[Q, A]):
 class JobStore:
     """Thread-safe. Methods raise Unavailable when the database is unavailable.
 
-    `take_hints` removes up to so many hints of a model from the broker and returns the ids of their jobs.
+    `take_hints` removes up to so many hints of a model from the broker and returns the ids of their jobs. `under_way`
+    returns how many jobs this worker runs or claims.
     """
 
-    def __init__(self, database: Database, claimant: Claimant, take_hints: Callable[[str, int], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        claimant: Claimant,
+        take_hints: Callable[[str, int], Sequence[str]],
+        under_way: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._database = database
         self._take_hints = take_hints
         self._claimant = claimant
-        self._claims = GroupCommit[tuple[str, str | None], Job | None]("claims", self._claim)
-        self._successes = GroupCommit[Success, Job | None]("successes", self._succeed)
+        self.more_may_wait = True
+        """Whether a job may be queued: false where the latest transaction here saw none."""
+
+        def is_crowded() -> bool:
+            return under_way() >= CROWD
+
+        self._claims = GroupCommit[tuple[str, str | None], Job | None]("claims", self._claim, is_crowded)
+        self._successes = GroupCommit[Success, Job | None]("successes", self._succeed, is_crowded)
 
     def claim(self, model: str, hint: str | None) -> Job | None:
         """Claim the model's best job for this worker and return it; None when no job waits.
@@ -125,10 +150,12 @@ class JobStore:
         if without := len(requests) - len(hints):
             hints += self._take_hints(model, without)
         jobs = claim_many(self._database, model, self._claimant, len(requests), hints)
+        self.more_may_wait = self.more_may_wait or bool(jobs)
         return [*jobs, *[None] * (len(requests) - len(jobs))]
 
     def _succeed(self, successes: Sequence[Success]) -> list[Job | None]:
-        return finish_all_succeeded(self._database, successes)
+        finished, self.more_may_wait = finish_and_look(self._database, successes)
+        return finished
 
 
 CACHE_SECONDS = 0.1

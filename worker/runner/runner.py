@@ -71,7 +71,7 @@ class Runner:
         self._claims = ClaimsUnderWay()
         identity = context.identity
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
-        self._jobs = JobStore(context.database, claimant, self._take_hints)
+        self._jobs = JobStore(context.database, claimant, self._take_hints, self._claims.__len__)
         self._idle_workers = {model: IdleWorkers(context.database, model, identity.name) for model in hints}
 
     def on_hint(self, job_id: str, deferrals: int, model: str) -> None:
@@ -101,6 +101,8 @@ class Runner:
 
     def _claim_without_hint(self, model: str) -> bool:
         """Claim a waiting job, with a hint or without: hints are only for idle workers; return whether one ran."""
+        if not self._jobs.more_may_wait:  # What arrives now comes with a hint.
+            return False
         with self._gate.entering(model) as is_loaded:
             if not (is_loaded and self._can_render):
                 return False
