@@ -49,6 +49,8 @@ class Farm:
         self.uploads = open_uploads(settings)
         self.image_variants = ImageVariants(self.store)
         self.decoding = asyncio.Semaphore(2)
+        self.hashing = asyncio.Semaphore(1)
+        """Held while LoRA files are read as a whole: calls about many of them may not take all threads and the disk."""
         self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model in a call of its own
         self.submits = SubmitGroups(self.database)
         self.publisher = Publisher(settings, self.database)

@@ -55,7 +55,7 @@ async def rerun_image(farm: Farm, caller: Caller, image_id: str) -> Submitted:
     loras = await in_thread(farm.loras.files) if request.loras else ()
     # The other faces take empty prompts.
     new = prepare_job(farm, caller, request, overview, start, loras, ExpandedTexts(request), empty_prompt=True)
-    differences = [*await in_thread(_lora_differences, farm, job, image, loras), *_differences(job, image, overview)]
+    differences = [*await _lora_differences(farm, job, image, loras), *_differences(job, image, overview)]
     warnings = list(dict.fromkeys([*new.warnings, *differences]))
     return await commit_job(farm, caller, replace(new, prompt=wanted["prompt"], input=wanted, warnings=warnings))
 
@@ -109,16 +109,18 @@ def _differences_on(worker: Worker, model: str, record: Mapping[str, Any], *, st
             yield f"{_SHOWN.get(name, name)} was {then[name]} then and is {now[name]} now: bits may differ."
 
 
-def _lora_differences(farm: Farm, job: Job, image: Image, files: Sequence[LoraFile]) -> list[str]:
+async def _lora_differences(farm: Farm, job: Job, image: Image, files: Sequence[LoraFile]) -> list[str]:
     """Return which LoRA files have changed since; they are read as a whole the first time."""
-    recorded = image.record.get("lora_hashes") or {}
+    recorded: Mapping[str, str] = image.record.get("lora_hashes") or {}
     if not recorded:
         return []
     known = usable(files, farm.catalogue.get(job.model))
+    async with farm.hashing:
+        now = {name: await in_thread(_hash, farm.loras, known[name]) for name in recorded if name in known}
     return [
-        f"The LoRA '{name}' has other weights than then ({then}, now {now}): the image will differ."
-        for name, then in recorded.items()
-        if name in known and (now := _hash(farm.loras, known[name])) not in (None, then)
+        f"The LoRA '{name}' has other weights than then ({recorded[name]}, now {found}): the image will differ."
+        for name, found in now.items()
+        if found not in (None, recorded[name])
     ]
 
 

@@ -83,9 +83,9 @@ def read_start_images(farm: Farm, caller: Caller, request: RenderFields) -> Star
         if (found_image := _find_image(farm, caller, request.init_image)) is not None:
             image, origin = found_image
         else:
-            image = InitImage.model_validate(_fields(_find(farm, caller, request.init_image, "init_image")))
+            image = InitImage.model_validate(_fields(find_upload(farm, caller, request.init_image, "init_image")))
     if request.mask is not None:
-        fields = _fields(found := _find(farm, caller, request.mask, "mask"))
+        fields = _fields(found := find_upload(farm, caller, request.mask, "mask"))
         mask = MaskImage(**fields, white_share=_white_share(farm.uploads, found.key))
     return StartImages(image, mask, origin)
 
@@ -119,7 +119,8 @@ def _find_image(farm: Farm, caller: Caller, image_id: str) -> tuple[InitImage, O
     return init_image_of(image), Origin(parent=Parent(image=image.id, model=job.model))
 
 
-def _find(farm: Farm, caller: Caller, upload_id: str, field: str) -> Upload:
+def find_upload(farm: Farm, caller: Caller, upload_id: str, field: str) -> Upload:
+    """Return an upload of the caller's. Raises InvalidInput `upload_not_found` for `field`."""
     try:
         if not is_id(upload_id):
             raise NotFound("There is no such upload.")

@@ -16,7 +16,7 @@ from api.submission import (
     with_encrypted_secret,
 )
 from api.threads import in_thread
-from api.uploads import require_file
+from api.uploads import find_upload
 from core.catalogue.upscalers import DEFAULT, Upscaler, Upscalers, list_upscalers
 from core.errors import Conflict, Gone, InvalidInput, NotFound
 from core.ids import is_id
@@ -32,7 +32,6 @@ from db.images import get_image
 from db.jobs.read import get_job
 from db.jobs.submit import NewJob, Submitted
 from db.tables import Image, Job, Upload
-from db.uploads import get_upload
 
 _CARRIED = (
     *("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "strength", "start_sigma", "loras"),
@@ -225,18 +224,7 @@ def upload_input(upload: Upload) -> dict[str, Any]:
 
 def _upload(farm: Farm, caller: Caller, upload_id: str) -> dict[str, Any]:
     """Return the input of a job that starts from an upload of the caller's."""
-    try:
-        if not is_id(upload_id):
-            raise NotFound("There is no such upload.")
-        upload = get_upload(farm.database, upload_id, caller.visible_owner)
-        require_file(farm, upload)
-    except (NotFound, Gone):
-        raise InvalidInput(
-            "There is no upload with this id, or it was deleted: send the image to POST /v1/uploads first.",
-            field="upload",
-            code="upload_not_found",
-        ) from None
-    return upload_input(upload)
+    return upload_input(find_upload(farm, caller, upload_id, "upload"))
 
 
 def _source(store: str, key: str, width: int, height: int, sha256: str) -> dict[str, Any]:

@@ -58,6 +58,31 @@ def z_image_template(side: int = 1024) -> Graph:
     }  # fmt: skip
 
 
+def refiner_template(name: str = "sd_xl_base_1.0.safetensors", side: int = 1024) -> Graph:
+    """Return the template of SDXL with its refiner, which renders the last 5 of 25 steps."""
+    given: dict[str, Any] = {"steps": 25, "cfg": 8, "sampler_name": "euler", "scheduler": "normal"}
+    return {
+        "4": node("CheckpointLoaderSimple", ckpt_name=name),
+        "5": node("EmptyLatentImage", width=side, height=side, batch_size=1),
+        "6": node("CLIPTextEncode", text="evening sunset scenery blue sky nature, glass bottle", clip=["4", 1]),
+        "7": node("CLIPTextEncode", text="text, watermark", clip=["4", 1]),
+        "10": node(
+            "KSamplerAdvanced", **given, add_noise="enable", noise_seed=721897303308196, start_at_step=0, end_at_step=20,
+            return_with_leftover_noise="enable", model=["4", 0], positive=["6", 0], negative=["7", 0], latent_image=["5", 0],
+        ),
+        "11": node(
+            "KSamplerAdvanced", **given, add_noise="disable", noise_seed=0, start_at_step=20, end_at_step=10000,
+            return_with_leftover_noise="disable", model=["12", 0], positive=["15", 0], negative=["16", 0],
+            latent_image=["10", 0],
+        ),
+        "12": node("CheckpointLoaderSimple", ckpt_name="sd_xl_refiner_1.0.safetensors"),
+        "15": node("CLIPTextEncode", text="evening sunset scenery blue sky nature, glass bottle", clip=["12", 1]),
+        "16": node("CLIPTextEncode", text="text, watermark", clip=["12", 1]),
+        "17": node("VAEDecode", samples=["11", 0], vae=["12", 2]),
+        "19": node("SaveImage", filename_prefix="ComfyUI", images=["17", 0]),
+    }  # fmt: skip
+
+
 def latent_hires_template(name: str = "demo.safetensors", side: int = 64, batch: int = 1) -> Graph:
     """Return the example of hires by latents: twice sampled, the latents enlarged in between."""
     graph = checkpoint_template(name, side, batch, seed=5, steps=4, cfg=1, scheduler="simple")

@@ -19,7 +19,7 @@ from api.farm import Farm
 from api.submission import pixels_of, reserved
 from api.threads import in_thread
 from api.validation import from_pydantic
-from core.comfyui import GraphRefused, NodeError, checked_graph, read_graph
+from core.comfyui import GraphRefused, NodeError, checked_graph, read_graph, with_joined_samplers
 from core.comfyui.texts import embedded
 from core.errors import FarmError, InvalidInput
 from core.ids import new_id
@@ -44,7 +44,8 @@ class ComfyFace:
         request = prompt_request(body)
         known = await self.files.get()
         images = await loaded_images(self.farm, caller, _image_names(request.prompt))
-        graph = checked_graph(request.prompt, {**known.models.lists, "images": tuple(images)})
+        joined, said = with_joined_samplers(request.prompt)
+        graph = checked_graph(joined, {**known.models.lists, "images": tuple(images)})
         plan = read_graph(graph, {name: image.size for name, image in images.items()})
         prompt_id = request.prompt_id or new_id()
         overview = await self.farm.overview.get()
@@ -55,7 +56,7 @@ class ComfyFace:
         async with reserved(self.farm.database, caller, len(planned.jobs), pixels):
             change = await in_thread(submit_prompt, self.farm.database, new)
         self.runner.watch(change)
-        told = list(dict.fromkeys([*planned.warnings, *warnings]))
+        told = list(dict.fromkeys([*said, *planned.warnings, *warnings]))
         return ComfyPromptAnswer(
             prompt_id=prompt_id, number=change.row.number, node_errors=dict(plan.node_errors), warnings=told
         )

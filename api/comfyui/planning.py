@@ -175,7 +175,9 @@ class Planner:
         request = JobRequest.model_validate({name: value for name, value in fields.items() if value is not None})
         check_upscaler(start.origin.upscaler, self.overview, model.id)
         loras = self.files.loras if work.loras or "<lora:" in work.prompt + work.negative_prompt else ()
-        new = prepare_job(self.farm, self.caller, request, self.overview, start, loras, ExpandedTexts(request))
+        new = prepare_job(
+            self.farm, self.caller, request, self.overview, start, loras, ExpandedTexts(request), empty_prompt=True
+        )
         return replace(new, warnings=[*new.warnings, *warnings], requested=self._requested(request.as_sent()))
 
     def _requested(self, sent: dict[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,10 @@ from api.farm import Farm
 from api.multipart import form_parts
 from api.openai.request import ImageEditRequest, ImageOptions, ImageReference, ImageVariationRequest
 from api.threads import in_thread
-from api.uploads import require_file, store_upload
+from api.uploads import find_upload, store_upload
 from api.validation import from_pydantic
-from core.errors import FarmError, Gone, InvalidInput, NotFound
-from core.ids import is_id
+from core.errors import FarmError, InvalidInput
 from core.imagefile import decode_base64_image, open_with_alpha
-from db.uploads import get_upload
 
 _IMAGE_NAMES = ("image", "image[]")
 _OWN_LINK = re.compile(r"(?:https?://[^/?#]+)?(?:/[^?#]*)?/v1/(?:images|uploads)/([0-9a-f-]{36})(?:/content)?(?:[?#].*)?")
@@ -198,15 +196,4 @@ def white_where_transparent(data: bytes, max_pixels: int, field: str) -> bytes |
 
 
 def _upload_data(farm: Farm, caller: Caller, upload_id: str) -> bytes:
-    try:
-        if not is_id(upload_id):
-            raise NotFound("There is no such upload.")
-        upload = get_upload(farm.database, upload_id, caller.visible_owner)
-        require_file(farm, upload)
-    except (NotFound, Gone):
-        raise InvalidInput(
-            "There is no upload with this id, or it was deleted: send the mask to POST /v1/uploads first.",
-            field="mask",
-            code="upload_not_found",
-        ) from None
-    return farm.uploads.read(upload.key)
+    return farm.uploads.read(find_upload(farm, caller, upload_id, "mask").key)

@@ -43,15 +43,18 @@ async def all_loras(farm: Farm) -> LoraList:
     return await farm.single_flight.join("loras", lambda: in_thread(lora_list, farm.loras, farm.catalogue))
 
 
+async def _read_whole(farm: Farm, name: str) -> LoraList:
+    async with farm.hashing:
+        return await in_thread(loras_called, farm.loras, farm.catalogue, name)
+
+
 @router.get("/{name}", response_model=LoraList, summary="One LoRA with its hashes", responses=error_responses(404))
 async def read_lora(
     farm: FarmDependency, caller: CallerDependency, name: Annotated[str, Path(description="Name from the list.")]
 ) -> Response:
-    """Return the files of that name. The first call reads them as a whole to compute their hashes."""
+    """Return the files of that name. The first call reads them as a whole to compute their hashes, one name at a time."""
     try:
-        found = await farm.single_flight.join(
-            ("lora", name), lambda: in_thread(loras_called, farm.loras, farm.catalogue, name)
-        )
+        found = await farm.single_flight.join(("lora", name), lambda: _read_whole(farm, name))
     except OSError as error:
         raise Unavailable(f"The LoRA cannot be read: {error.strerror or error}.", code="storage_unavailable") from None
     if not found.items:

@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 from core.imagefile import xmp
 from core.imagefile.encoding import software
+from core.imagefile.exif import PREFIX as EXIF_PREFIX
+from core.imagefile.exif import user_comment_block
 from core.imagefile.metadata import ImageMetadata
 from core.imagefile.parameters_text import format_parameters
 
@@ -35,7 +37,12 @@ def with_metadata(file: Path, metadata: ImageMetadata, texts: Mapping[str, str] 
 
 
 def _texts(metadata: ImageMetadata) -> Iterator[bytes]:
-    yield _text("parameters", format_parameters(metadata))
+    parameters = format_parameters(metadata)
+    if parameters.isascii():
+        yield _text("parameters", parameters)
+    else:  # As `encode_png` writes them.
+        yield _international_text("parameters", parameters)
+        yield chunk(b"eXIf", user_comment_block(parameters, software(metadata)).removeprefix(EXIF_PREFIX))
     yield _international_text("imagefarm", metadata.to_json())
     yield _international_text("XML:com.adobe.xmp", xmp.metadata_packet(metadata, with_json=False).decode())
     yield _text("Software", software(metadata))

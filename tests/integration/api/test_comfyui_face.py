@@ -235,8 +235,10 @@ def test_comfyuis_own_templates_run_as_they_are(farm: Farm) -> None:
         "z-image-turbo": graphs.z_image_template(256),
         "sd15": graphs.checkpoint_template(),
         "sdxl": graphs.checkpoint_template("sd_xl_base_1.0.safetensors", 256),
+        "sdxl with its refiner": graphs.refiner_template(side=256),
     }
-    for model, graph in templates.items():
+    for name, graph in templates.items():
+        model = name.partition(" ")[0]
         answer = farm.http.post("/prompt", json={"prompt": graph})
         assert answer.status_code == 200, answer.text
         job = farm.claim(model)
@@ -247,6 +249,9 @@ def test_comfyuis_own_templates_run_as_they_are(farm: Farm) -> None:
                 "harbor boats and pastel houses., family friendly", 8, 1.0,
             )  # fmt: skip
             assert not any("no effect" in text for text in answer.json()["warnings"])
+        if name == "sdxl with its refiner":
+            assert job.input["num_inference_steps"] == 25
+            assert "sd_xl_refiner_1.0.safetensors" in answer.json()["warnings"][0]
     away = farm.http.post("/prompt", json={"prompt": graphs.checkpoint_template("dreamshaper_8.safetensors")})
     assert away.status_code == 400
     error = away.json()["node_errors"]["4"]["errors"][0]
@@ -476,6 +481,9 @@ def test_what_is_no_prompt_is_answered_in_comfyuis_shape(farm: Farm) -> None:
     for fields in bad:
         answer = farm.http.post("/prompt", json=fields)
         assert (answer.status_code, answer.json()["error"]["type"]) in ((400, "invalid_prompt"), (400, "no_prompt")), fields
+    empty = tiny() | {"6": graphs.node("CLIPTextEncode", text="", clip=["4", 1])}
+    assert farm.http.post("/prompt", json={"prompt": empty}).status_code == 200, "ComfyUI renders an empty prompt"
+    farm.http.post("/queue", json={"clear": True})
     too_many = farm.http.post("/prompt", json={"prompt": graphs.checkpoint_template("demo.safetensors", 64, 17, cfg=1)})
     assert "num_images" in too_many.json()["node_errors"]["3"]["errors"][0]["message"]
     nul = {"/queue": {"delete": ["\0"]}, "/history": {"delete": ["\0"]}, "/interrupt": {"prompt_id": "\0"}}

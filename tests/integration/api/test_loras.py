@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from core.catalogue import loras
+from core.catalogue.loras import LoraHashes, hash_file
 from core.settings import Settings
 from imagefarm import ImageFarm
 from tests.integration.api.conftest import SettingsMaker
@@ -167,3 +172,27 @@ def test_the_a1111_face_takes_tags_and_lists_loras(api: httpx.Client, worker: Wo
     assert rows[0]["metadata"]["modelspec.trigger_phrase"] == "inkstyle"
     assert api.post("/sdapi/v1/refresh-loras").status_code == 200
     assert api.post("/sdapi/v1/txt2img", json={"prompt": "<lora:nothing:1> a"}).json()["code"] == "unknown_lora"
+
+
+def test_files_are_read_whole_one_at_a_time(api: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key may ask for hashes: many such calls must leave threads and the disk to others."""
+    names = [f"many{number}" for number in range(6)]
+    for name in names:
+        write_lora(settings.resolved_models_dir / f"loras/{name}.safetensors", Z_IMAGE)
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def slow(path: Path) -> LoraHashes:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.05)
+        with lock:
+            running -= 1
+        return hash_file(path)
+
+    monkeypatch.setattr(loras, "hash_file", slow)
+    with ThreadPoolExecutor(len(names)) as pool:
+        answers = list(pool.map(lambda name: api.get(f"/v1/loras/{name}").json()["items"][0]["sha256"], names))
+    assert (len(answers), all(answers), most) == (6, True, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.comfyui import GraphRefused, Plan, checked_graph, read_graph
+from core.comfyui import GraphRefused, Plan, checked_graph, read_graph, with_joined_samplers
 from core.comfyui.nodes import NODES, object_info
 from core.comfyui.reading import Enlarge, Render, Start
 from tests import comfyui_graphs as graphs
@@ -277,3 +277,33 @@ def test_a_node_with_too_many_inputs_is_refused() -> None:
     graph = graphs.checkpoint_template()
     graph["3"]["inputs"] |= {f"more{number}": ["4", 0] for number in range(250)}
     assert "too many inputs" in str(refused(graph))
+
+
+def test_the_refiner_of_the_sdxl_template_is_joined_with_the_base() -> None:
+    given = graphs.refiner_template()
+    joined, (said,) = with_joined_samplers(given)
+    assert said == (
+        "KSamplerAdvanced 11 (sd_xl_refiner_1.0.safetensors) is joined with KSamplerAdvanced 10: one model renders all 25 "
+        "steps, and its own model, positive, negative have no effect."
+    )
+    work = render(read(dict(joined)))
+    assert (work.loader, work.steps, work.strength) == (("checkpoints", "sd_xl_base_1.0.safetensors"), 25, None)
+    assert given == graphs.refiner_template(), "the client's graph is kept as it was"
+
+
+def test_only_a_sampler_that_continues_another_is_joined() -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "another step": {"start_at_step": 19},
+        "other steps": {"steps": 30},
+        "new noise": {"add_noise": "enable"},
+        "itself": {"latent_image": ["11", 0]},
+        "a value for a link": {"latent_image": 5},
+    }
+    for inputs in changes.values():
+        graph = graphs.refiner_template()
+        graph["11"]["inputs"] |= inputs
+        assert with_joined_samplers(graph) == (graph, [])
+    seen = graphs.refiner_template() | {"20": node("VAEDecode", samples=["10", 0], vae=["4", 2])}
+    assert with_joined_samplers(seen) == (seen, []), "something else reads the unfinished latents"
+    nonsense = {"11": 5, "10": {"class_type": "KSamplerAdvanced", "inputs": []}, "9": {"inputs": None}}
+    assert with_joined_samplers(nonsense) == (nonsense, [])

@@ -43,7 +43,7 @@ def test_png_keeps_every_pixel() -> None:
 
 def test_png_texts_precede_the_pixels_once() -> None:
     found = chunks(png())
-    assert [kind for kind, _ in found] == [b"IHDR", b"iTXt", b"iTXt", b"iTXt", b"tEXt", b"IDAT", b"IEND"]
+    assert [kind for kind, _ in found] == [b"IHDR", b"iTXt", b"iTXt", b"iTXt", b"tEXt", b"eXIf", b"IDAT", b"IEND"]
     assert [body.split(b"\0")[0] for kind, body in found if kind in (b"iTXt", b"tEXt")] == [
         b"parameters",
         b"imagefarm",
@@ -52,9 +52,11 @@ def test_png_texts_precede_the_pixels_once() -> None:
     ]
 
 
-def test_latin_1_prompts_use_the_text_chunk_that_the_oldest_tools_read() -> None:
+def test_plain_prompts_use_the_text_chunk_that_the_oldest_tools_read() -> None:
     plain = METADATA.model_copy(update={"prompt": "a cat", "negative_prompt": ""})
-    assert chunks(png(plain))[1][0] == b"tEXt"
+    found = chunks(png(plain))
+    assert found[1][0] == b"tEXt"
+    assert b"eXIf" not in dict(found)
 
 
 def test_pixels_of_the_wrong_size_are_refused() -> None:
