@@ -50,11 +50,25 @@ class PostgresServer:
         """Where the server's programs are, pg_dump and pg_restore among them."""
         return self._bin
 
-    def start(self) -> PostgresServer:
+    @property
+    def data(self) -> Path:
+        """The directory of its data and configuration."""
+        return self._data
+
+    @property
+    def user(self) -> str | None:
+        """Who must run the server, when this process must not."""
+        return self._user
+
+    def command(self, address: str, port: int) -> list[str]:
+        """Return the command line of the server."""
         options = [part for name, value in SERVER_OPTIONS.items() for part in ("-c", f"{name}={value}")]
-        command = [str(self._bin / "postgres"), "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port)]
+        return [str(self._bin / "postgres"), "-D", str(self._data), "-h", address, "-p", str(port), "-k", "", *options]
+
+    def start(self) -> PostgresServer:
+        command = self.command("127.0.0.1", self.port)
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([*command, "-k", "", *options], stdout=log, stderr=log, user=self._user)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user)
         wait_listening(self.port, self._process)
         self._wait_accepting()
         return self
