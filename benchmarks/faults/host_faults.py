@@ -182,7 +182,7 @@ FAULTS: Mapping[str, tuple[Fault, float]] = {
     "bucket hangs": (hanging_storage, 15.0),
     "a host loses power": (killed_host, 20.0),
     "random hosts lose power": (killed_hosts, 60.0),
-    "rolling restart": (rolling_restart, 1.0),
+    "rolling restart": (rolling_restart, 45.0),
 }
 """Faults and the seconds that they last. Leases have their default of 15 s."""
 IDLE_BY_FAULT = frozenset({"cut off all worker hosts", "Postgres crashed", "disk of Postgres and Redis full", "bucket full"})

@@ -30,7 +30,9 @@ class PostgresMissing(RuntimeError):
 class PostgresServer:
     """A cluster under `directory` with the superuser `postgres`, who needs no password on loopback."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **options: str) -> None:
+        """`options` are added to SERVER_OPTIONS."""
+        self._options = SERVER_OPTIONS | options
         self._bin = _binaries()
         self._data = directory / "pg"
         self._log = directory / "postgres.log"
@@ -62,7 +64,7 @@ class PostgresServer:
 
     def command(self, address: str, port: int) -> list[str]:
         """Return the command line of the server."""
-        options = [part for name, value in SERVER_OPTIONS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in self._options.items() for part in ("-c", f"{name}={value}")]
         return [str(self._bin / "postgres"), "-D", str(self._data), "-h", address, "-p", str(port), "-k", "", *options]
 
     def start(self) -> PostgresServer:

@@ -31,6 +31,8 @@ TOOLS = ("ip", "unshare", "nsenter", "setpriv", "mount")
 TUN = Path("/dev/net/tun")
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 MTU = 16384
+END_SECONDS = 300.0
+"""The kernel ends a killed host in a moment, or in a minute where all cores are busy."""
 OUTSIDE = 254
 """Last number of the address by which this process reaches the hosts."""
 _FIRST_PROCESS = 'trap "" CHLD; echo "$1" > /proc/sys/kernel/hostname; ip link set lo up; echo ready; exec sleep infinity'
@@ -213,11 +215,11 @@ class Host:
         self.network.unplug(self)
         with suppress(psutil.NoSuchProcess, IndexError):
             self.first_process.kill()
-        self.first.wait(30)
+        self.first.wait(END_SECONDS)
         if self.first.stdout is not None:
             self.first.stdout.close()
         for program in self.programs:
-            program.wait(30)
+            program.wait(END_SECONDS)
         self.first, self.programs = None, []
 
     def logs(self, characters: int = 3000) -> str:
