@@ -75,6 +75,12 @@ class PostgresServer:
         self._wait_accepting()
         return self
 
+    @property
+    def pid(self) -> int:
+        """The id of the running server's process."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Shut down fast: sessions are ended, committed data is kept."""
         self._end(signal.SIGINT)
