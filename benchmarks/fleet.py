@@ -75,7 +75,7 @@ class Fleet:
         self._farm, self._database, self._servers, self._connections = farm, database, servers, connections
 
     def measure(self, workers: int, seconds: float) -> Figures:
-        """Submit for `seconds` most of what that many workers can render, or as much as the API takes, and wait for the end."""
+        """Submit for `seconds` most of what the workers can render, or as much as the API takes, and wait for the end."""
         with self._running(workers) as processes:
             since = time.time()
             before, started = self._cpu(processes), time.monotonic()
@@ -249,7 +249,8 @@ def row(found: Figures) -> str:
     cores = ", ".join(f"{name} {share:.2f}" for name, share in found.cores.items())
     return (
         f"{found.workers:4d} workers: {found.jobs:6.1f} jobs/s of {found.wanted:g} (submitted {found.submitted:g}/s); "
-        f"wait p50 {found.wait_p50:g} ms, p99 {found.wait_p99:g} ms; to the end p50 {found.total_p50:g}, p99 {found.total_p99:g} ms; "
+        f"wait p50 {found.wait_p50:g} ms, p99 {found.wait_p99:g} ms; "
+        f"to the end p50 {found.total_p50:g}, p99 {found.total_p99:g} ms; "
         f"lost {found.lost} of {found.count}\n     cores: {cores}; load average {found.load:g}"
     )
 
