@@ -73,6 +73,7 @@ class Fleet:
 
     def __init__(self, farm: FarmParts, database: Database, servers: dict[str, int], connections: int) -> None:
         self._farm, self._database, self._servers, self._connections = farm, database, servers, connections
+        self._started = 0  # The names of workers that were killed are not free at once.
 
     def measure(self, workers: int, seconds: float) -> Figures:
         """Submit for `seconds` most of what the workers can render, or as much as the API takes, and wait for the end."""
@@ -91,7 +92,8 @@ class Fleet:
     def _running(self, workers: int) -> Iterator[list[int]]:
         """Run the workers in several processes of about equal size."""
         number = -(-workers // WORKERS_PER_PROCESS)
-        bounds = [workers * index // number for index in range(number + 1)]
+        bounds = [self._started + workers * index // number for index in range(number + 1)]
+        self._started += workers
         environment = self._farm.parts["reaper"].environment
         found = []
         try:
