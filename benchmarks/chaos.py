@@ -99,7 +99,7 @@ def _break(plan: Plan, farm: FarmParts, postgres: PostgresServer | None, url: st
     wait_settled(database, job_ids, plan.settle_seconds)
     findings = audit(
         database,
-        farm.images_dir,
+        lambda key: (farm.images_dir / key).is_file(),
         job_ids,
         breaker.kills,
         [part.log for part in farm.worker_parts()],

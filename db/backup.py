@@ -81,6 +81,7 @@ def copy_database(database: Database, target: Path, progress: Progress) -> Conte
             return _contents(connection)
     frozen = database.engine.execution_options(isolation_level="REPEATABLE READ")
     with frozen.connect() as connection:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))  # the copy may take hours
         snapshot = connection.scalar(select(func.pg_export_snapshot()))
         contents = _contents(connection)
         if shutil.which("pg_dump") is not None:

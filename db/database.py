@@ -36,6 +36,18 @@ _POSTGRES_CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+_POSTGRES_SESSION = "; ".join(
+    f"SET {name} = {value}"
+    for name, value in {
+        # Let the server notice as soon that a worker's machine is gone: until then its transaction keeps its locks.
+        "tcp_keepalives_idle": 5,
+        "tcp_keepalives_interval": 2,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+        # A frozen process keeps its connection alive.
+        "idle_in_transaction_session_timeout": 30_000,
+    }.items()
+)
 
 
 class Database:
@@ -62,6 +74,7 @@ class Database:
             pool_timeout=10,
             connect_args=_POSTGRES_CONNECTION,
         )
+        event.listen(engine, "connect", _prepare_postgres)
         _ping_readable_connections(engine)
         return engine
 
@@ -151,6 +164,12 @@ def _parse(url: str) -> URL:
         problem = database_url_problem(url) or "it is not a database URL"
         raise InvalidInput(f"IMAGEFARM_DATABASE_URL: {problem}.", field="database_url") from None
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def _prepare_postgres(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 -- psycopg's own
+    connection.autocommit = True  # what a transaction sets, its rollback undoes
+    connection.execute(_POSTGRES_SESSION)
+    connection.autocommit = False
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def wait_settled(database: Database, job_ids: list[str], seconds: float) -> None
 
 def audit(
     database: Database,
-    images_dir: Path,
+    is_stored: Callable[[str], bool],
     job_ids: list[str],
     kills: list[Kill],
     logs: list[Path],
@@ -72,7 +72,10 @@ def audit(
     clashes_not_refused: int = 0,
     ended_with_status_zero: int = 0,
 ) -> Findings:
-    """Count all findings; `job_ids` are the accepted jobs. Call it before the farm is stopped."""
+    """Count all findings. Call it before the farm is stopped.
+
+    `is_stored`: whether the file of a key is in the store. `job_ids`: the accepted jobs.
+    """
     with database.read() as session:
         jobs = {job.id: job.status for job in session.scalars(select(Job))}
         images = session.scalars(select(Image)).all()
@@ -86,7 +89,7 @@ def audit(
         accepted=len(job_ids),
         lost=sum(jobs.get(job_id) != "succeeded" for job_id in job_ids),
         duplicate_image_rows=len(images) - len({(image.job_id, image.index) for image in images}),
-        missing_files=sum(not (images_dir / image.key).is_file() for image in images),
+        missing_files=sum(not is_stored(image.key) for image in images),
         duplicate_terminal_transitions=sum(len(found) - 1 for found in ends_of.values()),
         jobs_in_two_terminal_states=sum(len(set(found)) > 1 for found in ends_of.values()),
         idempotency_violations=violations + len(jobs) - len(set(job_ids)),

@@ -22,6 +22,8 @@ class Submitter:
     conflicting_answers: int = 0
     retries: int = 0
     other_answers: list[str] = field(default_factory=list)
+    prefix: str = "chaos"
+    """Of the keys; those of two submitters of one farm must differ."""
 
     def start(self) -> threading.Thread:
         """Start; join the thread to wait until all jobs are accepted."""
@@ -37,7 +39,7 @@ class Submitter:
                 time.sleep(max(0.0, 1 / self.per_second - (time.monotonic() - started)))
 
     def _submit(self, client: httpx.Client, number: int) -> None:
-        key = f"chaos-{number}"
+        key = f"{self.prefix}-{number}"
         body = {"prompt": f"job {number}", "width": 64, "height": 64, "num_inference_steps": self.steps, "seed": number}
         headers = {"Idempotency-Key": key, "X-Client-Label": f"owner{number % 5}"}
         sends = 2 if number % 10 == 0 else 1

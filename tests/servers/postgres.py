@@ -30,7 +30,9 @@ class PostgresMissing(RuntimeError):
 class PostgresServer:
     """A cluster under `directory` with the superuser `postgres`, who needs no password on loopback."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **options: str) -> None:
+        """`options` are added to SERVER_OPTIONS."""
+        self._options = SERVER_OPTIONS | options
         self._bin = _binaries()
         self._data = directory / "pg"
         self._log = directory / "postgres.log"
@@ -50,14 +52,34 @@ class PostgresServer:
         """Where the server's programs are, pg_dump and pg_restore among them."""
         return self._bin
 
+    @property
+    def data(self) -> Path:
+        """The directory of its data and configuration."""
+        return self._data
+
+    @property
+    def user(self) -> str | None:
+        """Who must run the server, when this process must not."""
+        return self._user
+
+    def command(self, address: str, port: int) -> list[str]:
+        """Return the command line of the server."""
+        options = [part for name, value in self._options.items() for part in ("-c", f"{name}={value}")]
+        return [str(self._bin / "postgres"), "-D", str(self._data), "-h", address, "-p", str(port), "-k", "", *options]
+
     def start(self) -> PostgresServer:
-        options = [part for name, value in SERVER_OPTIONS.items() for part in ("-c", f"{name}={value}")]
-        command = [str(self._bin / "postgres"), "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port)]
+        command = self.command("127.0.0.1", self.port)
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([*command, "-k", "", *options], stdout=log, stderr=log, user=self._user)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user)
         wait_listening(self.port, self._process)
         self._wait_accepting()
         return self
+
+    @property
+    def pid(self) -> int:
+        """The id of the running server's process."""
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self) -> None:
         """Shut down fast: sessions are ended, committed data is kept."""

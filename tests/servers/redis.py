@@ -28,6 +28,12 @@ class RedisServer:
         wait_listening(self.port, self._process)
         return self
 
+    @property
+    def pid(self) -> int:
+        """The id of the running server's process."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Stop the server with SIGTERM and wait for its end."""
         if self._process is not None:

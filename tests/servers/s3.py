@@ -40,8 +40,8 @@ class S3Server:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """Run the server on a thread; its objects are in memory."""
+def s3_server(address: str = "127.0.0.1", port: int = 0) -> Iterator[S3Server]:
+    """Run the server on a thread; its objects are in memory. Port 0 takes a free one."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto = cast(Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]], DomainDispatcherApplication(create_backend_app))
     found = S3Server(0)
@@ -54,7 +54,7 @@ def s3_server() -> Iterator[S3Server]:
             return [_UNAVAILABLE]
         return moto(environ, start)
 
-    server = make_server("127.0.0.1", 0, serve, threaded=True)
+    server = make_server(address, port, serve, threaded=True)
     found.port = server.port
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()

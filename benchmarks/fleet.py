@@ -1,0 +1,306 @@
+"""Measure how a farm grows with its workers: 10, 30, 100 and 300 simulated ones at 3 images/s each.
+
+    python -m benchmarks.fleet --json fleet.json --chart fleet.png
+    python -m benchmarks.fleet --workers 100 --storage files
+
+API, reaper, Redis, Postgres, Celery's messages and the S3 server are real, and so is the workers' code from the hint to the
+stored image (benchmarks/simulated_workers). Everything shares this machine, the workers and the load generator too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+from sqlalchemy import func, select
+
+from benchmarks.faults.parts import FarmParts
+from benchmarks.load.connection import Connection, submit
+from benchmarks.load.line_chart import Line, draw_lines
+from db.database import Database
+from db.migrate import upgrade
+from db.tables import Job, JobEvent
+from tests.servers.farm import clean_environment
+from tests.servers.ports import free_port, wait_listening
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
+from tests.servers.s3 import BUCKET
+
+IMAGES_PER_SECOND = 3.0
+WORKERS_PER_PROCESS = 50
+OWNERS = 5
+OFFERED = 0.9
+"""Share of what the workers could render that is submitted: at all of it the queue, and with it the waits, grow for ever."""
+DRAIN_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One size of the fleet. `wanted`: jobs/s that were to be submitted; waits are from submit to claim, in ms.
+
+    `cores`: processor seconds a second of each part. `lost`: accepted jobs that did not succeed.
+    """
+
+    workers: int
+    wanted: float
+    submitted: float
+    jobs: float
+    count: int
+    wait_p50: float
+    wait_p99: float
+    total_p50: float
+    total_p99: float
+    lost: int
+    cores: dict[str, float]
+    load: float
+
+
+class Fleet:
+    """The farm without workers, and its simulated workers."""
+
+    def __init__(self, farm: FarmParts, database: Database, servers: dict[str, int], connections: int) -> None:
+        self._farm, self._database, self._servers, self._connections = farm, database, servers, connections
+        self._started = 0  # The names of workers that were killed are not free at once.
+
+    def measure(self, workers: int, seconds: float) -> Figures:
+        """Submit for `seconds` most of what the workers can render, or as much as the API takes, and wait for the end."""
+        with self._running(workers) as processes:
+            since = time.time()
+            before, started = self._cpu(processes), time.monotonic()
+            wanted = workers * IMAGES_PER_SECOND * OFFERED
+            count = asyncio.run(self._submit(wanted, seconds))
+            submitted = count / (time.monotonic() - started)
+            self._wait_done(since)
+            spent = time.monotonic() - started
+            cores = {name: round((used - before[name]) / spent, 2) for name, used in self._cpu(processes).items()}
+            return self._figures(workers, submitted, count, since, cores)
+
+    @contextmanager
+    def _running(self, workers: int) -> Iterator[list[int]]:
+        """Run the workers in several processes of about equal size."""
+        number = -(-workers // WORKERS_PER_PROCESS)
+        bounds = [self._started + workers * index // number for index in range(number + 1)]
+        self._started += workers
+        environment = self._farm.parts["reaper"].environment
+        found = []
+        try:
+            for first, end in itertools.pairwise(bounds):
+                words = [str(first), str(end - first), str(1 / IMAGES_PER_SECOND)]
+                with (self._farm.directory / "workers.log").open("ab") as log:
+                    found.append(
+                        subprocess.Popen(
+                            [sys.executable, "-m", "benchmarks.simulated_workers", *words],
+                            env=environment,
+                            stdout=subprocess.PIPE,
+                            stderr=log,
+                        )
+                    )
+            for process in found:
+                assert process.stdout is not None
+                if process.stdout.readline() != b"ready\n":
+                    raise RuntimeError("simulated workers did not start:\n" + self._farm.log_ends())
+            yield [process.pid for process in found]
+        finally:
+            for process in found:
+                process.kill()
+                process.wait()
+                if process.stdout is not None:
+                    process.stdout.close()
+
+    async def _submit(self, per_second: float, seconds: float) -> int:
+        """Submit at a steady rate over several connections; late calls are made at once. Return how many there were."""
+        total = int(per_second * seconds)
+        numbers = iter(range(total))
+        started = time.monotonic()
+
+        async def send() -> int:
+            connection = await Connection.open(self._farm.port)
+            done = 0
+            for number in numbers:
+                await asyncio.sleep(max(0.0, started + number / per_second - time.monotonic()))
+                if time.monotonic() - started > seconds:
+                    break
+                await submit(connection, number, owner=f"fleet{number % OWNERS}")
+                done += 1
+            await connection.close()
+            return done
+
+        return sum(await asyncio.gather(*(send() for _ in range(self._connections))))
+
+    def _wait_done(self, since: float) -> None:
+        deadline = time.monotonic() + DRAIN_SECONDS
+        open_jobs = select(func.count()).select_from(Job).where(Job.status.in_(("queued", "running")))
+        while time.monotonic() < deadline:
+            with self._database.read() as session:
+                if not session.scalar(open_jobs):
+                    return
+            time.sleep(0.25)
+
+    def _cpu(self, workers: list[int]) -> dict[str, float]:
+        """Return processor seconds by part, those of their live children too."""
+        parts = {"API": [self._farm.parts["api"]], "reaper": [self._farm.parts["reaper"]]}
+        roots = {name: [part.process.pid for part in found if part.process] for name, found in parts.items()}
+        roots |= {name: [process_id] for name, process_id in self._servers.items()}
+        roots |= {"workers": workers, "load generator": [os.getpid()]}
+        return {name: sum(_cpu_of(each, own=name == "load generator") for each in found) for name, found in roots.items()}
+
+    def _figures(self, workers: int, submitted: float, count: int, since: float, cores: dict[str, float]) -> Figures:
+        claimed = select(JobEvent.job_id, func.min(JobEvent.at).label("at")).where(JobEvent.to_status == "running")
+        first = claimed.group_by(JobEvent.job_id).subquery()
+        rows = select(Job.status, Job.created_at, first.c.at, Job.completed_at).join(
+            first, first.c.job_id == Job.id, isouter=True
+        )
+        with self._database.read() as session:
+            jobs = session.execute(rows.where(Job.created_at >= since)).all()
+        done = [job for job in jobs if job.status == "succeeded"]
+        waits = sorted(1000 * (job.at - job.created_at) for job in done)
+        totals = sorted(1000 * (job.completed_at - job.created_at) for job in done)
+        ends = sorted(job.completed_at for job in done)
+        return Figures(
+            workers=workers,
+            wanted=round(workers * IMAGES_PER_SECOND * OFFERED, 1),
+            submitted=round(submitted, 1),
+            jobs=round(len(done) / (ends[-1] - min(job.created_at for job in done)), 1),
+            count=count,
+            wait_p50=_percentile(waits, 0.5),
+            wait_p99=_percentile(waits, 0.99),
+            total_p50=_percentile(totals, 0.5),
+            total_p99=_percentile(totals, 0.99),
+            lost=count - len(done),
+            cores=cores,
+            load=round(os.getloadavg()[0], 1),
+        )
+
+
+def _cpu_of(process_id: int, *, own: bool) -> float:
+    root = psutil.Process(process_id)
+    each = [root] if own else [root, *root.children(recursive=True)]
+    found = 0.0
+    for process in each:
+        try:
+            found += sum(process.cpu_times()[:2])
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    return round(ordered[min(int(len(ordered) * share), len(ordered) - 1)], 1)
+
+
+@contextmanager
+def running_fleet(directory: Path, storage: str, connections: int) -> Iterator[Fleet]:
+    """Yield a fleet without workers; `storage`: `s3` or `files`."""
+    with ExitStack() as stack:
+        postgres = PostgresServer(directory / "pg", max_connections="1500", shared_buffers="512MB").start()
+        stack.callback(postgres.stop)
+        redis = RedisServer(directory / "redis").start()
+        stack.callback(redis.stop)
+        settings = {"IMAGEFARM_MAX_QUEUED_PER_OWNER": "0", "IMAGEFARM_LOG_LEVEL": "WARNING"}
+        servers = {"Postgres": postgres.pid, "Redis": redis.pid}
+        if storage == "s3":
+            port, server = _start_s3(directory)
+            stack.callback(server.wait)
+            stack.callback(server.kill)
+            servers["S3"] = server.pid
+            settings["IMAGEFARM_STORAGE_URL"] = f"s3://key:secret@{BUCKET}/farm?endpoint=http://127.0.0.1:{port}"
+        url = postgres.create_database()
+        upgrade(url)
+        farm = FarmParts(directory / "farm", url, redis, workers=0, settings=settings)
+        stack.callback(farm.destroy)
+        farm.start()
+        _wait_healthy(farm.url)
+        database = Database(url, pool_size=2)
+        stack.callback(database.dispose)
+        yield Fleet(farm, database, servers, connections)
+
+
+def _start_s3(directory: Path) -> tuple[int, subprocess.Popen[bytes]]:
+    port = free_port()
+    command = [sys.executable, "-m", "tests.servers.network.s3_program", "127.0.0.1", str(port), str(directory / "full")]
+    with (directory / "s3.log").open("ab") as log:
+        server = subprocess.Popen(command, env=clean_environment(), stdout=log, stderr=log)
+    wait_listening(port, server)
+    return port, server
+
+
+def _wait_healthy(url: str) -> None:
+    while True:
+        try:
+            if httpx.get(f"{url}/healthz", timeout=5).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+
+
+def row(found: Figures) -> str:
+    """Return a line of the table."""
+    cores = ", ".join(f"{name} {share:.2f}" for name, share in found.cores.items())
+    return (
+        f"{found.workers:4d} workers: {found.jobs:6.1f} jobs/s of {found.wanted:g} (submitted {found.submitted:g}/s); "
+        f"wait p50 {found.wait_p50:g} ms, p99 {found.wait_p99:g} ms; "
+        f"to the end p50 {found.total_p50:g}, p99 {found.total_p99:g} ms; "
+        f"lost {found.lost} of {found.count}\n     cores: {cores}; load average {found.load:g}"
+    )
+
+
+def draw_chart(results: list[Figures]) -> bytes:
+    """Return a PNG: jobs/s and waits by the number of workers."""
+    sizes = [float(each.workers) for each in results]
+    return draw_lines(
+        f"A fleet of simulated workers at {IMAGES_PER_SECOND:g} images/s each",
+        "workers",
+        [
+            (
+                "jobs/s, end to end",
+                [Line("offered", sizes, [x.wanted for x in results]), Line("done", sizes, [x.jobs for x in results])],
+            ),
+            (
+                "wait from submit to claim, ms",
+                [Line("p50", sizes, [x.wait_p50 for x in results]), Line("p99", sizes, [x.wait_p99 for x in results])],
+            ),
+        ],
+    )
+
+
+def main() -> int:
+    """Print a row for each size; exit with 1 when a job was lost."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="*", default=[10, 30, 100, 300])
+    parser.add_argument("--seconds", type=float, default=20.0, help="time of submits for each size")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--storage", choices=("s3", "files"), default="s3")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--chart", type=Path)
+    given = parser.parse_args()
+    results = []
+    print(f"{os.cpu_count()} cores, storage: {given.storage}", flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="imagefarm-fleet-") as directory,
+        running_fleet(Path(directory), given.storage, given.connections) as fleet,
+    ):
+        for workers in given.workers:
+            results.append(fleet.measure(workers, given.seconds))
+            print(row(results[-1]), flush=True)
+    if given.json:
+        given.json.write_text(json.dumps([asdict(each) for each in results], indent=2), encoding="utf-8")
+    if given.chart:
+        given.chart.write_bytes(draw_chart(results))
+    return 1 if any(each.lost for each in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

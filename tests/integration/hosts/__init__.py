@@ -1,0 +1,1 @@
+"""Farms on several hosts: network namespaces of this machine."""

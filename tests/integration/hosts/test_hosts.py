@@ -1,0 +1,145 @@
+"""One control host and three worker hosts: join, cuts of the network, a power cut; nothing is lost and nothing ends twice.
+
+`python -m benchmarks.hosts` runs these and further faults at full length.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from benchmarks.faults import host_faults
+from benchmarks.faults.audit import audit
+from benchmarks.faults.host_faults import Fault, hit_host
+from core.settings import Settings
+from db.database import Database
+from db.tables import Job
+from storage.stores import open_images
+from tests.integration.farm.client import Client
+from tests.servers.network.farm import HostedFarm
+from tests.servers.network.hosts import HostsNotPermitted, check_permitted, running_network
+
+LEASE_SECONDS = 3.0
+SETTINGS = {
+    "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.1",
+    "IMAGEFARM_LEASE_SECONDS": str(LEASE_SECONDS),
+    "IMAGEFARM_HEARTBEAT_SECONDS": "0.8",
+    "IMAGEFARM_DRAIN_SECONDS": "5",
+}
+
+
+@pytest.fixture(scope="module")
+def farm(server_root: Path) -> Iterator[HostedFarm]:
+    """Start one farm for all tests of this file, of which each leaves it whole."""
+    try:
+        check_permitted()
+    except HostsNotPermitted as error:
+        pytest.skip(f"FARMS ON SEVERAL HOSTS ARE NOT TESTED HERE: {error}")
+    with running_network(server_root / "hosts") as network:
+        yield HostedFarm(network, settings=SETTINGS).start()
+
+
+@pytest.fixture
+def client(farm: HostedFarm) -> Iterator[Client]:
+    with Client(farm.url) as client:
+        yield client
+
+
+def workers_of(farm: HostedFarm) -> set[str]:
+    return {f"{host.name}-cpu" for host in farm.workers}
+
+
+def assert_nothing_lost(farm: HostedFarm, job_ids: list[str]) -> None:
+    """Every accepted job succeeded once, with its file in the bucket."""
+    database = farm.database()
+    try:
+        kept = set(open_images(Settings(storage_url=farm.storage_url)).iter_keys())
+        found = audit(database, kept.__contains__, job_ids, [], [], 0)
+    finally:
+        database.dispose()
+    failures = {name: count for name, count in found.failures().items() if name != "idempotency_violations"}
+    assert failures == {}
+
+
+def test_hosts_join_by_one_line_and_all_render(farm: HostedFarm, client: Client) -> None:
+    nodes = {node["name"]: node for node in farm.get("/v1/nodes")["items"]}
+    assert set(nodes) == {host.name for host in farm.workers}
+    jobs = [client.submit(f"job {number}", num_inference_steps=5)["id"] for number in range(12)]
+    done = [client.wait(job_id, "succeeded") for job_id in jobs]
+    assert {job["worker"] for job in done} == workers_of(farm)
+    assert_nothing_lost(farm, jobs)
+
+
+def test_two_jobs_run_on_two_hosts(farm: HostedFarm, client: Client) -> None:
+    jobs = [client.submit(f"pair {number}", num_inference_steps=30)["id"] for number in range(2)]
+    running = [client.wait(job_id, "running", "succeeded") for job_id in jobs]
+    assert len({job["worker"] for job in running}) == 2
+    assert all(client.wait(job_id, "succeeded")["attempt"] == 1 for job_id in jobs)
+
+
+@pytest.mark.parametrize("fault", [host_faults.cut, host_faults.cut_outgoing, host_faults.cut_incoming])
+def test_jobs_of_a_host_that_is_cut_off_run_elsewhere_and_it_works_again_once_it_is_back(
+    farm: HostedFarm, client: Client, fault: Fault
+) -> None:
+    lost = f"{hit_host(farm).name}-cpu"
+    jobs = [client.submit(f"{fault.__name__} {number}", num_inference_steps=40)["id"] for number in range(6)]
+    hit = [job_id for job_id in jobs if client.wait(job_id, "running")["worker"] == lost]
+    assert hit, "each idle host takes jobs"
+    with fault(farm, 0.0):
+        for job_id in hit:
+            moved = client.wait_for(job_id, lambda job: job["status"] == "running" and job["attempt"] == 2)
+            assert moved["worker"] != lost
+        assert all(client.wait(job_id, "succeeded")["worker"] != lost for job_id in hit)
+    assert_works_again(farm, client, lost)
+    assert_nothing_lost(farm, jobs)
+
+
+def test_jobs_of_a_host_without_power_run_elsewhere_and_it_joins_again_without_a_token(
+    farm: HostedFarm, client: Client
+) -> None:
+    host = hit_host(farm)
+    lost = f"{host.name}-cpu"
+    jobs = [client.submit(f"power {number}", num_inference_steps=40)["id"] for number in range(6)]
+    hit = [job_id for job_id in jobs if client.wait(job_id, "running")["worker"] == lost]
+    assert hit
+    host.kill()
+    assert all(client.wait(job_id, "succeeded")["worker"] != lost for job_id in hit)
+    farm.restart_host(host)
+    assert_works_again(farm, client, lost)
+    assert_nothing_lost(farm, jobs)
+
+
+def test_a_host_that_vanishes_in_a_transaction_holds_no_locks_for_long(farm: HostedFarm, client: Client) -> None:
+    host = hit_host(farm)
+    job_id = client.submit("locked", num_inference_steps=100)["id"]
+    client.wait(job_id, "running")
+    holder = host.start(*host.python("tests.servers.network.lock_holder", farm.database_url, job_id), log="holder.log")
+    assert holder.log is not None
+    farm.wait_until(lambda: "locked" in (host.directory / "holder.log").read_text(), "the row is locked")
+    with host_faults.cut(farm, 0.0):
+        database = farm.database()
+        try:
+            farm.wait_until(lambda: not is_locked(database, job_id), "the row is free", seconds=60)
+        finally:
+            database.dispose()
+        client.wait(job_id, "succeeded")
+    assert_works_again(farm, client, f"{host.name}-cpu")
+
+
+def is_locked(database: Database, job_id: str) -> bool:
+    with database.write() as session:
+        return session.scalar(select(Job.id).where(Job.id == job_id).with_for_update(skip_locked=True)) is None
+
+
+def assert_works_again(farm: HostedFarm, client: Client, worker: str) -> None:
+    """Submit until this worker has run a job."""
+    deadline = time.monotonic() + 60
+    while True:
+        jobs = [client.submit("again", num_inference_steps=3)["id"] for _ in range(6)]
+        if worker in {client.wait(job_id, "succeeded")["worker"] for job_id in jobs}:
+            return
+        assert time.monotonic() < deadline, farm.worker_states()
