@@ -170,6 +170,12 @@ def chosen_upscaler(farm: Farm, request: UpscaleRequest, overview: Overview) -> 
                 "No worker of this farm enlarges images. Start one with `imagefarm worker --model upscale`.",
                 code="upscaler_not_served",
             )
+        if not upscaler.is_installed and not _was_reported(upscaler.id, overview):
+            raise Conflict(
+                f"The weights of {upscaler.id} are not installed on this machine, and no worker has reported them. Install "
+                "them, or send another upscaler.",
+                code="upscaler_not_served",
+            )
     elif not workers[upscaler.id] and not upscaler.is_installed:  # A file may have come after the worker's start.
         others = ", ".join(name for name, names in workers.items() if names)
         raise Conflict(
@@ -178,6 +184,11 @@ def chosen_upscaler(farm: Farm, request: UpscaleRequest, overview: Overview) -> 
             code="upscaler_not_served",
         )
     return upscaler
+
+
+def _was_reported(name: str, overview: Overview) -> bool:
+    """Return whether a worker that may start again had the weights."""
+    return any(name in worker.info.get("upscalers", {}) for worker in overview.workers if worker.model == UPSCALE)
 
 
 def _image(farm: Farm, caller: Caller, image_id: str) -> dict[str, Any]:

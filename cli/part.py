@@ -7,11 +7,22 @@ from collections.abc import Callable, Mapping
 
 from cli import processes
 from cli.exit_codes import run_guarded
+from cli.options import load_private_settings
 from cli.text_streams import print_any_text, restart_in_utf8
+
+
+def upscaler() -> int:
+    """Enlarge images until no job came for a while: `imagefarm up` starts it again when one does."""
+    from worker.worker_process import run
+
+    settings = load_private_settings()
+    return run(settings, stop_idle_seconds=settings.upscaler_idle_minutes * 60)
+
 
 PARTS: Mapping[str, Callable[[], int]] = {
     "api": processes.api,
     "worker": processes.worker,
+    "upscaler": upscaler,
     "reaper": processes.reaper,
     "flower": processes.flower,
 }

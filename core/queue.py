@@ -58,6 +58,11 @@ class RedisKeys:
         """Channel: the id of a running job with a cancel request, so that its worker need not wait for a heartbeat."""
         return f"{self.prefix}cancels"
 
+    @property
+    def wanted(self) -> str:
+        """Channel: the model that jobs wait for while no live worker serves it, repeated until one does."""
+        return f"{self.prefix}wanted"
+
     def progress(self, job_id: str) -> str:
         """Key and channel: JSON `{"step", "steps", "value", "seconds_per_step", "eta_seconds", "attempt"}`, with a TTL."""
         return f"{self.prefix}progress:{job_id}"

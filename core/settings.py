@@ -128,6 +128,12 @@ class Settings(BaseSettings):
     upscale_workers: int = Field(
         1, ge=0, description="Upscaling workers that `imagefarm up` runs beside the render workers; they load on first use."
     )
+    upscaler_idle_minutes: float = Field(
+        10.0,
+        ge=0,
+        description="`imagefarm up` starts its upscaling workers when a job first asks for them, and stops them after this "
+        "many minutes without one. 0: they start with the farm and stay.",
+    )
     memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses it by free memory.")
     attention_backend: str = Field(
         "auto",

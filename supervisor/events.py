@@ -1,4 +1,4 @@
-"""Events that the supervisor waits for: a child ended, or a stop signal arrived."""
+"""Events that the supervisor waits for: a child ended, a stop signal arrived, or jobs want a child that stands by."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ class StopRequested:
     signal_name: str
 
 
-Event = ChildEnded | StopRequested
+@dataclass(frozen=True)
+class Wanted:
+    """Jobs wait for children that start on demand."""
+
+
+Event = ChildEnded | StopRequested | Wanted
 
 
 class Events:
@@ -39,6 +44,9 @@ class Events:
 
     def child_ended(self, child: Child) -> None:
         self._queue.put(ChildEnded(child))
+
+    def wanted(self) -> None:
+        self._queue.put(Wanted())
 
     def next(self, timeout_seconds: float) -> Event | None:
         """Return the next event, or None when none arrives in time."""

@@ -94,8 +94,16 @@ def _upscaling_workers(settings: Settings, shared: dict[str, str]) -> list[Child
     for index in range(settings.upscale_workers):
         number = "" if settings.upscale_workers == 1 else f"-{index + 1}"
         environment = {"IMAGEFARM_WORKER_NAME": f"{name}-upscale{number}", "IMAGEFARM_MODEL": UPSCALE}
-        stop_seconds = settings.drain_seconds + KILL_MARGIN_SECONDS
-        specs.append(ChildSpec(f"upscaler{number}", command("worker"), shared | environment, stop_seconds=stop_seconds))
+        on_demand = settings.upscaler_idle_minutes > 0
+        specs.append(
+            ChildSpec(
+                f"upscaler{number}",
+                command("upscaler" if on_demand else "worker"),
+                shared | environment,
+                stop_seconds=settings.drain_seconds + KILL_MARGIN_SECONDS,
+                on_demand=on_demand,
+            )
+        )
     return specs
 
 

@@ -41,11 +41,23 @@ class ProcessManager:
         self._running: dict[str, Child] = {}
         self._restarts: dict[str, RestartBackoff] = {}
         self._waiting: dict[str, tuple[float, ChildSpec]] = {}
+        self._standing_by: dict[str, ChildSpec] = {}
 
     def start(self, spec: ChildSpec) -> None:
         child = Child(spec, self._on_line, self._events.child_ended)
         self._running[spec.name] = child
         self._console.farm(f"{spec.name} starts as process {child.pid}")
+
+    def stand_by(self, spec: ChildSpec) -> None:
+        """Start the child only when it is wanted."""
+        self._standing_by[spec.name] = spec
+
+    def start_wanted(self) -> None:
+        """Start the children that stand by; those that run or wait for their restart stay as they are."""
+        while self._standing_by:
+            _, spec = self._standing_by.popitem()
+            self._console.farm(f"a job waits for {spec.name}")
+            self.start(spec)
 
     def _on_line(self, spec: ChildSpec, text: str) -> None:
         if spec.quiet:
@@ -76,9 +88,13 @@ class ProcessManager:
         self._running.pop(child.spec.name, None)
 
     def ended(self, child: Child) -> None:
-        """Schedule the restart of a child that ended by itself."""
+        """Schedule the restart of a child that ended by itself, unless it ended because nothing wants it."""
         name = child.spec.name
         self._running.pop(name, None)
+        if child.spec.on_demand and child.exit_code == 0:
+            self._console.farm(f"{name} had nothing to do and stopped; a job starts it again")
+            self.stand_by(child.spec)
+            return
         restarts = self._restarts.setdefault(name, RestartBackoff())
         delay = restarts.next_delay_seconds(child.uptime_seconds)
         self._waiting[name] = (time.monotonic() + delay, child.spec)

@@ -11,10 +11,12 @@ from core.catalogue import resolve_auto, served_models
 from core.embedded_redis import url_for
 from core.exposure import check_api_exposure, check_flower_exposure
 from core.permissions import keep_private
+from core.queue import RedisKeys
 from core.settings import Settings
 from supervisor import data_dir, embedded_redis, plan
 from supervisor.console import Console
-from supervisor.events import ChildEnded, Events, StopRequested
+from supervisor.demand import listen
+from supervisor.events import ChildEnded, Events, StopRequested, Wanted
 from supervisor.plan import Addresses
 from supervisor.process_manager import ProcessManager
 from supervisor.short_process import run_in_short_process
@@ -62,7 +64,11 @@ class Supervisor:
         self._prepare_database()
         self._start_redis(console, processes, addresses)
         for spec in plan.children(self._settings, addresses):
-            processes.start(spec)
+            if spec.on_demand:
+                processes.stand_by(spec)
+            else:
+                processes.start(spec)
+        listen(RedisKeys(self._settings.redis_prefix).wanted, addresses.redis_url, self._events.wanted)
         self._wait_ready(console, processes, addresses)
         lock.note(api=addresses.api, flower=addresses.flower)
         console.plain(self._welcome(addresses))
@@ -116,6 +122,8 @@ class Supervisor:
                 raise Stopped
             case ChildEnded(child):
                 processes.ended(child)
+            case Wanted():
+                processes.start_wanted()
             case None:
                 processes.start_due()
 

@@ -44,6 +44,7 @@ from worker.runner.cancel_listener import CancelListener
 from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.flower import FlowerEvents
+from worker.runner.idle_stop import IdleStop
 from worker.runner.leases import LeaseKeeper
 from worker.runner.model_switch import ModelSwitch
 from worker.runner.name_lock import NameLock, lock_names, name_taken
@@ -62,7 +63,7 @@ GIVE_BACK_SECONDS = 5.0
 class WorkerProcess:
     """Owns every part of a worker process; `run` returns its exit status."""
 
-    def __init__(self, settings: Settings, name_lock: NameLock) -> None:
+    def __init__(self, settings: Settings, name_lock: NameLock, stop_idle_seconds: float = 0.0) -> None:
         self._settings = settings
         self._name_lock = name_lock
         self._times: EngineTimes | None = None
@@ -103,6 +104,13 @@ class WorkerProcess:
         self._was_ready = False
         self._consumer: Any = None
         self._cancels = CancelListener(settings, self._attempts)
+        self._idle = IdleStop(
+            self._attempts,
+            stop_idle_seconds,
+            lambda: self._stop_on_request(f"no job for {stop_idle_seconds:g} s"),
+        )
+        if stop_idle_seconds:
+            self._idle.start()
 
     def run(self) -> int:
         """Serve until stopped; return 0 only when a signal or an operator asked for the stop.
@@ -219,6 +227,7 @@ class WorkerProcess:
         logger.info("worker %s serves %s", self._context.identity.name, ", ".join(self._models))
 
     def _on_engine_event(self, event: EngineEvent) -> None:
+        self._idle.note()
         match event:
             case Loading():
                 model = self._switch.on_loading()
@@ -333,6 +342,7 @@ class WorkerProcess:
         os._exit(0)
 
     def _close(self) -> None:
+        self._idle.stop()
         self._switch.stop()
         self._engine.stop(grace_seconds=2.0)
         self._cancels.stop()
@@ -350,8 +360,8 @@ class WorkerProcess:
         self._context.database.dispose()
 
 
-def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the process's exit status.
+def run(settings: Settings, stop_idle_seconds: float = 0.0) -> int:
+    """Serve until SIGTERM or SIGINT, or until no job came for `stop_idle_seconds` (0: for ever); return the exit status.
 
     Raises NameInUse when a live worker has the configured name; without one, the next free name is taken.
     Raises InvalidInput for a safety hook that cannot be used.
@@ -363,7 +373,7 @@ def run(settings: Settings) -> int:
     name = settings.worker_name
     for lock in lock_names(settings):
         try:
-            return WorkerProcess(settings, lock).run()
+            return WorkerProcess(settings, lock, stop_idle_seconds).run()
         except workers.NameInUse:
             name = lock.identity.name
             lock.release()

@@ -10,11 +10,12 @@ from redis.exceptions import RedisError
 
 from core.errors import Unavailable
 from core.ids import new_id
-from core.queue import RedisKeys, render_queue
+from core.queue import UPSCALE, RedisKeys, render_queue
 from core.settings import Settings
 from db import hints
 from db.database import Database
 from db.jobs.reap import anything_due, expire_late, hold_unrunnable, requeue_expired_leases
+from db.workers import live_workers
 from worker.events import EventPublisher
 from worker.hints.publisher import HintPublisher
 
@@ -42,6 +43,10 @@ class BrokerMonitor:
     def queue_is_empty(self, model: str) -> bool:
         """Return whether no hint for this model is queued."""
         return self._redis.llen(f"{self._prefix}{render_queue(model)}") == 0
+
+    def want_worker(self, model: str) -> None:
+        """Tell supervisors that jobs wait for a worker of this model."""
+        self._redis.publish(self._keys.wanted, model)
 
     def close(self) -> None:
         """Close the Redis connection."""
@@ -94,6 +99,8 @@ class Reaper:
                 hints.clear_all_hints(self._database)
             for model in hints.models_waiting(self._database):
                 self._republish_hints_of(model)
+                if model == UPSCALE and not live_workers(self._database, UPSCALE):
+                    self._broker.want_worker(UPSCALE)
             self._broker_away = False
         except (RedisError, OSError) as error:
             if not self._broker_away:

@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from PIL import Image
 
 from cli.exit_codes import ExitCode
 from tests.e2e.waiting import submit, wait_settled, wait_started
@@ -26,7 +28,8 @@ DEMO = ("--model", "demo", "--device", "cpu")
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
-    with running_farm(tmp_path_factory.mktemp("up"), *DEMO, **SYNTHETIC) as running:
+    on_demand = {"IMAGEFARM_UPSCALE_WORKERS": "1", "IMAGEFARM_UPSCALER_IDLE_MINUTES": "0.02"}
+    with running_farm(tmp_path_factory.mktemp("up"), *DEMO, **SYNTHETIC, **on_demand) as running:
         yield running
 
 
@@ -48,6 +51,19 @@ def test_a_second_start_names_the_running_farm(farm: FarmProcess) -> None:
     second = refused_up(farm.data_dir.parent)
     assert second.returncode == ExitCode.ALREADY_RUNNING
     assert f"process {farm.process.pid} at {farm.api}" in second.stderr
+
+
+def test_an_upscaling_worker_runs_only_while_jobs_want_it(farm: FarmProcess) -> None:
+    assert "upscaler starts" not in farm.output
+    rows = httpx.get(f"{farm.api}/v1/upscalers").json()["items"]
+    assert {row["id"]: row["installed"] for row in rows}["lanczos"]
+    picture = BytesIO()
+    Image.new("RGB", (20, 10)).save(picture, "PNG")
+    uploaded = httpx.post(f"{farm.api}/v1/uploads", content=picture.getvalue(), headers={"content-type": "image/png"})
+    body = {"upload": uploaded.json()["id"], "upscaler": "lanczos", "scale": 2}
+    job = httpx.post(f"{farm.api}/v1/upscales", json=body).json()
+    assert wait_settled(farm.api, job["id"])["status"] == "succeeded"
+    farm.wait_for("upscaler had nothing to do and stopped")
 
 
 @pytest.mark.parametrize("part", ["api", "reaper", "flower", "redis"])

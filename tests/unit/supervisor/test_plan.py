@@ -59,8 +59,15 @@ def test_upscaling_workers_have_names_and_the_queue_of_their_own(tmp_path: Path)
         specs = [spec for spec in plan.children(settings, ADDRESSES) if spec.name.startswith("upscaler")]
         assert len({spec.environment["IMAGEFARM_WORKER_NAME"] for spec in specs}) == count
         assert {spec.environment["IMAGEFARM_MODEL"] for spec in specs} <= {"upscale"}
-        assert all("worker" in spec.command for spec in specs)
+        assert all("upscaler" in spec.command and spec.on_demand for spec in specs)
         assert workers(settings)[0].environment["IMAGEFARM_MODEL"] == "demo"
+
+
+def test_upscaling_workers_may_stay_from_the_start(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, upscaler_idle_minutes=0)
+    (spec,) = [spec for spec in plan.children(settings, ADDRESSES) if spec.name == "upscaler"]
+    assert not spec.on_demand
+    assert spec.command[-1] == "worker"
 
 
 def test_no_workers_is_a_farm_too(tmp_path: Path) -> None:
