@@ -13,7 +13,7 @@ from core.errors import InvalidInput, NotFound
 from core.ids import new_id
 from core.lifecycle import SETTLED
 from db.database import Database
-from db.jobs.submit import NewJob, insert_job
+from db.jobs.submit import NewJob, insert_job, lock_limits
 from db.sql import insert_ignore, now
 from db.tables import Batch, BatchJob, IdempotencyKey, Job
 
@@ -50,6 +50,7 @@ class SubmittedBatch:
 def submit_batch(database: Database, new: NewBatch) -> SubmittedBatch:
     """Store all jobs or none. Raises like `db.jobs.submit.submit`."""
     with database.write() as session:
+        lock_limits(session, [job for job, _ in new.jobs])
         batch_id = new_id()
         if new.key is not None and not insert_ignore(
             session,

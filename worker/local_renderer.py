@@ -23,7 +23,8 @@ from worker.engine.messages import EngineEvent, EngineInfo, EngineLost, LoadFail
 from worker.engine.spec import spec_from_settings
 from worker.runner.attempts import InFlightAttempts, RunningAttempt
 from worker.runner.image_guard import ImageGuard
-from worker.runner.rendering import AttemptRendering, ImageWriter
+from worker.runner.image_writer import ImageWriter
+from worker.runner.rendering import AttemptRendering
 from worker.safety_hook import load_safety_hook
 
 STOP_SECONDS = 2.0

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.catalogue.catalogue import Architecture
-from core.catalogue.weight_damage import damage_of, header_of
+from core.catalogue.weight_damage import damage_of
+from core.catalogue.weight_headers import TensorInfo, safetensors_header
 
 KeyStyle = Literal["kohya", "peft", "diffusers", "comfyui", "lycoris", ""]
 
@@ -86,10 +87,11 @@ def read_facts(file: Path) -> LoraFacts:
     if file.suffix != ".safetensors":
         return LoraFacts(problem="is no safetensors file: files of other kinds can hold programs, so convert it")
     try:
-        tensors, metadata = header_of(file)
+        header = safetensors_header(file)
     except (OSError, ValueError):
         # It words what else a file may be, such as a saved web page.
         return LoraFacts(problem=damage_of(file) or "has a damaged header: download it again")
+    tensors, metadata = header.tensors, header.metadata
     layers = {match["layer"] for name in tensors if (match := OF_LAYER.fullmatch(name))}
     if not layers:
         return LoraFacts(problem="holds no LoRA layers")
@@ -106,7 +108,7 @@ def read_facts(file: Path) -> LoraFacts:
     )
 
 
-def _architectures(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> tuple[tuple[Architecture, ...], str]:
+def _architectures(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, Any]) -> tuple[tuple[Architecture, ...], str]:
     """Return what the keys belong to; the metadata decides only where they leave a choice."""
     names = list(tensors)
     if any(map(_Z_IMAGE.search, names)):
@@ -129,11 +131,11 @@ def _is_flux_2_by_blocks(names: Iterable[str]) -> bool:
     return bool(found) and is_small and not any("img_mod" in name for name in names)
 
 
-def _stable_diffusion(tensors: Mapping[str, Any]) -> tuple[Architecture, ...]:
+def _stable_diffusion(tensors: Mapping[str, TensorInfo]) -> tuple[Architecture, ...]:
     """Return the Stable Diffusions that fit, by the width of the text that the cross attention reads."""
     if any(map(_XL_TEXT.search, tensors)):
         return ("sdxl",)
-    widths = {row["shape"][1] for name, row in tensors.items() if _CROSS.search(name) and len(row.get("shape", ())) > 1}
+    widths = {info.shape[1] for name, info in tensors.items() if _CROSS.search(name) and len(info.shape) > 1}
     known = {_CROSS_SIZES[width] for width in widths if width in _CROSS_SIZES}
     if len(known) == 1:
         return (known.pop(),)

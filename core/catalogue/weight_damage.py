@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import struct
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from core.catalogue.weight_headers import HeaderError, safetensors_header
 
 _HEAD_BYTES = 512
-_MAX_HEADER_BYTES = 100_000_000
-"""Limit of the safetensors library itself."""
 _LFS = b"version https://git-lfs.github.com/spec/"
 _PAGE = (b"<!doctype", b"<html", b"<?xml", b"<head")
 _PICKLE = b"\x80"
@@ -61,43 +58,14 @@ def _not_weights(head: bytes, size: int) -> str:
     return ""
 
 
-def tensors_of(file: Path) -> Mapping[str, Any]:
-    """Return the header of a safetensors file: name -> dtype, shape and offsets. Raises ValueError when it is damaged."""
-    return header_of(file)[0]
-
-
-def header_of(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return what `tensors_of` does, and the file's metadata texts by name. Raises ValueError when the header is damaged."""
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        start = opened.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
-        if not 2 <= length <= _MAX_HEADER_BYTES:
-            raise ValueError("is not a safetensors file")
-        if 8 + length > size:
-            raise ValueError(f"is cut off: its header alone has {8 + length:,} bytes, the file has {size:,}")
-        try:
-            header = json.loads(opened.read(length))
-            tensors = {name: row for name, row in header.items() if name != "__metadata__"}
-            end = 8 + length + max((int(row["data_offsets"][1]) for row in tensors.values()), default=0)
-        except (ValueError, AttributeError, KeyError, IndexError, TypeError, RecursionError):
-            raise ValueError("has a damaged header") from None
-    if end > size:
-        raise ValueError(f"is cut off: {size:,} of {end:,} bytes are there")
-    if end < size:
-        raise ValueError(f"is damaged: it has {size - end:,} bytes more than its header states")
-    metadata = header.get("__metadata__")
-    return tensors, metadata if isinstance(metadata, dict) else {}
-
-
 def _damaged_safetensors(file: Path) -> str:
     try:
-        tensors = tensors_of(file)
-    except ValueError as error:
+        header = safetensors_header(file)
+    except HeaderError as error:
         return f"{error}: download it again"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
-    return "" if tensors else "holds no tensors: download it again"
+    return "" if header.tensors else "holds no tensors: download it again"
 
 
 def _damaged_pickle(file: Path) -> str:
@@ -121,7 +89,7 @@ def index_damage(index: Path) -> str:
         if not shard.endswith(".safetensors"):
             continue
         try:
-            missing = sorted(tensors - tensors_of(index.parent / shard).keys())
+            missing = sorted(tensors - safetensors_header(index.parent / shard).tensors.keys())
         except (OSError, ValueError):
             continue  # Reported for the shard itself.
         if missing:

@@ -69,7 +69,7 @@ def safetensors_header(path: Path) -> Header:
             raise HeaderError(f"has a damaged header: it names {len(rows):,} tensors")
         ends = {name: _safetensors_row(name, row) for name, row in rows.items()}
         tensors = {name: TensorInfo(row["dtype"], tuple(row["shape"])) for name, row in rows.items()}
-        labels = {str(key): str(value) for key, value in metadata.items()}
+        labels = {key: value for key, value in metadata.items() if isinstance(value, str)}
     except HeaderError:
         raise
     except (ValueError, AttributeError, KeyError, IndexError, TypeError, RecursionError):

@@ -30,7 +30,7 @@ from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
 from db.jobs.transition import record_events
-from db.sql import QUEUED, insert_ignore, now
+from db.sql import QUEUED, insert_ignore, lock_name, now
 from db.tables import IdempotencyKey, Job, Upload, core_table
 from db.tables.base import detached
 
@@ -102,6 +102,7 @@ class Submitted:
 def submit(database: Database, new: NewJob, idempotency: Idempotency | None = None) -> Submitted:
     """Store the job. Raises TooManyRequests at the owner's limit, InvalidInput when a key is reused for another body."""
     with database.write() as session:
+        lock_limits(session, [new])
         jobs = _Jobs(session)
         submitted = _submit(session, jobs, Submission(new, idempotency))
         jobs.write()
@@ -130,6 +131,7 @@ def submit_all(database: Database, submissions: Sequence[Submission]) -> list[Su
     # Transactions that claim the same keys must do so in the same order.
     order = sorted(range(len(submissions)), key=lambda index: _key_of(submissions[index]))
     with database.write() as session:
+        lock_limits(session, [each.new for each in submissions])
         jobs = _Jobs(session)
         for index in order:
             try:
@@ -292,6 +294,25 @@ def _submitted(job: Job) -> Submitted:
     return Submitted(job, hint=job.hinted_at is not None)
 
 
+def lock_limits(session: Session, new: Sequence[NewJob]) -> None:
+    """Let no other transaction count these jobs' owners' queued jobs before this one ends: two could both find room.
+
+    Call it before the transaction locks anything else, so that no two transactions wait for each other.
+    """
+    for owner in sorted({job.owner for job in new if job.max_queued > 0}):
+        _lock_limit(session, owner)
+
+
+def _lock_limit(session: Session, owner: str) -> None:
+    locked: set[str] = session.info.setdefault(_LOCKED, set())
+    if owner not in locked:
+        lock_name(session, f"queued:{owner}")
+        locked.add(owner)
+
+
+_LOCKED = "owners whose queued jobs are locked"
+
+
 def check_limit(session: Session, owner: str, max_queued: int, *, but: int = 0) -> None:
     """Raise TooManyRequests when the owner has `max_queued` queued jobs or more; 0 means no limit.
 
@@ -299,6 +320,7 @@ def check_limit(session: Session, owner: str, max_queued: int, *, but: int = 0) 
     """
     if max_queued <= 0:
         return
+    _lock_limit(session, owner)
     queued = select(literal(1)).where(Job.owner == owner, QUEUED)
     if but >= max_queued or session.scalar(queued.offset(max_queued - but - 1).limit(1)) is not None:
         raise TooManyRequests(

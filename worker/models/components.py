@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from core.catalogue.model_folder import components, pipeline_class, weight_files
+from core.catalogue.weight_headers import TensorInfo
 from core.catalogue.weight_names import choose_set
 from core.errors import RenderError
 from worker.memory.packing import OnFraction
@@ -79,14 +80,14 @@ def check_tensors(directory: Path, variant: str | None) -> None:
             raise RenderError(sentence(folder, cls, missing), code="model_unavailable")
 
 
-def tensors_missing_from(folder: Path, library: str, cls: str, stored: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def tensors_missing_from(folder: Path, library: str, cls: str, stored: Mapping[str, TensorInfo]) -> list[str]:
     """Return the tensors of a component's model that files with these header rows lack, by the libraries' own rules.
 
     The libraries rename tensors of earlier versions and share tied ones. All tensors are on the meta device: none is read.
     """
     silence_libraries()
     made = class_named(library, cls)
-    state = {name: torch.empty(row["shape"], device="meta") for name, row in stored.items()}
+    state = {name: torch.empty(info.shape, device="meta") for name, info in stored.items()}
     if library == "diffusers":
         with torch.device("meta"):
             model = made.from_config(made.load_config(str(folder), local_files_only=True))

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from core.catalogue.configs.folder import CONFIGS
 from core.catalogue.model_folder import components
-from core.catalogue.weight_damage import tensors_of
+from core.catalogue.weight_headers import TensorInfo, safetensors_header
 from core.catalogue.weight_names import choose_set
 from core.ids import new_id
 
@@ -49,13 +48,13 @@ def sentence(folder: Path, cls: str, missing: list[str]) -> str:
     )
 
 
-def stored_tensors(folder: Path, variant: str | None) -> dict[str, Any]:
-    """Return the header rows of the safetensors files that would be loaded; empty for pickles."""
+def stored_tensors(folder: Path, variant: str | None) -> dict[str, TensorInfo]:
+    """Return the tensors of the safetensors files that would be loaded; empty for pickles."""
     names = [path.name for path in folder.iterdir()]
     files = [each.name for each in choose_set(names, variant) if not each.is_index]
     if not all(file.endswith(".safetensors") for file in files):
         return {}
-    return {tensor: row for file in files for tensor, row in tensors_of(folder / file).items()}
+    return {name: info for file in files for name, info in safetensors_header(folder / file).tensors.items()}
 
 
 def _missing_from(folder: Path, library: str, cls: str, models_dir: Path) -> list[str]:
@@ -78,10 +77,10 @@ def _missing_from(folder: Path, library: str, cls: str, models_dir: Path) -> lis
     return missing
 
 
-def _key(folder: Path, library: str, cls: str, stored: Mapping[str, Any]) -> str:
+def _key(folder: Path, library: str, cls: str, stored: Mapping[str, TensorInfo]) -> str:
     hashed = hashlib.sha256(f"{library} {cls} {_versions()}".encode())
     hashed.update((folder / "config.json").read_bytes())
-    rows = sorted((name, row.get("dtype"), row.get("shape")) for name, row in stored.items())
+    rows = sorted((name, *info) for name, info in stored.items())
     hashed.update(json.dumps(rows).encode())
     return hashed.hexdigest()[:32]
 

@@ -7,22 +7,17 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from core.catalogue import catalogue_of, load_catalogue
+from core.catalogue import catalogue_of
 from core.catalogue.upscalers import LANCZOS
-from core.comfyui.texts import texts_of
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
-from core.imagefile import ImageMetadata, encode_png
 from core.lifecycle import JobKind
 from core.parameters.image_input import input_of_image
 from core.render import RenderRequest
 from core.settings import Settings
-from core.storage import ImageStore, image_key
-from core.version import VERSION
+from core.storage import ImageStore
 from db.jobs.succeed import StoredImage
 from db.tables import Job
 from worker.engine.client import EngineClient
@@ -43,81 +38,8 @@ from worker.runner.upscaling import (
     SourceReader,
     clear_earlier_attempts,
     clear_spool,
-    store_enlarged,
     upscale_request,
 )
-
-
-class ImageWriter:
-    """Write images under keys that contain job, attempt and index, so that no two attempts share a file."""
-
-    def __init__(self, store: ImageStore) -> None:
-        self._store = store
-
-    def write(self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
-        """Encode and store one image. Raises RenderError `storage_unavailable` when the store does not take the file."""
-        if request.upscale is not None:
-            return store_enlarged(self._store, attempt, request, rendered)
-        index = image_index_of(rendered.request_id)
-        metadata = _metadata(attempt, request, rendered, index)
-        data = encode_png(rendered.pixels, rendered.width, rendered.height, metadata, texts_of(attempt.job.requested))
-        stored = self._store.put(image_key(attempt.job.id, attempt.job.attempt, index), data)
-        return StoredImage(
-            index=index,
-            key=stored.key,
-            width=rendered.width,
-            height=rendered.height,
-            seed=request.seed,
-            format="png",
-            bytes=stored.bytes,
-            sha256=stored.sha256,
-            record=rendered.record.model_dump(mode="json") | {"timings": rendered.timings.model_dump(mode="json")},
-        )
-
-    def check(self) -> None:
-        """Raise RenderError `storage_unavailable` unless the store takes a file of an image's size."""
-        self._store.check_writable()
-
-    def discard(self, images: list[StoredImage]) -> None:
-        """Delete files whose rows will never be written; retention deletes those that cannot be deleted now."""
-        for image in images:
-            with suppress(RenderError):
-                self._store.delete(image.key)
-
-
-_BUILT_LOCALLY = frozenset(model.id for model in load_catalogue() if model.built_locally)
-"""Only shipped models have random weights; rows of users never do."""
-
-
-def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendered, index: int) -> ImageMetadata:
-    return ImageMetadata(
-        job_id=attempt.job.id,
-        attempt=attempt.job.attempt,
-        index=index,
-        model=attempt.job.model,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        seed=request.seed,
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale,
-        width=rendered.width,
-        height=rendered.height,
-        strength=request.strength,
-        start_sigma=request.start_sigma,
-        created_at=datetime.now(UTC),
-        record=rendered.record,
-        scheduler=rendered.record.versions.get("scheduler"),
-        weights_revision=rendered.record.versions.get("weights_revision"),
-        farm_version=VERSION,
-        random_weights=attempt.job.model in _BUILT_LOCALLY,
-        loras=request.loras,
-        variation_seed=request.variation_seed,
-        variation_strength=request.variation_strength or None,
-        coherent=request.coherent,
-        parent=(attempt.job.input.get("parent") or {}).get("image"),
-        upscaler=attempt.job.input.get("upscaler"),
-    )
-
 
 _ENGINE_FIELDS = frozenset(RenderRequest.model_fields) - {"id", "has_init_image", "has_mask", "preview_every", "upscale"}
 

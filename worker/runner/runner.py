@@ -26,9 +26,10 @@ from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLos
 from worker.runner.claim_gate import ClaimGate, ClaimsUnderWay
 from worker.runner.context import WorkerContext
 from worker.runner.image_guard import ImageGuard
+from worker.runner.image_writer import ImageWriter
 from worker.runner.job_store import IdleWorkers, JobStore
 from worker.runner.outputs import OutputsFolder
-from worker.runner.rendering import AttemptRendering, AttemptStopped, ImageWriter, StartImageReader, StartImages
+from worker.runner.rendering import AttemptRendering, AttemptStopped, StartImageReader, StartImages
 from worker.runner.storage_gate import StorageGate
 from worker.safety_hook import load_safety_hook
 

@@ -1,24 +1,13 @@
-"""The worker's part of an upscale job: its source, the request to the engine, and the store of its result."""
+"""The worker's part of an upscale job: its source and the request to the engine."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-
-from core.catalogue import load_catalogue
-from core.comfyui.texts import texts_of
 from core.errors import NotFound, RenderError, Unavailable
-from core.imagefile.metadata import ImageMetadata
-from core.imagefile.png_file import with_metadata
 from core.render import LoraRequest, NoiseSource, RenderRequest, UpscalePart
 from core.settings import Settings
-from core.storage import ImageStore, image_key
-from core.version import VERSION
-from db.jobs.succeed import StoredImage
+from core.storage import ImageStore
 from db.tables import Job
-from worker.engine.messages import Rendered
-from worker.runner.attempts import RunningAttempt, image_index_of
+from worker.runner.attempts import RunningAttempt
 
 
 def upscale_request(attempt: RunningAttempt, settings: Settings) -> RenderRequest:
@@ -81,69 +70,3 @@ class SourceReader:
             raise RenderError("The image that this job enlarges no longer exists.", code="invalid_input") from error
         except Unavailable as error:
             raise RenderError(error.message, code="storage_unavailable") from error
-
-
-def store_enlarged(store: ImageStore, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
-    """Move the engine's file into the store, with metadata. Raises RenderError `storage_unavailable`."""
-    part = request.upscale
-    assert part is not None  # noqa: S101 - the caller has looked
-    index = image_index_of(rendered.request_id)
-    key = image_key(attempt.job.id, attempt.job.attempt, index)
-    stored = store.put_blocks(
-        key, with_metadata(part.output, _metadata(attempt, request, rendered), texts_of(attempt.job.requested))
-    )
-    store.put_reduced(key, _reduced(part.reduced_output))
-    return StoredImage(
-        index=index,
-        key=stored.key,
-        width=rendered.width,
-        height=rendered.height,
-        seed=request.seed,
-        format="png",
-        bytes=stored.bytes,
-        sha256=stored.sha256,
-        record=rendered.record.model_dump(mode="json") | {"timings": rendered.timings.model_dump(mode="json")},
-    )
-
-
-def _reduced(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise RenderError(f"The spool cannot be read: {error.strerror}.", code="storage_unavailable") from error
-
-
-def _metadata(attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> ImageMetadata:
-    part = request.upscale
-    assert part is not None  # noqa: S101 - the caller has looked
-    parent: dict[str, Any] = attempt.job.input["parent"]
-    model = str(parent.get("model", ""))
-    row = next((each for each in load_catalogue() if each.id == model), None)
-    return ImageMetadata(
-        job_id=attempt.job.id,
-        attempt=attempt.job.attempt,
-        index=image_index_of(rendered.request_id),
-        model=model,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        seed=request.seed,
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale,
-        width=rendered.width,
-        height=rendered.height,
-        strength=request.strength,
-        start_sigma=request.start_sigma,
-        loras=request.loras,
-        variation_seed=request.variation_seed,
-        variation_strength=request.variation_strength or None,
-        coherent=request.coherent,
-        parent=parent.get("image"),
-        upscaler=part.upscaler,
-        upscale=part.scale,
-        created_at=datetime.now(UTC),
-        record=rendered.record,
-        scheduler=parent.get("scheduler"),
-        weights_revision=parent.get("weights_revision"),
-        farm_version=VERSION,
-        random_weights=row is not None and row.built_locally,
-    )

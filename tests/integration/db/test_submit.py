@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 
 from core.errors import Gone, InvalidInput, NotFound, TooManyRequests
 from db import hints, retention
+from db.batches import NewBatch, submit_batch
 from db.database import Database
 from db.jobs.cancel import request_cancel
 from db.jobs.read import events_of, get_job, list_jobs, queue_position
@@ -52,6 +55,32 @@ def test_keys_of_different_owners_are_independent(database: Database) -> None:
     first = submit(database, NEW, Idempotency("key-1", "hash", answer))
     second = submit(database, replace(NEW, owner="bob"), Idempotency("key-1", "other", answer))
     assert first.job.id != second.job.id
+
+
+def test_parallel_submits_and_batches_do_not_exceed_the_limit(database: Database) -> None:
+    limited = replace(NEW, max_queued=5)
+    batch = NewBatch("ann", {}, [(limited, {}), (limited, {})])
+    start = Barrier(8)
+
+    def one(number: int) -> int:
+        start.wait(30)
+        accepted = 0
+        for round_ in range(4):
+            with suppress(TooManyRequests):
+                if number % 4 == 3:
+                    submit_batch(database, batch)
+                    accepted += 2
+                elif number % 4 == 2:
+                    keyed = Submission(limited, Idempotency(f"{number}-{round_}", "hash", answer))
+                    accepted += sum(isinstance(each, Submitted) for each in submit_all(database, [keyed]))
+                else:
+                    submit(database, limited)
+                    accepted += 1
+        return accepted
+
+    with ThreadPoolExecutor(8) as pool:
+        accepted = sum(pool.map(one, range(8)))
+    assert accepted == len(list_jobs(database)) == 5
 
 
 def test_a_job_over_the_limit_is_refused_and_its_key_not_stored(database: Database) -> None:
