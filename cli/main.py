@@ -27,6 +27,7 @@ from cli import (
     storage,
     styles,
     up,
+    workers,
 )
 from cli.exit_codes import MEANINGS, ExitCode, print_message, run_guarded
 from cli.text_streams import print_any_text, restart_in_utf8
@@ -67,6 +68,7 @@ for commands in (
     backup,
     storage,
     nodes,
+    workers,
     join,
     processes,
     database,

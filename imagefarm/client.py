@@ -39,6 +39,7 @@ from imagefarm.nodes import Nodes
 from imagefarm.styles import Styles
 from imagefarm.transport import Transport
 from imagefarm.upscales import Upscales
+from imagefarm.workers import WorkerManagement
 
 PAGE = 200
 
@@ -64,6 +65,7 @@ class ImageFarm:
         self.model_management = ModelManagement(self._transport)
         self.styles = Styles(self._transport)
         self.nodes = Nodes(self._transport)
+        self.worker_management = WorkerManagement(self._transport)
 
     @property
     def url(self) -> str:

@@ -123,15 +123,16 @@ class FarmParts:
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._add("api", ["api", "--port", str(self.port)])
-        self._add("reaper", ["reaper"])
+        self.add("api", ["api", "--port", str(self.port)])
+        self.add("reaper", ["reaper"])
         for number in range(self.workers):
-            self._add(f"worker{number}", ["worker"], IMAGEFARM_WORKER_NAME=f"worker{number}")
+            self.add(f"worker{number}", ["worker"], IMAGEFARM_WORKER_NAME=f"worker{number}")
         for number in range(self.upscalers):
             name = f"upscaler{number}"
-            self._add(name, ["worker"], IMAGEFARM_WORKER_NAME=name, IMAGEFARM_MODEL="upscale")
+            self.add(name, ["worker"], IMAGEFARM_WORKER_NAME=name, IMAGEFARM_MODEL="upscale")
 
-    def _add(self, name: str, arguments: list[str], **extra: str) -> None:
+    def add(self, name: str, arguments: list[str], **extra: str) -> None:
+        """Add a part before the start; `extra`: its own environment."""
         given = {
             "IMAGEFARM_DATA_DIR": str(self.directory / "data"),
             "IMAGEFARM_DATABASE_URL": self.database_url,

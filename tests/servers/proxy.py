@@ -1,15 +1,65 @@
-"""A small reverse proxy for tests: serves one upstream under a path, and strips that path or passes it on."""
+"""Small reverse proxies for tests: one serves an upstream under a path, one takes turns between several upstreams."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Protocol
 from urllib.parse import urlsplit
 
 _CONNECTION = re.compile(rb"\r\n(?:connection|keep-alive):[^\r\n]*", re.IGNORECASE)
+
+
+class Proxy(Protocol):
+    """What `proxied` runs."""
+
+    prefix: bytes
+
+    async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
+
+
+class RoundRobin:
+    """Pass each connection to the next upstream port on loopback that accepts it; `served` counts them by port."""
+
+    prefix = b""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._ports = list(ports)
+        self.served: Counter[int] = Counter()
+        self._running: set[asyncio.Task[None] | None] = set()
+
+    async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy both ways until one side closes; close at once when no upstream accepts."""
+        task = asyncio.current_task()
+        self._running.add(task)
+        upstream = None
+        try:
+            if (found := await self._connect()) is not None:
+                answer, upstream = found
+                up, down = (asyncio.create_task(_copy(*pair)) for pair in ((reader, upstream), (answer, writer)))
+                try:
+                    await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    up.cancel()
+                    down.cancel()
+        finally:
+            for end in (writer, upstream):
+                if end is not None:
+                    await _close(end)
+            self._running.discard(task)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        for _ in self._ports:
+            self._ports.append(port := self._ports.pop(0))
+            with suppress(OSError):
+                opened = await asyncio.open_connection("127.0.0.1", port)
+                self.served[port] += 1
+                return opened
+        return None
 
 
 class SubPathProxy:
@@ -69,7 +119,7 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 
 @contextmanager
-def proxied(proxy: SubPathProxy) -> Iterator[str]:
+def proxied(proxy: Proxy) -> Iterator[str]:
     """Run a proxy in a thread; yield the URL under which it serves."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)

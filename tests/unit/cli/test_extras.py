@@ -31,6 +31,7 @@ BASE |= {("compare",), ("rate",)}
 BASE |= {("styles", name) for name in ("list", "add", "change", "remove", "import", "export")}
 BASE |= {("parameters",), ("rerun",)}
 BASE |= {("nodes", name) for name in ("list", "drain", "resume", "remove")}
+BASE |= {("workers", name) for name in ("list", "pause", "resume", "drain")}
 BASE |= {("bench", "scenes"), ("storage", "migrate")}
 DOCS = {("settings-docs",), ("cli-docs",)}
 NEEDED = {
