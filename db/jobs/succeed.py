@@ -80,7 +80,8 @@ def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[l
     with database.write() as session:
         found = session.connection().execute(_success_transition().rows, _fence_and_timings(successes)).all()
         rows = [row._asdict() for row in found]
-        more_wait = not rows or any([row.pop(_MORE_WAIT) for row in rows])
+        waits = [row.pop(_MORE_WAIT) for row in rows]
+        more_wait = not rows or any(waits)
         ended = {row["id"]: detached(Job, row) for row in rows}
         record_events(session, list(ended.values()), JobStatus.RUNNING, message=_success_transition().meaning)
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
