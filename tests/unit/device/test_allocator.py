@@ -12,10 +12,13 @@ from tests.servers.farm import clean_environment
 from worker.device.allocator import keep_freed_memory
 
 PROGRAM = """
-import json, resource
+import ctypes, json, resource
 import torch
 from pathlib import Path
 from worker.device.allocator import keep_freed_memory, return_freed_memory
+
+PR_SET_THP_DISABLE = 41  # <linux/prctl.h>: huge pages come and go with the machine's load, and change what is counted.
+ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 def resident():
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
