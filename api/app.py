@@ -172,7 +172,8 @@ def _routes() -> list[BaseRoute]:
         openai_router,
         *(module.router for module in (a1111_render, a1111_progress, a1111_options, a1111_extras, a1111_machine)),
     )
-    return [route for router in (*(module.router for module in _ROUTES), *faces) for route in router.routes]
+    native = (*(module.router for module in _ROUTES), model_operations.operations_router)
+    return [route for router in (*native, *faces) for route in router.routes]
 
 
 def _lifespan(settings: Settings, measured: Metrics):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- FastAPI's own type is private

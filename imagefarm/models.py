@@ -15,7 +15,7 @@ from imagefarm.errors import WaitTimeout
 from imagefarm.transport import Transport
 
 PATH = "/v1/models"
-OPERATIONS = f"{PATH}/operations"
+OPERATIONS = "/v1/model-operations"
 WAIT_SECONDS = 20.0
 
 

@@ -28,6 +28,8 @@ from db.model_operations import get_operation, list_operations, request_cancel, 
 from db.tables import ModelOperation
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
+operations_router = APIRouter(prefix="/v1/model-operations", tags=["models"])
+"""The page calls them below /v1/models, where linters of OpenAPI cannot tell them from a model's own addresses."""
 
 ModelId = Annotated[str, Path(description="Id or alias.", max_length=200)]
 
@@ -42,7 +44,8 @@ async def operation_id_of(operation_id: Annotated[str, Path(description="The ope
 OperationId = Annotated[str, Depends(operation_id_of)]
 
 
-@router.get("/operations", response_model=ModelOperationList, summary="List model operations", responses=error_responses())
+@router.get("/operations", include_in_schema=False)
+@operations_router.get("", response_model=ModelOperationList, summary="List model operations", responses=error_responses())
 async def read_operations(
     farm: FarmDependency,
     caller: CallerDependency,
@@ -54,8 +57,9 @@ async def read_operations(
     return json_response(ModelOperationList(items=[operation_view(row, caller) for row in rows]))
 
 
-@router.get(
-    "/operations/{operation_id}",
+@router.get("/operations/{operation_id}", include_in_schema=False)
+@operations_router.get(
+    "/{operation_id}",
     response_model=OperationAnswer,
     summary="One model operation",
     responses={**error_responses(404), 304: {"description": "Nothing is new."}},
@@ -93,8 +97,9 @@ def _is_news(row: ModelOperation, tag: str | None) -> bool:
     return has_ended(row) or (tag is not None and not none_match(tag, etag_of(row)))
 
 
-@router.post(
-    "/operations/{operation_id}/cancel",
+@router.post("/operations/{operation_id}/cancel", include_in_schema=False)
+@operations_router.post(
+    "/{operation_id}/cancel",
     response_model=OperationAnswer,
     summary="Cancel a model operation",
     responses=error_responses(404),
@@ -148,5 +153,5 @@ def model_named(farm: Farm, name: str) -> CatalogueModel:
 async def start_operation(farm: Farm, caller: Caller, kind: OperationKind, model: CatalogueModel) -> Response:
     """Start an operation and return it with 202 and its address."""
     started = await in_thread(start, farm.database, kind, model.id, caller.owner)
-    headers = {"Location": link(f"/v1/models/operations/{started.operation.id}")}
+    headers = {"Location": link(f"/v1/model-operations/{started.operation.id}")}
     return json_response(operation_view(started.operation, caller), 202, headers)

@@ -52,6 +52,6 @@ class ModelOperation(ResponseBody):
 
 
 class ModelOperationList(ResponseBody):
-    """GET /v1/models/operations."""
+    """GET /v1/model-operations."""
 
     items: list[ModelOperation]

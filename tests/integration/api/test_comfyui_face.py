@@ -230,6 +230,24 @@ def test_open_webui_generates_and_edits_as_it_always_does(farm: Farm) -> None:
                     assert farm.http.get("/view", params=image, headers=headers).content.startswith(b"\x89PNG")
 
 
+def test_sillytavern_reads_its_lists_and_polls_its_image(farm: Farm) -> None:
+    assert farm.http.get("/system_stats").is_success
+    info = farm.http.get("/object_info").json()
+    lists = {"KSampler": ("sampler_name", "scheduler"), "CheckpointLoaderSimple": ("ckpt_name",), "VAELoader": ("vae_name",)}
+    for kind, names in (lists | {"UNETLoader": ("unet_name",), "UnetLoaderGGUF": ("unet_name",)}).items():
+        assert all(isinstance(info[kind]["input"]["required"][name][0], list) for name in names)
+    body = json.dumps({"prompt": tiny()})
+    with farm.worker.working():
+        sent = farm.http.post("/prompt", content=body, headers={"Content-Type": "text/plain;charset=UTF-8"})
+        prompt_id = sent.json()["prompt_id"]
+        while not (item := farm.http.get(f"/history/{prompt_id}").json().get(prompt_id)):
+            pass
+    assert item["status"]["status_str"] == "success"
+    image = next(iter(item["outputs"].values()))["images"][0]
+    address = f"/view?filename={image['filename']}&subfolder={image['subfolder']}&type={image['type']}"
+    assert farm.http.get(address).content.startswith(b"\x89PNG")
+
+
 def test_comfyuis_own_templates_run_as_they_are(farm: Farm) -> None:
     templates = {
         "z-image-turbo": graphs.z_image_template(256),

@@ -55,7 +55,7 @@ NOT_QUEUEING = {
     ("POST", "/v1/parameters"),
     ("POST", "/v1/models"),
     *(("POST", f"/v1/models/{{model_id}}/{action}") for action in ("load", "unload", "pull", "verify")),
-    ("POST", "/v1/models/operations/{operation_id}/cancel"),
+    ("POST", "/v1/model-operations/{operation_id}/cancel"),
     ("POST", "/v1/styles"),
     ("PUT", "/v1/styles/{style_id}"),
     ("POST", "/v1/styles/import"),

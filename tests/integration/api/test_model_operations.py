@@ -34,7 +34,7 @@ def test_only_admins_start_and_cancel_operations_and_see_who_did(api: httpx.Clie
     started = api.post("/v1/models/sd-turbo/pull")
     assert started.status_code == httpx.codes.ACCEPTED
     path = started.headers["Location"]
-    assert path == f"/v1/models/operations/{started.json()['id']}"
+    assert path == f"/v1/model-operations/{started.json()['id']}"
     for method, refused in (
         ("POST", "/v1/models/sd-turbo/pull"),
         ("POST", "/v1/models/sd-turbo/verify"),
@@ -46,9 +46,11 @@ def test_only_admins_start_and_cancel_operations_and_see_who_did(api: httpx.Clie
     seen = reader.get(path).json()
     assert (seen["state"], seen["requested_by"]) == ("queued", None)
     assert api.get(path).json()["requested_by"].startswith("key:")
-    assert [each["id"] for each in reader.get("/v1/models/operations?model=sd-turbo").json()["items"]] == [seen["id"]]
-    assert reader.get("/v1/models/operations?model=sdxl").json()["items"] == []
-    assert api.post(f"{path}/cancel").json()["state"] == "canceled"
+    assert [each["id"] for each in reader.get("/v1/model-operations?model=sd-turbo").json()["items"]] == [seen["id"]]
+    assert reader.get("/v1/model-operations?model=sdxl").json()["items"] == []
+    earlier = path.replace("/model-operations/", "/models/operations/")
+    assert reader.get(earlier).json() == reader.get(path).json(), "the page calls them below /v1/models"
+    assert api.post(f"{earlier}/cancel").json()["state"] == "canceled"
 
 
 def test_unknown_models_and_operations_are_not_found(api: httpx.Client) -> None:
@@ -57,9 +59,9 @@ def test_unknown_models_and_operations_are_not_found(api: httpx.Client) -> None:
         ("POST", "/v1/models/..%2F..%2Fetc/pull", "not_found"),
         ("POST", "/v1/models/%00/verify", "model_not_found"),
         ("DELETE", "/v1/models/nope", "model_not_found"),
-        ("GET", "/v1/models/operations/nope", "operation_not_found"),
-        ("GET", "/v1/models/operations/01890000-0000-7000-8000-000000000000", "operation_not_found"),
-        ("POST", "/v1/models/operations/01890000-0000-7000-8000-000000000000/cancel", "operation_not_found"),
+        ("GET", "/v1/model-operations/nope", "operation_not_found"),
+        ("GET", "/v1/model-operations/01890000-0000-7000-8000-000000000000", "operation_not_found"),
+        ("POST", "/v1/model-operations/01890000-0000-7000-8000-000000000000/cancel", "operation_not_found"),
     ):
         answer = api.request(method, path)
         assert (answer.status_code, answer.json()["code"]) == (httpx.codes.NOT_FOUND, code), path

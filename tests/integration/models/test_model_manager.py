@@ -65,7 +65,7 @@ def post(client: httpx.Client, path: str, status: int = httpx.codes.ACCEPTED) ->
 
 def follow(client: httpx.Client, operation: Operation, reached: Callable[[Operation], bool]) -> Operation:
     """Return the operation once `reached`, waiting for one change after the other."""
-    path, tag, end = f"/v1/models/operations/{operation['id']}", "", time.monotonic() + 150
+    path, tag, end = f"/v1/model-operations/{operation['id']}", "", time.monotonic() + 150
     while not reached(operation):
         assert time.monotonic() < end, operation
         answer = client.get(path, params={"wait": 20}, headers={"If-None-Match": tag} if tag else {})
@@ -106,7 +106,7 @@ def test_a_pull_is_followed_canceled_resumed_and_survives_its_executor(
     assert held["progress"]["total_bytes"] > held["progress"]["done_bytes"]
     assert held["executor"]
 
-    requested = post(client, f"/v1/models/operations/{first['id']}/cancel", httpx.codes.OK)
+    requested = post(client, f"/v1/model-operations/{first['id']}/cancel", httpx.codes.OK)
     assert requested["cancel_requested"]
     canceled = follow(client, requested, ended)
     assert (canceled["state"], canceled["error"]) == ("canceled", None)
@@ -143,7 +143,7 @@ def test_a_pull_is_followed_canceled_resumed_and_survives_its_executor(
     assert removed["folders"] == ["weights"]
     assert removed["freed_bytes"] > HELD_AFTER
     assert not weights.exists()
-    kinds = [each["kind"] for each in client.get("/v1/models/operations").json()["items"]]
+    kinds = [each["kind"] for each in client.get("/v1/model-operations").json()["items"]]
     assert kinds == ["remove-weights", "verify", "verify", "pull", "pull"]
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,12 @@ def test_operations_are_described_and_answer_errors(document: dict[str, Any]) ->
 
 
 def test_paths_are_well_formed_and_their_parameters_declared(document: dict[str, Any]) -> None:
-    """path-params, path-declaration-must-exist, path-keys-no-trailing-slash, path-not-include-query, no-identical-paths."""
+    """path-params, path-declaration-must-exist, path-keys-no-trailing-slash, path-not-include-query, no-identical-paths, no-ambiguous-paths."""
+    for one, other in combinations(document["paths"], 2):
+        pairs = list(zip(one.split("/"), other.split("/"), strict=False))
+        if one.count("/") == other.count("/") and all(a == b or "{" in a + b for a, b in pairs):
+            patterns = [("{" in a, "{" in b) for a, b in pairs]
+            assert (True, False) not in patterns or (False, True) not in patterns, f"{one} and {other} are ambiguous"
     shapes = [re.sub(r"\{[^}]*\}", "{}", path) for path in document["paths"]]
     assert len(shapes) == len(set(shapes))
     for path, methods in document["paths"].items():
