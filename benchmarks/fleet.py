@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import os
 import subprocess
@@ -40,7 +39,6 @@ from tests.servers.redis import RedisServer
 from tests.servers.s3 import BUCKET
 
 IMAGES_PER_SECOND = 3.0
-WORKERS_PER_PROCESS = 50
 OWNERS = 5
 OFFERED = 0.9
 """Share of what the workers could render that is submitted: at all of it the queue, and with it the waits, grow for ever."""
@@ -90,35 +88,26 @@ class Fleet:
 
     @contextmanager
     def _running(self, workers: int) -> Iterator[list[int]]:
-        """Run the workers in several processes of about equal size."""
-        number = -(-workers // WORKERS_PER_PROCESS)
-        bounds = [self._started + workers * index // number for index in range(number + 1)]
+        """Run the workers and yield the id of their parent process."""
+        words = [str(self._started), str(workers), str(1 / IMAGES_PER_SECOND)]
         self._started += workers
-        environment = self._farm.parts["reaper"].environment
-        found = []
+        with (self._farm.directory / "workers.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.simulated_workers", *words],
+                env=self._farm.parts["reaper"].environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        assert process.stdout is not None
         try:
-            for first, end in itertools.pairwise(bounds):
-                words = [str(first), str(end - first), str(1 / IMAGES_PER_SECOND)]
-                with (self._farm.directory / "workers.log").open("ab") as log:
-                    found.append(
-                        subprocess.Popen(
-                            [sys.executable, "-m", "benchmarks.simulated_workers", *words],
-                            env=environment,
-                            stdout=subprocess.PIPE,
-                            stderr=log,
-                        )
-                    )
-            for process in found:
-                assert process.stdout is not None
-                if process.stdout.readline() != b"ready\n":
-                    raise RuntimeError("simulated workers did not start:\n" + self._farm.log_ends())
-            yield [process.pid for process in found]
+            if process.stdout.readline() != b"ready\n":
+                log_end = (self._farm.directory / "workers.log").read_text()[-2000:]
+                raise RuntimeError(f"simulated workers did not start: {log_end}")
+            yield [process.pid]
         finally:
-            for process in found:
-                process.kill()
-                process.wait()
-                if process.stdout is not None:
-                    process.stdout.close()
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
     async def _submit(self, per_second: float, seconds: float) -> int:
         """Submit at a steady rate over several connections; late calls are made at once. Return how many there were."""

@@ -1,1 +1,1 @@
-"""Many workers in one process: the worker's own code from the hint to the stored image, and an engine that only waits."""
+"""Simulated workers: the worker's own code from the hint to the stored image, and an engine that only waits."""

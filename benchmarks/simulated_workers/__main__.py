@@ -1,4 +1,4 @@
-"""Run workers of one process until SIGTERM: `python -m benchmarks.simulated_workers FIRST COUNT SECONDS_PER_IMAGE`.
+"""Run workers until SIGTERM: `python -m benchmarks.simulated_workers FIRST COUNT SECONDS_PER_IMAGE`.
 
 Claims, leases, heartbeats, events for the API and Flower, images and results are the worker's own code, with connections of
 each worker's own. In place of Celery's consumer, each thread takes Celery's messages from Redis, as a worker's threads do
@@ -7,11 +7,14 @@ while they linger.
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
 import resource
 import signal
 import sys
 import threading
-from typing import cast
+from typing import NoReturn, cast
 
 from benchmarks.simulated_workers.engine import Clock, SimulatedEngine, engine_info
 from core.logs import configure_logging
@@ -37,6 +40,9 @@ CAPACITY = 2
 """Jobs that each worker holds: one renders while the result of the other is stored."""
 WAIT_SECONDS = 1.0
 MODEL = "demo"
+WORKERS_PER_PROCESS = 5
+"""More would wait for each other's turn in the interpreter, which workers of their own processes do not."""
+_PR_SET_PDEATHSIG = 1
 
 
 class SimulatedWorker:
@@ -96,18 +102,44 @@ class SimulatedWorker:
 
 
 def main() -> None:
-    """Start the workers and wait for SIGTERM."""
+    """Start the workers, a few in each child process, and wait for SIGTERM."""
     first, count, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     settings = Settings()
     configure_logging(settings, "worker")
-    clock = Clock()
-    for number in range(first, first + count):
-        SimulatedWorker(settings, f"gpu{number:03d}", clock, seconds).start()
+    gc.freeze()
+    ready = []
+    for start in range(first, first + count, WORKERS_PER_PROCESS):
+        ours, theirs = os.pipe()
+        # Forked here, where no thread runs yet: the children share the memory of all modules.
+        if os.fork() == 0:
+            _die_with_parent()
+            _serve(settings, range(start, min(start + WORKERS_PER_PROCESS, first + count)), seconds, theirs)
+        os.close(theirs)
+        ready.append(ours)
+    for each in ready:
+        if not os.read(each, 1):
+            raise SystemExit("a process of workers has ended")
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
+
+
+def _serve(settings: Settings, numbers: range, seconds: float, ready: int) -> NoReturn:
+    """Run these workers until the process is killed."""
+    try:
+        clock = Clock()
+        for number in numbers:
+            SimulatedWorker(settings, f"gpu{number:03d}", clock, seconds).start()
+        os.write(ready, b"1")
+        threading.Event().wait()
+    finally:
+        os._exit(1)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
