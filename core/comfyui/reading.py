@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-from core.comfyui.errors import GraphRefused, NodeError, node_errors, unsupported
+from core.comfyui.errors import GraphRefused, NodeError, node_errors
 from core.comfyui.names import network_scale
+from core.comfyui.plan import Enlarge, Output, Plan, ReadStep, Render, Start
 from core.comfyui.validation import Graph, Node, outputs_failed
+from core.comfyui.values import GraphImage, GraphLatent, GraphModel, Unsupported, resized, strength_of
 
 MAX_STEPS = 16
 MAX_TEXTS, MAX_TEXT_LENGTH = 100, 1_000_000
@@ -21,82 +21,6 @@ _SAME_SHAPE = 0.02
 _SCALES = (2, 3, 4)
 _WEIGHTS = re.compile(r"\([^()]*:\s*-?\d+(?:\.\d+)?\)")
 _KEPT_METHODS = ("lanczos", "bislerp")
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a step starts from: an image that LoadImage names, or the images of an earlier step."""
-
-    upload: str | None = None
-    step: int | None = None
-
-
-@dataclass(frozen=True)
-class Render:
-    """What a sampler renders. `loader`: ComfyUI's folder and the file's name. `strength` is set with a start image.
-
-    `loras` are (file, scale). `mask`: the image whose transparent areas are repainted, grown by `grow_mask_by` pixels.
-    `upscaler`: the file of the network that enlarges the start image first. `text_encoders`, `vae`: files that are named.
-    """
-
-    loader: tuple[str, str]
-    prompt: str
-    negative_prompt: str
-    seed: int
-    steps: int
-    guidance: float
-    width: int
-    height: int
-    count: int = 1
-    strength: float | None = None
-    loras: tuple[tuple[str, float], ...] = ()
-    upscaler: str | None = None
-    mask: str | None = None
-    grow_mask_by: int = 0
-    sampler: str = "euler"
-    scheduler: str = "simple"
-    shift: float | None = None
-    text_encoders: tuple[str, ...] = ()
-    vae: str | None = None
-
-
-@dataclass(frozen=True)
-class Enlarge:
-    """What an upscaler enlarges: its file, None for resampling, and the factor."""
-
-    upscaler: str | None
-    scale: int
-
-
-@dataclass(frozen=True)
-class ReadStep:
-    """One step. `node` reports its progress; `nodes` are executed with it, in this order, `node` the last."""
-
-    node: str
-    work: Render | Enlarge
-    start: Start | None = None
-    nodes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Output:
-    """An output node: which step's images it takes, and the nodes that are executed after that step."""
-
-    node: str
-    step: int
-    is_temporary: bool
-    prefix: str
-    nodes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The steps of a graph in order, and its outputs. `node_errors`: of output nodes that cannot be run."""
-
-    steps: tuple[ReadStep, ...]
-    outputs: tuple[Output, ...]
-    node_errors: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_graph(graph: Graph, image_sizes: Mapping[str, tuple[int, int]]) -> Plan:
@@ -111,7 +35,7 @@ def read_graph(graph: Graph, image_sizes: Mapping[str, tuple[int, int]]) -> Plan
     for name in graph.outputs:
         try:
             outputs.append(reader.output(graph.nodes[name]))
-        except _Unsupported as error:
+        except Unsupported as error:
             found[error.node] = [error.reason]
             dependent.setdefault(error.node, []).append(name)
     kinds = {node.id: node.kind for node in graph.nodes.values()}
@@ -119,51 +43,6 @@ def read_graph(graph: Graph, image_sizes: Mapping[str, tuple[int, int]]) -> Plan
     if not outputs:
         raise GraphRefused(outputs_failed(errors), errors)
     return Plan(tuple(reader.steps), tuple(outputs), errors)
-
-
-class _Unsupported(Exception):
-    """A node that this farm cannot run."""
-
-    def __init__(self, node: Node, message: str, details: str = "") -> None:
-        super().__init__(message)
-        self.node, self.reason = node.id, unsupported(message, details or f"{node.kind} {node.id}", node_id=node.id)
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image in the graph: its origin, its size in pixels, and the network that enlarged it."""
-
-    start: Start
-    width: int
-    height: int
-    origin: tuple[int, int]
-    """The size before it was enlarged or scaled."""
-    upscaler: str | None = None
-
-    def resized(self, width: float, height: float) -> _Image:
-        """Return the image at another size."""
-        return _Image(self.start, max(round(width), 1), max(round(height), 1), self.origin, self.upscaler)
-
-
-@dataclass(frozen=True)
-class _Latent:
-    """Latents in the graph: empty ones, or those of an image. Sizes are in pixels of the image."""
-
-    width: int
-    height: int
-    count: int = 1
-    image: _Image | None = None
-    mask: str | None = None
-    grow_mask_by: int = 0
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What a chain of nodes makes of a loader's model."""
-
-    loader: Node
-    loras: tuple[tuple[str, float], ...]
-    shift: float | None
 
 
 _LOADER_INPUTS = {
@@ -186,7 +65,7 @@ class _Reader:
         self.steps: list[ReadStep] = []
 
     def output(self, node: Node) -> Output:
-        """Read what an output node needs; raise _Unsupported."""
+        """Read what an output node needs; raise Unsupported."""
         image = self._image(node.link("images"))
         step = self._finished(image, node)
         prefix = node.inputs.get("filename_prefix")
@@ -214,14 +93,14 @@ class _Reader:
         self, key: object, node: Node, work: Render | Enlarge, start: Start | None, warnings: Iterable[str] = ()
     ) -> int:
         if len(self.steps) >= MAX_STEPS:
-            raise _Unsupported(node, f"A graph may have at most {MAX_STEPS} sampler and upscaling steps here.")
+            raise Unsupported(node, f"A graph may have at most {MAX_STEPS} sampler and upscaling steps here.")
         self.steps.append(ReadStep(node.id, work, start, self._take(node), tuple(dict.fromkeys(warnings))))
         self._made[key] = len(self.steps) - 1
         return self._made[key]
 
     # Images
 
-    def _image(self, link: tuple[str, int]) -> _Image:
+    def _image(self, link: tuple[str, int]) -> GraphImage:
         node = self._nodes[link[0]]
         match node.kind:
             case "VAEDecode":
@@ -229,7 +108,7 @@ class _Reader:
             case "LoadImage":
                 name = str(node.inputs["image"])
                 size = self._sizes[name]
-                return _Image(Start(upload=name), *size, origin=size)
+                return GraphImage(Start(upload=name), *size, origin=size)
             case "ImageUpscaleWithModel":
                 return self._enlarged(node)
             case "ImageScale":
@@ -238,26 +117,26 @@ class _Reader:
                 image, factor = self._image(node.link("image")), float(node.inputs["scale_by"])
                 return image.resized(image.width * factor, image.height * factor)
 
-    def _decoded(self, node: Node) -> _Image:
+    def _decoded(self, node: Node) -> GraphImage:
         latent = self._latent(node.link("samples"))
         if (
             latent.image is None
             or latent.image.start.step is None
             or latent.image.resized(*latent.image.origin) != latent.image
         ):
-            raise _Unsupported(node, "VAEDecode decodes what no KSampler has rendered: link it to a sampler.")
+            raise Unsupported(node, "VAEDecode decodes what no KSampler has rendered: link it to a sampler.")
         return latent.image
 
-    def _enlarged(self, node: Node) -> _Image:
+    def _enlarged(self, node: Node) -> GraphImage:
         image = self._image(node.link("image"))
         if image.upscaler is not None or (image.width, image.height) != image.origin:
-            raise _Unsupported(node, "An image is enlarged by one network only, and scaled after it, not before.")
+            raise Unsupported(node, "An image is enlarged by one network only, and scaled after it, not before.")
         loader = self._nodes[node.link("upscale_model")[0]]
         name = str(loader.inputs["model_name"])
         scale = network_scale(name)
-        return _Image(image.start, image.width * scale, image.height * scale, image.origin, name)
+        return GraphImage(image.start, image.width * scale, image.height * scale, image.origin, name)
 
-    def _scaled(self, node: Node) -> _Image:
+    def _scaled(self, node: Node) -> GraphImage:
         image = self._image(node.link("image"))
         width, height = self._wanted_size(node, image.width, image.height)
         return image.resized(width, height)
@@ -269,15 +148,15 @@ class _Reader:
             return width, height
         found = wanted_width or width * wanted_height / height, wanted_height or height * wanted_width / width
         if node.inputs["crop"] == "center" and abs(found[0] * height / (found[1] * width) - 1) > _SAME_SHAPE:
-            raise _Unsupported(node, "Images are not cropped here: set crop to disabled, or ask for the image's own shape.")
+            raise Unsupported(node, "Images are not cropped here: set crop to disabled, or ask for the image's own shape.")
         return found
 
-    def _finished(self, image: _Image, node: Node) -> int:
+    def _finished(self, image: GraphImage, node: Node) -> int:
         """Return the step whose images an output node shows."""
         size = (image.width, image.height)
         if image.upscaler is None and size == image.origin:
             if image.start.step is None:
-                raise _Unsupported(node, "Nothing is to be rendered: the image is saved as it was loaded.")
+                raise Unsupported(node, "Nothing is to be rendered: the image is saved as it was loaded.")
             return image.start.step
         key = (image.start, image.upscaler, size)
         if key in self._made:
@@ -288,7 +167,7 @@ class _Reader:
             abs(side - origin * whole) <= whole for side, origin in zip(size, image.origin, strict=True)
         )
         if not fits:
-            raise _Unsupported(
+            raise Unsupported(
                 node,
                 "A finished image is enlarged 2, 3 or 4 times here: let the network and ImageScaleBy make up one of these, "
                 "or render over it with VAEEncode and KSampler.",
@@ -299,39 +178,39 @@ class _Reader:
 
     # Latents
 
-    def _latent(self, link: tuple[str, int]) -> _Latent:
+    def _latent(self, link: tuple[str, int]) -> GraphLatent:
         node = self._nodes[link[0]]
         match node.kind:
             case "EmptyLatentImage" | "EmptySD3LatentImage":
                 width, height = (
                     int(node.inputs[side]) // _LATENT_MULTIPLE * _LATENT_MULTIPLE for side in ("width", "height")
                 )
-                return _Latent(width, height, int(node.inputs["batch_size"]))
+                return GraphLatent(width, height, int(node.inputs["batch_size"]))
             case "VAEEncode":
                 image = self._image(node.link("pixels"))
-                return _Latent(image.width, image.height, image=image)
+                return GraphLatent(image.width, image.height, image=image)
             case "VAEEncodeForInpaint":
                 return self._masked(node)
             case "KSampler" | "KSamplerAdvanced":
                 return self._rendered(node)
             case "LatentUpscale":
                 latent = self._latent(node.link("samples"))
-                return _resized(latent, *self._wanted_size(node, latent.width, latent.height))
+                return resized(latent, *self._wanted_size(node, latent.width, latent.height))
             case _:  # LatentUpscaleBy
                 latent, factor = self._latent(node.link("samples")), float(node.inputs["scale_by"])
-                return _resized(latent, latent.width * factor, latent.height * factor)
+                return resized(latent, latent.width * factor, latent.height * factor)
 
-    def _masked(self, node: Node) -> _Latent:
+    def _masked(self, node: Node) -> GraphLatent:
         image = self._image(node.link("pixels"))
         loader = self._nodes[node.link("mask")[0]]
         if image.upscaler is not None:
-            raise _Unsupported(node, "A mask and a network that enlarges the image cannot be combined.")
+            raise Unsupported(node, "A mask and a network that enlarges the image cannot be combined.")
         grow = int(node.inputs["grow_mask_by"])
-        return _Latent(image.width, image.height, 1, image, str(loader.inputs["image"]), grow)
+        return GraphLatent(image.width, image.height, 1, image, str(loader.inputs["image"]), grow)
 
     # Samplers
 
-    def _rendered(self, node: Node) -> _Latent:
+    def _rendered(self, node: Node) -> GraphLatent:
         """Return the latents that a sampler makes: those of the images of its step."""
         if node.id not in self._made:
             self._sample(node)
@@ -339,7 +218,7 @@ class _Reader:
         work = self.steps[number].work
         assert isinstance(work, Render)  # noqa: S101 -- samplers make no other step
         size = (work.width, work.height)
-        return _Latent(*size, count=work.count, image=_Image(Start(step=number), *size, origin=size))
+        return GraphLatent(*size, count=work.count, image=GraphImage(Start(step=number), *size, origin=size))
 
     def _sample(self, node: Node) -> None:
         warnings: list[str] = []
@@ -350,7 +229,7 @@ class _Reader:
         negative = self._text(node.link("negative"), model, warnings)
         if _WEIGHTS.search(prompt) or _WEIGHTS.search(negative):
             warnings.append("Weights such as (word:1.3) in the texts have no effect.")
-        strength = _strength(node, latent)
+        strength = strength_of(node, latent)
         image = latent.image
         work = Render(
             loader=(folder, str(model.loader.inputs[key])),
@@ -390,7 +269,7 @@ class _Reader:
             each = None if is_start or following is None else self._nodes[each.link(following)[0]]
         return found
 
-    def _model(self, node: Node) -> _Model:
+    def _model(self, node: Node) -> GraphModel:
         loras: list[tuple[str, float]] = []
         shift: float | None = None
         each = self._nodes[node.link("model")[0]]
@@ -400,9 +279,9 @@ class _Reader:
             else:
                 shift = float(each.inputs["shift"]) if shift is None else shift
             each = self._nodes[each.link("model")[0]]
-        return _Model(each, tuple((name, scale) for name, scale in loras if scale), shift)
+        return GraphModel(each, tuple((name, scale) for name, scale in loras if scale), shift)
 
-    def _text(self, link: tuple[str, int], model: _Model, warnings: list[str]) -> str:
+    def _text(self, link: tuple[str, int], model: GraphModel, warnings: list[str]) -> str:
         """Return the text of a conditioning, with those that it combines."""
         first = self._nodes[link[0]]
         parts: list[str] = []
@@ -417,23 +296,21 @@ class _Reader:
                 parts.append(self._encoded_text(node, model, warnings))
                 length += len(parts[-1])
             if taken > 2 * MAX_TEXTS or (len(parts) > 1 and length > MAX_TEXT_LENGTH):
-                raise _Unsupported(
+                raise Unsupported(
                     first, f"At most {MAX_TEXTS} texts of {MAX_TEXT_LENGTH} characters together can be combined here."
                 )
         if first.kind != "ConditioningCombine":
             return "".join(parts)
         return ", ".join(part.strip().rstrip(",") for part in parts if part.strip())
 
-    def _encoded_text(self, node: Node, model: _Model, warnings: list[str]) -> str:
+    def _encoded_text(self, node: Node, model: GraphModel, warnings: list[str]) -> str:
         clip = self._nodes[node.link("clip")[0]]
         while clip.kind == "LoraLoader":
             if clip.inputs["strength_clip"] != clip.inputs["strength_model"]:
                 warnings.append(f"strength_clip of LoraLoader {clip.id} has no effect: strength_model is used for both.")
             clip = self._nodes[clip.link("clip")[0]]
         if clip.kind == "CheckpointLoaderSimple" and clip.inputs != model.loader.inputs:
-            raise _Unsupported(
-                node, "A text encoder of another checkpoint cannot be used: link the CLIP of the model's own."
-            )
+            raise Unsupported(node, "A text encoder of another checkpoint cannot be used: link the CLIP of the model's own.")
         return str(node.inputs["text"])
 
     def _text_encoders(self, node: Node) -> tuple[str, ...]:
@@ -449,8 +326,8 @@ class _Reader:
             pending += [each.link(key)[0] for key in links if isinstance(each.inputs.get(key), list)]
         return tuple(found)
 
-    def _vae_of(self, sampler: Node, model: _Model) -> str | None:
-        """Return the file of the VAE that decodes a sampler's latents; raise _Unsupported for another checkpoint's."""
+    def _vae_of(self, sampler: Node, model: GraphModel) -> str | None:
+        """Return the file of the VAE that decodes a sampler's latents; raise Unsupported for another checkpoint's."""
         for node in map(self._nodes.__getitem__, sorted(self._reachable)):
             if "vae" not in node.inputs or not isinstance(node.inputs.get("samples"), list):
                 continue
@@ -460,39 +337,5 @@ class _Reader:
             if loader.kind == "VAELoader":
                 return str(loader.inputs["vae_name"])
             if loader.inputs != model.loader.inputs:
-                raise _Unsupported(node, "A VAE of another checkpoint cannot be used: link the VAE of the model's own.")
+                raise Unsupported(node, "A VAE of another checkpoint cannot be used: link the VAE of the model's own.")
         return None
-
-
-def _resized(latent: _Latent, width: float, height: float) -> _Latent:
-    sides = [max(int(side) // _LATENT_MULTIPLE, 2) * _LATENT_MULTIPLE for side in (width, height)]
-    image = latent.image.resized(*sides) if latent.image is not None else None
-    return _Latent(sides[0], sides[1], latent.count, image, latent.mask, latent.grow_mask_by)
-
-
-def _strength(node: Node, latent: _Latent) -> float | None:
-    """Return which share of the noise schedule a sampler runs over a start image; None when it starts from noise."""
-    denoise = _denoise(node)
-    if latent.image is None:
-        if denoise < 1:
-            raise _Unsupported(
-                node, f"denoise {denoise:g} needs an image to start from: link VAEEncode, or set denoise to 1."
-            )
-        return None
-    if denoise <= 0:
-        raise _Unsupported(node, "denoise 0 changes nothing: set it above 0.")
-    return denoise
-
-
-def _denoise(node: Node) -> float:
-    if node.kind == "KSampler":
-        return float(node.inputs["denoise"])
-    steps, first, last = (int(node.inputs[name]) for name in ("steps", "start_at_step", "end_at_step"))
-    whole = node.inputs["add_noise"] == "enable" and node.inputs["return_with_leftover_noise"] == "disable" and last >= steps
-    if not whole or first >= steps:
-        raise _Unsupported(
-            node,
-            "A sampler that ends early, or continues another one's noise, has no counterpart here: use KSampler, or "
-            "KSamplerAdvanced with add_noise, without leftover noise and to the last step.",
-        )
-    return (steps - first) / steps

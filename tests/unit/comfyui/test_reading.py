@@ -8,7 +8,7 @@ import pytest
 
 from core.comfyui import GraphRefused, Plan, checked_graph, read_graph, with_joined_samplers
 from core.comfyui.nodes import NODES, object_info
-from core.comfyui.reading import Enlarge, Render, Start
+from core.comfyui.plan import Enlarge, Render, Start
 from tests import comfyui_graphs as graphs
 from tests.comfyui_graphs import Graph, node, sampler
 
