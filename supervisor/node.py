@@ -62,7 +62,7 @@ def check_node(settings: Settings) -> None:
 
 
 def _check_schema(connection: Connection) -> None:
-    """Raise DatabaseUnusable, except for a newer schema: the next release only adds to it, so that workers may follow later."""
+    """Raise DatabaseUnusable, except for a newer schema: the next release only adds to it."""
     try:
         check_usable(connection)
     except DatabaseUnusable as error:

@@ -37,6 +37,7 @@ def farm_settings(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisS
     directory = tmp_path_factory.mktemp("control")
     url = f"sqlite:///{directory / 'api.db'}"
     migrate(url)
+    (directory / "data" / "images").mkdir(parents=True)
     return Settings(_env_file=None, data_dir=directory / "data", database_url=url, redis_url=redis_server.url)
 
 
