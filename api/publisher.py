@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from core.celery_messages import events_channel, events_message, hint_message, sent_event
@@ -19,6 +18,7 @@ from core.queue import RedisKeys, changes_message, flower_kwargs, render_queue
 from core.settings import Settings
 from db.database import Database
 from db.hints import clear_hints
+from db.redis_client import connect
 from db.tables import Job
 
 logger = logging.getLogger(__name__)
@@ -148,9 +148,7 @@ class Publisher:
         self._database = database
         self._prefix = settings.redis_prefix
         self._keys = RedisKeys(settings.redis_prefix)
-        self._redis = Redis.from_url(
-            settings.redis_url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
-        )
+        self._redis = connect(settings.redis_url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS)
         self._pipeline = self._redis.pipeline(transaction=False)  # one for all: making one costs more than running it
         self._events = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
         self.send_queue = SendQueue[_Message](self._send_all, self._undo)

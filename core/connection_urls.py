@@ -9,6 +9,10 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
+from core.redis_sentinel import EXAMPLE as SENTINEL_EXAMPLE
+from core.redis_sentinel import SCHEME as SENTINEL_SCHEME
+from core.redis_sentinel import parse_sentinel_url
+
 REDIS_EXAMPLE = "redis://:password@host:6379/0"
 POSTGRES_EXAMPLE = "postgresql+psycopg://user:password@host:5432/database"
 
@@ -30,12 +34,27 @@ def redis_url_problem(url: str) -> str | None:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.startswith("unix:"):
         return f"it is not a URL; write {REDIS_EXAMPLE}"
+    if scheme == SENTINEL_SCHEME:
+        return _sentinel_problem(url)
     if scheme in _REDIS_SOCKETS:
         return f"Unix sockets are not supported; let the server listen on a port and write {REDIS_EXAMPLE}"
+    if scheme in ("sentinel", "redis-sentinel", f"{SENTINEL_SCHEME}s", "rediss+sentinel"):
+        return f"Sentinels are named without TLS and in one URL; write {SENTINEL_EXAMPLE}"
     if scheme not in ("redis", "rediss"):
         return f"a URL of Redis begins with redis:// or, with TLS, rediss://; write {REDIS_EXAMPLE}"
     user, at, server = rest.rpartition("@")
     return (_redis_user_problem(user) if at else None) or _redis_server_problem(server)
+
+
+def _sentinel_problem(url: str) -> str | None:
+    user, at, _ = url.removeprefix(f"{SENTINEL_SCHEME}://").rpartition("@")
+    if at and (problem := _redis_user_problem(user)):
+        return problem
+    try:
+        parse_sentinel_url(url)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _redis_user_problem(user: str) -> str | None:

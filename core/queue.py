@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from core.redis_sentinel import is_sentinel_url, parse_sentinel_url
+
 if TYPE_CHECKING:
     from core.settings import Settings
 
@@ -113,7 +115,11 @@ def broker_transport_options(settings: Settings) -> dict[str, Any]:
     `priority_steps` lists all ten: the default merges 0-2, 3-5, ... In Redis, step 0 is taken first.
     The visibility timeout may be long: the reaper redelivers from the database, so nothing depends on it.
     """
+    sentinel = {}
+    if is_sentinel_url(settings.redis_url):
+        sentinel = {"master_name": parse_sentinel_url(settings.redis_url).master}
     return {
+        **sentinel,
         "global_keyprefix": settings.redis_prefix,
         "queue_order_strategy": "priority",
         "priority_steps": list(range(10)),
@@ -127,8 +133,10 @@ def broker_transport_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def checking_certificates(redis_url: str) -> str:
-    """Return a Redis URL whose server's certificate Celery checks, too: without the option it would accept any."""
+def broker_url(redis_url: str) -> str:
+    """Return the URL for Celery: it checks certificates, which it would not without the option."""
+    if is_sentinel_url(redis_url):
+        return parse_sentinel_url(redis_url).broker_url
     parts = urlsplit(redis_url)
     if parts.scheme != "rediss" or "ssl_cert_reqs=" in parts.query:
         return redis_url
@@ -142,7 +150,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     A publish fails fast (one retry), because the reaper publishes again what the broker did not accept.
     """
     return {
-        "broker_url": checking_certificates(settings.redis_url),
+        "broker_url": broker_url(settings.redis_url),
         "broker_transport_options": broker_transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

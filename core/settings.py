@@ -54,7 +54,9 @@ class Settings(BaseSettings):
         "", description="SQLAlchemy URL, such as `postgresql+psycopg://user:pass@host/db`. Empty: SQLite in `data_dir`."
     )
     redis_url: str = Field(
-        "", description="Such as `redis://host:6379/0`. Empty: `imagefarm up` runs a Redis server itself."
+        "",
+        description="Such as `redis://host:6379/0`, or with Sentinels "
+        "`redis+sentinel://:password@one:26379,two:26379/mymaster/0`. Empty: `imagefarm up` runs a Redis server itself.",
     )
     redis_prefix: str = Field("farm:", description="Prefix of every Redis key, so that several farms can share a server.")
 

@@ -19,7 +19,9 @@ import redis
 from core.connection_urls import REDIS_EXAMPLE
 from core.embedded_redis import HOST, password_file, url_in
 from core.errors import Unavailable
+from core.redis_sentinel import is_sentinel_url, parse_sentinel_url
 from core.settings import Settings
+from db.redis_client import connect
 from supervisor.child import ChildSpec
 from supervisor.startup_checks import PortTaken, take_port
 
@@ -148,11 +150,15 @@ def set_damaged_log_aside(data_dir: Path, output: Sequence[str]) -> str | None:
 
 
 def _parts(url: str) -> dict[str, Any]:
+    if is_sentinel_url(url):
+        return {"password": parse_sentinel_url(url).password}
     return redis.connection.parse_url(url)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def place_of(url: str) -> str:
-    """Return host and port of a Redis URL, without its password."""
+    """Return host and port of a Redis URL, or the name of its master and the Sentinels; without its password."""
+    if is_sentinel_url(url):
+        return parse_sentinel_url(url).place
     facts = _parts(url)
     return f"{facts.get('host', 'localhost')}:{facts.get('port', 6379)}"
 
@@ -183,7 +189,7 @@ def check_access(url: str) -> None:
     """Ping the server. Raises RedisRefuses for what only a change of the settings can mend, else a RedisError."""
     where = place_of(url)
     try:
-        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as connection:
+        with connect(url, socket_timeout=2, socket_connect_timeout=2) as connection:
             connection.ping()
     except redis.AuthenticationError as error:
         text = str(error).lower()

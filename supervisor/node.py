@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from redis.exceptions import RedisError
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from core.errors import FarmError, Unavailable
 from core.node import node_name, worker_name_for
 from core.settings import Settings
 from core.storage_url import FileLocation
 from db.database import Database
+from db.faults import NEWER, DatabaseUnusable
 from db.join_tokens import database_time
 from db.migrate import check_usable
 from storage.stores import open_images
@@ -49,7 +50,7 @@ def check_node(settings: Settings) -> None:
     database = Database(settings.resolved_database_url, pool_size=1)
     try:
         with database.read() as session:
-            check_usable(session.connection())
+            _check_schema(session.connection())
             session.execute(text("SELECT version_num FROM alembic_version"))
         _check_clock(database_time(database) - time.time())
     finally:
@@ -58,6 +59,15 @@ def check_node(settings: Settings) -> None:
     if isinstance(location, FileLocation) and not settings.images_dir.is_dir():
         raise NodeUnfit(f"{settings.images_dir}, in which the farm stores images, is not there: mount it on this machine.")
     open_images(settings).check_writable()
+
+
+def _check_schema(connection: Connection) -> None:
+    """Raise DatabaseUnusable, except for a newer schema: the next release only adds to it."""
+    try:
+        check_usable(connection)
+    except DatabaseUnusable as error:
+        if error.code != NEWER:
+            raise
 
 
 def _check_clock(ahead: float) -> None:

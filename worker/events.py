@@ -10,12 +10,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from core.lifecycle import SETTLED
 from core.queue import PROGRESS_TTL_SECONDS, RedisKeys, changes_message
 from core.settings import Settings
+from db.redis_client import connect
 from db.tables import Job
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class EventPublisher:
 
     def __init__(self, settings: Settings) -> None:
         self._keys = RedisKeys(settings.redis_prefix)
-        self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._redis = connect(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._pipeline = self._redis.pipeline(transaction=False)  # one for all: making one costs more than running it
         self._events: deque[_Event] = deque()
         self._waiting, self._urgent, self._closed = threading.Event(), threading.Event(), False

@@ -8,7 +8,6 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from api.threads import in_thread
@@ -18,6 +17,7 @@ from core.queue import RedisKeys
 from core.settings import Settings
 from db.database import Database
 from db.jobs.read import revisions_of
+from db.redis_client import connect_async
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Watcher:
         self.listening = False
         self._database = database
         self._keys = RedisKeys(settings.redis_prefix)
-        self._redis = Redis.from_url(settings.redis_url, socket_connect_timeout=_TIMEOUT_SECONDS, health_check_interval=10)
+        self._redis = connect_async(settings.redis_url, socket_connect_timeout=_TIMEOUT_SECONDS, health_check_interval=10)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from core.celery_messages import events_channel, events_message, hint_message, sent_event
@@ -12,6 +11,7 @@ from core.queue import flower_kwargs, render_queue
 from core.settings import Settings
 from db import hints
 from db.database import Database
+from db.redis_client import connect
 from worker.hints.hint import Hint
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class HintPublisher:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
         self._prefix = settings.redis_prefix
-        self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._redis = connect(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._events = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
 
     def fill_window(self, model: str) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from core.queue import render_queue
 from core.settings import Settings
+from db.redis_client import connect
 from worker.hints.hint import Hint, MalformedHint, read_raw_hint, shown
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class HintTaker:
 
     def __init__(self, settings: Settings, model: str) -> None:
         self._key = f"{settings.redis_prefix}{render_queue(model)}"
-        self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._redis = connect(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
 
     def take(self, count: int) -> list[Hint]:
         """Remove and return the oldest hints, at most `count`; fewer when the broker has no more or does not answer.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
@@ -15,6 +14,7 @@ from core.settings import Settings
 from db import hints
 from db.database import Database
 from db.jobs.reap import anything_due, expire_late, hold_unrunnable, requeue_expired_leases
+from db.redis_client import connect
 from db.workers import live_workers
 from worker.events import EventPublisher
 from worker.hints.publisher import HintPublisher
@@ -26,7 +26,7 @@ class BrokerMonitor:
     def __init__(self, settings: Settings) -> None:
         self._keys = RedisKeys(settings.redis_prefix)
         self._prefix = settings.redis_prefix
-        self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._redis = connect(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._epoch: str | None = None
 
     def has_lost_data(self) -> bool:

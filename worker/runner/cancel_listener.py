@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from core.queue import RedisKeys
 from core.settings import Settings
+from db.redis_client import connect
 from worker.runner.attempts import CancelRequested, InFlightAttempts
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ class CancelListener:
 
     def __init__(self, settings: Settings, attempts: InFlightAttempts) -> None:
         self._channel = RedisKeys(settings.redis_prefix).cancels
-        self._redis = Redis.from_url(settings.redis_url, socket_timeout=10, socket_connect_timeout=2)
+        self._redis = connect(settings.redis_url, socket_timeout=10, socket_connect_timeout=2)
         self._attempts = attempts
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cancels", daemon=True)

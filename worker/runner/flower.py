@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import Any
 
 from celery import Celery
-from redis import Redis
 from redis.exceptions import RedisError
 
 from core.celery_messages import event, events_channel, events_message
 from core.queue import RENDER_TASK, flower_kwargs
 from core.settings import Settings
+from db.redis_client import connect
 from db.tables import Job
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class FlowerEvents:
     def __init__(self, settings: Settings, app: Celery, hostname: str) -> None:
         self._clock = app.clock
         self._hostname = hostname
-        self._redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._redis = connect(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._channel = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue(_BACKLOG)
         self._closing = threading.Event()

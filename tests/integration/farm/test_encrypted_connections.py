@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 
 from core.errors import Unavailable
-from core.queue import checking_certificates
+from core.queue import broker_url
 from core.settings import Settings
 from db.database import Database
 from db.join_tokens import database_time
@@ -80,9 +80,9 @@ def test_a_certificate_of_another_authority_is_refused(port: int, tmp_path: Path
 
 
 def test_the_option_is_added_only_where_it_is_missing() -> None:
-    assert checking_certificates("redis://h/0") == "redis://h/0"
-    assert checking_certificates("rediss://h/0?ssl_cert_reqs=none") == "rediss://h/0?ssl_cert_reqs=none"
-    assert checking_certificates("rediss://h/0?ssl_ca_certs=/x") == "rediss://h/0?ssl_ca_certs=/x&ssl_cert_reqs=required"
+    assert broker_url("redis://h/0") == "redis://h/0"
+    assert broker_url("rediss://h/0?ssl_cert_reqs=none") == "rediss://h/0?ssl_cert_reqs=none"
+    assert broker_url("rediss://h/0?ssl_ca_certs=/x") == "rediss://h/0?ssl_ca_certs=/x&ssl_cert_reqs=required"
 
 
 def test_postgres_without_tls_is_refused_when_it_is_demanded(postgres_server: PostgresServer) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from cli.exit_codes import ExitCode
 from core.errors import FarmError, InvalidInput, NotFound
@@ -37,6 +37,7 @@ def farm_settings(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisS
     directory = tmp_path_factory.mktemp("control")
     url = f"sqlite:///{directory / 'api.db'}"
     migrate(url)
+    (directory / "data" / "images").mkdir(parents=True)
     return Settings(_env_file=None, data_dir=directory / "data", database_url=url, redis_url=redis_server.url)
 
 
@@ -178,6 +179,16 @@ def test_each_fault_is_one_sentence(farm_settings: Settings, address: str, tmp_p
         with pytest.raises(FarmError, match=message) as caught:
             node.check_node(Settings(_env_file=None, **{**usual, **changes}))
         assert "hidden" not in caught.value.message
+
+
+def test_a_machine_may_be_upgraded_after_the_tables(farm_settings: Settings, tmp_path: Path, migrate: Migrate) -> None:
+    url = f"sqlite:///{tmp_path / 'newer.db'}"
+    migrate(url)
+    newer = Database(url)
+    with newer.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    newer.dispose()
+    node.check_node(farm_settings.model_copy(update={"database_url": url}))
 
 
 @pytest.mark.parametrize(("ahead", "word"), [(75.0, "behind"), (-75.0, "ahead of")])

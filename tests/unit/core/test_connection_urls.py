@@ -30,6 +30,12 @@ REDIS = [
     ("redis+socket:///run/redis.sock", "Unix sockets are not supported"),
     ("amqp://user:s3cret@host", "begins with redis://"),
     ("host:6379", "not a URL"),
+    ("sentinel://:s3cret@host:26379", "in one URL"),
+    ("redis+sentinel://:s3cret@host:26379", "name of the master"),
+    ("redis+sentinel://:s3cret@host:26379/m/s3cret", "number of the database"),
+    ("redis+sentinel://:s3cr/et@host:26379/m/0", "%2F"),
+    ("redis+sentinel://:s3cret@one:1,two:s3cret/m", "host:port"),
+    ("redis+sentinel://one/m?ssl=s3cret", "no options"),
 ]
 DATABASE = [
     ("postgres://u:s3cret@host/farm", r"begins with postgresql\+psycopg://"),
@@ -45,7 +51,14 @@ DATABASE = [
     ("sqlite+aiosqlite:///farm.db", "begins with sqlite:///"),
     ("host=db dbname=farm password=s3cret", "not a URL"),
 ]
-GOOD_REDIS = ["redis://host", "redis://:p%23w@host:6379/0", "rediss://u:p@host:1/2?ssl_cert_reqs=none", "redis://[::1]:6379"]
+GOOD_REDIS = [
+    "redis+sentinel://a,b:2,[::1]:3/m",
+    "redis+sentinel://u:p%2Fw@a:1/m/2",
+    "redis://host",
+    "redis://:p%23w@host:6379/0",
+    "rediss://u:p@host:1/2?ssl_cert_reqs=none",
+    "redis://[::1]:6379",
+]
 GOOD_DATABASE = ["postgresql://u:p#w@host:5432/d", "postgresql+psycopg:///d?host=/run", "sqlite:////a.db", "sqlite:///a.db"]
 
 
