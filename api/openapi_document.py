@@ -78,6 +78,7 @@ def completed(document: Document) -> Document:
     for operation in operations(document):
         for parameter in operation.get("parameters", ()):
             parameter["description"] = parameter.get("description") or _about(parameter)
+        _without_null_body(operation)
     return document
 
 
@@ -85,6 +86,14 @@ def operations(document: Document) -> Iterator[Document]:
     """Yield every operation."""
     for path in document["paths"].values():
         yield from path.values()
+
+
+def _without_null_body(operation: Document) -> None:
+    """State that a body may be left out by `required` alone: openapi-python-client fails where null is a choice too."""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        choices = content["schema"].get("anyOf", ())
+        if len(choices) == 2 and {"type": "null"} in choices:
+            content["schema"] = next(each for each in choices if each != {"type": "null"})
 
 
 def _without_unused_errors(document: Document) -> None:

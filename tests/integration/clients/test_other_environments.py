@@ -72,3 +72,19 @@ def test_a_generated_client_compiles_and_calls_the_farm(farm: ClientFarm, python
     assert farm.job(found["edited"])["status"] == "succeeded"
     assert found["refused"] == [422, "invalid_parameters", ["prompt", "width"]]
     assert httpx.get(found["made"]).status_code == 200
+    answers = all_answers(python, farm, tmp_path, found)
+    assert len(answers) == len(operations)
+    undocumented = {call: status for call, status in answers.items() if str(status) not in documented(document)[call]}
+    assert undocumented == {"get /v1/events": 0}, "a stream that does not end; each other one returns what is documented"
+
+
+def all_answers(python: Path, farm: ClientFarm, folder: Path, made: dict[str, Any]) -> dict[str, Any]:
+    """Return the status of every operation of the generated client, called once; a text for one that raised."""
+    job = farm.job(made["edited"])
+    return run(python, "all_operations", farm, str(folder), png().hex(), job["id"], job["outputs"][0]["id"])
+
+
+def documented(document: Path) -> dict[str, set[str]]:
+    """Return the statuses of each operation."""
+    paths = json.loads(document.read_text())["paths"]
+    return {f"{verb} {path}": set(call["responses"]) for path, verbs in paths.items() for verb, call in verbs.items()}
