@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +40,8 @@ from tests.servers.s3 import BUCKET
 
 IMAGES_PER_SECOND = 3.0
 OWNERS = 5
+IDLE_SECONDS = 5.0
+CONTROL = ("API", "reaper", "Postgres", "Redis")
 OFFERED = 0.9
 """Share of what the workers could render that is submitted: at all of it the queue, and with it the waits, grow for ever."""
 DRAIN_SECONDS = 300.0
@@ -49,7 +51,8 @@ DRAIN_SECONDS = 300.0
 class Figures:
     """One size of the fleet. `wanted`: jobs/s that were to be submitted; waits are from submit to claim, in ms.
 
-    `cores`: processor seconds a second of each part. `lost`: accepted jobs that did not succeed.
+    `cores`: processor seconds a second of each part; `idle_cores`: the same without jobs. `lost`: accepted jobs that did not
+    succeed.
     """
 
     workers: int
@@ -63,7 +66,13 @@ class Figures:
     total_p99: float
     lost: int
     cores: dict[str, float]
+    idle_cores: dict[str, float]
     load: float
+
+    @property
+    def control_ms(self) -> float:
+        """Processor milliseconds that API, reaper, Redis and Postgres spend on a job; not those for idle workers."""
+        return 1000 * sum(self.cores[name] - self.idle_cores[name] for name in CONTROL) / self.jobs
 
 
 class Fleet:
@@ -76,15 +85,25 @@ class Fleet:
     def measure(self, workers: int, seconds: float) -> Figures:
         """Submit for `seconds` most of what the workers can render, or as much as the API takes, and wait for the end."""
         with self._running(workers) as processes:
-            since = time.time()
-            before, started = self._cpu(processes), time.monotonic()
-            wanted = workers * IMAGES_PER_SECOND * OFFERED
-            count = asyncio.run(self._submit(wanted, seconds))
-            submitted = count / (time.monotonic() - started)
-            self._wait_done(since)
-            spent = time.monotonic() - started
-            cores = {name: round((used - before[name]) / spent, 2) for name, used in self._cpu(processes).items()}
-            return self._figures(workers, submitted, count, since, cores)
+            idle_cores = self._cores(processes, lambda: time.sleep(IDLE_SECONDS))
+            since, count, submitted = time.time(), 0, 0.0
+
+            def work() -> None:
+                nonlocal count, submitted
+                started = time.monotonic()
+                count = asyncio.run(self._submit(workers * IMAGES_PER_SECOND * OFFERED, seconds))
+                submitted = count / (time.monotonic() - started)
+                self._wait_done(since)
+
+            cores = self._cores(processes, work)
+            return self._figures(workers, submitted, count, since, cores, idle_cores)
+
+    def _cores(self, processes: list[int], action: Callable[[], object]) -> dict[str, float]:
+        """Return the processor seconds a second of each part while `action` runs."""
+        before, started = self._cpu(processes), time.monotonic()
+        action()
+        spent = time.monotonic() - started
+        return {name: round((used - before[name]) / spent, 2) for name, used in self._cpu(processes).items()}
 
     @contextmanager
     def _running(self, workers: int) -> Iterator[list[int]]:
@@ -146,7 +165,15 @@ class Fleet:
         roots |= {"workers": workers, "load generator": [os.getpid()]}
         return {name: sum(_cpu_of(each, own=name == "load generator") for each in found) for name, found in roots.items()}
 
-    def _figures(self, workers: int, submitted: float, count: int, since: float, cores: dict[str, float]) -> Figures:
+    def _figures(
+        self,
+        workers: int,
+        submitted: float,
+        count: int,
+        since: float,
+        cores: dict[str, float],
+        idle_cores: dict[str, float],
+    ) -> Figures:
         claimed = select(JobEvent.job_id, func.min(JobEvent.at).label("at")).where(JobEvent.to_status == "running")
         first = claimed.group_by(JobEvent.job_id).subquery()
         rows = select(Job.status, Job.created_at, first.c.at, Job.completed_at).join(
@@ -170,6 +197,7 @@ class Fleet:
             total_p99=_percentile(totals, 0.99),
             lost=count - len(done),
             cores=cores,
+            idle_cores=idle_cores,
             load=round(os.getloadavg()[0], 1),
         )
 
@@ -237,12 +265,13 @@ def _wait_healthy(url: str) -> None:
 
 def row(found: Figures) -> str:
     """Return a line of the table."""
-    cores = ", ".join(f"{name} {share:.2f}" for name, share in found.cores.items())
+    cores = ", ".join(f"{name} {share:.2f} ({found.idle_cores[name]:.2f})" for name, share in found.cores.items())
     return (
         f"{found.workers:4d} workers: {found.jobs:6.1f} jobs/s of {found.wanted:g} (submitted {found.submitted:g}/s); "
         f"wait p50 {found.wait_p50:g} ms, p99 {found.wait_p99:g} ms; "
         f"to the end p50 {found.total_p50:g}, p99 {found.total_p99:g} ms; "
-        f"lost {found.lost} of {found.count}\n     cores: {cores}; load average {found.load:g}"
+        f"lost {found.lost} of {found.count}\n     cores (without jobs): {cores}; "
+        f"control parts {found.control_ms:.1f} ms a job; load average {found.load:g}"
     )
 
 

@@ -15,6 +15,9 @@ from tests.servers.network.hosts import Host
 Fault = Callable[[HostedFarm, float], AbstractContextManager[None]]
 """Breaks something; the body runs while it is broken. The number is the seconds that the body will take."""
 
+STOP_SECONDS = 120.0
+"""Drains end within 30 s by default; busy cores make everything slower."""
+
 
 def hit_host(farm: HostedFarm) -> Host:
     """Return the worker host that faults of one host hit."""
@@ -152,11 +155,14 @@ def killed_hosts(farm: HostedFarm, seconds: float) -> Iterator[None]:
 def rolling_restart(farm: HostedFarm, _seconds: float) -> Iterator[None]:
     """Stop and start every part in turn, workers first, as an upgrade does."""
     for host in farm.workers:
-        farm.programs[host.name].stop(60)
+        try:
+            farm.programs[host.name].stop(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{host.name} did not stop in {STOP_SECONDS:g} s:\n{host.logs()}") from None
         farm.join(host)
         farm.wait_workers_ready(len(farm.workers))
     for name in ("reaper", "api"):
-        farm.programs[name].stop(60)
+        farm.programs[name].stop(STOP_SECONDS)
         farm.start_program(name)
     farm.wait_until(lambda: farm.get("/healthz") is not None, "the API answers")
     yield

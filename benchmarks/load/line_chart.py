@@ -57,7 +57,7 @@ def _draw_panel(draw: ImageDraw.ImageDraw, top: int, name: str, axis: str, lines
     for size in sizes:
         draw.line((x_of(size), first, x_of(size), last), fill=GRID)
         draw.text((x_of(size), last + 6), f"{size:g}", GREY, built_in_font(16), anchor="ma")
-    draw.text((right + 14, last + 6), axis, GREY, built_in_font(16), anchor="la")
+    draw.text((right + 24, last + 6), axis, GREY, built_in_font(16), anchor="la")
     ends: list[float] = []
     for number, line in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]

@@ -38,7 +38,8 @@ from worker.runner.worker_state import EngineTimes, WorkerIdentity, WorkerState
 
 CAPACITY = 2
 """Jobs that each worker holds: one renders while the result of the other is stored."""
-WAIT_SECONDS = 1.0
+WAIT_SECONDS = 1.5
+"""For a hint; connections of workers to Redis time out after 2 s."""
 MODEL = "demo"
 WORKERS_PER_PROCESS = 5
 """More would wait for each other's turn in the interpreter, which workers of their own processes do not."""

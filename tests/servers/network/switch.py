@@ -42,6 +42,15 @@ class Switch:
         self._random = random.Random(seed)
 
     def serve(self) -> None:
+        """Serve until the control socket closes, then close the devices."""
+        try:
+            self._serve()
+        finally:
+            for address, fd in list(self._devices.items()):
+                self._detach(fd, address)
+            self._selector.close()
+
+    def _serve(self) -> None:
         self._selector.register(self._control, selectors.EVENT_READ)
         while True:
             wait = max(self._late[0][0] - time.monotonic(), 0.0) if self._late else None
