@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import uvicorn
 
@@ -20,7 +24,8 @@ from core.settings import Settings
 GRACE_SECONDS = 5
 """Time for responses in progress to complete after a stop was requested."""
 
-
+TICK_SECONDS = 1.0
+"""The Date header has this precision."""
 _SOCKET_BYTES = 64 * 1024
 """Largest message of a client, in bytes: clients send only small ones."""
 _SOCKET_PING_SECONDS = 60.0
@@ -30,14 +35,34 @@ class Server(uvicorn.Server):
     """Server that ends long polls and event streams before it waits for open connections."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        self._wake: Callable[[], object] = bool
+        self._should_exit = False
         super().__init__(config)
         self.connections = connections
 
-    async def on_tick(self, counter: int) -> bool:
-        """Look once a second whether descriptors are left."""
-        if counter % 10 == 0:
-            self.connections.watch_descriptors()
-        return await super().on_tick(counter)
+    @property
+    def should_exit(self) -> bool:
+        """Whether to stop; set by signal handlers and other threads, which ends the wait for the next tick."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        if value:
+            self._wake()
+
+    async def main_loop(self) -> None:
+        """Tick once a second, for the Date header and the free descriptors; uvicorn wakes up ten times as often."""
+        loop, exiting = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = partial(loop.call_soon_threadsafe, exiting.set)
+        try:
+            while not await self.on_tick(0):
+                self.connections.watch_descriptors()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(TICK_SECONDS):
+                        await exiting.wait()
+        finally:
+            self._wake = bool
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down; called once after a signal or `should_exit`."""

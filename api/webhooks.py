@@ -29,7 +29,7 @@ from db.database import Database
 from db.jobs.read import Snapshot, read_snapshot
 from db.tables import WebhookDelivery
 from db.webhook_collector import Collector, Target
-from db.webhook_deliveries import Sending, claim_due, mark_delivered, mark_failed, stored_secret
+from db.webhook_deliveries import Sending, any_pending, claim_due, mark_delivered, mark_failed, stored_secret
 from db.webhooks import FARM, encrypt_plain_secrets
 
 TIMEOUT_SECONDS = 10.0
@@ -131,6 +131,9 @@ class WebhookSender:
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
+"""Between two looks for messages to send again."""
+IDLE_SECONDS = 6.0
+"""Between two looks while no message waits, for jobs whose end Redis did not report."""
 PAUSE_SECONDS = 0.2
 
 
@@ -173,15 +176,18 @@ class WebhookDispatcher:
         encrypted = False
         while True:
             self._settled.clear()
+            waiting = True
             with _logged_errors():
                 if not encrypted:
                     await in_thread(encrypt_plain_secrets, self._database, self._encrypted)
                     encrypted = True
                 await in_thread(self._collector.collect)
-            self._due.set()
+                waiting = await in_thread(any_pending, self._database)
+            if waiting:
+                self._due.set()
             await asyncio.sleep(PAUSE_SECONDS)  # one query serves all jobs that settle meanwhile
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
+                async with asyncio.timeout(POLL_SECONDS if waiting else IDLE_SECONDS):
                     await self._settled.wait()
 
     async def _send(self) -> None:

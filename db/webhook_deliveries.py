@@ -72,6 +72,13 @@ _LANES = text(
 """Every lane with pending messages, read from the index by skipping from one to the next."""
 
 
+def any_pending(database: Database) -> bool:
+    """Return whether a message waits to be sent, now or later."""
+    query = select(literal(1)).where(WebhookDelivery.status == literal_column("'pending'")).limit(1)
+    with database.read() as session:
+        return session.connection().execute(query).first() is not None
+
+
 def claim_due(database: Database, sending: Sending) -> list[WebhookDelivery]:
     """Claim messages that are due, one of each lane in turn, and count them in `sending`.
 

@@ -58,6 +58,7 @@ def redis_command(binary: Path, directory: Path, port: int, access_file: Path | 
         *("--dir", str(directory), "--daemonize", "no"),
         *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
         *("--maxmemory-policy", "noeviction"),
+        *("--hz", "1"),  # background work of an idle server, ten times a second by default
     ]
 
 

@@ -35,6 +35,8 @@ class Watcher:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.hub = Hub()
         self.listening = False
+        self._deaf = asyncio.Event()
+        """Set when Redis stops answering, so that the poll of the database starts at once."""
         self._database = database
         self._keys = RedisKeys(settings.redis_prefix)
         self._redis = connect_async(settings.redis_url, socket_connect_timeout=_TIMEOUT_SECONDS, health_check_interval=10)
@@ -91,6 +93,7 @@ class Watcher:
                 if self.listening:
                     logger.warning("Redis does not answer (%s); polling the database instead", error)
             self.listening = False
+            self._deaf.set()
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _listen_once(self) -> None:
@@ -98,6 +101,7 @@ class Watcher:
             await channel.subscribe(self._keys.changes)
             await channel.psubscribe(self._keys.progress("*"))
             self.listening = True
+            self._deaf.clear()
             await self._catch_up()
             while True:
                 message = await channel.get_message(ignore_subscribe_messages=True, timeout=5.0)
@@ -118,9 +122,12 @@ class Watcher:
         last = loop.time()
         while True:
             await asyncio.sleep(POLL_SECONDS_WITHOUT_REDIS)
-            if not self.listening or loop.time() - last >= POLL_SECONDS:
-                last = loop.time()
-                await self._catch_up()
+            if self.listening:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(last + POLL_SECONDS - loop.time(), 0.0)):
+                        await self._deaf.wait()
+            last = loop.time()
+            await self._catch_up()
 
     async def _catch_up(self) -> None:
         watched = self.hub.watched

@@ -5,6 +5,7 @@ Any number of reapers may call these functions concurrently. Each handles at mos
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 from sqlalchemy import Executable, Select, exists, func, literal, or_, select
@@ -26,18 +27,27 @@ UNRUNNABLE_SECONDS = 60.0
 """Seconds that a job waits for a capable worker before it is held."""
 
 
-def anything_due(database: Database) -> bool:
-    """Return whether the functions below may find a job: one query that takes no lock, for the rounds without any."""
+@dataclass(frozen=True)
+class OpenWork:
+    """`due`: the functions below may find a job. `queued`, `running`: whether jobs are."""
+
+    due: bool
+    queued: bool
+    running: bool
+
+
+def open_work(database: Database) -> OpenWork:
+    """Return what there is to do: one query that takes no lock, for the rounds without anything."""
     with database.read() as session:
-        return bool(session.connection().execute(_due()).scalar())
+        return OpenWork(*map(bool, session.connection().execute(_open_work()).one()))
 
 
 @cache
-def _due() -> Executable:
+def _open_work() -> Executable:
     lost = exists().where(RUNNING, Job.lease_until < now())
     late = exists().where(QUEUED, Job.deadline_at.is_not(None), Job.deadline_at < now(), Job.attempt == 0)
     excluded = exists().where(JobExclusion.job_id == Job.id, QUEUED)
-    return select(or_(lost, late, excluded))
+    return select(or_(lost, late, excluded), exists().where(QUEUED), exists().where(RUNNING))
 
 
 def requeue_expired_leases(database: Database) -> list[Job]:

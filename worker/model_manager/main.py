@@ -12,7 +12,7 @@ from worker.model_manager.manager import ModelManager
 
 logger = logging.getLogger(__name__)
 
-ROUND_SECONDS = 1.0
+ROUND_SECONDS = 2.0
 
 
 def run(settings: Settings) -> int:

@@ -32,7 +32,7 @@ def run(settings: Settings) -> int:
     if settings.model_manager and is_installed("worker"):
         managing.start()
     reaper = Reaper(settings)
-    while not stop.wait(settings.reaper_seconds):
+    while not stop.wait(reaper.pause_seconds):
         _log_errors(reaper.round)
     reaper.close()
     if managing.ident is not None:

@@ -13,7 +13,7 @@ from core.queue import UPSCALE, RedisKeys, render_queue
 from core.settings import Settings
 from db import hints
 from db.database import Database
-from db.jobs.reap import anything_due, expire_late, hold_unrunnable, requeue_expired_leases
+from db.jobs.reap import expire_late, hold_unrunnable, open_work, requeue_expired_leases
 from db.redis_client import connect
 from db.workers import live_workers
 from worker.events import EventPublisher
@@ -57,6 +57,8 @@ logger = logging.getLogger(__name__)
 
 STALE_HINT_SECONDS = 3.0
 CONNECT_SECONDS = 5.0
+IDLE_SECONDS = 2.0
+"""Between two rounds while no job is queued or running."""
 
 
 class Reaper:
@@ -69,22 +71,31 @@ class Reaper:
         self._broker = BrokerMonitor(settings)
         self._grace_seconds = 2 * settings.heartbeat_seconds + CONNECT_SECONDS
         self._trust_leases_at = 0.0
+        self._seconds = settings.reaper_seconds
+        self._is_idle = False
         self._broker_away = False
+
+    @property
+    def pause_seconds(self) -> float:
+        """Seconds until the next round; longer while no job is open, whose submit sends its own hint."""
+        return max(self._seconds, IDLE_SECONDS) if self._is_idle else self._seconds
 
     def round(self) -> None:
         """Reconcile once. An outage of the database or the broker is logged, not raised; the next round tries again."""
         try:
-            self._end_overdue_jobs()
-            self._republish_hints()
+            work = open_work(self._database)
+            if work.due:
+                self._end_overdue_jobs()
+            self._republish_hints(any_queued=work.queued or work.due)
+            self._is_idle = not (work.queued or work.running or work.due or self._broker_away)
         except Unavailable as error:
             # Leases expire while no worker can renew them: give the workers time to do so once the database is back.
             if self._trust_leases_at <= time.monotonic():
                 logger.warning("waiting for the database: %s", error.message)
             self._trust_leases_at = time.monotonic() + self._grace_seconds
+            self._is_idle = False
 
     def _end_overdue_jobs(self) -> None:
-        if not anything_due(self._database):
-            return
         ended = expire_late(self._database) + hold_unrunnable(self._database)
         if time.monotonic() >= self._trust_leases_at:
             ended += requeue_expired_leases(self._database)
@@ -92,12 +103,12 @@ class Reaper:
             logger.warning("job %s is now %s: %s", job.id, job.status, job.error_message, extra={"job_id": job.id})
             self._events.job_changed(job)
 
-    def _republish_hints(self) -> None:
+    def _republish_hints(self, *, any_queued: bool) -> None:
         try:
             if self._broker.has_lost_data():
                 logger.info("the broker is new or lost its data: every waiting job gets a new hint")
                 hints.clear_all_hints(self._database)
-            for model in hints.models_waiting(self._database):
+            for model in hints.models_waiting(self._database) if any_queued else ():
                 self._republish_hints_of(model)
                 if model == UPSCALE and not live_workers(self._database, UPSCALE):
                     self._broker.want_worker(UPSCALE)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 
+from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from core.queue import RedisKeys
@@ -14,6 +16,9 @@ from worker.runner.attempts import CancelRequested, InFlightAttempts
 
 logger = logging.getLogger(__name__)
 
+QUIET_SECONDS = 5.0
+"""Longest wait for one message."""
+
 
 class CancelListener:
     """A thread that subscribes to the `cancels` channel and posts each cancel to the attempt, if it is here."""
@@ -22,6 +27,7 @@ class CancelListener:
         self._channel = RedisKeys(settings.redis_prefix).cancels
         self._redis = connect(settings.redis_url, socket_timeout=10, socket_connect_timeout=2)
         self._attempts = attempts
+        self._subscription: PubSub | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cancels", daemon=True)
 
@@ -31,6 +37,9 @@ class CancelListener:
     def stop(self) -> None:
         """Stop listening, within about a second."""
         self._stop.set()
+        if self._subscription is not None:
+            with suppress(RedisError, OSError):
+                self._subscription.unsubscribe()  # type: ignore[no-untyped-call]  # its reply ends the wait for a message.
         self._thread.join(timeout=3)
         self._redis.close()
 
@@ -48,7 +57,8 @@ class CancelListener:
     def _listen(self) -> None:
         with self._redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
             channel.subscribe(self._channel)
+            self._subscription = channel
             while not self._stop.is_set():
-                message = channel.get_message(timeout=1.0)
+                message = channel.get_message(timeout=QUIET_SECONDS)
                 if message is not None:
                     self._attempts.post_to_job(message["data"].decode(), CancelRequested())

@@ -69,7 +69,8 @@ def test_operations_are_described_and_answer_errors(document: dict[str, Any]) ->
 
 
 def test_paths_are_well_formed_and_their_parameters_declared(document: dict[str, Any]) -> None:
-    """path-params, path-declaration-must-exist, path-keys-no-trailing-slash, no-identical-paths, no-ambiguous-paths."""
+    """path-params, path-declaration-must-exist, path-keys-no-trailing-slash, no-identical-paths,
+    no-ambiguous-paths."""
     for one, other in combinations(document["paths"], 2):
         pairs = list(zip(one.split("/"), other.split("/"), strict=False))
         if one.count("/") == other.count("/") and all(a == b or "{" in a + b for a, b in pairs):
