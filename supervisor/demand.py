@@ -11,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from core.queue import UPSCALE
+from db.redis_client import connect
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def listen(channel: str, redis_url: str, on_wanted: Callable[[], object]) -> thr
 def _run(channel: str, redis_url: str, on_wanted: Callable[[], object]) -> None:
     while True:
         try:
-            with Redis.from_url(redis_url, socket_connect_timeout=2, socket_keepalive=True) as connection:
+            with connect(redis_url, socket_connect_timeout=2, socket_keepalive=True) as connection:
                 _receive(connection, channel, on_wanted)
         except (RedisError, OSError) as error:
             logger.debug("cannot learn which workers are wanted: %s", error)
