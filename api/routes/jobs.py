@@ -69,6 +69,7 @@ async def _read_directly(request: Request) -> Response | None:
     job_id = await job_id_of(request.path_params["job_id"])
     return await read_job(farm_of(request), caller, job_id, 0, headers.get("if-none-match"))
 
+
 MAX_WAIT_SECONDS = 300.0
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 _ABOUT_Q = (

@@ -123,7 +123,8 @@ def _success_transition() -> TransitionStatement:
     timings = json_entry(bindparam("timings_by_job", type_=String()), core_table(Job).c.id)
     table = core_table(Job)
     waiting = table.alias("waiting")
-    queued = and_(waiting.c.status == literal_column("'queued'"), waiting.c.model == table.c.model)
+    # The outer column is literal: SQLAlchemy writes columns of SQLite's RETURNING without their table.
+    queued = and_(waiting.c.status == literal_column("'queued'"), waiting.c.model == literal_column("jobs.model"))
     more_wait = exists().where(queued).correlate(table)
     return build_transition(
         JobStatus.RUNNING,
