@@ -80,14 +80,14 @@ def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[l
     with database.write() as session:
         found = session.connection().execute(_success_transition().rows, _fence_and_timings(successes)).all()
         rows = [row._asdict() for row in found]
-        more_wait = not rows or any([row.pop(_MORE_WAIT) for row in rows])
+        waiting = [row.pop(_MORE_WAIT) for row in rows]
         ended = {row["id"]: detached(Job, row) for row in rows}
         record_events(session, list(ended.values()), JobStatus.RUNNING, message=_success_transition().meaning)
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
         _write(session, accepted)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
             ended |= {job.id: job for job in session.scalars(_succeeded_jobs(), {"held": repeated})}
-        return [ended.get(each.job_id) for each in successes], more_wait
+        return [ended.get(each.job_id) for each in successes], not rows or any(waiting)
 
 
 def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
