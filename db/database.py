@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from db.faults import REFUSED, DatabaseUnusable, translate_errors
 from db.write_turns import WriteTurns
 
 _READS = "imagefarm_reads"
-_SQLITE_PRAGMAS = ("busy_timeout=20000", "synchronous=FULL", "foreign_keys=ON")
+_SQLITE_PRAGMAS = ("busy_timeout=20000", "foreign_keys=ON")
 _WAL_TIMEOUT_SECONDS = 20.0
 
 
@@ -62,6 +63,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
         options = {_READS: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._quick_engine = self._sqlite_engine(pool_size, "NORMAL") if _is_file(self.url) else self.engine
         # SQLite has one writer at a time, and waiting writers sleep and poll; turns are faster.
         self._turns = WriteTurns(_turns_file(self.url)) if self.is_sqlite else None
         self._reader = self.engine.execution_options(**options)
@@ -78,21 +80,25 @@ class Database:
         _ping_readable_connections(engine)
         return engine
 
-    def _sqlite_engine(self, pool_size: int) -> Engine:
+    def _sqlite_engine(self, pool_size: int, synchronous: str = "FULL") -> Engine:
         if self.url.database:
             _make_folder(Path(self.url.database).parent)
         engine = create_engine(self.url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": 20})
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, synchronous))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """Open a session in one transaction. On SQLite it takes the write lock at the start, and never has to upgrade."""
+    def write(self, *, durable: bool = True) -> Iterator[Session]:
+        """Open a session in one transaction. On SQLite it takes the write lock at the start, and never has to upgrade.
+
+        `durable` false, on SQLite: a power cut may undo it, with all that was committed after it, unless something durable
+        was. For what ends with this machine's processes anyway. Postgres, whose clients may outlive it, always waits.
+        """
         with (
             translate_errors(self.url),
             self._turns.turn() if self._turns is not None else nullcontext(),
-            Session(self.engine, expire_on_commit=False) as session,
+            Session(self.engine if durable else self._quick_engine, expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session
@@ -106,14 +112,19 @@ class Database:
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+        self._quick_engine.dispose()
         if self._turns is not None:
             self._turns.close()
 
 
 def _turns_file(url: URL) -> Path | None:
     """Return the file of the writers' turns, beside the database; None for one that no other process opens."""
-    is_file = url.database and url.database != ":memory:" and not url.database.startswith("file:")
-    return Path(f"{url.database}-turns") if is_file else None
+    return Path(f"{url.database}-turns") if _is_file(url) else None
+
+
+def _is_file(url: URL) -> bool:
+    is_sqlite = url.get_backend_name() == "sqlite"
+    return is_sqlite and bool(url.database) and url.database != ":memory:" and not str(url.database).startswith("file:")
 
 
 def _make_folder(folder: Path) -> None:
@@ -172,10 +183,10 @@ def _prepare_postgres(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa:
     connection.autocommit = False
 
 
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+def _prepare_sqlite(synchronous: str, connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # _begin_sqlite begins transactions: pysqlite's BEGIN is deferred and late
     cursor = connection.cursor()
-    for pragma in _SQLITE_PRAGMAS:
+    for pragma in (*_SQLITE_PRAGMAS, f"synchronous={synchronous}"):
         cursor.execute(f"PRAGMA {pragma}")
     _switch_to_wal(cursor)
     cursor.close()

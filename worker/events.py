@@ -22,9 +22,11 @@ logger = logging.getLogger(__name__)
 
 _MAX_BACKLOG, _MAX_PER_ROUND_TRIP = 1000, 200
 DELAY_SECONDS = 0.02
-"""How long a start or a progress may wait for others that share its round trip. The end of a job is sent at once."""
+"""How long a start or a progress may wait for others that share its round trip. The end of a job is not held for that."""
 MIN_INTERVAL_SECONDS = 0.005
 """Between two round trips: what ends meanwhile shares the next one."""
+CROWD = 4
+"""After a round trip with so many messages, the next one waits for DELAY_SECONDS."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +96,15 @@ class EventPublisher:
         self._waiting.set()
 
     def _run(self) -> None:
-        sent_at = float("-inf")
+        sent_at, pause = float("-inf"), MIN_INTERVAL_SECONDS
         while not self._closed or self._events:
             self._waiting.wait()
             self._urgent.wait(DELAY_SECONDS)
             if not self._closed:
-                time.sleep(max(sent_at + MIN_INTERVAL_SECONDS - time.monotonic(), 0))
+                time.sleep(max(sent_at + pause - time.monotonic(), 0))
             self._waiting.clear()
             self._urgent.clear()
+            pause = DELAY_SECONDS if len(self._events) >= CROWD else MIN_INTERVAL_SECONDS
             while self._events:
                 events = [self._events.popleft() for _ in range(min(len(self._events), _MAX_PER_ROUND_TRIP))]
                 try:

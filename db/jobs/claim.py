@@ -96,7 +96,8 @@ def claim_next(database: Database, model: str, claimant: Claimant, hint: str | N
 
 def claim_many(database: Database, model: str, claimant: Claimant, limit: int, hints: Sequence[str]) -> list[Job]:
     """Claim up to `limit` jobs like `claim_next` in one transaction, best first; all `hints` count as used."""
-    with database.write() as session:
+    # A power cut ends the attempts of this machine: an undone claim leaves the job queued, for the same attempt again.
+    with database.write(durable=False) as session:
         jobs = _claim_best(session, model, claimant, limit)
         _consume_hints(session, hints, jobs)
         return jobs

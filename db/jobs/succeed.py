@@ -80,15 +80,14 @@ def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[l
     with database.write() as session:
         found = session.connection().execute(_success_transition().rows, _fence_and_timings(successes)).all()
         rows = [row._asdict() for row in found]
-        waits = [row.pop(_MORE_WAIT) for row in rows]
-        more_wait = not rows or any(waits)
+        waiting = [row.pop(_MORE_WAIT) for row in rows]
         ended = {row["id"]: detached(Job, row) for row in rows}
         record_events(session, list(ended.values()), JobStatus.RUNNING, message=_success_transition().meaning)
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
         _write(session, accepted)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
             ended |= {job.id: job for job in session.scalars(_succeeded_jobs(), {"held": repeated})}
-        return [ended.get(each.job_id) for each in successes], more_wait
+        return [ended.get(each.job_id) for each in successes], not rows or any(waiting)
 
 
 def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
@@ -124,7 +123,8 @@ def _success_transition() -> TransitionStatement:
     timings = json_entry(bindparam("timings_by_job", type_=String()), core_table(Job).c.id)
     table = core_table(Job)
     waiting = table.alias("waiting")
-    queued = and_(waiting.c.status == literal_column("'queued'"), waiting.c.model == table.c.model)
+    # The outer column is literal: SQLAlchemy writes columns of SQLite's RETURNING without their table.
+    queued = and_(waiting.c.status == literal_column("'queued'"), waiting.c.model == literal_column("jobs.model"))
     more_wait = exists().where(queued).correlate(table)
     return build_transition(
         JobStatus.RUNNING,

@@ -147,6 +147,7 @@ class EngineLoop:
         except StepAborted:
             return  # The input queue holds their Cancel messages.
         self._pacer.after_step()
+        ended = time.monotonic()
         if outcome.out_of_memory and len(batch) > 1:
             self._shrink_budget(batch)
         for sample, error in outcome.failed.items():
@@ -157,7 +158,8 @@ class EngineLoop:
         for sample, images in outcome.passes.items():
             each = by_sample[sample]
             self._after_step(each, images, description if images == len(batch) else describe_batch([each]))
-        self._output.put(Heartbeat())
+        if self._output.last_event_at < ended:  # Each message wakes the worker; a step that was reported needs no other.
+            self._output.put(Heartbeat())
 
     def _report_fraction(self, batch: list[tuple[ActiveRequest, int]], fraction: float) -> None:
         """Report progress within a step, except for requests that have already taken it in a pass of their own."""

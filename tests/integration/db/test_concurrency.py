@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from sqlalchemy import text
+
 from core.lifecycle import JobStatus
 from db import workers
 from db.database import Database
+from db.jobs.cancel import request_cancel
 from db.jobs.claim import Claimant, claim_many, renew_leases
 from db.jobs.read import attempts_of, events_of, get_job, images_of
-from db.jobs.succeed import Success, finish_all_succeeded
+from db.jobs.succeed import Success, finish_all_succeeded, finish_and_look
+from db.retention import delete_job
 from tests.integration.db.conftest import Submit
 from tests.integration.db.test_claims import image
 
@@ -97,3 +101,30 @@ def test_leases_are_renewed_while_others_finish_without_a_deadlock(database: Dat
         finished = list(pool.map(finish, range(6)))
         assert all(0 <= held <= 60 for held in renewed)
     assert finished == [10] * 6
+
+
+def test_a_success_tells_whether_jobs_of_its_model_wait(database: Database, submit_job: Submit) -> None:
+    register(database)
+    for _ in range(2):
+        submit_job()
+    submit_job(model="other")
+    first, second = claim_many(database, "demo", CLAIMANT, 2, [])
+    waiting = submit_job()
+    assert finish_and_look(database, [Success(first.id, 1, [], {})])[1]
+    delete_job(database, request_cancel(database, waiting.id).id)
+    (ended,), more_wait = finish_and_look(database, [Success(second.id, 1, [], {})])
+    assert ended is not None and ended.status == JobStatus.SUCCEEDED
+    assert not more_wait, "the job that waits is of another model"
+    assert finish_and_look(database, [Success(second.id, 2, [], {})]) == ([None], True), "nobody looked"
+
+
+def test_only_claims_may_be_undone_by_a_power_cut(database: Database) -> None:
+    """Read how SQLite commits; Postgres always waits for its log."""
+    if not database.is_sqlite:
+        return
+    full, normal = 2, 1
+    with database.write() as session:
+        assert session.scalar(text("PRAGMA synchronous")) == full
+    with database.write(durable=False) as session:
+        assert session.scalar(text("PRAGMA synchronous")) == normal
+        assert session.scalar(text("PRAGMA foreign_keys")) == 1

@@ -65,3 +65,18 @@ def test_an_outage_fails_the_whole_group_without_single_retries() -> None:
         with pytest.raises(Unavailable):
             future.result()
     assert len(answer.groups) == 2
+
+
+def test_in_a_crowd_requests_wait_for_each_other() -> None:
+    answer = GatedAnswer()
+    answer.gate.set()
+    crowd = threading.Event()
+    commit = GroupCommit[str, int]("test", answer, crowd.is_set)
+    assert commit.submit("alone") == 5
+    crowd.set()
+    with ThreadPoolExecutor(8) as pool, commit._serving:  # The group cannot start before all are there.
+        futures = [pool.submit(commit.submit, "x" * length) for length in range(8)]
+        while commit.waiting < 8:
+            threading.Event().wait(0.001)
+    assert [future.result() for future in futures] == list(range(8))
+    assert [len(group) for group in answer.groups] == [1, 8]
