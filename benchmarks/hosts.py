@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -144,6 +145,7 @@ def main() -> int:
     parser.add_argument("--per-second", type=float, default=12.0)
     parser.add_argument("--json", type=Path, help="write the findings to this file too")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing of the hosts is left
     results = []
     with tempfile.TemporaryDirectory(prefix="imagefarm-hosts-") as directory, running_farm(Path(directory)) as farm:
         database = farm.database()

@@ -36,3 +36,15 @@ def test_an_open_connection_is_used_without_a_ping(database: Database, monkeypat
         with database.read() as session:
             assert session.scalar(text("SELECT 1")) == 1
     assert (len(opened), pings) == (1, [])
+
+
+def test_the_server_ends_sessions_of_vanished_hosts_and_frozen_transactions(database: Database) -> None:
+    """Until then they hold their locks; the limits must outlive a transaction that was rolled back."""
+    with database.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        connection.rollback()
+        limit = connection.scalar(text("SHOW idle_in_transaction_session_timeout"))
+        keepalives = connection.scalar(
+            text("SELECT count(*) FROM pg_settings WHERE name LIKE 'tcp_%' AND source = 'session'")
+        )
+    assert (limit, keepalives) == ("30s", 4)

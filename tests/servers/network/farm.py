@@ -16,6 +16,7 @@ import httpx
 import psycopg
 
 from db.database import Database
+from db.migrate import upgrade
 from supervisor.embedded_redis import find_redis_binary, redis_command
 from tests.servers.farm import clean_environment
 from tests.servers.network.hosts import Host, Network, Program
@@ -54,6 +55,7 @@ class HostedFarm:
     def start(self) -> HostedFarm:
         """Start the control host's servers, API and reaper, let every worker host join, and wait until all are ready."""
         self.start_servers()
+        upgrade(self.database_url)
         self.start_program("api")
         self.start_program("reaper")
         self.wait_until(lambda: self.get("/healthz") is not None, "the API answers")

@@ -106,6 +106,13 @@ class Program:
         if process is not None:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+        if number == signal.SIGCONT:
+            self.resume_entering()
+
+    def resume_entering(self) -> None:
+        """Let nsenter continue, which stops with its program and then reaps nothing; the host could not end."""
+        if self.poll() is None:
+            self._entering.send_signal(signal.SIGCONT)
 
     def stop(self, seconds: float = 30.0) -> int:
         """Send SIGTERM and return the exit status."""
@@ -215,6 +222,8 @@ class Host:
         self.network.unplug(self)
         with suppress(psutil.NoSuchProcess, IndexError):
             self.first_process.kill()
+        for program in self.programs:
+            program.resume_entering()
         self.first.wait(END_SECONDS)
         if self.first.stdout is not None:
             self.first.stdout.close()
