@@ -9,6 +9,7 @@ from cli import processes
 from cli.exit_codes import run_guarded
 from cli.options import load_private_settings
 from cli.text_streams import print_any_text, restart_in_utf8
+from core.lean_imports import import_without
 
 
 def upscaler() -> int:
@@ -32,6 +33,7 @@ def main(name: str) -> int:
     """Run the part of that name with the settings of the environment; return the exit code and never raise."""
     restart_in_utf8()
     print_any_text()
+    import_without("redis", "opentelemetry.sdk.metrics")  # 3 MiB; redis-py counts nothing unless asked to
     return run_guarded(PARTS[name])
 
 

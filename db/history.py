@@ -9,7 +9,7 @@ from sqlalchemy import Integer, case, cast, func, select
 
 from core.lifecycle import JobStatus
 from db.database import Database
-from db.sql import now
+from db.sql import has_status, now
 from db.tables import Attempt, Job, JobExclusion, Worker
 
 MAX_JOBS = 100_000
@@ -72,12 +72,13 @@ def _float(value: float | None) -> float | None:
 
 def open_by_owner(database: Database, owner: str | None, limit: int = 200) -> list[tuple[str, str, dict[str, int]]]:
     """Return (model, owner, status -> jobs) of open jobs, those with most jobs first."""
-    query = select(Job.model, Job.owner, Job.status, func.count()).where(Job.status.in_(_OPEN))
-    query = query.where(Job.owner == owner) if owner is not None else query
     found: dict[tuple[str, str], dict[str, int]] = {}
     with database.read() as session:
-        for model, name, status, count in session.execute(query.group_by(Job.model, Job.owner, Job.status)):
-            found.setdefault((model, name), {})[status] = count
+        for status in _OPEN:  # one query each: IN would not use the partial indexes
+            query = select(Job.model, Job.owner, func.count()).where(has_status(status))
+            query = query.where(Job.owner == owner) if owner is not None else query
+            for model, name, count in session.execute(query.group_by(Job.model, Job.owner)):
+                found.setdefault((model, name), {})[status] = count
     ordered = sorted(found.items(), key=lambda row: (-sum(row[1].values()), row[0]))
     return [(model, name, counts) for (model, name), counts in ordered[:limit]]
 
@@ -100,7 +101,7 @@ def _workers(database: Database, seconds: float, live: Sequence[str]) -> list[Ev
 
 
 def _held(database: Database, owner: str | None) -> list[Event]:
-    query = select(Job).where(Job.status == JobStatus.HELD).order_by(Job.id.desc()).limit(MAX_EVENTS)
+    query = select(Job).where(has_status(JobStatus.HELD)).order_by(Job.id.desc()).limit(MAX_EVENTS)
     query = query.where(Job.owner == owner) if owner is not None else query
     with database.read() as session:
         return [

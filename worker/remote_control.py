@@ -20,7 +20,7 @@ READ_ONLY = frozenset(
         *("heartbeat", "enable_events"),
     }
 )
-"""`enable_events` only turns on what is on already: Flower sends it regularly."""
+"""`enable_events` only turns on what is on already: another Flower than the farm's own sends it regularly."""
 _OWN_QUEUE = frozenset({"add_consumer", "cancel_consumer"})
 _LISTS = frozenset({"active", "reserved", "scheduled"})
 

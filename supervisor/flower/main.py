@@ -74,6 +74,7 @@ def _set_options(settings: Settings) -> None:
     options.max_tasks = MAX_TASKS
     options.purge_offline_workers = PURGE_OFFLINE_SECONDS
     options.read_only = True
+    options.enable_events = False  # workers of a farm always send events; the command would wake them every five seconds
     password = settings.flower_basic_auth.get_secret_value()
     if password:
         options.basic_auth = [password]

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import FarmError
+from core.lean_imports import import_without
 from core.queue import UPSCALE
 from worker.engine import spec
 from worker.engine.io_queues import EngineQueues
@@ -144,6 +145,7 @@ class EngineModels:
 
         if self._build_with is not None:
             return self._build_with(spec, on_progress)
+        import_without("accelerate", "boto3")  # 7 MiB, for the settings of another cloud
         from worker.engine.builder import build_engine
 
         return build_engine(spec, on_progress, self._parked)

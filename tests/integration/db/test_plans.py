@@ -14,6 +14,7 @@ from core.lifecycle import SETTLED, JobStatus
 from db import search
 from db.database import Database
 from db.exports import ExportChoice, export_pages
+from db.history import open_by_owner
 from db.jobs.read import list_jobs
 from db.search import search_jobs
 from db.statistics import count_open, oldest_queued, open_counts, recent_seconds
@@ -87,6 +88,10 @@ def test_the_list_of_several_statuses_reads_the_index_of_each(database: Database
     ("call", "index"),
     [
         (open_counts, "ix_jobs_(next|owner_queued|queued|lease|worker_running|running|held)"),
+        (
+            lambda database: open_by_owner(database, None),
+            "ix_jobs_(next|owner_queued|queued|lease|worker_running|running|held)",
+        ),
         (oldest_queued, "ix_jobs_(next|queued)"),
         (recent_seconds, "ix_jobs_succeeded"),
         (
