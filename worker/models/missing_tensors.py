@@ -13,10 +13,13 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from core.catalogue.catalogue import Component
 from core.catalogue.configs.folder import CONFIGS
+from core.catalogue.known_files import known_file
 from core.catalogue.model_folder import components
 from core.catalogue.weight_headers import TensorInfo, safetensors_header
 from core.catalogue.weight_names import choose_set
+from core.errors import RenderError
 from core.ids import new_id
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -35,6 +38,39 @@ def missing_tensors(directory: Path, models_dir: Path) -> list[str]:
             missing = _missing_from(folder, library, cls, models_dir) if library in _LIBRARIES else []
             found += [f"{directory} is damaged: {sentence(folder, cls, missing)}"] if missing else []
     return found
+
+
+def unusable_files(files: Mapping[Component, Path], configs: Path, models_dir: Path) -> list[str]:
+    """List in plain sentences what a load of single files would refuse, such as a missing tensor.
+
+    `files`: by component; `configs`: their configurations, in diffusers' layout. Weights are mapped, and matrices not read.
+    """
+    found: list[str] = []
+    for component, path in files.items():
+        with suppress(OSError):  # a file that is gone is reported as such
+            found += [each.removesuffix(".") for each in _problems_of_file(component, path, configs, models_dir)]
+    return found
+
+
+def _problems_of_file(component: str, path: Path, configs: Path, models_dir: Path) -> list[str]:
+    size, changed = path.stat().st_size, path.stat().st_mtime_ns
+    identity = f"{component} {path.resolve()} {size} {changed} {configs.name} {_versions()}"
+    kept = models_dir / CONFIGS / _FOLDER / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
+    if (known := _kept(kept)) is not None:
+        return known
+    try:
+        from worker.models.single_files import FileSource
+    except ImportError:
+        return []  # Another check reports libraries that are not installed.
+    problems = []
+    try:
+        FileSource(component, known_file(path), configs).check()
+    except RenderError as error:
+        problems = [error.message]
+    except Exception:  # noqa: BLE001 - such as a configuration that the class does not take: a load reports it
+        return []
+    _keep(kept, problems)
+    return problems
 
 
 def sentence(folder: Path, cls: str, missing: list[str]) -> str:
@@ -62,9 +98,8 @@ def _missing_from(folder: Path, library: str, cls: str, models_dir: Path) -> lis
     if not stored:
         return []
     kept = models_dir / CONFIGS / _FOLDER / f"{_key(folder, library, cls, stored)}.json"
-    with suppress(OSError, ValueError):
-        if isinstance(known := json.loads(kept.read_text(encoding="utf-8")), list):
-            return [str(tensor) for tensor in known]
+    if (known := _kept(kept)) is not None:
+        return known
     try:
         from worker.models.components import tensors_missing_from
     except ImportError:
@@ -91,6 +126,13 @@ def _versions() -> str:
         with suppress(PackageNotFoundError):
             found.append(version(name))
     return " ".join(found)
+
+
+def _kept(file: Path) -> list[str] | None:
+    with suppress(OSError, ValueError):
+        if isinstance(known := json.loads(file.read_text(encoding="utf-8")), list):
+            return [str(each) for each in known]
+    return None
 
 
 def _keep(file: Path, missing: list[str]) -> None:

@@ -10,7 +10,7 @@ from core.catalogue import CatalogueModel, LocatedWeights, ModelPaths, load_cata
 from core.catalogue.model_folder import read_marker, size_of
 from core.catalogue.presence import problems_of
 from core.errors import RenderError
-from worker.models.missing_tensors import missing_tensors
+from worker.models.missing_tensors import missing_tensors, unusable_files
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
         if model.built_locally:
             return ModelStatus(model, here=True, origin="built at first use")
         return ModelStatus(model, here=False, missing=error.message, problems=tuple(problems_of(model, model_paths)))
+    if problems := _problems(located, model_paths):
+        return ModelStatus(model, here=False, missing=problems[0], problems=problems)
     if located.files:
         size = sum(path.stat().st_size for path in set(located.files.values()))
         return ModelStatus(model, here=True, origin=located.origin, directory=located.directory, size_bytes=size)
-    if problems := _problems(located, model_paths):
-        return ModelStatus(model, here=False, missing=problems[0], problems=problems)
     marker = read_marker(located.directory)
     return ModelStatus(
         model=model,
@@ -61,5 +61,7 @@ def model_status(model: CatalogueModel, model_paths: ModelPaths) -> ModelStatus:
 
 
 def _problems(located: LocatedWeights, model_paths: ModelPaths) -> tuple[str, ...]:
-    """Return what a load of the weights would refuse; single files are checked by their own loader."""
-    return tuple(missing_tensors(located.directory, model_paths.models_dir)) if located.origin != "files" else ()
+    """Return what a load of the weights would refuse."""
+    if located.files:
+        return tuple(unusable_files(located.files, located.directory, model_paths.models_dir))
+    return tuple(missing_tensors(located.directory, model_paths.models_dir))

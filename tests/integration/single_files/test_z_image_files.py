@@ -13,6 +13,7 @@ from core.errors import RenderError
 from tests.integration.models.rendering import render
 from tests.integration.single_files.conftest import Loader, Model, Models, assert_same_weights, save
 from tests.integration.single_files.original_names import Tensors, below, ldm_vae, z_image_transformer
+from worker.models.missing_tensors import unusable_files
 
 MODEL = "z-image-turbo"
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -111,6 +112,18 @@ def test_a_missing_tensor_is_an_error_with_its_name(component: str, model: Model
     assert caught.value.code == "model_unavailable"
     assert str(file) in caught.value.message
     assert f"lacks the tensor {lost[1]} of" in caught.value.message
+
+
+def test_the_status_names_a_missing_tensor_as_a_load_does(model: Model, tmp_path: Path) -> None:
+    lost = "model.diffusion_model.layers.1.attention_norm2.weight"
+    whole = save(tmp_path / "whole.safetensors", all_in_one(model))
+    cut = save(tmp_path / "cut.safetensors", {name: each for name, each in all_in_one(model).items() if name != lost})
+    models_dir = tmp_path / "models"
+    assert unusable_files({"transformer": whole, "text_encoder": whole, "vae": whole}, model.configs, models_dir) == []
+    (found,) = unusable_files({"transformer": cut, "text_encoder": whole, "vae": cut}, model.configs, models_dir)
+    assert found.startswith(f"{cut} lacks the tensor layers.1.attention_norm2.weight of ZImageTransformer2DModel")
+    save(cut, all_in_one(model))
+    assert unusable_files({"transformer": cut}, model.configs, models_dir) == [], "a file that was replaced is read again"
 
 
 def test_a_file_without_the_component_is_refused(model: Model, loader: Loader, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def test_a_file_is_added_listed_and_removed(tmp_path: Path) -> None:
     rows = {row["id"]: row for row in json.loads(cli("models", "list", "--json", cwd=tmp_path).stdout)}
     assert (rows["dream"]["source"], rows["demo"]["source"]) == ("added", "shipped")
     assert rows["dream"]["files"]["unet"] == str(file)
+    assert "lacks the tensor" in rows["dream"]["problems"][0], "its few tensors are no whole model"
     removed = cli("models", "remove", "dream", cwd=tmp_path)
     assert "Its files stay" in removed.stdout
     assert file.is_file()

@@ -72,6 +72,13 @@ class FileSource:
         """Return the tensors under the names of the component's class, mapped from the file."""
         return MappedWeights(self._converted(empty_module(self)))
 
+    def check(self) -> None:
+        """Raise RenderError `model_unavailable` where a load would, such as for a missing tensor; no matrix is read."""
+        if self.stays_packed:
+            self.load(torch.bfloat16)
+        else:
+            self.weights()
+
     def load(self, dtype: torch.dtype) -> nn.Module:
         """Load the component on the CPU: mapped where the file has it in that dtype, else cast tensor by tensor."""
         if self.file.container == "gguf":
