@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver import Chrome
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -40,6 +41,26 @@ class Page:
         self.visit(fragment)
         self.until(lambda: self.find("#model").get_attribute("value"), "the models were not read")
         return self
+
+    def view(self, name: str, item: str = "") -> Page:
+        """Open a view as its link does, and wait until it is there."""
+        self.visit(f"#/{name}{f'/{item}' if item else ''}")
+        self.until(lambda: self.find_all(f"#main[data-view='{name}'] > *"), f"{name} did not open")
+        return self
+
+    def press(self, *keys: str) -> None:
+        """Press keys where the focus is."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def button(self, label: str, within: str = "body") -> WebElement:
+        """Return the button with this text, once it is there."""
+        xpath = f".//button[normalize-space()={json.dumps(label, ensure_ascii=False)}]"
+        found = self.until(lambda: self.find(within).find_elements(By.XPATH, xpath), f"no button {label!r} in {within}")
+        return cast("WebElement", found[0])
+
+    def toast(self) -> str:
+        """Return the text of the newest notice, once there is one."""
+        return str(self.until(lambda: [row.text for row in self.find_all(".toast > span")], "no notice")[-1])
 
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)

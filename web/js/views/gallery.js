@@ -243,8 +243,8 @@ export function mount(app) {
     open({ item }) {
       fillFilters();
       asked = item || null;
-      if (!started || !viewer.isOpen && !item) start();
-      else if (item && started) { asked = null; viewer.open(item); }
+      if (!started || (item ? pages.find(item) < 0 : !viewer.isOpen)) start(); // also when the image is newer than the list
+      else if (item) { asked = null; viewer.open(item); }
       if (!item && viewer.isOpen) viewer.close();
       grid.refresh();
       if (!item) grid.element.focus({ preventScroll: true });
