@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -49,13 +51,29 @@ class StockedFarm:
         """Put a file into the folder of checkpoints."""
         samples.write_safetensors(self.weights / "checkpoints" / name, samples.checkpoint("sd15"))
 
-    def render(self, prompt: str = "a red fox in snow", **more: object) -> dict[str, object]:
+    def submit(self, prompt: str, **more: object) -> str:
+        """Submit a small job, as any client may, and return its id."""
+        body = {"prompt": prompt, "size": "64x64", **more}
+        answer = httpx.post(f"{self.url}/v1/jobs", json=body)
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Return a job as the API shows it."""
+        found: dict[str, Any] = httpx.get(f"{self.url}/v1/jobs/{job_id}").json()
+        return found
+
+    def stored_status(self, job_id: str) -> str:
+        """Return the status of a job in the database, also while the API is away."""
+        path = self.parts.database_url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, timeout=60)) as database:
+            return str(database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()[0])
+
+    def render(self, prompt: str = "a red fox in snow", **more: object) -> dict[str, Any]:
         """Render small images of one step and return the job once it has ended well."""
         body = {"prompt": prompt, "num_inference_steps": 1, "size": "64x64", **more}
         headers = {"Prefer": f"wait={WAIT_SECONDS}"}
-        job: dict[str, object] = httpx.post(
-            f"{self.url}/v1/jobs", json=body, headers=headers, timeout=WAIT_SECONDS + 30
-        ).json()
+        job: dict[str, Any] = httpx.post(f"{self.url}/v1/jobs", json=body, headers=headers, timeout=WAIT_SECONDS + 30).json()
         assert job["status"] == "succeeded", job
         return job
 

@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "../api.js";
 import { askText, confirmAction, openDialog } from "../dialog.js";
-import { copyButton, h, icon, prose, show } from "../dom.js";
+import { copyButton, h, icon, prose, renew, show } from "../dom.js";
 import { ago, gigabytes } from "../format.js";
 import { named, t } from "../text.js";
 
@@ -179,13 +179,12 @@ export function mount(app) {
     } catch (problem) {
       fail(problem);
     }
-    drawOperations();
-    draw();
+    renew(element, () => { drawOperations(); draw(); });
     clearTimeout(timer);
-    if (visible && running.some((each) => ["queued", "running"].includes(each.state))) timer = setTimeout(refresh, POLL_MS);
+    if (visible && (!trouble.hidden || running.some((each) => ["queued", "running"].includes(each.state)))) timer = setTimeout(refresh, POLL_MS);
   }
 
-  app.onModels(() => { if (visible && opened) draw(); });
+  app.onModels(() => { if (visible && opened) renew(element, draw); });
   return {
     element,
     first: () => element.querySelector("button") ?? element,
