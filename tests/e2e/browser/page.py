@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-TIMEOUT_SECONDS = 25.0
+TIMEOUT_SECONDS = 60.0
 SETTLED = {"succeeded", "failed", "canceled", "expired", "held"}
 
 
