@@ -63,6 +63,15 @@ class StockedFarm:
         found: dict[str, Any] = httpx.get(f"{self.url}/v1/jobs/{job_id}").json()
         return found
 
+    def image(self, image_id: str) -> dict[str, Any]:
+        """Return an image as the API shows it."""
+        found: dict[str, Any] = httpx.get(f"{self.url}/v1/images/{image_id}").json()
+        return found
+
+    def image_status(self, image_id: str) -> int:
+        """Return the HTTP status of an image: 200 while it exists."""
+        return httpx.get(f"{self.url}/v1/images/{image_id}").status_code
+
     def stored_status(self, job_id: str) -> str:
         """Return the status of a job in the database, also while the API is away."""
         path = self.parts.database_url.removeprefix("sqlite:///")

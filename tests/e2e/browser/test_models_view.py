@@ -21,20 +21,19 @@ def models(stocked: StockedFarm, open_page: OpenPage) -> Page:
 
 def facts(page: Page, model: str) -> dict[str, str]:
     """Return what the card of a model says, by its headings."""
-    rows = page.find(MODEL.format(model)).find_elements(By.CSS_SELECTOR, "dl.facts > div")
-    return dict(row.text.split("\n", 1) for row in rows)
+    return dict(text.split("\n", 1) for text in page.texts(f"{MODEL.format(model)} dl.facts > div"))
 
 
 def test_the_first_run_offers_a_folder_and_a_file_and_shows_the_files(stocked: StockedFarm, open_page: OpenPage) -> None:
     page = models(stocked, open_page)
-    ways = [way.text for way in page.find_all("#first-run .way")]
+    ways = page.texts("#first-run .way")
     assert len(ways) == 3
     assert "IMAGEFARM_WEIGHTS_DIRS=/path/to/ComfyUI/models imagefarm up" in ways[1]
     page.script("navigator.clipboard.writeText = async (text) => { window.written = text; }")
-    page.find("#first-run .command button").click()
+    page.click("#first-run .command button")
     page.until(lambda: page.script("return window.written"), "the command was not copied")
     assert page.script("return window.written").startswith("IMAGEFARM_WEIGHTS_DIRS=")
-    page.button("Show the files", "#first-run").click()
+    page.push("Show the files", "#first-run")
     page.until(lambda: page.find_all("dialog[open] .rows li"), "no files are listed")
     listed = {row.text.split("\n")[0]: row for row in page.find_all("dialog[open] .rows li")}
     assert "dream-shaper" in listed["checkpoints/dream shaper.safetensors"].text, "the model of the file is not named"
@@ -60,7 +59,7 @@ def test_a_file_becomes_a_model_once_it_is_whole(stocked: StockedFarm, open_page
 def test_a_repository_is_added_and_asks_what_it_is_like(stocked: StockedFarm, open_page: OpenPage) -> None:
     page = models(stocked, open_page)
     page.click("#model-add")
-    page.button("From the hub", "dialog[open]").click()
+    page.push("From the hub", "dialog[open]")
     page.write("#asked", "Lykon/dreamshaper-8")
     page.press(Keys.ENTER)
     page.until(
@@ -70,26 +69,25 @@ def test_a_repository_is_added_and_asks_what_it_is_like(stocked: StockedFarm, op
     page.press(Keys.ENTER)
     page.until(lambda: page.find_all(MODEL.format("dreamshaper-8")), "the repository did not become a model")
     assert "dreamshaper-8" in page.toast()
-    page.button("Remove", MODEL.format("dreamshaper-8")).click()
+    page.push("Remove", MODEL.format("dreamshaper-8"))
     page.click("dialog[open] .danger")
     page.until(lambda: not page.find_all(MODEL.format("dreamshaper-8")), "it was not removed")
 
 
 def test_a_pull_shows_its_progress_and_is_canceled(stocked: StockedFarm, open_page: OpenPage) -> None:
     page = models(stocked, open_page)
-    page.button("Pull Z-Image-Turbo", "#first-run").click()
+    page.push("Pull Z-Image-Turbo", "#first-run")
     bar = f"{MODEL.format('z-image-turbo')} .operation [role='progressbar']"
     page.until(lambda: page.find_all(bar), "no progress is shown")
-    half = page.until(
+    page.until(
         lambda: [row for row in page.find_all(bar) if 45 <= int(row.get_attribute("aria-valuenow") or 0) < 100],
         "it does not move",
     )
-    assert half
-    operation = page.find(f"{MODEL.format('z-image-turbo')} .operation").text
+    [operation] = page.texts(f"{MODEL.format('z-image-turbo')} .operation")
     assert "downloading" in operation
     assert f"{HELD_AFTER // 1000} kB / " in operation
-    assert not page.button("Pull Z-Image-Turbo", "#first-run").is_enabled()
-    page.button("Cancel", f"{MODEL.format('z-image-turbo')} .operation").click()
+    assert page.texts("#first-run button:disabled") == ["Pull Z-Image-Turbo"]
+    page.push("Cancel", f"{MODEL.format('z-image-turbo')} .operation")
     page.until(lambda: not page.find_all(bar), "it was not canceled")
     page.until(lambda: page.button("Pull", MODEL.format("z-image-turbo")), "it cannot be pulled again")
     [latest] = httpx.get(f"{stocked.url}/v1/models/operations", params={"limit": 1}).json()["items"]
@@ -98,19 +96,19 @@ def test_a_pull_shows_its_progress_and_is_canceled(stocked: StockedFarm, open_pa
 
 def test_a_pull_that_fails_says_why(stocked: StockedFarm, open_page: OpenPage) -> None:
     page = models(stocked, open_page)
-    page.button("Pull", MODEL.format("sd-turbo")).click()
+    page.push("Pull", MODEL.format("sd-turbo"))
     page.until(lambda: page.find_all("#operations .trouble"), "the failure is not shown")
-    trouble = page.find("#operations .trouble").text
+    [trouble] = page.texts("#operations .trouble")
     assert "sd-turbo" in trouble
     assert "private" in trouble, "the message does not say what to do"
 
 
 def test_loras_upscalers_and_licences_are_listed(stocked: StockedFarm, open_page: OpenPage) -> None:
     page = models(stocked, open_page)
-    loras = {row.text.split("\n")[0]: row.text for row in page.find_all("section[aria-labelledby='loras-title'] li")}
+    loras = {text.split("\n")[0]: text for text in page.texts("section[aria-labelledby='loras-title'] li")}
     assert "for " in loras["ink"]
     assert "damaged" in loras["broken"]
-    upscalers = [row.text for row in page.find_all("section[aria-labelledby='upscalers-title'] li")]
+    upscalers = page.texts("section[aria-labelledby='upscalers-title'] li")
     assert any("Lanczos" in row and "present" in row for row in upscalers)
     assert all("Licence: " in row for row in upscalers)
     assert facts(page, "z-image-turbo")["Licence"] == "Apache-2.0"
@@ -123,12 +121,12 @@ def test_models_are_loaded_and_unloaded(stocked: StockedFarm, open_page: OpenPag
     stocked.start_worker("second", "z-image-turbo,sd-turbo")
     page = models(stocked, open_page)
     load = MODEL.format("sd-turbo")
-    page.until(lambda: page.find(f"{load} .badge").text == "on demand", "the worker's second model is not offered")
+    page.until(lambda: page.texts(f"{load} .badge") == ["on demand"], "the worker's second model is not offered")
     assert not page.find("#first-run").is_displayed(), "the first run is over once a model is served"
     assert facts(page, "sd-turbo")["Workers"] == "second"
-    page.button("Load", load).click()
+    page.push("Load", load)
     assert page.toast() == "The request was sent to the worker."
-    page.until(lambda: page.find(f"{load} .badge").text == "ready", "it was not loaded")
-    page.button("Unload", load).click()
-    page.until(lambda: page.find(f"{load} .badge").text == "on demand", "it was not unloaded")
+    page.until(lambda: page.texts(f"{load} .badge") == ["ready"], "it was not loaded")
+    page.push("Unload", load)
+    page.until(lambda: page.texts(f"{load} .badge") == ["on demand"], "it was not unloaded")
     stocked.stop_worker("second")

@@ -74,7 +74,7 @@ def test_styles_are_saved_chosen_as_chips_and_kept(stocked: StockedFarm, open_pa
     small(page)
     page.write("#prompt", "{prompt}, ink on rice paper")
     page.click("#style-add")
-    page.button("Save the prompt as a style", "dialog[open]").click()
+    page.push("Save the prompt as a style", "dialog[open]")
     page.write("#asked", "ink painting")
     page.press(Keys.ENTER)
     assert page.toast() == "Saved the style ink painting."
@@ -83,7 +83,7 @@ def test_styles_are_saved_chosen_as_chips_and_kept(stocked: StockedFarm, open_pa
     row = page.find("dialog[open] .style-row")
     row.click()
     assert row.get_attribute("aria-pressed") == "true"
-    page.button("Done", "dialog[open]").click()
+    page.push("Done", "dialog[open]")
     page.write("#prompt", "a heron")
     page.driver.refresh()
     page.until(lambda: page.find("#model").get_attribute("value"), "the models were not read")

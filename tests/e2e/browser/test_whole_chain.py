@@ -64,7 +64,7 @@ def create(page: Page) -> str:
 def make(page: Page, action: str) -> str:
     """Make a picture from the one in the viewer, follow its job, and open the result in the gallery; return its id."""
     before = page.shown
-    page.button(action, "#viewer").click()
+    page.push(action, "#viewer")
     page.until(lambda: page.find_all(".toast .link"), "the new job was not reported")
     page.click(".toast .link")
     page.until(lambda: page.find_all("#main[data-view='create'] #stage:not([data-state='empty'])"), "its job did not open")
