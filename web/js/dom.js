@@ -70,6 +70,16 @@ export function show(element, visible) {
   element.hidden = !visible;
 }
 
+// Lets `draw` renew what is in `box`; the focus stays at its place, as long as there are as many places.
+export function renew(box, draw) {
+  const places = () => [...box.querySelectorAll("a, button, summary")];
+  const before = places();
+  const at = before.indexOf(document.activeElement);
+  draw();
+  const after = places();
+  if (after.length === before.length) after[at]?.focus({ preventScroll: true });
+}
+
 // Returns a sentence with code between backticks as nodes; `code` creates the element of a code part.
 export function prose(text, code = (part) => h("code", {}, part)) {
   return text.split("`").map((part, index) => (index % 2 ? code(part) : document.createTextNode(part)));

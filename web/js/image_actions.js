@@ -9,7 +9,7 @@ import { t } from "./text.js";
 const UNDO_MS = 8000;
 const VARIATION = 0.25;
 const AT_ONCE = 4;
-export const MAX_EXPORT = 1000;
+const MAX_EXPORT = 1000;
 
 // Runs an action that makes a job, and opens that job on the view Create.
 async function making(app, run, text) {
@@ -45,7 +45,7 @@ export async function useSettings(app, id) {
   }
 }
 
-export function useAsStart(app, image) {
+function useAsStart(app, image) {
   app.pending = { start: image };
   go("create");
 }
@@ -93,7 +93,7 @@ export function deleteLater(app, ids, { hide, restore }) {
   } });
 }
 
-export async function collect(app, ids, collections, onchange) {
+async function collect(app, ids, collections, onchange) {
   const name = await askText({ title: t("collection.new"), label: t("name"), action: t("save") });
   if (!name) return;
   await addTo(app, ids, () => post("v1/collections", { name }), onchange);
@@ -118,7 +118,7 @@ export function collectMenu(app, anchor, ids, collections, onchange) {
 }
 
 // The menu of one image: `image` has id, width, height.
-export function imageMenu(app, anchor, image, more = []) {
+export function imageMenu(app, anchor, image) {
   const start = app.choices.models.some((model) => model.served && model.image_to_image !== "none");
   openMenu(anchor, [
     { label: t("image.again"), run: () => rerun(app, image.id) },
@@ -128,6 +128,5 @@ export function imageMenu(app, anchor, image, more = []) {
     { label: t("image.upscale", { scale: 2 }), run: () => upscale(app, [image.id], 2) },
     { label: t("image.upscale", { scale: 4 }), run: () => upscale(app, [image.id], 4) },
     ...(start ? [{ label: t("image.start"), run: () => useAsStart(app, image) }] : []),
-    ...more,
   ]);
 }

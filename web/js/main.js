@@ -119,6 +119,7 @@ async function start() {
     (shown?.first?.() ?? byId("main")).focus();
   });
   await showAddressed();
+  Object.values(VIEWS).forEach((load) => load()); // so that each opens while the farm is away
   setTimeout(app.followJobs, JOBS_AFTER_MS);
   setInterval(() => { if (!document.hidden) refreshModels(); }, watch.modelsEvery);
 }

@@ -18,7 +18,7 @@ export function createWatch(jobs, onTrouble) {
     const on = (name, use) => source.addEventListener(name, (event) => use(JSON.parse(event.data)));
     source.onopen = () => {
       onTrouble(null);
-      if (broken) refreshList();
+      if (broken || jobs.anyActive()) refreshList(); // what ended before the stream began
       broken = false;
     };
     on("job", (job) => jobs.put(job));

@@ -8,9 +8,10 @@ import pytest
 from selenium.webdriver import Chrome
 
 from benchmarks.faults.parts import FarmParts
-from tests.conftest import missing_tool
+from tests.conftest import Migrate, missing_tool
 from tests.e2e.browser import chromium
 from tests.e2e.browser.page import Page
+from tests.e2e.browser.stocked import StockedFarm, stocked_farm
 from tests.servers.farm import FarmProcess, running_farm
 
 OpenPage = Callable[..., Page]
@@ -28,6 +29,13 @@ def _require_browser() -> None:
 def slow_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
     """Run a farm with the synthetic renderer at 0.25 s per step, slow enough to inspect running jobs."""
     with running_farm(tmp_path_factory.mktemp("slow"), "--model", "demo", "--device", "cpu", **SYNTHETIC) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def stocked(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[StockedFarm]:
+    """Run a farm with weight files, LoRAs, wildcards, a hub and an upscaling worker."""
+    with stocked_farm(tmp_path_factory.mktemp("stocked"), migrate) as running:
         yield running
 
 
@@ -53,11 +61,15 @@ def open_page(driver: Chrome) -> Iterator[OpenPage]:
     """
 
     def open_one(
-        farm: FarmProcess | FarmParts, *, size: tuple[int, int] = (1360, 900), dark: bool = False, ready: bool = True
+        farm: FarmProcess | FarmParts | StockedFarm,
+        *,
+        size: tuple[int, int] = (1360, 900),
+        dark: bool = False,
+        ready: bool = True,
     ) -> Page:
         chromium.resize(driver, size)
         chromium.use_scheme(driver, dark=dark)
-        page = Page(driver, farm.url if isinstance(farm, FarmParts) else farm.api)
+        page = Page(driver, farm.api if isinstance(farm, FarmProcess) else farm.url)
         page.forget()
         return page.open() if ready else page.visit()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver import Chrome
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -41,6 +42,46 @@ class Page:
         self.until(lambda: self.find("#model").get_attribute("value"), "the models were not read")
         return self
 
+    def view(self, name: str, item: str = "") -> Page:
+        """Open a view as its link does, and wait until it is there."""
+        self.visit(f"#/{name}{f'/{item}' if item else ''}")
+        self.until(lambda: self.find_all(f"#main[data-view='{name}'] > *"), f"{name} did not open")
+        return self
+
+    def press(self, *keys: str) -> None:
+        """Press keys where the focus is."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def button(self, label: str, within: str = "body") -> WebElement:
+        """Return the button with this text, once it is there."""
+        return cast("WebElement", self.until(lambda: self._buttons(label, within), f"no button {label!r} in {within}")[0])
+
+    def push(self, label: str, within: str = "body") -> None:
+        """Click the button with this text, once it is there."""
+        self.until(lambda: self._clicked(self._buttons(label, within)), f"no button {label!r} in {within}")
+
+    def _buttons(self, label: str, within: str) -> list[WebElement]:
+        xpath = f".//button[normalize-space()={json.dumps(label, ensure_ascii=False)}]"
+        return self.find(within).find_elements(By.XPATH, xpath)
+
+    def _clicked(self, found: list[WebElement]) -> bool:
+        """Click the first element; views that renew themselves may replace it before that, which `until` repeats."""
+        if found:
+            self.script("arguments[0].scrollIntoView({block: 'center'})", found[0])
+            found[0].click()
+        return bool(found)
+
+    def texts(self, selector: str) -> list[str]:
+        """Return the texts of all elements at one moment."""
+        found: list[str] = self.script(
+            "return [...document.querySelectorAll(arguments[0])].map((one) => one.innerText.trim())", selector
+        )
+        return found
+
+    def toast(self) -> str:
+        """Return the text of the newest notice, once there is one."""
+        return str(self.until(lambda: self.texts(".toast > span"), "no notice")[-1])
+
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
@@ -53,8 +94,12 @@ class Page:
         try:
             return wait.until(lambda _: condition())
         except TimeoutException:
-            text = self.find("main").text
+            text = "".join(part.text for part in self.find_all("main"))
             raise AssertionError(f"{otherwise}; console: {self.console()}\n{text}") from None
+
+    def appears(self, selector: str, otherwise: str) -> None:
+        """Wait until an element is there."""
+        self.until(lambda: self.find_all(selector), otherwise)
 
     def write(self, selector: str, text: str) -> None:
         """Set a field's text as typing does, including characters that a driver cannot type."""
@@ -66,8 +111,7 @@ class Page:
         )
 
     def click(self, selector: str) -> None:
-        self.script("arguments[0].scrollIntoView({block: 'center'})", self.find(selector))
-        self.find(selector).click()
+        self.until(lambda: self._clicked(self.find_all(selector)[:1]), f"{selector} is not there")
 
     def more(self) -> None:
         """Open the further settings."""

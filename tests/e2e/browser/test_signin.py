@@ -11,6 +11,7 @@ import pytest
 from benchmarks.faults.parts import FarmParts
 from tests.conftest import Migrate
 from tests.e2e.browser.conftest import OpenPage
+from tests.e2e.browser.page import Page
 from tests.integration.farm.conftest import sqlite_farm
 from tests.servers.forked_parts import run_command
 
@@ -26,10 +27,10 @@ def key(guarded_farm: FarmParts) -> str:
     return create_key(guarded_farm, "page")
 
 
-def create_key(guarded_farm: FarmParts, name: str) -> str:
-    """Create a key with the default scopes on the command line, and return it."""
+def create_key(guarded_farm: FarmParts, name: str, *options: str) -> str:
+    """Create a key on the command line, with the default scopes unless options name others, and return it."""
     given = guarded_farm.parts["api"].environment
-    done = run_command("keys", "create", name, environment=given, cwd=guarded_farm.directory)
+    done = run_command("keys", "create", name, *options, environment=given, cwd=guarded_farm.directory)
     assert done.returncode == 0, done.stderr
     found = re.search(r"\b(if[a-z]*_[A-Za-z0-9_-]{20,})", done.stdout)
     assert found, done.stdout
@@ -67,3 +68,84 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open
     page.click("#sign-out")
     page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown after sign-out")
     assert httpx.get(f"{guarded_farm.url}/v1/jobs", cookies=copied).status_code == 401
+
+
+def sign_in(page: Page, key: str) -> None:
+    page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown")
+    page.write("#key", key)
+    page.click("#signin button")
+    page.until(lambda: page.find_all("#model") and page.find("#model").get_attribute("value"), "the key did not sign in")
+
+
+def submit(page: Page, key: str, prompt: str) -> str:
+    body = {"prompt": prompt, "num_inference_steps": 100, "num_images": 16, "size": "64x64"}
+    answer = httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-API-Key": key})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def test_an_owner_sees_and_cancels_only_their_own_jobs(guarded_farm: FarmParts, key: str, open_page: OpenPage) -> None:
+    other = create_key(guarded_farm, "neighbour")
+    page = open_page(guarded_farm, ready=False)
+    sign_in(page, key)
+    theirs = [submit(page, other, f"of the neighbour {number}") for number in range(2)]
+    for number in range(2):
+        submit(page, key, f"my own {number}")
+    page.until(lambda: len(page.find_all(".card[aria-label*='my own']")) == 2, "the owner's jobs are not shown")
+    assert not page.find_all(".card[aria-label*='neighbour']")
+    page.visit(f"#/create/{theirs[0]}")
+    page.until(lambda: page.find("#trouble").is_displayed(), "another owner's job is no error")
+    assert "neighbour" not in page.find("main").text
+    page.view("farm")
+    page.until(lambda: page.find_all("#workers .worker"), "no workers")
+    assert not page.find("#keys").is_displayed()
+    assert not page.find_all("#workers button"), "an owner may not drain a worker"
+    assert "neighbour" not in page.find("main").text
+    page.view("create")
+    page.click("#cancel-all")
+    page.click("dialog[open] .danger")
+    page.until(
+        lambda: len(page.find_all(".card[data-status='canceled'][aria-label*='my own']")) == 2, "they were not canceled"
+    )
+    for job in theirs:
+        found = httpx.get(f"{page.url}/v1/jobs/{job}", headers={"X-API-Key": other}).json()
+        assert found["status"] in ("queued", "running")
+        httpx.post(f"{page.url}/v1/jobs/{job}/cancel", headers={"X-API-Key": other}).raise_for_status()
+
+
+def test_an_administrator_sees_keys_with_limits_usage_and_the_end_of_one(
+    guarded_farm: FarmParts, open_page: OpenPage
+) -> None:
+    admin = create_key(guarded_farm, "chief", "--scope", "admin")
+    limited = create_key(guarded_farm, "limited", "--max-queued", "3", "--pixels-per-day", "5000000")
+    page = open_page(guarded_farm, ready=False)
+    body = {"prompt": "counted", "num_inference_steps": 1, "size": "512x512"}
+    made = httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-API-Key": limited, "Prefer": "wait=60"}, timeout=90)
+    assert made.json()["status"] == "succeeded"
+    sign_in(page, admin)
+    page.view("farm")
+    page.click("#keys summary")
+    page.until(lambda: key_row(page, "limited"), "the key is not listed")
+    shown = key_row(page, "limited")
+    assert "3 queued" in shown[2]
+    assert "0 of 5 megapixels today" in shown[2]
+    assert shown[3] == "1"
+    listed = httpx.get(f"{page.url}/v1/keys", headers={"X-API-Key": admin}).json()["items"]
+    [identity] = [row["id"] for row in listed if row["name"] == "limited"]
+    done = run_command(
+        "keys", "revoke", identity, environment=guarded_farm.parts["api"].environment, cwd=guarded_farm.directory
+    )
+    assert done.returncode == 0, done.stderr
+    page.click("#keys summary")
+    page.until(lambda: page.find("#keys").get_attribute("open") is None, "the list did not close")
+    page.click("#keys summary")
+    page.until(lambda: key_row(page, "limited")[1].endswith("not valid"), "the end of the key is not shown")
+    sent = {"X-API-Key": limited}
+    page.until(lambda: httpx.get(f"{page.url}/v1/jobs", headers=sent).status_code == 401, "the key is still valid")
+
+
+def key_row(page: Page, name: str) -> list[str]:
+    """Return the cells of a key's row: owner, key, limits, images, time; nothing where it is not listed."""
+    cells = page.texts("#keys tbody td")
+    rows = [cells[at : at + 5] for at in range(0, len(cells), 5)]
+    return next((row for row in rows if row[1].split(" ")[0] == name), [])

@@ -378,6 +378,96 @@ def test_axe_finds_nothing_serious_on_any_view(page: Page, images: list[str], th
     assert findings(page) == [], "viewer"
 
 
+DIALOGS = {
+    "create": ("#style-add",),
+    "models": ("#model-add", ".model[data-model='demo'] .row:last-child button"),
+    "gallery": (".gallery-head > .icon-button",),
+    "farm": (".worker .quiet-danger",),
+}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_dialogs_and_menus(page: Page, images: list[str], theme: str) -> None:
+    page.script(f"localStorage.setItem('imagefarm.theme', '\"{theme}\"')")
+    for view, openers in DIALOGS.items():
+        go(page, view)
+        for opener in openers:
+            page.appears(opener, f"{view} has no {opener}")
+            page.click(opener)
+            page.until(lambda: page.find_all("dialog[open] h2"), f"{opener} opened no dialog")
+            assert findings(page) == [], opener
+            keys(page, Keys.ESCAPE)
+            page.until(lambda: not page.find_all("dialog[open]"), "the dialog did not close")
+    go(page, "gallery", images[0])
+    page.until(lambda: page.find_all("#viewer-use"), "the picture did not open")
+    page.click("#viewer .viewer-actions .icon-button")
+    page.until(lambda: page.find_all("#viewer .menu"), "the menu did not open")
+    assert findings(page) == [], "menu"
+    keys(page, Keys.ESCAPE, Keys.ESCAPE)
+    page.until(lambda: not page.find_all("#viewer[open]"), "the viewer did not close")
+    page.script("document.querySelector('#grid').focus()")
+    keys(page, Keys.HOME, "x", Keys.ARROW_RIGHT, "x", "c")
+    page.until(lambda: page.find_all("dialog.compare[open]"), "no comparison")
+    assert findings(page) == [], "comparison"
+
+
+# Words of the page itself: headings, labels, buttons, heads of tables and terms; names of things are not translated.
+_LATIN = """
+const own = 'h2, h3, label, summary, th, dt, .label, .nav span, button, figcaption > span:first-child, .lead, .links a';
+const names = '.worker h3, .model h3, #set-language button, #farm, kbd, .card, td, .sheet, #examples';
+return [...document.querySelectorAll(own)].filter((one) => one.checkVisibility() && !one.closest(names))
+  .map((one) => one.innerText.trim()).filter((text) => /[A-Za-z]{3,}/.test(text) && !/[\u4e00-\u9fff]/.test(text));
+"""
+UNTRANSLATED = {"LoRA", "Flower", "PNG"}
+
+
+def test_every_view_speaks_chinese(page: Page, images: list[str]) -> None:
+    page.script("localStorage.setItem('imagefarm.language', '\"zh\"')")
+    for view, shown in (
+        ("create", "#size-now"),
+        ("gallery", ".cell"),
+        ("models", ".model"),
+        ("farm", ".chart"),
+        ("settings", "dl"),
+    ):
+        go(page, view)
+        page.appears(shown, f"{view} is empty")
+        if view == "create":
+            page.more()
+        left = [text for text in page.script(_LATIN) if text.rstrip(" 0123456789") not in UNTRANSLATED]
+        assert left == [], view
+        assert page.script("return document.title") != "imagefarm"
+    go(page, "gallery", images[0])
+    page.until(lambda: page.find_all("#viewer-use"), "the picture did not open")
+    assert [text for text in page.script(_LATIN) if text not in UNTRANSLATED] == [], "viewer"
+
+
+def test_a_phone_makes_and_finds_a_picture(page: Page) -> None:
+    resize(page.driver, (390, 844))
+    page.open()
+    page.more()
+    page.write("#steps", "2")
+    page.render("from the pocket")
+    page.wait_state("succeeded")
+    box = page.find("#picture").rect
+    page.until(
+        lambda: 0 <= page.script("return document.querySelector('#stage').getBoundingClientRect().top") < 844,
+        "the picture is not on the screen",
+    )
+    assert box["width"] > 300
+    page.click("#details")
+    page.until(lambda: page.find_all("#viewer[open] #viewer-use"), "the picture did not open")
+    wide = (
+        "return [...document.querySelectorAll('#viewer button')].filter((e) => e.getBoundingClientRect().right > 391).length"
+    )
+    assert page.script(wide) == 0, "a button is beyond the edge"
+    page.click("#viewer-close")
+    page.until(lambda: not page.find_all("#viewer[open]"), "it did not close")
+    page.click("#filter-toggle")
+    page.until(lambda: page.find("#filter-model").is_displayed(), "the filters did not open")
+    assert page.script("return document.documentElement.scrollWidth") <= 390
+
+
 def test_the_farm_shows_its_workers_and_pauses_them(page: Page) -> None:
     go(page, "farm")
     page.until(lambda: page.find_all(".worker"), "no workers")

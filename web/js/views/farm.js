@@ -2,7 +2,7 @@
 
 import { get, post, retryJob } from "../api.js";
 import { confirmAction } from "../dialog.js";
-import { h, show } from "../dom.js";
+import { h, renew, show } from "../dom.js";
 import { barChart, lineChart } from "../farm/charts.js";
 import { about, ago, count, isSettled, seconds, statusLabel } from "../format.js";
 import { readPreference, savePreference } from "../preferences.js";
@@ -143,10 +143,7 @@ export function mount(app) {
       const [rows, found] = await Promise.all([get("v1/workers"), get("v1/statistics", { hours })]);
       if (!visible) return;
       show(trouble, false);
-      drawWorkers(rows.items);
-      drawQueues(found);
-      drawCharts(found);
-      drawEvents(found);
+      renew(element, () => { drawWorkers(rows.items); drawQueues(found); drawCharts(found); drawEvents(found); });
     } catch (problem) {
       trouble.textContent = problem.message;
       show(trouble, true);

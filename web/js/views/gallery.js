@@ -234,6 +234,7 @@ export function mount(app) {
   }
 
   app.jobs.subscribe(debounce(800, fillFilters));
+  app.onModels(() => { if (!trouble.hidden) start(); });
   grid.setCell(Number(size.value));
   return {
     element,
@@ -243,8 +244,8 @@ export function mount(app) {
     open({ item }) {
       fillFilters();
       asked = item || null;
-      if (!started || !viewer.isOpen && !item) start();
-      else if (item && started) { asked = null; viewer.open(item); }
+      if (!started || (item ? pages.find(item) < 0 : !viewer.isOpen)) start();
+      else if (item) { asked = null; viewer.open(item); }
       if (!item && viewer.isOpen) viewer.close();
       grid.refresh();
       if (!item) grid.element.focus({ preventScroll: true });

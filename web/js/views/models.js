@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "../api.js";
 import { askText, confirmAction, openDialog } from "../dialog.js";
-import { copyButton, h, icon, prose, show } from "../dom.js";
+import { copyButton, h, icon, prose, renew, show } from "../dom.js";
 import { ago, gigabytes } from "../format.js";
 import { named, t } from "../text.js";
 
@@ -136,10 +136,20 @@ export function mount(app) {
     actions: [h("button", { onclick: async () => {
       dialog.close();
       const repo = await askText({ title: t("models.repo"), label: t("models.repo.label"), action: t("add") });
-      if (!repo) return;
-      const added = await act(() => post("v1/models", { repo }));
-      if (added) app.toast(added.sentences.join(" "));
+      if (repo) addRepo({ repo });
     } }, t("models.repo"))] });
+  }
+
+  // Where the name does not tell what the repository is, the farm asks for a model that it is like.
+  async function addRepo(wanted) {
+    try {
+      app.toast((await post("v1/models", wanted)).sentences.join(" "));
+      await refresh();
+    } catch (problem) {
+      const base = problem.code === "base_needed" && await askText({ title: wanted.repo, label: problem.message, action: t("add") });
+      if (base) addRepo({ ...wanted, base });
+      else if (base === false) app.fail(problem);
+    }
   }
 
   // No weights yet: three ways to get them, each done from here as far as a page can.
@@ -169,12 +179,12 @@ export function mount(app) {
     } catch (problem) {
       fail(problem);
     }
-    drawOperations();
-    draw();
+    renew(element, () => { drawOperations(); draw(); });
     clearTimeout(timer);
-    if (visible && running.some((each) => ["queued", "running"].includes(each.state))) timer = setTimeout(refresh, POLL_MS);
+    if (visible && (!trouble.hidden || running.some((each) => ["queued", "running"].includes(each.state)))) timer = setTimeout(refresh, POLL_MS);
   }
 
+  app.onModels(() => { if (visible && opened) renew(element, draw); });
   return {
     element,
     first: () => element.querySelector("button") ?? element,
