@@ -7,7 +7,7 @@ import { LABELS } from "../settings_of.js";
 import { t } from "../text.js";
 import { createZoom } from "./zoom.js";
 
-const FIELDS = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "strength", "rating"];
+const FIELDS = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "strength", "upscaler", "rating"];
 
 const letter = (at) => String.fromCharCode(65 + at);
 
