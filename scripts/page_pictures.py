@@ -85,13 +85,11 @@ def film(page: Page, pair: list[str]) -> list[tuple[Image.Image, int]]:
 
     page.open("#/create")
     shoot(900)
-    for end in range(6, len(PROMPTS["en"]) + 6, 6):
+    for end in range(9, len(PROMPTS["en"]) + 9, 9):
         page.write("#prompt", PROMPTS["en"][:end])
         shoot(120)
     page.until(lambda: "·" in page.find("#estimate").text, "no estimate")
     shoot(1500)
-    page.more()
-    page.write("#steps", "16")
     page.click("#submit")
     page.until(lambda: page.state == "running", "not running")
     while page.state == "running":
@@ -104,7 +102,7 @@ def film(page: Page, pair: list[str]) -> list[tuple[Image.Image, int]]:
     time.sleep(1)
     shoot(2000)
     show(page, "en", "compare", pair)
-    for cut in (50, 40, 30, 20, 35, 50, 65, 80, 65, 50):
+    for cut in (50, 35, 20, 35, 50, 65, 80, 50):
         page.script(
             "const slider = document.querySelector('#compare-slider');"
             "slider.value = arguments[0]; slider.dispatchEvent(new Event('input'))",
@@ -120,10 +118,9 @@ def film(page: Page, pair: list[str]) -> list[tuple[Image.Image, int]]:
     page.until(lambda: page.find_all(".toast"), "no notice")
     shoot(1200)
     page.click(".toast button")
-    page.until(lambda: page.find_all("#bar:not([hidden])"), "no progress")
-    for _ in range(8):
-        shoot(400)
-        time.sleep(1)
+    page.until(lambda: page.state in ("queued", "running"), "the upscale is not shown")
+    for _ in range(6):
+        shoot(500)
     return frames
 
 
@@ -148,7 +145,7 @@ def main() -> None:
         frames = film(page, pair)
     pictures, times = [picture for picture, _ in frames], [milliseconds for _, milliseconds in frames]
     pictures[0].save(
-        asked.out / "page.webp", save_all=True, append_images=pictures[1:], duration=times, loop=0, quality=60, method=4
+        asked.out / "page.webp", save_all=True, append_images=pictures[1:], duration=times, loop=0, quality=60, method=2
     )
     size = (asked.out / "page.webp").stat().st_size
     sys.stdout.write(f"{len(frames)} frames, {sum(times) / 1000:.1f} s, {size:,} bytes\n")
