@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Integer, case, cast, func, select
 
+from core.backoff import backoff_seconds
 from core.lifecycle import JobStatus
 from db.database import Database
+from db.jobs.blame import FIRST_SECONDS, MOST_SECONDS
+from db.quarantine import is_on_probation
 from db.sql import has_status, now
 from db.tables import Attempt, Job, JobExclusion, Worker
 
@@ -85,8 +88,8 @@ def open_by_owner(database: Database, owner: str | None, limit: int = 200) -> li
 
 def farm_events(database: Database, seconds: float, live: Sequence[str], owner: str | None) -> list[Event]:
     """Return the events of the last `seconds`, newest first; with `owner`, only that owner's jobs."""
-    found = [*_workers(database, seconds, live), *_held(database, owner), *_failed_attempts(database, seconds, owner)]
-    found += _exclusions(database, seconds, owner)
+    found = [*_workers(database, seconds, live), *_quarantined(database, live)]
+    found += [*_held(database, owner), *_failed_attempts(database, seconds, owner), *_exclusions(database, seconds, owner)]
     return sorted(found, key=lambda event: -event.at)[:MAX_EVENTS]
 
 
@@ -98,6 +101,22 @@ def _workers(database: Database, seconds: float, live: Sequence[str]) -> list[Ev
         Event(row.seen_at, "worker_failed" if row.state == "failed" else "worker_lost", row.name, None, row.message or "")
         for row in rows
     ]
+
+
+def _quarantined(database: Database, live: Sequence[str]) -> list[Event]:
+    """Return the live workers in quarantine or on probation after it, at the time at which the quarantine started."""
+    query = select(Worker).where(is_on_probation(), Worker.name.in_(live))
+    with database.read() as session:
+        return [
+            Event(
+                (row.quarantined_until or row.seen_at) - backoff_seconds(row.quarantines or 1, FIRST_SECONDS, MOST_SECONDS),
+                "worker_quarantined",
+                row.name,
+                None,
+                row.quarantine_reason or "",
+            )
+            for row in session.scalars(query)
+        ]
 
 
 def _held(database: Database, owner: str | None) -> list[Event]:

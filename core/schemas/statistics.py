@@ -30,10 +30,12 @@ class QueueOfOwner(ResponseBody):
 
 
 class FarmEvent(ResponseBody):
-    """An event for operators: a lost or failed worker, a lost attempt, or a held job."""
+    """An event for operators: a lost, failed or quarantined worker, a lost attempt, or a held job."""
 
     at: datetime
-    kind: str = Field(description="worker_lost, worker_failed, job_held, attempt_failed or worker_excluded.")
+    kind: str = Field(
+        description="worker_lost, worker_failed, worker_quarantined, job_held, attempt_failed or worker_excluded."
+    )
     worker: str | None
     job_id: str | None
     message: str

@@ -1,14 +1,14 @@
 // Client of the farm's HTTP API: JSON requests and responses, every failure as a Problem with a message for the user.
 
-import { t } from "./text.js";
+import { said, t } from "./text.js";
 
 export class Problem extends Error {
   constructor({ status = 0, code = "unreachable", detail, errors = [], retryAfter = null }) {
-    super(detail);
+    super(said(detail, code));
     this.name = "Problem";
     this.status = status;
     this.code = code;
-    this.errors = errors; // [{field, message}]
+    this.errors = errors.map(({ field, message }) => ({ field, message: said(message) }));
     this.retryAfter = retryAfter; // seconds
   }
 

@@ -11,10 +11,10 @@ export function openDialog({ title, body, class: name = "", actions = [], onclos
   const heading = `dialog-${number}`;
   const close = () => element.close();
   const element = h("dialog", { class: `dialog ${name}`, "aria-labelledby": heading },
-    h("header", { class: "dialog-head" }, h("h2", { id: heading }, title),
-      h("button", { class: "icon-button", "aria-label": t("close"), onclick: close }, icon("close"))),
-    h("div", { class: "dialog-body" }, body),
-    actions.length ? h("footer", { class: "dialog-foot" }, actions) : null);
+    h("header.dialog-head", h("h2", { id: heading }, title),
+      h("button.icon-button", { "aria-label": t("close"), onclick: close }, icon("close"))),
+    h("div.dialog-body", body),
+    actions.length ? h("footer.dialog-foot.row", actions) : null);
   element.addEventListener("close", () => { element.remove(); onclose(); });
   element.addEventListener("click", (event) => { if (event.target === element) close(); });
   document.body.append(element);
@@ -25,13 +25,13 @@ export function openDialog({ title, body, class: name = "", actions = [], onclos
 // Asks for one line of text; resolves to null when the dialog is closed.
 export function askText({ title, label, value = "", action }) {
   return new Promise((resolve) => {
-    const field = h("input", { id: "asked", maxlength: 100, value });
+    const field = h("input#asked", { maxlength: 100, value });
     let answer = null;
-    const form = h("form", { class: "stack", onsubmit: (event) => {
+    const form = h("form.stack", { onsubmit: (event) => {
       event.preventDefault();
       answer = field.value.trim() || null;
       dialog.close();
-    } }, h("label", { for: "asked" }, label), field, h("button", { type: "submit", class: "primary" }, action));
+    } }, h("label", { for: "asked" }, label), field, h("button.primary", { type: "submit" }, action));
     const dialog = openDialog({ title, body: form, class: "small-dialog", onclose: () => resolve(answer) });
     field.focus();
     field.select();
@@ -43,10 +43,10 @@ export function confirmAction({ title, text, action }) {
     let answer = false;
     const dialog = openDialog({
       title,
-      body: h("p", {}, text),
+      body: h("p", text),
       class: "small-dialog",
       actions: [h("button", { onclick: () => dialog.close() }, t("cancel")),
-        h("button", { class: "danger", onclick: () => { answer = true; dialog.close(); } }, action)],
+        h("button.danger", { onclick: () => { answer = true; dialog.close(); } }, action)],
       onclose: () => resolve(answer),
     });
   });
@@ -54,9 +54,9 @@ export function confirmAction({ title, text, action }) {
 
 // A menu below a button: closes with Escape, a choice or a click elsewhere.
 export function openMenu(anchor, items) {
-  const close = () => { menu.remove(); document.removeEventListener("pointerdown", outside, true); anchor.setAttribute("aria-expanded", "false"); };
+  const close = () => { menu.remove(); document.removeEventListener("pointerdown", outside, true); anchor.ariaExpanded = false; };
   const outside = (event) => { if (!menu.contains(event.target)) close(); };
-  const menu = h("div", { class: "menu", role: "menu" }, items.map(({ label, run, tone }) =>
+  const menu = h("div.menu", { role: "menu" }, items.map(({ label, run, tone }) =>
     h("button", { role: "menuitem", "data-tone": tone, onclick: () => { close(); anchor.focus(); run(); } }, label)));
   menu.addEventListener("keydown", (event) => {
     const rows = [...menu.children];
@@ -71,7 +71,7 @@ export function openMenu(anchor, items) {
   const below = box.bottom + 6 + menu.offsetHeight < window.innerHeight;
   menu.style.left = `${Math.max(12, left)}px`;
   menu.style.top = `${below ? box.bottom + 6 : Math.max(12, box.top - menu.offsetHeight - 6)}px`;
-  anchor.setAttribute("aria-expanded", "true");
+  anchor.ariaExpanded = true;
   document.addEventListener("pointerdown", outside, true);
   menu.children[0]?.focus();
 }

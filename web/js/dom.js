@@ -4,15 +4,24 @@ import { t } from "./text.js";
 
 export const byId = (id) => document.getElementById(id);
 
-// h("button", {class: "small", onclick: f}, "Copy"): a button submits no form unless its type says so.
-export function h(tag, properties = {}, ...children) {
+// h("button.small#go", { onclick: run }, "Go"): tag, classes and id, properties if any, children. A button submits no form
+// unless its type says so.
+export function h(name, properties, ...children) {
+  const [tag, ...marks] = name.split(/(?=[.#])/);
   const element = document.createElement(tag);
   if (tag === "button") element.type = "button";
-  for (const [name, value] of Object.entries(properties)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : value);
+  for (const mark of marks) {
+    if (mark[0] === "#") element.id = mark.slice(1);
+    else element.classList.add(mark.slice(1));
   }
+  if (properties?.constructor === Object) {
+    for (const [key, value] of Object.entries(properties)) {
+      const aria = key.startsWith("aria-"); // false is a value of these
+      if (value === null || value === undefined || (value === false && !aria)) continue;
+      if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+      else element.setAttribute(key, value === true && !aria ? "" : value);
+    }
+  } else children.unshift(properties);
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
@@ -56,11 +65,33 @@ export function icon(name) {
 
 // A button that shows only an icon; `label` is its name.
 export function iconButton(name, label, properties = {}) {
-  return h("button", { class: "icon-button", "aria-label": label, title: label, ...properties }, icon(name));
+  return h("button.icon-button", { "aria-label": label, title: label, ...properties }, icon(name));
+}
+
+// A row of a list of terms.
+export function fact(name, value, ...more) {
+  return h("div", h("dt", name), h("dd", String(value), ...more));
+}
+
+// Buttons of which one is pressed. `rows`: [value, label, properties]; `use` gets the value that is chosen.
+export function segments(rows, present, use, properties) {
+  const box = h("div.segments", { role: "group", ...properties }, rows.map(([value, label, more]) =>
+    h("button", { "aria-pressed": value === present, "data-value": value, ...more, onclick: (event) => {
+      for (const each of box.children) each.ariaPressed = each === event.currentTarget;
+      use(value);
+    } }, label)));
+  return box;
+}
+
+export function table(name, headings, ...rows) {
+  return h("div.table-scroll", { tabindex: 0 }, h(`table.table${name}`,
+    h("thead", h("tr", headings.map((each) => (each.tagName ? each : h("th", { scope: "col" }, each))))), h("tbody", ...rows)));
 }
 
 // Of a button that opens a menu.
 export const MENU = { "aria-haspopup": "menu", "aria-expanded": "false" };
+
+export const errorBox = () => h("p.error.boxed", { role: "alert", hidden: true });
 
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -81,7 +112,7 @@ export function renew(box, draw) {
 }
 
 // Returns a sentence with code between backticks as nodes; `code` creates the element of a code part.
-export function prose(text, code = (part) => h("code", {}, part)) {
+export function prose(text, code = (part) => h("code", part)) {
   return text.split("`").map((part, index) => (index % 2 ? code(part) : document.createTextNode(part)));
 }
 
@@ -96,7 +127,7 @@ export async function copyText(text) {
     await navigator.clipboard.writeText(text);
     return;
   }
-  const box = h("textarea", { class: "unseen", "aria-hidden": "true" });
+  const box = h("textarea.unseen", { "aria-hidden": "true" });
   box.value = text;
   document.body.append(box);
   box.select();
@@ -105,7 +136,7 @@ export async function copyText(text) {
 }
 
 export function copyButton(text, name) {
-  const button = h("button", { class: "tiny", "aria-label": t("copy.name", { name }) }, t("copy"));
+  const button = h("button.tiny", { "aria-label": t("copy.name", { name }) }, t("copy"));
   button.addEventListener("click", async () => {
     await copyText(text);
     button.textContent = t("copied");

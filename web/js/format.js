@@ -62,3 +62,8 @@ export function fileName(job, output) {
   const time = `${two(ended.getHours())}${two(ended.getMinutes())}${two(ended.getSeconds())}`;
   return `outputs_${day}${time}${output.index ? `_${two(output.index)}` : ""}.${output.format}`;
 }
+
+// An owner without the kind that the farm writes before its name.
+export function ownerName(owner) {
+  return owner.replace(/^(client|key):/, "");
+}

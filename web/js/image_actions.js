@@ -1,6 +1,7 @@
 // What can be done with a finished image, on every view: use its settings, run again, refine, enlarge, vary, delete, collect.
 
 import { contentUrl, patch, post, readImage, remove, submit, submitJob, withQuery } from "./api.js";
+import { h } from "./dom.js";
 import { askText, openMenu } from "./dialog.js";
 import { go } from "./router.js";
 import { settingsOf } from "./settings_of.js";
@@ -23,16 +24,22 @@ async function making(app, run, text) {
   }
 }
 
-export const rerun = (app, id) => making(app, () => post(`v1/images/${id}/rerun`), t("made.again"));
+const rerun = (app, id) => making(app, () => post(`v1/images/${id}/rerun`), t("made.again"));
 export const refine = (app, id, mode = "hires") => making(app, () => submit(`v1/images/${id}/refine`, { mode }), t("made.refine"));
 export const upscale = (app, ids, scale) =>
   making(app, () => submit("v1/upscales", ids.length === 1 ? { image: ids[0], scale } : { images: ids, scale }), t("made.upscale", { n: ids.length, scale }));
 
-export function vary(app, id) {
+function vary(app, id) {
   return making(app, async () => {
     const image = await readImage(id);
     return submitJob({ ...settingsOf(image, image.seed), num_images: 4, variation_seed: -1, variation_strength: VARIATION });
   }, t("made.vary"));
+}
+
+// What makes other images of one: [name, label, run]; the last two of any image, the others of a rendered one.
+export function makings(app, id) {
+  return [["again", t("image.again"), () => rerun(app, id)], ["vary", t("image.vary"), () => vary(app, id)], ["refine", t("image.refine"), () => refine(app, id)],
+    ...[2, 4].map((scale) => [`upscale${scale}`, t("image.upscale", { scale }), () => upscale(app, [id], scale)])];
 }
 
 export async function useSettings(app, id) {
@@ -51,16 +58,12 @@ function useAsStart(app, image) {
 }
 
 export function download(image, name = `${image.id}.png`) {
-  const link = document.createElement("a");
-  Object.assign(link, { href: contentUrl(image), download: name });
-  link.click();
+  h("a", { href: contentUrl(image), download: name }).click();
 }
 
 export function downloadZip(app, ids) {
   if (ids.length > MAX_EXPORT) { app.toast(t("gallery.toomany", { n: MAX_EXPORT }), { tone: "bad" }); return; }
-  const link = document.createElement("a");
-  Object.assign(link, { href: withQuery("v1/exports", { image: ids }), download: "" });
-  link.click();
+  h("a", { href: withQuery("v1/exports", { image: ids }), download: true }).click();
 }
 
 // Hides the images at once and deletes them when the time to undo is over, also when the page is left before.
@@ -121,12 +124,8 @@ export function collectMenu(app, anchor, ids, collections, onchange) {
 export function imageMenu(app, anchor, image) {
   const start = app.choices.models.some((model) => model.served && model.image_to_image !== "none");
   openMenu(anchor, [
-    { label: t("image.again"), run: () => rerun(app, image.id) },
-    { label: t("image.vary"), run: () => vary(app, image.id) },
-    { label: t("image.refine"), run: () => refine(app, image.id) },
+    ...makings(app, image.id).map(([, label, run]) => ({ label, run })),
     { label: t("image.coherent"), run: () => refine(app, image.id, "coherent") },
-    { label: t("image.upscale", { scale: 2 }), run: () => upscale(app, [image.id], 2) },
-    { label: t("image.upscale", { scale: 4 }), run: () => upscale(app, [image.id], 4) },
     ...(start ? [{ label: t("image.start"), run: () => useAsStart(app, image) }] : []),
   ]);
 }

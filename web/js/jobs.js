@@ -9,6 +9,7 @@ export function createJobs() {
   const listeners = new Set();
   let selected = null;
   let pending = false;
+  let sorted = null; // of all(), until a job changes
 
   // A page that is open for days keeps the newest jobs, those that are open, and the selected one.
   const forget = () => {
@@ -18,6 +19,7 @@ export function createJobs() {
 
   // One notification for all changes of the same task.
   const changed = () => {
+    sorted = null;
     if (pending) return;
     pending = true;
     queueMicrotask(() => {
@@ -29,7 +31,7 @@ export function createJobs() {
   return {
     subscribe: (listener) => listeners.add(listener),
     get: (id) => known.get(id) ?? null,
-    all: () => [...known.values()].sort((a, b) => (a.id < b.id ? 1 : -1)),
+    all: () => { sorted ??= [...known.values()].sort((a, b) => (a.id < b.id ? 1 : -1)); return sorted; },
     anyActive: () => [...known.values()].some((job) => !isSettled(job)),
     get selected() { return selected ? known.get(selected) ?? null : null; },
     get selectedId() { return selected; },

@@ -101,7 +101,7 @@ async function choices() {
       return await readChoices();
     } catch (problem) {
       shell.setTrouble(problem);
-      if (problem.status === 403) byId("main").replaceChildren(h("p", { class: "empty" }, problem.message));
+      if (problem.status === 403) byId("main").replaceChildren(h("p.empty", problem.message));
       await new Promise((wake) => setTimeout(wake, watch.modelsEvery));
     }
   }

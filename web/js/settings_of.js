@@ -3,7 +3,7 @@
 // Keys of the texts that name a field of a request.
 export const LABELS = { prompt: "create.prompt", negative_prompt: "create.negative", model: "fact.model", width: "create.width", height: "create.height",
   num_inference_steps: "fact.steps", guidance_scale: "fact.guidance", seed: "fact.seed", strength: "create.strength", rating: "image.rating",
-  recipe: "create.recipe", size: "create.size", styles: "create.styles" };
+  recipe: "create.recipe", size: "create.size", styles: "create.styles", upscaler: "fact.upscaler" };
 
 const NAMES = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images",
   "strict", "init_image", "mask", "mask_feather", "strength", "start_sigma", "variation_seed", "variation_strength"];

@@ -2,15 +2,15 @@
 
 import { byId, copyButton, h, icon, prose, setText, show } from "./dom.js";
 import { addressOf } from "./router.js";
-import { t } from "./text.js";
+import { said, t } from "./text.js";
 
 const TOAST_MS = 6000;
 
 export function createShell(views) {
   document.querySelectorAll("[data-text]").forEach((element) => setText(element, t(element.dataset.text)));
-  document.querySelectorAll("[data-label]").forEach((element) => element.setAttribute("aria-label", t(element.dataset.label)));
+  document.querySelectorAll("[data-label]").forEach((element) => element.ariaLabel = t(element.dataset.label));
   byId("nav").append(...views.map((view) =>
-    h("a", { href: addressOf(view), "data-view": view }, icon(view), h("span", {}, t(`nav.${view}`)))));
+    h("a", { href: addressOf(view), "data-view": view }, icon(view), h("span", t(`nav.${view}`)))));
   // What is outside an open dialog cannot be used: the notices move into it, and back.
   const box = byId("toasts");
   const place = (host) => { if (box.parentElement !== host) host.append(box); };
@@ -33,15 +33,15 @@ export function createShell(views) {
     notice = now;
     show(byId("banner"), Boolean(notice));
     if (!notice) return;
-    byId("banner").replaceChildren(h("span", {}, ...prose(inWords(notice), command)), " ",
+    byId("banner").replaceChildren(h("span", ...prose(inWords(notice), command)), " ",
       h("a", { href: addressOf("models") }, t("banner.models")));
   }
 
   function toast(text, { action = null, label = "", tone = "quiet", milliseconds = TOAST_MS } = {}) {
     const done = () => { clearTimeout(timer); row.remove(); };
-    const row = h("div", { class: "toast", role: "status", "data-tone": tone }, h("span", {}, text),
-      action && h("button", { class: "link", onclick: () => { done(); action(); } }, label),
-      h("button", { class: "icon-button", "aria-label": t("close"), onclick: done }, icon("close")));
+    const row = h("div.toast", { role: "status", "data-tone": tone }, h("span", text),
+      action && h("button.link", { onclick: () => { done(); action(); } }, label),
+      h("button.icon-button", { "aria-label": t("close"), onclick: done }, icon("close")));
     const timer = setTimeout(done, milliseconds);
     place([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body);
     box.append(row);
@@ -61,10 +61,7 @@ export function createShell(views) {
       if (models.length || problem) render();
     },
     mark(view) {
-      byId("nav").querySelectorAll("a").forEach((link) => {
-        if (link.dataset.view === view) link.setAttribute("aria-current", "page");
-        else link.removeAttribute("aria-current");
-      });
+      byId("nav").querySelectorAll("a").forEach((link) => { link.ariaCurrent = link.dataset.view === view ? "page" : null; });
     },
   };
 }
@@ -72,11 +69,11 @@ export function createShell(views) {
 // The farm's notice of its demo model, in the page's language; any other as it is.
 function inWords(notice) {
   const found = /^(\S+) has random weights.*`(.+)`.*\(about (.+)\)/.exec(notice);
-  return found ? t("banner.demo", { model: found[1], command: found[2], size: found[3] }) : notice;
+  return found ? t("banner.demo", { model: found[1], command: found[2], size: found[3] }) : said(notice);
 }
 
 function command(text) {
-  return h("span", {}, h("code", {}, text), copyButton(text, t("copy.command")));
+  return h("span", h("code", text), copyButton(text, t("copy.command")));
 }
 
 function summaryOf(models) {
@@ -93,7 +90,7 @@ function summaryOf(models) {
   }
   if (served.length) return ["busy", `${names(served)}: ${t(`state.${served[0].state}`)}`];
   const wanted = models.find((model) => model.default);
-  return ["bad", wanted?.reason ?? t("farm.noworker")];
+  return ["bad", said(wanted?.reason) || t("farm.noworker")];
 }
 
 function names(models) {

@@ -39,13 +39,13 @@ export function showKeys() {
   openDialog({
     title: t("keys"),
     class: "keys-dialog",
-    body: h("div", { class: "keys" }, KEYS.map(([title, rows]) => h("section", {}, h("h3", {}, t(title)),
-      h("dl", {}, rows.map(([keys, text]) => h("div", {}, h("dt", {}, keys.split(" ").map((key) => h("kbd", {}, key))),
-        h("dd", {}, t(text)))))))),
+    body: h("div.keys", KEYS.map(([title, rows]) => h("section", h("h3", t(title)),
+      h("dl", rows.map(([keys, text]) => h("div", h("dt", keys.split(" ").map((key) => h("kbd", key))),
+        h("dd", t(text)))))))),
   });
 }
 
 export function keysButton() {
-  return h("button", { class: "icon-button", "aria-label": t("keys"), title: `${t("keys")} (?)`, onclick: showKeys },
+  return h("button.icon-button", { "aria-label": t("keys"), title: `${t("keys")} (?)`, onclick: showKeys },
     icon("help"));
 }

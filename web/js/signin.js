@@ -22,7 +22,7 @@ export function createSignIn() {
     } catch (problem) {
       setText(byId("key-error"), problem.status === 422 ? t("signin.whole") : problem.message);
       show(byId("key-error"), true);
-      field.setAttribute("aria-invalid", "true");
+      field.ariaInvalid = true;
       field.focus();
     }
   }

@@ -12,7 +12,12 @@ function chosen() {
 }
 
 export const language = chosen();
-const texts = (await import(`./text/${language}.js`)).default;
+const { default: groups, CODES = {}, SENTENCES = [] } = await import(`./text/${language}.js`);
+const texts = {}; // by group.key
+for (const [group, rows] of Object.entries(groups)) {
+  if (typeof rows === "string") texts[group] = rows;
+  else for (const [key, text] of Object.entries(rows)) texts[key.startsWith("_") ? group + key.replace(/^_$/, "") : `${group}.${key}`] = text;
+}
 document.documentElement.lang = language === "zh" ? "zh-CN" : language;
 
 // t("live.step", {step: 3, steps: 8}); with `n`, the key with the suffix `_one` is used for 1 where there is one.
@@ -20,6 +25,13 @@ export function t(key, values = {}) {
   const text = (Number(values.n) === 1 && texts[`${key}_one`]) || texts[key];
   if (text === undefined) throw new Error(`no text ${key}`);
   return text.replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
+}
+
+// What the farm says, in the page's language: sentences that the catalogue knows by their words, any other message by its code,
+// with the farm's own words behind.
+export function said(text, code = "") {
+  const told = SENTENCES.reduce((all, [pattern, words]) => all.replace(pattern, words), text ?? "");
+  return told === text && CODES[code] ? `${CODES[code]}（${text}）` : told;
 }
 
 // A text for a value of the farm, such as a state; the value itself when there is none.

@@ -90,7 +90,7 @@ def test_a_pull_shows_its_progress_and_is_canceled(stocked: StockedFarm, open_pa
     page.push("Cancel", f"{MODEL.format('z-image-turbo')} .operation")
     page.until(lambda: not page.find_all(bar), "it was not canceled")
     page.until(lambda: page.button("Pull", MODEL.format("z-image-turbo")), "it cannot be pulled again")
-    [latest] = httpx.get(f"{stocked.url}/v1/models/operations", params={"limit": 1}).json()["items"]
+    [latest] = httpx.get(f"{stocked.url}/v1/model-operations", params={"limit": 1}).json()["items"]
     assert (latest["kind"], latest["model"], latest["state"]) == ("pull", "z-image-turbo", "canceled")
 
 

@@ -9,6 +9,7 @@ import pytest
 from core.lifecycle import JobStatus
 from db import workers
 from db.database import Database
+from db.history import farm_events
 from db.jobs import blame, reap
 from db.jobs.claim import Claimant, claim_many
 from db.jobs.finish import finish_error
@@ -117,6 +118,9 @@ def test_three_different_jobs_quarantine_a_worker_until_one_succeeds(
     row = row_of(database, "a")
     assert row.quarantined_until is not None
     assert row.quarantine_reason == "3 different jobs in a row failed here (render_failed)."
+    [event] = [each for each in farm_events(database, 60, ["a", "b"], None) if each.kind == "worker_quarantined"]
+    assert (event.worker, event.message) == ("a", row.quarantine_reason)
+    assert event.at == pytest.approx(row.quarantined_until - 60)
     new = submit_job(priority=9)
     assert claim("a") is None, "it claims nothing in quarantine"
 

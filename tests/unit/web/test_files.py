@@ -87,7 +87,7 @@ def test_ids_are_unique_and_labels_name_fields(elements: list[tuple[str, dict[st
 def test_every_element_that_a_module_looks_up_exists(elements: list[tuple[str, dict[str, str | None]]]) -> None:
     ids = {attributes.get("id") or "" for _, attributes in elements}
     for path in MODULES:
-        ids.update(re.findall(r'\bid: "([\w-]+)"', path.read_text(encoding="utf-8")))
+        ids.update(re.findall(r'(?:\bid: "|\bh\("[\w.-]+#)([\w-]+)', path.read_text(encoding="utf-8")))
     for path in MODULES:
         asked = set(re.findall(r'byId\("([\w-]+)"\)', path.read_text(encoding="utf-8")))
         assert asked <= ids, (path.name, asked - ids)

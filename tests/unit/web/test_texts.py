@@ -12,12 +12,27 @@ import web
 
 ROOT = Path(web.__file__).parent
 LANGUAGES = sorted((ROOT / "js" / "text").glob("*.js"))
-_ROW = re.compile(r"^(\"[^\"]+\"): (\".*\"),$", re.MULTILINE)
+_ROW = re.compile(r'^"?([\w.-]+)"?: (?:(".*"),|\{)$|^\},$', re.MULTILINE)
 _VALUE = re.compile(r"\{(\w+)\}")
+_SAID = re.compile(r'^\[/(.*)/, (".*")\],$', re.MULTILINE)
+_CODE = re.compile(r'^(\w+): (".*"),$', re.MULTILINE)
+
+
+def rows_of(path: Path) -> list[tuple[str, str]]:
+    """Return key and text of each row, also of a key that is there twice."""
+    found, group = [], ""
+    for row in _ROW.finditer(path.read_text(encoding="utf-8").partition("\n};")[0]):
+        name, text = row.groups()
+        if text is None:
+            group = name or ""  # a group starts or ends
+        else:
+            key = group if name == "_" else group + name if name.startswith("_") else f"{group}.{name}"
+            found.append((key if group else name, json.loads(text)))
+    return found
 
 
 def texts_of(path: Path) -> dict[str, str]:
-    return {json.loads(key): json.loads(text) for key, text in _ROW.findall(path.read_text(encoding="utf-8"))}
+    return dict(rows_of(path))
 
 
 ENGLISH = texts_of(ROOT / "js" / "text" / "en.js")
@@ -28,7 +43,7 @@ def test_every_language_has_the_same_texts_with_the_same_values(path: Path) -> N
     texts = texts_of(path)
     assert len(texts) > 300
     assert texts.keys() == ENGLISH.keys()
-    assert len(_ROW.findall(path.read_text(encoding="utf-8"))) == len(texts), "a key is there twice"
+    assert len(rows_of(path)) == len(texts), "a key is there twice"
     for key, text in texts.items():
         assert text.strip(), key
         wanted = set(_VALUE.findall(ENGLISH[key]))
@@ -56,3 +71,34 @@ def test_chinese_texts_are_chinese() -> None:
     chinese = texts_of(ROOT / "js" / "text" / "zh.js")
     latin = {key for key, text in chinese.items() if not re.search(r"[\u4e00-\u9fff]", text)}
     assert latin <= {"fact.loras"}
+
+
+def test_known_sentences_are_those_of_the_farm() -> None:
+    """A sentence that the farm says in other words now would stay English without notice."""
+    source = "".join(
+        path.read_text(encoding="utf-8")
+        for room in ("api", "core", "db", "worker")
+        for path in Path(web.__file__).parents[1].joinpath(room).rglob("*")
+        if path.suffix in (".py", ".toml")
+    )
+    joined = re.sub(r'"\s*\n\s*f?[\'"]', "", source)  # literals that go on in the next line
+    rows = _SAID.findall((ROOT / "js" / "text" / "zh.js").read_text(encoding="utf-8"))
+    assert len(rows) > 50
+    for pattern, _ in rows:
+        literal = re.sub(r"\((?:[^()\\]|\\.)*\)|\[[^\]]*\][*+?]*|\.[*+]\??|\\[SdwB][+*?]*|\\b|\^|\$| \?|\.\?", "\0", pattern)
+        for part in literal.split("\0"):
+            words = re.sub(r"\\(.)", r"\1", part).strip("`' ")
+            assert len(words) < 6 or words in joined, (pattern, words)
+
+
+def test_codes_are_those_of_the_farm() -> None:
+    text = (ROOT / "js" / "text" / "zh.js").read_text(encoding="utf-8")
+    codes = dict(_CODE.findall(text.partition("CODES = {")[2].partition("\n};")[0]))
+    source = "".join(
+        path.read_text(encoding="utf-8")
+        for room in ("api", "core", "db", "worker")
+        for path in Path(web.__file__).parents[1].joinpath(room).rglob("*.py")
+    )
+    assert len(codes) > 50
+    made = {"job_gone", "image_gone", "upload_gone"}  # f"{kind}_gone"
+    assert {code for code in codes if f'"{code}"' not in source} <= made

@@ -3,11 +3,11 @@
 import { post } from "../api.js";
 import { debounce, h, prose } from "../dom.js";
 import { about } from "../format.js";
-import { t } from "../text.js";
+import { said, t } from "../text.js";
 
 export function createEstimate() {
-  const line = h("p", { class: "estimate-line" }, t("estimate.idle"));
-  const notes = h("ul", { class: "estimate-notes" });
+  const line = h("p.estimate-line", t("estimate.idle"));
+  const notes = h("ul.estimate-notes");
   let number = 0;
 
   const ask = debounce(350, async (request, times) => {
@@ -33,9 +33,9 @@ export function createEstimate() {
       found.memory_gb ? t("estimate.memory", { gb: found.memory_gb.toFixed(1) }) : null,
       found.wait_seconds > 1 ? t("estimate.wait", { time: about(found.wait_seconds) }) : found.position > 1 ? t("estimate.place", { n: found.position }) : t("estimate.now"),
     ].filter(Boolean);
-    line.replaceChildren(...(found.reason ? [found.reason] : [parts.join(" · ")]));
-    notes.replaceChildren(...found.warnings.map((text) => h("li", {}, ...prose(text))));
+    line.replaceChildren(...(found.reason ? [said(found.reason)] : [parts.join(" · ")]));
+    notes.replaceChildren(...found.warnings.map((text) => h("li", ...prose(said(text)))));
   }
 
-  return { element: h("div", { class: "estimate", id: "estimate" }, line, notes), ask, clear };
+  return { element: h("div.estimate#estimate", line, notes), ask, clear };
 }

@@ -1,8 +1,8 @@
 // Settings of an image as a list of terms, and its warnings and notice.
 
-import { copyButton, h, prose } from "../dom.js";
+import { copyButton, fact, h, prose } from "../dom.js";
 import { seconds } from "../format.js";
-import { t } from "../text.js";
+import { said, t } from "../text.js";
 
 // `row`: a job, or an image as GET /v1/images/{id} returns it.
 export function factsOf(row, output) {
@@ -24,16 +24,12 @@ export function factsOf(row, output) {
 
 export function notesOf(job) {
   const texts = [...job.warnings, ...(job.notice && job.outputs.length ? [firstSentence(job.notice)] : [])];
-  return texts.map((text) => h("li", {}, ...prose(text)));
+  return texts.map((text) => h("li", ...prose(said(text))));
 }
 
 // The banner shows the whole notice.
 function firstSentence(text) {
   return text.replace(/\. .*$/s, ".");
-}
-
-export function fact(name, value, extra = null) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, String(value), extra));
 }
 
 function wide(element) {

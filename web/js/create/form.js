@@ -5,7 +5,7 @@ import { announce, byId, copyText, h, icon, iconButton, setText, show } from "..
 import { count as numberText } from "../format.js";
 import { readPreference, savePreference } from "../preferences.js";
 import { addressOf } from "../router.js";
-import { t } from "../text.js";
+import { said, t } from "../text.js";
 import { createEstimate } from "./estimate.js";
 import { createLoras } from "./loras.js";
 import { createPrompt, isDynamic } from "./prompt.js";
@@ -37,65 +37,66 @@ export function createForm(app, { submit }) {
   const start = createStart(app, { onChange: (change) => { if (change?.size) matchSize(change.size); keep(); } });
   const variants = createVariants(app, { onChange: () => keep() });
   const estimate = createEstimate();
-  const input = (name) => form.querySelector(`#${FIELDS[name][0]}`);
+  const part = (id) => form.querySelector(`#${id}`);
+  const input = (name) => part(FIELDS[name][0]);
   let models = [];
   let model = null;
   let carried = {}; // settings of an edited job that the form has no field for
   let sending = false;
   let touched = false;
 
-  const modelBox = h("select", { id: "model", name: "model", "aria-describedby": "model-about model-error" });
-  const recipeBox = h("select", { id: "recipe" });
-  const dynamicBox = h("input", { type: "checkbox", id: "dynamic", checked: true });
-  const dynamicRow = h("label", { class: "check", id: "dynamic-row", hidden: true }, dynamicBox, h("span", {}, t("create.dynamic")));
-  const templateBox = h("select", { id: "negative-template", "aria-label": t("create.template") });
-  const more = h("details", { id: "more", class: "more" },
-    h("summary", {}, t("create.more"), " ", h("span", { id: "more-summary", class: "aside" })),
-    h("div", { class: "more-body" },
-      field("recipe", t("create.recipe"), recipeBox, h("p", { id: "recipe-about", class: "hint" })),
+  const modelBox = h("select#model", { name: "model", "aria-describedby": "model-about model-error" });
+  const recipeBox = h("select#recipe");
+  const dynamicBox = h("input#dynamic", { type: "checkbox", checked: true });
+  const dynamicRow = h("label.check#dynamic-row", { hidden: true }, dynamicBox, h("span", t("create.dynamic")));
+  const templateBox = h("select#negative-template", { "aria-label": t("create.template") });
+  const more = h("details#more.more",
+    h("summary", t("create.more"), " ", h("span#more-summary.aside")),
+    h("div.more-body",
+      field("recipe", t("create.recipe"), recipeBox, h("p#recipe-about.hint")),
       slider("steps", "num_inference_steps", t("fact.steps"), { min: 1, step: 1, inputmode: "numeric" }),
       slider("guidance", "guidance_scale", t("fact.guidance"), { min: 1, step: 0.5, inputmode: "decimal" }, t("create.guidance.off")),
-      h("div", { class: "pair" },
-        h("div", { class: "field" }, h("label", { for: "seed" }, t("fact.seed")),
-          h("div", { class: "with-buttons" },
-            h("input", { id: "seed", name: "seed", type: "text", inputmode: "numeric", autocomplete: "off", placeholder: t("create.seed.random"), "aria-describedby": "seed-error" }),
+      h("div.pair",
+        h("div.field", h("label", { for: "seed" }, t("fact.seed")),
+          h("div.with-buttons",
+            h("input#seed", { name: "seed", type: "text", inputmode: "numeric", autocomplete: "off", placeholder: t("create.seed.random"), "aria-describedby": "seed-error" }),
             iconButton("dice", t("create.seed.dice"), { id: "seed-dice", onclick: () => { put("seed", Math.floor(Math.random() * 2 ** 32)); keep(); } }),
             iconButton("close", t("create.seed.clear"), { id: "seed-clear", hidden: true, onclick: () => { put("seed", ""); keep(); input("seed").focus(); } })),
-          h("p", { id: "seed-error", class: "error", hidden: true })),
-        h("div", { class: "field" }, h("label", { for: "count" }, t("create.count")),
-          h("input", { id: "count", name: "num_images", type: "number", inputmode: "numeric", min: 1, max: 16, step: 1, value: 1, "aria-describedby": "count-error" }),
-          h("p", { id: "count-error", class: "error", hidden: true }))),
-      h("div", { class: "field" }, h("div", { class: "label-row" }, h("label", { for: "negative" }, t("create.negative")), templateBox),
-        h("textarea", { id: "negative", name: "negative_prompt", rows: 2, dir: "auto", autocomplete: "off", "aria-describedby": "negative-hint negative-error" }),
-        h("p", { id: "negative-hint", class: "hint" }), h("p", { id: "negative-error", class: "error", hidden: true })),
-      h("div", { class: "pair" },
-        field("width", t("create.width"), h("input", { id: "width", name: "width", type: "number", inputmode: "numeric", "aria-describedby": "width-error" })),
-        field("height", t("create.height"), h("input", { id: "height", name: "height", type: "number", inputmode: "numeric", "aria-describedby": "height-error" }))),
+          h("p#seed-error.error", { hidden: true })),
+        h("div.field", h("label", { for: "count" }, t("create.count")),
+          h("input#count", { name: "num_images", type: "number", inputmode: "numeric", min: 1, max: 16, step: 1, value: 1, "aria-describedby": "count-error" }),
+          h("p#count-error.error", { hidden: true }))),
+      h("div.field", h("div.label-row", h("label", { for: "negative" }, t("create.negative")), templateBox),
+        h("textarea#negative", { name: "negative_prompt", rows: 2, dir: "auto", autocomplete: "off", "aria-describedby": "negative-hint negative-error" }),
+        h("p#negative-hint.hint"), h("p#negative-error.error", { hidden: true })),
+      h("div.pair",
+        field("width", t("create.width"), h("input#width", { name: "width", type: "number", inputmode: "numeric", "aria-describedby": "width-error" })),
+        field("height", t("create.height"), h("input#height", { name: "height", type: "number", inputmode: "numeric", "aria-describedby": "height-error" }))),
       loras.element, variants.element,
-      h("div", { class: "row between" },
-        h("button", { id: "reset", class: "link", onclick: reset }, t("create.reset")),
-        h("button", { id: "share", class: "link", onclick: share }, icon("link"), t("create.share")))));
-  const keepBox = h("input", { type: "checkbox", id: "keep-generating" });
-  const form = h("form", { id: "compose", class: "compose panel", "aria-label": t("create.form"), novalidate: true },
+      h("div.row.between",
+        h("button#reset.link", { onclick: reset }, t("create.reset")),
+        h("button#share.link", { onclick: share }, icon("link"), t("create.share")))));
+  const keepBox = h("input#keep-generating", { type: "checkbox" });
+  const form = h("form#compose.compose.panel", { "aria-label": t("create.form"), novalidate: true },
     prompt.element,
     styles.element,
     dynamicRow,
-    h("div", { class: "field" },
-      h("div", { class: "label-row" }, h("span", { class: "label" }, t("create.size"), " ", h("span", { id: "size-now", class: "aside" })),
+    h("div.field",
+      h("div.label-row", h("span.label", t("create.size"), " ", h("span#size-now.aside")),
         iconButton("swap", t("create.swap"), { id: "size-swap", onclick: () => sizes.swap() })),
-      sizes.element, h("p", { id: "size-error", class: "error", hidden: true })),
-    field("model", t("fact.model"), modelBox, h("p", { id: "model-about", class: "hint" })),
+      sizes.element, h("p#size-error.error", { hidden: true })),
+    field("model", t("fact.model"), modelBox, h("p#model-about.hint")),
     start.element,
     more,
-    h("p", { id: "form-error", class: "error boxed", role: "alert", hidden: true }),
-    h("div", { class: "submit-bar" }, estimate.element,
-      h("div", { class: "submit-row" },
-        h("button", { id: "submit", type: "submit", class: "primary" }, t("create.render"), " ", h("kbd", { "aria-hidden": "true", id: "submit-keys" }, shortcut())),
-        h("label", { class: "check keep", title: t("create.keep.about") }, keepBox, h("span", {}, t("create.keep"))))));
+    h("p#form-error.error.boxed", { role: "alert", hidden: true }),
+    h("div.submit-bar", estimate.element,
+      h("div.submit-row",
+        h("button#submit.primary", { type: "submit" }, t("create.render"), " ", h("kbd#submit-keys", { "aria-hidden": "true" }, shortcut())),
+        h("label.check.keep", { title: t("create.keep.about") }, keepBox, h("span", t("create.keep"))))));
 
   const put = (name, value) => {
     input(name).value = value ?? "";
-    const range = form.querySelector(`#${FIELDS[name][0]}-range`);
+    const range = part(`${FIELDS[name][0]}-range`);
     if (range && value !== undefined && value !== "") range.value = value;
   };
 
@@ -154,18 +155,18 @@ export function createForm(app, { submit }) {
     loras.setModel(next);
     start.setModel(next);
     const ranges = { steps: [1, Math.min(next.limits.max_steps, Math.max(30, next.defaults.num_inference_steps * 4))], guidance: [1, Math.max(10, next.defaults.guidance_scale * 2)] };
-    for (const [name, [least, most]] of Object.entries(ranges)) Object.assign(form.querySelector(`#${name}-range`), { min: least, max: most });
+    for (const [name, [least, most]] of Object.entries(ranges)) Object.assign(part(`${name}-range`), { min: least, max: most });
     untouched.forEach((name) => put(name, next.defaults[name]));
     for (const side of ["width", "height"]) {
       Object.assign(input(side), { min: next.limits.min_side, max: next.limits.max_side, step: next.limits.multiple });
     }
     input("num_inference_steps").max = next.limits.max_steps;
-    input("guidance_scale").disabled = form.querySelector("#guidance-range").disabled = !next.guidance;
+    input("guidance_scale").disabled = part("guidance-range").disabled = !next.guidance;
     const before = recipeBox.value;
     recipeBox.replaceChildren(new Option(t("create.recipe.none"), ""), ...app.choices.recipes.map((recipe) => {
       const fitted = recipe.models.find((row) => row.model === next.id);
       const cost = fitted && fitted.cost_factor !== 1 ? ` · ${fitted.cost_factor}×` : "";
-      return new Option(`${recipe.title}${cost}`, recipe.id);
+      return new Option(said(recipe.title) + cost, recipe.id);
     }));
     recipeBox.value = before;
   }
@@ -182,18 +183,18 @@ export function createForm(app, { submit }) {
     if (!model) return;
     const size = { width: number(input("width").value), height: number(input("height").value) };
     sizes.mark(size);
-    setText(form.querySelector("#size-now"), `${size.width ?? "?"} × ${size.height ?? "?"}`);
+    setText(part("size-now"), `${size.width ?? "?"} × ${size.height ?? "?"}`);
     const current = models.find((row) => row.id === model.id) ?? model;
-    setText(form.querySelector("#model-about"), current.reason ?? current.about);
-    setText(form.querySelector("#more-summary"), summary());
-    setText(form.querySelector("#negative-hint"), negativeHint());
-    show(form.querySelector("#seed-clear"), input("seed").value.trim() !== "");
+    setText(part("model-about"), said(current.reason ?? current.about));
+    setText(part("more-summary"), summary());
+    setText(part("negative-hint"), negativeHint());
+    show(part("seed-clear"), input("seed").value.trim() !== "");
     const recipe = app.choices.recipes.find((row) => row.id === recipeBox.value);
-    setText(form.querySelector("#recipe-about"), recipe ? recipe.models.find((row) => row.model === model.id)?.warning ?? recipe.about : "");
+    setText(part("recipe-about"), recipe ? said(recipe.models.find((row) => row.model === model.id)?.warning ?? recipe.about) : "");
     show(dynamicRow, isDynamic(input("prompt").value));
     const length = input("prompt").value.length;
-    show(form.querySelector("#prompt-count"), length >= LONG_PROMPT);
-    setText(form.querySelector("#prompt-count"), t("create.characters", { n: numberText(length) }));
+    show(part("prompt-count"), length >= LONG_PROMPT);
+    setText(part("prompt-count"), t("create.characters", { n: numberText(length) }));
   }
 
   function summary() {
@@ -233,7 +234,7 @@ export function createForm(app, { submit }) {
       return null;
     }
     sending = true;
-    form.querySelector("#submit").setAttribute("aria-busy", "true");
+    part("submit").ariaBusy = true;
     try {
       prompt.remember(input("prompt").value.trim());
       return await submit({ ...request(), ...(fresh ? { seed: -1 } : {}) }, variants.axis());
@@ -243,13 +244,13 @@ export function createForm(app, { submit }) {
       return null;
     } finally {
       sending = false;
-      form.querySelector("#submit").removeAttribute("aria-busy");
+      part("submit").ariaBusy = null;
     }
   }
 
   function showProblem(problem) {
     const rest = showFieldErrors(problem.errors ?? []);
-    const box = form.querySelector("#form-error");
+    const box = part("form-error");
     const unplaced = problem.errors?.length ? rest.map((error) => error.message).join(" ") : problem.message;
     setText(box, unplaced);
     show(box, Boolean(unplaced));
@@ -263,7 +264,8 @@ export function createForm(app, { submit }) {
       const box = byId(`${idOf(name)}-error`);
       setText(box, sentence(message));
       show(box, true);
-      byId(idOf(name))?.setAttribute("aria-invalid", "true");
+      const control = byId(idOf(name));
+      if (control) control.ariaInvalid = true;
       if (box.closest("#more")) more.open = true;
     });
     if (placed.length) {
@@ -275,7 +277,7 @@ export function createForm(app, { submit }) {
 
   function clearErrors() {
     form.querySelectorAll(".error").forEach((box) => show(box, false));
-    form.querySelectorAll("[aria-invalid]").forEach((each) => each.removeAttribute("aria-invalid"));
+    form.querySelectorAll("[aria-invalid]").forEach((each) => each.ariaInvalid = null);
   }
 
   // `farm`: whether init_image is an image of the farm, rather than an upload.
@@ -369,8 +371,8 @@ export function createForm(app, { submit }) {
 
   form.addEventListener("submit", (event) => { event.preventDefault(); send(); });
   form.addEventListener("input", (event) => {
-    if (event.target.id === "steps-range" || event.target.id === "guidance-range") form.querySelector(`#${event.target.id.replace("-range", "")}`).value = event.target.value;
-    if (["steps", "guidance"].includes(event.target.id) && event.target.value) form.querySelector(`#${event.target.id}-range`).value = event.target.value;
+    if (event.target.id === "steps-range" || event.target.id === "guidance-range") part(`${event.target.id.replace("-range", "")}`).value = event.target.value;
+    if (["steps", "guidance"].includes(event.target.id) && event.target.value) part(`${event.target.id}-range`).value = event.target.value;
     if (/^(steps|guidance)/.test(event.target.id)) recipeBox.value = "";
     touch();
     keep();
@@ -403,13 +405,13 @@ export function createForm(app, { submit }) {
 }
 
 function field(id, label, control, extra = null) {
-  return h("div", { class: "field" }, h("label", { for: id }, label), control, extra, h("p", { id: `${id}-error`, class: "error", hidden: true }));
+  return h("div.field", h("label", { for: id }, label), control, extra, h("p", { id: `${id}-error`, class: "error", hidden: true }));
 }
 
 function slider(id, name, label, limits, aside = "") {
-  return h("div", { class: "field slider" },
-    h("label", { for: id }, label, " ", h("span", { class: "aside" }, aside)),
-    h("div", { class: "slider-row" },
+  return h("div.field.slider",
+    h("label", { for: id }, label, " ", h("span.aside", aside)),
+    h("div.slider-row",
       h("input", { type: "range", id: `${id}-range`, min: limits.min, step: limits.step, "aria-label": label, tabindex: -1 }),
       h("input", { id, name, type: "number", ...limits, "aria-describedby": `${id}-error` })),
     h("p", { id: `${id}-error`, class: "error", hidden: true }));

@@ -1,6 +1,6 @@
 // Cards of running, waiting and recent jobs; running ones show their progress and preview.
 
-import { h, iconButton, show } from "../dom.js";
+import { h, iconButton, setText, show } from "../dom.js";
 import { isSettled, statusLabel } from "../format.js";
 import { thumbnail } from "../thumbnail.js";
 import { t } from "../text.js";
@@ -9,13 +9,13 @@ import { barValue, waitingOf } from "./states.js";
 export const MOST = 96; // cards; the gallery shows the rest
 
 export function createLive({ select, older, cancel, cancelAll }) {
-  const list = h("ul", { id: "cards", class: "cards" });
-  const empty = h("p", { id: "no-cards", class: "hint", hidden: true }, t("live.none"));
-  const more = h("button", { id: "older", class: "small", hidden: true, onclick: older }, t("live.older"));
-  const stop = h("button", { id: "cancel-all", class: "small quiet-danger", hidden: true, onclick: cancelAll }, t("live.cancelall"));
-  const counts = h("span", { class: "aside", id: "live-counts" });
-  const element = h("section", { class: "live", "aria-labelledby": "live-title" },
-    h("div", { class: "row between" }, h("h2", { id: "live-title" }, t("live"), " ", counts), stop), list, empty, more);
+  const list = h("ul#cards.cards");
+  const empty = h("p#no-cards.hint", { hidden: true }, t("live.none"));
+  const more = h("button#older.small", { hidden: true, onclick: older }, t("live.older"));
+  const stop = h("button#cancel-all.small.quiet-danger", { hidden: true, onclick: cancelAll }, t("live.cancelall"));
+  const counts = h("span.aside#live-counts");
+  const element = h("section.live", { "aria-labelledby": "live-title" },
+    h("div.row.between", h("h2#live-title", t("live"), " ", counts), stop), list, empty, more);
   const cards = new Map(); // job id -> {item, button, key}
   let waiting = false;
   let next = null;
@@ -43,9 +43,9 @@ export function createLive({ select, older, cancel, cancelAll }) {
   }
 
   function fresh(job) {
-    const button = h("button", { class: "card", onclick: () => select(job.id) });
+    const button = h("button.card", { onclick: () => select(job.id) });
     const stopper = iconButton("close", t("cancel"), { class: "card-cancel", onclick: () => cancel(job) });
-    const card = { item: h("li", {}, button, stopper), button, stopper, key: "" };
+    const card = { item: h("li", button, stopper), button, stopper, key: "" };
     cards.set(job.id, card);
     return card;
   }
@@ -54,8 +54,9 @@ export function createLive({ select, older, cancel, cancelAll }) {
 }
 
 function update(card, job, selected) {
-  if (selected) card.button.setAttribute("aria-current", "true");
-  else card.button.removeAttribute("aria-current");
+  if (card.job === job && card.selected === selected) return; // a job that changes is another object
+  Object.assign(card, { job, selected });
+  card.button.ariaCurrent = selected || null;
   const key = `${job.revision} ${job.outputs.length} ${job.cancel_requested}`;
   if (key !== card.key) {
     card.key = key;
@@ -67,7 +68,7 @@ function update(card, job, selected) {
   show(card.bar, value !== null);
   card.bar.style.setProperty("--done", value ?? 0);
   const { title } = waitingOf(job);
-  if (card.status.textContent !== title) card.status.textContent = title;
+  setText(card.status, title);
   if (job.preview && card.preview.dataset.at !== job.preview.data.slice(-24)) {
     card.preview.dataset.at = job.preview.data.slice(-24);
     card.preview.src = `data:${job.preview.media_type};base64,${job.preview.data}`;
@@ -82,13 +83,13 @@ function build(card, job) {
   const text = job.input.prompt ?? t("kind.upscale");
   button.dataset.status = job.status;
   button.dataset.look = first ? "image" : "text";
-  button.setAttribute("aria-label", `${label}: ${text}`);
-  button.setAttribute("title", text);
-  card.bar = isSettled(job) ? null : h("span", { class: "bar" }, h("span"));
-  card.status = h("span", { class: "card-status" }, label);
-  card.preview = h("img", { class: "card-preview", alt: "", hidden: true });
+  button.ariaLabel = `${label}: ${text}`;
+  button.title = text;
+  card.bar = isSettled(job) ? null : h("span.bar", h("span"));
+  card.status = h("span.card-status", label);
+  card.preview = h("img.card-preview", { alt: "", hidden: true });
   button.replaceChildren(
     first ? thumbnail(first) : card.preview,
-    h("span", { class: "card-face" }, h("span", { class: "card-prompt" }, text), h("span", { class: "card-state" }, card.status, card.bar ?? "")),
-    job.outputs.length > 1 ? h("span", { class: "card-many" }, String(job.outputs.length)) : "");
+    h("span.card-face", h("span.card-prompt", text), h("span.card-state", card.status, card.bar ?? "")),
+    job.outputs.length > 1 ? h("span.card-many", String(job.outputs.length)) : "");
 }

@@ -6,10 +6,10 @@ import { t } from "../text.js";
 export function createLoras(app, { onChange }) {
   let chosen = []; // {name, scale}
   let model = null;
-  const rows = h("div", { class: "lora-rows" });
-  const box = h("select", { id: "lora-add", "aria-label": t("create.lora.add") });
-  const element = h("div", { class: "field", id: "loras" }, h("span", { class: "label" }, t("fact.loras")), rows, box,
-    h("p", { id: "loras-error", class: "error", hidden: true }));
+  const rows = h("div.lora-rows");
+  const box = h("select#lora-add", { "aria-label": t("create.lora.add") });
+  const element = h("div.field#loras", h("span.label", t("fact.loras")), rows, box,
+    h("p#loras-error.error", { hidden: true }));
 
   function offered() {
     return app.choices.loras.filter((lora) => !lora.problem && model && lora.models.includes(model.id));
@@ -25,11 +25,11 @@ export function createLoras(app, { onChange }) {
 
   function row(each) {
     const lora = app.choices.loras.find((one) => one.name === each.name);
-    const number = h("output", {}, each.scale.toFixed(2));
+    const number = h("output", each.scale.toFixed(2));
     const range = h("input", { type: "range", min: -1, max: 2, step: 0.05, value: each.scale, "aria-label": t("create.lora.scale", { name: each.name }),
       oninput: () => { each.scale = Number(range.value); number.textContent = each.scale.toFixed(2); onChange(); } });
-    return h("div", { class: "lora-row" },
-      h("div", { class: "lora-name" }, h("span", {}, each.name), lora?.trigger_words?.length ? h("span", { class: "aside" }, lora.trigger_words.slice(0, 4).join(", ")) : null),
+    return h("div.lora-row",
+      h("div.lora-name", h("span", each.name), lora?.trigger_words?.length ? h("span.aside", lora.trigger_words.slice(0, 4).join(", ")) : null),
       range, number, iconButton("close", t("remove.name", { name: each.name }), { onclick: () => set(chosen.filter((one) => one !== each)) }));
   }
 

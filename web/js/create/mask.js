@@ -1,7 +1,7 @@
 // Dialog in which a brush paints the mask of a start image: white areas are repainted.
 
 import { upload } from "../api.js";
-import { h, icon } from "../dom.js";
+import { h, icon, segments } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { t } from "../text.js";
 
@@ -16,17 +16,11 @@ export function paintMask(surface, size, before, app) {
   let zoom = 1;
   let stroke = null;
 
-  const canvas = h("canvas", { class: "mask-canvas", width, height, tabindex: 0, role: "img", "aria-label": t("mask.canvas") });
-  const stage = h("div", { class: "mask-stage" }, canvas);
-  const mask = document.createElement("canvas");
-  Object.assign(mask, { width, height });
-  const brush = h("input", { type: "range", id: "mask-size", min: 4, max: 300, value: Math.round(Math.max(width, height) / 10) });
-  const feather = h("input", { type: "range", id: "mask-feather", min: 0, max: 64, value: 8 });
-  const mode = (label, value) => h("button", { "aria-pressed": String(erase === value), onclick: (event) => {
-    erase = value;
-    [...event.currentTarget.parentElement.children].forEach((each) => each.setAttribute("aria-pressed", String(each === event.currentTarget)));
-  } }, label);
-
+  const canvas = h("canvas.mask-canvas", { width, height, tabindex: 0, role: "img", "aria-label": t("mask.canvas") });
+  const stage = h("div.mask-stage", canvas);
+  const mask = h("canvas", { width, height });
+  const brush = h("input#mask-size", { type: "range", min: 4, max: 300, value: Math.round(Math.max(width, height) / 10) });
+  const feather = h("input#mask-feather", { type: "range", min: 0, max: 64, value: 8 });
   function paintStroke(context, each) {
     context.globalCompositeOperation = each.erase ? "destination-out" : "source-over";
     context.strokeStyle = context.fillStyle = "#fff";
@@ -91,21 +85,21 @@ export function paintMask(surface, size, before, app) {
 
   const change = (run) => () => { run(); redrawMask(); draw(); };
   const undo = change(() => strokes.pop());
-  const output = h("output", {}, "100 %");
-  const tools = h("div", { class: "mask-tools" },
-    h("div", { class: "segments", role: "group", "aria-label": t("mask.tool") }, mode(t("mask.brush"), false), mode(t("mask.erase"), true)),
-    h("label", {}, t("mask.size"), brush), h("label", {}, t("mask.soft"), feather),
-    h("button", { class: "small", id: "mask-undo", onclick: undo }, icon("undo"), t("undo")),
-    h("button", { class: "small", id: "mask-all", onclick: change(() => strokes.push({ all: true })) }, t("mask.all")),
-    h("button", { class: "small", onclick: change(() => { strokes = []; }) }, t("mask.clear")),
-    h("span", { class: "row" }, h("button", { class: "small", "aria-label": t("zoom.out"), onclick: () => setZoom(zoom / 1.4) }, "−"), output,
-      h("button", { class: "small", "aria-label": t("zoom.in"), onclick: () => setZoom(zoom * 1.4) }, "+")));
+  const output = h("output", "100 %");
+  const tools = h("div.mask-tools.row",
+    segments([[false, t("mask.brush")], [true, t("mask.erase")]], erase, (value) => { erase = value; }, { "aria-label": t("mask.tool") }),
+    h("label", t("mask.size"), brush), h("label", t("mask.soft"), feather),
+    h("button.small#mask-undo", { onclick: undo }, icon("undo"), t("undo")),
+    h("button.small#mask-all", { onclick: change(() => strokes.push({ all: true })) }, t("mask.all")),
+    h("button.small", { onclick: change(() => { strokes = []; }) }, t("mask.clear")),
+    h("span.row", h("button.small", { "aria-label": t("zoom.out"), onclick: () => setZoom(zoom / 1.4) }, "−"), output,
+      h("button.small", { "aria-label": t("zoom.in"), onclick: () => setZoom(zoom * 1.4) }, "+")));
 
   return new Promise((resolve) => {
     let result = null;
     const save = async (event) => {
       if (!strokes.length) { dialog.close(); return; }
-      event.currentTarget.setAttribute("aria-busy", "true");
+      event.currentTarget.ariaBusy = true;
       try {
         const row = await upload(await asBlob(mask));
         result = { upload: row, preview: tinted(mask, 320).toDataURL("image/png"), strokes, feather: Number(feather.value) };
@@ -114,8 +108,8 @@ export function paintMask(surface, size, before, app) {
         app.fail(problem);
       }
     };
-    const dialog = openDialog({ title: t("mask.title"), class: "wide-dialog", body: h("div", { class: "mask" }, stage, tools),
-      actions: [h("p", { class: "hint" }, t("mask.hint")), h("button", { class: "primary", id: "mask-done", onclick: save }, t("mask.use"))],
+    const dialog = openDialog({ title: t("mask.title"), class: "wide-dialog", body: h("div.mask", stage, tools),
+      actions: [h("p.hint", t("mask.hint")), h("button.primary#mask-done", { onclick: save }, t("mask.use"))],
       onclose: () => resolve(result) });
     dialog.element.addEventListener("keydown", (event) => {
       if (event.key === "z" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); undo(); }
@@ -131,9 +125,7 @@ export function paintMask(surface, size, before, app) {
 // The mask as the page shows it, reduced to a longest side.
 function tinted(mask, side = Infinity) {
   const scale = Math.min(1, side / Math.max(mask.width, mask.height));
-  const shown = document.createElement("canvas");
-  shown.width = Math.round(mask.width * scale);
-  shown.height = Math.round(mask.height * scale);
+  const shown = h("canvas", { width: Math.round(mask.width * scale), height: Math.round(mask.height * scale) });
   const context = shown.getContext("2d");
   context.drawImage(mask, 0, 0, shown.width, shown.height);
   context.globalCompositeOperation = "source-in";
@@ -144,8 +136,7 @@ function tinted(mask, side = Infinity) {
 
 // The mask as the farm reads it: white on black.
 function asBlob(mask) {
-  const file = document.createElement("canvas");
-  Object.assign(file, { width: mask.width, height: mask.height });
+  const file = h("canvas", { width: mask.width, height: mask.height });
   const context = file.getContext("2d");
   context.fillStyle = "#000";
   context.fillRect(0, 0, file.width, file.height);

@@ -12,9 +12,9 @@ const DYNAMIC = /__[\w*/-]+__|\{[^{}]*\|[^{}]*\}/;
 export const isDynamic = (text) => DYNAMIC.test(text);
 
 export function createPrompt(app) {
-  const field = h("textarea", { id: "prompt", name: "prompt", rows: 4, dir: "auto", autocomplete: "off", spellcheck: "true",
+  const field = h("textarea#prompt", { name: "prompt", rows: 4, dir: "auto", autocomplete: "off", spellcheck: "true",
     placeholder: t("create.prompt.example"), "aria-describedby": "prompt-error prompt-count", "aria-autocomplete": "list", "aria-controls": "completion" });
-  const list = h("ul", { id: "completion", class: "completion", role: "listbox", "aria-label": t("create.completion"), hidden: true });
+  const list = h("ul#completion.completion", { role: "listbox", "aria-label": t("create.completion"), hidden: true });
   let found = [];
   let at = 0;
   let place = -1; // in the history; -1 is what is being typed
@@ -40,8 +40,8 @@ export function createPrompt(app) {
 
   function draw() {
     show(list, found.length > 0);
-    list.replaceChildren(...found.map((each, index) => h("li", { id: `completion-${index}`, role: "option", "aria-selected": String(index === at),
-      onpointerdown: (event) => { event.preventDefault(); accept(each); } }, h("span", {}, each.label), h("span", { class: "aside" }, each.about))));
+    list.replaceChildren(...found.map((each, index) => h("li", { id: `completion-${index}`, role: "option", "aria-selected": index === at,
+      onpointerdown: (event) => { event.preventDefault(); accept(each); } }, h("span", each.label), h("span.aside", each.about))));
     if (found.length) field.setAttribute("aria-activedescendant", `completion-${at}`);
     else field.removeAttribute("aria-activedescendant");
   }
@@ -91,12 +91,12 @@ export function createPrompt(app) {
 
   return {
     field,
-    element: h("div", { class: "field prompt-field" },
-      h("div", { class: "label-row" }, h("label", { for: "prompt" }, t("create.prompt"), " ", h("span", { class: "aside" }, t("create.prompt.languages"))),
+    element: h("div.field.prompt-field",
+      h("div.label-row", h("label", { for: "prompt" }, t("create.prompt"), " ", h("span.aside", t("create.prompt.languages"))),
         iconButton("clock", t("create.history"), { id: "history", ...MENU, onclick: openHistory })),
-      h("div", { class: "prompt-box" }, field, list),
-      h("p", { id: "prompt-count", class: "hint count", hidden: true }),
-      h("p", { id: "prompt-error", class: "error", hidden: true })),
+      h("div.prompt-box", field, list),
+      h("p#prompt-count.hint.count", { hidden: true }),
+      h("p#prompt-error.error", { hidden: true })),
     remember(text) {
       place = -1;
       savePreference("prompts", [text, ...history().filter((each) => each !== text)].slice(0, KEPT));

@@ -7,8 +7,8 @@ import { t } from "../text.js";
 const NAMES = { 512: "size.small", 768: "size.medium", 1024: "size.large" };
 
 export function createSizes({ onChoose }) {
-  const bases = h("div", { id: "sizes", class: "sizes", role: "radiogroup", "aria-label": t("create.size") });
-  const ratios = h("div", { id: "ratios", class: "ratios", role: "radiogroup", "aria-label": t("create.shape") });
+  const bases = h("div#sizes.sizes", { role: "radiogroup", "aria-label": t("create.size") });
+  const ratios = h("div#ratios.ratios", { role: "radiogroup", "aria-label": t("create.shape") });
   let limits = null;
   let chosen = { base: 512, ratio: "1:1" };
 
@@ -21,7 +21,7 @@ export function createSizes({ onChoose }) {
   ratios.addEventListener("input", (event) => choose({ ratio: event.target.value }));
 
   return {
-    element: h("div", { class: "stack-small" }, bases, ratios),
+    element: h("div.stack-small", bases, ratios),
     setModel(model) {
       limits = model.limits;
       bases.replaceChildren(...basesFor(model).map(baseTile));
@@ -41,17 +41,17 @@ export function createSizes({ onChoose }) {
 }
 
 function baseTile(base) {
-  return h("label", { class: "tile" },
+  return h("label.tile",
     h("input", { type: "radio", name: "size", value: base }),
-    h("span", { class: "tile-face" }, h("strong", {}, t(NAMES[base])), h("span", {}, `${base}`)));
+    h("span.tile-face", h("strong", t(NAMES[base])), h("span", `${base}`)));
 }
 
 function ratioTile(ratio) {
-  const shape = h("span", { class: "shape", "aria-hidden": "true" });
+  const shape = h("span.shape", { "aria-hidden": "true" });
   const value = Math.sqrt(ratioOf(ratio));
   shape.style.width = `${0.95 * value}rem`;
   shape.style.height = `${0.95 / value}rem`;
-  return h("label", { class: "tile ratio", title: ratio },
+  return h("label.tile.ratio", { title: ratio },
     h("input", { type: "radio", name: "ratio", value: ratio }),
-    h("span", { class: "tile-face" }, shape, h("span", {}, ratio)));
+    h("span.tile-face", shape, h("span", ratio)));
 }

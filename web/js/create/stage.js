@@ -16,34 +16,34 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
   const parts = {};
   const part = (id, element) => { element.id = id; parts[id] = element; return element; };
   const button = (id, label, run, properties = {}) => part(id, h("button", { onclick: run, ...properties }, label));
-  const stage = part("stage", h("section", { class: "stage panel", "aria-label": t("stage"), "data-state": "empty" },
-    part("welcome", h("div", { class: "welcome" },
-      h("p", { class: "lead" }, t("create.describe")), h("p", {}, t("create.examples")),
-      h("ul", { class: "examples", id: "examples" }, EXAMPLES.map((text) => h("li", {}, h("button", { onclick: () => example(text) }, text)))))),
-    part("show", h("div", { class: "show", hidden: true },
-      part("frame", h("div", { class: "frame" },
-        part("preview", h("img", { class: "preview", alt: "", hidden: true })),
-        part("picture", h("img", { class: "picture", alt: "", hidden: true })),
-        part("waiting", h("div", { class: "waiting" },
-          part("waiting-title", h("p", { class: "waiting-title" })),
-          part("bar", h("div", { class: "bar", role: "progressbar", "aria-label": t("progress"), "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, h("span"))),
-          part("waiting-detail", h("p", { class: "waiting-detail" })))))),
-      part("strip", h("div", { class: "strip", role: "group", "aria-label": t("stage.strip"), hidden: true })),
-      part("siblings", h("div", { class: "strip siblings", role: "group", "aria-label": t("stage.variants"), hidden: true })),
-      part("trouble", h("div", { class: "trouble", hidden: true }, part("trouble-title", h("p", { class: "trouble-title" })), part("trouble-detail", h("p")))),
-      part("actions", h("div", { class: "actions" },
+  const stage = part("stage", h("section.stage.panel", { "aria-label": t("stage"), "data-state": "empty" },
+    part("welcome", h("div.welcome",
+      h("p.lead", t("create.describe")), h("p", t("create.examples")),
+      h("ul.examples#examples", EXAMPLES.map((text) => h("li", h("button", { onclick: () => example(text) }, text)))))),
+    part("show", h("div.show", { hidden: true },
+      part("frame", h("div.frame",
+        part("preview", h("img.preview", { alt: "", hidden: true })),
+        part("picture", h("img.picture", { alt: "", hidden: true })),
+        part("waiting", h("div.waiting",
+          part("waiting-title", h("p.waiting-title")),
+          part("bar", h("div.bar", { role: "progressbar", "aria-label": t("progress"), "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, h("span"))),
+          part("waiting-detail", h("p.waiting-detail")))))),
+      part("strip", h("div.strip.row", { role: "group", "aria-label": t("stage.strip"), hidden: true })),
+      part("siblings", h("div.strip.siblings.row", { role: "group", "aria-label": t("stage.variants"), hidden: true })),
+      part("trouble", h("div.trouble", { hidden: true }, part("trouble-title", h("p.trouble-title")), part("trouble-detail", h("p")))),
+      part("actions", h("div.actions.row",
         button("again", t("stage.again"), () => again(job), { title: t("stage.again.about") }),
         button("reuse", t("stage.edit"), () => job && edit(job, job.outputs[index]), { title: t("stage.edit.about") }),
-        part("download", h("a", { class: "button", href: "#", download: true, hidden: true }, t("image.download"))),
+        part("download", h("a.button", { href: "#", download: true, hidden: true }, t("image.download"))),
         button("refine", t("image.refine"), () => refine(app, job.outputs[index].id), { hidden: true }),
         button("upscale", t("image.upscale", { scale: 4 }), () => upscale(app, [job.outputs[index].id], 4), { hidden: true }),
         button("details", t("stage.details"), () => go("gallery", job.outputs[index].id), { hidden: true }),
         button("image-more", icon("more"), (event) => imageMenu(app, event.currentTarget, job.outputs[index]), { class: "icon-button framed", hidden: true, ...MENU, "aria-label": t("more") }),
         button("retry", t("stage.retry"), () => retry(job), { hidden: true }),
         button("cancel", t("cancel"), () => cancel(job), { class: "quiet-danger", hidden: true }))),
-      part("story", h("p", { class: "story", dir: "auto" })),
-      part("facts", h("dl", { class: "facts" })),
-      part("notes", h("ul", { class: "notes", hidden: true }))))));
+      part("story", h("p.story", { dir: "auto" })),
+      part("facts", h("dl.facts")),
+      part("notes", h("ul.notes", { hidden: true }))))));
   let job = null;
   let index = 0;
   let drawn = ""; // the job, revision and image that the costly parts of the view show
@@ -102,7 +102,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
     setText(parts["waiting-detail"], detail);
     const value = barValue(job);
     show(parts.bar, value !== null);
-    parts.bar.setAttribute("aria-valuenow", Math.round((value ?? 0) * 100));
+    parts.bar.ariaValueNow = Math.round((value ?? 0) * 100);
     parts.bar.style.setProperty("--done", value ?? 0);
   }
 
@@ -134,7 +134,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 
   function stripButton(output, number) {
     const pick = () => { index = number; showJob(job); parts.strip.children[number].focus(); };
-    return h("button", { "aria-pressed": String(number === index), onclick: pick },
+    return h("button", { "aria-pressed": number === index, onclick: pick },
       thumbnail(output, t("stage.image", { n: number + 1, seed: output.seed })));
   }
 
@@ -147,9 +147,9 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
     const done = all.flatMap((each) => each.outputs.slice(0, 1));
     parts.siblings.replaceChildren(...all.map((each) => {
       const label = differing.map((name) => each.input[name]).join(" × ") || each.input.expanded_from?.styles?.join(", ") || statusLabel(each.status);
-      return h("button", { class: "variant", "aria-pressed": String(each.id === job.id), onclick: () => choose(each.id) },
-        each.outputs[0] ? thumbnail(each.outputs[0]) : h("span", { class: "variant-wait" }), h("span", {}, label));
-    }), done.length > 1 ? h("button", { class: "plain", id: "compare-variants", onclick: async () => {
+      return h("button.variant", { "aria-pressed": each.id === job.id, onclick: () => choose(each.id) },
+        each.outputs[0] ? thumbnail(each.outputs[0]) : h("span.variant-wait"), h("span", label));
+    }), done.length > 1 ? h("button.plain#compare-variants", { onclick: async () => {
       const { compareImages } = await import("../gallery/compare.js");
       compareImages(app, done.slice(0, 4).map((each) => each.id));
     } }, t("gallery.compare")) : "");

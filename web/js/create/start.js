@@ -15,23 +15,23 @@ export function createStart(app, { onChange }) {
   let source = null; // what the brush paints over
   let model = null;
 
-  const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp", class: "unseen", tabindex: -1, "aria-hidden": "true",
+  const file = h("input.unseen", { type: "file", accept: "image/png,image/jpeg,image/webp", tabindex: -1, "aria-hidden": "true",
     onchange: () => { if (file.files[0]) take(file.files[0]); file.value = ""; } });
-  const add = h("button", { class: "dashed", id: "start-add", onclick: () => file.click() }, icon("plus"), t("create.start.add"));
-  const picture = h("img", { alt: t("create.start"), class: "start-image" });
-  const cover = h("img", { alt: "", class: "start-mask", hidden: true });
+  const add = h("button.dashed#start-add", { onclick: () => file.click() }, icon("plus"), t("create.start.add"));
+  const picture = h("img.start-image", { alt: t("create.start") });
+  const cover = h("img.start-mask", { alt: "", hidden: true });
   const strengthOut = h("output", { for: "strength" });
-  const strength = h("input", { id: "strength", type: "range", min: 0.05, max: 1, step: 0.05, oninput: () => { strengthOut.textContent = strength.value; onChange(); } });
-  const strengthRow = h("div", { class: "slider-row" }, h("label", { for: "strength" }, t("create.strength")), strength, strengthOut);
-  const brush = h("button", { id: "mask-open", class: "small", onclick: paint }, icon("brush"), h("span", {}, t("create.mask")));
-  const clear = h("button", { class: "link", onclick: () => setMask(null) }, t("create.mask.remove"));
-  const card = h("div", { class: "start-card", hidden: true },
-    h("div", { class: "start-frame" }, picture, cover),
-    h("div", { class: "stack-small" }, strengthRow, h("div", { class: "row" }, brush, clear),
-      h("p", { class: "hint", id: "start-hint" })),
+  const strength = h("input#strength", { type: "range", min: 0.05, max: 1, step: 0.05, oninput: () => { strengthOut.textContent = strength.value; onChange(); } });
+  const strengthRow = h("div.slider-row", h("label", { for: "strength" }, t("create.strength")), strength, strengthOut);
+  const brush = h("button#mask-open.small", { onclick: paint }, icon("brush"), h("span", t("create.mask")));
+  const clear = h("button.link", { onclick: () => setMask(null) }, t("create.mask.remove"));
+  const card = h("div.start-card", { hidden: true },
+    h("div.start-frame", picture, cover),
+    h("div.stack-small", strengthRow, h("div.row", brush, clear),
+      h("p.hint#start-hint")),
     iconButton("close", t("create.start.remove"), { id: "start-remove", onclick: () => set(null) }));
-  const error = h("p", { id: "init_image-error", class: "error", role: "alert", hidden: true });
-  const element = h("div", { class: "field", id: "start" }, h("span", { class: "label" }, t("create.start")), file, add, card, error);
+  const error = h("p#init_image-error.error", { role: "alert", hidden: true });
+  const element = h("div.field#start", h("span.label", t("create.start")), file, add, card, error);
 
   function draw() {
     show(add, !image);
@@ -52,7 +52,7 @@ export function createStart(app, { onChange }) {
   async function take(blob) {
     show(error, false);
     if (blob.size > MAX_BYTES) return fail(t("create.start.large"));
-    element.setAttribute("aria-busy", "true");
+    element.ariaBusy = true;
     try {
       const bitmap = await createImageBitmap(blob);
       const row = await upload(blob);
@@ -66,7 +66,7 @@ export function createStart(app, { onChange }) {
     } catch (problem) {
       fail(problem.detail ?? problem.message);
     } finally {
-      element.removeAttribute("aria-busy");
+      element.ariaBusy = null;
     }
   }
 
@@ -145,10 +145,9 @@ export function createStart(app, { onChange }) {
 
 function reduced(bitmap) {
   const scale = Math.min(1, PREVIEW / Math.max(bitmap.width, bitmap.height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const canvas = h("canvas", { width, height });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, width, height);
   return canvas.toDataURL("image/jpeg", 0.8);
 }
 

@@ -1,26 +1,18 @@
 // Texts for a job's state.
 
 import { about, ordinal, seconds } from "../format.js";
-import { t } from "../text.js";
+import { said, t } from "../text.js";
 
 export function waitingOf(job) {
   if (job.cancel_requested) return { title: t("live.canceling"), detail: t("live.canceling.detail") };
   return job.status === "queued" ? queued(job) : running(job);
 }
 
-// The farm says in English why a job waits; the two usual reasons are said in the page's language.
-export function reasonOf(queue) {
-  if (!queue) return null;
-  if (queue.reason === "It is next.") return t("live.next");
-  if (/^\d+ jobs are before it\.$/.test(queue.reason ?? "")) return t("live.before", { n: queue.position - 1 });
-  return queue.reason;
-}
-
 function queued(job) {
   const place = job.queue?.position;
   const title = place > 1 ? t("live.place", { place: ordinal(place) }) : t("status.queued");
   const eta = job.queue?.eta_seconds;
-  const detail = [reasonOf(job.queue), eta ? t("live.donein", { time: about(eta) }) : null].filter(Boolean).join(" ");
+  const detail = [said(job.queue?.reason), eta ? t("live.donein", { time: about(eta) }) : null].filter(Boolean).join(" ");
   return { title, detail: detail || t("live.saved") };
 }
 
@@ -43,7 +35,7 @@ export function barValue(job) {
 }
 
 export function troubleOf(job) {
-  const why = job.error?.message ?? "";
+  const why = said(job.error?.message, job.error?.code);
   switch (job.status) {
     case "failed":
       return { title: t("trouble.failed"), detail: why };

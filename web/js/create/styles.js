@@ -3,17 +3,17 @@
 import { post } from "../api.js";
 import { h, icon } from "../dom.js";
 import { askText, openDialog } from "../dialog.js";
-import { t } from "../text.js";
+import { said, t } from "../text.js";
 
 export function createStyles(app, { onChange, texts }) {
   let names = [];
-  const box = h("div", { class: "chips", id: "styles" });
+  const box = h("div.chips#styles");
 
   function draw() {
     box.replaceChildren(
-      ...names.map((name) => h("span", { class: "chip" }, name,
+      ...names.map((name) => h("span.chip", name,
         h("button", { "aria-label": t("remove.name", { name }), onclick: () => set(names.filter((each) => each !== name)) }, icon("close")))),
-      h("button", { class: "chip add", id: "style-add", onclick: choose }, icon("plus"), t("create.styles")));
+      h("button.chip.add#style-add", { onclick: choose }, icon("plus"), t("create.styles")));
   }
 
   function set(next, { quiet = false } = {}) {
@@ -24,17 +24,17 @@ export function createStyles(app, { onChange, texts }) {
 
   function choose() {
     const search = h("input", { type: "search", placeholder: t("search"), "aria-label": t("search") });
-    const list = h("div", { class: "style-list" });
+    const list = h("div.style-list");
     const fill = () => {
       const words = search.value.toLowerCase();
       list.replaceChildren(...app.choices.styles.filter((style) => `${style.name} ${style.prompt}`.toLowerCase().includes(words)).map(row));
-      if (!list.children.length) list.append(h("p", { class: "hint" }, t("nothing")));
+      if (!list.children.length) list.append(h("p.hint", t("nothing")));
     };
     const row = (style) => {
-      const toggle = h("button", { class: "style-row", "aria-pressed": String(names.includes(style.name)), onclick: () => {
+      const toggle = h("button.style-row", { "aria-pressed": names.includes(style.name), onclick: () => {
         set(names.includes(style.name) ? names.filter((each) => each !== style.name) : [...names, style.name]);
-        toggle.setAttribute("aria-pressed", String(names.includes(style.name)));
-      } }, h("strong", {}, style.name), h("span", { class: "aside" }, style.about ?? (style.prompt || style.negative_prompt)));
+        toggle.ariaPressed = names.includes(style.name);
+      } }, h("strong", style.name), h("span.aside", said(style.about) || (style.prompt || style.negative_prompt)));
       return toggle;
     };
     search.addEventListener("input", fill);
@@ -43,8 +43,8 @@ export function createStyles(app, { onChange, texts }) {
       dialog.close();
       await save();
     } }, t("create.style.save"));
-    const dialog = openDialog({ title: t("create.styles"), body: h("div", { class: "stack" }, search, list),
-      actions: [add, h("button", { class: "primary", onclick: () => dialog.close() }, t("done"))] });
+    const dialog = openDialog({ title: t("create.styles"), body: h("div.stack", search, list),
+      actions: [add, h("button.primary", { onclick: () => dialog.close() }, t("done"))] });
     search.focus();
   }
 

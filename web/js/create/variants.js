@@ -2,23 +2,23 @@
 
 import { h, show } from "../dom.js";
 import { LABELS } from "../settings_of.js";
-import { t } from "../text.js";
+import { said, t } from "../text.js";
 
 const MOST = 4;
 const NUMBERS = ["num_inference_steps", "guidance_scale", "strength"];
 
 export function createVariants(app, { onChange }) {
-  const setting = h("select", { id: "variant-setting", onchange: () => { draw(); onChange(); } },
+  const setting = h("select#variant-setting", { onchange: () => { draw(); onChange(); } },
     ["", "num_inference_steps", "guidance_scale", "recipe", "size", "model", "strength", "styles"].map((name) =>
       new Option(t(LABELS[name] ?? "off"), name)));
-  const values = h("input", { id: "variant-values", oninput: onChange, "aria-label": t("variant.values"), autocomplete: "off" });
-  const boxes = h("div", { class: "checks" });
-  const hint = h("p", { class: "hint" });
-  const element = h("div", { class: "field" }, h("label", { for: "variant-setting" }, t("variant")), setting, values, boxes, hint);
+  const values = h("input#variant-values", { oninput: onChange, "aria-label": t("variant.values"), autocomplete: "off" });
+  const boxes = h("div.checks");
+  const hint = h("p.hint");
+  const element = h("div.field", h("label", { for: "variant-setting" }, t("variant")), setting, values, boxes, hint);
 
   function choices() {
     if (setting.value === "model") return app.choices.models.filter((row) => row.accepts_jobs).map((row) => [row.id, row.title]);
-    if (setting.value === "recipe") return app.choices.recipes.map((row) => [row.id, row.title]);
+    if (setting.value === "recipe") return app.choices.recipes.map((row) => [row.id, said(row.title)]);
     if (setting.value === "size") return ["512x512", "768x768", "1024x1024", "896x640", "640x896"].map((each) => [each, each.replace("x", " × ")]);
     return app.choices.styles.map((row) => [row.name, row.name]);
   }
@@ -33,7 +33,7 @@ export function createVariants(app, { onChange }) {
     if (boxes.dataset.of === setting.value) return;
     boxes.dataset.of = setting.value;
     boxes.replaceChildren(...(typed || !setting.value ? [] : choices().map(([value, label]) =>
-      h("label", { class: "check" }, h("input", { type: "checkbox", value, onchange: onChange }), h("span", {}, label)))));
+      h("label.check", h("input", { type: "checkbox", value, onchange: onChange }), h("span", label)))));
   }
 
   draw();

@@ -54,8 +54,8 @@ function titled(row, text) {
 function figure(title, rows, drawing, most, total, label) {
   const days = rows.length > 1 && new Date(rows.at(-1).start) - new Date(rows[0].start) > 2 * 864e5;
   const at = (row) => (days ? new Date(row.start).toLocaleDateString(undefined, { month: "short", day: "numeric" }) : clock(row.start));
-  return h("figure", { class: "chart-box panel" },
-    h("figcaption", {}, h("span", {}, title), h("span", {}, h("strong", {}, total), " ", h("span", { class: "aside" }, label))),
-    h("div", { class: "chart-frame" }, h("span", { class: "chart-most" }, most), drawing),
-    h("div", { class: "chart-axis" }, h("span", {}, rows.length ? at(rows[0]) : ""), h("span", {}, rows.length ? at(rows[Math.floor(rows.length / 2)]) : ""), h("span", {}, t("now"))));
+  return h("figure.chart-box.panel",
+    h("figcaption", h("span", title), h("span", h("strong", total), " ", h("span.aside", label))),
+    h("div.chart-frame", h("span.chart-most", most), drawing),
+    h("div.chart-axis", h("span", rows.length ? at(rows[0]) : ""), h("span", rows.length ? at(rows[Math.floor(rows.length / 2)]) : ""), h("span", t("now"))));
 }

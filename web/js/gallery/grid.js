@@ -10,8 +10,8 @@ const STEPS = [160, 240, 320, 480, 640]; // sizes of thumbnails that are request
 const FAST = 2.5; // screens a second: pictures wait until the scrolling is slower
 
 export function createGrid({ pages, onOpen, onChoose, isChosen }) {
-  const canvas = h("div", { class: "grid-canvas" });
-  const scroller = h("div", { id: "grid", class: "grid-scroll", tabindex: 0, role: "listbox", "aria-multiselectable": "true", "aria-label": t("nav.gallery") }, canvas);
+  const canvas = h("div.grid-canvas");
+  const scroller = h("div#grid.grid-scroll", { tabindex: 0, role: "listbox", "aria-multiselectable": "true", "aria-label": t("nav.gallery") }, canvas);
   const cells = new Map(); // index -> cell
   const spare = [];
   let columns = 1;
@@ -22,11 +22,13 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
   let lastTop = 0;
   let lastAt = 0;
   let settle = null;
+  let made = 0;
 
   function measure() {
     const width = scroller.clientWidth - 2 * GAP;
     columns = Math.max(2, Math.floor((width + GAP) / (wanted + GAP)));
     cell = Math.floor((width - (columns - 1) * GAP) / columns);
+    canvas.style.setProperty("--cell", `${cell}px`);
     canvas.style.height = `${Math.ceil(pages.total / columns) * (cell + GAP) + GAP}px`;
   }
 
@@ -56,43 +58,41 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
   function place(index, fast) {
     const each = cells.get(index) ?? take(index);
     const { element } = each;
-    element.hidden = false;
-    element.style.transform = `translate(${GAP + (index % columns) * (cell + GAP)}px, ${GAP + Math.floor(index / columns) * (cell + GAP)}px)`;
-    element.style.width = element.style.height = `${cell}px`;
+    const where = `translate(${GAP + (index % columns) * (cell + GAP)}px, ${GAP + Math.floor(index / columns) * (cell + GAP)}px)`;
+    if (each.where !== where) element.style.transform = each.where = where;
     const image = pages.at(index, !fast);
     const size = STEPS.find((step) => step >= cell * devicePixelRatio) ?? STEPS.at(-1);
     const key = image ? `${image.id} ${size}` : "";
     if (each.key !== key && !(fast && image && each.key === "")) {
       each.key = key;
       each.picture.removeAttribute("src");
-      if (image) { each.picture.src = thumbnailUrl(image.id, size); each.picture.alt = ""; element.setAttribute("aria-label", image.prompt || image.id); }
+      if (image) { each.picture.src = thumbnailUrl(image.id, size); element.ariaLabel = image.prompt || image.id; }
     }
     each.image = image;
     const chosen = Boolean(image) && isChosen(image.id);
-    const state = `${index === focus} ${chosen} ${image?.rating ?? ""} ${index} ${pages.total}`;
-    if (each.state === state) return;
-    each.state = state;
-    element.id = `cell-${index}`;
-    element.classList.toggle("focus", index === focus);
-    element.setAttribute("aria-selected", String(chosen));
-    element.setAttribute("aria-setsize", pages.total);
-    element.setAttribute("aria-posinset", index + 1);
-    each.stars.textContent = image?.rating ? "★".repeat(image.rating) : "";
+    const now = { focused: index === focus, chosen, rating: image?.rating ?? 0, index, total: pages.total };
+    const { state } = each;
+    each.state = now; // only what differs is written: each change costs the browser a style
+    if (now.focused !== state.focused) element.classList.toggle("focus", now.focused);
+    if (now.focused) scroller.setAttribute("aria-activedescendant", element.id);
+    if (chosen !== state.chosen) element.ariaSelected = chosen;
+    if (now.total !== state.total) element.ariaSetSize = now.total;
+    if (index !== state.index) element.ariaPosInSet = index + 1;
+    if (now.rating !== state.rating) each.stars.textContent = "★".repeat(now.rating);
   }
 
   function take(index) {
     const each = spare.pop() ?? fresh();
-    each.state = "";
-    each.key = null;
     each.index = index;
+    each.element.hidden = false;
     cells.set(index, each);
     return each;
   }
 
   function fresh() {
-    const each = { picture: h("img", { decoding: "async", draggable: "false", alt: "" }), stars: h("span", { class: "cell-stars" }) };
+    const each = { state: {}, key: "", picture: h("img", { decoding: "async", draggable: "false", alt: "" }), stars: h("span.cell-stars") };
     each.picture.addEventListener("load", () => each.picture.classList.add("in"));
-    each.element = h("div", { class: "cell", role: "option", "aria-selected": "false" }, each.picture, each.stars, h("span", { class: "cell-mark", "aria-hidden": "true" }, "✓"));
+    each.element = h("div.cell", { role: "option", "aria-selected": "false" }, each.picture, each.stars, h("span.cell-mark", { "aria-hidden": "true" }, "✓"));
     each.element.addEventListener("click", (event) => {
       if (!each.image) return;
       const from = focus;
@@ -101,6 +101,8 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
       else if (event.shiftKey) onChoose(range(from, each.index), true);
       else onOpen(each.image, each.index);
     });
+    made += 1;
+    each.element.id = `cell-${made}`;
     canvas.append(each.element);
     return each;
   }
@@ -120,7 +122,6 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
     const top = Math.floor(focus / columns) * row;
     if (top < scroller.scrollTop) scroller.scrollTop = top;
     else if (top + row + GAP > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + row + GAP - scroller.clientHeight;
-    scroller.setAttribute("aria-activedescendant", `cell-${focus}`);
     schedule();
   }
 

@@ -1,7 +1,7 @@
 // A labelled X/Y grid of a batch as a table, each cell a picture.
 
 import { get } from "../api.js";
-import { h } from "../dom.js";
+import { h, table } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { statusLabel } from "../format.js";
 import { thumbnail } from "../thumbnail.js";
@@ -22,19 +22,17 @@ export async function openBatch(app, id, openImage) {
   const varied = names.filter((name) => new Set(batch.jobs.map((item) => text(item.axes[name]))).size > 1);
   const [across = null, down = null] = varied;
   const values = (name) => (name ? [...new Set(batch.jobs.map((item) => text(item.axes[name])))] : [""]);
-  const cell = (items) => h("td", {}, items.flatMap((item) => (item.outputs.length
-    ? item.outputs.map((output) => h("button", { class: "sheet-cell", onclick: () => { dialog.close(); openImage(output.id); } }, thumbnail(output, text(output.seed), 240)))
-    : [h("span", { class: "aside" }, statusLabel(item.status))])));
-  const rows = values(down).map((row) => h("tr", {}, h("th", { scope: "row" }, row),
+  const cell = (items) => h("td", items.flatMap((item) => (item.outputs.length
+    ? item.outputs.map((output) => h("button.sheet-cell", { onclick: () => { dialog.close(); openImage(output.id); } }, thumbnail(output, text(output.seed), 240)))
+    : [h("span.aside", statusLabel(item.status))])));
+  const rows = values(down).map((row) => h("tr", h("th", { scope: "row" }, row),
     values(across).map((column) => cell(batch.jobs.filter((item) => text(item.axes[down]) === (down ? row : text(item.axes[down])) && text(item.axes[across]) === (across ? column : text(item.axes[across])))))));
   const axis = (name) => (LABELS[name] ? t(LABELS[name]) : name ?? "");
   const dialog = openDialog({
     title: batch.name ?? t("sheet"),
     class: "full-dialog",
-    body: h("div", { class: "table-scroll", tabindex: 0 }, h("table", { class: "table sheet" },
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, [axis(down), axis(across)].filter(Boolean).join(" / ")), values(across).map((value) => h("th", { scope: "col" }, value)))),
-      h("tbody", {}, rows))),
-    actions: [h("a", { class: "button", href: `v1/batches/${id}/contact-sheet`, target: "_blank", rel: "noopener" }, t("sheet.open")),
-      h("a", { class: "button", href: `v1/exports?batch=${id}`, download: true }, t("gallery.zip"))],
+    body: table(".sheet", [[axis(down), axis(across)].filter(Boolean).join(" / "), ...values(across)], rows),
+    actions: [h("a.button", { href: `v1/batches/${id}/contact-sheet`, target: "_blank", rel: "noopener" }, t("sheet.open")),
+      h("a.button", { href: `v1/exports?batch=${id}`, download: true }, t("gallery.zip"))],
   });
 }

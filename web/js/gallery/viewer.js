@@ -1,24 +1,24 @@
 // One image in full: zoom, all its metadata, its lineage, and what can be done with it.
 
 import { contentUrl, get, rateImage, readImage } from "../api.js";
-import { copyButton, h, icon, iconButton, MENU, show } from "../dom.js";
-import { factsOf, fact } from "../create/facts.js";
+import { copyButton, fact, h, icon, iconButton, MENU, show } from "../dom.js";
+import { factsOf } from "../create/facts.js";
 import { gigabytes, moment } from "../format.js";
-import { collectMenu, download, imageMenu, refine, rerun, upscale, useSettings, vary } from "../image_actions.js";
+import { collectMenu, download, imageMenu, makings, useSettings } from "../image_actions.js";
 import { thumbnail } from "../thumbnail.js";
-import { t } from "../text.js";
+import { said, t } from "../text.js";
 import { createZoom } from "./zoom.js";
 
 // `step(id, direction)` returns the neighbour's id or null; `onDelete`, `onRate`, `onClose` tell the gallery.
 export function createViewer(app, { step, collections, onDelete, onRate, onClose, onShow }) {
-  const picture = h("img", { id: "viewer-picture", alt: "", draggable: "false" });
-  const frame = h("div", { class: "viewer-frame" }, picture);
-  const stars = h("div", { class: "stars", role: "group", "aria-label": t("image.rating") });
-  const side = h("aside", { class: "viewer-side", "aria-label": t("stage.details") });
+  const picture = h("img#viewer-picture", { alt: "", draggable: "false" });
+  const frame = h("div.viewer-frame", picture);
+  const stars = h("div.stars", { role: "group", "aria-label": t("image.rating") });
+  const side = h("aside.viewer-side", { "aria-label": t("stage.details") });
   const previous = iconButton("left", t("previous"), { class: "icon-button viewer-step left", onclick: () => move(-1) });
   const following = iconButton("right", t("next"), { class: "icon-button viewer-step right", onclick: () => move(1) });
-  const dialog = h("dialog", { id: "viewer", class: "viewer", tabindex: -1, "aria-label": t("viewer") },
-    h("div", { class: "viewer-stage" }, frame, previous, following,
+  const dialog = h("dialog#viewer.viewer", { tabindex: -1, "aria-label": t("viewer") },
+    h("div.viewer-stage", frame, previous, following,
       iconButton("close", t("close"), { id: "viewer-close", class: "icon-button viewer-x", onclick: () => dialog.close() })), side);
   const zoom = createZoom([frame]);
   let image = null;
@@ -45,42 +45,38 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
       draw();
     } catch (problem) {
       if (mine !== number) return;
-      side.replaceChildren(h("p", { class: "trouble" }, problem.message));
+      side.replaceChildren(h("p.trouble", problem.message));
     }
   }
 
   function draw() {
     picture.alt = image.input.prompt ?? t("viewer");
     drawStars();
-    const act = (label, run, properties = {}) => h("button", { class: "small", onclick: run, ...properties }, label);
+    const act = (label, run, properties = {}) => h("button.small", { onclick: run, ...properties }, label);
     const rendered = image.kind !== "upscale";
-    const lineage = h("div", { class: "lineage", id: "lineage" });
+    const lineage = h("div.lineage#lineage");
     side.replaceChildren(...[
-      h("div", { class: "viewer-actions" },
+      h("div.viewer-actions",
         rendered && act(t("image.use"), () => { dialog.close(); useSettings(app, image.id); }, { id: "viewer-use", class: "small primary-small" }),
-        rendered && act(t("image.again"), () => rerun(app, image.id)),
-        rendered && act(t("image.vary"), () => vary(app, image.id)),
-        rendered && act(t("image.refine"), () => refine(app, image.id), { id: "viewer-refine" }),
-        act(t("image.upscale", { scale: 2 }), () => upscale(app, [image.id], 2)),
-        act(t("image.upscale", { scale: 4 }), () => upscale(app, [image.id], 4), { id: "viewer-upscale" }),
+        makings(app, image.id).slice(rendered ? 0 : -2).map(([name, label, run]) => act(label, run, { id: `viewer-${name}` })),
         act(t("image.download"), () => download(image), { id: "viewer-download" }),
         act(t("collection.add"), (event) => collectMenu(app, event.currentTarget, [image.id], collections(), () => {}), MENU),
-        h("button", { class: "icon-button framed", "aria-label": t("more"), ...MENU, onclick: (event) => imageMenu(app, event.currentTarget, image) }, icon("more")),
+        h("button.icon-button.framed", { "aria-label": t("more"), ...MENU, onclick: (event) => imageMenu(app, event.currentTarget, image) }, icon("more")),
         act(t("delete"), erase, { class: "small quiet-danger" })),
       stars,
-      h("h2", { class: "unseen" }, t("stage.details")),
-      h("p", { class: "story", dir: "auto" }, image.input.prompt ?? ""),
-      image.input.prompt && h("p", {}, copyButton(image.input.prompt, t("create.prompt"))),
-      h("dl", { class: "facts" }, factsOf(image, image), fact(t("fact.date"), moment(image.created_at)), fact(t("fact.file"), `${image.format.toUpperCase()}, ${gigabytes(image.bytes)}`)),
-      image.notice && h("p", { class: "hint" }, image.notice.replace(/\. .*$/s, ".").replaceAll("`", "")),
+      h("h2.unseen", t("stage.details")),
+      h("p.story", { dir: "auto" }, image.input.prompt ?? ""),
+      image.input.prompt && h("p", copyButton(image.input.prompt, t("create.prompt"))),
+      h("dl.facts", factsOf(image, image), fact(t("fact.date"), moment(image.created_at)), fact(t("fact.file"), `${image.format.toUpperCase()}, ${gigabytes(image.bytes)}`)),
+      image.notice && h("p.hint", said(image.notice.replace(/\. .*$/s, "."))),
       lineage,
-      h("details", { class: "record" }, h("summary", {}, t("viewer.record")), h("pre", { tabindex: 0 }, JSON.stringify({ input: image.input, record: image.record }, null, 1))),
+      h("details.record", h("summary", t("viewer.record")), h("pre", { tabindex: 0 }, JSON.stringify({ input: image.input, record: image.record }, null, 1))),
     ].filter(Boolean));
     drawLineage(lineage, image.id);
   }
 
   function drawStars() {
-    stars.replaceChildren(...[1, 2, 3, 4, 5].map((value) => h("button", { class: "star", "aria-pressed": String((image.rating ?? 0) >= value),
+    stars.replaceChildren(...[1, 2, 3, 4, 5].map((value) => h("button.star", { "aria-pressed": (image.rating ?? 0) >= value,
       "aria-label": t("image.stars", { n: value }), onclick: () => rate(image.rating === value ? null : value) }, icon("star"))));
   }
 
@@ -105,20 +101,20 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
     }
     if (!found.ancestors.length && !found.descendants.length) return;
     const children = (parent) => found.descendants.filter((each) => each.parent === parent);
-    const node = (each) => h("li", {}, each.gone ? h("span", { class: "gone" }, t("lineage.gone"))
+    const node = (each) => h("li", each.gone ? h("span.gone", t("lineage.gone"))
       : h("button", { "aria-current": each.id === id ? "true" : null, title: `${each.width} × ${each.height}`, onclick: () => open(each.id) }, thumbnail(each, each.mode ? t(`mode.${each.mode}`) : `${each.width} × ${each.height}`, 160)),
-    h("span", { class: "aside" }, each.gone ? "" : [each.mode ? t(`mode.${each.mode}`) : null, `${each.width} × ${each.height}`].filter(Boolean).join(", ")),
+    h("span.aside", each.gone ? "" : [each.mode ? t(`mode.${each.mode}`) : null, `${each.width} × ${each.height}`].filter(Boolean).join(", ")),
     branch(each.id === id || each.depth < 0 ? [] : children(each.id)));
-    const branch = (rows) => (rows.length ? h("ul", {}, rows.map(node)) : null);
+    const branch = (rows) => (rows.length ? h("ul", rows.map(node)) : null);
     const self = node(found.image);
     const below = branch(children(id));
     if (below) self.append(below);
     const chain = [...found.ancestors].reduce((inner, each) => {
       const item = node({ ...each, depth: -1 });
-      item.append(h("ul", {}, inner));
+      item.append(h("ul", inner));
       return item;
     }, self);
-    box.replaceChildren(h("h3", {}, t("lineage")), h("ul", { class: "tree" }, chain), found.truncated ? h("p", { class: "hint" }, t("lineage.more")) : "");
+    box.replaceChildren(h("h3", t("lineage")), h("ul.tree", chain), found.truncated ? h("p.hint", t("lineage.more")) : "");
   }
 
   function move(direction) {

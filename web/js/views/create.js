@@ -23,7 +23,7 @@ export function mount(app) {
     choose: select,
   });
   const live = createLive({ select, older, cancel: (job) => act(cancelJob, job), cancelAll });
-  const element = h("div", { class: "studio" }, form.element, h("div", { class: "work" }, stage.element, live.element));
+  const element = h("div.studio", form.element, h("div.work", stage.element, live.element));
   let visible = false;
   let missing = null; // the id of the address, where there is no such job
   let kept = null; // the job whose end starts the next one, while "keep generating" is on

@@ -2,8 +2,8 @@
 
 import { get, patch, rateImage, remove } from "../api.js";
 import { confirmAction, openMenu, askText } from "../dialog.js";
-import { announce, debounce, h, icon, MENU, show } from "../dom.js";
-import { count } from "../format.js";
+import { announce, debounce, errorBox, h, icon, MENU, show } from "../dom.js";
+import { count, ownerName } from "../format.js";
 import { compareImages } from "../gallery/compare.js";
 import { createGrid } from "../gallery/grid.js";
 import { createPages } from "../gallery/pages.js";
@@ -35,30 +35,30 @@ export function mount(app) {
   });
 
   const select = (id, label, options) => h("select", { id, "aria-label": label, onchange: search }, options.map(([value, text]) => new Option(text, value)));
-  const words = h("input", { type: "search", id: "gallery-search", placeholder: t("gallery.search"), "aria-label": t("gallery.search"), oninput: debounce(300, search) });
+  const words = h("input#gallery-search", { type: "search", placeholder: t("gallery.search"), "aria-label": t("gallery.search"), oninput: debounce(300, search) });
   const model = select("filter-model", t("fact.model"), [["", t("filter.models")]]);
   const day = select("filter-day", t("filter.day"), DAYS.map((each) => [each, t(each ? "filter.days" : "filter.ever", { n: each })]));
   const rating = select("filter-rating", t("image.rating"), ["", 1, 2, 3, 4, 5].map((each) => [each, each ? `${"★".repeat(each)}${each < 5 ? "+" : ""}` : t("filter.rating")]));
   const lora = select("filter-lora", t("fact.loras"), [["", t("filter.loras")]]);
   const owner = select("filter-owner", t("filter.owner"), [["", t("filter.owners")]]);
   const batch = select("filter-batch", t("filter.batch"), [["", t("filter.batches")]]);
-  const sheet = h("button", { class: "small", id: "open-sheet", hidden: true, onclick: async () => (await import("../gallery/table.js")).openBatch(app, batch.value, (id) => go("gallery", id)) }, t("sheet.show"));
-  const size = h("input", { type: "range", id: "cell-size", min: 110, max: 360, step: 10, value: readPreference("cell", 190), "aria-label": t("gallery.size"),
+  const sheet = h("button.small#open-sheet", { hidden: true, onclick: async () => (await import("../gallery/table.js")).openBatch(app, batch.value, (id) => go("gallery", id)) }, t("sheet.show"));
+  const size = h("input#cell-size", { type: "range", min: 110, max: 360, step: 10, value: readPreference("cell", 190), "aria-label": t("gallery.size"),
     oninput: () => { grid.setCell(Number(size.value)); savePreference("cell", Number(size.value)); } });
-  const total = h("p", { class: "aside", id: "gallery-total", role: "status" });
-  const tabs = h("div", { class: "tabs", id: "collections", role: "group", "aria-label": t("collections") });
-  const empty = h("div", { class: "empty", hidden: true }, h("p", { class: "lead" }, t("gallery.empty")), h("p", {}, t("gallery.empty.about")));
-  const trouble = h("p", { class: "error boxed", role: "alert", hidden: true });
-  const bar = h("div", { class: "selection", id: "selection", role: "toolbar", "aria-label": t("selection"), hidden: true });
-  const filters = h("div", { class: "filters" }, model, day, rating, lora, owner, batch, sheet);
-  const element = h("div", { class: "gallery" },
-    h("div", { class: "gallery-head" }, h("div", { class: "search" }, words),
-      h("button", { class: "small", id: "filter-toggle", "aria-expanded": "false", onclick: (event) => {
+  const total = h("p.aside#gallery-total", { role: "status" });
+  const tabs = h("div.tabs#collections", { role: "group", "aria-label": t("collections") });
+  const empty = h("div.empty", { hidden: true }, h("p.lead", t("gallery.empty")), h("p", t("gallery.empty.about")));
+  const trouble = errorBox();
+  const bar = h("div.selection.float.row#selection", { role: "toolbar", "aria-label": t("selection"), hidden: true });
+  const filters = h("div.filters.row", model, day, rating, lora, owner, batch, sheet);
+  const element = h("div.gallery",
+    h("div.gallery-head.row", h("div.search", words),
+      h("button.small#filter-toggle", { "aria-expanded": "false", onclick: (event) => {
         const open = filters.classList.toggle("open");
-        event.currentTarget.setAttribute("aria-expanded", String(open));
+        event.currentTarget.ariaExpanded = open;
       } }, icon("settings"), t("filter")),
-      filters, h("span", { class: "spacer" }), total, size, keysButton()),
-    tabs, trouble, h("div", { class: "gallery-body" }, grid.element, empty), bar);
+      filters, h("span.spacer"), total, size, keysButton()),
+    tabs, trouble, h("div.gallery-body", grid.element, empty), bar);
 
   function wanted() {
     const since = day.value ? new Date(Date.now() - Number(day.value) * 864e5).toISOString() : null;
@@ -107,16 +107,16 @@ export function mount(app) {
     const ids = [...chosen];
     show(bar, ids.length > 0);
     if (!ids.length) return;
-    const act = (label, run, properties = {}) => h("button", { class: "small", onclick: run, ...properties }, label);
+    const act = (label, run, properties = {}) => h("button.small", { onclick: run, ...properties }, label);
     bar.replaceChildren(...[
-      h("strong", {}, t("selection.count", { n: ids.length })),
+      h("strong", t("selection.count", { n: ids.length })),
       ids.length > 1 && ids.length < 5 ? act(t("gallery.compare"), () => compareImages(app, ids), { id: "compare" }) : "",
       act(t("gallery.zip"), () => downloadZip(app, ids), { id: "zip" }),
       act(t("collection.add"), (event) => collectMenu(app, event.currentTarget, ids, collections, loadCollections), { id: "collect", ...MENU }),
       current ? act(t("collection.take"), () => leave(ids)) : "",
       act(t("image.upscale", { scale: 4 }), () => upscale(app, ids, 4)),
       act(t("delete"), () => erase(ids), { class: "small quiet-danger", id: "delete" }),
-      h("span", { class: "spacer" }),
+      h("span.spacer"),
       act(t("selection.clear"), clear),
     ].filter(Boolean));
     announce(t("selection.count", { n: ids.length }));
@@ -163,12 +163,12 @@ export function mount(app) {
   }
 
   function drawTabs() {
-    const tab = (id, label, number) => h("button", { class: "tab", "aria-pressed": String(id === current), onclick: () => { current = id; drawTabs(); search(); } },
-      label, number === null ? "" : h("span", { class: "aside" }, ` ${count(number)}`));
+    const tab = (id, label, number) => h("button.tab", { "aria-pressed": id === current, onclick: () => { current = id; drawTabs(); search(); } },
+      label, number === null ? "" : h("span.aside", ` ${count(number)}`));
     show(tabs, collections.length > 0);
     const shown = collections.find((each) => each.id === current);
     tabs.replaceChildren(tab("", t("gallery.all"), null), ...collections.map((each) => tab(each.id, each.name, each.images)),
-      shown ? h("button", { class: "icon-button", "aria-label": t("collection.change"), ...MENU, onclick: (event) => openMenu(event.currentTarget, [
+      shown ? h("button.icon-button", { "aria-label": t("collection.change"), ...MENU, onclick: (event) => openMenu(event.currentTarget, [
         { label: t("rename"), run: () => rename(shown) },
         { label: t("gallery.zip.all"), run: () => zipAll() },
         { label: t("collection.delete"), tone: "bad", run: () => dissolve(shown) },
@@ -199,7 +199,7 @@ export function mount(app) {
     show(lora, app.choices.loras.length > 0);
     const jobs = app.jobs.all();
     const owners = [...new Set(jobs.map((job) => job.owner))].sort();
-    options(owner, owners.map((each) => [each, each.replace(/^(client|key):/, "")]));
+    options(owner, owners.map((each) => [each, ownerName(each)]));
     show(owner, owners.length > 1);
     const batches = [...new Set(jobs.map((job) => job.batch_id).filter(Boolean))];
     options(batch, batches.map((each) => { const job = jobs.find((one) => one.batch_id === each); return [each, (job.input.prompt ?? each).slice(0, 40)]; }));

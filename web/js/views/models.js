@@ -2,21 +2,21 @@
 
 import { get, post, remove } from "../api.js";
 import { askText, confirmAction, openDialog } from "../dialog.js";
-import { copyButton, h, icon, prose, renew, show } from "../dom.js";
+import { copyButton, errorBox, fact, h, icon, prose, renew, show } from "../dom.js";
 import { ago, gigabytes } from "../format.js";
-import { named, t } from "../text.js";
+import { named, said, t } from "../text.js";
 
 const POLL_MS = 1500;
 
 export function mount(app) {
   const admin = app.may("admin");
-  const first = h("section", { class: "first-run panel", id: "first-run", hidden: true });
-  const list = h("div", { class: "model-list", id: "model-list" });
-  const operations = h("div", { class: "stack", id: "operations" });
-  const others = h("div", { class: "two" });
-  const trouble = h("p", { class: "error boxed", role: "alert", hidden: true });
-  const element = h("div", { class: "page" },
-    h("div", { class: "page-head" }, h("h2", {}, t("nav.models")), admin && h("button", { id: "model-add", onclick: addModel }, icon("plus"), t("models.add"))),
+  const first = h("section.first-run.panel#first-run", { hidden: true });
+  const list = h("div.model-list#model-list");
+  const operations = h("div.stack#operations");
+  const others = h("div.two");
+  const trouble = errorBox();
+  const element = h("div.page",
+    h("div.page-head.row.between", h("h2", t("nav.models")), admin && h("button#model-add", { onclick: addModel }, icon("plus"), t("models.add"))),
     trouble, first, operations, list, others);
   let running = [];
   let visible = false;
@@ -48,33 +48,33 @@ export function mount(app) {
     list.replaceChildren(...models.map(card));
     const loras = app.choices.loras;
     others.replaceChildren(
-      h("section", { class: "panel", "aria-labelledby": "loras-title" }, h("h3", { id: "loras-title" }, t("fact.loras"), " ", h("span", { class: "aside" }, String(loras.length))),
-        loras.length ? h("ul", { class: "rows" }, loras.map((lora) => h("li", {}, h("div", {}, h("strong", {}, lora.name), h("p", { class: "hint" }, lora.problem ?? [lora.families.join(", "), lora.trigger_words.slice(0, 5).join(", "), gigabytes(lora.bytes)].filter(Boolean).join(" · "))),
-          h("span", { class: "badge", "data-tone": lora.problem ? "bad" : lora.models.length ? "good" : "quiet" }, lora.problem ? t("models.broken") : t("models.formodels", { n: lora.models.length })))))
-          : h("p", { class: "hint" }, ...prose(t("models.noloras")))),
-      h("section", { class: "panel", "aria-labelledby": "upscalers-title" }, h("h3", { id: "upscalers-title" }, t("models.upscalers")),
-        h("ul", { class: "rows" }, app.choices.upscalers.map((each) => h("li", {}, h("div", {}, h("strong", {}, each.title), h("p", { class: "hint" }, `${each.about} ${t("models.licence", { name: each.licence })}`)),
-          h("span", { class: "badge", "data-tone": each.installed ? "good" : "quiet" }, t(each.installed ? "models.here" : "models.away")))))));
+      h("section.panel", { "aria-labelledby": "loras-title" }, h("h3#loras-title", t("fact.loras"), " ", h("span.aside", String(loras.length))),
+        loras.length ? h("ul.rows", loras.map((lora) => h("li", h("div", h("strong", lora.name), h("p.hint", lora.problem ?? [lora.families.join(", "), lora.trigger_words.slice(0, 5).join(", "), gigabytes(lora.bytes)].filter(Boolean).join(" · "))),
+          h("span.badge", { "data-tone": lora.problem ? "bad" : lora.models.length ? "good" : "quiet" }, lora.problem ? t("models.broken") : t("models.formodels", { n: lora.models.length })))))
+          : h("p.hint", ...prose(t("models.noloras")))),
+      h("section.panel", { "aria-labelledby": "upscalers-title" }, h("h3#upscalers-title", t("models.upscalers")),
+        h("ul.rows", app.choices.upscalers.map((each) => h("li", h("div", h("strong", each.title), h("p.hint", `${said(each.about)} ${t("models.licence", { name: each.licence })}`)),
+          h("span.badge", { "data-tone": each.installed ? "good" : "quiet" }, t(each.installed ? "models.here" : "models.away")))))));
   }
 
   function card(model) {
     const operation = latest(model);
     const state = operation ? "busy" : { ready: "good", loading: "busy", unloaded: "good", paused: "busy", blocked: "bad", failed: "bad" }[model.state] ?? "quiet";
-    const button = (label, run, properties = {}) => h("button", { class: "small", onclick: run, ...properties }, label);
+    const button = (label, run, properties = {}) => h("button.small", { onclick: run, ...properties }, label);
     const able = admin && !model.notice;
-    return h("article", { class: "model panel", "data-model": model.id },
-      h("div", { class: "row between" }, h("h3", {}, model.title), h("span", { class: "badge", "data-tone": state }, named("state", model.state))),
-      h("p", {}, model.about),
-      model.reason ? h("p", { class: "hint" }, ...prose(model.reason)) : null,
-      h("dl", { class: "facts" },
-        line(t("fact.size"), `${model.defaults.width} × ${model.defaults.height} … ${t("megapixels", { n: (model.limits.max_pixels / 1e6).toFixed(1) })}`),
-        line(t("fact.steps"), model.defaults.num_inference_steps),
-        line(t("models.can"), [model.guidance ? t("fact.guidance") : null, model.image_to_image !== "none" ? t("create.start") : null, model.inpainting ? t("create.mask") : null].filter(Boolean).join(", ") || "—"),
-        line(t("models.licence.short"), `${model.licence}${model.commercial === "yes" ? "" : ` (${named("commercial", model.commercial)})`}`),
-        model.workers.length ? line(t("models.workers"), model.workers.join(", ")) : null),
-      model.notes.length ? h("ul", { class: "bullets hint" }, model.notes.map((note) => h("li", {}, ...prose(note)))) : null,
+    return h("article.model.panel", { "data-model": model.id },
+      h("div.row.between", h("h3", model.title), h("span.badge", { "data-tone": state }, named("state", model.state))),
+      h("p", said(model.about)),
+      model.reason ? h("p.hint", ...prose(said(model.reason))) : null,
+      h("dl.facts",
+        fact(t("fact.size"), `${model.defaults.width} × ${model.defaults.height} … ${t("megapixels", { n: (model.limits.max_pixels / 1e6).toFixed(1) })}`),
+        fact(t("fact.steps"), model.defaults.num_inference_steps),
+        fact(t("models.can"), [model.guidance ? t("fact.guidance") : null, model.image_to_image !== "none" ? t("create.start") : null, model.inpainting ? t("create.mask") : null].filter(Boolean).join(", ") || "—"),
+        fact(t("models.licence.short"), `${model.licence}${model.commercial === "yes" ? "" : ` (${named("commercial", model.commercial)})`}`),
+        model.workers.length ? fact(t("models.workers"), model.workers.join(", ")) : null),
+      model.notes.length ? h("ul.bullets.hint", model.notes.map((note) => h("li", ...prose(said(note))))) : null,
       operation ? progress(operation) : null,
-      h("div", { class: "row" },
+      h("div.row",
         able && !model.served && !operation ? button(t("models.pull"), () => act(() => post(`v1/models/${model.id}/pull`)), { class: "small primary-small" }) : null,
         able && model.state === "unloaded" ? button(t("models.load"), () => act(() => post(`v1/models/${model.id}/load`), t("models.load.asked"))) : null,
         able && model.state === "ready" ? button(t("models.unload"), () => act(() => post(`v1/models/${model.id}/unload`), t("models.load.asked"))) : null,
@@ -86,13 +86,13 @@ export function mount(app) {
   function progress(operation) {
     const { progress: at } = operation;
     const part = at?.total_bytes ? at.done_bytes / at.total_bytes : null;
-    const bar = h("div", { class: "bar", role: "progressbar", "aria-label": named("operation", operation.kind), "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round((part ?? 0) * 100) }, h("span"));
+    const bar = h("div.bar", { role: "progressbar", "aria-label": named("operation", operation.kind), "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round((part ?? 0) * 100) }, h("span"));
     bar.style.setProperty("--done", part ?? 0);
-    return h("div", { class: "operation" },
-      h("div", { class: "row between" }, h("span", {}, `${named("operation", operation.kind)}: ${operation.cancel_requested ? t("live.canceling") : at ? named("stage", at.stage) : operation.reason ?? named("status", operation.state)}`),
-        h("span", { class: "aside" }, at?.total_bytes ? `${gigabytes(at.done_bytes)} / ${gigabytes(at.total_bytes)}` : "")),
-      bar, at?.detail ? h("p", { class: "hint" }, at.detail) : null,
-      admin && h("button", { class: "small quiet-danger", disabled: operation.cancel_requested, onclick: () => act(() => post(`v1/models/operations/${operation.id}/cancel`)) }, t("cancel")));
+    return h("div.operation",
+      h("div.row.between", h("span", `${named("operation", operation.kind)}: ${operation.cancel_requested ? t("live.canceling") : at ? named("stage", at.stage) : operation.reason ?? named("status", operation.state)}`),
+        h("span.aside", at?.total_bytes ? `${gigabytes(at.done_bytes)} / ${gigabytes(at.total_bytes)}` : "")),
+      bar, at?.detail ? h("p.hint", at.detail) : null,
+      admin && h("button.small.quiet-danger", { disabled: operation.cancel_requested, onclick: () => act(() => post(`v1/model-operations/${operation.id}/cancel`)) }, t("cancel")));
   }
 
   // Weights on the disk, and why they cannot be loaded.
@@ -100,13 +100,13 @@ export function mount(app) {
     const found = await act(() => get(`v1/models/${model.id}`));
     if (!found) return;
     const weights = found.weights;
-    openDialog({ title: model.title, body: h("div", { class: "stack" }, weights ? h("dl", { class: "facts column" },
-      line(t("models.weights"), weights.present ? `${t("models.here")}, ${gigabytes(weights.size_bytes)}` : t("models.away")),
-      line(t("models.workers"), found.workers.join(", ") || "—"),
-      line(t("models.limit"), t("megapixels", { n: (found.limits.max_pixels / 1e6).toFixed(1) }))) : null,
-    weights?.missing ? h("p", {}, ...prose(weights.missing)) : null,
-    (weights?.problems ?? []).map((text) => h("p", { class: "trouble" }, text)),
-    h("p", { class: "hint" }, ...prose(t("models.doctor", { model: model.id })), copyButton(`imagefarm doctor --model ${model.id}`, t("copy.command")))) });
+    openDialog({ title: model.title, body: h("div.stack", weights ? h("dl.facts.column",
+      fact(t("models.weights"), weights.present ? `${t("models.here")}, ${gigabytes(weights.size_bytes)}` : t("models.away")),
+      fact(t("models.workers"), found.workers.join(", ") || "—"),
+      fact(t("models.limit"), t("megapixels", { n: (found.limits.max_pixels / 1e6).toFixed(1) }))) : null,
+    weights?.missing ? h("p", ...prose(weights.missing)) : null,
+    (weights?.problems ?? []).map((text) => h("p.trouble", text)),
+    h("p.hint", ...prose(t("models.doctor", { model: model.id })), copyButton(`imagefarm doctor --model ${model.id}`, t("copy.command")))) });
   }
 
   async function removeModel(model) {
@@ -126,13 +126,13 @@ export function mount(app) {
     let files;
     try { files = await get("v1/models/files"); } catch (problem) { fail(problem); return; }
     const usable = files.items.filter((file) => file.kind === "checkpoint" || file.kind === "component");
-    const row = (file) => h("li", {}, h("div", {}, h("strong", {}, file.path), h("p", { class: "hint" }, `${file.sentence} ${gigabytes(file.size_bytes)}`)),
-      file.models.length ? h("span", { class: "badge" }, file.models.join(", "))
-        : h("button", { class: "small", onclick: async () => { const added = await act(() => post("v1/models", { path: file.path })); if (added) { dialog.close(); app.toast(added.sentences.join(" ")); } } }, t("add")));
-    const dialog = openDialog({ title: t("models.add"), class: "wide-dialog", body: h("div", { class: "stack" },
-      h("p", { class: "hint" }, ...prose(t("models.add.about"))),
-      usable.length ? h("ul", { class: "rows" }, usable.map(row)) : h("p", {}, t("models.nofiles")),
-      files.problems.map((text) => h("p", { class: "trouble" }, text))),
+    const row = (file) => h("li", h("div", h("strong", file.path), h("p.hint", `${file.sentence} ${gigabytes(file.size_bytes)}`)),
+      file.models.length ? h("span.badge", file.models.join(", "))
+        : h("button.small", { onclick: async () => { const added = await act(() => post("v1/models", { path: file.path })); if (added) { dialog.close(); app.toast(added.sentences.join(" ")); } } }, t("add")));
+    const dialog = openDialog({ title: t("models.add"), class: "wide-dialog", body: h("div.stack",
+      h("p.hint", ...prose(t("models.add.about"))),
+      usable.length ? h("ul.rows", usable.map(row)) : h("p", t("models.nofiles")),
+      files.problems.map((text) => h("p.trouble", text))),
     actions: [h("button", { onclick: async () => {
       dialog.close();
       const repo = await askText({ title: t("models.repo"), label: t("models.repo.label"), action: t("add") });
@@ -155,24 +155,24 @@ export function mount(app) {
   // No weights yet: three ways to get them, each done from here as far as a page can.
   function drawFirst(models) {
     const suggested = models.filter((model) => !model.notice).slice(0, 3);
-    const way = (title, ...body) => h("div", { class: "way" }, h("h3", {}, title), ...body);
-    const code = (text) => h("p", { class: "command" }, h("code", {}, text), copyButton(text, t("copy.command")));
-    first.replaceChildren(h("h2", {}, t("first.title")), h("p", { class: "lead-small" }, t("first.about")),
-      h("div", { class: "ways" },
-        way(t("first.pull"), h("p", {}, t("first.pull.about")), admin ? h("div", { class: "stack-small" }, suggested.map((model) =>
+    const way = (title, ...body) => h("div.way", h("h3", title), ...body);
+    const code = (text) => h("p.command", h("code", text), copyButton(text, t("copy.command")));
+    first.replaceChildren(h("h2", t("first.title")), h("p.lead-small", t("first.about")),
+      h("div.ways",
+        way(t("first.pull"), h("p", t("first.pull.about")), admin ? h("div.stack-small", suggested.map((model) =>
           h("button", { onclick: () => act(() => post(`v1/models/${model.id}/pull`)), disabled: Boolean(latest(model)) }, t("first.pull.button", { title: model.title })))) : code(`imagefarm models pull ${suggested[0]?.id ?? "z-image-turbo"}`)),
-        way(t("first.folder"), h("p", {}, t("first.folder.about")), code("IMAGEFARM_WEIGHTS_DIRS=/path/to/ComfyUI/models imagefarm up")),
-        way(t("first.file"), h("p", {}, t("first.file.about")), admin ? h("button", { onclick: addModel }, t("first.file.button")) : code("imagefarm models add model.safetensors"))));
+        way(t("first.folder"), h("p", t("first.folder.about")), code("IMAGEFARM_WEIGHTS_DIRS=/path/to/ComfyUI/models imagefarm up")),
+        way(t("first.file"), h("p", t("first.file.about")), admin ? h("button", { onclick: addModel }, t("first.file.button")) : code("imagefarm models add model.safetensors"))));
   }
 
   function drawOperations() {
     const ended = running.filter((each) => ["failed"].includes(each.state)).slice(0, 3);
-    operations.replaceChildren(...ended.map((each) => h("div", { class: "trouble" }, h("p", { class: "trouble-title" }, `${named("operation", each.kind)} ${each.model}: ${t("status.failed")}, ${ago(each.ended_at)}`), h("p", {}, each.error?.message ?? ""))));
+    operations.replaceChildren(...ended.map((each) => h("div.trouble", h("p.trouble-title", `${named("operation", each.kind)} ${each.model}: ${t("status.failed")}, ${ago(each.ended_at)}`), h("p", said(each.error?.message, each.error?.code)))));
   }
 
   async function refresh() {
     try {
-      const [found] = await Promise.all([get("v1/models/operations", { limit: 20 }), opened ? app.refreshModels() : null]);
+      const [found] = await Promise.all([get("v1/model-operations", { limit: 20 }), opened ? app.refreshModels() : null]);
       opened = true;
       running = found.items;
       show(trouble, false);
@@ -192,8 +192,3 @@ export function mount(app) {
     close() { visible = false; clearTimeout(timer); },
   };
 }
-
-function line(name, value) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, String(value)));
-}
-
