@@ -22,7 +22,6 @@ export function openDialog({ title, body, class: name = "", actions = [], onclos
   return { close, element };
 }
 
-// Asks for one line of text; resolves to null when the dialog is closed.
 export function askText({ title, label, value = "", action }) {
   return new Promise((resolve) => {
     const field = h("input#asked", { maxlength: 100, value });

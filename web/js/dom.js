@@ -17,14 +17,16 @@ export function h(name, properties, ...children) {
   if (properties?.constructor === Object) {
     for (const [key, value] of Object.entries(properties)) {
       const aria = key.startsWith("aria-"); // false is a value of these
-      if (value === null || value === undefined || (value === false && !aria)) continue;
+      if ((value ?? null) === null || (value === false && !aria)) continue;
       if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
       else element.setAttribute(key, value === true && !aria ? "" : value);
     }
   } else children.unshift(properties);
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat().filter((child) => (child ?? false) !== false));
   return element;
 }
+
+export const smallButton = (label, run, properties = {}) => h("button.small", { onclick: run, ...properties }, label);
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -63,12 +65,10 @@ export function icon(name) {
   return drawn;
 }
 
-// A button that shows only an icon; `label` is its name.
 export function iconButton(name, label, properties = {}) {
   return h("button.icon-button", { "aria-label": label, title: label, ...properties }, icon(name));
 }
 
-// A row of a list of terms.
 export function fact(name, value, ...more) {
   return h("div", h("dt", name), h("dd", String(value), ...more));
 }
@@ -88,7 +88,6 @@ export function table(name, headings, ...rows) {
     h("thead", h("tr", headings.map((each) => (each.tagName ? each : h("th", { scope: "col" }, each))))), h("tbody", ...rows)));
 }
 
-// Of a button that opens a menu.
 export const MENU = { "aria-haspopup": "menu", "aria-expanded": "false" };
 
 export const errorBox = () => h("p.error.boxed", { role: "alert", hidden: true });

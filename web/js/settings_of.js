@@ -5,7 +5,8 @@ export const LABELS = { prompt: "create.prompt", negative_prompt: "create.negati
   num_inference_steps: "fact.steps", guidance_scale: "fact.guidance", seed: "fact.seed", strength: "create.strength", rating: "image.rating",
   recipe: "create.recipe", size: "create.size", styles: "create.styles", upscaler: "fact.upscaler" };
 
-const NAMES = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images",
+export const MAIN = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed"];
+const NAMES = [...MAIN, "num_images",
   "strict", "init_image", "mask", "mask_feather", "strength", "start_sigma", "variation_seed", "variation_strength"];
 
 // `row`: a job, or an image as GET /v1/images/{id} returns it.

@@ -1,4 +1,3 @@
-// Reduced version of a finished image.
 
 import { contentUrl, thumbnailUrl } from "./api.js";
 import { h } from "./dom.js";

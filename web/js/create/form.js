@@ -5,6 +5,7 @@ import { announce, byId, copyText, h, icon, iconButton, setText, show } from "..
 import { count as numberText } from "../format.js";
 import { readPreference, savePreference } from "../preferences.js";
 import { addressOf } from "../router.js";
+import { MAIN } from "../settings_of.js";
 import { said, t } from "../text.js";
 import { createEstimate } from "./estimate.js";
 import { createLoras } from "./loras.js";
@@ -26,7 +27,7 @@ const FIELDS = {
   num_images: ["count", number],
 };
 const FROM_MODEL = ["width", "height", "num_inference_steps", "guidance_scale"];
-const SHARED = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"];
+const SHARED = [...MAIN, "num_images"];
 const LONG_PROMPT = 1000;
 
 export function createForm(app, { submit }) {
@@ -341,7 +342,6 @@ export function createForm(app, { submit }) {
     app.toast(t("create.share.copied"));
   }
 
-  // Fills the form from a link that `share` wrote.
   function fillShared(values) {
     const settings = {};
     for (const [name, text] of Object.entries(values)) {

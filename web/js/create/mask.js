@@ -122,7 +122,6 @@ export function paintMask(surface, size, before, app) {
   });
 }
 
-// The mask as the page shows it, reduced to a longest side.
 function tinted(mask, side = Infinity) {
   const scale = Math.min(1, side / Math.max(mask.width, mask.height));
   const shown = h("canvas", { width: Math.round(mask.width * scale), height: Math.round(mask.height * scale) });

@@ -138,7 +138,6 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
       thumbnail(output, t("stage.image", { n: number + 1, seed: output.seed })));
   }
 
-  // The other variants of an A/B, labelled by what differs.
   function drawSiblings(all) {
     const few = all.length > 1 && all.length <= 8;
     show(parts.siblings, few);

@@ -65,7 +65,6 @@ export function createStyles(app, { onChange, texts }) {
   return { element: box, set, get names() { return names; } };
 }
 
-// Texts for the negative prompt, from the styles that have one.
 export function negativeTemplates(app) {
   return app.choices.styles.filter((style) => style.negative_prompt);
 }

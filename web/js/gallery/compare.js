@@ -3,11 +3,11 @@
 import { contentUrl, readImage } from "../api.js";
 import { h, show, table } from "../dom.js";
 import { openDialog } from "../dialog.js";
-import { LABELS } from "../settings_of.js";
+import { LABELS, MAIN } from "../settings_of.js";
 import { t } from "../text.js";
 import { createZoom } from "./zoom.js";
 
-const FIELDS = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "strength", "upscaler", "rating"];
+const FIELDS = [...MAIN, "strength", "upscaler", "rating"];
 
 const letter = (at) => String.fromCharCode(65 + at);
 

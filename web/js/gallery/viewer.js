@@ -1,7 +1,7 @@
 // One image in full: zoom, all its metadata, its lineage, and what can be done with it.
 
 import { contentUrl, get, rateImage, readImage } from "../api.js";
-import { copyButton, fact, h, icon, iconButton, MENU, show } from "../dom.js";
+import { copyButton, fact, h, icon, iconButton, MENU, show, smallButton as act } from "../dom.js";
 import { factsOf } from "../create/facts.js";
 import { gigabytes, moment } from "../format.js";
 import { collectMenu, download, imageMenu, makings, useSettings } from "../image_actions.js";
@@ -52,7 +52,6 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
   function draw() {
     picture.alt = image.input.prompt ?? t("viewer");
     drawStars();
-    const act = (label, run, properties = {}) => h("button.small", { onclick: run, ...properties }, label);
     const rendered = image.kind !== "upscale";
     const lineage = h("div.lineage#lineage");
     side.replaceChildren(...[
@@ -91,7 +90,6 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
     }
   }
 
-  // Ancestors from the oldest, this image, then what was made from it.
   async function drawLineage(box, id) {
     let found;
     try {

@@ -138,7 +138,6 @@ export function mount(app) {
     if (pending?.start) form.start.useImage(pending.start);
   }
 
-  // A picture may be dropped anywhere on this view.
   const over = (event) => { if ([...event.dataTransfer.types].includes("Files")) { event.preventDefault(); element.dataset.drop = "yes"; } };
   element.addEventListener("dragover", over);
   element.addEventListener("dragleave", (event) => { if (!element.contains(event.relatedTarget)) delete element.dataset.drop; });

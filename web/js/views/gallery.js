@@ -2,7 +2,7 @@
 
 import { get, patch, rateImage, remove } from "../api.js";
 import { confirmAction, openMenu, askText } from "../dialog.js";
-import { announce, debounce, errorBox, h, icon, MENU, show } from "../dom.js";
+import { announce, debounce, errorBox, h, icon, MENU, show, smallButton as act } from "../dom.js";
 import { count, ownerName } from "../format.js";
 import { compareImages } from "../gallery/compare.js";
 import { createGrid } from "../gallery/grid.js";
@@ -107,7 +107,6 @@ export function mount(app) {
     const ids = [...chosen];
     show(bar, ids.length > 0);
     if (!ids.length) return;
-    const act = (label, run, properties = {}) => h("button.small", { onclick: run, ...properties }, label);
     bar.replaceChildren(...[
       h("strong", t("selection.count", { n: ids.length })),
       ids.length > 1 && ids.length < 5 ? act(t("gallery.compare"), () => compareImages(app, ids), { id: "compare" }) : "",
@@ -191,7 +190,6 @@ export function mount(app) {
     downloadZip(app, page.items.map((image) => image.id));
   }
 
-  // The choices of the filters: from what the farm offers, and the owners and batches of recent jobs.
   function fillFilters() {
     const options = (box, rows) => { const before = box.value; box.replaceChildren(box.options[0], ...rows.map(([value, text]) => new Option(text, value))); box.value = before; };
     options(model, app.choices.models.map((row) => [row.id, row.title]));

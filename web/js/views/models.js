@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "../api.js";
 import { askText, confirmAction, openDialog } from "../dialog.js";
-import { copyButton, errorBox, fact, h, icon, prose, renew, show } from "../dom.js";
+import { copyButton, errorBox, fact, h, icon, prose, renew, show, smallButton as button } from "../dom.js";
 import { ago, gigabytes } from "../format.js";
 import { named, said, t } from "../text.js";
 
@@ -60,7 +60,6 @@ export function mount(app) {
   function card(model) {
     const operation = latest(model);
     const state = operation ? "busy" : { ready: "good", loading: "busy", unloaded: "good", paused: "busy", blocked: "bad", failed: "bad" }[model.state] ?? "quiet";
-    const button = (label, run, properties = {}) => h("button.small", { onclick: run, ...properties }, label);
     const able = admin && !model.notice;
     return h("article.model.panel", { "data-model": model.id },
       h("div.row.between", h("h3", model.title), h("span.badge", { "data-tone": state }, named("state", model.state))),
@@ -95,7 +94,6 @@ export function mount(app) {
       admin && h("button.small.quiet-danger", { disabled: operation.cancel_requested, onclick: () => act(() => post(`v1/model-operations/${operation.id}/cancel`)) }, t("cancel")));
   }
 
-  // Weights on the disk, and why they cannot be loaded.
   async function details(model) {
     const found = await act(() => get(`v1/models/${model.id}`));
     if (!found) return;
