@@ -26,7 +26,7 @@ from api.uploads import store_upload
 from api.upscales import submit_upscale, upscalers_of
 from core.catalogue.upscalers import MAX_SCALE
 from core.errors import InvalidInput
-from core.imagefile import ImageMetadata, decode_base64_image, encode, open_rgb, read_metadata
+from core.imagefile import ImageMetadata, decode_base64_image, encode, open_rgb, open_with_alpha, read_metadata
 from core.lifecycle import JobStatus
 from core.schemas.a1111 import (
     A1111Upscaler,
@@ -88,7 +88,16 @@ async def extra_batch_images(farm: FarmDependency, caller: A1111Submitter, wante
 async def _enlarged(
     farm: Farm, caller: Caller, wanted: ExtrasOptions, sources: Sequence[tuple[str, str]]
 ) -> tuple[list[str], str]:
-    """Return the enlarged images as base64, and what `html_info` says. Raises InvalidInput before any job is submitted."""
+    """Return the enlarged images as base64, and what `html_info` says. Raises InvalidInput before any job is submitted.
+
+    The upscaler "None" leaves the images as they are, as A1111's does (modules/scripts/postprocessing_upscale.py).
+    """
+    if wanted.upscaler_1 in (None, "", NONE):
+        images = []
+        for field, text in sources:
+            async with farm.decoding:
+                images.append(await in_thread(_unchanged, farm, text, field))
+        return images, "<p>upscaler_1 is None: nothing was enlarged. GET /sdapi/v1/upscalers lists the others.</p>"
     upscalers, _ = await in_thread(upscalers_of, farm, await farm.overview.get())
     upscaler, renamed = upscaler_of(wanted.upscaler_1, upscalers)
     uploads = [await _upload(farm, caller, field, text) for field, text in sources]
@@ -106,7 +115,7 @@ async def _enlarged(
         for upload, target in zip(uploads, targets, strict=True)
     ]
     snapshots = await asyncio.gather(*(wait_for_end(farm, each.job.id) for each in submitted))
-    images: list[str] = []
+    images = []
     for snapshot, target in zip(snapshots, targets, strict=True):
         if snapshot.job.status != JobStatus.SUCCEEDED:
             raise error_of_job(snapshot.job)
@@ -154,6 +163,11 @@ def _finished(farm: Farm, key: str, target: _Target) -> str:
         left, top = (target.size[0] - target.cut[0]) // 2, (target.size[1] - target.cut[1]) // 2
         data = _encoded(image.crop((left, top, left + target.cut[0], top + target.cut[1])), metadata)
     return base64.b64encode(data).decode()
+
+
+def _unchanged(farm: Farm, text: str, field: str) -> str:
+    image = open_with_alpha(decode_base64_image(text, field), max_pixels=farm.settings.max_upload_pixels)
+    return base64.b64encode(_encoded(image, None)).decode()
 
 
 def _encoded(image: Image.Image, metadata: ImageMetadata | None) -> bytes:

@@ -15,6 +15,7 @@ from api.a1111.hires import plan_second_pass, refine_all
 from api.a1111.pictures import Pictures, start_pictures
 from api.a1111.request import FACE, A1111Submitter, Wanted, job_requests
 from api.a1111.response import Finishing, images_response
+from api.a1111.unknown_names import without_unknown
 from api.a1111.without_effect import CHECKPOINT, ignored_fields
 from api.batches import commit_batch, wait_until_all_settled
 from api.caller import Caller
@@ -54,7 +55,8 @@ async def txt2img(farm: FarmDependency, caller: A1111Submitter, wanted: Txt2Img)
     """Render and wait for the images. Steps and guidance default to the model's own."""
     overview = await farm.overview.get()
     model = await _model(farm, caller, wanted)
-    found = _requests(farm, wanted, model, Pictures({}))
+    wanted, left_out = await in_thread(without_unknown, farm, caller, wanted, model)
+    found = _requests(farm, wanted, model, Pictures({}), left_out)
     finishing = Finishing(found.cut)
     if not wanted.enable_hr:
         snapshots = await _render(farm, caller, wanted, found.jobs, {})
@@ -75,8 +77,9 @@ async def txt2img(farm: FarmDependency, caller: A1111Submitter, wanted: Txt2Img)
 async def img2img(farm: FarmDependency, caller: A1111Submitter, wanted: Img2Img) -> Response:
     """Render from the first of `init_images` and wait for the images; with a `mask`, repaint its white areas."""
     model = await _model(farm, caller, wanted)
+    wanted, left_out = await in_thread(without_unknown, farm, caller, wanted, model)
     pictures = await start_pictures(farm, caller, wanted, model)
-    found = _requests(farm, wanted, model, pictures)
+    found = _requests(farm, wanted, model, pictures, left_out)
     snapshots = await _render(farm, caller, wanted, found.jobs, pictures.uploads)
     warnings = [*found.warnings, *pictures.warnings, *ignored_fields(wanted)]
     finishing = Finishing(None if pictures.paste_back else found.cut, pictures.paste_back)
@@ -91,15 +94,18 @@ async def _model(farm: Farm, caller: Caller, wanted: Txt2Img) -> CatalogueModel:
     return farm.model_selector.default(await farm.overview.get())
 
 
-def _requests(farm: Farm, wanted: Txt2Img, model: CatalogueModel, pictures: Pictures) -> Wanted:
+def _requests(farm: Farm, wanted: Txt2Img, model: CatalogueModel, pictures: Pictures, left_out: Sequence[str]) -> Wanted:
+    """Return the jobs of a request; `left_out`: what else the answer says."""
     try:
         ids = {field: upload.id for field, upload in pictures.uploads.items()}
         settings = farm.settings
-        return job_requests(
+        found = job_requests(
             wanted, model, ids, settings.max_images_per_job, pictures.size, max_jobs=settings.max_jobs_per_batch
         )
     except ValidationError as error:
         raise from_pydantic(error) from None
+    found.warnings.extend(left_out)
+    return found
 
 
 async def _render(

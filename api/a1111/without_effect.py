@@ -25,6 +25,12 @@ _OFF: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "firstphase_height": (None, 0),
         "initial_noise_multiplier": (None, 1),
         "image_cfg_scale": (None, 0, 1.5),
+        "eta": (None, 0),
+        "s_churn": (None, 0),
+        "s_tmin": (None, 0),
+        "s_tmax": (None, 0),
+        "s_noise": (None, 0, 1),
+        "s_min_uncond": (None, 0),
     }
 )
 """Fields of features that the farm does not have, with the values that leave the feature off."""

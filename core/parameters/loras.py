@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.catalogue import CatalogueModel
@@ -75,9 +75,14 @@ def _tags(texts: Mapping[str, str], findings: Findings, warnings: list[str]) -> 
     return found
 
 
-def without_tags(text: str) -> str:
-    """Return a prompt without tags, and with one comma or blank where they were between others."""
-    first, *others = _TAG.split(text)[::2]
+def tagged_names(*texts: str) -> list[str]:
+    """Return the names in the tags of prompts, each once, in their order."""
+    return list(dict.fromkeys(_name_in(tag) for text in texts for tag in _TAG.findall(text)))
+
+
+def without_tags(text: str, names: Collection[str] | None = None) -> str:
+    """Return a prompt without tags, or those of `names`, and with one comma or blank where they were between others."""
+    first, *others = _between_tags(text, names)
     kept = first
     for part in others:
         before, after = kept.rstrip(_SEPARATORS), part.lstrip(_SEPARATORS)
@@ -86,6 +91,21 @@ def without_tags(text: str) -> str:
         if not after:
             kept += around  # Until the next tag, or the end of the text, decides.
     return kept if not others else kept.rstrip(_SEPARATORS) if not others[-1].strip(_SEPARATORS) else kept
+
+
+def _name_in(tag: str) -> str:
+    return tag.split(":", maxsplit=1)[0].strip()
+
+
+def _between_tags(text: str, names: Collection[str] | None) -> list[str]:
+    first, *rest = _TAG.split(text)
+    parts = [first]
+    for tag, part in zip(rest[::2], rest[1::2], strict=True):
+        if names is None or _name_in(tag) in names:
+            parts.append(part)
+        else:
+            parts[-1] += f"<lora:{tag}>{part}"
+    return parts
 
 
 def _parsed(match: re.Match[str], where: str, findings: Findings, warnings: list[str]) -> tuple[str, float] | None:

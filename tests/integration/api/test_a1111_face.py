@@ -308,7 +308,13 @@ def test_a_batch_of_large_results_is_refused_before_any_job(api: httpx.Client, w
     file = io.BytesIO()
     Pillow.new("RGB", (32, 32)).save(file, "PNG")
     image = {"data": base64.b64encode(file.getvalue()).decode()}
-    body = {"imageList": [image, image], "resize_mode": 1, "upscaling_resize_w": 16384, "upscaling_resize_h": 16384}
+    body = {
+        "imageList": [image, image],
+        "resize_mode": 1,
+        "upscaling_resize_w": 16384,
+        "upscaling_resize_h": 16384,
+        "upscaler_1": "Lanczos",
+    }
     answer = api.post("/sdapi/v1/extra-batch-images", json=body)
     assert (answer.status_code, "send several requests" in answer.json()["detail"]) == (422, True), answer.text
     assert worker.claim() is None

@@ -171,7 +171,12 @@ def test_the_a1111_face_takes_tags_and_lists_loras(api: httpx.Client, worker: Wo
     assert rows[0]["path"] == "style/ink.safetensors"
     assert rows[0]["metadata"]["modelspec.trigger_phrase"] == "inkstyle"
     assert api.post("/sdapi/v1/refresh-loras").status_code == 200
-    assert api.post("/sdapi/v1/txt2img", json={"prompt": "<lora:nothing:1> a"}).json()["code"] == "unknown_lora"
+    with worker.working():
+        left_out = json.loads(
+            api.post("/sdapi/v1/txt2img", json={"prompt": "<lora:nothing:1> a <lora:ink:1>"}).json()["info"]
+        )
+    assert left_out["warnings"][-1].startswith("There is no LoRA 'nothing' here. Available for demo: ink")
+    assert [each["name"] for each in api.get(f"/v1/jobs/{left_out['job_id']}").json()["input"]["loras"]] == ["ink"]
 
 
 def test_files_are_read_whole_one_at_a_time(api: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,9 +187,11 @@ def test_what_has_no_effect_is_named(farm: ClientFarm) -> None:
     assert not any("tiling" in text or "sd_vae" in text for text in info["warnings"])
 
 
-def test_a_lora_of_the_prompt_is_looked_up(farm: ClientFarm) -> None:
-    refused = farm.http.post("/sdapi/v1/txt2img", json={"prompt": "a fox <lora:ink:0.8>", "width": 64, "height": 64})
-    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_lora")
+def test_what_the_farm_does_not_have_is_left_out_and_named(farm: ClientFarm) -> None:
+    info = txt2img(farm, prompt="a fox <lora:ink:0.8>", styles=["no", "standard-negative"], eta=0.5, width=64, height=64)
+    assert (info["prompt"], info["styles"]) == ("a fox", ["standard-negative"])
+    for text in ("There is no LoRA 'ink' here.", "There is no style 'no' here", "eta has no effect"):
+        assert any(warning.startswith(text) for warning in info["warnings"]), info["warnings"]
 
 
 INFO_TYPES: dict[str, type | tuple[type, ...]] = {
@@ -271,10 +273,12 @@ def test_extras_enlarge_one_image_or_many(farm: ClientFarm, webui: webuiapi.WebU
     assert (farm.newest()["input"]["upscaler"], farm.newest()["input"]["scale"]) == ("realesrgan-x4plus", 3)
     done = pool.submit(working, farm.upscaler, 2)
     batch = webui.extra_batch_images(
-        [image, image], resize_mode=1, upscaling_resize_w=40, upscaling_resize_h=40, upscaler_1="None"
+        [image, image], resize_mode=1, upscaling_resize_w=40, upscaling_resize_h=40, upscaler_1="Lanczos"
     )
     done.result(20)
     assert [each.size for each in batch.images] == [(40, 40)] * 2
+    kept = webui.extra_single_image(image, upscaler_1="None", upscaling_resize=2)
+    assert kept.image.size == (20, 10) and "nothing was enlarged" in kept.info
     unknown = farm.http.post("/sdapi/v1/extra-single-image", json={"image": encoded(png()), "upscaler_1": "LDSR"})
     assert (unknown.status_code, unknown.json()["code"]) == (422, "unknown_upscaler")
 
