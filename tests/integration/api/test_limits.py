@@ -167,11 +167,13 @@ def test_a_route_that_queues_a_job_refuses_at_the_limit(
     ids = {"image_id": finished_image(caller, worker, studio), "job_id": ended_job(caller, worker, studio)}
     client = caller(studio, **limit)
     assert send(client, method, path, **ids).status_code in (200, 202, 504)
-    refused = send(client, method, path, **ids)
+    accepted, refused = 1, send(client, method, path, **ids)
+    if refused.status_code != 429 and code != "queue_full":  # the limit's minute or day may have ended between the two
+        accepted, refused = 2, send(client, method, path, **ids)
     assert refused.status_code == 429, refused.text
     assert code in refused.text
     assert int(refused.headers["retry-after"]) > 0
-    assert len(caller(studio).get("/v1/jobs?status=queued").json()["items"]) == 1
+    assert len(caller(studio).get("/v1/jobs?status=queued").json()["items"]) == accepted
 
 
 @pytest.mark.parametrize("limit", [{"submits_per_minute": 1}, {"pixels_per_day": SIDE * SIDE}, {"max_queued": 1}])
