@@ -161,7 +161,8 @@ def test_limits_of_a_key_are_enforced(url: str, worker: WorkerSide, client: Clie
     assert codes == [202] * 4, "a replay counts against no limit"
     assert rate.post("/v1/jobs", json=BODY | {"width": 65}).status_code == 422
     assert rate.post("/v1/jobs", json=BODY).status_code == 202
-    refused = rate.post("/v1/jobs", json=BODY)
+    answers = (rate.post("/v1/jobs", json=BODY) for _ in range(4))  # several: the minute may end in between
+    refused = next(answer for answer in answers if answer.status_code != 202)
     assert (refused.status_code, refused.json()["code"]) == (429, "submits_limit")
     assert 0 < int(refused.headers["retry-after"]) <= 60
     pixels = client(url, make(worker, "c", pixels_per_day=64 * 64 * 3))
