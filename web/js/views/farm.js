@@ -55,7 +55,7 @@ export function mount(app) {
       h("div.row.between", h("h3", row.name), h("span.badge", { "data-tone": TONES[row.state] ?? "quiet" }, named("state", row.state))),
       row.message ? h("p.hint", said(row.message)) : null,
       h("dl.facts", [
-        [t("worker.device"), info.device_name ? `${info.device_name} (${row.device})` : row.device],
+        [t("worker.device"), info.device_name && info.device_name !== row.device ? `${info.device_name} (${row.device})` : row.device],
         [t("fact.model"), row.models.length > 1 ? row.models.map((each) => `${each.id} (${named("place", each.state)})`).join(", ") : row.model],
         info.memory_policy ? [t("worker.tier"), [info.memory_policy, info.dtype].filter(Boolean).join(", ")] : null,
         memory ? [t("worker.memory"), memory] : null,
