@@ -42,7 +42,7 @@ def test_every_response_is_documented(make_settings: SettingsMaker, worker: Work
     with serving(settings) as url, worker.working(), upscaler.working():
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
-            *("--checks", ",".join(CHECKS), "--phases", "examples,fuzzing", "--max-examples", "3"),
+            *("--checks", ",".join(CHECKS), "--phases", "examples,fuzzing", "--max-examples", "2"),
             *("--generation-deterministic", "--request-timeout", "30"),
             *("--suppress-health-check", "all", "--no-color"),
         ]
