@@ -27,12 +27,15 @@ def join_command(
         typer.Option("--url", help="Address of the API as the machine reaches it.", show_default="IMAGEFARM_JOIN_URL"),
     ] = None,
     minutes: Annotated[float, typer.Option(min=1, max=60 * 24 * 7, help="Time until the token expires.")] = _MINUTES,
+    installed: Annotated[
+        bool, typer.Option("--installed", help="Print the line for a machine that has imagefarm already.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Print one line that lets another machine join this farm, once.
+    """Print one line that lets another machine join this farm, once; it installs imagefarm there where it is missing.
 
     Run it on the control box, with the farm's IMAGEFARM_DATA_DIR or IMAGEFARM_DATABASE_URL. The line holds a token: whoever
-    runs it first gets the farm's passwords of Redis, database and storage.
+    runs it first gets the farm's passwords of Redis, database and storage. The machine needs curl and Python 3.11 or later.
 
     Example: `ssh gpu2 "$(imagefarm join-command)"`
     """
@@ -49,7 +52,11 @@ def join_command(
         token = create_token(database, minutes * 60.0)
     finally:
         database.dispose()
-    typer.echo(f"imagefarm join {shlex.quote(address.url)} {token}")
+    if installed:
+        typer.echo(f"imagefarm join {shlex.quote(address.url)} {token}")
+    else:
+        script = shlex.quote(f"{address.url}/v1/join/install")
+        typer.echo(f"curl -fsS {script} | sh -s -- {token}")
     if address.is_loopback:
         print_message("this address is of this machine only: name the one that others reach with --url http://HOST:7860.")
     elif address.url.startswith("http://"):

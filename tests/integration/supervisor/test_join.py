@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import select, text
 
+from api.own_package import PACKAGES
 from cli.exit_codes import ExitCode
 from core.errors import FarmError, InvalidInput, NotFound
 from core.join import JoinAddresses
@@ -27,7 +30,7 @@ from imagefarm import ImageFarm
 from supervisor import join, node
 from tests.conftest import Migrate
 from tests.integration.api.running import serving
-from tests.servers.farm import SYNTHETIC, clean_environment
+from tests.servers.farm import ROOT, SYNTHETIC, clean_environment
 from tests.servers.forked_parts import run_command
 from tests.servers.redis import RedisServer
 
@@ -60,7 +63,9 @@ def body_of(token: str, **changes: str) -> dict[str, str]:
 
 def test_the_printed_line_works_once(farm_settings: Settings, address: str) -> None:
     environment = clean_environment(IMAGEFARM_DATABASE_URL=farm_settings.database_url)
-    done = run_command("join-command", "--url", address, environment=environment, cwd=farm_settings.data_dir.parent)
+    done = run_command(
+        "join-command", "--installed", "--url", address, environment=environment, cwd=farm_settings.data_dir.parent
+    )
     assert done.returncode == 0, done.stderr
     assert "of this machine only" in done.stderr
     token = re.fullmatch(rf"imagefarm join {re.escape(address)} (ifj_\S+)\n", done.stdout)
@@ -69,6 +74,53 @@ def test_the_printed_line_works_once(farm_settings: Settings, address: str) -> N
     assert first.status_code == 200 and first.headers["cache-control"] == "no-store"
     assert first.json()["database_url"] == farm_settings.database_url
     assert (second.status_code, second.json()["code"]) == (403, "join_token_invalid")
+
+
+def test_the_line_installs_the_farms_version_and_runs_join(farm_settings: Settings, address: str, tmp_path: Path) -> None:
+    """Requirements are not installed: pip gets the wheel alone, and the interpreter of the tests finds them."""
+    environment = clean_environment(IMAGEFARM_DATABASE_URL=farm_settings.database_url)
+    done = run_command("join-command", "--url", address, environment=environment, cwd=farm_settings.data_dir.parent)
+    line = done.stdout.strip()
+    assert re.fullmatch(rf"curl -fsS {re.escape(address)}/v1/join/install \| sh -s -- ifj_\S+", line)
+    home = tmp_path / "box"
+    environment = clean_environment(
+        HOME=str(tmp_path),
+        IMAGEFARM_HOME=str(home),
+        PIP_NO_DEPS="1",
+        PIP_NO_INDEX="1",
+        PIP_NO_COMPILE="1",
+        PYTHONPATH=":".join(sys.path),
+    )
+
+    def run() -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-c", f"{line} --check --device cpu"]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "This machine can work for the farm on cpu." in done.stdout
+    assert stat.S_IMODE((home / "data" / join.FILE_NAME).stat().st_mode) == 0o600
+    [package] = home.glob(".venv/lib/python*/site-packages/imagefarm-*.dist-info")
+    assert (package.parent / "api" / "join_install.sh").is_file() and (home / ".venv/bin/imagefarm").is_file()
+    again = run()
+    assert again.returncode == 1 and "unknown, expired or was used before" in again.stderr
+    shutil.rmtree(home / ".venv")
+    missing = run()
+    assert missing.returncode == 1 and "the farm answered 403" in missing.stderr
+    assert not (home / ".venv").exists()
+
+
+def test_the_package_is_handed_out_for_a_token_only(database: Database, address: str) -> None:
+    for path in ("package", "constraints"):
+        for refused in ({}, {"Authorization": "Bearer ifj_x"}, {"Authorization": "Basic eDp5"}):
+            answer = httpx.get(f"{address}/v1/join/{path}", headers=refused)
+            assert (answer.status_code, answer.json()["code"]) == (403, "join_token_invalid")
+    headers = {"Authorization": f"Bearer {create_token(database, 60.0)}"}
+    assert "torch==" in httpx.get(f"{address}/v1/join/constraints", headers=headers).text
+    script = httpx.get(f"{address}/v1/join/install")
+    assert script.headers["cache-control"] == "no-store" and "@" not in script.text.replace('"$@"', "")
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert sorted(listed) == list(PACKAGES)
 
 
 def test_a_token_is_stored_hashed_and_expires(database: Database, address: str) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from api.encryption import SecretCipher, is_encrypted
+from cli.exit_codes import ExitCode
 from core.errors import InvalidInput, Unavailable
+from tests.servers.farm import clean_environment
+from tests.servers.forked_parts import run_command
 
 
 def test_what_is_encrypted_can_be_decrypted_with_the_same_key_only(tmp_path: Path) -> None:
@@ -44,3 +47,12 @@ def test_a_key_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
         SecretCipher("", tmp_path / "secret.key").encrypt("x")
     with pytest.raises(Unavailable, match="a file stands where a folder should be"):
         SecretCipher("", tmp_path / "secret.key" / "secret.key").encrypt("x")
+
+
+def test_a_short_key_ends_the_api_with_one_sentence(tmp_path: Path) -> None:
+    environment = clean_environment(
+        IMAGEFARM_SECRET_KEY="short", IMAGEFARM_REDIS_URL="redis://127.0.0.1:9/0", IMAGEFARM_DATA_DIR=str(tmp_path)
+    )
+    done = run_command("api", "--port", "0", environment=environment, cwd=tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert "IMAGEFARM_SECRET_KEY is too short" in done.stderr and "Traceback" not in done.stderr
