@@ -121,6 +121,9 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     "/v1/choices": _calls("/v1/choices"),
     "/v1/keys": _calls("/v1/keys"),
     "/v1/statistics": _calls("/v1/statistics"),
+    "/v1/join/constraints": (Call("/v1/join/constraints", 403),),
+    "/v1/join/install": _calls("/v1/join/install"),
+    "/v1/join/package": (Call("/v1/join/package", 403),),
     "/v1/nodes": _calls("/v1/nodes"),
     "/v1/scaling": _calls("/v1/scaling"),
     "/v1/events": (),  # a stream without an end, which reads no rows
