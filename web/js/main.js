@@ -1,6 +1,6 @@
 // Starts the page: reads what the farm offers, shows the view of the address, keeps jobs and models current.
 
-import { listJobs, listModels, readChoices } from "./api.js";
+import { listJobs, listModels, Problem, readChoices } from "./api.js";
 import { byId, h } from "./dom.js";
 import { createJobs } from "./jobs.js";
 import { createNotices } from "./notices.js";
@@ -53,8 +53,9 @@ async function showAddressed() {
   if (!VIEWS[route.view]) return;
   wanted = route.view;
   shell.mark(route.view);
-  const loaded = mounted[route.view] ?? (await VIEWS[route.view]()).mount(app);
-  mounted[route.view] = loaded;
+  const module = mounted[route.view] || await VIEWS[route.view]().catch(() => null);
+  if (!module) return shell.setTrouble(new Problem({ detail: t("farm.unreachable") })); // refreshModels tries again
+  const loaded = mounted[route.view] ??= module.mount(app);
   if (wanted !== route.view) return; // another address was opened meanwhile
   if (shown !== loaded) {
     shown?.close?.();
@@ -83,6 +84,7 @@ async function refreshModels() {
     app.choices.models = await listModels();
     shell.setModels(app.choices.models);
     listeners.forEach((listener) => listener(app.choices.models));
+    if (!mounted[wanted]) showAddressed();
   } catch (problem) {
     shell.setTrouble(problem);
   }
@@ -119,7 +121,7 @@ async function start() {
     (shown?.first?.() ?? byId("main")).focus();
   });
   await showAddressed();
-  Object.values(VIEWS).forEach((load) => load()); // so that each opens while the farm is away
+  Object.values(VIEWS).forEach((load) => load().catch(() => {})); // so that each opens while the farm is away
   setTimeout(app.followJobs, JOBS_AFTER_MS);
   setInterval(() => { if (!document.hidden) refreshModels(); }, watch.modelsEvery);
 }

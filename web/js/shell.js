@@ -39,7 +39,7 @@ export function createShell(views) {
 
   function toast(text, { action = null, label = "", tone = "quiet", milliseconds = TOAST_MS } = {}) {
     const done = () => { clearTimeout(timer); row.remove(); };
-    const row = h("div.toast", { role: "status", "data-tone": tone }, h("span", text),
+    const row = h("div.toast", { role: "status", "data-tone": tone }, h("span", ...prose(text)),
       action && h("button.link", { onclick: () => { done(); action(); } }, label),
       h("button.icon-button", { "aria-label": t("close"), onclick: done }, icon("close")));
     const timer = setTimeout(done, milliseconds);
