@@ -12,6 +12,7 @@ import typer
 
 from cli.exit_codes import ExitCode
 from cli.options import AsJson, load_private_settings, needs
+from cli.tables import folded_table
 from core.api_keys import DEFAULT_SCOPES, Scope
 
 if TYPE_CHECKING:
@@ -152,12 +153,9 @@ def _iso(seconds: float | None) -> str | None:
 
 def _show(rows: Sequence[ApiKey]) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("id", "name", "owner", "scopes", "created", "last used", "state"):
-        table.add_column(heading, overflow="fold")
+    table = folded_table("id", "name", "owner", "scopes", "created", "last used", "state")
     for row in rows:
         facts = _facts(row)
         scopes = ", ".join(row.scopes)

@@ -8,6 +8,7 @@ import typer
 
 from cli.exit_codes import ExitCode
 from cli.options import AsJson, Url, open_farm
+from cli.tables import folded_table
 
 if TYPE_CHECKING:
     from core.schemas.loras import Lora
@@ -38,11 +39,8 @@ def list_loras(
 
 def _show_table(loras: list[Lora]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("name", "models", "MB", "trigger words", "trained on"):
-        table.add_column(heading, overflow="fold")
+    table = folded_table("name", "models", "MB", "trigger words", "trained on")
     for lora in loras:
         models = ", ".join(lora.models) or ("unusable" if lora.problem else "none")
         table.add_row(lora.name, models, f"{lora.bytes / 1e6:.1f}", ", ".join(lora.trigger_words), lora.base or "")

@@ -11,6 +11,7 @@ import typer
 
 from cli.exit_codes import ExitCode, print_message
 from cli.options import AsJson, load_private_settings, load_settings, needs
+from cli.tables import folded_table
 
 if TYPE_CHECKING:
     from core.catalogue import CatalogueModel, FarmCatalogue
@@ -203,11 +204,8 @@ def _as_json(status: ModelStatus) -> dict[str, object]:
 
 def _show_table(found: list[ModelStatus]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "here", "download", "licence", "description"):
-        table.add_column(heading, overflow="fold")
+    table = folded_table("model", "here", "download", "licence", "description")
     for status in found:
         model = status.model
         size = _download_size(model)

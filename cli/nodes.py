@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from cli.exit_codes import ExitCode
 from cli.options import AsJson, Url, open_farm
+from cli.tables import folded_table
 from core.schemas.nodes import Node
 
 group = typer.Typer(
@@ -73,9 +73,7 @@ def remove(name: Name, url: Url = None) -> int:
 
 
 def _show(nodes: list[Node]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("machine", "worker", "state", "device", "running", "version", "message"):
-        table.add_column(heading, overflow="fold")
+    table = folded_table("machine", "worker", "state", "device", "running", "version", "message")
     for node in nodes:
         for index, worker in enumerate(node.workers):
             table.add_row(

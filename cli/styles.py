@@ -9,6 +9,7 @@ import typer
 
 from cli.exit_codes import ExitCode
 from cli.options import AsJson, Url, open_farm
+from cli.tables import folded_table
 
 if TYPE_CHECKING:
     from core.schemas.styles import Style
@@ -151,11 +152,8 @@ def _read(file: Path) -> str:
 
 def _show_table(styles: list[Style]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("name", "whose", "prompt", "negative prompt"):
-        table.add_column(heading, overflow="fold")
+    table = folded_table("name", "whose", "prompt", "negative prompt")
     for style in styles:
         table.add_row(style.name, style.scope, style.prompt, style.negative_prompt)
     Console(markup=False).print(table)

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from cli.exit_codes import ExitCode
 from cli.options import AsJson, Url, open_farm
+from cli.tables import folded_table
 from core.schemas.workers import Worker
 
 group = typer.Typer(
@@ -67,9 +67,7 @@ def drain(name: Name, url: Url = None) -> int:
 
 
 def _show(workers: list[Worker]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("worker", "state", "device", "model", "running", "message"):
-        table.add_column(heading, overflow="fold")
+    table = folded_table("worker", "state", "device", "model", "running", "message")
     for worker in workers:
         table.add_row(
             Text(worker.name),

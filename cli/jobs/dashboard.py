@@ -7,6 +7,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cli.tables import cut_table
 from core.errors import Gone, NotFound
 from core.lifecycle import JobStatus
 from core.schemas.base import ResponseBody
@@ -60,17 +61,10 @@ def render_dashboard(data: DashboardData) -> RenderableType:
     return Group(*parts)
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    return table
-
-
 def _workers(workers: list[Worker]) -> RenderableType:
     if not workers:
         return Text("No worker is running.", style="red")
-    table = _table("worker", "state", "model", "device", "busy")
+    table = cut_table("worker", "state", "model", "device", "busy")
     for worker in workers:
         state = worker.state if not worker.message else f"{worker.state}: {one_line(worker.message, 40)}"
         table.add_row(worker.name, state, _models_of(worker), worker.device, f"{worker.running} of {worker.capacity}")
@@ -84,7 +78,7 @@ def _models_of(worker: Worker) -> str:
 
 
 def _running(jobs: list[Job]) -> Table:
-    table = _table("running", "worker", "progress", "", "prompt")
+    table = cut_table("running", "worker", "progress", "", "prompt")
     for job in jobs:
         value = job.progress.value if job.progress is not None else 0.0
         bar = ProgressBar(total=1.0, completed=value, width=20)
@@ -94,7 +88,7 @@ def _running(jobs: list[Job]) -> Table:
 
 def _waiting(data: DashboardData) -> Table:
     etas = {row.model: row.eta_seconds for row in data.queue.models}
-    table = _table("waiting (newest first)", "model", "waits", "queue done in", "prompt")
+    table = cut_table("waiting (newest first)", "model", "waits", "queue done in", "prompt")
     for job in data.waiting:
         prompt = Text(one_line(str(job.input.get("prompt", "")), 40))
         table.add_row(job.id, job.model, ago(job.created_at), seconds(etas.get(job.model)), prompt)

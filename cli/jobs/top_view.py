@@ -7,6 +7,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cli.tables import cut_table
 from core.errors import Gone, NotFound
 from core.lifecycle import JobStatus
 from core.schemas.base import ResponseBody
@@ -108,17 +109,12 @@ def render_top(data: TopData) -> RenderableType:
     return Group(*parts, Text(), _queue(queue))
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    return table
-
-
 def _workers(workers: list[TopWorker]) -> Table:
     """Return the table; the column of GPUs is left out where no driver reports one, for narrow terminals."""
     has_gpu = any(worker.temperature_celsius is not None or worker.memory_used_bytes is not None for worker in workers)
-    table = _table("worker", "state", "model", "device", "busy", *(("temperature, load, memory, power",) if has_gpu else ()))
+    table = cut_table(
+        "worker", "state", "model", "device", "busy", *(("temperature, load, memory, power",) if has_gpu else ())
+    )
     for worker in workers:
         state = worker.state if not worker.message else f"{worker.state}: {one_line(worker.message, 40)}"
         row = (
@@ -138,7 +134,7 @@ def _workers(workers: list[TopWorker]) -> Table:
 
 
 def _queue(queue: Queue) -> Table:
-    table = _table("queue", "waiting", "running", "held", "workers", "done in", "")
+    table = cut_table("queue", "waiting", "running", "held", "workers", "done in", "")
     for row in queue.models:
         counts = (str(row.queued), str(row.running), str(row.held), str(row.live_workers))
         table.add_row(row.model, *counts, seconds(row.eta_seconds), Text(row.reason or "", style="red"))
