@@ -29,7 +29,7 @@ from db.tables import ModelOperation
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 operations_router = APIRouter(prefix="/v1/model-operations", tags=["models"])
-"""The page calls them below /v1/models, where linters of OpenAPI cannot tell them from a model's own addresses."""
+"""Not below /v1/models, where linters of OpenAPI cannot tell them from a model's own addresses."""
 
 ModelId = Annotated[str, Path(description="Id or alias.", max_length=200)]
 
@@ -44,7 +44,6 @@ async def operation_id_of(operation_id: Annotated[str, Path(description="The ope
 OperationId = Annotated[str, Depends(operation_id_of)]
 
 
-@router.get("/operations", include_in_schema=False)
 @operations_router.get("", response_model=ModelOperationList, summary="List model operations", responses=error_responses())
 async def read_operations(
     farm: FarmDependency,
@@ -57,7 +56,6 @@ async def read_operations(
     return json_response(ModelOperationList(items=[operation_view(row, caller) for row in rows]))
 
 
-@router.get("/operations/{operation_id}", include_in_schema=False)
 @operations_router.get(
     "/{operation_id}",
     response_model=OperationAnswer,
@@ -97,7 +95,6 @@ def _is_news(row: ModelOperation, tag: str | None) -> bool:
     return has_ended(row) or (tag is not None and not none_match(tag, etag_of(row)))
 
 
-@router.post("/operations/{operation_id}/cancel", include_in_schema=False)
 @operations_router.post(
     "/{operation_id}/cancel",
     response_model=OperationAnswer,
