@@ -56,7 +56,7 @@ def join_command(
         typer.echo(f"imagefarm join {shlex.quote(address.url)} {token}")
     else:
         script = shlex.quote(f"{address.url}/v1/join/install")
-        typer.echo(f"curl -fsS {script} | sh -s -- {token}")
+        typer.echo(f"(curl -fsS {script} || echo exit 1) | sh -s -- {token}")
     if address.is_loopback:
         print_message("this address is of this machine only: name the one that others reach with --url http://HOST:7860.")
     elif address.url.startswith("http://"):

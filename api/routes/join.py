@@ -43,7 +43,7 @@ GoodToken = Depends(_good_token)
 async def read_script(request: Request, farm: FarmDependency) -> Response:
     """Return a shell script that installs this version where it is missing and runs `imagefarm join`; it holds no secret.
 
-    Its argument is the token of `imagefarm join-command`: `curl -fsS https://farm.example/v1/join/install | sh -s -- TOKEN`.
+    Its argument is the token of `imagefarm join-command`, which prints the whole command line.
     """
     values = {
         "@VERSION@": VERSION,

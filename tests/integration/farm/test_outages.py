@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 from celery import Celery
+from sqlalchemy import make_url
 
 from benchmarks.faults.parts import FarmParts, Part
 from core.queue import RENDER_TASK, render_queue
@@ -28,6 +31,34 @@ def wait_log(part: Part, pattern: str, seconds: float = 120.0) -> None:
     while not re.search(pattern, part.log.read_text()):
         assert time.monotonic() < deadline, part.log.read_text()[-3000:]
         time.sleep(0.05)
+
+
+def freeze(worker: Part, database_url: str) -> None:
+    """Stop a worker and its engine, but not inside a transaction: SQLite's lock would then stop every other writer too."""
+    while True:
+        for process in worker.engines():
+            process.suspend()
+        worker.send(signal.SIGSTOP)
+        if can_write(database_url):
+            return
+        resume(worker)
+
+
+def resume(worker: Part) -> None:
+    """Let a frozen worker and its engine go on."""
+    for process in worker.engines():
+        process.resume()
+    worker.send(signal.SIGCONT)
+
+
+def can_write(database_url: str) -> bool:
+    """Return whether the SQLite file's write lock is free within a second."""
+    with closing(sqlite3.connect(make_url(database_url).database or "", timeout=1, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 @pytest.mark.parametrize("lose_data", [False, True], ids=["kept", "flushed"])
@@ -119,16 +150,12 @@ def test_a_killed_workers_job_is_requeued_when_the_worker_restarts(start_farm: S
 def test_a_frozen_workers_job_is_requeued_and_its_late_result_refused(start_farm: StartFarm, client_of: ClientOf) -> None:
     farm = start_farm(workers=2, synthetic_step_seconds=0.1, lease_seconds=1.5, heartbeat_seconds=0.4)
     client = client_of(farm)
-    job_id = client.submit(num_inference_steps=12)["id"]
+    job_id = client.submit(num_inference_steps=30)["id"]
     frozen = farm.parts[client.wait(job_id, "running")["worker"]]
-    for process in (*frozen.engines(),):
-        process.suspend()
-    frozen.send(signal.SIGSTOP)
+    freeze(frozen, farm.database_url)
     done = client.wait(job_id, "succeeded")
     assert done["attempt"] == 2 and done["worker"] != frozen.name
-    for process in frozen.engines():
-        process.resume()
-    frozen.send(signal.SIGCONT)
+    resume(frozen)
     wait_log(frozen, "refused: attempt 1 no longer holds")
     assert client.job(job_id)["outputs"] == done["outputs"]
 

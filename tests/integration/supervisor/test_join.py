@@ -32,6 +32,7 @@ from tests.conftest import Migrate
 from tests.integration.api.running import serving
 from tests.servers.farm import ROOT, SYNTHETIC, clean_environment
 from tests.servers.forked_parts import run_command
+from tests.servers.ports import free_port
 from tests.servers.redis import RedisServer
 
 
@@ -81,7 +82,7 @@ def test_the_line_installs_the_farms_version_and_runs_join(farm_settings: Settin
     environment = clean_environment(IMAGEFARM_DATABASE_URL=farm_settings.database_url)
     done = run_command("join-command", "--url", address, environment=environment, cwd=farm_settings.data_dir.parent)
     line = done.stdout.strip()
-    assert re.fullmatch(rf"curl -fsS {re.escape(address)}/v1/join/install \| sh -s -- ifj_\S+", line)
+    assert re.fullmatch(rf"\(curl -fsS {re.escape(address)}/v1/join/install \|\| echo exit 1\) \| sh -s -- ifj_\S+", line)
     home = tmp_path / "box"
     environment = clean_environment(
         HOME=str(tmp_path),
@@ -108,6 +109,9 @@ def test_the_line_installs_the_farms_version_and_runs_join(farm_settings: Settin
     missing = run()
     assert missing.returncode == 1 and "the farm answered 403" in missing.stderr
     assert not (home / ".venv").exists()
+    line = line.replace(address, f"http://127.0.0.1:{free_port()}")
+    away = run()
+    assert away.returncode == 1 and "curl: (7)" in away.stderr
 
 
 def test_the_package_is_handed_out_for_a_token_only(database: Database, address: str) -> None:

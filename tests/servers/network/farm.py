@@ -140,11 +140,12 @@ class HostedFarm:
         return clean_environment(**given, **self.settings)
 
     def join_line(self) -> str:
-        """Return the line that `imagefarm join-command` prints on the control host."""
-        return self.control.run(*self.control.farm_command("join-command"), environment=self.control_environment()).strip()
+        """Return the line that `imagefarm join-command --installed` prints on the control host."""
+        command = self.control.farm_command("join-command", "--installed")
+        return self.control.run(*command, environment=self.control_environment()).strip()
 
     def join(self, host: Host) -> None:
-        """Let a host join by the line of `imagefarm join-command`, or continue when it has joined before."""
+        """Let a host join by the line of `imagefarm join-command --installed`, or continue when it has joined before."""
         joined = (host.directory / "data" / "join.json").exists()
         words = ["join"] if joined else shlex.split(self.join_line())[1:]
         self.programs[host.name] = host.start(
