@@ -38,7 +38,7 @@ def wait_until(happened: Callable[[], bool], seconds: float = 90.0) -> None:
 def answers(client: Client) -> bool:
     try:
         return client.http.get("/v1/models").is_success
-    except httpx.ConnectError:
+    except httpx.TransportError:
         return False
 
 
