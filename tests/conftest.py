@@ -5,9 +5,11 @@ Under pytest-xdist each process has servers of its own.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import ssl
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 Migrate = Callable[[str], None]
 SHARED_FARMS = ("tests/e2e", "tests/integration/imagefarm")
 """Folders whose files share a farm."""
+gc_frozen_modules = [0]
+"""Number of imported modules when collections last excluded what there was."""
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
 
@@ -62,6 +66,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
             return next((folder for folder in SHARED_FARMS if file.startswith(f"{folder}/")), file)
 
     return FilesAndFarms(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_modules_are_not_collected() -> None:
+    """Exclude what was imported from collections: with torch and diffusers, each `gc.collect()` else takes half a second."""
+    import hypothesis  # noqa: F401 -- first: its import looks for referrers, and finds none that is frozen
+
+    if len(sys.modules) > gc_frozen_modules[0] + 200:
+        gc.collect()
+        gc.freeze()
+        gc_frozen_modules[0] = len(sys.modules)
 
 
 @pytest.fixture(scope="session")
