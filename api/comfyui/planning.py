@@ -32,7 +32,7 @@ from core.comfyui.plan import Enlarge, Render
 from core.comfyui.texts import FIELD
 from core.comfyui.validation import Graph, outputs_failed
 from core.errors import Conflict, FarmError, Gone, InvalidInput
-from core.imagefile.transparency import mask_of_transparency
+from core.imagefile.masks import mask_of_transparency
 from core.lifecycle import JobKind
 from core.parameters import InitImage, InvalidParameters, MaskImage
 from core.parameters.normalise import Origin
