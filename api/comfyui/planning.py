@@ -29,7 +29,7 @@ from core.catalogue.upscalers import LANCZOS
 from core.comfyui import GraphRefused, NodeError, Plan, ReadStep
 from core.comfyui.errors import node_errors
 from core.comfyui.plan import Enlarge, Render
-from core.comfyui.texts import FIELD
+from core.comfyui.png_texts import FIELD
 from core.comfyui.validation import Graph, outputs_failed
 from core.errors import Conflict, FarmError, Gone, InvalidInput
 from core.imagefile.masks import mask_of_transparency

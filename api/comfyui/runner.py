@@ -21,7 +21,7 @@ from api.comfyui.sockets import Key, Sockets
 from api.farm import Farm
 from api.overview import Overview
 from api.threads import in_thread
-from core.comfyui.texts import embedded
+from core.comfyui.png_texts import embedded
 from core.errors import FarmError, Gone, NotFound
 from core.lifecycle import SETTLED, JobStatus
 from db import comfyui

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field, SecretStr
 
-from core.settings.values import HostNames, Networks, PublicUrl
+from core.settings.value_types import HostNames, Networks, PublicUrl
 
 
 class NetworkSettings(BaseModel):

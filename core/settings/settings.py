@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from core.settings.network import NetworkSettings
 from core.settings.requests import RequestSettings
 from core.settings.stores import StoreSettings
-from core.settings.values import FolderOrNone
+from core.settings.value_types import FolderOrNone
 from core.settings.worker import WorkerSettings
 
 

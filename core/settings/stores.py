@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from core.connection_urls import sqlite_url
-from core.settings.values import DatabaseUrl, Folder, RedisUrl, StorageUrl
+from core.settings.value_types import DatabaseUrl, Folder, RedisUrl, StorageUrl
 from core.storage_url import FileLocation, Location, parse_storage_url
 
 

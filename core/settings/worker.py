@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from core.settings.values import DatabaseUrl, Folder, Folders, FoldersOfModels, ModelNames, RedisUrl, StorageUrl
+from core.settings.value_types import DatabaseUrl, Folder, Folders, FoldersOfModels, ModelNames, RedisUrl, StorageUrl
 
 
 class WorkerSettings(BaseModel):

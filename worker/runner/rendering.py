@@ -34,7 +34,7 @@ from worker.runner.attempts import (
     image_index_of,
 )
 from worker.runner.image_guard import ImageGuard, is_black
-from worker.runner.upscaling import (
+from worker.runner.upscales import (
     SourceReader,
     clear_earlier_attempts,
     clear_spool,

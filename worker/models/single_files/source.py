@@ -16,7 +16,7 @@ from core.catalogue.weight_file import WeightFile
 from core.errors import RenderError
 from worker.memory.weight_source import MappedWeights
 from worker.models.packed_copy import empty_module, with_weights
-from worker.models.single_files.convert import Tensors, convert
+from worker.models.single_files.class_tensors import Tensors, convert
 from worker.models.single_files.fp8 import load_fp8
 from worker.models.single_files.gguf import load_gguf
 from worker.models.single_files.tensors import FP8, component_tensors

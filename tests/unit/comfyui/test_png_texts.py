@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from core.comfyui.texts import FIELD, MAX_BYTES, embedded, texts_of
+from core.comfyui.png_texts import FIELD, MAX_BYTES, embedded, texts_of
 from core.imagefile import ImageMetadata, encode_png, read_metadata
 from core.imagefile.masks import mask_of_transparency
 from core.imagefile.png_file import with_metadata
