@@ -149,8 +149,6 @@ class Planner:
             positions.append(len(planned.jobs) - 1)
         return positions
 
-    # Rendering
-
     async def _render(self, step: ReadStep, work: Render, parent: NewJob | None, number: int) -> NewJob:
         model = self.files.models.model(*work.loader)
         warnings = self._about(work, model)
@@ -244,8 +242,6 @@ class Planner:
         upload = await store_upload(self.farm, self.caller, data, "mask")
         fields = {name: getattr(upload, name) for name in ("key", "width", "height", "sha256")}
         return MaskImage(upload_id=upload.id, white_share=share, **fields)
-
-    # Enlarging
 
     def _enlarge(self, step: ReadStep, work: Enlarge, parent: NewJob | None) -> NewJob:
         request = UpscaleRequest(image="start", scale=work.scale, upscaler=self._upscaler(work.upscaler) or LANCZOS)
