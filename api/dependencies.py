@@ -1,7 +1,8 @@
-"""FastAPI dependencies of routes, and the JSON response that routes return."""
+"""FastAPI dependencies of routes, the JSON response that routes return, and when it is 304 instead."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from api.farm import Farm, farm_of
 from core.api_keys import Scope
 from core.errors import NotFound
 from core.ids import is_id
+
+_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
 def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -90,3 +93,10 @@ SubmitterDependency = Annotated[Caller, Depends(get_submitter)]
 AdminDependency = Annotated[Caller, Depends(get_admin)]
 JobId = Annotated[str, Depends(job_id_of)]
 ImageId = Annotated[str, Depends(image_id_of)]
+
+
+def none_match(header: str | None, tag: str) -> bool:
+    """Return whether If-None-Match names `tag`, so that 304 is the answer. `W/` makes no difference (RFC 9110, 13.1.2)."""
+    if header is None:
+        return False
+    return header.strip() == "*" or tag.removeprefix("W/") in _TAG.findall(header)

@@ -13,8 +13,8 @@ from core.catalogue.loras import LoraFile, usable
 from core.errors import InvalidInput
 from core.imagefile.parameters import FoundLora, FoundParameters, read_parameters
 from core.imagefile.parameters.found import stem_of
+from core.schemas.images import ImageParameters
 from core.schemas.loras import MAX_LORAS, MAX_SCALE
-from core.schemas.parameters import ImageParameters
 
 _PRECISION = re.compile(
     r"[-_. ](?:bf16|fp16|fp32|f16|f32|fp8(?:[-_]?e\dm\d\w*)?|e\dm\d\w*|scaled|i?q\d\w*|int8|pruned|emaonly|ema|noema)"

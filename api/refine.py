@@ -14,8 +14,8 @@ from api.uploads import find_start_images, init_image_of, require_image_file
 from api.views.jobs import public_input
 from core.catalogue.upscalers import LANCZOS
 from core.errors import Conflict, InvalidInput
-from core.parameters.image_input import input_of_image
 from core.parameters.refine import ParentImage, refine
+from core.parameters.seeds import input_of_image
 from core.schemas.refine import RefineRequest
 from db.images import get_image
 from db.jobs.read import get_job

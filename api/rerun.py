@@ -18,7 +18,7 @@ from api.views.jobs import public_input
 from core.catalogue.loras import LoraFile, LoraLibrary, usable
 from core.errors import Conflict, Gone, InvalidInput
 from core.lifecycle import JobKind
-from core.parameters.image_input import input_of_image
+from core.parameters.seeds import input_of_image
 from core.schemas.jobs import JobRequest, RenderFields
 from db.images import get_image
 from db.jobs.read import get_job

@@ -22,8 +22,8 @@ from core.errors import Conflict, Gone, InvalidInput, NotFound
 from core.ids import is_id
 from core.lifecycle import JobKind
 from core.parameters import InvalidParameters
-from core.parameters.image_input import input_of_image
 from core.parameters.parameters import Findings
+from core.parameters.seeds import input_of_image
 from core.queue import UPSCALE
 from core.schemas.upscales import Upscaler as UpscalerAnswer
 from core.schemas.upscales import UpscaleRequest, UpscalerList

@@ -9,7 +9,7 @@ from cli import processes
 from cli.exit_codes import run_guarded
 from cli.options import load_private_settings
 from cli.text_streams import print_any_text, restart_in_utf8
-from core.lean_imports import import_without
+from core.extras import import_without
 
 
 def upscaler() -> int:

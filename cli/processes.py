@@ -63,7 +63,7 @@ def model_manager() -> int:
 
     Run it next to workers whose farm's reaper runs elsewhere or without the extra `worker`; `imagefarm up` needs no other.
     """
-    from worker.model_manager.main import run
+    from worker.model_manager.manager import run
 
     return run(load_private_settings())
 

@@ -1,7 +1,9 @@
-"""Check which optional parts ("extras") of the distribution are installed, and name the one that is missing."""
+"""Optional dependencies: which extras of the distribution are installed, and imports without what is never used."""
 
 from __future__ import annotations
 
+import importlib
+import sys
 from importlib.util import find_spec
 
 from core.errors import FarmError
@@ -35,3 +37,17 @@ def require_extras(*extras: str, purpose: str = "This command") -> None:
     parts = f"the {missing[0]} part" if len(missing) == 1 else f"the {' and '.join(missing)} parts"
     wanted = "all" if {"server", "worker"} <= set(missing) else ",".join(missing)
     raise MissingExtra(f"{purpose} needs {parts}: pip install 'imagefarm[{wanted}]'")
+
+
+def import_without(package: str, left_out: str) -> None:
+    """Import `package` as on a machine without the module `left_out`, which stays importable for everyone else.
+
+    Nothing is changed when either has been imported already. Raises ImportError when the package needs the module.
+    """
+    if package in sys.modules or left_out in sys.modules:
+        return
+    sys.modules[left_out] = None  # type: ignore[assignment]  # Python's own mark of a module that cannot be imported
+    try:
+        importlib.import_module(package)
+    finally:
+        del sys.modules[left_out]

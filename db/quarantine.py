@@ -1,4 +1,4 @@
-"""The quarantine of workers in the database: conditions on their rows, and its end."""
+"""Which workers may take no job for a while, the quarantine, and which never a certain one, the exclusions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, String, and_, bindparam, or_, update
+from sqlalchemy import ColumnElement, Executable, String, and_, bindparam, literal, or_, update
 from sqlalchemy.orm import Session
 
+from core.retries import EXCLUDING_CODES
 from db.sql import now
-from db.tables import Worker, core_table
+from db.tables import JobExclusion, Worker, core_table
+
+AVOID_SECONDS = 60.0
+"""How long another worker than the one where it failed is preferred for a job; then any may take it."""
 
 
 def is_quarantined() -> ColumnElement[bool]:
@@ -39,3 +43,13 @@ def _trust() -> Executable:
     trusted = table.c.name.in_(bindparam("trusted", expanding=True, type_=String()))
     marked = or_(table.c.failures.is_not(None), table.c.quarantined_until.is_not(None))
     return update(table).where(trusted, marked).values(**end_quarantine())
+
+
+def is_final() -> ColumnElement[bool]:
+    """Match exclusions for good."""
+    return JobExclusion.code.in_(sorted(EXCLUDING_CODES))
+
+
+def excludes() -> ColumnElement[bool]:
+    """Match exclusions that hold now."""
+    return or_(is_final(), JobExclusion.created_at > now() - literal(AVOID_SECONDS))

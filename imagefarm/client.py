@@ -14,11 +14,10 @@ from core.lifecycle import JobKind, JobStatus
 from core.refine_mode import RefineMode
 from core.schemas.batches import Batch, BatchRequest
 from core.schemas.farm import Health, Readiness
-from core.schemas.images import Image, Upload
+from core.schemas.images import Image, ImageParameters, Upload
 from core.schemas.jobs import Job, JobHistory, JobPage, JobRequest, Output
 from core.schemas.loras import LoraList
 from core.schemas.models import ModelList, PresetList, RecipeList
-from core.schemas.parameters import ImageParameters
 from core.schemas.refine import Lineage, RefineRequest
 from core.schemas.workers import Queue, WorkerList
 from imagefarm.address import find_address

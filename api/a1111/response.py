@@ -21,8 +21,7 @@ from api.threads import in_thread
 from api.views.jobs import notice_of
 from core.imagefile import ImageMetadata, encode, open_rgb, read_metadata
 from core.lifecycle import JobStatus
-from core.parameters.image_input import input_of_image
-from core.parameters.seeds import seeds_of
+from core.parameters.seeds import input_of_image, seeds_of
 from core.schemas.a1111 import A1111Images, Txt2Img
 from core.storage import ImageStore
 from db.jobs.read import Snapshot

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from api.comfyui.errors import errors
 from api.comfyui.face import ComfyCaller, FaceDependency
 from api.threads import in_thread
-from core.comfyui.nodes import NODES, object_info
+from core.comfyui.node_kinds import NODES, object_info
 from core.version import VERSION
 from db.comfyui import input_names
 

@@ -20,7 +20,7 @@ from api.submission import pixels_of, reserved
 from api.threads import in_thread
 from api.validation import from_pydantic
 from core.comfyui import GraphRefused, NodeError, checked_graph, read_graph, with_joined_samplers
-from core.comfyui.texts import embedded
+from core.comfyui.png_texts import embedded
 from core.errors import FarmError, InvalidInput
 from core.ids import new_id
 from core.schemas.comfyui import ComfyPromptAnswer, ComfyPromptRequest

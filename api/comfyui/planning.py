@@ -29,10 +29,10 @@ from core.catalogue.upscalers import LANCZOS
 from core.comfyui import GraphRefused, NodeError, Plan, ReadStep
 from core.comfyui.errors import node_errors
 from core.comfyui.plan import Enlarge, Render
-from core.comfyui.texts import FIELD
+from core.comfyui.png_texts import FIELD
 from core.comfyui.validation import Graph, outputs_failed
 from core.errors import Conflict, FarmError, Gone, InvalidInput
-from core.imagefile.transparency import mask_of_transparency
+from core.imagefile.masks import mask_of_transparency
 from core.lifecycle import JobKind
 from core.parameters import InitImage, InvalidParameters, MaskImage
 from core.parameters.normalise import Origin
@@ -149,8 +149,6 @@ class Planner:
             positions.append(len(planned.jobs) - 1)
         return positions
 
-    # Rendering
-
     async def _render(self, step: ReadStep, work: Render, parent: NewJob | None, number: int) -> NewJob:
         model = self.files.models.model(*work.loader)
         warnings = self._about(work, model)
@@ -244,8 +242,6 @@ class Planner:
         upload = await store_upload(self.farm, self.caller, data, "mask")
         fields = {name: getattr(upload, name) for name in ("key", "width", "height", "sha256")}
         return MaskImage(upload_id=upload.id, white_share=share, **fields)
-
-    # Enlarging
 
     def _enlarge(self, step: ReadStep, work: Enlarge, parent: NewJob | None) -> NewJob:
         request = UpscaleRequest(image="start", scale=work.scale, upscaler=self._upscaler(work.upscaler) or LANCZOS)

@@ -21,7 +21,7 @@ from api.comfyui.sockets import Key, Sockets
 from api.farm import Farm
 from api.overview import Overview
 from api.threads import in_thread
-from core.comfyui.texts import embedded
+from core.comfyui.png_texts import embedded
 from core.errors import FarmError, Gone, NotFound
 from core.lifecycle import SETTLED, JobStatus
 from db import comfyui
@@ -98,8 +98,6 @@ class PromptRunner:
             with suppress(asyncio.CancelledError):
                 await task
 
-    # Events of the hub
-
     def changed(self, job_id: str, revision: int, status: str) -> None:
         """Take a change of any job."""
         watched = self._by_job.get(job_id)
@@ -150,8 +148,6 @@ class PromptRunner:
         watched.node, nodes = watched.planned[watched.jobs[job_id]]
         told += [messages.executing(watched.prompt_id, node) for node in nodes]
         self.sockets.tell(watched.key, told)
-
-    # Prompts
 
     def watch(self, change: PromptChange) -> None:
         """Publish the hints of a prompt's new jobs and follow the prompt."""
@@ -214,8 +210,6 @@ class PromptRunner:
             for watched in self._watched.values()
             if watched.key == key and watched.node is not None
         ][:1]
-
-    # The tasks
 
     async def _run(self) -> None:
         last_poll = float("-inf")

@@ -16,8 +16,7 @@ from api.routes.wildcards import wildcard_list
 from api.upscales import list_of
 from core.api_keys import Scope
 from core.errors import Unauthorized
-from core.schemas.choices import Choices
-from core.schemas.farm import Session
+from core.schemas.farm import Choices, Session
 from core.version import VERSION
 
 router = APIRouter(prefix="/v1/choices", tags=["session"])

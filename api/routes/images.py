@@ -9,8 +9,15 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from api.caller import Caller, labelled
-from api.dependencies import CallerDependency, FarmDependency, ImageId, SubmitterDependency, identified, json_response
-from api.etags import none_match
+from api.dependencies import (
+    CallerDependency,
+    FarmDependency,
+    ImageId,
+    SubmitterDependency,
+    identified,
+    json_response,
+    none_match,
+)
 from api.farm import Farm
 from api.file_response import OpenFileResponse, RemoteFileResponse
 from api.image_formats import negotiate, stored_format

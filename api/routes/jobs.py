@@ -23,9 +23,9 @@ from api.dependencies import (
     get_submitter,
     job_id_of,
     json_response,
+    none_match,
 )
 from api.direct_route import DirectRoute, directly, json_of
-from api.etags import none_match
 from api.farm import Farm, farm_of
 from api.openapi_errors import error_responses
 from api.polling import etag_of, revision_in, show, wait_until_settled

@@ -8,8 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path
 from starlette.responses import Response
 
-from api.dependencies import CallerDependency, FarmDependency, json_response
-from api.etags import none_match
+from api.dependencies import CallerDependency, FarmDependency, json_response, none_match
 from api.farm import Farm
 from api.openapi_errors import error_responses
 from api.threads import in_thread

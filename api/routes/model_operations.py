@@ -10,8 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.responses import Response
 
 from api.caller import Caller
-from api.dependencies import AdminDependency, CallerDependency, FarmDependency, json_response
-from api.etags import none_match
+from api.dependencies import AdminDependency, CallerDependency, FarmDependency, json_response, none_match
 from api.farm import Farm
 from api.openapi_errors import error_responses
 from api.public_address import link

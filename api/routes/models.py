@@ -1,4 +1,4 @@
-"""Models: the catalogue, and the workers that serve each model."""
+"""Models: the catalogue, the workers that serve each model, and the state of its weights on the API's disk."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from api.farm import Farm
 from api.openai.request import is_openai_model
 from api.openapi_errors import error_responses
 from api.threads import in_thread
-from api.views.model_weights import weights_view
 from api.views.workers import model_view
 from core.api_keys import Scope
-from core.catalogue import ModelPaths
-from core.errors import InvalidInput, NotFound
-from core.schemas.models import Model, ModelList
+from core.catalogue import CatalogueModel, ModelPaths, locate
+from core.catalogue.model_folder import read_marker, size_of
+from core.catalogue.presence import problems_of
+from core.errors import InvalidInput, NotFound, RenderError
+from core.schemas.models import Model, ModelList, ModelWeights
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -63,3 +64,19 @@ async def read_model(
         weights = await in_thread(weights_view, model, ModelPaths.of(farm.settings))
         view = view.model_copy(update={"weights": weights})
     return json_response(view)
+
+
+def weights_view(model: CatalogueModel, model_paths: ModelPaths) -> ModelWeights:
+    """Look for the weights as a worker on this machine would; only names, sizes and headers are read."""
+    try:
+        located = locate(model, model_paths)
+    except RenderError as error:
+        return ModelWeights(present=False, problems=problems_of(model, model_paths), missing=error.message)
+    except OSError as error:
+        return ModelWeights(present=False, problems=[f"The disk refused: {error.strerror or error}."])
+    if located.files:
+        size = sum(path.stat().st_size for path in set(located.files.values()))
+    else:
+        marker = read_marker(located.directory)
+        size = marker.size_bytes if marker else size_of(located.directory)
+    return ModelWeights(present=True, origin=located.origin, size_bytes=size, problems=[])

@@ -11,7 +11,7 @@ from api.openapi_errors import error_responses
 from api.parameters import parameters_of
 from api.routes.uploads import TYPES
 from core.errors import FarmError
-from core.schemas.parameters import ImageParameters
+from core.schemas.images import ImageParameters
 
 router = APIRouter(prefix="/v1/parameters", tags=["images"])
 

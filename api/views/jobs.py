@@ -9,7 +9,7 @@ from typing import Any
 from api.public_address import link
 from core.catalogue import load_catalogue, noise_notice
 from core.lifecycle import JobKind, JobStatus
-from core.parameters.image_input import input_of_image
+from core.parameters.seeds import input_of_image
 from core.render import SafetyRecord
 from core.retries import rule_for
 from core.schemas.base import iso

@@ -16,7 +16,6 @@ from cli.jobs import (
     retry,
     show,
     submit,
-    top,
     upscale,
     watch,
 )
@@ -36,7 +35,6 @@ def register(app: typer.Typer) -> None:
         rerun,
         export,
         parameters,
-        top,
         watch,
     ):
         commands.register(app)

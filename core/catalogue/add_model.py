@@ -11,11 +11,10 @@ from typing import Any
 
 from core.catalogue.catalogue import Architecture, CatalogueModel, Component, load_catalogue
 from core.catalogue.farm_catalogue import catalogue_of
-from core.catalogue.known_files import known_file
 from core.catalogue.matching import COMPONENTS, NAMES, Base, Match, base_of, complete, settings_of
 from core.catalogue.model_folder import INDEX_FILE
 from core.catalogue.model_paths import ModelPaths
-from core.catalogue.recognise import recognise, size_text
+from core.catalogue.recognise import known_file, recognise, size_text
 from core.catalogue.user_file import add_user_row, remove_user_row, user_file
 from core.catalogue.weight_dirs import FOLDERS, SUFFIXES, files_in, models_folder, slug
 from core.catalogue.weight_file import WeightFile

@@ -89,7 +89,7 @@ def read_facts(file: Path) -> LoraFacts:
     try:
         header = safetensors_header(file)
     except (OSError, ValueError):
-        # It words what else a file may be, such as a saved web page.
+        # Its error also says what else the file may be, such as a saved web page.
         return LoraFacts(problem=damage_of(file) or "has a damaged header: download it again")
     tensors, metadata = header.tensors, header.metadata
     layers = {match["layer"] for name in tensors if (match := OF_LAYER.fullmatch(name))}

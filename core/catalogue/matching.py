@@ -169,7 +169,7 @@ def _best(
         precision = _PREFERENCE.index(file.precision) if file.precision in _PREFERENCE else len(_PREFERENCE)
         return (
             near is None or near not in file.path.parents,
-            # Who has a packed denoiser has little memory: a packed text encoder suits it too.
+            # A packed denoiser means that memory is scarce: a packed text encoder suits it too.
             component == "text_encoder" and (file.container == "gguf") != (main.container == "gguf"),
             len(file.architectures),
             "sd3" in file.path.name.lower(),

@@ -10,10 +10,10 @@ from typing import Literal
 
 from core.catalogue.catalogue import CatalogueModel, Component, Lora, load_catalogue
 from core.catalogue.farm_catalogue import FarmCatalogue, catalogue_of
-from core.catalogue.known_files import known_file
 from core.catalogue.matching import COMPONENTS, NAMES
 from core.catalogue.model_folder import missing_files, pipeline_class, read_marker
 from core.catalogue.model_paths import ModelPaths
+from core.catalogue.recognise import known_file
 from core.catalogue.weight_damage import damage_of
 from core.errors import InvalidInput, RenderError
 from core.settings import Settings

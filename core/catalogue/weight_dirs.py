@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from core.catalogue.catalogue import CatalogueModel, load_catalogue
-from core.catalogue.known_files import known_file
 from core.catalogue.matching import Match, base_of, complete, settings_of
-from core.catalogue.recognise import size_text
+from core.catalogue.recognise import known_file, size_text
 from core.catalogue.user_rows import make_row
 from core.catalogue.weight_file import WeightFile
 from core.errors import InvalidInput

@@ -2,9 +2,9 @@
 
 from core.comfyui.continuations import with_joined_samplers
 from core.comfyui.errors import GraphRefused, NodeError
+from core.comfyui.graph_reading import read_graph
 from core.comfyui.names import ModelFiles
 from core.comfyui.plan import Plan, ReadStep
-from core.comfyui.reading import read_graph
 from core.comfyui.validation import Graph, checked_graph
 
 __all__ = [

@@ -11,7 +11,7 @@ from core.catalogue import CatalogueModel, FarmCatalogue
 from core.catalogue.loras import LoraFile
 from core.catalogue.upscalers import LANCZOS, Upscaler
 from core.catalogue.weight_dirs import FOLDERS, WeightFolder
-from core.comfyui.nodes import FileList
+from core.comfyui.node_kinds import FileList
 
 _Z_PARTS: Mapping[FileList, tuple[str, ...]] = {"text_encoders": ("qwen_3_4b.safetensors",), "vae": ("ae.safetensors",)}
 SHIPPED: Mapping[str, Mapping[FileList, tuple[str, ...]]] = MappingProxyType(

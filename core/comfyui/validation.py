@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.comfyui.errors import GraphRefused, NodeError, node_errors
-from core.comfyui.nodes import NODES, Input, NodeKind, choices_of
+from core.comfyui.node_kinds import NODES, Input, NodeKind, choices_of
 
 MAX_NODES = 250
 MAX_INPUTS = 250
@@ -46,7 +46,7 @@ class Graph:
 def checked_graph(given: object, files: Mapping[str, Sequence[str]]) -> Graph:
     """Return the graph of a request. Raises GraphRefused when none of its output nodes can be run.
 
-    `files`: the values of each list that inputs choose from, by the names in `core.comfyui.nodes.FileList`.
+    `files`: the values of each list that inputs choose from, by the names in `core.comfyui.node_kinds.FileList`.
     """
     nodes = _nodes(given)
     check = _Check(nodes, files)

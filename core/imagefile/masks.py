@@ -1,4 +1,4 @@
-"""Masks of inpainting: white is repainted, black is kept."""
+"""Masks of inpainting, also from the transparency of an image: white is repainted, black is kept."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from io import BytesIO
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from core.imagefile.reading import FORMATS, MAX_PIXELS, open_rgb
+from core.imagefile.reading import FORMATS, MAX_PIXELS, open_rgb, open_with_alpha
 
 LIGHT = 128
 """From this luminance on, 0 to 255, a pixel of a mask is repainted. diffusers' pipelines divide at the same value."""
 MAX_FEATHER = 256
+_OPAQUE = 255
 
 
 def open_mask(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image.Image:
@@ -50,3 +51,19 @@ def paste_weights(mask: Image.Image, feather: int) -> Image.Image:
         return mask
     blurred = mask.filter(ImageFilter.BoxBlur(feather))  # Reaches exactly that far, with half of the weight at an edge.
     return ImageChops.lighter(mask, blurred.point([min(2 * value, 255) for value in range(256)]))
+
+
+def mask_of_transparency(data: bytes, grow: int = 0, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, float]:
+    """Return a mask as a PNG, white where the image is transparent, grown by about half of `grow` pixels on each side.
+
+    ComfyUI's LoadImage makes its masks like this. The second value is which share is repainted, 0..1. Raises like
+    `open_with_alpha`.
+    """
+    image = open_with_alpha(data, max_pixels=max_pixels)
+    opacity = image.getchannel("A") if image.mode == "RGBA" else Image.new("L", image.size, _OPAQUE)
+    mask = opacity.point([_OPAQUE - value for value in range(_OPAQUE + 1)])
+    if grow > 1:
+        mask = mask.filter(ImageFilter.MaxFilter(grow | 1))  # Pillow takes odd sizes only.
+    buffer = BytesIO()
+    mask.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue(), round(white_share(mask), 6)

@@ -10,9 +10,8 @@ from core.catalogue.loras import LoraFile
 from core.imagefile.masks import MAX_FEATHER
 from core.parameters.loras import check_loras, take_loras
 from core.parameters.parameters import Findings, InitImage, MaskImage, Parent, RenderParameters
-from core.parameters.seeds import resolve_seed
+from core.parameters.seeds import choose_variation, resolve_seed, variation_ignored
 from core.parameters.sizes import check_size, choose_size
-from core.parameters.variation import choose_variation, variation_ignored
 from core.presets import Preset, find_preset, find_recipe, fit_recipe
 from core.presets.recipes import GUIDANCE_OFF, FittedRecipe, forward_passes, guidance_is_on
 from core.refine_mode import RefineMode

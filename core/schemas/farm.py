@@ -1,4 +1,4 @@
-"""Schemas of health, usage by owner, and the web page's session."""
+"""Schemas of health, usage by owner, the web page's session, and what its form offers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from pydantic import Field
 
 from core.api_keys import Scope
 from core.schemas.base import RequestBody, ResponseBody
+from core.schemas.loras import Lora
+from core.schemas.models import Model, Recipe
+from core.schemas.styles import Style
+from core.schemas.upscales import Upscaler
+from core.schemas.wildcards import Wildcard
 
 
 class Health(ResponseBody):
@@ -66,3 +71,17 @@ class Session(ResponseBody):
     signed_in: bool
     owner: str | None
     scopes: list[Scope]
+
+
+class Choices(ResponseBody):
+    """GET /v1/choices: the lists of the calls of the same names. Without a valid key, only `session` is filled."""
+
+    session: Session
+    version: str
+    flower_port: int | None = Field(None, description="Where Flower listens, for the scope admin.")
+    models: list[Model] = Field(default_factory=list)
+    recipes: list[Recipe] = Field(default_factory=list)
+    styles: list[Style] = Field(default_factory=list)
+    loras: list[Lora] = Field(default_factory=list)
+    upscalers: list[Upscaler] = Field(default_factory=list)
+    wildcards: list[Wildcard] = Field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Schemas of stored images and of uploaded init images."""
+"""Schemas of stored images, of uploaded init images, and of what an image says about how it was made."""
 
 from __future__ import annotations
 
@@ -54,3 +54,21 @@ class Upload(ResponseBody):
     bytes: int
     sha256: str
     created_at: datetime
+
+
+class ImageParameters(ResponseBody):
+    """POST /v1/parameters."""
+
+    source: str | None = Field(
+        None,
+        description="Program that made it: `imagefarm`, `a1111` (and Forge, SD.Next), `comfyui`, `invokeai`, `fooocus`, "
+        "`novelai`, `civitai`; null when the file does not say.",
+    )
+    fields: dict[str, Any] = Field(
+        default_factory=dict, description="Fields of a job, to send to POST /v1/jobs as they are."
+    )
+    unmapped: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What no field of a job stands for, by the program's names; long values are cut.",
+    )
+    warnings: list[str] = Field(default_factory=list, description="What to know before the fields are used.")

@@ -9,8 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.backoff import backoff_seconds
 from core.retries import RetryRule
-from db.exclusions import excludes, is_final
-from db.quarantine import is_on_probation
+from db.quarantine import excludes, is_final, is_on_probation
 from db.sql import insert_ignore, now
 from db.tables import Job, JobExclusion, Worker
 from db.worker_models import serves

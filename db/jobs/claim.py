@@ -27,9 +27,8 @@ from sqlalchemy.orm import Session, aliased
 
 from core.lifecycle import JobStatus
 from db.database import Database
-from db.exclusions import excludes
 from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
-from db.quarantine import is_on_probation, is_quarantined
+from db.quarantine import excludes, is_on_probation, is_quarantined
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Attempt, Job, JobExclusion, Worker, core_table
 

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from core.lifecycle import JobStatus, Outcome
 from core.retries import RetryRule, backoff_seconds, rule_for
 from db.database import Database
-from db.exclusions import is_final
 from db.jobs.blame import exclude, record_failure
 from db.jobs.transition import transition
+from db.quarantine import is_final
 from db.sql import RUNNING, now
 from db.tables import Attempt, Job, JobExclusion, Worker
 from db.worker_models import serves

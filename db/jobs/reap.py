@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.database import Database
-from db.exclusions import is_final
 from db.jobs.finish import end_with_error
 from db.jobs.transition import transition
+from db.quarantine import is_final
 from db.sql import QUEUED, RUNNING, now
 from db.tables import Attempt, Job, JobExclusion, Worker
 from db.worker_models import serves

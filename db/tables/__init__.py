@@ -1,15 +1,13 @@
 """SQLAlchemy models of the tables."""
 
-from db.tables.api_keys import ApiKey, QuotaCounter
+from db.tables.access import ApiKey, JoinToken, PageSession, QuotaCounter
 from db.tables.base import Base, core_table
 from db.tables.batches import Batch, BatchJob
 from db.tables.collections import Collection, CollectionImage
 from db.tables.comfyui import ComfyInput, ComfyPrompt, ComfyPromptJob
 from db.tables.images import Image, Upload
 from db.tables.jobs import Attempt, IdempotencyKey, Job, JobEvent, JobExclusion, Tombstone
-from db.tables.join_tokens import JoinToken
 from db.tables.model_operations import ModelOperation
-from db.tables.sessions import PageSession
 from db.tables.styles import StyleRow
 from db.tables.usage import UsageDay
 from db.tables.webhooks import WebhookCursor, WebhookDelivery, WebhookEndpoint

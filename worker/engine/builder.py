@@ -34,8 +34,7 @@ from worker.models.load import HostRoom, LoadedPipeline, LoadRequest, load_pipel
 from worker.models.tiny_decoder import TinyDecoder, load_tiny_decoder
 from worker.pipelines.adapters import DEFAULT_BYTES, Adapters
 from worker.pipelines.enlarge_first import EnlargeFirst, installed_upscalers
-from worker.pipelines.family import AnyFamily, FamilyContext
-from worker.pipelines.registry import make_family
+from worker.pipelines.family import AnyFamily, FamilyContext, make_family
 from worker.pipelines.tuning.attention import set_attention
 from worker.pipelines.tuning.tune import Tuning, TuningOptions, tune
 from worker.pipelines.tuning.warmup import Warmup

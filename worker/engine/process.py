@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import FarmError
-from core.lean_imports import import_without
+from core.extras import import_without
 from core.queue import UPSCALE
 from worker.engine import spec
 from worker.engine.io_queues import EngineQueues

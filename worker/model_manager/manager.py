@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import threading
 from contextlib import suppress
 
 from core.errors import Unavailable
+from core.logs import configure_logging
 from core.model_operations import OperationKind
 from core.settings import Settings
+from core.stop_event import StopEvent
 from db import model_operations
 from db.database import Database
 from db.tables import ModelOperation
@@ -19,6 +22,7 @@ from worker.model_manager.operation_child import OperationChild, Outcome
 logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 3
+ROUND_SECONDS = 2.0
 REPORT_SECONDS = 1.0
 BUSY_CODE = "pull_running"
 BUSY_RETRY_SECONDS = 5.0
@@ -135,3 +139,24 @@ class ModelManager:
 def in_use(model: str) -> str:
     """Return why the weights of a model that is served now stay."""
     return f"A live worker serves {model}: stop it before you remove the weights."
+
+
+def run(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; return the process's exit status."""
+    configure_logging(settings, "model-manager")
+    stop = StopEvent()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    manage(settings, stop)
+    return 0
+
+
+def manage(settings: Settings, stop: StopEvent) -> None:
+    """Run operations until `stop`; those that are under way then are left to the next manager."""
+    manager = ModelManager(settings)
+    while not stop.wait(ROUND_SECONDS):
+        try:
+            manager.round()
+        except Exception:
+            logger.exception("a round of the model manager failed; the next one tries again")
+    manager.close()

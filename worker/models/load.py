@@ -40,8 +40,8 @@ from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
 from worker.models.libraries import silence_libraries
 from worker.models.lora_fit import load_lora
-from worker.models.single_files.identity import revision_of_files
 from worker.models.single_files.prediction import set_prediction
+from worker.models.single_files.source import revision_of_files
 from worker.models.tier_reader import TierReader
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from core.catalogue.catalogue import Component
 from core.catalogue.configs.folder import CONFIGS
-from core.catalogue.known_files import known_file
 from core.catalogue.model_folder import components
+from core.catalogue.recognise import known_file
 from core.catalogue.weight_headers import TensorInfo, safetensors_header
 from core.catalogue.weight_names import choose_set
 from core.errors import RenderError

@@ -1,4 +1,4 @@
-"""The interface between the engine's loop and a model family, and the context that a family is built from."""
+"""The interface between the engine's loop and a model family, what a family is built from, and the choice of one."""
 
 from __future__ import annotations
 
@@ -127,3 +127,20 @@ class FamilyContext:
         """Return what the record of this request says about its decoder."""
         tiny = self.decoder_for(request)
         return {} if tiny is None else {"decoder": tiny.name}
+
+
+def make_family(loaded: FamilyContext) -> AnyFamily:
+    """Return the family of the model's catalogue row over its loaded pipeline; only that family's code is imported."""
+    match loaded.model.family:
+        case "z-image":
+            from worker.pipelines.z_image.family import ZImageFamily
+
+            return ZImageFamily(loaded)
+        case "stable-diffusion":
+            from worker.pipelines.stable_diffusion.family import StableDiffusionFamily
+
+            return StableDiffusionFamily(loaded)
+        case "stock":
+            from worker.pipelines.stock.family import StockFamily
+
+            return StockFamily(loaded)

@@ -11,7 +11,7 @@ from core.extras import is_installed
 from core.logs import configure_logging
 from core.settings import Settings
 from core.stop_event import StopEvent
-from worker.model_manager import main as model_manager
+from worker.model_manager.manager import manage as manage_models
 from worker.reaper.reaper import Reaper
 from worker.reaper.retention import RetentionRound
 
@@ -28,7 +28,7 @@ def run(settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     # Retention has a thread of its own: a walk over a million files must not delay expired leases.
     threading.Thread(target=_run_retention, args=(settings, stop), name="retention", daemon=True).start()
-    managing = threading.Thread(target=model_manager.manage, args=(settings, stop), name="model-manager")
+    managing = threading.Thread(target=manage_models, args=(settings, stop), name="model-manager")
     if settings.model_manager and is_installed("worker"):
         managing.start()
     reaper = Reaper(settings)

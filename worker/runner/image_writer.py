@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.catalogue import load_catalogue
-from core.comfyui.texts import texts_of
+from core.comfyui.png_texts import texts_of
 from core.errors import RenderError
 from core.imagefile import ImageMetadata, encode_png
 from core.imagefile.png_file import with_metadata

@@ -14,7 +14,7 @@ from core.catalogue import catalogue_of
 from core.catalogue.upscalers import LANCZOS
 from core.errors import InvalidInput, NotFound, RenderError, Unavailable
 from core.lifecycle import JobKind
-from core.parameters.image_input import input_of_image
+from core.parameters.seeds import input_of_image
 from core.render import RenderRequest
 from core.settings import Settings
 from core.storage import ImageStore
@@ -34,7 +34,7 @@ from worker.runner.attempts import (
     image_index_of,
 )
 from worker.runner.image_guard import ImageGuard, is_black
-from worker.runner.upscaling import (
+from worker.runner.upscales import (
     SourceReader,
     clear_earlier_attempts,
     clear_spool,

@@ -1,8 +1,8 @@
-"""Names of tensors by which models are told that this project does not render."""
+"""Names of tensors by which upscalers are told, and models that this project does not render."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from core.catalogue.weight_headers import TensorInfo
 
@@ -80,3 +80,25 @@ def _language_model(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, ob
     if any(each.endswith("layers.0.self_attn.q_proj.weight") for each in tensors):
         return "a language model"
     return f"a GGUF file of the architecture {name}" if name else ""
+
+
+def upscaler_kind(names: Collection[str]) -> str:
+    """Return `ESRGAN`, `ESRGAN (compact)` or `SwinIR`; "" for anything else."""
+    bare = {name.removeprefix("params_ema.").removeprefix("params.") for name in names}
+    if {"conv_first.weight", "body.0.rdb1.conv1.weight"} <= bare:
+        return "ESRGAN"
+    if {"model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight"} <= bare:
+        return "ESRGAN"
+    if _swin(bare):
+        return "SwinIR"
+    if {"body.0.weight", "body.1.weight", "body.2.weight"} <= bare and not bare & {"conv_first.weight", "body.0.0.weight"}:
+        return "ESRGAN (compact)"
+    return ""
+
+
+def _swin(bare: set[str]) -> bool:
+    table = "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"
+    # HAT and DAT have the same table, and blocks of their own.
+    return {"conv_first.weight", table} <= bare and not any(
+        ".conv_block." in name or ".overlap_attn." in name for name in bare
+    )

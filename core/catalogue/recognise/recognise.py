@@ -6,17 +6,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from core.catalogue.catalogue import Architecture, Component
 from core.catalogue.model_folder import INDEX_FILE, missing_files, pipeline_class, size_of
-from core.catalogue.recognise.foreign import foreign_kind, named_kind
+from core.catalogue.recognise.foreign import foreign_kind, named_kind, upscaler_kind
 from core.catalogue.recognise.loras import lora_kind
 from core.catalogue.recognise.parts import Part, find_parts
 from core.catalogue.recognise.pickles import names_in_pickle
 from core.catalogue.recognise.precision import PRECISIONS, precision_of, unsupported_precision
-from core.catalogue.recognise.upscalers import upscaler_kind
 from core.catalogue.weight_damage import damage_of
 from core.catalogue.weight_file import WeightFile
 from core.catalogue.weight_headers import GGUF_MAGIC, Header, HeaderError, TensorInfo, gguf_header, safetensors_header
@@ -253,3 +253,17 @@ def _sd_version(path: Path) -> Architecture:
         return "sd21" if config.get("use_linear_projection") or config.get("cross_attention_dim") == 1024 else "sd15"
     except (OSError, ValueError, AttributeError):
         return "sd15"
+
+
+def known_file(path: Path) -> WeightFile:
+    """Return what `recognise` does, from memory while the file does not change."""
+    try:
+        state = path.stat()
+    except OSError:
+        raise InvalidInput(f"There is no file at {path}.", field="path", code="weights_not_found") from None
+    return _recognised(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _recognised(path: Path, size: int, changed_at: int, inode: int) -> WeightFile:
+    return recognise(path)

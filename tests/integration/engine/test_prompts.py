@@ -13,8 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.tiny_models import TinyModel, tiny_model
 from worker.pipelines.embedding_cache import EmbeddingCache
-from worker.pipelines.family import FamilyContext
-from worker.pipelines.registry import make_family
+from worker.pipelines.family import FamilyContext, make_family
 from worker.pipelines.z_image import text
 from worker.pipelines.z_image.text import encode_caption
 

@@ -17,8 +17,7 @@ from core.render import RenderRequest
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
 from worker.models.tiny_models import build_tiny_model
 from worker.pipelines.adapters import Adapters
-from worker.pipelines.family import AnyFamily, FamilyContext
-from worker.pipelines.registry import make_family
+from worker.pipelines.family import AnyFamily, FamilyContext, make_family
 
 Untyped: TypeAlias = Any
 

@@ -19,8 +19,7 @@ from tests.integration.packed.published_files import State
 from worker.models.components import assemble, load_component
 from worker.models.tiny_models.z_image import tiny_z_image
 from worker.pipelines.adapters import Adapters
-from worker.pipelines.family import FamilyContext
-from worker.pipelines.registry import make_family
+from worker.pipelines.family import FamilyContext, make_family
 
 WIDTH = 768
 """The narrowest for which the feed-forward's rows, too, hold whole blocks of 256."""

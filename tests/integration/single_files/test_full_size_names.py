@@ -23,7 +23,7 @@ from tests.integration.single_files.original_names import (
 )
 from worker.models.component_source import FolderSource
 from worker.models.packed_copy import empty_module
-from worker.models.single_files.convert import convert
+from worker.models.single_files.class_tensors import convert
 
 DENOISER, VAE = "model.diffusion_model.", "first_stage_model."
 PARTS = {"z-image": 3, "sd15": 3, "sd21": 3, "sdxl": 4}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.etags import none_match
+from api.dependencies import none_match
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def run(code: str) -> str:
 
 def test_redis_is_imported_without_metrics_which_stay_importable() -> None:
     code = (
-        "import sys; from core.lean_imports import import_without\n"
+        "import sys; from core.extras import import_without\n"
         "import_without('redis', 'opentelemetry.sdk.metrics')\n"
         "print('redis' in sys.modules, 'opentelemetry.sdk.metrics' in sys.modules)\n"
         "import opentelemetry.sdk.metrics; from redis import Redis; Redis()"
@@ -34,7 +34,7 @@ def test_parts_of_a_farm_run_without_metrics() -> None:
 
 def test_nothing_changes_for_what_is_imported_already() -> None:
     code = (
-        "import sys, json; from core.lean_imports import import_without\n"
+        "import sys, json; from core.extras import import_without\n"
         "import_without('csv', 'json'); print('csv' in sys.modules, sys.modules['json'] is json)"
     )
     assert run(code) == "False True"

@@ -18,8 +18,8 @@ from core.parameters.parameters import Findings
 from core.parameters.seeds import MAX_SEED as JOB_SEED
 from core.parameters.seeds import resolve_seed
 from core.render import LoraRequest
+from core.schemas.images import ImageParameters
 from core.schemas.jobs import JobRequest
-from core.schemas.parameters import ImageParameters
 from tests.unit.imagefile import pictures
 
 

@@ -46,7 +46,7 @@ def test_no_module_with_signal_handlers_sets_a_threading_event_in_one() -> None:
     assert found == {
         "supervisor/events.py",
         "supervisor/flower/main.py",
-        "worker/model_manager/main.py",
+        "worker/model_manager/manager.py",
         "worker/models/operation_process.py",
         "worker/reaper/main.py",
         "worker/worker_process.py",

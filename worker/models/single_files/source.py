@@ -1,8 +1,10 @@
-"""A component in a single file, in whatever key layout it was published, as its class's tensors."""
+"""A component in a single file, in whatever key layout it was published, as its class's tensors; a name for its content."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from core.catalogue.weight_file import WeightFile
 from core.errors import RenderError
 from worker.memory.weight_source import MappedWeights
 from worker.models.packed_copy import empty_module, with_weights
-from worker.models.single_files.convert import Tensors, convert
+from worker.models.single_files.class_tensors import Tensors, convert
 from worker.models.single_files.fp8 import load_fp8
 from worker.models.single_files.gguf import load_gguf
 from worker.models.single_files.tensors import FP8, component_tensors
@@ -121,3 +123,24 @@ def load_component_file(component: str, file: WeightFile, configs: Path, dtype: 
 
 def _unusable(path: Path, why: str) -> RenderError:
     return RenderError(f"{path} {why}.", code="model_unavailable")
+
+
+SAMPLE_BYTES = 65_536
+SAMPLES = 16
+
+
+def revision_of_files(paths: Iterable[Path]) -> str:
+    """Name the weights of an image: `name@digest` of each file, in the order of their names, each file once."""
+    return " ".join(f"{path.name}@{sample_digest(path)}" for path in sorted(set(paths), key=lambda path: path.name))
+
+
+def sample_digest(path: Path) -> str:
+    """Hash the size and evenly spaced parts of the file with its beginning and end, which takes milliseconds."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    last = max(size - SAMPLE_BYTES, 0)
+    with path.open("rb") as opened:
+        for position in sorted({last * index // (SAMPLES - 1) for index in range(SAMPLES)}):
+            opened.seek(position)
+            digest.update(opened.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:12]

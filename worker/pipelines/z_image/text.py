@@ -13,7 +13,6 @@ from worker.models.libraries import Pipeline, Tokenizer
 MAX_SEQUENCE_LENGTH = 512
 """ZImagePipeline's default: longer prompts are truncated."""
 
-
 EXACT_FROM_PARAMETERS = 50_000_000
 """Text encoders of this size take a CPU seconds for 512 tokens; smaller ones pad everywhere, as the pipeline does."""
 

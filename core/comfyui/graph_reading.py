@@ -98,8 +98,6 @@ class _Reader:
         self._made[key] = len(self.steps) - 1
         return self._made[key]
 
-    # Images
-
     def _image(self, link: tuple[str, int]) -> GraphImage:
         node = self._nodes[link[0]]
         match node.kind:
@@ -176,8 +174,6 @@ class _Reader:
         last = self._nodes[node.link("images")[0]]
         return self._add(key, last, Enlarge(image.upscaler, whole), image.start)
 
-    # Latents
-
     def _latent(self, link: tuple[str, int]) -> GraphLatent:
         node = self._nodes[link[0]]
         match node.kind:
@@ -207,8 +203,6 @@ class _Reader:
             raise Unsupported(node, "A mask and a network that enlarges the image cannot be combined.")
         grow = int(node.inputs["grow_mask_by"])
         return GraphLatent(image.width, image.height, 1, image, str(loader.inputs["image"]), grow)
-
-    # Samplers
 
     def _rendered(self, node: Node) -> GraphLatent:
         """Return the latents that a sampler makes: those of the images of its step."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from core.comfyui.texts import FIELD, MAX_BYTES, embedded, texts_of
+from core.comfyui.png_texts import FIELD, MAX_BYTES, embedded, texts_of
 from core.imagefile import ImageMetadata, encode_png, read_metadata
+from core.imagefile.masks import mask_of_transparency
 from core.imagefile.png_file import with_metadata
-from core.imagefile.transparency import mask_of_transparency
 
 METADATA = ImageMetadata(prompt="a cat", seed=1, num_inference_steps=2, width=4, height=2, model="demo")
 

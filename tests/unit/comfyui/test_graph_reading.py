@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.comfyui import GraphRefused, Plan, checked_graph, read_graph, with_joined_samplers
-from core.comfyui.nodes import NODES, object_info
+from core.comfyui.node_kinds import NODES, object_info
 from core.comfyui.plan import Enlarge, Render, Start
 from tests import comfyui_graphs as graphs
 from tests.comfyui_graphs import Graph, node, sampler
