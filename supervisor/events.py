@@ -1,4 +1,4 @@
-"""Events that the supervisor waits for: a child ended or was frozen, a stop signal arrived, jobs want a child that stands by."""
+"""Events that the supervisor waits for: children that end, freeze or are wanted, and stop signals."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core.backoff import backoff_seconds
 from supervisor.child import Child, ChildSpec
 from supervisor.console import Console
-from supervisor.events import ChildEnded, ChildFrozen, Events, StopRequested
+from supervisor.events import ChildEnded, Events, StopRequested
 
 FIRST_SECONDS = 0.5
 CAP_SECONDS = 30.0
@@ -76,7 +76,7 @@ class ProcessManager:
         """Kill the child soon, unless it is continued."""
         if child not in self._frozen:
             self._console.farm(
-                f"{child.spec.name} (process {child.pid}) was stopped by a signal and may keep the others from writing: it is "
+                f"{child.spec.name} (process {child.pid}) was stopped by a signal and may keep others from writing: it is "
                 f"killed in {self._frozen_seconds:g} s unless you continue it with `kill -CONT {child.pid}`"
             )
         self._look_at_frozen()
