@@ -8,7 +8,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms
 from PIL.PngImagePlugin import PngInfo
@@ -283,6 +283,7 @@ def test_an_image_is_turned_upright_wherever_it_is_opened(mode: str, open_it: Ca
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_damage_anywhere_raises_invalid_input_or_nothing(format: str, data: st.DataObject) -> None:
     whole = png() if format == "PNG" else saved(Image.new("RGB", (16, 16), "red"), format, exif=Image.Exif().tobytes())
