@@ -168,6 +168,22 @@ def from_http(error: HTTPException) -> HttpError:
     return HttpError(message, error.status_code)
 
 
+_UNREADABLE: tuple[tuple[type[Exception], str], ...] = (
+    (UnicodeDecodeError, "it is not text in UTF-8; send it uncompressed"),
+    (RecursionError, "it is nested too deeply"),
+    (ValueError, "it holds a number with too many digits"),
+)
+"""What JSON can be besides malformed, by the error of the parser."""
+
+
+def _unreadable(cause: BaseException | None) -> FarmError | None:
+    """Return what to say of a body that could not be read; None when the cause is unknown."""
+    if isinstance(cause, FarmError):
+        return cause
+    reason = next((text for kind, text in _UNREADABLE if isinstance(cause, kind)), None)
+    return InvalidInput(f"The body cannot be read as JSON: {reason}.", code="malformed_json") if reason else None
+
+
 Shape = Callable[[FarmError, Request], Response]
 
 
@@ -185,8 +201,8 @@ def install(app: FastAPI, shapes: Mapping[str, Shape]) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        cause = error.__cause__  # FastAPI wraps any error during the reading of a body in a 400
-        response = shaped(cause if isinstance(cause, FarmError) else from_http(error), request)
+        # FastAPI wraps any error during the reading of a body in a 400.
+        response = shaped(_unreadable(error.__cause__) or from_http(error), request)
         response.headers.update(error.headers or {})
         if error.status_code == 405 and (allowed := allowed_methods(app, path_of(request))):
             response.headers["Allow"] = allowed

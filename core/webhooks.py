@@ -61,7 +61,7 @@ def check_url(url: str, *, field: str = "webhook.url") -> str:
     """Return the URL. Raises InvalidInput if it cannot be called; its address is checked again at each delivery."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host = parts.hostname if parts.port != 0 else None
     except ValueError:
         host, parts = None, urlsplit("")
     plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= _MAX_URL

@@ -13,17 +13,18 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import ArgumentError, InvalidatePoolError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from core.connection_urls import database_url_problem
 from core.errors import InvalidInput
 from db.faults import REFUSED, DatabaseUnusable, translate_errors
-from db.write_turns import WriteTurns
+from db.write_turns import WAIT_SECONDS, WriteTurns
 
 _READS = "imagefarm_reads"
-_SQLITE_PRAGMAS = ("busy_timeout=20000", "foreign_keys=ON")
+_SQLITE_PRAGMAS = (f"busy_timeout={int(WAIT_SECONDS * 1000)}", "foreign_keys=ON")
+_BUSY = "imagefarm_busy_seconds"
 _WAL_TIMEOUT_SECONDS = 20.0
 
 
@@ -85,7 +86,7 @@ class Database:
             _make_folder(Path(self.url.database).parent)
         engine = create_engine(self.url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": 20})
         event.listen(engine, "connect", partial(_prepare_sqlite, synchronous))
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", self._begin_sqlite)
         return engine
 
     @contextmanager
@@ -100,8 +101,32 @@ class Database:
             self._turns.turn() if self._turns is not None else nullcontext(),
             Session(self.engine if durable else self._quick_engine, expire_on_commit=False) as session,
             session.begin(),
+            self._noting_locks(),
         ):
             yield session
+
+    @contextmanager
+    def _noting_locks(self) -> Iterator[None]:
+        """Tell the writers' turns whether SQLite's lock was to be had."""
+        try:
+            yield
+        except OperationalError as error:
+            if self._turns is not None and _is_locked(error):
+                self._turns.note(locked=True)
+            raise
+        if self._turns is not None:
+            self._turns.note(locked=False)
+
+    def _begin_sqlite(self, connection: Connection) -> None:
+        # A deferred transaction that starts to write fails with "database is locked" at once, regardless of the timeout.
+        if connection.get_execution_options().get(_READS):
+            connection.exec_driver_sql("BEGIN")
+            return
+        seconds = self._turns.wait_seconds if self._turns is not None else WAIT_SECONDS
+        if connection.info.get(_BUSY, WAIT_SECONDS) != seconds:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+            connection.info[_BUSY] = seconds
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -206,7 +231,5 @@ def _switch_to_wal(cursor: DBAPICursor) -> None:
             return
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that starts to write fails with "database is locked" at once, regardless of the timeout.
-    reads = connection.get_execution_options().get(_READS)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+def _is_locked(error: OperationalError) -> bool:
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY

@@ -14,6 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from core.errors import Unavailable
+
+WAIT_SECONDS = 20.0
+"""A writer waits this long for the other threads of its process, and then for SQLite's lock."""
+LOCKED_WAIT_SECONDS = 1.0
+"""After such a wait without effect the writers of this process wait only this long, until one succeeds: one behind the other
+they would take all threads, and those who only read would wait too."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.0001, 0.002
 GIVE_UP_SECONDS = 4.0
 """A writer waits this long and then writes without a turn, since the holder may be frozen. SQLite's lock still protects."""
@@ -36,17 +43,37 @@ class WriteTurns:
         self._descriptor: int | None = None
         self._opened_by = 0
         self._ignored_until = float("-inf")
+        self._locked = False
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Write in the body; no other process that uses these turns writes meanwhile."""
-        with self._lock:
+        """Write in the body; no other process that uses these turns writes meanwhile.
+
+        Raises Unavailable when other threads of this process write, or wait, for too long.
+        """
+        if not self._lock.acquire(timeout=self.wait_seconds):
+            raise Unavailable(
+                "The database does not answer (other writers wait for its lock). Try again in a few seconds.",
+                code="database_unavailable",
+            )
+        try:
             taken = self._take()
             try:
                 yield
             finally:
                 if taken is not None:
                     _release(taken, _NOW)
+        finally:
+            self._lock.release()
+
+    @property
+    def wait_seconds(self) -> float:
+        """Return how long a writer may wait for SQLite's lock."""
+        return LOCKED_WAIT_SECONDS if self._locked else WAIT_SECONDS
+
+    def note(self, *, locked: bool) -> None:
+        """Note whether the last writer of this process waited for SQLite's lock without effect."""
+        self._locked = locked
 
     @property
     def takes_turns(self) -> bool:
@@ -58,7 +85,7 @@ class WriteTurns:
         descriptor = self._open() if self.takes_turns else None
         if descriptor is None:
             return None
-        deadline = time.monotonic() + GIVE_UP_SECONDS
+        deadline = time.monotonic() + min(GIVE_UP_SECONDS, self.wait_seconds)
         is_next = _acquire(descriptor, _NEXT, deadline)
         is_now = is_next and _acquire(descriptor, _NOW, deadline)
         if is_next:

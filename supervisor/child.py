@@ -40,17 +40,26 @@ class ChildSpec:
 
 
 LAST_LINES = 500
+_CHANGES = os.WSTOPPED | os.WCONTINUED
 
 
 class Child:
     """A running or ended process. Start it from the main thread: the kernel kills it when its starting thread ends."""
 
-    def __init__(self, spec: ChildSpec, on_line: Callable[[ChildSpec, str], None], on_exit: Callable[[Child], None]) -> None:
+    def __init__(
+        self,
+        spec: ChildSpec,
+        on_line: Callable[[ChildSpec, str], None],
+        on_exit: Callable[[Child], None],
+        on_stop: Callable[[Child], None] = lambda _: None,
+    ) -> None:
         self.spec = spec
+        self._is_stopped = False
         self.started_at = time.monotonic()
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._on_line = on_line
         self._on_exit = on_exit
+        self._on_stop = on_stop
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *spec.command],
             env={**child_environment(), "PYTHONUNBUFFERED": "1", **spec.environment},
@@ -77,6 +86,19 @@ class Child:
     @property
     def running(self) -> bool:
         return self._process.returncode is None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal such as SIGSTOP has stopped the process and none has continued it.
+
+        A machine that sleeps, and a container that is paused, freeze their processes in another way, which is not seen here.
+        """
+        if not self._is_stopped:
+            return False
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WCONTINUED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:  # it has ended meanwhile
+            return False
 
     def how_it_ended(self) -> str:
         """Return `ended with exit code 1` or `was killed by SIGKILL`."""
@@ -109,7 +131,13 @@ class Child:
 
     def _wait(self) -> None:
         # Kill the group before its leader is reaped: until then the kernel cannot give its id to another process.
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        while (change := os.waitid(os.P_PID, self.pid, _CHANGES | os.WEXITED | os.WNOWAIT)) is not None:
+            if change.si_code not in (os.CLD_STOPPED, os.CLD_CONTINUED, os.CLD_TRAPPED):
+                break
+            self._is_stopped = change.si_code == os.CLD_STOPPED
+            os.waitid(os.P_PID, self.pid, _CHANGES | os.WNOHANG)  # else the next call would report it again
+            if self._is_stopped:
+                self._on_stop(self)
         self._kill_group()
         self._process.wait()
         self._reader.join(timeout=2)  # its last lines before its end

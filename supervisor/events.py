@@ -1,4 +1,4 @@
-"""Events that the supervisor waits for: a child ended, a stop signal arrived, or jobs want a child that stands by."""
+"""Events that the supervisor waits for: children that end, freeze or are wanted, and stop signals."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ class ChildEnded:
 
 
 @dataclass(frozen=True)
+class ChildFrozen:
+    """A signal such as SIGSTOP has stopped the process."""
+
+    child: Child
+
+
+@dataclass(frozen=True)
 class StopRequested:
     """A stop signal such as Ctrl-C arrived."""
 
@@ -33,7 +40,7 @@ class Wanted:
     """Jobs wait for children that start on demand."""
 
 
-Event = ChildEnded | StopRequested | Wanted
+Event = ChildEnded | ChildFrozen | StopRequested | Wanted
 
 
 class Events:
@@ -44,6 +51,9 @@ class Events:
 
     def child_ended(self, child: Child) -> None:
         self._queue.put(ChildEnded(child))
+
+    def child_frozen(self, child: Child) -> None:
+        self._queue.put(ChildFrozen(child))
 
     def wanted(self) -> None:
         self._queue.put(Wanted())

@@ -21,7 +21,7 @@ from storage.stores import open_images
 from supervisor import data_dir, embedded_redis
 from supervisor.child import ChildSpec
 from supervisor.console import Console
-from supervisor.events import ChildEnded, Events, StopRequested
+from supervisor.events import ChildEnded, ChildFrozen, Events, StopRequested
 from supervisor.join import Device
 from supervisor.plan import KILL_MARGIN_SECONDS, command
 from supervisor.process_manager import ProcessManager
@@ -110,8 +110,10 @@ class NodeSupervisor:
                         console.farm(f"{child.spec.name} was asked to stop by the farm and is not started again")
                     else:
                         processes.ended(child)
+                case ChildFrozen(child):
+                    processes.frozen(child)
                 case None:
-                    processes.start_due()
+                    processes.handle_due()
 
 
 def worker_specs(settings: Settings, devices: Sequence[Device]) -> list[ChildSpec]:

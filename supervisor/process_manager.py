@@ -1,4 +1,4 @@
-"""Start the farm's processes, restart those that die with exponential backoff, and stop them in order."""
+"""Start the farm's processes, restart those that die or freeze, with exponential backoff, and stop them in order."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class RestartBackoff:
         return backoff_seconds(self.failures, FIRST_SECONDS, CAP_SECONDS)
 
 
+FROZEN_SECONDS = 30.0
+"""A process that a signal has stopped for this long is killed: it may hold the lock of the SQLite file, and then no other
+process can write. Postgres ends the transactions of frozen processes after the same time."""
+FROZEN_TICK_SECONDS = 1.0
 KILLED_SECONDS = 5.0
 """How long a killed process may take to end."""
 
@@ -35,16 +39,19 @@ KILLED_SECONDS = 5.0
 class ProcessManager:
     """Owns the running children. Call its methods only from the main thread."""
 
-    def __init__(self, console: Console, events: Events) -> None:
+    def __init__(self, console: Console, events: Events, frozen_seconds: float = FROZEN_SECONDS) -> None:
         self._console = console
         self._events = events
+        self._frozen_seconds = frozen_seconds
+        self._frozen: dict[Child, float] = {}
+        self._looked_at = time.monotonic()
         self._running: dict[str, Child] = {}
         self._restarts: dict[str, RestartBackoff] = {}
         self._waiting: dict[str, tuple[float, ChildSpec]] = {}
         self._standing_by: dict[str, ChildSpec] = {}
 
     def start(self, spec: ChildSpec) -> None:
-        child = Child(spec, self._on_line, self._events.child_ended)
+        child = Child(spec, self._on_line, self._events.child_ended, self._events.child_frozen)
         self._running[spec.name] = child
         self._console.farm(f"{spec.name} starts as process {child.pid}")
 
@@ -65,8 +72,37 @@ class ProcessManager:
         else:
             self._console.line(spec.name, text)
 
-    def start_due(self) -> None:
-        """Restart the children whose backoff is over."""
+    def frozen(self, child: Child) -> None:
+        """Kill the child soon, unless it is continued."""
+        if child not in self._frozen:
+            self._console.farm(
+                f"{child.spec.name} (process {child.pid}) was stopped by a signal and may keep others from writing: it is "
+                f"killed in {self._frozen_seconds:g} s unless you continue it with `kill -CONT {child.pid}`"
+            )
+        self._look_at_frozen()
+        self._frozen[child] = 0.0
+
+    def _look_at_frozen(self) -> None:
+        """Count how long children are frozen, and kill those whose time is over.
+
+        Time in which this process was frozen too does not count, so that whoever freezes a farm can continue it.
+        """
+        now = time.monotonic()
+        passed, self._looked_at = min(now - self._looked_at, 2 * FROZEN_TICK_SECONDS), now
+        for child in list(self._frozen):
+            if not child.is_stopped:
+                del self._frozen[child]
+                if child.running:
+                    self._console.farm(f"{child.spec.name} (process {child.pid}) was continued")
+                continue
+            self._frozen[child] += passed
+            if self._frozen[child] >= self._frozen_seconds:
+                del self._frozen[child]
+                self._kill([child])
+
+    def handle_due(self) -> None:
+        """Restart the children whose backoff is over, and kill those that were frozen for too long."""
+        self._look_at_frozen()
         now = time.monotonic()
         for name, (due_at, spec) in list(self._waiting.items()):
             if due_at <= now:
@@ -74,8 +110,10 @@ class ProcessManager:
                 self.start(spec)
 
     def seconds_until_due(self, otherwise: float) -> float:
-        """Return the seconds until `start_due` has work, at most `otherwise`."""
+        """Return the seconds until `handle_due` has work, at most `otherwise`."""
         now = time.monotonic()
+        if self._frozen:
+            otherwise = min(otherwise, FROZEN_TICK_SECONDS)
         return min([otherwise, *(due_at - now for due_at, _ in self._waiting.values())])
 
     @property

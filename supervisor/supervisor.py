@@ -16,7 +16,7 @@ from core.settings import Settings
 from supervisor import data_dir, embedded_redis, plan
 from supervisor.console import Console
 from supervisor.demand import listen
-from supervisor.events import ChildEnded, Events, StopRequested, Wanted
+from supervisor.events import ChildEnded, ChildFrozen, Events, StopRequested, Wanted
 from supervisor.plan import Addresses
 from supervisor.process_manager import ProcessManager
 from supervisor.short_process import run_in_short_process
@@ -122,10 +122,12 @@ class Supervisor:
                 raise Stopped
             case ChildEnded(child):
                 processes.ended(child)
+            case ChildFrozen(child):
+                processes.frozen(child)
             case Wanted():
                 processes.start_wanted()
             case None:
-                processes.start_due()
+                processes.handle_due()
 
     def _welcome(self, addresses: Addresses) -> str:
         resolved = resolve_auto(self._settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import httpx
 import pytest
 
@@ -56,6 +58,21 @@ def test_a_body_that_is_not_sent_as_json_is_refused_on_every_json_route(api: htt
 def test_every_json_type_is_taken(api: httpx.Client, kind: str) -> None:
     answer = api.post("/v1/jobs", content=b'{"prompt": "a red fox"}', headers={"content-type": kind})
     assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (gzip.compress(b'{"prompt": "x"}'), "send it uncompressed"),
+        (b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"prompt": "x", "seed": ' + b"9" * 5000 + b"}", "too many digits"),
+    ],
+    ids=["compressed", "deep", "long number"],
+)
+def test_json_that_cannot_be_read_is_explained(api: httpx.Client, body: bytes, reason: str) -> None:
+    answer = api.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json")
+    assert reason in answer.json()["detail"]
 
 
 def test_clients_may_send_null_for_what_is_not_given(api: httpx.Client, shared_worker: WorkerSide) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,8 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from core.errors import Unavailable
 from db import write_turns
+from db.database import Database
 from db.write_turns import WriteTurns
 from tests.servers.farm import clean_environment
 
@@ -98,3 +102,43 @@ def test_without_the_file_only_threads_take_turns(tmp_path: Path) -> None:
     with turns.turn():
         pass
     turns.close()
+
+
+def test_one_long_wait_for_the_lock_shortens_those_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each of them keeps a thread for as long, one behind the other, until no thread is left for readers."""
+    monkeypatch.setattr(write_turns, "WAIT_SECONDS", 2.0)
+    monkeypatch.setattr(write_turns, "LOCKED_WAIT_SECONDS", 0.01)
+    database = Database(f"sqlite:///{tmp_path / 'farm.db'}")
+    waits: list[int] = []
+
+    def write() -> None:
+        with database.write() as session:
+            waits.append(session.scalar(text("PRAGMA busy_timeout")) or 0)
+
+    write()
+    with sqlite3.connect(tmp_path / "farm.db", isolation_level=None) as frozen:
+        frozen.execute("BEGIN IMMEDIATE")
+        for seconds in (2.0, 0.01, 0.01):
+            started = time.monotonic()
+            with pytest.raises(Unavailable, match="database is locked"):
+                write()
+            assert time.monotonic() - started >= seconds
+        frozen.execute("ROLLBACK")
+    frozen.close()
+    write()
+    write()
+    assert waits == [2000, 10, 2000]
+    database.dispose()
+
+
+def test_threads_do_not_wait_for_each_other_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_turns, "WAIT_SECONDS", 0.01)
+    turns = WriteTurns(None)
+
+    def write() -> None:
+        with turns.turn():
+            pass
+
+    with turns.turn(), pytest.raises(Unavailable, match="other writers wait"):
+        write()
+    write()

@@ -47,7 +47,7 @@ def started(data_dir: Path) -> Iterator[tuple[str, int]]:
                     ends += 1
                     assert ends < 4, list(child.last_lines)
                 case _:
-                    processes.start_due()
+                    processes.handle_due()
         yield url, port
     finally:
         processes.stop()

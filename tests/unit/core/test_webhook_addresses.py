@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from core.errors import InvalidInput
-from core.webhooks import check_literal_address, is_public
+from core.webhooks import check_literal_address, check_url, is_public
 
 PUBLIC = (
     *("1.1.1.1", "8.8.8.8", "93.184.216.34", "192.0.1.1", "223.255.255.1", "172.32.0.1", "100.128.0.1"),
@@ -59,3 +59,10 @@ def test_a_literal_private_address_is_refused_in_any_form(host: str) -> None:
 )
 def test_names_and_public_addresses_are_taken(host: str) -> None:
     check_literal_address(f"http://{host}/", allow_private=False)
+
+
+@pytest.mark.parametrize("url", ["http://example.com:0/", "http://example.com:99999/", "http://example.com:x/"])
+def test_a_port_that_does_not_exist_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_url(url)
+    assert caught.value.code == "invalid_webhook_url"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms
 from PIL.PngImagePlugin import PngInfo
@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from core.errors import InvalidInput
 from core.imagefile import open_image, open_rgb, read_metadata
 from core.imagefile.exif import decode_user_comment
+from core.imagefile.png_chunks import without_oversized_chunks
 from core.imagefile.reading import to_rgb
 from tests.unit.imagefile.sample_images import METADATA, png
 from worker.init_image import open_init_image
@@ -129,6 +130,19 @@ def test_oversized_and_damaged_side_data_is_left_out_and_the_pixels_are_kept(sid
     data = whole[:place] + side_data + whole[place:]
     assert open_rgb(data).tobytes() == open_rgb(whole).tobytes()
     assert read_metadata(data).parameters_text == A1111
+
+
+def test_small_chunks_without_number_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow needs about 10 microseconds for each, and a body may hold millions."""
+    whole = saved(Image.linear_gradient("L"), "PNG")
+    packed = chunk(b"zTXt", b"t\0\0" + zlib.compress(bytes(100)))
+    for many in (packed, chunk(b"prIv", b"")):
+        assert len(without_oversized_chunks(whole[:33] + 1500 * many + whole[33:])) == len(whole) + 1000 * len(many)
+    assert without_oversized_chunks(whole[:33] + 1500 * chunk(b"IDAT", b"") + whole[33:]).count(b"IDAT") > 1500
+    monkeypatch.setattr("core.imagefile.png_chunks._MAX_CHUNKS", 1500)
+    with pytest.raises(InvalidInput, match="more than 1500 chunks") as caught:
+        open_image(whole[:33] + 1500 * chunk(b"IDAT", b"") + whole[33:])
+    assert caught.value.code == "image_unreadable"
 
 
 def test_a_profile_and_texts_of_ordinary_size_are_kept() -> None:
@@ -269,6 +283,7 @@ def test_an_image_is_turned_upright_wherever_it_is_opened(mode: str, open_it: Ca
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_damage_anywhere_raises_invalid_input_or_nothing(format: str, data: st.DataObject) -> None:
     whole = png() if format == "PNG" else saved(Image.new("RGB", (16, 16), "red"), format, exif=Image.Exif().tobytes())
