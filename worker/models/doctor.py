@@ -19,6 +19,7 @@ from worker.device.machine import GIGABYTE
 from worker.memory.cpu_form import CpuForm, choose_cpu_plan, forecast, forms_by_speed, is_measured
 from worker.memory.plan import MemoryPlan
 from worker.memory.sizes import ModelSizes, read_sizes, sizes_of_row
+from worker.models.auto_check import check_auto
 from worker.models.folders import SPARE_BYTES, free_bytes
 from worker.models.status import model_status
 from worker.safety_hook import load_safety_hook
@@ -130,6 +131,7 @@ def check_disk(settings: Settings) -> Check:
 def check_weights(settings: Settings) -> Check:
     """Check that the weights of every model that a worker would serve are on disk."""
     try:
+        check_auto(settings)
         resolved, _ = resolve_auto(settings), served_models(settings)
     except FarmError as error:
         return Check("weights", "problem", error.message, "Set IMAGEFARM_MODEL to one of them, or to auto.")
