@@ -60,7 +60,8 @@ def test_commands_and_options_exist(page: Path) -> None:
 
 def test_a_wrong_command_or_option_is_found() -> None:
     known = known_commands()
-    text = "```bash\nA=1 imagefarm submit x \\\n  --sise 5 # imagefarm up\nimagefarm models list\n```\n`imagefarm models lst`"
+    text = "```bash\nA=1 imagefarm submit x \\\n  --sise 5 # imagefarm up\nimagefarm models list\n```\n"
+    text += "`imagefarm models lst`"
     assert [wrong_word(words, known) for words in commands_in(text)] == ["--sise", None, "models lst"]
 
 
