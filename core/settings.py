@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.connection_urls import database_url_problem, redis_url_problem, sqlite_url
@@ -375,10 +375,13 @@ class Settings(BaseSettings):
             parse_storage_url(value)
         return value
 
-    @field_validator("outputs_dir", mode="before")
+    @field_validator("data_dir", "models_dir", "outputs_dir", mode="before")
     @classmethod
-    def _no_folder(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else value
+    def _no_folder(cls, value: object, info: ValidationInfo) -> object:
+        """Take an empty text for the default: as a path it would be the current directory."""
+        if not isinstance(value, str) or value.strip():
+            return value
+        return cls.model_fields[str(info.field_name)].default
 
     @field_validator("data_dir", "models_dir", "outputs_dir", mode="after")
     @classmethod

@@ -18,9 +18,7 @@ UNLISTED_COMMANDS = {"settings-docs", "cli-docs"}
 UNLISTED_SETTINGS = {"IMAGEFARM_DEBUG", "IMAGEFARM_URL", "IMAGEFARM_API_KEY", "IMAGEFARM_PYTHON", "IMAGEFARM_HOME"}
 """Variables that only the command line, the client and the scripts read."""
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_CALL = re.compile(
-    r"(?:^|/|\(|\$ |&& |\w=\S+ )imagefarm ([a-z][a-z-]*(?= |$|\))(?:(?!&& )[^#|;&\n)>])*)", re.MULTILINE
-)
+_CALL = re.compile(r"(?:^|/|\(|\$ |&& |\w=\S+ )imagefarm ([a-z][a-z-]*(?= |$|\))(?:(?!&& )[^#|;&\n)>])*)", re.MULTILINE)
 _ADDRESS = re.compile(r"(?<![\w.])(/(?:v1|sdapi|internal)/[\w{}/.-]*\w\}?)")
 
 
