@@ -159,6 +159,21 @@ def _not_sent_as_json(request: Request) -> FarmError:
     )
 
 
+def _of_body(cause: BaseException | None) -> FarmError | None:
+    """Return what kept a body from being read; FastAPI wraps any such error in a 400 without its reason."""
+    match cause:
+        case FarmError():
+            return cause
+        case RecursionError():
+            return InvalidInput(
+                "The body is nested too deeply: send the fields of the request alone.", code="malformed_json"
+            )
+        case UnicodeDecodeError():
+            return InvalidInput("The body is not text in UTF-8: encode it as such.", code="malformed_json")
+        case _:
+            return None
+
+
 def from_http(error: HTTPException) -> HttpError:
     """Convert Starlette's own refusals (unknown path, wrong method, bad range), keeping their status."""
     message = {
@@ -185,8 +200,7 @@ def install(app: FastAPI, shapes: Mapping[str, Shape]) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        cause = error.__cause__  # FastAPI wraps any error during the reading of a body in a 400
-        response = shaped(cause if isinstance(cause, FarmError) else from_http(error), request)
+        response = shaped(_of_body(error.__cause__) or from_http(error), request)
         response.headers.update(error.headers or {})
         if error.status_code == 405 and (allowed := allowed_methods(app, path_of(request))):
             response.headers["Allow"] = allowed

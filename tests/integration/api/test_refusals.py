@@ -83,6 +83,13 @@ def test_bodies_that_are_not_a_job_are_4xx(shared_api: httpx.Client, body: bytes
     assert answer.json()["code"] in ("malformed_json", "invalid_parameters", "bad_request")
 
 
+@pytest.mark.parametrize(("body", "words"), [(b"[" * 100_000, "nested too deeply"), (b'{"prompt": "\xff"}', "UTF-8")])
+def test_a_body_that_cannot_be_read_is_explained(shared_api: httpx.Client, body: bytes, words: str) -> None:
+    answer = shared_api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json")
+    assert words in answer.json()["detail"]
+
+
 def test_unknown_ids_and_paths_are_problem_documents(shared_api: httpx.Client) -> None:
     assert shared_api.get("/v1/jobs/nonsense").json()["code"] == "job_not_found"
     missing = "019ab000-0000-7000-8000-000000000000"
