@@ -7,6 +7,7 @@ from math import isqrt
 
 from api.overview import RESTART_SECONDS, Overview
 from core.catalogue import CatalogueModel, FarmCatalogue, ModelPaths, catalogue_of, is_present, resolve_auto
+from core.catalogue.presence import problems_of
 from core.errors import Conflict, InvalidInput
 from core.parameters import RenderParameters
 from core.presets.recipes import guidance_is_on
@@ -63,8 +64,11 @@ class ModelSelector:
                 return start
             gone = f"{missing[0]} is not on this machine: put it back, or add the model again with `imagefarm models add`."
             return f"{gone} {start}"
-        if is_present(model, ModelPaths.of(self._settings)):
+        model_paths = ModelPaths.of(self._settings)
+        if is_present(model, model_paths):
             return start
+        if problems := problems_of(model, model_paths):
+            return f"Its weights cannot be loaded: {'; '.join(problems)} {start}"
         return (
             f"Its weights are not on this machine: run `imagefarm models pull {model.id}`, or `imagefarm models add FILE` "
             f"for a file of yours. {start}"

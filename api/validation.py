@@ -8,9 +8,11 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from core.parameters import InvalidParameters
+from core.schemas.base import names_of
+from core.schemas.batches import JOB_FIELD, BatchBase
 
 
 def field_errors(error: RequestValidationError, request: Request) -> list[tuple[str, str]]:
@@ -27,16 +29,6 @@ def body_names(request: Request) -> dict[str, str]:
         model = parameter.field_info.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
             found |= names_of(model)
-    return found
-
-
-def names_of(model: type[BaseModel]) -> dict[str, str]:
-    """Return field names and aliases -> field name."""
-    found: dict[str, str] = {}
-    for name, field in model.model_fields.items():
-        alias = field.validation_alias
-        choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
-        found |= {choice: name for choice in (name, *choices) if isinstance(choice, str)}
     return found
 
 
@@ -61,6 +53,8 @@ def _message(item: Mapping[str, Any], names: Mapping[str, str]) -> str:
 def _unknown(name: str, names: Mapping[str, str]) -> str:
     if name in names:
         return f"has the same meaning as '{names[name]}', which was sent too: send one of them."
+    if {"base", "prompts"} <= names.keys() and name in names_of(BatchBase):
+        return f"It {JOB_FIELD}"
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     known = f" Known: {', '.join(sorted(set(names.values())))}." if names and not near else ""

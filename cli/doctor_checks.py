@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.errors import FarmError
+from core.misspelt_settings import misspelt_settings
 from core.settings import Settings
 from db import health, migrate
 from db.database import Database
@@ -17,6 +18,7 @@ from worker.models.doctor import Check
 
 def farm_checks(settings: Settings) -> Iterator[Check]:
     """Yield the checks one by one; none of them raises."""
+    yield from (Check("settings", "warning", sentence) for sentence in misspelt_settings())
     running = _running(settings)
     yield running
     if running.status == "ok":

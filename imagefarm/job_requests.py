@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from core.errors import InvalidInput
 from core.parameters import InvalidParameters
+from core.schemas.batches import JOB_FIELD, is_job_field
 from core.schemas.jobs import JobRequest
 from core.schemas.refine import RefineRequest
 
@@ -53,6 +54,8 @@ def problems_of(error: ValidationError, kind: type[BaseModel]) -> list[tuple[str
 def _problem(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
     field = ".".join(str(part) for part in item["loc"]) or "request"
     if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+        if is_job_field(field, kind):
+            return field, JOB_FIELD
         return field, f"is not a field of this request; the fields are: {', '.join(kind.model_fields)}."
     return field, f"{item['msg'].removeprefix('Value error, ')} (got {item['input']!r})."
 

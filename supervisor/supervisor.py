@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from redis.exceptions import RedisError
 
 from core.catalogue import resolve_auto, served_models
+from core.catalogue.auto_check import ensure_auto_checked
 from core.embedded_redis import url_for
 from core.exposure import check_api_exposure, check_flower_exposure
 from core.permissions import keep_private
@@ -62,6 +63,8 @@ class Supervisor:
     def _start_and_watch(self, console: Console, processes: ProcessManager, lock: data_dir.FarmLock) -> None:
         addresses = self._addresses()
         self._prepare_database()
+        if self._settings.workers:
+            ensure_auto_checked(self._settings, console.farm)
         self._start_redis(console, processes, addresses)
         for spec in plan.children(self._settings, addresses):
             if spec.on_demand:

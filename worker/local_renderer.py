@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.catalogue import noise_notice, resolve_auto
+from core.catalogue.auto_check import ensure_auto_checked
 from core.errors import InvalidInput, RenderError
 from core.ids import new_id
 from core.parameters import RequestLimits, normalise
@@ -57,6 +58,7 @@ class LocalRenderer:
     def __init__(self, settings: Settings, on_progress: Callable[[LocalProgress], None]) -> None:
         self._settings = settings
         self._on_progress = on_progress
+        ensure_auto_checked(settings, lambda stage: on_progress(LocalProgress(stage)))
         self.model = resolve_auto(settings).model
         self._inflight = InFlightAttempts()
         self._load_ended = threading.Event()

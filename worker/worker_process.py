@@ -18,7 +18,8 @@ from celery import signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state as celery_state
 
-from core.catalogue import served_models
+from core.catalogue import resolve_auto, served_models
+from core.catalogue.auto_check import ensure_auto_checked
 from core.errors import Unavailable
 from core.logs import configure_logging
 from core.node import node_name
@@ -369,6 +370,9 @@ def run(settings: Settings, stop_idle_seconds: float = 0.0) -> int:
     configure_logging(settings, "worker")
     load_safety_hook(settings.safety_hook)
     install_transports()
+    ensure_auto_checked(settings, logger.info)
+    if settings.model == "auto" and (explanation := resolve_auto(settings).explanation):
+        logger.info(explanation)
     gc.freeze()  # Modules never become garbage: exclude them from collections.
     name = settings.worker_name
     for lock in lock_names(settings):

@@ -74,6 +74,8 @@ def weights_view(model: CatalogueModel, model_paths: ModelPaths) -> ModelWeights
         return ModelWeights(present=False, problems=problems_of(model, model_paths), missing=error.message)
     except OSError as error:
         return ModelWeights(present=False, problems=[f"The disk refused: {error.strerror or error}."])
+    if problems := problems_of(model, model_paths):
+        return ModelWeights(present=False, problems=problems)
     if located.files:
         size = sum(path.stat().st_size for path in set(located.files.values()))
     else:

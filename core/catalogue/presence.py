@@ -14,6 +14,7 @@ from core.catalogue.matching import COMPONENTS, NAMES
 from core.catalogue.model_folder import missing_files, pipeline_class, read_marker
 from core.catalogue.model_paths import ModelPaths
 from core.catalogue.recognise import known_file
+from core.catalogue.tensor_checks import known_problems
 from core.catalogue.weight_damage import damage_of
 from core.errors import InvalidInput, RenderError
 from core.settings import Settings
@@ -53,23 +54,29 @@ def served_models(settings: Settings) -> tuple[CatalogueModel, ...]:
 
 
 def _best_present(catalogue: FarmCatalogue, model_paths: ModelPaths) -> ResolvedModel:
+    """Return the preferred model, else one of the user's, else the fallback; name those that cannot be loaded."""
     preferred = catalogue.get(PREFERRED)
     if is_present(preferred, model_paths):
         return ResolvedModel(preferred)
-    if own := _own_model(catalogue, model_paths):
-        why = f"The weights of {preferred.id} are not on this machine, so the farm runs your model {own.id}."
-        return ResolvedModel(own, why)
+    passed = [_why_passed(preferred, model_paths)]
+    for model in _own_models(catalogue):
+        if is_present(model, model_paths):
+            return ResolvedModel(model, f"{' '.join(passed)} So the farm runs your model {model.id}.")
+        if problems_of(model, model_paths):
+            passed.append(_why_passed(model, model_paths))
     fallback = catalogue.get(FALLBACK)
-    problems = problems_of(preferred, model_paths)
+    return ResolvedModel(fallback, f"{' '.join(passed)} So the farm runs {fallback.id}. {noise_notice(fallback)}")
+
+
+def _why_passed(model: CatalogueModel, model_paths: ModelPaths) -> str:
+    problems = [problem.rstrip(".") for problem in problems_of(model, model_paths)]
     what = f"cannot be loaded ({'; '.join(problems)})" if problems else "are not on this machine"
-    why = f"The weights of {preferred.id} {what}, so the farm runs {fallback.id}."
-    return ResolvedModel(fallback, f"{why} {noise_notice(fallback)}")
+    return f"The weights of {model.id} {what}."
 
 
-def _own_model(catalogue: FarmCatalogue, model_paths: ModelPaths) -> CatalogueModel | None:
-    """Return the first model that the user added, else the first one found in a weights folder, that can be loaded."""
-    own = [model for source in ("added", "found") for model in catalogue if catalogue.source_of(model.id) == source]
-    return next((model for model in own if is_present(model, model_paths)), None)
+def _own_models(catalogue: FarmCatalogue) -> list[CatalogueModel]:
+    """Return the models that the user added, then those found in weights folders."""
+    return [model for source in ("added", "found") for model in catalogue if catalogue.source_of(model.id) == source]
 
 
 def noise_notice(model: CatalogueModel) -> str:
@@ -117,10 +124,13 @@ def locate(model: CatalogueModel, model_paths: ModelPaths) -> LocatedWeights:
 
 
 def problems_of(model: CatalogueModel, model_paths: ModelPaths) -> list[str]:
-    """List in plain sentences why weights that are on this machine cannot be loaded; empty where some can, or none are."""
+    """List in plain sentences why weights that are on this machine cannot be loaded; empty where some can, or none are.
+
+    Tensors that the weights lack are listed when an earlier look at them found that.
+    """
     tried = list(_tried(model, model_paths))
-    if any(isinstance(each, LocatedWeights) for each in tried):
-        return []
+    if located := next((each for each in tried if isinstance(each, LocatedWeights)), None):
+        return known_problems(located.directory, located.files, model_paths.models_dir) or []
     return [problem for each in tried if not isinstance(each, LocatedWeights) for problem in each]
 
 
@@ -166,14 +176,23 @@ def _file_problems(model: CatalogueModel) -> list[str]:
 
 
 def is_present(model: CatalogueModel, model_paths: ModelPaths) -> bool:
-    """Return whether a worker could load the model now; always true for a model that is built locally."""
+    """Return whether a worker could load the model now, as far as is known; true for a model that is built locally."""
     if model.built_locally:
         return True
     try:
-        locate(model, model_paths)
+        located = locate(model, model_paths)
     except RenderError:
         return False
-    return True
+    return not known_problems(located.directory, located.files, model_paths.models_dir)
+
+
+def is_checked(model: CatalogueModel, model_paths: ModelPaths) -> bool:
+    """Return whether it is known if the model's weights lack tensors; true as well where there are no weights to look at."""
+    try:
+        located = locate(model, model_paths)
+    except RenderError:
+        return True
+    return known_problems(located.directory, located.files, model_paths.models_dir) is not None
 
 
 def _candidates(model: CatalogueModel, model_paths: ModelPaths) -> Iterator[tuple[Path, Origin, str | None]]:

@@ -62,6 +62,11 @@ def _names(name: str, field: FieldInfo) -> tuple[str, ...]:
     return (name, *(choice for choice in choices if isinstance(choice, str)))
 
 
+def names_of(model: type[BaseModel]) -> dict[str, str]:
+    """Return field names and aliases -> field name."""
+    return {each: name for name, field in model.model_fields.items() for each in _names(name, field)}
+
+
 def _takes_null(field: FieldInfo) -> bool:
     try:
         TypeAdapter(field.rebuild_annotation()).validate_python(None)

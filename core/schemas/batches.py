@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AllowInfNan, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from core.lifecycle import JobStatus
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
-from core.schemas.base import RequestBody, ResponseBody, Text
+from core.schemas.base import RequestBody, ResponseBody, Text, names_of
 from core.schemas.jobs import Label, Output, RenderFields
 from core.schemas.loras import JobLora
 from core.schemas.webhooks import JobWebhook
@@ -21,6 +21,14 @@ class BatchBase(RenderFields):
     """Fields that all jobs of a batch share; the prompt may come from `prompts` instead."""
 
     prompt: Text = Field("", description="Used when `prompts` is empty.")
+
+
+JOB_FIELD = "is a field of the batch's jobs: put it into `base`."
+
+
+def is_job_field(name: str, request: type[BaseModel]) -> bool:
+    """Return whether a request has a `base` of jobs to which a field that it does not know belongs."""
+    return request is BatchRequest and name in names_of(BatchBase)
 
 
 class Axes(RequestBody):

@@ -8,15 +8,15 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from core.connection_urls import sqlite_url
-from core.settings.value_types import DatabaseUrl, Folder, RedisUrl, StorageUrl
+from core.settings.value_types import DEFAULT_DATA_DIR, DatabaseUrl, DataFolder, RedisUrl, StorageUrl
 from core.storage_url import FileLocation, Location, parse_storage_url
 
 
 class StoreSettings(BaseModel):
     """The data directory, and the servers and folders that hold what is not in it."""
 
-    data_dir: Folder = Field(
-        Path("data"), description="Folder of the database, images, the embedded Redis and built models."
+    data_dir: DataFolder = Field(
+        DEFAULT_DATA_DIR, description="Folder of the database, images, the embedded Redis and built models."
     )
     data_dir_shared: bool = Field(
         False,

@@ -15,6 +15,7 @@ from core.connection_urls import database_url_problem, redis_url_problem
 from core.public_address import parse_networks, parse_public_url
 from core.storage_url import parse_storage_url
 
+DEFAULT_DATA_DIR = Path("data")
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 
@@ -33,6 +34,11 @@ def _absolute_path(path: Path) -> Path:
 
 def _none_if_empty(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def _default_data_dir_if_empty(value: object) -> object:
+    """Take an empty text for the default: as a path it would be the current directory."""
+    return DEFAULT_DATA_DIR if _none_if_empty(value) is None else value
 
 
 def _names_from_text(value: object) -> object:
@@ -113,6 +119,7 @@ def _model_names(value: str) -> str:
 
 
 Folder = Annotated[Path, AfterValidator(_absolute_path)]
+DataFolder = Annotated[Folder, BeforeValidator(_default_data_dir_if_empty)]
 FolderOrNone = Annotated[Folder | None, BeforeValidator(_none_if_empty)]
 Folders = Annotated[list[Path], NoDecode, BeforeValidator(_folders_from_text), AfterValidator(_absolute_folders)]
 FoldersOfModels = Annotated[

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from core.settings.value_types import DatabaseUrl, Folder, Folders, FoldersOfModels, ModelNames, RedisUrl, StorageUrl
+from core.settings.value_types import DatabaseUrl, FolderOrNone, Folders, FoldersOfModels, ModelNames, RedisUrl, StorageUrl
 
 
 class WorkerSettings(BaseModel):
@@ -25,7 +25,7 @@ class WorkerSettings(BaseModel):
         description="A worker that serves several models and is busy with one loads another when a job for that one has "
         "waited this long, and longer for models that load slowly. A worker without jobs loads it at once.",
     )
-    models_dir: Folder | None = Field(
+    models_dir: FolderOrNone = Field(
         None, description="Folder of converted and built models. Empty: `models` in `data_dir`."
     )
     model_folders: FoldersOfModels = Field(

@@ -13,12 +13,12 @@ import torch
 from diffusers import DiffusionPipeline
 
 from core.catalogue.model_folder import components, pipeline_class, weight_files
+from core.catalogue.tensor_checks import lacking_sentence, stored_tensors
 from core.catalogue.weight_headers import TensorInfo
 from core.catalogue.weight_names import choose_set
 from core.errors import RenderError
 from worker.memory.packing import OnFraction
 from worker.models.libraries import silence_libraries
-from worker.models.missing_tensors import sentence, stored_tensors
 from worker.models.z_image_transformer import ZImageTransformer2DModel
 
 KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
@@ -64,7 +64,7 @@ def load_component(folder: Path, library: str, cls: str, dtype: torch.dtype) -> 
     )
     if missing := sorted(found["missing_keys"]):
         # The libraries would go on with random numbers in their place.
-        raise RenderError(sentence(folder, cls, missing), code="model_unavailable")
+        raise RenderError(lacking_sentence(folder, cls, missing), code="model_unavailable")
     return module.eval()
 
 
@@ -77,7 +77,7 @@ def check_tensors(directory: Path, variant: str | None) -> None:
         folder = directory / name
         stored = stored_tensors(folder, variant) if library in KNOWN_LIBRARIES else {}
         if stored and (missing := tensors_missing_from(folder, library, cls, stored)):
-            raise RenderError(sentence(folder, cls, missing), code="model_unavailable")
+            raise RenderError(lacking_sentence(folder, cls, missing), code="model_unavailable")
 
 
 def tensors_missing_from(folder: Path, library: str, cls: str, stored: Mapping[str, TensorInfo]) -> list[str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
-from core.catalogue import CatalogueModel, ModelPaths, locate, resolve_auto, served_models
+from core.catalogue import CatalogueModel, ModelPaths, load_catalogue, locate, resolve_auto, served_models
+from core.catalogue.presence import PREFERRED
 from core.catalogue.recognise import recognise
 from core.catalogue.weight_file import WeightFile
 from core.errors import FarmError, RenderError
@@ -19,6 +20,7 @@ from worker.device.machine import GIGABYTE
 from worker.memory.cpu_form import CpuForm, choose_cpu_plan, forecast, forms_by_speed, is_measured
 from worker.memory.plan import MemoryPlan
 from worker.memory.sizes import ModelSizes, read_sizes, sizes_of_row
+from worker.models.auto_check import check_auto
 from worker.models.folders import SPARE_BYTES, free_bytes
 from worker.models.status import model_status
 from worker.safety_hook import load_safety_hook
@@ -130,6 +132,7 @@ def check_disk(settings: Settings) -> Check:
 def check_weights(settings: Settings) -> Check:
     """Check that the weights of every model that a worker would serve are on disk."""
     try:
+        check_auto(settings)
         resolved, _ = resolve_auto(settings), served_models(settings)
     except FarmError as error:
         return Check("weights", "problem", error.message, "Set IMAGEFARM_MODEL to one of them, or to auto.")
@@ -151,7 +154,19 @@ def check_tier(settings: Settings) -> Check:
         return Check("memory", "problem", error.message, "See docs/concepts/memory.md for what each tier needs.")
     except ImportError as error:
         return Check("memory", "problem", f"torch does not import: {error}", "`pip install 'imagefarm[worker]'`")
-    return Check("memory", "ok", plan.describe())
+    return Check("memory", "ok", plan.describe(), _plan_of_preferred(settings))
+
+
+def _plan_of_preferred(settings: Settings) -> str:
+    """Return how the model that `auto` prefers would run here, while its weights are not and `auto` is a tiny model."""
+    if settings.model != "auto" or not resolve_auto(settings).model.built_locally:
+        return ""
+    model = load_catalogue().get(PREFERRED)
+    try:
+        plan = _plan_in(settings, model, _default_form(settings, model)).describe()
+    except FarmError as error:
+        plan = error.message
+    return f"For {model.id}, whose weights are not here: {plan}"
 
 
 def check_copies(settings: Settings) -> Check:
@@ -207,17 +222,21 @@ class _Choice:
 
 
 def _choose(settings: Settings) -> _Choice:
+    model = resolve_auto(settings).model
+    speed = _speed_of_cpu(settings, model)
+    if speed is None:
+        form = _default_form(settings, model)
+        return _Choice(form, _plan_in(settings, model, form), None)
+    form, plan = choose_cpu_plan(forms_by_speed(model, speed), speed, lambda form: _plan_in(settings, model, form))
+    return _Choice(form, plan, speed)
+
+
+def _default_form(settings: Settings, model: CatalogueModel) -> CpuForm:
     from worker.device.dtypes import choose_dtype, dtype_name
     from worker.device.torch_device import resolve_device
 
-    model, device = resolve_auto(settings).model, resolve_device(settings.device)
-    speed = _speed_of_cpu(settings, model)
-    if speed is None:
-        dtype = dtype_name(choose_dtype(model, device))
-        form = CpuForm(dtype, dtype)
-        return _Choice(form, _plan_in(settings, form), None)
-    form, plan = choose_cpu_plan(forms_by_speed(model, speed), speed, lambda form: _plan_in(settings, form))
-    return _Choice(form, plan, speed)
+    dtype = dtype_name(choose_dtype(model, resolve_device(settings.device)))
+    return CpuForm(dtype, dtype)
 
 
 def cpu_forecast(settings: Settings) -> str | None:
@@ -239,11 +258,10 @@ def _speed_of_cpu(settings: Settings, model: CatalogueModel) -> CpuSpeed | None:
     return cpu_speed(settings.resolved_models_dir)
 
 
-def _plan_in(settings: Settings, form: CpuForm) -> MemoryPlan:
+def _plan_in(settings: Settings, model: CatalogueModel, form: CpuForm) -> MemoryPlan:
     from worker.device.torch_device import measure_machine, resolve_device
     from worker.memory.plan import choose_plan
 
-    model = resolve_auto(settings).model
     return choose_plan(
         model,
         _sizes(model, ModelPaths.of(settings)),

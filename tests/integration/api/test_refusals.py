@@ -64,6 +64,13 @@ def test_a_malformed_size_is_explained(shared_api: httpx.Client) -> None:
     assert '"512x512"' in problem["errors"][0]["message"]
 
 
+def test_a_field_of_a_batchs_jobs_belongs_into_base(shared_api: httpx.Client) -> None:
+    problem = shared_api.post("/v1/batches", json={"prompts": ["x"], "width": 128, "promts": []}).json()
+    found = {error["field"]: error["message"] for error in problem["errors"]}
+    assert found["width"] == "It is a field of the batch's jobs: put it into `base`."
+    assert "Did you mean prompts" in found["promts"]
+
+
 def test_every_wrong_value_is_reported_at_once(shared_api: httpx.Client) -> None:
     problem = shared_api.post("/v1/jobs", json=GOOD | {"width": 100, "seed": -5, "num_images": 0}).json()
     assert {error["field"] for error in problem["errors"]} == {"width", "seed", "num_images"}
@@ -74,6 +81,13 @@ def test_bodies_that_are_not_a_job_are_4xx(shared_api: httpx.Client, body: bytes
     answer = shared_api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.json()["code"] in ("malformed_json", "invalid_parameters", "bad_request")
+
+
+@pytest.mark.parametrize(("body", "words"), [(b"[" * 100_000, "nested too deeply"), (b'{"prompt": "\xff"}', "UTF-8")])
+def test_a_body_that_cannot_be_read_is_explained(shared_api: httpx.Client, body: bytes, words: str) -> None:
+    answer = shared_api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json")
+    assert words in answer.json()["detail"]
 
 
 def test_unknown_ids_and_paths_are_problem_documents(shared_api: httpx.Client) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from core.catalogue import ModelPaths
+from core.catalogue import ModelPaths, resolve_auto
+from core.catalogue.auto_check import ensure_auto_checked
 from core.errors import RenderError
+from core.settings import Settings
 from tests.servers.farm import ROOT
 from worker.models.components import check_tensors, load_component
 from worker.models.missing_tensors import missing_tensors
@@ -119,7 +121,6 @@ def test_tensors_under_the_names_of_earlier_versions_are_no_problem(tmp_path: Pa
 
 
 def test_list_and_doctor_show_what_a_load_would_refuse(tmp_path: Path, tiny_models: dict[str, Path]) -> None:
-    from core.settings import Settings
     from tests.integration.models.conftest import catalogue_row
     from worker.models.doctor import check_weights
 
@@ -138,3 +139,25 @@ def test_list_and_doctor_show_what_a_load_would_refuse(tmp_path: Path, tiny_mode
     check = check_weights(settings)
     assert check.status == "problem"
     assert str(file) in check.advice
+
+
+def test_auto_looks_once_and_passes_over_what_lacks_a_tensor(
+    tmp_path: Path, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny_models["z-image-turbo"], folder)
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    lost = tensors.popitem()[0]
+    save_file(tensors, file, {"format": "pt"})
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("IMAGEFARM_MODEL_FOLDERS", json.dumps({"z-image-turbo": str(folder)}))
+    settings = Settings(data_dir=tmp_path / "data")
+    told: list[str] = []
+    assert resolve_auto(settings).model.id == "z-image-turbo"
+    ensure_auto_checked(settings, told.append)
+    resolved = resolve_auto(settings)
+    assert resolved.model.id == "demo"
+    assert f"lack the tensor {lost}" in resolved.explanation
+    ensure_auto_checked(settings, told.append)
+    assert told == ["looking for missing tensors in the weights of z-image-turbo, once"]

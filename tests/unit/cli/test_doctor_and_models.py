@@ -21,6 +21,7 @@ def test_doctor_reports_a_port_in_use(tmp_path: Path) -> None:
     assert port in checks["api port"]["detail"]
     assert {"python", "libraries", "torchvision", "disk", "redis", "database", "weights"} <= set(checks)
     assert checks["database"]["status"] == "ok"
+    assert checks["memory"]["advice"].startswith("For z-image-turbo, whose weights are not here: ")
 
 
 def test_doctor_reports_unreachable_servers(tmp_path: Path) -> None:

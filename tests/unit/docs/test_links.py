@@ -25,6 +25,13 @@ def test_links_resolve(page: Path) -> None:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_tables_begin_with_a_head(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for first, second in re.findall(r"(?:\A|\n\n)(\|.*)\n(.*)", text):
+        assert re.fullmatch(r"\|[\s:|-]+\|", second), first
+
+
 def test_every_document_is_in_the_index() -> None:
     index = ROOT / "docs" / "README.md"
     linked = {(index.parent / link).resolve() for link in links(index.read_text(encoding="utf-8"))}

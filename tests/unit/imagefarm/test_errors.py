@@ -19,6 +19,7 @@ from core.errors import (
 )
 from core.parameters import InvalidParameters
 from core.settings import Settings
+from imagefarm import ImageFarm
 from imagefarm.address import find_address
 from imagefarm.errors import error_of
 from imagefarm.job_requests import request_of
@@ -90,3 +91,9 @@ def test_the_address_comes_from_the_argument_then_the_settings_then_this_machine
     assert find_address(settings=settings(host="::1")).url == "http://[::1]:7860"
     with pytest.raises(InvalidInput, match="not the address of a farm"):
         find_address("127.0.0.1:7860", "")
+
+
+def test_a_field_of_a_batchs_jobs_belongs_into_base() -> None:
+    with ImageFarm("http://127.0.0.1:9") as farm, pytest.raises(InvalidParameters) as caught:
+        farm.batch(["a fox"], width=128)
+    assert caught.value.problems == [("width", "is a field of the batch's jobs: put it into `base`.")]

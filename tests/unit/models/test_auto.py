@@ -8,9 +8,10 @@ import pytest
 
 from cli.options import load_settings
 from core.catalogue import resolve_auto
+from core.catalogue.tensor_checks import folder_checks, keep_answer
 from core.errors import InvalidInput
 from core.settings import Settings
-from tests.unit.models.diffusers_folder import write_model
+from tests.unit.models.diffusers_folder import write_model, write_safetensors
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +37,19 @@ def test_an_incomplete_folder_does_not_count_as_weights(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     assert resolve_auto(Settings(data_dir=tmp_path, model_folders={"z-image-turbo": folder})).model.id == "demo"
+
+
+def test_weights_that_are_known_to_lack_a_tensor_are_passed_over(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    settings = Settings(data_dir=tmp_path, model_folders={"z-image-turbo": folder})
+    for check in folder_checks(folder, settings.resolved_models_dir):
+        keep_answer(check.kept, ["norm.weight"] if check.folder.name == "vae" else [])
+    resolved = resolve_auto(settings)
+    assert resolved.model.id == "demo"
+    assert "z-image-turbo cannot be loaded" in resolved.explanation
+    assert "vae/diffusion_pytorch_model.safetensors lack the tensor norm.weight" in resolved.explanation
+    write_safetensors(folder / "vae" / "diffusion_pytorch_model.safetensors", {"norm.weight": [8]})
+    assert resolve_auto(settings).model.id == "z-image-turbo"
 
 
 def test_a_named_model_is_used_as_it_is(tmp_path: Path) -> None:

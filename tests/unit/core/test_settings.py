@@ -1,0 +1,31 @@
+"""Empty folders are the defaults, and names that are no settings are reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.misspelt_settings import misspelt_settings
+from core.settings import Settings
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_folder_is_the_default_and_not_the_current_directory(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    for name in ("DATA_DIR", "MODELS_DIR", "OUTPUTS_DIR"):
+        monkeypatch.setenv(f"IMAGEFARM_{name}", empty)
+    settings = Settings(_env_file=None)
+    assert settings.data_dir == Path.cwd() / "data"
+    assert (settings.models_dir, settings.outputs_dir) == (None, None)
+    assert settings.resolved_models_dir == settings.data_dir / "models"
+
+
+def test_names_that_are_no_settings_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IMAGEFARM_DEBUG", "1")
+    monkeypatch.setenv("IMAGEFARM_PORT", "7000")
+    assert not any("PORT" in sentence or "DEBUG" in sentence for sentence in misspelt_settings(tmp_path))
+    monkeypatch.setenv("IMAGEFARM_PROT", "7000")
+    (tmp_path / ".env").write_text("\ufeffexport IMAGEFARM_DATADIR=/x\nimagefarm_port=1\n# IMAGEFARM_NO=1\nOTHER=1\n")
+    found = misspelt_settings(tmp_path)
+    assert "The variable IMAGEFARM_PROT is no setting and has no effect. Did you mean IMAGEFARM_PORT?" in found
+    assert found[-1] == "In .env, IMAGEFARM_DATADIR is no setting and has no effect. Did you mean IMAGEFARM_DATA_DIR?"
