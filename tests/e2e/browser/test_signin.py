@@ -78,7 +78,7 @@ def sign_in(page: Page, key: str) -> None:
 
 
 def wait_signed_in(page: Page) -> None:
-    """Wait for the page that follows the sign-in: the one before may have read models, from a farm without keys until then."""
+    """Wait for the page that follows the sign-in: the one before may show models, if the farm had no key when it opened."""
     page.until(lambda: page.find_all("#sign-out") and page.find("#sign-out").is_displayed(), "the key did not sign in")
     page.until(lambda: page.find_all("#model") and page.find("#model").get_attribute("value"), "the models were not read")
 
