@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core.ids import new_id
@@ -68,8 +68,8 @@ class Collector:
             if cursor is not None and cursor.event_id >= _read_position(session).latest:
                 return 0
         with self._database.write() as session:
-            # Jobs that settled before the first collect get no messages.
-            insert_ignore(session, WebhookCursor, id=1, event_id=_read_position(session).latest)
+            if cursor is None:
+                insert_ignore(session, WebhookCursor, id=1, event_id=_first_position(session))
             cursor = session.get_one(WebhookCursor, 1, with_for_update=True, populate_existing=True)
             return self._advance(session, cursor)
 
@@ -101,6 +101,19 @@ def rewind_cursor(session: Session) -> None:
     if session.get_bind().dialect.name == "sqlite":
         latest = select(func.coalesce(func.max(JobEvent.id), 0)).scalar_subquery()
         session.execute(update(WebhookCursor).where(WebhookCursor.event_id > latest).values(event_id=latest))
+
+
+def _first_position(session: Session) -> int:
+    """Return the event id at which messages begin.
+
+    A server may end before its first collect: jobs that named a webhook, and those after the first endpoint was added, get
+    their messages nevertheless. Other jobs that settled before get none.
+    """
+    has_webhook = Job.requested["webhook"]["url"].as_string().is_not(None)
+    first_endpoint = select(func.min(WebhookEndpoint.created_at)).scalar_subquery()
+    events = select(func.min(JobEvent.id)).join(Job, Job.id == JobEvent.job_id)
+    first = session.scalar(events.where(or_(has_webhook, JobEvent.at >= first_endpoint)))
+    return _read_position(session).latest if first is None else first - 1
 
 
 def _read_position(session: Session) -> _HistoryPosition:

@@ -47,12 +47,13 @@ def is_installed(groups: list[str]) -> bool:
 def install(groups: list[str]) -> None:
     """Create the environment if there is no working one, install, then write the stamp."""
     started = time.monotonic()
+    wanted = requirements(groups)
     if not works(PYTHON):
         print_message(f"creating {VENV} with Python {sys.version.split()[0]}")
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], NO_VENV)
     print_message("installing pinned dependencies (the first time downloads PyTorch: a few minutes)")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "-c", "constraints.txt"]
-    run([*pip, "-e", ".[all]", *requirements(groups)], NO_INSTALL)
+    run([*pip, "-e", ".[all]", *wanted], NO_INSTALL)
     for each in {stamp([]), stamp(groups)}:
         each.write_text(fingerprint())
     print_message(f"installed in {time.monotonic() - started:.0f} s")

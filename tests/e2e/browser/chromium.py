@@ -23,6 +23,7 @@ _SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--force-prefers-reduced-motion",  # without a GPU, the sheen over a picture that is made takes a core
 )
 
 

@@ -12,11 +12,11 @@ from tests.conftest import Migrate, missing_tool
 from tests.e2e.browser import chromium
 from tests.e2e.browser.page import Page
 from tests.e2e.browser.stocked import StockedFarm, stocked_farm
-from tests.servers.farm import FarmProcess, running_farm
+from tests.integration.farm.conftest import sqlite_farm
+from tests.servers.farm import FarmProcess
 
 OpenPage = Callable[..., Page]
 Record = Callable[[str, object], None]
-SYNTHETIC = {"IMAGEFARM_RENDERER": "synthetic", "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.25"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,9 +26,9 @@ def _require_browser() -> None:
 
 
 @pytest.fixture(scope="package")
-def slow_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
+def slow_farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
     """Run a farm with the synthetic renderer at 0.25 s per step, slow enough to inspect running jobs."""
-    with running_farm(tmp_path_factory.mktemp("slow"), "--model", "demo", "--device", "cpu", **SYNTHETIC) as running:
+    with sqlite_farm(tmp_path_factory.mktemp("slow"), migrate, synthetic_step_seconds=0.25) as running:
         yield running
 
 

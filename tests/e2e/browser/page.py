@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 TIMEOUT_SECONDS = 60.0
+FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.02, 0.25
 SETTLED = {"succeeded", "failed", "canceled", "expired", "held"}
 
 
@@ -90,12 +92,16 @@ class Page:
 
     def until(self, condition: Callable[[], Any], otherwise: str, seconds: float = TIMEOUT_SECONDS) -> Any:  # noqa: ANN401
         """Return the condition's first true value; raise AssertionError with the console log when it stays false."""
-        wait = WebDriverWait(self.driver, seconds, 0.05, [StaleElementReferenceException])
-        try:
-            return wait.until(lambda _: condition())
-        except TimeoutException:
-            text = "".join(part.text for part in self.find_all("main"))
-            raise AssertionError(f"{otherwise}; console: {self.console()}\n{text}") from None
+        deadline, poll = time.monotonic() + seconds, FIRST_POLL_SECONDS
+        while True:
+            with suppress(NoSuchElementException, StaleElementReferenceException):
+                if found := condition():
+                    return found
+            if time.monotonic() > deadline:
+                text = "".join(part.text for part in self.find_all("main"))
+                raise AssertionError(f"{otherwise}; console: {self.console()}\n{text}")
+            time.sleep(poll)  # each look costs browser and driver some milliseconds
+            poll = min(1.3 * poll, LONGEST_POLL_SECONDS)
 
     def appears(self, selector: str, otherwise: str) -> None:
         """Wait until an element is there."""

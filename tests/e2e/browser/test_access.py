@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
+from tests.e2e.browser.chromium import resize, use_scheme
 from tests.e2e.browser.conftest import OpenPage
+from tests.e2e.browser.page import Page
 from tests.servers.farm import FarmProcess
 
 MIN_CONTRAST = 4.5
+WIDTHS = (320, 390, 768, 1150, 1360, 1800)
 
 # Contrast of every visible text with its background (WCAG 2), for solid colours.
 _CONTRASTS = """
@@ -33,9 +34,8 @@ return found;
 """
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_every_text_has_enough_contrast(farm: FarmProcess, open_page: OpenPage, dark: bool) -> None:
-    page = open_page(farm, dark=dark)
+def test_every_text_has_enough_contrast(farm: FarmProcess, open_page: OpenPage) -> None:
+    page = open_page(farm)
     page.more()
     page.write("#steps", "16")
     page.render("an image with a warning")
@@ -43,19 +43,27 @@ def test_every_text_has_enough_contrast(farm: FarmProcess, open_page: OpenPage, 
     page.until(lambda: page.find("#notes").is_displayed(), "no warning was shown")
     page.write("#prompt", "")
     page.click("#submit")
-    measured = page.script(_CONTRASTS)
-    assert len(measured) > 30
-    assert [row for row in measured if row[0] < MIN_CONTRAST] == []
-    background = page.script("return getComputedStyle(document.body).backgroundColor")
-    assert (background == "rgb(19, 20, 18)") is dark
+    for dark in (False, True):
+        use_scheme(page.driver, dark=dark)
+        background = page.script("return getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(19, 20, 18)") is dark
+        measured = page.script(_CONTRASTS)
+        assert len(measured) > 30
+        assert [row for row in measured if row[0] < MIN_CONTRAST] == []
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1150, 1360, 1800])
-def test_nothing_is_cut_off_at_any_width(farm: FarmProcess, open_page: OpenPage, width: int) -> None:
-    page = open_page(farm, size=(width, 844))
+def test_nothing_is_cut_off_at_any_width(farm: FarmProcess, open_page: OpenPage) -> None:
+    page = open_page(farm, size=(WIDTHS[0], 844))
     page.more()
     page.render("w" * 300)
     page.wait_state("succeeded")
+    page.image_size()
+    for width in WIDTHS:
+        resize(page.driver, (width, 844))
+        assert_nothing_is_cut_off(page, width)
+
+
+def assert_nothing_is_cut_off(page: Page, width: int) -> None:
     assert page.script("return document.documentElement.scrollWidth") <= width
     for part in ("#banner", "#compose", "#stage", "#picture", "#cards"):
         box = page.find(part).rect

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import httpx
 
+from benchmarks.faults.parts import FarmParts
 from tests.e2e.browser.conftest import OpenPage
 from tests.e2e.browser.page import Page
-from tests.servers.farm import FarmProcess
 
 
 def start_long_job(page: Page, prompt: str = "slowly") -> str:
@@ -25,7 +22,7 @@ def progress(page: Page) -> int:
     return int(page.find("#bar").get_attribute("aria-valuenow") or 0)
 
 
-def test_progress_moves_and_a_refresh_resumes_it(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_progress_moves_and_a_refresh_resumes_it(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     job = start_long_job(page)
     seen = progress(page)
@@ -43,7 +40,7 @@ def test_progress_moves_and_a_refresh_resumes_it(slow_farm: FarmProcess, open_pa
     page.until(lambda: page.find(".card[aria-current] img").is_displayed(), "the card shows no image")
 
 
-def test_cancel_stops_a_running_job(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_cancel_stops_a_running_job(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     start_long_job(page)
     page.click("#cancel")
@@ -52,7 +49,7 @@ def test_cancel_stops_a_running_job(slow_farm: FarmProcess, open_page: OpenPage)
     assert not page.find("#cancel").is_displayed()
 
 
-def test_a_failure_is_explained(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_a_failure_is_explained(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     page.render("synthetic:nan")
     page.wait_state("failed")
@@ -63,7 +60,7 @@ def test_a_failure_is_explained(slow_farm: FarmProcess, open_page: OpenPage) -> 
     page.until(lambda: page.shown != first, "the retry made no job")
 
 
-def test_jobs_of_other_clients_appear_and_can_be_displayed(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_jobs_of_other_clients_appear_and_can_be_displayed(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     job = httpx.post(f"{page.url}/v1/jobs", json={"prompt": "from elsewhere", "num_inference_steps": 2}).json()
     page.until(lambda: page.find_all(".card[aria-label$='from elsewhere']"), "the job did not appear")
@@ -72,7 +69,7 @@ def test_jobs_of_other_clients_appear_and_can_be_displayed(slow_farm: FarmProces
     page.wait_state("succeeded")
 
 
-def test_a_queued_job_shows_its_position(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_a_queued_job_shows_its_position(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     body = {"prompt": "before you", "num_inference_steps": 100}
     before = [httpx.post(f"{page.url}/v1/jobs", json=body).json() for _ in range(8)]
@@ -87,14 +84,14 @@ def test_a_queued_job_shows_its_position(slow_farm: FarmProcess, open_page: Open
     page.wait_state("succeeded")
 
 
-def test_an_address_without_a_job_shows_an_error(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_an_address_without_a_job_shows_an_error(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm).open("#01900000-0000-7000-8000-000000000000")
     page.driver.refresh()
     page.until(lambda: page.find("#trouble").is_displayed(), "no error is shown")
     assert "no job" in page.find("#trouble-detail").text.lower()
 
 
-def test_typed_text_survives_a_refresh(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_typed_text_survives_a_refresh(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     page.write("#prompt", "未完成 but not lost")
     page.click("#sizes label:has(input[value='768'])")
@@ -105,11 +102,12 @@ def test_typed_text_survives_a_refresh(slow_farm: FarmProcess, open_page: OpenPa
     assert page.find("#ratios input[value='4:3']").is_selected()
 
 
-def test_a_killed_api_is_reported_and_the_job_is_followed_to_its_end(slow_farm: FarmProcess, open_page: OpenPage) -> None:
+def test_a_killed_api_is_reported_and_the_job_is_followed_to_its_end(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
     start_long_job(page, "through a crash")
-    os.kill(slow_farm.pid_of("api"), signal.SIGKILL)
+    slow_farm.parts["api"].kill()
     page.until(lambda: page.find("#farm").get_attribute("data-tone") == "bad", "the page did not notice")
     assert page.find("#farm-text").text == "The farm does not answer. Is it still running?"
+    slow_farm.parts["api"].start()
     page.wait_state("succeeded")
     page.until(lambda: page.find("#farm").get_attribute("data-tone") == "good", "the page did not recover")

@@ -11,9 +11,9 @@ from contextlib import closing
 import httpx
 import pytest
 
+from benchmarks.faults.parts import FarmParts
 from tests.e2e.browser.conftest import OpenPage, Record
 from tests.e2e.browser.page import Page
-from tests.servers.farm import FarmProcess
 
 IMAGES = 100_000
 JOBS = 50
@@ -50,9 +50,9 @@ requestAnimationFrame(step);
 
 
 @pytest.fixture
-def many_images(slow_farm: FarmProcess) -> Iterator[None]:
+def many_images(slow_farm: FarmParts) -> Iterator[None]:
     """Add rows of 100,000 images without files to a running farm, and remove them again."""
-    with closing(sqlite3.connect(slow_farm.data_dir / "imagefarm.db", timeout=60)) as database:
+    with closing(sqlite3.connect(slow_farm.database_url.removeprefix("sqlite:///"), timeout=60)) as database:
         database.execute("PRAGMA foreign_keys = ON")
         columns = (
             "id, owner, kind, model, priority, turn, status, revision, attempt, max_attempts, attempts_free, available_at, "
@@ -114,7 +114,7 @@ def heap(page: Page) -> int:
 
 @pytest.mark.usefixtures("many_images")
 def test_a_hundred_thousand_images_are_scrolled_end_to_end(
-    slow_farm: FarmProcess, open_page: OpenPage, record: Record
+    slow_farm: FarmParts, open_page: OpenPage, record: Record
 ) -> None:
     page = open_page(slow_farm, ready=False).visit("#/gallery")
     page.driver.refresh()
@@ -140,7 +140,7 @@ def test_a_hundred_thousand_images_are_scrolled_end_to_end(
     page.console()  # the files of these images do not exist
 
 
-def test_fifty_jobs_at_once_are_followed_to_their_end(slow_farm: FarmProcess, open_page: OpenPage, record: Record) -> None:
+def test_fifty_jobs_at_once_are_followed_to_their_end(slow_farm: FarmParts, open_page: OpenPage, record: Record) -> None:
     page = open_page(slow_farm)
     page.script(_FRAMES)
     started = time.monotonic()

@@ -45,7 +45,7 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open
     page.until(lambda: page.find("#key-error").text, "an invalid key was not refused")
     page.write("#key", key)
     page.click("#signin button")
-    page.until(lambda: page.find("#model").get_attribute("value"), "the valid key did not sign in")
+    wait_signed_in(page)
     page.driver.refresh()
     page.until(lambda: page.find("#model").get_attribute("value"), "the key was lost after the refresh")
     assert page.script("return document.cookie") == ""
@@ -74,7 +74,13 @@ def sign_in(page: Page, key: str) -> None:
     page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown")
     page.write("#key", key)
     page.click("#signin button")
-    page.until(lambda: page.find_all("#model") and page.find("#model").get_attribute("value"), "the key did not sign in")
+    wait_signed_in(page)
+
+
+def wait_signed_in(page: Page) -> None:
+    """Wait for the page that follows the sign-in: the one before may show models, if the farm had no key when it opened."""
+    page.until(lambda: page.find_all("#sign-out") and page.find("#sign-out").is_displayed(), "the key did not sign in")
+    page.until(lambda: page.find_all("#model") and page.find("#model").get_attribute("value"), "the models were not read")
 
 
 def submit(page: Page, key: str, prompt: str) -> str:

@@ -8,16 +8,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks.faults.parts import FarmParts
 from tests.e2e.browser.chromium import chromium
 from tests.e2e.browser.page import Page
-from tests.servers.farm import FarmProcess
 from tests.servers.proxy import SubPathProxy, proxied
 
 
 @pytest.fixture
-def proxy(slow_farm: FarmProcess) -> SubPathProxy:
+def proxy(slow_farm: FarmParts) -> SubPathProxy:
     """Serve a farm, which knows nothing of it, under /farm."""
-    return SubPathProxy(slow_farm.api, "/farm", strip=True)
+    return SubPathProxy(slow_farm.url, "/farm", strip=True)
 
 
 @pytest.fixture

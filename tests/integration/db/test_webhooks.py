@@ -87,6 +87,23 @@ def test_events_with_reused_ids_get_messages(database: Database, settle: Submit)
         delete_job(database, job.id)
 
 
+def test_jobs_that_asked_for_a_message_before_the_first_collect_get_it(database: Database, settle: Submit) -> None:
+    settle()
+    hook = {"webhook": {"url": "https://own.example/"}}
+    asked = settle(requested=hook)
+    collector = Collector(database, None)
+    assert (collector.collect(), collector.collect()) == (1, 0)
+    assert jobs_with_messages(database) == {asked.id}
+
+
+def test_jobs_after_the_first_endpoint_get_messages_before_the_first_collect(database: Database, settle: Submit) -> None:
+    settle()
+    add_endpoint(database, "ann", "https://example.com/", "s", [])
+    after = settle()
+    assert Collector(database, None).collect() == 1
+    assert jobs_with_messages(database) == {after.id}
+
+
 def test_a_long_history_is_read_in_parts(database: Database, settle: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook_collector, "_SCANNED_EVENTS", 3)
     collector_of(database).collect()

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -45,13 +47,43 @@ print('ran', *sys.argv[1:], 'in', os.getcwd(), *images)
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    root = tmp_path / "my farm é"
+    return make_project(tmp_path)
+
+
+def make_project(folder: Path) -> Path:
+    root = folder / "my farm é"
     shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     files = {"pyproject.toml": PYPROJECT, "constraints.txt": "", "backend.py": BACKEND, "cli/__main__.py": CLI}
     for name, text in files.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text)
     return root
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A project in which two simultaneous starts have installed, with what they printed. A new environment takes 6 s."""
+
+    project: Path
+    outputs: list[str]
+    builds: int
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    project = make_project(tmp_path_factory.mktemp("first"))
+    starts = [start(project, "--port", "1"), start(project, "--port", "2")]
+    outputs = [finish(process) for process in starts]
+    return Installed(project, outputs, builds(project))
+
+
+@pytest.fixture
+def installed(first: Installed) -> Iterator[Path]:
+    """Provide that project as it was installed; what a test changes in its files is undone."""
+    yield first.project
+    (first.project / "pyproject.toml").write_text(PYPROJECT)
+    (first.project / "constraints.txt").write_text("")
+    (first.project / ".env").unlink(missing_ok=True)
 
 
 def start(project: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
@@ -76,35 +108,42 @@ def builds(project: Path) -> int:
     return len((project / "builds.txt").read_text().splitlines())
 
 
-def test_two_simultaneous_starts_install_once_and_both_run(project: Path) -> None:
-    starts = [start(project, "--port", "1"), start(project, "--port", "2")]
-    outputs = [finish(process) for process in starts]
-    for number, output in enumerate(outputs, 1):
-        assert f"ran up --port {number} in {project}" in output
-    assert builds(project) == 1
+def test_two_simultaneous_starts_install_once_and_both_run(first: Installed) -> None:
+    for number, output in enumerate(first.outputs, 1):
+        assert f"ran up --port {number} in {first.project}" in output
+    assert first.builds == 1
 
-    again = finish(start(project))
-    assert again == f"ran up in {project}\n", "a start with nothing to install prints nothing"
-    assert builds(project) == 1
 
-    outputs = [finish(start(project, "outputs", **given)) for given in ({}, {"IMAGEFARM_OUTPUTS_DIR": ""})]
-    (project / ".env").write_text("IMAGEFARM_OUTPUTS_DIR=elsewhere\n")
-    outputs.append(finish(start(project, "outputs")))
+def test_a_start_with_nothing_to_install_prints_nothing(installed: Path) -> None:
+    finish(start(installed))
+    before = builds(installed)
+    assert finish(start(installed)) == f"ran up in {installed}\n"
+    outputs = [finish(start(installed, "outputs", **given)) for given in ({}, {"IMAGEFARM_OUTPUTS_DIR": ""})]
+    (installed / ".env").write_text("IMAGEFARM_OUTPUTS_DIR=elsewhere\n")
+    outputs.append(finish(start(installed, "outputs")))
     assert [output.split(" images ")[1] for output in outputs] == ["'outputs'\n", "''\n", "None\n"], "a choice is kept"
-
-    (project / "constraints.txt").write_text("# changed\n")
-    assert "installing" in finish(start(project))
-    assert builds(project) == 2
-
-    (project / ".venv" / "bin" / "python").unlink()  # as after the removal of the Python that created it
-    assert "creating" in finish(start(project))
+    assert builds(installed) == before
+    (installed / "constraints.txt").write_text("# changed\n")
+    assert "installing" in finish(start(installed))
+    assert builds(installed) == before + 1
 
 
 def test_an_incomplete_environment_is_created_again(project: Path) -> None:
     (project / ".venv" / "bin").mkdir(parents=True)
     (project / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
     (project / ".venv" / "bin" / "python").chmod(0o755)
-    assert f"ran up in {project}" in finish(start(project))
+    output = finish(start(project))
+    assert "creating" in output
+    assert f"ran up in {project}" in output
+
+
+def test_an_interpreter_that_was_removed_does_not_work(tmp_path: Path) -> None:
+    """As after the removal of the Python that created the environment, whose interpreter is a link to it."""
+    (tmp_path / "python").symlink_to(tmp_path / "removed")
+    command = "import sys, pathlib, bootstrap; print([bootstrap.works(pathlib.Path(each)) for each in sys.argv[1:]])"
+    words = [sys.executable, "-c", command, str(tmp_path / "python"), sys.executable]
+    done = subprocess.run(words, cwd=ROOT / "scripts", capture_output=True, text=True, check=True)
+    assert done.stdout == "[False, True]\n"
 
 
 def test_a_python_that_is_too_old_is_an_error(project: Path, tmp_path: Path) -> None:
@@ -120,15 +159,15 @@ def test_a_python_that_is_too_old_is_an_error(project: Path, tmp_path: Path) -> 
     assert "IMAGEFARM_PYTHON" in output
 
 
-def test_a_failed_installation_is_an_error_and_can_be_retried(project: Path) -> None:
-    (project / "pyproject.toml").write_text(PYPROJECT.replace('"backend"', '"missing"'))
-    process = start(project)
+def test_a_failed_installation_is_an_error_and_can_be_retried(installed: Path) -> None:
+    (installed / "pyproject.toml").write_text(PYPROJECT.replace('"backend"', '"missing"'))
+    process = start(installed)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "could not install the dependencies" in output
     assert 'bootstrap.py", line' not in output
-    (project / "pyproject.toml").write_text(PYPROJECT)
-    assert "ran up" in finish(start(project))
+    (installed / "pyproject.toml").write_text(PYPROJECT)
+    assert "ran up" in finish(start(installed))
 
 
 def bootstrap(project: Path, *groups: str) -> subprocess.CompletedProcess[str]:
@@ -138,7 +177,9 @@ def bootstrap(project: Path, *groups: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
 
-def test_a_dependency_group_is_installed_in_the_same_call_to_pip(project: Path) -> None:
+def test_a_dependency_group_is_installed_in_the_same_call_to_pip(installed: Path) -> None:
+    project = installed
+    before = builds(project)
     tool = project / "tool"
     tool.mkdir()
     (tool / "backend.py").write_text(BACKEND.replace("build_editable", "build_wheel").replace("stub", "tool"))
@@ -148,12 +189,13 @@ def test_a_dependency_group_is_installed_in_the_same_call_to_pip(project: Path) 
     assert done.returncode == 0, done.stderr
     listed = subprocess.run([project / ".venv" / "bin" / "pip", "list"], capture_output=True, text=True, check=True).stdout
     assert "stub" in listed and "tool" in listed
-    assert builds(project) == 1
+    assert builds(project) == before + 1
     assert "ran up" in finish(start(project)), "a start after a group was installed installs nothing"
-    assert builds(project) == 1
+    assert builds(project) == before + 1
 
 
 def test_an_unknown_dependency_group_is_an_error(project: Path) -> None:
     done = bootstrap(project, "docs")
     assert done.returncode == 1
     assert "no dependency group 'docs'" in done.stderr
+    assert not (project / ".venv").exists(), "it is known before anything is made"
