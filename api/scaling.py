@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 
 from api.overview import Overview
-from core.queue import UPSCALE
 from core.schemas.scaling import Scaling, ScalingOfModel
 from db.tables import Worker
 
@@ -51,18 +50,8 @@ def _row(model: str, counts: Mapping[str, int], overview: Overview, jobs_per_wor
         open_jobs=queued + running,
         live_workers=len(serving),
         desired_workers=math.ceil((queued + running) / each),
-        cold_start_seconds=_cold_start(model, overview),
+        cold_start_seconds=overview.cold_start_seconds(model),
     )
-
-
-def _cold_start(model: str, overview: Overview) -> float | None:
-    """Return the longest start among all workers that are registered, also those that have stopped since."""
-    reported = [
-        worker.info.get("cold_start_seconds")
-        for worker in overview.workers
-        if model in overview.listed(worker) and (model != UPSCALE or worker.model == UPSCALE)
-    ]
-    return max((float(seconds) for seconds in reported if seconds is not None), default=None)
 
 
 def _names(workers: Iterable[Worker]) -> set[str]:
