@@ -42,7 +42,7 @@ def scaling_of(
 
 def _row(model: str, counts: Mapping[str, int], overview: Overview, jobs_per_worker: int | None) -> ScalingOfModel:
     serving, queued, running = overview.serving(model), counts.get("queued", 0), counts.get("running", 0)
-    each = jobs_per_worker or max((worker.capacity for worker in serving), default=1)
+    each = jobs_per_worker or max([1, *(worker.capacity for worker in serving)])  # 0 while a worker loads its model
     return ScalingOfModel(
         model=model,
         queued=queued,
