@@ -65,6 +65,15 @@ class Overview:
         """Return what a worker reports about one of its models; None of a worker that reports nothing."""
         return next((row for row in self.models.get(worker.name, ()) if row.model == model), None)
 
+    def cold_start_seconds(self, model: str) -> float | None:
+        """Return the longest start of a worker of the model, stopped ones included; None before one was seen."""
+        reported = [
+            worker.info.get("cold_start_seconds")
+            for worker in self.workers
+            if model in self.listed(worker) and (model != UPSCALE or worker.model == UPSCALE)
+        ]
+        return max((float(seconds) for seconds in reported if seconds is not None), default=None)
+
     def capacity(self, model: str) -> int:
         """Return how many jobs the live workers of a model can hold at once."""
         return sum(worker.capacity for worker in self.serving(model))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 
 from api.overview import Overview
-from core.queue import UPSCALE
 from core.schemas.scaling import Scaling, ScalingOfModel
 from db.tables import Worker
 
@@ -43,7 +42,7 @@ def scaling_of(
 
 def _row(model: str, counts: Mapping[str, int], overview: Overview, jobs_per_worker: int | None) -> ScalingOfModel:
     serving, queued, running = overview.serving(model), counts.get("queued", 0), counts.get("running", 0)
-    each = jobs_per_worker or max((worker.capacity for worker in serving), default=1)
+    each = jobs_per_worker or max([1, *(worker.capacity for worker in serving)])  # 0 while a worker loads its model
     return ScalingOfModel(
         model=model,
         queued=queued,
@@ -51,18 +50,8 @@ def _row(model: str, counts: Mapping[str, int], overview: Overview, jobs_per_wor
         open_jobs=queued + running,
         live_workers=len(serving),
         desired_workers=math.ceil((queued + running) / each),
-        cold_start_seconds=_cold_start(model, overview),
+        cold_start_seconds=overview.cold_start_seconds(model),
     )
-
-
-def _cold_start(model: str, overview: Overview) -> float | None:
-    """Return the longest start among all workers that are registered, also those that have stopped since."""
-    reported = [
-        worker.info.get("cold_start_seconds")
-        for worker in overview.workers
-        if model in overview.listed(worker) and (model != UPSCALE or worker.model == UPSCALE)
-    ]
-    return max((float(seconds) for seconds in reported if seconds is not None), default=None)
 
 
 def _names(workers: Iterable[Worker]) -> set[str]:

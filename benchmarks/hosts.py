@@ -26,7 +26,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from benchmarks.faults.audit import Findings, audit, wait_settled
-from benchmarks.faults.host_faults import FAULTS, IDLE_BY_FAULT, Fault, hit_host
+from benchmarks.faults.host_faults import FAULTS, IDLE_BY_FAULT, UPGRADE, Fault, hit_host
 from benchmarks.faults.idle_times import longest_idle_seconds
 from benchmarks.faults.submitter import Submitter
 from core.settings import Settings
@@ -35,6 +35,7 @@ from db.tables import Attempt
 from storage.stores import open_images
 from tests.servers.network.farm import HostedFarm
 from tests.servers.network.hosts import running_network
+from tests.servers.network.last_release_farm import LastReleaseFarm
 
 STEP_SECONDS, STEPS = 0.1, 10
 SETTLE_SECONDS = 240.0
@@ -76,6 +77,7 @@ class Scenarios:
         farm = self.farm
         count = int(self.per_second * (seconds + 2 * LEAD_SECONDS))
         started = time.monotonic()
+        farm.replaced.clear()
         submitter = Submitter(farm.url, count, self.per_second, STEPS, prefix=name.replace(" ", "-"))
         thread = submitter.start()
         time.sleep(LEAD_SECONDS)
@@ -88,9 +90,7 @@ class Scenarios:
         wait_settled(self.database, self.accepted, SETTLE_SECONDS)
         farm.wait_workers_ready(len(farm.workers))
         findings = self._audit(submitter.conflicting_answers)
-        others = [f"{host.name}-cpu" for host in farm.workers if host is not hit_host(farm)]
-        has_others = name not in IDLE_BY_FAULT and "random" not in name and "rolling" not in name
-        idle = longest_idle_seconds(self.database, others, (broken_at, healing_at)) if has_others else {}
+        idle = longest_idle_seconds(self.database, self._others(name), (broken_at, healing_at), farm.replaced)
         again = findings.attempts - len(self.accepted) - self.attempts_before
         self.attempts_before += again
         return Result(
@@ -104,6 +104,13 @@ class Scenarios:
             self._back(healing_at),
             findings,
         )
+
+    def _others(self, name: str) -> list[str]:
+        """Return the workers that the fault lets work; those that it replaces in turn, too."""
+        if name in IDLE_BY_FAULT or "random" in name:
+            return []
+        hit = None if self.farm.replaced else hit_host(self.farm)
+        return [f"{host.name}-cpu" for host in self.farm.workers if host is not hit]
 
     def _back(self, healed_at: float) -> float | None:
         first = select(func.min(Attempt.started_at)).where(
@@ -120,7 +127,7 @@ class Scenarios:
 
 
 @contextmanager
-def running_farm(directory: Path) -> Iterator[HostedFarm]:
+def running_farm(directory: Path, kind: type[HostedFarm] = HostedFarm) -> Iterator[HostedFarm]:
     """Yield a farm with small disks: one for a worker's data, one for Postgres and Redis."""
     disk = directory / "disk"
     disk.mkdir()
@@ -131,7 +138,7 @@ def running_farm(directory: Path) -> Iterator[HostedFarm]:
                 "IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(STEP_SECONDS),
                 "IMAGEFARM_MAX_QUEUED_PER_OWNER": "0",
             }
-            farm = HostedFarm(network, settings=settings, disk=disk)
+            farm = kind(network, settings=settings, disk=disk)
             hit_host(farm).give_small_disk(hit_host(farm).directory / "data", "2m")
             yield farm.start()
     finally:
@@ -146,15 +153,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the findings to this file too")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing of the hosts is left
-    results = []
-    with tempfile.TemporaryDirectory(prefix="imagefarm-hosts-") as directory, running_farm(Path(directory)) as farm:
-        database = farm.database()
-        scenarios = Scenarios(farm, given.per_second, database)
-        for name in given.only or FAULTS:
-            result = scenarios.run(name, *FAULTS[name])
-            results.append(result)
-            print(row(result), flush=True)
-        database.dispose()
+    names = given.only or list(FAULTS)
+    results = run_all([name for name in names if name != UPGRADE], HostedFarm, given.per_second)
+    results += run_all([name for name in names if name == UPGRADE], LastReleaseFarm, given.per_second)
     text = json.dumps([asdict(result) for result in results], indent=2)
     if given.json:
         given.json.write_text(text, encoding="utf-8")
@@ -163,6 +164,21 @@ def main() -> int:
     print(f"load averages: {load}")
     print("GUARANTEES BROKEN: " + json.dumps(broken) if broken else "all guarantees held")
     return 1 if broken else 0
+
+
+def run_all(names: list[str], kind: type[HostedFarm], per_second: float) -> list[Result]:
+    """Run these faults one after the other on one farm of this kind, and print a row for each."""
+    results: list[Result] = []
+    if not names:
+        return results
+    with tempfile.TemporaryDirectory(prefix="imagefarm-hosts-") as directory, running_farm(Path(directory), kind) as farm:
+        database = farm.database()
+        scenarios = Scenarios(farm, per_second, database)
+        for name in names:
+            results.append(scenarios.run(name, *FAULTS[name]))
+            print(row(results[-1]), flush=True)
+        database.dispose()
+    return results
 
 
 def row(result: Result) -> str:

@@ -67,10 +67,41 @@ install_browser() {
   [ -z "${CI:-}" ] # elsewhere those tests are skipped, and pytest says so
 }
 
+# Debian's package of Prometheus would start a server: this takes promtool alone out of it, and needs no root.
+install_promtool() {
+  { [ -x .venv/bin/promtool ] || command -v promtool >/dev/null; } && return 0
+  local folder root=""
+  [ "$(id -u)" -eq 0 ] || root="sudo -n"
+  folder="$(mktemp -d)"
+  if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
+    (cd -- "$folder" && { apt-get download -qq prometheus || { $root apt-get update -qq && apt-get download -qq prometheus; }; }) \
+      >/dev/null 2>&1 &&
+      dpkg-deb --fsys-tarfile "$folder"/prometheus_*.deb | tar -x -C "$folder" ./usr/bin/promtool &&
+      mv -- "$folder/usr/bin/promtool" .venv/bin/promtool
+  fi
+  rm -rf -- "$folder"
+  [ -x .venv/bin/promtool ] && return 0
+  echo "The alert rules' tests need promtool: install Debian's package prometheus, or Prometheus itself." >&2
+  [ -z "${CI:-}" ]
+}
+
+# Runs beside the static checks, since it mostly waits for the registry. Scripts of packages are not run.
+install_linters() {
+  [ -x .venv/npm/node_modules/.bin/redocly ] && return 0
+  command -v npm >/dev/null && npm install --prefix .venv/npm --prefer-offline --ignore-scripts --no-audit --no-fund \
+    --no-package-lock --loglevel=error @redocly/cli@2.77.0 @stoplight/spectral-cli@6.16.3 >/dev/null && return 0
+  echo "The linters of the OpenAPI document need npm." >&2
+  [ -z "${CI:-}" ]
+}
+
+install_linters &
+linters=$!
 check "browser" install_browser
+check "promtool" install_promtool
 check "ruff check" ruff check .
 check "ruff format" ruff format --check .
 check "mypy and import-linter" types_and_imports
+check "linters of npm" wait "$linters"
 echo "== tests"
 processes=(-n 3 --dist loadfile --no-loadscope-reorder)
 names_a_file "$@" && processes=()

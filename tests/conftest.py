@@ -43,6 +43,14 @@ def missing_tool(reason: str) -> None:
     pytest.skip(reason)
 
 
+def find_tool(name: str) -> Path | None:
+    """Return a program that `scripts/test.sh` put beside the virtual environment, else one from PATH."""
+    environment = Path(__file__).parents[1] / ".venv"
+    folders = (environment / "bin", environment / "npm" / "node_modules" / ".bin")
+    found = shutil.which(name, path=os.pathsep.join(map(str, folders))) or shutil.which(name)
+    return None if found is None else Path(found)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail a run in which no test was executed.
 

@@ -83,5 +83,9 @@ def reason_not_served(model: str, overview: Overview) -> str:
     known = [worker for worker in overview.workers if model in overview.listed(worker)]
     if known:
         ago = time.time() - max(worker.seen_at for worker in known)
-        return f"No worker of this model is up; the last was seen {ago:.0f} s ago. The job waits until one is up again."
+        started = overview.cold_start_seconds(model)
+        took = "" if started is None else f" A start takes about {started:.0f} s."
+        return (
+            f"No worker of this model is up; the last was seen {ago:.0f} s ago. The job waits until one is up again.{took}"
+        )
     return f"No worker of this model is up. Start one with `imagefarm worker --model {model}`."

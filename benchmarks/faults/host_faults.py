@@ -11,12 +11,14 @@ from contextlib import AbstractContextManager, contextmanager
 
 from tests.servers.network.farm import HostedFarm
 from tests.servers.network.hosts import Host
+from tests.servers.network.last_release_farm import LastReleaseFarm
 
 Fault = Callable[[HostedFarm, float], AbstractContextManager[None]]
 """Breaks something; the body runs while it is broken. The number is the seconds that the body will take."""
 
-STOP_SECONDS = 120.0
-"""Drains end within 30 s by default; busy cores make everything slower."""
+UPGRADE = "everything rolled to a new version"
+PAUSE_SECONDS = 3.0
+"""Between the steps of an upgrade: old and new parts run side by side."""
 
 
 def hit_host(farm: HostedFarm) -> Host:
@@ -152,19 +154,32 @@ def killed_hosts(farm: HostedFarm, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
+def killed_control(farm: HostedFarm, _seconds: float) -> Iterator[None]:
+    """Cut the power of the control host: API, reaper, Redis, Postgres and S3 end at once. Boot it again at the end."""
+    farm.control.kill()
+    yield
+    farm.restart_control()
+
+
+@contextmanager
 def rolling_restart(farm: HostedFarm, _seconds: float) -> Iterator[None]:
     """Stop and start every part in turn, workers first, as an upgrade does."""
     for host in farm.workers:
-        try:
-            farm.programs[host.name].stop(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise TimeoutError(f"{host.name} did not stop in {STOP_SECONDS:g} s:\n{host.logs()}") from None
-        farm.join(host)
-        farm.wait_workers_ready(len(farm.workers))
-    for name in ("reaper", "api"):
-        farm.programs[name].stop(STOP_SECONDS)
-        farm.start_program(name)
-    farm.wait_until(lambda: farm.get("/healthz") is not None, "the API answers")
+        farm.replace_worker(host)
+    farm.replace_programs("reaper", "api")
+    yield
+
+
+@contextmanager
+def upgrade(farm: HostedFarm, _seconds: float) -> Iterator[None]:
+    """Replace every part of a farm of the last release by this version, in the order of docs/guides/many-boxes.md."""
+    assert isinstance(farm, LastReleaseFarm)
+    farm.upgrade_tables()
+    time.sleep(PAUSE_SECONDS)
+    farm.replace_programs("api", "reaper")
+    for host in farm.workers:
+        time.sleep(PAUSE_SECONDS)
+        farm.replace_worker(host)
     yield
 
 
@@ -188,8 +203,18 @@ FAULTS: Mapping[str, tuple[Fault, float]] = {
     "bucket hangs": (hanging_storage, 15.0),
     "a host loses power": (killed_host, 20.0),
     "random hosts lose power": (killed_hosts, 60.0),
+    "the control host loses power": (killed_control, 20.0),
     "rolling restart": (rolling_restart, 45.0),
+    UPGRADE: (upgrade, 75.0),
 }
 """Faults and the seconds that they last. Leases have their default of 15 s."""
-IDLE_BY_FAULT = frozenset({"cut off all worker hosts", "Postgres crashed", "disk of Postgres and Redis full", "bucket full"})
+IDLE_BY_FAULT = frozenset(
+    {
+        "cut off all worker hosts",
+        "Postgres crashed",
+        "disk of Postgres and Redis full",
+        "bucket full",
+        "the control host loses power",
+    }
+)
 """Faults that let no worker claim."""

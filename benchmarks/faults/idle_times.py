@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from sqlalchemy import select
 
@@ -14,8 +15,13 @@ Span = tuple[float, float]
 """Start and end, in seconds since 1970 of the database's clock."""
 
 
-def longest_idle_seconds(database: Database, workers: Collection[str], within: Span) -> dict[str, float]:
-    """Return, for each worker, the longest time in which it held no job while at least one job waited all the time."""
+def longest_idle_seconds(
+    database: Database, workers: Collection[str], within: Span, excused: Mapping[str, Span] = MappingProxyType({})
+) -> dict[str, float]:
+    """Return, for each worker, the longest time in which it held no job while at least one job waited all the time.
+
+    `excused`: by worker, a time that does not count, such as that in which it was replaced.
+    """
     with database.read() as session:
         events = session.execute(select(JobEvent.job_id, JobEvent.to_status, JobEvent.at).order_by(JobEvent.id)).all()
         attempts = session.execute(select(Attempt.worker, Attempt.started_at, Attempt.ended_at)).all()
@@ -23,6 +29,8 @@ def longest_idle_seconds(database: Database, workers: Collection[str], within: S
     busy: dict[str, list[Span]] = defaultdict(list)
     for row in attempts:
         busy[row.worker].append((row.started_at, within[1] if row.ended_at is None else row.ended_at))
+    for name, span in excused.items():
+        busy[name].append(span)
     return {name: _longest(idle_spans(join_spans(busy[name]), within), waiting) for name in workers}
 
 

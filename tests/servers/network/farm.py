@@ -6,6 +6,7 @@ import shlex
 import shutil
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ PASSWORD = "between-hosts"
 USERS = f"user default off\nuser farm on >{PASSWORD} ~farm:* ~_kombu* &* +@all -@dangerous +info\n"
 """The access rules of docs/guides/many-boxes.md."""
 START_SECONDS = 300.0
+STOP_SECONDS = 120.0
+"""Drains end within 30 s by default; busy cores make everything slower."""
 
 
 @dataclass
@@ -39,6 +42,8 @@ class HostedFarm:
     settings: dict[str, str] = field(default_factory=dict)
     disk: Path | None = None
     programs: dict[str, Program] = field(default_factory=dict)
+    replaced: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """When the worker of a host was last stopped and its successor was ready, in seconds since 1970."""
 
     def __post_init__(self) -> None:
         self.control = self.network.add("control")
@@ -75,12 +80,7 @@ class HostedFarm:
             admin.execute(f"CREATE ROLE farm LOGIN PASSWORD '{PASSWORD}'".encode())
             admin.execute("CREATE DATABASE imagefarm OWNER farm ENCODING UTF8 TEMPLATE template0")
         self.start_redis()
-        self.programs["s3"] = self.control.start(
-            *self.control.python("tests.servers.network.s3_program", "0.0.0.0", str(S3_PORT), str(self.full_storage)),
-            environment=clean_environment(),
-            log="s3.log",
-        )
-        self._wait_listening("s3", S3_PORT)
+        self.start_s3()
 
     def start_postgres(self) -> None:
         """Start Postgres, also after it was killed."""
@@ -99,6 +99,24 @@ class HostedFarm:
         self.programs["redis"] = self.control.start(*command, "--bind", "0.0.0.0", "--aclfile", str(users), log="redis.log")
         self._wait_listening("redis", REDIS_PORT)
 
+    def start_s3(self) -> None:
+        """Start the S3 server, also after it was killed: its objects are in a folder, too."""
+        words = ("0.0.0.0", str(S3_PORT), str(self.full_storage), str(self.control.directory / "bucket"))
+        self.programs["s3"] = self.control.start(
+            *self.control.python("tests.servers.network.s3_program", *words), environment=clean_environment(), log="s3.log"
+        )
+        self._wait_listening("s3", S3_PORT)
+
+    def restart_control(self) -> None:
+        """Boot the control host after its power was cut, and start its servers and parts as at any boot."""
+        self.control.boot()
+        self.start_postgres()
+        self.start_redis()
+        self.start_s3()
+        self.start_program("api")
+        self.start_program("reaper")
+        self.wait_until(lambda: self.get("/healthz") is not None, "the API answers")
+
     def kill_server(self, name: str, *, lose_data: bool = False) -> None:
         """Kill Postgres or Redis with SIGKILL; `lose_data`: with the files of Redis."""
         assert self.disk is not None
@@ -113,6 +131,33 @@ class HostedFarm:
         self.programs[name] = self.control.start(
             *self.control.farm_command(name), environment=self.control_environment(), log=f"{name}.log"
         )
+
+    def replace_programs(self, *names: str) -> None:
+        """Stop and start these parts of the control host, one after the other, and wait for the API."""
+        for name in names:
+            self._stop(self.control, name)
+            self.start_program(name)
+            self.wait_until(lambda: self.get("/healthz") is not None, "the API answers")
+
+    def replace_worker(self, host: Host) -> None:
+        """Let the worker of a host end by itself, start its successor, and wait until that is ready."""
+        worker, stopping_at = f"{host.name}-cpu", time.time()
+        before = self.worker_row(worker).get("started_at")
+        self._stop(host, host.name)
+        self.join(host)
+
+        def succeeded() -> bool:
+            row = self.worker_row(worker)
+            return row.get("state") == "ready" and row["started_at"] != before
+
+        self.wait_until(succeeded, f"a new worker {worker} is ready")
+        self.replaced[worker] = (stopping_at, time.time())
+
+    def _stop(self, host: Host, program: str) -> None:
+        try:
+            self.programs[program].stop(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{program} did not stop in {STOP_SECONDS:g} s:\n{host.logs()}") from None
 
     def control_environment(self) -> dict[str, str]:
         """Return the settings of the control host."""
@@ -165,10 +210,18 @@ class HostedFarm:
             return None
         return answer.json() if answer.is_success and path != "/healthz" else answer.text if answer.is_success else None
 
+    def worker_rows(self) -> list[dict[str, Any]]:
+        """Return what the API says about each worker; nothing while it does not answer."""
+        rows = self.get("/v1/workers")
+        return rows["items"] if rows else []
+
+    def worker_row(self, name: str) -> dict[str, Any]:
+        """Return what the API says about a worker; nothing when it knows none of that name."""
+        return next((row for row in self.worker_rows() if row["name"] == name), {})
+
     def worker_states(self) -> dict[str, str]:
         """Return the state of each worker by name."""
-        rows = self.get("/v1/workers")
-        return {row["name"]: row["state"] for row in rows["items"]} if rows else {}
+        return {row["name"]: row["state"] for row in self.worker_rows()}
 
     def wait_workers_ready(self, count: int) -> None:
         """Wait until so many workers are ready."""

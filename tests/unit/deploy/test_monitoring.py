@@ -1,13 +1,12 @@
 """Dashboards and alert rules name metrics that `/metrics` has, and the rules fire when they should.
 
-With Prometheus' `promtool` on this machine, it checks and runs the rules' own tests. Without it, only their form is checked.
+Prometheus' `promtool` checks the rules and runs their own tests. `scripts/test.sh` gets it from Debian.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.metrics import Metrics
+from tests.conftest import find_tool, missing_tool
 from tests.servers.farm import ROOT
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -128,24 +128,26 @@ def test_every_rule_says_what_to_do() -> None:
         assert {"summary", "action"} == set(rule["annotations"])
 
 
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is not installed: the rules were not run"
-)
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    """Return the path of Prometheus' tool."""
+    found = find_tool("promtool")
+    if found is None:
+        missing_tool("promtool (Debian: prometheus) is not installed: the rules were not run")
+    return str(found)
 
 
-@needs_promtool
 @pytest.mark.parametrize("command", [("test", "rules", "alerts_test.yml"), ("check", "rules", "alerts.yml")])
-def test_promtool_accepts_the_rules_and_their_tests_pass(command: tuple[str, ...]) -> None:
-    done = subprocess.run(["promtool", *command], cwd=PROMETHEUS, capture_output=True, text=True, check=False, timeout=60)
+def test_promtool_accepts_the_rules_and_their_tests_pass(promtool: str, command: tuple[str, ...]) -> None:
+    done = subprocess.run([promtool, *command], cwd=PROMETHEUS, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@needs_promtool
-def test_promtool_can_parse_every_panel(tmp_path: Path) -> None:
+def test_promtool_can_parse_every_panel(promtool: str, tmp_path: Path) -> None:
     known = re.compile(r"\$(model|worker)")
     panels = [known.sub("x", expression) for where, expression in expressions() if "label_values" not in expression]
     written = [{"record": f"panel{number}", "expr": expression} for number, expression in enumerate(panels)]
     (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": written}]}))
-    command = ["promtool", "check", "rules", "panels.yml"]
+    command = [promtool, "check", "rules", "panels.yml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
