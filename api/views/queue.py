@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 
 from api.overview import Overview
+from api.queue_times import queue_times
 from core.schemas.jobs import QueuePlace
+from core.work import work_of
 from db.jobs.read import Snapshot
+from db.statistics import RecentMean
 from db.tables import Job, Worker
 
 
-def queue_place(snapshot: Snapshot, overview: Overview, seconds_per_job: float | None) -> QueuePlace | None:
+def queue_place(snapshot: Snapshot, overview: Overview, recent: RecentMean | None) -> QueuePlace | None:
     """Return the job's place in the queue; None unless it is queued."""
     job = snapshot.job
     if job.status != "queued":
@@ -18,19 +21,18 @@ def queue_place(snapshot: Snapshot, overview: Overview, seconds_per_job: float |
     workers = overview.serving(job.model)
     return QueuePlace(
         position=snapshot.position,
-        eta_seconds=eta(snapshot.position, workers, seconds_per_job),
+        eta_seconds=eta(job.model, snapshot.position, overview, recent, work_of(job.input)),
         reason=waiting_reason(job, workers, snapshot.position, overview),
         capable_workers=[worker.name for worker in workers],
     )
 
 
-def eta(position: int | None, workers: list[Worker], seconds_per_job: float | None) -> float | None:
-    """Estimate the seconds until the job at `position` ends from recent jobs; None without workers or history."""
-    slots = sum(worker.capacity for worker in workers if worker.paused_at is None)
-    if position is None or not slots or seconds_per_job is None:
-        return None
-    rounds = -(-position // slots)
-    return round(rounds * seconds_per_job, 2)
+def eta(
+    model: str, position: int | None, overview: Overview, recent: RecentMean | None, work: float | None = None
+) -> float | None:
+    """Estimate the seconds until the job at `position` ends; None without workers or anything to estimate from."""
+    times = queue_times(model, overview, recent, work)
+    return None if times is None or position is None else round(times.until_end(position, work), 2)
 
 
 def waiting_reason(job: Job, workers: list[Worker], position: int | None, overview: Overview) -> str:
