@@ -16,6 +16,7 @@ from core.connection_urls import database_url_problem, redis_url_problem, sqlite
 from core.public_address import parse_networks, parse_public_url
 from core.storage_url import FileLocation, Location, parse_storage_url
 
+_TEXT_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?", re.ASCII)
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 
@@ -126,6 +127,11 @@ class Settings(BaseSettings):
         "`:` (`;` on Windows), or a JSON list.",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    text_encoder_device: str = Field(
+        "auto",
+        description="Device of the text encoders: `cpu`, `cuda` or `cuda:N`, such as a second GPU that is idle, so that the "
+        "model's own device has their memory free and renders while prompts are encoded. `auto`: the memory tier decides.",
+    )
     workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; set one for each GPU.")
     upscale_workers: int = Field(
         1, ge=0, description="Upscaling workers that `imagefarm up` runs beside the render workers; they load on first use."
@@ -342,6 +348,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_folders(cls, value: dict[str, Path]) -> dict[str, Path]:
         return {model: _absolute_path(folder) for model, folder in value.items()}
+
+    @field_validator("text_encoder_device", mode="after")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not _TEXT_DEVICE.fullmatch(value):
+            raise ValueError(f"{value!r} is not a device for text encoders: write auto, cpu, cuda or cuda:N")
+        return value
 
     @field_validator("public_url", mode="after")
     @classmethod
