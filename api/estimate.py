@@ -20,7 +20,6 @@ from core.parameters.loras import names_loras
 from core.presets.recipes import forward_passes
 from core.schemas.estimate import Estimate
 from core.schemas.jobs import JobRequest
-from core.work import work_of
 from db.estimates import RecentJob, queued_ahead, recent_jobs
 from db.jobs.submit import NewJob
 from db.statistics import RecentMean
@@ -45,7 +44,7 @@ def _estimate(farm: Farm, new: NewJob, overview: Overview, mean: RecentMean | No
     given, model = new.input, farm.catalogue.get(new.model)
     recent = recent_jobs(farm.database, new.model)
     workers = overview.serving(new.model)
-    claiming, loading_seconds = claiming_workers(new.model, overview)
+    claiming, loading_seconds = claiming_workers(new.model, overview, given)
     likely = likely_worker(new.model, claiming, overview)
     # What other workers took says little where speeds differ.
     there = [job for job in recent if likely is not None and job.worker == likely.name]
@@ -56,7 +55,7 @@ def _estimate(farm: Farm, new: NewJob, overview: Overview, mean: RecentMean | No
         **{name: given[name] for name in _SAME},
         seconds=None if seconds is None else round(seconds, 2),
         basis=basis,
-        wait_seconds=_wait(queue_times(new.model, overview, mean, work_of(given)), claiming, loading_seconds, ahead),
+        wait_seconds=_wait(queue_times(new.model, overview, mean, given), claiming, loading_seconds, ahead),
         position=ahead + 1,
         memory_gb=_memory(recent, workers),
         cost_factor=round(_work(given, model) / _work(model.defaults.model_dump(), model), 2),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isqrt
+from typing import Any
 
 from api.overview import Overview
 from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
 from core.parameters import RenderParameters
-from core.presets.recipes import guidance_is_on
+from core.presets.recipes import GUIDANCE_OFF, guidance_is_on
 from db.tables import Worker
 
 
@@ -18,7 +20,7 @@ def check_memory(parameters: RenderParameters, model: CatalogueModel, overview: 
     A worker that has not loaded the model does not know yet: then nothing is refused, and the worker decides.
     """
     guided = guidance_is_on(model, parameters.guidance_scale)
-    reported = [(_max_pixels(worker, model.id, guided=guided), worker.name) for worker in overview.serving(model.id)]
+    reported = [(largest_pixels(worker, model.id, guided=guided), worker.name) for worker in overview.serving(model.id)]
     if not reported or any(not pixels for pixels, _ in reported):
         return
     most, worker = max(reported)
@@ -32,7 +34,13 @@ def check_memory(parameters: RenderParameters, model: CatalogueModel, overview: 
     )
 
 
-def _max_pixels(worker: Worker, model: str, *, guided: bool) -> int:
+def fits(worker: Worker, model: str, given: Mapping[str, Any]) -> bool:
+    """Return whether a job with these normalised parameters fits on a worker, as far as it has reported a limit."""
+    most = largest_pixels(worker, model, guided=float(given.get("guidance_scale") or 0.0) > GUIDANCE_OFF)
+    return not most or int(given.get("width") or 0) * int(given.get("height") or 0) <= most
+
+
+def largest_pixels(worker: Worker, model: str, *, guided: bool) -> int:
     """Return the pixels that a worker reports for a model; 0 when it has reported none."""
     if worker.info.get("model") != model:
         return 0

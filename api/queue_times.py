@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
+from api.image_sizes import fits
 from api.overview import Overview
 from core.work import work_of
 from db.statistics import RecentMean
@@ -57,14 +59,16 @@ class QueueTimes:
         return work / sum(1 / each.shared for each in self.speeds)
 
 
-def queue_times(model: str, overview: Overview, recent: RecentMean | None, work: float | None = None) -> QueueTimes | None:
+def queue_times(
+    model: str, overview: Overview, recent: RecentMean | None, given: Mapping[str, Any] | None = None
+) -> QueueTimes | None:
     """Return the times of a model's queue; None where nothing claims its jobs, or nothing is known of their speed.
 
-    `work`: of the job that is asked for, in case that no earlier one tells what is typical.
+    `given`: normalised parameters of the job that is asked for: only workers on which it fits count.
     """
-    workers, loading_seconds = claiming_workers(model, overview)
+    workers, loading_seconds = claiming_workers(model, overview, given)
     speeds = _speeds(model, workers, recent)
-    typical = (recent.work if recent is not None else None) or work or 1.0
+    typical = (recent.work if recent is not None else None) or (work_of(given) if given else 0.0) or 1.0
     if not speeds:
         return None
     running = sum(overview.running.get(worker.name, 0) for worker in workers)
@@ -72,12 +76,12 @@ def queue_times(model: str, overview: Overview, recent: RecentMean | None, work:
     return QueueTimes(speeds, typical, running, free, loading_seconds)
 
 
-def claiming_workers(model: str, overview: Overview) -> tuple[list[Worker], float]:
-    """Return the workers that claim the model's jobs, and the seconds until the first has it loaded.
+def claiming_workers(model: str, overview: Overview, given: Mapping[str, Any] | None = None) -> tuple[list[Worker], float]:
+    """Return the workers that claim jobs of the model and those parameters, and the seconds until the first has it loaded.
 
     As long as one has it loaded, those that have not do not count.
     """
-    found = [worker for worker in overview.serving(model) if claims(worker)]
+    found = [worker for worker in overview.serving(model) if claims(worker) and (not given or fits(worker, model, given))]
     if loaded := [worker for worker in found if overview.model_state(worker, model) == "loaded"]:
         return loaded, 0.0
     rows = [row for worker in found if (row := overview.row(worker, model)) is not None]

@@ -13,6 +13,7 @@ from db.exclusions import excludes
 from db.jobs.claim import claimable_by
 from db.jobs.finish import LIVE_SECONDS
 from db.quarantine import is_on_probation
+from db.size_limits import UNKNOWN, SizeLimit, fits, fits_on_worker
 from db.sql import QUEUED, RUNNING, now
 from db.tables import Job, JobExclusion, Worker
 
@@ -50,7 +51,7 @@ def _idle_others(is_limited: bool) -> Executable:
 def faster_workers(database: Database, model: str, besides: str, seconds: float, job: str | None) -> Sequence[SpeedRow]:
     """List ready workers that have the model loaded and take fewer `seconds` for a megapixel and a step, fastest first.
 
-    Those that may not claim `job` are left out.
+    Those that may not claim `job`, or report that its images do not fit, are left out.
     """
     parameters = {"of_model": model, "besides": besides, "seconds": seconds, "of_job": job or ""}
     with database.read() as session:
@@ -63,28 +64,30 @@ def _faster() -> Executable:
     running = select(func.count()).where(RUNNING, Job.worker == Worker.name).correlate(Worker).scalar_subquery()
     of_job = bindparam("of_job", type_=String())
     excluded = exists().where(JobExclusion.job_id == of_job, JobExclusion.worker == Worker.name, excludes())
+    too_large = exists().where(Job.id == of_job, ~fits_on_worker())
     images = Worker.info["speed"]["images"].as_integer()
     return (
         select(Worker.name, _seconds(), images, running)
-        .where(*_ready_others(), _seconds() < bindparam("seconds", type_=Double()), ~excluded)
+        .where(*_ready_others(), _seconds() < bindparam("seconds", type_=Double()), ~excluded, ~too_large)
         .order_by(_seconds(), Worker.name)
         .limit(MOST_FASTER)
     )
 
 
-def waiting_jobs(database: Database, model: str, worker: str, at_most: int) -> list[str]:
-    """List the ids of the next jobs that a worker may claim, best first."""
+def waiting_jobs(database: Database, model: str, worker: str, at_most: int, sizes: SizeLimit = UNKNOWN) -> list[str]:
+    """List the ids of the next jobs that a worker may claim and can hold, best first."""
+    parameters = {"of_model": model, "worker": worker, "at_most": at_most, **sizes.parameters}
     with database.read() as session:
-        rows = session.connection().execute(_waiting(), {"of_model": model, "worker": worker, "at_most": at_most})
-        return [job for (job,) in rows]
+        return [job for (job,) in session.connection().execute(_waiting(sizes.is_known), parameters)]
 
 
 @cache
-def _waiting() -> Executable:
+def _waiting(has_limit: bool) -> Executable:
     worker = bindparam("worker", type_=String())
+    fitting = (fits(),) if has_limit else ()
     return (
         select(Job.id)
-        .where(QUEUED, Job.model == bindparam("of_model", type_=String()), *claimable_by(worker))
+        .where(QUEUED, Job.model == bindparam("of_model", type_=String()), *claimable_by(worker), *fitting)
         .order_by(Job.priority.desc(), Job.turn, Job.id)
         .limit(bindparam("at_most", type_=Integer()))
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
+from api.image_sizes import fits
 from api.overview import Overview
 from api.queue_times import queue_times
 from core.schemas.jobs import QueuePlace
@@ -21,17 +24,25 @@ def queue_place(snapshot: Snapshot, overview: Overview, recent: RecentMean | Non
     workers = overview.serving(job.model)
     return QueuePlace(
         position=snapshot.position,
-        eta_seconds=eta(job.model, snapshot.position, overview, recent, work_of(job.input)),
+        eta_seconds=eta(job.model, snapshot.position, overview, recent, job.input),
         reason=waiting_reason(job, workers, snapshot.position, overview),
         capable_workers=[worker.name for worker in workers],
     )
 
 
 def eta(
-    model: str, position: int | None, overview: Overview, recent: RecentMean | None, work: float | None = None
+    model: str,
+    position: int | None,
+    overview: Overview,
+    recent: RecentMean | None,
+    given: Mapping[str, Any] | None = None,
 ) -> float | None:
-    """Estimate the seconds until the job at `position` ends; None without workers or anything to estimate from."""
-    times = queue_times(model, overview, recent, work)
+    """Estimate the seconds until the job at `position` ends; None without workers or anything to estimate from.
+
+    `given`: its normalised parameters; None for a typical job.
+    """
+    times = queue_times(model, overview, recent, given)
+    work = work_of(given) if given else None
     return None if times is None or position is None else round(times.until_end(position, work), 2)
 
 
@@ -44,6 +55,7 @@ def waiting_reason(job: Job, workers: list[Worker], position: int | None, overvi
         return reason_not_served(job.model, overview)
     return (
         reason_not_claimed(workers)
+        or _reason_too_large(job, workers)
         or _reason_not_loaded(job.model, workers, overview)
         or ("It is next." if position == 1 else f"{(position or 1) - 1} jobs are before it.")
     )
@@ -61,6 +73,14 @@ def reason_not_claimed(workers: list[Worker]) -> str | None:
     if not any(worker.state in ("ready", "unloaded") for worker in workers):
         return f"The model is being loaded by {', '.join(worker.name for worker in workers)}."
     return None
+
+
+def _reason_too_large(job: Job, workers: list[Worker]) -> str | None:
+    """Return what a job waits for that fits on none of these workers; None where it fits on one, or none knows."""
+    if any(fits(worker, job.model, job.input) for worker in workers):
+        return None
+    size = f"{job.input['width']}x{job.input['height']}"
+    return f"{size} needs more memory than {', '.join(worker.name for worker in workers)} has; it waits for a larger worker."
 
 
 def _reason_not_loaded(model: str, workers: list[Worker], overview: Overview) -> str | None:

@@ -212,7 +212,7 @@ def _info(
         versions={**loaded.versions, **threads, **tuning.versions()},
         upscalers=installed_upscalers(spec.upscaler_dirs) if loaded.model.img2img == "strength" else {},
         max_pixels=max_pixels(plan, loaded.model),
-        max_pixels_guided=max_pixels(plan, loaded.model, rows=2),
+        max_pixels_guided=max_pixels(plan, loaded.model, rows=1 if loaded.model.cfg == "none" else 2),
         expected=loaded.expected.figures() if loaded.expected is not None else {},
         device_uuid=device_uuid(loaded.device),
         text_encoder_device=str(loaded.text_device),

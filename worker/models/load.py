@@ -190,7 +190,17 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
         recorded["weights_dtype"] = dtype_name(choice.stored)
     encodes_on = text_device or (torch.device("cpu") if plan.tier.text_place == "cpu" else device)
     return LoadedPipeline(
-        pipeline, model, located, plan, device, choice.compute, seconds, recorded, encodes_on, expected, choice.multiplies_int8
+        pipeline,
+        model,
+        located,
+        plan,
+        device,
+        choice.compute,
+        seconds,
+        recorded,
+        encodes_on,
+        expected,
+        choice.multiplies_int8,
     )
 
 

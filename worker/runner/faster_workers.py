@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from db.database import Database
+from db.size_limits import SizeLimit
 from db.worker_speeds import faster_workers, waiting_jobs
 from worker.hints.queue import PASS_ON_PAUSE_SECONDS
 from worker.runner.speed_preference import FASTER, FasterWorker, OwnSpeed, SpeedPreference, gain
@@ -22,7 +23,10 @@ MOST_WAITING = 64
 
 
 class FasterWorkers:
-    """Thread-safe. `own_speed` returns None until it was measured; then nothing is left to others."""
+    """Thread-safe. `own_speed` returns None until it was measured; until then nothing is left to others.
+
+    `sizes` returns the largest image of a model that this worker can hold.
+    """
 
     def __init__(
         self,
@@ -30,12 +34,14 @@ class FasterWorkers:
         model: str,
         own_name: str,
         own_speed: Callable[[], OwnSpeed | None],
+        sizes: Callable[[str], SizeLimit],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._model = model
         self._own_name = own_name
         self._own_speed = own_speed
+        self._sizes = sizes
         self._clock = clock
         self._preference = SpeedPreference(clock)
         self._lock = threading.Lock()
@@ -58,7 +64,7 @@ class FasterWorkers:
         if not (faster := self._faster(own, None)):
             return 0.0, NONE_FASTER_SECONDS
         most = min(math.ceil(gain(own, faster)), MOST_WAITING)
-        waiting = waiting_jobs(self._database, self._model, self._own_name, most)
+        waiting = waiting_jobs(self._database, self._model, self._own_name, most, self._sizes(self._model))
         faster = self._faster(own, waiting[0]) if waiting else faster
         if not self._preference.leaves(own, faster, waiting):
             return 0.0, FRESH_SECONDS

@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from core.errors import Unavailable
 from db.database import Database
 from db.jobs.claim import Claimant, claim_many
 from db.jobs.succeed import Success, finish_and_look
+from db.size_limits import UNKNOWN, SizeLimit
 from db.tables import Job
 from db.worker_speeds import idle_worker_exists
 
@@ -111,7 +113,7 @@ class JobStore:
     """Thread-safe. Methods raise Unavailable when the database is unavailable.
 
     `take_hints` removes up to so many hints of a model from the broker and returns the ids of their jobs. `under_way`
-    returns how many jobs this worker runs or claims.
+    returns how many jobs this worker runs or claims. `sizes` returns the largest image of a model that it can hold.
     """
 
     def __init__(
@@ -120,10 +122,12 @@ class JobStore:
         claimant: Claimant,
         take_hints: Callable[[str, int], Sequence[str]],
         under_way: Callable[[], int] = lambda: 0,
+        sizes: Callable[[str], SizeLimit] = lambda _: UNKNOWN,
     ) -> None:
         self._database = database
         self._take_hints = take_hints
         self._claimant = claimant
+        self._sizes = sizes
         self.more_may_wait = True
         """Whether a job may be queued: false where the latest transaction here saw none."""
 
@@ -150,7 +154,8 @@ class JobStore:
         hints = [hint for _, hint in requests if hint is not None]
         if without := len(requests) - len(hints):
             hints += self._take_hints(model, without)
-        jobs = claim_many(self._database, model, self._claimant, len(requests), hints)
+        claimant = replace(self._claimant, sizes=self._sizes(model))
+        jobs = claim_many(self._database, model, claimant, len(requests), hints)
         self.more_may_wait = self.more_may_wait or bool(jobs)
         return [*jobs, *[None] * (len(requests) - len(jobs))]
 

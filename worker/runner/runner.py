@@ -76,7 +76,10 @@ class Runner:
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
         self._jobs = JobStore(context.database, claimant, self._take_hints, self._claims.__len__)
         self._idle_workers = {model: IdleWorkers(context.database, model, identity.name) for model in hints}
-        self._faster = {model: FasterWorkers(context.database, model, identity.name, self._own_speed) for model in hints}
+        self._faster = {
+            model: FasterWorkers(context.database, model, identity.name, self._own_speed, context.sizes.of)
+            for model in hints
+        }
 
     def on_hint(self, job_id: str, deferrals: int, model: str) -> None:
         """Run jobs of this model, the first for this hint, until none is left to take.

@@ -6,9 +6,12 @@ import pytest
 
 from db import workers
 from db.database import Database
+from db.jobs.claim import Claimant, claim_many
 from db.jobs.finish import finish_error
 from db.jobs.succeed import finish_succeeded
+from db.size_limits import SizeLimit
 from db.statistics import RecentMean, recent_means
+from db.worker_models import waiting_for
 from db.worker_speeds import SpeedRow, faster_workers, idle_worker_exists, waiting_jobs
 from tests.integration.db.conftest import Claim, Submit
 
@@ -55,6 +58,27 @@ def test_waiting_jobs_come_in_the_order_of_claims(database: Database, submit_job
     plain, urgent, _ = submit_job(), submit_job(priority=9), submit_job(model="other")
     assert waiting_jobs(database, "demo", "slow", 5) == [urgent.id, plain.id]
     assert waiting_jobs(database, "demo", "slow", 1) == [urgent.id]
+
+
+def test_a_worker_claims_only_what_fits_its_memory(database: Database, submit_job: Submit, claim: Claim) -> None:
+    sizes = SizeLimit(pixels=1024 * 1024, guided=512 * 512)
+    given = [(2048, 1.0), (1024, 2.0), (1024, 1.0), (512, 2.0)]
+    jobs = [submit_job(input={"width": side, "height": side, "guidance_scale": scale}).id for side, scale in given]
+    fitting = [jobs[2], jobs[3]]
+    assert waiting_jobs(database, "demo", "slow", 9, sizes) == fitting
+    assert waiting_jobs(database, "demo", "slow", 9) == jobs
+    assert waiting_for(database, "slow", ["demo"], lambda _: sizes)["demo"].jobs == 2
+    small = Claimant("slow", "slow-incarnation", 60.0, sizes)
+    assert [job.id for job in claim_many(database, "demo", small, 9, [])] == fitting
+    info = {
+        "speed": {"alone_seconds_per_megapixel_step": 0.1},
+        "max_pixels": sizes.pixels,
+        "max_pixels_guided": sizes.guided,
+    }
+    workers.heartbeat(database, "new", "new-incarnation", state="ready", info=info)
+    faster = [[row.name for row in faster_workers(database, "demo", "slow", 1.0, job)] for job in jobs]
+    assert faster == [["fast"], ["fast"], ["new", "fast"], ["new", "fast"]]
+    assert [claimed.id for _ in given if (claimed := claim("fast")) is not None] == jobs[:2]
 
 
 def test_recent_means_tell_the_work_of_a_typical_job(database: Database, submit_job: Submit, claim: Claim) -> None:

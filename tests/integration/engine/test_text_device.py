@@ -1,4 +1,4 @@
-"""Text encoders on a device of their own: the pixels are the same. This machine's second device is its CPU by another name."""
+"""Text encoders on a device of their own: the pixels are the same. The second device is the CPU by another name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.integration.engine.recorder import a_request
 from tests.integration.engine.tiny_models import TinyModel
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 @pytest.mark.parametrize("model_id", ["demo", "sd-turbo"])
 def test_pixels_are_those_of_the_stock_pipeline(models_dir: Path, model_id: str) -> None:
     torch.set_num_threads(1)

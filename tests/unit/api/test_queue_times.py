@@ -31,7 +31,7 @@ def times(*workers: Worker, running: dict[str, int] | None = None, recent: Recen
         each.name: [detached(WorkerModel, {"model": "demo", "state": "loaded", "load_seconds": 3.0})] for each in workers
     }
     overview = Overview(workers, frozenset(each.name for each in workers), models, running or {})
-    return queue_times("demo", overview, recent, work_of(JOB))
+    return queue_times("demo", overview, recent, JOB)
 
 
 def end(position: int, found: QueueTimes | None) -> float:
@@ -45,6 +45,12 @@ def test_ten_jobs_before_two_workers_end_at_their_combined_rate() -> None:
     assert end(1, both) == pytest.approx(1.0), "a lone job goes to the fast one"
     assert end(10, times(worker("fast", 0.25))) == pytest.approx(10.0)
     assert end(10, times(worker("slow", 1.0))) == pytest.approx(40.0)
+
+
+def test_workers_on_which_the_job_does_not_fit_do_not_count() -> None:
+    small = worker("fast", 0.25)
+    small.info["max_pixels"] = small.info["max_pixels_guided"] = 512 * 512
+    assert end(2, times(small, worker("slow", 1.0))) == pytest.approx(8.0)
 
 
 def test_jobs_that_run_count_half() -> None:
@@ -86,9 +92,9 @@ def test_only_workers_that_have_the_model_loaded_count_unless_none_has() -> None
         name: [detached(WorkerModel, {"model": "demo", "state": state, "load_seconds": 3.0})]
         for name, state in states.items()
     }
-    assert end(2, queue_times("demo", Overview(workers, frozenset(states), models), None, work_of(JOB))) == pytest.approx(8)
+    assert end(2, queue_times("demo", Overview(workers, frozenset(states), models), None, JOB)) == pytest.approx(8)
     cold = Overview(workers[1:], frozenset({"cold"}), models)
-    assert end(1, queue_times("demo", cold, None, work_of(JOB))) == pytest.approx(3.0 + 1.0)
+    assert end(1, queue_times("demo", cold, None, JOB)) == pytest.approx(3.0 + 1.0)
 
 
 def test_the_likely_worker_is_the_fastest_idle_one() -> None:
