@@ -68,9 +68,9 @@ def queue_times(
     """
     workers, loading_seconds = claiming_workers(model, overview, given)
     speeds = _speeds(model, workers, recent)
-    typical = (recent.work if recent is not None else None) or (work_of(given) if given else 0.0) or 1.0
     if not speeds:
         return None
+    typical = (recent.work if recent is not None else None) or (work_of(given) if given else 0.0) or 1.0
     running = sum(overview.running.get(worker.name, 0) for worker in workers)
     free = sum(worker.capacity for worker in workers) - running
     return QueueTimes(speeds, typical, running, free, loading_seconds)

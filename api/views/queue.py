@@ -67,6 +67,9 @@ def reason_not_claimed(workers: list[Worker]) -> str | None:
         return "Every worker of this model is paused: resume one with POST /v1/workers/NAME/resume."
     if all(worker.drain_requested_at is not None or worker.state == "draining" for worker in workers):
         return "Every worker of this model is about to stop."
+    if all(worker.quarantined_until is not None for worker in workers):
+        reasons = " ".join(f"{worker.name}: {worker.quarantine_reason}" for worker in workers)
+        return f"Every worker of this model is in quarantine. {reasons} POST /v1/workers/NAME/resume ends that."
     blocked = next((worker for worker in workers if worker.state == "blocked"), None)
     if blocked is not None and not any(worker.state == "ready" for worker in workers):
         return f"Worker {blocked.name} waits: {blocked.message}"

@@ -13,6 +13,8 @@ from core.work import megapixel_steps
 
 RECENT_IMAGES = 32
 RECENT_ALONE = 8
+OVERLAP = 0.02
+"""Share of an image's time by which it may overlap the one before and still count as alone: messages come late."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class EngineSpeed:
         image = _Image(now - seconds, now, megapixel_steps(width, height, len(batch_sizes)))
         self._images += 1
         self._recent.append(image)
-        if max(batch_sizes, default=1) == 1 and image.started_at >= self._ended_at:
+        if max(batch_sizes, default=1) == 1 and image.started_at >= self._ended_at - seconds * OVERLAP:
             self._alone.append(seconds / image.work)
         self._ended_at = now
 

@@ -8,9 +8,10 @@ import pytest
 
 from api.overview import Overview
 from api.queue_times import QueueTimes, likely_worker, queue_times
+from api.views.queue import waiting_reason
 from core.work import work_of
 from db.statistics import RecentMean
-from db.tables import Worker, WorkerModel
+from db.tables import Job, Worker, WorkerModel
 from db.tables.base import detached
 
 JOB = {"width": 1000, "height": 1000, "num_inference_steps": 4, "num_images": 1}
@@ -51,6 +52,21 @@ def test_workers_on_which_the_job_does_not_fit_do_not_count() -> None:
     small = worker("fast", 0.25)
     small.info["max_pixels"] = small.info["max_pixels_guided"] = 512 * 512
     assert end(2, times(small, worker("slow", 1.0))) == pytest.approx(8.0)
+
+
+def test_a_job_says_that_it_fits_nowhere_or_that_all_workers_are_in_quarantine() -> None:
+    job = detached(Job, {"model": "demo", "available_at": 0.0, "input": JOB})
+    small, large = worker("small", 0.25), worker("large", 1.0)
+    small.info["max_pixels"] = small.info["max_pixels_guided"] = 512 * 512
+    overview = Overview([small, large], frozenset(("small", "large")))
+    assert waiting_reason(job, [small], 1, overview) == (
+        "1000x1000 needs more memory than small has; it waits for a larger worker."
+    )
+    assert waiting_reason(job, [small, large], 1, overview) == "It is next."
+    held = worker("bad", 1.0, quarantined_until=1.0, quarantine_reason="3 different jobs in a row failed here.")
+    assert waiting_reason(job, [held], 1, overview).startswith(
+        "Every worker of this model is in quarantine. bad: 3 different"
+    )
 
 
 def test_jobs_that_run_count_half() -> None:
