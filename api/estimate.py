@@ -10,6 +10,7 @@ from api.caller import Caller
 from api.expanded_texts import TextExpander
 from api.farm import Farm
 from api.overview import Overview
+from api.queue_times import QueueTimes, claiming_workers, likely_worker, queue_times
 from api.submission import prepare_job
 from api.threads import in_thread
 from api.uploads import find_start_images
@@ -21,8 +22,8 @@ from core.schemas.estimate import Estimate
 from core.schemas.jobs import JobRequest
 from db.estimates import RecentJob, queued_ahead, recent_jobs
 from db.jobs.submit import NewJob
+from db.statistics import RecentMean
 from db.tables import Worker
-from db.workers import running_counts
 
 Basis = Literal["same-settings", "scaled", "expected", "none"]
 _SAME = ("width", "height", "num_inference_steps", "guidance_scale", "num_images")
@@ -35,21 +36,26 @@ async def estimate(farm: Farm, caller: Caller, request: JobRequest) -> Estimate:
     texts = await in_thread(TextExpander(farm, caller).expand, request)
     loras = await in_thread(farm.loras.files) if names_loras(texts.request) else ()
     new = prepare_job(farm, caller, request, overview, start, loras, texts)
-    return await in_thread(_estimate, farm, new, overview, request.priority)
+    mean = (await farm.recent_means()).get(new.model)
+    return await in_thread(_estimate, farm, new, overview, mean, request.priority)
 
 
-def _estimate(farm: Farm, new: NewJob, overview: Overview, priority: int) -> Estimate:
+def _estimate(farm: Farm, new: NewJob, overview: Overview, mean: RecentMean | None, priority: int) -> Estimate:
     given, model = new.input, farm.catalogue.get(new.model)
     recent = recent_jobs(farm.database, new.model)
     workers = overview.serving(new.model)
-    seconds, basis = _seconds(given, model, recent, workers)
+    claiming, loading_seconds = claiming_workers(new.model, overview, given)
+    likely = likely_worker(new.model, claiming, overview)
+    # What other workers took says little where speeds differ.
+    there = [job for job in recent if likely is not None and job.worker == likely.name]
+    seconds, basis = _seconds(given, model, there or recent, workers)
     ahead = queued_ahead(farm.database, new.model, priority)
     return Estimate(
         model=new.model,
         **{name: given[name] for name in _SAME},
         seconds=None if seconds is None else round(seconds, 2),
         basis=basis,
-        wait_seconds=_wait(farm, new.model, workers, overview, ahead, recent),
+        wait_seconds=_wait(queue_times(new.model, overview, mean, given), claiming, loading_seconds, ahead),
         position=ahead + 1,
         memory_gb=_memory(recent, workers),
         cost_factor=round(_work(given, model) / _work(model.defaults.model_dump(), model), 2),
@@ -80,31 +86,11 @@ def _seconds(
     return None, "none"
 
 
-def _wait(
-    farm: Farm, model: str, workers: Sequence[Worker], overview: Overview, ahead: int, recent: Sequence[RecentJob]
-) -> float | None:
-    """Return the seconds before a worker takes the job; None without earlier jobs to estimate from."""
-    open_workers = [worker for worker in workers if worker.paused_at is None]
-    if not open_workers:
-        return None
-    running = running_counts(farm.database)
-    slots = sum(worker.capacity for worker in open_workers)
-    busy = sum(running.get(worker.name, 0) for worker in open_workers)
-    loading = min(_loading_seconds(worker, model, overview) for worker in open_workers)
-    before = max(ahead + busy - slots + 1, 0)
-    if not before:
-        return round(loading, 2)
-    if not recent:
-        return None
-    each = median(job.seconds for job in recent)
-    return round(loading + -(-before // max(slots, 1)) * each, 2)
-
-
-def _loading_seconds(worker: Worker, model: str, overview: Overview) -> float:
-    row = overview.row(worker, model)
-    if row is None or overview.model_state(worker, model) == "loaded":
-        return 0.0
-    return row.load_seconds or 0.0
+def _wait(times: QueueTimes | None, claiming: Sequence[Worker], loading_seconds: float, ahead: int) -> float | None:
+    """Return the seconds before a worker takes the job; None where none does, or nothing is known of their speed."""
+    if times is not None:
+        return round(times.until_start(ahead), 2)
+    return round(loading_seconds, 2) if claiming and not ahead else None
 
 
 def _memory(recent: Sequence[RecentJob], workers: Sequence[Worker]) -> float | None:

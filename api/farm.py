@@ -29,11 +29,11 @@ from core.settings import Settings
 from core.tracing import tracing_of
 from core.wildcards import WildcardLibrary
 from db.database import Database
-from db.statistics import recent_seconds
+from db.statistics import RecentMean, recent_means
 from storage.stores import open_images, open_uploads
 
 _POOL = 16
-_SPEEDS_FRESH_SECONDS = 5.0
+_MEANS_FRESH_SECONDS = 5.0
 T = TypeVar("T")
 
 
@@ -85,7 +85,7 @@ class Farm:
         self.operations = OperationWaits(self.database, self.closing)
         self.single_flight = SingleFlight()
         self.tracing = tracing_of(settings, "api")
-        self._speeds: tuple[float, Mapping[str, float]] = (float("-inf"), {})
+        self._recent: tuple[float, Mapping[str, RecentMean]] = (float("-inf"), {})
 
     @property
     def catalogue(self) -> FarmCatalogue:
@@ -114,13 +114,13 @@ class Farm:
         await asyncio.get_running_loop().shutdown_default_executor()
         self.database.dispose()
 
-    async def speeds(self) -> Mapping[str, float]:
-        """Return model -> mean seconds of its recent jobs, at most a few seconds old."""
-        taken_at, speeds = self._speeds
-        if time.monotonic() - taken_at > _SPEEDS_FRESH_SECONDS:
-            speeds = await in_thread(recent_seconds, self.database)
-            self._speeds = time.monotonic(), speeds
-        return speeds
+    async def recent_means(self) -> Mapping[str, RecentMean]:
+        """Return model -> means over its recent jobs, at most a few seconds old."""
+        taken_at, means = self._recent
+        if time.monotonic() - taken_at > _MEANS_FRESH_SECONDS:
+            means = await in_thread(recent_means, self.database)
+            self._recent = time.monotonic(), means
+        return means
 
 
 def farm_of(request: Request) -> Farm:

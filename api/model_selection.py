@@ -1,16 +1,13 @@
-"""Choose the model of a job; refuse a model that no worker will render, and sizes that no worker's memory holds."""
+"""Choose the model of a job; refuse a model that no worker will render."""
 
 from __future__ import annotations
 
 import time
-from math import isqrt
 
 from api.overview import RESTART_SECONDS, Overview
 from core.catalogue import CatalogueModel, FarmCatalogue, ModelPaths, catalogue_of, is_present, resolve_auto
 from core.catalogue.presence import problems_of
-from core.errors import Conflict, InvalidInput
-from core.parameters import RenderParameters
-from core.presets.recipes import guidance_is_on
+from core.errors import Conflict
 from core.settings import Settings
 from db.tables import Worker
 
@@ -112,40 +109,3 @@ def _may_serve(worker: Worker, model: str, overview: Overview) -> bool:
     if model not in overview.listed(worker) or worker.state == "failed":
         return False
     return overview.model_state(worker, model) != "unavailable"
-
-
-def check_memory(parameters: RenderParameters, model: CatalogueModel, overview: Overview) -> None:
-    """Raise InvalidInput `size_too_large` when every live worker of the model reports a smaller largest size.
-
-    A worker that has not loaded the model does not know yet: then nothing is refused, and the worker decides.
-    """
-    guided = guidance_is_on(model, parameters.guidance_scale)
-    reported = [(_max_pixels(worker, model.id, guided=guided), worker.name) for worker in overview.serving(model.id)]
-    if not reported or any(not pixels for pixels, _ in reported):
-        return
-    most, worker = max(reported)
-    if parameters.width * parameters.height <= most:
-        return
-    raise InvalidInput(
-        f"{parameters.width}x{parameters.height}{' with guidance' if guided else ''} needs more memory than any worker of "
-        f"{model.id} has. The largest that fits is {_largest(most, parameters, model)} (on {worker}): send that or less.",
-        field="size",
-        code="size_too_large",
-    )
-
-
-def _max_pixels(worker: Worker, model: str, *, guided: bool) -> int:
-    """Return the pixels that a worker reports for a model; 0 when it has reported none."""
-    if worker.info.get("model") != model:
-        return 0
-    return int(worker.info.get("max_pixels_guided" if guided else "max_pixels") or 0)
-
-
-def _largest(pixels: int, parameters: RenderParameters, model: CatalogueModel) -> str:
-    """Return the largest size of the request's shape, such as `1024x768`; the largest square for an extreme shape."""
-    limits = model.limits
-    scale = (pixels / (parameters.width * parameters.height)) ** 0.5
-    sides = [int(side * scale) // limits.multiple * limits.multiple for side in (parameters.width, parameters.height)]
-    if not all(limits.min_side <= side <= limits.max_side for side in sides):
-        sides = [isqrt(pixels) // limits.multiple * limits.multiple] * 2
-    return f"{sides[0]}x{sides[1]}"

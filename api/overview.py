@@ -12,7 +12,7 @@ from core.queue import UPSCALE, window_size
 from db.database import Database
 from db.tables import Worker, WorkerModel
 from db.worker_models import models_by_worker
-from db.workers import all_workers, live_workers
+from db.workers import all_workers, live_workers, running_counts
 
 FRESH_SECONDS = 1.0
 RESTART_SECONDS = 600.0
@@ -21,11 +21,12 @@ RESTART_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Overview:
-    """All registered workers, the names of the live ones, and the models of each by its name."""
+    """All registered workers, the names of the live ones, and the models of each and its number of jobs by its name."""
 
     workers: Sequence[Worker]
     live_names: frozenset[str]
     models: Mapping[str, Sequence[WorkerModel]] = field(default_factory=dict)
+    running: Mapping[str, int] = field(default_factory=dict)
     at: float = field(default_factory=time.monotonic)
 
     @property
@@ -111,4 +112,4 @@ class OverviewCache:
 def read_overview(database: Database) -> Overview:
     """Read the present overview from the database."""
     live = frozenset(worker.name for worker in live_workers(database))
-    return Overview(all_workers(database), live, models_by_worker(database))
+    return Overview(all_workers(database), live, models_by_worker(database), running_counts(database))

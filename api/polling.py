@@ -26,8 +26,8 @@ async def show(farm: Farm, snapshot: Snapshot) -> JobAnswer:
     progress = await farm.watcher.progress_of(snapshot.job.id) if snapshot.job.status == JobStatus.RUNNING else None
     queue = None
     if snapshot.job.status == JobStatus.QUEUED:
-        speed = (await farm.speeds()).get(snapshot.job.model)
-        queue = queue_place(snapshot, await farm.overview.get(), speed)
+        recent = (await farm.recent_means()).get(snapshot.job.model)
+        queue = queue_place(snapshot, await farm.overview.get(), recent)
     return job_view(snapshot, queue, progress)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from api.caller import Caller
 from api.expanded_texts import ExpandedTexts, TextExpander
 from api.farm import Farm
-from api.model_selection import check_memory
+from api.image_sizes import check_memory
 from api.overview import Overview
 from api.polling import wait_until_settled
 from api.threads import in_thread

@@ -19,11 +19,12 @@ MAX_AHEAD = 1000
 
 @dataclass(frozen=True)
 class RecentJob:
-    """What a job rendered, how long that took, and the record of one of its images."""
+    """What a job rendered, how long that took, the record of one of its images, and where it was rendered."""
 
     input: Mapping[str, Any]
     seconds: float
     record: Mapping[str, Any]
+    worker: str | None = None
 
 
 def recent_jobs(database: Database, model: str) -> Sequence[RecentJob]:
@@ -36,11 +37,11 @@ def recent_jobs(database: Database, model: str) -> Sequence[RecentJob]:
         .limit(RECENT)
         .subquery()
     )
-    query = select(Job.input, Job.timings, last.c.record).join(last, last.c.job_id == Job.id).order_by(Job.id.desc())
+    query = select(Job.input, Job.timings, last.c.record, Job.worker).join(last, last.c.job_id == Job.id)
     with database.read() as session:
         return [
-            RecentJob(given, float(timings["rendering_seconds"]), record or {})
-            for given, timings, record in session.execute(query)
+            RecentJob(given, float(timings["rendering_seconds"]), record or {}, worker)
+            for given, timings, record, worker in session.execute(query.order_by(Job.id.desc()))
             if timings and timings.get("rendering_seconds")
         ]
 

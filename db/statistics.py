@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
@@ -33,18 +34,33 @@ def open_counts(database: Database) -> dict[str, dict[str, int]]:
     return found
 
 
-def recent_seconds(database: Database) -> Mapping[str, float]:
-    """Return model -> mean seconds from start to end of its last succeeded jobs; models without any are left out."""
+@dataclass(frozen=True)
+class RecentMean:
+    """Means over a model's last succeeded jobs. `seconds`: from start to end. `work`: as in core.work; None if unknown."""
+
+    seconds: float
+    work: float | None
+
+
+def recent_means(database: Database) -> Mapping[str, RecentMean]:
+    """Return model -> means over its last succeeded jobs; models without any are left out."""
+    width, height, steps, images = (
+        Job.input[name].as_integer() for name in ("width", "height", "num_inference_steps", "num_images")
+    )
+    work = 1e-6 * width * height * func.coalesce(steps, 1) * func.coalesce(images, 1)
     last = (
-        select(Job.model, (Job.completed_at - Job.started_at).label("seconds"))
+        select(Job.model, (Job.completed_at - Job.started_at).label("seconds"), work.label("work"))
         .where(has_status(JobStatus.SUCCEEDED), Job.started_at.is_not(None))
         .order_by(Job.id.desc())
         .limit(_RECENT * 5)
         .subquery()
     )
+    query = select(last.c.model, func.avg(last.c.seconds), func.avg(last.c.work)).group_by(last.c.model)
     with database.read() as session:
-        rows = session.execute(select(last.c.model, func.avg(last.c.seconds)).group_by(last.c.model))
-        return {model: float(seconds) for model, seconds in rows if seconds is not None}
+        rows = session.execute(query).all()
+        return {
+            model: RecentMean(float(each), float(work) if work else None) for model, each, work in rows if each is not None
+        }
 
 
 def oldest_queued(database: Database) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.database import Database
 from db.jobs.claim import claimable_by
+from db.size_limits import UNKNOWN, SizeLimit, fits
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Job, Worker, WorkerModel
 
@@ -72,19 +73,23 @@ class Waiting:
     oldest_seconds: float
 
 
-def waiting_for(database: Database, worker: str, models: Collection[str]) -> dict[str, Waiting]:
-    """Return model -> the jobs that wait; models without any are left out."""
+def waiting_for(
+    database: Database, worker: str, models: Collection[str], sizes: Callable[[str], SizeLimit] = lambda _: UNKNOWN
+) -> dict[str, Waiting]:
+    """Return model -> the jobs that wait; models without any are left out. `sizes`: what the worker can hold, by model."""
     found: dict[str, Waiting] = {}
     with database.read() as session:
         for model in models:
+            limit = sizes(model)
             first = (
                 select(Job.available_at)
-                .where(QUEUED, Job.model == model, *claimable_by(worker))
+                .where(QUEUED, Job.model == model, *claimable_by(worker), *((fits(),) if limit.is_known else ()))
                 .order_by(Job.priority.desc(), Job.turn, Job.id)
                 .limit(COUNTED_JOBS)
                 .subquery()
             )
-            jobs, seconds = session.execute(select(func.count(), now() - func.min(first.c.available_at))).one()
+            query = select(func.count(), now() - func.min(first.c.available_at))
+            jobs, seconds = session.execute(query, limit.parameters).one()
             if jobs:
                 found[model] = Waiting(jobs, max(float(seconds), 0.0))
     return found

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, String, bindparam, exists, func, literal, or_, select, update
+from sqlalchemy import func, literal, or_, select, update
 
 from core.errors import Conflict, NotFound
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
 from db.jobs.reap import requeue_predecessors
-from db.quarantine import end_quarantine, is_on_probation
+from db.quarantine import end_quarantine
 from db.sql import RUNNING, insert_ignore, now
 from db.tables import Job, Worker
 from db.worker_models import register_models, serves
@@ -127,32 +126,6 @@ def running_counts(database: Database) -> dict[str, int]:
     query = select(Job.worker, func.count()).where(RUNNING).group_by(Job.worker)
     with database.read() as session:
         return {name: count for name, count in session.execute(query) if name is not None}
-
-
-def idle_worker_exists(database: Database, model: str, besides: str) -> bool:
-    """Return whether a worker other than `besides` has this model loaded and holds no job."""
-    with database.read() as session:
-        found = session.connection().execute(_idle_others(), {"of_model": model, "besides": besides})
-        return found.first() is not None
-
-
-@cache
-def _idle_others() -> Executable:
-    busy = exists().where(RUNNING, Job.worker == Worker.name)
-    return (
-        select(Worker.name)
-        .where(
-            Worker.model == bindparam("of_model", type_=String()),
-            Worker.name != bindparam("besides", type_=String()),
-            Worker.state == "ready",
-            Worker.paused_at.is_(None),
-            Worker.drain_requested_at.is_(None),
-            ~is_on_probation(),
-            Worker.seen_at > now() - literal(LIVE_SECONDS / 2),
-            ~busy,
-        )
-        .limit(1)
-    )
 
 
 def set_paused(database: Database, name: str, *, paused: bool) -> Worker:

@@ -239,6 +239,7 @@ class WorkerProcess:
                 self._times = EngineTimes(event.info)
                 info, self._was_ready = self._times.info(), True
                 self._context.totals.note_ready(event.info)
+                self._context.sizes.note(event.info)
                 self._state.change("ready", None, capacity=event.info.capacity, info=info, model=event.info.model)
                 self._report_state()
                 self._limit_hints()

@@ -11,7 +11,7 @@ from api.overview import Overview
 from api.threads import in_thread
 from api.views.queue import eta, reason_not_served
 from core.schemas.workers import Queue, QueueOfModel
-from db.statistics import open_counts
+from db.statistics import RecentMean, open_counts
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
@@ -20,10 +20,10 @@ router = APIRouter(prefix="/v1/queue", tags=["queue"])
 async def read_queue(farm: FarmDependency, caller: CallerDependency) -> Response:
     """Return for each model the number of queued jobs, its workers, and when the last job may end."""
     overview = await farm.overview.get()
-    speeds = await farm.speeds()
+    recent = await farm.recent_means()
     counts = await in_thread(open_counts, farm.database)
     models = sorted({*counts, *(model for worker in overview.live for model in overview.listed(worker))})
-    rows = [_row(model, counts.get(model, {}), overview, speeds.get(model)) for model in models]
+    rows = [_row(model, counts.get(model, {}), overview, recent.get(model)) for model in models]
     return json_response(
         Queue(
             queued=sum(row.queued for row in rows),
@@ -34,7 +34,7 @@ async def read_queue(farm: FarmDependency, caller: CallerDependency) -> Response
     )
 
 
-def _row(model: str, counts: dict[str, int], overview: Overview, seconds: float | None) -> QueueOfModel:
+def _row(model: str, counts: dict[str, int], overview: Overview, recent: RecentMean | None) -> QueueOfModel:
     workers, queued = overview.serving(model), counts.get("queued", 0)
     return QueueOfModel(
         model=model,
@@ -43,7 +43,7 @@ def _row(model: str, counts: dict[str, int], overview: Overview, seconds: float 
         held=counts.get("held", 0),
         live_workers=len(workers),
         capacity=overview.capacity(model),
-        seconds_per_job=seconds,
-        eta_seconds=eta(queued, workers, seconds) if queued else None,
+        seconds_per_job=None if recent is None else recent.seconds,
+        eta_seconds=eta(model, queued, overview, recent) if queued else None,
         reason=reason_not_served(model, overview) if queued and not workers else None,
     )

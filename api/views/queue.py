@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
+from api.image_sizes import fits
 from api.overview import Overview
+from api.queue_times import queue_times
 from core.schemas.jobs import QueuePlace
+from core.work import work_of
 from db.jobs.read import Snapshot
+from db.statistics import RecentMean
 from db.tables import Job, Worker
 
 
-def queue_place(snapshot: Snapshot, overview: Overview, seconds_per_job: float | None) -> QueuePlace | None:
+def queue_place(snapshot: Snapshot, overview: Overview, recent: RecentMean | None) -> QueuePlace | None:
     """Return the job's place in the queue; None unless it is queued."""
     job = snapshot.job
     if job.status != "queued":
@@ -18,19 +24,26 @@ def queue_place(snapshot: Snapshot, overview: Overview, seconds_per_job: float |
     workers = overview.serving(job.model)
     return QueuePlace(
         position=snapshot.position,
-        eta_seconds=eta(snapshot.position, workers, seconds_per_job),
+        eta_seconds=eta(job.model, snapshot.position, overview, recent, job.input),
         reason=waiting_reason(job, workers, snapshot.position, overview),
         capable_workers=[worker.name for worker in workers],
     )
 
 
-def eta(position: int | None, workers: list[Worker], seconds_per_job: float | None) -> float | None:
-    """Estimate the seconds until the job at `position` ends from recent jobs; None without workers or history."""
-    slots = sum(worker.capacity for worker in workers if worker.paused_at is None)
-    if position is None or not slots or seconds_per_job is None:
-        return None
-    rounds = -(-position // slots)
-    return round(rounds * seconds_per_job, 2)
+def eta(
+    model: str,
+    position: int | None,
+    overview: Overview,
+    recent: RecentMean | None,
+    given: Mapping[str, Any] | None = None,
+) -> float | None:
+    """Estimate the seconds until the job at `position` ends; None without workers or anything to estimate from.
+
+    `given`: its normalised parameters; None for a typical job.
+    """
+    times = queue_times(model, overview, recent, given)
+    work = work_of(given) if given else None
+    return None if times is None or position is None else round(times.until_end(position, work), 2)
 
 
 def waiting_reason(job: Job, workers: list[Worker], position: int | None, overview: Overview) -> str:
@@ -42,6 +55,7 @@ def waiting_reason(job: Job, workers: list[Worker], position: int | None, overvi
         return reason_not_served(job.model, overview)
     return (
         reason_not_claimed(workers)
+        or _reason_too_large(job, workers)
         or _reason_not_loaded(job.model, workers, overview)
         or ("It is next." if position == 1 else f"{(position or 1) - 1} jobs are before it.")
     )
@@ -53,12 +67,23 @@ def reason_not_claimed(workers: list[Worker]) -> str | None:
         return "Every worker of this model is paused: resume one with POST /v1/workers/NAME/resume."
     if all(worker.drain_requested_at is not None or worker.state == "draining" for worker in workers):
         return "Every worker of this model is about to stop."
+    if all(worker.quarantined_until is not None for worker in workers):
+        reasons = " ".join(f"{worker.name}: {worker.quarantine_reason}" for worker in workers)
+        return f"Every worker of this model is in quarantine. {reasons} POST /v1/workers/NAME/resume ends that."
     blocked = next((worker for worker in workers if worker.state == "blocked"), None)
     if blocked is not None and not any(worker.state == "ready" for worker in workers):
         return f"Worker {blocked.name} waits: {blocked.message}"
     if not any(worker.state in ("ready", "unloaded") for worker in workers):
         return f"The model is being loaded by {', '.join(worker.name for worker in workers)}."
     return None
+
+
+def _reason_too_large(job: Job, workers: list[Worker]) -> str | None:
+    """Return what a job waits for that fits on none of these workers; None where it fits on one, or none knows."""
+    if any(fits(worker, job.model, job.input) for worker in workers):
+        return None
+    size = f"{job.input['width']}x{job.input['height']}"
+    return f"{size} needs more memory than {', '.join(worker.name for worker in workers)} has; it waits for a larger worker."
 
 
 def _reason_not_loaded(model: str, workers: list[Worker], overview: Overview) -> str | None:

@@ -146,7 +146,8 @@ class QueuePlace(ResponseBody):
 
     position: int | None
     eta_seconds: float | None = Field(
-        description="Until it ends, estimated from recent jobs; null when there is nothing to estimate from."
+        description="Until it ends, estimated from the speeds of the workers that can take it, or from recent jobs where "
+        "none was measured; null when there is nothing to estimate from."
     )
     reason: str
     capable_workers: list[str]

@@ -45,7 +45,8 @@ class Worker(ResponseBody):
     running: int
     info: dict[str, Any] = Field(
         description="About its engine: device, memory, versions; load_seconds, first_image and later_images, each with "
-        "seconds from joining a micro-batch to the image, sizes and steps."
+        "seconds from joining a micro-batch to the image, sizes and steps; speed, seconds for a megapixel and a step: with "
+        "the images that shared the engine lately, and for one that is alone."
     )
     started_at: datetime
     seen_at: datetime

@@ -16,6 +16,7 @@ from core.public_address import parse_networks, parse_public_url
 from core.storage_url import parse_storage_url
 
 DEFAULT_DATA_DIR = Path("data")
+_TEXT_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?", re.ASCII)
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 
@@ -82,6 +83,12 @@ def _absolute_folders_of_models(value: dict[str, Path]) -> dict[str, Path]:
     return {model: _absolute_path(folder) for model, folder in value.items()}
 
 
+def _known_text_device(value: str) -> str:
+    if not _TEXT_DEVICE.fullmatch(value):
+        raise ValueError(f"{value!r} is not a device for text encoders: write auto, cpu, cuda or cuda:N")
+    return value
+
+
 def _sound_public_url(value: str) -> str:
     return parse_public_url(value).url if value.strip() else ""
 
@@ -131,4 +138,5 @@ Networks = Annotated[str, AfterValidator(_sound_networks)]
 PublicUrl = Annotated[str, AfterValidator(_sound_public_url)]
 RedisUrl = Annotated[str, AfterValidator(_usable_redis_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_usable_database_url)]
+TextDevice = Annotated[str, AfterValidator(_known_text_device)]
 StorageUrl = Annotated[str, AfterValidator(_usable_storage_url)]

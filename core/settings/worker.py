@@ -7,7 +7,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from core.settings.value_types import DatabaseUrl, FolderOrNone, Folders, FoldersOfModels, ModelNames, RedisUrl, StorageUrl
+from core.settings.value_types import (
+    DatabaseUrl,
+    FolderOrNone,
+    Folders,
+    FoldersOfModels,
+    ModelNames,
+    RedisUrl,
+    StorageUrl,
+    TextDevice,
+)
 
 
 class WorkerSettings(BaseModel):
@@ -38,6 +47,11 @@ class WorkerSettings(BaseModel):
         "`:` (`;` on Windows), or a JSON list.",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    text_encoder_device: TextDevice = Field(
+        "auto",
+        description="Device of the text encoders: `cpu`, `cuda` or `cuda:N`, such as a second GPU that is idle, so that the "
+        "model's own device has their memory free and renders while prompts are encoded. `auto`: the memory tier decides.",
+    )
     workers: int = Field(1, ge=0, description="Render workers that `imagefarm up` runs; set one for each GPU.")
     upscale_workers: int = Field(
         1, ge=0, description="Upscaling workers that `imagefarm up` runs beside the render workers; they load on first use."

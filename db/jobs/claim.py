@@ -29,6 +29,7 @@ from core.lifecycle import JobStatus
 from db.database import Database
 from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
 from db.quarantine import excludes, is_on_probation, is_quarantined
+from db.size_limits import UNKNOWN, SizeLimit, fits
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Attempt, Job, JobExclusion, Worker, core_table
 
@@ -77,11 +78,12 @@ def _renewal() -> Executable:
 
 @dataclass(frozen=True)
 class Claimant:
-    """The claiming worker: its name, the incarnation of its process, and the duration of its lease."""
+    """The claiming worker: its name, the incarnation of its process, the duration of its lease, and what it can hold."""
 
     worker: str
     incarnation: str
     lease_seconds: float
+    sizes: SizeLimit = UNKNOWN
 
 
 def claim_next(database: Database, model: str, claimant: Claimant, hint: str | None = None) -> Job | None:
@@ -109,8 +111,9 @@ def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) ->
         "for_incarnation": claimant.incarnation,
         "for_seconds": claimant.lease_seconds,
         "at_most": limit,
+        **claimant.sizes.parameters,
     }
-    jobs = apply_to_rows(session, _claim_transition(), parameters)
+    jobs = apply_to_rows(session, _claim_transition(claimant.sizes.is_known), parameters)
     insert_rows(
         session,
         Attempt,
@@ -124,11 +127,13 @@ def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) ->
 
 
 @cache
-def _claim_transition() -> TransitionStatement:
+def _claim_transition(has_limit: bool) -> TransitionStatement:
     worker = bindparam("for_worker", type_=String())
+    fitting = (fits(),) if has_limit else ()
     best = (
         select(Job.id)
-        .where(QUEUED, Job.model == bindparam("for_model", type_=String()), *claimable_by(worker), ~_may_not_claim(worker))
+        .where(QUEUED, Job.model == bindparam("for_model", type_=String()), *claimable_by(worker), *fitting)
+        .where(~_may_not_claim(worker))
         .order_by(Job.priority.desc(), Job.turn, Job.id)
         .limit(_at_most(worker))
         .with_for_update(skip_locked=True, of=Job)

@@ -26,6 +26,14 @@ class Machine:
     capability: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True)
+class TextDevice:
+    """A device that text encoders are set to, other than the model's own, and the bytes that are free there."""
+
+    name: str
+    free_bytes: int
+
+
 def available_bytes() -> int:
     """Return the kernel's estimate of available host memory in bytes, or what the container's limit leaves if less."""
     free = _kernel_available()

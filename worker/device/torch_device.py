@@ -11,7 +11,7 @@ import torch
 
 from core.errors import RenderError
 from worker.device.cores import usable_cores
-from worker.device.machine import GIGABYTE, Machine, available_bytes, peak_host_bytes
+from worker.device.machine import GIGABYTE, Machine, TextDevice, available_bytes, peak_host_bytes
 
 log = logging.getLogger(__name__)
 PINNED_CACHE_KEY = "pinned_max_cached_size_mb"
@@ -33,6 +33,31 @@ def resolve_device(name: str) -> torch.device:
     if device.type != "cpu":
         raise RenderError(f"'{name}' is not supported: use auto, cpu, cuda or cuda:N.", code="invalid_input")
     return device
+
+
+def resolve_text_device(name: str, device: torch.device) -> torch.device | None:
+    """Return the device that text encoders are set to; None for `auto` and for the model's own.
+
+    Raise RenderError `invalid_input` for a device that does not exist here.
+    """
+    if name == "auto":
+        return None
+    try:
+        found = resolve_device(name)
+    except RenderError as error:
+        raise RenderError(
+            f"The text encoder cannot be placed: {error.message} Correct IMAGEFARM_TEXT_ENCODER_DEVICE, or set it to auto.",
+            code="invalid_input",
+        ) from error
+    return None if found == device else found
+
+
+def measure_text_device(device: torch.device | None) -> TextDevice | None:
+    """Measure the free memory of a device for text encoders; None for none."""
+    if device is None:
+        return None
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
+    return TextDevice(str(device), int(free))
 
 
 def _cuda(device: torch.device) -> torch.device:

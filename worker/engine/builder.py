@@ -58,7 +58,14 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | Non
     use_all_cores()
     model = spec.row if spec.row is not None and spec.row.id == spec.model else load_catalogue().get(spec.model)
     model_paths = ModelPaths(spec.models_dir, spec.model_folders)
-    request = LoadRequest(model_paths, spec.device, spec.memory_policy, max_gigabytes=spec.device_memory_gb, room=room)
+    request = LoadRequest(
+        model_paths,
+        spec.device,
+        spec.memory_policy,
+        max_gigabytes=spec.device_memory_gb,
+        room=room,
+        text_device=spec.text_encoder_device,
+    )
     loaded = load_pipeline(model, request, on_progress)
     log.info(loaded.plan.describe())
     if loaded.device.type == "cpu":
@@ -80,7 +87,7 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | Non
         loaded.device,
         overlaps_decode=overlaps_decode,
         # On the same device, encoder and denoiser would compete for it.
-        overlaps_encode=overlaps and family.can_overlap_encode and loaded.plan.tier.text_place == "cpu",
+        overlaps_encode=overlaps and family.can_overlap_encode and loaded.text_device != loaded.device,
         peaks=_peak_tracker(spec, loaded) if is_cuda else None,
         blocks=_hooked_blocks(loaded, family, tuning),
         aborts_steps=family.name != "stock",  # A stock pipeline's own code is not written to be interrupted.
@@ -155,12 +162,11 @@ def _tune(spec: EngineSpec, loaded: LoadedPipeline, family: AnyFamily, on_progre
 
 
 def _family_context(spec: EngineSpec, loaded: LoadedPipeline) -> FamilyContext:
-    on_cpu = loaded.plan.tier.text_place == "cpu"
     return FamilyContext(
         pipeline=loaded.pipeline,
         model=loaded.model,
         device=loaded.device,
-        text_device=torch.device("cpu") if on_cpu else loaded.device,
+        text_device=loaded.text_device,
         adapters=Adapters(
             loaded.pipeline, loaded.model, LoraLibrary(spec.models_dir, spec.weights_dirs), adapter_bytes(loaded.plan)
         ),
@@ -205,9 +211,10 @@ def _info(
         versions={**loaded.versions, **threads, **tuning.versions()},
         upscalers=installed_upscalers(spec.upscaler_dirs) if loaded.model.img2img == "strength" else {},
         max_pixels=max_pixels(plan, loaded.model),
-        max_pixels_guided=max_pixels(plan, loaded.model, rows=2),
+        max_pixels_guided=max_pixels(plan, loaded.model, rows=1 if loaded.model.cfg == "none" else 2),
         expected=loaded.expected.figures() if loaded.expected is not None else {},
         device_uuid=device_uuid(loaded.device),
+        text_encoder_device=str(loaded.text_device),
     )
 
 

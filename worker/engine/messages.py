@@ -23,7 +23,7 @@ class EngineInfo:
     `upscalers`: id -> title, about, licence, origin, scales of those whose weights it has, for jobs or start images.
     `max_pixels`, `max_pixels_guided`: the largest image that memory holds, without and with guidance; 0: not known.
     `expected`: on a CPU, estimated seconds and memory of an image of the model's defaults, until one was rendered.
-    `device_uuid`: of a GPU, as NVIDIA's tools print it.
+    `device_uuid`: of a GPU, as NVIDIA's tools print it. `text_encoder_device`: where prompts are encoded.
     """
 
     model: str
@@ -45,6 +45,7 @@ class EngineInfo:
     max_pixels_guided: int = 0
     expected: dict[str, float] = field(default_factory=dict)
     device_uuid: str = ""
+    text_encoder_device: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class EngineSpec:
     `step_timeout_seconds`: a longer step, encode or decode means a hung device; on a CPU only if it does not compute.
     `upscaler_dirs`: folders of upscalers' weight files. With core.queue.UPSCALE as `model`, the engine only enlarges images.
     `tiny_decoder`: whether to decode with a tiny decoder in place of the VAE, apart from strict requests.
+    `text_encoder_device`: as `device`; `auto` lets the memory policy decide.
     `module`: what `python -m` runs as the child process.
     """
 
@@ -53,6 +54,7 @@ class EngineSpec:
     module: str = "worker.engine"
     upscaler_dirs: tuple[Path, ...] = ()
     row: CatalogueModel | None = None
+    text_encoder_device: str = "auto"
 
 
 def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
@@ -76,4 +78,5 @@ def spec_from_settings(settings: Settings, model: str) -> EngineSpec:
         row=catalogue.get(model) if model != UPSCALE and catalogue.source_of(model) != "shipped" else None,
         module="worker.synthetic" if settings.renderer == "synthetic" and model != UPSCALE else "worker.engine",
         upscaler_dirs=settings.upscaler_dirs,
+        text_encoder_device=settings.text_encoder_device,
     )

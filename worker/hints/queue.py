@@ -50,9 +50,9 @@ class HintQueue:
         """Remove and return the oldest hint, once there is one; None when none came in time."""
         return self._taker.wait(seconds)
 
-    def pass_on(self, hint: Hint) -> None:
+    def pass_on(self, hint: Hint, pause_seconds: float = PASS_ON_PAUSE_SECONDS) -> None:
         """Put a hint back for another worker, after a pause that lets an idle worker take an earlier one first."""
-        time.sleep(PASS_ON_PAUSE_SECONDS)
+        time.sleep(pause_seconds)
         self._publisher.pass_on(hint, self._model)
 
     def request_refill(self) -> None:

@@ -57,8 +57,14 @@ def _aligned_bytes(tensor: torch.Tensor) -> int:
     return -(-tensor.nbytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
-def apply_tier(pipeline: DiffusionPipeline, tier: Tier, device: torch.device, on_fraction: Callable[[float], None]) -> None:
-    """Place every component as the tier states.
+def apply_tier(
+    pipeline: DiffusionPipeline,
+    tier: Tier,
+    device: torch.device,
+    on_fraction: Callable[[float], None],
+    text_device: torch.device | None = None,
+) -> None:
+    """Place every component as the tier states; `text_device`: the one that its text encoders' place means by `other`.
 
     Quantised forms must exist already; LoRAs must be fused before fp8.
     """
@@ -73,7 +79,11 @@ def apply_tier(pipeline: DiffusionPipeline, tier: Tier, device: torch.device, on
         gate_in_place(module)
         if role == "denoiser" and tier.denoiser == "fp8-cast":
             _keep_in_fp8(module)
-        _move(module, _place(tier, name), device)
+        place = _place(tier, name)
+        if place == "other" and text_device is not None:
+            _move(module, "device", text_device)
+        else:
+            _move(module, place, device)
         on_fraction((index + 1) / len(modules))
 
 

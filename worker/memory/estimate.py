@@ -152,6 +152,8 @@ def _split(weights: int, place: Placement, role: Role) -> tuple[int, int]:
         return weights, 0
     if place == "cpu":
         return 0, weights
+    if place == "other":
+        return 0, 0
     if place == "by_turns":
         return weights, weights
     # A transformer of this kind has some thirty equal blocks, a few of which are on the device at a time.

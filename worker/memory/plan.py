@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from core.catalogue import CatalogueModel
 from core.errors import RenderError
-from worker.device.machine import GIGABYTE, Machine
+from worker.device.machine import GIGABYTE, Machine, TextDevice
 from worker.memory.estimate import Estimate, estimate, tokens
 from worker.memory.sizes import ModelSizes
+from worker.memory.text_placement import check_text_device, check_text_fits, place_text
 from worker.memory.tiers import PACKED_FORMS, TIERS, Tier, tier_named
 
 DEVICE_SHARE = 0.95
@@ -24,6 +25,7 @@ class MemoryPlan:
     """A tier with `token_budget` and `capacity` cut to what fits next to the weights.
 
     `free_bytes`: free device memory before loading. `stored`: component -> type, of those that their files store packed.
+    `text_device`: where text encoders are instead of where the tier says; empty if the tier decides.
     """
 
     tier: Tier
@@ -32,6 +34,7 @@ class MemoryPlan:
     token_budget: int
     capacity: int
     stored: Mapping[str, str] = field(default_factory=dict)
+    text_device: str = ""
 
     @property
     def policy(self) -> str:
@@ -43,6 +46,7 @@ class MemoryPlan:
         packed = ", ".join(f"{name} {kind}" for name, kind in self.stored.items())
         text = f"memory policy {self.policy}: {self.tier.about}; "
         text += f"as stored: {packed}; " if packed else ""
+        text += f"text encoders on {self.text_device} instead, as set; " if self.text_device else ""
         text += f"weights {device:.1f} GB on the device"
         text += f" and {host:.1f} GB in host memory" if host else ""
         peak = self.estimate.peak(1024, 1024) / GIGABYTE
@@ -63,25 +67,31 @@ def choose_plan(
     policy: str = "auto",
     correction: Callable[[str], float] = as_estimated,
     compute: str | None = None,
+    text: TextDevice | None = None,
 ) -> MemoryPlan:
     """Plan a model's memory on a machine.
 
-    `dtype`: of the weights; `compute`: of the products, where it is another one.
+    `dtype`: of the weights; `compute`: of the products, where it is another one. `text`: where its text encoders must be.
     `correction`: tier name -> factor for its estimated activations. A named policy is used even when the estimate does not
     fit. Raise RenderError `invalid_input` for a policy that does not suit the model or device, `out_of_memory` when `auto`
     finds no tier that fits.
     """
     stored = {part.name: part.stored.kind for part in sizes.components if part.stored}
     _check_loras(model, sizes)
+    if text is not None:
+        check_text_device(text, model)
+    where = text.name if text is not None else ""
     if policy != "auto":
-        tier = _named(policy, model, machine, sizes)
+        tier = place_text(_named(policy, model, machine, sizes), text)
+        check_text_fits(text, tier, sizes, dtype)
         needs = estimate(tier, sizes, model.family, dtype, correction(tier.name), compute)
-        return replace(_plan(tier, needs, machine), stored=stored)
+        return replace(_plan(tier, needs, machine), stored=stored, text_device=where)
     tried: list[str] = []
-    for tier in (tier for tier in TIERS if tier.automatic and suits(tier, model, machine, sizes)):
+    for tier in (place_text(tier, text) for tier in TIERS if tier.automatic and suits(tier, model, machine, sizes)):
         needs = estimate(tier, sizes, model.family, dtype, correction(tier.name), compute)
         if not (lacking := _missing_memory(needs, model, machine)):
-            return replace(_plan(tier, needs, machine), stored=stored)
+            check_text_fits(text, tier, sizes, dtype)
+            return replace(_plan(tier, needs, machine), stored=stored, text_device=where)
         tried.append(f"{tier.name} {lacking}")
     raise RenderError(
         f"{model.id} does not fit on {machine.device}: {'; '.join(tried)}. Free memory, serve a smaller model, "

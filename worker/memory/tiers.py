@@ -12,8 +12,11 @@ Form = Literal["native", "int8", "int4", "fp8", "fp8-cast"]
 PackedForm = Literal["int8", "int4", "fp8"]
 """Forms that are converted once and kept on disk."""
 PACKED_FORMS: tuple[PackedForm, ...] = get_args(PackedForm)
-Placement = Literal["device", "cpu", "streamed", "by_turns"]
-"""`streamed`: in host memory, each block is copied to the device in turn. `by_turns`: whole component, only while used."""
+Placement = Literal["device", "cpu", "streamed", "by_turns", "other"]
+"""`other`: on a device besides the model's own and the CPU.
+
+`streamed`: in host memory, each block is copied to the device in turn. `by_turns`: whole component, only while used.
+"""
 
 
 @dataclass(frozen=True)

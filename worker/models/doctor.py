@@ -259,16 +259,18 @@ def _speed_of_cpu(settings: Settings, model: CatalogueModel) -> CpuSpeed | None:
 
 
 def _plan_in(settings: Settings, model: CatalogueModel, form: CpuForm) -> MemoryPlan:
-    from worker.device.torch_device import measure_machine, resolve_device
+    from worker.device.torch_device import measure_machine, measure_text_device, resolve_device, resolve_text_device
     from worker.memory.plan import choose_plan
 
+    device = resolve_device(settings.device)
     return choose_plan(
         model,
         _sizes(model, ModelPaths.of(settings)),
         form.stored,
-        measure_machine(resolve_device(settings.device), settings.device_memory_gb),
+        measure_machine(device, settings.device_memory_gb),
         settings.memory_policy,
         compute=form.compute,
+        text=measure_text_device(resolve_text_device(settings.text_encoder_device, device)),
     )
 
 

@@ -21,7 +21,15 @@ from core.errors import InvalidInput, RenderError
 from worker.device.cpu_probe import cpu_speed
 from worker.device.dtypes import DTYPES, choose_dtype, dtype_name
 from worker.device.machine import available_bytes
-from worker.device.torch_device import device_name, limit_memory, measure_machine, resolve_device, use_device
+from worker.device.torch_device import (
+    device_name,
+    limit_memory,
+    measure_machine,
+    measure_text_device,
+    resolve_device,
+    resolve_text_device,
+    use_device,
+)
 from worker.memory.apply import apply_tier
 from worker.memory.coefficients import Coefficients
 from worker.memory.cpu_form import (
@@ -104,6 +112,7 @@ class LoadRequest:
     """`device`: auto, cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name.
 
     `max_gigabytes`: cap on the memory taken of a GPU; 0 means all that is free. `room`: what may be dropped for this model.
+    `text_device`: of the text encoders, as `device`; auto lets the tier decide.
     """
 
     model_paths: ModelPaths
@@ -112,6 +121,7 @@ class LoadRequest:
     dtype: str = "auto"
     max_gigabytes: float = 0.0
     room: HostRoom | None = None
+    text_device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ class LoadedPipeline:
     """A pipeline ready to render. `load_seconds` is wall time; `versions`: by distribution, with scheduler and weights.
 
     `dtype`: of the products. `expected`: seconds and memory of an image on a CPU; None on a GPU and for small models.
-    `multiplies_int8`: whether 8-bit weights are multiplied in 8 bits on this CPU.
+    `multiplies_int8`: whether 8-bit weights are multiplied in 8 bits on this CPU. `text_device`: where prompts are encoded.
     """
 
     pipeline: DiffusionPipeline
@@ -130,6 +140,7 @@ class LoadedPipeline:
     dtype: torch.dtype
     load_seconds: float
     versions: dict[str, str]
+    text_device: torch.device
     expected: CpuForecast | None = None
     multiplies_int8: bool = False
 
@@ -154,6 +165,7 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
     started = time.perf_counter()
     silence_libraries()
     device = resolve_device(request.device)
+    text_device = resolve_text_device(request.text_device, device)
     use_device(device)
     limit_memory(device, request.max_gigabytes)
     if model.built_locally:
@@ -170,14 +182,25 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):
                 compute_in(part, choice.compute)
-    apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction))
+    apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction), text_device)
     on_progress("done", 1.0)
     seconds = time.perf_counter() - started
     recorded = versions() | _scheduler_and_weights(pipeline, located)
     if choice.compute != choice.stored:
         recorded["weights_dtype"] = dtype_name(choice.stored)
+    encodes_on = text_device or (torch.device("cpu") if plan.tier.text_place == "cpu" else device)
     return LoadedPipeline(
-        pipeline, model, located, plan, device, choice.compute, seconds, recorded, expected, choice.multiplies_int8
+        pipeline,
+        model,
+        located,
+        plan,
+        device,
+        choice.compute,
+        seconds,
+        recorded,
+        encodes_on,
+        expected,
+        choice.multiplies_int8,
     )
 
 
@@ -246,6 +269,7 @@ def _plan(
         request.memory_policy,
         lambda tier: learned.get(model.id, tier, device_label),
         form.compute,
+        measure_text_device(resolve_text_device(request.text_device, device)),
     )
 
 

@@ -107,7 +107,8 @@ AnyFamily: TypeAlias = Family[Any, Any]
 
 @dataclass(frozen=True)
 class FamilyContext:
-    """`device` runs the steps, `text_device` encodes prompts; they differ in tiers with the encoder on the CPU.
+    """`device` runs the steps, `text_device` encodes prompts; they differ in tiers with the encoder on the CPU, and
+    where IMAGEFARM_TEXT_ENCODER_DEVICE names another one.
 
     `tiny_decoder`: decodes in place of the VAE, apart from strict requests.
     """
@@ -127,6 +128,10 @@ class FamilyContext:
         """Return what the record of this request says about its decoder."""
         tiny = self.decoder_for(request)
         return {} if tiny is None else {"decoder": tiny.name}
+
+    def text_notes(self) -> dict[str, str]:
+        """Return what records say about the device of the text encoders: nothing where it is the model's own."""
+        return {} if self.text_device == self.device else {"text_encoder": str(self.text_device)}
 
 
 def make_family(loaded: FamilyContext) -> AnyFamily:

@@ -12,6 +12,7 @@ from worker.events import EventPublisher
 from worker.runner.attempts import InFlightAttempts
 from worker.runner.flower import FlowerEvents
 from worker.runner.metrics import WorkerTotals
+from worker.runner.size_limits import SizeLimits
 from worker.runner.worker_state import WorkerIdentity, WorkerState
 
 
@@ -20,7 +21,7 @@ class WorkerContext:
     """Built once by the worker process and shared by its threads; every member is thread-safe.
 
     `attempts`: those in flight. `events`, `flower`: where state changes and progress are published.
-    `tracing`: where spans go. `totals`: what heartbeats report about its work.
+    `tracing`: where spans go. `totals`: what heartbeats report about its work. `sizes`: the largest images that it holds.
     """
 
     settings: Settings
@@ -34,3 +35,4 @@ class WorkerContext:
     flower: FlowerEvents
     tracing: Tracing = field(default_factory=Tracing)
     totals: WorkerTotals = field(default_factory=WorkerTotals)
+    sizes: SizeLimits = field(default_factory=SizeLimits)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from core.errors import Unavailable
-from db import workers
 from db.database import Database
 from db.jobs.claim import Claimant, claim_many
 from db.jobs.succeed import Success, finish_and_look
+from db.size_limits import UNKNOWN, SizeLimit
 from db.tables import Job
+from db.worker_speeds import idle_worker_exists
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -110,7 +113,7 @@ class JobStore:
     """Thread-safe. Methods raise Unavailable when the database is unavailable.
 
     `take_hints` removes up to so many hints of a model from the broker and returns the ids of their jobs. `under_way`
-    returns how many jobs this worker runs or claims.
+    returns how many jobs this worker runs or claims. `sizes` returns the largest image of a model that it can hold.
     """
 
     def __init__(
@@ -119,10 +122,12 @@ class JobStore:
         claimant: Claimant,
         take_hints: Callable[[str, int], Sequence[str]],
         under_way: Callable[[], int] = lambda: 0,
+        sizes: Callable[[str], SizeLimit] = lambda _: UNKNOWN,
     ) -> None:
         self._database = database
         self._take_hints = take_hints
         self._claimant = claimant
+        self._sizes = sizes
         self.more_may_wait = True
         """Whether a job may be queued: false where the latest transaction here saw none."""
 
@@ -149,7 +154,8 @@ class JobStore:
         hints = [hint for _, hint in requests if hint is not None]
         if without := len(requests) - len(hints):
             hints += self._take_hints(model, without)
-        jobs = claim_many(self._database, model, self._claimant, len(requests), hints)
+        claimant = replace(self._claimant, sizes=self._sizes(model))
+        jobs = claim_many(self._database, model, claimant, len(requests), hints)
         self.more_may_wait = self.more_may_wait or bool(jobs)
         return [*jobs, *[None] * (len(requests) - len(jobs))]
 
@@ -170,12 +176,22 @@ class IdleWorkers:
         self._own_name = own_name
         self._lock = threading.Lock()
         self._queried_at = float("-inf")
+        self._slowest: float | None = None
         self._any_idle = False
 
-    def any_idle(self) -> bool:
-        """Return whether another worker of this model is idle, at most CACHE_SECONDS ago. Raises Unavailable."""
+    def any_idle(self, slowest: float | None = None) -> bool:
+        """Return whether another worker of this model is idle, at most CACHE_SECONDS ago. Raises Unavailable.
+
+        Those that take more than `slowest` seconds for a megapixel and a step do not count; None: all do.
+        """
         with self._lock:
-            if time.monotonic() - self._queried_at > CACHE_SECONDS:
-                self._any_idle = workers.idle_worker_exists(self._database, self._model, besides=self._own_name)
-                self._queried_at = time.monotonic()
+            if time.monotonic() - self._queried_at > CACHE_SECONDS or not self._is_answered(slowest):
+                self._any_idle = idle_worker_exists(self._database, self._model, self._own_name, slowest)
+                self._queried_at, self._slowest = time.monotonic(), slowest
             return self._any_idle
+
+    def _is_answered(self, slowest: float | None) -> bool:
+        """Return whether the latest answer, for another limit, answers this one as well."""
+        asked = math.inf if self._slowest is None else self._slowest
+        wanted = math.inf if slowest is None else slowest
+        return wanted >= asked if self._any_idle else wanted <= asked

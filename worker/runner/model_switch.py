@@ -182,7 +182,7 @@ class ModelSwitch:
 
     def _choose(self, wanted: set[str]) -> Choice | None:
         name, models = self._context.identity.name, self._served.names
-        waiting = worker_models.waiting_for(self._database, name, models)
+        waiting = worker_models.waiting_for(self._database, name, models, self._context.sizes.of)
         if not wanted and not (waiting.keys() - {self._loaded}):
             return self._any_model() if self._engine.state == "failed" else None
         others = worker_models.held_by_others(self._database, name, models, LIVE_SECONDS / 2)
@@ -233,7 +233,7 @@ class ModelSwitch:
         if not choice.for_jobs:
             return True
         name = self._context.identity.name
-        jobs = worker_models.waiting_for(self._database, name, [model]).get(model)
+        jobs = worker_models.waiting_for(self._database, name, [model], self._context.sizes.of).get(model)
         rivals = worker_models.held_by_others(self._database, name, [model], LIVE_SECONDS / 2)
         own = next(each for each in worker_models.models_by_worker(self._database)[name] if each.model == model)
         earlier = [each for each in rivals if _comes_first(each, own.state_at, name)]

@@ -21,15 +21,17 @@ from db.tables import Job
 from storage.stores import open_images, open_uploads
 from worker.engine.messages import Rendered
 from worker.hints.hint import Hint
-from worker.hints.queue import HintQueue
+from worker.hints.queue import PASS_ON_PAUSE_SECONDS, HintQueue
 from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt, image_index_of
 from worker.runner.claim_gate import ClaimGate, ClaimsUnderWay
 from worker.runner.context import WorkerContext
+from worker.runner.faster_workers import FasterWorkers
 from worker.runner.image_guard import ImageGuard
 from worker.runner.image_writer import ImageWriter
 from worker.runner.job_store import IdleWorkers, JobStore
 from worker.runner.outputs import OutputsFolder
 from worker.runner.rendering import AttemptRendering, AttemptStopped, StartImageReader, StartImages
+from worker.runner.speed_preference import OwnSpeed, own_speed
 from worker.runner.storage_gate import StorageGate
 from worker.safety_hook import load_safety_hook
 
@@ -74,6 +76,10 @@ class Runner:
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
         self._jobs = JobStore(context.database, claimant, self._take_hints, self._claims.__len__)
         self._idle_workers = {model: IdleWorkers(context.database, model, identity.name) for model in hints}
+        self._faster = {
+            model: FasterWorkers(context.database, model, identity.name, self._own_speed, context.sizes.of)
+            for model in hints
+        }
 
     def on_hint(self, job_id: str, deferrals: int, model: str) -> None:
         """Run jobs of this model, the first for this hint, until none is left to take.
@@ -91,13 +97,15 @@ class Runner:
 
     def _handle_hint(self, model: str, hint: Hint) -> bool:
         """Use the hint or pass it on; return whether a job was run."""
+        pause = PASS_ON_PAUSE_SECONDS
         with self._gate.entering(model) as is_loaded:
             if is_loaded and self._can_render:
                 with self._claims.begin() as others:
-                    if not (hint.may_be_deferred and self._should_defer(model, others)):
+                    is_deferred = hint.may_be_deferred and self._should_defer(model, others)
+                    if not is_deferred and not (pause := self._pause_for_faster(model, others)):
                         return self._run_next(model, hint.job_id)
-                hint = hint.deferred()
-        self._hints[model].pass_on(hint)
+                hint, pause = (hint.deferred(), PASS_ON_PAUSE_SECONDS) if is_deferred else (hint, pause)
+        self._hints[model].pass_on(hint, pause)
         return False
 
     def _claim_without_hint(self, model: str) -> bool:
@@ -108,7 +116,7 @@ class Runner:
             if not (is_loaded and self._can_render):
                 return False
             with self._claims.begin() as others:
-                if not self._should_defer(model, others):
+                if not (self._should_defer(model, others) or self._pause_for_faster(model, others)):
                     return self._run_next(model, None)
         self._hints[model].request_refill()
         return False
@@ -131,8 +139,22 @@ class Runner:
         return not self._context.state.draining and self._context.engine.state == "ready" and self._storage.is_open
 
     def _should_defer(self, model: str, claiming: int = 0) -> bool:
-        """Return whether this worker is busy, or `claiming` other jobs, and another one that has the model is idle."""
-        return bool(len(self._context.attempts) + claiming) and self._idle_workers[model].any_idle()
+        """Return whether this worker is busy, or `claiming` other jobs, and another one that has the model is idle.
+
+        One that is so slow that this worker would finish the job before it, besides its own, does not count.
+        """
+        held, own = len(self._context.attempts) + claiming, self._own_speed()
+        slowest = own.seconds * (held + 1) if own is not None else None
+        return bool(held) and self._idle_workers[model].any_idle(slowest)
+
+    def _pause_for_faster(self, model: str, claiming: int) -> float:
+        """Return the seconds for which an idle worker leaves its hint to faster ones; 0 where it claims, or is not idle."""
+        if len(self._context.attempts) + claiming:
+            return 0.0
+        return self._faster[model].pause_seconds()
+
+    def _own_speed(self) -> OwnSpeed | None:
+        return own_speed(self._context.state.snapshot().info)
 
     def _take_hints(self, model: str, count: int) -> list[str]:
         return [hint.job_id for hint in self._hints[model].take(count)]

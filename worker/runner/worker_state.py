@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.ids import new_id
+from core.queue import UPSCALE
 from core.settings import Settings
 from worker.engine.messages import EngineInfo, Rendered
+from worker.runner.engine_speed import EngineSpeed
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class EngineTimes:
         self._count = 0
         self._recent: deque[float] = deque(maxlen=RECENT_IMAGES)
         self._by_kind: OrderedDict[ImageKind, list[float]] = OrderedDict()
+        self._speed = EngineSpeed()
         logger.info("%s is ready on %s: loaded in %.1f s", info.model, info.device_name, info.load_seconds)
 
     def record_image(self, image: Rendered) -> None:
@@ -63,6 +66,8 @@ class EngineTimes:
         self._count += 1
         self._recent.append(seconds)
         self._note_kind(kind, seconds)
+        if self.model != UPSCALE:  # Upscalers differ too much from each other.
+            self._speed.record(seconds, image.width, image.height, image.record.batch_sizes)
 
     def _note_kind(self, kind: ImageKind, seconds: float) -> None:
         count, total = self._by_kind.pop(kind, [0, 0.0])
@@ -71,14 +76,14 @@ class EngineTimes:
             self._by_kind.popitem(last=False)
 
     def info(self) -> dict[str, Any]:
-        """Return the worker's `info`: the engine's, plus `first_image` and `later_images` once there are any."""
+        """Return the worker's `info`: the engine's, plus `first_image`, `later_images` and `speed` once there are any."""
         info = dict(self._info)
         if self._first is not None or not info.get("expected"):
             info.pop("expected", None)  # What was seen replaces it.
         if self._first is not None:
             info["first_image"] = self._first
         if self._recent:
-            info["later_images"] = self._later()
+            info |= {"later_images": self._later(), **self._speed.report()}
         return info
 
     def _later(self) -> dict[str, Any]:

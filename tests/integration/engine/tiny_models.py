@@ -23,9 +23,9 @@ Untyped: TypeAlias = Any
 
 
 class TinyModel:
-    """A model's family, and the stock pipeline with another copy of the same weights."""
+    """A model's family, and the stock pipeline with another copy of the same weights. `text_device`: of the family's."""
 
-    def __init__(self, model_id: str, directory: Path, dtype: str) -> None:
+    def __init__(self, model_id: str, directory: Path, dtype: str, text_device: str = "auto") -> None:
         self.model = load_catalogue().get(model_id)
         folder = directory / f"{model_id}-{dtype}"
         if not folder.exists():
@@ -33,17 +33,18 @@ class TinyModel:
         model_paths = ModelPaths(directory / "unused", {model_id: folder})
         self.loras = directory / "loras"
         self.stock: Any = self._load(model_paths, dtype).pipeline
-        loaded = self._load(model_paths, dtype)
+        loaded = self._load(model_paths, dtype, text_device)
         self.pipeline: Any = loaded.pipeline
         self.adapters = Adapters(loaded.pipeline, self.model, LoraLibrary(directory))
         self.family: AnyFamily = make_family(
-            FamilyContext(loaded.pipeline, self.model, loaded.device, loaded.device, self.adapters)
+            FamilyContext(loaded.pipeline, self.model, loaded.device, loaded.text_device, self.adapters)
         )
 
-    def _load(self, model_paths: ModelPaths, dtype: str) -> LoadedPipeline:
+    def _load(self, model_paths: ModelPaths, dtype: str, text_device: str = "auto") -> LoadedPipeline:
         # A model that is built locally would ignore the folder, whose weights both copies must read.
         model = self.model.model_copy(update={"built_locally": False})
-        return load_pipeline(model, LoadRequest(model_paths, "cpu", dtype=dtype), lambda stage, fraction: None)
+        request = LoadRequest(model_paths, "cpu", dtype=dtype, text_device=text_device)
+        return load_pipeline(model, request, lambda stage, fraction: None)
 
     def start(self, request: RenderRequest, init_image: bytes = b"", mask: bytes = b"") -> Untyped:
         """Return a sample before its first step."""

@@ -112,7 +112,7 @@ class StableDiffusionFamily:
             time_ids=prepared.time_ids,
             guidance_embedding=prepared.guidance_embedding,
             inpainting=prepared.inpainting,
-            notes=self._context.decoder_notes(request),
+            notes=self._context.decoder_notes(request) | self._context.text_notes(),
         )
 
     @torch.no_grad()

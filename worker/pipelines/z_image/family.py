@@ -93,7 +93,7 @@ class ZImageFamily:
             return True
         if self._text_device.type == "cpu" and self._text_parameters >= text.EXACT_FROM_PARAMETERS:
             return False
-        return self._text_device == self._device and not self._is_compiled_for(request)
+        return self._text_device.type == self._device.type and not self._is_compiled_for(request)
 
     def _is_compiled_for(self, request: RenderRequest) -> bool:
         """Return whether compiled blocks run: bits differ from stock anyway, and padding costs a GPU some 6 ms a prompt."""
@@ -115,7 +115,7 @@ class ZImageFamily:
             shape = NoiseShape(self._pipeline.transformer.in_channels, 8, torch.float32)
             start = Start(to_device(starting_noise(request.noise, generator, shape), self._device), 0, None)
         sample = _sample(request, conditioning, scheduler, schedule[start.first :], start)
-        sample.notes.update(self._context.decoder_notes(request))
+        sample.notes.update(self._context.decoder_notes(request) | self._context.text_notes())
         if not self._pads_captions(request):
             sample.notes["captions"] = "exact length"
         return sample

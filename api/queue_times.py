@@ -1,0 +1,128 @@
+"""When queued jobs start and end, from the speeds of the workers that claim them; times in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from api.image_sizes import fits
+from api.overview import Overview
+from core.work import work_of
+from db.statistics import RecentMean
+from db.tables import Worker
+
+CLAIMING_STATES = ("ready", "loading", "unloaded")
+
+
+@dataclass(frozen=True)
+class WorkerSpeed:
+    """Seconds for a unit of work (core.work): `shared` while it has as many jobs as lately, `alone` for one image."""
+
+    shared: float
+    alone: float
+
+
+@dataclass(frozen=True)
+class QueueTimes:
+    """The workers of one model that claim jobs. `typical_work`: of a recent job. `running`: jobs that they hold.
+
+    `free`: how many more they can hold. `loading_seconds`: until the first has the model.
+    """
+
+    speeds: Sequence[WorkerSpeed]
+    typical_work: float
+    running: int
+    free: int
+    loading_seconds: float
+
+    def until_start(self, ahead: int) -> float:
+        """Return when a worker takes a job with `ahead` jobs before it: at once where it can hold that many more."""
+        waits = ahead >= self.free
+        return self.loading_seconds + (self._together(self._work_before(ahead)) if waits else 0.0)
+
+    def until_end(self, position: int, work: float | None) -> float:
+        """Return when a job ends: all work up to it, by all workers, and at least what it takes alone on the fastest.
+
+        `position` counts from 1; `work`: of the job, None for a typical one.
+        """
+        own = work or self.typical_work
+        together = self._together(self._work_before(position - 1) + own)
+        return self.loading_seconds + max(together, own * min(each.alone for each in self.speeds))
+
+    def _work_before(self, ahead: int) -> float:
+        """Return the work of the jobs before, and of the second half of each that runs."""
+        return (ahead + self.running / 2) * self.typical_work
+
+    def _together(self, work: float) -> float:
+        return work / sum(1 / each.shared for each in self.speeds)
+
+
+def queue_times(
+    model: str, overview: Overview, recent: RecentMean | None, given: Mapping[str, Any] | None = None
+) -> QueueTimes | None:
+    """Return the times of a model's queue; None where nothing claims its jobs, or nothing is known of their speed.
+
+    `given`: normalised parameters of the job that is asked for: only workers on which it fits count.
+    """
+    workers, loading_seconds = claiming_workers(model, overview, given)
+    speeds = _speeds(model, workers, recent)
+    if not speeds:
+        return None
+    typical = (recent.work if recent is not None else None) or (work_of(given) if given else 0.0) or 1.0
+    running = sum(overview.running.get(worker.name, 0) for worker in workers)
+    free = sum(worker.capacity for worker in workers) - running
+    return QueueTimes(speeds, typical, running, free, loading_seconds)
+
+
+def claiming_workers(model: str, overview: Overview, given: Mapping[str, Any] | None = None) -> tuple[list[Worker], float]:
+    """Return the workers that claim jobs of the model and those parameters, and the seconds until the first has it loaded.
+
+    As long as one has it loaded, those that have not do not count.
+    """
+    found = [worker for worker in overview.serving(model) if claims(worker) and (not given or fits(worker, model, given))]
+    if loaded := [worker for worker in found if overview.model_state(worker, model) == "loaded"]:
+        return loaded, 0.0
+    rows = [row for worker in found if (row := overview.row(worker, model)) is not None]
+    return found, min((row.load_seconds or 0.0 for row in rows), default=0.0)
+
+
+def claims(worker: Worker) -> bool:
+    """Return whether a live worker claims jobs, or will once its model is loaded."""
+    held_back = (worker.paused_at, worker.drain_requested_at, worker.quarantined_until)
+    return worker.state in CLAIMING_STATES and all(at is None for at in held_back)
+
+
+def likely_worker(model: str, workers: Sequence[Worker], overview: Overview) -> Worker | None:
+    """Return the worker that a job would go to now: the fastest idle one, or of all; None where none was measured."""
+    measured = [(speed.alone, worker.name, worker) for worker in workers if (speed := speed_of(worker, model)) is not None]
+    idle = [each for each in measured if not overview.running.get(each[1])]
+    return min(idle or measured)[2] if measured else None
+
+
+def speed_of(worker: Worker, model: str) -> WorkerSpeed | None:
+    """Return what a worker reports of its speed: measured with the loaded model, or what it expects of its CPU."""
+    info = worker.info
+    if info.get("model") != model:
+        return None
+    speed, expected = info.get("speed") or {}, info.get("expected") or {}
+    if shared := speed.get("seconds_per_megapixel_step"):
+        return WorkerSpeed(shared, speed.get("alone_seconds_per_megapixel_step") or shared)
+    if expected.get("seconds_per_image") and (work := work_of(expected)):
+        each = float(expected["seconds_per_image"]) / work
+        return WorkerSpeed(each, each)
+    return None
+
+
+def _speeds(model: str, workers: Sequence[Worker], recent: RecentMean | None) -> list[WorkerSpeed]:
+    """Return a speed for each worker: one that has reported none is taken to be like the others, or like recent jobs."""
+    reported = [speed_of(worker, model) for worker in workers]
+    known = [speed for speed in reported if speed is not None]
+    if known:
+        mean = WorkerSpeed(fmean(each.shared for each in known), fmean(each.alone for each in known))
+        return [speed or mean for speed in reported]
+    if recent is None:
+        return []
+    each = recent.seconds / (recent.work or 1.0)
+    return [WorkerSpeed(each / max(worker.capacity, 1), each) for worker in workers]

@@ -1,0 +1,104 @@
+"""What workers and the API read of speeds, on both databases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from db import workers
+from db.database import Database
+from db.jobs.claim import Claimant, claim_many
+from db.jobs.finish import finish_error
+from db.jobs.succeed import finish_succeeded
+from db.size_limits import SizeLimit
+from db.sql import now
+from db.statistics import recent_means
+from db.tables import Worker
+from db.worker_models import waiting_for
+from db.worker_speeds import SpeedRow, faster_workers, idle_worker_exists, waiting_jobs
+from tests.integration.db.conftest import Claim, Submit
+
+SPEEDS = {"fast": 0.5, "slow": 4.0, "new": None}
+
+
+@pytest.fixture(autouse=True)
+def _started(database: Database, claim: Claim) -> None:
+    for name, seconds in SPEEDS.items():
+        claim(name)
+        speed = {} if seconds is None else {"speed": {"images": 7, "alone_seconds_per_megapixel_step": seconds}}
+        report(database, name, speed)
+
+
+def report(database: Database, name: str, info: dict[str, Any]) -> None:
+    """Send a heartbeat that keeps the worker live however slow the test is."""
+    assert workers.heartbeat(database, name, f"{name}-incarnation", state="ready", info=info) is not None
+    with database.write() as session:
+        session.execute(update(Worker).where(Worker.name == name).values(seen_at=now() + 3600))
+
+
+def test_faster_workers_are_those_that_may_claim_the_job(database: Database, submit_job: Submit, claim: Claim) -> None:
+    def found(job: str | None = None, seconds: float = 1.0) -> list[SpeedRow]:
+        return list(faster_workers(database, "demo", "slow", seconds, job))
+
+    assert found() == [SpeedRow("fast", 0.5, 7, 0)]
+    assert found(seconds=0.5) == [] and list(faster_workers(database, "other", "slow", 1.0, None)) == []
+    failed = submit_job()
+    assert claim("fast") is not None
+    assert found() == [SpeedRow("fast", 0.5, 7, 1)]
+    finish_error(database, failed.id, 1, "out_of_memory", "too large")
+    assert found(failed.id) == [] and found() != [], "it is excluded from that job only"
+    workers.set_paused(database, "fast", paused=True)
+    assert found() == []
+
+
+def test_an_idle_worker_counts_unless_it_is_too_slow(database: Database, submit_job: Submit, claim: Claim) -> None:
+    workers.set_paused(database, "new", paused=True)
+    assert idle_worker_exists(database, "demo", "fast")
+    assert not idle_worker_exists(database, "demo", "fast", slowest=3.9)
+    assert idle_worker_exists(database, "demo", "fast", slowest=4.0)
+    workers.set_paused(database, "new", paused=False)
+    assert idle_worker_exists(database, "demo", "fast", slowest=1.0), "its speed is not known"
+    for name in ("slow", "new"):
+        submit_job()
+        assert claim(name) is not None
+    assert not idle_worker_exists(database, "demo", "fast")
+
+
+def test_waiting_jobs_come_in_the_order_of_claims(database: Database, submit_job: Submit) -> None:
+    plain, urgent, _ = submit_job(), submit_job(priority=9), submit_job(model="other")
+    assert waiting_jobs(database, "demo", "slow", 5) == [urgent.id, plain.id]
+    assert waiting_jobs(database, "demo", "slow", 1) == [urgent.id]
+
+
+def test_a_worker_claims_only_what_fits_its_memory(database: Database, submit_job: Submit, claim: Claim) -> None:
+    sizes = SizeLimit(pixels=1024 * 1024, guided=512 * 512)
+    given = [(2048, 1.0), (1024, 2.0), (1024, 1.0), (512, 2.0)]
+    jobs = [submit_job(input={"width": side, "height": side, "guidance_scale": scale}).id for side, scale in given]
+    fitting = [jobs[2], jobs[3]]
+    assert waiting_jobs(database, "demo", "slow", 9, sizes) == fitting
+    assert waiting_jobs(database, "demo", "slow", 9) == jobs
+    assert waiting_for(database, "slow", ["demo"], lambda _: sizes)["demo"].jobs == 2
+    small = Claimant("slow", "slow-incarnation", 60.0, sizes)
+    assert [job.id for job in claim_many(database, "demo", small, 9, [])] == fitting
+    info = {
+        "speed": {"alone_seconds_per_megapixel_step": 0.1},
+        "max_pixels": sizes.pixels,
+        "max_pixels_guided": sizes.guided,
+    }
+    report(database, "new", info)
+    faster = [[row.name for row in faster_workers(database, "demo", "slow", 1.0, job)] for job in jobs]
+    assert faster == [["fast"], ["fast"], ["new", "fast"], ["new", "fast"]]
+    assert [claimed.id for _ in given if (claimed := claim("fast")) is not None] == jobs[:2]
+
+
+def test_recent_means_tell_the_work_of_a_typical_job(database: Database, submit_job: Submit, claim: Claim) -> None:
+    size = {"width": 1000, "height": 500, "seed": 1}
+    for given in (size | {"num_inference_steps": 4, "num_images": 3}, size):
+        submit_job(input=given)
+        job = claim("fast")
+        assert job is not None
+        finish_succeeded(database, job.id, job.attempt, [], {})
+    mean = recent_means(database)["demo"]
+    assert mean.work == pytest.approx((6.0 + 0.5) / 2)

@@ -1,0 +1,127 @@
+"""When queued jobs end, from the speeds of the workers that claim them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.overview import Overview
+from api.queue_times import QueueTimes, likely_worker, queue_times
+from api.views.queue import waiting_reason
+from core.work import work_of
+from db.statistics import RecentMean
+from db.tables import Job, Worker, WorkerModel
+from db.tables.base import detached
+
+JOB = {"width": 1000, "height": 1000, "num_inference_steps": 4, "num_images": 1}
+
+
+def worker(name: str, seconds: float | None, *, capacity: int = 1, **fields: object) -> Worker:
+    """Return a row of a ready worker that renders a megapixel step in so many seconds."""
+    info: dict[str, Any] = {"model": "demo"}
+    if seconds is not None:
+        info["speed"] = {"images": 5, "seconds_per_megapixel_step": seconds, "alone_seconds_per_megapixel_step": seconds}
+    row = {"name": name, "model": "demo", "state": "ready", "capacity": capacity, "info": info}
+    held = dict.fromkeys(("paused_at", "drain_requested_at", "quarantined_until"))
+    return detached(Worker, {**row, **held, **fields})
+
+
+def times(*workers: Worker, running: dict[str, int] | None = None, recent: RecentMean | None = None) -> QueueTimes | None:
+    models = {
+        each.name: [detached(WorkerModel, {"model": "demo", "state": "loaded", "load_seconds": 3.0})] for each in workers
+    }
+    overview = Overview(workers, frozenset(each.name for each in workers), models, running or {})
+    return queue_times("demo", overview, recent, JOB)
+
+
+def end(position: int, found: QueueTimes | None) -> float:
+    assert found is not None
+    return found.until_end(position, work_of(JOB))
+
+
+def test_ten_jobs_before_two_workers_end_at_their_combined_rate() -> None:
+    both = times(worker("fast", 0.25), worker("slow", 1.0))  # A job takes 1 s and 4 s.
+    assert end(10, both) == pytest.approx(8.0)
+    assert end(1, both) == pytest.approx(1.0), "a lone job goes to the fast one"
+    assert end(10, times(worker("fast", 0.25))) == pytest.approx(10.0)
+    assert end(10, times(worker("slow", 1.0))) == pytest.approx(40.0)
+
+
+def test_workers_on_which_the_job_does_not_fit_do_not_count() -> None:
+    small = worker("fast", 0.25)
+    small.info["max_pixels"] = small.info["max_pixels_guided"] = 512 * 512
+    assert end(2, times(small, worker("slow", 1.0))) == pytest.approx(8.0)
+
+
+def test_a_job_says_that_it_fits_nowhere_or_that_all_workers_are_in_quarantine() -> None:
+    job = detached(Job, {"model": "demo", "available_at": 0.0, "input": JOB})
+    small, large = worker("small", 0.25), worker("large", 1.0)
+    small.info["max_pixels"] = small.info["max_pixels_guided"] = 512 * 512
+    overview = Overview([small, large], frozenset(("small", "large")))
+    assert waiting_reason(job, [small], 1, overview) == (
+        "1000x1000 needs more memory than small has; it waits for a larger worker."
+    )
+    assert waiting_reason(job, [small, large], 1, overview) == "It is next."
+    held = worker("bad", 1.0, quarantined_until=1.0, quarantine_reason="3 different jobs in a row failed here.")
+    assert waiting_reason(job, [held], 1, overview).startswith(
+        "Every worker of this model is in quarantine. bad: 3 different"
+    )
+
+
+def test_jobs_that_run_count_half() -> None:
+    found = times(worker("fast", 0.25), worker("slow", 1.0), running={"fast": 1, "slow": 1})
+    assert end(1, found) == pytest.approx((1.0 + 1) / 1.25)
+    assert found is not None and found.until_start(0) == pytest.approx(1 / 1.25)
+
+
+def test_a_job_starts_at_once_where_a_worker_can_hold_it() -> None:
+    found = times(worker("a", 1.0, capacity=3), running={"a": 1})
+    assert found is not None
+    assert found.until_start(1) == 0 and found.until_start(2) == pytest.approx(2.5 * 4)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"paused_at": 1.0}, {"drain_requested_at": 1.0}, {"quarantined_until": 1.0}, {"state": "blocked"}]
+)
+def test_workers_that_claim_nothing_do_not_count(fields: dict[str, Any]) -> None:
+    assert end(2, times(worker("fast", 0.25, **fields), worker("slow", 1.0))) == pytest.approx(8.0)
+    assert times(worker("fast", 0.25, **fields)) is None
+
+
+def test_a_worker_that_was_not_measured_is_taken_to_be_like_the_others_or_like_recent_jobs() -> None:
+    assert end(10, times(worker("known", 0.25), worker("new", None))) == pytest.approx(5.0)
+    assert times(worker("new", None)) is None
+    recent = RecentMean(seconds=2.0, work=8.0)  # Jobs of twice the size.
+    assert end(1, times(worker("new", None, capacity=2), recent=recent)) == pytest.approx(1.0)
+    assert end(5, times(worker("new", None, capacity=2), recent=recent)) == pytest.approx((4 * 8 + 4) * 0.25 / 2)
+
+
+def test_jobs_before_have_the_size_of_recent_ones() -> None:
+    assert end(3, times(worker("a", 1.0), recent=RecentMean(99.0, work=10.0))) == pytest.approx(24.0)
+
+
+def test_only_workers_that_have_the_model_loaded_count_unless_none_has() -> None:
+    workers = [worker("warm", 1.0), worker("cold", 0.25)]
+    states = {"warm": "loaded", "cold": "host_memory"}
+    models = {
+        name: [detached(WorkerModel, {"model": "demo", "state": state, "load_seconds": 3.0})]
+        for name, state in states.items()
+    }
+    assert end(2, queue_times("demo", Overview(workers, frozenset(states), models), None, JOB)) == pytest.approx(8)
+    cold = Overview(workers[1:], frozenset({"cold"}), models)
+    assert end(1, queue_times("demo", cold, None, JOB)) == pytest.approx(3.0 + 1.0)
+
+
+def test_the_likely_worker_is_the_fastest_idle_one() -> None:
+    workers = [worker("fast", 0.25), worker("slow", 1.0), worker("new", None)]
+    overview = Overview(workers, frozenset(("fast", "slow", "new")))
+    assert likely_worker("demo", workers, overview) is workers[0]
+    busy = Overview(workers, frozenset(("fast", "slow", "new")), {}, {"fast": 1})
+    assert likely_worker("demo", workers, busy) is workers[1]
+    assert likely_worker("demo", workers[2:], overview) is None
+
+
+def test_a_cpu_is_expected_to_take_what_its_worker_forecasts() -> None:
+    forecast = {"seconds_per_image": 8.0, **{name: value for name, value in JOB.items() if name != "num_images"}}
+    assert end(1, times(worker("cpu", None, info={"model": "demo", "expected": forecast}))) == pytest.approx(8.0)
