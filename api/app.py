@@ -34,6 +34,7 @@ from api.page import Page
 from api.public_address import PublicAddressMiddleware, use_configured
 from api.request_guard import RequestGuard
 from api.routes import (
+    api_keys,
     batches,
     choices,
     collections,
@@ -105,6 +106,7 @@ _ROUTES = (
     scaling,
     usage,
     statistics,
+    api_keys,
     choices,
     webhooks,
     session,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, insert, inspect, literal, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, inspect, literal, or_, select, update
 
 from core.api_keys import DEFAULT_SCOPES, Scope, generate_key, hash_secret
-from core.errors import NotFound
+from core.errors import Conflict, NotFound
 from db.database import Database
 from db.sql import now
 from db.tables import ApiKey, PageSession
@@ -60,13 +60,25 @@ def list_keys(database: Database) -> Sequence[ApiKey]:
         return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
 
 
-def revoke_key(database: Database, key_id: str) -> ApiKey:
-    """Revoke a key, end its sessions and return its row. Raises NotFound for an unknown id."""
+def revoke_key(database: Database, key_id: str, *, keep_admin: bool = False) -> ApiKey:
+    """Revoke a key, end its sessions and return its row. A key that was revoked before stays as it is.
+
+    Raises NotFound for an unknown id and, with `keep_admin`, Conflict `last_admin_key` for the last valid key with that scope.
+    """
     with database.write() as session:
+        if keep_admin:
+            # Locked, so that two administrators who revoke each other at the same time leave one.
+            rows = session.execute(select(ApiKey.id, ApiKey.scopes).where(*_active()).order_by(ApiKey.id).with_for_update())
+            if [row.id for row in rows if Scope.ADMIN in row.scopes] == [key_id]:
+                raise Conflict(
+                    "This is the last valid key with the scope admin. Create another one first, or revoke it on the farm's "
+                    f"machine: `imagefarm keys revoke {key_id}`.",
+                    code="last_admin_key",
+                )
         row = session.scalar(
             update(ApiKey)
             .where(ApiKey.id == key_id)
-            .values(revoked_at=now())
+            .values(revoked_at=func.coalesce(ApiKey.revoked_at, now()))
             .returning(ApiKey)
             .execution_options(populate_existing=True)
         )

@@ -28,7 +28,7 @@ from api.signed_links import is_signed
 from api.threads import in_thread
 from api.views.jobs import image_view, job_view
 from core.api_keys import Scope
-from core.errors import NotFound
+from core.errors import InvalidInput, NotFound
 from core.imagefile import EXTENSIONS, MEDIA_TYPES, ImageFormat
 from core.schemas.images import Image as ImageAnswer
 from core.schemas.images import ImageChange
@@ -176,12 +176,22 @@ async def read_thumbnail(
 
 
 async def _read(farm: Farm, image: Image, reading: Awaitable[T]) -> T:
-    """Return what was read of an image's file; raise Gone when the image was deleted after its row was read."""
+    """Return what was read of an image's file.
+
+    Raises Gone when the image was deleted after its row was read, NotFound `image_damaged` when its file cannot be decoded.
+    """
     try:
         return await reading
     except NotFound:
         await in_thread(get_image, farm.database, image.id)
         raise
+    except InvalidInput as error:
+        if error.code == "image_too_large":
+            raise
+        raise NotFound(
+            f"The file of this image is damaged: {image.key}. Restore it from a backup, or delete the image.",
+            code="image_damaged",
+        ) from error
 
 
 def _headers(tag: str) -> dict[str, str]:

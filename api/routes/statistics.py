@@ -1,4 +1,4 @@
-"""History of the farm: throughput, waits, queues by owner, events; and the keys, for administrators."""
+"""History of the farm: throughput, waits, queues by owner, events."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.dependencies import AdminDependency, CallerDependency, FarmDependency, json_response
+from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.farm import Farm
 from api.openapi_errors import error_responses
 from api.threads import in_thread
-from core.schemas.base import iso
-from core.schemas.statistics import Bucket, FarmEvent, KeyList, KeyUse, QueueOfOwner, Statistics
-from db.api_keys import list_keys
+from core.schemas.statistics import Bucket, FarmEvent, QueueOfOwner, Statistics
 from db.history import EndedJobs, ended_jobs, farm_events, open_by_owner
-from db.quotas import bucket, used_today
 
 router = APIRouter(prefix="/v1", tags=["farm"])
 
@@ -82,34 +79,3 @@ def _filled(ended: list[EndedJobs], seconds: int, span: int) -> list[Bucket]:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-@router.get("/keys", response_model=KeyList, summary="List API keys", responses=error_responses())
-async def read_keys(farm: FarmDependency, admin: AdminDependency) -> Response:
-    """List all keys with their limits and what they have used today; secrets are not stored."""
-    return json_response(await in_thread(_keys, farm))
-
-
-def _keys(farm: Farm) -> KeyList:
-    used = used_today(farm.database, bucket("pixels", 86_400)[0])
-    now = time.time()
-    return KeyList(
-        items=[
-            KeyUse(
-                id=row.id,
-                name=row.name,
-                owner=row.owner,
-                scopes=row.scopes,
-                max_queued=row.max_queued,
-                submits_per_minute=row.submits_per_minute,
-                pixels_per_day=row.pixels_per_day,
-                pixels_today=used.get(row.id, 0),
-                active=row.revoked_at is None and (row.expires_at is None or row.expires_at > now),
-                created_at=iso(row.created_at),
-                expires_at=iso(row.expires_at),
-                revoked_at=iso(row.revoked_at),
-                last_used_at=iso(row.last_used_at),
-            )
-            for row in list_keys(farm.database)
-        ]
-    )

@@ -1,4 +1,4 @@
-"""Schemas of the farm's history: throughput, waits, queues by owner, events, keys."""
+"""Schemas of the farm's history: throughput, waits, queues by owner, events."""
 
 from __future__ import annotations
 
@@ -50,27 +50,3 @@ class Statistics(ResponseBody):
     queues: list[QueueOfOwner]
     events: list[FarmEvent] = Field(description="Newest first, at most 100.")
     truncated: bool = Field(description="More jobs ended than are counted: the oldest buckets are not complete.")
-
-
-class KeyUse(ResponseBody):
-    """An API key with its limits, without its secret, and what it has used today (UTC). Null: no limit."""
-
-    id: str
-    name: str
-    owner: str
-    scopes: list[str]
-    max_queued: int | None
-    submits_per_minute: int | None
-    pixels_per_day: int | None
-    pixels_today: int
-    active: bool
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
-
-
-class KeyList(ResponseBody):
-    """GET /v1/keys, oldest first."""
-
-    items: list[KeyUse]

@@ -5,43 +5,43 @@ import { byId, prose, setText, show } from "./dom.js";
 import { t } from "./text.js";
 
 export function createSignIn() {
-  const dialog = byId("signin");
-  const field = byId("key");
-  byId("signin-hint").append(...prose(t("signin.hint")));
+	const dialog = byId("signin");
+	const field = byId("key");
+	byId("signin-hint").append(...prose(t("signin.hint")));
 
-  function ask() {
-    if (!dialog.open) dialog.showModal();
-  }
+	function ask() {
+		if (!dialog.open) dialog.showModal();
+	}
 
-  async function send(event) {
-    event.preventDefault();
-    show(byId("key-error"), false);
-    try {
-      await post("v1/session", { key: field.value.trim() });
-      location.reload();
-    } catch (problem) {
-      setText(byId("key-error"), problem.status === 422 ? t("signin.whole") : problem.message);
-      show(byId("key-error"), true);
-      field.ariaInvalid = true;
-      field.focus();
-    }
-  }
+	async function send(event) {
+		event.preventDefault();
+		show(byId("key-error"), false);
+		try {
+			await post("v1/session", { key: field.value.trim() });
+			location.reload();
+		} catch (problem) {
+			setText(byId("key-error"), problem.status === 422 ? t("signin.whole") : problem.message);
+			show(byId("key-error"), true);
+			field.ariaInvalid = true;
+			field.focus();
+		}
+	}
 
-  byId("signin-form").addEventListener("submit", send);
-  dialog.addEventListener("cancel", (event) => event.preventDefault());
-  window.addEventListener(SIGNED_OUT, ask);
-  byId("sign-out").addEventListener("click", async () => {
-    await remove("v1/session");
-    location.reload();
-  });
+	byId("signin-form").addEventListener("submit", send);
+	dialog.addEventListener("cancel", (event) => event.preventDefault());
+	window.addEventListener(SIGNED_OUT, ask);
+	byId("sign-out").addEventListener("click", async () => {
+		await remove("v1/session");
+		location.reload();
+	});
 
-  return {
-    // Returns whether the page may continue; opens the dialog otherwise.
-    check(session) {
-      show(byId("sign-out"), session.keys_needed && session.signed_in);
-      if (session.signed_in || !session.keys_needed) return true;
-      ask();
-      return false;
-    },
-  };
+	return {
+		// Returns whether the page may continue; opens the dialog otherwise.
+		check(session) {
+			show(byId("sign-out"), session.keys_needed && session.signed_in);
+			if (session.signed_in || !session.keys_needed) return true;
+			ask();
+			return false;
+		},
+	};
 }

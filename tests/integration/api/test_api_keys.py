@@ -107,6 +107,50 @@ def test_owners_see_only_their_own(url: str, key: str, worker: WorkerSide, clien
     assert watcher.post("/v1/jobs", json=BODY).status_code == 403
 
 
+def test_an_administrator_creates_and_revokes_keys(url: str, worker: WorkerSide, client: ClientMaker) -> None:
+    boss = client(url, make(worker, "boss", Scope.ADMIN))
+    wanted = {"name": " ci ", "owner": "team", "scopes": ["submit", "submit"], "max_queued": 3, "expires_in_days": 2}
+    answer = boss.post("/v1/keys", json=wanted)
+    made = answer.json()
+    assert (answer.status_code, made["name"], made["owner"], made["scopes"]) == (201, "ci", "team", ["submit"])
+    assert made["active"]
+    assert answer.headers["cache-control"] == "no-store"
+    theirs = client(url, made["key"])
+    assert theirs.post("/v1/jobs", json=BODY).json()["owner"] == "team"
+    assert theirs.post("/v1/keys", json=wanted).json()["code"] == "scope_missing"
+    assert theirs.delete(f"/v1/keys/{made['id']}").status_code == 403
+    [listed] = [row for row in boss.get("/v1/keys").json()["items"] if row["id"] == made["id"]]
+    assert listed == {name: made[name] for name in made.keys() - {"key"}} | {"last_used_at": listed["last_used_at"]}
+    assert boss.delete(f"/v1/keys/{made['id']}").status_code == 204
+    [ended] = [row for row in boss.get("/v1/keys").json()["items"] if row["id"] == made["id"]]
+    assert not ended["active"]
+    assert boss.delete(f"/v1/keys/{made['id']}").status_code == 204
+    [again] = [row for row in boss.get("/v1/keys").json()["items"] if row["id"] == made["id"]]
+    assert again["revoked_at"] == ended["revoked_at"]
+    assert boss.delete("/v1/keys/000000000000").json()["code"] == "key_not_found"
+    for wrong in ({"name": " "}, {"name": "a", "scopes": []}, {"name": "a", "scopes": ["root"]}, {"name": "a", "max_queued": 0}):
+        assert boss.post("/v1/keys", json=wrong).status_code == 422, wrong
+
+
+def test_the_last_key_of_an_administrator_is_kept(url: str, worker: WorkerSide, client: ClientMaker) -> None:
+    boss = client(url, make(worker, "boss", Scope.ADMIN))
+    mine = next(row["id"] for row in boss.get("/v1/keys").json()["items"] if row["name"] == "boss")
+    refused = boss.delete(f"/v1/keys/{mine}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "last_admin_key")
+    assert boss.get("/v1/keys").status_code == 200
+    second = boss.post("/v1/keys", json={"name": "second", "scopes": ["admin"]}).json()
+    assert boss.delete(f"/v1/keys/{mine}").status_code == 204
+    assert client(url, second["key"]).delete(f"/v1/keys/{second['id']}").status_code == 409
+
+
+def test_the_first_key_is_one_of_an_administrator(api: httpx.Client) -> None:
+    refused = api.post("/v1/keys", json={"name": "ci"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "admin_key_first")
+    assert api.get("/v1/keys").json() == {"items": []}
+    made = api.post("/v1/keys", json={"name": "boss", "scopes": ["admin"]}).json()
+    assert api.get("/v1/keys", headers={"X-API-Key": made["key"]}).json()["items"][0]["name"] == "boss"
+
+
 def test_a_revoked_key_is_401(make_settings: SettingsMaker, worker: WorkerSide, key: str, client: ClientMaker) -> None:
     make(worker, "another")
     revoke_key(worker.database, list_keys(worker.database)[0].id)

@@ -54,6 +54,7 @@ NOT_QUEUEING = {
     ("POST", "/v1/collections"),
     ("PATCH", "/v1/collections/{collection_id}"),
     ("POST", "/v1/join"),
+    ("POST", "/v1/keys"),
     *(("POST", f"/v1/nodes/{{name}}/{action}") for action in ("drain", "resume")),
     ("POST", "/v1/uploads"),
     ("POST", "/v1/parameters"),

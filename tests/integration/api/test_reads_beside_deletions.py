@@ -163,3 +163,14 @@ def test_a_file_that_is_missing_from_the_store_is_reported(api: httpx.Client, wo
     for path in ("content", "content?format=jpeg", "thumbnail"):
         response = api.get(f"/v1/images/{images[0]}/{path}")
         assert (response.status_code, response.json()["code"]) == (404, "image_file_missing")
+
+
+def test_a_damaged_file_is_reported(api: httpx.Client, worker: WorkerSide) -> None:
+    _, _, images = finished_batch(api, worker, 1)
+    [key] = worker.store.iter_keys()
+    data = worker.store.read(key)
+    for damaged in (b"", data[: len(data) // 2], b"not an image"):
+        (worker.settings.images_dir / key).write_bytes(damaged)
+        for path in ("content?format=jpeg", "thumbnail?size=48"):
+            response = api.get(f"/v1/images/{images[0]}/{path}")
+            assert (response.status_code, response.json()["code"]) == (404, "image_damaged"), damaged[:12]

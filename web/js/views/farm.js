@@ -15,146 +15,146 @@ const MEMORY = ["weights_on_device", "peak_at_1024", "free_before_loading"]; // 
 const TONES = { ready: "good", unloaded: "good", loading: "busy", paused: "busy", quarantined: "bad", draining: "busy", blocked: "bad", failed: "bad", lost: "bad" };
 
 export function mount(app) {
-  const admin = app.may("admin");
-  const trouble = errorBox();
-  const workers = h("div.worker-list#workers");
-  const queues = h("section.panel", { "aria-labelledby": "queue-title" });
-  const charts = h("div.charts#charts");
-  const events = h("section.panel#events", { "aria-labelledby": "events-title" });
-  const keyRows = h("div.stack-small");
-  const keys = h("details.panel", { hidden: !admin, id: "keys", ontoggle: () => { if (keys.open) readKeys(); } }, h("summary", h("h3", t("keys.title"))), keyRows);
-  let hours = readPreference("span", 24);
-  const spans = segments(SPANS.map(([value, key]) => [value, t(key)]), hours, (value) => { hours = value; savePreference("span", hours); refresh(); }, { "aria-label": t("span") });
-  const links = h("p.links", h("a", { href: "metrics" }, t("farm.metrics")), h("a", { href: "docs" }, t("farm.docs")), h("a", { href: "readyz" }, t("farm.ready.link")),
-    app.choices.flower_port ? h("a", { href: `${location.protocol}//${location.hostname}:${app.choices.flower_port}`, rel: "noopener" }, "Flower") : null);
-  const element = h("div.page",
-    h("div.page-head.row.between", h("h2", t("nav.farm")), spans), trouble, workers, charts, h("div.two", queues, events), keys, links);
-  let visible = false;
-  let timer = null;
+	const admin = app.may("admin");
+	const trouble = errorBox();
+	const workers = h("div.worker-list#workers");
+	const queues = h("section.panel", { "aria-labelledby": "queue-title" });
+	const charts = h("div.charts#charts");
+	const events = h("section.panel#events", { "aria-labelledby": "events-title" });
+	const keyRows = h("div.stack-small");
+	const keys = h("details.panel", { hidden: !admin, id: "keys", ontoggle: () => { if (keys.open) readKeys(); } }, h("summary", h("h3", t("keys.title"))), keyRows);
+	let hours = readPreference("span", 24);
+	const spans = segments(SPANS.map(([value, key]) => [value, t(key)]), hours, (value) => { hours = value; savePreference("span", hours); refresh(); }, { "aria-label": t("span") });
+	const links = h("p.links", h("a", { href: "metrics" }, t("farm.metrics")), h("a", { href: "docs" }, t("farm.docs")), h("a", { href: "readyz" }, t("farm.ready.link")),
+		app.choices.flower_port ? h("a", { href: `${location.protocol}//${location.hostname}:${app.choices.flower_port}`, rel: "noopener" }, "Flower") : null);
+	const element = h("div.page",
+		h("div.page-head.row.between", h("h2", t("nav.farm")), spans), trouble, workers, charts, h("div.two", queues, events), keys, links);
+	let visible = false;
+	let timer = null;
 
-  async function act(run) {
-    try { await run(); await refresh(); } catch (problem) { app.fail(problem); }
-  }
+	async function act(run) {
+		try { await run(); await refresh(); } catch (problem) { app.fail(problem); }
+	}
 
-  function drawWorkers(rows) {
-    const shown = rows.filter((row) => row.live || row.state !== "stopped");
-    workers.replaceChildren(...(shown.length ? shown.map(worker) : [h("p.empty", t("farm.noworker"))]));
-  }
+	function drawWorkers(rows) {
+		const shown = rows.filter((row) => row.live || row.state !== "stopped");
+		workers.replaceChildren(...(shown.length ? shown.map(worker) : [h("p.empty", t("farm.noworker"))]));
+	}
 
-  function worker(row) {
-    const { info } = row;
-    const gpu = (row.live && info.gpu) || {}; // what the driver reports; nothing on a CPU
-    const jobs = app.jobs.all().filter((job) => job.worker === row.name && !isSettled(job));
-    const button = (action, label, properties = {}) => h("button.small", { onclick: () => act(() => post(`v1/workers/${encodeURIComponent(row.name)}/${action}`)), ...properties }, label);
-    const drain = h("button.small.quiet-danger", { onclick: async () => {
-      if (await confirmAction({ title: t("worker.drain"), text: t("worker.drain.sure", { name: row.name }), action: t("worker.drain") })) act(() => post(`v1/workers/${encodeURIComponent(row.name)}/drain`));
-    } }, t("worker.drain"));
-    const memory = MEMORY.filter((name) => info.memory?.[name] >= 0.05).map((name) => `${named("memory", name)} ${info.memory[name].toFixed(1)} GB`).join(", ");
-    const later = info.later_images;
-    return h("article.worker.panel", { "data-worker": row.name },
-      h("div.row.between", h("h3", row.name), h("span.badge", { "data-tone": TONES[row.state] ?? "quiet" }, named("state", row.state))),
-      row.message ? h("p.hint", said(row.message)) : null,
-      h("dl.facts", [
-        [t("worker.device"), info.device_name && info.device_name !== row.device ? `${info.device_name} (${row.device})` : row.device],
-        [t("fact.model"), row.models.length > 1 ? row.models.map((each) => `${each.id} (${named("place", each.state)})`).join(", ") : row.model],
-        info.memory_policy ? [t("worker.tier"), [info.memory_policy, info.dtype].filter(Boolean).join(", ")] : null,
-        memory ? [t("worker.memory"), memory] : null,
-        later ? [t("worker.speed"), t("worker.perimage", { time: seconds(later.median_seconds) })] : null,
-        gpu.temperature_celsius ? [t("worker.temperature"), [`${gpu.temperature_celsius} °C`, gpu.power_watts && `${Math.round(gpu.power_watts)} W`].filter(Boolean).join(", ")] : null,
-        [t("worker.seen"), ago(row.seen_at)],
-      ].filter(Boolean).map((each) => fact(...each))),
-      meter(t("worker.use"), row.running, row.capacity),
-      gpu.utilization === undefined ? null : meter(t("worker.load"), gpu.utilization, 1, `${Math.round(gpu.utilization * 100)} %`),
-      gpu.memory_total_bytes ? meter(t("worker.memory"), gpu.memory_used_bytes, gpu.memory_total_bytes, `${gigabytes(gpu.memory_used_bytes)} / ${gigabytes(gpu.memory_total_bytes)}`) : null,
-      jobs.length ? h("ul.rows.tight", jobs.slice(0, 6).map((job) => h("li", h("a", { href: addressOf("create", job.id) }, (job.input.prompt ?? t("kind.upscale")).slice(0, 70)),
-        h("span.aside", job.progress ? `${Math.round(job.progress.value * 100)} %` : statusLabel(job.status))))) : null,
-      admin && row.live ? h("div.row", row.state === "paused" ? button("resume", t("worker.resume")) : button("pause", t("worker.pause")), drain) : null);
-  }
+	function worker(row) {
+		const { info } = row;
+		const gpu = (row.live && info.gpu) || {}; // what the driver reports; nothing on a CPU
+		const jobs = app.jobs.all().filter((job) => job.worker === row.name && !isSettled(job));
+		const button = (action, label, properties = {}) => h("button.small", { onclick: () => act(() => post(`v1/workers/${encodeURIComponent(row.name)}/${action}`)), ...properties }, label);
+		const drain = h("button.small.quiet-danger", { onclick: async () => {
+			if (await confirmAction({ title: t("worker.drain"), text: t("worker.drain.sure", { name: row.name }), action: t("worker.drain") })) act(() => post(`v1/workers/${encodeURIComponent(row.name)}/drain`));
+		} }, t("worker.drain"));
+		const memory = MEMORY.filter((name) => info.memory?.[name] >= 0.05).map((name) => `${named("memory", name)} ${info.memory[name].toFixed(1)} GB`).join(", ");
+		const later = info.later_images;
+		return h("article.worker.panel", { "data-worker": row.name },
+			h("div.row.between", h("h3", row.name), h("span.badge", { "data-tone": TONES[row.state] ?? "quiet" }, named("state", row.state))),
+			row.message ? h("p.hint", said(row.message)) : null,
+			h("dl.facts", [
+				[t("worker.device"), info.device_name && info.device_name !== row.device ? `${info.device_name} (${row.device})` : row.device],
+				[t("fact.model"), row.models.length > 1 ? row.models.map((each) => `${each.id} (${named("place", each.state)})`).join(", ") : row.model],
+				info.memory_policy ? [t("worker.tier"), [info.memory_policy, info.dtype].filter(Boolean).join(", ")] : null,
+				memory ? [t("worker.memory"), memory] : null,
+				later ? [t("worker.speed"), t("worker.perimage", { time: seconds(later.median_seconds) })] : null,
+				gpu.temperature_celsius ? [t("worker.temperature"), [`${gpu.temperature_celsius} °C`, gpu.power_watts && `${Math.round(gpu.power_watts)} W`].filter(Boolean).join(", ")] : null,
+				[t("worker.seen"), ago(row.seen_at)],
+			].filter(Boolean).map((each) => fact(...each))),
+			meter(t("worker.use"), row.running, row.capacity),
+			gpu.utilization === undefined ? null : meter(t("worker.load"), gpu.utilization, 1, `${Math.round(gpu.utilization * 100)} %`),
+			gpu.memory_total_bytes ? meter(t("worker.memory"), gpu.memory_used_bytes, gpu.memory_total_bytes, `${gigabytes(gpu.memory_used_bytes)} / ${gigabytes(gpu.memory_total_bytes)}`) : null,
+			jobs.length ? h("ul.rows.tight", jobs.slice(0, 6).map((job) => h("li", h("a", { href: addressOf("create", job.id) }, (job.input.prompt ?? t("kind.upscale")).slice(0, 70)),
+				h("span.aside", job.progress ? `${Math.round(job.progress.value * 100)} %` : statusLabel(job.status))))) : null,
+			admin && row.live ? h("div.row", row.state === "paused" ? button("resume", t("worker.resume")) : button("pause", t("worker.pause")), drain) : null);
+	}
 
-  function meter(label, value, most, text = `${value} / ${most}`) {
-    const bar = h("div.bar", { role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": most, "aria-valuenow": value, "aria-valuetext": text }, h("span"));
-    bar.style.setProperty("--done", most ? Math.min(value / most, 1) : 0);
-    return h("div.meter", h("div.row.between", h("span.aside", label), h("span.aside", text)), bar);
-  }
+	function meter(label, value, most, text = `${value} / ${most}`) {
+		const bar = h("div.bar", { role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": most, "aria-valuenow": value, "aria-valuetext": text }, h("span"));
+		bar.style.setProperty("--done", most ? Math.min(value / most, 1) : 0);
+		return h("div.meter", h("div.row.between", h("span.aside", label), h("span.aside", text)), bar);
+	}
 
-  function drawQueues(found) {
-    const held = found.queues.reduce((sum, row) => sum + row.held, 0);
-    queues.replaceChildren(h("div.row.between", h("h3#queue-title", t("queue")),
-      held ? h("button.small#retry-held", { onclick: retryHeld }, t("queue.retryheld", { n: held })) : ""),
-    found.queues.length ? table("", ["fact.model", "filter.owner", "status.queued", "status.running", "status.held"].map((key, at) => h(`th${at > 1 ? ".number" : ""}`, { scope: "col" }, t(key))),
-      found.queues.map((row) => h("tr", h("td", row.model), h("td", ownerName(row.owner)), [row.queued, row.running, row.held].map((value) => h("td.number", count(value))))))
-      : h("p.hint", t("queue.empty")));
-  }
+	function drawQueues(found) {
+		const held = found.queues.reduce((sum, row) => sum + row.held, 0);
+		queues.replaceChildren(h("div.row.between", h("h3#queue-title", t("queue")),
+			held ? h("button.small#retry-held", { onclick: retryHeld }, t("queue.retryheld", { n: held })) : ""),
+		found.queues.length ? table("", ["fact.model", "filter.owner", "status.queued", "status.running", "status.held"].map((key, at) => h(`th${at > 1 ? ".number" : ""}`, { scope: "col" }, t(key))),
+			found.queues.map((row) => h("tr", h("td", row.model), h("td", ownerName(row.owner)), [row.queued, row.running, row.held].map((value) => h("td.number", count(value))))))
+			: h("p.hint", t("queue.empty")));
+	}
 
-  async function retryHeld() {
-    await act(async () => {
-      for (;;) {
-        const page = await get("v1/jobs", { status: "held", limit: 100 });
-        if (!page.items.length) return;
-        for (const job of page.items) await retryJob(job.id);
-        if (!page.next_cursor) return;
-      }
-    });
-  }
+	async function retryHeld() {
+		await act(async () => {
+			for (;;) {
+				const page = await get("v1/jobs", { status: "held", limit: 100 });
+				if (!page.items.length) return;
+				for (const job of page.items) await retryJob(job.id);
+				if (!page.next_cursor) return;
+			}
+		});
+	}
 
-  function drawEvents(found) {
-    events.replaceChildren(h("h3#events-title", t("events")), found.events.length ? h("ul.rows", found.events.slice(0, 30).map((each) =>
-      h("li", h("div", h("strong", named("event", each.kind), each.worker ? ` · ${each.worker}` : ""), h("p.hint", said(each.message))),
-        h("span.row", h("span.aside", ago(each.at)),
-          each.job_id ? h("a.button.tiny", { href: addressOf("create", each.job_id) }, t("open")) : null,
-          each.kind === "job_held" ? h("button.tiny", { onclick: () => act(() => retryJob(each.job_id)) }, t("stage.retry")) : null))))
-      : h("p.hint", t("events.none")));
-  }
+	function drawEvents(found) {
+		events.replaceChildren(h("h3#events-title", t("events")), found.events.length ? h("ul.rows", found.events.slice(0, 30).map((each) =>
+			h("li", h("div", h("strong", named("event", each.kind), each.worker ? ` · ${each.worker}` : ""), h("p.hint", said(each.message))),
+				h("span.row", h("span.aside", ago(each.at)),
+					each.job_id ? h("a.button.tiny", { href: addressOf("create", each.job_id) }, t("open")) : null,
+					each.kind === "job_held" ? h("button.tiny", { onclick: () => act(() => retryJob(each.job_id)) }, t("stage.retry")) : null))))
+			: h("p.hint", t("events.none")));
+	}
 
-  function drawCharts(found) {
-    charts.replaceChildren(
-      barChart(t("chart.jobs"), found.buckets, [{ name: t("status.succeeded"), value: (row) => row.succeeded, tone: "good" }, { name: t("status.failed"), value: (row) => row.failed, tone: "bad" }], count),
-      lineChart(t("chart.wait"), found.buckets, (row) => row.wait_seconds),
-      lineChart(t("chart.run"), found.buckets, (row) => row.run_seconds));
-  }
+	function drawCharts(found) {
+		charts.replaceChildren(
+			barChart(t("chart.jobs"), found.buckets, [{ name: t("status.succeeded"), value: (row) => row.succeeded, tone: "good" }, { name: t("status.failed"), value: (row) => row.failed, tone: "bad" }], count),
+			lineChart(t("chart.wait"), found.buckets, (row) => row.wait_seconds),
+			lineChart(t("chart.run"), found.buckets, (row) => row.run_seconds));
+	}
 
-  function drawKeys(found, usage) {
-    const used = (owner) => usage.items.filter((row) => row.owner === owner).reduce((sum, row) => [sum[0] + row.images, sum[1] + row.render_seconds], [0, 0]);
-    const limits = (row) => [row.max_queued && t("keys.queued", { n: row.max_queued }), row.submits_per_minute && t("keys.perminute", { n: row.submits_per_minute }),
-      row.pixels_per_day && t("keys.pixels", { used: (row.pixels_today / 1e6).toFixed(0), n: (row.pixels_per_day / 1e6).toFixed(0) })].filter(Boolean).join(", ") || t("keys.nolimit");
-    const owners = [...new Set([...found.items.map((row) => row.owner), ...usage.items.map((row) => row.owner)])];
-    const of = (owner) => found.items.filter((row) => row.owner === owner);
-    keyRows.replaceChildren(owners.length ? table("", [t("filter.owner"), t("keys.key"), t("keys.limits"), t("keys.images"), t("keys.time")],
-        owners.map((owner) => { const [images, time] = used(owner); return h("tr", h("td", ownerName(owner)),
-          h("td", of(owner).map((row) => h("div", row.name, " ", row.active ? "" : h("span.badge", { "data-tone": "bad" }, t("keys.revoked")))), of(owner).length ? "" : "—"),
-          h("td", of(owner).map((row) => h("div", limits(row)))), h("td.number", count(images)), h("td.number", time ? about(time) : "—")); }))
-        : h("p.hint", t("keys.none")),
-      h("p.hint", h("code", "imagefarm keys create NAME"), " · ", h("code", "imagefarm keys revoke ID")));
-  }
+	function drawKeys(found, usage) {
+		const used = (owner) => usage.items.filter((row) => row.owner === owner).reduce((sum, row) => [sum[0] + row.images, sum[1] + row.render_seconds], [0, 0]);
+		const limits = (row) => [row.max_queued && t("keys.queued", { n: row.max_queued }), row.submits_per_minute && t("keys.perminute", { n: row.submits_per_minute }),
+			row.pixels_per_day && t("keys.pixels", { used: (row.pixels_today / 1e6).toFixed(0), n: (row.pixels_per_day / 1e6).toFixed(0) })].filter(Boolean).join(", ") || t("keys.nolimit");
+		const owners = [...new Set([...found.items.map((row) => row.owner), ...usage.items.map((row) => row.owner)])];
+		const of = (owner) => found.items.filter((row) => row.owner === owner);
+		keyRows.replaceChildren(owners.length ? table("", [t("filter.owner"), t("keys.key"), t("keys.limits"), t("keys.images"), t("keys.time")],
+				owners.map((owner) => { const [images, time] = used(owner); return h("tr", h("td", ownerName(owner)),
+					h("td", of(owner).map((row) => h("div", row.name, " ", row.active ? "" : h("span.badge", { "data-tone": "bad" }, t("keys.revoked")))), of(owner).length ? "" : "—"),
+					h("td", of(owner).map((row) => h("div", limits(row)))), h("td.number", count(images)), h("td.number", time ? about(time) : "—")); }))
+				: h("p.hint", t("keys.none")),
+			h("p.hint", h("code", "imagefarm keys create NAME"), " · ", h("code", "imagefarm keys revoke ID")));
+	}
 
-  async function readKeys() {
-    try {
-      drawKeys(...await Promise.all([get("v1/keys"), get("v1/usage")]));
-    } catch (problem) {
-      keyRows.replaceChildren(h("p.trouble", problem.message));
-    }
-  }
+	async function readKeys() {
+		try {
+			drawKeys(...await Promise.all([get("v1/keys"), get("v1/usage")]));
+		} catch (problem) {
+			keyRows.replaceChildren(h("p.trouble", problem.message));
+		}
+	}
 
-  async function refresh() {
-    clearTimeout(timer);
-    try {
-      const [rows, found] = await Promise.all([get("v1/workers"), get("v1/statistics", { hours })]);
-      if (!visible) return;
-      show(trouble, false);
-      renew(element, () => { drawWorkers(rows.items); drawQueues(found); drawCharts(found); drawEvents(found); });
-    } catch (problem) {
-      trouble.textContent = problem.message;
-      show(trouble, true);
-    }
-    if (visible) timer = setTimeout(() => (document.hidden ? null : refresh()), POLL_MS);
-  }
+	async function refresh() {
+		clearTimeout(timer);
+		try {
+			const [rows, found] = await Promise.all([get("v1/workers"), get("v1/statistics", { hours })]);
+			if (!visible) return;
+			show(trouble, false);
+			renew(element, () => { drawWorkers(rows.items); drawQueues(found); drawCharts(found); drawEvents(found); });
+		} catch (problem) {
+			trouble.textContent = problem.message;
+			show(trouble, true);
+		}
+		if (visible) timer = setTimeout(() => (document.hidden ? null : refresh()), POLL_MS);
+	}
 
-  document.addEventListener("visibilitychange", () => { if (visible && !document.hidden) refresh(); });
-  return {
-    element,
-    first: () => spans.querySelector("button"),
-    open() { visible = true; refresh(); },
-    close() { visible = false; clearTimeout(timer); },
-  };
+	document.addEventListener("visibilitychange", () => { if (visible && !document.hidden) refresh(); });
+	return {
+		element,
+		first: () => spans.querySelector("button"),
+		open() { visible = true; refresh(); },
+		close() { visible = false; clearTimeout(timer); },
+	};
 }
 
