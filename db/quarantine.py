@@ -6,9 +6,10 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, String, and_, bindparam, or_, update
+from sqlalchemy import ColumnElement, String, and_, bindparam, or_, update
 from sqlalchemy.orm import Session
 
+from db.prepared import Prepared
 from db.sql import now
 from db.tables import Worker, core_table
 
@@ -30,12 +31,12 @@ def end_quarantine() -> dict[str, Any]:
 
 def trust(session: Session, workers: Collection[str]) -> None:
     """Forget the failures of workers that have just finished a job, and end their quarantine."""
-    session.connection().execute(_trust(), {"trusted": sorted(workers)})
+    _trust().run(session, {"trusted": sorted(workers)})
 
 
 @cache
-def _trust() -> Executable:
+def _trust() -> Prepared:
     table = core_table(Worker)
     trusted = table.c.name.in_(bindparam("trusted", expanding=True, type_=String()))
     marked = or_(table.c.failures.is_not(None), table.c.quarantined_until.is_not(None))
-    return update(table).where(trusted, marked).values(**end_quarantine())
+    return Prepared(update(table).where(trusted, marked).values(**end_quarantine()), ["trusted"])

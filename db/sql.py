@@ -9,13 +9,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Insert, bindparam, func, insert, literal, literal_column, select
+from sqlalchemy import ColumnElement, Double, bindparam, func, insert, literal, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from core.lifecycle import JobStatus
+from db.prepared import Prepared
 from db.tables import Base, Job, core_table
 
 
@@ -74,14 +75,14 @@ def insert_rows(session: Session, table: type[Base], clock: str, rows: list[dict
     """Insert rows of one table, all with the same columns; the column `clock` gets the database's time."""
     if rows:
         # A single row is passed alone, which avoids the driver's slower executemany.
-        session.connection().execute(_insertion(table, clock, tuple(rows[0])), rows if len(rows) > 1 else rows[0])
+        _insertion(table, clock, tuple(rows[0])).run(session, rows if len(rows) > 1 else rows[0])
 
 
 @cache
-def _insertion(table: type[Base], clock: str, names: tuple[str, ...]) -> Insert:
+def _insertion(table: type[Base], clock: str, names: tuple[str, ...]) -> Prepared:
     rows = core_table(table)
     given = {name: bindparam(name, type_=rows.c[name].type) for name in names}
-    return insert(rows).values(**{clock: now()}, **given)
+    return Prepared(insert(rows).values(**{clock: now()}, **given))
 
 
 def insert_ignore(session: Session, table: type[Base], **values: Any) -> bool:  # noqa: ANN401 -- column values

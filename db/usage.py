@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.database import Database
+from db.prepared import Prepared
 from db.sql import now
 from db.tables import Image, Job, UsageDay, core_table
 
@@ -97,12 +98,15 @@ class UsageChange:
             for key, sums in sorted(self._sums.items())
         ]
         if rows:
-            statement = _addition(session.get_bind().dialect.name)
-            session.connection().execute(statement, rows if len(rows) > 1 else rows[0])
+            _addition(session.get_bind().dialect.name).run(session, rows if len(rows) > 1 else rows[0])
 
 
 @cache
-def _addition(dialect: str) -> postgresql.Insert | sqlite.Insert:
+def _addition(dialect: str) -> Prepared:
+    return Prepared(_upsert(dialect))
+
+
+def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
     table = core_table(UsageDay)
     if dialect == "postgresql":
         on_postgres = postgresql.insert(table)

@@ -29,6 +29,7 @@ from core.lifecycle import JobStatus
 from db.database import Database
 from db.exclusions import excludes
 from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
+from db.prepared import Prepared
 from db.quarantine import is_on_probation, is_quarantined
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Attempt, Job, JobExclusion, Worker, core_table
@@ -179,11 +180,12 @@ def _consume_hints(session: Session, hints: Sequence[str], claimed: Sequence[Job
     unclaimed = [hint for hint in hints if hint not in claimed_ids]
     inherited = sum(job.hinted_at is not None for job in claimed if job.id not in hints)
     if without_token := unclaimed[inherited:]:
-        session.execute(_clear_hints(), {"job_ids": without_token})
+        _clear_hints().run(session, {"job_ids": without_token})
 
 
 @cache
-def _clear_hints() -> Executable:
+def _clear_hints() -> Prepared:
     table = core_table(Job)
     these = table.c.id.in_(bindparam("job_ids", expanding=True, type_=String()))
-    return update(table).where(these, QUEUED, Job.hinted_at.is_not(None)).values(hinted_at=None)
+    marked = table.c.hinted_at.is_not(None)
+    return Prepared(update(table).where(these, QUEUED, marked).values(hinted_at=None), ["job_ids"])

@@ -10,8 +10,6 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
-    Executable,
-    Insert,
     Integer,
     String,
     bindparam,
@@ -30,6 +28,7 @@ from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
 from db.jobs.transition import record_events
+from db.prepared import Prepared
 from db.sql import QUEUED, insert_ignore, lock_name, now
 from db.tables import IdempotencyKey, Job, Upload, core_table
 from db.tables.base import detached
@@ -228,10 +227,10 @@ class _Jobs:
             self._turns[lane] += 1
         else:
             parameters = {"of_owner": new.owner, "of_model": new.model, "of_priority": new.priority}
-            found = self._session.connection().execute(_lane(), parameters).one()
-            self._turns[lane] = found.turn
-            self._hinted.setdefault(new.model, found.hinted)
-            self._now = self._now or found.now
+            (found,) = _lane().rows(self._session, parameters)
+            self._turns[lane] = found["turn"]
+            self._hinted.setdefault(new.model, found["hinted"])
+            self._now = self._now or found["now"]
         return self._turns[lane]
 
     def find(self, job_id: str) -> Job | None:
@@ -243,7 +242,7 @@ class _Jobs:
         if not self._jobs:
             return
         rows = [{name: value for name, value in vars(job).items() if name in _WRITTEN} for job in self._jobs]
-        self._session.connection().execute(_insertion(), rows if len(rows) > 1 else rows[0])
+        _insertion().run(self._session, rows if len(rows) > 1 else rows[0])
         record_events(self._session, self._jobs, None)
 
 
@@ -270,9 +269,8 @@ _NO_VALUES: Mapping[str, Any] = MappingProxyType(dict.fromkeys(Job.__table__.col
 
 
 @cache
-def _insertion() -> Insert:
-    """Build the statement once: building one of this size costs more than running it."""
-    return insert(core_table(Job)).values({name: _given(name) for name in _WRITTEN})
+def _insertion() -> Prepared:
+    return Prepared(insert(core_table(Job)).values({name: _given(name) for name in _WRITTEN}))
 
 
 def _given(name: str) -> BindParameter[Any]:
@@ -280,13 +278,13 @@ def _given(name: str) -> BindParameter[Any]:
 
 
 @cache
-def _lane() -> Executable:
+def _lane() -> Prepared:
     """Return the statement for what a new job needs to know of those before it."""
     owner, model = bindparam("of_owner", type_=String()), bindparam("of_model", type_=String())
     priority = bindparam("of_priority", type_=Integer())
     hinted = select(func.count()).select_from(Job).where(Job.model == model, QUEUED, Job.hinted_at.is_not(None))
-    return select(
-        next_turn(owner, model, priority).label("turn"), hinted.scalar_subquery().label("hinted"), now().label("now")
+    return Prepared(
+        select(next_turn(owner, model, priority).label("turn"), hinted.scalar_subquery().label("hinted"), now().label("now"))
     )
 
 

@@ -17,6 +17,7 @@ from core.lifecycle import JobStatus, Outcome
 from db.database import Database
 from db.jobs.claim import Held, held_by_attempts
 from db.jobs.transition import TransitionStatement, build_transition, record_events
+from db.prepared import Prepared
 from db.quarantine import trust
 from db.sql import has_status, insert_rows, json_entry, now
 from db.tables import Attempt, Image, Job, core_table
@@ -78,8 +79,7 @@ def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[l
     True where nobody looked: a worker saves itself a transaction only where surely nothing waits.
     """
     with database.write() as session:
-        found = session.connection().execute(_success_transition().rows, _fence_and_timings(successes)).all()
-        rows = [row._asdict() for row in found]
+        rows = _success_transition().rows.rows(session, _fence_and_timings(successes))
         waiting = [row.pop(_MORE_WAIT) for row in rows]
         ended = {row["id"]: detached(Job, row) for row in rows}
         record_events(session, list(ended.values()), JobStatus.RUNNING, message=_success_transition().meaning)
@@ -96,7 +96,7 @@ def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
     _add_warnings(session, ended)
     insert_rows(session, Image, "created_at", [_image_row(job, image) for each, job in ended for image in each.images])
     trust(session, {job.worker for _, job in ended if job.worker is not None})
-    session.connection().execute(_close_attempts(), {"held": [each.held for each, _ in ended]})
+    _close_attempts().run(session, {"held": [each.held for each, _ in ended]})
     change = UsageChange()
     for each, job in ended:
         change.add_job(job, ((image.width, image.height) for image in each.images))
@@ -132,6 +132,7 @@ def _success_transition() -> TransitionStatement:
         *held_by_attempts(),
         values={"timings": timings},
         returning=(more_wait.label(_MORE_WAIT),),
+        lists=["held"],
     )
 
 
@@ -142,10 +143,11 @@ def _succeeded_jobs() -> Executable:
 
 
 @cache
-def _close_attempts() -> Executable:
+def _close_attempts() -> Prepared:
     table = core_table(Attempt)
     these = tuple_(table.c.job_id, table.c.number).in_(bindparam("held", expanding=True))
-    return update(table).where(these, table.c.ended_at.is_(None)).values(ended_at=now(), outcome=Outcome.SUCCEEDED.value)
+    closed = update(table).where(these, table.c.ended_at.is_(None))
+    return Prepared(closed.values(ended_at=now(), outcome=Outcome.SUCCEEDED.value), ["held"])
 
 
 def _image_row(job: Job, image: StoredImage) -> dict[str, Any]:
