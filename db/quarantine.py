@@ -7,9 +7,8 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, and_, bindparam, or_, update
-from sqlalchemy.orm import Session
 
-from db.prepared import Prepared
+from db.prepared import Prepared, Transaction
 from db.sql import now
 from db.tables import Worker, core_table
 
@@ -29,7 +28,7 @@ def end_quarantine() -> dict[str, Any]:
     return {"quarantined_until": None, "quarantines": None, "quarantine_reason": None, "failures": None}
 
 
-def trust(session: Session, workers: Collection[str]) -> None:
+def trust(session: Transaction, workers: Collection[str]) -> None:
     """Forget the failures of workers that have just finished a job, and end their quarantine."""
     _trust().run(session, {"trusted": sorted(workers)})
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, String, bindparam, exists, func, literal, or_, select, update
+from sqlalchemy import String, bindparam, exists, func, literal, or_, select, update
 
 from core.errors import Conflict, NotFound
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
 from db.jobs.reap import requeue_predecessors
+from db.prepared import Prepared
 from db.quarantine import end_quarantine, is_on_probation
 from db.sql import RUNNING, insert_ignore, now
 from db.tables import Job, Worker
@@ -131,15 +132,14 @@ def running_counts(database: Database) -> dict[str, int]:
 
 def idle_worker_exists(database: Database, model: str, besides: str) -> bool:
     """Return whether a worker other than `besides` has this model loaded and holds no job."""
-    with database.read() as session:
-        found = session.connection().execute(_idle_others(), {"of_model": model, "besides": besides})
-        return found.first() is not None
+    with database.read_rows() as connection:
+        return bool(_idle_others().rows(connection, {"of_model": model, "besides": besides}))
 
 
 @cache
-def _idle_others() -> Executable:
+def _idle_others() -> Prepared:
     busy = exists().where(RUNNING, Job.worker == Worker.name)
-    return (
+    found = (
         select(Worker.name)
         .where(
             Worker.model == bindparam("of_model", type_=String()),
@@ -153,6 +153,7 @@ def _idle_others() -> Executable:
         )
         .limit(1)
     )
+    return Prepared(found)
 
 
 def set_paused(database: Database, name: str, *, paused: bool) -> Worker:

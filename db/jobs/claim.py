@@ -10,7 +10,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Double,
-    Executable,
     Integer,
     String,
     and_,
@@ -23,13 +22,13 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import aliased
 
 from core.lifecycle import JobStatus
 from db.database import Database
 from db.exclusions import excludes
 from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
-from db.prepared import Prepared
+from db.prepared import Prepared, Transaction
 from db.quarantine import is_on_probation, is_quarantined
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Attempt, Job, JobExclusion, Worker, core_table
@@ -58,23 +57,24 @@ def renew_leases(database: Database, worker: str, attempts: Collection[Held], le
     if not attempts:
         return Renewal(frozenset(), frozenset())
     parameters = {"held": list(attempts), "of_worker": worker, "for_seconds": lease_seconds}
-    with database.write() as session:
-        rows = session.connection().execute(_renewal(), parameters).all()
+    with database.write_rows() as connection:
+        rows = _renewal().rows(connection, parameters)
     return Renewal(
-        held=frozenset((row.id, row.attempt) for row in rows),
-        cancel_requested=frozenset((row.id, row.attempt) for row in rows if row.cancel_requested_at is not None),
+        held=frozenset((row["id"], row["attempt"]) for row in rows),
+        cancel_requested=frozenset((row["id"], row["attempt"]) for row in rows if row["cancel_requested_at"] is not None),
     )
 
 
 @cache
-def _renewal() -> Executable:
+def _renewal() -> Prepared:
     table = core_table(Job)
-    return (
+    extended = (
         update(table)
         .where(*held_by_attempts(), RUNNING, Job.worker == bindparam("of_worker", type_=String()))
         .values(lease_until=now() + bindparam("for_seconds", type_=Double()))
         .returning(table.c.id, table.c.attempt, table.c.cancel_requested_at)
     )
+    return Prepared(extended, ["held"])
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,13 @@ def claim_next(database: Database, model: str, claimant: Claimant, hint: str | N
 def claim_many(database: Database, model: str, claimant: Claimant, limit: int, hints: Sequence[str]) -> list[Job]:
     """Claim up to `limit` jobs like `claim_next` in one transaction, best first; all `hints` count as used."""
     # A power cut ends the attempts of this machine: an undone claim leaves the job queued, for the same attempt again.
-    with database.write(durable=False) as session:
+    with database.write_rows(durable=False) as session:
         jobs = _claim_best(session, model, claimant, limit)
         _consume_hints(session, hints, jobs)
         return jobs
 
 
-def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) -> list[Job]:
+def _claim_best(session: Transaction, model: str, claimant: Claimant, limit: int) -> list[Job]:
     parameters = {
         "for_model": model,
         "for_worker": claimant.worker,
@@ -171,7 +171,7 @@ def _may_not_claim(worker: BindParameter[str]) -> ColumnElement[bool]:
     return exists().where(Worker.name == worker, stopped)
 
 
-def _consume_hints(session: Session, hints: Sequence[str], claimed: Sequence[Job]) -> None:
+def _consume_hints(session: Transaction, hints: Sequence[str], claimed: Sequence[Job]) -> None:
     """Clear the marks of hinted jobs whose token was used for another job.
 
     A claimed job whose own token is still in the broker leaves that token to one of them.

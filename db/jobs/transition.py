@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Executable, select, update
 from sqlalchemy.orm import Session
 
 from core.lifecycle import SETTLED, JobStatus, check_transition
-from db.prepared import Prepared
+from db.prepared import Prepared, Transaction
 from db.sql import has_status, insert_rows, now
 from db.tables import Job, JobEvent, core_table
 from db.tables.base import detached
@@ -65,7 +65,7 @@ def apply_transition(
     return jobs
 
 
-def apply_to_rows(session: Session, change: TransitionStatement, parameters: Mapping[str, Any]) -> list[Job]:
+def apply_to_rows(session: Transaction, change: TransitionStatement, parameters: Mapping[str, Any]) -> list[Job]:
     """Apply the change like `apply_transition`; the jobs belong to no session, and none of the session's is refreshed."""
     jobs = [detached(Job, row) for row in change.rows.rows(session, parameters)]
     record_events(session, jobs, change.before, message=change.meaning)
@@ -95,7 +95,7 @@ def record_event(
 
 
 def record_events(
-    session: Session,
+    session: Transaction,
     jobs: Sequence[Job],
     before: JobStatus | None,
     *,
