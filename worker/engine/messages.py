@@ -274,7 +274,8 @@ class Channel:
         return self._exactly(length)
 
     def _exactly(self, size: int) -> bytes:
-        if len(data := self._received.read(size)) < size:
+        data: bytes = self._received.read(size)
+        if len(data) < size:
             raise EOFError("the other side is closed")
         return data
 
