@@ -17,6 +17,9 @@ class ModelSelector:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._latest: tuple[Overview, FarmCatalogue] | None = None
+        self._chosen: dict[str | None, CatalogueModel] = {}
+        """What was chosen by the latest overview and catalogue, which last for many requests."""
 
     @property
     def _catalogue(self) -> FarmCatalogue:
@@ -24,6 +27,14 @@ class ModelSelector:
 
     def choose(self, name: str | None, overview: Overview) -> CatalogueModel:
         """Return the model of a request; raise InvalidInput when it is unknown, Conflict `model_not_served` when refused."""
+        catalogue = self._catalogue
+        if self._latest is None or self._latest[0] is not overview or self._latest[1] is not catalogue:
+            self._latest, self._chosen = (overview, catalogue), {}
+        if (found := self._chosen.get(name)) is None:
+            found = self._chosen[name] = self._choose(name, overview)
+        return found
+
+    def _choose(self, name: str | None, overview: Overview) -> CatalogueModel:
         model = self._catalogue.get(name) if name else self.default(overview)
         if (reason := self.refusal(model, overview)) is not None:
             raise Conflict(reason, code="model_not_served")

@@ -172,20 +172,22 @@ class Publisher:
 
     def _send_all(self, messages: Sequence[_Message]) -> None:
         """Send the messages in one round trip. A hint that may be sent twice does no harm."""
-        pipeline = self._pipeline
+        add: Callable[..., object] = (
+            self._pipeline.execute_command
+        )  # the methods for single commands cost more than sending them
         hints = [message for message in messages if isinstance(message, _Hint)]
         for hint in hints:
-            pipeline.lpush(f"{self._prefix}{render_queue(hint.model)}", hint_message(hint.job_id, hint.model, hint.shown))
+            add("LPUSH", f"{self._prefix}{render_queue(hint.model)}", hint_message(hint.job_id, hint.model, hint.shown))
         if hints:
             events = [sent_event(hint.job_id, hint.model, hint.shown) for hint in hints]
-            pipeline.publish(self._events, events_message(events))
+            add("PUBLISH", self._events, events_message(events))
         changes = [(each.job_id, each.revision, each.status) for each in messages if isinstance(each, _Change)]
         if changes:
-            pipeline.publish(self._keys.changes, changes_message(changes))
+            add("PUBLISH", self._keys.changes, changes_message(changes))
         for message in messages:
             if isinstance(message, _CancelRequest):
-                pipeline.publish(self._keys.cancels, message.job_id)
-        pipeline.execute()
+                add("PUBLISH", self._keys.cancels, message.job_id)
+        self._pipeline.execute()
 
     def _undo(self, messages: Sequence[_Message]) -> None:
         if job_ids := [message.job_id for message in messages if isinstance(message, _Hint)]:

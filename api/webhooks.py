@@ -134,7 +134,8 @@ POLL_SECONDS = 2.0
 """Between two looks for messages to send again."""
 IDLE_SECONDS = 6.0
 """Between two looks while no message waits, for jobs whose end Redis did not report."""
-PAUSE_SECONDS = 0.2
+PAUSE_SECONDS, QUIET_PAUSE_SECONDS = 0.2, 1.0
+"""Between two looks at jobs that settle; the longer one while no receiver is registered and no job has one of its own."""
 
 
 class WebhookDispatcher:
@@ -176,16 +177,18 @@ class WebhookDispatcher:
         encrypted = False
         while True:
             self._settled.clear()
-            waiting = True
+            waiting, pause = True, PAUSE_SECONDS
             with _logged_errors():
                 if not encrypted:
                     await in_thread(encrypt_plain_secrets, self._database, self._encrypted)
                     encrypted = True
-                await in_thread(self._collector.collect)
+                written = await in_thread(self._collector.collect)
                 waiting = await in_thread(any_pending, self._database)
+                if not (written or waiting or self._collector.has_targets):
+                    pause = QUIET_PAUSE_SECONDS
             if waiting:
                 self._due.set()
-            await asyncio.sleep(PAUSE_SECONDS)  # one query serves all jobs that settle meanwhile
+            await asyncio.sleep(pause)  # one query serves all jobs that settle meanwhile
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS if waiting else IDLE_SECONDS):
                     await self._settled.wait()

@@ -63,7 +63,8 @@ def list_keys(database: Database) -> Sequence[ApiKey]:
 def revoke_key(database: Database, key_id: str, *, keep_admin: bool = False) -> ApiKey:
     """Revoke a key, end its sessions and return its row. A key that was revoked before stays as it is.
 
-    Raises NotFound for an unknown id and, with `keep_admin`, Conflict `last_admin_key` for the last valid key with that scope.
+    Raises NotFound for an unknown id and, with `keep_admin`, Conflict `last_admin_key` for the last valid key with that
+    scope.
     """
     with database.write() as session:
         if keep_admin:

@@ -106,6 +106,18 @@ class Database:
             yield session
 
     @contextmanager
+    def write_rows(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Open a connection in one transaction like `write`, for `db.prepared`: a session costs more than statements."""
+        with (
+            translate_errors(self.url),
+            self._turns.turn() if self._turns is not None else nullcontext(),
+            self._noting_locks(),
+            (self.engine if durable else self._quick_engine).connect() as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
     def _noting_locks(self) -> Iterator[None]:
         """Tell the writers' turns whether SQLite's lock was to be had."""
         try:
@@ -133,6 +145,12 @@ class Database:
         """Open a read-only session: one snapshot on SQLite, one for each statement on Postgres."""
         with translate_errors(self.url), Session(self._reader, expire_on_commit=False) as session:
             yield session
+
+    @contextmanager
+    def read_rows(self) -> Iterator[Connection]:
+        """Open a connection for reading like `read`, as `write_rows` for writing."""
+        with translate_errors(self.url), self._reader.connect() as connection, connection.begin():
+            yield connection
 
     def dispose(self) -> None:
         """Close every pooled connection."""

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, String, and_, bindparam, literal, or_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, String, and_, bindparam, literal, or_, update
 
 from core.retries import EXCLUDING_CODES
+from db.prepared import Prepared, Transaction
 from db.sql import now
 from db.tables import JobExclusion, Worker, core_table
 
@@ -32,17 +32,17 @@ def end_quarantine() -> dict[str, Any]:
     return {"quarantined_until": None, "quarantines": None, "quarantine_reason": None, "failures": None}
 
 
-def trust(session: Session, workers: Collection[str]) -> None:
+def trust(session: Transaction, workers: Collection[str]) -> None:
     """Forget the failures of workers that have just finished a job, and end their quarantine."""
-    session.connection().execute(_trust(), {"trusted": sorted(workers)})
+    _trust().run(session, {"trusted": sorted(workers)})
 
 
 @cache
-def _trust() -> Executable:
+def _trust() -> Prepared:
     table = core_table(Worker)
     trusted = table.c.name.in_(bindparam("trusted", expanding=True, type_=String()))
     marked = or_(table.c.failures.is_not(None), table.c.quarantined_until.is_not(None))
-    return update(table).where(trusted, marked).values(**end_quarantine())
+    return Prepared(update(table).where(trusted, marked).values(**end_quarantine()), ["trusted"])
 
 
 def is_final() -> ColumnElement[bool]:

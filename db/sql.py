@@ -9,13 +9,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Insert, bindparam, func, insert, literal, literal_column, select
+from sqlalchemy import ColumnElement, Double, String, bindparam, func, insert, literal, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from core.lifecycle import JobStatus
+from db.prepared import Prepared, Transaction, connection_of
 from db.tables import Base, Job, core_table
 
 
@@ -70,18 +71,18 @@ QUEUED = has_status(JobStatus.QUEUED)
 RUNNING = has_status(JobStatus.RUNNING)
 
 
-def insert_rows(session: Session, table: type[Base], clock: str, rows: list[dict[str, Any]]) -> None:
+def insert_rows(session: Transaction, table: type[Base], clock: str, rows: list[dict[str, Any]]) -> None:
     """Insert rows of one table, all with the same columns; the column `clock` gets the database's time."""
     if rows:
         # A single row is passed alone, which avoids the driver's slower executemany.
-        session.connection().execute(_insertion(table, clock, tuple(rows[0])), rows if len(rows) > 1 else rows[0])
+        _insertion(table, clock, tuple(rows[0])).run(session, rows if len(rows) > 1 else rows[0])
 
 
 @cache
-def _insertion(table: type[Base], clock: str, names: tuple[str, ...]) -> Insert:
+def _insertion(table: type[Base], clock: str, names: tuple[str, ...]) -> Prepared:
     rows = core_table(table)
     given = {name: bindparam(name, type_=rows.c[name].type) for name in names}
-    return insert(rows).values(**{clock: now()}, **given)
+    return Prepared(insert(rows).values(**{clock: now()}, **given))
 
 
 def insert_ignore(session: Session, table: type[Base], **values: Any) -> bool:  # noqa: ANN401 -- column values
@@ -92,7 +93,13 @@ def insert_ignore(session: Session, table: type[Base], **values: Any) -> bool:  
     return session.execute(statement.returning(literal(1))).first() is not None
 
 
-def lock_name(session: Session, name: str) -> None:
+def lock_name(session: Transaction, name: str) -> None:
     """Let no other transaction that locks the same name run until this one ends; SQLite has one writer anyway."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    if connection_of(session).dialect.name == "postgresql":
+        _lock().rows(session, {"of_name": name})
+
+
+@cache
+def _lock() -> Prepared:
+    locked = func.pg_advisory_xact_lock(func.hashtextextended(bindparam("of_name", type_=String()), 0))
+    return Prepared(select(locked.label("locked")))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import func, select
 
 from core.lifecycle import JobStatus
 from db.database import Database
+from db.prepared import Prepared
 from db.sql import QUEUED, has_status, now
 from db.tables import Job
 
@@ -26,12 +28,18 @@ def count_open(database: Database, owner: str, face: str) -> int:
 def open_counts(database: Database) -> dict[str, dict[str, int]]:
     """Return model -> status -> number of queued, running and held jobs."""
     found: dict[str, dict[str, int]] = {}
-    with database.read() as session:
-        for status in _OPEN:  # one query each: IN would not use the partial indexes
-            query = select(Job.model, func.count()).where(has_status(status)).group_by(Job.model)
-            for model, count in session.execute(query):
-                found.setdefault(model, {})[status] = count
+    with database.read_rows() as connection:
+        for status in _OPEN:
+            for row in _count_of(status).rows(connection, {}):
+                found.setdefault(row["model"], {})[status] = row["counted"]
     return found
+
+
+@cache
+def _count_of(status: JobStatus) -> Prepared:
+    """Return the statement for one status: IN would not use the partial indexes."""
+    counted = func.count().label("counted")
+    return Prepared(select(Job.model, counted).where(has_status(status)).group_by(Job.model))
 
 
 @dataclass(frozen=True)

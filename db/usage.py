@@ -10,10 +10,10 @@ from functools import cache
 
 from sqlalchemy import ColumnElement, Integer, cast, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.database import Database
+from db.prepared import Prepared, Transaction, connection_of
 from db.sql import now
 from db.tables import Image, Job, UsageDay, core_table
 
@@ -90,19 +90,22 @@ class UsageChange:
         for index, number in enumerate((jobs, images, pixels, jobs * seconds)):
             row[index] += number
 
-    def write(self, session: Session) -> None:
+    def write(self, session: Transaction) -> None:
         """Add the changes to the table: last in the transaction, as others wait for the rows, and in one order for all."""
         rows = [
             dict(zip(("owner", "day", "part", *_SUMS), (*key, *sums), strict=True))
             for key, sums in sorted(self._sums.items())
         ]
         if rows:
-            statement = _addition(session.get_bind().dialect.name)
-            session.connection().execute(statement, rows if len(rows) > 1 else rows[0])
+            _addition(connection_of(session).dialect.name).run(session, rows if len(rows) > 1 else rows[0])
 
 
 @cache
-def _addition(dialect: str) -> postgresql.Insert | sqlite.Insert:
+def _addition(dialect: str) -> Prepared:
+    return Prepared(_upsert(dialect))
+
+
+def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
     table = core_table(UsageDay)
     if dialect == "postgresql":
         on_postgres = postgresql.insert(table)

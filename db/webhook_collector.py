@@ -58,6 +58,8 @@ class Collector:
         self._database, self._farm = database, farm
         self._pending: _HistoryPosition | None = None
         """Move the cursor up to here once all transactions that were open then have ended."""
+        self.has_targets = farm is not None
+        """Whether there are receivers of jobs that name none of their own, as of the last event."""
         self._read_ahead_to = 0
         """Event id up to which events were read at once."""
 
@@ -91,6 +93,7 @@ class Collector:
     def _write(self, session: Session, after: int, latest: int) -> tuple[int, int]:
         """Write messages for the events in (after, latest]; return the last event id read and the number of new messages."""
         targets = _targets(session, self._farm)
+        self.has_targets = bool(targets)
         rows = _settled_between(session, after, latest, only_own_webhooks=not targets)
         written = sum(_write_messages(session, event, job, targets) for event, job in rows)
         return rows[-1][0].id if len(rows) == _SCANNED_EVENTS else latest, written

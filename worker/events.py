@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ MIN_INTERVAL_SECONDS = 0.005
 """Between two round trips: what ends meanwhile shares the next one."""
 CROWD = 4
 """After a round trip with so many messages, the next one waits for DELAY_SECONDS."""
+HOLD_SECONDS = 0.05
+"""How long a progress is held: it is not sent where a later one or the end of its job comes meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class _Change:
 
 @dataclass(frozen=True)
 class _Progress:
-    job_id: str
+    due: float
     report: dict[str, Any]
 
 
@@ -48,7 +51,7 @@ class _Preview:
     image: bytes
 
 
-_Event = _Change | _Progress | _Preview
+_Event = _Change | _Preview
 
 
 class EventPublisher:
@@ -62,6 +65,8 @@ class EventPublisher:
         self._redis = connect(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._pipeline = self._redis.pipeline(transaction=False)  # one for all: making one costs more than running it
         self._events: deque[_Event] = deque()
+        self._held: dict[str, _Progress] = {}
+        """By job, the earliest due first: a later report takes the place of the earlier one."""
         self._waiting, self._urgent, self._closed = threading.Event(), threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
@@ -72,7 +77,13 @@ class EventPublisher:
 
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
         """Store the latest progress of a running job for PROGRESS_TTL_SECONDS and publish it to subscribers."""
-        self._enqueue(_Progress(job_id, progress))
+        if len(self._held) >= _MAX_BACKLOG:
+            logger.debug("dropped a progress: Redis is unavailable or slow")
+            return
+        held, is_first = self._held.get(job_id), not self._held
+        self._held[job_id] = _Progress(held.due if held else time.monotonic() + HOLD_SECONDS, progress)
+        if is_first:
+            self._waiting.set()
 
     def preview(self, job_id: str, index: int, image: bytes) -> None:
         """Store the latest preview of one image of a running job for PROGRESS_TTL_SECONDS."""
@@ -98,33 +109,49 @@ class EventPublisher:
     def _run(self) -> None:
         sent_at, pause = float("-inf"), MIN_INTERVAL_SECONDS
         while not self._closed or self._events:
-            self._waiting.wait()
-            self._urgent.wait(DELAY_SECONDS)
+            self._waiting.wait(self._seconds_to_due())
+            if self._events:
+                self._urgent.wait(DELAY_SECONDS)
             if not self._closed:
                 time.sleep(max(sent_at + pause - time.monotonic(), 0))
             self._waiting.clear()
             self._urgent.clear()
             pause = DELAY_SECONDS if len(self._events) >= CROWD else MIN_INTERVAL_SECONDS
-            while self._events:
-                events = [self._events.popleft() for _ in range(min(len(self._events), _MAX_PER_ROUND_TRIP))]
-                try:
-                    self._send(events)
-                except (RedisError, OSError) as error:
-                    logger.debug("Redis did not take events: %s", error)
-            sent_at = time.monotonic()
+            while self._events or self._seconds_to_due() == 0:
+                self._send([self._events.popleft() for _ in range(min(len(self._events), _MAX_PER_ROUND_TRIP))])
+                sent_at = time.monotonic()
+
+    def _seconds_to_due(self) -> float | None:
+        """Return how long the first progress is held yet; None when none is."""
+        first = next(iter(list(self._held.values())), None)
+        if first is None:
+            return None
+        return 0.0 if self._closed else max(first.due - time.monotonic(), 0.0)
+
+    def _take_due(self, ended: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Forget the progress of jobs that have ended; remove and return the reports that are due."""
+        for job_id in ended:
+            self._held.pop(job_id, None)
+        now = float("inf") if self._closed else time.monotonic()
+        due = [job_id for job_id, each in list(self._held.items()) if each.due <= now]
+        return {job_id: self._held.pop(job_id).report for job_id in due}
 
     def _send(self, events: list[_Event]) -> None:
         changes = [(each.job_id, each.revision, each.status) for each in events if isinstance(each, _Change)]
-        ended = {job_id for job_id, _, status in changes if status in SETTLED}
-        progress = {each.job_id: each.report for each in events if isinstance(each, _Progress) and each.job_id not in ended}
         previews = {each.key: each.image for each in events if isinstance(each, _Preview)}
-        pipeline = self._pipeline
+        progress = self._take_due([job_id for job_id, _, status in changes if status in SETTLED])
+        add: Callable[..., object] = (
+            self._pipeline.execute_command
+        )  # the methods for single commands cost more than sending them
         for key, image in previews.items():
-            pipeline.set(key, image, ex=PROGRESS_TTL_SECONDS)
+            add("SET", key, image, "EX", PROGRESS_TTL_SECONDS)
         for job_id, report in progress.items():
             key, text = self._keys.progress(job_id), json.dumps(report)
-            pipeline.set(key, text, ex=PROGRESS_TTL_SECONDS)
-            pipeline.publish(key, text)
+            add("SET", key, text, "EX", PROGRESS_TTL_SECONDS)
+            add("PUBLISH", key, text)
         if changes:
-            pipeline.publish(self._keys.changes, changes_message(changes))
-        pipeline.execute()
+            add("PUBLISH", self._keys.changes, changes_message(changes))
+        try:
+            self._pipeline.execute()
+        except (RedisError, OSError) as error:
+            logger.debug("Redis did not take events: %s", error)

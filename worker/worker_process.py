@@ -237,10 +237,10 @@ class WorkerProcess:
                 self._state.change("loading", f"{model}: {event.stage}{progress}", model=model)
             case Ready():
                 self._times = EngineTimes(event.info)
-                info, self._was_ready = self._times.info(), True
+                self._state.engine_info, self._was_ready = self._times.info, True
                 self._context.totals.note_ready(event.info)
                 self._context.sizes.note(event.info)
-                self._state.change("ready", None, capacity=event.info.capacity, info=info, model=event.info.model)
+                self._state.change("ready", None, capacity=event.info.capacity, model=event.info.model)
                 self._report_state()
                 self._limit_hints()
                 self._switch.on_ready(event.info)
@@ -273,7 +273,6 @@ class WorkerProcess:
         if self._times is not None:
             self._times.record_image(image)
             self._context.totals.record_image(self._times.model, image)
-            self._state.update_info(self._times.info())
 
     def _report_state(self) -> None:
         try:

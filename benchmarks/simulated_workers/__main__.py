@@ -79,7 +79,8 @@ class SimulatedWorker:
             identity.name, identity.incarnation, MODEL, "cpu", CAPACITY, (MODEL,), host=identity.name, version=VERSION
         )
         workers.register(context.database, registration)
-        context.state.change("ready", None, capacity=CAPACITY, info=self._times.info(), model=MODEL)
+        context.state.engine_info = self._times.info
+        context.state.change("ready", None, capacity=CAPACITY, model=MODEL)
         context.totals.note_ready(self._info)
         self._leases.report_state()
         self._leases.start()
@@ -92,7 +93,6 @@ class SimulatedWorker:
         if isinstance(event, Rendered):
             self._times.record_image(event)
             self._context.totals.record_image(MODEL, event)
-            self._context.state.update_info(self._times.info())
         self._context.attempts.route(event)
 
     def _take_jobs(self) -> None:

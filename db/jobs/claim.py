@@ -10,7 +10,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Double,
-    Executable,
     Integer,
     String,
     and_,
@@ -23,11 +22,12 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import aliased
 
 from core.lifecycle import JobStatus
 from db.database import Database
 from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
+from db.prepared import Prepared, Transaction
 from db.quarantine import excludes, is_on_probation, is_quarantined
 from db.size_limits import UNKNOWN, SizeLimit, fits
 from db.sql import QUEUED, RUNNING, insert_rows, now
@@ -57,23 +57,24 @@ def renew_leases(database: Database, worker: str, attempts: Collection[Held], le
     if not attempts:
         return Renewal(frozenset(), frozenset())
     parameters = {"held": list(attempts), "of_worker": worker, "for_seconds": lease_seconds}
-    with database.write() as session:
-        rows = session.connection().execute(_renewal(), parameters).all()
+    with database.write_rows() as connection:
+        rows = _renewal().rows(connection, parameters)
     return Renewal(
-        held=frozenset((row.id, row.attempt) for row in rows),
-        cancel_requested=frozenset((row.id, row.attempt) for row in rows if row.cancel_requested_at is not None),
+        held=frozenset((row["id"], row["attempt"]) for row in rows),
+        cancel_requested=frozenset((row["id"], row["attempt"]) for row in rows if row["cancel_requested_at"] is not None),
     )
 
 
 @cache
-def _renewal() -> Executable:
+def _renewal() -> Prepared:
     table = core_table(Job)
-    return (
+    extended = (
         update(table)
         .where(*held_by_attempts(), RUNNING, Job.worker == bindparam("of_worker", type_=String()))
         .values(lease_until=now() + bindparam("for_seconds", type_=Double()))
         .returning(table.c.id, table.c.attempt, table.c.cancel_requested_at)
     )
+    return Prepared(extended, ["held"])
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,13 @@ def claim_next(database: Database, model: str, claimant: Claimant, hint: str | N
 def claim_many(database: Database, model: str, claimant: Claimant, limit: int, hints: Sequence[str]) -> list[Job]:
     """Claim up to `limit` jobs like `claim_next` in one transaction, best first; all `hints` count as used."""
     # A power cut ends the attempts of this machine: an undone claim leaves the job queued, for the same attempt again.
-    with database.write(durable=False) as session:
+    with database.write_rows(durable=False) as session:
         jobs = _claim_best(session, model, claimant, limit)
         _consume_hints(session, hints, jobs)
         return jobs
 
 
-def _claim_best(session: Session, model: str, claimant: Claimant, limit: int) -> list[Job]:
+def _claim_best(session: Transaction, model: str, claimant: Claimant, limit: int) -> list[Job]:
     parameters = {
         "for_model": model,
         "for_worker": claimant.worker,
@@ -174,7 +175,7 @@ def _may_not_claim(worker: BindParameter[str]) -> ColumnElement[bool]:
     return exists().where(Worker.name == worker, stopped)
 
 
-def _consume_hints(session: Session, hints: Sequence[str], claimed: Sequence[Job]) -> None:
+def _consume_hints(session: Transaction, hints: Sequence[str], claimed: Sequence[Job]) -> None:
     """Clear the marks of hinted jobs whose token was used for another job.
 
     A claimed job whose own token is still in the broker leaves that token to one of them.
@@ -183,11 +184,12 @@ def _consume_hints(session: Session, hints: Sequence[str], claimed: Sequence[Job
     unclaimed = [hint for hint in hints if hint not in claimed_ids]
     inherited = sum(job.hinted_at is not None for job in claimed if job.id not in hints)
     if without_token := unclaimed[inherited:]:
-        session.execute(_clear_hints(), {"job_ids": without_token})
+        _clear_hints().run(session, {"job_ids": without_token})
 
 
 @cache
-def _clear_hints() -> Executable:
+def _clear_hints() -> Prepared:
     table = core_table(Job)
     these = table.c.id.in_(bindparam("job_ids", expanding=True, type_=String()))
-    return update(table).where(these, QUEUED, Job.hinted_at.is_not(None)).values(hinted_at=None)
+    marked = table.c.hinted_at.is_not(None)
+    return Prepared(update(table).where(these, QUEUED, marked).values(hinted_at=None), ["job_ids"])

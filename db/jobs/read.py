@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    ScalarSelect,
+    String,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import Session
 
 from core.errors import Gone, NotFound
 from core.lifecycle import JobKind, JobStatus
 from db.database import Database
 from db.jobs.submit import Submitted
+from db.prepared import Prepared, Transaction
 from db.sql import QUEUED, has_status
-from db.tables import Attempt, IdempotencyKey, Image, Job, JobEvent, Tombstone
+from db.tables import Attempt, IdempotencyKey, Image, Job, JobEvent, Tombstone, core_table
+from db.tables.base import detached
 
 POSITION_CAP = 1000
 
@@ -115,20 +129,28 @@ def queue_position(database: Database, job: Job) -> int | None:
         return position_in(session, job)
 
 
-def position_in(session: Session, job: Job) -> int | None:
-    """Return the position like `queue_position`, in the caller's session."""
+def position_in(session: Transaction, job: Job) -> int | None:
+    """Return the position like `queue_position`, in the caller's transaction."""
     if job.status != JobStatus.QUEUED:
         return None
-    more_urgent = Job.priority > job.priority
-    same_lane = (Job.priority == job.priority) & (tuple_(Job.turn, Job.id) < tuple_(job.turn, job.id))
+    lane = {"of_model": job.model, "of_priority": job.priority, "of_turn": job.turn, "of_id": job.id}
+    (counted,) = _jobs_ahead().rows(session, lane)
+    return min(int(counted["ahead"]), POSITION_CAP) + 1
+
+
+@cache
+def _jobs_ahead() -> Prepared:
+    priority, turn = bindparam("of_priority", type_=Integer()), bindparam("of_turn", type_=BigInteger())
+    more_urgent = Job.priority > priority
+    same_lane = (Job.priority == priority) & (tuple_(Job.turn, Job.id) < tuple_(turn, bindparam("of_id", type_=String())))
     # Count two index ranges, each up to the cap: one range with OR would scan the whole queue.
-    ahead = sum(session.scalars(_count_to_cap(job.model, range_)).one() for range_ in (more_urgent, same_lane))
-    return min(ahead, POSITION_CAP) + 1
+    return Prepared(select((_count_to_cap(more_urgent) + _count_to_cap(same_lane)).label("ahead")))
 
 
-def _count_to_cap(model: str, range_: ColumnElement[bool]) -> Select[int]:
-    ahead = select(Job.id).where(QUEUED, Job.model == model, range_).limit(POSITION_CAP)
-    return select(func.count()).select_from(ahead.subquery())
+def _count_to_cap(range_: ColumnElement[bool]) -> ScalarSelect[int]:
+    model = bindparam("of_model", type_=String())
+    ahead = select(Job.id).where(QUEUED, Job.model == model, range_).limit(literal_column(str(POSITION_CAP)))
+    return select(func.count()).select_from(ahead.subquery()).scalar_subquery()
 
 
 @dataclass(frozen=True)
@@ -141,9 +163,27 @@ class Snapshot:
 
 
 def read_snapshot(database: Database, job_id: str, owner: str | None = None) -> Snapshot:
-    """Read a job with its images or position. Raises NotFound or Gone like `get_job`."""
-    with database.read() as session:
-        return _snapshot(session, find_job(session, job_id, owner))
+    """Read a job with its images or position. Raises NotFound or Gone like `get_job`. Its rows belong to no session."""
+    with database.read_rows() as connection:
+        rows = _job().rows(connection, {"of_id": job_id})
+        if rows and owner in (None, rows[0]["owner"]):
+            job = detached(Job, rows[0])
+            if job.status != JobStatus.SUCCEEDED:
+                return Snapshot(job, position=position_in(connection, job))
+            return Snapshot(job, [detached(Image, row) for row in _images().rows(connection, {"of_job": job_id})])
+    return Snapshot(get_job(database, job_id, owner))
+
+
+@cache
+def _job() -> Prepared:
+    table = core_table(Job)
+    return Prepared(select(table).where(table.c.id == bindparam("of_id", type_=String())))
+
+
+@cache
+def _images() -> Prepared:
+    table = core_table(Image)
+    return Prepared(select(table).where(table.c.job_id == bindparam("of_job", type_=String())).order_by(table.c.index))
 
 
 def snapshot_of(database: Database, job: Job) -> Snapshot:

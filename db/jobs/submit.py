@@ -10,14 +10,12 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
-    Executable,
-    Insert,
+    Connection,
     Integer,
     String,
     bindparam,
     func,
     insert,
-    literal,
     select,
     update,
 )
@@ -30,6 +28,7 @@ from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
 from db.jobs.transition import record_events
+from db.prepared import Prepared, Transaction
 from db.sql import QUEUED, insert_ignore, lock_name, now
 from db.tables import IdempotencyKey, Job, Upload, core_table
 from db.tables.base import detached
@@ -121,12 +120,19 @@ class Submission:
         """Whether it locks rows that other transactions lock in another order: such a job is submitted alone."""
         return self.new.upload_id is not None or self.new.mask_upload_id is not None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one row and its event, and nothing else."""
+        return self.idempotency is None and not self.locks_uploads
+
 
 def submit_all(database: Database, submissions: Sequence[Submission]) -> list[Submitted | FarmError]:
     """Store jobs like `submit`, in one transaction; the error of one that is refused is returned in its place.
 
     None of them `locks_uploads`.
     """
+    if all(each.is_plain for each in submissions):
+        return _submit_plain(database, [each.new for each in submissions])
     found: dict[int, Submitted | FarmError] = {}
     # Transactions that claim the same keys must do so in the same order.
     order = sorted(range(len(submissions)), key=lambda index: _key_of(submissions[index]))
@@ -144,6 +150,21 @@ def submit_all(database: Database, submissions: Sequence[Submission]) -> list[Su
                 found[index] = error
         jobs.write()
     return [found[index] for index in range(len(submissions))]
+
+
+def _submit_plain(database: Database, submitted: Sequence[NewJob]) -> list[Submitted | FarmError]:
+    """Store jobs without keys and uploads like `submit_all`, with no session, which costs more than the statements."""
+    found: list[Submitted | FarmError] = []
+    with database.write_rows() as connection:
+        lock_limits(connection, submitted)
+        jobs = _Jobs(connection)
+        for new in submitted:
+            try:
+                found.append(_submitted(jobs.add(new)))
+            except FarmError as error:  # It comes before anything is written.
+                found.append(error)
+        jobs.write()
+    return found
 
 
 def _key_of(submission: Submission) -> tuple[str, str]:
@@ -173,17 +194,17 @@ def insert_job(session: Session, new: NewJob) -> Job:
 class _Jobs:
     """Jobs of one transaction, written together at its end. Each gets the values that it would get after those before it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
         self._jobs: list[Job] = []
+        self._queued: dict[tuple[str, int], int] = {}
         self._turns: dict[tuple[str, str, int], int] = {}
         self._hinted: dict[str, int] = {}
         self._now = 0.0
 
     def add(self, new: NewJob) -> Job:
         """Return the job as it will be written. Raises the errors of `insert_job`, and nothing is added."""
-        queued = sum(job.owner == new.owner for job in self._jobs) if new.max_queued > 0 else 0
-        check_limit(self._session, new.owner, new.max_queued, but=queued)
+        self._check_limit(new)
         _keep_upload(self._session, new.upload_id, "upload" if new.kind is JobKind.UPSCALE else "init_image")
         _keep_upload(self._session, new.mask_upload_id, "mask")
         turn = self._next_turn(new)
@@ -221,6 +242,16 @@ class _Jobs:
         self._jobs.append(job)
         return job
 
+    def _check_limit(self, new: NewJob) -> None:
+        """Raise TooManyRequests like `check_limit`; the database is asked once for each owner and limit."""
+        if new.max_queued <= 0:
+            return
+        lane = (new.owner, new.max_queued)
+        if lane not in self._queued:
+            self._queued[lane] = count_queued(self._session, *lane)
+        if self._queued[lane] + sum(job.owner == new.owner for job in self._jobs) >= new.max_queued:
+            raise _too_many(new.max_queued)
+
     def _next_turn(self, new: NewJob) -> int:
         """Return the next turn of the job's owner and lane; the database is asked once for each of these."""
         lane = (new.owner, new.model, new.priority)
@@ -228,10 +259,10 @@ class _Jobs:
             self._turns[lane] += 1
         else:
             parameters = {"of_owner": new.owner, "of_model": new.model, "of_priority": new.priority}
-            found = self._session.connection().execute(_lane(), parameters).one()
-            self._turns[lane] = found.turn
-            self._hinted.setdefault(new.model, found.hinted)
-            self._now = self._now or found.now
+            (found,) = _lane().rows(self._session, parameters)
+            self._turns[lane] = found["turn"]
+            self._hinted.setdefault(new.model, found["hinted"])
+            self._now = self._now or found["now"]
         return self._turns[lane]
 
     def find(self, job_id: str) -> Job | None:
@@ -243,7 +274,7 @@ class _Jobs:
         if not self._jobs:
             return
         rows = [{name: value for name, value in vars(job).items() if name in _WRITTEN} for job in self._jobs]
-        self._session.connection().execute(_insertion(), rows if len(rows) > 1 else rows[0])
+        _insertion().run(self._session, rows if len(rows) > 1 else rows[0])
         record_events(self._session, self._jobs, None)
 
 
@@ -270,9 +301,8 @@ _NO_VALUES: Mapping[str, Any] = MappingProxyType(dict.fromkeys(Job.__table__.col
 
 
 @cache
-def _insertion() -> Insert:
-    """Build the statement once: building one of this size costs more than running it."""
-    return insert(core_table(Job)).values({name: _given(name) for name in _WRITTEN})
+def _insertion() -> Prepared:
+    return Prepared(insert(core_table(Job)).values({name: _given(name) for name in _WRITTEN}))
 
 
 def _given(name: str) -> BindParameter[Any]:
@@ -280,13 +310,13 @@ def _given(name: str) -> BindParameter[Any]:
 
 
 @cache
-def _lane() -> Executable:
+def _lane() -> Prepared:
     """Return the statement for what a new job needs to know of those before it."""
     owner, model = bindparam("of_owner", type_=String()), bindparam("of_model", type_=String())
     priority = bindparam("of_priority", type_=Integer())
     hinted = select(func.count()).select_from(Job).where(Job.model == model, QUEUED, Job.hinted_at.is_not(None))
-    return select(
-        next_turn(owner, model, priority).label("turn"), hinted.scalar_subquery().label("hinted"), now().label("now")
+    return Prepared(
+        select(next_turn(owner, model, priority).label("turn"), hinted.scalar_subquery().label("hinted"), now().label("now"))
     )
 
 
@@ -294,7 +324,7 @@ def _submitted(job: Job) -> Submitted:
     return Submitted(job, hint=job.hinted_at is not None)
 
 
-def lock_limits(session: Session, new: Sequence[NewJob]) -> None:
+def lock_limits(session: Transaction, new: Sequence[NewJob]) -> None:
     """Let no other transaction count these jobs' owners' queued jobs before this one ends: two could both find room.
 
     Call it before the transaction locks anything else, so that no two transactions wait for each other.
@@ -303,7 +333,10 @@ def lock_limits(session: Session, new: Sequence[NewJob]) -> None:
         _lock_limit(session, owner)
 
 
-def _lock_limit(session: Session, owner: str) -> None:
+def _lock_limit(session: Transaction, owner: str) -> None:
+    if isinstance(session, Connection):  # whose `info` outlives the transaction; to lock twice does no harm
+        lock_name(session, f"queued:{owner}")
+        return
     locked: set[str] = session.info.setdefault(_LOCKED, set())
     if owner not in locked:
         lock_name(session, f"queued:{owner}")
@@ -313,23 +346,33 @@ def _lock_limit(session: Session, owner: str) -> None:
 _LOCKED = "owners whose queued jobs are locked"
 
 
-def check_limit(session: Session, owner: str, max_queued: int, *, but: int = 0) -> None:
-    """Raise TooManyRequests when the owner has `max_queued` queued jobs or more; 0 means no limit.
+def check_limit(session: Session, owner: str, max_queued: int) -> None:
+    """Raise TooManyRequests when the owner has `max_queued` queued jobs or more; 0 means no limit."""
+    if max_queued > 0 and count_queued(session, owner, max_queued) >= max_queued:
+        raise _too_many(max_queued)
 
-    `but`: how many the caller is about to insert besides those in the table.
-    """
-    if max_queued <= 0:
-        return
+
+def count_queued(session: Transaction, owner: str, most: int) -> int:
+    """Return how many queued jobs the owner has, `most` for more, and lock that number as `lock_limits` does."""
     _lock_limit(session, owner)
-    queued = select(literal(1)).where(Job.owner == owner, QUEUED)
-    if but >= max_queued or session.scalar(queued.offset(max_queued - but - 1).limit(1)) is not None:
-        raise TooManyRequests(
-            f"You have {max_queued} queued jobs, the limit. Wait until some have run, or cancel some.",
-            retry_after=10.0,
-        )
+    (counted,) = _queued_of().rows(session, {"of_owner": owner, "at_most": most})
+    return int(counted["queued"])
 
 
-def _keep_upload(session: Session, upload_id: str | None, field: str) -> None:
+@cache
+def _queued_of() -> Prepared:
+    mine = select(Job.id).where(Job.owner == bindparam("of_owner", type_=String()), QUEUED)
+    counted = mine.limit(bindparam("at_most", type_=Integer())).subquery()
+    return Prepared(select(func.count().label("queued")).select_from(counted))
+
+
+def _too_many(max_queued: int) -> TooManyRequests:
+    return TooManyRequests(
+        f"You have {max_queued} queued jobs, the limit. Wait until some have run, or cancel some.", retry_after=10.0
+    )
+
+
+def _keep_upload(session: Transaction, upload_id: str | None, field: str) -> None:
     """Lock the upload until the job that uses it is committed: retention deletes no upload that is locked or used."""
     if upload_id is None:
         return

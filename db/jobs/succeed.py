@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, String, and_, bindparam, exists, literal_column, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import String, and_, bindparam, exists, literal_column, select, tuple_, update
 from sqlalchemy.orm.attributes import set_committed_value
 
 from core.ids import new_id
@@ -17,6 +16,7 @@ from core.lifecycle import JobStatus, Outcome
 from db.database import Database
 from db.jobs.claim import Held, held_by_attempts
 from db.jobs.transition import TransitionStatement, build_transition, record_events
+from db.prepared import Prepared, Transaction
 from db.quarantine import trust
 from db.sql import has_status, insert_rows, json_entry, now
 from db.tables import Attempt, Image, Job, core_table
@@ -77,26 +77,25 @@ def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[l
 
     True where nobody looked: a worker saves itself a transaction only where surely nothing waits.
     """
-    with database.write() as session:
-        found = session.connection().execute(_success_transition().rows, _fence_and_timings(successes)).all()
-        rows = [row._asdict() for row in found]
+    with database.write_rows() as session:
+        rows = _success_transition().rows.rows(session, _fence_and_timings(successes))
         waiting = [row.pop(_MORE_WAIT) for row in rows]
         ended = {row["id"]: detached(Job, row) for row in rows}
         record_events(session, list(ended.values()), JobStatus.RUNNING, message=_success_transition().meaning)
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
         _write(session, accepted)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
-            ended |= {job.id: job for job in session.scalars(_succeeded_jobs(), {"held": repeated})}
+            ended |= {row["id"]: detached(Job, row) for row in _succeeded_jobs().rows(session, {"held": repeated})}
         return [ended.get(each.job_id) for each in successes], not rows or any(waiting)
 
 
-def _write(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
+def _write(session: Transaction, ended: Sequence[tuple[Success, Job]]) -> None:
     if not ended:
         return
     _add_warnings(session, ended)
     insert_rows(session, Image, "created_at", [_image_row(job, image) for each, job in ended for image in each.images])
     trust(session, {job.worker for _, job in ended if job.worker is not None})
-    session.connection().execute(_close_attempts(), {"held": [each.held for each, _ in ended]})
+    _close_attempts().run(session, {"held": [each.held for each, _ in ended]})
     change = UsageChange()
     for each, job in ended:
         change.add_job(job, ((image.width, image.height) for image in each.images))
@@ -108,7 +107,7 @@ def _fence_and_timings(successes: Sequence[Success]) -> dict[str, Any]:
     return {"held": [each.held for each in successes], "timings_by_job": timings}
 
 
-def _add_warnings(session: Session, ended: Sequence[tuple[Success, Job]]) -> None:
+def _add_warnings(session: Transaction, ended: Sequence[tuple[Success, Job]]) -> None:
     """Add what the engine warned about, which few jobs have, to the warnings that the job was submitted with."""
     for each, job in ended:
         found = [warning for image in each.images for warning in image.record.get("warnings", ())]
@@ -132,20 +131,23 @@ def _success_transition() -> TransitionStatement:
         *held_by_attempts(),
         values={"timings": timings},
         returning=(more_wait.label(_MORE_WAIT),),
+        lists=["held"],
     )
 
 
 @cache
-def _succeeded_jobs() -> Executable:
-    held = tuple_(Job.id, Job.attempt).in_(bindparam("held", expanding=True))
-    return select(Job).where(held, has_status(JobStatus.SUCCEEDED))
+def _succeeded_jobs() -> Prepared:
+    table = core_table(Job)
+    held = tuple_(table.c.id, table.c.attempt).in_(bindparam("held", expanding=True))
+    return Prepared(select(table).where(held, has_status(JobStatus.SUCCEEDED)), ["held"])
 
 
 @cache
-def _close_attempts() -> Executable:
+def _close_attempts() -> Prepared:
     table = core_table(Attempt)
     these = tuple_(table.c.job_id, table.c.number).in_(bindparam("held", expanding=True))
-    return update(table).where(these, table.c.ended_at.is_(None)).values(ended_at=now(), outcome=Outcome.SUCCEEDED.value)
+    closed = update(table).where(these, table.c.ended_at.is_(None))
+    return Prepared(closed.values(ended_at=now(), outcome=Outcome.SUCCEEDED.value), ["held"])
 
 
 def _image_row(job: Job, image: StoredImage) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Executable, select, update
 from sqlalchemy.orm import Session
 
 from core.lifecycle import SETTLED, JobStatus, check_transition
+from db.prepared import Prepared, Transaction
 from db.sql import has_status, insert_rows, now
 from db.tables import Job, JobEvent, core_table
 from db.tables.base import detached
@@ -22,8 +23,8 @@ class TransitionStatement:
     before: JobStatus
     meaning: str
     statement: Executable
-    rows: Executable
-    """The same for Core, whose rows cost less to read than the ORM's objects."""
+    rows: Prepared
+    """The same without the ORM, whose objects cost more than the statement."""
 
 
 def build_transition(
@@ -32,10 +33,11 @@ def build_transition(
     *conditions: ColumnElement[bool],
     values: Mapping[str, Any] | None = None,
     returning: Sequence[ColumnElement[Any]] = (),
+    lists: Sequence[str] = (),
 ) -> TransitionStatement:
     """Build the change from `before` to `after` of every job that meets `conditions`, which may have parameters.
 
-    `returning`: what `rows` returns of each besides the job's columns.
+    `returning`: what `rows` returns of each besides the job's columns. `lists`: the parameters that are lists.
     """
     meaning = check_transition(before, after)
     changes = _standard_changes(after) | dict(values or {})
@@ -46,7 +48,7 @@ def build_transition(
         .values(status=after.value, revision=table.c.revision + 1, **changes)
     )
     jobs = select(Job).from_statement(changed.returning(table)).execution_options(populate_existing=True)
-    return TransitionStatement(before, meaning, jobs, changed.returning(table, *returning))
+    return TransitionStatement(before, meaning, jobs, Prepared(changed.returning(table, *returning), lists))
 
 
 def apply_transition(
@@ -63,10 +65,9 @@ def apply_transition(
     return jobs
 
 
-def apply_to_rows(session: Session, change: TransitionStatement, parameters: Mapping[str, Any]) -> list[Job]:
+def apply_to_rows(session: Transaction, change: TransitionStatement, parameters: Mapping[str, Any]) -> list[Job]:
     """Apply the change like `apply_transition`; the jobs belong to no session, and none of the session's is refreshed."""
-    found = session.connection().execute(change.rows, parameters)
-    jobs = [detached(Job, row._asdict()) for row in found]
+    jobs = [detached(Job, row) for row in change.rows.rows(session, parameters)]
     record_events(session, jobs, change.before, message=change.meaning)
     return jobs
 
@@ -94,7 +95,7 @@ def record_event(
 
 
 def record_events(
-    session: Session,
+    session: Transaction,
     jobs: Sequence[Job],
     before: JobStatus | None,
     *,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import struct
 import threading
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -227,17 +228,23 @@ _PAYLOADS = {"Submit": ("init_image", "mask"), "Preview": ("image",), "Rendered"
 """Message -> its bytes fields, each of which is sent as a frame of its own."""
 
 
+_LENGTH = struct.Struct("!Q")
+_BUFFER_BYTES = 1 << 16
+"""Read at a time: the messages of a short request arrive together. Larger payloads are read into place."""
+
+
 class Channel:
     """One end of the socket pair. Any thread may send; one thread receives."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._received = end.makefile("rb", _BUFFER_BYTES)
         self._sending = threading.Lock()
 
     @classmethod
     def over(cls, end: socket.socket) -> Channel:
         """Take ownership of the socket; closing the channel closes it."""
-        return cls(Connection(end.detach()))
+        return cls(end)
 
     def send(self, message: Message) -> None:
         """Send one message. Raises OSError when the other side is closed."""
@@ -245,20 +252,36 @@ class Channel:
         payloads = _PAYLOADS.get(name, ())
         plain = name in _PLAIN
         body = vars(message) if plain else _ADAPTERS[name].dump_python(message, mode="json", exclude=set(payloads))
-        header = f"{name} {json.dumps(body)}".encode()
+        frames = [f"{name} {json.dumps(body)}".encode(), *(getattr(message, payload) for payload in payloads)]
+        parts = [part for frame in frames for part in (_LENGTH.pack(len(frame)), frame)]
         with self._sending:
-            self._connection.send_bytes(header)
-            for payload in payloads:
-                self._connection.send_bytes(getattr(message, payload))
+            if sum(map(len, frames)) < _BUFFER_BYTES:
+                self._end.sendall(b"".join(parts))
+                return
+            for part in parts:
+                self._end.sendall(part)
 
     def receive(self) -> Message:
         """Block until the next message. Raises EOFError or OSError when the other side is closed."""
-        name, _, text = self._connection.recv_bytes().decode().partition(" ")
+        name, _, text = self._frame().decode().partition(" ")
         body = json.loads(text)
         for payload in _PAYLOADS.get(name, ()):
-            body[payload] = self._connection.recv_bytes()
+            body[payload] = self._frame()
         message: Message = _PLAIN[name](**body) if name in _PLAIN else _ADAPTERS[name].validate_python(body)
         return message
 
+    def _frame(self) -> bytes:
+        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+        return self._exactly(length)
+
+    def _exactly(self, size: int) -> bytes:
+        data: bytes = self._received.read(size)
+        if len(data) < size:
+            raise EOFError("the other side is closed")
+        return data
+
     def close(self) -> None:
-        self._connection.close()
+        with contextlib.suppress(OSError):  # The other side may have closed it.
+            self._end.shutdown(socket.SHUT_RDWR)  # A thread that receives holds the file: it ends now.
+        self._received.close()
+        self._end.close()

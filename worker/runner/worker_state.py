@@ -41,10 +41,12 @@ class EngineTimes:
     """Seconds per image run from joining the batch to the decoded image: with batch-mates' steps, without prompt encoding.
 
     The first image is reported separately: it includes one-time work, such as choosing kernels and reserving memory.
+    Thread-safe.
     """
 
     def __init__(self, info: EngineInfo) -> None:
         self.model = info.model
+        self._lock = threading.Lock()
         self._info = {name: value for name, value in vars(info).items() if name != "process_id"}
         self._first: dict[str, Any] | None = None
         self._count = 0
@@ -60,14 +62,15 @@ class EngineTimes:
         job = {"job_id": image.request_id.partition("/")[0]}
         which = "an image" if self._first else "the first image"
         logger.info("%s, %dx%d in %d steps, took %.2f s", which, *vars(kind).values(), seconds, extra=job)
-        if self._first is None:
-            self._first = {**vars(kind), "seconds": seconds}
-            return
-        self._count += 1
-        self._recent.append(seconds)
-        self._note_kind(kind, seconds)
-        if self.model != UPSCALE:  # Upscalers differ too much from each other.
-            self._speed.record(seconds, image.width, image.height, image.record.batch_sizes)
+        with self._lock:
+            if self._first is None:
+                self._first = {**vars(kind), "seconds": seconds}
+                return
+            self._count += 1
+            self._recent.append(seconds)
+            self._note_kind(kind, seconds)
+            if self.model != UPSCALE:  # Upscalers differ too much from each other.
+                self._speed.record(seconds, image.width, image.height, image.record.batch_sizes)
 
     def _note_kind(self, kind: ImageKind, seconds: float) -> None:
         count, total = self._by_kind.pop(kind, [0, 0.0])
@@ -80,10 +83,11 @@ class EngineTimes:
         info = dict(self._info)
         if self._first is not None or not info.get("expected"):
             info.pop("expected", None)  # What was seen replaces it.
-        if self._first is not None:
-            info["first_image"] = self._first
-        if self._recent:
-            info |= {"later_images": self._later(), **self._speed.report()}
+        with self._lock:
+            if self._first is not None:
+                info["first_image"] = self._first
+            if self._recent:
+                info |= {"later_images": self._later(), **self._speed.report()}
         return info
 
     def _later(self) -> dict[str, Any]:
@@ -157,10 +161,14 @@ class WorkerState:
         self._blocked: str | None = None
         self._note: str | None = None
         self.loading = LoadingSpans()
+        self.engine_info: Callable[[], Mapping[str, Any]] | None = None
+        """Returns the engine's information, once there is any. Asked for each snapshot: that is rarer than images are."""
 
     def snapshot(self) -> WorkerSnapshot:
         """Return the latest state; a worker that would be ready but is blocked is `blocked`."""
         snapshot, blocked = self._snapshot, self._blocked
+        if self.engine_info is not None:
+            snapshot = replace(snapshot, info=self.engine_info())
         if blocked is not None and snapshot.state == "ready":
             return replace(snapshot, state="blocked", message=blocked)
         if self._note is not None and snapshot.state == "ready" and snapshot.message is None:
@@ -186,11 +194,6 @@ class WorkerState:
     @property
     def is_blocked(self) -> bool:
         return self._blocked is not None
-
-    def update_info(self, info: Mapping[str, Any]) -> None:
-        """Replace the engine's information without changing the state."""
-        with self._lock:
-            self._snapshot = replace(self._snapshot, info=info)
 
     @property
     def draining(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +62,11 @@ MESSAGES: list[Message] = [
 
 
 @pytest.fixture
-def channels() -> tuple[Channel, Channel]:
-    ours, theirs = socket.socketpair()
-    return Channel.over(ours), Channel.over(theirs)
+def channels() -> Iterator[tuple[Channel, Channel]]:
+    ours, theirs = map(Channel.over, socket.socketpair())
+    yield ours, theirs
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
