@@ -100,7 +100,7 @@ class Connections:
         return True
 
     def watch_descriptors(self) -> None:
-        """Log when this process has no descriptor left: uvloop then closes new connections without a word."""
+        """Log when this process has no descriptor left: uvloop then closes new connections and reports nothing."""
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
