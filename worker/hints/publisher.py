@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from redis.exceptions import RedisError
 
@@ -42,6 +43,7 @@ class HintPublisher:
             pipeline.execute()
         except (RedisError, OSError) as error:
             logger.warning("the broker did not take hints: %s", error)
+            self._remove_what_is_no_queue(error, model)
             hints.clear_hints(self._database, list(shown))
             return 0
         return len(jobs)
@@ -55,7 +57,15 @@ class HintPublisher:
             self._redis.lpush(self._key(model), hint_message(hint.job_id, model, {}, hint.deferrals))
         except (RedisError, OSError) as error:
             logger.warning("the broker did not take back a hint: %s", error)
+            self._remove_what_is_no_queue(error, model)
             hints.clear_hint(self._database, hint.job_id)
+
+    def _remove_what_is_no_queue(self, error: Exception, model: str) -> None:
+        """Remove a key that another client has put in the place of the queue, which would keep out hints for good."""
+        if "WRONGTYPE" in str(error):
+            with suppress(RedisError, OSError):
+                self._redis.unlink(self._key(model))
+                logger.warning("the key %s in the broker was no queue and is removed", self._key(model))
 
     def close(self) -> None:
         """Close the connections to the broker."""

@@ -7,7 +7,11 @@ from redis import Redis
 from core.celery_messages import hint_message
 from core.queue import RENDER_TASK, render_queue
 from core.settings import Settings
+from db.database import Database
+from tests.conftest import Migrate
 from worker.celery_app import make_celery
+from worker.hints.hint import Hint
+from worker.hints.publisher import HintPublisher
 from worker.hints.taker import HintTaker
 
 
@@ -38,6 +42,20 @@ def test_messages_that_are_no_hints_are_skipped(redis_url: str) -> None:
         taker = HintTaker(settings, "demo")
         assert [(hint.job_id, hint.deferrals) for hint in taker.take(2)] == [("job-1", 0), ("job-2", 3)]
         taker.close()
+
+
+def test_another_key_in_the_place_of_the_queue_is_removed(redis_url: str, fresh_sqlite: str, migrate: Migrate) -> None:
+    migrate(fresh_sqlite)
+    settings, database = Settings(redis_url=redis_url), Database(fresh_sqlite)
+    publisher, taker = HintPublisher(settings, database), HintTaker(settings, "demo")
+    with Redis.from_url(redis_url) as redis:
+        redis.set(f"farm:{render_queue('demo')}", "junk")
+    for number in range(2):
+        publisher.pass_on(Hint(f"job-{number}"), "demo")
+    assert [hint.job_id for hint in taker.take(3)] == ["job-1"]
+    taker.close()
+    publisher.close()
+    database.dispose()
 
 
 def test_without_a_broker_take_returns_none() -> None:
