@@ -165,9 +165,7 @@ def _of_body(cause: BaseException | None) -> FarmError | None:
         case FarmError():
             return cause
         case RecursionError():
-            return InvalidInput(
-                "The body is nested too deeply: send the fields of a request.", code="malformed_json"
-            )
+            return InvalidInput("The body is nested too deeply: send the fields of a request.", code="malformed_json")
         case UnicodeDecodeError():
             return InvalidInput("The body is not text in UTF-8: encode it as such.", code="malformed_json")
         case _:
