@@ -13,7 +13,7 @@ import typer
 from cli.exit_codes import ExitCode
 from cli.options import AsJson, load_private_settings, needs
 from cli.tables import folded_table
-from core.api_keys import DEFAULT_SCOPES, Scope
+from core.api_keys import DEFAULT_SCOPES, Scope, check_new_key
 
 if TYPE_CHECKING:
     from db.database import Database
@@ -65,6 +65,7 @@ def create(
     """
     from db.api_keys import NewKey, create_key
 
+    check_new_key(name, owner, days)
     new = NewKey(
         name=name,
         owner=owner,

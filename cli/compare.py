@@ -59,7 +59,7 @@ def compare(
 def _data(name: str, url: str | None) -> bytes:
     from core.errors import InvalidInput
     from core.ids import is_id
-    from imagefarm.job_requests import read_image_file
+    from imagefarm.job_requests import media_type, read_image_file
 
     path = Path(name)
     if not path.exists() and is_id(name):
@@ -67,7 +67,9 @@ def _data(name: str, url: str | None) -> bytes:
             return farm.content(name)
     if not path.exists():
         raise InvalidInput(f"'{name}' is neither a file nor the id of an image.", code="unreadable_file")
-    return read_image_file(path)
+    data = read_image_file(path)
+    media_type(data, path)
+    return data
 
 
 def _write(output: Path, data: bytes) -> None:

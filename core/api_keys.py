@@ -8,7 +8,12 @@ import re
 import secrets
 from enum import StrEnum
 
+from core.errors import InvalidInput
+
 PREFIX = "ifk"
+MOST_NAME, MOST_OWNER = 100, 120
+"""Characters, as the table of keys holds them."""
+MOST_DAYS = 36_500.0
 _ID_BYTES, _SECRET_BYTES = 6, 32
 _KEY = re.compile(rf"{PREFIX}_([0-9a-f]{{{2 * _ID_BYTES}}})_([A-Za-z0-9_-]{{43}})", re.ASCII)
 
@@ -45,3 +50,15 @@ def hash_secret(secret: str) -> str:
 def secret_matches(secret: str, secret_hash: str) -> bool:
     """Compare in constant time."""
     return hmac.compare_digest(hash_secret(secret), secret_hash)
+
+
+def check_new_key(name: str, owner: str, days: float | None) -> None:
+    """Check the texts and the life of a key to create; `owner` may be empty. Raise InvalidInput with what to write."""
+    for what, text, most in (("name", name, MOST_NAME), ("owner", owner or "-", MOST_OWNER)):
+        if not text.isprintable() or text != text.strip() or not 0 < len(text) <= most:
+            raise InvalidInput(
+                f"The {what} of a key has 1 to {most} printable characters, without blanks around them; not {text!r}.",
+                field=what,
+            )
+    if days is not None and not 0 < days <= MOST_DAYS:
+        raise InvalidInput(f"--days must be above 0 and at most {MOST_DAYS:g}, not {days:g}.", field="days")

@@ -162,7 +162,7 @@ class ImageFarm:
     def upload(self, image: Path | bytes) -> Upload:
         """Upload a PNG, JPEG or WebP image; pass its `id` as `init_image` or `mask` of a job, or enlarge it."""
         data = image if isinstance(image, bytes) else read_image_file(image)
-        headers = {"Content-Type": media_type(data)}
+        headers = {"Content-Type": media_type(data, image)}
         return self._transport.read(Upload, "POST", "/v1/uploads", content=data, headers=headers)
 
     def upscale(
@@ -220,7 +220,7 @@ class ImageFarm:
     def parameters(self, image: Path | bytes) -> ImageParameters:
         """Return how an image of any known program was made, as fields of a job."""
         data = image if isinstance(image, bytes) else read_image_file(image)
-        headers = {"Content-Type": media_type(data)}
+        headers = {"Content-Type": media_type(data, image)}
         return self._transport.read(ImageParameters, "POST", "/v1/parameters", content=data, headers=headers)
 
     def rerun(self, image: Output | Image | str) -> Job:

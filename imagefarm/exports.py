@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from core.errors import InvalidInput, Unavailable
+from imagefarm.errors import unreachable
 from imagefarm.transport import Transport
 
 PATH = "/v1/exports"
@@ -28,6 +29,8 @@ def download_export(transport: Transport, target: Path, params: Mapping[str, Any
             for piece in response.iter_raw():
                 size += file.write(piece)
         partial.replace(target)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise unreachable(transport.url, error) from error
     except httpx.TransportError as error:
         raise Unavailable(f"The farm broke off the export ({error}). Try again.", code="export_interrupted") from error
     except OSError as error:

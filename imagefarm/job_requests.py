@@ -71,9 +71,13 @@ def read_image_file(path: Path) -> bytes:
         raise InvalidInput(f"Could not read '{path}': {error.strerror or error}.", code="unreadable_file") from error
 
 
-def media_type(data: bytes) -> str:
-    """Return the media type by the first bytes; the farm checks the whole file. Raises InvalidInput `image_format`."""
+def media_type(data: bytes, source: Path | bytes = b"") -> str:
+    """Return the media type by the first bytes; the farm checks the whole file. Raises InvalidInput `image_format`.
+
+    `source`: what the data was read from; a path is named in the error.
+    """
     for signature, kind in _SIGNATURES:
         if data.startswith(signature):
             return kind
-    raise InvalidInput("The file is not a PNG, JPEG or WebP image.", code="image_format")
+    what = f"'{source}'" if isinstance(source, Path) else "The file"
+    raise InvalidInput(f"{what} is not a PNG, JPEG or WebP image.", code="image_format")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -97,3 +99,16 @@ def test_a_field_of_a_batchs_jobs_belongs_into_base() -> None:
     with ImageFarm("http://127.0.0.1:9") as farm, pytest.raises(InvalidParameters) as caught:
         farm.batch(["a fox"], width=128)
     assert caught.value.problems == [("width", "is a field of the batch's jobs: put it into `base`.")]
+
+
+def test_an_export_says_that_no_farm_answers(tmp_path: Path) -> None:
+    with ImageFarm("http://127.0.0.1:9", retry_seconds=0) as farm, pytest.raises(Unavailable) as caught:
+        farm.export(tmp_path / "all.zip")
+    assert caught.value.code == "farm_unreachable"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("hello")
+    with ImageFarm("http://127.0.0.1:9") as farm, pytest.raises(InvalidInput, match=r"notes\.png' is not a PNG"):
+        farm.upload(tmp_path / "notes.png")
