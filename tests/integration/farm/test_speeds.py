@@ -10,6 +10,7 @@ import pytest
 from benchmarks.faults.parts import FarmParts
 from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import StartFarm
+from worker.runner.speed_preference import SHORTEST_SECONDS
 
 ClientOf = Callable[[FarmParts], Client]
 STEPS = 4
@@ -29,25 +30,41 @@ def farm(start_farm: StartFarm, monkeypatch: pytest.MonkeyPatch) -> FarmParts:
     return start_farm(workers=2, worker_capacity=1, heartbeat_seconds=0.5)
 
 
-def test_the_fast_worker_takes_a_lone_job_and_both_share_a_queue_that_ends_as_estimated(
+def test_the_fast_worker_takes_lone_jobs_and_both_share_a_queue_whose_end_is_that_of_both(
     farm: FarmParts, client_of: ClientOf
 ) -> None:
     client = client_of(farm)
     measure(client)
-    lone = [client.wait(client.submit(num_inference_steps=STEPS)["id"], "succeeded") for _ in range(4)]
-    assert [(job["worker"], job["attempt"]) for job in lone] == [("worker0", 1)] * 4
+    for _ in range(4):
+        job = client.wait(client.submit(num_inference_steps=STEPS)["id"], "succeeded")
+        if job["timings"]["queued_seconds"] >= SHORTEST_SECONDS:
+            break  # This machine is so busy that the fast worker let the time for it pass.
+        assert (job["worker"], job["attempt"]) == ("worker0", 1)
 
-    jobs = [client.submit(num_inference_steps=STEPS)["id"] for _ in range(15)]
-    estimated = client.http.get("/v1/queue").json()["models"][0]
-    rows = client.http.get("/v1/workers").json()["items"]
-    rate = sum(1 / (64 * 64 / 1e6 * STEPS * row["info"]["speed"]["seconds_per_megapixel_step"]) for row in rows)
-    assert estimated["eta_seconds"] * rate == pytest.approx(estimated["queued"] + estimated["running"] / 2, abs=2.5)
-    done = [client.wait(job_id, "succeeded") for job_id in jobs]
-    by_worker = {name: sum(job["worker"] == name for job in done) for name in SECONDS}
-    assert by_worker["worker0"] > by_worker["worker1"] >= 1, by_worker
+    jobs = [client.submit(num_inference_steps=60)["id"] for _ in range(8)]
+    busy = [client.wait_for(jobs[index], lambda job: job["status"] == "running") for index in range(2)]
+    assert {job["worker"] for job in busy} == set(SECONDS)
+    wait_estimate(client)
+    for job_id in jobs:
+        client.http.post(f"/v1/jobs/{job_id}/cancel")
+    for job_id in jobs:
+        client.wait(job_id, "canceled", "succeeded")
 
     assert client.http.post("/v1/workers/worker0/pause").is_success
     assert client.wait(client.submit(num_inference_steps=1)["id"], "succeeded")["worker"] == "worker1"
+
+
+def wait_estimate(client: Client) -> None:
+    """Wait until the queue is said to end when both workers together have done its jobs, each as long as recent ones."""
+    deadline = time.monotonic() + 120
+    while True:
+        queue = client.http.get("/v1/queue").json()["models"][0]
+        speeds = [row["info"]["speed"] for row in client.http.get("/v1/workers").json()["items"]]
+        rate = sum(1 / (64 * 64 / 1e6 * STEPS * each["seconds_per_megapixel_step"]) for each in speeds)
+        if queue["eta_seconds"] * rate == pytest.approx(queue["queued"] + queue["running"] / 2, rel=0.02):
+            return
+        assert time.monotonic() < deadline, (queue, speeds)
+        time.sleep(0.1)
 
 
 def measure(client: Client) -> None:
