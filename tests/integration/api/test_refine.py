@@ -17,6 +17,16 @@ Body = dict[str, Any]
 BODY: Body = {"prompt": "a red fox", "width": 64, "height": 96, "seed": 7, "num_inference_steps": 8}
 
 
+BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Use SQLite; tests of what the databases do differently run on both."""
+    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
+    return url
+
+
 def finished(api: httpx.Client, worker: WorkerSide, answer: httpx.Response) -> Body:
     """Finish the accepted job and return it."""
     assert answer.status_code == 202, answer.text
@@ -48,6 +58,7 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
+@BOTH
 def test_hires_starts_from_the_image_itself(api: httpx.Client, worker: WorkerSide) -> None:
     draft = finished(api, worker, api.post("/v1/jobs", json=BODY | {"num_images": 2, "negative_prompt": "dog"}))
     image = image_of(draft, 1)
@@ -73,6 +84,7 @@ def api_image(worker: WorkerSide, image_id: str) -> Body:
     return {name: getattr(image, name) for name in ("key", "width", "height", "sha256")} | {"image_id": image_id}
 
 
+@BOTH
 def test_the_same_request_is_the_same_job(api: httpx.Client, worker: WorkerSide) -> None:
     image = image_of(finished(api, worker, api.post("/v1/jobs", json=BODY)))
     headers = {"Idempotency-Key": "once"}
@@ -130,6 +142,7 @@ def test_an_image_whose_file_is_missing_is_refused(api: httpx.Client, worker: Wo
     assert refused(api.post("/v1/jobs", json=BODY | {"init_image": image})) == (422, "image_file_missing")
 
 
+@BOTH
 def test_a_lineage_is_walked_both_ways(api: httpx.Client, worker: WorkerSide) -> None:
     root = image_of(finished(api, worker, api.post("/v1/jobs", json=BODY)))
     first = image_of(finished(api, worker, refine(api, root, mode="same_seed", width=96, height=96)))
@@ -163,6 +176,7 @@ def many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("db.lineage.MAX_DESCENDANTS", 3)
 
 
+@BOTH
 @pytest.mark.usefixtures("many")
 def test_a_lineage_is_bounded(api: httpx.Client, worker: WorkerSide) -> None:
     chain = [image_of(finished(api, worker, api.post("/v1/jobs", json=BODY)))]
