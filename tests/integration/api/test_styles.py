@@ -19,10 +19,21 @@ from tests.integration.api.running import WorkerSide
 INK = {"name": "ink", "prompt": "ink drawing of {prompt}", "negative_prompt": "colour"}
 
 
+BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Use SQLite; tests of what the databases do differently run on both."""
+    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
+    return url
+
+
 def as_user(label: str) -> dict[str, str]:
     return {"X-Client-Label": label}
 
 
+@BOTH
 def test_a_style_is_added_changed_and_deleted(api: httpx.Client) -> None:
     added = api.post("/v1/styles", json=INK)
     assert (added.status_code, added.json()["scope"]) == (201, "own")
@@ -47,6 +58,7 @@ def test_a_style_is_added_changed_and_deleted(api: httpx.Client) -> None:
         assert api.post("/v1/styles", json=body).status_code == 422
 
 
+@BOTH
 def test_owners_have_their_own_and_share_those_of_the_administrator(api: httpx.Client) -> None:
     ann, bob = as_user("ann"), as_user("bob")
     mine = api.post("/v1/styles", json=INK, headers=ann).json()
@@ -64,6 +76,7 @@ def test_owners_have_their_own_and_share_those_of_the_administrator(api: httpx.C
     assert prompt_of(bob) == "a cat, shared"
 
 
+@BOTH
 def test_a_job_keeps_its_texts_and_the_names_of_its_styles(api: httpx.Client, worker: WorkerSide) -> None:
     style = api.post("/v1/styles", json=INK).json()
     body = {"prompt": "a cat", "styles": ["ink", "standard-negative"], "guidance_scale": 4}
@@ -155,6 +168,7 @@ def test_files_are_imported_and_exported_on_the_command_line(api: httpx.Client, 
         farm.styles.import_text("x", "a1111")
 
 
+@BOTH
 def test_a_job_reads_only_the_styles_that_it_names(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         api.post("/v1/styles", json=INK | {"name": f"style {number}"})
