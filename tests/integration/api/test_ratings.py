@@ -7,12 +7,22 @@ import json
 from pathlib import Path
 
 import httpx
+import pytest
 from PIL import Image as Pillow
 from typer.testing import CliRunner
 
 from cli.main import app
 from imagefarm import ImageFarm
 from tests.integration.api.running import WorkerSide
+
+BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Use SQLite; tests of what the databases do differently run on both."""
+    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
+    return url
 
 
 def run(*words: str) -> tuple[object, str]:
@@ -21,6 +31,7 @@ def run(*words: str) -> tuple[object, str]:
     return result.return_value, result.output
 
 
+@BOTH
 def test_axes_on_the_command_line_are_rendered_rated_and_compared(
     api: httpx.Client, worker: WorkerSide, tmp_path: Path
 ) -> None:
