@@ -15,6 +15,15 @@ from tests.integration.api.running import WorkerSide, serving
 from tests.servers.redis import RedisServer
 
 SettingsMaker = Callable[..., Settings]
+BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+"""Marks tests of calls whose SQL differs, for both databases; others run on SQLite."""
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty SQLite database, or of one on the engine that the test is parametrized with."""
+    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
+    return url
 
 
 @pytest.fixture

@@ -7,22 +7,13 @@ import json
 from pathlib import Path
 
 import httpx
-import pytest
 from PIL import Image as Pillow
 from typer.testing import CliRunner
 
 from cli.main import app
 from imagefarm import ImageFarm
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
-
-BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Use SQLite; tests of what the databases do differently run on both."""
-    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
-    return url
 
 
 def run(*words: str) -> tuple[object, str]:

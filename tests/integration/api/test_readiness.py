@@ -16,18 +16,11 @@ from api import readiness
 from core.settings import Settings
 from core.storage.probe import PARTIAL_PREFIX
 from db.database import Database
-from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.conftest import BOTH, SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 from tests.servers.redis import RedisServer
 
 GOOD = {"prompt": "a red fox", "width": 64, "height": 64}
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Use SQLite; tests that name Postgres run there."""
-    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
-    return url
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +42,7 @@ def failed(checks: dict[str, Any]) -> set[str]:
     return {name for name, check in checks.items() if not check["ok"]}
 
 
-@pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+@BOTH
 def test_everything_takes_writes(api: httpx.Client, settings: Settings) -> None:
     checks = ask(api, 200, "ready")
     assert set(checks) == {"database", "images", "uploads", "redis", "workers"}

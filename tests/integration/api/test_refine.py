@@ -11,20 +11,11 @@ import pytest
 
 from core.storage import LocalImageStore
 from db.tables import Job
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
 
 Body = dict[str, Any]
 BODY: Body = {"prompt": "a red fox", "width": 64, "height": 96, "seed": 7, "num_inference_steps": 8}
-
-
-BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Use SQLite; tests of what the databases do differently run on both."""
-    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
-    return url
 
 
 def finished(api: httpx.Client, worker: WorkerSide, answer: httpx.Response) -> Body:

@@ -14,21 +14,11 @@ from core.settings import Settings
 from db.api_keys import NewKey, create_key, list_keys, revoke_key
 from db.sql import now
 from db.tables import ApiKey, PageSession
-from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.conftest import BOTH, SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 from worker.reaper.retention import RetentionRound
 
 COOKIE = "imagefarm_session"
-
-
-BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Use SQLite; tests of what the databases do differently run on both."""
-    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
-    return url
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Styles over HTTP, on both databases: owners, shared ones, jobs of every face, files."""
+"""Styles over HTTP: owners, shared ones, jobs of every face, files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,10 @@ from core.styles import BUILT_IN
 from db import styles
 from db.tables import StyleRow
 from imagefarm import ImageFarm
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
 
 INK = {"name": "ink", "prompt": "ink drawing of {prompt}", "negative_prompt": "colour"}
-
-
-BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Use SQLite; tests of what the databases do differently run on both."""
-    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
-    return url
 
 
 def as_user(label: str) -> dict[str, str]:

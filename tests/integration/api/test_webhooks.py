@@ -1,4 +1,4 @@
-"""Webhooks against a real receiver, on both databases."""
+"""Webhooks against a real receiver."""
 
 from __future__ import annotations
 
@@ -24,20 +24,10 @@ from api import webhooks
 from core.settings import Settings
 from core.webhooks import generate_secret
 from db.tables import Base
-from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.conftest import BOTH, SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 
 BODY = {"prompt": "a red fox", "width": 64, "height": 64}
-
-
-BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Use SQLite; tests of what the databases do differently run on both."""
-    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
-    return url
 
 
 class Receiver:
