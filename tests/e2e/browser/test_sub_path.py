@@ -9,6 +9,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from benchmarks.faults.parts import FarmParts
+from tests.e2e.browser.chromium import resize, use_scheme
 from tests.e2e.browser.page import Page
 from tests.servers.proxy import SubPathProxy, proxied
 
@@ -23,9 +24,9 @@ def proxy(slow_farm: FarmParts) -> SubPathProxy:
 def page(proxy: SubPathProxy, driver: Chrome) -> Iterator[Page]:
     """Show the browser the farm through the proxy only."""
     with proxied(proxy) as url:
-        page = Page(driver, url)
-        page.forget()
-        yield page
+        resize(driver, (1360, 900))
+        use_scheme(driver, dark=False)
+        yield Page(driver, url)
 
 
 def test_page_renders_and_shows_pictures_under_a_path(page: Page, proxy: SubPathProxy) -> None:
