@@ -26,7 +26,12 @@ def page(proxy: SubPathProxy, driver: Chrome) -> Iterator[Page]:
     with proxied(proxy) as url:
         resize(driver, (1360, 900))
         use_scheme(driver, dark=False)
-        yield Page(driver, url)
+        page = Page(driver, url)
+        driver.get("about:blank")  # what an earlier page says is no part of the test
+        page.console()
+        page.requested()
+        yield page
+        driver.get("about:blank")
 
 
 def test_page_renders_and_shows_pictures_under_a_path(page: Page, proxy: SubPathProxy) -> None:
