@@ -45,6 +45,7 @@ def chromium(profile: Path, *, size: tuple[int, int] = (1360, 900), dark: bool =
     for switch in (*_SWITCHES, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
     driver = webdriver.Chrome(options=options, service=Service(found[1]))
     try:
         resize(driver, size)

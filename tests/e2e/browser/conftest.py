@@ -53,7 +53,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def open_page(driver: Chrome) -> Iterator[OpenPage]:
+def open_page(driver: Chrome) -> OpenPage:
     """Return a function that opens a farm's page; `size` is in CSS pixels, `dark` the colour scheme.
 
     Nothing of earlier tests is stored there: no form, no session, no console. With `ready`, it returns once the page has
@@ -73,5 +73,4 @@ def open_page(driver: Chrome) -> Iterator[OpenPage]:
         page.forget()
         return page.open() if ready else page.visit()
 
-    yield open_one
-    driver.get("about:blank")
+    return open_one

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks.faults.parts import FarmParts
 from tests.e2e.browser.chromium import resize, use_scheme
 from tests.e2e.browser.conftest import OpenPage
 from tests.e2e.browser.page import Page
-from tests.servers.farm import FarmProcess
 
 MIN_CONTRAST = 4.5
 WIDTHS = (320, 390, 768, 1150, 1360, 1800)
@@ -34,8 +34,8 @@ return found;
 """
 
 
-def test_every_text_has_enough_contrast(farm: FarmProcess, open_page: OpenPage) -> None:
-    page = open_page(farm)
+def test_every_text_has_enough_contrast(slow_farm: FarmParts, open_page: OpenPage) -> None:
+    page = open_page(slow_farm)
     page.more()
     page.write("#steps", "16")
     page.render("an image with a warning")
@@ -52,8 +52,8 @@ def test_every_text_has_enough_contrast(farm: FarmProcess, open_page: OpenPage) 
         assert [row for row in measured if row[0] < MIN_CONTRAST] == []
 
 
-def test_nothing_is_cut_off_at_any_width(farm: FarmProcess, open_page: OpenPage) -> None:
-    page = open_page(farm, size=(WIDTHS[0], 844))
+def test_nothing_is_cut_off_at_any_width(slow_farm: FarmParts, open_page: OpenPage) -> None:
+    page = open_page(slow_farm, size=(WIDTHS[0], 844))
     page.more()
     page.render("w" * 300)
     page.wait_state("succeeded")
@@ -71,8 +71,8 @@ def assert_nothing_is_cut_off(page: Page, width: int) -> None:
         assert box["x"] + box["width"] <= width - 12, part
 
 
-def test_every_control_has_a_name(farm: FarmProcess, open_page: OpenPage) -> None:
-    page = open_page(farm)
+def test_every_control_has_a_name(slow_farm: FarmParts, open_page: OpenPage) -> None:
+    page = open_page(slow_farm)
     page.more()
     page.render("for a screen reader")
     page.wait_state("succeeded")
@@ -84,8 +84,8 @@ def test_every_control_has_a_name(farm: FarmProcess, open_page: OpenPage) -> Non
     assert unnamed == []
 
 
-def test_formats_of_numbers_and_sizes(farm: FarmProcess, open_page: OpenPage) -> None:
-    page = open_page(farm)
+def test_formats_of_numbers_and_sizes(slow_farm: FarmParts, open_page: OpenPage) -> None:
+    page = open_page(slow_farm)
     assert page.module("/js/format.js", "[1, 2, 3, 4, 11, 12, 13, 21, 101, 111].map(m.ordinal)") == [
         *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th")
     ]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from benchmarks.faults.parts import FarmParts
 from tests.e2e.browser.conftest import OpenPage
-from tests.servers.farm import FarmProcess
 
 
-def test_an_empty_prompt_shows_an_error(farm: FarmProcess, open_page: OpenPage) -> None:
-    page = open_page(farm)
+def test_an_empty_prompt_shows_an_error(slow_farm: FarmParts, open_page: OpenPage) -> None:
+    page = open_page(slow_farm)
     page.click("#submit")
     assert page.find("#prompt-error").text == "Describe the image."
     assert page.script("return document.activeElement.id") == "prompt"
     assert page.state == "empty"
 
 
-def test_the_api_error_is_shown_next_to_its_field(farm: FarmProcess, open_page: OpenPage) -> None:
-    page = open_page(farm)
+def test_the_api_error_is_shown_next_to_its_field(slow_farm: FarmParts, open_page: OpenPage) -> None:
+    page = open_page(slow_farm)
     page.more()
     page.write("#width", "777")
     page.write("#seed", "many")
@@ -33,8 +33,8 @@ def test_the_api_error_is_shown_next_to_its_field(farm: FarmProcess, open_page: 
     assert not page.find("#width-error").is_displayed()
 
 
-def test_an_error_in_the_closed_section_opens_it(farm: FarmProcess, open_page: OpenPage) -> None:
-    page = open_page(farm)
+def test_an_error_in_the_closed_section_opens_it(slow_farm: FarmParts, open_page: OpenPage) -> None:
+    page = open_page(slow_farm)
     page.more()
     page.write("#steps", "100000")
     page.click("#more summary")

@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def images(slow_farm: FarmParts) -> list[str]:
 
 
 @pytest.fixture
-def page(slow_farm: FarmParts, driver: Chrome, downloads: Path, images: list[str]) -> Iterator[Page]:
+def page(slow_farm: FarmParts, driver: Chrome, downloads: Path, images: list[str]) -> Page:
     """Give each test the browser with nothing stored, and its window as it was."""
     allowed = {"behavior": "allow", "downloadPath": str(downloads)}
     driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
@@ -51,14 +50,15 @@ def page(slow_farm: FarmParts, driver: Chrome, downloads: Path, images: list[str
     use_scheme(driver, dark=False)
     opened = Page(driver, slow_farm.url)
     opened.forget()
-    yield opened
-    driver.get("about:blank")
+    return opened
 
 
 def go(page: Page, view: str, item: str = "") -> None:
     """Open a view by its address, and wait until it is there."""
+    was_open = page.driver.current_url.startswith(f"{page.url}/#")
     page.visit(f"#/{view}{f'/{item}' if item else ''}")
-    page.driver.refresh()
+    if was_open:
+        page.driver.refresh()
     wait_view(page, view)
 
 
@@ -447,13 +447,13 @@ def test_every_view_speaks_chinese(page: Page, images: list[str]) -> None:
         ("farm", ".chart"),
         ("settings", "dl"),
     ):
-        go(page, view)
+        page.view(view)
         page.appears(shown, f"{view} is empty")
         if view == "create":
             page.more()
         assert left_in_latin(page) == [], view
         assert page.script("return document.title") != "imagefarm"
-    go(page, "gallery", images[0])
+    page.view("gallery", images[0])
     page.until(lambda: page.find_all("#viewer-use"), "the picture did not open")
     assert left_in_latin(page) == [], "viewer"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from selenium.webdriver import Chrome
 
 from benchmarks.faults.parts import FarmParts
-from tests.e2e.browser.chromium import chromium
+from tests.e2e.browser.chromium import resize, use_scheme
 from tests.e2e.browser.page import Page
 from tests.servers.proxy import SubPathProxy, proxied
 
@@ -21,10 +21,17 @@ def proxy(slow_farm: FarmParts) -> SubPathProxy:
 
 
 @pytest.fixture
-def page(proxy: SubPathProxy, tmp_path: Path) -> Iterator[Page]:
-    """Open a browser that sees the farm through the proxy only."""
-    with proxied(proxy) as url, chromium(tmp_path / "profile") as driver:
-        yield Page(driver, url)
+def page(proxy: SubPathProxy, driver: Chrome) -> Iterator[Page]:
+    """Show the browser the farm through the proxy only."""
+    with proxied(proxy) as url:
+        resize(driver, (1360, 900))
+        use_scheme(driver, dark=False)
+        page = Page(driver, url)
+        driver.get("about:blank")  # what an earlier page says is no part of the test
+        page.console()
+        page.requested()
+        yield page
+        driver.get("about:blank")
 
 
 def test_page_renders_and_shows_pictures_under_a_path(page: Page, proxy: SubPathProxy) -> None:
@@ -49,7 +56,7 @@ def test_viewer_works_under_a_path_and_asks_no_other_host(page: Page, proxy: Sub
     page.visit("docs")
     page.until(lambda: len(page.find_all(".opblock")) > 5, "the description was not shown")
     # Swagger UI draws only the part of a long description that is in view.
-    scroll = "window.scrollBy(0, 300); return document.querySelector('[id*=healthz] .opblock-summary-control')"
+    scroll = "window.scrollBy(0, 700); return document.querySelector('[id*=healthz] .opblock-summary-control')"
     page.until(lambda: page.script(scroll), "the operation is not there")
     page.script("document.querySelector('[id*=healthz] .opblock-summary-control').click()")
     page.until(lambda: page.find_all(".try-out__btn"), "the operation did not open")

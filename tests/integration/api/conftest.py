@@ -5,16 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from api.app import Application
 from core.settings import Settings
 from tests.conftest import Migrate
 from tests.integration.api.running import WorkerSide, serving
 from tests.servers.redis import RedisServer
 
 SettingsMaker = Callable[..., Settings]
+BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+"""Marks tests of calls whose SQL differs, for both databases; others run on SQLite."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_document() -> Iterator[None]:
+    """Let applications with the same routes share their OpenAPI document, which takes a second of CPU time to make."""
+    made: dict[tuple[str, ...], dict[str, Any]] = {}
+    make = Application.openapi
+
+    def openapi(app: Application) -> dict[str, Any]:
+        routes = tuple(str(getattr(route, "path", "")) for route in app.routes)
+        if routes not in made:
+            made[routes] = make(app)
+        return made[routes]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Application, "openapi", openapi)
+        yield
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty SQLite database, or of one on the engine that the test is parametrized with."""
+    url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
+    return url
 
 
 @pytest.fixture

@@ -101,8 +101,8 @@ class WorkerSide:
         self.redis.publish(self.keys.changes, change_message(job.id, job.revision, job.status))
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Finish every queued job, in the background."""
+    def working(self, idle_seconds: float = 0.02) -> Iterator[None]:
+        """Finish every queued job, in the background; look for one again after `idle_seconds`."""
         stop = threading.Event()
 
         def work() -> None:
@@ -110,7 +110,7 @@ class WorkerSide:
                 if (job := self.claim()) is not None:
                     self.finish(job)
                 else:
-                    stop.wait(0.02)
+                    stop.wait(idle_seconds)
 
         thread = threading.Thread(target=work)
         thread.start()

@@ -24,9 +24,11 @@ from db.jobs.retry import retry
 from db.jobs.submit import NewJob
 from db.retention import delete_job
 from db.tables import Job
-from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.conftest import BOTH, SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 from tests.servers.redis import RedisServer
+
+pytestmark = BOTH
 
 BASE = {"width": 64, "height": 64}
 INPUT = {**BASE, "seed": 1, "num_images": 1, "prompt": "a", "num_inference_steps": 4, "guidance_scale": 0.0}

@@ -1,4 +1,4 @@
-"""Batches: many jobs in one call, on both databases."""
+"""Batches: many jobs in one call."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from db.batches import open_members
 from db.database import Database
 from db.jobs.cancel import request_cancel
 from db.retention import delete_job
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
 
 BASE = {"width": 64, "height": 64}
 
 
+@BOTH
 def test_a_grid_is_rendered_and_has_a_contact_sheet(api: httpx.Client, worker: WorkerSide) -> None:
     accepted = api.post(
         "/v1/batches",
@@ -61,6 +63,7 @@ def test_one_seed_is_shared_unless_requested_otherwise(api: httpx.Client) -> Non
     assert len(seeds(shared_seed=False)) == 3
 
 
+@BOTH
 def test_a_batch_is_accepted_completely_or_not_at_all(api: httpx.Client) -> None:
     refused = api.post("/v1/batches", json={"prompts": ["a"], "axes": {"size": ["64x64", "65x64"]}})
     assert refused.status_code == 422
@@ -75,6 +78,7 @@ def test_a_batch_is_accepted_completely_or_not_at_all(api: httpx.Client) -> None
     assert wild.status_code == 422
 
 
+@BOTH
 def test_a_repeated_key_gives_the_same_batch(api: httpx.Client) -> None:
     body, headers = {"prompts": ["a", "b"], "base": BASE}, {"Idempotency-Key": "k"}
     first = api.post("/v1/batches", json=body, headers=headers).json()
@@ -86,6 +90,7 @@ def test_a_repeated_key_gives_the_same_batch(api: httpx.Client) -> None:
     assert other.json()["code"] == "idempotency_mismatch"
 
 
+@BOTH
 def test_canceling_a_batch_cancels_its_open_jobs(api: httpx.Client, worker: WorkerSide) -> None:
     batch = api.post("/v1/batches", json={"prompts": ["a", "b", "c"], "base": BASE}).json()
     claimed = worker.claim()
@@ -100,6 +105,7 @@ def test_canceling_a_batch_cancels_its_open_jobs(api: httpx.Client, worker: Work
     assert empty.headers["content-type"] == "image/png"
 
 
+@BOTH
 def test_canceling_a_batch_skips_jobs_that_are_deleted_in_the_meantime(
     api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +123,7 @@ def test_canceling_a_batch_skips_jobs_that_are_deleted_in_the_meantime(
     assert canceled.json()["counts"] == {"canceled": 2}
 
 
+@BOTH
 def test_the_longest_key_works_for_a_batch(api: httpx.Client) -> None:
     longest, alike = "k" * 255, "k" * 254 + "j"
     body = {"prompts": ["a"], "base": BASE}
@@ -143,6 +150,7 @@ def test_a_contact_sheet_has_an_empty_cell_for_a_missing_file(api: httpx.Client,
     assert (missing.status_code, missing.json()["code"]) == (404, "image_file_missing")
 
 
+@BOTH
 def test_a_deleted_job_does_not_stop_the_cancel_of_its_batch(
     api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:

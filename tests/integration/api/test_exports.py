@@ -21,6 +21,7 @@ from core.storage import LocalImageStore
 from core.storage.archive import ImageArchive
 from db.api_keys import NewKey, create_key
 from db.images import get_image
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide, serving
 
 
@@ -50,6 +51,7 @@ def rows_of(archive: zipfile.ZipFile) -> list[dict[str, object]]:
     return [json.loads(line) for line in archive.read("metadata.jsonl").splitlines()]
 
 
+@BOTH
 def test_an_export_holds_what_was_chosen(api: httpx.Client, worker: WorkerSide) -> None:
     first = submit(api, "a cat, 灯塔", num_images=3, seed=7)
     body = {"prompts": ["a dog", "a fox"], "seeds": [1], "base": {"width": 64, "height": 64, "num_inference_steps": 2}}
@@ -131,6 +133,7 @@ def test_wrong_choices_are_refused(api: httpx.Client, worker: WorkerSide) -> Non
         assert (answer.status_code, answer.json()["code"]) == (status, code), (query, answer.text)
 
 
+@BOTH
 def test_owners_export_their_own_images_alone(settings: Settings, worker: WorkerSide) -> None:
     keys = [create_key(worker.database, NewKey(name, scopes=(Scope.SUBMIT, Scope.READ_OWN)))[1] for name in ("ann", "ben")]
     with serving(settings) as url:
@@ -159,6 +162,7 @@ def test_memory_is_bounded_by_one_image() -> None:
     assert peak < 6 * 2**20, peak
 
 
+@BOTH
 def test_a_client_that_leaves_stops_the_reading(
     settings: Settings, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:

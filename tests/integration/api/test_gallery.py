@@ -9,7 +9,10 @@ import httpx
 import pytest
 
 from core.settings import Settings
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
+
+pytestmark = BOTH
 
 
 def render(api: httpx.Client, worker: WorkerSide, prompt: str, owner: str = "ann", **fields: object) -> dict[str, object]:

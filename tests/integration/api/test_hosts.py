@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ UNLISTED = [
 ]
 
 
+@cache
 def every_operation() -> list[tuple[str, str]]:
     """Return (method, path) of the OpenAPI document's operations, and of addresses that it does not list."""
     paths: dict[str, dict[str, Any]] = create_app(Settings(_env_file=None)).openapi()["paths"]

@@ -1,4 +1,4 @@
-"""The native API's calls for jobs, on both databases."""
+"""The native API's calls for jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis import Redis
 
 from core.settings import Settings
 from db.tables import Job
-from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.conftest import BOTH, SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 
 BODY = {"prompt": "a red fox", "width": 64, "height": 64, "seed": 7}
@@ -25,6 +25,7 @@ def submit(api: httpx.Client, **changes: object) -> dict[str, object]:
     return found
 
 
+@BOTH
 def test_submit_poll_and_fetch(api: httpx.Client, worker: WorkerSide) -> None:
     accepted = api.post("/v1/jobs", json=BODY | {"num_images": 2, "metadata": {"shot": "12"}})
     assert accepted.status_code == 202
@@ -144,6 +145,7 @@ def test_prefer_wait_returns_the_finished_job(api: httpx.Client, worker: WorkerS
     assert answers[0].json()["outputs"]
 
 
+@BOTH
 def test_prefer_wait_answers_409_for_a_failed_job(api: httpx.Client, worker: WorkerSide) -> None:
     answers: list[httpx.Response] = []
     waiter = threading.Thread(target=lambda: answers.append(api.post("/v1/jobs", json=BODY, headers={"Prefer": "wait=30"})))
@@ -163,6 +165,7 @@ def _claim_soon(worker: WorkerSide) -> Job:
     raise AssertionError("no job was queued")
 
 
+@BOTH
 def test_a_repeated_key_gives_the_same_answer(api: httpx.Client) -> None:
     headers = {"Idempotency-Key": "order-1"}
     first = api.post("/v1/jobs", json=BODY | {"seed": -1}, headers=headers)
@@ -176,6 +179,7 @@ def test_a_repeated_key_gives_the_same_answer(api: httpx.Client) -> None:
     assert len(api.get("/v1/jobs").json()["items"]) == 1
 
 
+@BOTH
 def test_concurrent_submits_with_one_key_make_one_job(api: httpx.Client) -> None:
     ids: list[str] = []
 
@@ -191,6 +195,7 @@ def test_concurrent_submits_with_one_key_make_one_job(api: httpx.Client) -> None
     assert len(set(ids)) == 1
 
 
+@BOTH
 def test_cancel_waiting_running_and_ended(api: httpx.Client, worker: WorkerSide) -> None:
     waiting = submit(api)
     assert api.post(f"/v1/jobs/{waiting['id']}/cancel").json()["status"] == "canceled"
@@ -218,6 +223,7 @@ def test_cancel_is_published_to_the_worker_at_once(api: httpx.Client, worker: Wo
     assert message["data"].decode() == running.id
 
 
+@BOTH
 def test_retry_makes_a_new_job_and_refuses_a_running_one(api: httpx.Client, worker: WorkerSide) -> None:
     job = submit(api)
     refused = api.post(f"/v1/jobs/{job['id']}/retry")
@@ -229,6 +235,7 @@ def test_retry_makes_a_new_job_and_refuses_a_running_one(api: httpx.Client, work
     assert again.headers["location"] == f"/v1/jobs/{again.json()['id']}"
 
 
+@BOTH
 def test_the_list_has_filters_and_pages(api: httpx.Client) -> None:
     ids = [submit(api, prompt=f"cat number {number}")["id"] for number in range(5)]
     api.post(f"/v1/jobs/{ids[0]}/cancel")
@@ -250,6 +257,7 @@ def test_labels_are_owners(api: httpx.Client) -> None:
     assert [job["id"] for job in listed] == [mine["id"]]
 
 
+@BOTH
 def test_the_limit_of_queued_jobs_answers_429(make_settings: SettingsMaker, worker: WorkerSide) -> None:
     with serving(make_settings(max_queued_per_owner=2)) as url, httpx.Client(base_url=url) as api:
         submit(api)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from imagefarm import ImageFarm
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
 
 
@@ -21,6 +22,7 @@ def run(*words: str) -> tuple[object, str]:
     return result.return_value, result.output
 
 
+@BOTH
 def test_axes_on_the_command_line_are_rendered_rated_and_compared(
     api: httpx.Client, worker: WorkerSide, tmp_path: Path
 ) -> None:

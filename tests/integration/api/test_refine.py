@@ -11,6 +11,7 @@ import pytest
 
 from core.storage import LocalImageStore
 from db.tables import Job
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
 
 Body = dict[str, Any]
@@ -48,6 +49,7 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
+@BOTH
 def test_hires_starts_from_the_image_itself(api: httpx.Client, worker: WorkerSide) -> None:
     draft = finished(api, worker, api.post("/v1/jobs", json=BODY | {"num_images": 2, "negative_prompt": "dog"}))
     image = image_of(draft, 1)
@@ -73,6 +75,7 @@ def api_image(worker: WorkerSide, image_id: str) -> Body:
     return {name: getattr(image, name) for name in ("key", "width", "height", "sha256")} | {"image_id": image_id}
 
 
+@BOTH
 def test_the_same_request_is_the_same_job(api: httpx.Client, worker: WorkerSide) -> None:
     image = image_of(finished(api, worker, api.post("/v1/jobs", json=BODY)))
     headers = {"Idempotency-Key": "once"}
@@ -130,6 +133,7 @@ def test_an_image_whose_file_is_missing_is_refused(api: httpx.Client, worker: Wo
     assert refused(api.post("/v1/jobs", json=BODY | {"init_image": image})) == (422, "image_file_missing")
 
 
+@BOTH
 def test_a_lineage_is_walked_both_ways(api: httpx.Client, worker: WorkerSide) -> None:
     root = image_of(finished(api, worker, api.post("/v1/jobs", json=BODY)))
     first = image_of(finished(api, worker, refine(api, root, mode="same_seed", width=96, height=96)))
@@ -163,6 +167,7 @@ def many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("db.lineage.MAX_DESCENDANTS", 3)
 
 
+@BOTH
 @pytest.mark.usefixtures("many")
 def test_a_lineage_is_bounded(api: httpx.Client, worker: WorkerSide) -> None:
     chain = [image_of(finished(api, worker, api.post("/v1/jobs", json=BODY)))]

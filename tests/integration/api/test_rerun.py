@@ -8,9 +8,12 @@ import httpx
 import pytest
 
 from db.workers import heartbeat
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
 from tests.integration.api.test_exports import finish_all, submit
 from tests.unit.imagefile import pictures
+
+pytestmark = BOTH
 
 RECORD = {
     "device": "cpu",

@@ -39,7 +39,7 @@ def test_every_response_is_documented(make_settings: SettingsMaker, worker: Work
     named.ready()
     upscaler = WorkerSide(settings, UPSCALE, "box-upscale")
     upscaler.ready()
-    with serving(settings) as url, worker.working(), upscaler.working():
+    with serving(settings) as url, worker.working(0.2), upscaler.working(0.2):
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
             *("--checks", ",".join(CHECKS), "--phases", "examples,fuzzing", "--max-examples", "2"),

@@ -14,7 +14,7 @@ from core.settings import Settings
 from db.api_keys import NewKey, create_key, list_keys, revoke_key
 from db.sql import now
 from db.tables import ApiKey, PageSession
-from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.conftest import BOTH, SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 from worker.reaper.retention import RetentionRound
 
@@ -89,6 +89,7 @@ def test_a_session_counts_as_its_key(url: str, page: httpx.Client, key: str, wor
     assert list_keys(worker.database)[0].last_used_at is not None
 
 
+@BOTH
 def test_a_copied_cookie_ends_with_the_sign_out(url: str, page: httpx.Client, key: str) -> None:
     sign_in(page, key)
     copied = {COOKIE: page.cookies[COOKIE]}
@@ -98,6 +99,7 @@ def test_a_copied_cookie_ends_with_the_sign_out(url: str, page: httpx.Client, ke
     assert httpx.get(f"{url}/v1/jobs", cookies=copied).status_code == 401
 
 
+@BOTH
 def test_a_new_sign_in_ends_the_browsers_previous_session(url: str, page: httpx.Client, key: str) -> None:
     sign_in(page, key)
     previous = {COOKIE: page.cookies[COOKIE]}
@@ -106,6 +108,7 @@ def test_a_new_sign_in_ends_the_browsers_previous_session(url: str, page: httpx.
     assert page.get("/v1/jobs").status_code == 200
 
 
+@BOTH
 def test_revoking_the_key_ends_its_sessions(page: httpx.Client, key: str, worker: WorkerSide) -> None:
     sign_in(page, key)
     revoke_key(worker.database, key.split("_")[1])
@@ -114,6 +117,7 @@ def test_revoking_the_key_ends_its_sessions(page: httpx.Client, key: str, worker
     assert [row.revoked_at is not None for row in rows(worker)] == [True]
 
 
+@BOTH
 def test_a_session_expires_with_its_key_or_by_itself(page: httpx.Client, key: str, worker: WorkerSide) -> None:
     short = create_key(worker.database, NewKey(name="short", expires_in_seconds=3600))[1]
     sign_in(page, short)
@@ -127,6 +131,7 @@ def test_a_session_expires_with_its_key_or_by_itself(page: httpx.Client, key: st
     assert page.get("/v1/jobs").status_code == 401
 
 
+@BOTH
 def test_retention_deletes_ended_sessions_only(page: httpx.Client, key: str, settings: Settings, worker: WorkerSide) -> None:
     for _ in range(3):
         sign_in(page, key)

@@ -1,4 +1,4 @@
-"""Styles over HTTP, on both databases: owners, shared ones, jobs of every face, files."""
+"""Styles over HTTP: owners, shared ones, jobs of every face, files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from core.styles import BUILT_IN
 from db import styles
 from db.tables import StyleRow
 from imagefarm import ImageFarm
+from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
 
 INK = {"name": "ink", "prompt": "ink drawing of {prompt}", "negative_prompt": "colour"}
@@ -23,6 +24,7 @@ def as_user(label: str) -> dict[str, str]:
     return {"X-Client-Label": label}
 
 
+@BOTH
 def test_a_style_is_added_changed_and_deleted(api: httpx.Client) -> None:
     added = api.post("/v1/styles", json=INK)
     assert (added.status_code, added.json()["scope"]) == (201, "own")
@@ -47,6 +49,7 @@ def test_a_style_is_added_changed_and_deleted(api: httpx.Client) -> None:
         assert api.post("/v1/styles", json=body).status_code == 422
 
 
+@BOTH
 def test_owners_have_their_own_and_share_those_of_the_administrator(api: httpx.Client) -> None:
     ann, bob = as_user("ann"), as_user("bob")
     mine = api.post("/v1/styles", json=INK, headers=ann).json()
@@ -64,6 +67,7 @@ def test_owners_have_their_own_and_share_those_of_the_administrator(api: httpx.C
     assert prompt_of(bob) == "a cat, shared"
 
 
+@BOTH
 def test_a_job_keeps_its_texts_and_the_names_of_its_styles(api: httpx.Client, worker: WorkerSide) -> None:
     style = api.post("/v1/styles", json=INK).json()
     body = {"prompt": "a cat", "styles": ["ink", "standard-negative"], "guidance_scale": 4}
@@ -155,6 +159,7 @@ def test_files_are_imported_and_exported_on_the_command_line(api: httpx.Client, 
         farm.styles.import_text("x", "a1111")
 
 
+@BOTH
 def test_a_job_reads_only_the_styles_that_it_names(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         api.post("/v1/styles", json=INK | {"name": f"style {number}"})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from benchmarks.faults.parts import FarmParts
 from cli.exit_codes import ExitCode
 from tests.integration.imagefarm.conftest import Cli
 from tests.servers.farm import clean_environment
+from tests.servers.forked_parts import run_command
 from tests.servers.ports import free_port
 
 
@@ -45,15 +44,9 @@ def test_scenes_render_on_a_farm(cli: Cli, running: FarmParts, tmp_path: Path) -
 
 def test_scenes_render_without_a_farm_and_report_memory(tmp_path: Path) -> None:
     files = ("--json", "out.json", "--chart", "chart.png", "--sheet", "sheet.png")
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", "bench", "scenes", "--recipe", "authors", "--model", "demo", *files],
-        cwd=tmp_path,
-        env=clean_environment(IMAGEFARM_PORT=str(free_port()), IMAGEFARM_DEVICE="cpu"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    words = ("bench", "scenes", "--recipe", "authors", "--model", "demo", *files)
+    environment = clean_environment(IMAGEFARM_PORT=str(free_port()), IMAGEFARM_DEVICE="cpu")
+    done = run_command(*words, environment=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     report = check(tmp_path, done.stdout)
     assert report["farm"] is None and report["random_weights"]

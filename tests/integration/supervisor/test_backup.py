@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -30,11 +31,13 @@ from db.uploads import NewUpload, add_upload
 from supervisor.backup import create
 from supervisor.backup_contents import file_sha256
 from supervisor.restore import restore
+from tests.conftest import Migrate
 from tests.e2e.waiting import submit, wait_settled
 from tests.integration.farm.conftest import running_parts
 from tests.servers.farm import SYNTHETIC, clean_environment, running_farm
-from tests.servers.forked_parts import run_command
+from tests.servers.forked_parts import fork_part, run_command
 from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
 
 SMALL = {"model": "demo", "width": 64, "height": 64, "num_inference_steps": 2, "seed": 1}
 KNOWN_ENTRIES = {
@@ -103,6 +106,7 @@ def test_a_restored_queue_renders(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     with running_farm(tmp_path / "first", "--model", "demo", "--device", "cpu", **SYNTHETIC) as farm:
         ids = fill_queue(farm.api, lambda: pause_worker(farm.api, "pause"))
+        [worker] = [row["name"] for row in httpx.get(f"{farm.api}/v1/workers").json()["items"]]
         assert {entry.name for entry in farm.data_dir.iterdir()} <= KNOWN_ENTRIES
         made = run("backup", str(copy), "--json", IMAGEFARM_DATA_DIR=str(farm.data_dir))
         assert made.returncode == ExitCode.OK, made.stderr
@@ -116,16 +120,45 @@ def test_a_restored_queue_renders(tmp_path: Path) -> None:
         assert f"process {farm.process.pid}" in refused.stderr
         assert farm.interrupt() == ExitCode.OK
     shutil.rmtree(tmp_path / "first")
-    target = tmp_path / "second" / "data"
+    target = tmp_path / "second" / "farm" / "data"
     restored = run("restore", str(copy), "--data-dir", str(target))
     assert restored.returncode == ExitCode.OK, restored.stderr
     assert "Restored 4 jobs (3 queued), 1 image and 2 uploads" in restored.stdout
     assert not list(target.rglob("*partial*"))
-    with running_farm(tmp_path / "second", "--model", "demo", "--device", "cpu", **SYNTHETIC) as farm:
-        states = [httpx.get(f"{farm.api}/v1/jobs/{job_id}").json()["status"] for job_id in ids]
+    with restored_farm(tmp_path / "second", worker) as farm:
+        states = [httpx.get(f"{farm.url}/v1/jobs/{job_id}").json()["status"] for job_id in ids]
         assert states == ["succeeded", "queued", "queued", "queued"], "a worker that was paused stays so"
-        pause_worker(farm.api, "resume")
-        check_restored(farm.api, ids)
+        pause_worker(farm.url, "resume")
+        check_restored(farm.url, ids)
+
+
+@contextmanager
+def restored_farm(directory: Path, worker: str) -> Iterator[FarmParts]:
+    """Yield a farm run in parts over the restored data, whose worker has this name and was paused."""
+    redis = RedisServer(directory / "redis").start()
+    database = f"sqlite:///{directory / 'farm' / 'data' / 'imagefarm.db'}"
+    farm = FarmParts(directory / "farm", database, redis, launch=fork_part)
+    farm.parts["worker0"].environment["IMAGEFARM_WORKER_NAME"] = worker
+    try:
+        for part in farm.parts.values():
+            part.start()
+        while not is_live(farm, worker):
+            time.sleep(0.1)
+        yield farm
+    finally:
+        farm.destroy()
+        redis.stop()
+
+
+def is_live(farm: FarmParts, worker: str) -> bool:
+    """Return whether the API answers and this worker, paused or not, has registered its process."""
+    lock = farm.directory / "data" / "workers" / f"{worker}.lock"
+    process = farm.parts["worker0"].process
+    try:
+        answers = httpx.get(f"{farm.url}/healthz", timeout=5).is_success
+        return answers and process is not None and json.loads(lock.read_text())["pid"] == process.pid
+    except (httpx.HTTPError, OSError, ValueError):
+        return False
 
 
 @contextmanager
@@ -185,12 +218,12 @@ def add_file(data_dir: Path, url: str) -> str:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
+def data_dir(tmp_path: Path, migrate: Migrate) -> Path:
     """Of a farm on SQLite that does not run, with two uploads."""
     directory = tmp_path / "data"
     directory.mkdir()
     url = f"sqlite:///{directory / 'imagefarm.db'}"
-    migrate.upgrade(url)
+    migrate(url)
     for _ in range(2):
         add_file(directory, url)
     return directory

@@ -33,11 +33,12 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
         yield running
 
 
-def refused_up(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Return what a start printed that ended by itself."""
+def refused_up(directory: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Return what a start printed that ended by itself, without a process of its own."""
     words = ("up", "--data-dir", str(directory / "data"), *options)
-    done = run_command(*words, environment=clean_environment(), cwd=directory)
+    done = run_command(*words, environment=clean_environment(**environment), cwd=directory)
     assert "Traceback" not in done.stderr + done.stdout
+    assert "starts as process" not in done.stderr + done.stdout
     return done
 
 
@@ -85,12 +86,10 @@ def test_a_port_in_use_names_the_option_and_the_setting(tmp_path: Path) -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        farm = FarmProcess(tmp_path, "--port", str(port), "--flower-port", "0")
-        assert farm.wait_end() == ExitCode.PORT_TAKEN
-    assert f"Port {port} on 127.0.0.1 is not free" in farm.output
-    assert "--port N or IMAGEFARM_PORT=N" in farm.output
-    assert "Traceback" not in farm.output
-    farm.wait_nothing_left()
+        refused = refused_up(tmp_path, "--port", str(port), "--flower-port", "0")
+    assert refused.returncode == ExitCode.PORT_TAKEN
+    assert f"Port {port} on 127.0.0.1 is not free" in refused.stderr
+    assert "--port N or IMAGEFARM_PORT=N" in refused.stderr
 
 
 def test_ctrl_c_stops_everything_and_a_restart_renders_the_interrupted_job(tmp_path: Path) -> None:
@@ -123,9 +122,15 @@ def test_ctrl_c_stops_everything_and_a_restart_renders_the_interrupted_job(tmp_p
         assert isinstance(json.loads(line), dict), "one object per line"
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_stops_at_once_beside_configured_servers(
+    tmp_path: Path, redis_url: str, fresh_postgres: str
+) -> None:
+    """Redis and Postgres are those of the settings, in place of the embedded ones."""
+    servers = {"IMAGEFARM_REDIS_URL": redis_url, "IMAGEFARM_DATABASE_URL": fresh_postgres}
     slow = {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": "30", **SYNTHETIC}
-    with running_farm(tmp_path, *DEMO, **slow) as farm:
+    with running_farm(tmp_path, *DEMO, **slow, **servers) as farm:
+        assert "redis starts" not in farm.output
+        assert not (farm.data_dir / "imagefarm.db").exists()
         wait_started(farm.api, submit(farm.api, prompt="a long job")["id"])
         farm.process.send_signal(signal.SIGINT)
         farm.wait_for("stopping: running jobs finish")
@@ -152,18 +157,15 @@ def test_an_unusable_data_directory_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_database_is_an_error(tmp_path: Path) -> None:
-    farm = FarmProcess(tmp_path, IMAGEFARM_DATABASE_URL="postgresql+psycopg://postgres@127.0.0.1:1/none")
-    assert farm.wait_end() == ExitCode.UNREACHABLE
-    assert "Traceback" not in farm.output
-    farm.wait_nothing_left()
-
-
-def test_configured_servers_replace_the_embedded_ones(tmp_path: Path, redis_url: str, fresh_postgres: str) -> None:
-    servers = {"IMAGEFARM_REDIS_URL": redis_url, "IMAGEFARM_DATABASE_URL": fresh_postgres, **SYNTHETIC}
-    with running_farm(tmp_path, *DEMO, **servers) as farm:
-        assert "redis starts" not in farm.output
-        assert not (farm.data_dir / "imagefarm.db").exists()
-        assert farm.interrupt() == ExitCode.OK
+    refused = refused_up(
+        tmp_path,
+        "--port",
+        "0",
+        "--flower-port",
+        "0",
+        IMAGEFARM_DATABASE_URL="postgresql+psycopg://postgres@127.0.0.1:1/none",
+    )
+    assert refused.returncode == ExitCode.UNREACHABLE
 
 
 def test_a_killed_supervisor_leaves_no_process(farm: FarmProcess) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -147,12 +148,27 @@ def test_a_terminal_that_lacks_characters_ends_no_command(
     assert done.stdout
 
 
+_SEVERAL = """
+import json, sys
+from cli.main import main
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    try:
+        code = main()
+    except SystemExit as ended:
+        code = ended.code
+    assert not code, (words, code)
+"""
+
+
 def test_an_ascii_locale_names_every_data_directory(tmp_path: Path) -> None:
+    """One interpreter runs all commands: the first of them starts it again in UTF-8."""
     directory = tmp_path / "dätä"
-    locale = {**ASCII_LOCALE, "IMAGEFARM_DATA_DIR": str(directory)}
-    for words in (("db", "upgrade"), ("keys", "list"), ("models", "list", "--json"), ("backup", str(tmp_path / "bäckup"))):
-        done = cli(*words, cwd=tmp_path, **locale)
-        assert done.returncode == ExitCode.OK, done.stderr
+    environment = clean_environment(**ASCII_LOCALE, IMAGEFARM_DATA_DIR=str(directory))
+    commands = [["db", "upgrade"], ["keys", "list"], ["models", "list", "--json"], ["backup", str(tmp_path / "bäckup")]]
+    words = [sys.executable, "-c", _SEVERAL, json.dumps(commands)]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
     assert (directory / "imagefarm.db").is_file()
     assert (tmp_path / "bäckup").is_dir()
 
