@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import boto3
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
