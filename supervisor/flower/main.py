@@ -6,6 +6,7 @@ import logging
 import signal
 
 from celery import Celery
+from celery.events.state import Worker
 from flower.options import options
 from flower.urls import settings as handler_settings
 from tornado.ioloop import IOLoop, PeriodicCallback
@@ -22,6 +23,12 @@ from supervisor.flower.prompts import PromptFreeEvents, PromptGuard
 MAX_TASKS = 10_000
 """Tasks that Flower keeps in memory; the history of all jobs is in the database."""
 PURGE_OFFLINE_SECONDS = 3600
+ONLINE_SECONDS = 20.0
+"""How long a silent worker is shown as online, as by the farm itself. Celery takes 4 s, which a busy machine may be late.
+
+A worker that stops says so, and is offline at once.
+"""
+_CELERY_HEARTBEAT_SECONDS = 2.0
 QUEUES_SECONDS = 10.0
 """Interval at which the queues of the workers' models are read."""
 
@@ -66,7 +73,7 @@ def _events(settings: Settings, broker: Celery, loop: IOLoop) -> PromptFreeEvent
 
 
 def _set_options(settings: Settings) -> None:
-    """Set Flower's options, which are one global object."""
+    """Set Flower's options, which are one global object, and those of Celery's memory of workers."""
     options.address = settings.flower_host
     options.port = settings.flower_port
     options.format_task = columns.format_task
@@ -75,6 +82,7 @@ def _set_options(settings: Settings) -> None:
     options.purge_offline_workers = PURGE_OFFLINE_SECONDS
     options.read_only = True
     options.enable_events = False  # workers of a farm always send events; the command would wake them every five seconds
+    Worker.expire_window = 100 * ONLINE_SECONDS / _CELERY_HEARTBEAT_SECONDS  # percent of the interval of its heartbeats
     password = settings.flower_basic_auth.get_secret_value()
     if password:
         options.basic_auth = [password]

@@ -141,10 +141,10 @@ class HostedFarm:
 
     def replace_worker(self, host: Host) -> None:
         """Let the worker of a host end by itself, start its successor, and wait until that is ready."""
-        worker, stopping_at = f"{host.name}-cpu", time.time()
-        before = self.worker_row(worker).get("started_at")
+        worker, words = f"{host.name}-cpu", self._join_words(host)
+        before, stopping_at = self.worker_row(worker).get("started_at"), time.time()
         self._stop(host, host.name)
-        self.join(host)
+        self._start_joined(host, words)
 
         def succeeded() -> bool:
             row = self.worker_row(worker)
@@ -191,8 +191,13 @@ class HostedFarm:
 
     def join(self, host: Host) -> None:
         """Let a host join by the line of `imagefarm join-command --installed`, or continue when it has joined before."""
+        self._start_joined(host, self._join_words(host))
+
+    def _join_words(self, host: Host) -> list[str]:
         joined = (host.directory / "data" / "join.json").exists()
-        words = ["join"] if joined else shlex.split(self.join_line())[1:]
+        return ["join"] if joined else shlex.split(self.join_line())[1:]
+
+    def _start_joined(self, host: Host, words: list[str]) -> None:
         self.programs[host.name] = host.start(
             *host.farm_command(*words), environment=self.worker_environment(host), log="join.log"
         )

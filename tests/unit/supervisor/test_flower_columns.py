@@ -1,15 +1,17 @@
-"""Flower's columns for a job."""
+"""Flower's columns for a job, and when it shows a worker as online."""
 
 from __future__ import annotations
 
 import copy
+import time
 
 import pytest
-from celery.events.state import Task
+from celery.events.state import Task, Worker
 from flower.views.tasks import visible_task_columns
 
 from core.queue import flower_kwargs
-from supervisor.flower import columns
+from core.settings import Settings
+from supervisor.flower import columns, main
 
 INPUT = {"prompt": "a cat, 猫", "width": 512, "height": 768, "num_inference_steps": 8, "seed": 7}
 
@@ -31,3 +33,11 @@ def test_a_row_has_the_values_of_the_job() -> None:
 @pytest.mark.parametrize("kwargs", [None, "", "{'prompt': 'cut off...", "[1]", "__import__('os')"])
 def test_tasks_of_other_programs_have_empty_columns(kwargs: str | None) -> None:
     assert set(columns.shown_columns(kwargs).values()) == {""}
+
+
+def test_a_worker_is_online_until_it_was_silent_for_20_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "expire_window", Worker.expire_window)  # so that it is undone
+    main._set_options(Settings(_env_file=None))
+    now = time.time()
+    silent = [Worker("render@box", freq=2.0, heartbeats=[now - seconds]) for seconds in (main.ONLINE_SECONDS - 5, 25)]
+    assert [worker.alive for worker in silent] == [True, False]
