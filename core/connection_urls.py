@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from core.redis_sentinel import EXAMPLE as SENTINEL_EXAMPLE
 from core.redis_sentinel import SCHEME as SENTINEL_SCHEME
@@ -18,6 +18,13 @@ POSTGRES_EXAMPLE = "postgresql+psycopg://user:password@host:5432/database"
 
 _ENCODE = "write % as %25, / as %2F, ? as %3F, # as %23, @ as %40 and : as %3A"
 _REDIS_SOCKETS = ("unix", "redis+socket", "redis+unix", "rediss+socket")
+_NUMBER = r"[0-9]{1,9}(\.[0-9]{1,9})?"
+_REDIS_OPTIONS = {
+    **dict.fromkeys(("db", "max_connections", "health_check_interval"), "[0-9]{1,9}"),
+    **dict.fromkeys(("timeout", "socket_timeout", "socket_connect_timeout"), _NUMBER),
+    "ssl_cert_reqs": "none|optional|required",
+}
+"""Values that redis-py takes, for the options that it would otherwise end a start for."""
 _SQLITE = ("sqlite", "sqlite+pysqlite")
 _POSTGRES = ("postgresql", "postgresql+psycopg")
 _AUTHORITY = re.compile(r"(?:[^:/]*(?::[^@]*)?@)?(?P<host>\[[^/?]+\]|[^/:?]+)?(?::(?P<port>[^/?]*))?(?P<rest>.*)", re.S)
@@ -74,6 +81,9 @@ def _redis_server_problem(server: str) -> str | None:
         return problem
     if path and not path.isdecimal():
         return "what follows the host is not a database number; write /0 at the end"
+    for name, value in parse_qsl(server.partition("#")[0].partition("?")[2], keep_blank_values=True):
+        if (allowed := _REDIS_OPTIONS.get(name)) and not re.fullmatch(allowed, value):
+            return f"the option {name} has a value that it does not take; correct it, or leave it out"
     return None
 
 
@@ -107,6 +117,6 @@ def _wrong_scheme(scheme: str) -> str:
 def _port_problem(colon: str, number: str, example: str) -> str | None:
     if colon and not number:
         return f"the port after : is empty; write {example}, or leave out the colon"
-    if colon and not (number.isdecimal() and 0 < int(number) < 65536):
+    if colon and not (number.isdecimal() and len(number) <= 5 and 0 < int(number) < 65536):
         return f"the port is not a number from 1 to 65535; write {example}, and in a password {_ENCODE}"
     return None

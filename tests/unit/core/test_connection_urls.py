@@ -24,7 +24,10 @@ REDIS = [
     ("redis://user@host", "the password is missing"),
     ("redis://host:/0", "the port after : is empty"),
     ("redis://host:99999", "the port is not a number"),
+    ("redis://:s3cret@host:" + "9" * 5000, "the port is not a number"),
     ("redis://host/s3cret", "database number"),
+    ("redis://:s3cret@host/0?db=s3cret", "the option db"),
+    ("rediss://:s3cret@host/0?ssl_cert_reqs=s3cret", "the option ssl_cert_reqs"),
     ("unix:///run/redis.sock", "not a URL|sockets"),
     ("unix://run/redis.sock", "Unix sockets are not supported"),
     ("redis+socket:///run/redis.sock", "Unix sockets are not supported"),
@@ -57,6 +60,7 @@ GOOD_REDIS = [
     "redis://host",
     "redis://:p%23w@host:6379/0",
     "rediss://u:p@host:1/2?ssl_cert_reqs=none",
+    "redis://host?db=2&socket_timeout=0.5&client_name=farm",
     "redis://[::1]:6379",
 ]
 GOOD_DATABASE = ["postgresql://u:p#w@host:5432/d", "postgresql+psycopg:///d?host=/run", "sqlite:////a.db", "sqlite:///a.db"]
