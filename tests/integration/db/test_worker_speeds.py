@@ -14,7 +14,7 @@ from db.jobs.finish import finish_error
 from db.jobs.succeed import finish_succeeded
 from db.size_limits import SizeLimit
 from db.sql import now
-from db.statistics import RecentMean, recent_means
+from db.statistics import recent_means
 from db.tables import Worker
 from db.worker_models import waiting_for
 from db.worker_speeds import SpeedRow, faster_workers, idle_worker_exists, waiting_jobs
@@ -101,4 +101,4 @@ def test_recent_means_tell_the_work_of_a_typical_job(database: Database, submit_
         assert job is not None
         finish_succeeded(database, job.id, job.attempt, [], {})
     mean = recent_means(database)["demo"]
-    assert mean == RecentMean(mean.seconds, pytest.approx((6.0 + 0.5) / 2))
+    assert mean.seconds >= 0 and mean.work == pytest.approx((6.0 + 0.5) / 2)
