@@ -84,7 +84,7 @@ def test_a_job_starts_at_once_where_a_worker_can_hold_it() -> None:
 @pytest.mark.parametrize(
     "fields", [{"paused_at": 1.0}, {"drain_requested_at": 1.0}, {"quarantined_until": 1.0}, {"state": "blocked"}]
 )
-def test_workers_that_claim_nothing_do_not_count(fields: dict[str, object]) -> None:
+def test_workers_that_claim_nothing_do_not_count(fields: dict[str, Any]) -> None:
     assert end(2, times(worker("fast", 0.25, **fields), worker("slow", 1.0))) == pytest.approx(8.0)
     assert times(worker("fast", 0.25, **fields)) is None
 
