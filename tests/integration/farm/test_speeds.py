@@ -61,7 +61,7 @@ def wait_estimate(client: Client) -> None:
         queue = client.http.get("/v1/queue").json()["models"][0]
         speeds = [row["info"]["speed"] for row in client.http.get("/v1/workers").json()["items"]]
         rate = sum(1 / (64 * 64 / 1e6 * STEPS * each["seconds_per_megapixel_step"]) for each in speeds)
-        if queue["eta_seconds"] * rate == pytest.approx(queue["queued"] + queue["running"] / 2, rel=0.02):
+        if (queue["eta_seconds"] or 0.0) * rate == pytest.approx(queue["queued"] + queue["running"] / 2, rel=0.02):
             return
         assert time.monotonic() < deadline, (queue, speeds)
         time.sleep(0.1)
