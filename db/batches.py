@@ -13,7 +13,8 @@ from core.errors import InvalidInput, NotFound
 from core.ids import new_id
 from core.lifecycle import SETTLED
 from db.database import Database
-from db.jobs.submit import NewJob, insert_job, lock_limits
+from db.jobs.queued_limits import lock_limits
+from db.jobs.submit import NewJob, insert_job
 from db.sql import insert_ignore, now
 from db.tables import Batch, BatchJob, IdempotencyKey, Job
 

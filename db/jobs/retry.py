@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 from core.errors import Conflict
 from core.lifecycle import SETTLED, JobKind, JobStatus
 from db.database import Database
+from db.jobs.queued_limits import check_limit
 from db.jobs.read import find_job
-from db.jobs.submit import NewJob, check_limit, insert_job
+from db.jobs.submit import NewJob, insert_job
 from db.jobs.transition import transition
 from db.sql import now
 from db.tables import Job, JobExclusion

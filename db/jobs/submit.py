@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
-    Connection,
     Integer,
     String,
     bindparam,
@@ -21,15 +20,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from core.errors import FarmError, InvalidInput, TooManyRequests
+from core.errors import FarmError, InvalidInput
 from core.ids import new_id
 from core.lifecycle import JobKind, JobStatus
 from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
+from db.jobs.queued_limits import count_queued, lock_limits, too_many
 from db.jobs.transition import record_events
 from db.prepared import Prepared, Transaction
-from db.sql import QUEUED, insert_ignore, lock_name, now
+from db.sql import QUEUED, insert_ignore, now
 from db.tables import IdempotencyKey, Job, Upload, core_table
 from db.tables.base import detached
 
@@ -250,7 +250,7 @@ class _Jobs:
         if lane not in self._queued:
             self._queued[lane] = count_queued(self._session, *lane)
         if self._queued[lane] + sum(job.owner == new.owner for job in self._jobs) >= new.max_queued:
-            raise _too_many(new.max_queued)
+            raise too_many(new.max_queued)
 
     def _next_turn(self, new: NewJob) -> int:
         """Return the next turn of the job's owner and lane; the database is asked once for each of these."""
@@ -322,54 +322,6 @@ def _lane() -> Prepared:
 
 def _submitted(job: Job) -> Submitted:
     return Submitted(job, hint=job.hinted_at is not None)
-
-
-def lock_limits(session: Transaction, new: Sequence[NewJob]) -> None:
-    """Let no other transaction count these jobs' owners' queued jobs before this one ends: two could both find room.
-
-    Call it before the transaction locks anything else, so that no two transactions wait for each other.
-    """
-    for owner in sorted({job.owner for job in new if job.max_queued > 0}):
-        _lock_limit(session, owner)
-
-
-def _lock_limit(session: Transaction, owner: str) -> None:
-    if isinstance(session, Connection):  # whose `info` outlives the transaction; to lock twice does no harm
-        lock_name(session, f"queued:{owner}")
-        return
-    locked: set[str] = session.info.setdefault(_LOCKED, set())
-    if owner not in locked:
-        lock_name(session, f"queued:{owner}")
-        locked.add(owner)
-
-
-_LOCKED = "owners whose queued jobs are locked"
-
-
-def check_limit(session: Session, owner: str, max_queued: int) -> None:
-    """Raise TooManyRequests when the owner has `max_queued` queued jobs or more; 0 means no limit."""
-    if max_queued > 0 and count_queued(session, owner, max_queued) >= max_queued:
-        raise _too_many(max_queued)
-
-
-def count_queued(session: Transaction, owner: str, most: int) -> int:
-    """Return how many queued jobs the owner has, `most` for more, and lock that number as `lock_limits` does."""
-    _lock_limit(session, owner)
-    (counted,) = _queued_of().rows(session, {"of_owner": owner, "at_most": most})
-    return int(counted["queued"])
-
-
-@cache
-def _queued_of() -> Prepared:
-    mine = select(Job.id).where(Job.owner == bindparam("of_owner", type_=String()), QUEUED)
-    counted = mine.limit(bindparam("at_most", type_=Integer())).subquery()
-    return Prepared(select(func.count().label("queued")).select_from(counted))
-
-
-def _too_many(max_queued: int) -> TooManyRequests:
-    return TooManyRequests(
-        f"You have {max_queued} queued jobs, the limit. Wait until some have run, or cancel some.", retry_after=10.0
-    )
 
 
 def _keep_upload(session: Transaction, upload_id: str | None, field: str) -> None:

@@ -7,13 +7,32 @@ from dataclasses import dataclass, field
 from core.settings import Settings
 from core.tracing import Tracing
 from db.database import Database
+from db.size_limits import UNKNOWN, SizeLimit
 from worker.engine.client import EngineClient
+from worker.engine.messages import EngineInfo
 from worker.events import EventPublisher
 from worker.runner.attempts import InFlightAttempts
 from worker.runner.flower import FlowerEvents
 from worker.runner.metrics import WorkerTotals
-from worker.runner.size_limits import SizeLimits
 from worker.runner.worker_state import WorkerIdentity, WorkerState
+
+
+class SizeLimits:
+    """The largest image of each of this worker's models, as its engine reported it at the last load. Thread-safe.
+
+    Nothing is known of a model before its first load.
+    """
+
+    def __init__(self) -> None:
+        self._limits: dict[str, SizeLimit] = {}
+
+    def note(self, info: EngineInfo) -> None:
+        """Record what the engine reports of the model that it has loaded."""
+        self._limits[info.model] = SizeLimit(info.max_pixels, info.max_pixels_guided)
+
+    def of(self, model: str) -> SizeLimit:
+        """Return the limit of a model."""
+        return self._limits.get(model, UNKNOWN)
 
 
 @dataclass(frozen=True)
