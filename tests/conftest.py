@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import certifi
+import hypothesis
 import pytest
 
 from core.errors import Unavailable
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 Migrate = Callable[[str], None]
 SHARED_FARMS = ("tests/e2e", "tests/integration/imagefarm")
 """Folders whose files share a farm."""
+hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any machine")
 gc_frozen_modules = [0]
 """Number of imported modules when collections last excluded what there was."""
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
@@ -80,8 +83,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 @pytest.fixture(scope="module", autouse=True)
 def imported_modules_are_not_collected() -> None:
     """Exclude what was imported from collections: with torch and diffusers, each `gc.collect()` else takes half a second."""
-    import hypothesis  # noqa: F401 -- first: its import looks for referrers, and finds none that is frozen
-
     if len(sys.modules) > gc_frozen_modules[0] + 200:
         gc.collect()
         gc.freeze()

@@ -21,9 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 TOLERANCE = {"float32": 2e-4, "bfloat16": 0.25}
 """Largest difference of latents that another batch size may cause; strict and single requests must have none."""
-few_examples = settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+few_examples = settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass(frozen=True)

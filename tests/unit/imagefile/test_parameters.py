@@ -236,7 +236,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(
     value=_JSON,
     key=st.sampled_from(["prompt", "parameters", "invokeai_metadata", "sd-metadata", "Comment", "exif:UserComment"]),
