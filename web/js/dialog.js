@@ -51,7 +51,6 @@ export function confirmAction({ title, text, action }) {
 	});
 }
 
-// A menu below a button: closes with Escape, a choice or a click elsewhere.
 export function openMenu(anchor, items) {
 	const close = () => { menu.remove(); document.removeEventListener("pointerdown", outside, true); anchor.ariaExpanded = false; };
 	const outside = (event) => { if (!menu.contains(event.target)) close(); };

@@ -88,6 +88,20 @@ export function table(name, headings, ...rows) {
 		h("thead", h("tr", headings.map((each) => (each.tagName ? each : h("th", { scope: "col" }, each))))), h("tbody", ...rows)));
 }
 
+export const zoomButtons = (zoom, step = 1.4) => [[t("zoom.out"), 1 / step, "−"], [t("zoom.in"), step, "+"]]
+	.map(([label, factor, sign]) => smallButton(sign, () => zoom(factor), { "aria-label": label }));
+
+// `value`: the part that is done, 0 to 1.
+export function progressBar(label, value, properties = {}) {
+	const bar = h("div.bar", { role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, ...properties }, h("span"));
+	bar.fill = (part) => {
+		bar.ariaValueNow = Math.round(part * 100);
+		bar.style.setProperty("--done", part);
+	};
+	bar.fill(value);
+	return bar;
+}
+
 export const MENU = { "aria-haspopup": "menu", "aria-expanded": "false" };
 
 export const errorBox = () => h("p.error.boxed", { role: "alert", hidden: true });
@@ -115,7 +129,6 @@ export function prose(text, code = (part) => h("code", part)) {
 	return text.split("`").map((part, index) => (index % 2 ? code(part) : document.createTextNode(part)));
 }
 
-// Text for assistive technology: changes of state, not single steps.
 export function announce(text) {
 	byId("announcer").textContent = text;
 }

@@ -63,7 +63,6 @@ export function fileName(job, output) {
 	return `outputs_${day}${time}${output.index ? `_${two(output.index)}` : ""}.${output.format}`;
 }
 
-// An owner without the kind that the farm writes before its name.
 export function ownerName(owner) {
 	return owner.replace(/^(client|key):/, "");
 }

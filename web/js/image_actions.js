@@ -12,16 +12,11 @@ const VARIATION = 0.25;
 const AT_ONCE = 4;
 const MAX_EXPORT = 1000;
 
-// Runs an action that makes a job, and opens that job on the view Create.
 async function making(app, run, text) {
-	try {
-		const made = await run();
-		if (made.jobs) { app.watch.refreshList(); app.toast(text); return; }
-		app.jobs.put(made);
-		app.toast(text, { label: t("open"), action: () => go("create", made.id) });
-	} catch (problem) {
-		app.fail(problem);
-	}
+	const made = await run();
+	if (made.jobs) { app.watch.refreshList(); app.toast(text); return; }
+	app.jobs.put(made);
+	app.toast(text, { label: t("open"), action: () => go("create", made.id) });
 }
 
 const rerun = (app, id) => making(app, () => post(`v1/images/${id}/rerun`), t("made.again"));
@@ -43,13 +38,9 @@ export function makings(app, id) {
 }
 
 export async function useSettings(app, id) {
-	try {
-		const image = await readImage(id);
-		app.pending = { settings: settingsOf(image, image.seed), farm: Boolean(image.parent?.image) };
-		go("create");
-	} catch (problem) {
-		app.fail(problem);
-	}
+	const image = await readImage(id);
+	app.pending = { settings: settingsOf(image, image.seed), farm: Boolean(image.parent?.image) };
+	go("create");
 }
 
 function useAsStart(app, image) {
@@ -103,14 +94,10 @@ async function collect(app, ids, collections, onchange) {
 }
 
 async function addTo(app, ids, find, onchange) {
-	try {
-		const found = await find();
-		for (let at = 0; at < ids.length; at += MAX_EXPORT) await patch(`v1/collections/${found.id}`, { add: ids.slice(at, at + MAX_EXPORT) });
-		app.toast(t("collection.added", { n: ids.length, name: found.name }));
-		onchange();
-	} catch (problem) {
-		app.fail(problem);
-	}
+	const found = await find();
+	for (let at = 0; at < ids.length; at += MAX_EXPORT) await patch(`v1/collections/${found.id}`, { add: ids.slice(at, at + MAX_EXPORT) });
+	app.toast(t("collection.added", { n: ids.length, name: found.name }));
+	onchange();
 }
 
 export function collectMenu(app, anchor, ids, collections, onchange) {

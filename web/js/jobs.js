@@ -13,20 +13,26 @@ export function createJobs() {
 
 	// A page that is open for days keeps the newest jobs, those that are open, and the selected one.
 	const forget = () => {
-		const oldest = [...known.values()].filter((job) => isSettled(job) && job.id !== selected).sort((a, b) => (a.id < b.id ? -1 : 1))[0];
+		let oldest = null;
+		for (const job of known.values()) {
+			if (isSettled(job) && job.id !== selected && !(oldest && oldest.id < job.id)) oldest = job;
+		}
 		if (oldest) known.delete(oldest.id);
 	};
 
-	// One notification for all changes of the same task.
+	// One notification a frame, whatever number of events arrives; a hidden page has no frames.
 	const changed = () => {
 		sorted = null;
 		if (pending) return;
 		pending = true;
-		queueMicrotask(() => {
-			pending = false;
-			listeners.forEach((listener) => listener());
-		});
+		(document.hidden ? queueMicrotask : requestAnimationFrame)(notify);
 	};
+	const notify = () => {
+		if (!pending) return;
+		pending = false;
+		listeners.forEach((listener) => listener());
+	};
+	document.addEventListener("visibilitychange", notify); // a frame that was asked for before may not come
 
 	return {
 		subscribe: (listener) => listeners.add(listener),

@@ -114,6 +114,11 @@ async function start() {
 	if (!signIn.check(app.choices.session)) return;
 	shell.setModels(app.choices.models);
 	createNotices(jobs);
+	window.addEventListener("unhandledrejection", (event) => { // an action that handles no problem of its own
+		if (!(event.reason instanceof Problem)) return;
+		event.preventDefault();
+		app.fail(event.reason);
+	});
 	createShortcuts(() => shown, go);
 	window.addEventListener("hashchange", showAddressed);
 	byId("skip").addEventListener("click", (event) => {

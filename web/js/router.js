@@ -20,7 +20,6 @@ export function go(view, item = "", values = {}) {
 	else location.hash = address;
 }
 
-// Changes the address without a new entry in the browser's history.
 export function replaceAddress(view, item = "", values = {}) {
 	history.replaceState(null, "", addressOf(view, item, values));
 }

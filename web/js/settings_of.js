@@ -1,6 +1,5 @@
 // The fields of a request that render an image or job again, from what the farm stored.
 
-// Keys of the texts that name a field of a request.
 export const LABELS = { prompt: "create.prompt", negative_prompt: "create.negative", model: "fact.model", width: "create.width", height: "create.height",
 	num_inference_steps: "fact.steps", guidance_scale: "fact.guidance", seed: "fact.seed", strength: "create.strength", rating: "image.rating",
 	recipe: "create.recipe", size: "create.size", styles: "create.styles", upscaler: "fact.upscaler" };

@@ -15,6 +15,13 @@ export function createShell(views) {
 	const box = byId("toasts");
 	const place = (host) => { if (box.parentElement !== host) host.append(box); };
 	document.addEventListener("close", (event) => { if (event.target.contains(box)) place(document.body); }, true);
+	// A picture that cannot be loaded leaves a calm word in its place.
+	document.documentElement.style.setProperty("--broken", JSON.stringify(t("broken")));
+	const mark = (event, broken) => {
+		if (event.target.tagName === "IMG" && event.target.hasAttribute("src")) event.target.parentElement?.toggleAttribute("data-broken", broken);
+	};
+	document.addEventListener("error", (event) => mark(event, true), true);
+	document.addEventListener("load", (event) => mark(event, false), true);
 	const line = byId("farm");
 	let trouble = null;
 	let models = [];

@@ -7,10 +7,10 @@ import { t } from "./text.js";
 const GO = { c: "create", g: "gallery", m: "models", f: "farm", s: "settings" };
 const KEYS = [
 	["keys.everywhere", [["?", "keys.help"], ["g c", "nav.create"], ["g g", "nav.gallery"], ["g m", "nav.models"], ["g f", "nav.farm"],
-		["g s", "nav.settings"], ["Esc", "keys.close"]]],
-	["nav.create", [["Ctrl Enter", "create.render"], ["Alt ↑ ↓", "keys.history"], ["Tab", "keys.complete"]]],
-	["nav.gallery", [["← ↑ ↓ →", "keys.move"], ["Enter", "keys.open"], ["x", "keys.choose"], ["Shift ← →", "keys.range"], ["1 … 5", "keys.rate"],
-		["0", "keys.unrate"], ["c", "keys.compare"], ["u", "image.use"], ["d", "image.download"], ["Del", "keys.delete"]]],
+		["g s", "nav.settings"], ["Esc", "close"]]],
+	["nav.create", [["Ctrl Enter", "create.render"], ["Alt ↑ ↓", "create.history"], ["Tab", "keys.complete"]]],
+	["nav.gallery", [["← ↑ ↓ →", "keys.move"], ["Enter", "open"], ["x", "keys.choose"], ["Shift ← →", "keys.range"], ["1 … 5", "keys.rate"],
+		["0", "keys.unrate"], ["c", "keys.compare"], ["u", "image.use"], ["d", "image.download"], ["Del", "delete"]]],
 	["keys.viewer", [["← →", "keys.next"], ["+ −", "keys.zoom"], ["i", "keys.details"]]],
 ];
 

@@ -48,7 +48,6 @@ export function createWatch(jobs, onTrouble) {
 		source = null;
 	}
 
-	// Reads a job; returns false when it no longer exists.
 	async function reload(id) {
 		try {
 			jobs.put(await readJob(id));

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from benchmarks.faults.parts import FarmParts
 from tests.conftest import Migrate
@@ -130,22 +131,28 @@ def test_an_administrator_sees_keys_with_limits_usage_and_the_end_of_one(
     assert "3 queued" in shown[2]
     assert "0 of 5 megapixels today" in shown[2]
     assert shown[3] == "1"
-    listed = httpx.get(f"{page.url}/v1/keys", headers={"X-API-Key": admin}).json()["items"]
-    [identity] = [row["id"] for row in listed if row["name"] == "limited"]
-    done = run_command(
-        "keys", "revoke", identity, environment=guarded_farm.parts["api"].environment, cwd=guarded_farm.directory
-    )
-    assert done.returncode == 0, done.stderr
-    page.click("#keys summary")
-    page.until(lambda: page.find("#keys").get_attribute("open") is None, "the list did not close")
-    page.click("#keys summary")
+    page.click("#keys [aria-label='Revoke: limited']")
+    page.click("dialog[open] .danger")
     page.until(lambda: key_row(page, "limited")[1].endswith("not valid"), "the end of the key is not shown")
     sent = {"X-API-Key": limited}
     page.until(lambda: httpx.get(f"{page.url}/v1/jobs", headers=sent).status_code == 401, "the key is still valid")
+    page.click("#keys [aria-label='Revoke: chief']")
+    page.click("dialog[open] .danger")
+    assert "last valid key" in page.toast()
+    page.click("#key-create")
+    page.write("#key-name", "made here")
+    page.write("#key-max_queued", "7")
+    page.click("dialog[open] .primary")
+    made = page.until(lambda: page.texts("#new-key"), "the key is not shown")[0]
+    page.press(Keys.ESCAPE)
+    page.until(lambda: key_row(page, "made"), "the new key is not listed")
+    assert not page.find_all("#new-key")
+    own = httpx.get(f"{page.url}/v1/session", headers={"X-API-Key": made}).json()
+    assert own["scopes"] == ["submit", "read-own"]
 
 
 def key_row(page: Page, name: str) -> list[str]:
     """Return the cells of a key's row: owner, key, limits, images, time; nothing where it is not listed."""
     cells = page.texts("#keys tbody td")
     rows = [cells[at : at + 5] for at in range(0, len(cells), 5)]
-    return next((row for row in rows if row[1].split(" ")[0] == name), [])
+    return next((row for row in rows if row[1].split()[0] == name), [])

@@ -42,7 +42,8 @@ ENGLISH = texts_of(ROOT / "js" / "text" / "en.js")
 def test_every_language_has_the_same_texts_with_the_same_values(path: Path) -> None:
     texts = texts_of(path)
     assert len(texts) > 300
-    assert texts.keys() == ENGLISH.keys()
+    singular = {key for key in ENGLISH if key.endswith("_one")}  # a language without a form of its own leaves it out
+    assert texts.keys() | singular == ENGLISH.keys()
     assert len(rows_of(path)) == len(texts), "a key is there twice"
     for key, text in texts.items():
         assert text.strip(), key

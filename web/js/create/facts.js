@@ -4,7 +4,6 @@ import { copyButton, fact, h, prose } from "../dom.js";
 import { seconds } from "../format.js";
 import { said, t } from "../text.js";
 
-// `row`: a job, or an image as GET /v1/images/{id} returns it.
 export function factsOf(row, output) {
 	const input = row.input;
 	const seed = output?.seed ?? input.seed;

@@ -15,7 +15,6 @@ import { createStart } from "./start.js";
 import { createStyles, negativeTemplates } from "./styles.js";
 import { createVariants } from "./variants.js";
 
-// Form fields by the API's names: [element id, parser of its text].
 const FIELDS = {
 	prompt: ["prompt", String],
 	negative_prompt: ["negative", String],
@@ -58,21 +57,17 @@ export function createForm(app, { submit }) {
 			slider("steps", "num_inference_steps", t("fact.steps"), { min: 1, step: 1, inputmode: "numeric" }),
 			slider("guidance", "guidance_scale", t("fact.guidance"), { min: 1, step: 0.5, inputmode: "decimal" }, t("create.guidance.off")),
 			h("div.pair",
-				h("div.field", h("label", { for: "seed" }, t("fact.seed")),
-					h("div.with-buttons",
-						h("input#seed", { name: "seed", type: "text", inputmode: "numeric", autocomplete: "off", placeholder: t("create.seed.random"), "aria-describedby": "seed-error" }),
-						iconButton("dice", t("create.seed.dice"), { id: "seed-dice", onclick: () => { put("seed", Math.floor(Math.random() * 2 ** 32)); keep(); } }),
-						iconButton("close", t("create.seed.clear"), { id: "seed-clear", hidden: true, onclick: () => { put("seed", ""); keep(); input("seed").focus(); } })),
-					h("p#seed-error.error", { hidden: true })),
-				h("div.field", h("label", { for: "count" }, t("create.count")),
-					h("input#count", { name: "num_images", type: "number", inputmode: "numeric", min: 1, max: 16, step: 1, value: 1, "aria-describedby": "count-error" }),
-					h("p#count-error.error", { hidden: true }))),
+				field("seed", t("fact.seed"), h("div.with-buttons",
+					whole("seed", "seed", { type: "text", autocomplete: "off", placeholder: t("create.seed.random") }),
+					iconButton("dice", t("create.seed.dice"), { id: "seed-dice", onclick: () => { put("seed", Math.floor(Math.random() * 2 ** 32)); keep(); } }),
+					iconButton("close", t("create.seed.clear"), { id: "seed-clear", hidden: true, onclick: () => { put("seed", ""); keep(); input("seed").focus(); } }))),
+				field("count", t("create.count"), whole("count", "num_images", { min: 1, max: 16, value: 1 }))),
 			h("div.field", h("div.label-row", h("label", { for: "negative" }, t("create.negative")), templateBox),
 				h("textarea#negative", { name: "negative_prompt", rows: 2, dir: "auto", autocomplete: "off", "aria-describedby": "negative-hint negative-error" }),
-				h("p#negative-hint.hint"), h("p#negative-error.error", { hidden: true })),
+				h("p#negative-hint.hint"), errorOf("negative")),
 			h("div.pair",
-				field("width", t("create.width"), h("input#width", { name: "width", type: "number", inputmode: "numeric", "aria-describedby": "width-error" })),
-				field("height", t("create.height"), h("input#height", { name: "height", type: "number", inputmode: "numeric", "aria-describedby": "height-error" }))),
+				field("width", t("create.width"), whole("width", "width")),
+				field("height", t("create.height"), whole("height", "height"))),
 			loras.element, variants.element,
 			h("div.row.between",
 				h("button#reset.link", { onclick: reset }, t("create.reset")),
@@ -85,7 +80,7 @@ export function createForm(app, { submit }) {
 		h("div.field",
 			h("div.label-row", h("span.label", t("create.size"), " ", h("span#size-now.aside")),
 				iconButton("swap", t("create.swap"), { id: "size-swap", onclick: () => sizes.swap() })),
-			sizes.element, h("p#size-error.error", { hidden: true })),
+			sizes.element, errorOf("size")),
 		field("model", t("fact.model"), modelBox, h("p#model-about.hint")),
 		start.element,
 		more,
@@ -360,6 +355,7 @@ export function createForm(app, { submit }) {
 				if (found.fields.prompt) {
 					fill(found.fields);
 					app.toast(t("create.read", { source: found.source ?? "PNG" }), { label: t("create.asstart"), action: () => start.take(blob) });
+					if (found.warnings.length) app.toast(found.warnings.map((text) => said(text)).join(" "), { tone: "bad", milliseconds: 12000 });
 					return;
 				}
 			} catch (problem) {
@@ -405,16 +401,20 @@ export function createForm(app, { submit }) {
 }
 
 function field(id, label, control, extra = null) {
-	return h("div.field", h("label", { for: id }, label), control, extra, h("p", { id: `${id}-error`, class: "error", hidden: true }));
+	return h("div.field", h("label", { for: id }, label), control, extra, errorOf(id));
 }
+
+const errorOf = (id) => h("p.error", { id: `${id}-error`, hidden: true });
+
+const whole = (id, name, more) => h("input", { id, name, type: "number", inputmode: "numeric", "aria-describedby": `${id}-error`, ...more });
 
 function slider(id, name, label, limits, aside = "") {
 	return h("div.field.slider",
 		h("label", { for: id }, label, " ", h("span.aside", aside)),
 		h("div.slider-row",
 			h("input", { type: "range", id: `${id}-range`, min: limits.min, step: limits.step, "aria-label": label, tabindex: -1 }),
-			h("input", { id, name, type: "number", ...limits, "aria-describedby": `${id}-error` })),
-		h("p", { id: `${id}-error`, class: "error", hidden: true }));
+			whole(id, name, limits)),
+		errorOf(id));
 }
 
 function shortcut() {

@@ -17,22 +17,14 @@ export function createLive({ select, older, cancel, cancelAll }) {
 	const element = h("section.live", { "aria-labelledby": "live-title" },
 		h("div.row.between", h("h2#live-title", t("live"), " ", counts), stop), list, empty, more);
 	const cards = new Map(); // job id -> {item, button, key}
-	let waiting = false;
-	let next = null;
 
-	// At most once a frame, whatever number of events arrives.
-	function showJobs(jobs, selectedId) {
-		next = [jobs.slice(0, MOST), selectedId, jobs.filter((job) => !isSettled(job))];
-		if (waiting) return;
-		waiting = true;
-		requestAnimationFrame(() => { waiting = false; draw(...next); });
-	}
-
-	function draw(jobs, selectedId, open) {
+	function draw(all, selectedId) {
+		const jobs = all.slice(0, MOST);
+		const open = all.filter((job) => !isSettled(job));
 		show(empty, jobs.length === 0);
 		show(stop, open.length > 1);
 		const running = open.filter((job) => job.status === "running").length;
-		counts.textContent = open.length ? t("live.counts", { running, queued: open.length - running }) : "";
+		setText(counts, open.length ? t("live.counts", { running, queued: open.length - running }) : "");
 		const wanted = new Set(jobs.map((job) => job.id));
 		for (const [id, card] of cards) if (!wanted.has(id)) { card.item.remove(); cards.delete(id); }
 		jobs.forEach((job, place) => {
@@ -50,7 +42,7 @@ export function createLive({ select, older, cancel, cancelAll }) {
 		return card;
 	}
 
-	return { element, show: showJobs, setMore: (yes) => show(more, yes) };
+	return { element, show: draw, setMore: (yes) => show(more, yes) };
 }
 
 function update(card, job, selected) {
@@ -87,7 +79,7 @@ function build(card, job) {
 	button.title = text;
 	card.bar = isSettled(job) ? null : h("span.bar", h("span"));
 	card.status = h("span.card-status", label);
-	card.preview = h("img.card-preview", { alt: "", hidden: true });
+	card.preview = h("img.card-preview", { alt: "", hidden: true, decoding: "async" });
 	button.replaceChildren(
 		first ? thumbnail(first) : card.preview,
 		h("span.card-face", h("span.card-prompt", text), h("span.card-state", card.status, card.bar ?? "")),

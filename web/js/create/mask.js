@@ -1,13 +1,13 @@
 // Dialog in which a brush paints the mask of a start image: white areas are repainted.
 
 import { upload } from "../api.js";
-import { h, icon, segments } from "../dom.js";
+import { h, icon, segments, zoomButtons } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { t } from "../text.js";
 
 const TINT = "rgba(16, 130, 92, 0.62)";
 
-// `surface`: an image or bitmap, perhaps smaller than the `size` of the mask. Resolves to {upload, preview, strokes, feather}, or null when nothing was painted.
+// `surface`: an image or bitmap, perhaps smaller than the mask's `size`. Resolves to {upload, preview, strokes, feather}, or null.
 export function paintMask(surface, size, before, app) {
 	const width = size.width ?? surface.naturalWidth;
 	const height = size.height ?? surface.naturalHeight;
@@ -92,8 +92,7 @@ export function paintMask(surface, size, before, app) {
 		h("button.small#mask-undo", { onclick: undo }, icon("undo"), t("undo")),
 		h("button.small#mask-all", { onclick: change(() => strokes.push({ all: true })) }, t("mask.all")),
 		h("button.small", { onclick: change(() => { strokes = []; }) }, t("mask.clear")),
-		h("span.row", h("button.small", { "aria-label": t("zoom.out"), onclick: () => setZoom(zoom / 1.4) }, "−"), output,
-			h("button.small", { "aria-label": t("zoom.in"), onclick: () => setZoom(zoom * 1.4) }, "+")));
+		h("span.row", zoomButtons((factor) => setZoom(zoom * factor)), output));
 
 	return new Promise((resolve) => {
 		let result = null;

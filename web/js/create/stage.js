@@ -1,7 +1,7 @@
 // The selected job: its queue position, its progress, and its images.
 
 import { contentUrl } from "../api.js";
-import { announce, h, icon, MENU, setText, show } from "../dom.js";
+import { announce, h, icon, MENU, progressBar, setText, show } from "../dom.js";
 import { fileName, isSettled, statusLabel } from "../format.js";
 import { imageMenu, refine, upscale } from "../image_actions.js";
 import { go } from "../router.js";
@@ -22,11 +22,11 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 			h("ul.examples#examples", EXAMPLES.map((text) => h("li", h("button", { onclick: () => example(text) }, text)))))),
 		part("show", h("div.show", { hidden: true },
 			part("frame", h("div.frame",
-				part("preview", h("img.preview", { alt: "", hidden: true })),
+				part("preview", h("img.preview", { alt: "", hidden: true, decoding: "async" })),
 				part("picture", h("img.picture", { alt: "", hidden: true })),
 				part("waiting", h("div.waiting",
 					part("waiting-title", h("p.waiting-title")),
-					part("bar", h("div.bar", { role: "progressbar", "aria-label": t("progress"), "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, h("span"))),
+					part("bar", progressBar(t("progress"), 0)),
 					part("waiting-detail", h("p.waiting-detail")))))),
 			part("strip", h("div.strip.row", { role: "group", "aria-label": t("stage.strip"), hidden: true })),
 			part("siblings", h("div.strip.siblings.row", { role: "group", "aria-label": t("stage.variants"), hidden: true })),
@@ -90,6 +90,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 		show(parts.picture, Boolean(output));
 		if (!output || parts.picture.dataset.id === output.id) return;
 		parts.picture.dataset.id = output.id;
+		delete parts.frame.dataset.broken;
 		parts.picture.src = contentUrl(output);
 		parts.picture.alt = job.input.prompt ?? t("stage");
 	}
@@ -102,8 +103,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 		setText(parts["waiting-detail"], detail);
 		const value = barValue(job);
 		show(parts.bar, value !== null);
-		parts.bar.ariaValueNow = Math.round((value ?? 0) * 100);
-		parts.bar.style.setProperty("--done", value ?? 0);
+		parts.bar.fill(value ?? 0);
 	}
 
 	function drawDetails() {
@@ -164,6 +164,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 	}
 
 	function clearImages() {
+		delete parts.frame.dataset.broken;
 		for (const image of [parts.picture, parts.preview]) {
 			image.removeAttribute("src");
 			Object.keys(image.dataset).forEach((name) => delete image.dataset[name]);

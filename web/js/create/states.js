@@ -29,7 +29,6 @@ function running(job) {
 	};
 }
 
-// Returns 0 to 1, or null while there is no progress.
 export function barValue(job) {
 	return job.status === "running" && job.progress ? Math.min(Math.max(job.progress.value, 0), 1) : null;
 }

@@ -52,13 +52,9 @@ export function createStyles(app, { onChange, texts }) {
 	async function save() {
 		const name = await askText({ title: t("create.style.save"), label: t("name"), action: t("save") });
 		if (!name) return;
-		try {
-			await post("v1/styles", { name, ...texts() });
-			await app.refreshChoices();
-			app.toast(t("create.style.saved", { name }));
-		} catch (problem) {
-			app.fail(problem);
-		}
+		await post("v1/styles", { name, ...texts() });
+		await app.refreshChoices();
+		app.toast(t("create.style.saved", { name }));
 	}
 
 	draw();

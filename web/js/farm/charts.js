@@ -8,12 +8,15 @@ const WIDTH = 480;
 const HEIGHT = 120;
 const FLOOR = HEIGHT - 4;
 
+const chart = (title, most) => svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", class: "chart", role: "img",
+	"aria-label": `${title}: ${t("chart.most", { value: most })}` });
+
 // `rows`: buckets with `start`; `series`: [{name, value: (bucket) => number or null, tone}], stacked.
 export function barChart(title, rows, series, unit = String) {
 	const sums = rows.map((row) => series.reduce((sum, each) => sum + (each.value(row) ?? 0), 0));
 	const most = Math.max(1, ...sums);
 	const step = WIDTH / rows.length;
-	const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", class: "chart", role: "img", "aria-label": `${title}: ${t("chart.most", { value: unit(most) })}` });
+	const drawing = chart(title, unit(most));
 	rows.forEach((row, at) => {
 		let base = FLOOR;
 		for (const each of series) {
@@ -34,7 +37,7 @@ export function lineChart(title, rows, value) {
 	const step = WIDTH / rows.length;
 	const x = (at) => at * step + step / 2;
 	const y = (each) => FLOOR - (each / most) * (FLOOR - 8);
-	const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", class: "chart", role: "img", "aria-label": `${title}: ${t("chart.most", { value: seconds(most) })}` });
+	const drawing = chart(title, seconds(most));
 	if (known.length > 1) drawing.append(svg("path", { d: known.map(([at, each], i) => `${i ? "L" : "M"}${x(at).toFixed(1)} ${y(each).toFixed(1)}`).join(""), class: "line" }));
 	for (const [at, each] of known) {
 		const dot = svg("rect", { x: x(at) - 2.5, y: y(each) - 2.5, width: 5, height: 5, class: "point", rx: 1 });

@@ -1,7 +1,7 @@
 // Two to four images side by side, or two under a slider, with zoom in step and what differs between them.
 
 import { contentUrl, readImage } from "../api.js";
-import { h, show, table } from "../dom.js";
+import { h, show, table, zoomButtons } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { LABELS, MAIN } from "../settings_of.js";
 import { t } from "../text.js";
@@ -12,13 +12,7 @@ const FIELDS = [...MAIN, "strength", "upscaler", "rating"];
 const letter = (at) => String.fromCharCode(65 + at);
 
 export async function compareImages(app, ids) {
-	let images;
-	try {
-		images = await Promise.all(ids.slice(0, 4).map(readImage));
-	} catch (problem) {
-		app.fail(problem);
-		return;
-	}
+	const images = await Promise.all(ids.slice(0, 4).map(readImage));
 	const pair = images.length === 2;
 	const pictures = (image) => h("img", { src: contentUrl(image.id), alt: image.input.prompt ?? image.id, draggable: "false" });
 	const side = h("div.compare-side", { "data-count": images.length }, images.map((image, at) =>
@@ -44,8 +38,7 @@ export async function compareImages(app, ids) {
 		title: t("gallery.compare"),
 		class: "full-dialog compare",
 		body: h("div.compare-body", over, side, differing.length ? differences() : h("p.hint", t("compare.same"))),
-		actions: [pair ? mode : "", h("button.small", { "aria-label": t("zoom.out"), onclick: () => zoom.zoom(1 / 1.4) }, "−"),
-			h("button.small", { "aria-label": t("zoom.in"), onclick: () => zoom.zoom(1.4) }, "+"),
+		actions: [pair ? mode : "", ...zoomButtons(zoom.zoom),
 			h("button.small", { onclick: zoom.reset }, t("zoom.fit"))],
 	});
 	dialog.element.addEventListener("keydown", (event) => {

@@ -19,12 +19,14 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
 	let wanted = 180;
 	let focus = 0;
 	let waiting = false;
+	let stale = true; // the size of the cells and of the canvas
 	let lastTop = 0;
 	let lastAt = 0;
 	let settle = null;
 	let made = 0;
 
 	function measure() {
+		stale = false;
 		const width = scroller.clientWidth - 2 * GAP;
 		columns = Math.max(2, Math.floor((width + GAP) / (wanted + GAP)));
 		cell = Math.floor((width - (columns - 1) * GAP) / columns);
@@ -39,16 +41,17 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
 	}
 
 	function draw() {
-		if (!scroller.isConnected) return;
+		if (!scroller.isConnected || !scroller.clientWidth) return;
 		const now = performance.now();
-		const top = scroller.scrollTop;
-		const speed = (Math.abs(top - lastTop) / scroller.clientHeight) / Math.max((now - lastAt) / 1000, 0.008);
+		const { scrollTop: top, clientHeight: height } = scroller; // all reads before the first write
+		if (stale) measure();
+		const speed = (Math.abs(top - lastTop) / height) / Math.max((now - lastAt) / 1000, 0.008);
 		[lastTop, lastAt] = [top, now];
 		const fast = speed > FAST;
 		if (fast) { clearTimeout(settle); settle = setTimeout(schedule, 90); }
 		const row = cell + GAP;
 		const first = Math.max(0, (Math.floor(top / row) - EXTRA_ROWS) * columns);
-		const last = Math.min(pages.total, (Math.ceil((top + scroller.clientHeight) / row) + EXTRA_ROWS) * columns);
+		const last = Math.min(pages.total, (Math.ceil((top + height) / row) + EXTRA_ROWS) * columns);
 		for (const [index, each] of cells) if (index < first || index >= last) { cells.delete(index); spare.push(each); }
 		for (let index = first; index < last; index += 1) place(index, fast);
 		while (spare.length > columns * 4) spare.pop().element.remove();
@@ -66,6 +69,7 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
 		if (each.key !== key && !(fast && image && each.key === "")) {
 			each.key = key;
 			each.picture.removeAttribute("src");
+			delete element.dataset.broken;
 			if (image) { each.picture.src = thumbnailUrl(image.id, size); element.ariaLabel = image.prompt || image.id; }
 		}
 		each.image = image;
@@ -118,6 +122,7 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
 
 	function setFocus(index) {
 		focus = Math.min(Math.max(index, 0), Math.max(pages.total - 1, 0));
+		if (stale && scroller.clientWidth) measure();
 		const row = cell + GAP;
 		const top = Math.floor(focus / columns) * row;
 		if (top < scroller.scrollTop) scroller.scrollTop = top;
@@ -125,7 +130,7 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
 		schedule();
 	}
 
-	const refresh = () => { if (scroller.isConnected && scroller.clientWidth) { measure(); schedule(); } };
+	const refresh = () => { stale = true; schedule(); };
 	scroller.addEventListener("scroll", schedule, { passive: true });
 	new ResizeObserver(refresh).observe(scroller);
 

@@ -5,7 +5,6 @@ import { get } from "../api.js";
 const PAGE = 100;
 const KEPT = 24; // pages
 
-// `onChange` is called when a page has arrived or the list has changed.
 export function createPages(onChange, onProblem) {
 	let filters = {};
 	let anchor = null;

@@ -11,13 +11,7 @@ import { t } from "../text.js";
 const text = (value) => (value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
 
 export async function openBatch(app, id, openImage) {
-	let batch;
-	try {
-		batch = await get(`v1/batches/${id}`);
-	} catch (problem) {
-		app.fail(problem);
-		return;
-	}
+	const batch = await get(`v1/batches/${id}`);
 	const names = [...new Set(batch.jobs.flatMap((item) => Object.keys(item.axes)))];
 	const varied = names.filter((name) => new Set(batch.jobs.map((item) => text(item.axes[name]))).size > 1);
 	const [across = null, down = null] = varied;

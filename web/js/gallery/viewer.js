@@ -34,6 +34,7 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
 		if (!dialog.isConnected) document.body.append(dialog);
 		if (!dialog.open) dialog.showModal();
 		dialog.focus(); // not a button that is hidden at an end of the list
+		delete frame.dataset.broken;
 		picture.src = contentUrl(id);
 		show(previous, Boolean(step(id, -1)));
 		show(following, Boolean(step(id, 1)));
@@ -81,13 +82,9 @@ export function createViewer(app, { step, collections, onDelete, onRate, onClose
 
 	async function rate(value) {
 		if (!image) return;
-		try {
-			image = await rateImage(image.id, value);
-			drawStars();
-			onRate(image.id, image.rating);
-		} catch (problem) {
-			app.fail(problem);
-		}
+		image = await rateImage(image.id, value);
+		drawStars();
+		onRate(image.id, image.rating);
 	}
 
 	async function drawLineage(box, id) {

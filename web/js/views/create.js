@@ -87,17 +87,13 @@ export function mount(app) {
 	async function cancelAll() {
 		if (!await confirmAction({ title: t("live.cancelall"), text: t("live.cancelall.sure"), action: t("live.cancelall") })) return;
 		form.stop();
-		try {
-			for (let cursor = null, more = true; more;) {
-				const page = await get("v1/jobs", { status: ["queued", "running"], mine: true, limit: 200, cursor });
-				for (let at = 0; at < page.items.length; at += 8) {
-					await Promise.all(page.items.slice(at, at + 8).map(async ({ id }) => jobs.put(await post(`v1/jobs/${id}/cancel`))));
-				}
-				cursor = page.next_cursor;
-				more = Boolean(cursor);
+		for (let cursor = null, more = true; more;) {
+			const page = await get("v1/jobs", { status: ["queued", "running"], mine: true, limit: 200, cursor });
+			for (let at = 0; at < page.items.length; at += 8) {
+				await Promise.all(page.items.slice(at, at + 8).map(async ({ id }) => jobs.put(await post(`v1/jobs/${id}/cancel`))));
 			}
-		} catch (problem) {
-			app.fail(problem);
+			cursor = page.next_cursor;
+			more = Boolean(cursor);
 		}
 	}
 

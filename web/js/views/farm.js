@@ -2,9 +2,10 @@
 
 import { get, post, retryJob } from "../api.js";
 import { confirmAction } from "../dialog.js";
-import { errorBox, fact, h, renew, segments, show, table } from "../dom.js";
+import { errorBox, fact, h, progressBar, renew, segments, show, smallButton, table } from "../dom.js";
 import { barChart, lineChart } from "../farm/charts.js";
-import { about, ago, count, gigabytes, isSettled, ownerName, seconds, statusLabel } from "../format.js";
+import { createKeys } from "../farm/keys.js";
+import { ago, count, gigabytes, isSettled, ownerName, seconds, statusLabel } from "../format.js";
 import { readPreference, savePreference } from "../preferences.js";
 import { addressOf } from "../router.js";
 import { named, said, t } from "../text.js";
@@ -14,6 +15,12 @@ const SPANS = [[1, "span.hour"], [24, "span.day"], [168, "span.week"], [720, "sp
 const MEMORY = ["weights_on_device", "peak_at_1024", "free_before_loading"]; // of what a worker reports
 const TONES = { ready: "good", unloaded: "good", loading: "busy", paused: "busy", quarantined: "bad", draining: "busy", blocked: "bad", failed: "bad", lost: "bad" };
 
+// What a worker reports: a sentence, or the code of an error and a sentence.
+function told(message) {
+	const [, code, text] = /^([a-z_]+): (.+)/s.exec(message) ?? [null, "", message];
+	return said(text, code);
+}
+
 export function mount(app) {
 	const admin = app.may("admin");
 	const trouble = errorBox();
@@ -21,8 +28,7 @@ export function mount(app) {
 	const queues = h("section.panel", { "aria-labelledby": "queue-title" });
 	const charts = h("div.charts#charts");
 	const events = h("section.panel#events", { "aria-labelledby": "events-title" });
-	const keyRows = h("div.stack-small");
-	const keys = h("details.panel", { hidden: !admin, id: "keys", ontoggle: () => { if (keys.open) readKeys(); } }, h("summary", h("h3", t("keys.title"))), keyRows);
+	const keys = admin && createKeys(app);
 	let hours = readPreference("span", 24);
 	const spans = segments(SPANS.map(([value, key]) => [value, t(key)]), hours, (value) => { hours = value; savePreference("span", hours); refresh(); }, { "aria-label": t("span") });
 	const links = h("p.links", h("a", { href: "metrics" }, t("farm.metrics")), h("a", { href: "docs" }, t("farm.docs")), h("a", { href: "readyz" }, t("farm.ready.link")),
@@ -33,7 +39,8 @@ export function mount(app) {
 	let timer = null;
 
 	async function act(run) {
-		try { await run(); await refresh(); } catch (problem) { app.fail(problem); }
+		await run();
+		await refresh();
 	}
 
 	function drawWorkers(rows) {
@@ -45,15 +52,15 @@ export function mount(app) {
 		const { info } = row;
 		const gpu = (row.live && info.gpu) || {}; // what the driver reports; nothing on a CPU
 		const jobs = app.jobs.all().filter((job) => job.worker === row.name && !isSettled(job));
-		const button = (action, label, properties = {}) => h("button.small", { onclick: () => act(() => post(`v1/workers/${encodeURIComponent(row.name)}/${action}`)), ...properties }, label);
-		const drain = h("button.small.quiet-danger", { onclick: async () => {
-			if (await confirmAction({ title: t("worker.drain"), text: t("worker.drain.sure", { name: row.name }), action: t("worker.drain") })) act(() => post(`v1/workers/${encodeURIComponent(row.name)}/drain`));
-		} }, t("worker.drain"));
+		const order = (action) => act(() => post(`v1/workers/${encodeURIComponent(row.name)}/${action}`));
+		const drain = async () => {
+			if (await confirmAction({ title: t("worker.drain"), text: t("worker.drain.sure", { name: row.name }), action: t("worker.drain") })) await order("drain");
+		};
 		const memory = MEMORY.filter((name) => info.memory?.[name] >= 0.05).map((name) => `${named("memory", name)} ${info.memory[name].toFixed(1)} GB`).join(", ");
 		const later = info.later_images;
 		return h("article.worker.panel", { "data-worker": row.name },
 			h("div.row.between", h("h3", row.name), h("span.badge", { "data-tone": TONES[row.state] ?? "quiet" }, named("state", row.state))),
-			row.message ? h("p.hint", said(row.message)) : null,
+			row.message ? h("p.hint", told(row.message)) : null,
 			h("dl.facts", [
 				[t("worker.device"), info.device_name && info.device_name !== row.device ? `${info.device_name} (${row.device})` : row.device],
 				[t("fact.model"), row.models.length > 1 ? row.models.map((each) => `${each.id} (${named("place", each.state)})`).join(", ") : row.model],
@@ -68,13 +75,12 @@ export function mount(app) {
 			gpu.memory_total_bytes ? meter(t("worker.memory"), gpu.memory_used_bytes, gpu.memory_total_bytes, `${gigabytes(gpu.memory_used_bytes)} / ${gigabytes(gpu.memory_total_bytes)}`) : null,
 			jobs.length ? h("ul.rows.tight", jobs.slice(0, 6).map((job) => h("li", h("a", { href: addressOf("create", job.id) }, (job.input.prompt ?? t("kind.upscale")).slice(0, 70)),
 				h("span.aside", job.progress ? `${Math.round(job.progress.value * 100)} %` : statusLabel(job.status))))) : null,
-			admin && row.live ? h("div.row", row.state === "paused" ? button("resume", t("worker.resume")) : button("pause", t("worker.pause")), drain) : null);
+			admin && row.live ? h("div.row", ["paused" === row.state ? "resume" : "pause"].map((action) => smallButton(t(`worker.${action}`), () => order(action))),
+				smallButton(t("worker.drain"), drain, { class: "small quiet-danger" })) : null);
 	}
 
 	function meter(label, value, most, text = `${value} / ${most}`) {
-		const bar = h("div.bar", { role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": most, "aria-valuenow": value, "aria-valuetext": text }, h("span"));
-		bar.style.setProperty("--done", most ? Math.min(value / most, 1) : 0);
-		return h("div.meter", h("div.row.between", h("span.aside", label), h("span.aside", text)), bar);
+		return h("div.meter", h("div.row.between", h("span.aside", label), h("span.aside", text)), progressBar(label, most ? Math.min(value / most, 1) : 0, { role: "meter", "aria-valuetext": text }));
 	}
 
 	function drawQueues(found) {
@@ -99,7 +105,7 @@ export function mount(app) {
 
 	function drawEvents(found) {
 		events.replaceChildren(h("h3#events-title", t("events")), found.events.length ? h("ul.rows", found.events.slice(0, 30).map((each) =>
-			h("li", h("div", h("strong", named("event", each.kind), each.worker ? ` · ${each.worker}` : ""), h("p.hint", said(each.message))),
+			h("li", h("div", h("strong", named("event", each.kind), each.worker ? ` · ${each.worker}` : ""), h("p.hint", told(each.message))),
 				h("span.row", h("span.aside", ago(each.at)),
 					each.job_id ? h("a.button.tiny", { href: addressOf("create", each.job_id) }, t("open")) : null,
 					each.kind === "job_held" ? h("button.tiny", { onclick: () => act(() => retryJob(each.job_id)) }, t("stage.retry")) : null))))
@@ -111,28 +117,6 @@ export function mount(app) {
 			barChart(t("chart.jobs"), found.buckets, [{ name: t("status.succeeded"), value: (row) => row.succeeded, tone: "good" }, { name: t("status.failed"), value: (row) => row.failed, tone: "bad" }], count),
 			lineChart(t("chart.wait"), found.buckets, (row) => row.wait_seconds),
 			lineChart(t("chart.run"), found.buckets, (row) => row.run_seconds));
-	}
-
-	function drawKeys(found, usage) {
-		const used = (owner) => usage.items.filter((row) => row.owner === owner).reduce((sum, row) => [sum[0] + row.images, sum[1] + row.render_seconds], [0, 0]);
-		const limits = (row) => [row.max_queued && t("keys.queued", { n: row.max_queued }), row.submits_per_minute && t("keys.perminute", { n: row.submits_per_minute }),
-			row.pixels_per_day && t("keys.pixels", { used: (row.pixels_today / 1e6).toFixed(0), n: (row.pixels_per_day / 1e6).toFixed(0) })].filter(Boolean).join(", ") || t("keys.nolimit");
-		const owners = [...new Set([...found.items.map((row) => row.owner), ...usage.items.map((row) => row.owner)])];
-		const of = (owner) => found.items.filter((row) => row.owner === owner);
-		keyRows.replaceChildren(owners.length ? table("", [t("filter.owner"), t("keys.key"), t("keys.limits"), t("keys.images"), t("keys.time")],
-				owners.map((owner) => { const [images, time] = used(owner); return h("tr", h("td", ownerName(owner)),
-					h("td", of(owner).map((row) => h("div", row.name, " ", row.active ? "" : h("span.badge", { "data-tone": "bad" }, t("keys.revoked")))), of(owner).length ? "" : "—"),
-					h("td", of(owner).map((row) => h("div", limits(row)))), h("td.number", count(images)), h("td.number", time ? about(time) : "—")); }))
-				: h("p.hint", t("keys.none")),
-			h("p.hint", h("code", "imagefarm keys create NAME"), " · ", h("code", "imagefarm keys revoke ID")));
-	}
-
-	async function readKeys() {
-		try {
-			drawKeys(...await Promise.all([get("v1/keys"), get("v1/usage")]));
-		} catch (problem) {
-			keyRows.replaceChildren(h("p.trouble", problem.message));
-		}
 	}
 
 	async function refresh() {

@@ -151,7 +151,7 @@ export function mount(app) {
 			await rateImage(image.id, value);
 		} catch (problem) {
 			rated(image.id, before);
-			app.fail(problem);
+			throw problem;
 		}
 	}
 
@@ -177,12 +177,15 @@ export function mount(app) {
 	async function rename(each) {
 		const name = await askText({ title: t("rename"), label: t("name"), value: each.name, action: t("save") });
 		if (!name) return;
-		try { await patch(`v1/collections/${each.id}`, { name }); await loadCollections(); } catch (problem) { app.fail(problem); }
+		await patch(`v1/collections/${each.id}`, { name });
+		await loadCollections();
 	}
 
 	async function dissolve(each) {
 		if (!await confirmAction({ title: t("collection.delete"), text: t("collection.delete.sure", { name: each.name }), action: t("delete") })) return;
-		try { await remove(`v1/collections/${each.id}`); current = ""; await Promise.all([loadCollections(), search()]); } catch (problem) { app.fail(problem); }
+		await remove(`v1/collections/${each.id}`);
+		current = "";
+		await Promise.all([loadCollections(), search()]);
 	}
 
 	async function zipAll() {

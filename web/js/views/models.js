@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "../api.js";
 import { askText, confirmAction, openDialog } from "../dialog.js";
-import { copyButton, errorBox, fact, h, icon, prose, renew, show, smallButton as button } from "../dom.js";
+import { copyButton, errorBox, fact, h, icon, progressBar, prose, renew, show, smallButton as button } from "../dom.js";
 import { ago, gigabytes } from "../format.js";
 import { named, said, t } from "../text.js";
 
@@ -38,6 +38,9 @@ export function mount(app) {
 		}
 	}
 
+	const tell = (added) => app.toast(added.sentences.map((text) => said(text)).join(" "));
+
+	const order = (model, action, text) => act(() => post(`v1/models/${model.id}/${action}`), text);
 	const latest = (model) => running.find((each) => each.model === model.id && ["queued", "running"].includes(each.state));
 
 	function draw() {
@@ -49,7 +52,7 @@ export function mount(app) {
 		const loras = app.choices.loras;
 		others.replaceChildren(
 			h("section.panel", { "aria-labelledby": "loras-title" }, h("h3#loras-title", t("fact.loras"), " ", h("span.aside", String(loras.length))),
-				loras.length ? h("ul.rows", loras.map((lora) => h("li", h("div", h("strong", lora.name), h("p.hint", lora.problem ?? [lora.families.join(", "), lora.trigger_words.slice(0, 5).join(", "), gigabytes(lora.bytes)].filter(Boolean).join(" · "))),
+				loras.length ? h("ul.rows", loras.map((lora) => h("li", h("div", h("strong", lora.name), h("p.hint", lora.problem ? said(lora.problem) : [lora.families.join(", "), lora.trigger_words.slice(0, 5).join(", "), gigabytes(lora.bytes)].filter(Boolean).join(" · "))),
 					h("span.badge", { "data-tone": lora.problem ? "bad" : lora.models.length ? "good" : "quiet" }, lora.problem ? t("models.broken") : t("models.formodels", { n: lora.models.length })))))
 					: h("p.hint", ...prose(t("models.noloras")))),
 			h("section.panel", { "aria-labelledby": "upscalers-title" }, h("h3#upscalers-title", t("models.upscalers")),
@@ -74,23 +77,22 @@ export function mount(app) {
 			model.notes.length ? h("ul.bullets.hint", model.notes.map((note) => h("li", ...prose(said(note))))) : null,
 			operation ? progress(operation) : null,
 			h("div.row",
-				able && !model.served && !operation ? button(t("models.pull"), () => act(() => post(`v1/models/${model.id}/pull`)), { class: "small primary-small" }) : null,
-				able && model.state === "unloaded" ? button(t("models.load"), () => act(() => post(`v1/models/${model.id}/load`), t("models.load.asked"))) : null,
-				able && model.state === "ready" ? button(t("models.unload"), () => act(() => post(`v1/models/${model.id}/unload`), t("models.load.asked"))) : null,
+				able && !model.served && !operation ? button(t("models.pull"), () => order(model, "pull"), { class: "small primary-small" }) : null,
+				able && model.state === "unloaded" ? button(t("models.load"), () => order(model, "load", t("models.load.asked"))) : null,
+				able && model.state === "ready" ? button(t("models.unload"), () => order(model, "unload", t("models.load.asked"))) : null,
 				admin ? button(t("models.fits"), () => details(model)) : null,
-				able && !operation ? button(t("models.verify"), () => act(() => post(`v1/models/${model.id}/verify`))) : null,
+				able && !operation ? button(t("models.verify"), () => order(model, "verify")) : null,
 				able && !model.served ? button(t("remove"), () => removeModel(model), { class: "small quiet-danger" }) : null));
 	}
 
 	function progress(operation) {
 		const { progress: at } = operation;
-		const part = at?.total_bytes ? at.done_bytes / at.total_bytes : null;
-		const bar = h("div.bar", { role: "progressbar", "aria-label": named("operation", operation.kind), "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round((part ?? 0) * 100) }, h("span"));
-		bar.style.setProperty("--done", part ?? 0);
+		const part = at?.total_bytes ? at.done_bytes / at.total_bytes : 0;
+		const kind = named("operation", operation.kind);
 		return h("div.operation",
-			h("div.row.between", h("span", `${named("operation", operation.kind)}: ${operation.cancel_requested ? t("live.canceling") : at ? named("stage", at.stage) : operation.reason ?? named("status", operation.state)}`),
+			h("div.row.between", h("span", `${kind}: ${operation.cancel_requested ? t("live.canceling") : at ? named("stage", at.stage) : said(operation.reason) || named("status", operation.state)}`),
 				h("span.aside", at?.total_bytes ? `${gigabytes(at.done_bytes)} / ${gigabytes(at.total_bytes)}` : "")),
-			bar, at?.detail ? h("p.hint", at.detail) : null,
+			progressBar(kind, part), at?.detail ? h("p.hint", at.detail) : null,
 			admin && h("button.small.quiet-danger", { disabled: operation.cancel_requested, onclick: () => act(() => post(`v1/model-operations/${operation.id}/cancel`)) }, t("cancel")));
 	}
 
@@ -102,8 +104,8 @@ export function mount(app) {
 			fact(t("models.weights"), weights.present ? `${t("models.here")}, ${gigabytes(weights.size_bytes)}` : t("models.away")),
 			fact(t("models.workers"), found.workers.join(", ") || "—"),
 			fact(t("models.limit"), t("megapixels", { n: (found.limits.max_pixels / 1e6).toFixed(1) }))) : null,
-		weights?.missing ? h("p", ...prose(weights.missing)) : null,
-		(weights?.problems ?? []).map((text) => h("p.trouble", text)),
+		weights?.missing ? h("p", ...prose(said(weights.missing))) : null,
+		(weights?.problems ?? []).map((text) => h("p.trouble", said(text))),
 		h("p.hint", ...prose(t("models.doctor", { model: model.id })), copyButton(`imagefarm doctor --model ${model.id}`, t("copy.command")))) });
 	}
 
@@ -119,18 +121,17 @@ export function mount(app) {
 		});
 	}
 
-	// Adding a model: a file that the farm lists, or a repository of the hub.
 	async function addModel() {
 		let files;
 		try { files = await get("v1/models/files"); } catch (problem) { fail(problem); return; }
 		const usable = files.items.filter((file) => file.kind === "checkpoint" || file.kind === "component");
-		const row = (file) => h("li", h("div", h("strong", file.path), h("p.hint", `${file.sentence} ${gigabytes(file.size_bytes)}`)),
+		const row = (file) => h("li", h("div", h("strong", file.path), h("p.hint", `${said(file.sentence)} ${gigabytes(file.size_bytes)}`)),
 			file.models.length ? h("span.badge", file.models.join(", "))
-				: h("button.small", { onclick: async () => { const added = await act(() => post("v1/models", { path: file.path })); if (added) { dialog.close(); app.toast(added.sentences.join(" ")); } } }, t("add")));
+				: h("button.small", { onclick: async () => { const added = await act(() => post("v1/models", { path: file.path })); if (added) { dialog.close(); tell(added); } } }, t("add")));
 		const dialog = openDialog({ title: t("models.add"), class: "wide-dialog", body: h("div.stack",
 			h("p.hint", ...prose(t("models.add.about"))),
 			usable.length ? h("ul.rows", usable.map(row)) : h("p", t("models.nofiles")),
-			files.problems.map((text) => h("p.trouble", text))),
+			files.problems.map((text) => h("p.trouble", said(text)))),
 		actions: [h("button", { onclick: async () => {
 			dialog.close();
 			const repo = await askText({ title: t("models.repo"), label: t("models.repo.label"), action: t("add") });
@@ -141,7 +142,7 @@ export function mount(app) {
 	// Where the name does not tell what the repository is, the farm asks for a model that it is like.
 	async function addRepo(wanted) {
 		try {
-			app.toast((await post("v1/models", wanted)).sentences.join(" "));
+			tell(await post("v1/models", wanted));
 			await refresh();
 		} catch (problem) {
 			const base = problem.code === "base_needed" && await askText({ title: wanted.repo, label: problem.message, action: t("add") });
@@ -158,7 +159,7 @@ export function mount(app) {
 		first.replaceChildren(h("h2", t("first.title")), h("p.lead-small", t("first.about")),
 			h("div.ways",
 				way(t("first.pull"), h("p", t("first.pull.about")), admin ? h("div.stack-small", suggested.map((model) =>
-					h("button", { onclick: () => act(() => post(`v1/models/${model.id}/pull`)), disabled: Boolean(latest(model)) }, t("first.pull.button", { title: model.title })))) : code(`imagefarm models pull ${suggested[0]?.id ?? "z-image-turbo"}`)),
+					h("button", { onclick: () => order(model, "pull"), disabled: Boolean(latest(model)) }, t("first.pull.button", { title: model.title })))) : code(`imagefarm models pull ${suggested[0]?.id ?? "z-image-turbo"}`)),
 				way(t("first.folder"), h("p", t("first.folder.about")), code("IMAGEFARM_WEIGHTS_DIRS=/path/to/ComfyUI/models imagefarm up")),
 				way(t("first.file"), h("p", t("first.file.about")), admin ? h("button", { onclick: addModel }, t("first.file.button")) : code("imagefarm models add model.safetensors"))));
 	}
