@@ -63,12 +63,14 @@ def list_keys(database: Database) -> Sequence[ApiKey]:
 def revoke_key(database: Database, key_id: str, *, keep_admin: bool = False) -> ApiKey:
     """Revoke a key, end its sessions and return its row. A key that was revoked before stays as it is.
 
-    Raises NotFound for an unknown id and, with `keep_admin`, Conflict `last_admin_key` for the last valid key with that scope.
+    Raises NotFound for an unknown id and, with `keep_admin`, Conflict `last_admin_key` for the last valid key of an
+    administrator.
     """
     with database.write() as session:
         if keep_admin:
             # Locked, so that two administrators who revoke each other at the same time leave one.
-            rows = session.execute(select(ApiKey.id, ApiKey.scopes).where(*_active()).order_by(ApiKey.id).with_for_update())
+            active = select(ApiKey.id, ApiKey.scopes).where(*_active()).order_by(ApiKey.id).with_for_update()
+            rows = session.execute(active)
             if [row.id for row in rows if Scope.ADMIN in row.scopes] == [key_id]:
                 raise Conflict(
                     "This is the last valid key with the scope admin. Create another one first, or revoke it on the farm's "

@@ -25,7 +25,9 @@ class KeyRequest(RequestBody):
     max_queued: _Limit | None = Field(None, description="Most jobs of the owner that may wait at a time.")
     submits_per_minute: _Limit | None = None
     pixels_per_day: Annotated[int, Field(ge=1, le=2**53)] | None = None
-    expires_in_days: Annotated[float, Field(gt=0, le=MAX_DAYS)] | None = Field(None, description="Default: it does not expire.")
+    expires_in_days: Annotated[float, Field(gt=0, le=MAX_DAYS)] | None = Field(
+        None, description="Default: it does not expire."
+    )
 
 
 class KeyUse(ResponseBody):

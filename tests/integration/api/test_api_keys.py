@@ -128,7 +128,12 @@ def test_an_administrator_creates_and_revokes_keys(url: str, worker: WorkerSide,
     [again] = [row for row in boss.get("/v1/keys").json()["items"] if row["id"] == made["id"]]
     assert again["revoked_at"] == ended["revoked_at"]
     assert boss.delete("/v1/keys/000000000000").json()["code"] == "key_not_found"
-    for wrong in ({"name": " "}, {"name": "a", "scopes": []}, {"name": "a", "scopes": ["root"]}, {"name": "a", "max_queued": 0}):
+    for wrong in (
+        {"name": " "},
+        {"name": "a", "scopes": []},
+        {"name": "a", "scopes": ["root"]},
+        {"name": "a", "max_queued": 0},
+    ):
         assert boss.post("/v1/keys", json=wrong).status_code == 422, wrong
 
 
