@@ -10,7 +10,7 @@ import { t } from "../text.js";
 import { factsOf, notesOf } from "./facts.js";
 import { barValue, troubleOf, waitingOf } from "./states.js";
 
-const EXAMPLES = ["a red fox asleep in snow, soft morning light", "雨后的江南小巷, 青石板路, 水墨风格", "a glass teapot on a windowsill, steam, film photograph"];
+const EXAMPLES = [t("create.prompt.example"), "雨后的江南小巷, 青石板路, 水墨风格", t("create.example")];
 
 export function createStage(app, { again, edit, cancel, retry, example, choose }) {
 	const parts = {};

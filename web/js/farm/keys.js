@@ -30,7 +30,7 @@ export function createKeys(app) {
 			return h("tr", h("td", ownerName(owner)), h("td", own.map(keyLine), own.length ? "" : "—"), h("td", own.map((row) => h("div", limitsOf(row)))),
 				h("td.number", count(images)), h("td.number", time ? about(time) : "—"));
 		};
-		rows.replaceChildren(owners.length ? table("", ["filter.owner", "keys.key", "keys.limits", "keys.images", "keys.time"].map((key) => t(key)), owners.map(cells)) : h("p.hint", t("keys.none")),
+		rows.replaceChildren(owners.length ? table("", ["filter.owner", "keys.key", "keys.limits", "keys.images", "keys.time"].map((key, at) => h(`th${at > 2 ? ".number" : ""}`, { scope: "col" }, t(key))), owners.map(cells)) : h("p.hint", t("keys.none")),
 			h("div.row", button(t("keys.create"), () => create(items.length === 0), { id: "key-create" })));
 	}
 

@@ -56,7 +56,7 @@ export function mount(app) {
 					h("span.badge", { "data-tone": lora.problem ? "bad" : lora.models.length ? "good" : "quiet" }, lora.problem ? t("models.broken") : t("models.formodels", { n: lora.models.length })))))
 					: h("p.hint", ...prose(t("models.noloras")))),
 			h("section.panel", { "aria-labelledby": "upscalers-title" }, h("h3#upscalers-title", t("models.upscalers")),
-				h("ul.rows", app.choices.upscalers.map((each) => h("li", h("div", h("strong", each.title), h("p.hint", `${said(each.about)} ${t("models.licence", { name: each.licence })}`)),
+				h("ul.rows", app.choices.upscalers.map((each) => h("li", h("div", h("strong", each.title), h("p.hint", `${said(each.about)} ${t("models.licence", { name: said(each.licence) })}`)),
 					h("span.badge", { "data-tone": each.installed ? "good" : "quiet" }, t(each.installed ? "models.here" : "models.away")))))));
 	}
 
