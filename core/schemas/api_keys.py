@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from core.api_keys import DEFAULT_SCOPES, Scope
-from core.schemas.base import RequestBody, ResponseBody, Text
+from core.schemas.base import RequestBody, ResponseBody, storable
 
 MAX_DAYS = 36_500
 _Limit = Annotated[int, Field(ge=1, le=2**31 - 1)]
-_Name = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-_Owner = Annotated[Text, StringConstraints(strip_whitespace=True, max_length=120)]
+_Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(storable)]
+_Owner = Annotated[str, StringConstraints(strip_whitespace=True, max_length=120), AfterValidator(storable)]
 
 
 class KeyRequest(RequestBody):
