@@ -52,7 +52,7 @@ export function createKeys(app) {
 		const trouble = h("p.error", { role: "alert", hidden: true });
 		const form = h("form.stack", { onsubmit: send },
 			first ? h("p.notes", t("keys.first")) : null,
-			h("div.pair", input("name", { maxlength: 100, required: true }), input("owner", { maxlength: 120 })),
+			h("div.pair", input("name", { maxlength: 100, required: true }), input("owner", { maxlength: 120, placeholder: t("keys.self") })),
 			h("fieldset", h("legend.label", t("settings.scopes")), h("div.checks", SCOPES.map((scope, at) =>
 				h("label.check", h("input", { type: "checkbox", value: scope, checked: first ? scope === "admin" : at < 2, disabled: first }), h("span", t(`scope.${scope}`)))))),
 			h("div.pair", Object.keys(LIMITS).map((name) => input(name, { type: "number", min: 1, placeholder: t("keys.nolimit") }))),
