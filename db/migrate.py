@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -12,11 +14,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 import migrations
+from core.errors import Unavailable
 from db.database import Database
 from db.faults import ENCODING, NEWER, REFUSED, DatabaseUnusable, translate_errors
 from db.tables import Base
 
 _LOCK = 0x696D6167  # "imag": two processes that start together must not migrate together
+_TRIES, _PAUSE_SECONDS = 20, 0.2
+"""A running farm locks the same tables in other orders; Postgres ends one of two transactions that wait for each other."""
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -97,16 +102,33 @@ def is_known_revision(revision: str) -> bool:
     return revision in {step.revision for step in script.walk_revisions()}
 
 
-def _migrate(url: str, action: object) -> None:
+def _migrate(url: str, action: Callable[[Config], None]) -> None:
     database = Database(url)
     try:
-        with database.write() as session:
-            connection = session.connection()
-            check_usable(connection)
-            if not database.is_sqlite:  # on SQLite the transaction itself is the lock
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            config = alembic_config(url)
-            config.attributes["connection"] = connection
-            action(config)  # type: ignore[operator]
+        for left in reversed(range(_TRIES)):
+            try:
+                _migrate_once(database, url, action)
+            except Unavailable as error:
+                if not left or not _is_deadlock(error):
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
     finally:
         database.dispose()
+
+
+def _migrate_once(database: Database, url: str, action: Callable[[Config], None]) -> None:
+    """Run all steps in one transaction: an error leaves the tables as they were."""
+    with database.write() as session:
+        connection = session.connection()
+        check_usable(connection)
+        if not database.is_sqlite:  # on SQLite the transaction itself is the lock
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        config = alembic_config(url)
+        config.attributes["connection"] = connection
+        action(config)
+
+
+def _is_deadlock(error: Unavailable) -> bool:
+    return getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) == "40P01"

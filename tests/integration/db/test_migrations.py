@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from sqlalchemy import inspect, text
 
+from core.errors import Unavailable
 from db.database import Database
 from db.migrate import differences, downgrade, upgrade
 
@@ -41,6 +43,26 @@ def test_two_processes_that_migrate_at_once_do_not_collide(database_url: str) ->
         thread.join()
     assert errors == []
     assert differences(database_url) == []
+
+
+def test_a_deadlock_with_a_running_farm_is_tried_again(fresh_postgres: str) -> None:
+    """The farm's transaction holds `workers` and then wants `jobs`, which the migrations have locked; those end first."""
+    upgrade(fresh_postgres, "0010")
+    database = Database(fresh_postgres)
+    with database.write() as session:
+        session.execute(text(f"ALTER DATABASE \"{database.url.database}\" SET deadlock_timeout = '3s'"))
+    migration = threading.Thread(target=upgrade, args=(fresh_postgres,))
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'workers'::regclass")
+    with suppress(Unavailable), database.write() as session:
+        session.execute(text("SET LOCAL deadlock_timeout = '60s'"))
+        session.execute(text("LOCK TABLE workers IN ROW EXCLUSIVE MODE"))
+        migration.start()
+        while not session.scalar(waits):
+            assert migration.is_alive()
+        session.execute(text("LOCK TABLE jobs IN ROW EXCLUSIVE MODE"))
+    migration.join()
+    database.dispose()
+    assert differences(fresh_postgres) == []
 
 
 def test_rows_of_the_first_version_get_lanes_hosts_and_uploads(database_url: str) -> None:
