@@ -169,7 +169,7 @@ def test_the_scaler_reads_a_field_that_the_api_answers_with(manifests: list[Mani
 
 def test_keda_owns_the_number_of_workers_and_secrets_are_made(manifests: list[Manifest]) -> None:
     if shutil.which("kubectl") is None:
-        # Not `missing_tool`: neither Debian nor PyPI has a kubectl that knows these fields, and machines of CI have no other.
+        # Not `missing_tool`: neither Debian nor PyPI has a kubectl that knows these fields.
         pytest.skip("kubectl is not installed: patches and secrets were not built")
     deployments = of_kind(manifests, "Deployment")
     assert "replicas" not in deployments["worker"]["spec"]
