@@ -49,7 +49,7 @@ FACTOR = 1.5
 FLOOR_MS = 1.0
 """A difference of less than this is not called growth: it is noise of the machine."""
 REPETITIONS = 4
-_CACHES = ("api.overview.FRESH_SECONDS", "api.readiness.FRESH_SECONDS", "api.farm._SPEEDS_FRESH_SECONDS")
+_CACHES = ("api.overview.FRESH_SECONDS", "api.readiness.FRESH_SECONDS", "api.farm._MEANS_FRESH_SECONDS")
 
 
 @dataclass(frozen=True)

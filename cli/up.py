@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cli.exit_codes import ExitCode, print_message
+from cli.exit_codes import ExitCode
 from cli.options import load_settings
 from core.extras import require_extras
-from core.misspelt_settings import misspelt_settings
 
 Host = Annotated[str | None, typer.Option(help="Address on which the API and the page listen.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="Port of the API and the page; 0 picks a free one.", show_default="7860")]
@@ -63,8 +62,6 @@ def up(
         workers=workers,
     )
     require_extras("server", *(["worker"] if settings.workers else []))
-    for sentence in misspelt_settings():
-        print_message(sentence)
     from supervisor.supervisor import Supervisor
 
     Supervisor(settings).run()

@@ -11,6 +11,7 @@ from core.catalogue import resolve_auto, served_models
 from core.catalogue.auto_check import ensure_auto_checked
 from core.embedded_redis import url_for
 from core.exposure import check_api_exposure, check_flower_exposure
+from core.misspelt_settings import misspelt_settings
 from core.permissions import keep_private
 from core.queue import RedisKeys
 from core.settings import Settings
@@ -49,8 +50,8 @@ class Supervisor:
         closed = keep_private(settings)
         data_dir.prepare(settings.data_dir)
         with data_dir.lock(settings.data_dir) as lock, closing(self._console()) as console:
-            if closed:
-                console.farm(closed)
+            for sentence in (*([closed] if closed else []), *misspelt_settings()):
+                console.farm(sentence)
             processes = ProcessManager(console, self._events)
             with self._events.catching_signals():
                 try:

@@ -76,7 +76,7 @@ def test_a_worker_shows_what_it_does_and_the_keyboard_keeps_its_place(stocked: S
     row = ".worker[data-worker='worker0'] .rows a"
     page.until(lambda: page.texts(row) == ["watched from the farm"], "no job is shown")
     assert page.find_all(f"{row}[href$='{job}']")
-    assert page.find_all(".worker[data-worker='worker0'] [role='meter'][aria-valuenow='1']")
+    assert page.find_all(".worker[data-worker='worker0'] [role='meter'][aria-valuetext^='1 / ']")
     pause = "document.querySelector(\".worker[data-worker='worker0'] > .row:last-child > button\")"
     page.script(f"window.before = {pause}; window.before.focus()")
     assert page.script("return window.before.innerText") == "Pause"

@@ -58,8 +58,14 @@ def test_viewer_works_under_a_path_and_asks_no_other_host(page: Page, proxy: Sub
     # Swagger UI draws only the part of a long description that is in view.
     scroll = "window.scrollBy(0, 700); return document.querySelector('[id*=healthz] .opblock-summary-control')"
     page.until(lambda: page.script(scroll), "the operation is not there")
-    page.script("document.querySelector('[id*=healthz] .opblock-summary-control').click()")
-    page.until(lambda: page.find_all(".try-out__btn"), "the operation did not open")
+    # It draws the operations anew while the description grows, and loses a click of that moment.
+    open_it = """
+        const block = document.querySelector("[id*=healthz]");
+        block?.scrollIntoView({block: "center"});
+        block?.querySelector("[aria-expanded='false']")?.click();
+        return document.querySelector(".try-out__btn");
+    """
+    page.until(lambda: page.script(open_it), "the operation did not open")
     page.script("document.querySelector('.try-out__btn').click()")
     page.until(lambda: page.find_all(".execute"), "it cannot be tried")
     page.script("document.querySelector('.execute').click()")

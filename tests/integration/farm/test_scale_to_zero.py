@@ -97,6 +97,7 @@ def test_workers_follow_the_queue_from_none_and_back_to_none(start_farm: StartFa
         poll_until(keda, lambda: client.job(first)["status"] == "succeeded", "the job ends")
         assert len(keda.running) == 1
 
+        poll_until(keda, lambda: keda.read()["cold_start_seconds"] is not None, "the cold start is reported")
         seen = keda.read()
         assert 0 < seen["cold_start_seconds"] < keda.spec["cooldownPeriod"]
         assert seen["cooldown_seconds"] >= 4 * seen["cold_start_seconds"]
