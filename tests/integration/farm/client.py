@@ -57,3 +57,11 @@ class Client:
         assert answer.is_success, answer.text
         job: Job = answer.json()
         return job
+
+
+def wait_until(reached: Callable[[], object], seconds: float = 120.0) -> None:
+    """Wait until `reached` returns something true; AssertionError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

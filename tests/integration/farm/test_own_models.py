@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -14,7 +13,7 @@ from benchmarks.faults.parts import FarmParts, Part
 from core.catalogue.add_model import AddOptions, add_model, remove_model
 from core.imagefile import read_metadata
 from core.settings import Settings
-from tests.integration.farm.client import Client
+from tests.integration.farm.client import Client, wait_until
 from tests.integration.farm.conftest import StartFarm
 from tests.servers.forked_parts import fork_part
 from worker.models.tiny_models import build_tiny_model
@@ -26,13 +25,6 @@ def start_worker(farm: FarmParts, model: str) -> None:
     api = farm.parts["api"]
     farm.parts["own"] = Part("own", ["worker", "--model", model], api.environment, farm.directory, fork_part)
     farm.parts["own"].start()
-
-
-def wait_until(happened: Callable[[], bool], seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def answers(client: Client) -> bool:

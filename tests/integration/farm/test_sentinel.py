@@ -12,7 +12,7 @@ from core.settings import Settings
 from imagefarm.celery import make_app
 from supervisor.embedded_redis import place_of, problem_with
 from tests.conftest import Migrate
-from tests.integration.farm.client import Client
+from tests.integration.farm.client import Client, wait_until
 from tests.servers.forked_parts import fork_part
 from tests.servers.sentinel import WatchedRedis
 
@@ -28,8 +28,8 @@ def test_a_failover_loses_no_job(watched: WatchedRedis, tmp_path: Path, fresh_sq
     migrate(fresh_sqlite)
     settings = {
         "IMAGEFARM_REDIS_URL": watched.url,
-        "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.05",
-        "IMAGEFARM_HEARTBEAT_SECONDS": "5",
+        "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.15",
+        "IMAGEFARM_HEARTBEAT_SECONDS": "20",
         "IMAGEFARM_LEASE_SECONDS": "60",
     }
     farm = FarmParts(tmp_path / "farm", fresh_sqlite, watched.first, 1, settings, launch=fork_part)
@@ -44,17 +44,17 @@ def test_a_failover_loses_no_job(watched: WatchedRedis, tmp_path: Path, fresh_sq
             jobs += [client.submit(f"after {number}")["id"] for number in range(8)]
             assert {client.wait(job_id, "succeeded")["attempt"] for job_id in jobs} == {1}
             follow_and_cancel(client)
-            assert client.http.get("/readyz").json()["status"] == "ready"
+            wait_until(lambda: client.http.get("/readyz").json()["status"] == "ready")
             celery = make_app(Settings(_env_file=None, redis_url=watched.url))
-            assert list(celery.control.inspect(timeout=10, limit=1).ping() or {}) == ["render@worker0"]
+            wait_until(lambda: list(celery.control.inspect(timeout=1, limit=1).ping() or {}) == ["render@worker0"])
             celery.close()
     finally:
         farm.destroy()
 
 
 def follow_and_cancel(client: Client) -> None:
-    """Progress and cancels travel over the new master: heartbeats would report the cancel seconds later."""
-    job = client.submit(num_inference_steps=50)["id"]
+    """Progress and cancels travel over the new master: the next heartbeat is later than the job's end."""
+    job = client.submit(num_inference_steps=100)["id"]
     wait_progress(client, job)
     client.post(f"/v1/jobs/{job}/cancel")
     assert client.wait(job, "canceled")["status"] == "canceled"

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -20,7 +20,7 @@ from db.tables import Attempt, JobEvent
 from imagefarm import ImageFarm
 from imagefarm.events import Progressed
 from tests.conftest import Migrate
-from tests.integration.farm.client import Client
+from tests.integration.farm.client import Client, wait_until
 from tests.servers.farm import clean_environment
 from tests.servers.forked_parts import fork_part, run_command
 from tests.servers.ports import free_port
@@ -213,10 +213,3 @@ def test_a_session_of_one_is_known_to_the_other_and_ends_for_both(two: Two) -> N
         assert second.delete("/v1/session").status_code == httpx.codes.NO_CONTENT
         first.cookies.update(cookies)
         wait_until(lambda: first.get("/v1/jobs").status_code == httpx.codes.UNAUTHORIZED)
-
-
-def wait_until(reached: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
