@@ -47,7 +47,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServe
     migrate(url)
     redis = RedisServer(directory / "redis").start()
     settings = {
-        "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.05",
+        "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.1",
         "IMAGEFARM_LEASE_SECONDS": "2",
         "IMAGEFARM_HEARTBEAT_SECONDS": "0.5",
         "IMAGEFARM_SECRET_KEY": "the same 32 characters for both APIs",
@@ -108,7 +108,7 @@ def test_a_key_sent_to_both_at_once_makes_one_job(two: Two) -> None:
 
 def test_events_of_one_follow_a_job_that_the_other_accepts_and_cancels(two: Two) -> None:
     first, second = two.urls
-    body = {"prompt": "a cat", "num_inference_steps": 50, "width": 64, "height": 64}
+    body = {"prompt": "a cat", "num_inference_steps": 100, "width": 64, "height": 64}
     accepted = httpx.post(f"{first}/v1/jobs", json=body)
     assert accepted.status_code == httpx.codes.ACCEPTED, accepted.text
     job_id = accepted.json()["id"]
