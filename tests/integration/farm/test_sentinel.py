@@ -78,7 +78,7 @@ def test_a_dead_sentinel_is_passed_over_without_a_second_try(watched: WatchedRed
     """By default redis-py tries it ten times over 8 s before it asks the next, at each connection."""
     client = connect(watched.url)
     celery = celery_config(Settings(_env_file=None, redis_url=watched.url))
-    asked = client.connection_pool.sentinel_manager.sentinel_kwargs
+    asked = client.connection_pool.sentinel_manager.sentinel_kwargs  # type: ignore[attr-defined]
     client.close()
     assert asked == celery["broker_transport_options"]["sentinel_kwargs"]
     assert asked["retry"] is None and asked["socket_connect_timeout"] <= 2

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from functools import cache
 
 import pytest
-import typer.testing
+from typer.main import get_command
 
 
 @pytest.fixture(scope="package", autouse=True)
 def shared_parsers() -> Iterator[None]:
     """Let all runners share one parser per application: 80 ms of CPU time for each call."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(typer.testing, "_get_command", cache(typer.testing._get_command))
+        patch.setattr("typer.testing._get_command", cache(get_command))
         yield
