@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from core.redis_sentinel import is_sentinel_url, parse_sentinel_url
+from core.redis_sentinel import ASKING, is_sentinel_url, parse_sentinel_url
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -115,9 +115,9 @@ def broker_transport_options(settings: Settings) -> dict[str, Any]:
     `priority_steps` lists all ten: the default merges 0-2, 3-5, ... In Redis, step 0 is taken first.
     The visibility timeout may be long: the reaper redelivers from the database, so nothing depends on it.
     """
-    sentinel = {}
+    sentinel: dict[str, Any] = {}
     if is_sentinel_url(settings.redis_url):
-        sentinel = {"master_name": parse_sentinel_url(settings.redis_url).master}
+        sentinel = {"master_name": parse_sentinel_url(settings.redis_url).master, "sentinel_kwargs": dict(ASKING)}
     return {
         **sentinel,
         "global_keyprefix": settings.redis_prefix,

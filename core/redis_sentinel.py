@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, unquote
 
 SCHEME = "redis+sentinel"
 DEFAULT_PORT = 26379
+ASKING: Mapping[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0, "retry": None}
+"""redis-py's options for connections to the Sentinels: one that does not answer is passed over at once, not tried again."""
 EXAMPLE = f"{SCHEME}://:password@host1:26379,host2:26379,host3:26379/mymaster/0"
 
 

@@ -9,9 +9,7 @@ import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
 
-from core.redis_sentinel import SentinelUrl, is_sentinel_url, parse_sentinel_url
-
-_SENTINEL_SECONDS = 2.0
+from core.redis_sentinel import ASKING, SentinelUrl, is_sentinel_url, parse_sentinel_url
 
 
 def connect(url: str, **options: Any) -> redis.Redis:  # noqa: ANN401 -- redis-py's own options
@@ -19,7 +17,7 @@ def connect(url: str, **options: Any) -> redis.Redis:  # noqa: ANN401 -- redis-p
     if not is_sentinel_url(url):
         return redis.Redis.from_url(url, **options)
     found = parse_sentinel_url(url)
-    sentinel = redis.sentinel.Sentinel(found.sentinels, sentinel_kwargs=_OF_SENTINELS)  # type: ignore[no-untyped-call]
+    sentinel = redis.sentinel.Sentinel(found.sentinels, sentinel_kwargs=dict(ASKING))  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinel.master_for(found.master, **_of_master(found), **options)  # type: ignore[no-untyped-call]
     return client
 
@@ -29,12 +27,9 @@ def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:  # noqa: ANN
     if not is_sentinel_url(url):
         return redis.asyncio.Redis.from_url(url, **options)
     found = parse_sentinel_url(url)
-    sentinel = redis.asyncio.sentinel.Sentinel(found.sentinels, sentinel_kwargs=_OF_SENTINELS)  # type: ignore[no-untyped-call]
+    sentinel = redis.asyncio.sentinel.Sentinel(found.sentinels, sentinel_kwargs=dict(ASKING))  # type: ignore[no-untyped-call]
     client: redis.asyncio.Redis = sentinel.master_for(found.master, **_of_master(found), **options)
     return client
-
-
-_OF_SENTINELS = {"socket_timeout": _SENTINEL_SECONDS, "socket_connect_timeout": _SENTINEL_SECONDS}
 
 
 def _of_master(url: SentinelUrl) -> dict[str, Any]:

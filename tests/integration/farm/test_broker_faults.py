@@ -6,7 +6,7 @@ import base64
 import json
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from redis import Redis
@@ -14,14 +14,22 @@ from redis import Redis
 from benchmarks.faults.broker import junk_messages
 from benchmarks.faults.parts import FarmParts, Part
 from core.queue import RENDER_TASK, render_queue
+from tests.conftest import Migrate
 from tests.integration.farm.client import Client
-from tests.integration.farm.conftest import StartFarm
+from tests.integration.farm.conftest import StartFarm, sqlite_farm
 from tests.integration.farm.test_outages import wait_log
 from tests.servers.redis import RedisServer
 
 ClientOf = Callable[[FarmParts], Client]
 KEY = f"farm:{render_queue('demo')}"
 PIDBOX = "farm:/0.celery.pidbox"
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
+    """Yield a farm for the messages that must not change its worker."""
+    with sqlite_farm(tmp_path_factory.mktemp("farm"), migrate, worker_capacity=2) as running:
+        yield running
 
 
 def process_id(worker: Part) -> int:
@@ -36,8 +44,7 @@ def render_all(client: Client, count: int) -> None:
         assert client.wait(job_id, "succeeded", "held", "failed", seconds=60)["attempt"] == 1
 
 
-def test_no_message_ends_or_blocks_the_worker(start_farm: StartFarm, client_of: ClientOf) -> None:
-    farm = start_farm(worker_capacity=2)
+def test_no_message_ends_or_blocks_the_worker(farm: FarmParts, client_of: ClientOf) -> None:
     client, worker = client_of(farm), farm.parts["worker0"]
     before = process_id(worker)
     with Redis.from_url(farm.redis.url) as redis:
@@ -76,8 +83,8 @@ def remote_command(name: str) -> str:
     return json.dumps(envelope)
 
 
-def test_a_pickle_is_never_loaded(start_farm: StartFarm, client_of: ClientOf) -> None:
-    farm = start_farm()
+def test_a_pickle_is_never_loaded(farm: FarmParts, client_of: ClientOf) -> None:
+    seen = len(farm.parts["worker0"].log.read_text())
     with Redis.from_url(farm.redis.url) as redis:
         mark = farm.directory / "loaded"
 
@@ -102,7 +109,7 @@ def test_a_pickle_is_never_loaded(start_farm: StartFarm, client_of: ClientOf) ->
             redis.lpush(KEY, json.dumps(envelope))
     render_all(client_of(farm), 2)
     assert not mark.exists()
-    wait_log(farm.parts["worker0"], "refusing content of type")
+    wait_log(farm.parts["worker0"], "refusing content of type", after=seen)
 
 
 @pytest.mark.parametrize("fault", ["replica", "password", "memory", "killed connections"])

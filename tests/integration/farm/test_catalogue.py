@@ -11,11 +11,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from benchmarks.faults.parts import FarmParts
 from core.catalogue import CatalogueModel, load_catalogue
-from db.migrate import upgrade
+from tests.conftest import Migrate
 from tests.integration.farm.client import Client, Job
-from tests.servers.redis import RedisServer
+from tests.integration.farm.conftest import sqlite_farm
 from worker.models.tiny_models import TINY_MODELS, build_tiny_model
 
 CATALOGUE = load_catalogue()
@@ -33,26 +32,22 @@ SCHEDULERS = {
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def client(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("catalogue")
     folders = {model: str(build_tiny_model(model, folder / "weights" / model)) for model in MODELS if model != "demo"}
-    settings = {
-        "IMAGEFARM_RENDERER": "diffusers",
-        "IMAGEFARM_MODEL": ",".join(MODELS),
-        "IMAGEFARM_MODEL_FOLDERS": json.dumps(folders),
-        "IMAGEFARM_SWAP_AFTER_SECONDS": "0",
-        "IMAGEFARM_PREVIEW_EVERY": "1",
-    }
-    url = f"sqlite:///{folder / 'farm.db'}"
-    upgrade(url)
-    redis = RedisServer(folder / "redis").start()
-    farm = FarmParts(folder / "farm", url, redis, 1, settings)
-    try:
-        with Client(farm.start().url) as client:
-            yield client
-    finally:
-        farm.destroy()
-        redis.stop()
+    with (
+        sqlite_farm(
+            folder,
+            migrate,
+            renderer="diffusers",
+            model=",".join(MODELS),
+            model_folders=json.dumps(folders),
+            swap_after_seconds=0,
+            preview_every=1,
+        ) as farm,
+        Client(farm.url) as client,
+    ):
+        yield client
 
 
 def image_of(client: Client, job: Job) -> Image.Image:

@@ -17,28 +17,20 @@ from sqlalchemy import select
 from benchmarks.faults.parts import FarmParts
 from core.imagefile import read_metadata
 from db.database import Database
-from db.migrate import upgrade
 from db.tables import Job
 from tests import comfyui_graphs as graphs
+from tests.conftest import Migrate
 from tests.integration.farm.client import Client
-from tests.servers.redis import RedisServer
+from tests.integration.farm.conftest import sqlite_farm
 
 NETWORK = "realesr-animevideov3.pth"
 SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmParts]:
-    directory = tmp_path_factory.mktemp("farm")
-    url = f"sqlite:///{directory / 'farm.db'}"
-    upgrade(url)
-    redis = RedisServer(directory / "redis").start()
-    parts = FarmParts(directory / "farm", url, redis, 1, {"IMAGEFARM_RENDERER": "diffusers"}, upscalers=1)
-    try:
-        yield parts.start()
-    finally:
-        parts.destroy()
-        redis.stop()
+def farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
+    with sqlite_farm(tmp_path_factory.mktemp("farm"), migrate, renderer="diffusers", upscalers=1) as running:
+        yield running
 
 
 @pytest.fixture

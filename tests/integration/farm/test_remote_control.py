@@ -48,9 +48,11 @@ def test_a_worker_answers_questions_and_refuses_commands(start_farm: StartFarm) 
     ((queue,),) = inspect.active_queues().values()
     assert queue["name"] == render_queue("demo")
     app.close()
-    answer = celery_command(farm.redis.url, "inspect", "active_queues", "--json", "--timeout", "10")
+    # Named destinations end the wait at the last reply, not after the whole timeout.
+    options = ("--timeout", "10", "--destination", "render@worker0")
+    answer = celery_command(farm.redis.url, "inspect", "active_queues", "--json", *options)
     assert [queue["name"] for (queue,) in json.loads(answer).values()] == [render_queue("demo")]
-    assert "pong" in celery_command(farm.redis.url, "inspect", "ping", "--timeout", "10")
+    assert "pong" in celery_command(farm.redis.url, "inspect", "ping", *options)
 
 
 def celery_command(redis_url: str, *words: str) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults.parts import FarmParts
+from core.queue import celery_config
 from core.settings import Settings
+from db.redis_client import connect
 from imagefarm.celery import make_app
 from supervisor.embedded_redis import place_of, problem_with
 from tests.conftest import Migrate
@@ -70,3 +72,13 @@ def test_messages_name_the_sentinels_and_no_password(watched: WatchedRedis) -> N
     assert place_of(url) == f"farm of the Sentinels {watched.servers.replace(',', ', ')}"
     other = problem_with(watched.url.replace("/farm/", "/nobody/"))
     assert other is not None and "nobody of the Sentinels" in other and "does not answer" in other
+
+
+def test_a_dead_sentinel_is_passed_over_without_a_second_try(watched: WatchedRedis) -> None:
+    """By default redis-py tries it ten times over 8 s before it asks the next, at each connection."""
+    client = connect(watched.url)
+    celery = celery_config(Settings(_env_file=None, redis_url=watched.url))
+    asked = client.connection_pool.sentinel_manager.sentinel_kwargs  # type: ignore[attr-defined]
+    client.close()
+    assert asked == celery["broker_transport_options"]["sentinel_kwargs"]
+    assert asked["retry"] is None and asked["socket_connect_timeout"] <= 2

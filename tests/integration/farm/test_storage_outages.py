@@ -9,13 +9,29 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from benchmarks.faults.parts import FarmParts
+from tests.conftest import Migrate
 from tests.integration.farm.client import Client
-from tests.integration.farm.conftest import StartFarm
+from tests.integration.farm.conftest import sqlite_farm
 
-ClientOf = Callable[[FarmParts], Client]
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
+    """Yield one farm for all tests of this file."""
+    settings: dict[str, Any] = {"max_attempts": 1, "worker_capacity": 2, "heartbeat_seconds": 0.2, "drain_seconds": 1}
+    with sqlite_farm(tmp_path_factory.mktemp("farm"), migrate, **settings) as running:
+        yield running
+
+
+@pytest.fixture
+def client(farm: FarmParts) -> Iterator[Client]:
+    """Yield a client; the next test begins once the worker can store images again."""
+    with Client(farm.url) as opened:
+        yield opened
+        wait_worker(opened, lambda row: bool(row["state"] == "ready"))
 
 
 @contextmanager
@@ -43,9 +59,7 @@ def wait_worker(client: Client, reached: Callable[[dict[str, Any]], bool], secon
         time.sleep(0.05)
 
 
-def test_an_outage_of_the_store_holds_no_job_and_renders_none_twice(start_farm: StartFarm, client_of: ClientOf) -> None:
-    farm = start_farm(max_attempts=1, worker_capacity=2, heartbeat_seconds=0.2)
-    client = client_of(farm)
+def test_an_outage_of_the_store_holds_no_job_and_renders_none_twice(farm: FarmParts, client: Client) -> None:
     with outage(farm.directory / "data" / "images"):
         jobs = [client.submit(f"job {number}", num_images=2)["id"] for number in range(8)]
         blocked = wait_worker(client, lambda row: bool(row["state"] == "blocked"))
@@ -64,9 +78,8 @@ def test_an_outage_of_the_store_holds_no_job_and_renders_none_twice(start_farm: 
     assert wait_worker(client, lambda row: bool(row["state"] == "ready"))["message"] is None
 
 
-def test_a_drain_during_an_outage_gives_the_job_back_free_of_charge(start_farm: StartFarm, client_of: ClientOf) -> None:
-    farm = start_farm(max_attempts=1, heartbeat_seconds=0.2, drain_seconds=1)
-    client, worker = client_of(farm), farm.parts["worker0"]
+def test_a_drain_during_an_outage_gives_the_job_back_free_of_charge(farm: FarmParts, client: Client) -> None:
+    worker = farm.parts["worker0"]
     with outage(farm.directory / "data" / "images"):
         job_id = client.submit()["id"]
         wait_worker(client, lambda row: bool(row["state"] == "blocked"))
@@ -76,9 +89,7 @@ def test_a_drain_during_an_outage_gives_the_job_back_free_of_charge(start_farm: 
     assert client.wait(job_id, "succeeded", "held", seconds=60)["status"] == "succeeded"
 
 
-def test_a_cancel_during_an_outage_ends_the_job(start_farm: StartFarm, client_of: ClientOf) -> None:
-    farm = start_farm(heartbeat_seconds=0.2)
-    client = client_of(farm)
+def test_a_cancel_during_an_outage_ends_the_job(farm: FarmParts, client: Client) -> None:
     with outage(farm.directory / "data" / "images"):
         job_id = client.submit()["id"]
         wait_worker(client, lambda row: bool(row["state"] == "blocked"))
@@ -86,9 +97,7 @@ def test_a_cancel_during_an_outage_ends_the_job(start_farm: StartFarm, client_of
         assert client.wait(job_id, "canceled")
 
 
-def test_uploads_that_cannot_be_read_fail_no_job(start_farm: StartFarm, client_of: ClientOf) -> None:
-    farm = start_farm(max_attempts=1, heartbeat_seconds=0.2, renderer="synthetic")
-    client = client_of(farm)
+def test_uploads_that_cannot_be_read_fail_no_job(farm: FarmParts, client: Client) -> None:
     picture = BytesIO()
     Image.new("RGB", (64, 64), "red").save(picture, "PNG")
     client.post("/v1/workers/worker0/pause")

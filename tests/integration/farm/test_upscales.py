@@ -25,7 +25,7 @@ SPOOL_SECONDS = 60
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
     directory = tmp_path_factory.mktemp("farm")
-    settings = {"lease_seconds": 3, "heartbeat_seconds": 0.5, "outputs_dir": directory / "outputs"}
+    settings: dict[str, Any] = {"lease_seconds": 3, "heartbeat_seconds": 0.5, "outputs_dir": directory / "outputs"}
     with sqlite_farm(directory, migrate, upscalers=1, **settings) as parts:
         yield parts
 

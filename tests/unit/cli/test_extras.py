@@ -88,12 +88,6 @@ def test_a_command_without_its_extra_names_it(words: tuple[str, ...]) -> None:
     assert exit_code_for(result.exception) == ExitCode.EXTRA_MISSING
 
 
-@pytest.mark.usefixtures("bare")
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_every_command_has_help_without_extras(words: tuple[str, ...]) -> None:
-    assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
-
-
 def test_a_farm_without_workers_needs_only_the_server_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supervisor.supervisor.Supervisor.run", lambda self: True)
     monkeypatch.setattr(extras, "is_installed", lambda extra: extra == "server")

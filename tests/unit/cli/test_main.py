@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cli.exit_codes import MEANINGS, ExitCode, exit_code_for, run_guarded
 from cli.main import app
+from core import extras
 from core.errors import Conflict, FarmError, InvalidInput, TooManyRequests, Unauthorized, Unavailable
 from imagefarm import WaitTimeout
 from supervisor.startup_checks import AlreadyRunning, PortTaken
@@ -42,7 +43,8 @@ def commands() -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_every_command_has_help(words: tuple[str, ...]) -> None:
+def test_every_command_has_help_without_extras(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda module: None)
     result = CliRunner().invoke(app, [*words, "--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.output

@@ -33,11 +33,17 @@ def enlarged(loaded: LoadedUpscaler, source: Image.Image, scale: int) -> np.ndar
 
 
 @pytest.mark.parametrize(
-    ("name", "scale", "levels"),
-    [(FAST, 4, 0), (FAST, 2, 0), (FAST, 3, 0), ("lanczos", 3, 0), ("realesrgan-x4plus-anime", 4, 1)],
+    ("name", "scale", "size", "levels"),
+    [
+        (FAST, 4, (150, 70), 0),
+        (FAST, 2, (150, 70), 0),
+        (FAST, 3, (150, 70), 0),
+        ("lanczos", 3, (150, 70), 0),
+        ("realesrgan-x4plus-anime", 4, (120, 16), 1),
+    ],
 )
-def test_tiles_equal_the_whole(name: str, scale: int, levels: int) -> None:
-    upscaler, source = list_upscalers([]).get(name), picture(150, 70)
+def test_tiles_equal_the_whole(name: str, scale: int, size: tuple[int, int], levels: int) -> None:
+    upscaler, source = list_upscalers([]).get(name), picture(*size)
     whole = LoadedUpscaler(upscaler, CPU, Tiling(1024, 0))
     halo = whole.tiling.halo if whole.network is None else tiling_of(whole.network).halo
     tiled = LoadedUpscaler(upscaler, CPU, Tiling(64, halo or 8))
