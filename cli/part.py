@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 
@@ -33,6 +34,7 @@ def main(name: str) -> int:
     """Run the part of that name with the settings of the environment; return the exit code and never raise."""
     restart_in_utf8()
     print_any_text()
+    logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # `imagefarm up` has reported odd lines of .env
     import_without("redis", "opentelemetry.sdk.metrics")  # 3 MiB; redis-py counts nothing unless asked to
     return run_guarded(PARTS[name])
 

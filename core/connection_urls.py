@@ -25,6 +25,14 @@ _REDIS_OPTIONS = {
     "ssl_cert_reqs": "none|optional|required",
 }
 """Values that redis-py takes, for the options that it would otherwise end a start for."""
+_POSTGRES_OPTIONS = {
+    "sslmode": "disable|allow|prefer|require|verify-ca|verify-full",
+    "channel_binding": "disable|prefer|require",
+    "gssencmode": "disable|prefer|require",
+    "target_session_attrs": "any|read-write|read-only|primary|standby|prefer-standby",
+    "connect_timeout": "[0-9]{1,9}",
+}
+"""Values that libpq takes: it reports others as a server that does not answer."""
 _SQLITE = ("sqlite", "sqlite+pysqlite")
 _POSTGRES = ("postgresql", "postgresql+psycopg")
 _AUTHORITY = re.compile(r"(?:[^:/]*(?::[^@]*)?@)?(?P<host>\[[^/?]+\]|[^/:?]+)?(?::(?P<port>[^/?]*))?(?P<rest>.*)", re.S)
@@ -102,7 +110,15 @@ def database_url_problem(url: str) -> str | None:
     host, port, path = (found["host"] or "", found["port"], found["rest"]) if found else ("", None, "")
     if "@" in host or "@" in (port or "") or "@" in path.partition("?")[0]:
         return f"the password holds a character that ends it in a URL: {_ENCODE}"
-    return _port_problem("" if port is None else ":", port or "", POSTGRES_EXAMPLE)
+    return _port_problem("" if port is None else ":", port or "", POSTGRES_EXAMPLE) or _option_problem(path)
+
+
+def _option_problem(path: str) -> str | None:
+    for name, value in parse_qsl(path.partition("?")[2], keep_blank_values=True):
+        if (allowed := _POSTGRES_OPTIONS.get(name)) and not re.fullmatch(allowed, value):
+            choices = "a number of seconds" if "[" in allowed else allowed.replace("|", ", ")
+            return f"the option {name} has a value that it does not take; write {choices}, or leave it out"
+    return None
 
 
 def _wrong_scheme(scheme: str) -> str:

@@ -63,6 +63,36 @@ _POSTGRES: tuple[tuple[str, str, str], ...] = (
         "does not let the user {user!r} use the database {name!r}. Run `GRANT ALL ON DATABASE {name} TO {user}` there.",
     ),
     (
+        "invalid connection option",
+        REFUSED,
+        "is not asked: IMAGEFARM_DATABASE_URL has an option that libpq does not know ({cause}). Correct or "
+        "remove it.",
+    ),
+    (
+        "server does not support SSL",
+        REFUSED,
+        "offers no TLS, which sslmode in IMAGEFARM_DATABASE_URL requires. Set `ssl = on` in its postgresql.conf, or, in a "
+        "private network, remove sslmode.",
+    ),
+    (
+        'root certificate file "[^"]*" does not exist',
+        REFUSED,
+        "cannot be checked: its authority's certificate is not on this machine. Copy it here and name the file as sslrootcert "
+        "in IMAGEFARM_DATABASE_URL.",
+    ),
+    (
+        "certificate verify failed",
+        REFUSED,
+        "shows a certificate that is expired or that no known authority signed. Name the authority's file as sslrootcert in "
+        "IMAGEFARM_DATABASE_URL, or renew the certificate.",
+    ),
+    (
+        "does not match host name|does not match host",
+        REFUSED,
+        "shows a certificate of another name. Write the name in the certificate as the host in IMAGEFARM_DATABASE_URL, or "
+        "issue one for this name.",
+    ),
+    (
         "failed to resolve host|could not translate host name|Name or service not known|nodename nor servname",
         AWAY,
         "cannot be found: its host name is unknown. Correct the host in IMAGEFARM_DATABASE_URL.",
@@ -123,7 +153,7 @@ def explain(error: DBAPIError, url: URL) -> Unavailable | None:
         if state in _SQLSTATES:
             code, text = _SQLSTATES[state]
             return DatabaseUnusable(text.format(**facts), code=code)
-        for pattern, code, text in _POSTGRES if isinstance(error, OperationalError) else ():
+        for pattern, code, text in _POSTGRES if isinstance(error, OperationalError) or state is None else ():
             if re.search(pattern, str(error.orig)):
                 return _kind(code)(f"Postgres at {_server(url)} {text.format(**facts)}", code=code)
         if state in _AWAY_SQLSTATES:

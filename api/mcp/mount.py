@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.dependencies import identified
 from api.mcp.calls import FarmCalls
+from api.mcp.plain_errors import with_plain_errors
 from api.problems import problem_response
 from api.public_address import public_address
 from core.api_keys import Scope as KeyScope
@@ -52,7 +53,7 @@ class McpFace:
         address = public_address()
         scope[_ORIGIN] = address.origin or f"{scope['scheme']}://{host}"
         manager = await self._started()
-        await manager.handle_request(scope, receive, send)
+        await manager.handle_request(scope, receive, with_plain_errors(send))
 
     async def stop(self) -> None:
         """End all requests."""

@@ -9,10 +9,13 @@ import logging
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent, ToolAnnotations
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from api.mcp.calls import Body, Connect, FarmCalls, Refused, summary
+from api.mcp.plain_errors import argument_problems
+from core.schemas.base import refuse_boolean
 from core.version import VERSION
 
 WAIT_SECONDS = 300.0
@@ -20,9 +23,11 @@ WAIT_SECONDS = 300.0
 INSTRUCTIONS = """Render images on this farm. generate_image waits for its images and reports progress; when a call ends
 before its job, ask again with get_job. Image ids from an answer can be passed to edit_image and upscale_image."""
 
+Integer = Annotated[int, BeforeValidator(refuse_boolean)]
+Number = Annotated[float, BeforeValidator(refuse_boolean)]
 Prompt = Annotated[str, Field(description="What the image shows, in a whole sentence.")]
 Model = Annotated[str | None, Field(description="Id from list_models. Default: the farm's own choice.")]
-Seed = Annotated[int | None, Field(description="The same seed and settings give the same image. Default: a random one.")]
+Seed = Annotated[Integer | None, Field(description="The same seed and settings give the same image. Default: a random one.")]
 Source = Annotated[
     str, Field(description="An image_id from an earlier answer, or the image itself as base64 or a data URL.")
 ]
@@ -31,7 +36,7 @@ Source = Annotated[
 def make_server(connect: Connect) -> MCPServer[Any]:
     """Create the server; `connect` returns the connection of one tool call to the farm."""
     handlers = list(logging.getLogger().handlers)
-    server: MCPServer[Any] = MCPServer("imagefarm", title="imagefarm", version=VERSION, instructions=INSTRUCTIONS)
+    server = _Server("imagefarm", title="imagefarm", version=VERSION, instructions=INSTRUCTIONS)
     logging.getLogger().handlers[:] = handlers  # the SDK adds one of its own to a program's root logger
     tools = _Tools(connect)
     changing = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
@@ -41,6 +46,19 @@ def make_server(connect: Connect) -> MCPServer[Any]:
     for reader in (tools.get_job, tools.list_models):
         server.add_tool(reader, annotations=reading, structured_output=False)
     return server
+
+
+class _Server(MCPServer[Any]):
+    """Refuses arguments in a sentence: the SDK would pass pydantic's report on."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None) -> Any:  # noqa: ANN401 -- of the SDK
+        """Run a tool. Raises ToolError."""
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(argument_problems(error.__cause__.errors())) from error.__cause__
+            raise
 
 
 class _Tools:
@@ -55,12 +73,14 @@ class _Tools:
         prompt: Prompt,
         negative_prompt: Annotated[str | None, Field(description="What to avoid; for models with guidance only.")] = None,
         model: Model = None,
-        width: Annotated[int | None, Field(description="Pixels, a multiple of 16. Default: the model's own size.")] = None,
-        height: Annotated[int | None, Field(description="Pixels, a multiple of 16.")] = None,
-        num_images: Annotated[int, Field(ge=1, le=16, description="Each gets its own seed.")] = 1,
-        num_inference_steps: Annotated[int | None, Field(description="Default: the model's own.")] = None,
+        width: Annotated[
+            Integer | None, Field(description="Pixels, a multiple of 16. Default: the model's own size.")
+        ] = None,
+        height: Annotated[Integer | None, Field(description="Pixels, a multiple of 16.")] = None,
+        num_images: Annotated[Integer, Field(ge=1, le=16, description="Each gets its own seed.")] = 1,
+        num_inference_steps: Annotated[Integer | None, Field(description="Default: the model's own.")] = None,
         guidance_scale: Annotated[
-            float | None, Field(allow_inf_nan=False, description="1 is off. Default: the model's own.")
+            Number | None, Field(allow_inf_nan=False, description="1 is off. Default: the model's own.")
         ] = None,
         seed: Seed = None,
     ) -> CallToolResult:
@@ -74,7 +94,7 @@ class _Tools:
         image: Source,
         prompt: Prompt,
         strength: Annotated[
-            float | None, Field(gt=0, le=1, description="How much to change: 0.3 keeps most, 0.9 little. Default: 0.6.")
+            Number | None, Field(gt=0, le=1, description="How much to change: 0.3 keeps most, 0.9 little. Default: 0.6.")
         ] = None,
         mask: Annotated[
             str | None, Field(description="Image as base64 or data URL: only its white areas are painted anew.")
@@ -100,7 +120,7 @@ class _Tools:
         self,
         ctx: Context[Any, Any],
         image: Source,
-        scale: Annotated[int, Field(ge=2, le=4, description="Factor of width and height.")] = 2,
+        scale: Annotated[Integer, Field(ge=2, le=4, description="Factor of width and height.")] = 2,
         upscaler: Annotated[str | None, Field(description="Id of an upscaler. Default: realesrgan-x4plus.")] = None,
     ) -> CallToolResult:
         """Enlarge an image with an upscaler. Returns a reduced version of the image and the URL of the whole one."""

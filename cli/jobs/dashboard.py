@@ -78,11 +78,13 @@ def _models_of(worker: Worker) -> str:
 
 
 def _running(jobs: list[Job]) -> Table:
-    table = cut_table("running", "worker", "progress", "", "prompt")
+    """Return the jobs with the end of their ids, as `imagefarm top` does: whole ones leave no room for the worker's name."""
+    table = cut_table("running", "worker", "", "progress", "prompt")
     for job in jobs:
         value = job.progress.value if job.progress is not None else 0.0
-        bar = ProgressBar(total=1.0, completed=value, width=20)
-        table.add_row(job.id, job.worker or "", bar, status_text(job), Text(one_line(str(job.input.get("prompt", "")), 40)))
+        bar = ProgressBar(total=1.0, completed=value, width=10)
+        prompt = Text(one_line(str(job.input.get("prompt", "")), 40))
+        table.add_row(job.id[-8:], job.worker or "", bar, status_text(job), prompt)
     return table
 
 

@@ -247,6 +247,6 @@ def _wrong_value(name: str, wanted: Input, value: object, info: dict[str, Any]) 
 
 def as_number(value: object, kind: str) -> float:
     """Return a value as ComfyUI's INT or FLOAT. Raises TypeError, ValueError or OverflowError."""
-    if not isinstance(value, int | float | str) or (isinstance(value, str) and len(value) > 40):
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or (isinstance(value, str) and len(value) > 40):
         raise TypeError("it is not a number")
     return int(value) if kind == "INT" else float(value)

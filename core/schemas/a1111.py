@@ -69,7 +69,7 @@ class Img2Img(Txt2Img):
     mask_blur: int | None = Field(None, description="Pixels over which the new image fades out. Default: 0.")
     mask_blur_x: int | None = None
     mask_blur_y: int | None = None
-    inpainting_mask_invert: int | None = Field(0, description="1: black areas are repainted.")
+    inpainting_mask_invert: bool | int | None = Field(0, description="1: black areas are repainted.")
     inpainting_fill: int | None = Field(
         None, description="What masked areas start from: 0 neighbours, 1 the image (default), 2 noise, 3 grey."
     )

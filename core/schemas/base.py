@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +15,8 @@ from pydantic import (
     GetJsonSchemaHandler,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -29,7 +32,13 @@ class NullableBody(BaseModel):
     """Base of all requests, of every face: null means that the field is not given, and so does the OpenAPI document.
 
     Client libraries send null for what their user left out. Null is a value only of a required field whose type has it.
+    True and false are no numbers: pydantic would take them for 1 and 0.
     """
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 -- any JSON value
+        return refuse_boolean(value) if info.field_name in _fields_of_numbers(cls) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -54,6 +63,29 @@ class NullableBody(BaseModel):
         for name in properties.keys() - set(schema.get("required", ())):
             properties[name] = _with_null(properties[name])
         return reference
+
+
+@cache
+def _fields_of_numbers(model: type[BaseModel]) -> frozenset[str]:
+    """Return the fields that take a number, or lists of numbers, and no booleans."""
+    taken = {name: _value_types(field.annotation) for name, field in model.model_fields.items()}
+    return frozenset(name for name, types in taken.items() if types & {int, float} and bool not in types)
+
+
+def _value_types(annotation: Any) -> set[Any]:  # noqa: ANN401 -- any type of a field
+    inner = get_args(annotation)
+    return set().union(*map(_value_types, inner)) if inner else {annotation} if isinstance(annotation, type) else set()
+
+
+def refuse_boolean(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
+    """Return the value. Raises ValueError for true and false, and for lists of them."""
+    if _holds_boolean(value):
+        raise ValueError("true and false are no numbers: send a number")
+    return value
+
+
+def _holds_boolean(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_holds_boolean, value)))
 
 
 def _names(name: str, field: FieldInfo) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +14,27 @@ from core.settings.requests import RequestSettings
 from core.settings.stores import StoreSettings
 from core.settings.value_types import FolderOrNone
 from core.settings.worker import WorkerSettings
+
+
+class _DotenvLines(logging.Filter):
+    """Says once for each line of .env that python-dotenv cannot read what is wrong with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reported: set[object] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the library's message; leave out a repeated one."""
+        if "could not parse" not in str(record.msg) or not isinstance(record.args, tuple):
+            return True
+        line = record.args[0]
+        record.msg = "Line %s of .env, or the next that is not empty, is not NAME=value and has no effect: correct it."
+        is_new = line not in self._reported
+        self._reported.add(line)
+        return is_new
+
+
+logging.getLogger("dotenv.main").addFilter(_DotenvLines())
 
 
 # pydantic lists fields from the last base to the first; the reference of settings has them in that order.

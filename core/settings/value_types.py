@@ -16,7 +16,23 @@ from core.public_address import parse_networks, parse_public_url
 from core.storage_url import parse_storage_url
 
 DEFAULT_DATA_DIR = Path("data")
-_TEXT_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?", re.ASCII)
+MEMORY_POLICIES = (
+    "resident",
+    "int8",
+    "text-int8",
+    "fp8",
+    "int8-lean",
+    "lean",
+    "offload",
+    "int4-lean",
+    "fp8-offload",
+    "by-turns",
+    "cpu",
+    "cpu-int8",
+    "cpu-text-int8",
+)
+"""Names of the memory tiers in worker/memory/tiers.py."""
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?", re.ASCII)
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 
@@ -83,8 +99,20 @@ def _absolute_folders_of_models(value: dict[str, Path]) -> dict[str, Path]:
     return {model: _absolute_path(folder) for model, folder in value.items()}
 
 
+def _known_device(value: str) -> str:
+    if not _DEVICE.fullmatch(value):
+        raise ValueError("it is not a device: write auto, cpu, cuda or cuda:N")
+    return value
+
+
+def _known_memory_policy(value: str) -> str:
+    if value != "auto" and value not in MEMORY_POLICIES:
+        raise ValueError(f"it is not a memory tier: write auto or one of {', '.join(MEMORY_POLICIES)}")
+    return value
+
+
 def _known_text_device(value: str) -> str:
-    if not _TEXT_DEVICE.fullmatch(value):
+    if not _DEVICE.fullmatch(value):
         raise ValueError(f"{value!r} is not a device for text encoders: write auto, cpu, cuda or cuda:N")
     return value
 
@@ -138,5 +166,7 @@ Networks = Annotated[str, AfterValidator(_sound_networks)]
 PublicUrl = Annotated[str, AfterValidator(_sound_public_url)]
 RedisUrl = Annotated[str, AfterValidator(_usable_redis_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_usable_database_url)]
+DeviceName = Annotated[str, AfterValidator(_known_device)]
+MemoryPolicy = Annotated[str, AfterValidator(_known_memory_policy)]
 TextDevice = Annotated[str, AfterValidator(_known_text_device)]
 StorageUrl = Annotated[str, AfterValidator(_usable_storage_url)]

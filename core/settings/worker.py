@@ -9,9 +9,11 @@ from pydantic import BaseModel, Field
 
 from core.settings.value_types import (
     DatabaseUrl,
+    DeviceName,
     FolderOrNone,
     Folders,
     FoldersOfModels,
+    MemoryPolicy,
     ModelNames,
     RedisUrl,
     StorageUrl,
@@ -46,7 +48,7 @@ class WorkerSettings(BaseModel):
         description="Folders like ComfyUI's `models/`, whose files are used in place and never changed: paths separated by "
         "`:` (`;` on Windows), or a JSON list.",
     )
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    device: DeviceName = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     text_encoder_device: TextDevice = Field(
         "auto",
         description="Device of the text encoders: `cpu`, `cuda` or `cuda:N`, such as a second GPU that is idle, so that the "
@@ -62,7 +64,7 @@ class WorkerSettings(BaseModel):
         description="`imagefarm up` starts its upscaling workers when a job first asks for them, and stops them after this "
         "many minutes without one. 0: they start with the farm and stay.",
     )
-    memory_policy: str = Field("auto", description="Memory tier of the engine; `auto` chooses it by free memory.")
+    memory_policy: MemoryPolicy = Field("auto", description="Memory tier of the engine; `auto` chooses it by free memory.")
     attention_backend: str = Field(
         "auto",
         description="A name of diffusers' attention dispatch, such as `native` or `flash`. `auto` measures those that "

@@ -9,7 +9,7 @@ from celery.events.state import Task
 from flower.views.tasks import TASK_COLUMNS
 
 LABELS = {"prompt": "Prompt", "model": "Model", "size": "Size", "steps": "Steps", "seed": "Seed"}
-COLUMNS = ("uuid", "state", *LABELS, "worker", "received", "runtime", "result")
+COLUMNS = ("uuid", "state", "worker", *LABELS, "received", "runtime", "result")
 
 
 def install() -> str:

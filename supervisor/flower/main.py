@@ -19,6 +19,7 @@ from supervisor.flower import columns
 from supervisor.flower.access import GuardedFlower, open_api_on_loopback
 from supervisor.flower.farm_view import FarmView
 from supervisor.flower.prompts import PromptFreeEvents, PromptGuard
+from supervisor.flower.worker_list import WorkerList
 
 MAX_TASKS = 10_000
 """Tasks that Flower keeps in memory; the history of all jobs is in the database."""
@@ -49,6 +50,7 @@ def run(settings: Settings) -> int:
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.add_callback_from_signal(flower.stop))
+    WorkerList(flower).start()
     flower.start_http_server()
     flower.start()
     return 0

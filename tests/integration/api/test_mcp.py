@@ -168,16 +168,23 @@ def test_refusals_say_what_to_do_and_owners_see_their_own_only(farm: Farm) -> No
     assert answers == [401, 401, 403]
 
 
-def test_a_number_beyond_json_is_refused_before_it_is_sent_on(farm: Farm) -> None:
-    arguments = '{"prompt": "x", "guidance_scale": 1e999}'
-    params = f'{{"name": "generate_image", "arguments": {arguments}}}'
-    answer = httpx2.post(
-        f"{farm.url}/mcp",
-        content=f'{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {params}}}',
-        headers={
-            "Authorization": f"Bearer {farm.keys[0]}",
-            "Content-Type": "application/json",
-            "Accept": "application/json, text/event-stream",
-        },
-    )
-    assert "finite number" in answer.text
+def test_malformed_messages_and_wrong_arguments_get_a_sentence(farm: Farm) -> None:
+    def post(text: str) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {farm.keys[0]}", "Content-Type": "application/json"}
+        headers["Accept"] = "application/json, text/event-stream"
+        return httpx2.post(f"{farm.url}/mcp", content=text, headers=headers)
+
+    def called(arguments: str) -> str:
+        params = f'{{"name": "generate_image", "arguments": {arguments}}}'
+        return post(f'{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {params}}}').text
+
+    answers = {text: post(text) for text in ("{}", "[1]", '{"jsonrpc": "1.0", "method": 5}', "{not json")}
+    assert [answer.status_code for answer in answers.values()] == [400] * 4
+    wrong = [answer.json()["error"]["message"] for answer in answers.values()]
+    assert all("pydantic" not in text and "validation error" not in text for text in wrong)
+    assert all(text.startswith("The body is no JSON-RPC message: send an object") for text in wrong[:3])
+    assert wrong[3].startswith("The body is not JSON (")
+    assert "guidance_scale: Input should be a finite number" in called('{"prompt": "x", "guidance_scale": 1e999}')
+    refused = called('{"prompt": "x", "num_images": true, "width": "wide"}')
+    assert "num_images: true and false are no numbers: send a number" in refused
+    assert "pydantic" not in refused

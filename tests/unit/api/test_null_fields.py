@@ -124,3 +124,24 @@ def test_an_unknown_field_is_refused_even_as_null_and_an_alias_beside_null_count
         JobRequest.model_validate({"prompt": "a cat", "promt": None})
     request = JobRequest.model_validate({"prompt": "a cat", "num_inference_steps": None, "steps": 8})
     assert request.as_sent() == {"prompt": "a cat", "num_inference_steps": 8}
+
+
+def types_of(schema: Any) -> set[str]:  # noqa: ANN401 -- JSON
+    """Return the types that a field's schema allows, those of a list's items too."""
+    inner = [schema["items"]] if "items" in schema else schema.get("anyOf", [])
+    return {str(schema.get("type", ""))}.union(*map(types_of, inner))
+
+
+NUMBERS = [
+    (model, name, types_of(field))
+    for model in BODIES
+    for name, field in model.model_json_schema()["properties"].items()
+    if types_of(field) & {"integer", "number"} and "boolean" not in types_of(field)
+]
+
+
+def test_true_and_false_are_no_numbers() -> None:
+    assert len(NUMBERS) > 50
+    for model, name, types in NUMBERS:
+        with pytest.raises(ValidationError, match="true and false are no numbers: send a number"):
+            model.model_validate(example(model) | {name: [True] if "array" in types else True})

@@ -52,6 +52,11 @@ DATABASE = [
     ("postgresql://u:x@host:s3cret/farm", "the port is not a number"),
     ("sqlite://data/farm.db", "three slashes"),
     ("sqlite+aiosqlite:///farm.db", "begins with sqlite:///"),
+    (
+        "postgresql://u:s3cret@host/farm?sslmode=s3cret",
+        "the option sslmode .* write disable, allow, prefer, require, verify-ca",
+    ),
+    ("postgresql://u:s3cret@host/farm?connect_timeout=s3cret", "the option connect_timeout .* a number of seconds"),
     ("host=db dbname=farm password=s3cret", "not a URL"),
 ]
 GOOD_REDIS = [
@@ -63,7 +68,12 @@ GOOD_REDIS = [
     "redis://host?db=2&socket_timeout=0.5&client_name=farm",
     "redis://[::1]:6379",
 ]
-GOOD_DATABASE = ["postgresql://u:p#w@host:5432/d", "postgresql+psycopg:///d?host=/run", "sqlite:////a.db", "sqlite:///a.db"]
+GOOD_DATABASE = [
+    "postgresql://u:p#w@host:5432/d?sslmode=verify-full&sslrootcert=/a",
+    "postgresql+psycopg:///d?host=/run",
+    "sqlite:////a.db",
+    "sqlite:///a.db",
+]
 
 
 @pytest.mark.parametrize(("url", "sentence"), REDIS)

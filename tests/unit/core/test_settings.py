@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from core.misspelt_settings import misspelt_settings
 from core.settings import Settings
+from core.settings.value_types import MEMORY_POLICIES
+from worker.memory.tiers import TIERS
 
 
 @pytest.mark.parametrize("empty", ["", " "])
@@ -29,3 +32,21 @@ def test_names_that_are_no_settings_are_reported(monkeypatch: pytest.MonkeyPatch
     found = misspelt_settings(tmp_path)
     assert "The variable IMAGEFARM_PROT is no setting and has no effect. Did you mean IMAGEFARM_PORT?" in found
     assert found[-1] == "In .env, IMAGEFARM_DATADIR is no setting and has no effect. Did you mean IMAGEFARM_DATA_DIR?"
+
+
+def test_a_device_or_memory_tier_that_does_not_exist_is_refused() -> None:
+    assert tuple(tier.name for tier in TIERS) == MEMORY_POLICIES
+    for name, wrong in (("device", "gpu"), ("device", "cuda:x"), ("memory_policy", "tiny")):
+        with pytest.raises(ValidationError, match="write auto"):
+            Settings.model_validate({"_env_file": None, name: wrong})
+    assert Settings(_env_file=None, device="cuda:1", memory_policy="cpu-int8").device == "cuda:1"
+
+
+def test_a_line_of_env_that_is_no_setting_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / ".env"
+    file.write_text("IMAGEFARM_PORT=7000\n" + "# a comment\n" * 996 + "this is no setting\n")
+    with caplog.at_level("WARNING"):
+        assert [Settings(_env_file=file).port for _ in range(2)] == [7000, 7000]
+    assert caplog.messages == [
+        "Line 998 of .env, or the next that is not empty, is not NAME=value and has no effect: correct it."
+    ]
