@@ -34,14 +34,14 @@ def add_images(database: sqlite3.Connection) -> None:
     given = json.dumps({"prompt": "one of many", "width": 64, "height": 64, "num_images": PER_JOB})
     job = {
         "owner": "anonymous", "kind": "render", "model": "demo", "priority": 5, "turn": 0, "status": "succeeded",
-        "revision": 3, "attempt": 1, "max_attempts": 3, "attempts_free": 0, "available_at": 1.0, "created_at": 1.0, "prompt": "one of many",
-        "input": given, "requested": "{}", "warnings": "[]",
+        "revision": 3, "attempt": 1, "max_attempts": 3, "attempts_free": 0, "available_at": 1.0, "created_at": 1.0,
+        "prompt": "one of many", "input": given, "requested": "{}", "warnings": "[]",
     }  # fmt: skip
     jobs = ((f"{PREFIX}{number:012x}", *job.values()) for number in range(IMAGES // PER_JOB))
     database.executemany(f"INSERT INTO jobs (id, {', '.join(job)}) VALUES ({', '.join('?' * (1 + len(job)))})", jobs)  # noqa: S608
     names = 'id, job_id, attempt, "index", owner, key, width, height, seed, format, bytes, sha256, record, created_at'
     rows = (
-        (f"{PREFIX}{index:012x}", f"{PREFIX}{index // PER_JOB:012x}", 1, index % PER_JOB, "anonymous", f"none/{index}",
+        (f"{PREFIX}{index:012x}", f"{PREFIX}{index // PER_JOB:012x}", 1, index % PER_JOB, "anonymous", f"2026-01-01/00/{PREFIX}{index:012x}.png",
          64, 64, index, "png", 1, "0", "{}", 1.0)
         for index in range(IMAGES)
     )  # fmt: skip

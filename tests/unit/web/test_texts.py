@@ -82,7 +82,7 @@ SOURCES = [
     if path.suffix in (".py", ".toml")
 ]
 MADE = {"job_gone", "image_gone", "upload_gone", "submits_limit", "pixels_limit"}  # f"{kind}_gone", f"{kind}_limit"
-# What brings codes that the page never meets: other APIs, webhooks, styles and wildcards as files, commands, joining machines.
+# What brings codes that the page never meets: other APIs, webhooks, styles and wildcards as files, commands, new machines.
 ELSEWHERE = {
     "background_not_offered", "client_left", "image_url_not_fetched", "interrupted", "invalid_prompt",
     "mask_without_alpha", "no_file", "not_acceptable", "prompt_id_in_use", "too_many_parts", "variations_not_offered",
