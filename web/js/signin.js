@@ -1,7 +1,7 @@
 // Sign-in dialog of farms that require an API key. The farm exchanges the key for a session, in a cookie that scripts cannot read.
 
 import {post, remove, SIGNED_OUT} from "./api.js";
-import {byId, on, prose, setText, show} from "./dom.js";
+import {byId, on, prose, show} from "./dom.js";
 import {t} from "./text.js";
 
 export function createSignIn() {
@@ -20,7 +20,7 @@ export function createSignIn() {
 			await post("v1/session", {key: field.value.trim()});
 			location.reload();
 		} catch (problem) {
-			setText(byId("key-error"), problem.status === 422 ? t("signin.whole") : problem.message);
+			byId("key-error").replaceChildren(...prose(problem.status === 422 ? t("signin.whole") : problem.message));
 			show(byId("key-error"), true);
 			field.ariaInvalid = true;
 			field.focus();

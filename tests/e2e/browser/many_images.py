@@ -41,8 +41,8 @@ def add_images(database: sqlite3.Connection) -> None:
     database.executemany(f"INSERT INTO jobs (id, {', '.join(job)}) VALUES ({', '.join('?' * (1 + len(job)))})", jobs)  # noqa: S608
     names = 'id, job_id, attempt, "index", owner, key, width, height, seed, format, bytes, sha256, record, created_at'
     rows = (
-        (f"{PREFIX}{index:012x}", f"{PREFIX}{index // PER_JOB:012x}", 1, index % PER_JOB, "anonymous", f"2026-01-01/00/{PREFIX}{index:012x}.png",
-         64, 64, index, "png", 1, "0", "{}", 1.0)
+        (f"{PREFIX}{index:012x}", f"{PREFIX}{index // PER_JOB:012x}", 1, index % PER_JOB, "anonymous",
+         f"2026-01-01/00/{PREFIX}{index:012x}.png", 64, 64, index, "png", 1, "0", "{}", 1.0)
         for index in range(IMAGES)
     )  # fmt: skip
     database.executemany(f"INSERT INTO images ({names}) VALUES ({', '.join('?' * 14)})", rows)  # noqa: S608

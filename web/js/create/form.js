@@ -44,6 +44,7 @@ export function createForm(app, {submit}) {
 	let carried = {}; // settings of an edited job that the form has no field for
 	let sending = false;
 	let touched = false;
+	let away = false; // what is said is that the farm does not answer: no longer true once it does
 
 	const modelBox = h("select#model", {name: "model", "aria-describedby": "model-about model-error"});
 	const recipeBox = h("select#recipe");
@@ -84,8 +85,7 @@ export function createForm(app, {submit}) {
 		field("model", t("fact.model"), modelBox, h("p#model-about.hint")),
 		start.element,
 		more,
-		h("p#form-error.error.boxed", {role: "alert", hidden: true}),
-		h("div.submit-bar", estimate.element,
+		h("div.submit-bar", h("p#form-error.error.boxed", {role: "alert", hidden: true}), estimate.element,
 			h("div.submit-row",
 				h("button#submit.primary", {type: "submit"}, t("create.render"), " ", h("kbd#submit-keys", {"aria-hidden": "true"}, shortcut())),
 				h("label.check.keep", {title: t("create.keep.about")}, keepBox, h("span", t("create.keep"))))));
@@ -107,6 +107,8 @@ export function createForm(app, {submit}) {
 
 	function setModels(list) {
 		const first = models.length === 0;
+		if (away) clearErrors();
+		away = false;
 		models = list;
 		fillModelBox();
 		if (first) restore();
@@ -250,6 +252,7 @@ export function createForm(app, {submit}) {
 		const unplaced = problem.errors?.length ? rest.map(error => error.message).join(" ") : problem.message;
 		setText(box, unplaced);
 		show(box, Boolean(unplaced));
+		away = problem.code === "unreachable";
 	}
 
 	// Shows each message next to its field and focuses the first; returns errors without a field in the form.

@@ -27,7 +27,7 @@ export function createKeys(app) {
 		const cells = owner => {
 			const own = items.filter(row => row.owner === owner);
 			const [images, time] = used(owner);
-			return h("tr", h("td", ownerName(owner)), h("td", own.map(keyLine), own.length ? "" : "—"), h("td", own.map(row => h("div", limitsOf(row)))),
+			return h("tr", h("td", items.find(row => owner === `key:${row.id}`)?.name ?? ownerName(owner)), h("td", own.map(keyLine), own.length ? "" : "—"), h("td", own.map(row => h("div", limitsOf(row)))),
 				h("td.number", count(images)), h("td.number", time ? about(time) : "—"));
 		};
 		rows.replaceChildren(owners.length ? table(".stacked", ["filter.owner", "keys.key", "keys.limits", "keys.images", "keys.time"].map((key, at) => h(`th${at > 2 ? ".number" : ""}`, {scope: "col"}, t(key))), owners.map(cells)) : h("p.hint", t("keys.none")),

@@ -699,6 +699,7 @@ export const SENTENCES = [
 [/The weights of (\S+) are not on this machine: .*Run (`.+?`)\./, "$1 的权重不在本机：请运行 $2。"],
 [/The weights of (\S+) cannot be loaded: /, "无法加载 $1 的权重："],
 [/ \(code\); the authors name no licence.*/, "（代码）；作者未说明权重的许可证"],
+[/^The key is not valid\. (`.+?`).*/, "密钥无效，可用 $1 创建。"],
 [/^none needed$/, "无需"],
 [/^It is next\./, "下一个就是它。"],
 [/^(\d+) jobs are before it\./, "前面还有 $1 个任务。"],
