@@ -8,6 +8,7 @@ import {addressOf} from "../router.js";
 import {MAIN} from "../settings_of.js";
 import {said, t} from "../text.js";
 import {createEstimate} from "./estimate.js";
+import {errorOf, field, number, sentence, shortcut, slider, whole} from "./fields.js";
 import {createLoras} from "./loras.js";
 import {createPrompt, isDynamic} from "./prompt.js";
 import {createSizes} from "./size_tiles.js";
@@ -312,11 +313,7 @@ export function createForm(app, {submit}) {
 		if (touched && model) estimate.ask(request(), Object.values(variants.axis() ?? {one: [1]})[0].length);
 	}
 
-	function touch() {
-		if (touched) return;
-		touched = true;
-		askEstimate();
-	}
+	const touch = () => { if (!touched) {touched = true; askEstimate();} };
 
 	function reset() {
 		FROM_MODEL.forEach(name => put(name, model.defaults[name]));
@@ -379,10 +376,7 @@ export function createForm(app, {submit}) {
 	form.addEventListener("focusin", touch);
 	form.addEventListener("pointerenter", touch);
 	form.addEventListener("keydown", event => {
-		if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
-			event.preventDefault();
-			send();
-		}
+		if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {event.preventDefault(); send();}
 	});
 	more.addEventListener("toggle", () => {if (model) keep();});
 	modelBox.addEventListener("change", () => {useModel(models.find(row => row.id === modelBox.value)); keep();});
@@ -401,37 +395,4 @@ export function createForm(app, {submit}) {
 
 	return {element: form, first: prompt.field, start, setModels, fill, fillShared, showProblem, takeFile, send, get keeps() {return keepBox.checked;},
 		stop: () => {keepBox.checked = false;}};
-}
-
-function field(id, label, control, extra = null) {
-	return h("div.field", h("label", {for: id}, label), control, extra, errorOf(id));
-}
-
-const errorOf = id => h("p.error", {id: `${id}-error`, hidden: true});
-
-const whole = (id, name, more) => h("input", {id, name, type: "number", inputmode: "numeric", "aria-describedby": `${id}-error`, ...more});
-
-function slider(id, name, label, limits, aside = "") {
-	return h("div.field.slider",
-		h("label", {for: id}, label, " ", h("span.aside", aside)),
-		h("div.slider-row",
-			h("input", {type: "range", id: `${id}-range`, min: limits.min, step: limits.step, label, tabindex: -1}),
-			whole(id, name, limits)),
-		errorOf(id));
-}
-
-function shortcut() {
-	return /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘ Enter" : "Ctrl Enter";
-}
-
-// Text that is not a number is sent as it is: the API then names the field and the expected value.
-function number(text) {
-	const trimmed = String(text).trim();
-	if (trimmed === "") return undefined;
-	const value = Number(trimmed);
-	return Number.isFinite(value) ? value : trimmed;
-}
-
-function sentence(message) {
-	return message.charAt(0).toUpperCase() + message.slice(1);
 }
