@@ -16,6 +16,8 @@ from api.security_headers import DOCS_POLICY, PAGE_POLICY
 _CACHE_CONTROL = "no-cache"
 """File names are the same in all versions: browsers must revalidate, and get 304 while nothing has changed."""
 _DOCS = "/docs"
+_FILES = {_DOCS: f"{_DOCS}.html", "/favicon.ico": "/img/mark.svg"}
+"""Files of other names; browsers ask for the icon beside an image or a JSON text that they show alone."""
 _API = ("/v1/", "/sdapi/", "/internal/")
 
 
@@ -45,8 +47,8 @@ class Page:
         path = scope["path"]
         if path.startswith(_API) or path.endswith((".py", ".pyc")) or "/__pycache__" in path:
             raise HTTPException(404)
-        if path == _DOCS:
-            scope = {**scope, "path": f"{_DOCS}.html"}
+        if path in _FILES:
+            scope = {**scope, "path": _FILES[path]}
         policy = DOCS_POLICY if path.startswith(_DOCS) else PAGE_POLICY
         if self._image_origin is not None:
             policy = policy.replace("'self' data:", f"'self' {self._image_origin} data:")

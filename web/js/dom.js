@@ -1,11 +1,11 @@
 // Helpers that create and change elements. Text is never parsed as markup.
 
-import { t } from "./text.js";
+import {t} from "./text.js";
 
-export const byId = (id) => document.getElementById(id);
+export const byId = id => document.getElementById(id);
 
-// h("button.small#go", { onclick: run }, "Go"): tag, classes and id, properties if any, children. A button submits no form
-// unless its type says so.
+// h("button.small#go", { onclick: run }, "Go"): tag, classes and id, properties if any, children. `label` is for screen readers.
+// A button submits no form unless its type says so.
 export function h(name, properties, ...children) {
 	const [tag, ...marks] = name.split(/(?=[.#])/);
 	const element = document.createElement(tag);
@@ -19,14 +19,16 @@ export function h(name, properties, ...children) {
 			const aria = key.startsWith("aria-"); // false is a value of these
 			if ((value ?? null) === null || (value === false && !aria)) continue;
 			if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-			else element.setAttribute(key, value === true && !aria ? "" : value);
+			else element.setAttribute(key === "label" ? "aria-label" : key, value === true && !aria ? "" : value);
 		}
 	} else children.unshift(properties);
-	element.append(...children.flat().filter((child) => (child ?? false) !== false));
+	element.append(...children.flat().filter(child => (child ?? false) !== false));
 	return element;
 }
 
-export const smallButton = (label, run, properties = {}) => h("button.small", { onclick: run, ...properties }, label);
+export const on = (target, ...rest) => target.addEventListener(...rest);
+
+export const smallButton = (label, run, properties = {}) => h("button.small", {onclick: run, ...properties}, label);
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -60,13 +62,13 @@ const ICONS = {
 };
 
 export function icon(name) {
-	const drawn = svg("svg", { viewBox: "0 0 24 24", class: `icon icon-${name}`, "aria-hidden": "true" });
-	drawn.append(svg("path", { d: ICONS[name] }));
+	const drawn = svg("svg", {viewBox: "0 0 24 24", class: `icon icon-${name}`, "aria-hidden": "true"});
+	drawn.append(svg("path", {d: ICONS[name]}));
 	return drawn;
 }
 
 export function iconButton(name, label, properties = {}) {
-	return h("button.icon-button", { "aria-label": label, title: label, ...properties }, icon(name));
+	return h("button.icon-button", {label, title: label, ...properties}, icon(name));
 }
 
 export function fact(name, value, ...more) {
@@ -75,26 +77,29 @@ export function fact(name, value, ...more) {
 
 // Buttons of which one is pressed. `rows`: [value, label, properties]; `use` gets the value that is chosen.
 export function segments(rows, present, use, properties) {
-	const box = h("div.segments", { role: "group", ...properties }, rows.map(([value, label, more]) =>
-		h("button", { "aria-pressed": value === present, "data-value": value, ...more, onclick: (event) => {
+	const box = h("div.segments", {role: "group", ...properties}, rows.map(([value, label, more]) =>
+		h("button", {"aria-pressed": value === present, "data-value": value, ...more, onclick: event => {
 			for (const each of box.children) each.ariaPressed = each === event.currentTarget;
 			use(value);
-		} }, label)));
+		}}, label)));
 	return box;
 }
 
+// `.stacked`: on a phone, a row is a block, and each cell has its heading before it.
 export function table(name, headings, ...rows) {
-	return h("div.table-scroll", { tabindex: 0 }, h(`table.table${name}`,
-		h("thead", h("tr", headings.map((each) => (each.tagName ? each : h("th", { scope: "col" }, each))))), h("tbody", ...rows)));
+	const titles = headings.map(each => each.textContent ?? each);
+	for (const row of rows.flat()) [...row.children].forEach((cell, at) => {cell.dataset.label = titles[at];});
+	return h("div.table-scroll", {tabindex: 0}, h(`table.table${name}`,
+		h("thead", h("tr", headings.map(each => (each.tagName ? each : h("th", {scope: "col"}, each))))), h("tbody", ...rows)));
 }
 
 export const zoomButtons = (zoom, step = 1.4) => [[t("zoom.out"), 1 / step, "−"], [t("zoom.in"), step, "+"]]
-	.map(([label, factor, sign]) => smallButton(sign, () => zoom(factor), { "aria-label": label }));
+	.map(([label, factor, sign]) => smallButton(sign, () => zoom(factor), {label}));
 
 // `value`: the part that is done, 0 to 1.
 export function progressBar(label, value, properties = {}) {
-	const bar = h("div.bar", { role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, ...properties }, h("span"));
-	bar.fill = (part) => {
+	const bar = h("div.bar", {role: "progressbar", label, "aria-valuemin": 0, "aria-valuemax": 100, ...properties}, h("span"));
+	bar.fill = part => {
 		bar.ariaValueNow = Math.round(part * 100);
 		bar.style.setProperty("--done", part);
 	};
@@ -102,9 +107,9 @@ export function progressBar(label, value, properties = {}) {
 	return bar;
 }
 
-export const MENU = { "aria-haspopup": "menu", "aria-expanded": "false" };
+export const MENU = {"aria-haspopup": "menu", "aria-expanded": "false"};
 
-export const errorBox = () => h("p.error.boxed", { role: "alert", hidden: true });
+export const errorBox = () => h("p.error.boxed", {role: "alert", hidden: true});
 
 export function setText(element, text) {
 	if (element.textContent !== text) element.textContent = text;
@@ -121,11 +126,11 @@ export function renew(box, draw) {
 	const at = before.indexOf(document.activeElement);
 	draw();
 	const after = places();
-	if (after.length === before.length) after[at]?.focus({ preventScroll: true });
+	if (after.length === before.length) after[at]?.focus({preventScroll: true});
 }
 
 // Returns a sentence with code between backticks as nodes; `code` creates the element of a code part.
-export function prose(text, code = (part) => h("code", part)) {
+export function prose(text, code = part => h("code", part)) {
 	return text.split("`").map((part, index) => (index % 2 ? code(part) : document.createTextNode(part)));
 }
 
@@ -139,7 +144,7 @@ export async function copyText(text) {
 		await navigator.clipboard.writeText(text);
 		return;
 	}
-	const box = h("textarea.unseen", { "aria-hidden": "true" });
+	const box = h("textarea.unseen", {"aria-hidden": "true"});
 	box.value = text;
 	document.body.append(box);
 	box.select();
@@ -148,12 +153,12 @@ export async function copyText(text) {
 }
 
 export function copyButton(text, name) {
-	const button = h("button.tiny", { "aria-label": t("copy.name", { name }) }, t("copy"));
+	const button = h("button.tiny", {label: t("copy.name", {name})}, t("copy"));
 	button.addEventListener("click", async () => {
 		await copyText(text);
 		button.textContent = t("copied");
 		announce(t("copied"));
-		setTimeout(() => { button.textContent = t("copy"); }, 1600);
+		setTimeout(() => {button.textContent = t("copy");}, 1600);
 	});
 	return button;
 }

@@ -1,6 +1,6 @@
 // Formats of numbers, durations, sizes and times.
 
-import { language, named, t } from "./text.js";
+import {language, named, t} from "./text.js";
 
 export function seconds(value) {
 	if (value < 1) return `${Math.max(1, Math.round(value * 1000))} ms`;
@@ -13,13 +13,13 @@ export function seconds(value) {
 
 export function about(value) {
 	if (value < 1.5) return t("about.second");
-	return t("about", { time: value < 90 ? `${Math.round(value)} s` : seconds(value) });
+	return t("about", {time: value < 90 ? `${Math.round(value)} s` : seconds(value)});
 }
 
 export function ordinal(number) {
 	if (language === "zh") return String(number);
 	const tail = number % 100;
-	const ending = tail > 10 && tail < 14 ? "th" : ({ 1: "st", 2: "nd", 3: "rd" }[number % 10] ?? "th");
+	const ending = tail > 10 && tail < 14 ? "th" : ({1: "st", 2: "nd", 3: "rd"}[number % 10] ?? "th");
 	return `${number}${ending}`;
 }
 
@@ -33,20 +33,20 @@ export function count(value) {
 }
 
 export function moment(iso) {
-	return new Date(iso).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+	return new Date(iso).toLocaleString(language, {dateStyle: "medium", timeStyle: "short"});
 }
 
 export function clock(iso) {
-	return new Date(iso).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+	return new Date(iso).toLocaleTimeString(language, {hour: "2-digit", minute: "2-digit"});
 }
 
 export function ago(iso) {
 	const passed = (Date.now() - new Date(iso).getTime()) / 1000;
 	if (passed < 5) return t("ago.now");
-	return t("ago", { time: passed < 5400 ? seconds(Math.round(passed)) : moment(iso) });
+	return t("ago", {time: passed < 5400 ? seconds(Math.round(passed)) : moment(iso)});
 }
 
-export const statusLabel = (status) => named("status", status);
+export const statusLabel = status => named("status", status);
 
 const SETTLED = new Set(["succeeded", "failed", "canceled", "expired", "held"]);
 
@@ -57,7 +57,7 @@ export function isSettled(job) {
 // outputs_YYYYMMDDHHMMSS.png, as the command line names its exports.
 export function fileName(job, output) {
 	const ended = new Date(job.completed_at ?? job.created_at);
-	const two = (number) => String(number).padStart(2, "0");
+	const two = number => String(number).padStart(2, "0");
 	const day = `${ended.getFullYear()}${two(ended.getMonth() + 1)}${two(ended.getDate())}`;
 	const time = `${two(ended.getHours())}${two(ended.getMinutes())}${two(ended.getSeconds())}`;
 	return `outputs_${day}${time}${output.index ? `_${two(output.index)}` : ""}.${output.format}`;

@@ -1,6 +1,6 @@
 // Store of the known jobs, newest first, and the selected one. Views subscribe to it; no other module stores jobs.
 
-import { isSettled } from "./format.js";
+import {isSettled} from "./format.js";
 
 const KEPT = 400;
 
@@ -30,17 +30,17 @@ export function createJobs() {
 	const notify = () => {
 		if (!pending) return;
 		pending = false;
-		listeners.forEach((listener) => listener());
+		listeners.forEach(listener => listener());
 	};
 	document.addEventListener("visibilitychange", notify); // a frame that was asked for before may not come
 
 	return {
-		subscribe: (listener) => listeners.add(listener),
-		get: (id) => known.get(id) ?? null,
-		all: () => { sorted ??= [...known.values()].sort((a, b) => (a.id < b.id ? 1 : -1)); return sorted; },
-		anyActive: () => [...known.values()].some((job) => !isSettled(job)),
-		get selected() { return selected ? known.get(selected) ?? null : null; },
-		get selectedId() { return selected; },
+		subscribe: listener => listeners.add(listener),
+		get: id => known.get(id) ?? null,
+		all: () => {sorted ??= [...known.values()].sort((a, b) => (a.id < b.id ? 1 : -1)); return sorted;},
+		anyActive: () => [...known.values()].some(job => !isSettled(job)),
+		get selected() {return selected ? known.get(selected) ?? null : null;},
+		get selectedId() {return selected;},
 
 		select(id) {
 			selected = id;
@@ -58,19 +58,19 @@ export function createJobs() {
 		patch(id, changes) {
 			const job = known.get(id);
 			if (!job || isSettled(job)) return;
-			known.set(id, { ...job, ...changes });
+			known.set(id, {...job, ...changes});
 			changed();
 		},
 		remove(id) {
 			if (known.delete(id)) changed();
 		},
 		// Adds a page of the list. Known jobs that are missing from the range of a first page have been deleted.
-		putPage(page, { first }) {
-			page.items.forEach((job) => this.put(job));
+		putPage(page, {first}) {
+			page.items.forEach(job => this.put(job));
 			if (!first || page.items.length === 0) return;
-			const listed = new Set(page.items.map((job) => job.id));
+			const listed = new Set(page.items.map(job => job.id));
 			const [newest, oldest] = [page.items[0].id, page.items.at(-1).id];
-			[...known.keys()].filter((id) => id <= newest && id >= oldest && !listed.has(id)).forEach((id) => this.remove(id));
+			[...known.keys()].filter(id => id <= newest && id >= oldest && !listed.has(id)).forEach(id => this.remove(id));
 		},
 	};
 }
@@ -81,5 +81,5 @@ function merged(before, job) {
 	if (job.revision < before.revision) return before;
 	if (job.revision > before.revision) return job;
 	if (isSettled(job)) return before;
-	return { ...before, ...job, queue: job.queue ?? before.queue, progress: job.progress ?? before.progress };
+	return {...before, ...job, queue: job.queue ?? before.queue, progress: job.progress ?? before.progress};
 }

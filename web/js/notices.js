@@ -1,7 +1,7 @@
 // A quiet sound and a notification when a long job ends, only where the user has asked for them in the settings.
 
-import { readPreference } from "./preferences.js";
-import { t } from "./text.js";
+import {readPreference} from "./preferences.js";
+import {t} from "./text.js";
 
 const LONG_SECONDS = 15;
 
@@ -19,7 +19,7 @@ export function createNotices(jobs) {
 function tell(job) {
 	if (readPreference("sound")) beep();
 	if (readPreference("notify") && document.hidden && window.Notification?.permission === "granted") {
-		new Notification(t(`status.${job.status}`), { body: job.input.prompt?.slice(0, 120) ?? "", tag: job.id });
+		new Notification(t(`status.${job.status}`), {body: job.input.prompt?.slice(0, 120) ?? "", tag: job.id});
 	}
 }
 

@@ -3,10 +3,10 @@
 const ID = /^#[0-9a-f]{8}-[0-9a-f-]{27}$/;
 
 export function parseAddress(hash = location.hash) {
-	if (ID.test(hash)) return { view: "create", item: hash.slice(1), values: {} }; // as earlier versions wrote it
+	if (ID.test(hash)) return {view: "create", item: hash.slice(1), values: {}}; // as earlier versions wrote it
 	const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
 	const [view = "", item = ""] = path.split("/");
-	return { view: view || "create", item: decodeURIComponent(item), values: Object.fromEntries(new URLSearchParams(query)) };
+	return {view: view || "create", item: decodeURIComponent(item), values: Object.fromEntries(new URLSearchParams(query))};
 }
 
 export function addressOf(view, item = "", values = {}) {

@@ -1,8 +1,8 @@
 // The fields of a request that render an image or job again, from what the farm stored.
 
-export const LABELS = { prompt: "create.prompt", negative_prompt: "create.negative", model: "fact.model", width: "create.width", height: "create.height",
+export const LABELS = {prompt: "create.prompt", negative_prompt: "create.negative", model: "fact.model", width: "create.width", height: "create.height",
 	num_inference_steps: "fact.steps", guidance_scale: "fact.guidance", seed: "fact.seed", strength: "create.strength", rating: "image.rating",
-	recipe: "create.recipe", size: "create.size", styles: "create.styles", upscaler: "fact.upscaler" };
+	recipe: "create.recipe", size: "create.size", styles: "create.styles", upscaler: "fact.upscaler"};
 
 export const MAIN = ["prompt", "negative_prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed"];
 const NAMES = [...MAIN, "num_images",
@@ -11,9 +11,9 @@ const NAMES = [...MAIN, "num_images",
 // `row`: a job, or an image as GET /v1/images/{id} returns it.
 export function settingsOf(row, seed = null) {
 	const input = row.input;
-	const found = Object.fromEntries(NAMES.filter((name) => input[name] !== undefined && input[name] !== null).map((name) => [name, input[name]]));
+	const found = Object.fromEntries(NAMES.filter(name => input[name] !== undefined && input[name] !== null).map(name => [name, input[name]]));
 	if (seed !== null) found.seed = seed;
-	if (input.loras?.length) found.loras = input.loras.map(({ name, scale }) => ({ name, scale: scale ?? 1 }));
+	if (input.loras?.length) found.loras = input.loras.map(({name, scale}) => ({name, scale: scale ?? 1}));
 	const before = input.expanded_from;
 	if (before) {
 		found.prompt = before.prompt;

@@ -1,10 +1,10 @@
 // Keys that work on every view, and the list of all keys (Shift+?).
 
-import { h, icon } from "./dom.js";
-import { openDialog } from "./dialog.js";
-import { t } from "./text.js";
+import {h, icon} from "./dom.js";
+import {openDialog} from "./dialog.js";
+import {t} from "./text.js";
 
-const GO = { c: "create", g: "gallery", m: "models", f: "farm", s: "settings" };
+const GO = {c: "create", g: "gallery", m: "models", f: "farm", s: "settings"};
 const KEYS = [
 	["keys.everywhere", [["?", "keys.help"], ["g c", "nav.create"], ["g g", "nav.gallery"], ["g m", "nav.models"], ["g f", "nav.farm"],
 		["g s", "nav.settings"], ["Esc", "close"]]],
@@ -20,9 +20,9 @@ export function isTyping(event) {
 
 export function createShortcuts(view, go) {
 	let armed = 0; // until when the second key of "g …" counts
-	document.addEventListener("keydown", (event) => {
+	document.addEventListener("keydown", event => {
 		if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || isTyping(event)) return;
-		if (event.key === "?") { event.preventDefault(); showKeys(); return; }
+		if (event.key === "?") {event.preventDefault(); showKeys(); return;}
 		if (document.querySelector("dialog[open]")) return;
 		if (event.timeStamp < armed && GO[event.key]) {
 			armed = 0;
@@ -40,12 +40,12 @@ export function showKeys() {
 		title: t("keys"),
 		class: "keys-dialog",
 		body: h("div.keys", KEYS.map(([title, rows]) => h("section", h("h3", t(title)),
-			h("dl", rows.map(([keys, text]) => h("div", h("dt", keys.split(" ").map((key) => h("kbd", key))),
+			h("dl", rows.map(([keys, text]) => h("div", h("dt", keys.split(" ").map(key => h("kbd", key))),
 				h("dd", t(text)))))))),
 	});
 }
 
 export function keysButton() {
-	return h("button.icon-button", { "aria-label": t("keys"), title: `${t("keys")} (?)`, onclick: showKeys },
+	return h("button.icon-button", {label: t("keys"), title: `${t("keys")} (?)`, onclick: showKeys},
 		icon("help"));
 }

@@ -1,8 +1,8 @@
 // Sign-in dialog of farms that require an API key. The farm exchanges the key for a session, in a cookie that scripts cannot read.
 
-import { post, remove, SIGNED_OUT } from "./api.js";
-import { byId, prose, setText, show } from "./dom.js";
-import { t } from "./text.js";
+import {post, remove, SIGNED_OUT} from "./api.js";
+import {byId, on, prose, show} from "./dom.js";
+import {t} from "./text.js";
 
 export function createSignIn() {
 	const dialog = byId("signin");
@@ -17,20 +17,20 @@ export function createSignIn() {
 		event.preventDefault();
 		show(byId("key-error"), false);
 		try {
-			await post("v1/session", { key: field.value.trim() });
+			await post("v1/session", {key: field.value.trim()});
 			location.reload();
 		} catch (problem) {
-			setText(byId("key-error"), problem.status === 422 ? t("signin.whole") : problem.message);
+			byId("key-error").replaceChildren(...prose(problem.status === 422 ? t("signin.whole") : problem.message));
 			show(byId("key-error"), true);
 			field.ariaInvalid = true;
 			field.focus();
 		}
 	}
 
-	byId("signin-form").addEventListener("submit", send);
-	dialog.addEventListener("cancel", (event) => event.preventDefault());
-	window.addEventListener(SIGNED_OUT, ask);
-	byId("sign-out").addEventListener("click", async () => {
+	on(byId("signin-form"), "submit", send);
+	on(dialog, "cancel", event => event.preventDefault());
+	on(window, SIGNED_OUT, ask);
+	on(byId("sign-out"), "click", async () => {
 		await remove("v1/session");
 		location.reload();
 	});

@@ -12,17 +12,17 @@ export function ratioOf(name) {
 export function sizeFor(base, ratio, limits) {
 	const multiple = Math.max(limits.multiple, ratio === "1:1" ? limits.multiple : 64);
 	const shape = Math.sqrt(ratioOf(ratio));
-	const near = (side) => Math.max(multiple, Math.round(side / multiple) * multiple);
-	return { width: near(base * shape), height: near(base / shape) };
+	const near = side => Math.max(multiple, Math.round(side / multiple) * multiple);
+	return {width: near(base * shape), height: near(base / shape)};
 }
 
-export function fits({ width, height }, limits) {
-	return [width, height].every((side) => side >= limits.min_side && side <= limits.max_side && side % limits.multiple === 0)
+export function fits({width, height}, limits) {
+	return [width, height].every(side => side >= limits.min_side && side <= limits.max_side && side % limits.multiple === 0)
 		&& width * height <= limits.max_pixels;
 }
 
 export function basesFor(model) {
-	return BASES.filter((base) => fits({ width: base, height: base }, model.limits));
+	return BASES.filter(base => fits({width: base, height: base}, model.limits));
 }
 
 // The base and shape that a size belongs to; null where there is none.
@@ -30,7 +30,7 @@ export function choiceOf(size, limits) {
 	for (const base of BASES) {
 		for (const ratio of RATIOS) {
 			const offered = sizeFor(base, ratio, limits);
-			if (offered.width === size.width && offered.height === size.height) return { base, ratio };
+			if (offered.width === size.width && offered.height === size.height) return {base, ratio};
 		}
 	}
 	return null;

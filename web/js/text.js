@@ -1,18 +1,18 @@
 // Texts of the page, by key. A language is a module in text/ with the keys of text/en.js, and a row in LANGUAGES.
 
-import { readPreference } from "./preferences.js";
+import {readPreference} from "./preferences.js";
 
-export const LANGUAGES = { en: "English", zh: "中文" };
+export const LANGUAGES = {en: "English", zh: "中文"};
 
 function chosen() {
 	const wanted = readPreference("language");
 	if (LANGUAGES[wanted]) return wanted;
-	const offered = (navigator.languages ?? [navigator.language]).map((tag) => tag.slice(0, 2).toLowerCase());
-	return offered.find((tag) => LANGUAGES[tag]) ?? "en";
+	const offered = (navigator.languages ?? [navigator.language]).map(tag => tag.slice(0, 2).toLowerCase());
+	return offered.find(tag => LANGUAGES[tag]) ?? "en";
 }
 
 export const language = chosen();
-const { default: groups, CODES = {}, SENTENCES = [] } = await import(`./text/${language}.js`);
+const {default: groups, CODES = {}, SENTENCES = []} = await import(`./text/${language}.js`);
 const texts = {}; // by group.key
 for (const [group, rows] of Object.entries(groups)) {
 	if (typeof rows === "string") texts[group] = rows;

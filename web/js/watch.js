@@ -1,7 +1,7 @@
 // Keeps the known jobs current with one stream of events for all of them; after a break, the list fills what was missed.
 
-import { get, listJobs, readJob, unreachable } from "./api.js";
-import { readPreference } from "./preferences.js";
+import {get, listJobs, readJob, unreachable} from "./api.js";
+import {readPreference} from "./preferences.js";
 
 const RETRY_MS = 1500;
 const MODELS_MS = 5000;
@@ -15,16 +15,16 @@ export function createWatch(jobs, onTrouble) {
 	function start() {
 		if (source || document.hidden) return;
 		source = new EventSource(`v1/events?previews=true`);
-		const on = (name, use) => source.addEventListener(name, (event) => use(JSON.parse(event.data)));
+		const on = (name, use) => source.addEventListener(name, event => use(JSON.parse(event.data)));
 		source.onopen = () => {
 			onTrouble(null);
 			if (broken || jobs.anyActive()) refreshList(); // what ended before the stream began
 			broken = false;
 		};
-		on("job", (job) => jobs.put(job));
-		on("progress", ({ id, progress }) => jobs.patch(id, { progress }));
-		on("preview", (preview) => jobs.patch(preview.id, { preview }));
-		on("gone", ({ id }) => jobs.remove(id));
+		on("job", job => jobs.put(job));
+		on("progress", ({id, progress}) => jobs.patch(id, {progress}));
+		on("preview", preview => jobs.patch(preview.id, {preview}));
+		on("gone", ({id}) => jobs.remove(id));
 		source.onerror = () => {
 			broken = true;
 			stop();
@@ -62,9 +62,9 @@ export function createWatch(jobs, onTrouble) {
 	async function refreshList() {
 		try {
 			const page = await listJobs();
-			jobs.putPage(page, { first: true });
-			jobs.all().filter((job) => ["queued", "running"].includes(job.status) && !page.items.some((each) => each.id === job.id))
-				.forEach((job) => reload(job.id));
+			jobs.putPage(page, {first: true});
+			jobs.all().filter(job => ["queued", "running"].includes(job.status) && !page.items.some(each => each.id === job.id))
+				.forEach(job => reload(job.id));
 			return page;
 		} catch (problem) {
 			onTrouble(problem);
@@ -76,13 +76,13 @@ export function createWatch(jobs, onTrouble) {
 	// notify keeps it.
 	document.addEventListener("visibilitychange", () => {
 		if (document.hidden) {
-			if (!readPreference("notify")) { broken = true; stop(); }
+			if (!readPreference("notify")) {broken = true; stop();}
 		} else {
 			start();
 		}
 	});
-	window.addEventListener("online", () => { stop(); start(); });
+	window.addEventListener("online", () => {stop(); start();});
 	window.addEventListener("offline", () => onTrouble(unreachable()));
 
-	return { start, stop, refreshList, reload, modelsEvery: MODELS_MS };
+	return {start, stop, refreshList, reload, modelsEvery: MODELS_MS};
 }

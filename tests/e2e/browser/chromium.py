@@ -23,7 +23,6 @@ _SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--force-prefers-reduced-motion",  # without a GPU, the sheen over a picture that is made takes a core
 )
 
 
@@ -35,17 +34,25 @@ def installed() -> tuple[str, str] | None:
 
 
 @contextmanager
-def chromium(profile: Path, *, size: tuple[int, int] = (1360, 900), dark: bool = False) -> Iterator[webdriver.Chrome]:
-    """Open a browser window of `size` CSS pixels with an empty profile folder; console logs are kept."""
+def chromium(
+    profile: Path, *, size: tuple[int, int] = (1360, 900), dark: bool = False, motion: bool = False, trace: str = ""
+) -> Iterator[webdriver.Chrome]:
+    """Open a browser window of `size` CSS pixels with an empty profile folder; console logs are kept.
+
+    Tests ask for reduced `motion`: without a GPU, each frame of an animation costs processor time. `trace` names
+    categories of Chromium's tracing, whose events the performance log then holds.
+    """
     found = installed()
     if found is None:
         raise RuntimeError("no Chromium with its driver on this machine")
     options = Options()
     options.binary_location = found[0]
-    for switch in (*_SWITCHES, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"):
+    still = () if motion else ("--force-prefers-reduced-motion",)
+    for switch in (*_SWITCHES, *still, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
+    traced = {"traceCategories": trace} if trace else {}
+    options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False, **traced})
     driver = webdriver.Chrome(options=options, service=Service(found[1]))
     try:
         resize(driver, size)

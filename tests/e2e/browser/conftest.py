@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 from selenium.webdriver import Chrome
 
@@ -12,6 +14,7 @@ from tests.conftest import Migrate, missing_tool
 from tests.e2e.browser import chromium
 from tests.e2e.browser.page import Page
 from tests.e2e.browser.stocked import StockedFarm, stocked_farm
+from tests.e2e.browser.studio import IMAGES
 from tests.integration.farm.conftest import sqlite_farm
 from tests.servers.farm import FarmProcess
 
@@ -74,3 +77,29 @@ def open_page(driver: Chrome) -> OpenPage:
         return page.open() if ready else page.visit()
 
     return open_one
+
+
+@pytest.fixture(scope="package")
+def images(slow_farm: FarmParts) -> list[str]:
+    """Render a few images and return their ids, newest first."""
+    body = {"prompt": "a red fox in snow", "num_inference_steps": 1, "num_images": IMAGES, "size": "512x512"}
+    job = httpx.post(f"{slow_farm.url}/v1/jobs", json=body, headers={"Prefer": "wait=60"}, timeout=90).json()
+    assert job["status"] == "succeeded", job
+    return sorted((output["id"] for output in job["outputs"]), reverse=True)
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    return tmp_path / "downloads"
+
+
+@pytest.fixture
+def page(slow_farm: FarmParts, driver: Chrome, downloads: Path, images: list[str]) -> Page:
+    """Give each test of the studio the browser with nothing stored, on a farm with a few images."""
+    allowed = {"behavior": "allow", "downloadPath": str(downloads)}
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
+    chromium.resize(driver, (1360, 900))
+    chromium.use_scheme(driver, dark=False)
+    opened = Page(driver, slow_farm.url)
+    opened.forget()
+    return opened

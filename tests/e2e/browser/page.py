@@ -176,6 +176,11 @@ class Page:
         assert "error" not in answer, answer
         return answer["value"]
 
+    def heap(self) -> int:
+        """Return the bytes that scripts of the page hold, after a collection."""
+        self.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
+        return int(self.driver.execute_cdp_cmd("Runtime.getHeapUsage", {})["usedSize"])
+
     def console(self) -> list[str]:
         """Return the browser's warnings and errors since the last call."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]

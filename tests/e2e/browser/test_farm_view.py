@@ -11,8 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.e2e.browser.conftest import OpenPage
 from tests.e2e.browser.page import TIMEOUT_SECONDS, Page
 from tests.e2e.browser.stocked import StockedFarm
-
-VIEWS = ("create", "gallery", "models", "farm", "settings")
+from tests.e2e.browser.studio import VIEWS, go
 
 
 def farm(stocked: StockedFarm, open_page: OpenPage) -> Page:
@@ -183,3 +182,15 @@ def test_a_job_that_ends_before_the_stream_begins_is_not_missed(stocked: Stocked
         page.until(lambda: page.find_all(f"{card}[data-status='canceled']"), "its end was missed")
     finally:
         page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def test_the_farm_shows_its_workers_and_pauses_them(page: Page) -> None:
+    go(page, "farm")
+    page.until(lambda: page.find_all(".worker"), "no workers")
+    page.until(lambda: len(page.find_all(".chart")) == 3, "no charts")
+    pause = ".worker .row:last-child button:first-child"
+    assert page.find(pause).text == "Pause"
+    page.click(pause)
+    page.until(lambda: page.find(pause).text == "Resume", "it was not paused")
+    page.click(pause)
+    page.until(lambda: page.find(pause).text == "Pause", "it was not resumed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -13,33 +12,10 @@ import pytest
 
 from benchmarks.faults.parts import FarmParts
 from tests.e2e.browser.conftest import OpenPage, Record
-from tests.e2e.browser.page import Page
+from tests.e2e.browser.many_images import IMAGES, SCROLL, add_images, remove_images
 
-IMAGES = 100_000
 JOBS = 50
 MAX_NODES, MAX_CELLS, MAX_HEAP_GROWTH = 1500, 160, 60e6
-_JOB = "01800000-0000-7000-8000-ffffffffffff"
-
-# Scrolls from the first image to the last and back, a jump a frame; returns nodes, cells and frame times in milliseconds.
-_SCROLL = """
-const done = arguments[0];
-const grid = document.querySelector('#grid');
-const found = {nodes: 0, cells: 0, frames: []};
-const steps = 120;
-let at = 0, last = performance.now();
-const step = (now) => {
-  found.frames.push(now - last);
-  last = now;
-  found.nodes = Math.max(found.nodes, document.querySelectorAll('*').length);
-  found.cells = Math.max(found.cells, document.querySelectorAll('.cell').length);
-  if (at > 2 * steps) { done(found); return; }
-  grid.scrollTop = (grid.scrollHeight - grid.clientHeight) * (at <= steps ? at / steps : 2 - at / steps);
-  at += 1;
-  requestAnimationFrame(step);
-};
-requestAnimationFrame(step);
-"""
-
 
 _FRAMES = """
 window.framesSeen = [];
@@ -53,63 +29,9 @@ requestAnimationFrame(step);
 def many_images(slow_farm: FarmParts) -> Iterator[None]:
     """Add rows of 100,000 images without files to a running farm, and remove them again."""
     with closing(sqlite3.connect(slow_farm.database_url.removeprefix("sqlite:///"), timeout=60)) as database:
-        database.execute("PRAGMA foreign_keys = ON")
-        columns = (
-            "id, owner, kind, model, priority, turn, status, revision, attempt, max_attempts, attempts_free, available_at, "
-            "created_at, prompt, input, requested, warnings"
-        )
-        given = json.dumps({"prompt": "one of many", "width": 64, "height": 64, "num_images": IMAGES})
-        values = (
-            _JOB,
-            "anonymous",
-            "render",
-            "demo",
-            5,
-            0,
-            "succeeded",
-            3,
-            1,
-            3,
-            0,
-            1.0,
-            1.0,
-            "one of many",
-            given,
-            "{}",
-            "[]",
-        )
-        database.execute(f"INSERT INTO jobs ({columns}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
-        rows = (
-            (
-                f"01800000-0000-7000-8000-{index:012x}",
-                _JOB,
-                1,
-                index,
-                "anonymous",
-                f"none/{index}",
-                64,
-                64,
-                index,
-                "png",
-                1,
-                "0",
-                "{}",
-                1.0,
-            )
-            for index in range(IMAGES)
-        )
-        names = 'id, job_id, attempt, "index", owner, key, width, height, seed, format, bytes, sha256, record, created_at'
-        database.executemany(f"INSERT INTO images ({names}) VALUES ({', '.join('?' * 14)})", rows)  # noqa: S608
-        database.commit()
+        add_images(database)
         yield
-        database.execute("DELETE FROM jobs WHERE id = ?", (_JOB,))
-        database.commit()
-
-
-def heap(page: Page) -> int:
-    """Return the bytes that scripts of the page hold, after a collection."""
-    page.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
-    return int(page.driver.execute_cdp_cmd("Runtime.getHeapUsage", {})["usedSize"])
+        remove_images(database)
 
 
 @pytest.mark.usefixtures("many_images")
@@ -122,14 +44,14 @@ def test_a_hundred_thousand_images_are_scrolled_end_to_end(
     page.until(
         lambda: int("0" + page.find("#gallery-total").text.split(" ")[0].replace(",", "")) >= IMAGES, "not all are counted"
     )
-    before = heap(page)
+    before = page.heap()
     page.driver.set_script_timeout(120)
-    found = page.driver.execute_async_script(_SCROLL)
+    found = page.driver.execute_async_script(SCROLL)
     page.script("const grid = document.querySelector('#grid'); grid.scrollTop = grid.scrollHeight")
     total = httpx.get(f"{page.url}/v1/images", params={"count": True, "limit": 1}).json()["total"]
     last = f".cell[aria-posinset='{total}'][aria-label='one of many']"
     page.until(lambda: page.find_all(last), "the last image is not there")
-    grown = heap(page) - before
+    grown = page.heap() - before
     frames = sorted(found["frames"])
     record("nodes", found["nodes"])
     record("heap_growth_megabytes", round(grown / 1e6, 1))

@@ -13,6 +13,7 @@ import pytest
         ("/js/main.js", "text/javascript"),
         ("/css/tokens.css", "text/css"),
         ("/img/mark.svg", "image/svg"),
+        ("/favicon.ico", "image/svg"),
     ],
 )
 def test_files_have_their_type_and_are_revalidated(shared_api: httpx.Client, path: str, kind: str) -> None:

@@ -37,3 +37,16 @@ def test_both_pages_link_to_each_other_at_their_head(page: str) -> None:
     for path, other in ((page, translated), (page.replace(".md", ".zh-CN.md"), name)):
         head = "".join((ROOT / path).read_text(encoding="utf-8").splitlines(keepends=True)[:5])
         assert other in links(head)
+
+
+def test_both_readmes_list_the_same_pages() -> None:
+    english, chinese = (
+        {
+            link
+            for link in links((ROOT / name).read_text(encoding="utf-8"))
+            if link.startswith("docs/") and "images" not in link
+        }
+        for name in ("README.md", "README.zh-CN.md")
+    )
+    translated = {page.replace(".md", ".zh-CN.md"): page for page in PAGES}
+    assert {translated.get(link, link) for link in chinese} - {"docs/README.md"} == english - {"docs/README.md"}

@@ -1,8 +1,8 @@
 // Settings of an image as a list of terms, and its warnings and notice.
 
-import { copyButton, fact, h, prose } from "../dom.js";
-import { seconds } from "../format.js";
-import { said, t } from "../text.js";
+import {copyButton, fact, h, prose} from "../dom.js";
+import {seconds} from "../format.js";
+import {said, t} from "../text.js";
 
 export function factsOf(row, output) {
 	const input = row.input;
@@ -15,7 +15,7 @@ export function factsOf(row, output) {
 			fact(t("fact.guidance"), input.guidance_scale > 1 ? input.guidance_scale : t("off")),
 		]),
 		seed === undefined || row.kind === "upscale" ? null : fact(t("fact.seed"), seed, copyButton(String(seed), t("fact.seed"))),
-		input.loras?.length ? fact(t("fact.loras"), input.loras.map(({ name, scale }) => `${name} ${scale}`).join(", ")) : null,
+		input.loras?.length ? fact(t("fact.loras"), input.loras.map(({name, scale}) => `${name} ${scale}`).join(", ")) : null,
 		row.status === "succeeded" ? fact(t("fact.time"), timeOf(row.timings)) : null,
 		input.negative_prompt ? wide(fact(t("fact.without"), input.negative_prompt)) : null,
 	].filter(Boolean);
@@ -23,7 +23,7 @@ export function factsOf(row, output) {
 
 export function notesOf(job) {
 	const texts = [...job.warnings, ...(job.notice && job.outputs.length ? [firstSentence(job.notice)] : [])];
-	return texts.map((text) => h("li", ...prose(said(text))));
+	return texts.map(text => h("li", ...prose(said(text))));
 }
 
 // The banner shows the whole notice.
@@ -39,5 +39,5 @@ function wide(element) {
 function timeOf(timings) {
 	const total = seconds(timings.total_seconds ?? 0);
 	const waited = timings.queued_seconds ?? 0;
-	return waited >= 0.5 ? t("fact.waited", { total, waited: seconds(waited) }) : total;
+	return waited >= 0.5 ? t("fact.waited", {total, waited: seconds(waited)}) : total;
 }

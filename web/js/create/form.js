@@ -1,19 +1,20 @@
 // Form for a job: prompt, size, model; all other settings start with the model's defaults.
 
-import { readParameters } from "../api.js";
-import { announce, byId, copyText, h, icon, iconButton, setText, show } from "../dom.js";
-import { count as numberText } from "../format.js";
-import { readPreference, savePreference } from "../preferences.js";
-import { addressOf } from "../router.js";
-import { MAIN } from "../settings_of.js";
-import { said, t } from "../text.js";
-import { createEstimate } from "./estimate.js";
-import { createLoras } from "./loras.js";
-import { createPrompt, isDynamic } from "./prompt.js";
-import { createSizes } from "./size_tiles.js";
-import { createStart } from "./start.js";
-import { createStyles, negativeTemplates } from "./styles.js";
-import { createVariants } from "./variants.js";
+import {readParameters} from "../api.js";
+import {announce, byId, copyText, h, icon, iconButton, setText, show} from "../dom.js";
+import {count as numberText} from "../format.js";
+import {readPreference, savePreference} from "../preferences.js";
+import {addressOf} from "../router.js";
+import {MAIN} from "../settings_of.js";
+import {said, t} from "../text.js";
+import {createEstimate} from "./estimate.js";
+import {errorOf, field, number, sentence, shortcut, slider, whole} from "./fields.js";
+import {createLoras} from "./loras.js";
+import {createPrompt, isDynamic} from "./prompt.js";
+import {createSizes} from "./size_tiles.js";
+import {createStart} from "./start.js";
+import {createStyles, negativeTemplates} from "./styles.js";
+import {createVariants} from "./variants.js";
 
 const FIELDS = {
 	prompt: ["prompt", String],
@@ -29,66 +30,66 @@ const FROM_MODEL = ["width", "height", "num_inference_steps", "guidance_scale"];
 const SHARED = [...MAIN, "num_images"];
 const LONG_PROMPT = 1000;
 
-export function createForm(app, { submit }) {
+export function createForm(app, {submit}) {
 	const prompt = createPrompt(app);
-	const sizes = createSizes({ onChoose: (size) => { put("width", size.width); put("height", size.height); keep(); } });
-	const styles = createStyles(app, { onChange: () => keep(), texts: () => ({ prompt: input("prompt").value, negative_prompt: input("negative_prompt").value }) });
-	const loras = createLoras(app, { onChange: () => keep() });
-	const start = createStart(app, { onChange: (change) => { if (change?.size) matchSize(change.size); keep(); } });
-	const variants = createVariants(app, { onChange: () => keep() });
+	const sizes = createSizes({onChoose: size => {put("width", size.width); put("height", size.height); keep();}});
+	const styles = createStyles(app, {onChange: () => keep(), texts: () => ({prompt: input("prompt").value, negative_prompt: input("negative_prompt").value})});
+	const loras = createLoras(app, {onChange: () => keep()});
+	const start = createStart(app, {onChange: change => {if (change?.size) matchSize(change.size); keep();}});
+	const variants = createVariants(app, {onChange: () => keep()});
 	const estimate = createEstimate();
-	const part = (id) => form.querySelector(`#${id}`);
-	const input = (name) => part(FIELDS[name][0]);
+	const part = id => form.querySelector(`#${id}`);
+	const input = name => part(FIELDS[name][0]);
 	let models = [];
 	let model = null;
 	let carried = {}; // settings of an edited job that the form has no field for
 	let sending = false;
 	let touched = false;
+	let away = false; // what is said is that the farm does not answer: no longer true once it does
 
-	const modelBox = h("select#model", { name: "model", "aria-describedby": "model-about model-error" });
+	const modelBox = h("select#model", {name: "model", "aria-describedby": "model-about model-error"});
 	const recipeBox = h("select#recipe");
-	const dynamicBox = h("input#dynamic", { type: "checkbox", checked: true });
-	const dynamicRow = h("label.check#dynamic-row", { hidden: true }, dynamicBox, h("span", t("create.dynamic")));
-	const templateBox = h("select#negative-template", { "aria-label": t("create.template") });
+	const dynamicBox = h("input#dynamic", {type: "checkbox", checked: true});
+	const dynamicRow = h("label.check#dynamic-row", {hidden: true}, dynamicBox, h("span", t("create.dynamic")));
+	const templateBox = h("select#negative-template", {label: t("create.template")});
 	const more = h("details#more.more",
 		h("summary", t("create.more"), " ", h("span#more-summary.aside")),
 		h("div.more-body",
 			field("recipe", t("create.recipe"), recipeBox, h("p#recipe-about.hint")),
-			slider("steps", "num_inference_steps", t("fact.steps"), { min: 1, step: 1, inputmode: "numeric" }),
-			slider("guidance", "guidance_scale", t("fact.guidance"), { min: 1, step: 0.5, inputmode: "decimal" }, t("create.guidance.off")),
+			slider("steps", "num_inference_steps", t("fact.steps"), {min: 1, step: 1, inputmode: "numeric"}),
+			slider("guidance", "guidance_scale", t("fact.guidance"), {min: 1, step: 0.5, inputmode: "decimal"}, t("create.guidance.off")),
 			h("div.pair",
 				field("seed", t("fact.seed"), h("div.with-buttons",
-					whole("seed", "seed", { type: "text", autocomplete: "off", placeholder: t("create.seed.random") }),
-					iconButton("dice", t("create.seed.dice"), { id: "seed-dice", onclick: () => { put("seed", Math.floor(Math.random() * 2 ** 32)); keep(); } }),
-					iconButton("close", t("create.seed.clear"), { id: "seed-clear", hidden: true, onclick: () => { put("seed", ""); keep(); input("seed").focus(); } }))),
-				field("count", t("create.count"), whole("count", "num_images", { min: 1, max: 16, value: 1 }))),
-			h("div.field", h("div.label-row", h("label", { for: "negative" }, t("create.negative")), templateBox),
-				h("textarea#negative", { name: "negative_prompt", rows: 2, dir: "auto", autocomplete: "off", "aria-describedby": "negative-hint negative-error" }),
+					whole("seed", "seed", {type: "text", autocomplete: "off", placeholder: t("create.seed.random")}),
+					iconButton("dice", t("create.seed.dice"), {id: "seed-dice", onclick: () => {put("seed", Math.floor(Math.random() * 2 ** 32)); keep();}}),
+					iconButton("close", t("create.seed.clear"), {id: "seed-clear", hidden: true, onclick: () => {put("seed", ""); keep(); input("seed").focus();}}))),
+				field("count", t("create.count"), whole("count", "num_images", {min: 1, max: 16, value: 1}))),
+			h("div.field", h("div.label-row", h("label", {for: "negative"}, t("create.negative")), templateBox),
+				h("textarea#negative", {name: "negative_prompt", rows: 2, dir: "auto", autocomplete: "off", "aria-describedby": "negative-hint negative-error"}),
 				h("p#negative-hint.hint"), errorOf("negative")),
 			h("div.pair",
 				field("width", t("create.width"), whole("width", "width")),
 				field("height", t("create.height"), whole("height", "height"))),
 			loras.element, variants.element,
 			h("div.row.between",
-				h("button#reset.link", { onclick: reset }, t("create.reset")),
-				h("button#share.link", { onclick: share }, icon("link"), t("create.share")))));
-	const keepBox = h("input#keep-generating", { type: "checkbox" });
-	const form = h("form#compose.compose.panel", { "aria-label": t("create.form"), novalidate: true },
+				h("button#reset.link", {onclick: reset}, t("create.reset")),
+				h("button#share.link", {onclick: share}, icon("link"), t("create.share")))));
+	const keepBox = h("input#keep-generating", {type: "checkbox"});
+	const form = h("form#compose.compose.panel", {label: t("create.form"), novalidate: true},
 		prompt.element,
 		styles.element,
 		dynamicRow,
 		h("div.field",
 			h("div.label-row", h("span.label", t("create.size"), " ", h("span#size-now.aside")),
-				iconButton("swap", t("create.swap"), { id: "size-swap", onclick: () => sizes.swap() })),
+				iconButton("swap", t("create.swap"), {id: "size-swap", onclick: () => sizes.swap()})),
 			sizes.element, errorOf("size")),
 		field("model", t("fact.model"), modelBox, h("p#model-about.hint")),
 		start.element,
 		more,
-		h("p#form-error.error.boxed", { role: "alert", hidden: true }),
-		h("div.submit-bar", estimate.element,
+		h("div.submit-bar", h("p#form-error.error.boxed", {role: "alert", hidden: true}), estimate.element,
 			h("div.submit-row",
-				h("button#submit.primary", { type: "submit" }, t("create.render"), " ", h("kbd#submit-keys", { "aria-hidden": "true" }, shortcut())),
-				h("label.check.keep", { title: t("create.keep.about") }, keepBox, h("span", t("create.keep"))))));
+				h("button#submit.primary", {type: "submit"}, t("create.render"), " ", h("kbd#submit-keys", {"aria-hidden": "true"}, shortcut())),
+				h("label.check.keep", {title: t("create.keep.about")}, keepBox, h("span", t("create.keep"))))));
 
 	const put = (name, value) => {
 		input(name).value = value ?? "";
@@ -96,17 +97,19 @@ export function createForm(app, { submit }) {
 		if (range && value !== undefined && value !== "") range.value = value;
 	};
 
-	function matchSize({ width, height }) {
+	function matchSize({width, height}) {
 		if (!model) return;
 		const near = Math.sqrt((number(input("width").value) * number(input("height").value)) / (width * height)) || 1;
-		const { multiple, min_side: least, max_side: most } = model.limits;
-		const side = (value) => Math.min(most, Math.max(least, Math.round((value * near) / multiple) * multiple));
+		const {multiple, min_side: least, max_side: most} = model.limits;
+		const side = value => Math.min(most, Math.max(least, Math.round((value * near) / multiple) * multiple));
 		put("width", side(width));
 		put("height", side(height));
 	}
 
 	function setModels(list) {
 		const first = models.length === 0;
+		if (away) clearErrors();
+		away = false;
 		models = list;
 		fillModelBox();
 		if (first) restore();
@@ -114,8 +117,8 @@ export function createForm(app, { submit }) {
 	}
 
 	function fillModelBox() {
-		const options = models.map((row) => {
-			const option = new Option(row.accepts_jobs ? row.title : t("create.model.away", { title: row.title }), row.id);
+		const options = models.map(row => {
+			const option = new Option(row.accepts_jobs ? row.title : t("create.model.away", {title: row.title}), row.id);
 			option.disabled = !row.accepts_jobs;
 			return option;
 		});
@@ -129,13 +132,13 @@ export function createForm(app, { submit }) {
 
 	function restore() {
 		const draft = readPreference("draft", {});
-		const wanted = models.find((row) => row.id === draft.model && row.accepts_jobs) ?? models.find((row) => row.default) ?? models[0];
-		templateBox.replaceChildren(new Option(t("create.template"), ""), ...negativeTemplates(app).map((style) => new Option(style.name, style.name)));
+		const wanted = models.find(row => row.id === draft.model && row.accepts_jobs) ?? models.find(row => row.default) ?? models[0];
+		templateBox.replaceChildren(new Option(t("create.template"), ""), ...negativeTemplates(app).map(style => new Option(style.name, style.name)));
 		useModel(wanted);
-		Object.keys(FIELDS).filter((name) => draft[name] !== undefined && wanted.id === draft.model).forEach((name) => put(name, draft[name]));
+		Object.keys(FIELDS).filter(name => draft[name] !== undefined && wanted.id === draft.model).forEach(name => put(name, draft[name]));
 		if (!input("prompt").value) put("prompt", draft.prompt);
-		styles.set(draft.styles ?? [], { quiet: true });
-		loras.set(draft.loras ?? [], { quiet: true });
+		styles.set(draft.styles ?? [], {quiet: true});
+		loras.set(draft.loras ?? [], {quiet: true});
 		start.restore(draft.start);
 		dynamicBox.checked = draft.dynamic ?? true;
 		more.open = Boolean(draft.open);
@@ -144,23 +147,23 @@ export function createForm(app, { submit }) {
 
 	// Values equal to the old model's defaults change to the new ones; values that the user changed are kept.
 	function useModel(next) {
-		const untouched = FROM_MODEL.filter((name) => !model || number(input(name).value) === model.defaults[name]);
+		const untouched = FROM_MODEL.filter(name => !model || number(input(name).value) === model.defaults[name]);
 		model = next;
 		modelBox.value = next.id;
 		sizes.setModel(next);
 		loras.setModel(next);
 		start.setModel(next);
-		const ranges = { steps: [1, Math.min(next.limits.max_steps, Math.max(30, next.defaults.num_inference_steps * 4))], guidance: [1, Math.max(10, next.defaults.guidance_scale * 2)] };
-		for (const [name, [least, most]] of Object.entries(ranges)) Object.assign(part(`${name}-range`), { min: least, max: most });
-		untouched.forEach((name) => put(name, next.defaults[name]));
+		const ranges = {steps: [1, Math.min(next.limits.max_steps, Math.max(30, next.defaults.num_inference_steps * 4))], guidance: [1, Math.max(10, next.defaults.guidance_scale * 2)]};
+		for (const [name, [least, most]] of Object.entries(ranges)) Object.assign(part(`${name}-range`), {min: least, max: most});
+		untouched.forEach(name => put(name, next.defaults[name]));
 		for (const side of ["width", "height"]) {
-			Object.assign(input(side), { min: next.limits.min_side, max: next.limits.max_side, step: next.limits.multiple });
+			Object.assign(input(side), {min: next.limits.min_side, max: next.limits.max_side, step: next.limits.multiple});
 		}
 		input("num_inference_steps").max = next.limits.max_steps;
 		input("guidance_scale").disabled = part("guidance-range").disabled = !next.guidance;
 		const before = recipeBox.value;
-		recipeBox.replaceChildren(new Option(t("create.recipe.none"), ""), ...app.choices.recipes.map((recipe) => {
-			const fitted = recipe.models.find((row) => row.model === next.id);
+		recipeBox.replaceChildren(new Option(t("create.recipe.none"), ""), ...app.choices.recipes.map(recipe => {
+			const fitted = recipe.models.find(row => row.model === next.id);
 			const cost = fitted && fitted.cost_factor !== 1 ? ` · ${fitted.cost_factor}×` : "";
 			return new Option(said(recipe.title) + cost, recipe.id);
 		}));
@@ -168,8 +171,8 @@ export function createForm(app, { submit }) {
 	}
 
 	function useRecipe() {
-		const recipe = app.choices.recipes.find((row) => row.id === recipeBox.value);
-		const fitted = recipe?.models.find((row) => row.model === model.id);
+		const recipe = app.choices.recipes.find(row => row.id === recipeBox.value);
+		const fitted = recipe?.models.find(row => row.model === model.id);
 		const values = fitted ?? model.defaults;
 		put("num_inference_steps", values.num_inference_steps);
 		put("guidance_scale", values.guidance_scale);
@@ -177,36 +180,36 @@ export function createForm(app, { submit }) {
 
 	function refresh() {
 		if (!model) return;
-		const size = { width: number(input("width").value), height: number(input("height").value) };
+		const size = {width: number(input("width").value), height: number(input("height").value)};
 		sizes.mark(size);
 		setText(part("size-now"), `${size.width ?? "?"} × ${size.height ?? "?"}`);
-		const current = models.find((row) => row.id === model.id) ?? model;
+		const current = models.find(row => row.id === model.id) ?? model;
 		setText(part("model-about"), said(current.reason ?? current.about));
 		setText(part("more-summary"), summary());
 		setText(part("negative-hint"), negativeHint());
 		show(part("seed-clear"), input("seed").value.trim() !== "");
-		const recipe = app.choices.recipes.find((row) => row.id === recipeBox.value);
-		setText(part("recipe-about"), recipe ? said(recipe.models.find((row) => row.model === model.id)?.warning ?? recipe.about) : "");
+		const recipe = app.choices.recipes.find(row => row.id === recipeBox.value);
+		setText(part("recipe-about"), recipe ? said(recipe.models.find(row => row.model === model.id)?.warning ?? recipe.about) : "");
 		show(dynamicRow, isDynamic(input("prompt").value));
 		const length = input("prompt").value.length;
 		show(part("prompt-count"), length >= LONG_PROMPT);
-		setText(part("prompt-count"), t("create.characters", { n: numberText(length) }));
+		setText(part("prompt-count"), t("create.characters", {n: numberText(length)}));
 	}
 
 	function summary() {
 		const seed = input("seed").value.trim();
 		const images = number(input("num_images").value) ?? 1;
 		return [
-			t("create.summary.steps", { n: input("num_inference_steps").value }),
-			seed ? t("create.summary.seed", { seed }) : null,
-			images > 1 ? t("images", { n: images }) : null,
-			loras.chosen.length ? t("create.summary.loras", { n: loras.chosen.length }) : null,
+			t("create.summary.steps", {n: input("num_inference_steps").value}),
+			seed ? t("create.summary.seed", {seed}) : null,
+			images > 1 ? t("images", {n: images}) : null,
+			loras.chosen.length ? t("create.summary.loras", {n: loras.chosen.length}) : null,
 			variants.axis() ? "A/B" : null,
 		].filter(Boolean).join(", ");
 	}
 
 	function negativeHint() {
-		if (model.negative_prompt === "none") return t("create.negative.unused", { model: model.title });
+		if (model.negative_prompt === "none") return t("create.negative.unused", {model: model.title});
 		const on = (number(input("guidance_scale").value) ?? 1) > 1;
 		return t(on ? "create.negative.on" : "create.negative.off");
 	}
@@ -219,21 +222,21 @@ export function createForm(app, { submit }) {
 		if (styles.names.length) values.styles = styles.names;
 		if (loras.chosen.length) values.loras = loras.chosen;
 		if (dynamicBox.checked && isDynamic(values.prompt)) values.dynamic = true;
-		return { ...carried, ...values, ...start.fields(), model: model.id };
+		return {...carried, ...values, ...start.fields(), model: model.id};
 	}
 
-	async function send({ fresh = false } = {}) {
+	async function send({fresh = false} = {}) {
 		if (sending || !model) return null;
 		clearErrors();
 		if (!input("prompt").value.trim()) {
-			showFieldErrors([{ field: "prompt", message: t("create.describe") }]);
+			showFieldErrors([{field: "prompt", message: t("create.describe")}]);
 			return null;
 		}
 		sending = true;
 		part("submit").ariaBusy = true;
 		try {
 			prompt.remember(input("prompt").value.trim());
-			return await submit({ ...request(), ...(fresh ? { seed: -1 } : {}) }, variants.axis());
+			return await submit({...request(), ...(fresh ? {seed: -1} : {})}, variants.axis());
 		} catch (problem) {
 			keepBox.checked = false;
 			showProblem(problem);
@@ -247,16 +250,17 @@ export function createForm(app, { submit }) {
 	function showProblem(problem) {
 		const rest = showFieldErrors(problem.errors ?? []);
 		const box = part("form-error");
-		const unplaced = problem.errors?.length ? rest.map((error) => error.message).join(" ") : problem.message;
+		const unplaced = problem.errors?.length ? rest.map(error => error.message).join(" ") : problem.message;
 		setText(box, unplaced);
 		show(box, Boolean(unplaced));
+		away = problem.code === "unreachable";
 	}
 
 	// Shows each message next to its field and focuses the first; returns errors without a field in the form.
 	function showFieldErrors(errors) {
-		const idOf = (name) => FIELDS[name.split(".").at(-1)]?.[0] ?? name.split(".")[0];
-		const placed = errors.filter(({ field: name }) => byId(`${idOf(name)}-error`));
-		placed.forEach(({ field: name, message }) => {
+		const idOf = name => FIELDS[name.split(".").at(-1)]?.[0] ?? name.split(".")[0];
+		const placed = errors.filter(({field: name}) => byId(`${idOf(name)}-error`));
+		placed.forEach(({field: name, message}) => {
 			const box = byId(`${idOf(name)}-error`);
 			setText(box, sentence(message));
 			show(box, true);
@@ -266,19 +270,19 @@ export function createForm(app, { submit }) {
 		});
 		if (placed.length) {
 			(byId(idOf(placed[0].field)) ?? prompt.field).focus();
-			announce(placed.map(({ message }) => message).join(" "));
+			announce(placed.map(({message}) => message).join(" "));
 		}
-		return errors.filter((error) => !placed.includes(error));
+		return errors.filter(error => !placed.includes(error));
 	}
 
 	function clearErrors() {
-		form.querySelectorAll(".error").forEach((box) => show(box, false));
-		form.querySelectorAll("[aria-invalid]").forEach((each) => each.ariaInvalid = null);
+		form.querySelectorAll(".error").forEach(box => show(box, false));
+		form.querySelectorAll("[aria-invalid]").forEach(each => each.ariaInvalid = null);
 	}
 
 	// `farm`: whether init_image is an image of the farm, rather than an upload.
-	function fill(settings, { farm = false } = {}) {
-		const wanted = models.find((row) => row.id === settings.model && row.accepts_jobs);
+	function fill(settings, {farm = false} = {}) {
+		const wanted = models.find(row => row.id === settings.model && row.accepts_jobs);
 		if (wanted && wanted.id !== model.id) useModel(wanted);
 		carried = {};
 		const elsewhere = ["model", "styles", "loras", "dynamic", "init_image", "mask", "mask_feather", "strength", "recipe"];
@@ -286,43 +290,39 @@ export function createForm(app, { submit }) {
 			if (FIELDS[name]) put(name, value);
 			else if (!elsewhere.includes(name)) carried[name] = value;
 		}
-		styles.set(settings.styles ?? [], { quiet: true });
-		loras.set(settings.loras ?? [], { quiet: true });
+		styles.set(settings.styles ?? [], {quiet: true});
+		loras.set(settings.loras ?? [], {quiet: true});
 		start.fill(settings, farm);
 		if (settings.dynamic !== undefined) dynamicBox.checked = Boolean(settings.dynamic);
 		clearErrors();
 		keep();
 		prompt.field.focus();
-		form.scrollIntoView({ block: "nearest" });
+		form.scrollIntoView({block: "nearest"});
 	}
 
 	function keep() {
 		refresh();
-		const texts = Object.fromEntries(Object.keys(FIELDS).map((name) => [name, input(name).value]));
-		savePreference("draft", { ...texts, model: model?.id, styles: styles.names, loras: loras.chosen, start: start.keep(),
-			dynamic: dynamicBox.checked, open: more.open, recipe: recipeBox.value });
+		const texts = Object.fromEntries(Object.keys(FIELDS).map(name => [name, input(name).value]));
+		savePreference("draft", {...texts, model: model?.id, styles: styles.names, loras: loras.chosen, start: start.keep(),
+			dynamic: dynamicBox.checked, open: more.open, recipe: recipeBox.value});
 		askEstimate();
 	}
 
 	// Only once the form is used: opening the page sends no further request.
 	function askEstimate() {
-		if (touched && model) estimate.ask(request(), Object.values(variants.axis() ?? { one: [1] })[0].length);
+		if (touched && model) estimate.ask(request(), Object.values(variants.axis() ?? {one: [1]})[0].length);
 	}
 
-	function touch() {
-		if (touched) return;
-		touched = true;
-		askEstimate();
-	}
+	const touch = () => { if (!touched) {touched = true; askEstimate();} };
 
 	function reset() {
-		FROM_MODEL.forEach((name) => put(name, model.defaults[name]));
-		["seed", "negative_prompt"].forEach((name) => put(name, ""));
+		FROM_MODEL.forEach(name => put(name, model.defaults[name]));
+		["seed", "negative_prompt"].forEach(name => put(name, ""));
 		put("num_images", 1);
 		recipeBox.value = "";
-		styles.set([], { quiet: true });
-		loras.set([], { quiet: true });
-		start.set(null, { quiet: true });
+		styles.set([], {quiet: true});
+		loras.set([], {quiet: true});
+		start.set(null, {quiet: true});
 		variants.clear();
 		carried = {};
 		clearErrors();
@@ -331,7 +331,7 @@ export function createForm(app, { submit }) {
 
 	async function share() {
 		const values = request();
-		const shared = Object.fromEntries(SHARED.filter((name) => values[name] !== undefined && values[name] !== -1).map((name) => [name, values[name]]));
+		const shared = Object.fromEntries(SHARED.filter(name => values[name] !== undefined && values[name] !== -1).map(name => [name, values[name]]));
 		if (values.styles) shared.styles = values.styles.join("|");
 		await copyText(`${location.origin}${location.pathname}${addressOf("create", "", shared)}`);
 		app.toast(t("create.share.copied"));
@@ -348,25 +348,25 @@ export function createForm(app, { submit }) {
 	}
 
 	// A dropped or pasted picture fills the form with its settings, where it has any; otherwise it is the start image.
-	async function takeFile(blob, { asStart = false } = {}) {
+	async function takeFile(blob, {asStart = false} = {}) {
 		if (!asStart) {
 			try {
 				const found = await readParameters(blob);
 				if (found.fields.prompt) {
 					fill(found.fields);
-					app.toast(t("create.read", { source: found.source ?? "PNG" }), { label: t("create.asstart"), action: () => start.take(blob) });
-					if (found.warnings.length) app.toast(found.warnings.map((text) => said(text)).join(" "), { tone: "bad", milliseconds: 12000 });
+					app.toast(t("create.read", {source: found.source ?? "PNG"}), {label: t("create.asstart"), action: () => start.take(blob)});
+					if (found.warnings.length) app.toast(found.warnings.map(text => said(text)).join(" "), {tone: "bad", milliseconds: 12000});
 					return;
 				}
 			} catch (problem) {
-				if (problem.status !== 415 && problem.status !== 422) { app.fail(problem); return; }
+				if (problem.status !== 415 && problem.status !== 422) {app.fail(problem); return;}
 			}
 		}
 		await start.take(blob);
 	}
 
-	form.addEventListener("submit", (event) => { event.preventDefault(); send(); });
-	form.addEventListener("input", (event) => {
+	form.addEventListener("submit", event => {event.preventDefault(); send();});
+	form.addEventListener("input", event => {
 		if (event.target.id === "steps-range" || event.target.id === "guidance-range") part(`${event.target.id.replace("-range", "")}`).value = event.target.value;
 		if (["steps", "guidance"].includes(event.target.id) && event.target.value) part(`${event.target.id}-range`).value = event.target.value;
 		if (/^(steps|guidance)/.test(event.target.id)) recipeBox.value = "";
@@ -375,60 +375,24 @@ export function createForm(app, { submit }) {
 	});
 	form.addEventListener("focusin", touch);
 	form.addEventListener("pointerenter", touch);
-	form.addEventListener("keydown", (event) => {
-		if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
-			event.preventDefault();
-			send();
-		}
+	form.addEventListener("keydown", event => {
+		if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {event.preventDefault(); send();}
 	});
-	more.addEventListener("toggle", () => { if (model) keep(); });
-	modelBox.addEventListener("change", () => { useModel(models.find((row) => row.id === modelBox.value)); keep(); });
-	recipeBox.addEventListener("change", () => { useRecipe(); keep(); });
+	more.addEventListener("toggle", () => {if (model) keep();});
+	modelBox.addEventListener("change", () => {useModel(models.find(row => row.id === modelBox.value)); keep();});
+	recipeBox.addEventListener("change", () => {useRecipe(); keep();});
 	templateBox.addEventListener("change", () => {
-		const style = app.choices.styles.find((row) => row.name === templateBox.value);
+		const style = app.choices.styles.find(row => row.name === templateBox.value);
 		templateBox.value = "";
 		if (!style) return;
 		put("negative_prompt", [input("negative_prompt").value.trim(), style.negative_prompt].filter(Boolean).join(", "));
 		keep();
 	});
-	form.addEventListener("paste", (event) => {
-		const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
-		if (file) { event.preventDefault(); takeFile(file); }
+	form.addEventListener("paste", event => {
+		const file = [...event.clipboardData.files].find(each => each.type.startsWith("image/"));
+		if (file) {event.preventDefault(); takeFile(file);}
 	});
 
-	return { element: form, first: prompt.field, start, setModels, fill, fillShared, showProblem, takeFile, send, get keeps() { return keepBox.checked; },
-		stop: () => { keepBox.checked = false; } };
-}
-
-function field(id, label, control, extra = null) {
-	return h("div.field", h("label", { for: id }, label), control, extra, errorOf(id));
-}
-
-const errorOf = (id) => h("p.error", { id: `${id}-error`, hidden: true });
-
-const whole = (id, name, more) => h("input", { id, name, type: "number", inputmode: "numeric", "aria-describedby": `${id}-error`, ...more });
-
-function slider(id, name, label, limits, aside = "") {
-	return h("div.field.slider",
-		h("label", { for: id }, label, " ", h("span.aside", aside)),
-		h("div.slider-row",
-			h("input", { type: "range", id: `${id}-range`, min: limits.min, step: limits.step, "aria-label": label, tabindex: -1 }),
-			whole(id, name, limits)),
-		errorOf(id));
-}
-
-function shortcut() {
-	return /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘ Enter" : "Ctrl Enter";
-}
-
-// Text that is not a number is sent as it is: the API then names the field and the expected value.
-function number(text) {
-	const trimmed = String(text).trim();
-	if (trimmed === "") return undefined;
-	const value = Number(trimmed);
-	return Number.isFinite(value) ? value : trimmed;
-}
-
-function sentence(message) {
-	return message.charAt(0).toUpperCase() + message.slice(1);
+	return {element: form, first: prompt.field, start, setModels, fill, fillShared, showProblem, takeFile, send, get keeps() {return keepBox.checked;},
+		stop: () => {keepBox.checked = false;}};
 }

@@ -1,49 +1,49 @@
 // The selected job: its queue position, its progress, and its images.
 
-import { contentUrl } from "../api.js";
-import { announce, h, icon, MENU, progressBar, setText, show } from "../dom.js";
-import { fileName, isSettled, statusLabel } from "../format.js";
-import { imageMenu, refine, upscale } from "../image_actions.js";
-import { go } from "../router.js";
-import { thumbnail } from "../thumbnail.js";
-import { t } from "../text.js";
-import { factsOf, notesOf } from "./facts.js";
-import { barValue, troubleOf, waitingOf } from "./states.js";
+import {contentUrl} from "../api.js";
+import {announce, h, icon, MENU, progressBar, setText, show} from "../dom.js";
+import {fileName, isSettled, statusLabel} from "../format.js";
+import {imageMenu, refine, upscale} from "../image_actions.js";
+import {go} from "../router.js";
+import {thumbnail} from "../thumbnail.js";
+import {t} from "../text.js";
+import {factsOf, notesOf} from "./facts.js";
+import {barValue, troubleOf, waitingOf} from "./states.js";
 
 const EXAMPLES = [t("create.prompt.example"), "雨后的江南小巷, 青石板路, 水墨风格", t("create.example")];
 
-export function createStage(app, { again, edit, cancel, retry, example, choose }) {
+export function createStage(app, {again, edit, cancel, retry, example, choose}) {
 	const parts = {};
-	const part = (id, element) => { element.id = id; parts[id] = element; return element; };
-	const button = (id, label, run, properties = {}) => part(id, h("button", { onclick: run, ...properties }, label));
-	const stage = part("stage", h("section.stage.panel", { "aria-label": t("stage"), "data-state": "empty" },
+	const part = (id, element) => {element.id = id; parts[id] = element; return element;};
+	const button = (id, label, run, properties = {}) => part(id, h("button", {onclick: run, ...properties}, label));
+	const stage = part("stage", h("section.stage.panel", {label: t("stage"), "data-state": "empty"},
 		part("welcome", h("div.welcome",
 			h("p.lead", t("create.describe")), h("p", t("create.examples")),
-			h("ul.examples#examples", EXAMPLES.map((text) => h("li", h("button", { onclick: () => example(text) }, text)))))),
-		part("show", h("div.show", { hidden: true },
+			h("ul.examples#examples", EXAMPLES.map(text => h("li", h("button", {onclick: () => example(text)}, text)))))),
+		part("show", h("div.show", {hidden: true},
 			part("frame", h("div.frame",
-				part("preview", h("img.preview", { alt: "", hidden: true, decoding: "async" })),
-				part("picture", h("img.picture", { alt: "", hidden: true })),
+				part("preview", h("img.preview", {alt: "", hidden: true, decoding: "async"})),
+				part("picture", h("img.picture", {alt: "", hidden: true})),
 				part("waiting", h("div.waiting",
 					part("waiting-title", h("p.waiting-title")),
 					part("bar", progressBar(t("progress"), 0)),
 					part("waiting-detail", h("p.waiting-detail")))))),
-			part("strip", h("div.strip.row", { role: "group", "aria-label": t("stage.strip"), hidden: true })),
-			part("siblings", h("div.strip.siblings.row", { role: "group", "aria-label": t("stage.variants"), hidden: true })),
-			part("trouble", h("div.trouble", { hidden: true }, part("trouble-title", h("p.trouble-title")), part("trouble-detail", h("p")))),
+			part("strip", h("div.strip.row", {role: "group", label: t("stage.strip"), hidden: true})),
+			part("siblings", h("div.strip.siblings.row", {role: "group", label: t("stage.variants"), hidden: true})),
+			part("trouble", h("div.trouble", {hidden: true}, part("trouble-title", h("p.trouble-title")), part("trouble-detail", h("p")))),
 			part("actions", h("div.actions.row",
-				button("again", t("stage.again"), () => again(job), { title: t("stage.again.about") }),
-				button("reuse", t("stage.edit"), () => job && edit(job, job.outputs[index]), { title: t("stage.edit.about") }),
-				part("download", h("a.button", { href: "#", download: true, hidden: true }, t("image.download"))),
-				button("refine", t("image.refine"), () => refine(app, job.outputs[index].id), { hidden: true }),
-				button("upscale", t("image.upscale", { scale: 4 }), () => upscale(app, [job.outputs[index].id], 4), { hidden: true }),
-				button("details", t("stage.details"), () => go("gallery", job.outputs[index].id), { hidden: true }),
-				button("image-more", icon("more"), (event) => imageMenu(app, event.currentTarget, job.outputs[index]), { class: "icon-button framed", hidden: true, ...MENU, "aria-label": t("more") }),
-				button("retry", t("stage.retry"), () => retry(job), { hidden: true }),
-				button("cancel", t("cancel"), () => cancel(job), { class: "quiet-danger", hidden: true }))),
-			part("story", h("p.story", { dir: "auto" })),
+				button("again", t("stage.again"), () => again(job), {title: t("stage.again.about")}),
+				button("reuse", t("stage.edit"), () => job && edit(job, job.outputs[index]), {title: t("stage.edit.about")}),
+				part("download", h("a.button", {href: "#", download: true, hidden: true}, t("image.download"))),
+				button("refine", t("image.refine"), () => refine(app, job.outputs[index].id), {hidden: true}),
+				button("upscale", t("image.upscale", {scale: 4}), () => upscale(app, [job.outputs[index].id], 4), {hidden: true}),
+				button("details", t("stage.details"), () => go("gallery", job.outputs[index].id), {hidden: true}),
+				button("image-more", icon("more"), event => imageMenu(app, event.currentTarget, job.outputs[index]), {class: "icon-button framed", hidden: true, ...MENU, label: t("more")}),
+				button("retry", t("stage.retry"), () => retry(job), {hidden: true}),
+				button("cancel", t("cancel"), () => cancel(job), {class: "quiet-danger", hidden: true}))),
+			part("story", h("p.story", {dir: "auto"})),
 			part("facts", h("dl.facts")),
-			part("notes", h("ul.notes", { hidden: true }))))));
+			part("notes", h("ul.notes", {hidden: true}))))));
 	let job = null;
 	let index = 0;
 	let drawn = ""; // the job, revision and image that the costly parts of the view show
@@ -61,8 +61,8 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 		if (!job) return;
 		announceChange(before, job);
 		drawFrame();
-		const siblings = job.batch_id ? app.jobs.all().filter((each) => each.batch_id === job.batch_id).reverse() : [];
-		const key = `${job.id} ${job.revision} ${index} ${job.outputs.length} ${job.cancel_requested} ${siblings.map((each) => each.revision)}`;
+		const siblings = job.batch_id ? app.jobs.all().filter(each => each.batch_id === job.batch_id).reverse() : [];
+		const key = `${job.id} ${job.revision} ${index} ${job.outputs.length} ${job.cancel_requested} ${siblings.map(each => each.revision)}`;
 		if (key === drawn) return;
 		drawn = key;
 		drawDetails();
@@ -76,7 +76,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 
 	function drawFrame() {
 		const output = job.outputs[index];
-		const { width, height } = output ?? job.input;
+		const {width, height} = output ?? job.input;
 		parts.frame.style.setProperty("--ratio", (width ?? 1) / (height ?? 1));
 		show(parts.frame, Boolean(output) || !isSettled(job));
 		drawImage(output);
@@ -98,7 +98,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 	function drawWaiting() {
 		show(parts.waiting, !isSettled(job));
 		if (isSettled(job)) return;
-		const { title, detail } = waitingOf(job);
+		const {title, detail} = waitingOf(job);
 		setText(parts["waiting-title"], title);
 		setText(parts["waiting-detail"], detail);
 		const value = barValue(job);
@@ -119,7 +119,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 		setText(parts.cancel, parts.cancel.disabled ? t("live.canceling") : t("cancel"));
 		for (const name of ["download", "details", "image-more", "upscale"]) show(parts[name], Boolean(output));
 		show(parts.refine, rendered);
-		if (output) Object.assign(parts.download, { href: contentUrl(output), download: fileName(job, output) });
+		if (output) Object.assign(parts.download, {href: contentUrl(output), download: fileName(job, output)});
 		setText(parts.story, job.input.prompt ?? "");
 		parts.facts.replaceChildren(...factsOf(job, output));
 		const notes = notesOf(job);
@@ -133,25 +133,25 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 	}
 
 	function stripButton(output, number) {
-		const pick = () => { index = number; showJob(job); parts.strip.children[number].focus(); };
-		return h("button", { "aria-pressed": number === index, onclick: pick },
-			thumbnail(output, t("stage.image", { n: number + 1, seed: output.seed })));
+		const pick = () => {index = number; showJob(job); parts.strip.children[number].focus();};
+		return h("button", {"aria-pressed": number === index, onclick: pick},
+			thumbnail(output, t("stage.image", {n: number + 1, seed: output.seed})));
 	}
 
 	function drawSiblings(all) {
 		const few = all.length > 1 && all.length <= 8;
 		show(parts.siblings, few);
-		if (!few) { parts.siblings.replaceChildren(); return; }
-		const differing = ["model", "num_inference_steps", "guidance_scale", "strength", "width", "height"].filter((name) => new Set(all.map((each) => each.input[name])).size > 1);
-		const done = all.flatMap((each) => each.outputs.slice(0, 1));
-		parts.siblings.replaceChildren(...all.map((each) => {
-			const label = differing.map((name) => each.input[name]).join(" × ") || each.input.expanded_from?.styles?.join(", ") || statusLabel(each.status);
-			return h("button.variant", { "aria-pressed": each.id === job.id, onclick: () => choose(each.id) },
+		if (!few) {parts.siblings.replaceChildren(); return;}
+		const differing = ["model", "num_inference_steps", "guidance_scale", "strength", "width", "height"].filter(name => new Set(all.map(each => each.input[name])).size > 1);
+		const done = all.flatMap(each => each.outputs.slice(0, 1));
+		parts.siblings.replaceChildren(...all.map(each => {
+			const label = differing.map(name => each.input[name]).join(" × ") || each.input.expanded_from?.styles?.join(", ") || statusLabel(each.status);
+			return h("button.variant", {"aria-pressed": each.id === job.id, onclick: () => choose(each.id)},
 				each.outputs[0] ? thumbnail(each.outputs[0]) : h("span.variant-wait"), h("span", label));
-		}), done.length > 1 ? h("button.plain#compare-variants", { onclick: async () => {
-			const { compareImages } = await import("../gallery/compare.js");
-			compareImages(app, done.slice(0, 4).map((each) => each.id));
-		} }, t("gallery.compare")) : "");
+		}), done.length > 1 ? h("button.plain#compare-variants", {onclick: async () => {
+			const {compareImages} = await import("../gallery/compare.js");
+			compareImages(app, done.slice(0, 4).map(each => each.id));
+		}}, t("gallery.compare")) : "");
 	}
 
 	function drawTrouble() {
@@ -167,7 +167,7 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 		delete parts.frame.dataset.broken;
 		for (const image of [parts.picture, parts.preview]) {
 			image.removeAttribute("src");
-			Object.keys(image.dataset).forEach((name) => delete image.dataset[name]);
+			Object.keys(image.dataset).forEach(name => delete image.dataset[name]);
 			show(image, false);
 		}
 	}
@@ -183,11 +183,11 @@ export function createStage(app, { again, edit, cancel, retry, example, choose }
 	function showMissing(problem) {
 		show(parts.welcome, false);
 		show(parts.show, true);
-		["frame", "strip", "siblings", "notes", "again", "retry", "cancel", "download", "refine", "upscale", "details", "image-more", "reuse"].forEach((name) => show(parts[name], false));
+		["frame", "strip", "siblings", "notes", "again", "retry", "cancel", "download", "refine", "upscale", "details", "image-more", "reuse"].forEach(name => show(parts[name], false));
 		setText(parts.story, "");
 		parts.facts.replaceChildren();
 		showProblem(problem);
 	}
 
-	return { element: stage, show: showJob, showProblem, showMissing };
+	return {element: stage, show: showJob, showProblem, showMissing};
 }

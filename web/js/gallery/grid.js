@@ -1,17 +1,17 @@
 // Windowed grid: only the cells near the visible part exist, and they are used again while one scrolls.
 
-import { thumbnailUrl } from "../api.js";
-import { h } from "../dom.js";
-import { t } from "../text.js";
+import {thumbnailUrl} from "../api.js";
+import {h, on} from "../dom.js";
+import {t} from "../text.js";
 
 const GAP = 10;
 const EXTRA_ROWS = 2;
 const STEPS = [160, 240, 320, 480, 640]; // sizes of thumbnails that are requested, in device pixels
 const FAST = 2.5; // screens a second: pictures wait until the scrolling is slower
 
-export function createGrid({ pages, onOpen, onChoose, isChosen }) {
+export function createGrid({pages, onOpen, onChoose, isChosen}) {
 	const canvas = h("div.grid-canvas");
-	const scroller = h("div#grid.grid-scroll", { tabindex: 0, role: "listbox", "aria-multiselectable": "true", "aria-label": t("nav.gallery") }, canvas);
+	const scroller = h("div#grid.grid-scroll", {tabindex: 0, role: "listbox", "aria-multiselectable": "true", label: t("nav.gallery")}, canvas);
 	const cells = new Map(); // index -> cell
 	const spare = [];
 	let columns = 1;
@@ -37,22 +37,22 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
 	function schedule() {
 		if (waiting) return;
 		waiting = true;
-		requestAnimationFrame(() => { waiting = false; draw(); });
+		requestAnimationFrame(() => {waiting = false; draw();});
 	}
 
 	function draw() {
 		if (!scroller.isConnected || !scroller.clientWidth) return;
 		const now = performance.now();
-		const { scrollTop: top, clientHeight: height } = scroller; // all reads before the first write
+		const {scrollTop: top, clientHeight: height} = scroller; // all reads before the first write
 		if (stale) measure();
 		const speed = (Math.abs(top - lastTop) / height) / Math.max((now - lastAt) / 1000, 0.008);
 		[lastTop, lastAt] = [top, now];
 		const fast = speed > FAST;
-		if (fast) { clearTimeout(settle); settle = setTimeout(schedule, 90); }
+		if (fast) {clearTimeout(settle); settle = setTimeout(schedule, 90);}
 		const row = cell + GAP;
 		const first = Math.max(0, (Math.floor(top / row) - EXTRA_ROWS) * columns);
 		const last = Math.min(pages.total, (Math.ceil((top + height) / row) + EXTRA_ROWS) * columns);
-		for (const [index, each] of cells) if (index < first || index >= last) { cells.delete(index); spare.push(each); }
+		for (const [index, each] of cells) if (index < first || index >= last) {cells.delete(index); spare.push(each);}
 		for (let index = first; index < last; index += 1) place(index, fast);
 		while (spare.length > columns * 4) spare.pop().element.remove();
 		for (const each of spare) each.element.hidden = true;
@@ -60,22 +60,22 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
 
 	function place(index, fast) {
 		const each = cells.get(index) ?? take(index);
-		const { element } = each;
+		const {element} = each;
 		const where = `translate(${GAP + (index % columns) * (cell + GAP)}px, ${GAP + Math.floor(index / columns) * (cell + GAP)}px)`;
 		if (each.where !== where) element.style.transform = each.where = where;
 		const image = pages.at(index, !fast);
-		const size = STEPS.find((step) => step >= cell * devicePixelRatio) ?? STEPS.at(-1);
+		const size = STEPS.find(step => step >= cell * devicePixelRatio) ?? STEPS.at(-1);
 		const key = image ? `${image.id} ${size}` : "";
 		if (each.key !== key && !(fast && image && each.key === "")) {
 			each.key = key;
 			each.picture.removeAttribute("src");
 			delete element.dataset.broken;
-			if (image) { each.picture.src = thumbnailUrl(image.id, size); element.ariaLabel = image.prompt || image.id; }
+			if (image) {each.picture.src = thumbnailUrl(image.id, size); element.ariaLabel = image.prompt || image.id;}
 		}
 		each.image = image;
 		const chosen = Boolean(image) && isChosen(image.id);
-		const now = { focused: index === focus, chosen, rating: image?.rating ?? 0, index, total: pages.total };
-		const { state } = each;
+		const now = {focused: index === focus, chosen, rating: image?.rating ?? 0, index, total: pages.total};
+		const {state} = each;
 		each.state = now; // only what differs is written: each change costs the browser a style
 		if (now.focused !== state.focused) element.classList.toggle("focus", now.focused);
 		if (now.focused) scroller.setAttribute("aria-activedescendant", element.id);
@@ -94,10 +94,10 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
 	}
 
 	function fresh() {
-		const each = { state: {}, key: "", picture: h("img", { decoding: "async", draggable: "false", alt: "" }), stars: h("span.cell-stars") };
-		each.picture.addEventListener("load", () => each.picture.classList.add("in"));
-		each.element = h("div.cell", { role: "option", "aria-selected": "false" }, each.picture, each.stars, h("span.cell-mark", { "aria-hidden": "true" }, "✓"));
-		each.element.addEventListener("click", (event) => {
+		const each = {state: {}, key: "", picture: h("img", {decoding: "async", draggable: "false", alt: ""}), stars: h("span.cell-stars")};
+		on(each.picture, "load", () => each.picture.classList.add("in"));
+		each.element = h("div.cell", {role: "option", "aria-selected": "false"}, each.picture, each.stars, h("span.cell-mark", {"aria-hidden": "true"}, "✓"));
+		on(each.element, "click", event => {
 			if (!each.image) return;
 			const from = focus;
 			setFocus(each.index);
@@ -130,20 +130,20 @@ export function createGrid({ pages, onOpen, onChoose, isChosen }) {
 		schedule();
 	}
 
-	const refresh = () => { stale = true; schedule(); };
-	scroller.addEventListener("scroll", schedule, { passive: true });
+	const refresh = () => {stale = true; schedule();};
+	on(scroller, "scroll", schedule, {passive: true});
 	new ResizeObserver(refresh).observe(scroller);
 
 	return {
 		element: scroller,
 		refresh,
 		range,
-		toTop() { scroller.scrollTop = 0; focus = 0; refresh(); },
-		setCell(size) { wanted = size; refresh(); },
+		toTop() {scroller.scrollTop = 0; focus = 0; refresh();},
+		setCell(size) {wanted = size; refresh();},
 		setFocus,
 		move: (dx, dy) => setFocus(focus + dx + dy * columns),
-		get focus() { return focus; },
-		get focused() { return pages.at(focus, false); },
-		get cells() { return cells.size + spare.length; },
+		get focus() {return focus;},
+		get focused() {return pages.at(focus, false);},
+		get cells() {return cells.size + spare.length;},
 	};
 }

@@ -1,6 +1,6 @@
 // Images by position, read in pages; only the pages near the visible part are kept.
 
-import { get } from "../api.js";
+import {get} from "../api.js";
 
 const PAGE = 100;
 const KEPT = 24; // pages
@@ -17,18 +17,18 @@ export function createPages(onChange, onProblem) {
 		generation += 1;
 		const mine = generation;
 		filters = next;
-		const page = await get("v1/images", { ...filters, limit: PAGE, count: true });
+		const page = await get("v1/images", {...filters, limit: PAGE, count: true});
 		if (mine !== generation) return;
 		pages.clear();
 		hidden = [];
 		pages.set(0, page.items);
-		({ total, anchor } = page);
-		onChange({ reset: true });
+		({total, anchor} = page);
+		onChange({reset: true});
 	}
 
 	async function load(number) {
 		const mine = generation;
-		const reading = get("v1/images", { ...filters, offset: number * PAGE, limit: PAGE, anchor });
+		const reading = get("v1/images", {...filters, offset: number * PAGE, limit: PAGE, anchor});
 		pages.set(number, reading);
 		try {
 			const page = await reading;
@@ -50,14 +50,14 @@ export function createPages(onChange, onProblem) {
 	// The position among all images of the farm, from that among those that are shown.
 	function placeOf(index) {
 		let place = index;
-		for (const each of hidden) { if (each <= place) place += 1; else break; }
+		for (const each of hidden) {if (each <= place) place += 1; else break;}
 		return place;
 	}
 
 	return {
 		reset,
-		get total() { return Math.max(total - hidden.length, 0); },
-		get filters() { return filters; },
+		get total() {return Math.max(total - hidden.length, 0);},
+		get filters() {return filters;},
 		// The image at a position, or null while its page is being read; `read` starts that.
 		at(index, read = true) {
 			if (index < 0 || index >= this.total) return null;
@@ -70,24 +70,24 @@ export function createPages(onChange, onProblem) {
 		},
 		find(id) {
 			for (const [number, page] of pages) {
-				const at = Array.isArray(page) ? page.findIndex((image) => image.id === id) : -1;
+				const at = Array.isArray(page) ? page.findIndex(image => image.id === id) : -1;
 				if (at < 0) continue;
 				const place = number * PAGE + at;
 				if (hidden.includes(place)) return -1;
-				return place - hidden.filter((each) => each < place).length;
+				return place - hidden.filter(each => each < place).length;
 			}
 			return -1;
 		},
 		hide(ids) {
 			for (const id of ids) {
 				for (const [number, page] of pages) {
-					const at = Array.isArray(page) ? page.findIndex((image) => image.id === id) : -1;
+					const at = Array.isArray(page) ? page.findIndex(image => image.id === id) : -1;
 					if (at >= 0 && !hidden.includes(number * PAGE + at)) hidden.push(number * PAGE + at);
 				}
 			}
 			hidden.sort((a, b) => a - b);
 			onChange({});
 		},
-		unhide() { hidden = []; onChange({}); },
+		unhide() {hidden = []; onChange({});},
 	};
 }

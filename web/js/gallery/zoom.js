@@ -3,7 +3,7 @@
 const MOST = 16;
 
 export function createZoom(frames) {
-	const view = { scale: 1, x: 0, y: 0 }; // x, y: shift of the centre, in parts of the frame
+	const view = {scale: 1, x: 0, y: 0}; // x, y: shift of the centre, in parts of the frame
 	const pointers = new Map();
 
 	function draw() {
@@ -32,21 +32,21 @@ export function createZoom(frames) {
 	};
 
 	for (const frame of frames) {
-		frame.addEventListener("wheel", (event) => { event.preventDefault(); zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, within(frame, event)); }, { passive: false });
-		frame.addEventListener("dblclick", (event) => (view.scale > 1 ? reset() : zoom(3, within(frame, event))));
-		frame.addEventListener("pointerdown", (event) => {
+		frame.addEventListener("wheel", event => {event.preventDefault(); zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, within(frame, event));}, {passive: false});
+		frame.addEventListener("dblclick", event => (view.scale > 1 ? reset() : zoom(3, within(frame, event))));
+		frame.addEventListener("pointerdown", event => {
 			if (event.target.closest("input, button")) return;
 			pointers.set(event.pointerId, [event.clientX, event.clientY]);
 			frame.setPointerCapture(event.pointerId);
 		});
-		frame.addEventListener("pointermove", (event) => {
+		frame.addEventListener("pointermove", event => {
 			const before = pointers.get(event.pointerId);
 			if (!before) return;
 			const box = frame.getBoundingClientRect();
 			const others = [...pointers].filter(([id]) => id !== event.pointerId);
 			if (others.length) {
 				const [, [x, y]] = others[0];
-				const spread = (point) => Math.hypot(point[0] - x, point[1] - y);
+				const spread = point => Math.hypot(point[0] - x, point[1] - y);
 				zoom(spread([event.clientX, event.clientY]) / Math.max(spread(before), 1), within(frame, event));
 			} else {
 				view.x += (event.clientX - before[0]) / box.width;
@@ -55,13 +55,13 @@ export function createZoom(frames) {
 			}
 			pointers.set(event.pointerId, [event.clientX, event.clientY]);
 		});
-		for (const name of ["pointerup", "pointercancel"]) frame.addEventListener(name, (event) => pointers.delete(event.pointerId));
+		for (const name of ["pointerup", "pointercancel"]) frame.addEventListener(name, event => pointers.delete(event.pointerId));
 	}
 
 	function reset() {
-		Object.assign(view, { scale: 1, x: 0, y: 0 });
+		Object.assign(view, {scale: 1, x: 0, y: 0});
 		draw();
 	}
 
-	return { zoom, reset, get scale() { return view.scale; }, pan(dx, dy) { view.x += dx; view.y += dy; draw(); } };
+	return {zoom, reset, get scale() {return view.scale;}, pan(dx, dy) {view.x += dx; view.y += dy; draw();}};
 }
