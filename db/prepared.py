@@ -51,6 +51,9 @@ class _Text:
 class Prepared:
     """A statement with named parameters, those of IN as lists. Thread-safe; build it once.
 
+    Lists are filled up to a power of two with their last element, which IN ignores: with a text for each length, most would
+    be compiled here and planned by the server again and again.
+
     It has no defaults of columns that Python would compute. Errors are raised as by SQLAlchemy.
     """
 
@@ -87,6 +90,8 @@ class Prepared:
         ]
 
     def _execute(self, connection: Connection, parameters: Parameters) -> DBAPICursor:
+        if self._lists:
+            parameters = {**parameters, **{name: _filled_up(parameters[name]) for name in self._lists}}
         text = self._text(connection, parameters)
         cursor = _cursor(connection)
         with _Errors(connection, cursor, text.sql):
@@ -127,6 +132,12 @@ class Prepared:
                 for (name, column), kind in zip(columns.items(), kinds, strict=True)
             ]
         return found
+
+
+def _filled_up(items: Sequence[Any]) -> Sequence[Any]:
+    """Return the items with the last one repeated, up to the next power of two; none stay none."""
+    missing = (1 << (len(items) - 1).bit_length()) - len(items) if items else 0
+    return [*items, *[items[-1]] * missing] if missing else items
 
 
 def connection_of(transaction: Transaction) -> Connection:
