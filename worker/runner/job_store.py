@@ -7,9 +7,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import replace
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar, cast
 
 from core.errors import Unavailable
 from db.database import Database
@@ -29,6 +28,29 @@ GATHER_SECONDS = 0.02
 """How long they wait."""
 
 
+@dataclass(frozen=True)
+class _Waiting(Generic[Q, A]):
+    """A request, and where its caller's thread waits: such a queue costs a fraction of a Future."""
+
+    request: Q
+    _answer: queue.SimpleQueue[tuple[A | None, BaseException | None]] = field(default_factory=queue.SimpleQueue)
+
+    def answer(self, answer: A) -> None:
+        """Let the caller go on."""
+        self._answer.put((answer, None))
+
+    def fail(self, error: BaseException) -> None:
+        """Raise the error in the caller's thread."""
+        self._answer.put((None, error))
+
+    def wait(self) -> A:
+        """Block until there is an answer; return it or raise its error."""
+        answer, error = self._answer.get()
+        if error is not None:
+            raise error
+        return cast("A", answer)
+
+
 class GroupCommit(Generic[Q, A]):
     """Run the requests of many threads in groups, one transaction per group.
 
@@ -43,15 +65,15 @@ class GroupCommit(Generic[Q, A]):
     ) -> None:
         self._execute = execute
         self._is_crowded = is_crowded
-        self._submitted: queue.SimpleQueue[tuple[Q, Future[A]]] = queue.SimpleQueue()
+        self._submitted: queue.SimpleQueue[_Waiting[Q, A]] = queue.SimpleQueue()
         self._serving = threading.Lock()
         self._left_over = threading.Event()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, request: Q) -> A:
         """Block until the group of this request is done; return its result or raise its error."""
-        future: Future[A] = Future()
-        self._submitted.put((request, future))
+        waiting: _Waiting[Q, A] = _Waiting(request)
+        self._submitted.put(waiting)
         if self._is_crowded():
             self._left_over.set()
         elif self._serving.acquire(blocking=False):
@@ -62,7 +84,7 @@ class GroupCommit(Generic[Q, A]):
             # Only now: who could not acquire the lock has queued a request before.
             if not self._submitted.empty():
                 self._left_over.set()
-        return future.result()
+        return waiting.wait()
 
     @property
     def waiting(self) -> int:
@@ -79,8 +101,8 @@ class GroupCommit(Generic[Q, A]):
                 with self._serving:
                     self._serve(self._next_group())
 
-    def _next_group(self) -> list[tuple[Q, Future[A]]]:
-        group: list[tuple[Q, Future[A]]] = []
+    def _next_group(self) -> list[_Waiting[Q, A]]:
+        group: list[_Waiting[Q, A]] = []
         while len(group) < MAX_GROUP_SIZE:
             try:
                 group.append(self._submitted.get_nowait())
@@ -88,22 +110,22 @@ class GroupCommit(Generic[Q, A]):
                 break
         return group
 
-    def _serve(self, group: Sequence[tuple[Q, Future[A]]]) -> None:
+    def _serve(self, group: Sequence[_Waiting[Q, A]]) -> None:
         if not group:
             return
         try:
-            answers = self._execute([request for request, _ in group])
+            answers = self._execute([each.request for each in group])
         except BaseException as error:  # noqa: BLE001 -- raised by `submit` in the callers' threads
             self._fail(group, error)
             return
-        for (_, future), answer in zip(group, answers, strict=True):
-            future.set_result(answer)
+        for each, answer in zip(group, answers, strict=True):
+            each.answer(answer)
 
-    def _fail(self, group: Sequence[tuple[Q, Future[A]]], error: BaseException) -> None:
+    def _fail(self, group: Sequence[_Waiting[Q, A]], error: BaseException) -> None:
         """Fail all requests when the database is unavailable; otherwise run each alone: one may be the cause."""
         if len(group) == 1 or isinstance(error, Unavailable):
-            for _, future in group:
-                future.set_exception(error)
+            for each in group:
+                each.fail(error)
             return
         for each in group:
             self._serve([each])
