@@ -7,10 +7,24 @@ parameter neither planner can prove that a partial index applies.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Double, String, bindparam, cast, func, insert, literal, literal_column, select
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Double,
+    String,
+    TableValuedAlias,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -92,12 +106,16 @@ def _insertion(table: type[Base], clock: str | None, names: tuple[str, ...]) -> 
 @cache
 def _set_insertion(table: type[Base], clock: str | None, names: tuple[str, ...]) -> Prepared:
     """Return the statement for Postgres that inserts the objects of a JSON array, whose columns convert their values."""
-    rows = core_table(table)
-    given = func.json_populate_recordset(
-        literal_column(f"CAST(NULL AS {rows.name})"), cast(bindparam("new_rows", type_=String()), JSON)
-    ).table_valued(*names)
+    given = row_set(table, "new_rows", names)
     values = {clock: now()} if clock else {}
-    return Prepared(insert(rows).from_select([*values, *names], select(*values.values(), *given.c)))
+    return Prepared(insert(core_table(table)).from_select([*values, *names], select(*values.values(), *given.c)))
+
+
+def row_set(table: type[Base], parameter: str, names: Sequence[str]) -> TableValuedAlias:
+    """Return rows of these columns of a table from a parameter, which is a JSON array of objects; on Postgres."""
+    like: ColumnElement[Any] = literal_column(f"CAST(NULL AS {core_table(table).name})")
+    given = func.json_populate_recordset(like, cast(bindparam(parameter, type_=String()), JSON))
+    return given.table_valued(*names)
 
 
 def insert_ignore(session: Session, table: type[Base], **values: Any) -> bool:  # noqa: ANN401 -- column values

@@ -26,6 +26,8 @@ CROWD = 4
 """With so many jobs under way, requests wait for others to share a transaction: one alone costs ten times as much."""
 GATHER_SECONDS = 0.02
 """How long they wait."""
+LARGE_CROWD, LARGE_GATHER_SECONDS = 32, 0.05
+"""The same where so many are under way: with the former time most groups of a flood are of a few jobs."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,16 @@ class GroupCommit(Generic[Q, A]):
     """Run the requests of many threads in groups, one transaction per group.
 
     A single request runs at once, on its caller's thread; requests that arrive meanwhile form the next group, which a thread
-    of this object runs: waking it for a single one would take longer than the request. While `is_crowded`, all requests wait
-    for GATHER_SECONDS. `execute` takes the requests of a group and returns as many results in the same order, or raises with
-    nothing done.
+    of this object runs: waking it for a single one would take longer than the request. While `gather_seconds` is not 0, all
+    requests wait for so long. `execute` takes the requests of a group and returns as many results in the same order, or
+    raises with nothing done.
     """
 
     def __init__(
-        self, name: str, execute: Callable[[Sequence[Q]], Sequence[A]], is_crowded: Callable[[], bool] = lambda: False
+        self, name: str, execute: Callable[[Sequence[Q]], Sequence[A]], gather_seconds: Callable[[], float] = lambda: 0.0
     ) -> None:
         self._execute = execute
-        self._is_crowded = is_crowded
+        self._gather_seconds = gather_seconds
         self._submitted: queue.SimpleQueue[_Waiting[Q, A]] = queue.SimpleQueue()
         self._serving = threading.Lock()
         self._left_over = threading.Event()
@@ -74,7 +76,7 @@ class GroupCommit(Generic[Q, A]):
         """Block until the group of this request is done; return its result or raise its error."""
         waiting: _Waiting[Q, A] = _Waiting(request)
         self._submitted.put(waiting)
-        if self._is_crowded():
+        if self._gather_seconds():
             self._left_over.set()
         elif self._serving.acquire(blocking=False):
             try:
@@ -96,8 +98,8 @@ class GroupCommit(Generic[Q, A]):
             self._left_over.wait()
             self._left_over.clear()
             while not self._submitted.empty():
-                if self._is_crowded():
-                    time.sleep(GATHER_SECONDS)
+                if seconds := self._gather_seconds():
+                    time.sleep(seconds)
                 with self._serving:
                     self._serve(self._next_group())
 
@@ -153,11 +155,12 @@ class JobStore:
         self.more_may_wait = True
         """Whether a job may be queued: false where the latest transaction here saw none."""
 
-        def is_crowded() -> bool:
-            return under_way() >= CROWD
+        def gather_seconds() -> float:
+            count = under_way()
+            return 0.0 if count < CROWD else GATHER_SECONDS if count < LARGE_CROWD else LARGE_GATHER_SECONDS
 
-        self._claims = GroupCommit[tuple[str, str | None], Job | None]("claims", self._claim, is_crowded)
-        self._successes = GroupCommit[Success, Job | None]("successes", self._succeed, is_crowded)
+        self._claims = GroupCommit[tuple[str, str | None], Job | None]("claims", self._claim, gather_seconds)
+        self._successes = GroupCommit[Success, Job | None]("successes", self._succeed, gather_seconds)
 
     def claim(self, model: str, hint: str | None) -> Job | None:
         """Claim the model's best job for this worker and return it; None when no job waits.
