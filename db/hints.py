@@ -5,23 +5,70 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cache
 
-from sqlalchemy import ColumnElement, Executable, String, bindparam, func, literal, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.orm import Session, aliased
 
 from core.queue import window_size
 from db.database import Database
+from db.prepared import Prepared
 from db.sql import QUEUED, now
-from db.tables import Job
+from db.tables import Job, core_table
+from db.tables.base import detached
 from db.workers import live_workers
 
 
 def take_window(database: Database, model: str, window: int) -> list[Job]:
-    """Mark jobs as hinted until `window` of the model are, and return the newly marked ones for the caller to publish."""
-    with database.read() as session:
-        if not _free_slots(session, model, window) or not _waiting(session, model, 1):
+    """Mark jobs as hinted until `window` of the model are, and return the newly marked ones for the caller to publish.
+
+    They are in fair order and belong to no session.
+    """
+    parameters = {"of_model": model, "at_most": window}
+    with database.read_rows() as connection:  # SQLite's only writer is not held up where there is nothing to mark.
+        if not _without_hint_rows().rows(connection, parameters):
             return []
-    with database.write() as session:
-        return _mark(session, _waiting(session, model, _free_slots(session, model, window)))
+    with database.write_rows() as connection:
+        jobs = [detached(Job, row) for row in _marking().rows(connection, parameters)]
+    return sorted(jobs, key=lambda job: (-job.priority, job.turn, job.id))
+
+
+@cache
+def _without_hint_rows() -> Prepared:
+    return Prepared(_next_without_hint())
+
+
+@cache
+def _marking() -> Prepared:
+    table = core_table(Job)
+    chosen = _next_without_hint().with_for_update(skip_locked=True, of=Job).cte("chosen")
+    marked = update(table).where(table.c.id.in_(select(chosen.c.id)), QUEUED, table.c.hinted_at.is_(None))
+    return Prepared(marked.values(hinted_at=now()).returning(table))
+
+
+def _next_without_hint() -> Select[str]:
+    """Return the query for the ids of jobs that need a hint, as many as the window has room for."""
+    model, window = bindparam("of_model", type_=String()), bindparam("at_most", type_=Integer())
+    hinted = aliased(Job)
+    is_hinted = (hinted.model == model, hinted.status == literal_column("'queued'"), hinted.hinted_at.is_not(None))
+    room = window - select(func.count()).select_from(hinted).where(*is_hinted).scalar_subquery()
+    return (
+        select(Job.id)
+        .where(QUEUED, Job.model == model, Job.hinted_at.is_(None), Job.available_at <= now())
+        .order_by(Job.priority.desc(), Job.turn, Job.id)
+        .limit(case((room > 0, room), else_=0))
+    )
 
 
 def any_without_hint(database: Database, model: str) -> bool:
@@ -83,28 +130,6 @@ def clear_stale_hints(database: Database, model: str, older_than_seconds: float)
 
 def _hinted(model: str) -> tuple[ColumnElement[bool], ...]:
     return Job.model == model, QUEUED, Job.hinted_at.is_not(None)
-
-
-def _free_slots(session: Session, model: str, window: int) -> int:
-    return max(window - (session.scalar(select(func.count()).select_from(Job).where(*_hinted(model))) or 0), 0)
-
-
-def _waiting(session: Session, model: str, limit: int) -> list[str]:
-    query = (
-        select(Job.id)
-        .where(QUEUED, Job.model == model, Job.hinted_at.is_(None), Job.available_at <= now())
-        .order_by(Job.priority.desc(), Job.turn, Job.id)
-        .limit(limit)
-    )
-    return list(session.scalars(query.with_for_update(skip_locked=True)))
-
-
-def _mark(session: Session, ids: list[str]) -> list[Job]:
-    marked = session.scalars(
-        update(Job).where(Job.id.in_(ids), QUEUED, Job.hinted_at.is_(None)).values(hinted_at=now()).returning(Job)
-    ).all()
-    order = {job_id: position for position, job_id in enumerate(ids)}
-    return sorted(marked, key=lambda job: order[job.id])
 
 
 def _clear(session: Session, *conditions: ColumnElement[bool]) -> int:

@@ -51,6 +51,9 @@ class _Text:
 class Prepared:
     """A statement with named parameters, those of IN as lists. Thread-safe; build it once.
 
+    Lists are filled up to a power of two with their last element, which IN ignores: with a text for each length, most would
+    be compiled here and planned by the server again and again.
+
     It has no defaults of columns that Python would compute. Errors are raised as by SQLAlchemy.
     """
 
@@ -58,7 +61,7 @@ class Prepared:
         self._statement = statement
         self._lists = tuple(lists)
         self._texts: dict[tuple[str, ...], _Text] = {}
-        self._columns: dict[str, list[tuple[str, _Processor | None]]] = {}
+        self._columns: dict[str, tuple[list[str], list[tuple[str, _Processor]]]] = {}
 
     def run(self, transaction: Transaction, parameters: Parameters | Sequence[Parameters]) -> None:
         """Run it; with several sets of parameters once for each, which have no lists."""
@@ -79,14 +82,17 @@ class Prepared:
         cursor = self._execute(connection, parameters)
         with _Errors(connection, cursor, ""):
             found = cursor.fetchall()
-        columns = self._columns_of(connection, cursor) if found else []
+        names, processors = self._columns_of(connection, cursor) if found else ([], [])
         cursor.close()
-        return [
-            {name: value if process is None else process(value) for (name, process), value in zip(columns, row, strict=True)}
-            for row in found
-        ]
+        rows = [dict(zip(names, row, strict=True)) for row in found]
+        for name, process in processors:
+            for row in rows:
+                row[name] = process(row[name])
+        return rows
 
     def _execute(self, connection: Connection, parameters: Parameters) -> DBAPICursor:
+        if self._lists:
+            parameters = {**parameters, **{name: _filled_up(parameters[name]) for name in self._lists}}
         text = self._text(connection, parameters)
         cursor = _cursor(connection)
         with _Errors(connection, cursor, text.sql):
@@ -117,16 +123,25 @@ class Prepared:
                 processors[name] = process
         return _Text(state.statement, fixed, lists, processors, state.positiontup)
 
-    def _columns_of(self, connection: Connection, cursor: DBAPICursor) -> list[tuple[str, _Processor | None]]:
+    def _columns_of(self, connection: Connection, cursor: DBAPICursor) -> tuple[list[str], list[tuple[str, _Processor]]]:
+        """Return the names of the columns, and what converts the values of those that need it."""
         dialect = connection.dialect
         if (found := self._columns.get(dialect.name)) is None:
-            columns = self._statement.exported_columns  # type: ignore[attr-defined]
+            columns = self._statement.exported_columns.items()  # type: ignore[attr-defined]
             kinds = [each[1] for each in cursor.description]
-            found = self._columns[dialect.name] = [
-                (name, column.type.dialect_impl(dialect).result_processor(dialect, kind))
-                for (name, column), kind in zip(columns.items(), kinds, strict=True)
+            processors = [
+                (name, process)
+                for (name, column), kind in zip(columns, kinds, strict=True)
+                if (process := column.type.dialect_impl(dialect).result_processor(dialect, kind)) is not None
             ]
+            found = self._columns[dialect.name] = ([name for name, _ in columns], processors)
         return found
+
+
+def _filled_up(items: Sequence[Any]) -> Sequence[Any]:
+    """Return the items with the last one repeated, up to the next power of two; none stay none."""
+    missing = (1 << (len(items) - 1).bit_length()) - len(items) if items else 0
+    return [*items, *[items[-1]] * missing] if missing else items
 
 
 def connection_of(transaction: Transaction) -> Connection:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, bindparam, literal, or_, update
+from sqlalchemy import BindParameter, ColumnElement, Select, String, Update, and_, bindparam, literal, or_, update
 
 from core.retries import EXCLUDING_CODES
 from db.prepared import Prepared, Transaction
@@ -39,10 +39,14 @@ def trust(session: Transaction, workers: Collection[str]) -> None:
 
 @cache
 def _trust() -> Prepared:
+    return Prepared(trusting(bindparam("trusted", expanding=True, type_=String())), ["trusted"])
+
+
+def trusting(workers: BindParameter[Any] | Select[Any]) -> Update:
+    """Return the statement of `trust` for a list or a query of names."""
     table = core_table(Worker)
-    trusted = table.c.name.in_(bindparam("trusted", expanding=True, type_=String()))
     marked = or_(table.c.failures.is_not(None), table.c.quarantined_until.is_not(None))
-    return Prepared(update(table).where(trusted, marked).values(**end_quarantine()), ["trusted"])
+    return update(table).where(table.c.name.in_(workers), marked).values(**end_quarantine())
 
 
 def is_final() -> ColumnElement[bool]:

@@ -6,10 +6,25 @@ parameter neither planner can prove that a partial index applies.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, String, bindparam, func, insert, literal, literal_column, select
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Double,
+    String,
+    TableValuedAlias,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -71,18 +86,36 @@ QUEUED = has_status(JobStatus.QUEUED)
 RUNNING = has_status(JobStatus.RUNNING)
 
 
-def insert_rows(session: Transaction, table: type[Base], clock: str, rows: list[dict[str, Any]]) -> None:
-    """Insert rows of one table, all with the same columns; the column `clock` gets the database's time."""
-    if rows:
+def insert_rows(session: Transaction, table: type[Base], clock: str | None, rows: list[dict[str, Any]]) -> None:
+    """Insert rows of one table, all with the same columns; the column `clock`, if any, gets the database's time."""
+    if len(rows) > 1 and connection_of(session).dialect.name == "postgresql":
+        # One statement for all: with the driver's executemany, client and server spend more time per row than on the row.
+        _set_insertion(table, clock, tuple(rows[0])).run(session, {"new_rows": json.dumps(rows)})
+    elif rows:
         # A single row is passed alone, which avoids the driver's slower executemany.
         _insertion(table, clock, tuple(rows[0])).run(session, rows if len(rows) > 1 else rows[0])
 
 
 @cache
-def _insertion(table: type[Base], clock: str, names: tuple[str, ...]) -> Prepared:
+def _insertion(table: type[Base], clock: str | None, names: tuple[str, ...]) -> Prepared:
     rows = core_table(table)
     given = {name: bindparam(name, type_=rows.c[name].type) for name in names}
-    return Prepared(insert(rows).values(**{clock: now()}, **given))
+    return Prepared(insert(rows).values(**({clock: now()} if clock else {}), **given))
+
+
+@cache
+def _set_insertion(table: type[Base], clock: str | None, names: tuple[str, ...]) -> Prepared:
+    """Return the statement for Postgres that inserts the objects of a JSON array, whose columns convert their values."""
+    given = row_set(table, "new_rows", names)
+    values = {clock: now()} if clock else {}
+    return Prepared(insert(core_table(table)).from_select([*values, *names], select(*values.values(), *given.c)))
+
+
+def row_set(table: type[Base], parameter: str, names: Sequence[str]) -> TableValuedAlias:
+    """Return rows of these columns of a table from a parameter, which is a JSON array of objects; on Postgres."""
+    like: ColumnElement[Any] = literal_column(f"CAST(NULL AS {core_table(table).name})")
+    given = func.json_populate_recordset(like, cast(bindparam(parameter, type_=String()), JSON))
+    return given.table_valued(*names)
 
 
 def insert_ignore(session: Session, table: type[Base], **values: Any) -> bool:  # noqa: ANN401 -- column values

@@ -27,9 +27,11 @@ DELAY_SECONDS = 0.02
 MIN_INTERVAL_SECONDS = 0.005
 """Between two round trips: what ends meanwhile shares the next one."""
 CROWD = 4
-"""After a round trip with so many messages, the next one waits for DELAY_SECONDS."""
-HOLD_SECONDS = 0.05
-"""How long a progress is held: it is not sent where a later one or the end of its job comes meanwhile."""
+"""After a round trip with so many messages, the next one waits for CROWD_SECONDS."""
+CROWD_SECONDS = 0.05
+HOLD_SECONDS, HOLD_IN_CROWD_SECONDS = 0.05, 0.25
+"""How long a progress is held, the latter while CROWD others are: it is not sent where a later one or the end of its job
+comes meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class EventPublisher:
             logger.debug("dropped a progress: Redis is unavailable or slow")
             return
         held, is_first = self._held.get(job_id), not self._held
-        self._held[job_id] = _Progress(held.due if held else time.monotonic() + HOLD_SECONDS, progress)
+        hold = HOLD_IN_CROWD_SECONDS if len(self._held) >= CROWD else HOLD_SECONDS
+        self._held[job_id] = _Progress(held.due if held else time.monotonic() + hold, progress)
         if is_first:
             self._waiting.set()
 
@@ -116,7 +119,7 @@ class EventPublisher:
                 time.sleep(max(sent_at + pause - time.monotonic(), 0))
             self._waiting.clear()
             self._urgent.clear()
-            pause = DELAY_SECONDS if len(self._events) >= CROWD else MIN_INTERVAL_SECONDS
+            pause = CROWD_SECONDS if len(self._events) >= CROWD else MIN_INTERVAL_SECONDS
             while self._events or self._seconds_to_due() == 0:
                 self._send([self._events.popleft() for _ in range(min(len(self._events), _MAX_PER_ROUND_TRIP))])
                 sent_at = time.monotonic()

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from functools import cache
 
 from sqlalchemy import (
+    CTE,
     BindParameter,
     ColumnElement,
     Double,
+    Insert,
     Integer,
     String,
     and_,
     bindparam,
     case,
     exists,
+    insert,
     literal_column,
     or_,
     select,
@@ -27,11 +30,12 @@ from sqlalchemy.orm import aliased
 from core.lifecycle import JobStatus
 from db.database import Database
 from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
-from db.prepared import Prepared, Transaction
+from db.prepared import Prepared, Transaction, connection_of
 from db.quarantine import excludes, is_on_probation, is_quarantined
 from db.size_limits import UNKNOWN, SizeLimit, fits
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Attempt, Job, JobExclusion, Worker, core_table
+from db.tables.base import detached
 
 Held = tuple[str, int]
 """(job id, attempt number), which leases and fences refer to."""
@@ -114,6 +118,9 @@ def _claim_best(session: Transaction, model: str, claimant: Claimant, limit: int
         "at_most": limit,
         **claimant.sizes.parameters,
     }
+    if connection_of(session).dialect.name == "postgresql":
+        rows = _claim_with_history(claimant.sizes.is_known).rows(session, parameters)
+        return _in_order([detached(Job, row) for row in rows])
     jobs = apply_to_rows(session, _claim_transition(claimant.sizes.is_known), parameters)
     insert_rows(
         session,
@@ -124,7 +131,25 @@ def _claim_best(session: Transaction, model: str, claimant: Claimant, limit: int
             for job in jobs
         ],
     )
+    return _in_order(jobs)
+
+
+def _in_order(jobs: Sequence[Job]) -> list[Job]:
     return sorted(jobs, key=lambda job: (-job.priority, job.turn, job.id))
+
+
+@cache
+def _claim_with_history(has_limit: bool) -> Prepared:
+    def attempts(claimed: CTE) -> list[Insert]:
+        worker, incarnation = (bindparam(name, type_=String()) for name in ("for_worker", "for_incarnation"))
+        names = ["job_id", "number", "worker", "incarnation", "started_at"]
+        return [
+            insert(core_table(Attempt)).from_select(
+                names, select(claimed.c.id, claimed.c.attempt, worker, incarnation, now())
+            )
+        ]
+
+    return _claim_transition(has_limit).with_history(attempts)
 
 
 @cache

@@ -9,12 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     Integer,
     String,
     bindparam,
     func,
-    insert,
     select,
     update,
 )
@@ -29,7 +27,7 @@ from db.jobs.fairness import next_turn
 from db.jobs.queued_limits import count_queued, lock_limits, too_many
 from db.jobs.transition import record_events
 from db.prepared import Prepared, Transaction
-from db.sql import QUEUED, insert_ignore, now
+from db.sql import QUEUED, insert_ignore, insert_rows, now
 from db.tables import IdempotencyKey, Job, Upload, core_table
 from db.tables.base import detached
 
@@ -274,7 +272,7 @@ class _Jobs:
         if not self._jobs:
             return
         rows = [{name: value for name, value in vars(job).items() if name in _WRITTEN} for job in self._jobs]
-        _insertion().run(self._session, rows if len(rows) > 1 else rows[0])
+        insert_rows(self._session, Job, None, rows)
         record_events(self._session, self._jobs, None)
 
 
@@ -298,15 +296,6 @@ _WRITTEN = frozenset(
     )
 )
 _NO_VALUES: Mapping[str, Any] = MappingProxyType(dict.fromkeys(Job.__table__.columns.keys()))
-
-
-@cache
-def _insertion() -> Prepared:
-    return Prepared(insert(core_table(Job)).values({name: _given(name) for name in _WRITTEN}))
-
-
-def _given(name: str) -> BindParameter[Any]:
-    return bindparam(name, type_=Job.__table__.columns[name].type)
 
 
 @cache

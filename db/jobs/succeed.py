@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import String, and_, bindparam, exists, literal_column, select, tuple_, update
+from sqlalchemy import CTE, String, and_, bindparam, exists, insert, literal_column, select, tuple_, update
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.dml import UpdateBase
 
 from core.ids import new_id
 from core.lifecycle import JobStatus, Outcome
 from db.database import Database
 from db.jobs.claim import Held, held_by_attempts
 from db.jobs.transition import TransitionStatement, build_transition, record_events
-from db.prepared import Prepared, Transaction
-from db.quarantine import trust
-from db.sql import has_status, insert_rows, json_entry, now
+from db.prepared import Prepared, Transaction, connection_of
+from db.quarantine import trust, trusting
+from db.sql import has_status, insert_rows, json_entry, now, row_set
 from db.tables import Attempt, Image, Job, core_table
 from db.tables.base import detached
 from db.usage import UsageChange
@@ -78,24 +79,43 @@ def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[l
     True where nobody looked: a worker saves itself a transaction only where surely nothing waits.
     """
     with database.write_rows() as session:
-        rows = _success_transition().rows.rows(session, _fence_and_timings(successes))
+        in_one = connection_of(session).dialect.name == "postgresql"
+        rows = _finish_with_rows(session, successes) if in_one else _finish(session, successes)
         waiting = [row.pop(_MORE_WAIT) for row in rows]
         ended = {row["id"]: detached(Job, row) for row in rows}
-        record_events(session, list(ended.values()), JobStatus.RUNNING, message=_success_transition().meaning)
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
-        _write(session, accepted)
+        if not in_one:
+            _write_rows(session, accepted)
+        _add_warnings(session, accepted)
+        _add_usage(session, accepted)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
             ended |= {row["id"]: detached(Job, row) for row in _succeeded_jobs().rows(session, {"held": repeated})}
         return [ended.get(each.job_id) for each in successes], not rows or any(waiting)
 
 
-def _write(session: Transaction, ended: Sequence[tuple[Success, Job]]) -> None:
+def _finish_with_rows(session: Transaction, successes: Sequence[Success]) -> list[dict[str, Any]]:
+    """End the attempts and write what `_write_rows` writes, in one statement, for Postgres; return the rows of the jobs."""
+    images = [_image_values(each, image) for each in successes for image in each.images]
+    return _success_with_rows().rows(session, _fence_and_timings(successes) | {"new_images": json.dumps(images)})
+
+
+def _finish(session: Transaction, successes: Sequence[Success]) -> list[dict[str, Any]]:
+    """End the attempts; return the rows of the jobs."""
+    return _success_transition().rows.rows(session, _fence_and_timings(successes))
+
+
+def _write_rows(session: Transaction, ended: Sequence[tuple[Success, Job]]) -> None:
+    """Write the events and images of attempts that have ended, trust their workers and close them."""
     if not ended:
         return
-    _add_warnings(session, ended)
-    insert_rows(session, Image, "created_at", [_image_row(job, image) for each, job in ended for image in each.images])
+    record_events(session, [job for _, job in ended], JobStatus.RUNNING, message=_success_transition().meaning)
+    images = [_image_values(each, image) | {"owner": job.owner} for each, job in ended for image in each.images]
+    insert_rows(session, Image, "created_at", images)
     trust(session, {job.worker for _, job in ended if job.worker is not None})
     _close_attempts().run(session, {"held": [each.held for each, _ in ended]})
+
+
+def _add_usage(session: Transaction, ended: Sequence[tuple[Success, Job]]) -> None:
     change = UsageChange()
     for each, job in ended:
         change.add_job(job, ((image.width, image.height) for image in each.images))
@@ -136,6 +156,21 @@ def _success_transition() -> TransitionStatement:
 
 
 @cache
+def _success_with_rows() -> Prepared:
+    def others(ended: CTE) -> list[UpdateBase]:
+        attempts, image = core_table(Attempt), row_set(Image, "new_images", _IMAGE_COLUMNS)
+        this = (attempts.c.job_id == ended.c.id, attempts.c.number == ended.c.attempt, attempts.c.ended_at.is_(None))
+        rendered = select(*image.c, ended.c.owner, now()).join_from(image, ended, image.c.job_id == ended.c.id)
+        return [
+            update(attempts).where(*this).values(ended_at=now(), outcome=Outcome.SUCCEEDED.value),
+            insert(core_table(Image)).from_select([*_IMAGE_COLUMNS, "owner", "created_at"], rendered),
+            trusting(select(ended.c.worker)),
+        ]
+
+    return _success_transition().with_history(others, ["held"])
+
+
+@cache
 def _succeeded_jobs() -> Prepared:
     table = core_table(Job)
     held = tuple_(table.c.id, table.c.attempt).in_(bindparam("held", expanding=True))
@@ -150,11 +185,9 @@ def _close_attempts() -> Prepared:
     return Prepared(closed.values(ended_at=now(), outcome=Outcome.SUCCEEDED.value), ["held"])
 
 
-def _image_row(job: Job, image: StoredImage) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "job_id": job.id,
-        "attempt": job.attempt,
-        "owner": job.owner,
-        **{name: getattr(image, name) for name in StoredImage.__dataclass_fields__},
-    }
+_IMAGE_COLUMNS = ("id", "job_id", "attempt", *StoredImage.__dataclass_fields__)
+
+
+def _image_values(success: Success, image: StoredImage) -> dict[str, Any]:
+    """Return the values of an image's row, in the order of _IMAGE_COLUMNS."""
+    return {"id": new_id(), "job_id": success.job_id, "attempt": success.attempt, **vars(image)}

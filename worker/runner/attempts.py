@@ -5,12 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from db.tables import Job
-from worker.engine.messages import EngineEvent, EngineLost, Started
+from worker.engine.messages import EngineEvent, EngineLost, Started, Step
 
 
 class Isolation:
@@ -79,11 +79,15 @@ AttemptMessage = EngineEvent | LeaseLost | CancelRequested | Drained | StorageBa
 
 @dataclass
 class RunningAttempt:
-    """A claimed job and the messages for it; `claimed_at` is in seconds of the monotonic clock."""
+    """A claimed job and the messages for it; `claimed_at` is in seconds of the monotonic clock.
+
+    `on_step`: takes the steps of its images, on the thread that receives them: a message would wake the attempt's thread.
+    """
 
     job: Job
     claimed_at: float = field(default_factory=time.monotonic)
     messages: queue.SimpleQueue[AttemptMessage] = field(default_factory=queue.SimpleQueue)
+    on_step: Callable[[Step], object] = lambda _: None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -167,6 +171,9 @@ class InFlightAttempts:
                 self.post(key, event)
         elif isinstance(event, Started):
             pass  # No attempt waits for it, and each message wakes a thread.
+        elif isinstance(event, Step):
+            if (attempt := self._attempts.get(attempt_key_of(event.request_id))) is not None:
+                attempt.on_step(event)
         elif (request_id := getattr(event, "request_id", None)) is not None:
             self.post(attempt_key_of(request_id), event)
 

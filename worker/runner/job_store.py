@@ -7,9 +7,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import replace
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar, cast
 
 from core.errors import Unavailable
 from db.database import Database
@@ -27,32 +26,57 @@ CROWD = 4
 """With so many jobs under way, requests wait for others to share a transaction: one alone costs ten times as much."""
 GATHER_SECONDS = 0.02
 """How long they wait."""
+LARGE_CROWD, LARGE_GATHER_SECONDS = 32, 0.05
+"""The same where so many are under way: with the former time most groups of a flood are of a few jobs."""
+
+
+@dataclass(frozen=True)
+class _Waiting(Generic[Q, A]):
+    """A request, and where its caller's thread waits: such a queue costs a fraction of a Future."""
+
+    request: Q
+    _answer: queue.SimpleQueue[tuple[A | None, BaseException | None]] = field(default_factory=queue.SimpleQueue)
+
+    def answer(self, answer: A) -> None:
+        """Let the caller go on."""
+        self._answer.put((answer, None))
+
+    def fail(self, error: BaseException) -> None:
+        """Raise the error in the caller's thread."""
+        self._answer.put((None, error))
+
+    def wait(self) -> A:
+        """Block until there is an answer; return it or raise its error."""
+        answer, error = self._answer.get()
+        if error is not None:
+            raise error
+        return cast("A", answer)
 
 
 class GroupCommit(Generic[Q, A]):
     """Run the requests of many threads in groups, one transaction per group.
 
     A single request runs at once, on its caller's thread; requests that arrive meanwhile form the next group, which a thread
-    of this object runs: waking it for a single one would take longer than the request. While `is_crowded`, all requests wait
-    for GATHER_SECONDS. `execute` takes the requests of a group and returns as many results in the same order, or raises with
-    nothing done.
+    of this object runs: waking it for a single one would take longer than the request. While `gather_seconds` is not 0, all
+    requests wait for so long. `execute` takes the requests of a group and returns as many results in the same order, or
+    raises with nothing done.
     """
 
     def __init__(
-        self, name: str, execute: Callable[[Sequence[Q]], Sequence[A]], is_crowded: Callable[[], bool] = lambda: False
+        self, name: str, execute: Callable[[Sequence[Q]], Sequence[A]], gather_seconds: Callable[[], float] = lambda: 0.0
     ) -> None:
         self._execute = execute
-        self._is_crowded = is_crowded
-        self._submitted: queue.SimpleQueue[tuple[Q, Future[A]]] = queue.SimpleQueue()
+        self._gather_seconds = gather_seconds
+        self._submitted: queue.SimpleQueue[_Waiting[Q, A]] = queue.SimpleQueue()
         self._serving = threading.Lock()
         self._left_over = threading.Event()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, request: Q) -> A:
         """Block until the group of this request is done; return its result or raise its error."""
-        future: Future[A] = Future()
-        self._submitted.put((request, future))
-        if self._is_crowded():
+        waiting: _Waiting[Q, A] = _Waiting(request)
+        self._submitted.put(waiting)
+        if self._gather_seconds():
             self._left_over.set()
         elif self._serving.acquire(blocking=False):
             try:
@@ -62,7 +86,7 @@ class GroupCommit(Generic[Q, A]):
             # Only now: who could not acquire the lock has queued a request before.
             if not self._submitted.empty():
                 self._left_over.set()
-        return future.result()
+        return waiting.wait()
 
     @property
     def waiting(self) -> int:
@@ -74,13 +98,13 @@ class GroupCommit(Generic[Q, A]):
             self._left_over.wait()
             self._left_over.clear()
             while not self._submitted.empty():
-                if self._is_crowded():
-                    time.sleep(GATHER_SECONDS)
+                if seconds := self._gather_seconds():
+                    time.sleep(seconds)
                 with self._serving:
                     self._serve(self._next_group())
 
-    def _next_group(self) -> list[tuple[Q, Future[A]]]:
-        group: list[tuple[Q, Future[A]]] = []
+    def _next_group(self) -> list[_Waiting[Q, A]]:
+        group: list[_Waiting[Q, A]] = []
         while len(group) < MAX_GROUP_SIZE:
             try:
                 group.append(self._submitted.get_nowait())
@@ -88,22 +112,22 @@ class GroupCommit(Generic[Q, A]):
                 break
         return group
 
-    def _serve(self, group: Sequence[tuple[Q, Future[A]]]) -> None:
+    def _serve(self, group: Sequence[_Waiting[Q, A]]) -> None:
         if not group:
             return
         try:
-            answers = self._execute([request for request, _ in group])
+            answers = self._execute([each.request for each in group])
         except BaseException as error:  # noqa: BLE001 -- raised by `submit` in the callers' threads
             self._fail(group, error)
             return
-        for (_, future), answer in zip(group, answers, strict=True):
-            future.set_result(answer)
+        for each, answer in zip(group, answers, strict=True):
+            each.answer(answer)
 
-    def _fail(self, group: Sequence[tuple[Q, Future[A]]], error: BaseException) -> None:
+    def _fail(self, group: Sequence[_Waiting[Q, A]], error: BaseException) -> None:
         """Fail all requests when the database is unavailable; otherwise run each alone: one may be the cause."""
         if len(group) == 1 or isinstance(error, Unavailable):
-            for _, future in group:
-                future.set_exception(error)
+            for each in group:
+                each.fail(error)
             return
         for each in group:
             self._serve([each])
@@ -131,11 +155,12 @@ class JobStore:
         self.more_may_wait = True
         """Whether a job may be queued: false where the latest transaction here saw none."""
 
-        def is_crowded() -> bool:
-            return under_way() >= CROWD
+        def gather_seconds() -> float:
+            count = under_way()
+            return 0.0 if count < CROWD else GATHER_SECONDS if count < LARGE_CROWD else LARGE_GATHER_SECONDS
 
-        self._claims = GroupCommit[tuple[str, str | None], Job | None]("claims", self._claim, is_crowded)
-        self._successes = GroupCommit[Success, Job | None]("successes", self._succeed, is_crowded)
+        self._claims = GroupCommit[tuple[str, str | None], Job | None]("claims", self._claim, gather_seconds)
+        self._successes = GroupCommit[Success, Job | None]("successes", self._succeed, gather_seconds)
 
     def claim(self, model: str, hint: str | None) -> Job | None:
         """Claim the model's best job for this worker and return it; None when no job waits.

@@ -163,6 +163,7 @@ class AttemptRendering:
             clear_earlier_attempts(self.attempt, self.settings)
         if requests[0].upscale is None:
             start = self._fit_to_request(start, requests[0])
+        self.attempt.on_step = self._progress
         try:
             for request in requests:
                 self._submit(request, start)
@@ -212,8 +213,6 @@ class AttemptRendering:
 
     def _handle(self, message: AttemptMessage) -> None:
         match message:
-            case Step():
-                self._progress(message)
             case Preview():
                 self.listener.preview(self.attempt.job.id, image_index_of(message.request_id), message.image)
             case Rendered():
@@ -263,6 +262,7 @@ class AttemptRendering:
                     self._postponed.append(message)
 
     def _progress(self, step: Step) -> None:
+        """Report a step, on the thread that receives it."""
         self._latest[step.request_id] = step
         last = step.step == step.steps
         if not last and time.monotonic() - self._progress_at < PROGRESS_SECONDS:

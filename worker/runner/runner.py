@@ -45,6 +45,8 @@ LINGER_SECONDS = 0.5
 LINGER_SLICE_SECONDS = 0.1
 MOST_LINGERING = 4
 """Threads that wait so at once."""
+OWN_SPEED_SECONDS = 0.1
+"""How long this worker's speed counts before it is computed again, from its latest images."""
 
 
 class Runner:
@@ -72,6 +74,7 @@ class Runner:
         self._isolation = Isolation()
         self._lingering = threading.Semaphore(MOST_LINGERING)
         self._claims = ClaimsUnderWay()
+        self._measured: tuple[float, OwnSpeed | None] = (float("-inf"), None)
         identity = context.identity
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
         self._jobs = JobStore(context.database, claimant, self._take_hints, self._claims.__len__)
@@ -143,9 +146,11 @@ class Runner:
 
         One that is so slow that this worker would finish the job before it, besides its own, does not count.
         """
-        held, own = len(self._context.attempts) + claiming, self._own_speed()
+        if not (held := len(self._context.attempts) + claiming):
+            return False
+        own = self._own_speed()
         slowest = own.seconds * (held + 1) if own is not None else None
-        return bool(held) and self._idle_workers[model].any_idle(slowest)
+        return self._idle_workers[model].any_idle(slowest)
 
     def _pause_for_faster(self, model: str, claiming: int) -> float:
         """Return the seconds for which an idle worker leaves its hint to faster ones; 0 where it claims, or is not idle."""
@@ -154,7 +159,11 @@ class Runner:
         return self._faster[model].pause_seconds()
 
     def _own_speed(self) -> OwnSpeed | None:
-        return own_speed(self._context.state.snapshot().info)
+        measured_at, own = self._measured
+        if time.monotonic() - measured_at > OWN_SPEED_SECONDS:
+            own = own_speed(self._context.state.snapshot().info)
+            self._measured = time.monotonic(), own
+        return own
 
     def _take_hints(self, model: str, count: int) -> list[str]:
         return [hint.job_id for hint in self._hints[model].take(count)]

@@ -126,7 +126,7 @@ def test_a_jobs_progress_includes_the_fractions_of_all_its_images(engine: tuple[
 
     def forward_events() -> None:
         for count in (1, 2):
-            attempt.messages.put(recorder.wait(Step, count))
+            attempt.on_step(recorder.wait(Step, count))
         attempt.messages.put(CancelRequested())
 
     forwarder = Thread(target=forward_events)
