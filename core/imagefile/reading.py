@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from core.errors import InvalidInput
 from core.imagefile import xmp
 from core.imagefile.exif import decode_user_comment
+from core.imagefile.jpeg_segments import check_segments
 from core.imagefile.metadata import FileMetadata, ImageMetadata, from_json
 from core.imagefile.parameters_text import parse_parameters
 from core.imagefile.png_chunks import without_oversized_chunks
@@ -38,6 +39,7 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str,
     Raises InvalidInput `image_format`, `image_too_large`, `image_animated` or `image_unreadable`.
     """
     try:
+        check_segments(data)
         image = Image.open(BytesIO(without_oversized_chunks(data)), formats=formats)
     except UnidentifiedImageError:
         raise InvalidInput("This is not a PNG, JPEG or WebP image.", code="image_format") from None

@@ -145,6 +145,36 @@ def test_small_chunks_without_number_are_not_read_one_by_one(monkeypatch: pytest
     assert caught.value.code == "image_unreadable"
 
 
+def progressive_scans() -> tuple[bytes, bytes]:
+    """Return a progressive JPEG up to the end of its scans, and its last scan."""
+    data = saved(Image.linear_gradient("L").convert("RGB"), "JPEG", progressive=True).removesuffix(b"\xff\xd9")
+    return data, data[data.rfind(b"\xff\xda") :]
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+    """Each scan is a pass over all pixels: a file of 100 kB would keep a processor busy for minutes."""
+    data, scan = progressive_scans()
+    assert open_rgb(data + 20 * scan + b"\xff\xd9").size == (256, 256)
+    for end in (b"\xff\xd9", b""):
+        with pytest.raises(InvalidInput, match="more JPEG segments") as caught:
+            open_image(data + 60 * scan + end)
+        assert caught.value.code == "image_unreadable"
+    assert open_rgb(data + b"\xff\xd9" + 60 * scan).size == (256, 256), "what follows the image is not part of it"
+
+
+@pytest.mark.parametrize(
+    "piece", [b"\xff\xe9\0\x02", b"\xff\xfe\0\x03x", 20 * b"\0", 20 * b"\xff", 10 * b"\xff\xd0", 10 * b"\xff\0"]
+)
+def test_a_jpeg_of_many_small_segments_is_refused(piece: bytes) -> None:
+    """Pillow takes microseconds for each, and a body may hold millions."""
+    whole = saved(Image.linear_gradient("L"), "JPEG")
+    for data in (whole[:20] + 11_000 * piece + whole[20:], whole[:20] + 11_000 * piece):
+        with pytest.raises(InvalidInput, match=r"more JPEG segments|no image data") as caught:
+            open_image(data)
+        assert caught.value.code == "image_unreadable"
+    assert open_rgb(whole[:20] + 100 * piece + whole[20:]).tobytes() == open_rgb(whole).tobytes()
+
+
 def test_a_profile_and_texts_of_ordinary_size_are_kept() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     data = saved(Image.new("RGB", (4, 4)), "PNG", icc_profile=profile)
