@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx
 from PIL import Image, ImageOps
 from selenium.webdriver import Chrome
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -90,7 +92,7 @@ def film(page: Page, pair: list[str]) -> list[tuple[Image.Image, int]]:
         shoot(120)
     page.until(lambda: "·" in page.find("#estimate").text, "no estimate")
     shoot(1500)
-    page.click("#submit")
+    ActionChains(page.driver).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
     page.until(lambda: page.state == "running", "not running")
     while page.state == "running":
         shoot(220)
@@ -119,8 +121,12 @@ def film(page: Page, pair: list[str]) -> list[tuple[Image.Image, int]]:
     shoot(1200)
     page.click(".toast button")
     page.until(lambda: page.state in ("queued", "running"), "the upscale is not shown")
-    for _ in range(6):
-        shoot(500)
+    while page.state in ("queued", "running"):
+        shoot(200)
+        time.sleep(0.5)  # more frames of the tiles would make the file larger and show no more
+    page.image_size()
+    time.sleep(1)
+    shoot(2500)
     return frames
 
 
