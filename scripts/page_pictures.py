@@ -121,12 +121,8 @@ def film(page: Page, pair: list[str]) -> list[tuple[Image.Image, int]]:
     shoot(1200)
     page.click(".toast button")
     page.until(lambda: page.state in ("queued", "running"), "the upscale is not shown")
-    while page.state in ("queued", "running"):
-        shoot(200)
-        time.sleep(0.5)  # more frames of the tiles would make the file larger and show no more
-    page.image_size()
-    time.sleep(1)
-    shoot(2500)
+    for _ in range(6):  # its end may take minutes on a CPU
+        shoot(700)
     return frames
 
 
