@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx
 from PIL import Image, ImageOps
 from selenium.webdriver import Chrome
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -90,7 +92,7 @@ def film(page: Page, pair: list[str]) -> list[tuple[Image.Image, int]]:
         shoot(120)
     page.until(lambda: "·" in page.find("#estimate").text, "no estimate")
     shoot(1500)
-    page.click("#submit")
+    ActionChains(page.driver).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
     page.until(lambda: page.state == "running", "not running")
     while page.state == "running":
         shoot(220)
@@ -119,8 +121,8 @@ def film(page: Page, pair: list[str]) -> list[tuple[Image.Image, int]]:
     shoot(1200)
     page.click(".toast button")
     page.until(lambda: page.state in ("queued", "running"), "the upscale is not shown")
-    for _ in range(6):
-        shoot(500)
+    for _ in range(6):  # its end may take minutes on a CPU
+        shoot(700)
     return frames
 
 

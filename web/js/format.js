@@ -6,8 +6,8 @@ export function seconds(value) {
 	if (value < 1) return `${Math.max(1, Math.round(value * 1000))} ms`;
 	if (value < 10) return `${value.toFixed(1)} s`;
 	if (value < 90) return `${Math.round(value)} s`;
-	const minutes = Math.floor(value / 60);
-	if (minutes < 60) return `${minutes} min ${Math.round(value % 60)} s`;
+	const minutes = Math.floor(Math.round(value) / 60);
+	if (minutes < 60) return `${minutes} min ${Math.round(value) % 60} s`;
 	return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 

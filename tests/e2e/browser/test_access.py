@@ -89,8 +89,8 @@ def test_formats_of_numbers_and_sizes(slow_farm: FarmParts, open_page: OpenPage)
     assert page.module("/js/format.js", "[1, 2, 3, 4, 11, 12, 13, 21, 101, 111].map(m.ordinal)") == [
         *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th")
     ]
-    assert page.module("/js/format.js", "[0.0004, 0.4, 5, 45, 3599, 7260].map(m.seconds)") == [
-        *("1 ms", "400 ms", "5.0 s", "45 s", "59 min 59 s", "2 h 1 min")
+    assert page.module("/js/format.js", "[0.0004, 0.4, 5, 45, 179.7, 3599, 7260].map(m.seconds)") == [
+        *("1 ms", "400 ms", "5.0 s", "45 s", "3 min 0 s", "59 min 59 s", "2 h 1 min")
     ]
     limits = "{min_side: 64, max_side: 1024, multiple: 16, max_pixels: 800000}"
     assert page.module("/js/sizes.js", f"m.basesFor({{limits: {limits}}})") == [512, 768]

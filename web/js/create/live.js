@@ -18,10 +18,10 @@ export function createLive({select, older, cancel, cancelAll}) {
 		h("div.row.between", h("h2#live-title", t("live"), " ", counts), stop), list, empty, more);
 	const cards = new Map(); // job id -> {item, button, key}
 
-	function draw(all, selectedId) {
+	function draw(all, selectedId, listed) {
 		const jobs = all.slice(0, MOST);
 		const open = all.filter(job => !isSettled(job));
-		show(empty, jobs.length === 0);
+		show(empty, listed && jobs.length === 0);
 		show(stop, open.length > 1);
 		const running = open.filter(job => job.status === "running").length;
 		setText(counts, open.length ? t("live.counts", {running, queued: open.length - running}) : "");

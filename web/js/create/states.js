@@ -18,7 +18,7 @@ function queued(job) {
 
 function running(job) {
 	const progress = job.progress;
-	if (!progress || !progress.steps) return {title: t("status.running"), detail: t("live.reading")};
+	if (!progress || !progress.steps) return {title: t("status.running"), detail: t(job.kind === "upscale" ? "live.opening" : "live.reading")};
 	if (progress.step >= progress.steps && progress.value >= 1) return {title: t("live.saving"), detail: t("live.saving.detail")};
 	const speed = progress.seconds_per_step ? t("live.perstep", {time: seconds(progress.seconds_per_step)}) : null;
 	const left = progress.eta_seconds > 0 ? t("live.left", {time: about(progress.eta_seconds)}) : null;

@@ -25,13 +25,14 @@ export function mount(app) {
 	const live = createLive({select, older, cancel: job => act(cancelJob, job), cancelAll});
 	const element = h("div.studio", form.element, h("div.work", stage.element, live.element));
 	let visible = false;
+	let listed = false; // whether the list of jobs has been read
 	let missing = null; // the id of the address, where there is no such job
 	let kept = null; // the job whose end starts the next one, while "keep generating" is on
 
 	function draw() {
 		if (!visible) return;
 		if (!missing || missing !== jobs.selectedId) stage.show(jobs.selected);
-		live.show(jobs.all(), jobs.selectedId);
+		live.show(jobs.all(), jobs.selectedId, listed);
 		live.setMore(Boolean(app.olderCursor) && jobs.all().length < MOST);
 	}
 
@@ -154,7 +155,7 @@ export function mount(app) {
 				replaceAddress("create", item);
 			}
 			takePending();
-			app.followJobs().then(draw);
+			app.followJobs().then(() => {listed = true; draw();});
 			showJob(item);
 			draw();
 		},
