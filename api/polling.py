@@ -23,8 +23,9 @@ async def read(farm: Farm, job_id: str, owner: str | None) -> Snapshot:
 
 async def show(farm: Farm, snapshot: Snapshot) -> JobAnswer:
     """Return the job's view, with its queue position while queued and its progress while running."""
-    progress = await farm.watcher.progress_of(snapshot.job.id) if snapshot.job.status == JobStatus.RUNNING else None
-    queue = None
+    progress = queue = None
+    if snapshot.job.status == JobStatus.RUNNING:
+        progress = await farm.watcher.progress_of(snapshot.job.id, snapshot.job.started_at)
     if snapshot.job.status == JobStatus.QUEUED:
         recent = (await farm.recent_means()).get(snapshot.job.model)
         queue = queue_place(snapshot, await farm.overview.get(), recent)

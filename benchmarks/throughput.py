@@ -39,11 +39,15 @@ WARM_UP_JOBS = 200
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two systems: its name, port and root processes."""
+    """One of the two systems: its name, port and root processes.
+
+    `server`: the id of Postgres' process, which serves both, and the name of this system's database in it.
+    """
 
     name: str
     port: int
     processes: dict[str, int]
+    server: tuple[int, str] | None = None
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the processor seconds of each process, and of its children."""
@@ -53,6 +57,12 @@ class Side:
             found[name] = sum(root.cpu_times()[:2])
             if children := root.children(recursive=True):
                 found[f"{name}'s engine"] = sum(sum(each.cpu_times()[:2]) for each in children)
+        if self.server is not None:
+            process_id, database = self.server
+            backends = [
+                each for each in psutil.Process(process_id).children() if f" {database} " in " ".join(each.cmdline())
+            ]
+            found["postgres"] = sum(sum(each.cpu_times()[:2]) for each in backends)
         return found
 
 
@@ -122,9 +132,11 @@ def both_sides(database: str, directory: Path, capacity: int, threads: int) -> I
         peer.start()
         farm.start()
         parts = {name: part.process.pid for name, part in farm.parts.items() if part.process is not None}
+        bare = {name: process.pid for name, process in peer.processes.items()}
+        servers = [(server.pid, url.rpartition("/")[2]) if server else None for url in urls]
         yield (
-            Side("farm", farm.port, parts),
-            Side("bare", peer.port, {name: process.pid for name, process in peer.processes.items()}),
+            Side("farm", farm.port, parts | {"redis": brokers[0].pid}, servers[0]),
+            Side("bare", peer.port, bare | {"redis": brokers[1].pid}, servers[1]),
         )
     finally:
         peer.stop()
@@ -158,7 +170,9 @@ def _row(ours: Figures, bare: Figures, ratios: tuple[float, float, float]) -> st
     idle = f"submit to done {ours.idle_ms:.1f} / {bare.idle_ms:.1f} ms = {ratios[1]:.2f}"
     jobs = f"end to end {ours.jobs:.0f} / {bare.jobs:.0f} jobs/s = {ratios[2]:.2f}"
     cpu = [" ".join(f"{name} {used:.2f}" for name, used in side.cpu_ms.items()) for side in (ours, bare)]
-    return f"  {submits}; {idle}; {jobs}\n    processor ms per job: {cpu[0]} / {cpu[1]}"
+    all_of = [sum(side.cpu_ms.values()) for side in (ours, bare)]
+    total = f"all {all_of[0]:.2f} / {all_of[1]:.2f} = {all_of[0] / all_of[1]:.2f}"
+    return f"  {submits}; {idle}; {jobs}\n    processor ms per job: {total}; {cpu[0]} / {cpu[1]}"
 
 
 def main() -> int:

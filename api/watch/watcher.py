@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +28,8 @@ POLL_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _TIMEOUT_SECONDS = 2.0
 _PROBE_KEPT_SECONDS = 10
+_CLOCKS_DIFFER_SECONDS = 5.0
+"""At most, between this machine and the database: beyond it, a poll may miss a progress until the next one is received."""
 
 
 class Watcher:
@@ -35,6 +38,7 @@ class Watcher:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.hub = Hub()
         self.listening = False
+        self._listening_since = 0.0
         self._deaf = asyncio.Event()
         """Set when Redis stops answering, so that the poll of the database starts at once."""
         self._database = database
@@ -55,10 +59,15 @@ class Watcher:
                 await task
         await self._redis.aclose()
 
-    async def progress_of(self, job_id: str) -> dict[str, Any] | None:
-        """Return the latest progress of a running job, received or stored in Redis; None when there is none."""
+    async def progress_of(self, job_id: str, started_at: float | None = None) -> dict[str, Any] | None:
+        """Return the latest progress of a running job, received or stored in Redis; None when there is none.
+
+        `started_at`: of the job, in seconds since 1970. Redis is not asked about what this process would have received.
+        """
         if (received := self.hub.progress_of(job_id)) is not None or not self.listening:
             return received
+        if started_at is not None and started_at > self._listening_since + _CLOCKS_DIFFER_SECONDS:
+            return None
         stored = await self._get(self._keys.progress(job_id))
         return _json_object(stored) if stored else None
 
@@ -100,7 +109,7 @@ class Watcher:
         async with self._redis.pubsub() as channel:
             await channel.subscribe(self._keys.changes)
             await channel.psubscribe(self._keys.progress("*"))
-            self.listening = True
+            self.listening, self._listening_since = True, time.time()
             self._deaf.clear()
             await self._catch_up()
             while True:
