@@ -53,8 +53,8 @@ _POSTGRES: tuple[tuple[str, str, str], ...] = (
     (
         r'database "[^"]*" does not exist',
         REFUSED,
-        "has no database {name!r}. Create it (`createdb --encoding=UTF8 --template=template0 {name}`), or name another in "
-        "IMAGEFARM_DATABASE_URL.",
+        "has no database {name!r}. Create it (`createdb --owner={user} --encoding=UTF8 --template=template0 {name}`), or name "
+        "another in IMAGEFARM_DATABASE_URL.",
     ),
     ("no pg_hba.conf entry", REFUSED, "does not let the user {user!r} in from this machine. Add a line to its pg_hba.conf."),
     (
