@@ -13,7 +13,7 @@ from db.database import Database
 from db.statistics import Waiting, waiting_work
 from db.tables import Worker, WorkerModel
 from db.worker_models import models_by_worker
-from db.workers import all_workers, live_workers, running_counts
+from db.workers import all_workers, live_workers, running_counts, running_seconds
 
 FRESH_SECONDS = 1.0
 RESTART_SECONDS = 600.0
@@ -24,7 +24,7 @@ RESTART_SECONDS = 600.0
 class Overview:
     """All registered workers, the names of the live ones, and the models of each and its number of jobs by its name.
 
-    `waiting`: the next queued jobs by model.
+    `waiting`: the next queued jobs by model. `running_seconds`: for how long the jobs of each worker have run, their mean.
     """
 
     workers: Sequence[Worker]
@@ -32,6 +32,7 @@ class Overview:
     models: Mapping[str, Sequence[WorkerModel]] = field(default_factory=dict)
     running: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
+    running_seconds: Mapping[str, float] = field(default_factory=dict)
     at: float = field(default_factory=time.monotonic)
 
     @property
@@ -119,4 +120,5 @@ def read_overview(database: Database) -> Overview:
     live = frozenset(worker.name for worker in live_workers(database))
     workers, models = all_workers(database), models_by_worker(database)
     served = {worker.model for worker in workers} | {row.model for rows in models.values() for row in rows}
-    return Overview(workers, live, models, running_counts(database), waiting_work(database, sorted(served)))
+    waiting = waiting_work(database, sorted(served))
+    return Overview(workers, live, models, running_counts(database), waiting, running_seconds(database))

@@ -31,7 +31,7 @@ class QueueTimes:
     """The workers of one model that claim jobs. `typical_work`: of a waiting or recent job. `held`: jobs of each worker.
 
     `free`: how many more they can hold. `loading_seconds`: until the first has the model. `waiting`: queued jobs, of which
-    not all may be counted.
+    not all may be counted. `held_seconds`: for how long the jobs of each worker have run; None counts them half.
     """
 
     speeds: Sequence[WorkerSpeed]
@@ -40,6 +40,7 @@ class QueueTimes:
     free: int
     loading_seconds: float
     waiting: int = 0
+    held_seconds: Sequence[float | None] = ()
 
     def until_start(self, ahead: int) -> float:
         """Return when a worker takes a job with `ahead` jobs before it: at once where it can hold that many more."""
@@ -63,7 +64,11 @@ class QueueTimes:
         """Return when a job ends where each worker that is free takes the next one, or leaves it as decision 23 says."""
         shared, typical = [each.shared for each in self.speeds], self.typical_work
         faster = [[at for at, other in enumerate(shared) if other * FASTER <= each] for each in shared]
-        free_at = [held / 2 * typical * each for held, each in zip(self.held, shared, strict=True)]
+        seconds = self.held_seconds or [None] * len(shared)
+        free_at = [
+            held / 2 * typical * each if so_far is None else max(held * typical * each - so_far, 0.0)
+            for held, each, so_far in zip(self.held, shared, seconds, strict=True)
+        ]
         left = max(self.waiting, position)
         has_waited = [False] * len(shared)
         while True:
@@ -103,7 +108,8 @@ def queue_times(
     typical = (queued and queued.work) or (recent and recent.work) or (work_of(given) if given else 0.0) or 1.0
     held = [overview.running.get(worker.name, 0) for worker in workers]
     free = sum(worker.capacity for worker in workers) - sum(held)
-    return QueueTimes(speeds, typical, held, free, loading_seconds, queued.jobs if queued else 0)
+    seconds = [overview.running_seconds.get(worker.name) for worker in workers]
+    return QueueTimes(speeds, typical, held, free, loading_seconds, queued.jobs if queued else 0, seconds)
 
 
 def claiming_workers(model: str, overview: Overview, given: Mapping[str, Any] | None = None) -> tuple[list[Worker], float]:

@@ -128,6 +128,15 @@ def running_counts(database: Database) -> dict[str, int]:
         return {name: count for name, count in session.execute(query) if name is not None}
 
 
+def running_seconds(database: Database) -> dict[str, float]:
+    """Return worker name -> seconds for which the jobs that it holds have run, their mean."""
+    query = select(Job.worker, func.avg(now() - Job.started_at)).where(RUNNING).group_by(Job.worker)
+    with database.read() as session:
+        return {
+            name: max(float(each), 0.0) for name, each in session.execute(query) if name is not None and each is not None
+        }
+
+
 def set_paused(database: Database, name: str, *, paused: bool) -> Worker:
     """Pause or resume a worker. A paused worker finishes the jobs that it holds and claims no others.
 

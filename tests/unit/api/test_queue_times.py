@@ -88,6 +88,9 @@ def test_a_slow_worker_takes_its_share_of_a_long_queue_in_turn() -> None:
     recent = RecentMean(seconds=99.0, work=100.0)
     found = times(*workers, running=running, recent=recent, waiting=Waiting(10, work_of(JOB)))
     assert [end(position, found) for position in (1, 2, 3, 6, 7)] == pytest.approx([9.0, 4.5, 4.5, 10.5, 10.5])
+    held, many = dict.fromkeys(("a", "b", "slow"), 1), {"demo": Waiting(20, work_of(JOB))}
+    busy = queue_times("demo", Overview(workers, frozenset(held), {}, held, many, {"slow": 1.0}), None, JOB)
+    assert [end(6, busy), end(7, busy)] == pytest.approx([10.5, 8.0 + 9.0]), "the slow one has run for 1 s"
     assert end(1, times(*workers)) == pytest.approx(3.0), "a lone job goes to a fast one"
     assert end(300, times(*workers)) == pytest.approx(300 * 4 / (2 / 0.75 + 1 / 2.25)), "many are divided"
 
