@@ -55,7 +55,6 @@ def register(
         "message": None,
         "capacity": worker.capacity,
         "device": worker.device,
-        "info": {},
         "host": worker.host,
         "version": worker.version,
         "drain_requested_at": None,
@@ -63,17 +62,23 @@ def register(
         "seen_at": now(),
     }
     with database.write() as session:
-        if not insert_ignore(session, Worker, name=worker.name, paused_at=None, **values):
+        if not insert_ignore(session, Worker, name=worker.name, paused_at=None, info={}, **values):
             replaceable = or_(
                 Worker.incarnation.in_([*replaces, worker.incarnation]),
                 Worker.state == "stopped",
                 Worker.seen_at <= now() - literal(seen_seconds),
             )
-            replaced = update(Worker).where(Worker.name == worker.name, replaceable).values(**values)
+            kept = _kept_info(session.scalar(select(Worker.info).where(Worker.name == worker.name)) or {})
+            replaced = update(Worker).where(Worker.name == worker.name, replaceable).values(**values, info=kept)
             if session.scalar(replaced.returning(Worker.name)) is None:
                 raise NameInUse(f"A live worker is named '{worker.name}'.")
         register_models(session, worker.name, worker.models or (worker.model,))
         return requeue_predecessors(session, worker.name)
+
+
+def _kept_info(earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an earlier process of a worker measured that holds for the next one until that has measured it itself."""
+    return {name: earlier[name] for name in ("cold_start_seconds",) if name in earlier}
 
 
 def heartbeat(
