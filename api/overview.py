@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from api.threads import in_thread
 from core.queue import UPSCALE, window_size
 from db.database import Database
+from db.statistics import Waiting, waiting_work
 from db.tables import Worker, WorkerModel
 from db.worker_models import models_by_worker
-from db.workers import all_workers, live_workers, running_counts
+from db.workers import all_workers, live_workers, running_counts, running_seconds
 
 FRESH_SECONDS = 1.0
 RESTART_SECONDS = 600.0
@@ -21,12 +22,17 @@ RESTART_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Overview:
-    """All registered workers, the names of the live ones, and the models of each and its number of jobs by its name."""
+    """All registered workers, the names of the live ones, and the models of each and its number of jobs by its name.
+
+    `waiting`: the next queued jobs by model. `running_seconds`: for how long the jobs of each worker have run, their mean.
+    """
 
     workers: Sequence[Worker]
     live_names: frozenset[str]
     models: Mapping[str, Sequence[WorkerModel]] = field(default_factory=dict)
     running: Mapping[str, int] = field(default_factory=dict)
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
+    running_seconds: Mapping[str, float] = field(default_factory=dict)
     at: float = field(default_factory=time.monotonic)
 
     @property
@@ -112,4 +118,7 @@ class OverviewCache:
 def read_overview(database: Database) -> Overview:
     """Read the present overview from the database."""
     live = frozenset(worker.name for worker in live_workers(database))
-    return Overview(all_workers(database), live, models_by_worker(database), running_counts(database))
+    workers, models = all_workers(database), models_by_worker(database)
+    served = {worker.model for worker in workers} | {row.model for rows in models.values() for row in rows}
+    waiting = waiting_work(database, sorted(served))
+    return Overview(workers, live, models, running_counts(database), waiting, running_seconds(database))

@@ -9,10 +9,12 @@ from typing import Any
 
 from api.image_sizes import fits
 from api.overview import Overview
-from core.work import work_of
+from core.work import FASTER, longest_wait, work_of
 from db.statistics import RecentMean
 from db.tables import Worker
 
+_MOST_JOBS, _MOST_WORKERS = 50, 16
+"""Up to so many, an end is computed job by job: every poll of a queued job does that."""
 CLAIMING_STATES = ("ready", "loading", "unloaded")
 
 
@@ -26,16 +28,19 @@ class WorkerSpeed:
 
 @dataclass(frozen=True)
 class QueueTimes:
-    """The workers of one model that claim jobs. `typical_work`: of a recent job. `running`: jobs that they hold.
+    """The workers of one model that claim jobs. `typical_work`: of a waiting or recent job. `held`: jobs of each worker.
 
-    `free`: how many more they can hold. `loading_seconds`: until the first has the model.
+    `free`: how many more they can hold. `loading_seconds`: until the first has the model. `waiting`: queued jobs, of which
+    not all may be counted. `held_seconds`: for how long the jobs of each worker have run; None counts them half.
     """
 
     speeds: Sequence[WorkerSpeed]
     typical_work: float
-    running: int
+    held: Sequence[int]
     free: int
     loading_seconds: float
+    waiting: int = 0
+    held_seconds: Sequence[float | None] = ()
 
     def until_start(self, ahead: int) -> float:
         """Return when a worker takes a job with `ahead` jobs before it: at once where it can hold that many more."""
@@ -43,17 +48,46 @@ class QueueTimes:
         return self.loading_seconds + (self._together(self._work_before(ahead)) if waits else 0.0)
 
     def until_end(self, position: int, work: float | None) -> float:
-        """Return when a job ends: all work up to it, by all workers, and at least what it takes alone on the fastest.
+        """Return when a job ends: when its worker has done all before it, and at least what it takes alone on the fastest.
 
-        `position` counts from 1; `work`: of the job, None for a typical one.
+        `position` counts from 1; `work`: of the job, None for a typical one. With many jobs or workers, all work up to the
+        job is divided by the speed of all.
         """
         own = work or self.typical_work
-        together = self._together(self._work_before(position - 1) + own)
-        return self.loading_seconds + max(together, own * min(each.alone for each in self.speeds))
+        if position <= _MOST_JOBS and len(self.speeds) <= _MOST_WORKERS:
+            end = self._end_in_turn(position, own)
+        else:
+            end = self._together(self._work_before(position - 1) + own)
+        return self.loading_seconds + max(end, own * min(each.alone for each in self.speeds))
+
+    def _end_in_turn(self, position: int, own: float) -> float:
+        """Return when a job ends where each worker that is free takes the next one, or leaves it as decision 23 says."""
+        shared, typical = [each.shared for each in self.speeds], self.typical_work
+        faster = [[at for at, other in enumerate(shared) if other * FASTER <= each] for each in shared]
+        seconds = self.held_seconds or [None] * len(shared)
+        free_at = [
+            held / 2 * typical * each if so_far is None else max(held * typical * each - so_far, 0.0)
+            for held, each, so_far in zip(self.held, shared, seconds, strict=True)
+        ]
+        left = max(self.waiting, position)
+        has_waited = [False] * len(shared)
+        while True:
+            at = min(range(len(shared)), key=lambda each: (free_at[each], shared[each]))
+            now, quicker = free_at[at], faster[at]
+            ahead = left + sum(free_at[each] > now for each in quicker)
+            if not has_waited[at] and ahead < sum(shared[at] / shared[each] for each in quicker):
+                free_at[at] += longest_wait(typical * shared[at])
+                has_waited[at] = True
+                continue
+            has_waited[at] = False
+            position, left = position - 1, left - 1
+            free_at[at] = now + (typical if position else own) * shared[at]
+            if not position:
+                return free_at[at]
 
     def _work_before(self, ahead: int) -> float:
         """Return the work of the jobs before, and of the second half of each that runs."""
-        return (ahead + self.running / 2) * self.typical_work
+        return (ahead + sum(self.held) / 2) * self.typical_work
 
     def _together(self, work: float) -> float:
         return work / sum(1 / each.shared for each in self.speeds)
@@ -70,10 +104,12 @@ def queue_times(
     speeds = _speeds(model, workers, recent)
     if not speeds:
         return None
-    typical = (recent.work if recent is not None else None) or (work_of(given) if given else 0.0) or 1.0
-    running = sum(overview.running.get(worker.name, 0) for worker in workers)
-    free = sum(worker.capacity for worker in workers) - running
-    return QueueTimes(speeds, typical, running, free, loading_seconds)
+    queued = overview.waiting.get(model)
+    typical = (queued and queued.work) or (recent and recent.work) or (work_of(given) if given else 0.0) or 1.0
+    held = [overview.running.get(worker.name, 0) for worker in workers]
+    free = sum(worker.capacity for worker in workers) - sum(held)
+    seconds = [overview.running_seconds.get(worker.name) for worker in workers]
+    return QueueTimes(speeds, typical, held, free, loading_seconds, queued.jobs if queued else 0, seconds)
 
 
 def claiming_workers(model: str, overview: Overview, given: Mapping[str, Any] | None = None) -> tuple[list[Worker], float]:

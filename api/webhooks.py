@@ -156,6 +156,7 @@ class WebhookDispatcher:
         self._settled, self._due = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._deliveries: set[asyncio.Task[None]] = set()
+        self._logged_errors = _LoggedErrors()
 
     def start(self) -> None:
         """Start the background tasks; call on the event loop."""
@@ -174,11 +175,11 @@ class WebhookDispatcher:
         await self._sender.close()
 
     async def _collect(self) -> None:
-        encrypted = False
+        encrypted, logged_errors = False, _LoggedErrors()
         while True:
             self._settled.clear()
             waiting, pause = True, PAUSE_SECONDS
-            with _logged_errors():
+            with logged_errors():
                 if not encrypted:
                     await in_thread(encrypt_plain_secrets, self._database, self._encrypted)
                     encrypted = True
@@ -194,10 +195,11 @@ class WebhookDispatcher:
                     await self._settled.wait()
 
     async def _send(self) -> None:
+        logged_errors = _LoggedErrors()
         while True:
             await self._due.wait()
             self._due.clear()
-            with _logged_errors():
+            with logged_errors():
                 for delivery in await in_thread(claim_due, self._database, self._sending.copy()):
                     self._sending.add(delivery)
                     task = asyncio.create_task(self._deliver(delivery))
@@ -206,7 +208,7 @@ class WebhookDispatcher:
 
     async def _deliver(self, delivery: WebhookDelivery) -> None:
         try:
-            with _logged_errors():
+            with self._logged_errors():
                 await self._deliver_once(delivery)
         finally:
             self._sending.remove(delivery)
@@ -250,15 +252,23 @@ def message_body(delivery: WebhookDelivery, snapshot: Snapshot, *, standard: boo
     return WebhookMessage.model_construct(type=delivery.event, timestamp=at, data=job).model_dump_json()
 
 
-@contextmanager
-def _logged_errors() -> Iterator[None]:
-    """Log any error: no fault of one message or of the database may end the deliveries."""
-    try:
-        yield
-    except FarmError as error:
-        logger.warning("cannot deliver webhooks: %s", error.message)
-    except Exception:
-        logger.exception("delivering webhooks failed")
+class _LoggedErrors:
+    """Logs any error: no fault of one message or of the database may end the deliveries. One that lasts is logged once."""
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        try:
+            yield
+            self._last = None
+        except FarmError as error:
+            if error.message != self._last:
+                logger.warning("cannot deliver webhooks, until it can again: %s", error.message)
+            self._last = error.message
+        except Exception:
+            logger.exception("delivering webhooks failed")
 
 
 def _farm_target(settings: Settings) -> Target | None:

@@ -82,9 +82,16 @@ class Fleet:
         self._farm, self._database, self._servers, self._connections = farm, database, servers, connections
         self._started = 0  # The names of workers that were killed are not free at once.
 
-    def measure(self, workers: int, seconds: float) -> Figures:
-        """Submit for `seconds` most of what the workers can render, or as much as the API takes, and wait for the end."""
+    def measure(self, workers: int, seconds: float, warm_up: float = 0.0) -> Figures:
+        """Submit for `seconds` most of what the workers can render, or as much as the API takes, and wait for the end.
+
+        `warm_up`: seconds of submits before, which do not count. New connections plan every statement anew: Postgres
+        keeps a plan once a connection has used it some ten times.
+        """
         with self._running(workers) as processes:
+            if warm_up:
+                asyncio.run(self._submit(workers * IMAGES_PER_SECOND * OFFERED, warm_up))
+                self._wait_done()
             idle_cores = self._cores(processes, lambda: time.sleep(IDLE_SECONDS))
             since, count, submitted = time.time(), 0, 0.0
 
@@ -93,7 +100,7 @@ class Fleet:
                 started = time.monotonic()
                 count = asyncio.run(self._submit(workers * IMAGES_PER_SECOND * OFFERED, seconds))
                 submitted = count / (time.monotonic() - started)
-                self._wait_done(since)
+                self._wait_done()
 
             cores = self._cores(processes, work)
             return self._figures(workers, submitted, count, since, cores, idle_cores)
@@ -148,7 +155,7 @@ class Fleet:
 
         return sum(await asyncio.gather(*(send() for _ in range(self._connections))))
 
-    def _wait_done(self, since: float) -> None:
+    def _wait_done(self) -> None:
         deadline = time.monotonic() + DRAIN_SECONDS
         open_jobs = select(func.count()).select_from(Job).where(Job.status.in_(("queued", "running")))
         while time.monotonic() < deadline:
@@ -299,6 +306,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="*", default=[10, 30, 100, 300])
     parser.add_argument("--seconds", type=float, default=20.0, help="time of submits for each size")
+    parser.add_argument("--warm-up", type=float, default=10.0, help="time of submits before it, which do not count")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--storage", choices=("s3", "files"), default="s3")
     parser.add_argument("--json", type=Path)
@@ -311,7 +319,7 @@ def main() -> int:
         running_fleet(Path(directory), given.storage, given.connections) as fleet,
     ):
         for workers in given.workers:
-            results.append(fleet.measure(workers, given.seconds))
+            results.append(fleet.measure(workers, given.seconds, given.warm_up))
             print(row(results[-1]), flush=True)
     if given.json:
         given.json.write_text(json.dumps([asdict(each) for each in results], indent=2), encoding="utf-8")

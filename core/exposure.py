@@ -78,9 +78,10 @@ class AllowedHosts:
 
     @classmethod
     def of(cls, settings: Settings) -> AllowedHosts:
-        """Return the hosts of the setting `allowed_hosts`, loopback names, the address to listen on and the public host."""
+        """Return the hosts of the setting `allowed_hosts`, loopback names, the address to listen on and those of URLs."""
         listens_everywhere = settings.host in _EVERY_ADDRESS
-        names = {*settings.allowed_hosts, settings.host, urlsplit(settings.public_url).hostname or ""}
+        urls = {urlsplit(url).hostname or "" for url in (settings.public_url, settings.join_url)}
+        names = {*settings.allowed_hosts, settings.host, *urls}
         if listens_everywhere and not settings.allowed_hosts:
             machine = socket.gethostname()
             names |= {machine, machine.partition(".")[0]}

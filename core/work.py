@@ -1,9 +1,19 @@
-"""The unit in which the farm compares speeds of workers and sizes of jobs: megapixels times steps."""
+"""Work of a job, in megapixels times steps, and when a worker leaves a job to faster ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+FASTER = 1.5
+"""A worker counts as faster from this ratio on: smaller differences come and go with the jobs."""
+SHORTEST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
+_WAIT_SHARE = 0.25
+
+
+def longest_wait(image_seconds: float) -> float:
+    """Return the seconds for which a worker that takes so long for an image may leave a waiting job to faster ones."""
+    return min(max(image_seconds * _WAIT_SHARE, SHORTEST_SECONDS), LONGEST_SECONDS)
 
 
 def megapixel_steps(width: int, height: int, steps: int) -> float:

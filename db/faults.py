@@ -53,8 +53,8 @@ _POSTGRES: tuple[tuple[str, str, str], ...] = (
     (
         r'database "[^"]*" does not exist',
         REFUSED,
-        "has no database {name!r}. Create it (`createdb --encoding=UTF8 --template=template0 {name}`), or name another in "
-        "IMAGEFARM_DATABASE_URL.",
+        "has no database {name!r}. Create it (`createdb --owner={user} --encoding=UTF8 --template=template0 {name}`), or "
+        "name another in IMAGEFARM_DATABASE_URL.",
     ),
     ("no pg_hba.conf entry", REFUSED, "does not let the user {user!r} in from this machine. Add a line to its pg_hba.conf."),
     (
@@ -65,8 +65,7 @@ _POSTGRES: tuple[tuple[str, str, str], ...] = (
     (
         "invalid connection option",
         REFUSED,
-        "is not asked: IMAGEFARM_DATABASE_URL has an option that libpq does not know ({cause}). Correct or "
-        "remove it.",
+        "is not asked: IMAGEFARM_DATABASE_URL has an option that libpq does not know ({cause}). Correct or remove it.",
     ),
     (
         "server does not support SSL",
@@ -77,8 +76,8 @@ _POSTGRES: tuple[tuple[str, str, str], ...] = (
     (
         'root certificate file "[^"]*" does not exist',
         REFUSED,
-        "cannot be checked: its authority's certificate is not on this machine. Copy it here and name the file as sslrootcert "
-        "in IMAGEFARM_DATABASE_URL.",
+        "cannot be checked: its authority's certificate is not on this machine. Copy it here and name the file as "
+        "sslrootcert in IMAGEFARM_DATABASE_URL.",
     ),
     (
         "certificate verify failed",

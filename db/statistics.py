@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean
 
-from sqlalchemy import func, select
+from sqlalchemy import String, bindparam, func, literal_column, select
 
 from core.lifecycle import JobStatus
+from core.work import work_of
 from db.database import Database
 from db.prepared import Prepared
 from db.sql import QUEUED, has_status, now
 from db.tables import Job
 
 _RECENT = 20
+MOST_WAITING = 100
+_SIZE = ("width", "height", "num_inference_steps", "num_images")
 _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD)
 
 
@@ -52,9 +56,7 @@ class RecentMean:
 
 def recent_means(database: Database) -> Mapping[str, RecentMean]:
     """Return model -> means over its last succeeded jobs; models without any are left out."""
-    width, height, steps, images = (
-        Job.input[name].as_integer() for name in ("width", "height", "num_inference_steps", "num_images")
-    )
+    width, height, steps, images = (Job.input[name].as_integer() for name in _SIZE)
     work = 1e-6 * width * height * func.coalesce(steps, 1) * func.coalesce(images, 1)
     last = (
         select(Job.model, (Job.completed_at - Job.started_at).label("seconds"), work.label("work"))
@@ -69,6 +71,32 @@ def recent_means(database: Database) -> Mapping[str, RecentMean]:
         return {
             model: RecentMean(float(each), float(work) if work else None) for model, each, work in rows if each is not None
         }
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The next queued jobs of a model, of which MOST_WAITING are read. `work`: their mean, as in core.work; 0 if unknown."""
+
+    jobs: int
+    work: float
+
+
+def waiting_work(database: Database, models: Collection[str]) -> Mapping[str, Waiting]:
+    """Return model -> its next queued jobs; models without any are left out."""
+    found = {}
+    with database.read_rows() as connection:
+        for model in models:
+            works = [work_of(row) for row in _next_queued().rows(connection, {"of_model": model})]
+            if works:
+                found[model] = Waiting(len(works), fmean(works))
+    return found
+
+
+@cache
+def _next_queued() -> Prepared:
+    sizes = (Job.input[name].as_integer().label(name) for name in _SIZE)
+    query = select(*sizes).where(QUEUED, Job.model == bindparam("of_model", type_=String()))
+    return Prepared(query.order_by(Job.priority.desc(), Job.turn, Job.id).limit(literal_column(str(MOST_WAITING))))
 
 
 def oldest_queued(database: Database) -> dict[str, float]:

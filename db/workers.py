@@ -55,7 +55,6 @@ def register(
         "message": None,
         "capacity": worker.capacity,
         "device": worker.device,
-        "info": {},
         "host": worker.host,
         "version": worker.version,
         "drain_requested_at": None,
@@ -63,17 +62,23 @@ def register(
         "seen_at": now(),
     }
     with database.write() as session:
-        if not insert_ignore(session, Worker, name=worker.name, paused_at=None, **values):
+        if not insert_ignore(session, Worker, name=worker.name, paused_at=None, info={}, **values):
             replaceable = or_(
                 Worker.incarnation.in_([*replaces, worker.incarnation]),
                 Worker.state == "stopped",
                 Worker.seen_at <= now() - literal(seen_seconds),
             )
-            replaced = update(Worker).where(Worker.name == worker.name, replaceable).values(**values)
+            kept = _kept_info(session.scalar(select(Worker.info).where(Worker.name == worker.name)) or {})
+            replaced = update(Worker).where(Worker.name == worker.name, replaceable).values(**values, info=kept)
             if session.scalar(replaced.returning(Worker.name)) is None:
                 raise NameInUse(f"A live worker is named '{worker.name}'.")
         register_models(session, worker.name, worker.models or (worker.model,))
         return requeue_predecessors(session, worker.name)
+
+
+def _kept_info(earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an earlier process of a worker measured that holds for the next one until that has measured it itself."""
+    return {name: earlier[name] for name in ("cold_start_seconds",) if name in earlier}
 
 
 def heartbeat(
@@ -126,6 +131,15 @@ def running_counts(database: Database) -> dict[str, int]:
     query = select(Job.worker, func.count()).where(RUNNING).group_by(Job.worker)
     with database.read() as session:
         return {name: count for name, count in session.execute(query) if name is not None}
+
+
+def running_seconds(database: Database) -> dict[str, float]:
+    """Return worker name -> seconds for which the jobs that it holds have run, their mean."""
+    query = select(Job.worker, func.avg(now() - Job.started_at)).where(RUNNING).group_by(Job.worker)
+    with database.read() as session:
+        return {
+            name: max(float(each), 0.0) for name, each in session.execute(query) if name is not None and each is not None
+        }
 
 
 def set_paused(database: Database, name: str, *, paused: bool) -> Worker:

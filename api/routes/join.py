@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -48,12 +49,18 @@ async def read_script(request: Request, farm: FarmDependency) -> Response:
     values = {
         "@VERSION@": VERSION,
         "@EXTRAS@": "worker,s3" if JoinAddresses.of(farm.settings).storage_url.startswith("s3:") else "worker",
-        "@FARM@": shlex.quote(absolute_link("", request)),
+        "@FARM@": shlex.quote(_own_address(request, farm.settings.join_url)),
     }
     text = await in_thread(_SCRIPT.read_text, encoding="utf-8")
     for name, value in values.items():
         text = text.replace(name, value)
     return Response(text, media_type="text/x-shellscript", headers=_UNSTORED)
+
+
+def _own_address(request: Request, join_url: str) -> str:
+    """Return the address that was asked: the scheme of `join_url` where that is it, since a proxy may have ended TLS."""
+    asked = request.headers.get("host", "").lower()
+    return join_url.rstrip("/") if asked == urlsplit(join_url).netloc.lower() != "" else absolute_link("", request)
 
 
 @router.get(

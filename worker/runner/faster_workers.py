@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from core.work import FASTER
 from db.database import Database
 from db.size_limits import SizeLimit
 from db.worker_speeds import faster_workers, waiting_jobs
 from worker.hints.queue import PASS_ON_PAUSE_SECONDS
-from worker.runner.speed_preference import FASTER, FasterWorker, OwnSpeed, SpeedPreference, gain
+from worker.runner.speed_preference import FasterWorker, OwnSpeed, SpeedPreference, gain
 
 FRESH_SECONDS = 0.1
 """Threads that ask within this time share an answer."""

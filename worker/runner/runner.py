@@ -42,7 +42,7 @@ T = TypeVar("T")
 DATABASE_RETRY_SECONDS = 0.5
 LINGER_SECONDS = 0.5
 """How long a thread without a further job waits for a hint itself, before it goes back to Celery's pool."""
-LINGER_SLICE_SECONDS = 0.1
+LINGER_SLICE_SECONDS = 0.25
 MOST_LINGERING = 4
 """Threads that wait so at once."""
 OWN_SPEED_SECONDS = 0.1

@@ -7,11 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FASTER = 1.5
-"""A worker counts as faster from this ratio on: smaller differences come and go with the jobs."""
-SHORTEST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
-WAIT_SHARE = 0.25
-"""A job waits for a faster worker for this share of what an image takes here, within the two bounds above."""
+from core.work import longest_wait
 
 
 @dataclass(frozen=True)
@@ -42,11 +38,6 @@ def own_speed(info: Mapping[str, Any] | None) -> OwnSpeed | None:
     return OwnSpeed(alone, found["later_images"]["median_seconds"]) if alone else None
 
 
-def longest_wait(own: OwnSpeed) -> float:
-    """Return the seconds for which this worker may leave a waiting job to others."""
-    return min(max(own.image_seconds * WAIT_SHARE, SHORTEST_SECONDS), LONGEST_SECONDS)
-
-
 def gain(own: OwnSpeed, faster: Sequence[FasterWorker]) -> float:
     """Return how many jobs the faster workers finish while this one renders one."""
     return sum(own.seconds / each.seconds for each in faster)
@@ -73,7 +64,7 @@ class SpeedPreference:
             return False
         now = self._clock()
         self._left_at = {job: self._left_at.get(job, now) for job in waiting}
-        if now - min(self._left_at.values()) < longest_wait(own):
+        if now - min(self._left_at.values()) < longest_wait(own.image_seconds):
             return True
         self._overdue |= {each.name: each.images for each in relied}
         return False

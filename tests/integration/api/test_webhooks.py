@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import select
 
 from api import webhooks
+from core.errors import Unavailable
 from core.settings import Settings
 from core.webhooks import generate_secret
 from db.tables import Base
@@ -288,3 +289,19 @@ def test_an_owner_cannot_register_endpoints_without_limit(make_settings: Setting
             assert api.post("/v1/webhooks", json={"url": "https://example.com/"}).status_code == 201
         refused = api.post("/v1/webhooks", json={"url": "https://example.com/"})
         assert (refused.status_code, refused.json()["code"]) == (409, "too_many_webhooks")
+
+
+def test_a_database_that_stays_away_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    logged_errors = webhooks._LoggedErrors()
+
+    def fail(text: str) -> None:
+        with logged_errors():
+            raise Unavailable(text)
+
+    fail("read-only")
+    fail("read-only")
+    fail("away")
+    with logged_errors():
+        pass
+    fail("away")
+    assert [record.args for record in caplog.records] == [("read-only",), ("away",), ("away",)]

@@ -17,7 +17,7 @@ from db.exports import ExportChoice, export_pages
 from db.history import open_by_owner
 from db.jobs.read import list_jobs
 from db.search import search_jobs
-from db.statistics import count_open, oldest_queued, open_counts, recent_means
+from db.statistics import count_open, oldest_queued, open_counts, recent_means, waiting_work
 from db.usage import usage
 from db.webhook_deliveries import list_deliveries
 from tests.conftest import Migrate
@@ -94,6 +94,7 @@ def test_the_list_of_several_statuses_reads_the_index_of_each(database: Database
         ),
         (oldest_queued, "ix_jobs_(next|queued)"),
         (recent_means, "ix_jobs_succeeded"),
+        (lambda database: waiting_work(database, ["demo"]), "ix_jobs_next"),
         (
             lambda database: count_open(database, ANONYMOUS, "a1111"),
             "ix_jobs_(queued|running|worker_running|lease)(_owner)?",

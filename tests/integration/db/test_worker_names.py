@@ -46,6 +46,13 @@ def test_a_stopped_or_dead_worker_is_replaced_at_once(database: Database) -> Non
         workers.register(database, process(4), replaces={"process-1", "process-2"})
 
 
+def test_a_worker_that_starts_again_keeps_its_cold_start_until_it_has_measured_the_next(database: Database) -> None:
+    workers.register(database, process(1))
+    workers.heartbeat(database, "w1", "process-1", state="ready", info={"cold_start_seconds": 12.5, "model": "demo"})
+    workers.register(database, process(2), replaces={"process-1"})
+    assert [row.info for row in workers.all_workers(database)] == [{"cold_start_seconds": 12.5}]
+
+
 def test_of_many_processes_that_start_together_one_gets_the_name(database: Database) -> None:
     def register(number: int) -> bool:
         try:

@@ -14,7 +14,7 @@ from db.jobs.finish import finish_error
 from db.jobs.succeed import finish_succeeded
 from db.size_limits import SizeLimit
 from db.sql import now
-from db.statistics import recent_means
+from db.statistics import Waiting, recent_means, waiting_work
 from db.tables import Worker
 from db.worker_models import waiting_for
 from db.worker_speeds import SpeedRow, faster_workers, idle_worker_exists, waiting_jobs
@@ -102,3 +102,12 @@ def test_recent_means_tell_the_work_of_a_typical_job(database: Database, submit_
         finish_succeeded(database, job.id, job.attempt, [], {})
     mean = recent_means(database)["demo"]
     assert mean.seconds >= 0 and mean.work == pytest.approx((6.0 + 0.5) / 2)
+
+
+def test_waiting_jobs_tell_how_many_wait_and_their_work(database: Database, submit_job: Submit, claim: Claim) -> None:
+    size = {"width": 1000, "height": 500, "seed": 1}
+    for given in (size | {"num_inference_steps": 4, "num_images": 3}, size):
+        submit_job(input=given)
+    assert waiting_work(database, ["demo", "other"]) == {"demo": Waiting(2, (6.0 + 0.5) / 2)}
+    claim("fast")
+    assert waiting_work(database, ["demo"]) == {"demo": Waiting(1, 0.5)}

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.faults.parts import FarmParts
+from core.work import SHORTEST_SECONDS
 from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import StartFarm
-from worker.runner.speed_preference import SHORTEST_SECONDS
 
 ClientOf = Callable[[FarmParts], Client]
 STEPS = 4

@@ -42,7 +42,8 @@ def farm_settings(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisS
     url = f"sqlite:///{directory / 'api.db'}"
     migrate(url)
     (directory / "data" / "images").mkdir(parents=True)
-    return Settings(_env_file=None, data_dir=directory / "data", database_url=url, redis_url=redis_server.url)
+    given = {"data_dir": directory / "data", "database_url": url, "redis_url": redis_server.url}
+    return Settings.model_validate({"_env_file": None, **given, "join_url": "https://farm.example"})
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,13 @@ def test_the_line_installs_the_farms_version_and_runs_join(farm_settings: Settin
     line = line.replace(address, f"http://127.0.0.1:{free_port()}")
     away = run()
     assert away.returncode == 1 and "curl: (7)" in away.stderr
+
+
+def test_the_script_behind_a_proxy_keeps_to_the_join_address(address: str) -> None:
+    for host, farm in {"farm.example": "https://farm.example", address.partition("//")[2]: address}.items():
+        answer = httpx.get(f"{address}/v1/join/install", headers={"Host": host})
+        assert (answer.status_code, f"\nfarm={farm}\n" in answer.text) == (200, True)
+    assert httpx.get(f"{address}/v1/join/install", headers={"Host": "evil.example"}).status_code == 403
 
 
 def test_the_package_is_handed_out_for_a_token_only(database: Database, address: str) -> None:

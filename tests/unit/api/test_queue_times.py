@@ -10,7 +10,7 @@ from api.overview import Overview
 from api.queue_times import QueueTimes, likely_worker, queue_times
 from api.views.queue import waiting_reason
 from core.work import work_of
-from db.statistics import RecentMean
+from db.statistics import RecentMean, Waiting
 from db.tables import Job, Worker, WorkerModel
 from db.tables.base import detached
 
@@ -27,11 +27,18 @@ def worker(name: str, seconds: float | None, *, capacity: int = 1, **fields: obj
     return detached(Worker, {**row, **held, **fields})
 
 
-def times(*workers: Worker, running: dict[str, int] | None = None, recent: RecentMean | None = None) -> QueueTimes | None:
+def times(
+    *workers: Worker,
+    running: dict[str, int] | None = None,
+    recent: RecentMean | None = None,
+    waiting: Waiting | None = None,
+) -> QueueTimes | None:
     models = {
         each.name: [detached(WorkerModel, {"model": "demo", "state": "loaded", "load_seconds": 3.0})] for each in workers
     }
-    overview = Overview(workers, frozenset(each.name for each in workers), models, running or {})
+    overview = Overview(
+        workers, frozenset(each.name for each in workers), models, running or {}, {"demo": waiting} if waiting else {}
+    )
     return queue_times("demo", overview, recent, JOB)
 
 
@@ -71,8 +78,21 @@ def test_a_job_says_that_it_fits_nowhere_or_that_all_workers_are_in_quarantine()
 
 def test_jobs_that_run_count_half() -> None:
     found = times(worker("fast", 0.25), worker("slow", 1.0), running={"fast": 1, "slow": 1})
-    assert end(1, found) == pytest.approx((1.0 + 1) / 1.25)
+    assert end(1, found) == pytest.approx(0.5 + 1.0)
     assert found is not None and found.until_start(0) == pytest.approx(1 / 1.25)
+
+
+def test_a_slow_worker_takes_its_share_of_a_long_queue_in_turn() -> None:
+    workers = [worker("a", 0.75), worker("b", 0.75), worker("slow", 2.25)]  # A job takes 3 s, and 9 s on the slow one.
+    running = {each.name: 1 for each in workers[:2]}
+    recent = RecentMean(seconds=99.0, work=100.0)
+    found = times(*workers, running=running, recent=recent, waiting=Waiting(10, work_of(JOB)))
+    assert [end(position, found) for position in (1, 2, 3, 6, 7)] == pytest.approx([9.0, 4.5, 4.5, 10.5, 10.5])
+    held, many = dict.fromkeys(("a", "b", "slow"), 1), {"demo": Waiting(20, work_of(JOB))}
+    busy = queue_times("demo", Overview(workers, frozenset(held), {}, held, many, {"slow": 1.0}), None, JOB)
+    assert [end(6, busy), end(7, busy)] == pytest.approx([10.5, 8.0 + 9.0]), "the slow one has run for 1 s"
+    assert end(1, times(*workers)) == pytest.approx(3.0), "a lone job goes to a fast one"
+    assert end(300, times(*workers)) == pytest.approx(300 * 4 / (2 / 0.75 + 1 / 2.25)), "many are divided"
 
 
 def test_a_job_starts_at_once_where_a_worker_can_hold_it() -> None:

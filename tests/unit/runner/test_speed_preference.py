@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from core.work import longest_wait
 from worker.runner.engine_speed import EngineSpeed
-from worker.runner.speed_preference import FasterWorker, OwnSpeed, SpeedPreference, gain, longest_wait, own_speed
+from worker.runner.speed_preference import FasterWorker, OwnSpeed, SpeedPreference, gain, own_speed
 
 SLOW = OwnSpeed(seconds=4.0, image_seconds=4.0)
 
@@ -52,7 +53,7 @@ def test_the_slow_worker_works_when_it_would_finish_first() -> None:
 
 def test_no_job_waits_longer_than_the_bound() -> None:
     slow = Slow()
-    bound = longest_wait(SLOW)
+    bound = longest_wait(SLOW.image_seconds)
     assert slow.leaves("a")
     assert slow.leaves("b", after=bound - 0.1), "the first was taken: this is another job"
     assert slow.leaves("b", "c", after=bound - 0.1)
@@ -61,13 +62,13 @@ def test_no_job_waits_longer_than_the_bound() -> None:
 
 @pytest.mark.parametrize(("image_seconds", "seconds"), [(0.1, 2.0), (16.0, 4.0), (1000.0, 15.0)])
 def test_the_bound_is_a_share_of_what_an_image_takes_here(image_seconds: float, seconds: float) -> None:
-    assert longest_wait(OwnSpeed(1.0, image_seconds)) == seconds
+    assert longest_wait(image_seconds) == seconds
 
 
 def test_a_fast_worker_that_takes_no_job_is_waited_for_once_until_it_finishes_an_image() -> None:
     slow = Slow()
     assert slow.leaves("a")
-    assert not slow.leaves("a", after=longest_wait(SLOW))
+    assert not slow.leaves("a", after=longest_wait(SLOW.image_seconds))
     assert not slow.leaves("b", after=1.0), "it has finished nothing since"
     assert slow.leaves("c", faster=fast(images=11), after=1.0)
 
