@@ -1,4 +1,4 @@
-"""Prompts of ComfyUI's clients: the client of its script_examples, Open WebUI's engine, its templates, and what is refused."""
+"""Prompts of ComfyUI's clients: the client of its script_examples, Open WebUI's engine, templates, and what is refused."""
 
 from __future__ import annotations
 
