@@ -5,7 +5,7 @@
 # A check that fails ends the run. Types and import contracts take a core for minutes without a cache, while installations
 # and many tests wait for others: they run beside these, and their outcome comes after the tests.
 #
-# Tests run in three processes, also on two cores, since many wait for servers to start; each has its own servers and
+# Tests run in four processes, also on two cores, since many wait for servers to start; each has its own servers and
 # ports. Tests of a file stay together, and of a folder whose files share a farm. When the arguments name a test file,
 # more processes would only import torch once more, and one is used. Choose another number with -n.
 set -euo pipefail
@@ -112,7 +112,7 @@ check "ruff format" ruff format --check .
 check "linters of npm" wait "$linters"
 check "client packages" wait "$clients"
 echo "== tests"
-processes=(-n 3 --dist loadfile --no-loadscope-reorder)
+processes=(-n 4 --dist loadfile --no-loadscope-reorder)
 names_a_file "$@" && processes=()
 status=0
 pytest ${processes[@]+"${processes[@]}"} "$@" || status=$?

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
 Migrate = Callable[[str], None]
-SHARED_FARMS = ("tests/e2e", "tests/integration/imagefarm")
+SHARED_FARMS = ("tests/e2e", "tests/integration/api/comfyui", "tests/integration/imagefarm")
 """Folders whose files share a farm."""
 hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("any machine")

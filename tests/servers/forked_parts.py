@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from tests.servers.forks import CLI_IMPORTS, ForkedProcess, ForkServer
+from tests.servers.forks import CLI_IMPORTS, ForkedProcess, ForkServer, fork_server
 
+ENGINES_FD = 300
 PART_IMPORTS = (*CLI_IMPORTS, "tests.servers.part_imports")
 
 
@@ -27,11 +28,18 @@ def part_server() -> ForkServer:
 
 
 def fork_part(arguments: list[str], environment: dict[str, str], directory: Path, log: BinaryIO) -> ForkedProcess:
-    """Start `imagefarm` with these arguments; see benchmarks.faults.parts.Launch."""
+    """Start `imagefarm` with these arguments; see benchmarks.faults.parts.Launch.
+
+    The engines of a worker with real pipelines are forked too: they are no children of the worker.
+    """
+    module, words = "cli", arguments
     with Path(os.devnull).open() as nothing:
         fds = {0: nothing.fileno(), 1: log.fileno(), 2: log.fileno()}
+        if arguments[0] == "worker" and environment.get("IMAGEFARM_RENDERER") == "diffusers":
+            fds[ENGINES_FD] = fork_server().fileno()
+            module, words = "tests.servers.forking_worker", [str(ENGINES_FD), *arguments]
         return part_server().start(
-            "cli", *arguments, imports=PART_IMPORTS, environment=environment, directory=directory, fds=fds
+            module, *words, imports=PART_IMPORTS, environment=environment, directory=directory, fds=fds
         )
 
 

@@ -68,10 +68,14 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The process that forks; it ends with this one."""
+    """The process that forks; it ends with this one. With `control`, one that another process has started."""
 
-    def __init__(self) -> None:
+    def __init__(self, control: socket.socket | None = None) -> None:
         self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        if control is not None:
+            self._control = control
+            return
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fixed = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
         with theirs:
@@ -82,6 +86,10 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **fixed},
             )
+
+    def fileno(self) -> int:
+        """Return the descriptor of the connection to it, for `ForkServer` in another process."""
+        return self._control.fileno()
 
     def start(
         self,
@@ -113,7 +121,8 @@ class ForkServer:
     def close(self) -> None:
         """End the process; those that it forked run on."""
         self._control.close()
-        self._process.wait()
+        if self._process is not None:
+            self._process.wait()
 
 
 @cache

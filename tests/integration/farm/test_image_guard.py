@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.faults.parts import FarmParts
 from cli.exit_codes import ExitCode
 from tests.conftest import Migrate
-from tests.integration.farm.client import Client
+from tests.integration.farm.client import Client, wait_until
 from tests.integration.farm.conftest import StartFarm, sqlite_farm
 from tests.servers.farm import clean_environment
 from tests.servers.forked_parts import run_command
@@ -67,7 +67,8 @@ def test_a_rejected_image_fails_the_job_and_nothing_is_kept(client: Client, farm
     before = files_of(farm)
     failed = client.wait(client.submit("reject it", num_images=3, negative_prompt="2")["id"], "failed")
     assert (failed["error"]["code"], failed["error"]["retryable"]) == ("safety_rejected", False)
-    assert failed["outputs"] == [] and files_of(farm) == before
+    assert failed["outputs"] == []
+    wait_until(lambda: files_of(farm) == before)
 
 
 def test_a_hook_that_raises_holds_the_job_without_charging_an_attempt(client: Client, farm: FarmParts) -> None:
@@ -76,7 +77,7 @@ def test_a_hook_that_raises_holds_the_job_without_charging_an_attempt(client: Cl
     assert (held["status"], held["error"]["code"]) == ("held", "safety_hook_failed")
     history = client.http.get(f"/v1/jobs/{held['id']}/history").json()
     assert [attempt["outcome"] for attempt in history["attempts"]] == ["returned"], "no attempt is charged"
-    assert files_of(farm) == before
+    wait_until(lambda: files_of(farm) == before)
     assert client.wait(client.submit("ok after it")["id"], "succeeded")
 
 

@@ -74,4 +74,4 @@ def test_added_models_render_without_a_restart_and_damage_is_named(
     answer = client.http.get("/v1/models/mine")
     assert answer.status_code == HTTPStatus.NOT_FOUND
     assert "line 2" in answer.json()["detail"]
-    assert "line 2" in farm.parts["api"].log.read_text()
+    wait_until(lambda: "line 2" in farm.parts["api"].log.read_text())
