@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from typer.exceptions import Abort, TyperException
 
@@ -31,6 +33,7 @@ from cli import (
 )
 from cli.exit_codes import MEANINGS, ExitCode, print_message, run_guarded
 from cli.text_streams import print_any_text, restart_in_utf8
+from core.version import VERSION
 
 HELP = """A render farm for diffusion models on your own machines.
 
@@ -76,6 +79,21 @@ for commands in (
     cli_docs,
 ):
     commands.register(app)
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"imagefarm {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main() -> int:
