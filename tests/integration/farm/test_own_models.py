@@ -39,6 +39,18 @@ def serves(client: Client, model: str) -> bool:
     return any(row["state"] == "ready" and row["model"] == model for row in workers)
 
 
+def submit_when_known(client: Client, body: dict[str, object]) -> str:
+    """Submit once the API's snapshot of the workers, which is up to a second old, has the one that serves the model."""
+    answers = []
+
+    def is_accepted() -> bool:
+        answers.append(client.http.post("/v1/jobs", json=body))
+        return bool(answers[-1].status_code == HTTPStatus.ACCEPTED)
+
+    wait_until(is_accepted)
+    return str(answers[-1].json()["id"])
+
+
 def test_added_models_render_without_a_restart_and_damage_is_named(
     start_farm: StartFarm, client_of: Callable[[FarmParts], Client], tmp_path: Path
 ) -> None:
@@ -59,7 +71,8 @@ def test_added_models_render_without_a_restart_and_damage_is_named(
 
     start_worker(farm, "mine")
     wait_until(lambda: serves(client, "mine"))
-    done = client.wait(client.submit(model="mine")["id"], "succeeded", seconds=90)
+    accepted = submit_when_known(client, body)
+    done = client.wait(accepted, "succeeded", seconds=90)
     metadata = read_metadata(client.http.get(done["outputs"][0]["content_url"]).content).imagefarm
     assert metadata is not None
     assert (metadata.model, metadata.random_weights) == ("mine", False)
