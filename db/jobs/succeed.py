@@ -80,7 +80,10 @@ def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[l
     """
     with database.write_rows() as session:
         in_one = connection_of(session).dialect.name == "postgresql"
-        rows = _finish_with_rows(session, successes) if in_one else _finish(session, successes)
+        if in_one:
+            rows = _finish_with_rows(session, successes)
+        else:
+            rows = _success_transition().rows.rows(session, _fence_and_timings(successes))
         waiting = [row.pop(_MORE_WAIT) for row in rows]
         ended = {row["id"]: detached(Job, row) for row in rows}
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
@@ -97,11 +100,6 @@ def _finish_with_rows(session: Transaction, successes: Sequence[Success]) -> lis
     """End the attempts and write what `_write_rows` writes, in one statement, for Postgres; return the rows of the jobs."""
     images = [_image_values(each, image) for each in successes for image in each.images]
     return _success_with_rows().rows(session, _fence_and_timings(successes) | {"new_images": json.dumps(images)})
-
-
-def _finish(session: Transaction, successes: Sequence[Success]) -> list[dict[str, Any]]:
-    """End the attempts; return the rows of the jobs."""
-    return _success_transition().rows.rows(session, _fence_and_timings(successes))
 
 
 def _write_rows(session: Transaction, ended: Sequence[tuple[Success, Job]]) -> None:

@@ -126,7 +126,7 @@ def test_a_valid_lease_is_not_reaped(database: Database, submit_job: Submit, cla
 def test_a_job_with_all_attempts_used_is_held_with_its_history(database: Database, submit_job: Submit, claim: Claim) -> None:
     job_id = submit_job(max_attempts=2).id
     for _ in range(2):
-        job = claim(lease_seconds=0.0)
+        job = claim(lease_seconds=-1.0)
         assert job is not None
         requeue_expired_leases(database)
     held = get_job(database, job_id)
