@@ -20,8 +20,10 @@ def test_connections_that_the_server_closed_are_replaced(database: Database) -> 
         closed = second.scalar(text("SELECT pg_backend_pid()"))
     other = Database(str(database.url.render_as_string(hide_password=False)))
     with other.write() as session:
-        session.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"))
+        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        ended = session.scalars(text(f"SELECT pg_terminate_backend(pid, 60000) {others}")).all()  # waits until it has ended
     other.dispose()
+    assert ended == [True, True]
     for _ in range(2):
         with database.write() as session:
             assert session.scalar(text("SELECT pg_backend_pid()")) != closed
