@@ -184,6 +184,8 @@ class WorkerProcess:
         register_render_task(self._celery, runner.on_hint, models)
         restrict_remote_control([render_queue(model) for model in models], lambda: self._switch.summary)
         signals.worker_ready.connect(self._on_celery_ready, weak=False)
+        # Celery warns of running as root, as containers do, because of pickle, which this worker refuses.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
         worker = self._celery.Worker(
             hostname=self._hostname,
             pool="threads",
@@ -198,8 +200,6 @@ class WorkerProcess:
         )
         for noisy in ("celery.app.trace", "celery.worker.strategy"):
             logging.getLogger(noisy).setLevel(logging.WARNING)  # The runner logs the same with the job's id.
-        # Celery warns of running as root, as containers do, because of pickle, which this worker refuses.
-        warnings.filterwarnings("ignore", category=SecurityWarning)
         self._consumer = worker
         self._limit_hints()
         worker.start()

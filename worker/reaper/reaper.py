@@ -106,7 +106,7 @@ class Reaper:
     def _republish_hints(self, *, any_queued: bool) -> None:
         try:
             if self._broker.has_lost_data():
-                logger.info("the broker is new or lost its data: every waiting job gets a new hint")
+                logger.info("every waiting job gets a new hint: this reaper is new, or the broker lost its data")
                 hints.clear_all_hints(self._database)
             for model in hints.models_waiting(self._database) if any_queued else ():
                 self._republish_hints_of(model)

@@ -50,6 +50,7 @@ def test_two_unnamed_workers_on_one_machine_get_two_names(start_farm: StartFarm,
     for part in farm.worker_parts():
         part.start()
         wait_log(part, r"worker \S+-cpu(-2)? serves demo", seconds=60)
+        assert "Warning" not in part.log.read_text()
     names = {row["name"]: row for row in client_of(farm).http.get("/v1/workers").json()["items"] if row["live"]}
     first, second = sorted(names)
     assert second == f"{first}-2"
