@@ -9,11 +9,15 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's mallopt, from malloc.h."""
 LARGEST_KEPT = 2**30
 """Bytes up to which a block comes from the heap, which keeps it; larger ones are mapped and returned."""
+LARGEST_APART = 2**25
+"""The same within `large_blocks_apart`."""
 LARGEST_UNUSED = 2_000_000_000
 """Bytes at the end of the heap that stay with the process."""
 SET_BY_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
@@ -25,6 +29,25 @@ def keep_freed_memory() -> bool:
     if libc is None or any(name in os.environ for name in SET_BY_USER):
         return False
     return bool(libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)) and bool(libc.mallopt(M_TRIM_THRESHOLD, LARGEST_UNUSED))
+
+
+@contextmanager
+def large_blocks_apart() -> Iterator[None]:
+    """Within the block, map large blocks anew and return them at once, beginning with what is unused now.
+
+    For work with few but large blocks of growing size, such as the decoding of an image: kept in the heap they leave gaps
+    that the next ones do not fit into.
+    """
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    libc.malloc_trim(0)
+    libc.mallopt(M_MMAP_THRESHOLD, LARGEST_APART)
+    try:
+        yield
+    finally:
+        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
 
 
 def return_freed_memory() -> None:

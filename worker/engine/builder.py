@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from core.catalogue import ModelPaths, load_catalogue
 from core.catalogue.loras import LoraLibrary
-from worker.device.allocator import keep_freed_memory, return_freed_memory
+from worker.device.allocator import keep_freed_memory, large_blocks_apart, return_freed_memory
 from worker.device.cores import numa_nodes
 from worker.device.dtypes import dtype_name
 from worker.device.machine import GIGABYTE
@@ -68,8 +69,7 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | Non
     )
     loaded = load_pipeline(model, request, on_progress)
     log.info(loaded.plan.describe())
-    if loaded.device.type == "cpu":
-        _prepare_cpu(loaded)
+    keeps_memory = loaded.device.type == "cpu" and _prepare_cpu(loaded)
     context = _family_context(spec, loaded)
     family: AnyFamily = make_family(context)
     tuning = _tune(spec, loaded, family, on_progress)
@@ -97,17 +97,23 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | Non
         suspend=partial(separate_for_good, denoiser_of(loaded.pipeline)),
         resume=partial(_resume, loaded, tuning),
         on_idle=return_freed_memory if loaded.device.type == "cpu" else _nothing,
+        # An image of a small model takes less time than what this costs.
+        around_decode=large_blocks_apart if keeps_memory and loaded.expected is not None else nullcontext,
     )
 
 
-def _prepare_cpu(loaded: LoadedPipeline) -> None:
-    """Keep what steps free, and read a large model's denoiser while its first prompt is encoded."""
-    keep_freed_memory()
+def _prepare_cpu(loaded: LoadedPipeline) -> bool:
+    """Keep what steps free, and read a large model's denoiser while its first prompt is encoded.
+
+    Return whether freed memory is kept.
+    """
+    is_kept = keep_freed_memory()
     if (nodes := numa_nodes()) > 1:
         log.info("this machine has %d NUMA nodes: one worker on each, bound by numactl, is faster than one on all", nodes)
     encoder = getattr(loaded.pipeline, "text_encoder", None)
     if loaded.expected is not None and isinstance(encoder, nn.Module):
         read_ahead_while(encoder, denoiser_of(loaded.pipeline))
+    return is_kept
 
 
 def _resume(loaded: LoadedPipeline, tuning: Tuning) -> None:

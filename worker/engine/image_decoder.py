@@ -74,6 +74,7 @@ class ImageDecoder:
     def __init__(self, parts: EngineParts, queues: EngineQueues, deadline: Deadline = nullcontext) -> None:
         self._family = parts.family
         self._info = parts.info
+        self._around_decode = parts.around_decode
         self._warnings_of = parts.warnings_of
         self._lora_hashes_of = parts.lora_hashes_of
         self._input, self._output = queues.input, queues.output
@@ -173,7 +174,8 @@ class ImageDecoder:
 
     def _decode_to_host(self, sample: Any) -> torch.Tensor:  # noqa: ANN401 - the family's
         """Decode; on the decoder's own stream also copy to the host, since other threads do not wait for that stream."""
-        pixels: torch.Tensor = self._family.decode(sample)
+        with self._around_decode():
+            pixels: torch.Tensor = self._family.decode(sample)
         return pixels if self._stream is None else pixels.cpu()
 
 

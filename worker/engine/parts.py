@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,7 @@ class EngineParts:
     `modules`: the components with weights, which may move to host memory while another model is loaded; empty where they
     may not. `suspend` is called before they move, and `resume` restores this model's choices after another one was loaded.
     `on_idle`: called when no request is left.
+    `around_decode`: entered for each decode, and left after it.
     """
 
     family: AnyFamily
@@ -57,3 +59,4 @@ class EngineParts:
     suspend: Callable[[], None] = _nothing
     resume: Callable[[], None] = _nothing
     on_idle: Callable[[], None] = _nothing
+    around_decode: Callable[[], AbstractContextManager[None]] = nullcontext

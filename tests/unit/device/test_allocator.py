@@ -15,7 +15,7 @@ PROGRAM = """
 import ctypes, json, resource
 import torch
 from pathlib import Path
-from worker.device.allocator import keep_freed_memory, return_freed_memory
+from worker.device.allocator import keep_freed_memory, large_blocks_apart, return_freed_memory
 
 PR_SET_THP_DISABLE = 41  # <linux/prctl.h>: huge pages come and go with the machine's load, and change what is counted.
 ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
@@ -37,11 +37,15 @@ first = faults()
 kept = keep_freed_memory()
 second, before = faults(), resident()
 return_freed_memory()
-print(json.dumps([kept, first, second, before - resident()]))
+returned = before - resident()
+faults()
+with large_blocks_apart():
+    apart, held = faults(), resident()
+print(json.dumps([kept, first, second, returned, apart, before - held, faults()]))
 """
 
 
-def run() -> tuple[bool, int, int, float]:
+def run() -> list[float]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=clean_environment(),
@@ -50,17 +54,19 @@ def run() -> tuple[bool, int, int, float]:
         check=True,
         timeout=120,
     )
-    kept, first, second, returned = json.loads(done.stdout)
-    return kept, first, second, returned
+    figures: list[float] = json.loads(done.stdout)
+    return figures
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's options")
 def test_a_freed_block_is_used_again_and_returned_when_idle() -> None:
-    kept, first, second, returned = run()
+    kept, first, second, returned, apart, returned_apart, after = run()
     if not kept:
         pytest.skip("this C library has no such options")
     assert second < first / 4, "the kernel clears few pages again"
     assert returned > 30
+    assert apart > first / 2 and returned_apart > 30, "large blocks are mapped anew and returned at once"
+    assert after < first / 4
 
 
 def test_a_users_own_options_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
