@@ -5,6 +5,7 @@ Run it with the standard library alone:
     python scripts/structure.py                              the working tree
     python scripts/structure.py --rev 079d170 --rev HEAD     revisions, side by side
     .venv/bin/python scripts/structure.py --job              plus the modules that one job runs through (runs a farm)
+    .venv/bin/python scripts/structure.py --job --functions  plus the functions of these modules that it runs
 
 A module is a Python file other than `__init__.py` in one of the packages that the project ships, without migrations. A
 duplicate stem is the same file name twice in one package at the top level.
@@ -72,7 +73,7 @@ def watch():
     codes.clear()
     while not (DIRECTORY / "stop").exists():
         time.sleep(0.02)
-    called = [[code.co_filename, code.co_flags] for code in codes.copy() - idle]
+    called = [[code.co_filename, code.co_flags, code.co_qualname] for code in codes.copy() - idle]
     partial = DIRECTORY / f"{os.getpid()}.partial"
     partial.write_text(json.dumps({"command": sys.orig_argv, "called": called}))
     partial.rename(DIRECTORY / f"{os.getpid()}.json")
@@ -94,8 +95,8 @@ class Figures:
     """Lines of each module, by its path."""
     duplicates: dict[str, list[str]] = field(default_factory=dict)
     """Paths that share a package and a stem, by `package/stem`."""
-    job: list[str] | None = None
-    """Modules that one job runs through, None when not traced."""
+    job: dict[str, list[str]] | None = None
+    """Modules that one job runs through and the functions of each that it runs, None when not traced."""
 
     def rows(self) -> dict[str, str]:
         """Return the figures as the cells of a table column."""
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("--rev", action="append", default=[], help="git revision; repeatable; default: the working tree")
     parser.add_argument("--job", action="store_true", help="trace one job through a farm as well")
     parser.add_argument("--list", action="store_true", help="list duplicate stems and the modules that a job runs through")
+    parser.add_argument("--functions", action="store_true", help="list the functions that a job runs, by module")
     arguments = parser.parse_args()
     measured = []
     for revision in arguments.rev or [None]:
@@ -126,6 +128,8 @@ def main() -> None:
     sys.stdout.write(_table(measured))
     if arguments.list:
         sys.stdout.write("".join(_details(figures) for figures in measured))
+    if arguments.functions:
+        sys.stdout.write("".join(_functions(figures) for figures in measured))
 
 
 def measure(root: Path, name: str, *, with_job: bool) -> Figures:
@@ -154,8 +158,8 @@ def _source(revision: str | None) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _trace_job(root: Path) -> list[str]:
-    """Run one job on a farm of the tree at `root` and return the paths of the modules that it enters."""
+def _trace_job(root: Path) -> dict[str, list[str]]:
+    """Run one job on a farm of the tree at `root` and return the functions that it runs, by the path of their module."""
     with tempfile.TemporaryDirectory(prefix="structure-farm-") as name:
         directory = Path(name)
         (directory / "sitecustomize.py").write_text(TRACER)
@@ -181,23 +185,23 @@ def _trace_job(root: Path) -> list[str]:
         finally:
             farm.send_signal(signal.SIGINT)
             farm.wait(60)
-        return sorted(
-            {path for report in directory.glob("*.json") for path in _entered(json.loads(report.read_text()), root)}
-        )
+        reports = [json.loads(path.read_text()) for path in directory.glob("*.json")]
+        ran = sorted({pair for report in reports for pair in _entered(report, root)})
+        return {path: [function for module, function in ran if module == path] for path, _ in ran}
 
 
-def _entered(report: dict[str, Any], root: Path) -> Iterator[str]:
-    """Yield the modules whose functions one process ran; nothing for processes that are not that a job runs through."""
+def _entered(report: dict[str, Any], root: Path) -> Iterator[tuple[str, str]]:
+    """Yield module and name of the functions that one process ran; nothing for processes that a job does not run through."""
     words = [word.removeprefix("worker.") for word in report["command"]]
     if not any(process in words[1:] for process in TRACED_PROCESSES):
         return
-    for file, flags in report["called"]:
+    for file, flags, function in report["called"]:
         path = Path(file)
         if not flags & CO_OPTIMIZED or not path.is_relative_to(root):
             continue
         relative = path.relative_to(root)
         if relative.parts[0] in PACKAGES and relative.name != "__init__.py":
-            yield str(relative)
+            yield str(relative), function
 
 
 def _wait_ready(url: str) -> None:
@@ -252,6 +256,12 @@ def _details(figures: Figures) -> str:
         lines += [f"\n{figures.name}: modules that one job runs through, by folder"]
         lines += [f"  {room}: {count}" for room, count in sorted(rooms.items())]
         lines += [f"\n{figures.name}: modules that one job runs through", *(f"  {path}" for path in figures.job)]
+    return "\n".join(lines) + "\n"
+
+
+def _functions(figures: Figures) -> str:
+    lines = [f"\n{figures.name}: functions that one job runs"]
+    lines += [f"  {path}: {', '.join(functions)}" for path, functions in (figures.job or {}).items()]
     return "\n".join(lines) + "\n"
 
 
