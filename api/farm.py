@@ -76,8 +76,7 @@ class Farm:
         self.overview = OverviewCache(self.database)
         self.model_selector = ModelSelector(settings)
         self.cipher = SecretCipher.of(settings)
-        self.webhooks = WebhookDispatcher(settings, self.database, self.cipher)
-        self.watcher.hub.on_settled = self.webhooks.wake
+        self.webhooks = WebhookDispatcher(settings, self.database, self.cipher, self.watcher.hub.settled)
         self.authenticator = ApiKeyAuthenticator(settings, self.database)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
         self.readiness = Readiness(self)
@@ -94,7 +93,9 @@ class Farm:
 
     def start(self) -> None:
         """Start the background tasks; call on the event loop."""
-        asyncio.get_running_loop().set_default_executor(make_threads())
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(make_threads())
+        self._catalogue_read = loop.run_in_executor(None, catalogue_of, self.settings)  # Before a request waits for it.
         self.watcher.start()
         self.webhooks.start()
 
