@@ -27,9 +27,8 @@ from worker.engine.client import EngineClient
 from worker.engine.messages import Rendered, Step
 from worker.events import EventPublisher
 from worker.hints.queue import HintQueue
-from worker.runner.attempts import InFlightAttempts
+from worker.runner.attempts import ClaimGate, InFlightAttempts
 from worker.runner.cancel_listener import CancelListener
-from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.flower import FlowerEvents
 from worker.runner.leases import LeaseKeeper

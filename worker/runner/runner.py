@@ -22,8 +22,16 @@ from storage.stores import open_images, open_uploads
 from worker.engine.messages import Rendered
 from worker.hints.hint import Hint
 from worker.hints.queue import PASS_ON_PAUSE_SECONDS, HintQueue
-from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt, image_index_of
-from worker.runner.claim_gate import ClaimGate, ClaimsUnderWay
+from worker.runner.attempts import (
+    CancelRequested,
+    ClaimGate,
+    ClaimsUnderWay,
+    Drained,
+    Isolation,
+    LeaseLost,
+    RunningAttempt,
+    image_index_of,
+)
 from worker.runner.context import WorkerContext
 from worker.runner.faster_workers import FasterWorkers
 from worker.runner.image_guard import ImageGuard
@@ -31,8 +39,8 @@ from worker.runner.image_writer import ImageWriter
 from worker.runner.job_store import IdleWorkers, JobStore
 from worker.runner.outputs import OutputsFolder
 from worker.runner.rendering import AttemptRendering, AttemptStopped, StartImageReader, StartImages
-from worker.runner.speed_preference import OwnSpeed, own_speed
 from worker.runner.storage_gate import StorageGate
+from worker.runner.worker_state import OwnSpeed, own_speed
 from worker.safety_hook import load_safety_hook
 
 logger = logging.getLogger(__name__)
@@ -79,10 +87,7 @@ class Runner:
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
         self._jobs = JobStore(context.database, claimant, self._take_hints, self._claims.__len__)
         self._idle_workers = {model: IdleWorkers(context.database, model, identity.name) for model in hints}
-        self._faster = {
-            model: FasterWorkers(context.database, model, identity.name, self._own_speed, context.sizes.of)
-            for model in hints
-        }
+        self._faster = {model: FasterWorkers(context.database, model, identity.name, context.sizes.of) for model in hints}
 
     def on_hint(self, job_id: str, deferrals: int, model: str) -> None:
         """Run jobs of this model, the first for this hint, until none is left to take.
@@ -153,10 +158,13 @@ class Runner:
         return self._idle_workers[model].any_idle(slowest)
 
     def _pause_for_faster(self, model: str, claiming: int) -> float:
-        """Return the seconds for which an idle worker leaves its hint to faster ones; 0 where it claims, or is not idle."""
-        if len(self._context.attempts) + claiming:
+        """Return the seconds for which an idle worker leaves its hint to faster ones; 0 where it claims, or is not idle.
+
+        Until its own speed is measured, it leaves nothing to others.
+        """
+        if len(self._context.attempts) + claiming or (own := self._own_speed()) is None:
             return 0.0
-        return self._faster[model].pause_seconds()
+        return self._faster[model].pause_seconds(own)
 
     def _own_speed(self) -> OwnSpeed | None:
         measured_at, own = self._measured

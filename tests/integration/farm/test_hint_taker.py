@@ -12,7 +12,7 @@ from tests.conftest import Migrate
 from worker.celery_app import make_celery
 from worker.hints.hint import Hint
 from worker.hints.publisher import HintPublisher
-from worker.hints.taker import HintTaker
+from worker.hints.queue import HintTaker
 
 
 def test_hints_are_taken_oldest_first_with_their_deferrals(redis_url: str) -> None:

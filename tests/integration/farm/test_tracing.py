@@ -23,8 +23,7 @@ from tests.conftest import Migrate
 from tests.integration.api.running import serving
 from tests.integration.farm.test_drain import InstantEngine
 from tests.servers.redis import RedisServer
-from worker.runner.attempts import InFlightAttempts
-from worker.runner.claim_gate import ClaimGate
+from worker.runner.attempts import ClaimGate, InFlightAttempts
 from worker.runner.context import WorkerContext
 from worker.runner.runner import Runner
 from worker.runner.worker_state import WorkerIdentity, WorkerState
