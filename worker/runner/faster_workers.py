@@ -32,7 +32,7 @@ class FasterWorkers:
         database: Database,
         model: str,
         own_name: str,
-        sizes: Callable[[str], SizeLimit],
+        sizes: Callable[[str], SizeLimit | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
