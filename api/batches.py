@@ -65,8 +65,9 @@ async def commit_batch(
         submitted = await in_thread(submit_batch, farm.database, new)
         if submitted.replayed:
             await reservation.give_back()
-    for job_id, model in submitted.members:
-        farm.tracing.submitted(job_id, started, model=model)
+    if farm.tracing is not None:
+        for job_id, model in submitted.members:
+            farm.tracing.submitted(job_id, started, model=model)
     for job in submitted.hints:
         farm.publisher.hint(job)
     return submitted

@@ -7,8 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from fastapi import Request
-
 from api.api_keys import ApiKeyAuthenticator
 from api.encryption import SecretCipher
 from api.image_formats import ImageVariants
@@ -110,7 +108,8 @@ class Farm:
         await self.webhooks.stop()
         await self.watcher.stop()
         await in_thread(self.publisher.close)
-        await in_thread(self.tracing.close)
+        if self.tracing is not None:
+            await in_thread(self.tracing.close)
         # The tasks stopped above may have left a query on its thread, which would return its connection to a disposed pool.
         await asyncio.get_running_loop().shutdown_default_executor()
         self.database.dispose()
@@ -122,9 +121,3 @@ class Farm:
             means = await in_thread(recent_means, self.database)
             self._recent = time.monotonic(), means
         return means
-
-
-def farm_of(request: Request) -> Farm:
-    """Return the farm that serves this request."""
-    farm: Farm = request.app.state.farm
-    return farm

@@ -188,7 +188,7 @@ async def _commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency
         submitted = await farm.submits.submit(Submission(new, once))
         if submitted.replayed:
             await reservation.give_back()
-        else:
+        elif farm.tracing is not None:
             farm.tracing.submitted(submitted.job.id, started, model=submitted.job.model)
     if submitted.hint and not submitted.replayed:
         # No change is published: a client cannot wait for a job whose id it does not know yet.

@@ -356,7 +356,8 @@ class WorkerProcess:
     def _close_connections(self) -> None:
         self._context.flower.close()
         self._context.events.close()
-        self._context.tracing.close()
+        if self._context.tracing is not None:
+            self._context.tracing.close()
         self._context.database.dispose()
 
 

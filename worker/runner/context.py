@@ -40,8 +40,8 @@ class SizeLimits:
 class WorkerContext:
     """Built once by the worker process and shared by its threads; every member is thread-safe.
 
-    `attempts`: those in flight. `events`, `flower`: where state changes and progress are published.
-    `tracing`: where spans go. `totals`: what heartbeats report about its work. `sizes`: the largest images that it holds.
+    `attempts`: those in flight. `events`, `flower`: where state changes and progress are published. `tracing`: where spans
+    go, if they are recorded. `totals`: what heartbeats report about its work. `sizes`: the largest images that it holds.
     """
 
     settings: Settings
@@ -53,6 +53,6 @@ class WorkerContext:
     attempts: InFlightAttempts
     events: EventPublisher
     flower: FlowerEvents
-    tracing: Tracing = field(default_factory=Tracing)
+    tracing: Tracing | None = None
     totals: WorkerTotals = field(default_factory=WorkerTotals)
     sizes: SizeLimits = field(default_factory=SizeLimits)

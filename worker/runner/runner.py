@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TypeVar
 
 from core.errors import RenderError, Unavailable
 from core.lifecycle import Outcome
 from core.logs import log_context
 from core.render import RenderRequest
+from core.tracing import Tracing
 from db.jobs.claim import Claimant
 from db.jobs.finish import finish_canceled, finish_error
 from db.jobs.read import attempts_of, queued_seconds
@@ -193,12 +195,14 @@ class Runner:
             with log_context(job_id=job.id, attempt=job.attempt):
                 self._context.flower.started(job)
                 self._context.events.job_changed(job)
-                self._report(attempt, self._render_traced(attempt), started)
+                tracing = self._context.tracing
+                finished = self._render(attempt) if tracing is None else self._render_traced(attempt, tracing)
+                self._report(attempt, finished, started)
         finally:
             self._context.attempts.remove(attempt)
 
-    def _render_traced(self, attempt: RunningAttempt) -> Job | None:
-        job, tracing = attempt.job, self._context.tracing
+    def _render_traced(self, attempt: RunningAttempt, tracing: Tracing) -> Job | None:
+        job = attempt.job
         tracing.past("job.queued", job.id, job.available_at, time.time(), attempt=job.attempt)
         worker = self._context.identity.name
         with tracing.span("job.attempt", job.id, attempt=job.attempt, model=job.model, worker=worker) as added:
@@ -208,9 +212,11 @@ class Runner:
                 added["error_code"] = finished.error_code
             return finished
 
-    def _store(self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
+    def _store_traced(
+        self, tracing: Tracing, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered
+    ) -> StoredImage:
         """Store an image; the engine's work on it, which is over, becomes a span of its own."""
-        tracing, job_id, index, spent = self._context.tracing, attempt.job.id, image_index_of(request.id), rendered.timings
+        job_id, index, spent = attempt.job.id, image_index_of(request.id), rendered.timings
         now = time.time()
         busy = spent.encode_seconds + spent.steps_seconds + spent.decode_seconds
         tracing.past("image.render", job_id, now - busy, now, index=index, steps=len(rendered.record.batch_sizes))
@@ -219,13 +225,14 @@ class Runner:
 
     def _render(self, attempt: RunningAttempt) -> Job | None:
         """Return the job after this attempt; None when the attempt no longer held it and was refused."""
+        tracing = self._context.tracing
         with self._isolated(attempt.job):
             rendering = AttemptRendering(
                 attempt,
                 self._context.engine,
                 self._context.settings,
                 self._context.events,
-                self._store,
+                self._writer.write if tracing is None else partial(self._store_traced, tracing),
                 self._guard,
                 lambda reason: self._storage.report("images", reason, self._writer.check),
             )
@@ -278,7 +285,8 @@ class Runner:
             "storing_seconds": round(rendering.storing_seconds, 4),
         }
         success = Success(job.id, job.attempt, rendering.images, timings)
-        with self._context.tracing.span("job.commit", job.id):
+        tracing = self._context.tracing
+        with nullcontext() if tracing is None else tracing.span("job.commit", job.id):
             finished = self._retry_until_available(lambda: self._jobs.succeed(success))
         if finished is None:
             self._writer.discard(rendering.images)
