@@ -30,12 +30,11 @@ from core.version import VERSION
 from db import workers
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
-from worker.celery_app import make_celery, register_render_task
 from worker.engine.client import FINAL_LOAD_CODES, EngineClient
 from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready, Rendered, Unloaded
 from worker.engine.spec import spec_from_settings
 from worker.events import EventPublisher
-from worker.hints.consumer import HintConsumer
+from worker.hints.consumer import HintConsumer, make_celery, register_render_task
 from worker.hints.queue import HintQueue
 from worker.hints.queue_subscription import QueueSubscription
 from worker.hints.transport import install_transports
