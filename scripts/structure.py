@@ -14,8 +14,10 @@ The modules that one job runs through are traced, not derived from imports. `--j
 measured revision on free ports, in a directory of its own, with the `demo` model on the CPU. When the workers are
 ready it submits one job and polls until the job has ended. In that time `sys.setprofile` collects in every thread of
 the API, the worker and the engine process which modules run a function, except functions that ran while the farm was
-idle, such as those of heartbeats. Modules that only hold data (tables, schemas without functions) do not count. The
-interpreter that runs the script must have the farm's dependencies for this part.
+idle, such as those of heartbeats. Modules that only hold data (tables, schemas without functions) do not count. A second
+figure leaves out functions that any request runs as well: those that ran while the idle farm was asked for the state of
+its process (`GET /healthz`) and for a job that does not exist. The interpreter that runs the script must have the farm's
+dependencies for this part.
 """
 
 from __future__ import annotations
@@ -48,11 +50,13 @@ READY_SECONDS = 180.0
 JOB_SECONDS = 120.0
 IDLE_SECONDS = 15.0
 """Longer than the pause of any thread that always runs."""
+NO_JOB = "01890000-0000-7000-8000-000000000000"
+"""Id of no job."""
 TRACED_PROCESSES = ("api", "worker", "engine")
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a farm on loopback is never behind a proxy
 
 TRACER = '''
-"""Collect the code objects that run between the files `start` and `stop` of a directory. Loaded as `sitecustomize`."""
+"""Collect the code objects that run before and after the files of a directory appear. Loaded as `sitecustomize`."""
 import json, os, sys, threading, time
 from pathlib import Path
 
@@ -63,17 +67,18 @@ def profile(frame, event, argument):
     if event == "call":
         codes.add(frame.f_code)
 
+def until(name):
+    """Return what ran until the file appeared, and collect anew."""
+    while not (DIRECTORY / name).exists():
+        time.sleep(0.02)
+    ran = codes.copy()
+    codes.clear()
+    return ran
+
 def watch():
-    while not (DIRECTORY / "idle").exists():
-        time.sleep(0.02)
-    codes.clear()
-    while not (DIRECTORY / "start").exists():
-        time.sleep(0.02)
-    idle = codes.copy()
-    codes.clear()
-    while not (DIRECTORY / "stop").exists():
-        time.sleep(0.02)
-    called = [[code.co_filename, code.co_flags, code.co_qualname] for code in codes.copy() - idle]
+    until("idle")
+    idle, asked, ran = until("asked"), until("start"), until("stop")
+    called = [[code.co_filename, code.co_flags, code.co_qualname, code in asked] for code in ran - idle]
     partial = DIRECTORY / f"{os.getpid()}.partial"
     partial.write_text(json.dumps({"command": sys.orig_argv, "called": called}))
     partial.rename(DIRECTORY / f"{os.getpid()}.json")
@@ -97,6 +102,8 @@ class Figures:
     """Paths that share a package and a stem, by `package/stem`."""
     job: dict[str, list[str]] | None = None
     """Modules that one job runs through and the functions of each that it runs, None when not traced."""
+    any_request: frozenset[str] = frozenset()
+    """Those of which a job runs only functions that any request runs."""
 
     def rows(self) -> dict[str, str]:
         """Return the figures as the cells of a table column."""
@@ -111,6 +118,7 @@ class Figures:
         }
         if self.job is not None:
             cells["modules that one job runs through, submit to poll"] = str(len(self.job))
+            cells["of these, without those that any request runs through"] = str(len(self.job) - len(self.any_request))
         return cells
 
 
@@ -142,7 +150,8 @@ def measure(root: Path, name: str, *, with_job: bool) -> Figures:
     for path in lengths:
         by_stem[f"{Path(path).parts[0]}/{Path(path).stem}"].append(path)
     duplicates = {stem: paths for stem, paths in sorted(by_stem.items()) if len(paths) > 1}
-    return Figures(name, lengths, duplicates, _trace_job(root) if with_job else None)
+    job, any_request = _trace_job(root) if with_job else (None, frozenset())
+    return Figures(name, lengths, duplicates, job, any_request)
 
 
 @contextlib.contextmanager
@@ -158,8 +167,11 @@ def _source(revision: str | None) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _trace_job(root: Path) -> dict[str, list[str]]:
-    """Run one job on a farm of the tree at `root` and return the functions that it runs, by the path of their module."""
+def _trace_job(root: Path) -> tuple[dict[str, list[str]], frozenset[str]]:
+    """Run one job on a farm of the tree at `root` and return the functions that it runs, by the path of their module.
+
+    Also return the paths of which it runs only functions that any request runs.
+    """
     with tempfile.TemporaryDirectory(prefix="structure-farm-") as name:
         directory = Path(name)
         (directory / "sitecustomize.py").write_text(TRACER)
@@ -175,6 +187,9 @@ def _trace_job(root: Path) -> dict[str, list[str]]:
             _wait_ready(f"http://127.0.0.1:{port}")
             (directory / "idle").touch()
             time.sleep(IDLE_SECONDS)
+            (directory / "asked").touch()
+            time.sleep(0.5)
+            _ask(f"http://127.0.0.1:{port}")
             (directory / "start").touch()
             time.sleep(0.5)
             _run_job(f"http://127.0.0.1:{port}")
@@ -187,16 +202,23 @@ def _trace_job(root: Path) -> dict[str, list[str]]:
             farm.wait(60)
         reports = [json.loads(path.read_text()) for path in directory.glob("*.json")]
         ran = sorted({pair for report in reports for pair in _entered(report, root)})
-        return {path: [function for module, function in ran if module == path] for path, _ in ran}
+        own = {path for report in reports for path, _ in _entered(report, root, with_any_request=False)}
+        by_path = {path: [function for module, function in ran if module == path] for path, _ in ran}
+        return by_path, frozenset(by_path.keys() - own)
 
 
-def _entered(report: dict[str, Any], root: Path) -> Iterator[tuple[str, str]]:
-    """Yield module and name of the functions that one process ran; nothing for processes that a job does not run through."""
+def _entered(report: dict[str, Any], root: Path, *, with_any_request: bool = True) -> Iterator[tuple[str, str]]:
+    """Yield module and name of the functions that one process ran; nothing for processes that a job does not run through.
+
+    `with_any_request`: whether to include functions that any request runs.
+    """
     words = [word.removeprefix("worker.") for word in report["command"]]
     if not any(process in words[1:] for process in TRACED_PROCESSES):
         return
-    for file, flags, function in report["called"]:
+    for file, flags, function, is_of_any_request in report["called"]:
         path = Path(file)
+        if is_of_any_request and not with_any_request:
+            continue
         if not flags & CO_OPTIMIZED or not path.is_relative_to(root):
             continue
         relative = path.relative_to(root)
@@ -213,6 +235,13 @@ def _wait_ready(url: str) -> None:
                 return
         time.sleep(0.5)
     raise TimeoutError(f"the farm was not ready after {READY_SECONDS:g} s")
+
+
+def _ask(url: str) -> None:
+    """Send requests that concern no job."""
+    _call(f"{url}/healthz")
+    with contextlib.suppress(urllib.error.HTTPError):
+        _call(f"{url}/v1/jobs/{NO_JOB}?wait=1")
 
 
 def _run_job(url: str) -> None:
