@@ -65,8 +65,11 @@ class ApiKeyAuthenticator:
 
     async def caller(self, request: Request, label: str | None) -> Caller:
         """Return the caller of a request; raise Unauthorized when keys are required and no valid one came with it."""
-        key = key_of(request) or None
-        row = await (self.key_row(key) if key is not None else self._session_row(token_of(request)))
+        row = None
+        if (key := key_of(request) or None) is not None:
+            row = await self.key_row(key)
+        elif "cookie" in request.headers:  # of the page
+            row = await self._session_row(token_of(request))
         if row is not None:
             return caller_of(row, label)
         if await self.in_force():

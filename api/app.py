@@ -23,7 +23,7 @@ from api.comfyui import install as comfyui
 from api.comfyui.errors import PATHS as COMFYUI_PATHS
 from api.comfyui.errors import comfyui_error
 from api.farm import Farm
-from api.head_requests import HeadAsGet
+from api.http_headers import HeadAsGet, SecurityHeaders
 from api.mcp.mount import PATH as MCP_PATH
 from api.mcp.mount import McpFace
 from api.metrics import Metrics, MetricsMiddleware
@@ -69,7 +69,6 @@ from api.routes import (
     wildcards,
     workers,
 )
-from api.security_headers import SecurityHeaders
 from core.settings import Settings
 from core.version import VERSION
 from storage.stores import link_origin

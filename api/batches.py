@@ -24,7 +24,6 @@ from core.lifecycle import JobKind
 from core.parameters import InvalidParameters
 from core.parameters.grid import combinations
 from core.parameters.grid_layout import IMAGE, Axes, caption, lay_out
-from core.parameters.loras import names_loras
 from core.schemas.batches import BatchRequest
 from core.schemas.jobs import JobRequest, RenderFields
 from db.batches import NewBatch, SubmittedBatch, members, open_members, submit_batch
@@ -66,8 +65,9 @@ async def commit_batch(
         submitted = await in_thread(submit_batch, farm.database, new)
         if submitted.replayed:
             await reservation.give_back()
-    for job_id, model in submitted.members:
-        farm.tracing.submitted(job_id, started, model=model)
+    if farm.tracing is not None:
+        for job_id, model in submitted.members:
+            farm.tracing.submitted(job_id, started, model=model)
     for job in submitted.hints:
         farm.publisher.hint(job)
     return submitted
@@ -93,7 +93,7 @@ def _new_jobs(farm: Farm, caller: Caller, request: BatchRequest, overview: Overv
     combined = combinations(request, farm.settings.max_jobs_per_batch, farm.settings.max_prompt_chars)
     expander = TextExpander(farm, caller)
     requests = [_job_request(expander, request, fields, axes, i) for i, (fields, axes) in enumerate(combined)]
-    loras = farm.loras.files() if any(names_loras(texts.request) for _, texts in requests) else ()
+    loras = farm.loras.files() if any(texts.request.may_name_loras for _, texts in requests) else ()
     return [
         (_new_job(farm, caller, wanted, texts, overview, axes, index, loras), axes)
         for index, ((wanted, texts), (_, axes)) in enumerate(zip(requests, combined, strict=True))

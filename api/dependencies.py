@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.caller import Caller
-from api.farm import Farm, farm_of
+from api.farm import Farm
 from core.api_keys import Scope
 from core.errors import NotFound
 from core.ids import is_id
@@ -27,6 +27,12 @@ def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str
         headers={"Cache-Control": "no-cache", **(headers or {})},
         media_type="application/json",
     )
+
+
+def farm_of(request: Request) -> Farm:
+    """Return the farm that serves this request."""
+    farm: Farm = request.app.state.farm
+    return farm
 
 
 async def get_farm(request: Request) -> Farm:

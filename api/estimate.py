@@ -16,8 +16,6 @@ from api.threads import in_thread
 from api.uploads import find_start_images
 from api.views.queue import reason_not_claimed, reason_not_served
 from core.catalogue import CatalogueModel
-from core.parameters.loras import names_loras
-from core.presets.recipes import forward_passes
 from core.schemas.estimate import Estimate
 from core.schemas.jobs import JobRequest
 from db.estimates import RecentJob, queued_ahead, recent_jobs
@@ -34,7 +32,7 @@ async def estimate(farm: Farm, caller: Caller, request: JobRequest) -> Estimate:
     overview = await farm.overview.get()
     start = await find_start_images(farm, caller, request)
     texts = await in_thread(TextExpander(farm, caller).expand, request)
-    loras = await in_thread(farm.loras.files) if names_loras(texts.request) else ()
+    loras = await in_thread(farm.loras.files) if texts.request.may_name_loras else ()
     new = prepare_job(farm, caller, request, overview, start, loras, texts)
     mean = (await farm.recent_means()).get(new.model)
     return await in_thread(_estimate, farm, new, overview, mean, request.priority)
@@ -66,7 +64,7 @@ def _estimate(farm: Farm, new: NewJob, overview: Overview, mean: RecentMean | No
 
 def _work(given: Mapping[str, Any], model: CatalogueModel) -> float:
     """Return forward passes x pixels of all images of a job."""
-    passes = forward_passes(model, int(given["num_inference_steps"]), float(given.get("guidance_scale") or 1.0))
+    passes = model.forward_passes(int(given["num_inference_steps"]), float(given.get("guidance_scale") or 1.0))
     return passes * int(given["width"]) * int(given["height"]) * int(given.get("num_images") or 1)
 
 

@@ -34,8 +34,6 @@ class ExpandedTexts:
 
     def added_to(self, normalised: Normalised) -> Normalised:
         """Return the parameters with the texts that the caller sent, and warnings that name the styles."""
-        if self.expanded_from is None:
-            return normalised
         added = {name: getattr(self, name) for name in ("expanded_from", "prompts", "negative_prompts")}
         parameters = normalised.parameters.model_copy(update=added)
         return replace(normalised, parameters=parameters, warnings=[self._named(each) for each in normalised.warnings])

@@ -7,8 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from fastapi import Request
-
 from api.api_keys import ApiKeyAuthenticator
 from api.encryption import SecretCipher
 from api.image_formats import ImageVariants
@@ -76,8 +74,7 @@ class Farm:
         self.overview = OverviewCache(self.database)
         self.model_selector = ModelSelector(settings)
         self.cipher = SecretCipher.of(settings)
-        self.webhooks = WebhookDispatcher(settings, self.database, self.cipher)
-        self.watcher.hub.on_settled = self.webhooks.wake
+        self.webhooks = WebhookDispatcher(settings, self.database, self.cipher, self.watcher.hub.settled)
         self.authenticator = ApiKeyAuthenticator(settings, self.database)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
         self.readiness = Readiness(self)
@@ -94,7 +91,9 @@ class Farm:
 
     def start(self) -> None:
         """Start the background tasks; call on the event loop."""
-        asyncio.get_running_loop().set_default_executor(make_threads())
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(make_threads())
+        self._catalogue_read = loop.run_in_executor(None, catalogue_of, self.settings)  # Before a request waits for it.
         self.watcher.start()
         self.webhooks.start()
 
@@ -109,7 +108,8 @@ class Farm:
         await self.webhooks.stop()
         await self.watcher.stop()
         await in_thread(self.publisher.close)
-        await in_thread(self.tracing.close)
+        if self.tracing is not None:
+            await in_thread(self.tracing.close)
         # The tasks stopped above may have left a query on its thread, which would return its connection to a disposed pool.
         await asyncio.get_running_loop().shutdown_default_executor()
         self.database.dispose()
@@ -121,9 +121,3 @@ class Farm:
             means = await in_thread(recent_means, self.database)
             self._recent = time.monotonic(), means
         return means
-
-
-def farm_of(request: Request) -> Farm:
-    """Return the farm that serves this request."""
-    farm: Farm = request.app.state.farm
-    return farm

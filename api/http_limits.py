@@ -21,7 +21,7 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 from wsproto.events import Ping
 
-from api.security_headers import SECURITY_HEADERS
+from api.http_headers import SECURITY_HEADERS
 
 logger = logging.getLogger(__name__)
 

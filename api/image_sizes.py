@@ -7,10 +7,9 @@ from math import isqrt
 from typing import Any
 
 from api.overview import Overview
-from core.catalogue import CatalogueModel
+from core.catalogue import GUIDANCE_OFF, CatalogueModel
 from core.errors import InvalidInput
 from core.parameters import RenderParameters
-from core.presets.recipes import GUIDANCE_OFF, guidance_is_on
 from db.tables import Worker
 
 
@@ -19,7 +18,7 @@ def check_memory(parameters: RenderParameters, model: CatalogueModel, overview: 
 
     A worker that has not loaded the model does not know yet: then nothing is refused, and the worker decides.
     """
-    guided = guidance_is_on(model, parameters.guidance_scale)
+    guided = model.guidance_is_on(parameters.guidance_scale)
     reported = [(largest_pixels(worker, model.id, guided=guided), worker.name) for worker in overview.serving(model.id)]
     if not reported or any(not pixels for pixels, _ in reported):
         return

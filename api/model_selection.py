@@ -17,6 +17,7 @@ class ModelSelector:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._configured = settings.model_names if settings.model != "auto" else ()
         self._latest: tuple[Overview, FarmCatalogue] | None = None
         self._chosen: dict[str | None, CatalogueModel] = {}
         """What was chosen by the latest overview and catalogue, which last for many requests."""
@@ -42,8 +43,8 @@ class ModelSelector:
 
     def default(self, overview: Overview) -> CatalogueModel:
         """Return the model for requests that name none: the configured one, else a served one, real models first."""
-        if self._settings.model != "auto":
-            return self._catalogue.get(self._settings.model_names[0])
+        if self._configured:
+            return self._catalogue.get(self._configured[0])
         served = [
             self._model_of(overview.listed(worker)[0])
             for worker in overview.live or sorted(overview.workers, key=_seen, reverse=True)
@@ -84,7 +85,7 @@ class ModelSelector:
 
     def _may_come_back(self, model: CatalogueModel, overview: Overview) -> bool:
         """Return whether a worker of the model may be restarting, so that a restart refuses no jobs."""
-        if self._settings.model != "auto" and self._is_configured(model) and not _is_unavailable(model.id, overview):
+        if self._is_configured(model) and not _is_unavailable(model.id, overview):
             return True
         known = [worker for worker in overview.workers if _may_serve(worker, model.id, overview)]
         if any(_seen(worker) > time.time() - RESTART_SECONDS for worker in known):
@@ -92,7 +93,7 @@ class ModelSelector:
         return not overview.live and (bool(known) or resolve_auto(self._settings).model.id == model.id)
 
     def _is_configured(self, model: CatalogueModel) -> bool:
-        return any(self._catalogue.get(name).id == model.id for name in self._settings.model_names)
+        return any(self._catalogue.get(name).id == model.id for name in self._configured)
 
     def _model_of(self, model_id: str) -> CatalogueModel | None:
         return next((model for model in self._catalogue if model.id == model_id), None)

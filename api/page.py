@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from api.security_headers import DOCS_POLICY, PAGE_POLICY
+from api.http_headers import DOCS_POLICY, PAGE_POLICY
 
 _CACHE_CONTROL = "no-cache"
 """File names are the same in all versions: browsers must revalidate, and get 304 while nothing has changed."""

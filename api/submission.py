@@ -25,7 +25,6 @@ from core.catalogue.loras import LoraFile
 from core.errors import Conflict, FarmError, InvalidInput, RenderError, TooManyRequests
 from core.lifecycle import SETTLED, JobStatus
 from core.parameters import normalise
-from core.parameters.loras import names_loras
 from core.schemas.jobs import JobRequest
 from core.schemas.webhooks import JobWebhook
 from core.webhooks import check_literal_address
@@ -143,11 +142,12 @@ async def submit_job(
 
     async def prepare() -> NewJob:
         overview = await farm.overview.get()
-        start = await find_start_images(farm, caller, request)
+        starts_from_image = request.init_image is not None or request.mask is not None
+        start = await find_start_images(farm, caller, request) if starts_from_image else StartImages()
         # Texts without styles and variants need neither database nor files, and so no thread.
         needs_reads = bool(request.styles or request.dynamic)
         texts = await in_thread(TextExpander(farm, caller).expand, request) if needs_reads else ExpandedTexts(request)
-        loras = await in_thread(farm.loras.files) if names_loras(texts.request) else ()
+        loras = await in_thread(farm.loras.files) if texts.request.may_name_loras else ()
         new = prepare_job(farm, caller, request, overview, start, loras, texts, empty_prompt=empty_prompt)
         return replace(new, face=face)
 
@@ -188,7 +188,7 @@ async def _commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency
         submitted = await farm.submits.submit(Submission(new, once))
         if submitted.replayed:
             await reservation.give_back()
-        else:
+        elif farm.tracing is not None:
             farm.tracing.submitted(submitted.job.id, started, model=submitted.job.model)
     if submitted.hint and not submitted.replayed:
         # No change is published: a client cannot wait for a job whose id it does not know yet.
@@ -254,9 +254,9 @@ def prepare_job(
         check_webhook(farm, request.webhook)
     model = farm.model_selector.choose(request.model, overview)
     limits = replace(farm.limits, empty_prompt=True) if empty_prompt else farm.limits
-    normalised = texts.added_to(
-        normalise(texts.request, model, limits, start.init_image, start.mask, loras=loras, origin=start.origin)
-    )
+    normalised = normalise(texts.request, model, limits, start.init_image, start.mask, loras=loras, origin=start.origin)
+    if texts.expanded_from is not None:
+        normalised = texts.added_to(normalised)
     check_memory(normalised.parameters, model, overview)
     return NewJob(
         owner=caller.owner,

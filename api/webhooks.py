@@ -145,15 +145,17 @@ class WebhookDispatcher:
     owner in turn; a delivery waits for no other.
     """
 
-    def __init__(self, settings: Settings, database: Database, cipher: SecretCipher) -> None:
+    def __init__(self, settings: Settings, database: Database, cipher: SecretCipher, settled: asyncio.Event) -> None:
+        """`settled`: set whenever a job settles."""
         self._database = database
         self._cipher = cipher
+        self._settled = settled
         self._standard = settings.webhook_body == "standard"
         self._default_secret = settings.webhook_secret.get_secret_value()
         self._collector = Collector(database, _farm_target(settings))
         self._sender = WebhookSender(allow_private=settings.webhook_allow_private)
         self._sending = Sending(MAX_CONCURRENT, PER_LANE, PER_HOST)
-        self._settled, self._due = asyncio.Event(), asyncio.Event()
+        self._due = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._deliveries: set[asyncio.Task[None]] = set()
         self._logged_errors = _LoggedErrors()
@@ -163,7 +165,7 @@ class WebhookDispatcher:
         self._tasks = [asyncio.create_task(self._collect()), asyncio.create_task(self._send())]
 
     def wake(self) -> None:
-        """Look for messages now, because a job has settled."""
+        """Look for messages now."""
         self._settled.set()
 
     async def stop(self) -> None:

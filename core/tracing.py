@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of jobs, from submit to stored; without a configured endpoint nothing is imported or recorded.
+"""OpenTelemetry traces of jobs, from submit to stored; without a configured endpoint there are none, and no import.
 
 The ids of a job's trace and of its first span follow from the job's id, so that API and worker need not pass them on.
 """
@@ -32,13 +32,10 @@ def trace_ids(job_id: str) -> tuple[int, int]:
 
 
 class Tracing:
-    """Records spans; one without a tracer records nothing. Thread-safe."""
+    """Records spans. Thread-safe."""
 
-    def __init__(self, exporter: SpanExporter | None = None, process: str = "", *, at_once: bool = False) -> None:
-        """Send spans to `exporter` from a thread, or in the caller's when `at_once`; None: record nothing."""
-        self._tracer: Tracer | None = None
-        if exporter is None:
-            return
+    def __init__(self, exporter: SpanExporter, process: str, *, at_once: bool = False) -> None:
+        """Send spans to `exporter` from a thread, or in the caller's when `at_once`."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
@@ -46,12 +43,10 @@ class Tracing:
         about = {"service.name": "imagefarm", "service.version": VERSION, "imagefarm.process": process}
         self._provider = TracerProvider(resource=Resource.create(about), id_generator=_generator(), shutdown_on_exit=False)
         self._provider.add_span_processor(SimpleSpanProcessor(exporter) if at_once else BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("imagefarm", VERSION)
+        self._tracer: Tracer = self._provider.get_tracer("imagefarm", VERSION)
 
     def submitted(self, job_id: str, started: float, **values: str | int | float) -> None:
         """Record the first span of a job's trace, from `started` (seconds since 1970) until now."""
-        if self._tracer is None:
-            return
         token = _FORCED.set(trace_ids(job_id))
         try:
             span = self._tracer.start_span(
@@ -63,8 +58,6 @@ class Tracing:
 
     def past(self, name: str, job_id: str, started: float, ended: float, **values: str | int | float) -> None:
         """Record a span that is over, below the present one or else below the job's first. Times: seconds since 1970."""
-        if self._tracer is None:
-            return
         span = self._tracer.start_span(
             name, _parent(job_id), start_time=int(started * NANOSECONDS), attributes=_of_job(job_id, values)
         )
@@ -74,9 +67,6 @@ class Tracing:
     def span(self, name: str, job_id: str, **values: str | int | float) -> Iterator[dict[str, str | int | float]]:
         """Record a span around a block; the block may add attributes to the dictionary that it gets."""
         added: dict[str, str | int | float] = {}
-        if self._tracer is None:
-            yield added
-            return
         with self._tracer.start_as_current_span(name, _parent(job_id), attributes=_of_job(job_id, values)) as span:
             try:
                 yield added
@@ -85,15 +75,17 @@ class Tracing:
 
     def close(self) -> None:
         """Send the remaining spans, for at most two seconds."""
-        if self._tracer is not None:
-            self._provider.force_flush(2000)
-            self._provider.shutdown()
+        self._provider.force_flush(2000)
+        self._provider.shutdown()
 
 
-def tracing_of(settings: Settings, process: str) -> Tracing:
-    """Return what the settings ask for. Raises MissingExtra when OpenTelemetry is configured and not installed."""
+def tracing_of(settings: Settings, process: str) -> Tracing | None:
+    """Return what records a process's spans; None unless the settings name an endpoint.
+
+    Raises MissingExtra when they do and OpenTelemetry is not installed.
+    """
     if not settings.otlp_endpoint:
-        return Tracing()
+        return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError as error:

@@ -23,10 +23,9 @@ from sqlalchemy.orm import Session, aliased
 
 from core.queue import window_size
 from db.database import Database
-from db.prepared import Prepared
+from db.prepared import Prepared, core_table, detached
 from db.sql import QUEUED, now
-from db.tables import Job, core_table
-from db.tables.base import detached
+from db.tables import Job
 from db.workers import live_workers
 
 

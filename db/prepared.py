@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Executable, Insert
+from sqlalchemy import Connection, Executable, Insert, Table
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
+
+from db.tables import Base
 
 Parameters = Mapping[str, Any]
 Transaction = Session | Connection
@@ -173,3 +175,18 @@ class _Errors:
         if lost:
             self._connection.invalidate(error)
         raise raised from error
+
+
+Row = TypeVar("Row", bound=Base)
+
+
+def detached(cls: type[Row], values: Mapping[str, Any]) -> Row:
+    """Return an object of the table that belongs to no session, as if loaded; the ORM's constructor takes longer."""
+    row = cls()
+    vars(row).update(values)
+    return row
+
+
+def core_table(cls: type[Base]) -> Table:
+    """Return the Core table: statements over it avoid the ORM's overhead, which costs more than running them."""
+    return cast("Table", cls.__table__)

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import BindParameter, ColumnElement, Select, String, Update, and_, bindparam, literal, or_, update
 
 from core.retries import EXCLUDING_CODES
-from db.prepared import Prepared, Transaction
+from db.prepared import Prepared, Transaction, core_table
 from db.sql import now
-from db.tables import JobExclusion, Worker, core_table
+from db.tables import JobExclusion, Worker
 
 AVOID_SECONDS = 60.0
 """How long another worker than the one where it failed is preferred for a job; then any may take it."""

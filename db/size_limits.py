@@ -11,26 +11,19 @@ from db.tables import Job, Worker
 
 @dataclass(frozen=True)
 class SizeLimit:
-    """Pixels without and with guidance; 0: not known, so that every job may be tried."""
+    """Pixels without and with guidance. Where nothing is known, None takes its place, and every job may be tried."""
 
-    pixels: int = 0
-    guided: int = 0
-
-    @property
-    def is_known(self) -> bool:
-        return self.pixels > 0 and self.guided > 0
+    pixels: int
+    guided: int
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Return the values of `fits`; none where the condition is left out."""
-        return {"most_pixels": self.pixels, "most_guided": self.guided} if self.is_known else {}
-
-
-UNKNOWN = SizeLimit()
+        """Return the values of `fits`."""
+        return {"most_pixels": self.pixels, "most_guided": self.guided}
 
 
 def fits() -> ColumnElement[bool]:
-    """Match jobs whose images fit; the parameters are those of a known SizeLimit. Enlarging jobs have no such limit."""
+    """Match jobs whose images fit; the parameters are those of a SizeLimit. Enlarging jobs have no such limit."""
     return _pixels() <= _by_guidance(_parameter("most_pixels"), _parameter("most_guided"))
 
 

@@ -31,8 +31,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from core.lifecycle import JobStatus
-from db.prepared import Prepared, Transaction, connection_of
-from db.tables import Base, Job, core_table
+from db.prepared import Prepared, Transaction, connection_of, core_table
+from db.tables import Base, Job
 
 
 class now(FunctionElement[float]):  # noqa: N801 -- reads as the SQL function it is

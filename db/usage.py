@@ -13,9 +13,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from core.lifecycle import JobStatus
 from db.database import Database
-from db.prepared import Prepared, Transaction, connection_of
+from db.prepared import Prepared, Transaction, connection_of, core_table
 from db.sql import now
-from db.tables import Image, Job, UsageDay, core_table
+from db.tables import Image, Job, UsageDay
 
 DAY_SECONDS = 86_400
 PARTS = 16

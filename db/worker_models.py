@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.database import Database
 from db.jobs.claim import claimable_by
-from db.size_limits import UNKNOWN, SizeLimit, fits
+from db.size_limits import SizeLimit, fits
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Job, Worker, WorkerModel
 
@@ -74,7 +74,7 @@ class Waiting:
 
 
 def waiting_for(
-    database: Database, worker: str, models: Collection[str], sizes: Callable[[str], SizeLimit] = lambda _: UNKNOWN
+    database: Database, worker: str, models: Collection[str], sizes: Callable[[str], SizeLimit | None] = lambda _: None
 ) -> dict[str, Waiting]:
     """Return model -> the jobs that wait; models without any are left out. `sizes`: what the worker can hold, by model."""
     found: dict[str, Waiting] = {}
@@ -83,13 +83,13 @@ def waiting_for(
             limit = sizes(model)
             first = (
                 select(Job.available_at)
-                .where(QUEUED, Job.model == model, *claimable_by(worker), *((fits(),) if limit.is_known else ()))
+                .where(QUEUED, Job.model == model, *claimable_by(worker), *((fits(),) if limit is not None else ()))
                 .order_by(Job.priority.desc(), Job.turn, Job.id)
                 .limit(COUNTED_JOBS)
                 .subquery()
             )
             query = select(func.count(), now() - func.min(first.c.available_at))
-            jobs, seconds = session.execute(query, limit.parameters).one()
+            jobs, seconds = session.execute(query, limit.parameters if limit is not None else {}).one()
             if jobs:
                 found[model] = Waiting(jobs, max(float(seconds), 0.0))
     return found

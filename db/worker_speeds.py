@@ -12,7 +12,7 @@ from db.database import Database
 from db.jobs.claim import claimable_by
 from db.jobs.finish import LIVE_SECONDS
 from db.quarantine import excludes, is_on_probation
-from db.size_limits import UNKNOWN, SizeLimit, fits, fits_on_worker
+from db.size_limits import SizeLimit, fits, fits_on_worker
 from db.sql import QUEUED, RUNNING, now
 from db.tables import Job, JobExclusion, Worker
 
@@ -73,11 +73,13 @@ def _faster() -> Executable:
     )
 
 
-def waiting_jobs(database: Database, model: str, worker: str, at_most: int, sizes: SizeLimit = UNKNOWN) -> list[str]:
+def waiting_jobs(database: Database, model: str, worker: str, at_most: int, sizes: SizeLimit | None = None) -> list[str]:
     """List the ids of the next jobs that a worker may claim and can hold, best first."""
-    parameters = {"of_model": model, "worker": worker, "at_most": at_most, **sizes.parameters}
+    parameters = {"of_model": model, "worker": worker, "at_most": at_most}
+    if sizes is not None:
+        parameters |= sizes.parameters
     with database.read() as session:
-        return [job for (job,) in session.connection().execute(_waiting(sizes.is_known), parameters)]
+        return [job for (job,) in session.connection().execute(_waiting(sizes is not None), parameters)]
 
 
 @cache

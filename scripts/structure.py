@@ -5,6 +5,7 @@ Run it with the standard library alone:
     python scripts/structure.py                              the working tree
     python scripts/structure.py --rev 079d170 --rev HEAD     revisions, side by side
     .venv/bin/python scripts/structure.py --job              plus the modules that one job runs through (runs a farm)
+    .venv/bin/python scripts/structure.py --job --functions  plus the functions of these modules that it runs
 
 A module is a Python file other than `__init__.py` in one of the packages that the project ships, without migrations. A
 duplicate stem is the same file name twice in one package at the top level.
@@ -13,8 +14,10 @@ The modules that one job runs through are traced, not derived from imports. `--j
 measured revision on free ports, in a directory of its own, with the `demo` model on the CPU. When the workers are
 ready it submits one job and polls until the job has ended. In that time `sys.setprofile` collects in every thread of
 the API, the worker and the engine process which modules run a function, except functions that ran while the farm was
-idle, such as those of heartbeats. Modules that only hold data (tables, schemas without functions) do not count. The
-interpreter that runs the script must have the farm's dependencies for this part.
+idle, such as those of heartbeats. Modules that only hold data (tables, schemas without functions) do not count. A second
+figure leaves out functions that any request runs as well: those that ran while the idle farm was asked for the state of
+its process (`GET /healthz`) and for a job that does not exist. The interpreter that runs the script must have the farm's
+dependencies for this part.
 """
 
 from __future__ import annotations
@@ -47,11 +50,13 @@ READY_SECONDS = 180.0
 JOB_SECONDS = 120.0
 IDLE_SECONDS = 15.0
 """Longer than the pause of any thread that always runs."""
+NO_JOB = "01890000-0000-7000-8000-000000000000"
+"""Id of no job."""
 TRACED_PROCESSES = ("api", "worker", "engine")
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a farm on loopback is never behind a proxy
 
 TRACER = '''
-"""Collect the code objects that run between the files `start` and `stop` of a directory. Loaded as `sitecustomize`."""
+"""Collect the code objects that run before and after the files of a directory appear. Loaded as `sitecustomize`."""
 import json, os, sys, threading, time
 from pathlib import Path
 
@@ -62,17 +67,18 @@ def profile(frame, event, argument):
     if event == "call":
         codes.add(frame.f_code)
 
+def until(name):
+    """Return what ran until the file appeared, and collect anew."""
+    while not (DIRECTORY / name).exists():
+        time.sleep(0.02)
+    ran = codes.copy()
+    codes.clear()
+    return ran
+
 def watch():
-    while not (DIRECTORY / "idle").exists():
-        time.sleep(0.02)
-    codes.clear()
-    while not (DIRECTORY / "start").exists():
-        time.sleep(0.02)
-    idle = codes.copy()
-    codes.clear()
-    while not (DIRECTORY / "stop").exists():
-        time.sleep(0.02)
-    called = [[code.co_filename, code.co_flags] for code in codes.copy() - idle]
+    until("idle")
+    idle, asked, ran = until("asked"), until("start"), until("stop")
+    called = [[code.co_filename, code.co_flags, code.co_qualname, code in asked] for code in ran - idle]
     partial = DIRECTORY / f"{os.getpid()}.partial"
     partial.write_text(json.dumps({"command": sys.orig_argv, "called": called}))
     partial.rename(DIRECTORY / f"{os.getpid()}.json")
@@ -94,8 +100,10 @@ class Figures:
     """Lines of each module, by its path."""
     duplicates: dict[str, list[str]] = field(default_factory=dict)
     """Paths that share a package and a stem, by `package/stem`."""
-    job: list[str] | None = None
-    """Modules that one job runs through, None when not traced."""
+    job: dict[str, list[str]] | None = None
+    """Modules that one job runs through and the functions of each that it runs, None when not traced."""
+    any_request: frozenset[str] = frozenset()
+    """Those of which a job runs only functions that any request runs."""
 
     def rows(self) -> dict[str, str]:
         """Return the figures as the cells of a table column."""
@@ -110,6 +118,7 @@ class Figures:
         }
         if self.job is not None:
             cells["modules that one job runs through, submit to poll"] = str(len(self.job))
+            cells["of these, without those that any request runs through"] = str(len(self.job) - len(self.any_request))
         return cells
 
 
@@ -118,6 +127,7 @@ def main() -> None:
     parser.add_argument("--rev", action="append", default=[], help="git revision; repeatable; default: the working tree")
     parser.add_argument("--job", action="store_true", help="trace one job through a farm as well")
     parser.add_argument("--list", action="store_true", help="list duplicate stems and the modules that a job runs through")
+    parser.add_argument("--functions", action="store_true", help="list the functions that a job runs, by module")
     arguments = parser.parse_args()
     measured = []
     for revision in arguments.rev or [None]:
@@ -126,6 +136,8 @@ def main() -> None:
     sys.stdout.write(_table(measured))
     if arguments.list:
         sys.stdout.write("".join(_details(figures) for figures in measured))
+    if arguments.functions:
+        sys.stdout.write("".join(_functions(figures) for figures in measured))
 
 
 def measure(root: Path, name: str, *, with_job: bool) -> Figures:
@@ -138,7 +150,8 @@ def measure(root: Path, name: str, *, with_job: bool) -> Figures:
     for path in lengths:
         by_stem[f"{Path(path).parts[0]}/{Path(path).stem}"].append(path)
     duplicates = {stem: paths for stem, paths in sorted(by_stem.items()) if len(paths) > 1}
-    return Figures(name, lengths, duplicates, _trace_job(root) if with_job else None)
+    job, any_request = _trace_job(root) if with_job else (None, frozenset())
+    return Figures(name, lengths, duplicates, job, any_request)
 
 
 @contextlib.contextmanager
@@ -154,8 +167,11 @@ def _source(revision: str | None) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _trace_job(root: Path) -> list[str]:
-    """Run one job on a farm of the tree at `root` and return the paths of the modules that it enters."""
+def _trace_job(root: Path) -> tuple[dict[str, list[str]], frozenset[str]]:
+    """Run one job on a farm of the tree at `root` and return the functions that it runs, by the path of their module.
+
+    Also return the paths of which it runs only functions that any request runs.
+    """
     with tempfile.TemporaryDirectory(prefix="structure-farm-") as name:
         directory = Path(name)
         (directory / "sitecustomize.py").write_text(TRACER)
@@ -171,6 +187,9 @@ def _trace_job(root: Path) -> list[str]:
             _wait_ready(f"http://127.0.0.1:{port}")
             (directory / "idle").touch()
             time.sleep(IDLE_SECONDS)
+            (directory / "asked").touch()
+            time.sleep(0.5)
+            _ask(f"http://127.0.0.1:{port}")
             (directory / "start").touch()
             time.sleep(0.5)
             _run_job(f"http://127.0.0.1:{port}")
@@ -181,23 +200,30 @@ def _trace_job(root: Path) -> list[str]:
         finally:
             farm.send_signal(signal.SIGINT)
             farm.wait(60)
-        return sorted(
-            {path for report in directory.glob("*.json") for path in _entered(json.loads(report.read_text()), root)}
-        )
+        reports = [json.loads(path.read_text()) for path in directory.glob("*.json")]
+        ran = sorted({pair for report in reports for pair in _entered(report, root)})
+        own = {path for report in reports for path, _ in _entered(report, root, with_any_request=False)}
+        by_path = {path: [function for module, function in ran if module == path] for path, _ in ran}
+        return by_path, frozenset(by_path.keys() - own)
 
 
-def _entered(report: dict[str, Any], root: Path) -> Iterator[str]:
-    """Yield the modules whose functions one process ran; nothing for processes that are not that a job runs through."""
+def _entered(report: dict[str, Any], root: Path, *, with_any_request: bool = True) -> Iterator[tuple[str, str]]:
+    """Yield module and name of the functions that one process ran; nothing for processes that a job does not run through.
+
+    `with_any_request`: whether to include functions that any request runs.
+    """
     words = [word.removeprefix("worker.") for word in report["command"]]
     if not any(process in words[1:] for process in TRACED_PROCESSES):
         return
-    for file, flags in report["called"]:
+    for file, flags, function, is_of_any_request in report["called"]:
         path = Path(file)
+        if is_of_any_request and not with_any_request:
+            continue
         if not flags & CO_OPTIMIZED or not path.is_relative_to(root):
             continue
         relative = path.relative_to(root)
         if relative.parts[0] in PACKAGES and relative.name != "__init__.py":
-            yield str(relative)
+            yield str(relative), function
 
 
 def _wait_ready(url: str) -> None:
@@ -209,6 +235,13 @@ def _wait_ready(url: str) -> None:
                 return
         time.sleep(0.5)
     raise TimeoutError(f"the farm was not ready after {READY_SECONDS:g} s")
+
+
+def _ask(url: str) -> None:
+    """Send requests that concern no job."""
+    _call(f"{url}/healthz")
+    with contextlib.suppress(urllib.error.HTTPError):
+        _call(f"{url}/v1/jobs/{NO_JOB}?wait=1")
 
 
 def _run_job(url: str) -> None:
@@ -252,6 +285,12 @@ def _details(figures: Figures) -> str:
         lines += [f"\n{figures.name}: modules that one job runs through, by folder"]
         lines += [f"  {room}: {count}" for room, count in sorted(rooms.items())]
         lines += [f"\n{figures.name}: modules that one job runs through", *(f"  {path}" for path in figures.job)]
+    return "\n".join(lines) + "\n"
+
+
+def _functions(figures: Figures) -> str:
+    lines = [f"\n{figures.name}: functions that one job runs"]
+    lines += [f"  {path}: {', '.join(functions)}" for path, functions in (figures.job or {}).items()]
     return "\n".join(lines) + "\n"
 
 

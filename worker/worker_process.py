@@ -30,19 +30,17 @@ from core.version import VERSION
 from db import workers
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
-from worker.celery_app import make_celery, register_render_task
 from worker.engine.client import FINAL_LOAD_CODES, EngineClient
 from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready, Rendered, Unloaded
 from worker.engine.spec import spec_from_settings
 from worker.events import EventPublisher
-from worker.hints.consumer import HintConsumer
+from worker.hints.consumer import HintConsumer, make_celery, register_render_task
 from worker.hints.queue import HintQueue
 from worker.hints.queue_subscription import QueueSubscription
 from worker.hints.transport import install_transports
 from worker.remote_control import restrict_remote_control
-from worker.runner.attempts import InFlightAttempts
+from worker.runner.attempts import ClaimGate, InFlightAttempts
 from worker.runner.cancel_listener import CancelListener
-from worker.runner.claim_gate import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.flower import FlowerEvents
 from worker.runner.idle_stop import IdleStop
@@ -105,12 +103,10 @@ class WorkerProcess:
         self._was_ready = False
         self._consumer: Any = None
         self._cancels = CancelListener(settings, self._attempts)
-        self._idle = IdleStop(
-            self._attempts,
-            stop_idle_seconds,
-            lambda: self._stop_on_request(f"no job for {stop_idle_seconds:g} s"),
-        )
+        self._idle: IdleStop | None = None
         if stop_idle_seconds:
+            said = f"no job for {stop_idle_seconds:g} s"
+            self._idle = IdleStop(self._attempts, stop_idle_seconds, lambda: self._stop_on_request(said))
             self._idle.start()
 
     def run(self) -> int:
@@ -228,7 +224,8 @@ class WorkerProcess:
         logger.info("worker %s serves %s", self._context.identity.name, ", ".join(self._models))
 
     def _on_engine_event(self, event: EngineEvent) -> None:
-        self._idle.note()
+        if self._idle is not None:
+            self._idle.note()
         match event:
             case Loading():
                 model = self._switch.on_loading()
@@ -343,7 +340,8 @@ class WorkerProcess:
         os._exit(0)
 
     def _close(self) -> None:
-        self._idle.stop()
+        if self._idle is not None:
+            self._idle.stop()
         self._switch.stop()
         self._engine.stop(grace_seconds=2.0)
         self._cancels.stop()
@@ -357,7 +355,8 @@ class WorkerProcess:
     def _close_connections(self) -> None:
         self._context.flower.close()
         self._context.events.close()
-        self._context.tracing.close()
+        if self._context.tracing is not None:
+            self._context.tracing.close()
         self._context.database.dispose()
 
 

@@ -36,7 +36,6 @@ from api.uploads import read_start_images
 from api.validation import from_pydantic
 from core.catalogue import CatalogueModel
 from core.lifecycle import SETTLED, JobStatus
-from core.parameters.loras import names_loras
 from core.schemas.a1111 import A1111Images, Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
 from db.batches import members
@@ -129,7 +128,7 @@ async def _render_batch(
 
     def prepared() -> list[tuple[NewJob, dict[str, Any]]]:
         expander = TextExpander(farm, caller)
-        loras = farm.loras.files() if names_loras(requests[0]) else ()
+        loras = farm.loras.files() if requests[0].may_name_loras else ()
         jobs = []
         for request in requests:
             start = read_start_images(farm, caller, request)

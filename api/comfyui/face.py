@@ -53,6 +53,7 @@ class ComfyFace:
         planned = await planner.plan(graph, plan)
         new, warnings = _new_prompt(caller, request, planned, prompt_id)
         pixels = sum(pixels_of(job.new.input) for job in planned.jobs)
+        self.runner.observe()
         async with reserved(self.farm.database, caller, len(planned.jobs), pixels):
             change = await in_thread(submit_prompt, self.farm.database, new)
         self.runner.watch(change)

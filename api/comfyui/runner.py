@@ -67,7 +67,7 @@ class Watched:
 
 
 class PromptRunner:
-    """Observes the hub of one process, as the module describes."""
+    """Observes the hub of one process, as the module describes, once a prompt or a client's socket has come to it."""
 
     def __init__(self, farm: Farm) -> None:
         self.sockets = Sockets()
@@ -88,8 +88,12 @@ class PromptRunner:
 
     def start(self) -> None:
         """Start the tasks; call on the event loop."""
-        self._farm.watcher.hub.observers.append(self)
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._tell_queues())]
+
+    def observe(self) -> None:
+        """Take the events of all jobs from now on. Call it before a prompt's jobs are submitted, or its client listens."""
+        if self not in self._farm.watcher.hub.observers:
+            self._farm.watcher.hub.observers.append(self)
 
     async def stop(self) -> None:
         """Stop the tasks."""
@@ -255,6 +259,7 @@ class PromptRunner:
 
     async def _advance_due(self) -> None:
         while self._due:
+            self.observe()
             row_id = next(iter(self._due))
             del self._due[row_id]
             overview = await self._farm.overview.get()

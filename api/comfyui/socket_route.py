@@ -43,6 +43,7 @@ async def follow(websocket: WebSocket) -> None:
     socket.send(encoded(messages.status(count, sid)))
     for event in face.runner.current_node(socket.key):
         socket.send(encoded(event))
+    face.runner.observe()
     face.runner.sockets.join(socket)
     try:
         while (message := await websocket.receive())["type"] != "websocket.disconnect":

@@ -19,6 +19,7 @@ from api.dependencies import (
     FarmDependency,
     JobId,
     SubmitterDependency,
+    farm_of,
     get_reader,
     get_submitter,
     job_id_of,
@@ -26,7 +27,7 @@ from api.dependencies import (
     none_match,
 )
 from api.direct_route import DirectRoute, directly, json_of
-from api.farm import Farm, farm_of
+from api.farm import Farm
 from api.openapi_errors import error_responses
 from api.polling import etag_of, revision_in, show, wait_until_settled
 from api.public_address import link

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -115,7 +115,8 @@ class Hub:
         self._by_job: dict[str, set[_AnyWaiter]] = {}
         self._waiters: set[Waiter] = set()
         self._feeds: set[Feed] = set()
-        self.on_settled: Callable[[], None] = lambda: None
+        self.settled = asyncio.Event()
+        """Set when any job settles; who waits for it clears it."""
         self.observers: list[Observer] = []
         self._progress: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
@@ -177,7 +178,7 @@ class Hub:
         settled = status in SETTLED
         if settled:
             self._progress.pop(job_id, None)
-            self.on_settled()
+            self.settled.set()
         for waiter in self._by_job.get(job_id, ()):
             waiter.changed(job_id, revision, settled=settled)
         for observer in self.observers:

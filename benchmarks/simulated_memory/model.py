@@ -20,6 +20,7 @@ from worker.memory.sizes import ModelSizes, component_of
 from worker.memory.stored_layers import GgufLinear, StoredFp8Linear
 from worker.memory.stored_sizes import BLOCKS, StoredSize, stored_size
 from worker.memory.tiers import PACKED_FORMS, Form, Tier
+from worker.models.z_image_transformer import gate_in_place
 from worker.pipelines.adapters import Adapters
 from worker.pipelines.family import FamilyContext
 from worker.pipelines.z_image.family import ZImageFamily
@@ -45,6 +46,7 @@ def pipeline_in(tier: Tier, packed_matmul: bool, stored: str = "") -> Any:  # no
         pipeline.text_encoder = None
     form = "native" if tier.denoiser == "fp8-cast" else tier.denoiser
     whole = replace(tier, denoiser=form, denoiser_place="device", text_place="device")
+    gate_in_place(pipeline.transformer)
     apply_tier(pipeline, whole, META, lambda _fraction: None)
     return pipeline
 

@@ -1,6 +1,7 @@
 """The model catalogue: data about every supported model, validated without torch."""
 
 from core.catalogue.catalogue import (
+    GUIDANCE_OFF,
     Catalogue,
     CatalogueModel,
     Defaults,
@@ -9,6 +10,7 @@ from core.catalogue.catalogue import (
     SchedulerChoice,
     Weights,
     load_catalogue,
+    noise_notice,
 )
 from core.catalogue.farm_catalogue import FarmCatalogue, catalogue_of
 from core.catalogue.model_paths import ModelPaths
@@ -17,12 +19,12 @@ from core.catalogue.presence import (
     ResolvedModel,
     is_present,
     locate,
-    noise_notice,
     resolve_auto,
     served_models,
 )
 
 __all__ = [
+    "GUIDANCE_OFF",
     "Catalogue",
     "CatalogueModel",
     "Defaults",

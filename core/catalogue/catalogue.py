@@ -18,6 +18,11 @@ Architecture = Literal["z-image", "sd15", "sd21", "sdxl", "flux2-klein", "qwen-i
 Component = Literal["transformer", "unet", "text_encoder", "text_encoder_2", "vae"]
 """A part of a pipeline that has weights, by diffusers' name."""
 
+PREFERRED = "z-image-turbo"
+"""The model that a farm runs when its weights are there and the settings name none."""
+GUIDANCE_OFF = 1.0
+"""Guidance scale, by the conventional scale, at which guidance has no effect."""
+
 
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,6 +128,19 @@ class CatalogueModel(_Row):
         """Whether a job may say what its starting noise is made of: variation seeds and coherent noise."""
         return self.family in ("z-image", "stable-diffusion")
 
+    def guidance_is_on(self, guidance_scale: float) -> bool:
+        """Return whether guidance has an effect, which makes each step run the model twice."""
+        return self.cfg != "none" and guidance_scale > GUIDANCE_OFF
+
+    def forward_passes(self, steps: int, guidance_scale: float) -> int:
+        """Return how often an image runs the model."""
+        return steps * (2 if self.guidance_is_on(guidance_scale) else 1)
+
+    @property
+    def default_passes(self) -> int:
+        """How often an image of the default steps and guidance runs the model."""
+        return self.forward_passes(self.defaults.num_inference_steps, self.defaults.guidance_scale)
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         """Check rules between fields, since a row that breaks one would otherwise fail only at the first render."""
@@ -191,3 +209,14 @@ def load_catalogue() -> Catalogue:
     """Return the catalogue that the package ships."""
     data = tomllib.loads(files("core.catalogue").joinpath("models.toml").read_text(encoding="utf-8"))
     return Catalogue([CatalogueModel.model_validate(row) for row in data["model"]])
+
+
+def noise_notice(model: CatalogueModel) -> str:
+    """Return the notice to show next to images of a model with random weights; empty for trained models."""
+    if not model.built_locally:
+        return ""
+    gigabytes = load_catalogue().get(PREFERRED).weights.download_gigabytes
+    return (
+        f"{model.id} has random weights: its images are noise. "
+        f"`imagefarm models pull {PREFERRED}` downloads a trained model (about {gigabytes:.0f} GB)."
+    )

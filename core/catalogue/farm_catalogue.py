@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.catalogue.catalogue import Catalogue, CatalogueModel, load_catalogue
-from core.catalogue.user_file import UserRows, read_user_rows, user_file
+from core.catalogue.user_file import USER_FILE, UserRows, read_user_rows
 from core.catalogue.weight_dirs import Scan, scan, state_of
 from core.errors import InvalidInput
 from core.settings import Settings
@@ -66,7 +66,7 @@ def catalogue_of(settings: Settings, *, fresh: bool = False) -> FarmCatalogue:
     """
     key = (settings.data_dir, tuple(settings.weights_dirs))
     known = _known.get(key)
-    if known is None or fresh or known.file_state != _state(user_file(settings.data_dir)):
+    if known is None or fresh or known.file_state != _state(settings.data_dir / USER_FILE):
         return _refresh(settings, key, look_again=fresh)
     if settings.weights_dirs and time.monotonic() - known.looked_at > RESCAN_SECONDS and not _lock.locked():
         known.looked_at = time.monotonic()
@@ -78,7 +78,7 @@ def _refresh(settings: Settings, key: tuple[Path, tuple[Path, ...]], *, look_aga
     """Read what has changed; with `look_again` false, folders that were looked at before are taken as they were."""
     with _lock:
         known = _known.get(key)
-        file = user_file(settings.data_dir)
+        file = settings.data_dir / USER_FILE
         file_state = _state(file)
         dirs_state = known.dirs_state if known and not look_again else state_of(settings)
         if known and (known.file_state, known.dirs_state) == (file_state, dirs_state):

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from core.catalogue.catalogue import CatalogueModel, Component, Lora, load_catalogue
+from core.catalogue.catalogue import PREFERRED, CatalogueModel, Component, Lora, noise_notice
 from core.catalogue.farm_catalogue import FarmCatalogue, catalogue_of
 from core.catalogue.matching import COMPONENTS, NAMES
 from core.catalogue.model_folder import missing_files, pipeline_class, read_marker
@@ -19,7 +19,7 @@ from core.catalogue.weight_damage import damage_of
 from core.errors import InvalidInput, RenderError
 from core.settings import Settings
 
-PREFERRED, FALLBACK = "z-image-turbo", "demo"
+FALLBACK = "demo"
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,6 @@ def _why_passed(model: CatalogueModel, model_paths: ModelPaths) -> str:
 def _own_models(catalogue: FarmCatalogue) -> list[CatalogueModel]:
     """Return the models that the user added, then those found in weights folders."""
     return [model for source in ("added", "found") for model in catalogue if catalogue.source_of(model.id) == source]
-
-
-def noise_notice(model: CatalogueModel) -> str:
-    """Return the notice to show next to images of a model with random weights; empty for trained models."""
-    if not model.built_locally:
-        return ""
-    return (
-        f"{model.id} has random weights: its images are noise. "
-        f"`imagefarm models pull {PREFERRED}` downloads a trained model (about {_download_gigabytes():.0f} GB)."
-    )
-
-
-def _download_gigabytes() -> float:
-    return load_catalogue().get(PREFERRED).weights.download_gigabytes
 
 
 Origin = Literal["models_dir", "folder", "hub_cache", "files"]

@@ -29,11 +29,6 @@ class TakenLoras:
     warnings: list[str] = field(default_factory=list)
 
 
-def names_loras(request: RenderFields) -> bool:
-    """Return whether the request may name a LoRA."""
-    return bool(request.loras) or any(map(_TAG.search, (request.prompt, request.negative_prompt or "")))
-
-
 def take_loras(request: RenderFields, max_prompt_chars: int, findings: Findings) -> TakenLoras:
     """Take the LoRAs out of a request. The field wins over a tag of the same name.
 
@@ -129,9 +124,7 @@ def _parsed(match: re.Match[str], where: str, findings: Findings, warnings: list
 
 
 def check_loras(loras: Sequence[LoraRequest], model: CatalogueModel, files: Sequence[LoraFile] | None) -> None:
-    """Raise InvalidInput for a LoRA that is not among `files`, or that this model cannot take."""
-    if not loras:
-        return
+    """Raise InvalidInput if the model takes no LoRAs, or cannot take one of these, or one is not among `files`."""
     if not model.takes_loras:
         raise InvalidInput(
             f"{model.id} takes no LoRAs: leave them out, or choose another model.", field="loras", code="loras_not_offered"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.catalogue import CatalogueModel
+from core.catalogue import GUIDANCE_OFF, CatalogueModel
 from core.catalogue.loras import LoraFile
 from core.imagefile.masks import MAX_FEATHER
-from core.parameters.loras import check_loras, take_loras
+from core.parameters.loras import TakenLoras, check_loras, take_loras
 from core.parameters.parameters import Findings, InitImage, MaskImage, Parent, RenderParameters
 from core.parameters.seeds import choose_variation, resolve_seed, variation_ignored
 from core.parameters.sizes import check_size, choose_size
 from core.presets import Preset, find_preset, find_recipe, fit_recipe
-from core.presets.recipes import GUIDANCE_OFF, FittedRecipe, forward_passes, guidance_is_on
+from core.presets.recipes import FittedRecipe
 from core.refine_mode import RefineMode
 from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH, NoiseSource
 from core.schemas.jobs import RenderFields
@@ -24,9 +24,7 @@ PURE_NOISE = 1.0
 
 def cost_factor(model: CatalogueModel, parameters: RenderParameters) -> float:
     """Return the forward passes of this image divided by those of the model's defaults."""
-    return forward_passes(model, parameters.num_inference_steps, parameters.guidance_scale) / forward_passes(
-        model, model.defaults.num_inference_steps, model.defaults.guidance_scale
-    )
+    return model.forward_passes(parameters.num_inference_steps, parameters.guidance_scale) / model.default_passes
 
 
 def advise(model: CatalogueModel, parameters: RenderParameters) -> list[str]:
@@ -47,7 +45,7 @@ def _negative_prompt(model: CatalogueModel, parameters: RenderParameters) -> str
         return ""
     if model.negative_prompt == "none":
         return f"negative_prompt has no effect: {model.id} does not use one."
-    if not guidance_is_on(model, parameters.guidance_scale):
+    if not model.guidance_is_on(parameters.guidance_scale):
         return (
             "negative_prompt has no effect while guidance is off "
             f"(guidance_scale {parameters.guidance_scale:g}; above 1.0 turns it on and doubles the cost)."
@@ -150,8 +148,10 @@ def normalise(
     Raises InvalidParameters, which lists every invalid value, or InvalidInput for a LoRA that the model cannot take.
     """
     findings = Findings()
-    taken = take_loras(request, limits.max_prompt_chars, findings)
-    preset = find_preset(request.preset) if request.preset else Preset.empty()
+    taken = TakenLoras(request.prompt, request.negative_prompt or "")
+    if request.may_name_loras:
+        taken = take_loras(request, limits.max_prompt_chars, findings)
+    preset = find_preset(request.preset) if request.preset else None
     recipe = fit_recipe(find_recipe(request.recipe), model) if request.recipe else None
     _check_texts(request, taken.prompt, limits, findings)
     _check_count(request.num_images, limits, findings)
@@ -185,7 +185,8 @@ def normalise(
         upscaler=origin.upscaler,
     )
     findings.raise_if_any()
-    check_loras(taken.loras, model, loras)
+    if taken.loras:
+        check_loras(taken.loras, model, loras)
     ignored = [warning for warning in (_strength_ignored(request, model), variation_ignored(request)) if warning]
     warnings = [*origin.warnings, *taken.warnings, *ignored, *advise(model, parameters)]
     return Normalised(parameters, _with_recipe(warnings, recipe, model, parameters))
@@ -216,11 +217,13 @@ def _check_count(num_images: int, limits: RequestLimits, findings: Findings) -> 
 
 
 def _steps(
-    request: RenderFields, model: CatalogueModel, preset: Preset, recipe: FittedRecipe | None, findings: Findings
+    request: RenderFields, model: CatalogueModel, preset: Preset | None, recipe: FittedRecipe | None, findings: Findings
 ) -> int:
     steps = request.num_inference_steps
+    if steps is None and recipe is not None:
+        steps = recipe.num_inference_steps
     if steps is None:
-        steps = recipe.num_inference_steps if recipe is not None else preset.steps_for(model)
+        steps = preset.steps_for(model) if preset is not None else model.defaults.num_inference_steps
     if not 1 <= steps <= model.limits.max_steps:
         findings.add(
             "num_inference_steps",
@@ -231,13 +234,15 @@ def _steps(
 
 
 def _guidance(
-    request: RenderFields, model: CatalogueModel, preset: Preset, recipe: FittedRecipe | None, findings: Findings
+    request: RenderFields, model: CatalogueModel, preset: Preset | None, recipe: FittedRecipe | None, findings: Findings
 ) -> float:
     guidance = request.guidance_scale
     if guidance is None and recipe is not None:
         guidance = recipe.guidance_scale
+    if guidance is None and preset is not None:
+        guidance = preset.guidance_scale
     if guidance is None:
-        guidance = preset.guidance_scale if preset.guidance_scale is not None else model.defaults.guidance_scale
+        guidance = model.defaults.guidance_scale
     if not 0 <= guidance <= model.limits.max_guidance_scale:
         findings.add(
             "guidance_scale",

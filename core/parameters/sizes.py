@@ -13,7 +13,7 @@ _SIZE = re.compile(r"\s*(\d{1,5})\s*[xX×*]\s*(\d{1,5})\s*", re.ASCII)
 
 
 def choose_size(
-    request: RenderFields, model: CatalogueModel, preset: Preset, init_image: InitImage | None, findings: Findings
+    request: RenderFields, model: CatalogueModel, preset: Preset | None, init_image: InitImage | None, findings: Findings
 ) -> tuple[int, int]:
     """Return (width, height) in pixels: the request's, else the preset's, else the init image's, else the model's."""
     if request.size is not None:
@@ -21,10 +21,11 @@ def choose_size(
             findings.add("size", "size and width/height are alternatives: send one of them.")
         if (parsed := parse_size(request.size, findings)) is not None:
             return parsed
+    preset_width, preset_height = (preset.width, preset.height) if preset is not None else (None, None)
     start_width, start_height = _size_of(init_image, model)
     return (
-        _first(request.width, preset.width, start_width, model.defaults.width),
-        _first(request.height, preset.height, start_height, model.defaults.height),
+        _first(request.width, preset_width, start_width, model.defaults.width),
+        _first(request.height, preset_height, start_height, model.defaults.height),
     )
 
 

@@ -27,11 +27,6 @@ class Preset(BaseModel):
     steps_factor: float = 1.0
     guidance_scale: float | None = None
 
-    @classmethod
-    def empty(cls) -> Preset:
-        """Return a preset that sets nothing, which leaves the model's defaults."""
-        return cls(id="", title="", about="")
-
     def steps_for(self, model: CatalogueModel) -> int:
         """Return the denoising steps for a model, within its limits unless the preset names a number."""
         if self.num_inference_steps is not None:

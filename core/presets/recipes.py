@@ -15,7 +15,6 @@ from core.errors import InvalidInput
 
 AUTHORS = "authors"
 """Id of the recipe that is each model's own: the values that its authors recommend."""
-GUIDANCE_OFF = 1.0
 
 
 class Range(BaseModel):
@@ -84,20 +83,8 @@ def fit_recipe(recipe: Recipe, model: CatalogueModel) -> FittedRecipe:
     steps = min(max(wanted, 1), limits.max_steps)
     if recipe.guidance_scale is not None and model.cfg != "none":
         guidance = min(recipe.guidance_scale.middle, limits.max_guidance_scale)
-    factor = forward_passes(model, steps, guidance) / forward_passes(
-        model, defaults.num_inference_steps, defaults.guidance_scale
-    )
+    factor = model.forward_passes(steps, guidance) / model.default_passes
     return FittedRecipe(steps, guidance, factor, _warning(recipe, model, wanted, steps, guidance, factor))
-
-
-def guidance_is_on(model: CatalogueModel, guidance_scale: float) -> bool:
-    """Return whether guidance has an effect, which makes each step run the model twice."""
-    return model.cfg != "none" and guidance_scale > GUIDANCE_OFF
-
-
-def forward_passes(model: CatalogueModel, steps: int, guidance_scale: float) -> int:
-    """Return how often an image runs the model."""
-    return steps * (2 if guidance_is_on(model, guidance_scale) else 1)
 
 
 def _warning(recipe: Recipe, model: CatalogueModel, wanted: int, steps: int, guidance: float, factor: float) -> str:
@@ -109,7 +96,7 @@ def _warning(recipe: Recipe, model: CatalogueModel, wanted: int, steps: int, gui
     if model.cfg == "none":
         found.append(f"{model.id} has no guidance: only the steps of the recipe '{recipe.id}' are used.")
     defaults = model.defaults
-    if not guidance_is_on(model, defaults.guidance_scale):
+    if not model.guidance_is_on(defaults.guidance_scale):
         found.append(
             f"The recipe '{recipe.id}' ({steps} steps, guidance_scale {guidance:g}) costs {factor:.1f}x what the authors of "
             f"{model.id} recommend ({defaults.num_inference_steps} steps, "

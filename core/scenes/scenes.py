@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.presets.recipes import GUIDANCE_OFF
+from core.catalogue import GUIDANCE_OFF
 
 RecipeName = Literal["document", "authors"]
 """`document`: the published ranges by content type, at their midpoints. `authors`: the model's own defaults."""

@@ -111,6 +111,11 @@ class RenderFields(RequestBody):
 
     model_config = ConfigDict(populate_by_name=True)
 
+    @property
+    def may_name_loras(self) -> bool:
+        """Whether a LoRA may be named, in the field or by what may be a tag in a prompt."""
+        return bool(self.loras) or any("<lora:" in text.lower() for text in (self.prompt, self.negative_prompt or ""))
+
     @field_validator("seed", "variation_seed", "width", "height", "num_inference_steps", "num_images", "mask_feather")
     @classmethod
     def _fits(cls, value: int | None) -> int | None:

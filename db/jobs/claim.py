@@ -30,12 +30,11 @@ from sqlalchemy.orm import aliased
 from core.lifecycle import JobStatus
 from db.database import Database
 from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
-from db.prepared import Prepared, Transaction, connection_of
+from db.prepared import Prepared, Transaction, connection_of, core_table, detached
 from db.quarantine import excludes, is_on_probation, is_quarantined
-from db.size_limits import UNKNOWN, SizeLimit, fits
+from db.size_limits import SizeLimit, fits
 from db.sql import QUEUED, RUNNING, insert_rows, now
-from db.tables import Attempt, Job, JobExclusion, Worker, core_table
-from db.tables.base import detached
+from db.tables import Attempt, Job, JobExclusion, Worker
 
 Held = tuple[str, int]
 """(job id, attempt number), which leases and fences refer to."""
@@ -88,7 +87,7 @@ class Claimant:
     worker: str
     incarnation: str
     lease_seconds: float
-    sizes: SizeLimit = UNKNOWN
+    sizes: SizeLimit | None = None
 
 
 def claim_next(database: Database, model: str, claimant: Claimant, hint: str | None = None) -> Job | None:
@@ -110,18 +109,19 @@ def claim_many(database: Database, model: str, claimant: Claimant, limit: int, h
 
 
 def _claim_best(session: Transaction, model: str, claimant: Claimant, limit: int) -> list[Job]:
+    has_limit = claimant.sizes is not None
     parameters = {
         "for_model": model,
         "for_worker": claimant.worker,
         "for_incarnation": claimant.incarnation,
         "for_seconds": claimant.lease_seconds,
         "at_most": limit,
-        **claimant.sizes.parameters,
+        **(claimant.sizes.parameters if claimant.sizes is not None else {}),
     }
     if connection_of(session).dialect.name == "postgresql":
-        rows = _claim_with_history(claimant.sizes.is_known).rows(session, parameters)
+        rows = _claim_with_history(has_limit).rows(session, parameters)
         return _in_order([detached(Job, row) for row in rows])
-    jobs = apply_to_rows(session, _claim_transition(claimant.sizes.is_known), parameters)
+    jobs = apply_to_rows(session, _claim_transition(has_limit), parameters)
     insert_rows(
         session,
         Attempt,

@@ -24,10 +24,9 @@ from core.errors import Gone, NotFound
 from core.lifecycle import JobKind, JobStatus
 from db.database import Database
 from db.jobs.submit import Submitted
-from db.prepared import Prepared, Transaction
+from db.prepared import Prepared, Transaction, core_table, detached
 from db.sql import QUEUED, has_status
-from db.tables import Attempt, IdempotencyKey, Image, Job, JobEvent, Tombstone, core_table
-from db.tables.base import detached
+from db.tables import Attempt, IdempotencyKey, Image, Job, JobEvent, Tombstone
 
 POSITION_CAP = 1000
 

@@ -26,10 +26,9 @@ from db.database import Database
 from db.jobs.fairness import next_turn
 from db.jobs.queued_limits import count_queued, lock_limits, too_many
 from db.jobs.transition import record_events
-from db.prepared import Prepared, Transaction
+from db.prepared import Prepared, Transaction, core_table, detached
 from db.sql import QUEUED, insert_ignore, insert_rows, now
-from db.tables import IdempotencyKey, Job, Upload, core_table
-from db.tables.base import detached
+from db.tables import IdempotencyKey, Job, Upload
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from core.lifecycle import JobStatus, Outcome
 from db.database import Database
 from db.jobs.claim import Held, held_by_attempts
 from db.jobs.transition import TransitionStatement, build_transition, record_events
-from db.prepared import Prepared, Transaction, connection_of
+from db.prepared import Prepared, Transaction, connection_of, core_table, detached
 from db.quarantine import trust, trusting
 from db.sql import has_status, insert_rows, json_entry, now, row_set
-from db.tables import Attempt, Image, Job, core_table
-from db.tables.base import detached
+from db.tables import Attempt, Image, Job
 from db.usage import UsageChange
 
 _MORE_WAIT = "more_wait"

@@ -11,10 +11,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate, UpdateBase
 
 from core.lifecycle import SETTLED, JobStatus, check_transition
-from db.prepared import Prepared, Transaction
+from db.prepared import Prepared, Transaction, core_table, detached
 from db.sql import has_status, insert_rows, now
-from db.tables import Job, JobEvent, core_table
-from db.tables.base import detached
+from db.tables import Job, JobEvent
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """SQLAlchemy models of the tables."""
 
 from db.tables.access import ApiKey, JoinToken, PageSession, QuotaCounter
-from db.tables.base import Base, core_table
+from db.tables.base import Base
 from db.tables.batches import Batch, BatchJob
 from db.tables.collections import Collection, CollectionImage
 from db.tables.comfyui import ComfyInput, ComfyPrompt, ComfyPromptJob
@@ -42,5 +42,4 @@ __all__ = [
     "WebhookEndpoint",
     "Worker",
     "WorkerModel",
-    "core_table",
 ]

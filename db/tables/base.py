@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any
 
-from sqlalchemy import JSON, Double, MetaData, String, Table
+from sqlalchemy import JSON, Double, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 _JSON = JSON(none_as_null=True)
@@ -29,18 +28,3 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {JsonObject: _JSON, list[str]: _JSON}  # noqa: RUF012 -- SQLAlchemy reads a plain dict
-
-
-T = TypeVar("T", bound=Base)
-
-
-def detached(cls: type[T], values: Mapping[str, Any]) -> T:
-    """Return an object of the table that belongs to no session, as if loaded; the ORM's constructor takes longer."""
-    row = cls()
-    vars(row).update(values)
-    return row
-
-
-def core_table(cls: type[Base]) -> Table:
-    """Return the Core table: statements over it avoid the ORM's overhead, which costs more than running them."""
-    return cast("Table", cls.__table__)

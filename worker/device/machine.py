@@ -10,7 +10,6 @@ GIGABYTE = 10**9
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
-PROCESS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,6 @@ def available_bytes() -> int:
     free = _kernel_available()
     limit = _cgroup_left()
     return free if limit is None else min(free, limit)
-
-
-def peak_host_bytes() -> int:
-    """Return the most host memory that this process has had resident, mapped weights included; 0 where it is unknown."""
-    try:
-        lines = PROCESS.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return 0
-    values = dict(line.split(":", 1) for line in lines if ":" in line)
-    return int(values["VmHWM"].split()[0]) * 1024 if "VmHWM" in values else 0
 
 
 def _kernel_available() -> int:

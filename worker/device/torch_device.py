@@ -6,14 +6,16 @@ import gc
 import logging
 import os
 import sys
+from pathlib import Path
 
 import torch
 
 from core.errors import RenderError
 from worker.device.cores import usable_cores
-from worker.device.machine import GIGABYTE, Machine, TextDevice, available_bytes, peak_host_bytes
+from worker.device.machine import GIGABYTE, Machine, TextDevice, available_bytes
 
 log = logging.getLogger(__name__)
+_PROCESS = Path("/proc/self/status")
 PINNED_CACHE_KEY = "pinned_max_cached_size_mb"
 
 
@@ -100,10 +102,20 @@ def peak_memory(device: torch.device) -> dict[str, float]:
 
     On a GPU it is what torch reserved since the model was loaded, without the CUDA context.
     """
-    peaks = {"host": peak_host_bytes() / GIGABYTE}
+    peaks = {"host": _peak_host_bytes() / GIGABYTE}
     if device.type == "cuda":
         peaks["device"] = torch.cuda.max_memory_reserved(device) / GIGABYTE
     return {name: round(value, 3) for name, value in peaks.items() if value}
+
+
+def _peak_host_bytes() -> int:
+    """Return the most host memory that this process has had resident, mapped weights included; 0 where it is unknown."""
+    try:
+        lines = _PROCESS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    values = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(values["VmHWM"].split()[0]) * 1024 if "VmHWM" in values else 0
 
 
 def device_name(device: torch.device) -> str:

@@ -25,7 +25,7 @@ from worker.engine.messages import EngineInfo
 from worker.engine.parts import EngineParts
 from worker.engine.peak_memory import PeakMemoryTracker, track_cuda_peak
 from worker.engine.spec import EngineSpec
-from worker.engine.step_hooks import repeated_blocks
+from worker.engine.stepping import repeated_blocks
 from worker.memory.batch_memory import overlap_budget, overlap_fits
 from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan, max_pixels

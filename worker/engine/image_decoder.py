@@ -91,7 +91,8 @@ class ImageDecoder:
     def finish(self, active: ActiveRequest) -> None:
         """Take ownership of the sample and decode it. Raises BrokenDevice and no other error."""
         request = active.request
-        record = render_record(self._info, active, self._warnings_of(request), self._lora_hashes_of(request))
+        warnings, hashes = (self._warnings_of(request), self._lora_hashes_of(request)) if request.loras else ((), {})
+        record = render_record(self._info, active, warnings, hashes)
         steps_done = self._record_event()
         finished = FinishedSample(active.request, active.sample, record, active.timings, steps_done)
         active.sample = None

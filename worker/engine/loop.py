@@ -17,8 +17,15 @@ from worker.engine.io_queues import EngineQueues, InputItem
 from worker.engine.messages import Cancel, Canceled, Heartbeat, Load, Release, RequestFailed, Started, Stop, Submit
 from worker.engine.parts import EngineParts
 from worker.engine.prompt_encoder import PromptEncoder
-from worker.engine.step_hooks import StepAborted, StepAborter, StepProgress
-from worker.engine.stepping import DevicePacer, VirtualClock, choose_micro_batch, step_isolated
+from worker.engine.stepping import (
+    DevicePacer,
+    StepAborted,
+    StepAborter,
+    StepProgress,
+    VirtualClock,
+    choose_micro_batch,
+    step_isolated,
+)
 
 log = logging.getLogger(__name__)
 

@@ -35,8 +35,8 @@ class EngineParts:
     `overlaps_decode`, `overlaps_encode`: these run on threads of their own, in parallel to the steps.
     `blocks`: the denoiser's blocks to hook for progress and aborts; empty where steps are short or compiled.
     `aborts_steps`: whether a step may be abandoned between two blocks.
-    `warnings_of`: sentences about a finished request for its user, such as a LoRA that fits in part.
-    `lora_hashes_of`: name -> short hash of the LoRAs of a finished request.
+    `warnings_of`: sentences for the user about the LoRAs of a finished request, such as one that fits in part.
+    `lora_hashes_of`: name -> short hash of the LoRAs of a finished request. Neither is called for one without LoRAs.
     `peaks`: None where peak memory is not measured.
     `modules`: the components with weights, which may move to host memory while another model is loaded; empty where they
     may not. `suspend` is called before they move, and `resume` restores this model's choices after another one was loaded.

@@ -1,4 +1,4 @@
-"""Celery's consumer for hints: drops what is no hint, reconnects after every error of the broker, takes few commands."""
+"""Celery's application, its one task and its consumer for hints, which drops what is no hint and reconnects after errors."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from celery import Celery
+from celery.app.task import Task
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu.message import Message
 
 from core.backoff import backoff_seconds
-from core.queue import RENDER_TASK
+from core.queue import RENDER_TASK, celery_config, render_queue
+from core.settings import Settings
 from worker.hints.hint import CONTENT_TYPE, Hint, MalformedHint, read_hint, shown
 
 logger = logging.getLogger(__name__)
@@ -22,6 +25,33 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 10.0
 STEADY_SECONDS = 15.0
 """A connection that worked for this long resets the backoff."""
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Return an application for the farm's broker, which accepts JSON messages only.
+
+    Hints are not acknowledged in Redis, which would take two round trips each: a lost hint is published again.
+    """
+    app = Celery("imagefarm", set_as_current=False)
+    app.conf.update(celery_config(settings))
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "ack_emulation": False}
+    return app
+
+
+def register_render_task(app: Celery, on_hint: Callable[[str, int, str], None], models: Sequence[str]) -> None:
+    """Register the render task on `app`. Each message is a hint and calls `on_hint(job_id, deferrals, model)`.
+
+    The model is that of the queue from which the message came.
+    """
+    app.conf.task_default_queue = render_queue(models[0])
+    by_queue = {render_queue(model): model for model in models}
+
+    # worker.runner.flower sends the task's events: a hint may start another job than the one it was sent for.
+    @app.task(bind=True, name=RENDER_TASK, ignore_result=True, send_events=False)  # type: ignore[untyped-decorator]
+    def render(task: Task, job_id: str, **_shown: Any) -> None:  # noqa: ANN401 -- fields for Flower
+        queue = (task.request.delivery_info or {}).get("routing_key")
+        model = by_queue.get(str(queue), models[0])
+        on_hint(job_id, int((task.request.headers or {}).get("deferrals", 0)), model)
 
 
 class HintConsumer(Consumer):  # type: ignore[misc]

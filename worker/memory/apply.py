@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.hooks import apply_group_offloading
-from diffusers.models.transformers.transformer_z_image import FeedForward
 from torch import nn
-from torch.nn import functional
 
 from worker.device.torch_device import disable_pinned_rounding
 from worker.memory.sizes import role_of
@@ -18,18 +16,6 @@ from worker.memory.tiers import Placement, Tier
 ALIGNMENT_BYTES = 512
 """CUDA's allocator aligns to this: each weight begins at a multiple of this many bytes."""
 TILE_PIXELS, TILE_LATENTS = 512, 64
-
-
-def gate_in_place(module: nn.Module) -> None:
-    """Make every Z-Image feed-forward within apply its gate in place; other models have no such class."""
-    for each in module.modules():
-        if isinstance(each, FeedForward):
-            each._forward_silu_gating = _silu_in_place
-
-
-def _silu_in_place(gate: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Compute the class's own gating; both inputs are fresh matmul outputs, so overwriting the first is safe."""
-    return functional.silu(gate, inplace=True).mul_(values)
 
 
 def move_in_one_allocation(module: nn.Module, device: torch.device) -> None:
@@ -76,7 +62,6 @@ def apply_tier(
     modules = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
     for index, (name, module) in enumerate(modules.items()):
         role = role_of(name)
-        gate_in_place(module)
         if role == "denoiser" and tier.denoiser == "fp8-cast":
             _keep_in_fp8(module)
         place = _place(tier, name)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from core.catalogue import CatalogueModel
 from core.errors import RenderError
-from core.presets.recipes import guidance_is_on
 from worker.device.machine import GIGABYTE
 from worker.memory.estimate import tokens
 from worker.memory.plan import MemoryPlan
@@ -139,7 +138,7 @@ def forecast(model: CatalogueModel, sizes: ModelSizes, plan: MemoryPlan, form: C
     """Estimate one image of the model's defaults from counts of multiplications; overheads come on top."""
     defaults = model.defaults
     width, height = defaults.width, defaults.height
-    rows = 2 if guidance_is_on(model, defaults.guidance_scale) else 1
+    rows = 2 if model.guidance_is_on(defaults.guidance_scale) else 1
     rate = rate_of(form, plan, speed) * 1e9
     step = forward_flop(model.family, sizes, width, height) * rows / rate
     text = 2 * sizes.of("text") * CAPTION_TOKENS * rows / rate

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
 from core.catalogue import CatalogueModel, ModelPaths, load_catalogue, locate, resolve_auto, served_models
-from core.catalogue.presence import PREFERRED
+from core.catalogue.catalogue import PREFERRED
 from core.catalogue.recognise import recognise
 from core.catalogue.weight_file import WeightFile
 from core.errors import FarmError, RenderError

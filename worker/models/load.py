@@ -46,11 +46,12 @@ from worker.memory.sizes import read_sizes
 from worker.memory.wide_layers import compute_in
 from worker.models.components import assemble, load_components
 from worker.models.demo import ensure_built
-from worker.models.libraries import silence_libraries
+from worker.models.libraries import denoiser_of, silence_libraries
 from worker.models.lora_fit import load_lora
 from worker.models.single_files.prediction import set_prediction
 from worker.models.single_files.source import revision_of_files
 from worker.models.tier_reader import TierReader
+from worker.models.z_image_transformer import gate_in_place
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +183,7 @@ def load_pipeline(model: CatalogueModel, request: LoadRequest, on_progress: OnPr
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):
                 compute_in(part, choice.compute)
+    gate_in_place(denoiser_of(pipeline))
     apply_tier(pipeline, plan.tier, device, lambda fraction: on_progress("placing", fraction), text_device)
     on_progress("done", 1.0)
     seconds = time.perf_counter() - started

@@ -11,7 +11,9 @@ import diffusers
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.transformer_z_image import ZSingleStreamAttnProcessor
+from diffusers.models.transformers.transformer_z_image import FeedForward, ZSingleStreamAttnProcessor
+from torch import nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from worker.models.joined_projections import JoinedProjections
@@ -242,3 +244,15 @@ class ZImageTransformer2DModel(diffusers.ZImageTransformer2DModel):  # type: ign
         if own == len(row):
             return row
         return torch.cat([row[:own], self.x_pad_token.to(row.dtype).expand(len(row) - own, -1)])
+
+
+def gate_in_place(module: nn.Module) -> None:
+    """Make every Z-Image feed-forward within apply its gate in place; other models have no such class."""
+    for each in module.modules():
+        if isinstance(each, FeedForward):
+            each._forward_silu_gating = _silu_in_place
+
+
+def _silu_in_place(gate: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Compute the class's own gating; both inputs are fresh matmul outputs, so overwriting the first is safe."""
+    return functional.silu(gate, inplace=True).mul_(values)

@@ -54,13 +54,12 @@ class Adapters:
         self._chosen: dict[str, LoraFile] = {}  # Looked up when a request arrives, not for each pass.
         self._by_name: dict[str, LoadedAdapter] = {}
         self._count = 0
-        self._active: tuple[LoraRequest, ...] = ()
+        self.active: tuple[LoraRequest, ...] = ()
+        """What forward passes use now; change it by `activate`."""
         self._outdated = False
 
     def check(self, loras: Sequence[LoraRequest]) -> None:
         """Raise InvalidInput for one that does not exist, is damaged, or belongs to another model."""
-        if not loras:
-            return
         if not hasattr(self._pipeline, "load_lora_weights"):
             raise InvalidInput(f"{self._model.id} takes no LoRAs.", field="loras", code="loras_not_offered")
         chosen = {lora.name: self._library.choose(lora.name, self._model) for lora in loras}
@@ -78,18 +77,18 @@ class Adapters:
 
     def activate(self, loras: tuple[LoraRequest, ...]) -> None:
         """Make forward passes use exactly these adapters; with none, output is bit-identical to the bare model's."""
-        if loras == self._active and not (loras and self._outdated):
+        if loras == self.active and not (loras and self._outdated):
             return
         if not loras:
             self._layers.detach()
-            self._active = ()
+            self.active = ()
             return
         try:
             self._activate(loras)
         except BaseException:
             self._unload_all()  # What is loaded now is unknown.
             raise
-        self._active, self._outdated = loras, False
+        self.active, self._outdated = loras, False
 
     def _activate(self, loras: tuple[LoraRequest, ...]) -> None:
         self._layers.attach()
@@ -140,4 +139,4 @@ class Adapters:
         self._pipeline.unload_lora_weights()
         self._layers.clear()
         self._loaded.clear()
-        self._active = ()
+        self.active = ()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
 from core.render import RenderRequest
 from worker.models.joined_projections import separate_projections
 from worker.models.libraries import Pipeline
-from worker.pipelines.tuning.attention import native_attention, preferred_order
+from worker.pipelines.tuning.attention import native_attention, preferred_kernels, preferred_order
 
 
 def runs_uncompiled(request: RenderRequest) -> bool:
@@ -32,7 +32,7 @@ def execution_mode(pipeline: Pipeline, request: RenderRequest) -> Iterator[None]
     if "torch._dynamo" in sys.modules:  # Nothing is compiled before its import, which takes a second.
         torch.compiler.set_stance("force_eager" if runs_uncompiled(request) else "default")
     if not request.strict:
-        with preferred_order():
+        with preferred_order() if preferred_kernels else nullcontext():
             yield
         return
     with native_attention(pipeline), separate_projections():

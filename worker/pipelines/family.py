@@ -10,7 +10,7 @@ import torch
 
 from core.catalogue import CatalogueModel
 from core.errors import InvalidInput
-from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH, RenderRequest
+from core.render import DEFAULT_INPAINT_STRENGTH, DEFAULT_STRENGTH, LoraRequest, RenderRequest
 from worker.models.tiny_decoder import TinyDecoder
 from worker.pipelines.adapters import Adapters
 
@@ -119,6 +119,11 @@ class FamilyContext:
     text_device: torch.device
     adapters: Adapters
     tiny_decoder: TinyDecoder | None = None
+
+    def use_adapters(self, loras: tuple[LoraRequest, ...]) -> None:
+        """Make forward passes use exactly these LoRAs. Most passes have none, after one that had none either."""
+        if loras or self.adapters.active:
+            self.adapters.activate(loras)
 
     def decoder_for(self, request: RenderRequest) -> TinyDecoder | None:
         """Return the tiny decoder, if this request is to be decoded with it."""

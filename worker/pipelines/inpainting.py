@@ -31,9 +31,9 @@ class Inpainting:
         return (1 - self.mask) * kept + self.mask * latents
 
 
-def check_mask(request: RenderRequest, has_init_image: bool) -> None:
-    """Raise InvalidInput for a mask without an image."""
-    if request.has_mask and not has_init_image:
+def check_mask(has_init_image: bool) -> None:
+    """Raise InvalidInput for a request with a mask and without an image."""
+    if not has_init_image:
         raise InvalidInput("A mask is for inpainting: send an input image with it.", field="mask")
 
 

@@ -17,7 +17,7 @@ from db.jobs.reap import expire_late, hold_unrunnable, open_work, requeue_expire
 from db.redis_client import connect
 from db.workers import live_workers
 from worker.events import EventPublisher
-from worker.hints.publisher import HintPublisher
+from worker.hints.queue import HintPublisher
 
 
 class BrokerMonitor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from core.settings import Settings
 from core.tracing import Tracing
 from db.database import Database
-from db.size_limits import UNKNOWN, SizeLimit
+from db.size_limits import SizeLimit
 from worker.engine.client import EngineClient
 from worker.engine.messages import EngineInfo
 from worker.events import EventPublisher
@@ -24,23 +24,24 @@ class SizeLimits:
     """
 
     def __init__(self) -> None:
-        self._limits: dict[str, SizeLimit] = {}
+        self._limits: dict[str, SizeLimit | None] = {}
 
     def note(self, info: EngineInfo) -> None:
         """Record what the engine reports of the model that it has loaded."""
-        self._limits[info.model] = SizeLimit(info.max_pixels, info.max_pixels_guided)
+        is_known = info.max_pixels > 0 and info.max_pixels_guided > 0
+        self._limits[info.model] = SizeLimit(info.max_pixels, info.max_pixels_guided) if is_known else None
 
-    def of(self, model: str) -> SizeLimit:
-        """Return the limit of a model."""
-        return self._limits.get(model, UNKNOWN)
+    def of(self, model: str) -> SizeLimit | None:
+        """Return the limit of a model; None where it is not known."""
+        return self._limits.get(model)
 
 
 @dataclass(frozen=True)
 class WorkerContext:
     """Built once by the worker process and shared by its threads; every member is thread-safe.
 
-    `attempts`: those in flight. `events`, `flower`: where state changes and progress are published.
-    `tracing`: where spans go. `totals`: what heartbeats report about its work. `sizes`: the largest images that it holds.
+    `attempts`: those in flight. `events`, `flower`: where state changes and progress are published. `tracing`: where spans
+    go, if they are recorded. `totals`: what heartbeats report about its work. `sizes`: the largest images that it holds.
     """
 
     settings: Settings
@@ -52,6 +53,6 @@ class WorkerContext:
     attempts: InFlightAttempts
     events: EventPublisher
     flower: FlowerEvents
-    tracing: Tracing = field(default_factory=Tracing)
+    tracing: Tracing | None = None
     totals: WorkerTotals = field(default_factory=WorkerTotals)
     sizes: SizeLimits = field(default_factory=SizeLimits)

@@ -12,7 +12,8 @@ from db.database import Database
 from db.size_limits import SizeLimit
 from db.worker_speeds import faster_workers, waiting_jobs
 from worker.hints.queue import PASS_ON_PAUSE_SECONDS
-from worker.runner.speed_preference import FasterWorker, OwnSpeed, SpeedPreference, gain
+from worker.runner.speed_preference import FasterWorker, SpeedPreference, gain
+from worker.runner.worker_state import OwnSpeed
 
 FRESH_SECONDS = 0.1
 """Threads that ask within this time share an answer."""
@@ -24,24 +25,19 @@ MOST_WAITING = 64
 
 
 class FasterWorkers:
-    """Thread-safe. `own_speed` returns None until it was measured; until then nothing is left to others.
-
-    `sizes` returns the largest image of a model that this worker can hold.
-    """
+    """Thread-safe. `sizes` returns the largest image of a model that this worker can hold."""
 
     def __init__(
         self,
         database: Database,
         model: str,
         own_name: str,
-        own_speed: Callable[[], OwnSpeed | None],
-        sizes: Callable[[str], SizeLimit],
+        sizes: Callable[[str], SizeLimit | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._model = model
         self._own_name = own_name
-        self._own_speed = own_speed
         self._sizes = sizes
         self._clock = clock
         self._preference = SpeedPreference(clock)
@@ -49,11 +45,8 @@ class FasterWorkers:
         self._next_look = float("-inf")
         self._pause = 0.0
 
-    def pause_seconds(self) -> float:
+    def pause_seconds(self, own: OwnSpeed) -> float:
         """Return for how long to keep a hint before another worker gets it; 0: claim the job here. Raises Unavailable."""
-        own = self._own_speed()
-        if own is None:
-            return 0.0
         with self._lock:
             if self._clock() >= self._next_look:
                 self._pause, fresh_seconds = self._look(own)

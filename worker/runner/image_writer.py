@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.catalogue import load_catalogue
-from core.comfyui.png_texts import texts_of
+from core.comfyui import png_texts
 from core.errors import RenderError
 from core.imagefile import ImageMetadata, encode_png
 from core.imagefile.png_file import with_metadata
@@ -36,7 +36,8 @@ class ImageWriter:
         """
         index = image_index_of(rendered.request_id)
         key = image_key(attempt.job.id, attempt.job.attempt, index)
-        metadata, texts = _metadata(attempt, request, rendered, index), texts_of(attempt.job.requested)
+        metadata, requested = _metadata(attempt, request, rendered, index), attempt.job.requested or {}
+        texts = png_texts.texts_of(requested) if png_texts.FIELD in requested else {}
         if request.upscale is None:
             stored = self._store.put(key, encode_png(rendered.pixels, rendered.width, rendered.height, metadata, texts))
         else:

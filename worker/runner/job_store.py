@@ -14,7 +14,7 @@ from core.errors import Unavailable
 from db.database import Database
 from db.jobs.claim import Claimant, claim_many
 from db.jobs.succeed import Success, finish_and_look
-from db.size_limits import UNKNOWN, SizeLimit
+from db.size_limits import SizeLimit
 from db.tables import Job
 from db.worker_speeds import idle_worker_exists
 
@@ -146,7 +146,7 @@ class JobStore:
         claimant: Claimant,
         take_hints: Callable[[str, int], Sequence[str]],
         under_way: Callable[[], int] = lambda: 0,
-        sizes: Callable[[str], SizeLimit] = lambda _: UNKNOWN,
+        sizes: Callable[[str], SizeLimit | None] = lambda _: None,
     ) -> None:
         self._database = database
         self._take_hints = take_hints

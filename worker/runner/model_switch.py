@@ -15,7 +15,7 @@ from db.jobs.finish import LIVE_SECONDS
 from db.worker_models import Holder
 from worker.engine.messages import EngineInfo, LoadFailed
 from worker.engine.spec import spec_from_settings
-from worker.runner.claim_gate import ClaimGate
+from worker.runner.attempts import ClaimGate
 from worker.runner.context import WorkerContext
 from worker.runner.model_choice import Candidate, Choice, choose
 from worker.runner.served_models import ASSUMED_SECONDS, ServedModels, assumed_seconds

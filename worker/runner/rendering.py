@@ -173,7 +173,8 @@ class AttemptRendering:
             for request_id in list(self._pending):
                 self.engine.cancel(request_id)
             for request in requests:
-                clear_spool(request)
+                if request.upscale is not None:
+                    clear_spool(request.upscale)
         return sorted(self.images, key=lambda image: image.index)
 
     def _fit_to_request(self, start: StartImages, request: RenderRequest) -> StartImages:

@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TypeVar
 
 from core.errors import RenderError, Unavailable
 from core.lifecycle import Outcome
 from core.logs import log_context
 from core.render import RenderRequest
+from core.tracing import Tracing
 from db.jobs.claim import Claimant
 from db.jobs.finish import finish_canceled, finish_error
 from db.jobs.read import attempts_of, queued_seconds
@@ -22,8 +24,16 @@ from storage.stores import open_images, open_uploads
 from worker.engine.messages import Rendered
 from worker.hints.hint import Hint
 from worker.hints.queue import PASS_ON_PAUSE_SECONDS, HintQueue
-from worker.runner.attempts import CancelRequested, Drained, Isolation, LeaseLost, RunningAttempt, image_index_of
-from worker.runner.claim_gate import ClaimGate, ClaimsUnderWay
+from worker.runner.attempts import (
+    CancelRequested,
+    ClaimGate,
+    ClaimsUnderWay,
+    Drained,
+    Isolation,
+    LeaseLost,
+    RunningAttempt,
+    image_index_of,
+)
 from worker.runner.context import WorkerContext
 from worker.runner.faster_workers import FasterWorkers
 from worker.runner.image_guard import ImageGuard
@@ -31,8 +41,8 @@ from worker.runner.image_writer import ImageWriter
 from worker.runner.job_store import IdleWorkers, JobStore
 from worker.runner.outputs import OutputsFolder
 from worker.runner.rendering import AttemptRendering, AttemptStopped, StartImageReader, StartImages
-from worker.runner.speed_preference import OwnSpeed, own_speed
 from worker.runner.storage_gate import StorageGate
+from worker.runner.worker_state import OwnSpeed, own_speed
 from worker.safety_hook import load_safety_hook
 
 logger = logging.getLogger(__name__)
@@ -79,10 +89,7 @@ class Runner:
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
         self._jobs = JobStore(context.database, claimant, self._take_hints, self._claims.__len__)
         self._idle_workers = {model: IdleWorkers(context.database, model, identity.name) for model in hints}
-        self._faster = {
-            model: FasterWorkers(context.database, model, identity.name, self._own_speed, context.sizes.of)
-            for model in hints
-        }
+        self._faster = {model: FasterWorkers(context.database, model, identity.name, context.sizes.of) for model in hints}
 
     def on_hint(self, job_id: str, deferrals: int, model: str) -> None:
         """Run jobs of this model, the first for this hint, until none is left to take.
@@ -153,10 +160,13 @@ class Runner:
         return self._idle_workers[model].any_idle(slowest)
 
     def _pause_for_faster(self, model: str, claiming: int) -> float:
-        """Return the seconds for which an idle worker leaves its hint to faster ones; 0 where it claims, or is not idle."""
-        if len(self._context.attempts) + claiming:
+        """Return the seconds for which an idle worker leaves its hint to faster ones; 0 where it claims, or is not idle.
+
+        Until its own speed is measured, it leaves nothing to others.
+        """
+        if len(self._context.attempts) + claiming or (own := self._own_speed()) is None:
             return 0.0
-        return self._faster[model].pause_seconds()
+        return self._faster[model].pause_seconds(own)
 
     def _own_speed(self) -> OwnSpeed | None:
         measured_at, own = self._measured
@@ -185,12 +195,14 @@ class Runner:
             with log_context(job_id=job.id, attempt=job.attempt):
                 self._context.flower.started(job)
                 self._context.events.job_changed(job)
-                self._report(attempt, self._render_traced(attempt), started)
+                tracing = self._context.tracing
+                finished = self._render(attempt) if tracing is None else self._render_traced(attempt, tracing)
+                self._report(attempt, finished, started)
         finally:
             self._context.attempts.remove(attempt)
 
-    def _render_traced(self, attempt: RunningAttempt) -> Job | None:
-        job, tracing = attempt.job, self._context.tracing
+    def _render_traced(self, attempt: RunningAttempt, tracing: Tracing) -> Job | None:
+        job = attempt.job
         tracing.past("job.queued", job.id, job.available_at, time.time(), attempt=job.attempt)
         worker = self._context.identity.name
         with tracing.span("job.attempt", job.id, attempt=job.attempt, model=job.model, worker=worker) as added:
@@ -200,9 +212,11 @@ class Runner:
                 added["error_code"] = finished.error_code
             return finished
 
-    def _store(self, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered) -> StoredImage:
+    def _store_traced(
+        self, tracing: Tracing, attempt: RunningAttempt, request: RenderRequest, rendered: Rendered
+    ) -> StoredImage:
         """Store an image; the engine's work on it, which is over, becomes a span of its own."""
-        tracing, job_id, index, spent = self._context.tracing, attempt.job.id, image_index_of(request.id), rendered.timings
+        job_id, index, spent = attempt.job.id, image_index_of(request.id), rendered.timings
         now = time.time()
         busy = spent.encode_seconds + spent.steps_seconds + spent.decode_seconds
         tracing.past("image.render", job_id, now - busy, now, index=index, steps=len(rendered.record.batch_sizes))
@@ -211,13 +225,14 @@ class Runner:
 
     def _render(self, attempt: RunningAttempt) -> Job | None:
         """Return the job after this attempt; None when the attempt no longer held it and was refused."""
+        tracing = self._context.tracing
         with self._isolated(attempt.job):
             rendering = AttemptRendering(
                 attempt,
                 self._context.engine,
                 self._context.settings,
                 self._context.events,
-                self._store,
+                self._writer.write if tracing is None else partial(self._store_traced, tracing),
                 self._guard,
                 lambda reason: self._storage.report("images", reason, self._writer.check),
             )
@@ -270,7 +285,8 @@ class Runner:
             "storing_seconds": round(rendering.storing_seconds, 4),
         }
         success = Success(job.id, job.attempt, rendering.images, timings)
-        with self._context.tracing.span("job.commit", job.id):
+        tracing = self._context.tracing
+        with nullcontext() if tracing is None else tracing.span("job.commit", job.id):
             finished = self._retry_until_available(lambda: self._jobs.succeed(success))
         if finished is None:
             self._writer.discard(rendering.images)

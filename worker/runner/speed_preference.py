@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from core.work import longest_wait
-
-
-@dataclass(frozen=True)
-class OwnSpeed:
-    """`seconds`: for a megapixel and a step of an image alone. `image_seconds`: what an image took lately."""
-
-    seconds: float
-    image_seconds: float
+from worker.runner.worker_state import OwnSpeed
 
 
 @dataclass(frozen=True)
@@ -29,13 +21,6 @@ class FasterWorker:
     seconds: float
     images: int
     running: int
-
-
-def own_speed(info: Mapping[str, Any] | None) -> OwnSpeed | None:
-    """Return the speed that a worker's `info` reports; None before an image was rendered alone."""
-    found = info or {}
-    alone = found.get("speed", {}).get("alone_seconds_per_megapixel_step")
-    return OwnSpeed(alone, found["later_images"]["median_seconds"]) if alone else None
 
 
 def gain(own: OwnSpeed, faster: Sequence[FasterWorker]) -> float:

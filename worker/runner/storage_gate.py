@@ -33,12 +33,10 @@ class StorageGate:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._probes: dict[str, Callable[[], object]] = {}
+        self.is_open = True
+        """Whether jobs may be claimed. Only this class changes it."""
         self._failures = 0
         self._opened_at = float("-inf")
-
-    @property
-    def is_open(self) -> bool:
-        return not self._probes
 
     def report(self, what: str, reason: str, probe: Callable[[], object]) -> None:
         """Close the gate until `probe` raises `storage_unavailable` no more; one probe is kept for each `what`.
@@ -46,7 +44,7 @@ class StorageGate:
         When it opens, every attempt gets StorageBack.
         """
         with self._lock:
-            was_open = not self._probes
+            was_open, self.is_open = self.is_open, False
             self._probes[what] = probe
             if was_open:
                 self._failures = self._failures if time.monotonic() - self._opened_at < STEADY_SECONDS else 0
@@ -63,7 +61,7 @@ class StorageGate:
                 self._try(what, probe)
             with self._lock:
                 if not self._probes:
-                    self._opened_at = time.monotonic()
+                    self.is_open, self._opened_at = True, time.monotonic()
                     break
         logger.info("the storage is back: this worker claims jobs again")
         self._show(None)

@@ -37,11 +37,10 @@ def upscale_request(attempt: RunningAttempt, settings: Settings) -> RenderReques
     )
 
 
-def clear_spool(request: RenderRequest) -> None:
+def clear_spool(part: UpscalePart) -> None:
     """Delete the files of this attempt. One that is still open in an engine is gone once the engine closes it."""
-    if request.upscale is not None:
-        request.upscale.output.unlink(missing_ok=True)
-        request.upscale.reduced_output.unlink(missing_ok=True)
+    part.output.unlink(missing_ok=True)
+    part.reduced_output.unlink(missing_ok=True)
 
 
 def clear_earlier_attempts(attempt: RunningAttempt, settings: Settings) -> None:

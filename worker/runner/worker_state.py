@@ -99,6 +99,21 @@ class EngineTimes:
 
 
 @dataclass(frozen=True)
+class OwnSpeed:
+    """`seconds`: for a megapixel and a step of an image alone. `image_seconds`: what an image took lately."""
+
+    seconds: float
+    image_seconds: float
+
+
+def own_speed(info: Mapping[str, Any] | None) -> OwnSpeed | None:
+    """Return the speed that a worker's `info` reports; None before an image was rendered alone."""
+    found = info or {}
+    alone = found.get("speed", {}).get("alone_seconds_per_megapixel_step")
+    return OwnSpeed(alone, found["later_images"]["median_seconds"]) if alone else None
+
+
+@dataclass(frozen=True)
 class WorkerIdentity:
     """`name` survives restarts; `incarnation` is new for each process."""
 

@@ -8,8 +8,8 @@ from sqlalchemy.exc import IntegrityError
 
 from core.errors import Unavailable
 from db.database import Database
-from db.prepared import Prepared
-from db.tables import IdempotencyKey, core_table
+from db.prepared import Prepared, core_table
+from db.tables import IdempotencyKey
 
 KEYS = core_table(IdempotencyKey)
 NAMES = ("owner", "key", "request_hash", "job_id", "answer", "created_at")

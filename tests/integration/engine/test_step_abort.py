@@ -8,8 +8,7 @@ import torch
 from core.render import LoraRequest
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.tiny_models import TinyModel
-from worker.engine.step_hooks import StepAborted, StepAborter, repeated_blocks
-from worker.engine.stepping import step_isolated
+from worker.engine.stepping import StepAborted, StepAborter, repeated_blocks, step_isolated
 from worker.models.libraries import denoiser_of
 from worker.models.tiny_models.build import build_lora
 

@@ -17,7 +17,7 @@ from tests.integration.engine.tiny_models import TinyModel
 from worker.engine.active_request import ActiveRequest
 from worker.engine.client import EngineClient
 from worker.engine.messages import Canceled, Rendered, Started, Step
-from worker.engine.step_hooks import REPORT_INTERVAL_SECONDS, StepProgress, repeated_blocks
+from worker.engine.stepping import REPORT_INTERVAL_SECONDS, StepProgress, repeated_blocks
 from worker.models.libraries import denoiser_of
 from worker.runner.attempts import CancelRequested, RunningAttempt
 from worker.runner.rendering import AttemptRendering, AttemptStopped

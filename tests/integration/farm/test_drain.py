@@ -19,8 +19,7 @@ from db.jobs.submit import NewJob, submit
 from db.migrate import upgrade
 from worker.engine.messages import Rendered
 from worker.hints.hint import Hint
-from worker.runner.attempts import InFlightAttempts
-from worker.runner.claim_gate import ClaimGate
+from worker.runner.attempts import ClaimGate, InFlightAttempts
 from worker.runner.context import WorkerContext
 from worker.runner.runner import Runner
 from worker.runner.worker_state import WorkerIdentity, WorkerState

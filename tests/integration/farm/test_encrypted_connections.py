@@ -19,7 +19,7 @@ from supervisor.embedded_redis import find_redis_binary, problem_with
 from tests.servers.ports import free_port, wait_listening
 from tests.servers.postgres import PostgresServer
 from tests.servers.tls import Certificate, make_certificate, tls_before
-from worker.celery_app import make_celery
+from worker.hints.consumer import make_celery
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "many-boxes.md"
 

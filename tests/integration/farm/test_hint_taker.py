@@ -9,10 +9,9 @@ from core.queue import RENDER_TASK, render_queue
 from core.settings import Settings
 from db.database import Database
 from tests.conftest import Migrate
-from worker.celery_app import make_celery
+from worker.hints.consumer import make_celery
 from worker.hints.hint import Hint
-from worker.hints.publisher import HintPublisher
-from worker.hints.taker import HintTaker
+from worker.hints.queue import HintPublisher, HintTaker
 
 
 def test_hints_are_taken_oldest_first_with_their_deferrals(redis_url: str) -> None:

@@ -15,8 +15,7 @@ from db.jobs.submit import NewJob, submit
 from tests.conftest import Migrate
 from worker.engine.messages import EngineInfo
 from worker.engine.spec import EngineSpec
-from worker.runner.attempts import InFlightAttempts
-from worker.runner.claim_gate import ClaimGate
+from worker.runner.attempts import ClaimGate, InFlightAttempts
 from worker.runner.context import WorkerContext
 from worker.runner.model_switch import ModelSwitch
 from worker.runner.worker_state import WorkerIdentity, WorkerState

@@ -12,7 +12,6 @@ import pytest
 from api import submission
 from api.caller import Caller
 from api.farm import Farm
-from core.tracing import Tracing
 from db.jobs.submit import NewJob
 
 
@@ -43,7 +42,7 @@ def test_a_client_that_leaves_gets_no_job_beyond_its_limits(monkeypatch: pytest.
             published.set()
 
         farm = SimpleNamespace(
-            database=None, submits=SimpleNamespace(submit=submit), publisher=SimpleNamespace(hint=hint), tracing=Tracing()
+            database=None, submits=SimpleNamespace(submit=submit), publisher=SimpleNamespace(hint=hint), tracing=None
         )
         limits = SimpleNamespace(key_id="key", submits_per_minute=1, pixels_per_day=None)
         caller = SimpleNamespace(limits=limits)

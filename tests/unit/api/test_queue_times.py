@@ -10,9 +10,9 @@ from api.overview import Overview
 from api.queue_times import QueueTimes, likely_worker, queue_times
 from api.views.queue import waiting_reason
 from core.work import work_of
+from db.prepared import detached
 from db.statistics import RecentMean, Waiting
 from db.tables import Job, Worker, WorkerModel
-from db.tables.base import detached
 
 JOB = {"width": 1000, "height": 1000, "num_inference_steps": 4, "num_images": 1}
 

@@ -40,7 +40,14 @@ def test_modules_lengths_and_duplicate_stems(script: dict[str, Any], tmp_path: P
 
 
 def test_only_functions_of_processes_on_the_way_count(script: dict[str, Any], tmp_path: Path) -> None:
-    called = [[f"{tmp_path}/db/jobs/claim.py", 3], [f"{tmp_path}/db/sql.py", 0], ["/usr/lib/json.py", 3]]
-    for word, expected in (("worker.engine", ["db/jobs/claim.py"]), ("api", ["db/jobs/claim.py"]), ("reaper", [])):
+    called = [
+        [f"{tmp_path}/db/jobs/claim.py", 3, "claim_many", False],
+        [f"{tmp_path}/api/metrics.py", 3, "counted", True],
+        [f"{tmp_path}/db/sql.py", 0, "<module>", False],
+        ["/usr/lib/json.py", 3, "load", False],
+    ]
+    claim, counted = ("db/jobs/claim.py", "claim_many"), ("api/metrics.py", "counted")
+    for word, expected in (("worker.engine", [claim, counted]), ("api", [claim, counted]), ("reaper", [])):
         report = json.loads(json.dumps({"command": ["python", "-m", "cli", word], "called": called}))
         assert list(script["_entered"](report, tmp_path)) == expected
+        assert list(script["_entered"](report, tmp_path, with_any_request=False)) == expected[:1]

@@ -9,8 +9,9 @@ import torch
 from diffusers.models.transformers.transformer_z_image import FeedForward, ZImageTransformerBlock
 from torch import nn
 
-from worker.memory.apply import ALIGNMENT_BYTES, gate_in_place, move_in_one_allocation
+from worker.memory.apply import ALIGNMENT_BYTES, move_in_one_allocation
 from worker.memory.packed_layers import Fp8Linear, Int8Linear
+from worker.models.z_image_transformer import gate_in_place
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.runner.claim_gate import ClaimGate
+from worker.runner.attempts import ClaimGate
 from worker.runner.served_models import FIRST_PAUSE_SECONDS, ServedModels
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from core.work import longest_wait
 from worker.runner.engine_speed import EngineSpeed
-from worker.runner.speed_preference import FasterWorker, OwnSpeed, SpeedPreference, gain, own_speed
+from worker.runner.speed_preference import FasterWorker, SpeedPreference, gain
+from worker.runner.worker_state import OwnSpeed, own_speed
 
 SLOW = OwnSpeed(seconds=4.0, image_seconds=4.0)
 

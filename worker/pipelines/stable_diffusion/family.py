@@ -61,7 +61,6 @@ class StableDiffusionFamily:
         self._pipeline: Pipeline = loaded.pipeline
         self._device = loaded.device
         self._text_device = loaded.text_device
-        self._adapters = loaded.adapters
         self._is_xl = is_xl(loaded.pipeline)
         self._embeddings = EmbeddingCache[Conditioning](Conditioning.nbytes)
         self._preparer = SamplePreparer(self._pipeline, self._device)
@@ -72,7 +71,8 @@ class StableDiffusionFamily:
             if value % 8 or value <= 0:
                 raise InvalidInput(f"{field} must be a multiple of 8; {value} is not.", field=field)
         refuse_start_sigma(request)
-        self._adapters.check(request.loras)
+        if request.loras:
+            self._context.adapters.check(request.loras)
         self._preparer.check(request, has_init_image)
 
     @torch.no_grad()
@@ -83,10 +83,10 @@ class StableDiffusionFamily:
         return self._embeddings.peek(self._key(request))
 
     def prepare_adapters(self, request: RenderRequest) -> None:
-        self._adapters.activate(request.loras)
+        self._context.use_adapters(request.loras)
 
     def _conditioning(self, request: RenderRequest) -> Conditioning:
-        self._adapters.activate(request.loras)  # They may change the text encoder.
+        self._context.use_adapters(request.loras)  # They may change the text encoder.
         return encode(self._pipeline, request, self._text_device).to(self._device)
 
     def _key(self, request: RenderRequest) -> Hashable:
@@ -117,7 +117,7 @@ class StableDiffusionFamily:
 
     @torch.no_grad()
     def step(self, samples: Sequence[UNetSample]) -> None:
-        self._adapters.activate(samples[0].request.loras)
+        self._context.use_adapters(samples[0].request.loras)
         with execution_mode(self._pipeline, samples[0].request):
             outputs = self._predict(samples)
         rows = [sample.conditioning.rows for sample in samples]

@@ -127,7 +127,8 @@ class SamplePreparer:
                 "a mask as input, and cannot be used here. Choose the model it was made from: that takes masks too.",
                 field="model",
             )
-        check_mask(request, has_init_image)
+        if request.has_mask:
+            check_mask(has_init_image)
         check_noise(request, has_init_image)
         if not has_init_image:
             return

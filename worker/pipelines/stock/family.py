@@ -101,7 +101,7 @@ class StockFamily:
         self._pipeline: Pipeline = loaded.pipeline
         self._model = loaded.model
         self._device = loaded.device
-        self._adapters = loaded.adapters
+        self._context = loaded
         self._accepts = frozenset(inspect.signature(loaded.pipeline.__call__).parameters)
         self.has_steps = "callback_on_step_end" in self._accepts
         self._image_to_image: Pipeline | None = None
@@ -118,7 +118,8 @@ class StockFamily:
         refuse_start_sigma(request)
         refuse_mask(request)
         refuse_noise(request)
-        self._adapters.check(request.loras)
+        if request.loras:
+            self._context.adapters.check(request.loras)
 
     def encode(self, request: RenderRequest) -> None:
         """Do nothing: the pipeline encodes the prompt itself."""
@@ -192,7 +193,7 @@ class StockFamily:
     def step(self, samples: Sequence[StockSample]) -> None:
         (sample,) = samples
         if sample.step == 0:
-            self._adapters.activate(sample.request.loras)
+            self._context.use_adapters(sample.request.loras)
         with execution_mode(self._pipeline, sample.request):
             sample.call.resume()
         sample.step += 1

@@ -31,7 +31,7 @@ MIN_GAIN = 0.03
 """Gain, as a share of the native step time, below which `native` is kept: smaller ones are noise."""
 _DEFAULT_ORDER: list[int] = torch._C._get_sdp_priority_order()
 """Torch's priority order, kernels by number."""
-_preferred: list[int] = []
+preferred_kernels: list[int] = []
 """Kernels to put first during steps, by number; empty for torch's order."""
 
 
@@ -40,7 +40,7 @@ def prepare_backend(backend: str) -> str:
 
     For cuDNN that is `native`, with cuDNN's kernel first: diffusers' own cuDNN backend disables all other kernels.
     """
-    _preferred[:] = [SDPBackend.CUDNN_ATTENTION.value] if backend == CUDNN else []
+    preferred_kernels[:] = [SDPBackend.CUDNN_ATTENTION.value] if backend == CUDNN else []
     return NATIVE if backend == CUDNN else backend
 
 
@@ -50,10 +50,8 @@ def preferred_order() -> Iterator[None]:
 
     Encodes on the loop's thread use torch's default order.
     """
-    if not _preferred:
-        yield
-        return
-    torch._C._set_sdp_priority_order([*_preferred, *(kernel for kernel in _DEFAULT_ORDER if kernel not in _preferred)])
+    others = [kernel for kernel in _DEFAULT_ORDER if kernel not in preferred_kernels]
+    torch._C._set_sdp_priority_order([*preferred_kernels, *others])
     try:
         yield
     finally:

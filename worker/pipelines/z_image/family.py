@@ -48,7 +48,6 @@ class ZImageFamily:
         self._text_device = loaded.text_device
         encoder = self._pipeline.text_encoder  # None where only the denoiser is run, such as in a benchmark.
         self._text_parameters = sum(each.numel() for each in encoder.parameters()) if encoder is not None else 0
-        self._adapters = loaded.adapters
         self._embeddings = EmbeddingCache[torch.Tensor](lambda caption: caption.nbytes)
         self._denoiser = Denoiser(self._pipeline.transformer)
         self._image_to_image = ImageToImage(self._pipeline, self._device)
@@ -60,11 +59,13 @@ class ZImageFamily:
                 raise InvalidInput(f"{field} must be a multiple of 16; {value} is not.", field=field)
         if request.num_inference_steps < 1:
             raise InvalidInput("num_inference_steps must be at least 1.", field="num_inference_steps")
-        self._adapters.check(request.loras)
+        if request.loras:
+            self._context.adapters.check(request.loras)
         check_start_sigma(request, self._pipeline.scheduler, has_init_image)
         if has_init_image:
             self._image_to_image.check(request)
-        check_mask(request, has_init_image)
+        if request.has_mask:
+            check_mask(has_init_image)
         check_noise(request, has_init_image)
 
     @torch.no_grad()
@@ -79,7 +80,7 @@ class ZImageFamily:
         return Captions(found[0], found[1] if len(found) > 1 else None)
 
     def prepare_adapters(self, request: RenderRequest) -> None:
-        self._adapters.activate(request.loras)
+        self._context.use_adapters(request.loras)
 
     def _keys(self, request: RenderRequest) -> list[CaptionKey]:
         """Return the keys of the prompt and, with guidance, of the negative prompt."""
@@ -100,7 +101,7 @@ class ZImageFamily:
         return not runs_uncompiled(request) and getattr(self._pipeline.transformer, "has_compiled_blocks", False)
 
     def _caption(self, key: CaptionKey) -> torch.Tensor:
-        self._adapters.activate(key.loras)  # Some change the text encoder.
+        self._context.use_adapters(key.loras)  # Some change the text encoder.
         # The copy runs on the device's default stream, where the steps run too, and has ended on return: it is complete
         # before its first use, whichever thread made it.
         return encode_caption(self._pipeline, key.prompt, self._text_device, key.padded).to(self._device)
@@ -122,7 +123,7 @@ class ZImageFamily:
 
     @torch.no_grad()
     def step(self, samples: Sequence[ZImageSample]) -> None:
-        self._adapters.activate(samples[0].request.loras)
+        self._context.use_adapters(samples[0].request.loras)
         with execution_mode(self._pipeline, samples[0].request):
             outputs = iter(self._denoiser.predict(samples))
         predictions = [sample.guided([next(outputs) for _ in sample.captions.all()]) for sample in samples]
