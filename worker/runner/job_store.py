@@ -145,8 +145,8 @@ class JobStore:
         database: Database,
         claimant: Claimant,
         take_hints: Callable[[str, int], Sequence[str]],
-        under_way: Callable[[], int] = lambda: 0,
-        sizes: Callable[[str], SizeLimit | None] = lambda _: None,
+        under_way: Callable[[], int],
+        sizes: Callable[[str], SizeLimit | None],
     ) -> None:
         self._database = database
         self._take_hints = take_hints

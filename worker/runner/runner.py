@@ -87,7 +87,7 @@ class Runner:
         self._measured: tuple[float, OwnSpeed | None] = (float("-inf"), None)
         identity = context.identity
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
-        self._jobs = JobStore(context.database, claimant, self._take_hints, self._claims.__len__)
+        self._jobs = JobStore(context.database, claimant, self._take_hints, self._claims.__len__, context.sizes.of)
         self._idle_workers = {model: IdleWorkers(context.database, model, identity.name) for model in hints}
         self._faster = {model: FasterWorkers(context.database, model, identity.name, context.sizes.of) for model in hints}
 

@@ -86,6 +86,15 @@ def test_a_job_claimed_while_the_drain_starts_is_finished(context: WorkerContext
     assert run_job(context, lambda: context.state.change("draining")) == ("succeeded", 1)
 
 
+@pytest.mark.parametrize(("most_pixels", "found"), [(63, ("queued", 0)), (64, ("succeeded", 1))])
+def test_an_image_that_the_workers_memory_does_not_hold_is_left_to_others(
+    context: WorkerContext, most_pixels: int, found: tuple[str, int]
+) -> None:
+    info: Any = SimpleNamespace(model="demo", max_pixels=most_pixels, max_pixels_guided=most_pixels)
+    context.sizes.note(info)
+    assert run_job(context, lambda: None) == found
+
+
 def test_a_job_claimed_after_the_grace_period_is_given_back(context: WorkerContext) -> None:
     def end_grace() -> None:
         context.state.change("draining")
