@@ -38,6 +38,16 @@ def one_document() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="package", autouse=True)
+def busy_machine() -> Iterator[None]:
+    """Let simulated workers, which report once, stay alive, and checks of readiness take long."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("db.workers", "db.nodes", "db.jobs.finish"):
+            patch.setattr(f"{module}.LIVE_SECONDS", 3600.0)
+        patch.setattr("api.readiness.PROBE_SECONDS", 60.0)
+        yield
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty SQLite database, or of one on the engine that the test is parametrized with."""
@@ -73,7 +83,7 @@ def worker(settings: Settings) -> Iterator[WorkerSide]:
 @pytest.fixture
 def api(settings: Settings, worker: WorkerSide) -> Iterator[httpx.Client]:
     """Provide a client of a running server."""
-    with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 
@@ -96,7 +106,7 @@ def shared_worker(shared_settings: Settings) -> Iterator[WorkerSide]:
 @pytest.fixture(scope="module")
 def shared_api(shared_settings: Settings, shared_worker: WorkerSide) -> Iterator[httpx.Client]:
     """Provide a client of one server for all tests of a module: for those that leave nothing which others would notice."""
-    with serving(shared_settings) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(shared_settings) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 
