@@ -13,7 +13,7 @@ import pytest
 from api.app import Application
 from core.settings import Settings
 from tests.conftest import Migrate
-from tests.integration.api.running import WorkerSide, serving
+from tests.integration.api.running import WorkerSide, long_lives, serving
 from tests.servers.redis import RedisServer
 
 SettingsMaker = Callable[..., Settings]
@@ -40,10 +40,8 @@ def one_document() -> Iterator[None]:
 
 @pytest.fixture(scope="package", autouse=True)
 def busy_machine() -> Iterator[None]:
-    """Let simulated workers, which report once, stay alive, and checks of readiness take long."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("db.workers", "db.nodes", "db.jobs.finish"):
-            patch.setattr(f"{module}.LIVE_SECONDS", 3600.0)
+    """Let simulated workers live, and checks of readiness take long."""
+    with long_lives() as patch:
         patch.setattr("api.readiness.PROBE_SECONDS", 60.0)
         yield
 

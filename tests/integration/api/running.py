@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from PIL import Image as Pillow
 from redis import Redis
 
@@ -49,6 +50,15 @@ def serving(settings: Settings, limits: HttpLimits | None = None) -> Iterator[st
 def _wait_up(url: str) -> None:
     # The socket listens already: the request waits in its backlog until the server accepts it.
     assert httpx.get(f"{url}/healthz", timeout=120).status_code == 200
+
+
+@contextmanager
+def long_lives() -> Iterator[pytest.MonkeyPatch]:
+    """Let simulated workers, which report once, stay alive for an hour."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("db.workers", "db.nodes", "db.jobs.finish"):
+            patch.setattr(f"{module}.LIVE_SECONDS", 3600.0)
+        yield patch
 
 
 class WorkerSide:
