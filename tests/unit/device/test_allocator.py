@@ -48,7 +48,7 @@ def run() -> tuple[bool, int, int, float]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=400,
     )
     kept, first, second, returned = json.loads(done.stdout)
     return kept, first, second, returned
