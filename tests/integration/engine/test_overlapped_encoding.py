@@ -132,10 +132,10 @@ def test_adapters_are_not_switched_while_a_prompt_is_encoded(
     assert not overlapped.has_started(3)
     overlapped.open_gate(2)
     overlapped.rendered(2)
+    overlapped.canceled(1)
     overlapped.wait_steps(3, 1)
     overlapped.submit(4, "where")
     assert "encoded by MainThread" in overlapped.failed(4).message
-    overlapped.canceled(1)
     overlapped.canceled(3)
 
 
