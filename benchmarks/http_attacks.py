@@ -36,7 +36,7 @@ from tests.servers.redis import RedisServer
 
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 PROBE_SECONDS = 0.01
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
@@ -109,7 +109,7 @@ def server(directory: Path, soft: int, *, raisable: bool) -> Iterator[tuple[int,
         yield port, psutil.Process(process.pid)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
         redis.stop()
 
 
@@ -137,7 +137,7 @@ def while_probing(port: int, attack: Attack | None, seconds: float) -> tuple[Pro
     attacker = context.Process(target=attack.function, args=(port, attack.size, stop, ends)) if attack else None
     if attacker is not None:
         attacker.start()
-        ends.get(timeout=60)  # it has started
+        ends.get(timeout=300)  # it has started
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         probe(port, probes)
@@ -145,7 +145,7 @@ def while_probing(port: int, attack: Attack | None, seconds: float) -> tuple[Pro
     stop.set()
     if attacker is None:
         return probes, []
-    found: list[str] = ends.get(timeout=60)
+    found: list[str] = ends.get(timeout=300)
     attacker.join(TIMEOUT_SECONDS)
     return probes, found
 

@@ -122,6 +122,15 @@ def shared_statements() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_requests() -> None:
+    """Let requests of tests wait longer than the 5 s of httpx: a busy machine answers late."""
+    from httpx import _config
+
+    usual = _config.DEFAULT_TIMEOUT_CONFIG
+    usual.connect = usual.read = usual.write = usual.pool = 120.0
+
+
 @pytest.fixture(scope="session")
 def redis_server(server_root: Path) -> Iterator[RedisServer]:
     """Start the session's shared Redis. A test that kills its server starts another with `RedisServer(tmp_path)`."""

@@ -38,7 +38,7 @@ FAULTS = {
 """Relative frequency of each fault."""
 
 
-CLASH_SECONDS = 60.0
+CLASH_SECONDS = 300.0
 """A second worker of a live name must end within this time."""
 
 

@@ -91,7 +91,7 @@ class Part:
         except psutil.NoSuchProcess:
             return []
 
-    def stop(self, seconds: float = 30.0) -> int:
+    def stop(self, seconds: float = 120.0) -> int:
         """Send SIGTERM and return the exit status; send SIGKILL if that takes too long."""
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
@@ -232,7 +232,8 @@ class FarmParts:
         """Kill every process that is still running."""
         for part in self.parts.values():
             for engine in part.engines():
-                engine.kill()
+                with suppress(psutil.NoSuchProcess):
+                    engine.kill()
             part.kill()
 
 

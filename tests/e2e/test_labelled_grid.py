@@ -11,7 +11,7 @@ from tests.servers.farm import FarmProcess
 
 
 def test_a_grid_is_rendered_labelled_and_rated(farm: FarmProcess) -> None:
-    with ImageFarm(farm.api, retry_seconds=30) as client:
+    with ImageFarm(farm.api, retry_seconds=120) as client:
         client.styles.add("grid-ink", "ink drawing of {prompt}")
         batch = client.batch(
             ["a red {fox|owl}"],
@@ -20,7 +20,7 @@ def test_a_grid_is_rendered_labelled_and_rated(farm: FarmProcess) -> None:
             axes={"prompt_sr": ["red", "蓝色"], "styles": [[], ["grid-ink"]]},
             base={"size": "64x64", "num_inference_steps": 2, "dynamic": True},
         )
-        done = client.batches.wait(batch, timeout_seconds=180)
+        done = client.batches.wait(batch, timeout_seconds=400)
         assert done.counts == {"succeeded": 4}
         jobs = [client.get(item.job_id) for item in done.jobs]
         texts = {job.input["prompt"] for job in jobs}

@@ -18,7 +18,7 @@ def submit(api: str, **job: object) -> dict[str, Any]:
     return job_view
 
 
-def wait_settled(api: str, job_id: str, seconds: float = 180.0) -> dict[str, Any]:
+def wait_settled(api: str, job_id: str, seconds: float = 300.0) -> dict[str, Any]:
     """Return the job once it has settled; uses long polls, no sleeps."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -28,7 +28,7 @@ def wait_settled(api: str, job_id: str, seconds: float = 180.0) -> dict[str, Any
     raise AssertionError(f"job {job_id} is still {job['status']} after {seconds} s: {job}")
 
 
-def wait_started(api: str, job_id: str, seconds: float = 120.0) -> None:
+def wait_started(api: str, job_id: str, seconds: float = 300.0) -> None:
     """Return once the job is no longer queued; each poll waits for the next change."""
     deadline = time.monotonic() + seconds
     headers: dict[str, str] = {}
@@ -41,7 +41,7 @@ def wait_started(api: str, job_id: str, seconds: float = 120.0) -> None:
     raise AssertionError(f"job {job_id} did not start within {seconds} s")
 
 
-def wait_in_flower(flower: str, task_id: str, state: str, seconds: float = 120.0) -> dict[str, Any]:
+def wait_in_flower(flower: str, task_id: str, state: str, seconds: float = 300.0) -> dict[str, Any]:
     """Return the task once Flower shows it in `state`; Flower receives events a moment later."""
     deadline = time.monotonic() + seconds
     while True:

@@ -41,7 +41,7 @@ def test_killed_redis_keeps_or_loses_data_as_asked(tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis").start()
     with redis.Redis.from_url(server.url) as connection:
         connection.set("kept", "1")
-        connection.execute_command("WAITAOF", 1, 0, 5000)
+        connection.execute_command("WAITAOF", 1, 0, 60000)
     server.kill()
     server.start()
     with redis.Redis.from_url(server.url) as connection:
@@ -64,7 +64,7 @@ def test_processes_never_share_a_port() -> None:
         assert process.stdout is not None
         blocks.append((int(process.stdout.readline()) - FIRST_PORT) // BLOCK_SIZE)
     for process in others:
-        process.communicate("\n", timeout=60)
+        process.communicate("\n", timeout=300)
     assert len(set(blocks)) == len(blocks)
     assert free_port() <= LAST_PORT < 32768, "outgoing connections would take the ports"
     assert free_port() != free_port()

@@ -102,7 +102,7 @@ class FarmProcess:
     def wait_end(self, seconds: float = START_SECONDS) -> int:
         """Wait for the end of `imagefarm up` and return its exit code."""
         code = self.process.wait(seconds)
-        self._reader.join(5)
+        self._reader.join(60)
         return code
 
     def interrupt(self) -> int:
@@ -116,9 +116,10 @@ class FarmProcess:
 
     def wait_nothing_left(self, seconds: float = 60.0) -> None:
         """Return once no process of this farm runs; raise AssertionError with those that still do."""
-        _, alive = psutil.wait_procs(self.left_behind(), timeout=seconds)
-        assert not alive, [process.cmdline() for process in alive]
-        assert not self.left_behind()
+        deadline = time.monotonic() + seconds
+        while left := self.left_behind():
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
 
     def destroy(self) -> None:
         """Kill every process of this farm, in any state."""
@@ -126,7 +127,7 @@ class FarmProcess:
         for process in self.left_behind():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _reserve_redis_port(self) -> None:
         """Write down the port as an earlier start would have; a directory that is in use or unusable stays as it is."""

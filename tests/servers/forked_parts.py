@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -66,7 +67,8 @@ class ForkedCommand:
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
-            os.kill(self._process.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     def communicate(self, timeout: float = 300.0) -> tuple[str, str]:
         """Read both outputs to their ends, wait for the process, and return them. Kills it after `timeout` seconds."""

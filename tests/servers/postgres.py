@@ -9,6 +9,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,9 +97,9 @@ class PostgresServer:
         name = self._new_name()
         with self._connect() as connection:
             if self._spare:
-                connection.execute(f'ALTER DATABASE "{self._spare.pop()}" RENAME TO "{name}"'.encode())
+                _execute(connection, f'ALTER DATABASE "{self._spare.pop()}" RENAME TO "{name}"')
             else:
-                connection.execute(f'CREATE DATABASE "{name}"'.encode())
+                _execute(connection, f'CREATE DATABASE "{name}"')
         return self.url(name)
 
     def fill(self, url: str, create_tables: Callable[[str], None]) -> None:
@@ -109,14 +110,14 @@ class PostgresServer:
             self._filled = filled.rpartition("/")[2]
         name, spare = url.rpartition("/")[2], self._new_name()
         with self._connect() as connection:
-            connection.execute(f'ALTER DATABASE "{name}" RENAME TO "{spare}"'.encode())
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{self._filled}"'.encode())
+            _execute(connection, f'ALTER DATABASE "{name}" RENAME TO "{spare}"')
+            _execute(connection, f'CREATE DATABASE "{name}" TEMPLATE "{self._filled}"')
         self._spare.append(spare)
 
     def drop_database(self, url: str) -> None:
         name = url.rpartition("/")[2]
         with self._connect() as connection:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+            _execute(connection, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def _new_name(self) -> str:
         return f"test_{os.getpid()}_{next(self._numbers)}"
@@ -137,7 +138,7 @@ class PostgresServer:
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         conninfo = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres"
-        return psycopg.connect(conninfo, autocommit=True, connect_timeout=5)
+        return psycopg.connect(conninfo, autocommit=True, connect_timeout=60)
 
     def _wait_accepting(self) -> None:
         while True:
@@ -152,8 +153,21 @@ class PostgresServer:
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(30)
+            self._process.wait(120)
             self._process = None
+
+
+def _execute(connection: psycopg.Connection[tuple[object, ...]], command: str, seconds: float = 120.0) -> None:
+    """Execute it once no session uses the database: one that was closed ends a moment later, and the server waits 5 s."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            connection.execute(command.encode())
+        except psycopg.errors.ObjectInUse:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 def _binaries() -> Path:

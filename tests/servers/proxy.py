@@ -136,12 +136,12 @@ def proxied(proxy: Proxy) -> Iterator[str]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    server = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
     port = server.sockets[0].getsockname()[1]
     try:
         yield f"http://127.0.0.1:{port}{proxy.prefix.decode()}"
     finally:
-        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()

@@ -38,7 +38,7 @@ class RedisServer:
         """Stop the server with SIGTERM and wait for its end."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def send(self, number: signal.Signals) -> None:
@@ -50,7 +50,7 @@ class RedisServer:
         """Kill the server with SIGKILL; with `lose_data`, also delete its files."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
         if lose_data:
             shutil.rmtree(self.directory)

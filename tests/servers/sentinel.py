@@ -59,7 +59,7 @@ class WatchedRedis:
     def kill_sentinel(self) -> None:
         """Kill the Sentinel that the URL names first: programs must ask the next one."""
         self._sentinels[self.ports[0]].kill()
-        self._sentinels[self.ports[0]].wait(10)
+        self._sentinels[self.ports[0]].wait(60)
 
     def fail_over(self) -> None:
         """Kill the master and return once the last Sentinel names the other server."""
@@ -69,11 +69,11 @@ class WatchedRedis:
     def stop(self) -> None:
         for sentinel in self._sentinels.values():
             sentinel.kill()
-            sentinel.wait(10)
+            sentinel.wait(60)
         self.first.kill()
         self.second.kill()
 
-    def _wait(self, port: int, reached: Callable[[dict[str, Any]], bool], seconds: float = 60.0) -> None:
+    def _wait(self, port: int, reached: Callable[[dict[str, Any]], bool], seconds: float = 200.0) -> None:
         deadline = time.monotonic() + seconds
         with redis.Redis(port=port) as sentinel:
             while not reached(sentinel.sentinel_masters()[MASTER]):

@@ -54,6 +54,7 @@ def chromium(
     traced = {"traceCategories": trace} if trace else {}
     options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False, **traced})
     driver = webdriver.Chrome(options=options, service=Service(found[1]))
+    driver.set_script_timeout(300)
     try:
         resize(driver, size)
         use_scheme(driver, dark=dark)

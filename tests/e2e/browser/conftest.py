@@ -83,7 +83,7 @@ def open_page(driver: Chrome) -> OpenPage:
 def images(slow_farm: FarmParts) -> list[str]:
     """Render a few images and return their ids, newest first."""
     body = {"prompt": "a red fox in snow", "num_inference_steps": 1, "num_images": IMAGES, "size": "512x512"}
-    job = httpx.post(f"{slow_farm.url}/v1/jobs", json=body, headers={"Prefer": "wait=60"}, timeout=90).json()
+    job = httpx.post(f"{slow_farm.url}/v1/jobs", json=body, headers={"Prefer": "wait=280"}, timeout=300).json()
     assert job["status"] == "succeeded", job
     return sorted((output["id"] for output in job["outputs"]), reverse=True)
 

@@ -9,13 +9,25 @@ from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 200.0
+NOT_YET = (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    ElementNotInteractableException,
+    ElementClickInterceptedException,
+)
+"""What an element that is not there, or not yet in its place, raises."""
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.02, 0.25
 SETTLED = {"succeeded", "failed", "canceled", "expired", "held"}
 
@@ -94,7 +106,7 @@ class Page:
         """Return the condition's first true value; raise AssertionError with the console log when it stays false."""
         deadline, poll = time.monotonic() + seconds, FIRST_POLL_SECONDS
         while True:
-            with suppress(NoSuchElementException, StaleElementReferenceException):
+            with suppress(*NOT_YET):
                 if found := condition():
                     return found
             if time.monotonic() > deadline:

@@ -21,7 +21,7 @@ HELD_AFTER = 400_000
 """Bytes of a weight file after which the hub stalls until it is released."""
 TURBO = "Tongyi-MAI/Z-Image-Turbo"
 _WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
-WAIT_SECONDS = 90
+WAIT_SECONDS = 280
 
 
 @dataclass

@@ -110,8 +110,8 @@ def test_images_are_made_until_one_stops(page: Page) -> None:
 
 def test_several_jobs_are_followed_and_canceled_at_once(page: Page) -> None:
     go(page, "create")
-    for number in range(3):
-        body = {"prompt": f"one of many {number}", "num_inference_steps": 60}
+    for number in range(12):  # The worker renders four at a time, for 25 s each.
+        body = {"prompt": f"one of many {number}", "num_inference_steps": 100}
         httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-Client-Label": "web"}).raise_for_status()
     page.until(lambda: page.find("#cancel-all").is_displayed(), "the jobs of another program did not appear")
     open_cards = ".card:is([data-status='running'], [data-status='queued'])"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import httpx
 import psutil
@@ -26,9 +28,10 @@ def test_held_jobs_are_retried_one_by_one_and_all(stocked: StockedFarm, open_pag
     page.until(lambda: all(stocked.job(job)["status"] == "held" for job in held), "they were not held")
     page.until(lambda: page.texts("#retry-held") == ["Retry 3 held jobs"], "the queue does not count them")
     rows = ".panel[aria-labelledby='queue-title'] tbody tr"
-    assert [text.split() for text in page.texts(rows)] == [["demo", "anonymous", "0", "0", "3"]]
+    counts = [["demo", "anonymous", "0", "0", "3"]]
+    page.until(lambda: [text.split() for text in page.texts(rows)] == counts, "the table does not count them")
     one = f"#events li:has(a[href$='{held[1]}'])"
-    assert page.texts(one)[0].startswith("Job held")
+    page.until(lambda: page.texts(one) and page.texts(one)[0].startswith("Job held"), "its end is no event")
     assert "asks for this fault" in page.texts(f"{one} .hint")[0], "the event does not say what happened"
     page.click(f"{one} button")
     page.until(lambda: stocked.job(held[1])["attempt"] == 2, "the one job was not retried")
@@ -54,28 +57,30 @@ def test_a_worker_drains_and_a_killed_one_is_an_event(stocked: StockedFarm, open
     process = stocked.parts.parts["killed"].process
     assert process is not None
     for child in psutil.Process(process.pid).children(recursive=True):
-        child.kill()
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
     stocked.parts.parts.pop("killed").kill()
     page.push("Drain", ".worker[data-worker='leaving']")
-    assert "finishes its jobs" in page.find("dialog[open]").text
+    page.until(lambda: "finishes its jobs" in page.find("dialog[open]").text, "it is not asked whether to drain")
     page.click("dialog[open] .danger")
     page.until(lambda: not page.find_all(".worker[data-worker='leaving']"), "the worker did not stop")
     leaving = stocked.parts.parts.pop("leaving").process
     assert leaving is not None
     assert leaving.wait(TIMEOUT_SECONDS) == 0
     page.until(lambda: "Worker lost · killed" in page.find("#events").text, "the lost worker is no event")
-    assert page.texts(".worker[data-worker='killed'] .badge") == ["lost"]
+    page.until(lambda: page.texts(".worker[data-worker='killed'] .badge") == ["lost"], "it is not shown as lost")
     assert not page.find_all(".worker[data-worker='killed'] button"), "a lost worker cannot be drained"
 
 
 def test_a_worker_shows_what_it_does_and_the_keyboard_keeps_its_place(stocked: StockedFarm, open_page: OpenPage) -> None:
-    job = stocked.submit("watched from the farm", num_inference_steps=100, num_images=16)
-    page = open_page(stocked)
-    page.view("farm")
-    row = ".worker[data-worker='worker0'] .rows a"
-    page.until(lambda: page.texts(row) == ["watched from the farm"], "no job is shown")
-    assert page.find_all(f"{row}[href$='{job}']")
-    assert page.find_all(".worker[data-worker='worker0'] [role='meter'][aria-valuetext^='1 / ']")
+    with frozen_engine(stocked):
+        job = stocked.submit("watched from the farm", num_inference_steps=100, num_images=16)
+        page = open_page(stocked)
+        page.view("farm")
+        row = ".worker[data-worker='worker0'] .rows a"
+        page.until(lambda: page.texts(row) == ["watched from the farm"], "no job is shown")
+        assert page.find_all(f"{row}[href$='{job}']")
+        assert page.find_all(".worker[data-worker='worker0'] [role='meter'][aria-valuetext^='1 / ']")
     pause = "document.querySelector(\".worker[data-worker='worker0'] > .row:last-child > button\")"
     page.script(f"window.before = {pause}; window.before.focus()")
     assert page.script("return window.before.innerText") == "Pause"
@@ -135,19 +140,33 @@ def test_every_view_says_that_the_farm_is_away_and_goes_on_by_itself(stocked: St
 
 def test_a_job_that_ends_while_the_server_is_away_is_not_missed(stocked: StockedFarm, open_page: OpenPage) -> None:
     page = open_page(stocked)
-    job = stocked.submit("across a restart", num_inference_steps=30)
-    card = ".card[aria-label$='across a restart']"
-    page.until(lambda: page.find_all(f"{card}[data-status='running']"), "the job does not run")
-    api = stocked.parts.parts["api"]
-    api.send(signal.SIGTERM)
-    assert api.process is not None
-    api.process.wait(TIMEOUT_SECONDS)
-    page.until(lambda: page.find("#farm").get_attribute("data-tone") == "bad", "the page did not notice")
+    with frozen_engine(stocked):
+        job = stocked.submit("across a restart", num_inference_steps=30)
+        card = ".card[aria-label$='across a restart']"
+        page.until(lambda: page.find_all(f"{card}[data-status='running']"), "the job does not run")
+        api = stocked.parts.parts["api"]
+        api.send(signal.SIGTERM)
+        assert api.process is not None
+        api.process.wait(TIMEOUT_SECONDS)
+        page.until(lambda: page.find("#farm").get_attribute("data-tone") == "bad", "the page did not notice")
     page.until(lambda: stocked.stored_status(job) == "succeeded", "the job did not end without the server")
     assert page.find(card).get_attribute("data-status") == "running"
     api.start()
     page.until(lambda: page.find_all(f"{card}[data-status='succeeded'] img"), "the end of the job was missed")
     page.until(lambda: page.find("#farm").get_attribute("data-tone") == "good", "the page did not recover")
+
+
+@contextmanager
+def frozen_engine(stocked: StockedFarm) -> Iterator[None]:
+    """Stop the engine of the only worker that renders: a job lasts as long as a test needs."""
+    engines = stocked.parts.parts["worker0"].engines()
+    for engine in engines:
+        engine.suspend()
+    try:
+        yield
+    finally:
+        for engine in engines:
+            engine.resume()
 
 
 _HELD_BACK = """
@@ -169,13 +188,15 @@ window.EventSource = class extends EventTarget {
 
 
 def test_a_job_that_ends_before_the_stream_begins_is_not_missed(stocked: StockedFarm, open_page: OpenPage) -> None:
-    job = stocked.submit("ends unseen", num_inference_steps=100, num_images=16)
     page = open_page(stocked, ready=False)
     added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _HELD_BACK})
     try:
-        page.driver.refresh()
-        card = ".card[aria-label$='ends unseen']"
-        page.until(lambda: page.find_all(f"{card}:is([data-status='running'], [data-status='queued'])"), "it is not listed")
+        with frozen_engine(stocked):
+            job = stocked.submit("ends unseen", num_inference_steps=100, num_images=16)
+            page.driver.refresh()
+            card = ".card[aria-label$='ends unseen']"
+            is_open = f"{card}:is([data-status='running'], [data-status='queued'])"
+            page.until(lambda: page.find_all(is_open), "it is not listed")
         httpx.post(f"{stocked.url}/v1/jobs/{job}/cancel").raise_for_status()
         page.until(lambda: stocked.job(job)["status"] == "canceled", "it was not canceled")
         page.script("window.released = true")

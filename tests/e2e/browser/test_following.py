@@ -10,9 +10,9 @@ from tests.e2e.browser.page import Page
 
 
 def start_long_job(page: Page, prompt: str = "slowly") -> str:
-    """Start a job of 40 steps of 0.25 s, long enough for a test to act before it ends."""
+    """Start a job of 100 steps of 0.25 s, long enough for a test to act before it ends."""
     page.more()
-    page.write("#steps", "40")
+    page.write("#steps", "100")
     job = page.render(prompt)
     page.until(lambda: progress(page) > 0, "no progress was shown")
     return job
@@ -27,7 +27,7 @@ def test_progress_moves_and_a_refresh_resumes_it(slow_farm: FarmParts, open_page
     job = start_long_job(page)
     seen = progress(page)
     page.until(lambda: progress(page) > seen, "the progress bar did not move")
-    assert page.find("#waiting-title").text.endswith("of 40")
+    assert page.find("#waiting-title").text.endswith("of 100")
     page.driver.refresh()
     page.until(
         lambda: page.shown == job and page.state == "running" and progress(page) > seen,
@@ -65,7 +65,7 @@ def test_jobs_of_other_clients_appear_and_can_be_displayed(slow_farm: FarmParts,
     job = httpx.post(f"{page.url}/v1/jobs", json={"prompt": "from elsewhere", "num_inference_steps": 2}).json()
     page.until(lambda: page.find_all(".card[aria-label$='from elsewhere']"), "the job did not appear")
     page.click(".card[aria-label$='from elsewhere']")
-    assert page.shown == job["id"]
+    page.until(lambda: page.shown == job["id"], "the job is not displayed")
     page.wait_state("succeeded")
 
 

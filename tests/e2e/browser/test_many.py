@@ -45,7 +45,7 @@ def test_a_hundred_thousand_images_are_scrolled_end_to_end(
         lambda: int("0" + page.find("#gallery-total").text.split(" ")[0].replace(",", "")) >= IMAGES, "not all are counted"
     )
     before = page.heap()
-    page.driver.set_script_timeout(120)
+    page.driver.set_script_timeout(300)
     found = page.driver.execute_async_script(SCROLL)
     page.script("const grid = document.querySelector('#grid'); grid.scrollTop = grid.scrollHeight")
     total = httpx.get(f"{page.url}/v1/images", params={"count": True, "limit": 1}).json()["total"]

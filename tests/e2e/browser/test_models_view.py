@@ -83,9 +83,9 @@ def test_a_pull_shows_its_progress_and_is_canceled(stocked: StockedFarm, open_pa
         lambda: [row for row in page.find_all(bar) if 45 <= int(row.get_attribute("aria-valuenow") or 0) < 100],
         "it does not move",
     )
-    [operation] = page.texts(f"{MODEL.format('z-image-turbo')} .operation")
-    assert "downloading" in operation
-    assert f"{HELD_AFTER // 1000} kB / " in operation
+    operation = f"{MODEL.format('z-image-turbo')} .operation"
+    told = ("downloading", f"{HELD_AFTER // 1000} kB / ")
+    page.until(lambda: all(each in "".join(page.texts(operation)) for each in told), "it does not say how far it is")
     assert page.texts("#first-run button:disabled") == ["Pull Z-Image-Turbo"]
     page.push("Cancel", f"{MODEL.format('z-image-turbo')} .operation")
     page.until(lambda: not page.find_all(bar), "it was not canceled")

@@ -80,7 +80,7 @@ def test_styles_are_saved_chosen_as_chips_and_kept(stocked: StockedFarm, open_pa
     assert page.toast() == "Saved the style ink painting."
     page.click("#style-add")
     page.find("dialog[open] input[type='search']").send_keys("ink")
-    row = page.find("dialog[open] .style-row")
+    row = page.until(lambda: page.find("dialog[open] .style-row"), "the style is not offered")
     row.click()
     assert row.get_attribute("aria-pressed") == "true"
     page.push("Done", "dialog[open]")

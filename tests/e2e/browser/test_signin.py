@@ -19,7 +19,7 @@ from tests.servers.forked_parts import run_command
 
 @pytest.fixture(scope="module")
 def guarded_farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
-    with sqlite_farm(tmp_path_factory.mktemp("keys"), migrate, synthetic_step_seconds=0.25) as running:
+    with sqlite_farm(tmp_path_factory.mktemp("keys"), migrate, synthetic_step_seconds=1) as running:
         yield running
 
 
@@ -62,7 +62,7 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open
     assert page.image_size() == (512, 512)
     other = create_key(guarded_farm, "other")
     body = {"prompt": "of somebody else", "num_inference_steps": 1, "size": "64x64"}
-    sent = httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-API-Key": other, "Prefer": "wait=60"}, timeout=90)
+    sent = httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-API-Key": other, "Prefer": "wait=280"}, timeout=300)
     assert sent.json()["status"] == "succeeded"
     page.visit("#/gallery")
     page.until(lambda: page.find_all("#gallery-total") and page.find("#gallery-total").text == "1 image", "not only its own")
@@ -127,7 +127,7 @@ def test_an_administrator_sees_keys_with_limits_usage_and_the_end_of_one(
     limited = create_key(guarded_farm, "limited", "--max-queued", "3", "--pixels-per-day", "5000000")
     page = open_page(guarded_farm, ready=False)
     body = {"prompt": "counted", "num_inference_steps": 1, "size": "512x512"}
-    made = httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-API-Key": limited, "Prefer": "wait=60"}, timeout=90)
+    made = httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-API-Key": limited, "Prefer": "wait=280"}, timeout=300)
     assert made.json()["status"] == "succeeded"
     sign_in(page, admin)
     page.view("farm")

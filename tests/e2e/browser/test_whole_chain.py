@@ -24,11 +24,11 @@ def test_from_the_first_run_to_a_zip_of_three_generations(stocked: StockedFarm, 
     made = create(page)
     refined = make(page, "Refine")
     wait_generations(page, {made: 64, refined: 128})
-    page.find("#lineage .tree > li > button").click()
+    page.click("#lineage .tree > li > button")
     page.until(lambda: page.driver.current_url.endswith(made), "the tree did not open its root")
     enlarged = make(page, "Upscale ×4")
     wait_generations(page, {made: 64, enlarged: 256})
-    page.find("#lineage .tree > li > button").click()
+    page.click("#lineage .tree > li > button")
     page.until(lambda: len(page.find_all("#lineage .tree > li > ul > li")) == 2, "the tree does not branch")
     wait_generations(page, {made: 64, refined: 128, enlarged: 256})
     page.click("#viewer-close")
@@ -49,7 +49,7 @@ def create(page: Page) -> str:
     """Render one picture by the form, watch its card, and open it in the gallery; return its id."""
     page.until(lambda: page.find("#model").get_attribute("value"), "the models were not read")
     page.more()
-    for field, value in (("#width", 64), ("#height", 64), ("#steps", 20)):
+    for field, value in (("#width", 64), ("#height", 64), ("#steps", 100)):
         page.write(field, str(value))
     page.until(lambda: " · " not in page.find(".estimate-line").text, "an estimate without a prompt")
     job = page.render("an otter with a lantern")

@@ -13,7 +13,7 @@ import pytest
 from api.app import Application
 from core.settings import Settings
 from tests.conftest import Migrate
-from tests.integration.api.running import WorkerSide, serving
+from tests.integration.api.running import WorkerSide, long_lives, serving
 from tests.servers.redis import RedisServer
 
 SettingsMaker = Callable[..., Settings]
@@ -35,6 +35,14 @@ def one_document() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Application, "openapi", openapi)
+        yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def busy_machine() -> Iterator[None]:
+    """Let simulated workers live, and checks of readiness take long."""
+    with long_lives() as patch:
+        patch.setattr("api.readiness.PROBE_SECONDS", 60.0)
         yield
 
 
@@ -73,7 +81,7 @@ def worker(settings: Settings) -> Iterator[WorkerSide]:
 @pytest.fixture
 def api(settings: Settings, worker: WorkerSide) -> Iterator[httpx.Client]:
     """Provide a client of a running server."""
-    with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 
@@ -96,7 +104,7 @@ def shared_worker(shared_settings: Settings) -> Iterator[WorkerSide]:
 @pytest.fixture(scope="module")
 def shared_api(shared_settings: Settings, shared_worker: WorkerSide) -> Iterator[httpx.Client]:
     """Provide a client of one server for all tests of a module: for those that leave nothing which others would notice."""
-    with serving(shared_settings) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(shared_settings) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from PIL import Image as Pillow
 from redis import Redis
 
@@ -42,13 +43,22 @@ def serving(settings: Settings, limits: HttpLimits | None = None) -> Iterator[st
             yield url
         finally:
             instance.should_exit = True
-            thread.join(15)
+            thread.join(120)
             assert not thread.is_alive(), "the server did not stop"
 
 
 def _wait_up(url: str) -> None:
     # The socket listens already: the request waits in its backlog until the server accepts it.
-    assert httpx.get(f"{url}/healthz", timeout=20).status_code == 200
+    assert httpx.get(f"{url}/healthz", timeout=120).status_code == 200
+
+
+@contextmanager
+def long_lives() -> Iterator[pytest.MonkeyPatch]:
+    """Let simulated workers, which report once, stay alive for an hour."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("db.workers", "db.nodes", "db.jobs.finish"):
+            patch.setattr(f"{module}.LIVE_SECONDS", 3600.0)
+        yield patch
 
 
 class WorkerSide:
@@ -69,7 +79,7 @@ class WorkerSide:
 
     def claim(self) -> Job | None:
         """Claim the next job."""
-        job = claim_next(self.database, self.model, Claimant(self.name, "run-1", 60.0))
+        job = claim_next(self.database, self.model, Claimant(self.name, "run-1", 3600.0))
         if job is not None:
             self.publish(job)
         return job
@@ -118,7 +128,7 @@ class WorkerSide:
             yield
         finally:
             stop.set()
-            thread.join(15)
+            thread.join(120)
 
     def close(self) -> None:
         self.redis.close()

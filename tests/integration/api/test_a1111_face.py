@@ -155,7 +155,7 @@ def test_interrupt_ends_the_running_generation_with_its_last_previews(
     assert asking.progress()["state"]["interrupted"] is True
     assert api.get(f"/v1/jobs/{mine.id}").json()["cancel_requested"] is True
     end_canceled(worker, mine)
-    response = call.result(20)
+    response = call.result(120)
     assert response.status_code == 200, response.text
     images = [Pillow.open(io.BytesIO(base64.b64decode(text))) for text in response.json()["images"]]
     assert [(image.format, image.size) for image in images] == [("PNG", (64, 96))] * 2
@@ -173,7 +173,7 @@ def test_interrupt_before_the_first_preview_gives_no_image(worker: WorkerSide, a
     mine = claimed_next(worker)
     asking.interrupt()
     end_canceled(worker, mine)
-    response = call.result(20)
+    response = call.result(120)
     assert (response.status_code, response.json()["images"]) == (200, [])
     assert json.loads(response.json()["info"])["interrupted"] is True
 
@@ -198,13 +198,13 @@ def test_interrupt_touches_no_other_job(api: httpx.Client, worker: WorkerSide, a
     assert {job["id"] for job in jobs if job["cancel_requested"]} == {mine.id}
     assert sorted(job["status"] for job in jobs) == ["queued", "running", "running", "running"]
     end_canceled(worker, mine)
-    assert json.loads(call.result(20).json()["info"])["interrupted"] is True
+    assert json.loads(call.result(120).json()["info"])["interrupted"] is True
     worker.finish(theirs)
     later = claimed_next(worker)
     assert later.prompt == "later"
     worker.finish(later)
     for finished in (others_call, waiting):
-        response = finished.result(20)
+        response = finished.result(120)
         assert (response.status_code, len(response.json()["images"])) == (200, 1)
         assert json.loads(response.json()["info"])["interrupted"] is False
     other.close()
@@ -270,7 +270,7 @@ def test_interrupt_ends_more_running_jobs_than_one_page_of_the_list(
     assert all(job["cancel_requested"] for job in api.get("/v1/jobs").json()["items"])
     for job in running:
         end_canceled(worker, job)
-    assert [call.result(20).status_code for call in calls] == [200] * 5
+    assert [call.result(120).status_code for call in calls] == [200] * 5
 
 
 def test_images_are_decoded_and_encoded_off_the_event_loop(

@@ -50,7 +50,7 @@ def client() -> Iterator[ClientMaker]:
 
         def open_client(url: str, key: str) -> httpx.Client:
             headers = {"Authorization": f"Bearer {key}"}
-            return opened.enter_context(httpx.Client(base_url=url, headers=headers, timeout=30))
+            return opened.enter_context(httpx.Client(base_url=url, headers=headers, timeout=120))
 
         yield open_client
 

@@ -45,7 +45,7 @@ async def farm_of(settings: Settings) -> AsyncIterator[Farm]:
     farm = Farm(settings, Metrics())
     farm.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not farm.watcher.listening:
                 await asyncio.sleep(0.01)
         yield farm
@@ -73,7 +73,7 @@ class QueryCounter:
 
     def wait_for(self, count: int) -> None:
         with self._counted:
-            assert self._counted.wait_for(lambda: self.count >= count, 20)
+            assert self._counted.wait_for(lambda: self.count >= count, 120)
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> QueryCounter:
 def waiting_client(url: str) -> Iterator[list[httpx.Response]]:
     """Wait for a batch on a thread; the response is in the yielded list at the end."""
     answers: list[httpx.Response] = []
-    thread = threading.Thread(target=lambda: answers.append(httpx.get(url, params={"wait": 60}, timeout=70)))
+    thread = threading.Thread(target=lambda: answers.append(httpx.get(url, params={"wait": 120}, timeout=180)))
     thread.start()
     yield answers
-    thread.join(30)
+    thread.join(120)
     assert not thread.is_alive()
 
 
@@ -136,7 +136,7 @@ def test_jobs_that_settle_between_query_and_subscription_are_noticed(
     queries.after[query] = lambda: finish_all(worker, publish=query == 2)
 
     async def wait() -> None:
-        async with farm_of(settings) as farm, asyncio.timeout(20):
+        async with farm_of(settings) as farm, asyncio.timeout(120):
             await wait_until_all_settled(farm, batch_id, 60)
 
     asyncio.run(wait())
@@ -157,7 +157,7 @@ def test_jobs_deleted_without_an_event_do_not_block_waiters(
     queries.after[2] = vanish
 
     async def wait() -> None:
-        async with farm_of(settings) as farm, asyncio.timeout(20):
+        async with farm_of(settings) as farm, asyncio.timeout(120):
             await wait_until_all_settled(farm, batch_id, 60)
 
     asyncio.run(wait())

@@ -44,7 +44,7 @@ def test_a_grid_is_rendered_and_has_a_contact_sheet(api: httpx.Client, worker: W
     assert (member["input"]["seed"], member["input"]["num_inference_steps"]) == (2, 8)
     assert member["batch_id"] == batch["id"]
     with worker.working():
-        done = api.get(accepted.headers["location"], params={"wait": 30}).json()
+        done = api.get(accepted.headers["location"], params={"wait": 120}).json()
     assert (done["status"], done["counts"], done["value"]) == ("finished", {"succeeded": 9}, 1.0)
     assert done["jobs"][0]["outputs"][0]["content_url"]
     sheet = api.get(done["urls"]["contact_sheet"], params={"columns": 4, "side": 64})
@@ -138,7 +138,7 @@ def test_the_longest_key_works_for_a_batch(api: httpx.Client) -> None:
 def test_a_contact_sheet_has_an_empty_cell_for_a_missing_file(api: httpx.Client, worker: WorkerSide) -> None:
     batch = api.post("/v1/batches", json={"prompts": ["a", "b"], "base": BASE}).json()
     with worker.working():
-        done = api.get(f"/v1/batches/{batch['id']}", params={"wait": 30}).json()
+        done = api.get(f"/v1/batches/{batch['id']}", params={"wait": 120}).json()
     keys = sorted(worker.store.iter_keys())
     worker.store.delete(keys[0])
     sheet = api.get(done["urls"]["contact_sheet"], params={"columns": 2, "side": 64})
@@ -198,7 +198,7 @@ def test_a_batch_with_axes_has_a_labelled_sheet_as_png_and_webp(api: httpx.Clien
     assert api.get(batch["jobs"][7]["url"]).json()["input"]["prompt"] == "a 蓝色 fox, at night"
     waiting = Pillow.open(io.BytesIO(api.get(batch["urls"]["contact_sheet"], params={"side": 64}).content))
     with worker.working():
-        done = api.get(f"/v1/batches/{batch['id']}", params={"wait": 30}).json()
+        done = api.get(f"/v1/batches/{batch['id']}", params={"wait": 120}).json()
     for kind in ("png", "webp"):
         answer = api.get(done["urls"]["contact_sheet"], params={"side": 64, "format": kind})
         assert answer.headers["content-type"] == f"image/{kind}"

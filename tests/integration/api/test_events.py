@@ -140,7 +140,7 @@ def test_many_listeners_of_one_job_all_receive_its_end(api: httpx.Client, worker
     assert api.get(f"/v1/jobs/{job['id']}").json()["status"] == "running"
     worker.finish(running)
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     listeners.close()
     assert len(received) == 100
     assert all(names[-1] == "end" and names.count("status") == 3 for names in received)

@@ -38,12 +38,17 @@ def test_every_path_that_takes_get_takes_head(api: httpx.Client, job: dict[str, 
         if path == "/metrics":  # counts this very request
             assert api.head(path).status_code == 200
             continue
-        head = api.head(path)
+        same = ("etag", "content-type", "content-length", "cache-control", "content-security-policy", "vary")
+        for _ in range(5):  # What a body says, and with it its length, may change between the two.
+            head = api.head(path)
+            with api.stream("GET", path) as get:
+                told = [{n: answer.headers.get(n) for n in same} for answer in (head, get)]
+            if told[0] == told[1]:
+                break
         with api.stream("GET", path) as get:
             assert head.status_code == get.status_code, path
             assert head.content == b""
-            same = ("etag", "content-type", "content-length", "cache-control", "content-security-policy", "vary")
-            assert {n: head.headers.get(n) for n in same} == {n: get.headers.get(n) for n in same}, path
+            assert told[0] == told[1], path
             # How a body is transferred says nothing where there is none (RFC 9112, 6.1).
             assert set(head.headers) == set(get.headers) - {"transfer-encoding"}, path
 

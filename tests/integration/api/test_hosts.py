@@ -55,7 +55,7 @@ def caller(
     if request.param == "open access":
         access |= {"open_access": True, "host": "0.0.0.0", "allowed_hosts": "localhost"}
     settings = Settings(_env_file=None, **{**shared_settings.model_dump(exclude_unset=True), **access})
-    with serving(settings) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+    with serving(settings) as url, httpx.Client(base_url=url, headers=headers, timeout=120) as client:
         yield client
 
 

@@ -6,7 +6,7 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +18,8 @@ from api.http_limits import HttpLimits, connection_bound
 from tests.integration.api.conftest import SettingsMaker
 from tests.integration.api.running import serving
 
-LIMITS = HttpLimits(head_seconds=1.0, connections=8)
+LIMITS = HttpLimits(head_seconds=120.0, connections=8)
+IMPATIENT = HttpLimits(head_seconds=1.0, connections=8)
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
@@ -30,14 +31,33 @@ def database_url(request: pytest.FixtureRequest, fresh_sqlite: str) -> str:
 
 @pytest.fixture
 def address(make_settings: SettingsMaker) -> Iterator[tuple[str, int]]:
-    """Yield the address of a server with a short deadline and room for eight connections."""
+    """Yield the address of a server with room for eight connections."""
     with serving(make_settings(host="127.0.0.1"), LIMITS) as url:
         parts = urlsplit(url)
         yield str(parts.hostname), int(parts.port or 0)
 
 
+@pytest.fixture
+def impatient(make_settings: SettingsMaker) -> Iterator[tuple[str, int]]:
+    """Yield the address of a server with a short deadline."""
+    with serving(make_settings(host="127.0.0.1"), IMPATIENT) as url:
+        parts = urlsplit(url)
+        yield str(parts.hostname), int(parts.port or 0)
+
+
+def retried(attempt: Callable[[], bytes], start: bytes) -> None:
+    """Try until the answer has this start: the deadline may pass before a busy machine has sent anything."""
+    answers = []
+    for _ in range(10):
+        with suppress(OSError, httpx.RemoteProtocolError):
+            answers.append(attempt())
+            if answers[-1].startswith(start):
+                return
+    raise AssertionError(answers)
+
+
 def connect(address: tuple[str, int]) -> socket.socket:
-    return socket.create_connection(address, timeout=10)
+    return socket.create_connection(address, timeout=120)
 
 
 def all_of(connection: socket.socket) -> bytes:
@@ -52,7 +72,10 @@ def one_answer(connection: socket.socket) -> bytes:
     """Read one answer of a connection that stays open; return its head."""
     found = b""
     while b"\r\n\r\n" not in found:
-        found += connection.recv(65536)
+        data = connection.recv(65536)
+        if not data:
+            raise ConnectionError(found)
+        found += data
     head, _, body = found.partition(b"\r\n\r\n")
     length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
     while len(body) < length:
@@ -121,32 +144,34 @@ def test_body_larger_than_a_head_is_not_taken_for_one(address: tuple[str, int]) 
     assert answer.startswith(b"HTTP/1.1 422")
 
 
-def test_slow_head_ends_after_its_time(address: tuple[str, int]) -> None:
-    with connect(address) as connection:
-        connection.sendall(GET)
-        assert all_of(connection).startswith(b"HTTP/1.1 408")
+def test_slow_head_ends_after_its_time(impatient: tuple[str, int]) -> None:
+    retried(lambda: ask(impatient, GET), b"HTTP/1.1 408")
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n"], ids=["nothing", "an empty line"])
-def test_silent_connection_is_closed(address: tuple[str, int], sent: bytes) -> None:
-    with connect(address) as connection:
-        connection.sendall(sent)
-        assert all_of(connection) == b""
+def test_silent_connection_is_closed(impatient: tuple[str, int], sent: bytes) -> None:
+    retried(lambda: ask(impatient, sent) or b"closed", b"closed")
 
 
-def test_slow_head_of_a_kept_connection_ends_too(address: tuple[str, int]) -> None:
-    with connect(address) as connection:
-        connection.sendall(GET + b"\r\n")
-        assert one_answer(connection).startswith(b"HTTP/1.1 200")
-        connection.sendall(b"GET /heal")
-        assert all_of(connection).startswith(b"HTTP/1.1 408")
+def test_slow_head_of_a_kept_connection_ends_too(impatient: tuple[str, int]) -> None:
+    def keep_and_stop() -> bytes:
+        with connect(impatient) as connection:
+            connection.sendall(GET + b"\r\n")
+            assert one_answer(connection)
+            connection.sendall(b"GET /heal")
+            return all_of(connection)
+
+    retried(keep_and_stop, b"HTTP/1.1 408")
 
 
-def test_waiting_request_is_not_cut_by_the_deadline_of_heads(address: tuple[str, int]) -> None:
-    url = f"http://{address[0]}:{address[1]}"
-    job = httpx.post(f"{url}/v1/jobs", json={"prompt": "x", "model": "demo"}).json()
-    answer = httpx.get(f"{url}/v1/jobs/{job['id']}?wait=2.5", timeout=10)
-    assert answer.json()["status"] == "queued"
+def test_waiting_request_is_not_cut_by_the_deadline_of_heads(impatient: tuple[str, int]) -> None:
+    url = f"http://{impatient[0]}:{impatient[1]}"
+
+    def wait_for_a_job() -> bytes:
+        job = httpx.post(f"{url}/v1/jobs", json={"prompt": "x", "model": "demo"}).json()
+        return httpx.get(f"{url}/v1/jobs/{job['id']}?wait=2.5").json()["status"].encode()  # type: ignore[no-any-return]
+
+    retried(wait_for_a_job, b"queued")
 
 
 def test_longest_idle_connections_make_room(make_settings: SettingsMaker) -> None:
@@ -171,17 +196,27 @@ def test_requests_in_progress_are_never_closed_for_room(address: tuple[str, int]
     waiting = [connect(address) for _ in range(8)]
     try:
         for connection in waiting:
-            connection.sendall(b"GET /v1/jobs/%s?wait=20 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % job["id"].encode())
+            connection.sendall(b"GET /v1/jobs/%s/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % job["id"].encode())
+        for connection in waiting:
+            read_until(connection, b"event: status")  # The server has the request.
         with connect(address) as probe:  # an idle one more than there is room for
             assert all_of(probe).startswith(b"HTTP/1.1 503")
         waiting[0].close()
         _until_answered(address)
         httpx.post(f"{url}/v1/jobs/{job['id']}/cancel")
         for connection in waiting[1:]:
-            assert one_answer(connection).startswith(b"HTTP/1.1 200")
+            read_until(connection, b"event: end")
     finally:
         for connection in waiting:
             connection.close()
+
+
+def read_until(connection: socket.socket, wanted: bytes) -> None:
+    found = b""
+    while wanted not in found:
+        data = connection.recv(65536)
+        assert data, found
+        found += data
 
 
 def _until_answered(address: tuple[str, int]) -> None:
@@ -240,5 +275,5 @@ def test_running_out_of_descriptors_is_logged_and_survived(tmp_path: Path, redis
         for connection in kept:
             connection.close()
         server.terminate()
-        server.communicate(timeout=20)
+        server.communicate(timeout=120)
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 90

@@ -110,7 +110,7 @@ def caller(url: str, worker: WorkerSide) -> Iterator[Caller]:
 
     def open_client(owner: str = "", **limits: int) -> httpx.Client:
         key = create_key(worker.database, NewKey(name="k", owner=owner, **limits))[1]  # type: ignore[arg-type]
-        client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=120)
         opened.append(client)
         return client
 
@@ -181,11 +181,16 @@ def test_a_route_that_queues_a_job_refuses_at_the_limit(
 def test_a_held_job_is_queued_again_within_the_limits(
     caller: Caller, worker: WorkerSide, studio: str, limit: dict[str, int]
 ) -> None:
-    held = ended_job(caller, worker, studio, code="engine_lost")
-    client = caller(studio, **limit)
-    assert client.get(f"/v1/jobs/{held}").json()["status"] == "held"
-    assert client.post("/v1/jobs", json=BODY).status_code == 202
-    assert client.post(f"/v1/jobs/{held}/retry").status_code == 429
+    for number in range(5):  # The limit's minute or day may end between the two.
+        owner = f"{studio}-{number}"
+        held = ended_job(caller, worker, owner, code="engine_lost")
+        client = caller(owner, **limit)
+        assert client.get(f"/v1/jobs/{held}").json()["status"] == "held"
+        assert client.post("/v1/jobs", json=BODY).status_code == 202
+        refused = client.post(f"/v1/jobs/{held}/retry")
+        if refused.status_code == 429:
+            break
+    assert refused.status_code == 429
     assert client.get(f"/v1/jobs/{held}").json()["status"] == "held"
 
 
@@ -222,7 +227,7 @@ def test_only_an_images_owner_refines_it_and_sees_its_lineage(caller: Caller, wo
     assert (start.status_code, start.json()["code"]) == (422, "upload_not_found")
     assert own.post("/v1/jobs", json=BODY | {"init_image": image}).status_code == 202
     key = create_key(worker.database, NewKey(name="ops", owner="ops", scopes=(Scope.ADMIN,)))[1]
-    with httpx.Client(base_url=own.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as admin:
+    with httpx.Client(base_url=own.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as admin:
         assert admin.post(f"/v1/images/{image}/refine", json={"mode": "same_seed"}).status_code == 202
         while (job := worker.claim()) is not None:
             worker.finish(job)

@@ -48,7 +48,7 @@ def send(api: httpx.Client, method: str, path: str, headers: bytes, body: bytes 
     host = b"" if b"\r\nhost:" in b"\r\n" + headers.lower() else b"Host: 127.0.0.1\r\n"
     head = f"{method} {path} HTTP/1.1\r\n".encode("latin-1") + host + headers
     head += b"Connection: close\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n"
-    with socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=20) as connection:
+    with socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=120) as connection:
         connection.sendall(head + body)
         return int(connection.makefile("rb").readline().split()[1])
 

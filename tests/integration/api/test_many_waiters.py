@@ -23,7 +23,7 @@ def database_url(fresh_sqlite: str) -> str:
 
 
 def connect(api: httpx.Client) -> socket.socket:
-    return socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=20)
+    return socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=120)
 
 
 def test_endless_bodies_do_not_block_other_clients(api: httpx.Client) -> None:

@@ -40,7 +40,7 @@ class Farm:
     @asynccontextmanager
     async def over_http(self, key: str) -> AsyncIterator[Client]:
         async with (
-            httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=30) as http,
+            httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=120) as http,
             Client(streamable_http_client(f"{self.url}/mcp", http_client=http)) as client,
         ):
             yield client
@@ -162,7 +162,7 @@ def test_refusals_say_what_to_do_and_owners_see_their_own_only(farm: Farm) -> No
     other = run(farm.over_http(farm.keys[1]), lambda client: client.call_tool("get_job", {"job_id": job_id}))
     assert (other.is_error, "job_not_found" in texts(other)[0]) == (True, True)
     answers = [
-        httpx2.post(f"{farm.url}/mcp", json={}, headers=headers).status_code
+        httpx2.post(f"{farm.url}/mcp", json={}, headers=headers, timeout=120).status_code
         for headers in ({}, {"Authorization": "Bearer ifk_wrong"}, {"Origin": "https://evil.example"})
     ]
     assert answers == [401, 401, 403]
@@ -172,7 +172,7 @@ def test_malformed_messages_and_wrong_arguments_get_a_sentence(farm: Farm) -> No
     def post(text: str) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {farm.keys[0]}", "Content-Type": "application/json"}
         headers["Accept"] = "application/json, text/event-stream"
-        return httpx2.post(f"{farm.url}/mcp", content=text, headers=headers)
+        return httpx2.post(f"{farm.url}/mcp", content=text, headers=headers, timeout=120)
 
     def called(arguments: str) -> str:
         params = f'{{"name": "generate_image", "arguments": {arguments}}}'

@@ -106,7 +106,10 @@ def test_an_empty_queue_reports_zero(api: httpx.Client) -> None:
     assert reported["imagefarm_lease_losses_total", DEMO] == 0
 
 
-def test_figures_of_a_worker_and_its_gpu_are_reported(api: httpx.Client, worker: WorkerSide) -> None:
+def test_figures_of_a_worker_and_its_gpu_are_reported(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.overview.FRESH_SECONDS", 0.0)
     assert heartbeat(worker.database, worker.name, "run-1", state="ready", info=REPORT) is not None
     reported = samples(api)
     of_model = (("model", "demo"), ("worker", "box-cpu"))

@@ -138,7 +138,7 @@ def test_unclear_and_unfit_requests_are_refused_with_what_to_do(api: httpx.Clien
 def reader(api: httpx.Client, worker: WorkerSide) -> Iterator[httpx.Client]:
     """Provide a client that may read and submit only."""
     key = create_key(worker.database, NewKey("other", scopes=(Scope.SUBMIT, Scope.READ_ALL)))[1]
-    with httpx.Client(base_url=api.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+    with httpx.Client(base_url=api.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as client:
         yield client
 
 

@@ -26,7 +26,7 @@ def reader(api: httpx.Client, worker: WorkerSide) -> Iterator[httpx.Client]:
     admin = create_key(worker.database, NewKey("admin", scopes=(Scope.ADMIN,)))[1]
     other = create_key(worker.database, NewKey("other", scopes=(Scope.SUBMIT, Scope.READ_ALL)))[1]
     api.headers["Authorization"] = f"Bearer {admin}"
-    with httpx.Client(base_url=api.base_url, headers={"Authorization": f"Bearer {other}"}, timeout=30) as client:
+    with httpx.Client(base_url=api.base_url, headers={"Authorization": f"Bearer {other}"}, timeout=120) as client:
         yield client
 
 
@@ -82,11 +82,11 @@ def test_a_waiting_client_gets_news_and_no_repetition(api: httpx.Client, worker:
     held = model_operations.claim(worker.database, "box-1", 60.0)
     assert held is not None
     model_operations.report(worker.database, held, Report("downloading", 5, 10, "a.safetensors"), 60.0)
-    news = api.get(path, params={"wait": 30}, headers={"If-None-Match": tag})
+    news = api.get(path, params={"wait": 60}, headers={"If-None-Match": tag})
     assert news.json()["progress"] == {"stage": "downloading", "done_bytes": 5, "total_bytes": 10, "detail": "a.safetensors"}
     assert news.json()["executor"] == "box-1"
     model_operations.fail(worker.database, held, "not_enough_disk", "Free some space.")
-    ended = api.get(path, params={"wait": 30}).json()
+    ended = api.get(path, params={"wait": 60}).json()
     assert (ended["state"], ended["progress"]) == ("failed", None)
     assert ended["error"] == {"code": "not_enough_disk", "message": "Free some space."}
 

@@ -102,7 +102,7 @@ def test_a_failed_job_is_an_error_and_is_not_retried(client: openai.OpenAI, work
     while job is None:
         job = worker.claim()
     worker.fail(job)
-    thread.join(20)
+    thread.join(120)
     assert failed[0].code == "non_finite_latents"
     assert worker.claim() is None, "the package sent the request again"
 

@@ -30,7 +30,7 @@ def _ask_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(api: httpx.Client, status: int, word: str) -> dict[str, Any]:
     """Ask until readiness is `word`, since a check that a busy machine delays counts as failed; return the checks."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (answer := api.get("/readyz")).json()["status"] != word and time.monotonic() < deadline:
         time.sleep(0.2)
     assert (answer.status_code, answer.json()["status"]) == (status, word), answer.text
@@ -101,14 +101,20 @@ def test_deleted_and_replaced_database_files_are_noticed(api: httpx.Client, own_
     ask(api, 200, "ready")
 
 
-def test_database_that_takes_no_writes_is_not_ready_in_time(api: httpx.Client, own_file: Path) -> None:
+def test_database_that_takes_no_writes_is_not_ready_in_time(
+    api: httpx.Client, own_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ask(api, 200, "ready")
+    monkeypatch.setattr(readiness, "PROBE_SECONDS", 3.0)
     holder = sqlite3.connect(own_file, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     try:
-        start = time.monotonic()
-        checks = ask(api, 503, "unready")
-        assert time.monotonic() - start < 15, "SQLite itself waits for 20 s"
+        for _ in range(3):  # This process may be paused in one of them.
+            start = time.monotonic()
+            checks = ask(api, 503, "unready")
+            if (took := time.monotonic() - start) < 15:
+                break
+        assert took < 15, "SQLite itself waits for 20 s"
         assert failed(checks) >= {"database"}
         assert api.get("/healthz").status_code == 200
     finally:
@@ -120,7 +126,7 @@ def test_missing_tables_say_what_to_do(make_settings: SettingsMaker, tmp_path: P
     url = f"sqlite:///{tmp_path / 'empty.db'}"
     Database(url).dispose()
     with serving(make_settings(database_url=url)) as address:
-        answer = httpx.get(f"{address}/readyz", timeout=30)
+        answer = httpx.get(f"{address}/readyz", timeout=120)
     assert answer.status_code == 503
     assert "imagefarm db upgrade" in answer.json()["checks"]["database"]["detail"]
 
@@ -133,9 +139,8 @@ def test_read_only_postgres_is_not_ready(api: httpx.Client, database_url: str) -
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        while "terminating connection" in (detail := ask(api, 503, "unready")["database"]["detail"]):
+        while "read-only" not in ask(api, 503, "unready")["database"]["detail"]:
             pass  # the server ends the API's connections one by one
-        assert "read-only" in detail
         assert api.post("/v1/jobs", json=GOOD).status_code == 503
         connection.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only'.encode())
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
@@ -147,7 +152,7 @@ def test_read_only_redis_is_named(make_settings: SettingsMaker, worker: WorkerSi
 
     server = RedisServer(tmp_path / "own").start()
     try:
-        with serving(make_settings(redis_url=server.url)) as url, httpx.Client(base_url=url, timeout=30) as api:
+        with serving(make_settings(redis_url=server.url)) as url, httpx.Client(base_url=url, timeout=120) as api:
             ask(api, 200, "ready")
             with Redis.from_url(server.url) as client:
                 client.config_set("maxmemory", "1")

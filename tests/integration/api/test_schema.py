@@ -43,7 +43,7 @@ def test_every_response_is_documented(make_settings: SettingsMaker, worker: Work
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
             *("--checks", ",".join(CHECKS), "--phases", "examples,fuzzing", "--max-examples", "2"),
-            *("--generation-deterministic", "--request-timeout", "30"),
+            *("--generation-deterministic", "--request-timeout", "120"),
             *("--suppress-health-check", "all", "--no-color"),
         ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -78,7 +78,7 @@ def test_unexpected_errors_are_protected(api: httpx.Client, monkeypatch: pytest.
 @pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X-A: 1\r\n" * 101 + b"\r\n"])
 def test_refusals_below_the_application_are_protected(api: httpx.Client, sent: bytes) -> None:
     parts = urlsplit(str(api.base_url))
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=10) as connection:
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=120) as connection:
         connection.sendall(sent)
         raw = b""
         while data := connection.recv(65536):

@@ -38,9 +38,9 @@ def test_a_server_that_must_stop_waits_for_no_tick(make_settings: SettingsMaker)
         server = make_server(make_settings())
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        assert ticked.wait(60)
+        assert ticked.wait(120)
         server.should_exit = True
-        thread.join(60)
+        thread.join(120)
         assert not thread.is_alive()
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from tests.integration.api.conftest import SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
-from tests.servers.ports import free_port
 from tests.servers.proxy import SubPathProxy, proxied
 
 GOOD = {"prompt": "a red fox", "width": 64, "height": 64}
@@ -36,7 +35,7 @@ def open_farm(make_settings: SettingsMaker, worker: WorkerSide) -> Iterator[Open
             url = stack.enter_context(serving(make_settings(**settings)))
             outer = stack.enter_context(proxied(SubPathProxy(url, "/farm", strip=strip, headers=headers)))
             stack.enter_context(worker.working())
-            return stack.enter_context(httpx.Client(base_url=outer, timeout=30))
+            return stack.enter_context(httpx.Client(base_url=outer, timeout=120))
 
         yield open_one
 
@@ -68,7 +67,7 @@ def test_links_follow_the_public_url(open_farm: Opened, strip: bool) -> None:
     farm = open_farm(strip=strip, public_url=PUBLIC)
     submitted = farm.post("/v1/jobs", json=GOOD)
     assert submitted.headers["location"] == f"/farm/v1/jobs/{submitted.json()['id']}"
-    job = farm.get(f"/v1/jobs/{submitted.json()['id']}?wait=20").json()
+    job = farm.get(f"/v1/jobs/{submitted.json()['id']}?wait=120").json()
     assert job["outputs"][0]["content_url"].startswith("/farm/v1/images/")
     assert_followed(farm, list(links_in(job)))
     assert_followed(farm, list(links_in(farm.get(job["outputs"][0]["url"].removeprefix("/farm")).json())))
@@ -80,7 +79,7 @@ def test_links_of_batches_follow(open_farm: Opened) -> None:
     submitted = farm.post("/v1/batches", json={"prompts": ["a", "b"], "base": {"width": 64, "height": 64}})
     assert submitted.status_code == 202, submitted.text
     assert submitted.headers["location"].startswith("/farm/v1/batches/")
-    whole = farm.get(f"/v1/batches/{submitted.json()['id']}?wait=20").json()
+    whole = farm.get(f"/v1/batches/{submitted.json()['id']}?wait=120").json()
     assert_followed(farm, list(links_in(whole)))
     assert f"/farm/v1/batches/{whole['id']}/contact-sheet" in list(links_in(whole))
 
@@ -90,7 +89,7 @@ def test_links_of_uploads_and_retried_submits_follow(open_farm: Opened) -> None:
     for _ in range(2):  # the second is the answer as it was kept
         again = farm.post("/v1/jobs", json=GOOD, headers={"Idempotency-Key": "once"})
         assert again.json()["urls"]["self"].startswith("/farm/v1/jobs/")
-    picture = farm.get(f"/v1/jobs/{again.json()['id']}?wait=20").json()["outputs"][0]["content_url"]
+    picture = farm.get(f"/v1/jobs/{again.json()['id']}?wait=120").json()["outputs"][0]["content_url"]
     data = farm.get(picture.removeprefix("/farm")).content
     upload = farm.post("/v1/uploads", content=data, headers={"Content-Type": "image/png"})
     assert upload.status_code == 201
@@ -165,7 +164,7 @@ def test_webhooks_carry_public_links(make_settings: SettingsMaker, worker: Worke
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", free_port()), Receiver) as receiver:
+    with HTTPServer(("127.0.0.1", 0), Receiver) as receiver:
         threading.Thread(target=receiver.serve_forever, daemon=True).start()
         settings = make_settings(
             public_url=PUBLIC,
@@ -175,6 +174,6 @@ def test_webhooks_carry_public_links(make_settings: SettingsMaker, worker: Worke
         )
         with serving(settings) as url, worker.working():
             httpx.post(f"{url}/v1/jobs", json=GOOD)
-            assert came.wait(30)
+            assert came.wait(120)
         receiver.shutdown()
     assert "/farm/v1/jobs/" in json.dumps(bodies[0])

@@ -184,7 +184,7 @@ def test_results_above_the_limit_are_refused(make_settings: SettingsMaker) -> No
     settings = make_settings(max_upscale_pixels=40 * 20)
     side = WorkerSide(settings, UPSCALE, "box-upscale")
     ready(side)
-    with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as api:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=120) as api:
         source = upload(api)
         answer = api.post("/v1/upscales", json={"upload": source, "scale": 3})
         assert answer.status_code == 422
@@ -195,13 +195,16 @@ def test_results_above_the_limit_are_refused(make_settings: SettingsMaker) -> No
 
 
 def test_a_farm_without_upscaling_workers_says_how_to_start_one(make_settings: SettingsMaker) -> None:
-    with serving(make_settings(upscale_workers=0)) as url, httpx.Client(base_url=url, timeout=30) as api:
+    with serving(make_settings(upscale_workers=0)) as url, httpx.Client(base_url=url, timeout=120) as api:
         answer = api.post("/v1/upscales", json={"upload": upload(api)})
     assert (answer.status_code, answer.json()["code"]) == (409, "upscaler_not_served")
     assert "imagefarm worker --model upscale" in answer.json()["detail"]
 
 
-def test_upscalers_are_listed_with_their_workers(api: httpx.Client, upscaler: WorkerSide) -> None:
+def test_upscalers_are_listed_with_their_workers(
+    api: httpx.Client, upscaler: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.overview.FRESH_SECONDS", 0.0)
     about = {"title": "Mine", "about": "A file.", "licence": "unknown", "origin": "file", "scales": [2, 3, 4]}
     ready(upscaler, mine=about)
     rows = api.get("/v1/upscalers").json()["items"]

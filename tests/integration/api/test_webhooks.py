@@ -23,12 +23,19 @@ from sqlalchemy import select
 from api import webhooks
 from core.errors import Unavailable
 from core.settings import Settings
-from core.webhooks import generate_secret
+from core.webhooks import RETRY_SECONDS, generate_secret
 from db.tables import Base
 from tests.integration.api.conftest import BOTH, SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 
 BODY = {"prompt": "a red fox", "width": 64, "height": 64}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine neither delay an answer beyond its deadline nor see the second try of a message."""
+    monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 120.0)
+    monkeypatch.setattr("db.webhook_deliveries.RETRY_SECONDS", (3600.0, *RETRY_SECONDS[1:]))
 
 
 class Receiver:
@@ -40,7 +47,7 @@ class Receiver:
         self.answers: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def next(self) -> tuple[dict[str, str], dict[str, Any]]:
-        headers, body = self.received.get(timeout=20)
+        headers, body = self.received.get(timeout=120)
         return headers, json.loads(body)
 
 
@@ -68,7 +75,7 @@ def receiving() -> Iterator[Receiver]:
             yield found
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(120)
 
 
 @pytest.fixture
@@ -79,7 +86,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def api(make_settings: SettingsMaker, worker: WorkerSide) -> Iterator[httpx.Client]:
-    with serving(make_settings(webhook_allow_private=True)) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(make_settings(webhook_allow_private=True)) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 
@@ -102,7 +109,7 @@ def test_the_end_of_a_job_is_delivered_with_a_signature(api: httpx.Client, worke
     job = api.post("/v1/jobs", json=BODY | {"webhook": {"url": receiver.url, "secret": secret}}).json()
     assert secret not in json.dumps(job)
     finish_one(worker)
-    headers, body = receiver.received.get(timeout=20)
+    headers, body = receiver.received.get(timeout=120)
     assert headers["webhook-signature"] == signed(secret, headers, body)
     message = json.loads(body)
     assert (message["type"], message["data"]["id"], message["data"]["status"]) == ("job.succeeded", job["id"], "succeeded")
@@ -250,7 +257,7 @@ def test_secrets_are_stored_encrypted(settings: Settings, worker: WorkerSide, re
         assert all(value not in api.get("/v1/webhooks").text for value in (hook, "enc:"))
     with serving(allowed):  # a new process reads the same key
         finish_one(worker)
-        received = [receiver.received.get(timeout=20) for _ in range(2)]
+        received = [receiver.received.get(timeout=120) for _ in range(2)]
     signatures = {headers["webhook-signature"] for headers, _ in received}
     assert signatures == {signed(secret, headers, body) for secret, (headers, body) in _pairs(hook, own, received)}
     assert stat.S_IMODE((settings.data_dir / "secret.key").stat().st_mode) == 0o600

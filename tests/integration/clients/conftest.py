@@ -23,7 +23,7 @@ from db.jobs.finish import finish_canceled
 from db.tables import Job
 from db.workers import heartbeat
 from tests.conftest import Migrate
-from tests.integration.api.running import WorkerSide, serving
+from tests.integration.api.running import WorkerSide, long_lives, serving
 from tests.servers.redis import RedisServer
 
 
@@ -90,13 +90,14 @@ def farm(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, mi
         max_images_per_job=4,
     )
     with ExitStack() as opened:
+        opened.enter_context(long_lives())
         worker, upscaler = WorkerSide(settings), WorkerSide(settings, UPSCALE, "box-upscale")
         opened.callback(worker.close)
         opened.callback(upscaler.close)
         key = create_key(worker.database, NewKey(name="client", scopes=tuple(Scope)))[1]
         url = opened.enter_context(serving(settings))
         headers = {"Authorization": f"Bearer {key}"}
-        client = opened.enter_context(httpx.Client(base_url=url, headers=headers, timeout=60))
+        client = opened.enter_context(httpx.Client(base_url=url, headers=headers, timeout=120))
         found = ClientFarm(url, key, settings, worker, upscaler, client)
         found.ready()
         yield found

@@ -235,7 +235,7 @@ def test_live_previews_are_sent_once_each_and_an_interrupt_answers_the_last(
     webui.interrupt()
     for job in (first, second):
         farm.end_canceled(job)
-    result = call.result(30)
+    result = call.result(120)
     assert result.info["interrupted"] is True
     assert [image.size for image in result.images] == [(64, 64)]
 
@@ -248,7 +248,7 @@ def test_an_interrupted_second_pass_answers_the_image_of_the_first(farm: ClientF
     assert farm.http.post("/internal/progress", json={"id_task": "task(hr)"}).json()["active"] is True
     farm.http.post("/sdapi/v1/interrupt").raise_for_status()
     farm.end_canceled(second)
-    answer = call.result(30)
+    answer = call.result(120)
     assert info_of(answer)["interrupted"] is True
     assert [opened(text).size for text in answer.json()["images"]] == [(128, 128)]
 
@@ -267,7 +267,7 @@ def test_extras_enlarge_one_image_or_many(farm: ClientFarm, webui: webuiapi.WebU
     image = Image.new("RGB", (20, 10), "red")
     done = pool.submit(working, farm.upscaler, 1)
     result = webui.extra_single_image(image, upscaler_1="R-ESRGAN 4x+", upscaling_resize=2.5, gfpgan_visibility=1)
-    done.result(20)
+    done.result(120)
     assert result.image.size == (50, 25)
     assert "faces are not restored" in result.info
     assert (farm.newest()["input"]["upscaler"], farm.newest()["input"]["scale"]) == ("realesrgan-x4plus", 3)
@@ -275,7 +275,7 @@ def test_extras_enlarge_one_image_or_many(farm: ClientFarm, webui: webuiapi.WebU
     batch = webui.extra_batch_images(
         [image, image], resize_mode=1, upscaling_resize_w=40, upscaling_resize_h=40, upscaler_1="Lanczos"
     )
-    done.result(20)
+    done.result(120)
     assert [each.size for each in batch.images] == [(40, 40)] * 2
     kept = webui.extra_single_image(image, upscaler_1="None", upscaling_resize=2)
     assert kept.image.size == (20, 10) and "nothing was enlarged" in kept.info
@@ -300,7 +300,7 @@ def test_lists_and_calls_about_the_process(farm: ClientFarm, webui: webuiapi.Web
 
 def test_open_webui_sends_the_options_back_whole(farm: ClientFarm) -> None:
     """As in its `set_image_model` and `image_generations`, with Basic authentication."""
-    with httpx.Client(base_url=farm.url, auth=("user", farm.key), timeout=60) as client:
+    with httpx.Client(base_url=farm.url, auth=("user", farm.key), timeout=120) as client:
         options = client.get("/sdapi/v1/options").json()
         model = client.get("/sdapi/v1/sd-models").json()[0]
         options["sd_model_checkpoint"] = model["title"]

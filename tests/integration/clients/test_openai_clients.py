@@ -21,7 +21,7 @@ from tests.integration.clients.conftest import ClientFarm, encoded, events_of, h
 
 @pytest.fixture(scope="module")
 def client(farm: ClientFarm) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{farm.url}/v1", api_key=farm.key, max_retries=0, timeout=60) as found:
+    with openai.OpenAI(base_url=f"{farm.url}/v1", api_key=farm.key, max_retries=0, timeout=120) as found:
         yield found
 
 
@@ -160,7 +160,7 @@ def test_a_closed_connection_cancels_a_job_that_waits(farm: ClientFarm, streamed
         connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         while not (waiting := farm.http.get("/v1/jobs?status=queued").json()["items"]):
             pass
-    ended = farm.http.get(f"/v1/jobs/{waiting[0]['id']}?wait=20").json()
+    ended = farm.http.get(f"/v1/jobs/{waiting[0]['id']}?wait=120").json()
     assert (ended["input"]["prompt"], ended["status"]) == ("left", "canceled")
 
 
@@ -176,7 +176,7 @@ def test_what_has_started_or_has_a_key_outlives_its_connection(farm: ClientFarm)
         started.close()
     for job in (first, second):
         farm.worker.finish(job)
-        assert farm.http.get(f"/v1/jobs/{job.id}?wait=20").json()["status"] == "succeeded"
+        assert farm.http.get(f"/v1/jobs/{job.id}?wait=120").json()["status"] == "succeeded"
 
 
 def test_names_of_openai_mean_the_default_model_and_the_list_leads_with_what_is_served(client: openai.OpenAI) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -66,9 +65,8 @@ def test_warnings_of_the_render_are_added_to_the_jobs_own(database: Database, su
 
 def test_a_late_finish_of_a_lost_attempt_is_refused(database: Database, submit_job: Submit, claim: Claim) -> None:
     submit_job()
-    lost = claim("w1", lease_seconds=0.05)
+    lost = claim("w1", lease_seconds=-1.0)
     assert lost is not None
-    time.sleep(0.06)
     requeue_expired_leases(database)
     successor = claim("w2")
     assert successor is not None and successor.attempt == 2
@@ -136,8 +134,8 @@ def test_a_job_with_all_attempts_used_is_held_with_its_history(database: Databas
 
 
 def test_a_job_past_its_deadline_expires(database: Database, submit_job: Submit, claim: Claim) -> None:
-    job = submit_job(deadline_seconds=0.0)
-    submit_job(deadline_seconds=60.0)
+    job = submit_job(deadline_seconds=-1.0)
+    submit_job(deadline_seconds=3600.0)
     assert claim() is not None, "the job with time left is claimed"
     assert claim() is None, "a job past its deadline never starts"
     assert [row.id for row in expire_late(database)] == [job.id]

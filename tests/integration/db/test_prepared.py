@@ -54,7 +54,7 @@ def test_a_connection_lost_in_a_transaction_is_unavailable_and_replaced(fresh_po
     try:
         with pytest.raises(Unavailable), database.write_rows() as connection, database.read() as other:
             (mine,) = Prepared(select(func.pg_backend_pid().label("pid"))).rows(connection, {})
-            other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), mine)
+            other.execute(text("SELECT pg_terminate_backend(:pid, 60000)"), mine)
             answer.rows(connection, {"given": "x"})
         with database.write_rows() as connection:
             assert answer.rows(connection, {"given": "x"}) == [{"answer": "x"}]

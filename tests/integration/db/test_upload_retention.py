@@ -116,8 +116,8 @@ def test_a_mask_that_a_submit_uses_at_this_moment_is_kept(database: Database, up
             insert_job(session, new)
             sweeping = threads.submit(delete_unused_uploads, database, 1.0)
             if not database.is_sqlite:
-                assert sweeping.result(30) == []
-        assert sweeping.result(30) == []
+                assert sweeping.result(120) == []
+        assert sweeping.result(120) == []
 
 
 def test_a_job_cannot_be_submitted_without_its_mask(database: Database, upload: AddUpload, submit_job: Submit) -> None:
@@ -174,8 +174,8 @@ def test_an_upload_that_a_submit_uses_at_this_moment_is_kept(database: Database,
             insert_job(session, new)
             sweeping = threads.submit(delete_unused_uploads, database, 1.0)
             if not database.is_sqlite:  # SQLite's sweep waits for the transaction
-                assert sweeping.result(30) == []
-        assert sweeping.result(30) == []
+                assert sweeping.result(120) == []
+        assert sweeping.result(120) == []
     assert get_upload(database, found.id).key == found.key
 
 

@@ -63,7 +63,7 @@ class Faulty:
 
     def step(self, samples: Sequence[Any]) -> None:
         words = {word for sample in samples for word in sample.request.prompt.split()}
-        self._block_seconds = 1.0 if "heavy" in words else 0.3 if "weighty" in words else 0.0
+        self._block_seconds = 1.0 if "heavy" in words else 1.5 if "weighty" in words else 0.0
         self._cause_fault(words, len(samples))
         self._family.step(samples)
         for sample in samples:

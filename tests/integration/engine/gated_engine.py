@@ -12,7 +12,7 @@ import pytest
 from tests.integration.engine.conftest import new_client
 from tests.integration.engine.recorder import Recorder, a_request
 from worker.engine.client import EngineClient
-from worker.engine.messages import Rendered, RequestFailed, Started, Step
+from worker.engine.messages import Canceled, Rendered, RequestFailed, Started, Step
 
 
 class GatedEngine:
@@ -56,6 +56,12 @@ class GatedEngine:
         assert isinstance(ended, RequestFailed), ended
         return ended
 
+    def canceled(self, index: int) -> None:
+        """Cancel a request, and wait for its end."""
+        self.client.cancel(id_of(index))
+        ended = self.recorder.wait_end(id_of(index))
+        assert isinstance(ended, Canceled), ended
+
     def has_started(self, index: int) -> bool:
         return Started(id_of(index)) in self.recorder.events
 
@@ -68,7 +74,7 @@ def start_gated(models_dir: Path, gates: Path, overlaps: str, **changes: object)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ((overlaps, "1"), ("TEST_GATES", str(gates)), ("OMP_NUM_THREADS", "1")):
             patch.setenv(name, value)
-        client, recorder = new_client(models_dir, None, **changes)
+        client, recorder = new_client(models_dir, None, **{"step_timeout_seconds": 300.0} | changes)
         client.start()
         recorder.wait_ready()
     yield GatedEngine(client, recorder, gates)

@@ -51,14 +51,14 @@ def test_stop_waits_for_running_decodes(models_dir: Path, overlapping: tuple[Eng
     client, recorder = overlapping
     recorder.events.clear()
     client.submit(a_request(0, size=512, steps=1))
-    client.stop(60)
+    client.stop(300)
     assert isinstance(recorder.wait_end("job/1/0"), Rendered)
 
 
 @pytest.fixture
 def own(models_dir: Path, tmp_path: Path) -> Iterator[GatedEngine]:
     """Start an engine for a test that ends it."""
-    yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_DECODE", step_timeout_seconds=2.0)
+    yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_DECODE", step_timeout_seconds=8.0)
 
 
 @pytest.fixture

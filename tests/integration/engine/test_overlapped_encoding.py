@@ -31,7 +31,7 @@ def overlapped(shared: GatedEngine) -> GatedEngine:
 @pytest.fixture
 def own(models_dir: Path, tmp_path: Path) -> Iterator[GatedEngine]:
     """Start an engine for a test that ends it."""
-    yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_ENCODE", step_timeout_seconds=3.0)
+    yield from start_gated(models_dir, tmp_path, "TEST_OVERLAPS_ENCODE", step_timeout_seconds=20.0)
 
 
 @pytest.fixture
@@ -41,14 +41,14 @@ def demo(models_dir: Path) -> TinyModel:
 
 
 def test_steps_continue_while_a_prompt_is_encoded(overlapped: GatedEngine, models_dir: Path) -> None:
-    overlapped.submit(0, "slow one", steps=60, strict=True)
+    overlapped.submit(0, "slow one", steps=10_000, strict=True)
     overlapped.wait_steps(0, 1)
     overlapped.submit(1, "gated one", strict=True, guidance_scale=2.0, negative_prompt="gated not")
     overlapped.wait_steps(0, 5)
     assert not overlapped.has_started(1)
     overlapped.open_gate(1)
     ended = overlapped.rendered(1)
-    overlapped.rendered(0)
+    overlapped.canceled(0)
     torch.set_num_threads(1)
     stock = TinyModel("demo", models_dir, "float32")
     request = a_request(1, "gated one", strict=True, guidance_scale=2.0, negative_prompt="gated not")
@@ -78,7 +78,7 @@ def test_encoded_requests_join_in_order_of_arrival(overlapped: GatedEngine) -> N
 
 
 def test_requests_being_encoded_count_against_the_capacity(overlapped: GatedEngine) -> None:
-    overlapped.submit(0, "slow four", steps=60)
+    overlapped.submit(0, "slow four", steps=10_000)
     overlapped.wait_steps(0, 1)
     for index in range(1, overlapped.client.spec.capacity):
         overlapped.submit(index, f"gated no. {index}")
@@ -88,8 +88,9 @@ def test_requests_being_encoded_count_against_the_capacity(overlapped: GatedEngi
     for index in range(1, overlapped.client.spec.capacity):
         overlapped.open_gate(index)
     assert isinstance(overlapped.rendered(9), Rendered)
-    for index in range(overlapped.client.spec.capacity):
+    for index in range(1, overlapped.client.spec.capacity):
         overlapped.rendered(index)
+    overlapped.canceled(0)
 
 
 def test_cancel_during_encoding_takes_effect_at_once(overlapped: GatedEngine) -> None:
@@ -124,25 +125,25 @@ def test_adapters_are_not_switched_while_a_prompt_is_encoded(
     with_ink = {"loras": (LoraRequest(name="ink"),)}
     overlapped.submit(0, "where")
     assert "encoded by encoder" in overlapped.failed(0).message
-    overlapped.submit(1, "slow six", steps=60)
+    overlapped.submit(1, "slow six", steps=10_000)
     overlapped.submit(2, "gated six")
-    overlapped.submit(3, "slow with ink", steps=60, **with_ink)
+    overlapped.submit(3, "slow with ink", steps=10_000, **with_ink)
     overlapped.wait_steps(1, 5)
     assert not overlapped.has_started(3)
     overlapped.open_gate(2)
     overlapped.rendered(2)
+    overlapped.canceled(1)
     overlapped.wait_steps(3, 1)
     overlapped.submit(4, "where")
     assert "encoded by MainThread" in overlapped.failed(4).message
-    overlapped.rendered(1)
-    overlapped.rendered(3)
+    overlapped.canceled(3)
 
 
 def test_stop_waits_for_running_encodes(own: GatedEngine) -> None:
     own.submit(0, "gated")
-    stopping = threading.Thread(target=own.client.stop, args=[60])
+    stopping = threading.Thread(target=own.client.stop, args=[300])
     stopping.start()
-    assert own.client._stopping.wait(10)
+    assert own.client._stopping.wait(120)
     own.open_gate(0)
     own.rendered(0)
     stopping.join()
@@ -175,7 +176,7 @@ def test_consecutive_encodes_are_not_taken_for_a_hang(own: GatedEngine) -> None:
     own.recorder.wait_end(id_of(0))
     own.submit(1, "gated two")
     for following in (1, None):
-        assert own.recorder.is_quiet(EngineLost, own.client.spec.step_timeout_seconds * 0.7)
+        assert own.recorder.is_quiet(EngineLost, own.client.spec.step_timeout_seconds * 0.55)
         gate.close()
         gate = own.wait_at_gate(following) if following is not None else gate
     own.rendered(1)

@@ -73,10 +73,12 @@ def test_waiting_for_a_pass_does_not_count_as_step_time(demo: TinyModel) -> None
     second = ActiveRequest(a_request(1), b"", 0.0, sample=demo.start(a_request(1)))
     second.start(0.0)
     time.sleep(1.0)
+    started = time.monotonic()
     second.note_pass_start()
     reported = second.event_within_step(0.5)
-    assert reported.seconds_per_step < 0.5
-    assert reported.eta_seconds < 4 * 0.5
+    step = (time.monotonic() - started) / 0.5
+    assert reported.seconds_per_step <= step
+    assert reported.eta_seconds <= 4 * step
 
 
 def test_a_request_that_has_taken_the_step_reports_no_fraction_of_it(engine: tuple[EngineClient, Recorder]) -> None:

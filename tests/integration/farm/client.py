@@ -16,7 +16,7 @@ class Client:
     """A client of one farm's API."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=30)
+        self.http = httpx.Client(base_url=url, timeout=120)
 
     def __enter__(self) -> Client:
         return self
@@ -39,11 +39,11 @@ class Client:
         job: Job = answer.json()
         return job
 
-    def wait(self, job_id: str, *statuses: str, seconds: float = 120.0) -> Job:
+    def wait(self, job_id: str, *statuses: str, seconds: float = 300.0) -> Job:
         """Wait until the job has one of these statuses and return it."""
         return self.wait_for(job_id, lambda job: job["status"] in statuses, seconds)
 
-    def wait_for(self, job_id: str, reached: Callable[[Job], bool], seconds: float = 120.0) -> Job:
+    def wait_for(self, job_id: str, reached: Callable[[Job], bool], seconds: float = 300.0) -> Job:
         """Wait until `reached` returns true for the job and return it; AssertionError with the job after `seconds`."""
         deadline = time.monotonic() + seconds
         while not reached(job := self.job(job_id)):
@@ -59,7 +59,7 @@ class Client:
         return job
 
 
-def wait_until(reached: Callable[[], object], seconds: float = 120.0) -> None:
+def wait_until(reached: Callable[[], object], seconds: float = 300.0) -> None:
     """Wait until `reached` returns something true; AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not reached():

@@ -22,7 +22,11 @@ StartFarm = Callable[..., FarmParts]
 def running_parts(
     directory: Path, database_url: str, workers: int, settings: dict[str, str], upscalers: int = 0
 ) -> Iterator[FarmParts]:
-    """Yield a farm over a migrated database, with a Redis of its own; its processes are forked."""
+    """Yield a farm over a migrated database, with a Redis of its own; its processes are forked.
+
+    No lease expires because the machine is busy, unless `settings` say how long one lasts.
+    """
+    settings = {"IMAGEFARM_LEASE_SECONDS": "120"} | settings
     redis = RedisServer(directory / "redis").start()
     farm = FarmParts(directory / "farm", database_url, redis, workers, settings, upscalers=upscalers, launch=fork_part)
     try:

@@ -41,7 +41,7 @@ def render_all(client: Client, count: int) -> None:
     """Submit jobs and check that all of them succeed at their first attempt."""
     jobs = [client.submit(f"job {number}")["id"] for number in range(count)]
     for job_id in jobs:
-        assert client.wait(job_id, "succeeded", "held", "failed", seconds=60)["attempt"] == 1
+        assert client.wait(job_id, "succeeded", "held", "failed")["attempt"] == 1
 
 
 def test_no_message_ends_or_blocks_the_worker(farm: FarmParts, client_of: ClientOf) -> None:
@@ -55,7 +55,7 @@ def test_no_message_ends_or_blocks_the_worker(farm: FarmParts, client_of: Client
             redis.publish(PIDBOX, remote_command(command))
         # More than the pool has threads: each message that kept one would end the renders below.
         render_all(client, 8)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while redis.llen(KEY):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -139,7 +139,7 @@ def test_the_worker_reconnects_after_every_error_of_the_broker(
                     waiting = client.submit()["id"]
                     assert client.wait(waiting, "succeeded", "queued")["attempt"] <= 1
                     redis.config_set("maxmemory", "0")
-                    assert client.wait(waiting, "succeeded", seconds=60)["attempt"] == 1
+                    assert client.wait(waiting, "succeeded")["attempt"] == 1
                 case _:
                     for _ in range(5):
                         redis.client_kill_filter(_type="normal", skipme=True)

@@ -24,7 +24,7 @@ from tests.integration.farm.client import Client
 from tests.integration.farm.conftest import sqlite_farm
 
 NETWORK = "realesr-animevideov3.pth"
-SECONDS = 120.0
+SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def connect(url: str) -> None:
     """Connect as Celery does."""
     app = make_celery(Settings(_env_file=None, redis_url=url))
     with app.connection_for_write() as connection:
-        connection.ensure_connection(max_retries=1, timeout=10)
+        connection.ensure_connection(max_retries=1, timeout=60)
         connection.channel().client.ping()
 
 

@@ -15,7 +15,7 @@ from tests.integration.farm.test_storage_outages import outage, wait_worker
 ClientOf = Callable[[FarmParts], Client]
 
 
-def wait_files(folder: Path, count: int, seconds: float = 60.0) -> list[Path]:
+def wait_files(folder: Path, count: int, seconds: float = 300.0) -> list[Path]:
     """Wait until the folder holds so many images and return them."""
     deadline = time.monotonic() + seconds
     while len(found := sorted(folder.rglob("outputs_*.png"))) < count:

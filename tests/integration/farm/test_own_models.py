@@ -72,7 +72,7 @@ def test_added_models_render_without_a_restart_and_damage_is_named(
     start_worker(farm, "mine")
     wait_until(lambda: serves(client, "mine"))
     accepted = submit_when_known(client, body)
-    done = client.wait(accepted, "succeeded", seconds=90)
+    done = client.wait(accepted, "succeeded")
     metadata = read_metadata(client.http.get(done["outputs"][0]["content_url"]).content).imagefarm
     assert metadata is not None
     assert (metadata.model, metadata.random_weights) == ("mine", False)

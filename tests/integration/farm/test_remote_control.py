@@ -38,18 +38,18 @@ def test_a_worker_answers_questions_and_refuses_commands(start_farm: StartFarm) 
     while not app.control.ping(timeout=1):
         pass  # the worker is still loading
     for command, arguments in REFUSED:
-        (reply,) = app.control.broadcast(command, arguments=arguments, reply=True, timeout=10, limit=1)
+        (reply,) = app.control.broadcast(command, arguments=arguments, reply=True, timeout=60, limit=1)
         assert "error" in next(iter(reply.values())), command
     app.control.broadcast("shutdown")
-    assert app.control.ping(timeout=10, limit=1), "the worker has ended"
-    inspect = app.control.inspect(timeout=10, limit=1)
+    assert app.control.ping(timeout=60, limit=1), "the worker has ended"
+    inspect = app.control.inspect(timeout=60, limit=1)
     for question in ("stats", "active_queues", "registered", "scheduled", "active", "reserved", "revoked", "conf"):
         assert getattr(inspect, question)() is not None, question
     ((queue,),) = inspect.active_queues().values()
     assert queue["name"] == render_queue("demo")
     app.close()
     # Named destinations end the wait at the last reply, not after the whole timeout.
-    options = ("--timeout", "10", "--destination", "render@worker0")
+    options = ("--timeout", "60", "--destination", "render@worker0")
     answer = celery_command(farm.redis.url, "inspect", "active_queues", "--json", *options)
     assert [queue["name"] for (queue,) in json.loads(answer).values()] == [render_queue("demo")]
     assert "pong" in celery_command(farm.redis.url, "inspect", "ping", *options)
@@ -59,6 +59,6 @@ def celery_command(redis_url: str, *words: str) -> str:
     """Return what Celery's own command prints, as docs/guides/operations.md calls it."""
     command = [sys.executable, "-m", "celery", "-A", "imagefarm.celery", *words]
     environment = clean_environment(IMAGEFARM_REDIS_URL=redis_url)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

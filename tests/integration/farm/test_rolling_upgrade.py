@@ -20,7 +20,7 @@ from tests.servers.last_release import SCHEMA, spawn_last_release, unpack_last_r
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
-MOST_IDLE_SECONDS = 60.0
+MOST_IDLE_SECONDS = 120.0
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.faults.parts import FarmParts
 from core.work import SHORTEST_SECONDS
-from tests.integration.farm.client import Client
+from tests.integration.farm.client import Client, wait_until
 from tests.integration.farm.conftest import StartFarm
 
 ClientOf = Callable[[FarmParts], Client]
@@ -42,8 +42,7 @@ def test_the_fast_worker_takes_lone_jobs_and_both_share_a_queue_whose_end_is_tha
         assert (job["worker"], job["attempt"]) == ("worker0", 1)
 
     jobs = [client.submit(num_inference_steps=60)["id"] for _ in range(8)]
-    busy = [client.wait_for(jobs[index], lambda job: job["status"] == "running") for index in range(2)]
-    assert {job["worker"] for job in busy} == set(SECONDS)
+    wait_until(lambda: {client.job(job)["worker"] for job in jobs} >= set(SECONDS))
     wait_estimate(client)
     for job_id in jobs:
         client.http.post(f"/v1/jobs/{job_id}/cancel")
@@ -56,7 +55,7 @@ def test_the_fast_worker_takes_lone_jobs_and_both_share_a_queue_whose_end_is_tha
 
 def wait_estimate(client: Client) -> None:
     """Wait until the queue is said to end when both workers together have done its jobs, each as long as recent ones."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         queue = client.http.get("/v1/queue").json()["models"][0]
         speeds = [row["info"]["speed"] for row in client.http.get("/v1/workers").json()["items"]]
@@ -69,7 +68,7 @@ def wait_estimate(client: Client) -> None:
 
 def measure(client: Client) -> None:
     """Submit jobs until both workers have reported their speed."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         rows = client.http.get("/v1/workers").json()["items"]
         if all("alone_seconds_per_megapixel_step" in row["info"].get("speed", {}) for row in rows):

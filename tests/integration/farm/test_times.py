@@ -18,7 +18,7 @@ ClientOf = Callable[[FarmParts], Client]
 def test_load_first_and_later_images_are_reported_separately(start_farm: StartFarm, client_of: ClientOf) -> None:
     client = client_of(start_farm(renderer="diffusers", heartbeat_seconds=0.2))
     for _ in range(3):
-        client.wait(client.submit(num_inference_steps=2)["id"], "succeeded", seconds=90)
+        client.wait(client.submit(num_inference_steps=2)["id"], "succeeded")
     info = _info_after(client, later=2)
     assert info["load_seconds"] > 0
     assert info["first_image"]["num_inference_steps"] == 2
@@ -33,7 +33,7 @@ def test_load_first_and_later_images_are_reported_separately(start_farm: StartFa
 
 def _wait_metrics(client: Client, **expected: float) -> None:
     """Wait until the worker's metrics have these values; the API reads its workers from time to time."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while (found := _metrics(client, expected.keys())) != expected:
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
@@ -47,7 +47,7 @@ def _metrics(client: Client, names: Collection[str]) -> dict[str, float]:
 
 def _info_after(client: Client, later: int) -> dict[str, Any]:
     """Wait for the heartbeat that reports `later` later images and return the worker's info."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while True:
         info: dict[str, Any] = client.http.get("/v1/workers").json()["items"][0]["info"]
         if info.get("later_images", {}).get("count") == later:
@@ -59,10 +59,10 @@ def _info_after(client: Client, later: int) -> dict[str, Any]:
 def test_a_job_reports_how_long_it_waited_for_the_model(start_farm: StartFarm, client_of: ClientOf) -> None:
     farm = start_farm(synthetic_load_seconds=0.5)
     client = client_of(farm)
-    ready = client.wait(client.submit()["id"], "succeeded", seconds=90)["timings"]
+    ready = client.wait(client.submit()["id"], "succeeded")["timings"]
     assert ready["loading_seconds"] == 0.0
     assert farm.parts["worker0"].stop() == 0
     early = client.submit()["id"]
     farm.parts["worker0"].start()
-    waited = client.wait(early, "succeeded", seconds=90)["timings"]
+    waited = client.wait(early, "succeeded")["timings"]
     assert 0.5 <= waited["loading_seconds"] <= waited["queued_seconds"]

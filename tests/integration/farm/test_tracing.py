@@ -70,7 +70,7 @@ def runner(settings: Settings, exporter: InMemorySpanExporter) -> Iterator[Runne
 def api(settings: Settings, exporter: InMemorySpanExporter, runner: Runner) -> Iterator[httpx.Client]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("api.farm.tracing_of", lambda settings, process: Tracing(exporter, process, at_once=True))
-        with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as client:
+        with serving(settings) as url, httpx.Client(base_url=url, timeout=120) as client:
             yield client
 
 

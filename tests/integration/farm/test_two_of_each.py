@@ -8,8 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import select
 
@@ -47,9 +49,9 @@ def two(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServe
     migrate(url)
     redis = RedisServer(directory / "redis").start()
     settings = {
-        "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.1",
-        "IMAGEFARM_LEASE_SECONDS": "2",
-        "IMAGEFARM_HEARTBEAT_SECONDS": "0.5",
+        "IMAGEFARM_SYNTHETIC_STEP_SECONDS": "0.3",
+        "IMAGEFARM_LEASE_SECONDS": "10",
+        "IMAGEFARM_HEARTBEAT_SECONDS": "1",
         "IMAGEFARM_SECRET_KEY": "the same 32 characters for both APIs",
     }
     farm = FarmParts(directory / "farm", url, redis, 2, settings, launch=fork_part)
@@ -68,7 +70,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServe
         postgres_server.drop_database(url)
 
 
-def wait_answers(url: str, seconds: float = 120.0) -> None:
+def wait_answers(url: str, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -83,8 +85,8 @@ def test_submits_and_polls_reach_both(two: Two) -> None:
     before = Counter(two.proxy.served)
     jobs = [two.client.submit(f"job {number}")["id"] for number in range(10)]
     for job_id in jobs:
-        answer = two.client.http.get(f"/v1/jobs/{job_id}", params={"wait": 30})
-        assert answer.json()["status"] == "succeeded"
+        while (answer := two.client.http.get(f"/v1/jobs/{job_id}", params={"wait": 30})).json()["status"] != "succeeded":
+            assert answer.json()["status"] in ("queued", "running")
         image = two.client.http.get(answer.json()["outputs"][0]["content_url"])
         assert image.content.startswith(b"\x89PNG")
     served = two.proxy.served - before
@@ -96,7 +98,7 @@ def test_a_key_sent_to_both_at_once_makes_one_job(two: Two) -> None:
 
     def submit(number: int) -> str:
         headers = {"Idempotency-Key": f"once-{number // 4}"}
-        answer = httpx.post(f"{two.urls[number % 2]}/v1/jobs", json=body, headers=headers, timeout=30)
+        answer = httpx.post(f"{two.urls[number % 2]}/v1/jobs", json=body, headers=headers, timeout=120)
         assert answer.status_code == httpx.codes.ACCEPTED, answer.text
         return str(answer.json()["id"])
 
@@ -104,6 +106,8 @@ def test_a_key_sent_to_both_at_once_makes_one_job(two: Two) -> None:
         ids = list(pool.map(submit, range(24)))
     assert all(len(set(ids[first : first + 4])) == 1 for first in range(0, 24, 4))
     assert len(set(ids)) == 6
+    for job_id in set(ids):
+        two.client.wait(job_id, "succeeded")
 
 
 def test_events_of_one_follow_a_job_that_the_other_accepts_and_cancels(two: Two) -> None:
@@ -122,9 +126,9 @@ def test_events_of_one_follow_a_job_that_the_other_accepts_and_cancels(two: Two)
 
         reader = threading.Thread(target=follow)
         reader.start()
-        assert started.wait(60)
+        assert started.wait(300)
         assert httpx.post(f"{first}/v1/jobs/{job_id}/cancel").is_success
-        reader.join(60)
+        reader.join(300)
         assert not reader.is_alive()
         assert farm.get(job_id).status == "canceled"
 
@@ -148,7 +152,7 @@ def test_the_command_line_pauses_resumes_and_drains(two: Two) -> None:
     assert "claims jobs again" in run("nodes", "resume", host)
     process = two.farm.parts["worker1"].process
     assert "finishes its 0 jobs and stops" in run("workers", "drain", "worker1")
-    assert process is not None and process.wait(60) == 0
+    assert process is not None and process.wait(300) == 0
     two.farm.parts["worker1"].start()
     wait_until(lambda: state() == "ready")
 
@@ -162,7 +166,8 @@ def test_jobs_survive_the_end_of_an_api_a_reaper_and_a_worker(two: Two) -> None:
         engines = part.engines()
         part.kill()
         for engine in engines:
-            engine.kill()
+            with suppress(psutil.NoSuchProcess):
+                engine.kill()
     with ImageFarm(two.url) as farm:
         ended = [farm.wait(job_id, timeout_seconds=200) for job_id in jobs]
         more = farm.wait(farm.submit("afterwards", width=64, height=64, num_inference_steps=1), timeout_seconds=200)

@@ -19,13 +19,13 @@ from tests.integration.farm.client import Client, Job
 from tests.integration.farm.conftest import sqlite_farm
 
 FAST, SLOW = "realesr-animevideov3", "realesrgan-x4plus-anime"
-SPOOL_SECONDS = 60
+SPOOL_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
     directory = tmp_path_factory.mktemp("farm")
-    settings: dict[str, Any] = {"lease_seconds": 3, "heartbeat_seconds": 0.5, "outputs_dir": directory / "outputs"}
+    settings: dict[str, Any] = {"heartbeat_seconds": 0.5, "outputs_dir": directory / "outputs"}
     with sqlite_farm(directory, migrate, upscalers=1, **settings) as parts:
         yield parts
 
@@ -139,7 +139,9 @@ def test_many_images_are_a_batch(client: Client) -> None:
     body = {"images": images, "uploads": [upload(client, noise(16, 16))], "scale": 2, "upscaler": "lanczos"}
     answer = client.http.post("/v1/upscales", json=body)
     assert answer.status_code == 202, answer.text
-    batch = client.http.get(f"{answer.json()['urls']['self']}?wait=60").json()
+    for job in answer.json()["jobs"]:
+        client.wait(job["job_id"], "succeeded")
+    batch = client.http.get(answer.json()["urls"]["self"]).json()
     assert batch["counts"] == {"succeeded": 3}
     assert [job["axes"] for job in batch["jobs"]][:2] == [{"image": image} for image in images]
     sheet = client.http.get(batch["urls"]["contact_sheet"])
@@ -157,15 +159,19 @@ def test_a_job_is_canceled_between_tiles(farm: FarmParts, client: Client) -> Non
 
 
 def test_a_killed_worker_costs_an_attempt_and_leaves_nothing(farm: FarmParts, client: Client) -> None:
-    job = upscale(client, upload=upload(client, noise(900, 40)), upscaler=SLOW)
-    client.wait_for(job["id"], lambda job: bool(job["progress"] and job["progress"]["step"]))
     part = farm.parts["upscaler0"]
-    engines = part.engines()
-    part.kill()
-    for engine in engines:
-        engine.wait(30)
-    part.start()
-    done = client.wait(job["id"], "succeeded", "failed", "held", seconds=200)
+    for _ in range(5):  # On a busy machine a job may end before its progress is read.
+        job = upscale(client, upload=upload(client, noise(900, 40)), upscaler=SLOW)
+        client.wait_for(job["id"], lambda job: bool(job["progress"] and job["progress"]["step"]) or bool(job["outputs"]))
+        engines = part.engines()
+        part.kill()
+        for engine in engines:
+            engine.wait(300)
+        is_interrupted = client.job(job["id"])["status"] == "running"
+        part.start()
+        if is_interrupted:
+            break
+    done = client.wait(job["id"], "succeeded", "failed", "held")
     assert (done["status"], done["attempt"]) == ("succeeded", 2), done["error"]
     assert done["outputs"][0]["width"] == 3600
     assert_spool_empties(farm)

@@ -15,7 +15,7 @@ from tests.integration.farm.conftest import sqlite_farm
 from tests.servers.farm import clean_environment
 from tests.servers.forked_parts import ForkedCommand, run_command
 
-STEP_SECONDS = 0.05
+STEP_SECONDS = 0.2
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -15,6 +15,7 @@ from cli.exit_codes import ExitCode
 from core.imagefile import open_rgb
 from core.lifecycle import JobStatus
 from imagefarm import ImageFarm
+from tests.integration.farm.client import wait_until
 from tests.integration.imagefarm.conftest import Cli, start_cli
 from tests.servers.ports import free_port
 from tests.unit.imagefile import pictures
@@ -35,7 +36,7 @@ def test_submit_waits_saves_and_prints_notices(cli: Cli, tmp_path: Path) -> None
 
 
 def test_submit_prints_the_job_and_its_files_as_json(cli: Cli, farm: ImageFarm) -> None:
-    options = (*FAST, "--cfg", "2", "--priority", "7", "--deadline", "60", "--save", "out", "--json")
+    options = (*FAST, "--cfg", "2", "--priority", "7", "--deadline", "3600", "--save", "out", "--json")
     job = json.loads(cli("submit", "一只猫", *options).stdout)
     assert (job["status"], job["priority"], job["input"]["guidance_scale"]) == ("succeeded", 7, 2.0)
     assert len(job["files"]) == 1
@@ -89,7 +90,7 @@ def test_submit_fails_when_its_job_is_canceled(running: FarmParts, farm: ImageFa
     while "running on" not in (line := waiting.stderr.readline()):
         assert line, "it ended before it was running"
     farm.cancel(next(farm.jobs(query=word)))
-    _, err = waiting.communicate(timeout=60)
+    _, err = waiting.communicate(timeout=300)
     assert waiting.returncode == ExitCode.FAILED
     assert "canceled" in err and "imagefarm retry" in err
 
@@ -157,6 +158,7 @@ def test_a_picture_is_read_and_rendered_again(cli: Cli, farm: ImageFarm, tmp_pat
 
 
 def test_watch_shows_workers_and_running_jobs(cli: Cli, farm: ImageFarm) -> None:
+    wait_until(lambda: farm.queue().running == 0)  # What earlier tests have canceled has ended.
     job = farm.submit("long", width=64, height=64, num_inference_steps=100)
     next(iter(farm.events(job)))
     try:

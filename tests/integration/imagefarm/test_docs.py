@@ -25,6 +25,6 @@ def test_the_page_has_code_blocks() -> None:
 def test_each_block_runs(running: FarmParts, tmp_path: Path, block: str) -> None:
     environment = clean_environment(IMAGEFARM_URL=running.url)
     command = [sys.executable, "-W", "error", "-c", block]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stderr
     assert done.stdout or "outputs" in {path.name for path in tmp_path.iterdir()}

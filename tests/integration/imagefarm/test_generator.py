@@ -28,7 +28,7 @@ for steps in (4, 2):
 def run(cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-c", CALL]
     return subprocess.run(
-        command, cwd=cwd, env=clean_environment(**environment), capture_output=True, text=True, check=False, timeout=200
+        command, cwd=cwd, env=clean_environment(**environment), capture_output=True, text=True, check=False, timeout=400
     )
 
 

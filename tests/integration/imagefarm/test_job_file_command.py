@@ -35,18 +35,21 @@ def prompts_on_the_farm(farm: ImageFarm, word: str) -> Counter[str]:
 def test_an_interrupted_run_resumes_and_renders_no_row_twice(
     running: FarmParts, farm: ImageFarm, cli: Cli, tmp_path: Path, signal_sent: signal.Signals
 ) -> None:
-    word = f"w{uuid.uuid4().hex}"
-    path = job_file(tmp_path, word, ROWS)
-    words = ("batch", str(path), "--save", "out", "--in-flight", "6", "--json")
-    first = start_cli(*words, url=running.url, cwd=tmp_path)
-    assert first.stdout is not None
-    rows = [json.loads(first.stdout.readline()) for _ in range(2)]
-    first.send_signal(signal_sent)
-    out, err = first.communicate(timeout=60)
+    for number in range(5):  # On a busy machine, a run may end before it is interrupted.
+        word, folder = f"w{uuid.uuid4().hex}", f"out{number}"
+        path = job_file(tmp_path, word, ROWS)
+        words = ("batch", str(path), "--save", folder, "--in-flight", "6", "--json")
+        first = start_cli(*words, url=running.url, cwd=tmp_path)
+        assert first.stdout is not None
+        rows = [json.loads(first.stdout.readline()) for _ in range(2)]
+        first.send_signal(signal_sent)
+        out, err = first.communicate(timeout=300)
+        rows += [json.loads(line) for line in out.splitlines()]
+        if len(rows) < ROWS:
+            break
+    assert len(rows) < ROWS, "the run ended before it was interrupted"
     assert first.returncode == (ExitCode.INTERRUPTED if signal_sent == signal.SIGINT else -signal_sent), err
     assert "Traceback" not in err
-    rows += [json.loads(line) for line in out.splitlines()]
-    assert len(rows) < ROWS, "the run ended before it was interrupted"
     assert {row["status"] for row in rows} == {"succeeded"}
 
     resumed = cli(*words)
@@ -54,7 +57,7 @@ def test_an_interrupted_run_resumes_and_renders_no_row_twice(
     assert {json.loads(line)["line"] for line in resumed.stdout.splitlines()} == set(range(1, ROWS + 1))
     expected = {f"{word} {n}": 1 for n in range(ROWS)}
     assert prompts_on_the_farm(farm, word) == expected
-    saved = [read_metadata(file.read_bytes()).imagefarm for file in (tmp_path / "out").glob("outputs_*.png")]
+    saved = [read_metadata(file.read_bytes()).imagefarm for file in (tmp_path / folder).glob("outputs_*.png")]
     assert Counter(written.prompt for written in saved if written) == expected
 
 
@@ -84,7 +87,7 @@ def test_canceled_rows_are_retried_only_on_request(running: FarmParts, cli: Cli,
     while not (jobs := list(farm.jobs(query=word))):
         assert batch.poll() is None
     farm.cancel(jobs[0])
-    assert batch.wait(60) == ExitCode.FAILED
+    assert batch.wait(300) == ExitCode.FAILED
     batch.communicate()
     assert "--retry-failed" in cli("batch", str(path)).stderr
     assert len(list(farm.jobs(query=word))) == 1

@@ -55,7 +55,7 @@ def test_a_stopped_manager_gives_its_operation_back(
         hub.held_after[BIG] = 500_000
         operation = start(database, OperationKind.PULL, TURBO.id, "ann").operation
         manager.round()
-        assert hub.holding.wait(120)
+        assert hub.holding.wait(300)
         manager.close()
         given_back = get_operation(database, operation.id)
         assert (given_back.state, given_back.attempt, given_back.executor) == ("queued", 0, None)
@@ -85,7 +85,7 @@ def test_weights_that_a_live_worker_serves_are_not_removed(database: Database, m
 
 def when_given_back(database: Database, operation: ModelOperation) -> ModelOperation:
     """Return the operation once its process has ended and it waits again."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while (found := get_operation(database, operation.id)).detail is None:
         assert time.monotonic() < end
         time.sleep(0.05)

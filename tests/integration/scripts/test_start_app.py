@@ -99,7 +99,7 @@ def start(project: Path, *options: str, **environment: str) -> subprocess.Popen[
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output
     return output
 
@@ -153,7 +153,7 @@ def test_a_python_that_is_too_old_is_an_error(project: Path, tmp_path: Path) -> 
         (stubs / name).write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.2"\nexit 1\n')
         (stubs / name).chmod(0o755)
     process = start(project, PATH=f"{stubs}:{os.environ['PATH']}")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == 1
     assert "found no Python 3.11 or newer (python3 is Python 3.9.2)" in output
     assert "IMAGEFARM_PYTHON" in output
@@ -162,7 +162,7 @@ def test_a_python_that_is_too_old_is_an_error(project: Path, tmp_path: Path) -> 
 def test_a_failed_installation_is_an_error_and_can_be_retried(installed: Path) -> None:
     (installed / "pyproject.toml").write_text(PYPROJECT.replace('"backend"', '"missing"'))
     process = start(installed)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == 1
     assert "could not install the dependencies" in output
     assert 'bootstrap.py", line' not in output
@@ -174,7 +174,7 @@ def bootstrap(project: Path, *groups: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(project / "scripts" / "bootstrap.py"), *groups]
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment["PIP_NO_INDEX"] = "1"
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
 
 
 def test_a_dependency_group_is_installed_in_the_same_call_to_pip(installed: Path) -> None:

@@ -68,7 +68,7 @@ def address(bucket_settings: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def api(address: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, timeout=30) as client:
+    with httpx.Client(base_url=address, timeout=120) as client:
         yield client
 
 
@@ -142,6 +142,6 @@ def test_a_worker_is_blocked_through_an_outage_and_its_images_wait(
     assert not gate.is_open
     assert (state.snapshot().state, str(state.snapshot().message)[:20]) == ("blocked", "storage unavailable:")
     s3.refuse = lambda request: False
-    assert attempt.messages.get(timeout=30) == StorageBack()
+    assert attempt.messages.get(timeout=120) == StorageBack()
     store.put(key, b"an image")
     assert store.read(key) == b"an image"

@@ -135,7 +135,7 @@ def test_a_second_ctrl_c_stops_at_once_beside_configured_servers(
         farm.process.send_signal(signal.SIGINT)
         farm.wait_for("stopping: running jobs finish")
         farm.process.send_signal(signal.SIGINT)
-        farm.wait_end(20)
+        farm.wait_end()
         assert "second stop request: stopping at once" in farm.output
         assert "everything has stopped" in farm.output
         assert "unexpected error" not in farm.output

@@ -122,7 +122,7 @@ class HostedFarm:
         assert self.disk is not None
         program = self.programs[name]
         program.send(signal.SIGQUIT if name == "postgres" else signal.SIGKILL)
-        program.wait(30)
+        program.wait(120)
         if lose_data:
             shutil.rmtree(self.disk / "redis")
 

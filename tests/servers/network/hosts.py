@@ -114,7 +114,7 @@ class Program:
         if self.poll() is None:
             self._entering.send_signal(signal.SIGCONT)
 
-    def stop(self, seconds: float = 30.0) -> int:
+    def stop(self, seconds: float = 120.0) -> int:
         """Send SIGTERM and return the exit status."""
         self.send(signal.SIGTERM)
         return self.wait(seconds)
@@ -291,7 +291,7 @@ class Network:
         for host in self.hosts.values():
             host.kill()
         self._control.close()
-        self.switch.wait(10)
+        self.switch.wait(60)
 
     def _new_device(self) -> tuple[str, int]:
         self._devices += 1

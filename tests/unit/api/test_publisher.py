@@ -18,7 +18,7 @@ def test_a_message_to_a_full_queue_is_undone_and_the_caller_does_not_wait(monkey
 
     def send_all(messages: Sequence[str]) -> None:
         started.set()
-        slow.wait(20)
+        slow.wait(120)
         sent.append(list(messages))
 
     def undo(messages: Sequence[str]) -> None:
@@ -27,12 +27,12 @@ def test_a_message_to_a_full_queue_is_undone_and_the_caller_does_not_wait(monkey
 
     send_queue = publisher.SendQueue[str](send_all, undo)
     send_queue.send("takes long")
-    assert started.wait(20)
+    assert started.wait(120)
     for message in ("first", "second", "rejected"):
         send_queue.send(message)
     assert not undone.is_set()
     slow.set()
-    assert undone.wait(20)
+    assert undone.wait(120)
     send_queue.close()
     assert sent == [["takes long"], ["first", "second"]]
     assert threads == [("hint-send", ["rejected"])]

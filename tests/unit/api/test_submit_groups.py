@@ -31,7 +31,7 @@ class GatedDatabase:
         prompts = [each.new.prompt for each in group]
         self.groups.append(prompts)
         self.started.set()
-        assert self.gate.wait(20)
+        assert self.gate.wait(120)
         if "away" in prompts:
             raise Unavailable("The database does not answer.")
         if "poison" in prompts:
@@ -55,7 +55,7 @@ def submit_behind(gated: GatedDatabase, first: str, *others: str) -> list[Any]:
     async def run() -> list[Any]:
         groups = SubmitGroups(cast("Database", None))
         tasks = [asyncio.create_task(groups.submit(submission(first)))]
-        await asyncio.to_thread(gated.started.wait, 20)
+        await asyncio.to_thread(gated.started.wait, 120)
         tasks += [asyncio.create_task(groups.submit(submission(each))) for each in others]
         await asyncio.sleep(0)
         gated.gate.set()

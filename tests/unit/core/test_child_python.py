@@ -23,7 +23,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_a_child_imports_nothing_from_the_current_directory(planted: Path) -> None:

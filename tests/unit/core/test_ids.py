@@ -25,5 +25,5 @@ def test_ids_are_unique_across_threads_and_sorted_within_each() -> None:
 def test_ids_are_version_7_and_contain_the_time() -> None:
     made = uuid.UUID(new_id())
     assert (made.version, made.variant) == (7, uuid.RFC_4122)
-    assert abs((made.int >> 80) / 1000 - time.time()) < 5
+    assert abs((made.int >> 80) / 1000 - time.time()) < 120
     assert is_id(str(made))

@@ -23,8 +23,8 @@ def handler(number, frame):
 event = StopEvent()
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
-end = time.monotonic() + 2.0
-while time.monotonic() < end:
+end = time.monotonic() + 120.0
+while signals < 800 and time.monotonic() < end:
     event = StopEvent()
     for _ in range(50):
         event.set()
@@ -38,8 +38,8 @@ print(signals)
 
 def test_a_handler_may_set_it_at_any_moment() -> None:
     command = [sys.executable, "-c", HANDLERS_SET_IT_ALL_THE_TIME]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    assert int(done.stdout) > 50
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+    assert int(done.stdout) >= 800
 
 
 def test_wait_returns_whether_it_was_set() -> None:
@@ -54,10 +54,10 @@ def test_wait_returns_whether_it_was_set() -> None:
 def test_every_waiting_thread_wakes_up() -> None:
     event = StopEvent()
     woken: list[bool] = []
-    threads = [threading.Thread(target=lambda: woken.append(event.wait(20))) for _ in range(5)]
+    threads = [threading.Thread(target=lambda: woken.append(event.wait(120))) for _ in range(5)]
     for thread in threads:
         thread.start()
     event.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert woken == [True] * 5

@@ -35,7 +35,7 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     if shutil.which("kubectl") is None:
         return raw(folder)
     command = ["kubectl", "kustomize", str(folder / "keda")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
 

@@ -52,7 +52,7 @@ def run() -> list[float]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=400,
     )
     figures: list[float] = json.loads(done.stdout)
     return figures

@@ -55,6 +55,6 @@ def test_it_starts_once_with_the_first_use_of_the_other_component(monkeypatch: p
     assert not read
     for _ in range(2):
         encoder(torch.zeros(1, 2))
-    assert done.wait(30)
+    assert done.wait(120)
     assert read == [denoiser]
     assert not encoder._forward_pre_hooks

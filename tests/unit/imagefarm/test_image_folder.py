@@ -90,7 +90,7 @@ for number in range(60):
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     processes = [subprocess.Popen(command, cwd=ROOT, env=clean_environment()) for _ in range(2)]
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0]
     assert sorted(path.read_bytes() for path in image_files(tmp_path)) == sorted(
         str(number).encode() for number in range(60)
     )

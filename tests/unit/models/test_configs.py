@@ -73,7 +73,7 @@ def test_processes_at_once_and_a_killed_one_leave_a_complete_folder(tmp_path: Pa
     whole = UNPACK + "print(config_folder('z-image', Path(sys.argv[1])))"
     command = [sys.executable, "-c", whole, str(tmp_path)]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    folders = {process.communicate(timeout=60)[0].strip() for process in running}
+    folders = {process.communicate(timeout=300)[0].strip() for process in running}
     (folder,) = folders
     found = {name: data for name, data in contents(Path(folder)).items() if not name.endswith(".part")}
     assert found == contents(config_folder("z-image", tmp_path / "other"))

@@ -54,7 +54,7 @@ def test_concurrent_builders_leave_one_complete_folder(tmp_path: Path) -> None:
     def build() -> None:
         with atomic_folder(final, CONTENTS) as draft:
             (draft / "a").write_bytes(bytes(10))
-            barrier.wait(10)
+            barrier.wait(120)
 
     threads = [threading.Thread(target=build) for _ in range(4)]
     for thread in threads:

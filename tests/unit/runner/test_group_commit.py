@@ -23,7 +23,7 @@ class GatedAnswer:
     def __call__(self, requests: Sequence[str]) -> list[int]:
         self.groups.append(list(requests))
         self.started.set()
-        assert self.gate.wait(20)
+        assert self.gate.wait(120)
         if "away" in requests:
             raise Unavailable("The database does not answer.")
         if "poison" in requests:
@@ -37,7 +37,7 @@ def submit_behind(first: str, *others: str) -> tuple[GatedAnswer, list[Future[in
     commit = GroupCommit[str, int]("test", answer)
     pool = ThreadPoolExecutor(len(others) + 1)
     futures = [pool.submit(commit.submit, first)]
-    assert answer.started.wait(20)
+    assert answer.started.wait(120)
     futures += [pool.submit(commit.submit, request) for request in others]
     while commit.waiting < len(others):
         threading.Event().wait(0.001)

@@ -41,11 +41,11 @@ def test_the_gate_stays_closed_until_every_probe_succeeds() -> None:
 
     gate.report("images", "first reason", probe)
     gate.report("uploads", "other reason", lambda: None)
-    assert asked.wait(10)
+    assert asked.wait(120)
     assert attempt.messages.empty()
     assert (state.snapshot().state, str(state.snapshot().message)[:21]) == ("blocked", "storage unavailable: ")
     answers.release()
-    assert attempt.messages.get(timeout=10) == StorageBack()
+    assert attempt.messages.get(timeout=120) == StorageBack()
     assert gate.is_open and state.snapshot().state == "ready"
 
 
@@ -57,7 +57,7 @@ def test_a_probe_that_fails_for_another_reason_opens_the_gate() -> None:
         raise RenderError("The uploaded image no longer exists.", code="invalid_input")
 
     StorageGate(WorkerState(), attempts).report("uploads", "reason", probe)
-    assert attempt.messages.get(timeout=10) == StorageBack()
+    assert attempt.messages.get(timeout=120) == StorageBack()
 
 
 def rendering_of(attempt: RunningAttempt, failures: int) -> AttemptRendering:

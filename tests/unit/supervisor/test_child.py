@@ -26,10 +26,10 @@ class Watched:
         self.child = Child(spec, lambda _, line: self.lines.put(line), self.ends.put)
 
     def line(self) -> str:
-        return self.lines.get(timeout=20)
+        return self.lines.get(timeout=120)
 
     def end(self) -> str:
-        return self.ends.get(timeout=20).how_it_ended()
+        return self.ends.get(timeout=120).how_it_ended()
 
 
 def test_lines_arrive_and_a_carriage_return_ends_a_line() -> None:
@@ -53,7 +53,7 @@ def test_a_child_leads_its_own_process_group() -> None:
     assert watched.line() == "True"
 
 
-def ended(process_id: int, seconds: float = 60.0) -> bool:
+def ended(process_id: int, seconds: float = 120.0) -> bool:
     """Return whether the process ends within that time; a zombie counts as ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -95,7 +95,7 @@ def test_a_child_dies_when_its_parent_is_killed() -> None:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         os.kill(parent.pid, signal.SIGKILL)
-    assert not psutil.wait_procs([child], timeout=20)[1]
+    assert not psutil.wait_procs([child], timeout=120)[1]
 
 
 def test_the_guard_starts_nothing_when_its_parent_has_ended(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_worker_is_online_until_it_was_silent_for_20_s(monkeypatch: pytest.Mon
     monkeypatch.setattr(Worker, "expire_window", Worker.expire_window)  # so that it is undone
     main._set_options(Settings(_env_file=None))
     now = time.time()
-    silent = [Worker("render@box", freq=2.0, heartbeats=[now - seconds]) for seconds in (main.ONLINE_SECONDS - 5, 25)]
+    silent = [Worker("render@box", freq=2.0, heartbeats=[now - seconds]) for seconds in (main.ONLINE_SECONDS - 15, 25)]
     assert [worker.alive for worker in silent] == [True, False]
 
 

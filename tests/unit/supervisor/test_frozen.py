@@ -8,9 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
+from supervisor import process_manager
 from supervisor.child import ChildSpec
 from supervisor.console import Console
 from supervisor.events import ChildEnded, ChildFrozen, Events
@@ -27,6 +30,7 @@ class Frozen:
         self.processes = ProcessManager(console, self.events, frozen_seconds=5.0)
         self.processes.start(SLEEPER)
         (self.child,) = self.processes._running.values()
+        self._now = self.processes._looked_at
         self.stop()
 
     def stop(self) -> None:
@@ -36,9 +40,10 @@ class Frozen:
         self.processes.frozen(self.child)
 
     def let_pass(self, seconds: float) -> None:
-        """Look once, as if that much time had passed since the last look."""
-        self.processes._looked_at -= seconds
-        self.processes.handle_due()
+        """Look once, as if that much time, and no more, had passed since the last look."""
+        self._now += seconds
+        with patch.object(process_manager, "time", SimpleNamespace(monotonic=lambda: self._now)):
+            self.processes.handle_due()
 
     @property
     def log(self) -> str:

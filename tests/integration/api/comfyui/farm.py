@@ -18,7 +18,7 @@ from db.tables import Job
 from tests import comfyui_graphs as graphs
 from tests.integration.api.running import WorkerSide
 
-SECONDS = 20
+SECONDS = 120
 MODELS = ("demo", "z-image-turbo", "sd15", "sdxl")
 Event = dict[str, Any]
 

@@ -154,11 +154,11 @@ def test_a_chain_continues_where_it_was_when_the_api_starts_again(farm: Farm) ->
     # No event announces the end: it is found as after a restart, by the query of a process that has just started.
     done = farm.worker.finish(first, publish=False)
     with (
-        serving(farm.settings, HttpLimits(head_seconds=1.0)) as url,
+        serving(farm.settings, HttpLimits(head_seconds=5.0)) as url,
         httpx.Client(base_url=url, timeout=SECONDS) as other,
         socket_of(Farm(farm.settings, url, {}), "late") as ws,
     ):
-        time.sleep(1.2)  # No deadline of a request may end a socket.
+        time.sleep(5.5)  # No deadline of a request may end a socket.
         second = [wait_claim(farm), wait_claim(farm)]
         images = [image["id"] for image in other.get(f"/v1/jobs/{done.id}").json()["outputs"]]
         assert [job.input["parent"]["image"] for job in second] == images

@@ -64,7 +64,7 @@ def test_one_task_serves_many_idle_sockets(farm: Farm) -> None:
         for ws in sockets:
             while json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"]:
                 pass
-        assert threading.active_count() <= threads_before + 12, "no thread for each socket"
+        assert threading.active_count() < threads_before + len(sockets), "no thread for each socket"
     assert farm.history(prompt_id)["status"]["completed"]
 
 

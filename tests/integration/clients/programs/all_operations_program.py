@@ -95,7 +95,7 @@ def status_of(operation: dict[str, Any]) -> int:
             arguments[name] = KNOWN.get(name, UNKNOWN if name.endswith("_id") else "nope")
     ends = operation["operationId"] != "read_events_v1_events_get"
     client = importlib.import_module("client").AuthenticatedClient(
-        base_url=URL, token=KEY, timeout=httpx.Timeout(60 if ends else STREAM_SECONDS)
+        base_url=URL, token=KEY, timeout=httpx.Timeout(200 if ends else STREAM_SECONDS)
     )
     try:
         answer = call(client=client, **arguments)
