@@ -61,8 +61,14 @@ class Database:
     subclass DatabaseUnusable when an operator must act: the file is damaged, a right or a table is missing.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+    def __init__(self, url: str, *, pool_size: int = 8, few_plans: bool = False) -> None:
+        """`few_plans`: for processes of which a farm has many and which run few kinds of statements again and again.
+
+        Each of their connections to Postgres then plans a statement once, at its first use, and not ten times. The plan is
+        for any parameters: searches of users need plans for theirs.
+        """
         self.url = _parse(url)
+        self._few_plans = few_plans
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
         options = {_READS: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
@@ -77,10 +83,11 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            connect_args=_POSTGRES_CONNECTION,
+            pool_use_lifo=True,  # the connection that was used last has its plans
+            connect_args=_POSTGRES_CONNECTION | ({"prepare_threshold": 0} if self._few_plans else {}),
             json_deserializer=_parse_json,
         )
-        event.listen(engine, "connect", _prepare_postgres)
+        event.listen(engine, "connect", partial(_prepare_postgres, self._few_plans))
         _ping_readable_connections(engine)
         return engine
 
@@ -237,9 +244,10 @@ def _parse(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
-def _prepare_postgres(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 -- psycopg's own
+def _prepare_postgres(few_plans: bool, connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 -- psycopg's own
     connection.autocommit = True  # what a transaction sets, its rollback undoes
-    connection.execute(_POSTGRES_SESSION)
+    plans = "; SET plan_cache_mode = force_generic_plan" if few_plans else ""
+    connection.execute(_POSTGRES_SESSION + plans, prepare=False)
     connection.autocommit = False
 
 
