@@ -17,6 +17,7 @@ from typing import BinaryIO
 from uuid import UUID
 
 from core.errors import NotFound, RenderError, Unavailable
+from core.storage.sync import second_sync, sync_directory
 
 EXTENSIONS = ("png", "jpg", "webp")
 
@@ -256,27 +257,39 @@ class LocalImageStore:
 
 def _write_file(root: Path, target: Path, blocks: Iterable[bytes]) -> None:
     """Write `target` in one step; what is there already is replaced only by the whole new file."""
-    partial = _write_partial(root, target, blocks)
-    try:
+    with _writing(root, target, blocks) as (partial, file):
+        # A file that is replaced must stay until the new one is durable; a new name may be durable before its content.
+        is_new = not target.exists()
+        if not is_new:
+            os.fsync(file.fileno())
         partial.replace(target)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_directory(target.parent)
+        try:
+            second_sync().sync(file.fileno() if is_new else None, target.parent)
+        except OSError:
+            if is_new:
+                target.unlink(missing_ok=True)
+            raise
 
 
 def _write_partial(root: Path, target: Path, blocks: Iterable[bytes]) -> Path:
     """Write and fsync the blocks under a temporary name in the folder of `target`; leave no file when that fails."""
+    with _writing(root, target, blocks) as (partial, file):
+        os.fsync(file.fileno())
+    return partial
+
+
+@contextmanager
+def _writing(root: Path, target: Path, blocks: Iterable[bytes]) -> Iterator[tuple[Path, BinaryIO]]:
+    """Write the blocks under a temporary name in the folder of `target`; delete that when this or the body fails."""
     partial = target.with_name(f"{_PARTIAL}{secrets.token_hex(8)}")
     with _create(root, partial) as file:
         try:
             file.writelines(blocks)
             file.flush()
-            os.fsync(file.fileno())
+            yield partial, file
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-    return partial
 
 
 def _create(root: Path, path: Path) -> BinaryIO:
@@ -294,17 +307,9 @@ def _make_folders(root: Path, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     for created in (folder, *folder.parents):
-        _sync_directory(created.parent)
+        sync_directory(created.parent)
         if created == root:
             return
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

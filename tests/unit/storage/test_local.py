@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -147,7 +148,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from core.storage import LocalImageStore
-os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+os.replace = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
 store = LocalImageStore(Path(sys.argv[1]))
 store.path(sys.argv[2]).parent.mkdir(parents=True)
 store.put(sys.argv[2], b"half")
@@ -162,6 +163,42 @@ def test_a_killed_writer_leaves_no_key_and_its_partial_file_is_swept(store: Loca
     assert store.sweep_partial(older_than_seconds=60) == 0
     age(rest, 100)
     assert store.sweep_partial(older_than_seconds=60) == 1
+    assert files_under(store.root) == []
+
+
+def test_file_and_folder_are_durable_after_a_put(store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put(key, b"creates the folders")
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    other = key.replace(".png", ".jpg")
+    store.put(other, b"x")
+    assert sorted(synced) == [store.path(other).parent, store.path(other)]
+
+
+def test_a_file_stays_until_the_one_that_replaces_it_is_durable(
+    store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(key, b"old")
+    content: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda _: content.append(store.read(key)))
+    store.put(key, b"new")
+    assert content == [b"old", b"new"]
+
+
+@pytest.mark.parametrize("failing", ["file", "folder"])
+def test_what_cannot_be_made_durable_leaves_no_file(
+    store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    store.path(key).parent.mkdir(parents=True)
+
+    def fail(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").is_dir() == (failing == "folder"):
+            raise OSError(errno.EIO, "failed")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(RenderError) as raised:
+        store.put(key, b"x")
+    assert raised.value.code == "storage_unavailable"
     assert files_under(store.root) == []
 
 
