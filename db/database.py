@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from core.connection_urls import database_url_problem
 from core.errors import InvalidInput
 from db.faults import REFUSED, DatabaseUnusable, translate_errors
+from db.prepared import run_text
 from db.write_turns import WAIT_SECONDS, WriteTurns
 
 _READS = "imagefarm_reads"
@@ -148,13 +149,13 @@ class Database:
     def _begin_sqlite(self, connection: Connection) -> None:
         # A deferred transaction that starts to write fails with "database is locked" at once, regardless of the timeout.
         if connection.get_execution_options().get(_READS):
-            connection.exec_driver_sql("BEGIN")
+            run_text(connection, "BEGIN")
             return
         seconds = self._turns.wait_seconds if self._turns is not None else WAIT_SECONDS
         if connection.info.get(_BUSY, WAIT_SECONDS) != seconds:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+            run_text(connection, f"PRAGMA busy_timeout={int(seconds * 1000)}")
             connection.info[_BUSY] = seconds
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        run_text(connection, "BEGIN IMMEDIATE")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
