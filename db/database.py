@@ -123,13 +123,17 @@ class Database:
             yield session
 
     @contextmanager
-    def write_rows(self, *, durable: bool = True) -> Iterator[Connection]:
-        """Open a connection in one transaction like `write`, for `db.prepared`: a session costs more than statements."""
+    def write_rows(self, *, durable: bool = True, separate: bool = False) -> Iterator[Connection]:
+        """Open a connection in one transaction like `write`, for `db.prepared`: a session costs more than statements.
+
+        `separate`: on Postgres each statement is a transaction of its own, without the round trips of BEGIN and COMMIT.
+        """
+        writer = self._reader if separate and not self.is_sqlite else self.engine if durable else self._quick_engine
         with (
             translate_errors(self.url),
             self._turns.turn() if self._turns is not None else nullcontext(),
             self._noting_locks(),
-            (self.engine if durable else self._quick_engine).connect() as connection,
+            writer.connect() as connection,
             connection.begin(),
         ):
             yield connection
