@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -167,12 +168,14 @@ def test_a_killed_writer_leaves_no_key_and_its_partial_file_is_swept(store: Loca
 
 
 def test_file_and_folder_are_durable_after_a_put(store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.put(key, b"creates the folders")
     synced: list[Path] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
-    other = key.replace(".png", ".jpg")
-    store.put(other, b"x")
-    assert sorted(synced) == [store.path(other).parent, store.path(other)]
+    store.put(key, b"x")
+    path = store.path(key)
+    assert sorted(synced) == [store.root.parent, store.root, path.parent.parent, path.parent, path]
+    synced.clear()
+    store.put(other := key.replace(".png", ".jpg"), b"in the same folder")
+    assert sorted(synced) == [path.parent, store.path(other)]
 
 
 def test_a_file_stays_until_the_one_that_replaces_it_is_durable(
@@ -207,11 +210,12 @@ def test_a_folder_that_a_concurrent_delete_removes_is_created_again(
 ) -> None:
     folders: list[Path] = []
 
-    def make_and_lose_once(root: Path, folder: Path) -> None:
-        make_folders(root, folder)
+    def make_and_lose_once(root: Path, folder: Path) -> Sequence[Path]:
+        above = make_folders(root, folder)
         if not folders:
             folder.rmdir()
         folders.append(folder)
+        return above
 
     make_folders = local._make_folders
     monkeypatch.setattr(local, "_make_folders", make_and_lose_once)
