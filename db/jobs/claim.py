@@ -61,7 +61,7 @@ def renew_leases(database: Database, worker: str, attempts: Collection[Held], le
     if not attempts:
         return Renewal(frozenset(), frozenset())
     parameters = {"held": list(attempts), "of_worker": worker, "for_seconds": lease_seconds}
-    with database.write_rows() as connection:
+    with database.write_rows(separate=True) as connection:
         rows = _renewal().rows(connection, parameters)
     return Renewal(
         held=frozenset((row["id"], row["attempt"]) for row in rows),
