@@ -68,8 +68,8 @@ class Farm:
         self.hashing = asyncio.Semaphore(1)
         """Held while LoRA files are read as a whole: calls about many of them may not take all threads and the disk."""
         self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model in a call of its own
-        self.submits = SubmitGroups(self.database)
         self.publisher = Publisher(settings, self.database)
+        self.submits = SubmitGroups(self.database, self.publisher.hint)
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)
         self.model_selector = ModelSelector(settings)

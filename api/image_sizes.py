@@ -19,10 +19,10 @@ def check_memory(parameters: RenderParameters, model: CatalogueModel, overview: 
     A worker that has not loaded the model does not know yet: then nothing is refused, and the worker decides.
     """
     guided = model.guidance_is_on(parameters.guidance_scale)
-    reported = [(largest_pixels(worker, model.id, guided=guided), worker.name) for worker in overview.serving(model.id)]
-    if not reported or any(not pixels for pixels, _ in reported):
+    largest = overview.once(("largest", model.id, guided), lambda: _largest_reported(model.id, guided, overview))
+    if largest is None:
         return
-    most, worker = max(reported)
+    most, worker = largest
     if parameters.width * parameters.height <= most:
         return
     raise InvalidInput(
@@ -31,6 +31,12 @@ def check_memory(parameters: RenderParameters, model: CatalogueModel, overview: 
         field="size",
         code="size_too_large",
     )
+
+
+def _largest_reported(model: str, guided: bool, overview: Overview) -> tuple[int, str] | None:
+    """Return the most pixels of a live worker and its name; None where one does not know yet."""
+    reported = [(largest_pixels(worker, model, guided=guided), worker.name) for worker in overview.serving(model)]
+    return max(reported) if reported and all(pixels for pixels, _ in reported) else None
 
 
 def fits(worker: Worker, model: str, given: Mapping[str, Any]) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from api.threads import in_thread
 from core.queue import UPSCALE, window_size
@@ -14,6 +15,8 @@ from db.statistics import Waiting, waiting_work
 from db.tables import Worker, WorkerModel
 from db.worker_models import models_by_worker
 from db.workers import all_workers, live_workers, running_counts, running_seconds
+
+T = TypeVar("T")
 
 FRESH_SECONDS = 1.0
 RESTART_SECONDS = 600.0
@@ -34,14 +37,25 @@ class Overview:
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     running_seconds: Mapping[str, float] = field(default_factory=dict)
     at: float = field(default_factory=time.monotonic)
+    _kept: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return what `compute` returned for this key first: requests share what takes longer the more workers there are."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        found: T = self._kept[key]
+        return found
 
     @property
     def live(self) -> list[Worker]:
         """Return the workers that render, with a recent heartbeat, that have not stopped or failed."""
         return [worker for worker in self.workers if worker.name in self.live_names and worker.model != UPSCALE]
 
-    def serving(self, model: str) -> list[Worker]:
+    def serving(self, model: str) -> Sequence[Worker]:
         """Return the live workers that render a model, whether it is loaded or not, or that serve core.queue.UPSCALE."""
+        return self.once(("serving", model), lambda: self._serving(model))
+
+    def _serving(self, model: str) -> Sequence[Worker]:
         if model == UPSCALE:
             return [worker for worker in self.workers if worker.name in self.live_names and worker.model == UPSCALE]
         return [worker for worker in self.live if self.serves(worker, model)]
@@ -83,7 +97,7 @@ class Overview:
 
     def capacity(self, model: str) -> int:
         """Return how many jobs the live workers of a model can hold at once."""
-        return sum(worker.capacity for worker in self.serving(model))
+        return self.once(("capacity", model), lambda: sum(worker.capacity for worker in self.serving(model)))
 
     def window(self, model: str) -> int:
         """Return how many hints of this model may be in Redis at once."""

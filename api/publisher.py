@@ -35,7 +35,7 @@ M = TypeVar("M")
 
 
 class SendQueue(Generic[M]):
-    """Sends messages in order on its own thread; what queues up meanwhile is sent in one round trip.
+    """Sends messages on its own thread, in order; what queues up meanwhile is sent in one round trip.
 
     `send_all` gets the messages of a round trip. `undo` gets those that were not sent, or perhaps not.
     """
@@ -45,6 +45,7 @@ class SendQueue(Generic[M]):
         self._waiting: queue.Queue[M | None] = queue.Queue(_BACKLOG)
         self._rejected: queue.SimpleQueue[M] = queue.SimpleQueue()
         self._closed_until = 0.0
+        self._sending = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hint-send", daemon=True)
         self._thread.start()
 
@@ -61,6 +62,16 @@ class SendQueue(Generic[M]):
             logger.warning("the send queue is full: Redis is slow or unreachable")
             self._rejected.put(message)  # the queue is full, so the thread will pass here again
 
+    def send_here(self, message: M) -> None:
+        """Send a message on this thread and return once it is sent, or queue it where another thread sends."""
+        if not self._waiting.empty() or not self._sending.acquire(blocking=False):
+            self.send(message)
+            return
+        try:
+            self._send_or_undo([message])
+        finally:
+            self._sending.release()
+
     def close(self) -> None:
         """Send the queued messages, for at most a few seconds."""
         with suppress(queue.Full):
@@ -71,9 +82,14 @@ class SendQueue(Generic[M]):
         more = True
         while more:
             messages, more = self._collect()
-            if messages and (self.broken or not self._try_send(messages)):
-                self._undo(messages)
-            self._undo_rejected()
+            with self._sending:
+                if messages:
+                    self._send_or_undo(messages)
+                self._undo_rejected()
+
+    def _send_or_undo(self, messages: Sequence[M]) -> None:
+        if self.broken or not self._try_send(messages):
+            self._undo(messages)
 
     def _collect(self) -> tuple[list[M], bool]:
         """Wait for a message; return it with those behind it, and whether the queue is still open."""
@@ -141,7 +157,7 @@ _Message = _Hint | _Change | _CancelRequest
 class Publisher:
     """Publishes hints, changes and cancels after the commit.
 
-    No method waits for Redis or raises: the reaper republishes lost hints.
+    No method waits for Redis, unless it is told to send `here`, or raises: the reaper republishes lost hints.
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
@@ -153,9 +169,10 @@ class Publisher:
         self._events = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
         self.send_queue = SendQueue[_Message](self._send_all, self._undo)
 
-    def hint(self, job: Job) -> None:
-        """Publish a hint for a worker; Flower shows it as the task of this job."""
-        self.send_queue.send(_Hint(job.id, job.model, flower_kwargs(job.model, job.input)))
+    def hint(self, job: Job, here: bool = False) -> None:
+        """Publish a hint for a worker; Flower shows it as the task of this job. `here`: on this thread, if it is free to."""
+        send = self.send_queue.send_here if here else self.send_queue.send
+        send(_Hint(job.id, job.model, flower_kwargs(job.model, job.input)))
 
     def changed(self, job: Job) -> None:
         """Publish the job's new revision to other API processes."""

@@ -174,7 +174,7 @@ async def accept_job(
 
 
 async def commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency | None = None) -> Submitted:
-    """Reserve the key's limits, commit the job and publish its hint; raise TooManyRequests or Unavailable.
+    """Reserve the key's limits, and commit the job and publish its hint; raise TooManyRequests or Unavailable.
 
     A caller that is canceled meanwhile, as by a client of MCP that leaves, does not end this: the job may be committed
     already, and would be queued without its hint and with its limits refunded.
@@ -190,9 +190,6 @@ async def _commit_job(farm: Farm, caller: Caller, new: NewJob, once: Idempotency
             await reservation.give_back()
         elif farm.tracing is not None:
             farm.tracing.submitted(submitted.job.id, started, model=submitted.job.model)
-    if submitted.hint and not submitted.replayed:
-        # No change is published: a client cannot wait for a job whose id it does not know yet.
-        farm.publisher.hint(submitted.job)
     return submitted
 
 

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from functools import partial
 
 from api.threads import in_thread
 from core.errors import FarmError, Unavailable
 from db.database import Database
 from db.jobs.submit import Submission, Submitted, submit, submit_all
+from db.tables import Job
 
 MAX_GROUP_SIZE = 64
 
+Results = Sequence[Submitted | FarmError]
+
 
 class SubmitGroups:
-    """For the event loop of one process. A job that arrives alone is committed at once."""
+    """For the event loop of one process. A job that arrives alone is committed at once.
 
-    def __init__(self, database: Database) -> None:
+    `publish` gets each job that needs a hint, on any thread, and whether it may send the hint on that one: it may for a job
+    alone, whose worker then gets it sooner than through another thread, and its caller does not wait for that.
+    """
+
+    def __init__(self, database: Database, publish: Callable[[Job, bool], object] = lambda job, here: None) -> None:
         self._database = database
+        self._publish = publish
         self._waiting: deque[tuple[Submission, asyncio.Future[Submitted]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, submission: Submission) -> Submitted:
         """Store the job. Raises like `db.jobs.submit.submit`."""
         if submission.locks_uploads:
-            return await in_thread(submit, self._database, submission.new, submission.idempotency)
+            submitted = await in_thread(submit, self._database, submission.new, submission.idempotency)
+            self._publish_hints([submitted], here=False)
+            return submitted
         future: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, future))
         if self._task is None:
@@ -41,7 +54,7 @@ class SubmitGroups:
 
     async def _commit(self, group: list[tuple[Submission, asyncio.Future[Submitted]]]) -> None:
         try:
-            results = await in_thread(submit_all, self._database, [submission for submission, _ in group])
+            results = await self._store([submission for submission, _ in group])
         except Exception as error:  # noqa: BLE001 -- raised by `submit` in each caller
             if len(group) > 1 and not isinstance(error, Unavailable):
                 for each in group:  # One of them may be the cause.
@@ -56,7 +69,35 @@ class SubmitGroups:
             elif not future.done():
                 future.set_result(result)
 
+    async def _store(self, group: Sequence[Submission]) -> Results:
+        """Commit on a thread, which then publishes; return the results once they are there, without waiting for that."""
+        loop = asyncio.get_running_loop()
+        committed: asyncio.Future[Results] = loop.create_future()
 
-def _fail(future: asyncio.Future[Submitted], error: Exception) -> None:
+        def run() -> None:
+            try:
+                results = submit_all(self._database, group)
+            except Exception as error:  # noqa: BLE001 -- raised where the results are awaited
+                loop.call_soon_threadsafe(_fail, committed, error)
+                return
+            loop.call_soon_threadsafe(_succeed, committed, results)
+            self._publish_hints(results, here=len(group) == 1)
+
+        loop.run_in_executor(None, partial(copy_context().run, run))
+        return await committed
+
+    def _publish_hints(self, results: Results, *, here: bool) -> None:
+        for each in results:
+            # No change is published: a client cannot wait for a job whose id it does not know yet.
+            if isinstance(each, Submitted) and each.hint and not each.replayed:
+                self._publish(each.job, here)
+
+
+def _succeed(future: asyncio.Future[Results], results: Results) -> None:
+    if not future.done():
+        future.set_result(results)
+
+
+def _fail(future: asyncio.Future[Submitted] | asyncio.Future[Results], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

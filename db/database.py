@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from core.connection_urls import database_url_problem
 from core.errors import InvalidInput
 from db.faults import REFUSED, DatabaseUnusable, translate_errors
+from db.prepared import run_text
 from db.write_turns import WAIT_SECONDS, WriteTurns
 
 _READS = "imagefarm_reads"
@@ -61,8 +62,14 @@ class Database:
     subclass DatabaseUnusable when an operator must act: the file is damaged, a right or a table is missing.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+    def __init__(self, url: str, *, pool_size: int = 8, few_plans: bool = False) -> None:
+        """`few_plans`: for processes of which a farm has many and which run few kinds of statements again and again.
+
+        Each of their connections to Postgres then plans a statement once, at its first use, and not ten times. The plan is
+        for any parameters: searches of users need plans for theirs.
+        """
         self.url = _parse(url)
+        self._few_plans = few_plans
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
         options = {_READS: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
@@ -77,10 +84,11 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            connect_args=_POSTGRES_CONNECTION,
+            pool_use_lifo=True,  # the connection that was used last has its plans
+            connect_args=_POSTGRES_CONNECTION | ({"prepare_threshold": 0} if self._few_plans else {}),
             json_deserializer=_parse_json,
         )
-        event.listen(engine, "connect", _prepare_postgres)
+        event.listen(engine, "connect", partial(_prepare_postgres, self._few_plans))
         _ping_readable_connections(engine)
         return engine
 
@@ -115,13 +123,17 @@ class Database:
             yield session
 
     @contextmanager
-    def write_rows(self, *, durable: bool = True) -> Iterator[Connection]:
-        """Open a connection in one transaction like `write`, for `db.prepared`: a session costs more than statements."""
+    def write_rows(self, *, durable: bool = True, separate: bool = False) -> Iterator[Connection]:
+        """Open a connection in one transaction like `write`, for `db.prepared`: a session costs more than statements.
+
+        `separate`: on Postgres each statement is a transaction of its own, without the round trips of BEGIN and COMMIT.
+        """
+        writer = self._reader if separate and not self.is_sqlite else self.engine if durable else self._quick_engine
         with (
             translate_errors(self.url),
             self._turns.turn() if self._turns is not None else nullcontext(),
             self._noting_locks(),
-            (self.engine if durable else self._quick_engine).connect() as connection,
+            writer.connect() as connection,
             connection.begin(),
         ):
             yield connection
@@ -141,13 +153,13 @@ class Database:
     def _begin_sqlite(self, connection: Connection) -> None:
         # A deferred transaction that starts to write fails with "database is locked" at once, regardless of the timeout.
         if connection.get_execution_options().get(_READS):
-            connection.exec_driver_sql("BEGIN")
+            run_text(connection, "BEGIN")
             return
         seconds = self._turns.wait_seconds if self._turns is not None else WAIT_SECONDS
         if connection.info.get(_BUSY, WAIT_SECONDS) != seconds:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+            run_text(connection, f"PRAGMA busy_timeout={int(seconds * 1000)}")
             connection.info[_BUSY] = seconds
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        run_text(connection, "BEGIN IMMEDIATE")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -237,9 +249,10 @@ def _parse(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
-def _prepare_postgres(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 -- psycopg's own
+def _prepare_postgres(few_plans: bool, connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 -- psycopg's own
     connection.autocommit = True  # what a transaction sets, its rollback undoes
-    connection.execute(_POSTGRES_SESSION)
+    plans = "; SET plan_cache_mode = force_generic_plan" if few_plans else ""
+    connection.execute(_POSTGRES_SESSION + plans, prepare=False)
     connection.autocommit = False
 
 

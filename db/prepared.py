@@ -140,6 +140,14 @@ class Prepared:
         return found
 
 
+def run_text(connection: Connection, sql: str) -> None:
+    """Run a statement without parameters and rows on the driver's cursor, with errors as SQLAlchemy raises them."""
+    cursor = _cursor(connection)
+    with _Errors(connection, cursor, sql):
+        cursor.execute(sql)
+    cursor.close()
+
+
 def _filled_up(items: Sequence[Any]) -> Sequence[Any]:
     """Return the items with the last one repeated, up to the next power of two; none stay none."""
     missing = (1 << (len(items) - 1).bit_length()) - len(items) if items else 0

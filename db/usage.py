@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
-from sqlalchemy import ColumnElement, Integer, cast, func, select
+from sqlalchemy import CTE, BigInteger, ColumnElement, Integer, cast, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.lifecycle import JobStatus
@@ -98,6 +98,33 @@ class UsageChange:
         ]
         if rows:
             _addition(connection_of(session).dialect.name).run(session, rows if len(rows) > 1 else rows[0])
+
+
+def adding(ended: CTE, images: CTE) -> postgresql.Insert:
+    """Return the statement that adds jobs which have just succeeded, with their images, for Postgres.
+
+    In one order for all, as others wait for the rows.
+    """
+    pixels = func.sum(cast(images.c.width, BigInteger) * images.c.height)
+    of_job = (
+        select(images.c.job_id, func.count().label("images"), pixels.label("pixels")).group_by(images.c.job_id).subquery()
+    )
+    key = (
+        cast(func.floor(ended.c.completed_at / DAY_SECONDS), Integer),
+        ended.c.owner,
+        func.hashtext(ended.c.worker).op("&")(literal_column(str(PARTS - 1))),
+    )
+    seconds = ended.c.completed_at - func.coalesce(ended.c.started_at, ended.c.completed_at)
+    sums = (
+        func.count(),
+        *(func.coalesce(func.sum(each), 0) for each in (of_job.c.images, of_job.c.pixels)),
+        func.sum(seconds),
+    )
+    added = select(*key, *sums).join_from(ended, of_job, of_job.c.job_id == ended.c.id, isouter=True)
+    table = core_table(UsageDay)
+    insertion = postgresql.insert(table).from_select(["day", "owner", "part", *_SUMS], added.group_by(*key).order_by(*key))
+    changes = {name: table.c[name] + insertion.excluded[name] for name in _SUMS}
+    return insertion.on_conflict_do_update(index_elements=["day", "owner", "part"], set_=changes)
 
 
 @cache

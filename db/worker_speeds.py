@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Double, Executable, Integer, String, bindp
 from db.database import Database
 from db.jobs.claim import claimable_by
 from db.jobs.finish import LIVE_SECONDS
+from db.prepared import Prepared
 from db.quarantine import excludes, is_on_probation
 from db.size_limits import SizeLimit, fits, fits_on_worker
 from db.sql import QUEUED, RUNNING, now
@@ -35,16 +36,17 @@ def idle_worker_exists(database: Database, model: str, besides: str, slowest: fl
     `slowest`: seconds for a megapixel and a step; a worker that takes more does not count, one that was not measured does.
     """
     parameters = {"of_model": model, "besides": besides} | ({} if slowest is None else {"slowest": slowest})
-    with database.read() as session:
-        return session.connection().execute(_idle_others(slowest is not None), parameters).first() is not None
+    with database.read_rows() as connection:
+        return bool(_idle_others(slowest is not None).rows(connection, parameters))
 
 
 @cache
-def _idle_others(is_limited: bool) -> Executable:
-    busy = exists().where(RUNNING, Job.worker == Worker.name)
-    query = select(Worker.name).where(*_ready_others(), ~busy).limit(1)
+def _idle_others(is_limited: bool) -> Prepared:
+    # One list for all workers: Postgres would go through the running jobs again for each worker.
+    busy = select(Job.worker).where(RUNNING, Job.worker.is_not(None))
+    query = select(Worker.name).where(*_ready_others(), Worker.name.not_in(busy)).limit(1)
     slow_enough = or_(_seconds().is_(None), _seconds() <= bindparam("slowest", type_=Double()))
-    return query.where(slow_enough) if is_limited else query
+    return Prepared(query.where(slow_enough) if is_limited else query)
 
 
 def faster_workers(database: Database, model: str, besides: str, seconds: float, job: str | None) -> Sequence[SpeedRow]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, literal, or_, select, update
+from sqlalchemy import String, bindparam, func, literal, or_, select, update
 
 from core.errors import Conflict, NotFound
 from db.database import Database
 from db.jobs.finish import LIVE_SECONDS
 from db.jobs.reap import requeue_predecessors
+from db.prepared import Prepared, core_table, detached
 from db.quarantine import end_quarantine
 from db.sql import RUNNING, insert_ignore, now
 from db.tables import Job, Worker
@@ -93,18 +95,25 @@ def heartbeat(
     model: str | None = None,
 ) -> Worker | None:
     """Record that the worker is alive; None: a newer process has registered under that name and this one must stop."""
-    values: dict[str, Any] = {"seen_at": now(), "state": state, "message": message}
+    values: dict[str, Any] = {"state": state, "message": message}
     values |= {} if capacity is None else {"capacity": capacity}
     values |= {} if info is None else {"info": dict(info)}
     values |= {} if model is None else {"model": model}
-    with database.write() as session:
-        return session.scalar(
-            update(Worker)
-            .where(Worker.name == name, Worker.incarnation == incarnation)
-            .values(**values)
-            .returning(Worker)
-            .execution_options(populate_existing=True)
-        )
+    parameters = {"of_worker": name, "of_incarnation": incarnation, **{f"new_{key}": each for key, each in values.items()}}
+    with database.write_rows(separate=True) as connection:
+        rows = _heartbeat(tuple(values)).rows(connection, parameters)
+    return detached(Worker, rows[0]) if rows else None
+
+
+@cache
+def _heartbeat(names: tuple[str, ...]) -> Prepared:
+    table = core_table(Worker)
+    values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+    this = (
+        table.c.name == bindparam("of_worker", type_=String()),
+        table.c.incarnation == bindparam("of_incarnation", type_=String()),
+    )
+    return Prepared(update(table).where(*this).values(seen_at=now(), **values).returning(table))
 
 
 def is_live_name(database: Database, name: str) -> bool:

@@ -78,7 +78,7 @@ class WorkerProcess:
         self._hostname = f"render@{identity.name}"
         self._context = WorkerContext(
             settings=settings,
-            database=Database(settings.resolved_database_url),
+            database=Database(settings.resolved_database_url, few_plans=True),
             identity=identity,
             model=model,
             state=WorkerState(),

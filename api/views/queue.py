@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.image_sizes import fits
@@ -46,7 +46,7 @@ def eta(
     return None if times is None or position is None else round(times.until_end(position, work), 2)
 
 
-def waiting_reason(job: Job, workers: list[Worker], position: int | None, overview: Overview) -> str:
+def waiting_reason(job: Job, workers: Sequence[Worker], position: int | None, overview: Overview) -> str:
     """Return one sentence on why the job waits."""
     back_off = job.available_at - time.time()
     if back_off > 0.5:
@@ -61,7 +61,7 @@ def waiting_reason(job: Job, workers: list[Worker], position: int | None, overvi
     )
 
 
-def reason_not_claimed(workers: list[Worker]) -> str | None:
+def reason_not_claimed(workers: Sequence[Worker]) -> str | None:
     """Return why none of these live workers claims a job now; None when one does."""
     if all(worker.paused_at is not None for worker in workers):
         return "Every worker of this model is paused: resume one with POST /v1/workers/NAME/resume."
@@ -78,7 +78,7 @@ def reason_not_claimed(workers: list[Worker]) -> str | None:
     return None
 
 
-def _reason_too_large(job: Job, workers: list[Worker]) -> str | None:
+def _reason_too_large(job: Job, workers: Sequence[Worker]) -> str | None:
     """Return what a job waits for that fits on none of these workers; None where it fits on one, or none knows."""
     if any(fits(worker, job.model, job.input) for worker in workers):
         return None
@@ -86,7 +86,7 @@ def _reason_too_large(job: Job, workers: list[Worker]) -> str | None:
     return f"{size} needs more memory than {', '.join(worker.name for worker in workers)} has; it waits for a larger worker."
 
 
-def _reason_not_loaded(model: str, workers: list[Worker], overview: Overview) -> str | None:
+def _reason_not_loaded(model: str, workers: Sequence[Worker], overview: Overview) -> str | None:
     """Return what happens before a job of a model that no worker has loaded; None where one has."""
     states = {worker.name: overview.model_state(worker, model) for worker in workers}
     if "loaded" in states.values() or any(len(overview.listed(worker)) == 1 for worker in workers):

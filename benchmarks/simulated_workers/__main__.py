@@ -53,7 +53,7 @@ class SimulatedWorker:
         identity = WorkerIdentity(name)
         self._context = WorkerContext(
             settings=settings,
-            database=Database(settings.resolved_database_url, pool_size=2),
+            database=Database(settings.resolved_database_url, pool_size=4, few_plans=True),
             identity=identity,
             model=MODEL,
             state=WorkerState(),

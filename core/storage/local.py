@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from typing import BinaryIO
 from uuid import UUID
 
 from core.errors import NotFound, RenderError, Unavailable
+from core.storage.sync import joint_sync
 
 EXTENSIONS = ("png", "jpg", "webp")
 
@@ -256,55 +257,61 @@ class LocalImageStore:
 
 def _write_file(root: Path, target: Path, blocks: Iterable[bytes]) -> None:
     """Write `target` in one step; what is there already is replaced only by the whole new file."""
-    partial = _write_partial(root, target, blocks)
-    try:
+    with _writing(root, target, blocks) as (partial, file, folders):
+        # A file that is replaced must stay until the new one is durable; a new name may be durable before its content.
+        is_new = not target.exists()
+        if not is_new:
+            os.fsync(file.fileno())
         partial.replace(target)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_directory(target.parent)
+        try:
+            joint_sync().sync(file.fileno() if is_new else None, [target.parent, *folders])
+        except OSError:
+            if is_new:
+                target.unlink(missing_ok=True)
+            raise
 
 
 def _write_partial(root: Path, target: Path, blocks: Iterable[bytes]) -> Path:
     """Write and fsync the blocks under a temporary name in the folder of `target`; leave no file when that fails."""
-    partial = target.with_name(f"{_PARTIAL}{secrets.token_hex(8)}")
-    with _create(root, partial) as file:
-        try:
-            file.writelines(blocks)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    with _writing(root, target, blocks) as (partial, file, _):
+        os.fsync(file.fileno())
     return partial
 
 
-def _create(root: Path, path: Path) -> BinaryIO:
+@contextmanager
+def _writing(root: Path, target: Path, blocks: Iterable[bytes]) -> Iterator[tuple[Path, BinaryIO, Sequence[Path]]]:
+    """Write the blocks under a temporary name in the folder of `target`; delete that when this or the body fails.
+
+    The folders are those above it whose names may not be durable.
+    """
+    partial = target.with_name(f"{_PARTIAL}{secrets.token_hex(8)}")
+    opened, folders = _create(root, partial)
+    with opened as file:
+        try:
+            file.writelines(blocks)
+            file.flush()
+            yield partial, file, folders
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _create(root: Path, path: Path) -> tuple[BinaryIO, Sequence[Path]]:
     """Open a new file for writing; try twice, because a concurrent `delete` may remove the empty folder in between."""
     with suppress(FileNotFoundError):
-        _make_folders(root, path.parent)
-        return path.open("xb")
-    _make_folders(root, path.parent)
-    return path.open("xb")
+        folders = _make_folders(root, path.parent)
+        return path.open("xb"), folders
+    folders = _make_folders(root, path.parent)
+    return path.open("xb"), folders
 
 
-def _make_folders(root: Path, folder: Path) -> None:
-    """Create `folder`, and make its name durable in every folder above it up to the root's parent."""
+def _make_folders(root: Path, folder: Path) -> Sequence[Path]:
+    """Create `folder`; return the folders to sync for its name to be durable: all up to the root's parent if it is new."""
     if folder.is_dir():
-        return
+        return ()
     folder.mkdir(parents=True, exist_ok=True)
-    for created in (folder, *folder.parents):
-        _sync_directory(created.parent)
-        if created == root:
-            return
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    above = folder.parents
+    return above[: above.index(root) + 2] if folder != root else above[:1]
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

@@ -60,7 +60,7 @@ def renew_leases(database: Database, worker: str, attempts: Collection[Held], le
     if not attempts:
         return Renewal(frozenset(), frozenset())
     parameters = {"held": list(attempts), "of_worker": worker, "for_seconds": lease_seconds}
-    with database.write_rows() as connection:
+    with database.write_rows(separate=True) as connection:
         rows = _renewal().rows(connection, parameters)
     return Renewal(
         held=frozenset((row["id"], row["attempt"]) for row in rows),
@@ -100,9 +100,10 @@ def claim_next(database: Database, model: str, claimant: Claimant, hint: str | N
 
 
 def claim_many(database: Database, model: str, claimant: Claimant, limit: int, hints: Sequence[str]) -> list[Job]:
-    """Claim up to `limit` jobs like `claim_next` in one transaction, best first; all `hints` count as used."""
+    """Claim up to `limit` jobs like `claim_next`, all or none, best first; all `hints` count as used."""
     # A power cut ends the attempts of this machine: an undone claim leaves the job queued, for the same attempt again.
-    with database.write_rows(durable=False) as session:
+    # On Postgres the claim is one statement; hints whose marks are not cleared after it are found by the reaper.
+    with database.write_rows(durable=False, separate=True) as session:
         jobs = _claim_best(session, model, claimant, limit)
         _consume_hints(session, hints, jobs)
         return jobs

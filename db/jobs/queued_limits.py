@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Integer, String, bindparam, func, select
+from sqlalchemy import BindParameter, Connection, Integer, ScalarSelect, String, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from core.errors import TooManyRequests
@@ -26,10 +26,11 @@ def lock_limits(session: Transaction, new: Sequence[NewJob]) -> None:
     Call it before the transaction locks anything else, so that no two transactions wait for each other.
     """
     for owner in sorted({job.owner for job in new if job.max_queued > 0}):
-        _lock_limit(session, owner)
+        lock_limit(session, owner)
 
 
-def _lock_limit(session: Transaction, owner: str) -> None:
+def lock_limit(session: Transaction, owner: str) -> None:
+    """Let no other transaction count the owner's queued jobs before this one ends."""
     if isinstance(session, Connection):  # whose `info` outlives the transaction; to lock twice does no harm
         lock_name(session, f"queued:{owner}")
         return
@@ -47,16 +48,21 @@ def check_limit(session: Session, owner: str, max_queued: int) -> None:
 
 def count_queued(session: Transaction, owner: str, most: int) -> int:
     """Return how many queued jobs the owner has, `most` for more, and lock that number as `lock_limits` does."""
-    _lock_limit(session, owner)
+    lock_limit(session, owner)
     (counted,) = _queued_of().rows(session, {"of_owner": owner, "at_most": most})
     return int(counted["queued"])
 
 
 @cache
 def _queued_of() -> Prepared:
-    mine = select(Job.id).where(Job.owner == bindparam("of_owner", type_=String()), QUEUED)
+    return Prepared(select(queued_of(bindparam("of_owner", type_=String())).label("queued")))
+
+
+def queued_of(owner: BindParameter[str]) -> ScalarSelect[int]:
+    """Return how many queued jobs an owner has, at most the parameter `at_most`."""
+    mine = select(Job.id).where(Job.owner == owner, QUEUED)
     counted = mine.limit(bindparam("at_most", type_=Integer())).subquery()
-    return Prepared(select(func.count().label("queued")).select_from(counted))
+    return select(func.count()).select_from(counted).scalar_subquery()
 
 
 def too_many(max_queued: int) -> TooManyRequests:

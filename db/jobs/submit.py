@@ -12,7 +12,6 @@ from sqlalchemy import (
     Integer,
     String,
     bindparam,
-    func,
     select,
     update,
 )
@@ -25,9 +24,10 @@ from core.queue import PRIORITY_DEFAULT
 from db.database import Database
 from db.jobs.fairness import next_turn
 from db.jobs.queued_limits import count_queued, lock_limits, too_many
+from db.jobs.submit_alone import hinted_of, insert_alone
 from db.jobs.transition import record_events
 from db.prepared import Prepared, Transaction, core_table, detached
-from db.sql import QUEUED, insert_ignore, insert_rows, now
+from db.sql import insert_ignore, insert_rows, now
 from db.tables import IdempotencyKey, Job, Upload
 
 
@@ -129,6 +129,8 @@ def submit_all(database: Database, submissions: Sequence[Submission]) -> list[Su
     None of them `locks_uploads`.
     """
     if all(each.is_plain for each in submissions):
+        if len(submissions) == 1 and not database.is_sqlite:
+            return [_submit_alone(database, submissions[0].new)]
         return _submit_plain(database, [each.new for each in submissions])
     found: dict[int, Submitted | FarmError] = {}
     # Transactions that claim the same keys must do so in the same order.
@@ -162,6 +164,13 @@ def _submit_plain(database: Database, submitted: Sequence[NewJob]) -> list[Submi
                 found.append(error)
         jobs.write()
     return found
+
+
+def _submit_alone(database: Database, new: NewJob) -> Submitted | FarmError:
+    found = insert_alone(
+        database, _given(new), window=new.window, max_queued=new.max_queued, deadline_seconds=new.deadline_seconds
+    )
+    return found if isinstance(found, FarmError) else _submitted(detached(Job, {**_NO_VALUES, **found}))
 
 
 def _key_of(submission: Submission) -> tuple[str, str]:
@@ -209,31 +218,12 @@ class _Jobs:
         self._hinted[new.model] += is_hinted
         deadline = None if new.deadline_seconds is None else self._now + new.deadline_seconds
         values = {
-            "id": new_id(),
-            "owner": new.owner,
-            "client_label": new.client_label,
-            "kind": new.kind.value,
-            "model": new.model,
-            "priority": new.priority,
+            **_given(new),
             "turn": turn,
-            "status": JobStatus.QUEUED.value,
-            "revision": 1,
-            "attempt": 0,
-            "max_attempts": new.max_attempts,
-            "attempts_free": 0,
             "deadline_at": deadline,
             "available_at": self._now,
             "hinted_at": self._now if is_hinted else None,
             "created_at": self._now,
-            "prompt": new.prompt,
-            "input": new.input,
-            "requested": new.requested,
-            "warnings": new.warnings,
-            "retried_from": new.retried_from,
-            "face": new.face,
-            "upload_id": new.upload_id,
-            "mask_upload_id": new.mask_upload_id,
-            "parent_image_id": new.parent_image_id,
         }
         job = detached(Job, {**_NO_VALUES, **values})
         self._jobs.append(job)
@@ -275,6 +265,32 @@ class _Jobs:
         record_events(self._session, self._jobs, None)
 
 
+def _given(new: NewJob) -> dict[str, Any]:
+    """Return the values of a new job that do not depend on those before it."""
+    return {
+        "id": new_id(),
+        "owner": new.owner,
+        "client_label": new.client_label,
+        "kind": new.kind.value,
+        "model": new.model,
+        "priority": new.priority,
+        "status": JobStatus.QUEUED.value,
+        "revision": 1,
+        "attempt": 0,
+        "max_attempts": new.max_attempts,
+        "attempts_free": 0,
+        "prompt": new.prompt,
+        "input": new.input,
+        "requested": new.requested,
+        "warnings": new.warnings,
+        "retried_from": new.retried_from,
+        "face": new.face,
+        "upload_id": new.upload_id,
+        "mask_upload_id": new.mask_upload_id,
+        "parent_image_id": new.parent_image_id,
+    }
+
+
 _WRITTEN = frozenset(
     (
         *(
@@ -302,10 +318,8 @@ def _lane() -> Prepared:
     """Return the statement for what a new job needs to know of those before it."""
     owner, model = bindparam("of_owner", type_=String()), bindparam("of_model", type_=String())
     priority = bindparam("of_priority", type_=Integer())
-    hinted = select(func.count()).select_from(Job).where(Job.model == model, QUEUED, Job.hinted_at.is_not(None))
-    return Prepared(
-        select(next_turn(owner, model, priority).label("turn"), hinted.scalar_subquery().label("hinted"), now().label("now"))
-    )
+    turn = next_turn(owner, model, priority).label("turn")
+    return Prepared(select(turn, hinted_of(model).label("hinted"), now().label("now")))
 
 
 def _submitted(job: Job) -> Submitted:

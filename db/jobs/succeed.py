@@ -21,7 +21,7 @@ from db.prepared import Prepared, Transaction, connection_of, core_table, detach
 from db.quarantine import trust, trusting
 from db.sql import has_status, insert_rows, json_entry, now, row_set
 from db.tables import Attempt, Image, Job
-from db.usage import UsageChange
+from db.usage import UsageChange, adding
 
 _MORE_WAIT = "more_wait"
 
@@ -64,7 +64,7 @@ def finish_succeeded(
 
 
 def finish_all_succeeded(database: Database, successes: Sequence[Success]) -> list[Job | None]:
-    """Write image rows and `succeeded` in one transaction; return the jobs in order.
+    """Write image rows and `succeeded` together; return the jobs in order.
 
     None: that attempt no longer holds its job, and nothing was written for it. Safe to repeat: when the response to a
     commit was lost, the second call returns the jobs that the same attempts ended.
@@ -77,7 +77,7 @@ def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[l
 
     True where nobody looked: a worker saves itself a transaction only where surely nothing waits.
     """
-    with database.write_rows() as session:
+    with database.write_rows(separate=not any(_warnings_of(each) for each in successes)) as session:
         in_one = connection_of(session).dialect.name == "postgresql"
         if in_one:
             rows = _finish_with_rows(session, successes)
@@ -88,15 +88,18 @@ def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[l
         accepted = [(each, ended[each.job_id]) for each in successes if each.job_id in ended]
         if not in_one:
             _write_rows(session, accepted)
+            _add_usage(session, accepted)
         _add_warnings(session, accepted)
-        _add_usage(session, accepted)
         if repeated := [each.held for each in successes if each.job_id not in ended]:
             ended |= {row["id"]: detached(Job, row) for row in _succeeded_jobs().rows(session, {"held": repeated})}
         return [ended.get(each.job_id) for each in successes], not rows or any(waiting)
 
 
 def _finish_with_rows(session: Transaction, successes: Sequence[Success]) -> list[dict[str, Any]]:
-    """End the attempts and write what `_write_rows` writes, in one statement, for Postgres; return the rows of the jobs."""
+    """End the attempts, write what `_write_rows` writes and add the usage, in one statement, for Postgres.
+
+    Return the rows of the jobs.
+    """
     images = [_image_values(each, image) for each in successes for image in each.images]
     return _success_with_rows().rows(session, _fence_and_timings(successes) | {"new_images": json.dumps(images)})
 
@@ -127,11 +130,14 @@ def _fence_and_timings(successes: Sequence[Success]) -> dict[str, Any]:
 def _add_warnings(session: Transaction, ended: Sequence[tuple[Success, Job]]) -> None:
     """Add what the engine warned about, which few jobs have, to the warnings that the job was submitted with."""
     for each, job in ended:
-        found = [warning for image in each.images for warning in image.record.get("warnings", ())]
-        warnings = list(dict.fromkeys([*job.warnings, *found]))
+        warnings = list(dict.fromkeys([*job.warnings, *_warnings_of(each)]))
         if warnings != job.warnings:
             session.execute(update(core_table(Job)).where(core_table(Job).c.id == job.id).values(warnings=warnings))
             set_committed_value(job, "warnings", warnings)
+
+
+def _warnings_of(success: Success) -> list[str]:
+    return [warning for image in success.images for warning in image.record.get("warnings", ())]
 
 
 @cache
@@ -155,13 +161,15 @@ def _success_transition() -> TransitionStatement:
 @cache
 def _success_with_rows() -> Prepared:
     def others(ended: CTE) -> list[UpdateBase]:
-        attempts, image = core_table(Attempt), row_set(Image, "new_images", _IMAGE_COLUMNS)
+        attempts, given = core_table(Attempt), row_set(Image, "new_images", _IMAGE_COLUMNS)
+        image = select(*given.c).cte("given_images")
         this = (attempts.c.job_id == ended.c.id, attempts.c.number == ended.c.attempt, attempts.c.ended_at.is_(None))
         rendered = select(*image.c, ended.c.owner, now()).join_from(image, ended, image.c.job_id == ended.c.id)
         return [
             update(attempts).where(*this).values(ended_at=now(), outcome=Outcome.SUCCEEDED.value),
             insert(core_table(Image)).from_select([*_IMAGE_COLUMNS, "owner", "created_at"], rendered),
             trusting(select(ended.c.worker)),
+            adding(ended, image),
         ]
 
     return _success_transition().with_history(others, ["held"])

@@ -65,7 +65,7 @@ class Reaper:
     """Holds no state that must survive: any number of reapers may run, and any may be killed at any time."""
 
     def __init__(self, settings: Settings) -> None:
-        self._database = Database(settings.resolved_database_url, pool_size=2)
+        self._database = Database(settings.resolved_database_url, pool_size=2, few_plans=True)
         self._publisher = HintPublisher(settings, self._database)
         self._events = EventPublisher(settings)
         self._broker = BrokerMonitor(settings)

@@ -22,6 +22,11 @@ class Isolation:
         self._alone = False
         self._waiting_alone = 0
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether one that wants it in shared mode has to wait."""
+        return self._alone or self._waiting_alone > 0
+
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Hold it with others; waits for exclusive holders, including those that are waiting."""

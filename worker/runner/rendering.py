@@ -147,6 +147,8 @@ class AttemptRendering:
     guard: ImageGuard = field(default_factory=ImageGuard)
     on_storage_lost: Callable[[str], object] | None = None
     """Called with the reason when the store did not take an image; StorageBack must follow once it does again."""
+    on_submitted: Callable[[], object] = lambda: None
+    """Called once the engine has all requests: what nobody's image waits for belongs here."""
     images: list[StoredImage] = field(default_factory=list)
     storing_seconds: float = 0.0
     _kept: KeptPixels | None = None
@@ -167,6 +169,7 @@ class AttemptRendering:
         try:
             for request in requests:
                 self._submit(request, start)
+            self.on_submitted()
             while self._pending:
                 self._handle(self._postponed.popleft() if self._postponed else self.attempt.messages.get())
         finally:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from core.errors import RenderError, Unavailable
-from core.lifecycle import Outcome
+from core.lifecycle import JobKind, Outcome
 from core.logs import log_context
 from core.render import RenderRequest
 from core.tracing import Tracing
@@ -193,20 +193,22 @@ class Runner:
         started = time.monotonic()
         try:
             with log_context(job_id=job.id, attempt=job.attempt):
-                self._context.flower.started(job)
-                self._context.events.job_changed(job)
-                tracing = self._context.tracing
-                finished = self._render(attempt) if tracing is None else self._render_traced(attempt, tracing)
+                announcement, tracing = _Announcement(self._context, job), self._context.tracing
+                if tracing is None:
+                    finished = self._render(attempt, announcement)
+                else:
+                    finished = self._render_traced(attempt, announcement, tracing)
+                announcement.make()
                 self._report(attempt, finished, started)
         finally:
             self._context.attempts.remove(attempt)
 
-    def _render_traced(self, attempt: RunningAttempt, tracing: Tracing) -> Job | None:
+    def _render_traced(self, attempt: RunningAttempt, announcement: _Announcement, tracing: Tracing) -> Job | None:
         job = attempt.job
         tracing.past("job.queued", job.id, job.available_at, time.time(), attempt=job.attempt)
         worker = self._context.identity.name
         with tracing.span("job.attempt", job.id, attempt=job.attempt, model=job.model, worker=worker) as added:
-            finished = self._render(attempt)
+            finished = self._render(attempt, announcement)
             added["status"] = str(finished.status) if finished is not None else "refused"
             if finished is not None and finished.error_code:
                 added["error_code"] = finished.error_code
@@ -223,9 +225,11 @@ class Runner:
         with tracing.span("image.store", job_id, index=index):
             return self._writer.write(attempt, request, rendered)
 
-    def _render(self, attempt: RunningAttempt) -> Job | None:
+    def _render(self, attempt: RunningAttempt, announcement: _Announcement) -> Job | None:
         """Return the job after this attempt; None when the attempt no longer held it and was refused."""
         tracing = self._context.tracing
+        if self._isolation.is_closed or _may_wait(attempt.job):
+            announcement.make()
         with self._isolated(attempt.job):
             rendering = AttemptRendering(
                 attempt,
@@ -235,6 +239,7 @@ class Runner:
                 self._writer.write if tracing is None else partial(self._store_traced, tracing),
                 self._guard,
                 lambda reason: self._storage.report("images", reason, self._writer.check),
+                announcement.make,
             )
             started = time.monotonic()
             try:
@@ -332,3 +337,24 @@ class Runner:
         logger.info("job %s after %.2f s%s", job.status, seconds, f" ({job.error_code})" if job.error_code else "")
         self._context.flower.ended(job, seconds)
         self._context.events.job_changed(job)
+
+
+class _Announcement:
+    """Tells API and Flower that an attempt has started, once: best while its engine renders, which need not wait for it."""
+
+    def __init__(self, context: WorkerContext, job: Job) -> None:
+        self._context = context
+        self._job = job
+        self._is_made = False
+
+    def make(self) -> None:
+        """Tell them, unless they know."""
+        if not self._is_made:
+            self._is_made = True
+            self._context.flower.started(self._job)
+            self._context.events.job_changed(self._job)
+
+
+def _may_wait(job: Job) -> bool:
+    """Return whether something else than the engine may take long before the job is in the engine."""
+    return job.attempt > 1 or job.kind == JobKind.UPSCALE or bool(job.input.get("init_image"))

@@ -73,6 +73,8 @@ def test_parallel_submits_and_batches_do_not_exceed_the_limit(database: Database
                 elif number % 4 == 2:
                     keyed = Submission(limited, Idempotency(f"{number}-{round_}", "hash", answer))
                     accepted += sum(isinstance(each, Submitted) for each in submit_all(database, [keyed]))
+                elif number % 4 == 1:
+                    accepted += isinstance(submit_all(database, [Submission(limited)])[0], Submitted)
                 else:
                     submit(database, limited)
                     accepted += 1
@@ -93,6 +95,22 @@ def test_a_job_over_the_limit_is_refused_and_its_key_not_stored(database: Databa
     submit(database, replace(limited, owner="bob"))
     request_cancel(database, list_jobs(database, owner="ann")[0].id)
     assert not submit(database, limited, key).replayed
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+def test_a_job_alone_is_stored_like_those_of_groups(database: Database, limit: int) -> None:
+    new = Submission(replace(NEW, window=1, deadline_seconds=60.0, max_queued=limit))
+    first, second = (submit_all(database, [new])[0] for _ in range(2))
+    assert isinstance(first, Submitted) and isinstance(second, Submitted)
+    assert [(each.hint, each.job.turn) for each in (first, second)] == [(True, 0), (False, 1)]
+    for each in (first, second):
+        stored = get_job(database, each.job.id)
+        columns = Job.__table__.columns.keys()
+        assert {name: getattr(each.job, name) for name in columns} == {name: getattr(stored, name) for name in columns}
+        assert stored.deadline_at == pytest.approx(stored.created_at + 60.0)
+        (event,) = events_of(database, stored.id)
+        assert (event.revision, event.from_status, event.to_status, event.attempt) == (1, None, "queued", 0)
+    assert isinstance(submit_all(database, [new])[0], TooManyRequests) == bool(limit)
 
 
 def test_a_group_stores_what_single_submits_would_and_refuses_only_what_is_wrong(database: Database) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from api import submission
+from api import submission, submit_groups
 from api.caller import Caller
 from api.farm import Farm
-from db.jobs.submit import NewJob
+from api.submit_groups import SubmitGroups
+from db.database import Database
+from db.jobs.submit import NewJob, Submitted
+from db.tables import Job
 
 
 def test_a_client_that_leaves_gets_no_job_beyond_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,31 +34,29 @@ def test_a_client_that_leaves_gets_no_job_beyond_its_limits(monkeypatch: pytest.
     monkeypatch.setattr(submission, "refund", refund)
 
     async def run() -> None:
-        started, gate, published = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        started, gate, published = threading.Event(), threading.Event(), threading.Event()
 
-        async def submit(_: object) -> Any:  # noqa: ANN401 -- stands for a submitted job
+        def submit_all(*_: object) -> list[Submitted]:
             started.set()
-            await gate.wait()
-            return SimpleNamespace(replayed=False, hint=True, job=SimpleNamespace(id="job", model="demo"))
+            assert gate.wait(20)
+            return [Submitted(Job(id="job", model="demo"), hint=True)]
 
-        def hint(job: Any) -> None:  # noqa: ANN401 -- stands for a job
+        def hint(job: Job, _: bool) -> None:
             hinted.append(job.id)
             published.set()
 
-        farm = SimpleNamespace(
-            database=None, submits=SimpleNamespace(submit=submit), publisher=SimpleNamespace(hint=hint), tracing=None
-        )
+        monkeypatch.setattr(submit_groups, "submit_all", submit_all)
+        farm = SimpleNamespace(database=None, submits=SubmitGroups(cast("Database", None), hint), tracing=None)
         limits = SimpleNamespace(key_id="key", submits_per_minute=1, pixels_per_day=None)
         caller = SimpleNamespace(limits=limits)
         new = NewJob(owner="ann", model="demo", prompt="x", input={"width": 64, "height": 64})
         call = asyncio.create_task(submission.commit_job(cast("Farm", farm), cast("Caller", caller), new))
-        await started.wait()
+        await asyncio.to_thread(started.wait, 20)
         call.cancel()
         with suppress(asyncio.CancelledError):
             await call
         gate.set()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(published.wait(), 120)
+        await asyncio.to_thread(published.wait, 120)
 
     asyncio.run(run())
     assert (taken, hinted) == (["submit"], ["job"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -147,7 +149,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from core.storage import LocalImageStore
-os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+os.replace = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
 store = LocalImageStore(Path(sys.argv[1]))
 store.path(sys.argv[2]).parent.mkdir(parents=True)
 store.put(sys.argv[2], b"half")
@@ -165,16 +167,55 @@ def test_a_killed_writer_leaves_no_key_and_its_partial_file_is_swept(store: Loca
     assert files_under(store.root) == []
 
 
+def test_file_and_folder_are_durable_after_a_put(store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    store.put(key, b"x")
+    path = store.path(key)
+    assert sorted(synced) == [store.root.parent, store.root, path.parent.parent, path.parent, path]
+    synced.clear()
+    store.put(other := key.replace(".png", ".jpg"), b"in the same folder")
+    assert sorted(synced) == [path.parent, store.path(other)]
+
+
+def test_a_file_stays_until_the_one_that_replaces_it_is_durable(
+    store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(key, b"old")
+    content: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda _: content.append(store.read(key)))
+    store.put(key, b"new")
+    assert content == [b"old", b"new"]
+
+
+@pytest.mark.parametrize("failing", ["file", "folder"])
+def test_what_cannot_be_made_durable_leaves_no_file(
+    store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    store.path(key).parent.mkdir(parents=True)
+
+    def fail(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").is_dir() == (failing == "folder"):
+            raise OSError(errno.EIO, "failed")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(RenderError) as raised:
+        store.put(key, b"x")
+    assert raised.value.code == "storage_unavailable"
+    assert files_under(store.root) == []
+
+
 def test_a_folder_that_a_concurrent_delete_removes_is_created_again(
     store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders: list[Path] = []
 
-    def make_and_lose_once(root: Path, folder: Path) -> None:
-        make_folders(root, folder)
+    def make_and_lose_once(root: Path, folder: Path) -> Sequence[Path]:
+        above = make_folders(root, folder)
         if not folders:
             folder.rmdir()
         folders.append(folder)
+        return above
 
     make_folders = local._make_folders
     monkeypatch.setattr(local, "_make_folders", make_and_lose_once)
