@@ -32,7 +32,7 @@ BODY = {"prompt": "a red fox", "width": 64, "height": 64}
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a busy machine neither delay an answer beyond its deadline nor see the second try of a message."""
     monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 120.0)
     monkeypatch.setattr("db.webhook_deliveries.RETRY_SECONDS", (3600.0, *RETRY_SECONDS[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,7 +55,13 @@ def test_the_pacer_uses_the_engines_gpu() -> None:
 
 def test_a_decode_waits_for_the_engines_gpu() -> None:
     parts: Any = SimpleNamespace(
-        family=None, info=None, device=SECOND, overlaps_decode=True, warnings_of=None, lora_hashes_of=None
+        family=None,
+        info=None,
+        device=SECOND,
+        overlaps_decode=True,
+        warnings_of=None,
+        lora_hashes_of=None,
+        around_decode=nullcontext,
     )
     queues: Any = SimpleNamespace(input=None, output=None)
     decoder = ImageDecoder(parts, queues)

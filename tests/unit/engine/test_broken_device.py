@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,7 +61,13 @@ def test_error_of_the_decode_stream_ends_the_engine(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ImageDecoder, "_decode_and_send", lambda *_: None)
     unused: Any = None
     parts: Any = SimpleNamespace(
-        family=None, info=None, device=CPU, overlaps_decode=False, warnings_of=None, lora_hashes_of=None
+        family=None,
+        info=None,
+        device=CPU,
+        overlaps_decode=False,
+        warnings_of=None,
+        lora_hashes_of=None,
+        around_decode=nullcontext,
     )
     queues: Any = SimpleNamespace(input=None, output=None)
     decoder = ImageDecoder(parts, queues, deadline=failing_wait)
