@@ -188,6 +188,22 @@ def test_a_file_stays_until_the_one_that_replaces_it_is_durable(
     assert content == [b"old", b"new"]
 
 
+def test_a_new_folder_is_synced_again_if_that_failed(
+    store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "failed")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(RenderError):
+        store.put(key, b"x")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    store.put(key, b"x")
+    assert store.path(key).parent.parent in synced
+
+
 @pytest.mark.parametrize("failing", ["file", "folder"])
 def test_what_cannot_be_made_durable_leaves_no_file(
     store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch, failing: str
