@@ -7,7 +7,7 @@ same module at the same time; and the servers that tests start else compile the 
 from __future__ import annotations
 
 import compileall
-import fnmatch
+import re
 import sys
 from pathlib import Path
 
@@ -16,14 +16,15 @@ from _pytest.assertion.rewrite import PYC_TAIL, _read_pyc, _rewrite_test, _write
 from _pytest.config import get_config
 
 ROOT = Path(__file__).resolve().parents[1]
+REWRITTEN = re.compile(r"/(test_[^/]*|conftest)\.py$")
+"""Modules whose assertions pytest rewrites."""
 
 
 def main() -> None:
     """Write what pytest and the interpreter look for in `__pycache__`, unless it is there."""
     sys.dont_write_bytecode = False
-    packages = (path.parent for path in ROOT.glob("*/__init__.py"))
-    for package in packages:
-        compileall.compile_dir(package, quiet=2)
+    for path in ROOT.glob("*/__init__.py"):
+        compileall.compile_dir(path.parent, quiet=2, rx=REWRITTEN)
     config = get_config()
     config.parse([str(ROOT / "tests")])
     rewrite_tests(config)
@@ -31,10 +32,9 @@ def main() -> None:
 
 def rewrite_tests(config: pytest.Config) -> None:
     """Compile each test module as pytest does when it imports it first."""
-    patterns = [*config.getini("python_files"), "conftest.py"]
     state = config.stash[assertstate_key]
     for path in sorted((ROOT / "tests").rglob("*.py")):
-        if any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns):
+        if REWRITTEN.search(path.as_posix()):
             folder = get_cache_dir(path)
             folder.mkdir(parents=True, exist_ok=True)
             compiled = folder / (path.stem + PYC_TAIL)
