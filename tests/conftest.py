@@ -36,6 +36,7 @@ hypothesis.settings.register_profile("any machine", deadline=None, suppress_heal
 hypothesis.settings.load_profile("any machine")
 gc_frozen_modules = [0]
 """Number of imported modules when collections last excluded what there was."""
+gc.disable()  # until all is imported: collections find nothing and take two seconds
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
 
@@ -52,6 +53,11 @@ def find_tool(name: str) -> Path | None:
     folders = (environment / "bin", environment / "npm" / "node_modules" / ".bin")
     found = shutil.which(name, path=os.pathsep.join(map(str, folders))) or shutil.which(name)
     return None if found is None else Path(found)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again."""
+    gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
+import psutil
 import psycopg
 import redis
 from sqlalchemy import create_engine, text
@@ -68,3 +72,21 @@ def test_processes_never_share_a_port() -> None:
     assert len(set(blocks)) == len(blocks)
     assert free_port() <= LAST_PORT < 32768, "outgoing connections would take the ports"
     assert free_port() != free_port()
+
+
+def test_processes_of_a_run_fork_from_one_process_that_ends_with_the_run() -> None:
+    fork = (
+        "import psutil; from tests.servers.forks import fork_server\n"
+        "made = fork_server().start('http.server', '0')\n"
+        "print(psutil.Process(made.pid).parent().ppid(), flush=True); made.kill(); made.wait(60)"
+    )
+    run = f"import subprocess, sys\nfor _ in range(2): subprocess.run([sys.executable, '-c', {fork!r}], check=True)"
+    environment = os.environ | {"PYTEST_XDIST_TESTRUNUID": uuid.uuid4().hex}
+    done = subprocess.run(
+        [sys.executable, "-c", run], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = map(int, done.stdout.split())
+    assert first == second
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(first).wait(60)

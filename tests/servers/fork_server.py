@@ -1,6 +1,8 @@
-"""A process that imports modules once and then forks one process per request: `python -m tests.servers.fork_server FD`.
+"""A process that imports modules once, then forks one process per request: `python -m tests.servers.fork_server FD [PID]`.
 
 It has a single thread, as forking requires. A process in between waits for each of its children and reports its status.
+FD is a connection on which requests come; with PID, a listening socket, for which connections are accepted until that
+process has ended.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import io
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import sys
@@ -40,24 +43,53 @@ class Request(TypedDict):
 
 
 def serve(control: socket.socket) -> None:
-    """Start what is requested until the other end of `control` is closed. The first descriptor is for pid and status."""
+    """Start what is requested until the other end of `control` is closed."""
+    while _answer(control, [control]):
+        pass
+
+
+def serve_all(listener: socket.socket, owner: int) -> None:
+    """Start what is requested on all connections to `listener` until the process `owner` has ended."""
+    ended = os.pidfd_open(owner)
+    connections: dict[int, socket.socket] = {}
     while True:
-        content, fds, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, MAX_FDS)
-        if not content:
+        readable, _, _ = select.select([ended, listener.fileno(), *connections], [], [])
+        if ended in readable:
             return
-        request: Request = json.loads(content)
-        for name in request["imports"]:
-            if name not in sys.modules:
-                importlib.import_module(name)
-                gc.freeze()  # Collections in children then leave shared pages as they are.
-        if os.fork() == 0:
-            control.close()
-            _start_and_report(request, fds)
-        for fd in fds:
-            os.close(fd)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        for fd in connections.keys() & readable:
+            if not _answer(connections[fd], [listener, *connections.values()]):
+                connections.pop(fd).close()
+        if listener.fileno() in readable:
+            accepted, _ = listener.accept()
+            connections[accepted.fileno()] = accepted
+
+
+def _answer(connection: socket.socket, ours: Sequence[socket.socket]) -> bool:
+    """Start what the next request names, without `ours`; False if the connection is closed.
+
+    The first descriptor of a request is for pid and status.
+    """
+    try:
+        content, fds, _, _ = socket.recv_fds(connection, MAX_REQUEST_BYTES, MAX_FDS)
+    except ConnectionResetError:
+        return False
+    if not content:
+        return False
+    request: Request = json.loads(content)
+    for name in request["imports"]:
+        if name not in sys.modules:
+            importlib.import_module(name)
+            gc.freeze()  # Collections in children then leave shared pages as they are.
+    if os.fork() == 0:
+        for each in ours:
+            each.close()
+        _start_and_report(request, fds)
+    for fd in fds:
+        os.close(fd)
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return True
 
 
 def _start_and_report(request: Request, fds: Sequence[int]) -> NoReturn:
@@ -135,4 +167,8 @@ def _finish(code: int) -> NoReturn:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    given = socket.socket(fileno=int(sys.argv[1]))
+    if len(sys.argv) > 2:
+        serve_all(given, int(sys.argv[2]))
+    else:
+        serve(given)

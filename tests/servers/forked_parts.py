@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from tests.servers.forks import CLI_IMPORTS, ForkedProcess, ForkServer, fork_server
+from tests.servers.forks import CLI_IMPORTS, ForkedProcess, ForkServer, connect_fork_server, fork_server
 
 ENGINES_FD = 300
 PART_IMPORTS = (*CLI_IMPORTS, "tests.servers.part_imports")
@@ -23,9 +22,7 @@ PART_IMPORTS = (*CLI_IMPORTS, "tests.servers.part_imports")
 @cache
 def part_server() -> ForkServer:
     """Return a fork server of its own, in which no test of an engine has torch imported."""
-    server = ForkServer()
-    atexit.register(server.close)
-    return server
+    return connect_fork_server("parts")
 
 
 def fork_part(arguments: list[str], environment: dict[str, str], directory: Path, log: BinaryIO) -> ForkedProcess:

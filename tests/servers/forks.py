@@ -3,7 +3,7 @@
 Each starts in milliseconds, where an interpreter that imports torch takes five seconds of CPU time, and is otherwise like
 a spawned one: it has its own pid, signals, directory, environment, descriptors and exit status. Variables that an
 interpreter reads when it starts, such as LC_ALL and PYTHONUTF8, have no effect on it, apart from PYTHONIOENCODING: tests of
-those spawn one.
+those spawn one. Under pytest-xdist all processes of a run share the processes from which they fork.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -27,6 +28,8 @@ from tests.servers.fork_server import Request
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE_IMPORTS = ("tests.servers.engine_imports",)
 CLI_IMPORTS = ("tests.servers.cli_imports",)
+shared_servers: list[subprocess.Popen[bytes]] = []
+"""Those that this process has started; they end with the run."""
 
 
 class ForkedProcess:
@@ -68,27 +71,14 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The process that forks; it ends with this one. With `control`, one that another process has started."""
+    """The process that forks, by a connection to it. `process`: ends when the connection does."""
 
-    def __init__(self, control: socket.socket | None = None) -> None:
+    def __init__(self, control: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        if control is not None:
-            self._control = control
-            return
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        fixed = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tests.servers.fork_server", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, **fixed},
-            )
+        self._control, self._process = control, process
 
     def fileno(self) -> int:
-        """Return the descriptor of the connection to it, for `ForkServer` in another process."""
+        """Return the descriptor of the connection, for `ForkServer` in another process."""
         return self._control.fileno()
 
     def start(
@@ -119,7 +109,7 @@ class ForkServer:
         return ForkedProcess(ours, [module, *arguments])
 
     def close(self) -> None:
-        """End the process; those that it forked run on."""
+        """Close the connection, and wait for the process that then ends; those that it forked run on."""
         self._control.close()
         if self._process is not None:
             self._process.wait()
@@ -128,9 +118,51 @@ class ForkServer:
 @cache
 def fork_server() -> ForkServer:
     """Return this process's fork server, which starts at the first call."""
-    server = ForkServer()
+    return connect_fork_server("engines")
+
+
+def connect_fork_server(name: str) -> ForkServer:
+    """Return the server of this name, which all processes of a run with pytest-xdist share; else a new one."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            server = ForkServer(control, _start_server(theirs))
+    else:
+        server = ForkServer(_connect(f"\0imagefarm-{run}-{name}"))
     atexit.register(server.close)
     return server
+
+
+def _connect(address: str) -> socket.socket:
+    """Return a connection to the server with this address; whoever gets the address starts the server."""
+    while True:
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            control.connect(address)
+        except ConnectionRefusedError:  # no server, or one that does not listen yet
+            control.close()
+        else:
+            return control
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            try:
+                listener.bind(address)
+            except OSError:
+                time.sleep(0.01)
+                continue
+            listener.listen()
+            shared_servers.append(_start_server(listener, str(os.getppid())))
+
+
+def _start_server(given: socket.socket, *owner: str) -> subprocess.Popen[bytes]:
+    fixed = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "tests.servers.fork_server", str(given.fileno()), *owner],
+        pass_fds=[given.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, **fixed},
+    )
 
 
 def start_engine_fork(module: str, fd: int, environment: dict[str, str]) -> ForkedProcess:

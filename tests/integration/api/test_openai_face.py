@@ -83,7 +83,7 @@ def test_errors_become_the_exceptions_of_the_package(client: openai.OpenAI) -> N
         client.images.generate(prompt="x", model="z-image-turbo")
     assert unserved.value.code == "model_not_served"
     with pytest.raises(openai.BadRequestError):
-        client.images.generate(prompt=None)  # type: ignore[call-overload]
+        client.images.generate(prompt=None)
 
 
 def test_a_failed_job_is_an_error_and_is_not_retried(client: openai.OpenAI, worker: WorkerSide) -> None:

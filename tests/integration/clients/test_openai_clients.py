@@ -108,7 +108,7 @@ def test_a_variation_has_the_prompt_of_the_file_and_a_variation_seed(farm: Clien
         made = client.images.generate(prompt="a red fox", model="gpt-image-1", size="64x64", extra_body={"seed": 5})
         assert made.data is not None
         file = base64.b64decode(made.data[0].b64_json or "")
-        first = client.images.create_variation(image=("fox.png", file, "image/png"), n=2, size="64x64")  # type: ignore[arg-type]
+        first = client.images.create_variation(image=("fox.png", file, "image/png"), n=2, size="64x64")
         plain = client.images.create_variation(image=("red.png", png(), "image/png"))
     job = stored(farm, str((first.model_extra or {})["job_id"]))
     assert (job.input["prompt"], job.input["seed"], job.input["variation_strength"]) == ("a red fox", 5, 0.5)

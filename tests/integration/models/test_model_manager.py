@@ -70,12 +70,11 @@ def follow(client: httpx.Client, operation: Operation, reached: Callable[[Operat
     path, tag, end = f"/v1/model-operations/{operation['id']}", "", time.monotonic() + 400
     while not reached(operation):
         assert time.monotonic() < end, operation
-        answer = client.get(path, params={"wait": 20}, headers={"If-None-Match": tag} if tag else {})
+        answer = client.get(path, params={"wait": 20}, headers={"If-None-Match": tag}) if tag else client.get(path)
         if answer.status_code != httpx.codes.NOT_MODIFIED:
             operation, tag = answer.json(), answer.headers["ETag"]
         if not reached(operation):
             assert operation["ended_at"] is None, operation
-            tag = tag or 'W/"0"'
     return operation
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from core.render import LoraRequest, RenderRequest
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.tiny_models import TinyModel
-from tests.integration.tuning.conftest import MakeTinyModel, warmup_of
+from tests.integration.tuning.conftest import warmup_of
 from worker.models.tiny_models.build import build_lora
 from worker.pipelines.tuning.compiling import compile_and_try
 from worker.pipelines.tuning.warmup import warm_up
@@ -25,20 +27,25 @@ MIDDLE, LONG = (" and ".join([SHORT] * count) for count in (8, 20))
 
 
 class Compiled:
-    """A tiny model whose blocks are traced as by torch.compile, but not translated; counts the graphs."""
+    """A tiny model whose blocks are traced as by torch.compile, but not translated; counts the graphs and their runs."""
 
-    def __init__(self, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, tiny_model: TinyModel) -> None:
         self.tiny_model = tiny_model
-        self.graphs = 0
+        self.graphs = self.runs = 0
         cls = type(tiny_model.pipeline.transformer)
         original = cls.compile_repeated_blocks
-        monkeypatch.setattr(cls, "compile_repeated_blocks", lambda model, **_: original(model, fullgraph=True, backend=self))
-        assert compile_and_try(tiny_model.pipeline, "default", lambda: None) == "true"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cls, "compile_repeated_blocks", lambda model, **_: original(model, fullgraph=True, backend=self))
+            assert compile_and_try(tiny_model.pipeline, "default", lambda: None) == "true"
 
     def __call__(self, graph: Any, _inputs: object) -> Callable[..., Any]:  # noqa: ANN401 - a graph of torch.fx
         self.graphs += 1
-        forward: Callable[..., Any] = graph.forward
-        return forward
+
+        def run(*arguments: object) -> Any:  # noqa: ANN401 - what the graph returns
+            self.runs += 1
+            return graph.forward(*arguments)
+
+        return run
 
     def step(self, *requests: RenderRequest) -> int:
         """Run one step of all requests in one pass; return how many graphs it needed."""
@@ -47,11 +54,19 @@ class Compiled:
         return self.graphs - before
 
 
-@pytest.fixture
-def compiled(make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiled]:
+@pytest.fixture(scope="module")
+def compiled(directory: Path) -> Iterator[Compiled]:
+    """Return one model for all tests but the last, since each graph takes more than a second."""
+    with fresh(TinyModel("z-image-turbo", directory, "float32")) as made:
+        yield made
+
+
+@contextmanager
+def fresh(tiny_model: TinyModel) -> Iterator[Compiled]:
+    """Compile a model's blocks; there are no graphs before and after."""
     torch._dynamo.reset()
     with torch._dynamo.config.patch(recompile_limit=8):
-        yield Compiled(make_tiny_model(dtype="float32"), monkeypatch)
+        yield Compiled(tiny_model)
     torch.compiler.set_stance("default")
     torch._dynamo.reset()
 
@@ -80,22 +95,13 @@ def test_no_mix_of_requests_runs_out_of_graphs(compiled: Compiled) -> None:
     assert compiled.step(ask(0, MIDDLE, 96), ask(1, LONG, 192), ask(2, SHORT, 80)) == 0, "one graph serves any size"
 
 
-def test_after_the_warm_up_no_request_waits_for_a_graph(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(compiled.tiny_model.pipeline.transformer), "_for_blocks", as_on_a_gpu)
-    warm_up(warmup_of(compiled.tiny_model), lambda *_: None)
-    for words in ((3, 1), (1, 14), (14, 3), (3, 3)):
-        prompt, negative = (" and ".join([SHORT] * count) for count in words)
-        for other in ("", negative):
-            assert compiled.step(ask(0, prompt, 96, negative=other)) == 0, (prompt, other)
-            assert compiled.step(*(ask(index, prompt, 64, negative=other) for index in range(2))) == 0, (prompt, other)
-
-
 def test_strict_requests_are_uncompiled_and_exact(compiled: Compiled) -> None:
     request = a_request(0, SHORT, 64, 3, strict=True)
-    before = compiled.graphs
+    before = compiled.runs
     assert torch.equal(compiled.tiny_model.alone(request).latents[0], compiled.tiny_model.expected(request, "latent"))
-    assert compiled.graphs == before
-    assert compiled.step(ask(0, SHORT, 64)) > 0, "other requests are compiled"
+    assert compiled.runs == before
+    compiled.step(ask(0, SHORT, 64))
+    assert compiled.runs > before, "other requests are compiled"
 
 
 def test_requests_with_adapters_are_uncompiled(compiled: Compiled) -> None:
@@ -104,6 +110,20 @@ def test_requests_with_adapters_are_uncompiled(compiled: Compiled) -> None:
     for seed, name in enumerate(("ink", "gold")):
         build_lora(tiny_model.stock, tiny_model.loras / name, seed).rename(tiny_model.loras / f"{name}.safetensors")
     compiled.step(ask(0, SHORT, 64))
+    before = compiled.runs
     for name, scale in (("ink", 1.0), ("ink", 0.5), ("gold", 1.0)):
         assert compiled.step(ask(1, SHORT, 64, loras=(LoraRequest(name=name, scale=scale),))) == 0
+    assert compiled.runs == before
     assert compiled.step(ask(0, SHORT, 64)) == 0, "requests without adapters stay compiled"
+    assert compiled.runs > before
+
+
+def test_after_the_warm_up_no_request_waits_for_a_graph(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fresh(TinyModel("z-image-turbo", directory, "float32")) as compiled:
+        monkeypatch.setattr(type(compiled.tiny_model.pipeline.transformer), "_for_blocks", as_on_a_gpu)
+        warm_up(warmup_of(compiled.tiny_model), lambda *_: None)
+        for words in ((3, 1), (1, 14), (14, 3), (3, 3)):
+            prompt, negative = (" and ".join([SHORT] * count) for count in words)
+            for other in ("", negative):
+                assert compiled.step(ask(0, prompt, 96, negative=other)) == 0, (prompt, other)
+                assert compiled.step(*(ask(index, prompt, 64, negative=other) for index in range(2))) == 0, (prompt, other)
