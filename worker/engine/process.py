@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import os
 import signal
@@ -12,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import FarmError
-from core.extras import import_without
 from core.queue import UPSCALE
 from worker.engine import spec
 from worker.engine.io_queues import EngineQueues
@@ -97,6 +97,9 @@ class EngineModels:
 
     def load(self, spec: EngineSpec) -> EngineParts:
         """Return the model that the spec names, from host memory if it is there. Raises whatever loading raises."""
+        from worker.engine.lean_imports import import_leanly
+
+        import_leanly(compiles=bool(spec.compile_blocks))  # before anything imports diffusers
         from worker.device.torch_device import free_cached_memory
         from worker.engine.parked_models import ParkedModels
 
@@ -145,9 +148,9 @@ class EngineModels:
 
         if self._build_with is not None:
             return self._build_with(spec, on_progress)
-        import_without("accelerate", "boto3")  # 7 MiB, for the settings of another cloud
         from worker.engine.builder import build_engine
 
+        _collect_garbage_from_now()
         return build_engine(spec, on_progress, self._parked)
 
 
@@ -159,12 +162,20 @@ def _run(
     from worker.engine.prompt_encoder import PromptEncoder
 
     encoder = PromptEncoder(parts.family, queues.input.put, _deadline(timeout_seconds)) if parts.overlaps_encode else None
+    _collect_garbage_from_now()
     decoder = ImageDecoder(parts, queues, _deadline(timeout_seconds))
     following = EngineLoop(parts, queues, decoder, encoder, on_release).run()
     decoder.close()
     if encoder is not None:
         encoder.close()
     return following
+
+
+def _collect_garbage_from_now() -> None:
+    """End the pause in which modules were imported."""
+    if not gc.isenabled():
+        gc.freeze()  # Modules never become garbage: exclude them from collections.
+        gc.enable()
 
 
 def _deadline(seconds: float) -> Deadline:
