@@ -44,9 +44,13 @@ def worker(
 
     Example: `CUDA_VISIBLE_DEVICES=1 imagefarm worker --model z-image-turbo,sd-turbo`
     """
+    from worker.engine.early_start import start_early
+
+    settings = _settings(model=model, device=device, worker_name=worker_name)
+    start_early(settings)
     from worker.worker_process import run
 
-    return run(_settings(model=model, device=device, worker_name=worker_name))
+    return run(settings)
 
 
 @needs("server")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
@@ -27,6 +30,8 @@ from supervisor.startup_checks import answers_ok, any_key_exists, check_ports_di
 TICK_SECONDS = 0.1
 """Interval between checks of a process that is not ready."""
 IDLE_SECONDS = 3600.0
+API_SECONDS = 15.0
+"""How long the processes that no first job needs wait for the API, so as not to take processor time from its start."""
 
 
 class Stopped(Exception):
@@ -39,6 +44,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._events = Events()
+        self._ready: set[str] = set()
 
     def run(self) -> bool:
         """Run the farm. Returns False when a child had to be killed at the end."""
@@ -67,13 +73,19 @@ class Supervisor:
         if self._settings.workers:
             ensure_auto_checked(self._settings, console.farm)
         self._start_redis(console, processes, addresses)
+        later = []
         for spec in plan.children(self._settings, addresses):
             if spec.on_demand:
                 processes.stand_by(spec)
+            elif spec.waits_for_api:
+                later.append(spec)
             else:
                 processes.start(spec)
         listen(RedisKeys(self._settings.redis_prefix).wanted, addresses.redis_url, self._events.wanted)
-        self._wait_ready(console, processes, addresses)
+        self._wait_ready(console, processes, {"api": f"{addresses.api}/healthz"}, API_SECONDS)
+        for spec in later:
+            processes.start(spec)
+        self._wait_ready(console, processes, {"api": f"{addresses.api}/healthz", "flower": f"{addresses.flower}/healthcheck"})
         lock.note(api=addresses.api, flower=addresses.flower)
         console.plain(self._welcome(addresses))
         while True:
@@ -110,12 +122,15 @@ class Supervisor:
         while not embedded_redis.answers(addresses.redis_url):
             self._handle_events(processes, TICK_SECONDS)
 
-    def _wait_ready(self, console: Console, processes: ProcessManager, addresses: Addresses) -> None:
-        waiting = {"api": f"{addresses.api}/healthz", "flower": f"{addresses.flower}/healthcheck"}
-        while waiting:
+    def _wait_ready(
+        self, console: Console, processes: ProcessManager, urls: Mapping[str, str], seconds: float = math.inf
+    ) -> None:
+        """Wait until all answer, at most `seconds`; those that were ready before do not wait again."""
+        until = time.monotonic() + seconds
+        while (waiting := [name for name in urls if name not in self._ready]) and time.monotonic() < until:
             self._handle_events(processes, TICK_SECONDS)
-            for name in [name for name, url in waiting.items() if answers_ok(url)]:
-                del waiting[name]
+            for name in [name for name in waiting if answers_ok(urls[name])]:
+                self._ready.add(name)
                 console.farm(f"{name} is ready")
 
     def _handle_events(self, processes: ProcessManager, seconds: float) -> None:
