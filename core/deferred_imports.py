@@ -1,4 +1,4 @@
-"""Import parts of libraries only when something uses them: what a process never uses takes neither its time nor its memory."""
+"""Import parts of libraries only when something uses them: what a process never uses takes no time and no memory."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ class _StandIn(ModuleType):
         self.__dict__["_owner"] = owner
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__") and name != "__version__":  # asked by the import system and by debuggers, which want nothing of the package
+        if (
+            name.startswith("__") and name != "__version__"
+        ):  # asked by the import system and by debuggers, which want nothing of the package
             raise AttributeError(name)
         owner: DeferredPackage = self.__dict__["_owner"]
         return getattr(owner.import_now(self.__name__), name)

@@ -85,7 +85,9 @@ class Supervisor:
         self._wait_ready(console, processes, {"api": f"{addresses.api}/healthz"}, API_SECONDS)
         for spec in later:
             processes.start(spec)
-        self._wait_ready(console, processes, {"api": f"{addresses.api}/healthz", "flower": f"{addresses.flower}/healthcheck"})
+        self._wait_ready(
+            console, processes, {"api": f"{addresses.api}/healthz", "flower": f"{addresses.flower}/healthcheck"}
+        )
         lock.note(api=addresses.api, flower=addresses.flower)
         console.plain(self._welcome(addresses))
         while True:
@@ -167,13 +169,18 @@ class Supervisor:
 
 
 def _check_and_migrate(url: str) -> bool:
-    from db import health, migrate
+    from db import health
     from db.database import Database
+    from db.schema_revision import is_newest
 
     database = Database(url, pool_size=1)
     try:
         health.check(database, thorough=health.small_enough_to_read(database))
+        if health.exists(database) and is_newest(database):
+            return True
     finally:
         database.dispose()
+    from db import migrate
+
     migrate.upgrade(url)
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import logging
 import os
 import queue
@@ -20,6 +19,7 @@ from celery.worker import state as celery_state
 
 from core.catalogue import resolve_auto, served_models
 from core.catalogue.auto_check import ensure_auto_checked
+from core.collections_pause import collect_from_now
 from core.errors import Unavailable
 from core.logs import configure_logging
 from core.node import node_name
@@ -373,7 +373,7 @@ def run(settings: Settings, stop_idle_seconds: float = 0.0) -> int:
     ensure_auto_checked(settings, logger.info)
     if settings.model == "auto" and (explanation := resolve_auto(settings).explanation):
         logger.info(explanation)
-    gc.freeze()  # Modules never become garbage: exclude them from collections.
+    collect_from_now()
     name = settings.worker_name
     for lock in lock_names(settings):
         try:

@@ -11,6 +11,7 @@ from flower.options import options
 from flower.urls import settings as handler_settings
 from tornado.ioloop import IOLoop, PeriodicCallback
 
+from core.collections_pause import collect_from_now
 from core.exposure import check_flower_exposure
 from core.logs import configure_logging
 from core.queue import celery_config
@@ -51,6 +52,7 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.add_callback_from_signal(flower.stop))
     WorkerList(flower).start()
+    collect_from_now()
     flower.start_http_server()
     flower.start()
     return 0

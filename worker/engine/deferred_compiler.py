@@ -55,7 +55,7 @@ def defer_compiler() -> None:
         marked.append((decorator, decorated))
         return decorated
 
-    def disable(function: Decorated | None = None, recursive: bool = True, **more: Any) -> Decorated:  # noqa: ANN401, FBT001, FBT002 -- as torch's own
+    def disable(function: Decorated | None = None, recursive: bool = True, **more: Any) -> Decorated:  # noqa: ANN401 -- as torch's own
         if function is None:
             return functools.partial(disable, recursive=recursive, **more)
         disabled: Decorated | None = None

@@ -39,9 +39,7 @@ def start_early(settings: Settings) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         command = module_command(MODULE, str(theirs.fileno()), IMPORT_OPTION)
-        process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=child_environment()
-        )
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=child_environment())
     _waiting.append(EarlyEngine(process, ours))
 
 

@@ -22,7 +22,7 @@ _LISTS = ("models.transformers", "models.unets", "models.autoencoders", "models.
 
 
 def import_leanly(*, compiles: bool) -> None:
-    """Import torch, and prepare imports of the other libraries. `compiles`: torch's compiler is wanted without a GPU, too."""
+    """Import torch, and prepare imports of the other libraries. `compiles`: a CPU uses torch's compiler, too."""
     import torch
 
     for package, left_out in _LEFT_OUT:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from core.collections_pause import collect_from_now
 from core.errors import FarmError
 from core.queue import UPSCALE
 from worker.engine import spec
@@ -171,7 +172,7 @@ def _run(
     from worker.engine.prompt_encoder import PromptEncoder
 
     encoder = PromptEncoder(parts.family, queues.input.put, _deadline(timeout_seconds)) if parts.overlaps_encode else None
-    _collect_garbage_from_now()
+    _end_pause_of_collections()
     decoder = ImageDecoder(parts, queues, _deadline(timeout_seconds))
     following = EngineLoop(parts, queues, decoder, encoder, on_release).run()
     decoder.close()
@@ -186,14 +187,12 @@ def _import_libraries(*, compiles: bool) -> None:
     import_leanly(compiles=compiles)  # before anything imports diffusers
     from worker.engine import builder  # noqa: F401 -- which imports the others
 
-    _collect_garbage_from_now()
+    _end_pause_of_collections()
 
 
-def _collect_garbage_from_now() -> None:
-    """End the pause in which modules were imported."""
+def _end_pause_of_collections() -> None:
     if not gc.isenabled():
-        gc.freeze()  # Modules never become garbage: exclude them from collections.
-        gc.enable()
+        collect_from_now()
 
 
 def _deadline(seconds: float) -> Deadline:
