@@ -23,7 +23,7 @@ from core.collections_pause import collect_from_now
 from core.errors import Unavailable
 from core.logs import configure_logging
 from core.node import node_name
-from core.queue import UPSCALE, render_queue
+from core.queue import CELERY_HEARTBEAT_SECONDS, UPSCALE, render_queue
 from core.settings import Settings
 from core.tracing import tracing_of
 from core.version import VERSION
@@ -73,10 +73,10 @@ class WorkerProcess:
         self._stopping = False
         self._told_to_stop = False
         self._paused = False
-        self._celery = make_celery(settings)
         models = () if settings.model == UPSCALE else served_models(settings)
         self._models = [each.id for each in models] or [UPSCALE]
         model, identity = self._models[0], name_lock.identity
+        self._celery = make_celery(settings, one_queue=len(self._models) == 1)
         self._hostname = f"render@{identity.name}"
         self._context = WorkerContext(
             settings=settings,
@@ -192,6 +192,7 @@ class WorkerProcess:
             consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop),
             without_mingle=True,
             without_gossip=True,
+            heartbeat_interval=CELERY_HEARTBEAT_SECONDS,
             loglevel=self._settings.log_level,
             redirect_stdouts=False,
             quiet=True,

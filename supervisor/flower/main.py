@@ -14,7 +14,7 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 from core.collections_pause import collect_from_now
 from core.exposure import check_flower_exposure
 from core.logs import configure_logging
-from core.queue import celery_config
+from core.queue import CELERY_HEARTBEAT_SECONDS, celery_config
 from core.settings import Settings
 from supervisor.flower import columns
 from supervisor.flower.access import GuardedFlower, open_api_on_loopback
@@ -30,7 +30,6 @@ ONLINE_SECONDS = 20.0
 
 A worker that stops says so, and is offline at once.
 """
-_CELERY_HEARTBEAT_SECONDS = 2.0
 QUEUES_SECONDS = 10.0
 """Interval at which the queues of the workers' models are read."""
 
@@ -86,7 +85,7 @@ def _set_options(settings: Settings) -> None:
     options.purge_offline_workers = PURGE_OFFLINE_SECONDS
     options.read_only = True
     options.enable_events = False  # workers of a farm always send events; the command would wake them every five seconds
-    Worker.expire_window = 100 * ONLINE_SECONDS / _CELERY_HEARTBEAT_SECONDS  # percent of the interval of its heartbeats
+    Worker.expire_window = 100 * ONLINE_SECONDS / CELERY_HEARTBEAT_SECONDS  # percent of the interval of its heartbeats
     password = settings.flower_basic_auth.get_secret_value()
     if password:
         options.basic_auth = [password]
