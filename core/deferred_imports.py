@@ -63,8 +63,10 @@ class DeferredPackage(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Find modules of the package that have no stand-in; they are imported from the package itself."""
         if not fullname.startswith(f"{self.package}."):
             return None
-        self._specs[fullname] = self.import_now(fullname).__spec__
-        return ModuleSpec(fullname, self)
+        module, spec = self.import_now(fullname), ModuleSpec(fullname, self)
+        # The import system now finds the module imported, and would run its code again by the spec that it has.
+        self._specs[fullname], module.__spec__ = module.__spec__, spec
+        return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module, which `find_spec` has imported."""
