@@ -17,6 +17,7 @@ from core.settings import Settings
 def api(settings: Settings) -> int:
     """Serve the HTTP API and the page."""
     require_extras("server")
+    import_without("httpcore", "trio")  # another event loop than asyncio
     import_without("httpx", "rich")  # httpx as a command
     from cli.serve import serve_api
 

@@ -9,10 +9,16 @@ from core.settings import Settings
 from worker.engine import early_start
 from worker.engine.early_start import start_early, take_early
 
+WITHOUT_LEAN_ENGINE = (
+    Settings(_env_file=None, renderer="synthetic"),
+    Settings(_env_file=None, model=UPSCALE),
+    Settings(_env_file=None, compile_blocks="on"),
+)
 
-@pytest.mark.parametrize("settings", [{"renderer": "synthetic"}, {"model": UPSCALE}, {"compile_blocks": "on"}])
-def test_workers_without_a_lean_engine_start_none_early(settings: dict[str, str]) -> None:
-    start_early(Settings(_env_file=None, **settings))
+
+@pytest.mark.parametrize("settings", WITHOUT_LEAN_ENGINE)
+def test_workers_without_a_lean_engine_start_none_early(settings: Settings) -> None:
+    start_early(settings)
     assert take_early("worker.engine") is None
 
 
