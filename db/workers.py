@@ -92,12 +92,15 @@ def heartbeat(
     info: Mapping[str, Any] | None = None,
     model: str | None = None,
 ) -> Worker | None:
-    """Record that the worker is alive; None: a newer process has registered under that name and this one must stop."""
+    """Record that the worker is alive; None: a newer process has registered under that name and this one must stop.
+
+    Not durable on SQLite: a power cut ends the worker, too.
+    """
     values: dict[str, Any] = {"seen_at": now(), "state": state, "message": message}
     values |= {} if capacity is None else {"capacity": capacity}
     values |= {} if info is None else {"info": dict(info)}
     values |= {} if model is None else {"model": model}
-    with database.write() as session:
+    with database.write(durable=False) as session:
         return session.scalar(
             update(Worker)
             .where(Worker.name == name, Worker.incarnation == incarnation)

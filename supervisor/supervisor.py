@@ -133,7 +133,7 @@ class Supervisor:
             self._handle_events(processes, TICK_SECONDS)
             for name in [name for name in waiting if answers_ok(urls[name])]:
                 self._ready.add(name)
-                console.farm(f"{name} is ready")
+                console.farm(f"{name} is ready at {urls[name].rpartition('/')[0]}")
 
     def _handle_events(self, processes: ProcessManager, seconds: float) -> None:
         """Wait up to `seconds` for an event and handle it."""
