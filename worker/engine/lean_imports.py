@@ -31,6 +31,7 @@ def import_leanly(*, compiles: bool) -> None:
         defer_compiler()
         hide_distributed()
     defer_peft()
+    DeferredPackage("requests", {}).install()  # for pictures at an address, which diffusers could fetch
     with _late_distributions():
         for each in _LISTS:
             import_names_late(f"diffusers.{each}")
