@@ -15,19 +15,14 @@ if TYPE_CHECKING:
     from celery.app.task import Task
 
 
-ONE_QUEUE_SECONDS = 5
-"""Longest wait for a hint in one call of Redis, whose reply wakes the worker; one that changes between queues waits 1 s."""
-
-
-def make_celery(settings: Settings, *, one_queue: bool = False) -> Celery:
+def make_celery(settings: Settings) -> Celery:
     """Return an application for the farm's broker, which accepts JSON messages only.
 
     Hints are not acknowledged in Redis, which would take two round trips each: a lost hint is published again.
     """
     app = Celery("imagefarm", set_as_current=False)
     app.conf.update(celery_config(settings))
-    waits = {"polling_interval": ONE_QUEUE_SECONDS} if one_queue else {}
-    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "ack_emulation": False, **waits}
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "ack_emulation": False}
     return app
 
 

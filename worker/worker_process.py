@@ -76,7 +76,7 @@ class WorkerProcess:
         models = () if settings.model == UPSCALE else served_models(settings)
         self._models = [each.id for each in models] or [UPSCALE]
         model, identity = self._models[0], name_lock.identity
-        self._celery = make_celery(settings, one_queue=len(self._models) == 1)
+        self._celery = make_celery(settings)
         self._hostname = f"render@{identity.name}"
         self._context = WorkerContext(
             settings=settings,
