@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from api.caller import Caller
-from api.dynamic_prompts import DynamicPrompts
 from api.farm import Farm
 from api.styles import StyleChoice
 from core.errors import InvalidInput
@@ -16,6 +16,9 @@ from core.parameters.parameters import ExpandedFrom, Findings
 from core.parameters.seeds import resolve_seed
 from core.schemas.jobs import JobRequest
 from core.styles import apply_styles
+
+if TYPE_CHECKING:
+    from api.dynamic_prompts import DynamicPrompts
 
 _NO_EFFECT = "negative_prompt has no effect"
 
@@ -67,6 +70,8 @@ class TextExpander:
 
     @cached_property
     def _dynamic(self) -> DynamicPrompts:
+        from api.dynamic_prompts import DynamicPrompts  # whose parser takes 5 MiB: most farms never use it
+
         return DynamicPrompts(self._farm.wildcards.all(), self._farm.settings.max_prompt_chars)
 
     def _expanded(self, request: JobRequest, source: ExpandedFrom) -> ExpandedTexts:

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,8 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_ADDRESS = re.compile(r"page and API\s+(http://\S+)")
-_API_READY = re.compile(r"api is ready")
+_API_READY = re.compile(r"api is ready at (http://\S+)")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -59,16 +59,15 @@ class Farm:
         )
         self.address, self.api_seconds = "", 0.0
 
-    def wait_up(self) -> None:
-        """Read the output until the farm is up; the API answers before that, when the supervisor sees it."""
+    def wait_for_api(self) -> None:
+        """Read the output until the supervisor sees that the API answers; read the rest on a thread."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if _API_READY.search(line):
-                self.api_seconds = time.monotonic() - self._started
-            if found := _ADDRESS.search(line):
-                self.address = found[1]
+            if found := _API_READY.search(line):
+                self.address, self.api_seconds = found[1], time.monotonic() - self._started
+                threading.Thread(target=self._process.stdout.read, daemon=True).start()
                 return
-        raise SystemExit("The farm ended before it was up.")
+        raise SystemExit("The farm ended before its API answered.")
 
     def first_picture(self) -> float:
         """Submit a job, and return the seconds from the farm's start to its end."""
@@ -82,7 +81,7 @@ class Farm:
     def stop(self) -> None:
         """Stop the farm and wait for its end."""
         self._process.terminate()
-        self._process.communicate(timeout=120)
+        self._process.wait(timeout=120)
 
     def usages(self) -> dict[int, Usage]:
         """Return the present usage of every process of the farm, by its id."""
@@ -136,10 +135,10 @@ def _name_of(command: list[str]) -> str:
 
 @contextmanager
 def running(data_dir: Path) -> Iterator[Farm]:
-    """Yield a farm that is up."""
+    """Yield a farm whose API answers."""
     farm = Farm(data_dir)
     try:
-        farm.wait_up()
+        farm.wait_for_api()
         yield farm
     finally:
         farm.stop()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
-from pydantic import SecretStr, ValidationError
 
-from cli.exit_codes import print_message
-from core.errors import InvalidInput
+from cli.load_settings import load_private_settings, load_settings
 from core.extras import require_extras
-from core.permissions import keep_private
-from core.settings import Settings
+
+__all__ = ["load_private_settings", "load_settings"]
 
 if TYPE_CHECKING:
     from imagefarm import ImageFarm
@@ -34,40 +32,6 @@ def needs(*extras: str) -> Callable[[Callable[Parameters, int]], Callable[Parame
         return checked
 
     return decorate
-
-
-def load_settings(**given: Any) -> Settings:  # noqa: ANN401 -- values of any setting
-    """Return the settings with the given options (None: not given) on top. Raises InvalidInput naming what is wrong."""
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise InvalidInput(_explain(error)) from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"The file .env is not text in UTF-8 ({error.reason} at byte {error.start}): save it as such."
-        ) from error
-
-
-def load_private_settings(**given: Any) -> Settings:  # noqa: ANN401 -- values of any setting
-    """Return what `load_settings` does, for a command that writes the farm's data: other users may not read its files."""
-    settings = load_settings(**given)
-    if note := keep_private(settings):
-        print_message(note)
-    return settings
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        name = str(problem["loc"][0]) if problem["loc"] else "settings"
-        shown = "" if _may_hold_a_password(name) else f" is {problem['input']!r}"
-        lines.append(f"IMAGEFARM_{name.upper()}{shown}: {problem['msg'].removeprefix('Value error, ')}")
-    return "\n".join([*lines, "All settings are described in docs/reference/settings.md."])
-
-
-def _may_hold_a_password(setting: str) -> bool:
-    field = Settings.model_fields.get(setting)
-    return field is None or setting.endswith("url") or field.annotation is SecretStr
 
 
 JOBS_PANEL = "Jobs"

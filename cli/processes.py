@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli import part
 from cli.options import PARTS_PANEL, load_private_settings, load_settings, needs
 from core.errors import InvalidInput
 from core.settings import Settings
@@ -25,9 +26,7 @@ def api(
 
     Example: `IMAGEFARM_REDIS_URL=redis://redis:6379/0 imagefarm api --port 7860`
     """
-    from cli.serve import serve_api
-
-    return serve_api(_settings(host=host, port=port))
+    return part.api(_settings(host=host, port=port))
 
 
 @needs("worker")
@@ -44,17 +43,13 @@ def worker(
 
     Example: `CUDA_VISIBLE_DEVICES=1 imagefarm worker --model z-image-turbo,sd-turbo`
     """
-    from worker.worker_process import run
-
-    return run(_settings(model=model, device=device, worker_name=worker_name))
+    return part.worker(_settings(model=model, device=device, worker_name=worker_name))
 
 
 @needs("server")
 def reaper() -> int:
     """Requeue jobs of lost workers and republish lost hints; any number of reapers may run."""
-    from worker.reaper.main import run
-
-    return run(_settings())
+    return part.reaper(_settings())
 
 
 @needs("worker")
@@ -74,9 +69,7 @@ def flower(
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
 ) -> int:
     """Run Flower, Celery's monitor, on the farm's queue."""
-    from supervisor.flower.main import run
-
-    return run(_settings(flower_host=host, flower_port=port))
+    return part.flower(_settings(flower_host=host, flower_port=port))
 
 
 def _settings(**given: object) -> Settings:

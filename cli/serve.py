@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 
 from api.encryption import SecretCipher
 from api.server import make_server
 from cli.exit_codes import ExitCode
+from core.collections_pause import collect_from_now
 from core.exposure import check_api_exposure
 from core.logs import configure_logging
 from core.settings import Settings
@@ -22,6 +22,6 @@ def serve_api(settings: Settings) -> int:
     check_api_exposure(settings, has_keys=any_key_exists(settings))
     take_port(settings.host, settings.port, "--port")
     server = make_server(settings)
-    gc.freeze()  # Imported modules never become garbage; scanning them repeatedly delays single responses.
+    collect_from_now()
     server.run()
     return ExitCode.OK if server.started else ExitCode.FAILED

@@ -9,7 +9,7 @@ import typer
 
 from cli.exit_codes import ExitCode
 from cli.options import load_settings
-from core.extras import require_extras
+from core.extras import import_without, require_extras
 
 Host = Annotated[str | None, typer.Option(help="Address on which the API and the page listen.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="Port of the API and the page; 0 picks a free one.", show_default="7860")]
@@ -62,6 +62,7 @@ def up(
         workers=workers,
     )
     require_extras("server", *(["worker"] if settings.workers else []))
+    import_without("redis", "opentelemetry.sdk.metrics")  # 3 MiB; redis-py counts nothing unless asked to
     from supervisor.supervisor import Supervisor
 
     Supervisor(settings).run()

@@ -143,6 +143,10 @@ def broker_url(redis_url: str) -> str:
     return f"{redis_url}{'&' if parts.query else '?'}ssl_cert_reqs=required"
 
 
+CELERY_HEARTBEAT_SECONDS = 5.0
+"""Interval of the events by which Flower sees that a worker lives; the farm itself reads the worker's row."""
+
+
 def celery_config(settings: Settings) -> dict[str, Any]:
     """Return the Celery configuration that the worker, the publisher and Flower share, as plain data without Celery.
 

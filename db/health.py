@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from db.database import Database
 from db.faults import DatabaseUnusable, damaged_sqlite
-from db.migrate import check_usable
+from db.schema_revision import check_usable
 
 QUICK_CHECK_BYTES = 2**30
 """A start reads a whole SQLite file only up to this size; it takes a few seconds there."""

@@ -10,13 +10,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 import migrations
 from core.errors import Unavailable
 from db.database import Database
-from db.faults import ENCODING, NEWER, REFUSED, DatabaseUnusable, translate_errors
+from db.faults import translate_errors
+from db.schema_revision import check_usable
 from db.tables import Base
 
 _LOCK = 0x696D6167  # "imag": two processes that start together must not migrate together
@@ -56,50 +56,6 @@ def alembic_config(url: str = "") -> Config:
     config.set_main_option("path_separator", "os")
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return config
-
-
-def check_usable(connection: Connection) -> None:
-    """Raise DatabaseUnusable for a database that this version must not touch or cannot create its tables in."""
-    name = connection.engine.url.database
-    revision = MigrationContext.configure(connection).get_current_revision()
-    if revision is not None and not is_known_revision(revision):
-        raise DatabaseUnusable(
-            f"The database {name} was made by a newer imagefarm (schema {revision}). Install that version, or name another "
-            "database.",
-            code=NEWER,
-        )
-    if connection.dialect.name == "postgresql":
-        _check_postgres(connection, str(name), migrated=revision is not None and revision == head_revision())
-
-
-def _check_postgres(connection: Connection, name: str, *, migrated: bool) -> None:
-    encoding = connection.scalar(text("SHOW server_encoding"))
-    if encoding != "UTF8":
-        raise DatabaseUnusable(
-            f"The database {name!r} stores text as {encoding}, which cannot hold every prompt. Create one with "
-            f"`createdb --encoding=UTF8 --template=template0 NAME` and name it in IMAGEFARM_DATABASE_URL.",
-            code=ENCODING,
-        )
-    user, may_create = connection.execute(
-        text("SELECT current_user, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)")
-    ).one()
-    if not migrated and not may_create:
-        raise DatabaseUnusable(
-            f"The user {user!r} may not create tables in the database {name!r}. As its owner run "
-            f"`GRANT CREATE ON SCHEMA public TO {user}`, or run `imagefarm db upgrade` once as a user who may.",
-            code=REFUSED,
-        )
-
-
-def head_revision() -> str:
-    """Return the newest revision of this code's migrations."""
-    return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
-
-
-def is_known_revision(revision: str) -> bool:
-    """Return whether this code's migrations reach that schema revision; False for one of a newer version."""
-    script = ScriptDirectory.from_config(alembic_config())
-    return revision in {step.revision for step in script.walk_revisions()}
 
 
 def _migrate(url: str, action: Callable[[Config], None]) -> None:

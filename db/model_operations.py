@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, delete, literal, or_, select, update
@@ -18,6 +19,7 @@ from core.errors import Conflict, NotFound
 from core.ids import new_id
 from core.model_operations import ENDED, OperationKind, OperationState
 from db.database import Database
+from db.prepared import Prepared
 from db.sql import insert_ignore, now
 from db.tables import ModelOperation
 
@@ -93,8 +95,8 @@ def claim(database: Database, executor: str, lease_seconds: float) -> ModelOpera
 
     Operations that lost too many executors fail, and those that are to be canceled are.
     """
-    with database.read() as session:
-        if session.scalar(select(ModelOperation.id).where(_claimable()).limit(1)) is None:
+    with database.read_rows() as connection:
+        if not _any_claimable().rows(connection, {}):
             return None
     with database.write() as session:
         _end_lost(session)
@@ -113,6 +115,11 @@ def claim(database: Database, executor: str, lease_seconds: float) -> ModelOpera
             started_at=case((ModelOperation.started_at.is_(None), now()), else_=ModelOperation.started_at),
             **_IDLE,
         )
+
+
+@cache
+def _any_claimable() -> Prepared:
+    return Prepared(select(ModelOperation.id).where(_claimable()).limit(1))
 
 
 def _claimable() -> ColumnElement[bool]:

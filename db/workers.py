@@ -94,13 +94,16 @@ def heartbeat(
     info: Mapping[str, Any] | None = None,
     model: str | None = None,
 ) -> Worker | None:
-    """Record that the worker is alive; None: a newer process has registered under that name and this one must stop."""
+    """Record that the worker is alive; None: a newer process has registered under that name and this one must stop.
+
+    Not durable on SQLite: a power cut ends the worker, too.
+    """
     values: dict[str, Any] = {"state": state, "message": message}
     values |= {} if capacity is None else {"capacity": capacity}
     values |= {} if info is None else {"info": dict(info)}
     values |= {} if model is None else {"model": model}
     parameters = {"of_worker": name, "of_incarnation": incarnation, **{f"new_{key}": each for key, each in values.items()}}
-    with database.write_rows(separate=True) as connection:
+    with database.write_rows(durable=False, separate=True) as connection:
         rows = _heartbeat(tuple(values)).rows(connection, parameters)
     return detached(Worker, rows[0]) if rows else None
 

@@ -24,9 +24,10 @@ class ChildSpec:
     """A process to run.
 
     `stop_seconds`: time to end after SIGTERM before it is killed. Children of a later `stop_stage` get SIGTERM after
-    those of earlier stages have ended. Output of a `quiet` child goes only to its log file. `repair` is called with the
-    last lines of a child that ended by itself, before its restart; it returns a line for the log when it did something.
-    A child `on_demand` may end with exit code 0 when it has nothing to do; it starts again when it is wanted.
+    those of earlier stages have ended. A child that `waits_for_api` starts once the API answers. Output of a `quiet` child
+    goes only to its log file. `repair` is called with the last lines of a child that ended by itself, before its
+    restart; it returns a line for the log when it did something. A child `on_demand` may end with exit code 0 when it has
+    nothing to do; it starts again when it is wanted.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ChildSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_seconds: float = 10.0
     stop_stage: int = 0
+    waits_for_api: bool = False
     quiet: bool = False
     on_demand: bool = False
     repair: Callable[[Sequence[str]], str | None] | None = None

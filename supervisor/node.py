@@ -16,7 +16,7 @@ from core.storage_url import FileLocation
 from db.database import Database
 from db.faults import NEWER, DatabaseUnusable
 from db.join_tokens import database_time
-from db.migrate import check_usable
+from db.schema_revision import check_usable
 from storage.stores import open_images
 from supervisor import data_dir, embedded_redis
 from supervisor.child import ChildSpec

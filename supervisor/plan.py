@@ -39,14 +39,14 @@ class Addresses:
 
 
 def children(settings: Settings, addresses: Addresses) -> list[ChildSpec]:
-    """Return every process except Redis, in start order."""
+    """Return every process except Redis, in start order: workers first, whose engines take longest."""
     shared = _environment(settings, addresses)
     return [
-        ChildSpec("api", command("api"), shared),
         *_workers(settings, shared),
+        ChildSpec("api", command("api"), shared),
         *_upscaling_workers(settings, shared),
-        ChildSpec("reaper", command("reaper"), shared),
-        ChildSpec("flower", command("flower"), shared),
+        ChildSpec("reaper", command("reaper"), shared, waits_for_api=True),
+        ChildSpec("flower", command("flower"), shared, waits_for_api=True),
     ]
 
 

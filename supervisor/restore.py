@@ -19,7 +19,7 @@ from db.backup import (
     sqlite_files,
 )
 from db.database import Database
-from db.migrate import is_known_revision
+from db.schema_revision import is_known_revision
 from supervisor import data_dir
 from supervisor.backup_contents import (
     FILES_NAME,

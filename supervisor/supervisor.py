@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
@@ -27,6 +30,8 @@ from supervisor.startup_checks import answers_ok, any_key_exists, check_ports_di
 TICK_SECONDS = 0.1
 """Interval between checks of a process that is not ready."""
 IDLE_SECONDS = 3600.0
+API_SECONDS = 15.0
+"""How long the processes that no first job needs wait for the API, so as not to take processor time from its start."""
 
 
 class Stopped(Exception):
@@ -39,6 +44,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._events = Events()
+        self._ready: set[str] = set()
 
     def run(self) -> bool:
         """Run the farm. Returns False when a child had to be killed at the end."""
@@ -67,13 +73,21 @@ class Supervisor:
         if self._settings.workers:
             ensure_auto_checked(self._settings, console.farm)
         self._start_redis(console, processes, addresses)
+        later = []
         for spec in plan.children(self._settings, addresses):
             if spec.on_demand:
                 processes.stand_by(spec)
+            elif spec.waits_for_api:
+                later.append(spec)
             else:
                 processes.start(spec)
         listen(RedisKeys(self._settings.redis_prefix).wanted, addresses.redis_url, self._events.wanted)
-        self._wait_ready(console, processes, addresses)
+        self._wait_ready(console, processes, {"api": f"{addresses.api}/healthz"}, API_SECONDS)
+        for spec in later:
+            processes.start(spec)
+        self._wait_ready(
+            console, processes, {"api": f"{addresses.api}/healthz", "flower": f"{addresses.flower}/healthcheck"}
+        )
         lock.note(api=addresses.api, flower=addresses.flower)
         console.plain(self._welcome(addresses))
         while True:
@@ -110,13 +124,16 @@ class Supervisor:
         while not embedded_redis.answers(addresses.redis_url):
             self._handle_events(processes, TICK_SECONDS)
 
-    def _wait_ready(self, console: Console, processes: ProcessManager, addresses: Addresses) -> None:
-        waiting = {"api": f"{addresses.api}/healthz", "flower": f"{addresses.flower}/healthcheck"}
-        while waiting:
+    def _wait_ready(
+        self, console: Console, processes: ProcessManager, urls: Mapping[str, str], seconds: float = math.inf
+    ) -> None:
+        """Wait until all answer, at most `seconds`; those that were ready before do not wait again."""
+        until = time.monotonic() + seconds
+        while (waiting := [name for name in urls if name not in self._ready]) and time.monotonic() < until:
             self._handle_events(processes, TICK_SECONDS)
-            for name in [name for name, url in waiting.items() if answers_ok(url)]:
-                del waiting[name]
-                console.farm(f"{name} is ready")
+            for name in [name for name in waiting if answers_ok(urls[name])]:
+                self._ready.add(name)
+                console.farm(f"{name} is ready at {urls[name].rpartition('/')[0]}")
 
     def _handle_events(self, processes: ProcessManager, seconds: float) -> None:
         """Wait up to `seconds` for an event and handle it."""
@@ -152,13 +169,18 @@ class Supervisor:
 
 
 def _check_and_migrate(url: str) -> bool:
-    from db import health, migrate
+    from db import health
     from db.database import Database
+    from db.schema_revision import is_newest
 
     database = Database(url, pool_size=1)
     try:
         health.check(database, thorough=health.small_enough_to_read(database))
+        if health.exists(database) and is_newest(database):
+            return True
     finally:
         database.dispose()
+    from db import migrate
+
     migrate.upgrade(url)
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import logging
 import os
 import queue
@@ -20,10 +19,11 @@ from celery.worker import state as celery_state
 
 from core.catalogue import resolve_auto, served_models
 from core.catalogue.auto_check import ensure_auto_checked
+from core.collections_pause import collect_from_now
 from core.errors import Unavailable
 from core.logs import configure_logging
 from core.node import node_name
-from core.queue import UPSCALE, render_queue
+from core.queue import CELERY_HEARTBEAT_SECONDS, UPSCALE, render_queue
 from core.settings import Settings
 from core.tracing import tracing_of
 from core.version import VERSION
@@ -71,10 +71,10 @@ class WorkerProcess:
         self._stopping = False
         self._told_to_stop = False
         self._paused = False
-        self._celery = make_celery(settings)
         models = () if settings.model == UPSCALE else served_models(settings)
         self._models = [each.id for each in models] or [UPSCALE]
         model, identity = self._models[0], name_lock.identity
+        self._celery = make_celery(settings)
         self._hostname = f"render@{identity.name}"
         self._context = WorkerContext(
             settings=settings,
@@ -190,6 +190,7 @@ class WorkerProcess:
             consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop),
             without_mingle=True,
             without_gossip=True,
+            heartbeat_interval=CELERY_HEARTBEAT_SECONDS,
             loglevel=self._settings.log_level,
             redirect_stdouts=False,
             quiet=True,
@@ -372,7 +373,7 @@ def run(settings: Settings, stop_idle_seconds: float = 0.0) -> int:
     ensure_auto_checked(settings, logger.info)
     if settings.model == "auto" and (explanation := resolve_auto(settings).explanation):
         logger.info(explanation)
-    gc.freeze()  # Modules never become garbage: exclude them from collections.
+    collect_from_now()
     name = settings.worker_name
     for lock in lock_names(settings):
         try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import Executable, Select, exists, func, literal, or_, select
+from sqlalchemy import Select, exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.database import Database
 from db.jobs.finish import end_with_error
 from db.jobs.transition import transition
+from db.prepared import Prepared
 from db.quarantine import is_final
 from db.sql import QUEUED, RUNNING, now
 from db.tables import Attempt, Job, JobExclusion, Worker
@@ -38,16 +39,19 @@ class OpenWork:
 
 def open_work(database: Database) -> OpenWork:
     """Return what there is to do: one query that takes no lock, for the rounds without anything."""
-    with database.read() as session:
-        return OpenWork(*map(bool, session.connection().execute(_open_work()).one()))
+    with database.read_rows() as connection:
+        (row,) = _open_work().rows(connection, {})
+    return OpenWork(**{name: bool(value) for name, value in row.items()})
 
 
 @cache
-def _open_work() -> Executable:
+def _open_work() -> Prepared:
     lost = exists().where(RUNNING, Job.lease_until < now())
     late = exists().where(QUEUED, Job.deadline_at.is_not(None), Job.deadline_at < now(), Job.attempt == 0)
     excluded = exists().where(JobExclusion.job_id == Job.id, QUEUED)
-    return select(or_(lost, late, excluded), exists().where(QUEUED), exists().where(RUNNING))
+    any_queued, any_running = exists().where(QUEUED), exists().where(RUNNING)
+    due = or_(lost, late, excluded)
+    return Prepared(select(due.label("due"), any_queued.label("queued"), any_running.label("running")))
 
 
 def requeue_expired_leases(database: Database) -> list[Job]:

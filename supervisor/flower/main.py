@@ -11,9 +11,10 @@ from flower.options import options
 from flower.urls import settings as handler_settings
 from tornado.ioloop import IOLoop, PeriodicCallback
 
+from core.collections_pause import collect_from_now
 from core.exposure import check_flower_exposure
 from core.logs import configure_logging
-from core.queue import celery_config
+from core.queue import CELERY_HEARTBEAT_SECONDS, celery_config
 from core.settings import Settings
 from supervisor.flower import columns
 from supervisor.flower.access import GuardedFlower, open_api_on_loopback
@@ -29,7 +30,6 @@ ONLINE_SECONDS = 20.0
 
 A worker that stops says so, and is offline at once.
 """
-_CELERY_HEARTBEAT_SECONDS = 2.0
 QUEUES_SECONDS = 10.0
 """Interval at which the queues of the workers' models are read."""
 
@@ -51,6 +51,7 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.add_callback_from_signal(flower.stop))
     WorkerList(flower).start()
+    collect_from_now()
     flower.start_http_server()
     flower.start()
     return 0
@@ -84,7 +85,7 @@ def _set_options(settings: Settings) -> None:
     options.purge_offline_workers = PURGE_OFFLINE_SECONDS
     options.read_only = True
     options.enable_events = False  # workers of a farm always send events; the command would wake them every five seconds
-    Worker.expire_window = 100 * ONLINE_SECONDS / _CELERY_HEARTBEAT_SECONDS  # percent of the interval of its heartbeats
+    Worker.expire_window = 100 * ONLINE_SECONDS / CELERY_HEARTBEAT_SECONDS  # percent of the interval of its heartbeats
     password = settings.flower_basic_auth.get_secret_value()
     if password:
         options.basic_auth = [password]

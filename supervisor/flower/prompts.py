@@ -12,7 +12,7 @@ from flower.events import Events
 from tornado.ioloop import PeriodicCallback
 
 from core.settings import Settings
-from db.api_keys import list_keys
+from db.api_keys import any_row
 from db.database import Database
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class PromptGuard:
         if self._database is None or self._key_seen:
             return
         try:
-            self._key_seen = bool(list_keys(self._database))
+            self._key_seen = any_row(self._database)
             self.hidden = self._key_seen
             self._reported = False
         except Exception as error:  # noqa: BLE001 -- without an answer prompts stay hidden, whatever the reason

@@ -11,7 +11,7 @@ import socket
 import sys
 
 from tests.servers.forks import ENGINE_IMPORTS, ForkedProcess, ForkServer
-from worker.engine import client
+from worker.engine import client, early_start
 
 
 def main() -> None:
@@ -25,6 +25,7 @@ def main() -> None:
 
     assert client.EngineClient.__init__.__defaults__ == (client.spawn,)
     client.EngineClient.__init__.__defaults__ = (start,)
+    early_start.start_early = lambda settings: None  # it would be spawned
     runpy.run_module("cli", run_name="__main__", alter_sys=True)
 
 

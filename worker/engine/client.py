@@ -15,6 +15,7 @@ from core.backoff import backoff_seconds
 from core.child_python import child_environment, module_command
 from core.errors import RenderError
 from core.render import RenderRequest
+from worker.engine.early_start import take_early
 from worker.engine.messages import (
     Cancel,
     Canceled,
@@ -69,17 +70,22 @@ def spawn(module: str, fd: int, environment: dict[str, str]) -> ChildProcess:
     return subprocess.Popen(module_command(module, str(fd)), pass_fds=[fd], stdin=subprocess.DEVNULL, env=environment)
 
 
+def _start(module: str, start: StartProcess) -> tuple[ChildProcess, socket.socket]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            return start(module, theirs.fileno(), child_environment()), ours
+        except BaseException:
+            ours.close()
+            raise
+
+
 class EngineProcess:
     """A started engine, connected by a socket pair."""
 
     def __init__(self, spec: EngineSpec, start: StartProcess = spawn) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._process = start(spec.module, theirs.fileno(), child_environment())
-            except BaseException:
-                ours.close()
-                raise
+        early = take_early(spec.module) if start is spawn else None
+        self._process, ours = (early.process, early.end) if early is not None else _start(spec.module, start)
         self._channel = Channel.over(ours)
         with contextlib.suppress(OSError):  # receive() notices a child that died at once.
             self.send(Load(spec))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from core.collections_pause import collect_from_now
 from core.errors import FarmError
-from core.extras import import_without
 from core.queue import UPSCALE
 from worker.engine import spec
+from worker.engine.early_start import IMPORT_OPTION
 from worker.engine.io_queues import EngineQueues
 from worker.engine.messages import Channel, Load, LoadFailed, Loading, Ready, Release, Stop
 from worker.engine.spec import EngineSpec
@@ -30,13 +33,22 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: list[str], build_with: BuildEngine | None = None) -> int:
-    """Serve over the inherited socket whose number is `argv[0]`; return the exit status."""
+    """Serve over the inherited socket whose number is `argv[0]`; return the exit status.
+
+    With early_start.IMPORT_OPTION, import the libraries before the first message.
+    """
     # Ctrl-C reaches the whole foreground group: the worker decides when its engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=os.environ.get("IMAGEFARM_LOG_LEVEL", "INFO"), format="engine %(levelname)s %(message)s")
     os.environ["HF_HUB_OFFLINE"] = "1"  # Read when the hub's client is imported: loading never downloads.
     channel = Channel.over(socket.socket(fileno=int(argv[0])))
-    first = channel.receive()
+    if IMPORT_OPTION in argv:
+        with suppress(Exception):  # `load` imports them again, and reports what is wrong
+            _import_libraries(compiles=False)
+    try:
+        first = channel.receive()
+    except EOFError:  # the worker ended before it wanted an engine
+        return 0
     if not isinstance(first, Load):
         raise TypeError(f"the first message must be Load, not {type(first).__name__}")
     return _serve(first.spec, channel, build_with)
@@ -97,6 +109,8 @@ class EngineModels:
 
     def load(self, spec: EngineSpec) -> EngineParts:
         """Return the model that the spec names, from host memory if it is there. Raises whatever loading raises."""
+        if self._build_with is None:
+            _import_libraries(compiles=bool(spec.compile_blocks))
         from worker.device.torch_device import free_cached_memory
         from worker.engine.parked_models import ParkedModels
 
@@ -145,7 +159,6 @@ class EngineModels:
 
         if self._build_with is not None:
             return self._build_with(spec, on_progress)
-        import_without("accelerate", "boto3")  # 7 MiB, for the settings of another cloud
         from worker.engine.builder import build_engine
 
         return build_engine(spec, on_progress, self._parked)
@@ -159,12 +172,27 @@ def _run(
     from worker.engine.prompt_encoder import PromptEncoder
 
     encoder = PromptEncoder(parts.family, queues.input.put, _deadline(timeout_seconds)) if parts.overlaps_encode else None
+    _end_pause_of_collections()
     decoder = ImageDecoder(parts, queues, _deadline(timeout_seconds))
     following = EngineLoop(parts, queues, decoder, encoder, on_release).run()
     decoder.close()
     if encoder is not None:
         encoder.close()
     return following
+
+
+def _import_libraries(*, compiles: bool) -> None:
+    from worker.engine.lean_imports import import_leanly
+
+    import_leanly(compiles=compiles)  # before anything imports diffusers
+    from worker.engine import builder  # noqa: F401 -- which imports the others
+
+    _end_pause_of_collections()
+
+
+def _end_pause_of_collections() -> None:
+    if not gc.isenabled():
+        collect_from_now()
 
 
 def _deadline(seconds: float) -> Deadline:

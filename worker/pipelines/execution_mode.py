@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
 
+from core.deferred_imports import is_imported
 from core.render import RenderRequest
 from worker.models.joined_projections import separate_projections
 from worker.models.libraries import Pipeline
@@ -29,7 +29,7 @@ def execution_mode(pipeline: Pipeline, request: RenderRequest) -> Iterator[None]
 
     The compiler keeps its mode until the next step.
     """
-    if "torch._dynamo" in sys.modules:  # Nothing is compiled before its import, which takes a second.
+    if is_imported("torch._dynamo"):  # Nothing is compiled before its import, which takes a second.
         torch.compiler.set_stance("force_eager" if runs_uncompiled(request) else "default")
     if not request.strict:
         with preferred_order() if preferred_kernels else nullcontext():

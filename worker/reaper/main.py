@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 
+from core.collections_pause import collect_from_now
 from core.extras import is_installed
 from core.logs import configure_logging
 from core.settings import Settings
@@ -32,6 +33,7 @@ def run(settings: Settings) -> int:
     if settings.model_manager and is_installed("worker"):
         managing.start()
     reaper = Reaper(settings)
+    collect_from_now()
     while not stop.wait(reaper.pause_seconds):
         _log_errors(reaper.round)
     reaper.close()

@@ -13,7 +13,7 @@ from db.backup import copy_database, is_empty, release_running
 from db.database import Database
 from db.jobs.cancel import request_cancel
 from db.jobs.read import get_job
-from db.migrate import is_known_revision
+from db.schema_revision import is_known_revision
 from db.tables import Attempt
 from db.workers import all_workers, live_workers
 from tests.integration.db.conftest import Claim, Submit

@@ -5,16 +5,30 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from core.errors import Unavailable
 from db.database import Database
-from db.migrate import differences, downgrade, upgrade
+from db.migrate import alembic_config, differences, downgrade, upgrade
+from db.schema_revision import head_revision, is_known_revision, is_newest
 
 
 def test_an_upgrade_from_empty_matches_the_tables(database_url: str) -> None:
+    database = Database(database_url)
+    assert not is_newest(database)
+    upgrade(database_url, "0013")
+    assert not is_newest(database)
     upgrade(database_url)
+    assert is_newest(database)
+    database.dispose()
     assert differences(database_url) == []
+
+
+def test_names_of_migrations_tell_their_revisions() -> None:
+    script = ScriptDirectory.from_config(alembic_config())
+    assert head_revision() == script.get_current_head()
+    assert all(is_known_revision(step.revision) for step in script.walk_revisions())
 
 
 def test_a_downgrade_to_empty_can_be_upgraded_again(database_url: str) -> None:

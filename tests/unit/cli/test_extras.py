@@ -150,6 +150,7 @@ def test_the_base_install_covers_everything_that_client_and_job_commands_import(
     assert not base & {"sqlalchemy", "celery", "torch", "fastapi", "redis"}
     code = (
         "import sys, pkgutil, importlib, imagefarm, core, cli.main, cli.jobs, app.core.generator\n"
+        "cli.main.full_app()\n"
         "for package in (imagefarm, core, cli.jobs):\n"
         "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        module.name == 'imagefarm.celery' or importlib.import_module(module.name)\n"  # Celery's command loads it

@@ -26,7 +26,7 @@ def test_parts_of_a_farm_run_without_metrics() -> None:
     code = (
         "import sys; from unittest.mock import patch; from cli import part\n"
         "assert 'redis' not in sys.modules\n"
-        "def api(): import redis; print('opentelemetry.sdk.metrics' in sys.modules); return 0\n"
+        "def api(settings): import redis; print('opentelemetry.sdk.metrics' in sys.modules); return 0\n"
         "with patch.dict(part.PARTS, api=api): part.main('api')"
     )
     assert run(code) == "False"

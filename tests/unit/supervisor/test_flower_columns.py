@@ -11,7 +11,7 @@ import pytest
 from celery.events.state import Task, Worker
 from flower.views.tasks import visible_task_columns
 
-from core.queue import flower_kwargs
+from core.queue import CELERY_HEARTBEAT_SECONDS, flower_kwargs
 from core.settings import Settings
 from supervisor.flower import columns, main
 from supervisor.flower.worker_list import WorkerList
@@ -45,7 +45,8 @@ def test_a_worker_is_online_until_it_was_silent_for_20_s(monkeypatch: pytest.Mon
     monkeypatch.setattr(Worker, "expire_window", Worker.expire_window)  # so that it is undone
     main._set_options(Settings(_env_file=None))
     now = time.time()
-    silent = [Worker("render@box", freq=2.0, heartbeats=[now - seconds]) for seconds in (main.ONLINE_SECONDS - 15, 25)]
+    times = (main.ONLINE_SECONDS - 15, 25)
+    silent = [Worker("render@box", freq=CELERY_HEARTBEAT_SECONDS, heartbeats=[now - seconds]) for seconds in times]
     assert [worker.alive for worker in silent] == [True, False]
 
 

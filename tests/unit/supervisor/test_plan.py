@@ -70,6 +70,12 @@ def test_upscaling_workers_may_stay_from_the_start(tmp_path: Path) -> None:
     assert spec.command[-1] == "worker"
 
 
+def test_what_no_first_image_needs_starts_after_the_api(tmp_path: Path) -> None:
+    specs = plan.children(Settings(data_dir=tmp_path), ADDRESSES)
+    assert [spec.name for spec in specs if not (spec.waits_for_api or spec.on_demand)] == ["worker", "api"]
+    assert [spec.name for spec in specs if spec.waits_for_api] == ["reaper", "flower"]
+
+
 def test_no_workers_is_a_farm_too(tmp_path: Path) -> None:
     names = [spec.name for spec in plan.children(Settings(data_dir=tmp_path, workers=0), ADDRESSES)]
     assert names == ["api", "reaper", "flower"]
