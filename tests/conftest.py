@@ -56,7 +56,8 @@ def find_tool(name: str) -> Path | None:
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage again."""
+    """Collect garbage again, but young objects less often: that took a twentieth of the tests' processor time."""
+    gc.set_threshold(5_000)
     gc.enable()
 
 
