@@ -116,8 +116,8 @@ def translate_read_errors(key: str) -> Iterator[None]:
 
 
 _PARTIAL = ".partial-"
-_unsynced: set[Path] = set()
-"""Folders that this process has made and not yet synced: who writes into one meanwhile syncs it, too."""
+_synced: set[Path] = set()
+"""Folders whose names this process knows to be durable; one that another has just made may not be."""
 PROBE_BYTES = 1 << 20
 """About an image's size: a disk that is nearly full takes an empty file."""
 
@@ -271,7 +271,7 @@ def _write_file(root: Path, target: Path, blocks: Iterable[bytes]) -> None:
             if is_new:
                 target.unlink(missing_ok=True)
             raise
-        _unsynced.discard(target.parent)
+        _synced.add(target.parent)
 
 
 def _write_partial(root: Path, target: Path, blocks: Iterable[bytes]) -> Path:
@@ -309,11 +309,9 @@ def _create(root: Path, path: Path) -> tuple[BinaryIO, Sequence[Path]]:
 
 
 def _make_folders(root: Path, folder: Path) -> Sequence[Path]:
-    """Create `folder`; return the folders to sync for its name to be durable: all up to the root's parent if it is new."""
-    if folder not in _unsynced:
-        if folder.is_dir():
-            return ()
-        _unsynced.add(folder)
+    """Create `folder`; return the folders to sync for its name to be durable: all up to the root's parent the first time."""
+    if folder in _synced and folder.is_dir():
+        return ()
     folder.mkdir(parents=True, exist_ok=True)
     above = folder.parents
     return above[: above.index(root) + 2] if folder != root else above[:1]

@@ -178,6 +178,16 @@ def test_file_and_folder_are_durable_after_a_put(store: LocalImageStore, key: st
     assert sorted(synced) == [path.parent, store.path(other)]
 
 
+def test_a_folder_that_another_process_has_just_made_is_synced(
+    store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.path(key).parent.mkdir(parents=True)
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    store.put(key, b"x")
+    assert store.path(key).parent.parent in synced and store.root.parent in synced
+
+
 def test_a_file_stays_until_the_one_that_replaces_it_is_durable(
     store: LocalImageStore, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
