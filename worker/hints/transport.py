@@ -45,13 +45,6 @@ class _DroppingChannel:
 class _DroppingTransport:
     """Mixin for transports: a message without the properties that kombu needs is dropped before it is tracked."""
 
-    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ANN401 -- kombu's own signature
-        """Do what kombu does, apart from a look every second at bindings that expire, which a farm has not."""
-        super().register_with_event_loop(connection, loop)  # type: ignore[misc]
-        looks = getattr(self.cycle, "_binding_expiry_tref", None)  # type: ignore[attr-defined]
-        if looks is not None:
-            looks.cancel()
-
     def _deliver(self, message: object, queue: str) -> None:
         if (fault := _fault_of(message)) is not None:
             logger.warning("dropped a message on %s: %s; it was %s", queue, fault, shown(message))

@@ -36,7 +36,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator
         "heartbeat_seconds": 5,
         "drain_seconds": 300,
     }
-    with sqlite_farm(tmp_path_factory.mktemp("farm"), migrate, lease_seconds=600, **settings) as running:
+    with sqlite_farm(tmp_path_factory.mktemp("farm"), migrate, **settings) as running:
         yield running
 
 
