@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -65,7 +66,8 @@ class DynamicPrompts:
             rand=random,
         )
         try:
-            result = str(next(iter(context.sample_prompts(_parsed(text), 1)), ""))
+            with _parsing:  # of values of wildcards
+                result = str(next(iter(context.sample_prompts(_parsed(text), 1)), ""))
         except InvalidInput:
             raise
         except RecursionError:
@@ -125,6 +127,10 @@ class _Wildcards(WildcardManager):
         return self._found[name]
 
 
+_parsing = threading.RLock()
+"""pyparsing finds out at its first calls how many arguments each function takes, and several threads disturb it then."""
+
+
 @lru_cache(maxsize=512)
 def _parsed(text: str) -> Command:
     """Return the parsed text. Raises InvalidInput `invalid_template`."""
@@ -135,7 +141,8 @@ def _parsed(text: str) -> Command:
     if len(signs) > MAX_SIGNS or deepest > MAX_DEPTH:
         raise _invalid(f"it has more than {MAX_SIGNS} braces and other signs, or more than {MAX_DEPTH} braces within braces")
     try:
-        return parse(text)
+        with _parsing:
+            return parse(text)
     except pyparsing.ParseBaseException as error:
         raise _invalid(f"there is a mistake at character {error.loc + 1}, before {_shown(text[error.loc :])}") from None
     except (ValueError, RecursionError) as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import httpx
 import pytest
 
@@ -78,3 +81,29 @@ def test_the_openai_face_expands_too(api: httpx.Client, worker: WorkerSide) -> N
         answer = api.post("/v1/images/generations", json={"prompt": "a __color__ fox", "dynamic": True, "seed": 5})
     job = api.get(f"/v1/jobs/{answer.json()['job_id']}").json()
     assert job["input"]["prompt"].split()[1] in COLORS
+
+
+_FIRST_PARSES = """
+import sys, threading
+from api.dynamic_prompts import DynamicPrompts
+
+sys.setswitchinterval(1e-6)
+ready, wrong = threading.Barrier(16), []
+
+def expand(number):
+    ready.wait()
+    try:
+        DynamicPrompts({}, 1000).expand(number, f"a {{red|blue|{number}}} and {{2$$one|two|three}} fox")
+    except Exception as error:
+        wrong.append(error)
+
+threads = [threading.Thread(target=expand, args=(number,)) for number in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(wrong), wrong[:1])
+"""
+
+
+def test_the_first_texts_of_a_process_may_come_at_the_same_time() -> None:
+    done = subprocess.run([sys.executable, "-c", _FIRST_PARSES], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.startswith("0 "), done.stdout
