@@ -290,7 +290,11 @@ class WorkerProcess:
 
     def _on_consumer_stop(self) -> None:
         """Stop claiming when Celery ends by itself; the supervisor then restarts the worker."""
-        if not self._stopping:
+        if self._stopping:
+            return
+        if celery_state.should_stop is not None and celery_state.should_stop is not False:
+            self._stop_on_request("a signal, which Celery's own handlers took while it started")
+        else:
             logger.error("Celery's consumer ended without being asked to; see the error above")
             self._stop_because("Celery's consumer ended")
 

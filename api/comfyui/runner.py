@@ -287,17 +287,27 @@ class PromptRunner:
         self._forget(row.id)
 
     async def _tell_queues(self) -> None:
-        """Tell owners how many of their prompts have not ended; by its own task, since an owner may have many sockets."""
+        """Tell owners how many of their prompts have not ended; by its own task, since an owner may have many sockets.
+
+        Another process may end a prompt after its last job, of which no event tells: look again while one is open.
+        """
+        told: dict[str, int] = {}
         while True:
-            await self._wake_teller.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS if any(told.values()) else None):
+                    await self._wake_teller.wait()
             self._wake_teller.clear()
-            owners = self.sockets.owners(self._changed_queues)
+            changed = self.sockets.owners(self._changed_queues)
+            open_before = self.sockets.owners(owner for owner, count in told.items() if count)
             self._changed_queues.clear()
-            if not owners:
+            if not (changed or open_before):
                 continue
             try:
-                for owner, count in (await in_thread(comfyui.count_open, self._farm.database, owners)).items():
-                    await self.sockets.tell_owner(owner, count)
+                counts = await in_thread(comfyui.count_open, self._farm.database, {*changed, *open_before})
+                for owner, count in counts.items():
+                    if owner in changed or told[owner] != count:
+                        await self.sockets.tell_owner(owner, count)
+                told = counts
             except FarmError as error:
                 logger.warning("ComfyUI clients are not told of the queue: %s", error.message)
             await asyncio.sleep(STATUS_SECONDS)
