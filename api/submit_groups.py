@@ -26,7 +26,7 @@ class SubmitGroups:
     alone, whose worker then gets it sooner than through another thread, and its caller does not wait for that.
     """
 
-    def __init__(self, database: Database, publish: Callable[[Job, bool], object] = lambda job, here: None) -> None:
+    def __init__(self, database: Database, publish: Callable[[Job, bool], object]) -> None:
         self._database = database
         self._publish = publish
         self._waiting: deque[tuple[Submission, asyncio.Future[Submitted]]] = deque()

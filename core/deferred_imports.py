@@ -85,9 +85,8 @@ class _StandIn(ModuleType):
         self.__dict__["_owner"] = owner
 
     def __getattr__(self, name: str) -> object:
-        if (
-            name.startswith("__") and name != "__version__"
-        ):  # asked by the import system and by debuggers, which want nothing of the package
+        # The import system and debuggers ask for such names, and want nothing of the package.
+        if name.startswith("__") and name != "__version__":
             raise AttributeError(name)
         owner: DeferredPackage = self.__dict__["_owner"]
         return getattr(owner.import_now(self.__name__), name)

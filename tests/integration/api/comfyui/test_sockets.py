@@ -8,11 +8,14 @@ from contextlib import ExitStack
 
 import pytest
 import websocket
+from sqlalchemy import update
 
 from api.app import create_app
 from core.settings import Settings
 from db.api_keys import NewKey, create_key
 from db.database import Database
+from db.sql import now
+from db.tables import ComfyPrompt
 from tests import comfyui_graphs as graphs
 from tests.conftest import Migrate
 from tests.integration.api.comfyui.farm import (
@@ -66,6 +69,19 @@ def test_one_task_serves_many_idle_sockets(farm: Farm) -> None:
                 pass
         assert threading.active_count() < threads_before + len(sockets), "no thread for each socket"
     assert farm.history(prompt_id)["status"]["completed"]
+
+
+def test_the_end_of_a_prompt_by_another_process_is_told_without_an_event(farm: Farm) -> None:
+    with socket_of(farm, "waiting") as ws:
+        farm.queue(tiny())
+        job = farm.claim()
+        while not (remaining := json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"]):
+            pass
+        with farm.worker.database.write() as session:
+            session.execute(update(ComfyPrompt).where(ComfyPrompt.completed_at.is_(None)).values(completed_at=now()))
+        while remaining:
+            remaining = json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"]
+        farm.worker.finish(job)
 
 
 def test_interrupt_ends_what_runs_and_leaves_what_waits(farm: Farm) -> None:
