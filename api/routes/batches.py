@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query
@@ -139,9 +140,9 @@ async def read_ratings(farm: FarmDependency, caller: CallerDependency, batch_id:
 
 
 def full_view(farm: Farm, batch: Batch) -> BatchAnswer:
-    """Return the batch with its jobs."""
+    """Return the batch with its jobs, and their counts by the same read: a later one would contradict them."""
     items = _items(farm, batch)
-    return batch_view(batch, counts_of(farm.database, [batch.id])[batch.id], items)
+    return batch_view(batch, Counter(snapshot.job.status for _, snapshot in items), items)
 
 
 def _items(farm: Farm, batch: Batch) -> list[tuple[BatchJob, Snapshot]]:

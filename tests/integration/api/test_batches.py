@@ -16,7 +16,9 @@ from api.submission import prepare_job
 from db.batches import open_members
 from db.database import Database
 from db.jobs.cancel import request_cancel
+from db.jobs.read import Snapshot
 from db.retention import delete_job
+from db.tables import Job
 from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
 
@@ -50,6 +52,28 @@ def test_a_grid_is_rendered_and_has_a_contact_sheet(api: httpx.Client, worker: W
     sheet = api.get(done["urls"]["contact_sheet"], params={"columns": 4, "side": 64})
     assert Pillow.open(io.BytesIO(sheet.content)).size == (4 * 72 + 8, 3 * 90 + 8)
     assert api.get("/v1/batches").json()["items"][0]["id"] == batch["id"]
+
+
+@BOTH
+def test_counts_agree_with_the_jobs_though_one_ends_while_they_are_read(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = api.post("/v1/batches", json={"prompts": ["a"], "base": BASE}).json()
+    read = batches.snapshots_of
+
+    def end_after_the_read(database: Database, jobs: Sequence[Job]) -> list[Snapshot]:
+        found = read(database, jobs)
+        job = worker.claim()
+        assert job is not None
+        worker.finish(job)
+        return found
+
+    monkeypatch.setattr(batches, "snapshots_of", end_after_the_read)
+    early = api.get(batch["urls"]["self"]).json()
+    assert (early["status"], early["counts"], early["jobs"][0]["status"]) == ("running", {"queued": 1}, "queued")
+    monkeypatch.undo()
+    late = api.get(batch["urls"]["self"]).json()
+    assert (late["status"], late["counts"], late["jobs"][0]["status"]) == ("finished", {"succeeded": 1}, "succeeded")
 
 
 def test_one_seed_is_shared_unless_requested_otherwise(api: httpx.Client) -> None:
