@@ -2,9 +2,13 @@
 
     python -m benchmarks.fleet --json fleet.json --chart fleet.png
     python -m benchmarks.fleet --workers 100 --storage files
+    python -m benchmarks.fleet --workers 100 --images-per-second 0.85 --control-cores 0.5
 
 API, reaper, Redis, Postgres, Celery's messages and the S3 server are real, and so is the workers' code from the hint to the
 stored image (benchmarks/simulated_workers). Everything shares this machine, the workers and the load generator too.
+
+The last line shows what a control box carries whose workers have processors of their own: it holds API, reaper, Redis and
+Postgres together to a quarter of two cores and leaves the rest to the others. Four times its jobs/s is what two cores carry.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from sqlalchemy import func, select
 
 from benchmarks.faults.parts import FarmParts
 from benchmarks.load.connection import Connection, submit
+from benchmarks.load.cpu_share import cpu_share
 from benchmarks.load.line_chart import Line, draw_lines
 from db.database import Database
 from db.migrate import upgrade
@@ -38,7 +43,6 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.servers.s3 import BUCKET
 
-IMAGES_PER_SECOND = 3.0
 OWNERS = 5
 IDLE_SECONDS = 5.0
 CONTROL = ("API", "reaper", "Postgres", "Redis")
@@ -51,14 +55,15 @@ DRAIN_SECONDS = 300.0
 class Figures:
     """One size of the fleet. `wanted`: jobs/s that were to be submitted; waits are from submit to claim, in ms.
 
-    `cores`: processor seconds a second of each part; `idle_cores`: the same without jobs. `lost`: accepted jobs that did not
-    succeed.
+    `steady`: jobs/s that ended in the later half of the submits. `cores`: processor seconds a second of each part;
+    `idle_cores`: the same without jobs. `lost`: accepted jobs that did not succeed.
     """
 
     workers: int
     wanted: float
     submitted: float
     jobs: float
+    steady: float
     count: int
     wait_p50: float
     wait_p99: float
@@ -75,11 +80,23 @@ class Figures:
         return 1000 * sum(self.cores[name] - self.idle_cores[name] for name in CONTROL) / self.jobs
 
 
+@dataclass(frozen=True)
+class Load:
+    """How fast each worker renders, and over how many connections most of what they can render is submitted."""
+
+    images_per_second: float
+    connections: int
+
+    def offered(self, workers: int) -> float:
+        """Jobs/s to submit for this many workers."""
+        return workers * self.images_per_second * OFFERED
+
+
 class Fleet:
     """The farm without workers, and its simulated workers."""
 
-    def __init__(self, farm: FarmParts, database: Database, servers: dict[str, int], connections: int) -> None:
-        self._farm, self._database, self._servers, self._connections = farm, database, servers, connections
+    def __init__(self, farm: FarmParts, database: Database, servers: dict[str, int], load: Load) -> None:
+        self._farm, self._database, self._servers, self._load = farm, database, servers, load
         self._started = 0  # The names of workers that were killed are not free at once.
 
     def measure(self, workers: int, seconds: float, warm_up: float = 0.0) -> Figures:
@@ -90,7 +107,7 @@ class Fleet:
         """
         with self._running(workers) as processes:
             if warm_up:
-                asyncio.run(self._submit(workers * IMAGES_PER_SECOND * OFFERED, warm_up))
+                asyncio.run(self._submit(self._load.offered(workers), warm_up))
                 self._wait_done()
             idle_cores = self._cores(processes, lambda: time.sleep(IDLE_SECONDS))
             since, count, submitted = time.time(), 0, 0.0
@@ -98,12 +115,17 @@ class Fleet:
             def work() -> None:
                 nonlocal count, submitted
                 started = time.monotonic()
-                count = asyncio.run(self._submit(workers * IMAGES_PER_SECOND * OFFERED, seconds))
+                count = asyncio.run(self._submit(self._load.offered(workers), seconds))
                 submitted = count / (time.monotonic() - started)
                 self._wait_done()
 
             cores = self._cores(processes, work)
-            return self._figures(workers, submitted, count, since, cores, idle_cores)
+            return self._figures(workers, submitted, count, (since, seconds), cores, idle_cores)
+
+    def control_processes(self) -> list[int]:
+        """Return the ids of the API, the reaper, Postgres and Redis."""
+        parts = self._roots()
+        return [each for name in CONTROL for each in parts[name]]
 
     def _cores(self, processes: list[int], action: Callable[[], object]) -> dict[str, float]:
         """Return the processor seconds a second of each part while `action` runs."""
@@ -115,7 +137,7 @@ class Fleet:
     @contextmanager
     def _running(self, workers: int) -> Iterator[list[int]]:
         """Run the workers and yield the id of their parent process."""
-        words = [str(self._started), str(workers), str(1 / IMAGES_PER_SECOND)]
+        words = [str(self._started), str(workers), str(1 / self._load.images_per_second)]
         self._started += workers
         with (self._farm.directory / "workers.log").open("ab") as log:
             process = subprocess.Popen(
@@ -153,7 +175,7 @@ class Fleet:
             await connection.close()
             return done
 
-        return sum(await asyncio.gather(*(send() for _ in range(self._connections))))
+        return sum(await asyncio.gather(*(send() for _ in range(self._load.connections))))
 
     def _wait_done(self) -> None:
         deadline = time.monotonic() + DRAIN_SECONDS
@@ -166,21 +188,25 @@ class Fleet:
 
     def _cpu(self, workers: list[int]) -> dict[str, float]:
         """Return processor seconds by part, those of their live children too."""
+        roots = self._roots() | {"workers": workers, "load generator": [os.getpid()]}
+        return {name: sum(_cpu_of(each, own=name == "load generator") for each in found) for name, found in roots.items()}
+
+    def _roots(self) -> dict[str, list[int]]:
+        """Return the processes of each part of the farm, whose children belong to it."""
         parts = {"API": [self._farm.parts["api"]], "reaper": [self._farm.parts["reaper"]]}
         roots = {name: [part.process.pid for part in found if part.process] for name, found in parts.items()}
-        roots |= {name: [process_id] for name, process_id in self._servers.items()}
-        roots |= {"workers": workers, "load generator": [os.getpid()]}
-        return {name: sum(_cpu_of(each, own=name == "load generator") for each in found) for name, found in roots.items()}
+        return roots | {name: [process_id] for name, process_id in self._servers.items()}
 
     def _figures(
         self,
         workers: int,
         submitted: float,
         count: int,
-        since: float,
+        submits: tuple[float, float],
         cores: dict[str, float],
         idle_cores: dict[str, float],
     ) -> Figures:
+        since, seconds = submits
         claimed = select(JobEvent.job_id, func.min(JobEvent.at).label("at")).where(JobEvent.to_status == "running")
         first = claimed.group_by(JobEvent.job_id).subquery()
         rows = select(Job.status, Job.created_at, first.c.at, Job.completed_at).join(
@@ -194,9 +220,10 @@ class Fleet:
         ends = sorted(job.completed_at for job in done)
         return Figures(
             workers=workers,
-            wanted=round(workers * IMAGES_PER_SECOND * OFFERED, 1),
+            wanted=round(self._load.offered(workers), 1),
             submitted=round(submitted, 1),
             jobs=round(len(done) / (ends[-1] - min(job.created_at for job in done)), 1),
+            steady=round(2 / seconds * sum(since + seconds / 2 < end <= since + seconds for end in ends), 1),
             count=count,
             wait_p50=_percentile(waits, 0.5),
             wait_p99=_percentile(waits, 0.99),
@@ -226,8 +253,8 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 
 @contextmanager
-def running_fleet(directory: Path, storage: str, connections: int) -> Iterator[Fleet]:
-    """Yield a fleet without workers; `storage`: `s3` or `files`."""
+def running_fleet(directory: Path, storage: str, load: Load, control_cores: float | None) -> Iterator[Fleet]:
+    """Yield a fleet without workers; `storage`: `s3` or `files`. `control_cores`: what its control parts are held to."""
     with ExitStack() as stack:
         postgres = PostgresServer(directory / "pg", max_connections="1500", shared_buffers="512MB").start()
         stack.callback(postgres.stop)
@@ -249,7 +276,10 @@ def running_fleet(directory: Path, storage: str, connections: int) -> Iterator[F
         _wait_healthy(farm.url)
         database = Database(url, pool_size=2)
         stack.callback(database.dispose)
-        yield Fleet(farm, database, servers, connections)
+        fleet = Fleet(farm, database, servers, load)
+        if control_cores:
+            stack.enter_context(cpu_share(control_cores, fleet.control_processes()))
+        yield fleet
 
 
 def _start_s3(directory: Path) -> tuple[int, subprocess.Popen[bytes]]:
@@ -274,7 +304,8 @@ def row(found: Figures) -> str:
     """Return a line of the table."""
     cores = ", ".join(f"{name} {share:.2f} ({found.idle_cores[name]:.2f})" for name, share in found.cores.items())
     return (
-        f"{found.workers:4d} workers: {found.jobs:6.1f} jobs/s of {found.wanted:g} (submitted {found.submitted:g}/s); "
+        f"{found.workers:4d} workers: {found.jobs:6.1f} jobs/s of {found.wanted:g} (submitted {found.submitted:g}/s, "
+        f"{found.steady:g} jobs/s in the later half); "
         f"wait p50 {found.wait_p50:g} ms, p99 {found.wait_p99:g} ms; "
         f"to the end p50 {found.total_p50:g}, p99 {found.total_p99:g} ms; "
         f"lost {found.lost} of {found.count}\n     cores (without jobs): {cores}; "
@@ -282,11 +313,11 @@ def row(found: Figures) -> str:
     )
 
 
-def draw_chart(results: list[Figures]) -> bytes:
+def draw_chart(results: list[Figures], images_per_second: float) -> bytes:
     """Return a PNG: jobs/s and waits by the number of workers."""
     sizes = [float(each.workers) for each in results]
     return draw_lines(
-        f"A fleet of simulated workers at {IMAGES_PER_SECOND:g} images/s each",
+        f"A fleet of simulated workers at {images_per_second:g} images/s each",
         "workers",
         [
             (
@@ -308,15 +339,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="time of submits for each size")
     parser.add_argument("--warm-up", type=float, default=10.0, help="time of submits before it, which do not count")
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--images-per-second", type=float, default=3.0, help="by each worker")
+    parser.add_argument("--control-cores", type=float, help="hold the control parts together to this many cores (as root)")
     parser.add_argument("--storage", choices=("s3", "files"), default="s3")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--chart", type=Path)
     given = parser.parse_args()
-    results = []
-    print(f"{os.cpu_count()} cores, storage: {given.storage}", flush=True)
+    load, results = Load(given.images_per_second, given.connections), []
+    held = f", control parts held to {given.control_cores:g} cores" if given.control_cores else ""
+    print(f"{os.cpu_count()} cores, storage: {given.storage}{held}", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="imagefarm-fleet-") as directory,
-        running_fleet(Path(directory), given.storage, given.connections) as fleet,
+        running_fleet(Path(directory), given.storage, load, given.control_cores) as fleet,
     ):
         for workers in given.workers:
             results.append(fleet.measure(workers, given.seconds, given.warm_up))
@@ -324,7 +358,7 @@ def main() -> int:
     if given.json:
         given.json.write_text(json.dumps([asdict(each) for each in results], indent=2), encoding="utf-8")
     if given.chart:
-        given.chart.write_bytes(draw_chart(results))
+        given.chart.write_bytes(draw_chart(results, given.images_per_second))
     return 1 if any(each.lost for each in results) else 0
 
 

@@ -16,7 +16,7 @@ from api.submission import prepare_job
 from db.batches import open_members
 from db.database import Database
 from db.jobs.cancel import request_cancel
-from db.jobs.read import Snapshot
+from db.jobs.read import Snapshot, snapshots_of
 from db.retention import delete_job
 from db.tables import Job
 from tests.integration.api.conftest import BOTH
@@ -59,10 +59,9 @@ def test_counts_agree_with_the_jobs_though_one_ends_while_they_are_read(
     api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = api.post("/v1/batches", json={"prompts": ["a"], "base": BASE}).json()
-    read = batches.snapshots_of
 
     def end_after_the_read(database: Database, jobs: Sequence[Job]) -> list[Snapshot]:
-        found = read(database, jobs)
+        found = snapshots_of(database, jobs)
         job = worker.claim()
         assert job is not None
         worker.finish(job)
