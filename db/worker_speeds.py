@@ -45,7 +45,7 @@ def _idle_others(is_limited: bool) -> Prepared:
     # One list for all workers: Postgres would go through the running jobs again for each worker.
     busy = select(Job.worker).where(RUNNING, Job.worker.is_not(None))
     query = select(Worker.name).where(*_ready_others(), Worker.name.not_in(busy)).limit(1)
-    slow_enough = or_(_seconds().is_(None), _seconds() <= bindparam("slowest", type_=Double()))
+    slow_enough = or_(Worker.alone_seconds.is_(None), Worker.alone_seconds <= bindparam("slowest", type_=Double()))
     return Prepared(query.where(slow_enough) if is_limited else query)
 
 
@@ -68,9 +68,9 @@ def _faster() -> Executable:
     too_large = exists().where(Job.id == of_job, ~fits_on_worker())
     images = Worker.info["speed"]["images"].as_integer()
     return (
-        select(Worker.name, _seconds(), images, running)
-        .where(*_ready_others(), _seconds() < bindparam("seconds", type_=Double()), ~excluded, ~too_large)
-        .order_by(_seconds(), Worker.name)
+        select(Worker.name, Worker.alone_seconds, images, running)
+        .where(*_ready_others(), Worker.alone_seconds < bindparam("seconds", type_=Double()), ~excluded, ~too_large)
+        .order_by(Worker.alone_seconds, Worker.name)
         .limit(MOST_FASTER)
     )
 
@@ -94,11 +94,6 @@ def _waiting(has_limit: bool) -> Executable:
         .order_by(Job.priority.desc(), Job.turn, Job.id)
         .limit(bindparam("at_most", type_=Integer()))
     )
-
-
-def _seconds() -> ColumnElement[float]:
-    seconds: ColumnElement[float] = Worker.info["speed"]["alone_seconds_per_megapixel_step"].as_float()
-    return seconds
 
 
 def _ready_others() -> tuple[ColumnElement[bool], ...]:

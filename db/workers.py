@@ -42,6 +42,12 @@ class NameInUse(Conflict):
     code = "worker_name_taken"
 
 
+def alone_seconds_of(info: Mapping[str, Any]) -> float | None:
+    """Return the seconds for a megapixel and a step of an image alone, of an engine's report; None until measured."""
+    found: float | None = info.get("speed", {}).get("alone_seconds_per_megapixel_step")
+    return found
+
+
 def register(
     database: Database, worker: Registration, *, replaces: Collection[str] = (), seen_seconds: float = LIVE_SECONDS
 ) -> list[Job]:
@@ -62,6 +68,7 @@ def register(
         "drain_requested_at": None,
         "started_at": now(),
         "seen_at": now(),
+        "alone_seconds": None,
     }
     with database.write() as session:
         if not insert_ignore(session, Worker, name=worker.name, paused_at=None, info={}, **values):
@@ -71,7 +78,9 @@ def register(
                 Worker.seen_at <= now() - literal(seen_seconds),
             )
             kept = _kept_info(session.scalar(select(Worker.info).where(Worker.name == worker.name)) or {})
-            replaced = update(Worker).where(Worker.name == worker.name, replaceable).values(**values, info=kept)
+            replaced = (
+                update(Worker).where(Worker.name == worker.name, replaceable).values(**values, info=kept)
+            )
             if session.scalar(replaced.returning(Worker.name)) is None:
                 raise NameInUse(f"A live worker is named '{worker.name}'.")
         register_models(session, worker.name, worker.models or (worker.model,))
@@ -100,7 +109,7 @@ def heartbeat(
     """
     values: dict[str, Any] = {"state": state, "message": message}
     values |= {} if capacity is None else {"capacity": capacity}
-    values |= {} if info is None else {"info": dict(info)}
+    values |= {} if info is None else {"info": dict(info), "alone_seconds": alone_seconds_of(info)}
     values |= {} if model is None else {"model": model}
     parameters = {"of_worker": name, "of_incarnation": incarnation, **{f"new_{key}": each for key, each in values.items()}}
     with database.write_rows(durable=False, separate=True) as connection:

@@ -26,6 +26,8 @@ class Worker(Base):
     device: Mapped[str] = mapped_column(String(120))
     info: Mapped[JsonObject]
     """The engine's report: dtype, memory policy, versions, load seconds."""
+    alone_seconds: Mapped[float | None] = mapped_column(Double)
+    """Seconds for a megapixel and a step of an image alone, of that report; None until measured, or by an older version."""
     host: Mapped[str | None] = mapped_column(String(255))
     """Name of its machine; None for workers of versions that did not report it."""
     version: Mapped[str | None] = mapped_column(String(40))

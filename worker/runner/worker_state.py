@@ -17,6 +17,7 @@ from typing import Any
 from core.ids import new_id
 from core.queue import UPSCALE
 from core.settings import Settings
+from db.workers import alone_seconds_of
 from worker.engine.messages import EngineInfo, Rendered
 from worker.runner.engine_speed import EngineSpeed
 
@@ -109,7 +110,7 @@ class OwnSpeed:
 def own_speed(info: Mapping[str, Any] | None) -> OwnSpeed | None:
     """Return the speed that a worker's `info` reports; None before an image was rendered alone."""
     found = info or {}
-    alone = found.get("speed", {}).get("alone_seconds_per_megapixel_step")
+    alone = alone_seconds_of(found)
     return OwnSpeed(alone, found["later_images"]["median_seconds"]) if alone else None
 
 

@@ -53,6 +53,13 @@ def test_faster_workers_are_those_that_may_claim_the_job(database: Database, sub
     assert found() == []
 
 
+def test_a_new_process_of_a_worker_is_not_measured_yet(database: Database) -> None:
+    new = workers.Registration("fast", "another", "demo", "cpu", 1)
+    workers.register(database, new, replaces=["fast-incarnation"])
+    assert workers.heartbeat(database, "fast", "another", state="ready") is not None
+    assert list(faster_workers(database, "demo", "slow", 1.0, None)) == []
+
+
 def test_an_idle_worker_counts_unless_it_is_too_slow(database: Database, submit_job: Submit, claim: Claim) -> None:
     workers.set_paused(database, "new", paused=True)
     assert idle_worker_exists(database, "demo", "fast")
