@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,10 +82,14 @@ class Figures:
 
 @dataclass(frozen=True)
 class Load:
-    """How fast each worker renders, and over how many connections most of what they can render is submitted."""
+    """How fast each worker renders, and over how many connections most of what they can render is submitted.
+
+    `control_cores`: what the farm's control parts are held to while they are measured.
+    """
 
     images_per_second: float
     connections: int
+    control_cores: float | None = None
 
     def offered(self, workers: int) -> float:
         """Jobs/s to submit for this many workers."""
@@ -109,23 +113,26 @@ class Fleet:
             if warm_up:
                 asyncio.run(self._submit(self._load.offered(workers), warm_up))
                 self._wait_done()
-            idle_cores = self._cores(processes, lambda: time.sleep(IDLE_SECONDS))
-            since, count, submitted = time.time(), 0, 0.0
+            with self._held_to_share():
+                idle_cores = self._cores(processes, lambda: time.sleep(IDLE_SECONDS))
+                since, count, submitted = time.time(), 0, 0.0
 
-            def work() -> None:
-                nonlocal count, submitted
-                started = time.monotonic()
-                count = asyncio.run(self._submit(self._load.offered(workers), seconds))
-                submitted = count / (time.monotonic() - started)
-                self._wait_done()
+                def work() -> None:
+                    nonlocal count, submitted
+                    started = time.monotonic()
+                    count = asyncio.run(self._submit(self._load.offered(workers), seconds))
+                    submitted = count / (time.monotonic() - started)
+                    self._wait_done()
 
-            cores = self._cores(processes, work)
+                cores = self._cores(processes, work)
             return self._figures(workers, submitted, count, (since, seconds), cores, idle_cores)
 
-    def control_processes(self) -> list[int]:
-        """Return the ids of the API, the reaper, Postgres and Redis."""
+    def _held_to_share(self) -> AbstractContextManager[None]:
+        """Hold the control parts to their share, if there is one."""
+        if self._load.control_cores is None:
+            return nullcontext()
         parts = self._roots()
-        return [each for name in CONTROL for each in parts[name]]
+        return cpu_share(self._load.control_cores, [each for name in CONTROL for each in parts[name]])
 
     def _cores(self, processes: list[int], action: Callable[[], object]) -> dict[str, float]:
         """Return the processor seconds a second of each part while `action` runs."""
@@ -253,8 +260,8 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 
 @contextmanager
-def running_fleet(directory: Path, storage: str, load: Load, control_cores: float | None) -> Iterator[Fleet]:
-    """Yield a fleet without workers; `storage`: `s3` or `files`. `control_cores`: what its control parts are held to."""
+def running_fleet(directory: Path, storage: str, load: Load) -> Iterator[Fleet]:
+    """Yield a fleet without workers; `storage`: `s3` or `files`."""
     with ExitStack() as stack:
         postgres = PostgresServer(directory / "pg", max_connections="1500", shared_buffers="512MB").start()
         stack.callback(postgres.stop)
@@ -276,10 +283,7 @@ def running_fleet(directory: Path, storage: str, load: Load, control_cores: floa
         _wait_healthy(farm.url)
         database = Database(url, pool_size=2)
         stack.callback(database.dispose)
-        fleet = Fleet(farm, database, servers, load)
-        if control_cores:
-            stack.enter_context(cpu_share(control_cores, fleet.control_processes()))
-        yield fleet
+        yield Fleet(farm, database, servers, load)
 
 
 def _start_s3(directory: Path) -> tuple[int, subprocess.Popen[bytes]]:
@@ -345,12 +349,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--chart", type=Path)
     given = parser.parse_args()
-    load, results = Load(given.images_per_second, given.connections), []
+    load, results = Load(given.images_per_second, given.connections, given.control_cores), []
     held = f", control parts held to {given.control_cores:g} cores" if given.control_cores else ""
     print(f"{os.cpu_count()} cores, storage: {given.storage}{held}", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="imagefarm-fleet-") as directory,
-        running_fleet(Path(directory), given.storage, load, given.control_cores) as fleet,
+        running_fleet(Path(directory), given.storage, load) as fleet,
     ):
         for workers in given.workers:
             results.append(fleet.measure(workers, given.seconds, given.warm_up))

@@ -78,9 +78,7 @@ def register(
                 Worker.seen_at <= now() - literal(seen_seconds),
             )
             kept = _kept_info(session.scalar(select(Worker.info).where(Worker.name == worker.name)) or {})
-            replaced = (
-                update(Worker).where(Worker.name == worker.name, replaceable).values(**values, info=kept)
-            )
+            replaced = update(Worker).where(Worker.name == worker.name, replaceable).values(**values, info=kept)
             if session.scalar(replaced.returning(Worker.name)) is None:
                 raise NameInUse(f"A live worker is named '{worker.name}'.")
         register_models(session, worker.name, worker.models or (worker.model,))
