@@ -65,6 +65,10 @@ class RedisKeys:
         """Channel: the model that jobs wait for while no live worker serves it, repeated until one does."""
         return f"{self.prefix}wanted"
 
+    def idle_workers(self, model: str) -> str:
+        """Key: JSON `[[name, seconds alone], ...]` of idle workers of the model, for a tenth of a second."""
+        return f"{self.prefix}idle:{model}"
+
     def progress(self, job_id: str) -> str:
         """Key and channel: JSON `{"step", "steps", "value", "seconds_per_step", "eta_seconds", "attempt"}`, with a TTL."""
         return f"{self.prefix}progress:{job_id}"

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import ColumnElement, Double, Executable, Integer, String, bindparam, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Double, Executable, Integer, String, bindparam, exists, func, literal, select
 
 from db.database import Database
 from db.jobs.claim import claimable_by
 from db.jobs.finish import LIVE_SECONDS
-from db.prepared import Prepared
+from db.prepared import Prepared, core_table
 from db.quarantine import excludes, is_on_probation
 from db.size_limits import SizeLimit, fits, fits_on_worker
 from db.sql import QUEUED, RUNNING, now
 from db.tables import Job, JobExclusion, Worker
 
 MOST_FASTER = 16
+MOST_IDLE = 16
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,31 @@ class SpeedRow:
     running: int
 
 
-def idle_worker_exists(database: Database, model: str, besides: str, slowest: float | None = None) -> bool:
-    """Return whether a worker other than `besides` has this model loaded and holds no job.
+@dataclass(frozen=True)
+class IdleWorker:
+    """`seconds`: for a megapixel and a step of an image alone; None: not measured."""
 
-    `slowest`: seconds for a megapixel and a step; a worker that takes more does not count, one that was not measured does.
+    name: str
+    seconds: float | None
+
+
+def idle_workers(database: Database, model: str) -> list[IdleWorker]:
+    """List workers that have this model loaded and hold no job: those that were not measured, then the fastest.
+
+    At most MOST_IDLE: who asks looks for one besides itself.
     """
-    parameters = {"of_model": model, "besides": besides} | ({} if slowest is None else {"slowest": slowest})
     with database.read_rows() as connection:
-        return bool(_idle_others(slowest is not None).rows(connection, parameters))
+        rows = _idle().rows(connection, {"of_model": model})
+    return [IdleWorker(row["name"], row["alone_seconds"]) for row in rows]
 
 
 @cache
-def _idle_others(is_limited: bool) -> Prepared:
+def _idle() -> Prepared:
+    table = core_table(Worker)
     # One list for all workers: Postgres would go through the running jobs again for each worker.
     busy = select(Job.worker).where(RUNNING, Job.worker.is_not(None))
-    query = select(Worker.name).where(*_ready_others(), Worker.name.not_in(busy)).limit(1)
-    slow_enough = or_(Worker.alone_seconds.is_(None), Worker.alone_seconds <= bindparam("slowest", type_=Double()))
-    return Prepared(query.where(slow_enough) if is_limited else query)
+    query = select(table.c.name, table.c.alone_seconds).where(*_ready(), Worker.name.not_in(busy))
+    return Prepared(query.order_by(table.c.alone_seconds.nulls_first(), table.c.name).limit(MOST_IDLE))
 
 
 def faster_workers(database: Database, model: str, besides: str, seconds: float, job: str | None) -> Sequence[SpeedRow]:
@@ -69,7 +78,13 @@ def _faster() -> Executable:
     images = Worker.info["speed"]["images"].as_integer()
     return (
         select(Worker.name, Worker.alone_seconds, images, running)
-        .where(*_ready_others(), Worker.alone_seconds < bindparam("seconds", type_=Double()), ~excluded, ~too_large)
+        .where(
+            *_ready(),
+            Worker.name != bindparam("besides", type_=String()),
+            Worker.alone_seconds < bindparam("seconds", type_=Double()),
+            ~excluded,
+            ~too_large,
+        )
         .order_by(Worker.alone_seconds, Worker.name)
         .limit(MOST_FASTER)
     )
@@ -96,10 +111,9 @@ def _waiting(has_limit: bool) -> Executable:
     )
 
 
-def _ready_others() -> tuple[ColumnElement[bool], ...]:
+def _ready() -> tuple[ColumnElement[bool], ...]:
     return (
         Worker.model == bindparam("of_model", type_=String()),
-        Worker.name != bindparam("besides", type_=String()),
         Worker.state == "ready",
         Worker.paused_at.is_(None),
         Worker.drain_requested_at.is_(None),

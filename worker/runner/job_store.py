@@ -1,8 +1,7 @@
-"""Claim and finish jobs for many threads, in group commits; ask whether another worker is idle."""
+"""Claim and finish jobs for many threads, in group commits."""
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 import time
@@ -16,7 +15,6 @@ from db.jobs.claim import Claimant, claim_many
 from db.jobs.succeed import Success, finish_and_look
 from db.size_limits import SizeLimit
 from db.tables import Job
-from db.worker_speeds import idle_worker_exists
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -187,36 +185,3 @@ class JobStore:
     def _succeed(self, successes: Sequence[Success]) -> list[Job | None]:
         finished, self.more_may_wait = finish_and_look(self._database, successes)
         return finished
-
-
-CACHE_SECONDS = 0.1
-
-
-class IdleWorkers:
-    """Thread-safe; threads that ask at the same moment share one query."""
-
-    def __init__(self, database: Database, model: str, own_name: str) -> None:
-        self._database = database
-        self._model = model
-        self._own_name = own_name
-        self._lock = threading.Lock()
-        self._queried_at = float("-inf")
-        self._slowest: float | None = None
-        self._any_idle = False
-
-    def any_idle(self, slowest: float | None = None) -> bool:
-        """Return whether another worker of this model is idle, at most CACHE_SECONDS ago. Raises Unavailable.
-
-        Those that take more than `slowest` seconds for a megapixel and a step do not count; None: all do.
-        """
-        with self._lock:
-            if time.monotonic() - self._queried_at > CACHE_SECONDS or not self._is_answered(slowest):
-                self._any_idle = idle_worker_exists(self._database, self._model, self._own_name, slowest)
-                self._queried_at, self._slowest = time.monotonic(), slowest
-            return self._any_idle
-
-    def _is_answered(self, slowest: float | None) -> bool:
-        """Return whether the latest answer, for another limit, answers this one as well."""
-        asked = math.inf if self._slowest is None else self._slowest
-        wanted = math.inf if slowest is None else slowest
-        return wanted >= asked if self._any_idle else wanted <= asked

@@ -36,9 +36,10 @@ from worker.runner.attempts import (
 )
 from worker.runner.context import WorkerContext
 from worker.runner.faster_workers import FasterWorkers
+from worker.runner.idle_workers import IdleWorkers
 from worker.runner.image_guard import ImageGuard
 from worker.runner.image_writer import ImageWriter
-from worker.runner.job_store import IdleWorkers, JobStore
+from worker.runner.job_store import JobStore
 from worker.runner.outputs import OutputsFolder
 from worker.runner.rendering import AttemptRendering, AttemptStopped, StartImageReader, StartImages
 from worker.runner.storage_gate import StorageGate
@@ -88,7 +89,9 @@ class Runner:
         identity = context.identity
         claimant = Claimant(identity.name, identity.incarnation, context.settings.lease_seconds)
         self._jobs = JobStore(context.database, claimant, self._take_hints, self._claims.__len__, context.sizes.of)
-        self._idle_workers = {model: IdleWorkers(context.database, model, identity.name) for model in hints}
+        self._idle_workers = {
+            model: IdleWorkers(context.settings, context.database, model, identity.name) for model in hints
+        }
         self._faster = {model: FasterWorkers(context.database, model, identity.name, context.sizes.of) for model in hints}
 
     def on_hint(self, job_id: str, deferrals: int, model: str) -> None:
@@ -303,6 +306,8 @@ class Runner:
         """Finish what may be done after the last job has ended."""
         if self._outputs is not None:
             self._outputs.close()
+        for each in self._idle_workers.values():
+            each.close()
 
     def _stop(self, attempt: RunningAttempt, stopped: AttemptStopped) -> Job | None:
         job = attempt.job

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import update
 
+from core.settings import Settings
 from db import workers
 from db.database import Database
 from db.jobs.claim import Claimant, claim_many
@@ -17,8 +19,10 @@ from db.sql import now
 from db.statistics import Waiting, recent_means, waiting_work
 from db.tables import Worker
 from db.worker_models import waiting_for
-from db.worker_speeds import SpeedRow, faster_workers, idle_worker_exists, waiting_jobs
+from db.worker_speeds import IdleWorker, SpeedRow, faster_workers, idle_workers, waiting_jobs
 from tests.integration.db.conftest import Claim, Submit
+from tests.servers.ports import free_port
+from worker.runner.idle_workers import IdleWorkers
 
 SPEEDS = {"fast": 0.5, "slow": 4.0, "new": None}
 
@@ -60,17 +64,59 @@ def test_a_new_process_of_a_worker_is_not_measured_yet(database: Database) -> No
     assert list(faster_workers(database, "demo", "slow", 1.0, None)) == []
 
 
-def test_an_idle_worker_counts_unless_it_is_too_slow(database: Database, submit_job: Submit, claim: Claim) -> None:
+def test_an_idle_worker_counts_unless_it_is_too_slow(
+    database: Database, submit_job: Submit, claim: Claim, redis_url: str
+) -> None:
+    settings = Settings(redis_url=redis_url)
+
+    def any_idle(slowest: float | None = None) -> bool:
+        return IdleWorkers(settings, database, "demo", "fast").any_idle(slowest)
+
+    def changed() -> None:
+        with Redis.from_url(redis_url) as connection:
+            connection.flushdb()
+
     workers.set_paused(database, "new", paused=True)
-    assert idle_worker_exists(database, "demo", "fast")
-    assert not idle_worker_exists(database, "demo", "fast", slowest=3.9)
-    assert idle_worker_exists(database, "demo", "fast", slowest=4.0)
+    assert any_idle() and not any_idle(3.9) and any_idle(4.0)
     workers.set_paused(database, "new", paused=False)
-    assert idle_worker_exists(database, "demo", "fast", slowest=1.0), "its speed is not known"
+    changed()
+    assert any_idle(1.0), "its speed is not known"
     for name in ("slow", "new"):
         submit_job()
         assert claim(name) is not None
-    assert not idle_worker_exists(database, "demo", "fast")
+    changed()
+    assert not any_idle(), "the only idle worker is the one that asks"
+
+
+def test_workers_share_what_they_know_of_idle_ones(
+    database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(redis_url=redis_url)
+    asked: list[str] = []
+
+    def ask(database: Database, model: str) -> list[IdleWorker]:
+        asked.append(model)
+        return idle_workers(database, model)
+
+    monkeypatch.setattr("worker.runner.idle_workers.idle_workers", ask)
+    monkeypatch.setattr("worker.runner.idle_workers.CACHE_SECONDS", 600.0)
+    asking = [IdleWorkers(settings, database, "demo", f"busy{number}") for number in range(3)]
+    assert all(each.any_idle() for each in asking) and asked == ["demo"]
+    with Redis.from_url(redis_url) as connection:
+        (key,) = connection.keys("*idle:demo")
+        assert 0 < connection.pttl(key) <= 600_000
+        for damage in (b"[[1", b'{"a": 1}', b"[[]]", b'[["a", "b"]]'):
+            connection.set(key, damage)
+            assert IdleWorkers(settings, database, "demo", "late").any_idle(), "who cannot read it asks the database"
+        connection.delete(key)
+        connection.lpush(key, "no answer")
+        assert IdleWorkers(settings, database, "demo", "late").any_idle()
+    assert len(asked) == 6
+
+
+def test_without_redis_each_worker_asks_the_database(database: Database) -> None:
+    settings = Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    assert IdleWorkers(settings, database, "demo", "busy").any_idle()
 
 
 def test_waiting_jobs_come_in_the_order_of_claims(database: Database, submit_job: Submit) -> None:
