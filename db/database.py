@@ -72,11 +72,10 @@ class Database:
         self._few_plans = few_plans
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
-        options = {_READS: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._quick_engine = self._sqlite_engine(pool_size, "NORMAL") if _is_file(self.url) else self.engine
         # SQLite has one writer at a time, and waiting writers sleep and poll; turns are faster.
         self._turns = WriteTurns(_turns_file(self.url)) if self.is_sqlite else None
-        self._reader = self.engine.execution_options(**options)
+        self._reader = self.engine.execution_options(**{_READS: True})
 
     def _postgres_engine(self, pool_size: int) -> Engine:
         engine = create_engine(
@@ -87,7 +86,10 @@ class Database:
             pool_use_lifo=True,  # the connection that was used last has its plans
             connect_args=_POSTGRES_CONNECTION | ({"prepare_threshold": 0} if self._few_plans else {}),
             json_deserializer=_parse_json,
+            # For good: psycopg would be told at each use, which costs as much as half a statement. See _begin_postgres.
+            isolation_level="AUTOCOMMIT",
         )
+        event.listen(engine, "begin", _begin_postgres)
         event.listen(engine, "connect", partial(_prepare_postgres, self._few_plans))
         _ping_readable_connections(engine)
         return engine
@@ -253,7 +255,12 @@ def _prepare_postgres(few_plans: bool, connection: Any, _: ConnectionPoolEntry) 
     connection.autocommit = True  # what a transaction sets, its rollback undoes
     plans = "; SET plan_cache_mode = force_generic_plan" if few_plans else ""
     connection.execute(_POSTGRES_SESSION + plans, prepare=False)
-    connection.autocommit = False
+
+
+def _begin_postgres(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if _READS not in options and "isolation_level" not in options:
+        run_text(connection, "BEGIN")
 
 
 def _prepare_sqlite(synchronous: str, connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
