@@ -17,7 +17,7 @@ from api.overview import OverviewCache
 from api.publisher import Publisher
 from api.readiness import Readiness
 from api.submit_groups import SubmitGroups
-from api.threads import in_thread, make_threads
+from api.threads import QuickCalls, in_thread, make_threads
 from api.watch import Watcher
 from api.webhooks import WebhookDispatcher
 from core.catalogue import FarmCatalogue, catalogue_of
@@ -61,6 +61,7 @@ class Farm:
         self.loras = LoraLibrary.of(settings)
         self.wildcards = WildcardLibrary(settings.wildcards_dir)
         self.database = Database(settings.resolved_database_url, pool_size=_POOL)
+        self.quick_reads = QuickCalls(are_quick=self.database.is_sqlite)
         self.store = open_images(settings)
         self.uploads = open_uploads(settings)
         self.image_variants = ImageVariants(self.store)

@@ -7,7 +7,6 @@ import zlib
 from typing import Any
 
 from api.farm import Farm
-from api.threads import in_thread
 from api.views.jobs import job_view
 from api.views.queue import queue_place
 from core.lifecycle import SETTLED, JobStatus
@@ -18,7 +17,7 @@ from db.tables import Job
 
 async def read(farm: Farm, job_id: str, owner: str | None) -> Snapshot:
     """Return the present job; raise NotFound or Gone."""
-    return await in_thread(read_snapshot, farm.database, job_id, owner)
+    return await farm.quick_reads.run(read_snapshot, farm.database, job_id, owner)
 
 
 async def show(farm: Farm, snapshot: Snapshot) -> JobAnswer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from api.public_address import link
@@ -38,6 +39,7 @@ def public_input(stored: dict[str, Any]) -> dict[str, Any]:
     return shown | {name: image.get("image_id") or image["upload_id"] for name, image in given.items()}
 
 
+@lru_cache(256)
 def notice_of(model_id: str) -> str | None:
     """Return the notice to show with every image of this model, if any."""
     model = next((row for row in load_catalogue() if row.id == model_id), None)
