@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import bindparam, func, insert, select, text, tuple_
+from sqlalchemy import Integer, bindparam, func, insert, literal_column, select, text, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import Unavailable
@@ -38,6 +38,15 @@ def test_lists_may_have_any_length_and_values_are_converted(database: Database) 
         for length in (0, 1, 3, 5, 2):
             rows = FIND.rows(connection, {"wanted": wanted[:length]})
             assert [(each["key"], each["answer"]) for each in rows] == found[:length]
+
+
+def test_a_parameter_may_come_twice_and_percent_signs_stay(database: Database) -> None:
+    number = bindparam("number", type_=Integer())
+    statement = Prepared(
+        select((number % 3).label("rest"), number.label("same"), literal_column("'5%(a)s %%'").label("text"))
+    )
+    with database.read_rows() as connection:
+        assert statement.rows(connection, {"number": 8}) == [{"rest": 2, "same": 8, "text": "5%(a)s %%"}]
 
 
 def test_a_refused_statement_raises_sqlalchemys_error_and_writes_nothing(database: Database) -> None:
