@@ -53,14 +53,14 @@ class InstantEngine:
 
 
 @pytest.fixture
-def context(fresh_sqlite: str, tmp_path: Path) -> Iterator[WorkerContext]:
+def context(fresh_sqlite: str, tmp_path: Path, redis_url: str) -> Iterator[WorkerContext]:
     upgrade(fresh_sqlite)
     database, identity, attempts = Database(fresh_sqlite), WorkerIdentity("w1"), InFlightAttempts()
     state, fakes = WorkerState(), dict[str, Any](engine=InstantEngine(attempts), events=Mock(), flower=Mock())
     state.change("ready")
     workers.register(database, workers.Registration(identity.name, identity.incarnation, "demo", "cpu", capacity=1))
     yield WorkerContext(
-        settings=Settings(data_dir=tmp_path),
+        settings=Settings(data_dir=tmp_path, redis_url=redis_url),
         database=database,
         identity=identity,
         model="demo",
