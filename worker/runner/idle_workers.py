@@ -78,7 +78,7 @@ class IdleWorkers:
             if not isinstance(answer, bytes):
                 return None
             return [IdleWorker(str(name), None if each is None else float(each)) for name, each in json.loads(answer)]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):  # whatever another client has left there
             return None
 
     def _share(self, found: Sequence[IdleWorker]) -> None:

@@ -105,13 +105,13 @@ def test_workers_share_what_they_know_of_idle_ones(
     with Redis.from_url(redis_url) as connection:
         (key,) = connection.keys("*idle:demo")
         assert 0 < connection.pttl(key) <= 600_000
-        for damage in (b"[[1", b'{"a": 1}', b"[[]]", b'[["a", "b"]]'):
+        for damage in (b"[[1", b'{"a": 1}', b"[[]]", b'[["a", "b"]]', b"[" * 100_000, b'[["a", 1%s]]' % (b"0" * 400)):
             connection.set(key, damage)
             assert IdleWorkers(settings, database, "demo", "late").any_idle(), "who cannot read it asks the database"
         connection.delete(key)
         connection.lpush(key, "no answer")
         assert IdleWorkers(settings, database, "demo", "late").any_idle()
-    assert len(asked) == 6
+    assert len(asked) == 8
 
 
 def test_without_redis_each_worker_asks_the_database(database: Database) -> None:

@@ -75,13 +75,15 @@ def test_the_end_of_a_prompt_by_another_process_is_told_without_an_event(farm: F
     with socket_of(farm, "waiting") as ws:
         farm.queue(tiny())
         job = farm.claim()
-        while not (remaining := json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"]):
-            pass
+        told = [0]
+        while not told[-1]:
+            told.append(json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"])
         with farm.worker.database.write() as session:
             session.execute(update(ComfyPrompt).where(ComfyPrompt.completed_at.is_(None)).values(completed_at=now()))
-        while remaining:
-            remaining = json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"]
+        while told[-1]:
+            told.append(json.loads(ws.recv())["data"]["status"]["exec_info"]["queue_remaining"])
         farm.worker.finish(job)
+    assert told[-2:] == [1, 0]
 
 
 def test_interrupt_ends_what_runs_and_leaves_what_waits(farm: Farm) -> None:
