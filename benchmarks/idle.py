@@ -125,6 +125,8 @@ def _usage_of(pid: int) -> Usage:
 
 def _name_of(command: list[str]) -> str:
     words = [word for word in command if word]
+    if words and words[0].startswith("imagefarm "):  # a part that the supervisor has forked
+        return words[0].removeprefix("imagefarm ")
     for module in ("cli", "cli.part"):
         if module in words:
             return words[words.index(module) + 1]

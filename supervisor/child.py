@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.child_python import child_environment
+from supervisor.part_forks import ForkedPart, PartForks
 
 GUARD = Path(__file__).with_name("parent_guard.py")
 
@@ -27,12 +28,13 @@ class ChildSpec:
     those of earlier stages have ended. A child that `waits_for_api` starts once the API answers. Output of a `quiet` child
     goes only to its log file. `repair` is called with the last lines of a child that ended by itself, before its
     restart; it returns a line for the log when it did something. A child `on_demand` may end with exit code 0 when it has
-    nothing to do; it starts again when it is wanted.
+    nothing to do; it starts again when it is wanted. `part`: what PartForks runs in place of `command`.
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
     stop_seconds: float = 10.0
     stop_stage: int = 0
     waits_for_api: bool = False
@@ -54,6 +56,7 @@ class Child:
         on_line: Callable[[ChildSpec, str], None],
         on_exit: Callable[[Child], None],
         on_stop: Callable[[Child], None] = lambda _: None,
+        forks: PartForks | None = None,
     ) -> None:
         self.spec = spec
         self._is_stopped = False
@@ -62,17 +65,9 @@ class Child:
         self._on_line = on_line
         self._on_exit = on_exit
         self._on_stop = on_stop
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *spec.command],
-            env={**child_environment(), "PYTHONUNBUFFERED": "1", **spec.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            process_group=0,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        environment = {**child_environment(), "PYTHONUNBUFFERED": "1", **spec.environment}
+        forked = forks.start(spec.part, environment) if forks is not None and spec.part else None
+        self._process: ForkedPart | subprocess.Popen[str] = forked or _spawn(spec.command, environment)
         self._reader = threading.Thread(target=self._read, name=f"log-{spec.name}", daemon=True)
         self._reader.start()
         threading.Thread(target=self._wait, name=f"wait-{spec.name}", daemon=True).start()
@@ -148,3 +143,17 @@ class Child:
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )

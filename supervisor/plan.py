@@ -43,10 +43,10 @@ def children(settings: Settings, addresses: Addresses) -> list[ChildSpec]:
     shared = _environment(settings, addresses)
     return [
         *_workers(settings, shared),
-        ChildSpec("api", command("api"), shared),
+        ChildSpec("api", command("api"), shared, part="api"),
         *_upscaling_workers(settings, shared),
-        ChildSpec("reaper", command("reaper"), shared, waits_for_api=True),
-        ChildSpec("flower", command("flower"), shared, waits_for_api=True),
+        ChildSpec("reaper", command("reaper"), shared, part="reaper", waits_for_api=True),
+        ChildSpec("flower", command("flower"), shared, part="flower", waits_for_api=True),
     ]
 
 
@@ -81,7 +81,8 @@ def _workers(settings: Settings, shared: dict[str, str]) -> list[ChildSpec]:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // settings.workers))
         label = "worker" if settings.workers == 1 else f"worker-{index + 1}"
         stop_seconds = settings.drain_seconds + KILL_MARGIN_SECONDS
-        specs.append(ChildSpec(label, command("worker"), shared | environment, stop_seconds=stop_seconds))
+        child = ChildSpec(label, command("worker"), shared | environment, part="worker", stop_seconds=stop_seconds)
+        specs.append(child)
     return specs
 
 

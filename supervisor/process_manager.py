@@ -9,6 +9,7 @@ from core.backoff import backoff_seconds
 from supervisor.child import Child, ChildSpec
 from supervisor.console import Console
 from supervisor.events import ChildEnded, Events, StopRequested
+from supervisor.part_forks import PartForks
 
 FIRST_SECONDS = 0.5
 CAP_SECONDS = 30.0
@@ -50,8 +51,8 @@ class ProcessManager:
         self._waiting: dict[str, tuple[float, ChildSpec]] = {}
         self._standing_by: dict[str, ChildSpec] = {}
 
-    def start(self, spec: ChildSpec) -> None:
-        child = Child(spec, self._on_line, self._events.child_ended, self._events.child_frozen)
+    def start(self, spec: ChildSpec, forks: PartForks | None = None) -> None:
+        child = Child(spec, self._on_line, self._events.child_ended, self._events.child_frozen, forks)
         self._running[spec.name] = child
         self._console.farm(f"{spec.name} starts as process {child.pid}")
 

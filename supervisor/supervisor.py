@@ -22,6 +22,7 @@ from supervisor import data_dir, embedded_redis, plan
 from supervisor.console import Console
 from supervisor.demand import listen
 from supervisor.events import ChildEnded, ChildFrozen, Events, StopRequested, Wanted
+from supervisor.part_forks import PartForks, forking_parts
 from supervisor.plan import Addresses
 from supervisor.process_manager import ProcessManager
 from supervisor.short_process import run_in_short_process
@@ -48,6 +49,10 @@ class Supervisor:
 
     def run(self) -> bool:
         """Run the farm. Returns False when a child had to be killed at the end."""
+        with forking_parts() as forks:
+            return self._run(forks)
+
+    def _run(self, forks: PartForks | None) -> bool:
         settings = self._settings
         check_api_exposure(settings, has_keys=any_key_exists(settings))
         check_flower_exposure(settings)
@@ -62,12 +67,14 @@ class Supervisor:
             with self._events.catching_signals():
                 try:
                     with suppress(Stopped):
-                        self._start_and_watch(console, processes, lock)
+                        self._start_and_watch(console, processes, lock, forks)
                 finally:
                     clean = processes.stop()
         return clean
 
-    def _start_and_watch(self, console: Console, processes: ProcessManager, lock: data_dir.FarmLock) -> None:
+    def _start_and_watch(
+        self, console: Console, processes: ProcessManager, lock: data_dir.FarmLock, forks: PartForks | None
+    ) -> None:
         addresses = self._addresses()
         self._prepare_database()
         if self._settings.workers:
@@ -80,11 +87,13 @@ class Supervisor:
             elif spec.waits_for_api:
                 later.append(spec)
             else:
-                processes.start(spec)
+                processes.start(spec, forks)
         listen(RedisKeys(self._settings.redis_prefix).wanted, addresses.redis_url, self._events.wanted)
         self._wait_ready(console, processes, {"api": f"{addresses.api}/healthz"}, API_SECONDS)
         for spec in later:
-            processes.start(spec)
+            processes.start(spec, forks)
+        if forks is not None:
+            forks.close()
         self._wait_ready(
             console, processes, {"api": f"{addresses.api}/healthz", "flower": f"{addresses.flower}/healthcheck"}
         )

@@ -1,0 +1,232 @@
+"""Fork the parts of a farm from one process that has imported what they share: they start sooner and share its memory."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn, TextIO, TypedDict
+
+SHARED = ("db.database", "celery.app.base", "kombu.transport.redis")
+"""Libraries that most parts use. What they import may start no thread: a fork has only the thread that forked."""
+PART_MODULE = "cli.part"
+_ROOT = Path(__file__).resolve().parents[1]
+_REQUEST_BYTES = 1 << 20
+_ANSWER_SECONDS, _ADOPTION_SECONDS = 60.0, 10.0
+_ARGUMENTS = slice(45, 47)
+"""arg_start and arg_end among the fields of /proc/PID/stat that follow the command's name; see proc(5)."""
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+"""Options of prctl(2)."""
+
+
+class Request(TypedDict):
+    """A part of `cli.part` to run. `supervisor`: the process whose child it is to be."""
+
+    part: str
+    environment: dict[str, str]
+    supervisor: int
+
+
+class ForkedPart:
+    """A part that is a child of this process. Has what `Child` uses of `subprocess.Popen`."""
+
+    def __init__(self, pid: int, output: TextIO) -> None:
+        self.pid = pid
+        self.stdout = output
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """Wait for its end, on one thread only; return its exit code, or minus the number of the signal that ended it."""
+        _, status = os.waitpid(self.pid, 0)
+        self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+
+
+class PartForks:
+    """The process from which parts are forked. Create it before the first thread starts; it imports in the meantime.
+
+    Parts that fail later start as interpreters of their own: a farm that was upgraded meanwhile then runs the new code.
+    """
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._control.settimeout(_ANSWER_SECONDS)
+        self._pid: int | None = os.fork()
+        if self._pid == 0:
+            self._control.close()
+            _serve(theirs)
+        theirs.close()
+
+    def start(self, part: str, environment: Mapping[str, str]) -> ForkedPart | None:
+        """Run the part in a process group of its own; None when the process that forks has ended, or does not answer."""
+        request: Request = {"part": part, "environment": dict(environment), "supervisor": os.getpid()}
+        reader, writer = os.pipe()
+        try:
+            with _adopting_orphans():
+                socket.send_fds(self._control, [json.dumps(request).encode()], [writer])
+                answer = self._control.recv(64)
+        except OSError:  # also TimeoutError
+            answer = b""
+            self.close()
+        finally:
+            os.close(writer)
+        output = os.fdopen(reader, encoding="utf-8", errors="replace")
+        if answer:
+            return ForkedPart(int(answer), output)
+        output.close()
+        return None
+
+    def close(self) -> None:
+        """End the process that forks; the parts run on."""
+        self._control.close()
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = None
+
+
+@contextlib.contextmanager
+def forking_parts() -> Iterator[PartForks | None]:
+    """Yield forks of parts, where the kernel can make them children of this process; end the process that forks."""
+    if sys.platform != "linux":
+        yield None
+        return
+    with contextlib.closing(PartForks()) as forks:
+        yield forks
+
+
+@contextlib.contextmanager
+def _adopting_orphans() -> Iterator[None]:
+    """Make descendants whose parent ends children of this process, rather than of init."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def _serve(control: socket.socket) -> NoReturn:
+    """Import what parts share, then fork one for each request, until the supervisor closes the connection or ends."""
+    try:
+        os.setpgid(0, 0)  # Ctrl-C in a terminal reaches its foreground group
+        gc.disable()  # while parts import; they enable it again
+        for name in SHARED:
+            importlib.import_module(name)
+        gc.freeze()  # Collections in parts then leave shared pages as they are.
+        while threading.active_count() == 1:
+            content, outputs, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 1)
+            if not content:
+                break
+            control.send(b"%d" % _fork_away(json.loads(content), outputs[0]))
+            os.close(outputs[0])
+    except BaseException:  # noqa: BLE001 -- reported; parts then start as interpreters of their own
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _fork_away(request: Request, output: int) -> int:
+    """Return the id of a new process that runs the part. Its parent has ended: the supervisor adopts it."""
+    reader, writer = os.pipe()
+    between = os.fork()
+    if between == 0:
+        pid = os.fork()
+        if pid == 0:
+            _become(request, output)
+        os.setpgid(pid, pid)
+        os.write(writer, b"%d" % pid)
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(between, 0)
+    with os.fdopen(reader, "rb") as pipe:
+        return int(pipe.read())
+
+
+def _become(request: Request, output: int) -> NoReturn:
+    """Run the part as an interpreter of its own would, `python -P -m cli.part PART`, and end with its exit code."""
+    code = 1
+    atexit._clear()
+    try:
+        _end_with(request["supervisor"])
+        _take_streams(output)
+        _show_as(f"imagefarm {request['part']}")
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        if not sys.flags.safe_path:  # then the first entry may be the current directory
+            sys.path[0] = str(_ROOT)
+        part = importlib.import_module(PART_MODULE)
+        code = part.main(request["part"])
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:  # noqa: BLE001 -- as the interpreter does
+        traceback.print_exc()
+    finally:
+        _finish(code)
+
+
+def _end_with(supervisor: int) -> None:
+    """Wait until this process is a child of the supervisor, and let the kernel kill it when that ends."""
+    give_up = time.monotonic() + _ADOPTION_SECONDS
+    while os.getppid() != supervisor:
+        if time.monotonic() > give_up:
+            os._exit(1)  # the supervisor has ended
+        time.sleep(0.001)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != supervisor:
+        os._exit(1)  # it ended before prctl took effect
+
+
+def _take_streams(output: int) -> None:
+    """Read from nothing, print to `output` without a buffer, and close all other descriptors."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, fd in enumerate((nothing, output, output)):
+        os.dup2(fd, number)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- of the descriptor
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        stream.reconfigure(write_through=True)
+        setattr(sys, name, stream)
+
+
+def _show_as(title: str) -> None:
+    """Let `ps` show the title, in place of the supervisor's command line, as far as that is long enough."""
+    stat = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
+    start, end = map(int, stat.rpartition(")")[2].split()[_ARGUMENTS])
+    shown = title.encode()[: end - start - 1]
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, shown, len(shown))
+
+
+def _finish(code: int) -> NoReturn:
+    """End as the interpreter does: wait for threads, run exit functions, flush."""
+    with contextlib.suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -1,0 +1,98 @@
+"""Parts that a supervisor forks: they are its children, end with it, and are otherwise like interpreters of their own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli.exit_codes import ExitCode
+from tests.conftest import Migrate
+from tests.servers.farm import ROOT, clean_environment
+
+SUPERVISOR = """
+import json, sys
+from core.child_python import child_environment
+from supervisor.child import Child, ChildSpec
+from supervisor.part_forks import forking_parts
+from supervisor.plan import command
+
+part, given, forks_end = json.loads(sys.argv[1])
+with forking_parts() as forks:
+    if forks_end:
+        forks.close()
+    spec = ChildSpec(part, command(part), given, part=part)
+    say = lambda text: print(text, flush=True)
+    child = Child(spec, lambda _, line: say(line), lambda child: say(child.how_it_ended()), forks=forks)
+    print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def supervisor(part: str, *, forks_end: bool = False, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a process that starts the part, prints its pid, its output and its end, and ends with its own input."""
+    command = [sys.executable, "-c", SUPERVISOR, json.dumps((part, settings, forks_end))]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment(), cwd=ROOT
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip()
+
+
+def line_with(process: subprocess.Popen[str], text: str) -> str:
+    """Return the next line with the text; fails at the end of the output."""
+    while found := line(process):
+        if text in found:
+            return found
+    raise AssertionError(f"no line with {text!r}")
+
+
+@pytest.fixture
+def servers(fresh_sqlite: str, redis_url: str, migrate: Migrate, tmp_path: Path) -> dict[str, str]:
+    migrate(fresh_sqlite)
+    urls = {"IMAGEFARM_DATABASE_URL": fresh_sqlite, "IMAGEFARM_REDIS_URL": redis_url}
+    return {**urls, "IMAGEFARM_DATA_DIR": str(tmp_path / "data")}
+
+
+def test_a_part_gets_its_settings_and_its_output_and_exit_code_are_read() -> None:
+    with supervisor("api", IMAGEFARM_PORT="nonsense") as process:
+        line(process)
+        assert "IMAGEFARM_PORT is 'nonsense'" in line(process)
+        line_with(process, f"ended with exit code {int(ExitCode.USAGE)}")
+
+
+@pytest.mark.parametrize("forks_end", [False, True])
+def test_a_part_runs_until_it_is_stopped(forks_end: bool, servers: dict[str, str]) -> None:
+    """Also when the process that forks has ended."""
+    with supervisor("reaper", forks_end=forks_end, **servers) as process:
+        part = psutil.Process(int(line(process)))
+        line_with(process, "this reaper is new")
+        assert part.ppid() == process.pid
+        assert part.cmdline()[0] == (sys.executable if forks_end else "imagefarm reaper")
+        assert not part.net_connections("unix"), "it has the supervisor's descriptors"
+        part.terminate()
+        line_with(process, "ended with exit code 0")
+
+
+def test_a_part_ends_with_the_supervisor(servers: dict[str, str]) -> None:
+    with supervisor("reaper", forks_end=False, **servers) as process:
+        part = psutil.Process(int(line(process)))
+        line_with(process, "this reaper is new")
+        process.send_signal(signal.SIGKILL)
+        part.wait(timeout=120)
