@@ -6,12 +6,17 @@ dependency groups of pyproject.toml, such as `dev`.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
+import os
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import packages
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -52,11 +57,39 @@ def install(groups: list[str]) -> None:
         print_message(f"creating {VENV} with Python {sys.version.split()[0]}")
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], NO_VENV)
     print_message("installing pinned dependencies (the first time downloads PyTorch: a few minutes)")
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "-c", "constraints.txt"]
-    run([*pip, "-e", ".[all]", *wanted], NO_INSTALL)
+    if not packages.install(PYTHON, ["-c", "constraints.txt", "-e", ".[all]", *wanted]):
+        raise SystemExit(f"imagefarm: {NO_INSTALL}")
+    compile_what_starts()
     for each in {stamp([]), stamp(groups)}:
         each.write_text(fingerprint())
     print_message(f"installed in {time.monotonic() - started:.0f} s")
+
+
+def compile_what_starts() -> None:
+    """Import what a farm's start does, so that it finds compiled modules. Failures show when the farm starts."""
+    engine, ours = socket.socketpair()
+    ours.close()  # An engine whose worker has ended imports its libraries and ends.
+    commands = (
+        ("-m", "worker.engine", str(engine.fileno()), "--import"),
+        ("-c", "import supervisor.supervisor, cli.serve, supervisor.flower.main"),
+        ("-c", "import worker.worker_process, worker.reaper.main"),
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    with engine, contextlib.suppress(OSError):
+        started = [
+            subprocess.Popen(
+                [str(PYTHON), "-P", *command],
+                cwd=ROOT,
+                env=environment,
+                pass_fds=[engine.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for command in commands
+        ]
+        for each in started:
+            each.wait()
 
 
 def requirements(groups: list[str]) -> list[str]:

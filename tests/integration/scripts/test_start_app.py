@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,3 +200,53 @@ def test_an_unknown_dependency_group_is_an_error(project: Path) -> None:
     assert done.returncode == 1
     assert "no dependency group 'docs'" in done.stderr
     assert not (project / ".venv").exists(), "it is known before anything is made"
+
+
+@pytest.fixture
+def project_with_uv(installed: Path) -> Iterator[Path]:
+    """Provide the installed project with the uv of this environment, and a wheel to install in `wheels`."""
+    uv = installed / ".venv" / "bin" / "uv"
+    uv.symlink_to(ROOT / ".venv" / "bin" / "uv")
+    wheels = installed / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "tool-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tool.py", "")
+        wheel.writestr("tool-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tool\nVersion: 1\n")
+        wheel.writestr("tool-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("tool-1.dist-info/RECORD", "tool.py,,\n")
+    yield installed
+    uv.unlink()
+    shutil.rmtree(wheels)
+
+
+def install_packages(project: Path, name: str, **options: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Install with these options of pip; return the end of that, and the name of the installer."""
+    python = project / ".venv" / "bin" / "python"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_"))}
+    environment |= {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": (project / "wheels").as_uri(),
+        **options,
+    }
+    command = [str(python), str(project / "scripts" / "packages.py"), str(python), "--force-reinstall", name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    found = [each.read_text().strip() for each in project.glob(".venv/lib/*/site-packages/tool-1.dist-info/INSTALLER")]
+    return done, found[0] if found else ""
+
+
+def test_uv_installs_by_pips_configuration(project_with_uv: Path) -> None:
+    done, installer = install_packages(project_with_uv, "tool")
+    assert (done.returncode, installer) == (0, "uv"), done.stderr
+
+
+def test_pip_installs_what_its_configuration_keeps_from_uv(project_with_uv: Path) -> None:
+    done, installer = install_packages(project_with_uv, "tool", PIP_PROXY="http://127.0.0.1:9")
+    assert (done.returncode, installer) == (0, "pip"), done.stderr
+
+
+def test_pip_says_why_a_package_cannot_be_installed(project_with_uv: Path) -> None:
+    done, _ = install_packages(project_with_uv, "no-such-tool")
+    assert done.returncode == 1
+    assert "uv could not install; trying pip" in done.stderr
+    assert "No matching distribution found for no-such-tool" in done.stderr
