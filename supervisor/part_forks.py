@@ -77,7 +77,7 @@ class PartForks:
         theirs.close()
 
     def start(self, part: str, environment: Mapping[str, str]) -> ForkedPart | None:
-        """Run the part in a process group of its own; None when the process that forks has ended, or does not answer."""
+        """Run the part in a process group of its own; None when that fails, as where the kernel does not let it adopt."""
         request: Request = {"part": part, "environment": dict(environment), "supervisor": os.getpid()}
         reader, writer = os.pipe()
         try:
@@ -90,7 +90,7 @@ class PartForks:
         finally:
             os.close(writer)
         output = os.fdopen(reader, encoding="utf-8", errors="replace")
-        if answer:
+        if answer and _is_own_child(int(answer)):
             return ForkedPart(int(answer), output)
         output.close()
         return None
@@ -116,13 +116,25 @@ def forking_parts() -> Iterator[PartForks | None]:
 
 @contextlib.contextmanager
 def _adopting_orphans() -> Iterator[None]:
-    """Make descendants whose parent ends children of this process, rather than of init."""
+    """Make descendants whose parent ends children of this process, rather than of init. Raises OSError."""
     libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError("the kernel lets this process adopt none")
     try:
         yield
     finally:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def _is_own_child(pid: int) -> bool:
+    """Return whether this process can wait for that one; else kill it."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return False
+    return True
 
 
 def _serve(control: socket.socket) -> NoReturn:

@@ -21,12 +21,13 @@ SUPERVISOR = """
 import json, sys
 from core.child_python import child_environment
 from supervisor.child import Child, ChildSpec
-from supervisor.part_forks import forking_parts
+from supervisor import part_forks
 from supervisor.plan import command
 
-part, given, forks_end = json.loads(sys.argv[1])
-with forking_parts() as forks:
-    if forks_end:
+part, given, fault = json.loads(sys.argv[1])
+part_forks._PR_SET_CHILD_SUBREAPER = {"prctl refuses": 9999, "prctl does nothing": 38}.get(fault, 36)
+with part_forks.forking_parts() as forks:
+    if fault == "the process that forks ends":
         forks.close()
     spec = ChildSpec(part, command(part), given, part=part)
     say = lambda text: print(text, flush=True)
@@ -37,9 +38,9 @@ sys.stdin.read()
 
 
 @contextmanager
-def supervisor(part: str, *, forks_end: bool = False, **settings: str) -> Iterator[subprocess.Popen[str]]:
+def supervisor(part: str, *, fault: str = "", **settings: str) -> Iterator[subprocess.Popen[str]]:
     """Start a process that starts the part, prints its pid, its output and its end, and ends with its own input."""
-    command = [sys.executable, "-c", SUPERVISOR, json.dumps((part, settings, forks_end))]
+    command = [sys.executable, "-c", SUPERVISOR, json.dumps((part, settings, fault))]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment(), cwd=ROOT
     )
@@ -77,21 +78,21 @@ def test_a_part_gets_its_settings_and_its_output_and_exit_code_are_read() -> Non
         line_with(process, f"ended with exit code {int(ExitCode.USAGE)}")
 
 
-@pytest.mark.parametrize("forks_end", [False, True])
-def test_a_part_runs_until_it_is_stopped(forks_end: bool, servers: dict[str, str]) -> None:
-    """Also when the process that forks has ended."""
-    with supervisor("reaper", forks_end=forks_end, **servers) as process:
+@pytest.mark.parametrize("fault", ["", "the process that forks ends", "prctl refuses", "prctl does nothing"])
+def test_a_part_runs_until_it_is_stopped(fault: str, servers: dict[str, str]) -> None:
+    """Also when it cannot be forked."""
+    with supervisor("reaper", fault=fault, **servers) as process:
         part = psutil.Process(int(line(process)))
         line_with(process, "this reaper is new")
         assert part.ppid() == process.pid
-        assert part.cmdline()[0] == (sys.executable if forks_end else "imagefarm reaper")
+        assert part.cmdline()[0] == (sys.executable if fault else "imagefarm reaper")
         assert not part.net_connections("unix"), "it has the supervisor's descriptors"
         part.terminate()
         line_with(process, "ended with exit code 0")
 
 
 def test_a_part_ends_with_the_supervisor(servers: dict[str, str]) -> None:
-    with supervisor("reaper", forks_end=False, **servers) as process:
+    with supervisor("reaper", fault="", **servers) as process:
         part = psutil.Process(int(line(process)))
         line_with(process, "this reaper is new")
         process.send_signal(signal.SIGKILL)
