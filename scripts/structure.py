@@ -66,6 +66,8 @@ codes = set()
 def profile(frame, event, argument):
     if event == "call":
         codes.add(frame.f_code)
+        if frame.f_code.co_name == "main" and frame.f_code.co_filename.endswith("cli/part.py"):
+            begin()  # a part that was forked has none of its parent's threads
 
 def until(name):
     """Return what ran until the file appeared, and collect anew."""
@@ -80,10 +82,19 @@ def watch():
     idle, asked, ran = until("asked"), until("start"), until("stop")
     called = [[code.co_filename, code.co_flags, code.co_qualname, code in asked] for code in ran - idle]
     partial = DIRECTORY / f"{os.getpid()}.partial"
-    partial.write_text(json.dumps({"command": sys.orig_argv, "called": called}))
+    command = Path("/proc/self/cmdline").read_text().replace("\\0", " ").split()
+    partial.write_text(json.dumps({"command": command, "called": called}))
     partial.rename(DIRECTORY / f"{os.getpid()}.json")
 
-threading.Thread(target=watch, daemon=True).start()
+watching = set()
+
+def begin():
+    if os.getpid() not in watching:
+        watching.add(os.getpid())
+        codes.clear()
+        threading.Thread(target=watch, daemon=True).start()
+
+begin()
 threading.setprofile(profile)
 sys.setprofile(profile)
 '''
