@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -63,8 +64,7 @@ class FileSource:
         """Whether the file's own quantised form is loaded, in every memory tier."""
         if self.file.container == "gguf":
             return True
-        stored = component_tensors(self.file.path, self.component)
-        return any(tensor.dtype in FP8 for tensor in stored.values())
+        return any(tensor.dtype in FP8 for tensor in self._stored.values())
 
     def files(self) -> list[Path]:
         """Return weights and configuration."""
@@ -72,7 +72,7 @@ class FileSource:
 
     def weights(self) -> MappedWeights:
         """Return the tensors under the names of the component's class, mapped from the file."""
-        return MappedWeights(self._converted(empty_module(self)))
+        return MappedWeights(self._converted)
 
     def check(self) -> None:
         """Raise RenderError `model_unavailable` where a load would, such as for a missing tensor; no matrix is read."""
@@ -87,16 +87,20 @@ class FileSource:
             return load_gguf(self.component, self.file, self.configs, dtype)
         if self.stays_packed:
             return load_fp8(self.component, self.file, self.configs, dtype)
-        module = empty_module(self)
-        tensors = self._converted(module)
-        for name, tensor in tensors.items():
-            tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        return with_weights(module, tensors, frozen=False)
+        tensors = {name: each.to(dtype) if each.is_floating_point() else each for name, each in self._converted.items()}
+        return with_weights(empty_module(self), tensors, frozen=False)
 
-    def _converted(self, module: nn.Module) -> Tensors:
+    @cached_property
+    def _stored(self) -> Tensors:
+        """Return the component's tensors under the file's names, mapped from it."""
+        return component_tensors(self.file.path, self.component)
+
+    @cached_property
+    def _converted(self) -> Tensors:
         """Convert and check: every tensor of the module is there, in its shape."""
         path = self.file.path
-        converted = convert(component_tensors(path, self.component), module)
+        module = empty_module(self)
+        converted = convert(self._stored, module)
         if missing := converted.missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise _unusable(
