@@ -5,15 +5,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
 from core.catalogue import CatalogueModel, LocatedWeights, ModelPaths, load_catalogue
+from tests.integration.models.rendering import render
 from tests.integration.single_files.original_names import Tensors
 from worker.models import load
 from worker.models.load import LoadedPipeline, LoadRequest, load_pipeline
@@ -40,17 +44,28 @@ class Model:
     configs: Path
 
     def state(self, component: str, dtype: torch.dtype | None = None) -> Tensors:
-        """Return a component's tensors, rounded to `dtype`."""
-        state = dict(self._pipeline().components[component].state_dict())
+        """Return a component's tensors, rounded to `dtype`; tests must not change them."""
+        state = _states(self.folder)[component]
         return {name: tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
-    def _pipeline(self) -> DiffusionPipeline:
-        return DiffusionPipeline.from_pretrained(str(self.folder), local_files_only=True)
-
-    def rounded(self, dtype: torch.dtype, folder: Path) -> Model:
+    def rounded(self, dtype: torch.dtype) -> Model:
         """Return the model with its weights saved in another dtype."""
-        DiffusionPipeline.from_pretrained(str(self.folder), dtype=dtype, local_files_only=True).save_pretrained(str(folder))
-        return replace(self, folder=folder)
+        return replace(self, folder=_rounded(self.folder, dtype))
+
+
+@cache
+def _states(folder: Path) -> dict[str, Tensors]:
+    """Return each component's tensors, under the names of its class."""
+    pipeline = DiffusionPipeline.from_pretrained(str(folder), local_files_only=True)
+    parts = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
+    return {name: dict(part.state_dict()) for name, part in parts.items()}
+
+
+@cache
+def _rounded(folder: Path, dtype: torch.dtype) -> Path:
+    rounded = folder.with_name(f"{folder.name}-{str(dtype).removeprefix('torch.')}")
+    DiffusionPipeline.from_pretrained(str(folder), dtype=dtype, local_files_only=True).save_pretrained(str(rounded))
+    return rounded
 
 
 Models = Callable[[str], Model]
@@ -74,15 +89,32 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 @dataclass(frozen=True)
 class Loader:
-    """Loads models in memory tiers on the CPU, keeping copies below `models_dir`."""
+    """Loads models in memory tiers on the CPU, keeping copies below `models_dir`.
+
+    `references`, `images`: of folders, made by earlier tests; rendering changes nothing of them but the scheduler's step.
+    """
 
     models_dir: Path
     monkeypatch: pytest.MonkeyPatch
+    references: dict[str, LoadedPipeline]
+    images: dict[str, NDArray[np.float32]]
+
+    def image(self, model: Model, dtype: str) -> NDArray[np.float32]:
+        """Return what the model that was loaded from its folder renders, rendered once for all tests."""
+        key = repr((model, dtype))
+        if key not in self.images:
+            self.images[key] = render(self.folder(model, dtype).pipeline)
+        return self.images[key]
 
     def folder(self, model: Model, dtype: str, policy: str = "cpu") -> LoadedPipeline:
-        """Load the model from its folder."""
-        paths = ModelPaths(self.models_dir, {model.base.id: model.folder}, self.models_dir / "hub")
-        return load_pipeline(model.base, LoadRequest(paths, "cpu", policy, dtype), lambda *_: None)
+        """Load the model from its folder, once for all tests; copies are kept beside the folder."""
+        key = repr((model, dtype, policy))
+        if key not in self.references:
+            models_dir = model.folder.with_name(f"{model.folder.name}-copies")
+            paths = ModelPaths(models_dir, {model.base.id: model.folder}, models_dir / "hub")
+            request = LoadRequest(paths, "cpu", policy, dtype)
+            self.references[key] = load_pipeline(model.base, request, lambda *_: None)
+        return self.references[key]
 
     def files(
         self,
@@ -111,10 +143,20 @@ class Loader:
             self.monkeypatch.undo()
 
 
+@pytest.fixture(scope="session")
+def references() -> tuple[dict[str, LoadedPipeline], dict[str, NDArray[np.float32]]]:
+    """Return the models that the tests have loaded from folders, and what these have rendered."""
+    return {}, {}
+
+
 @pytest.fixture
-def loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loader:
+def loader(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    references: tuple[dict[str, LoadedPipeline], dict[str, NDArray[np.float32]]],
+) -> Loader:
     """Return a loader with an empty models directory."""
-    return Loader(tmp_path / "models", monkeypatch)
+    return Loader(tmp_path / "models", monkeypatch, *references)
 
 
 def save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> Path:

@@ -52,9 +52,9 @@ def test_split_files_equal_the_folder(
 ) -> None:
     files = split_files(model, tmp_path / "files", DTYPES[stored_in])
     found = loader.files(model, files, loaded_in)
-    expected = loader.folder(model.rounded(DTYPES[stored_in], tmp_path / "folder"), loaded_in)
-    assert_same_weights(found, expected)
-    assert np.array_equal(render(found.pipeline), render(expected.pipeline))
+    rounded = model.rounded(DTYPES[stored_in])
+    assert_same_weights(found, loader.folder(rounded, loaded_in))
+    assert np.array_equal(render(found.pipeline), loader.image(rounded, loaded_in))
     assert "does not use" not in caplog.text
 
 
@@ -77,9 +77,9 @@ def test_other_layouts_of_the_transformer_equal_the_folder(
 ) -> None:
     files = split_files(model, tmp_path / "files")
     files["transformer"] = save(tmp_path / "other.safetensors", TRANSFORMERS[layout](model))
-    found, expected = loader.files(model, files, "bfloat16"), loader.folder(model, "bfloat16")
-    assert_same_weights(found, expected)
-    assert np.array_equal(render(found.pipeline), render(expected.pipeline))
+    found = loader.files(model, files, "bfloat16")
+    assert_same_weights(found, loader.folder(model, "bfloat16"))
+    assert np.array_equal(render(found.pipeline), loader.image(model, "bfloat16"))
 
 
 def test_a_text_encoder_without_its_prefix_equals_the_folder(model: Model, loader: Loader, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_one_file_with_all_components_equals_the_folder(model: Model, loader: Lo
     found = loader.files(model, dict.fromkeys(("transformer", "text_encoder", "vae"), file), "bfloat16")
     expected = loader.folder(model, "bfloat16")
     assert_same_weights(found, expected)
-    assert np.array_equal(render(found.pipeline), render(expected.pipeline))
+    assert np.array_equal(render(found.pipeline), loader.image(model, "bfloat16"))
     assert found.plan.estimate.device == pytest.approx(expected.plan.estimate.device, rel=0.001)
 
 
