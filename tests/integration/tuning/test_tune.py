@@ -41,10 +41,16 @@ def test_the_default_size_and_512_are_warmed_up(make_tiny_model: MakeTinyModel) 
     ]
 
 
-def test_warming_up_reports_its_progress(make_tiny_model: MakeTinyModel) -> None:
-    events: list[tuple[str, float | None]] = []
-    warm_up(warmup_of(make_tiny_model()), lambda stage, fraction: events.append((stage, fraction)))
-    assert events == [("warming up", index / 11) for index in range(12)]
+def test_warming_up_renders_each_pass_and_reports_its_progress(
+    make_tiny_model: MakeTinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Renders nothing, which takes most of a minute; a test of the graphs that the warm-up leaves renders all passes."""
+    events: list[object] = []
+    monkeypatch.setattr(Warmup, "render", lambda _, requests: events.append(requests))
+    warmup = warmup_of(make_tiny_model())
+    warm_up(warmup, lambda stage, fraction: events.append((stage, fraction)))
+    assert events[::2] == [("warming up", index / 11) for index in range(12)]
+    assert events[1::2] == warmup.passes()
 
 
 def test_a_pair_that_does_not_fit_does_not_stop_the_load(
