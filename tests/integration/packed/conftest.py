@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ WIDTH = 768
 """The narrowest for which the feed-forward's rows, too, hold whole blocks of 256."""
 TEXT_WIDTH = 256
 CPU = torch.device("cpu")
-REQUEST = a_request(3, "a cat 猫", 64, 2)
+OTHERS = ("text_encoder", "vae")
+"""The components beside the transformer."""
+REQUEST = a_request(3, "a cat 猫", 64, 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Whole:
     """A folder in diffusers' layout with its transformer's and text encoder's weights, which files are written from."""
 
@@ -95,10 +98,22 @@ def component(whole: Whole, name: str, dtype: torch.dtype) -> Any:  # noqa: ANN4
     return load_component(whole.folder / name, *cls.get(name, ("diffusers", "AutoencoderKL")), dtype)
 
 
+@cache
+def shared_component(whole: Whole, name: str, dtype: torch.dtype) -> Any:  # noqa: ANN401 - a model of a library
+    """Load one component of the folder once; tests must not change it."""
+    return component(whole, name, dtype)
+
+
+@cache
+def rendered_unpacked(whole: Whole) -> torch.Tensor:
+    """Return the latents of the request from the folder's own weights in bf16."""
+    return rendered(pipeline_with(whole, torch.bfloat16))
+
+
 def pipeline_with(whole: Whole, dtype: torch.dtype, **parts: object) -> Any:  # noqa: ANN401 - a diffusers pipeline
-    """Build the pipeline with these components in place of the folder's."""
-    names = ("transformer", "text_encoder", "vae")
-    loaded = {name: parts[name] if name in parts else component(whole, name, dtype) for name in names}
+    """Build the pipeline with these components in place of the folder's; pipelines share its text encoder and VAE."""
+    loaded = {name: parts[name] if name in parts else shared_component(whole, name, dtype) for name in OTHERS}
+    loaded["transformer"] = parts["transformer"] if "transformer" in parts else component(whole, "transformer", dtype)
     pipeline = assemble(whole.folder, loaded, dtype)  # type: ignore[arg-type]
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
