@@ -160,7 +160,7 @@ def test_stop_does_not_wait_for_a_canceled_encode(own: GatedEngine) -> None:
 
 
 def test_an_encode_that_hangs_is_noticed_while_others_step(own: GatedEngine) -> None:
-    own.submit(0, "slow", steps=10_000)
+    own.submit(0, "heavy", steps=10_000)
     own.wait_steps(0, 1)
     own.submit(1, "encode-hang")
     lost = own.recorder.wait(EngineLost)

@@ -123,7 +123,7 @@ def test_memory_does_not_grow_with_the_result(engine: Engine, tmp_path: Path) ->
 
 
 def test_a_request_is_canceled_between_tiles(engine: Engine, tmp_path: Path) -> None:
-    request = submit(engine, 20, noise(1500, 1500), tmp_path / "x.png", FAST, 4)
+    request = submit(engine, 20, noise(4000, 40), tmp_path / "x.png", FAST, 4)
     engine[1].wait(Step, matches=lambda step: step.request_id == request.id)
     engine[0].cancel(request.id)
     assert isinstance(engine[1].wait_end(request.id), Canceled)
