@@ -44,7 +44,7 @@ def test_speed_in_a_named_tier(tmp_path: Path) -> None:
         "--count",
         "1",
         "--in-flight",
-        "4",
+        "2",
         "--engine",
         "token_budget=512",
         "compile_blocks=false",
