@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from core.catalogue import ModelPaths, load_catalogue
-from tests.integration.models.rendering import render
+from tests.integration.models.rendering import render_small
 from worker.device import cpu_probe
 from worker.device.cpu_probe import CpuSpeed
 from worker.memory import cpu_form
@@ -62,12 +62,12 @@ def main(folder: Path, models: Path) -> None:
     torch.set_num_threads(1)
     model_paths = ModelPaths(models, {MODEL: folder})
     whole, packed = (load_on(FP32_CPU, model_paths, policy) for policy in ("cpu", "cpu-int8"))
-    expected = render(unpacked_in_fp32(packed.pipeline))
+    expected = render_small(unpacked_in_fp32(packed.pipeline))
     found = {
         "key": cpu_probe.machine_key(),
         "dtypes": [str(each.dtype) for each in (whole, packed)],
-        "whole_equals_fp32": np.array_equal(render(without_gradients(whole.pipeline)), render(fp32_of(folder))),
-        "int8_distance": float(np.abs(render(packed.pipeline) - expected).max()) * 255,
+        "whole_equals_fp32": np.array_equal(render_small(without_gradients(whole.pipeline)), render_small(fp32_of(folder))),
+        "int8_distance": float(np.abs(render_small(packed.pipeline) - expected).max()) * 255,
         "int8_sums_are_exact": cpu_probe.int8_sums_are_exact(),
     }
     sys.stdout.write(json.dumps(found))

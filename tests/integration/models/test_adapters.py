@@ -10,7 +10,7 @@ import pytest
 from core.catalogue.loras import LoraLibrary
 from core.render import LoraRequest
 from tests.integration.models.conftest import Load, catalogue_row
-from tests.integration.models.rendering import render
+from tests.integration.models.rendering import render_small
 from tests.integration.models.test_tiers import CPU
 from worker.memory.apply import apply_tier
 from worker.memory.tiers import Tier
@@ -39,7 +39,7 @@ def test_adapters_come_and_go_on_a_tier(load: Load, tmp_path: Path, name: str) -
 
     def rendered(*names: str) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
         adapters.activate(tuple(LoraRequest(name=each) for each in names))
-        return np.asarray(render(pipeline))
+        return np.asarray(render_small(pipeline))
 
     bare, inked, golden = rendered(), rendered("ink"), rendered("gold")
     assert not np.array_equal(bare, inked)

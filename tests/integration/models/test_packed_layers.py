@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from core.catalogue import ModelPaths
 from tests.compiling import needs_inductor
 from tests.integration.models.conftest import Load
-from tests.integration.models.rendering import render
+from tests.integration.models.rendering import render_small
 from worker.memory import packed_layers as packed_module
 from worker.memory.packed_layers import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
 from worker.memory.quantize import packed_matmul_form, quantize, use_packed_matmul
@@ -156,15 +156,15 @@ def test_an_image_rendered_by_products_is_close(
     form: PackedForm, worst: float, load: Load, model_paths: ModelPaths, tiny_models: dict[str, Path]
 ) -> None:
     pipeline = load("z-image-turbo").pipeline
-    expected = render(pipeline)
+    expected = render_small(pipeline)
     reader = TierReader("z-image-turbo", Tier("any", "", "cpu", denoiser=form), torch.bfloat16, model_paths, lambda _: None)
     folder = tiny_models["z-image-turbo"] / "transformer"
     pipeline.transformer = reader.load(folder, "diffusers", "ZImageTransformer2DModel")
     assert pipeline.transformer.dtype == torch.bfloat16
     assert packed_matmul_form(pipeline.transformer) == form
-    unpacked = render(pipeline)
+    unpacked = render_small(pipeline)
     use_packed_matmul(pipeline.transformer, True)
-    multiplied = render(pipeline)
+    multiplied = render_small(pipeline)
     assert not np.array_equal(multiplied, unpacked)
     for found in (unpacked, multiplied):
         assert 0 < np.abs(found - expected).mean() * 255 < worst

@@ -11,7 +11,7 @@ import torch
 from core.catalogue import ModelPaths
 from core.errors import RenderError
 from tests.integration.models.conftest import Load, catalogue_row
-from tests.integration.models.rendering import render
+from tests.integration.models.rendering import render, render_small
 from worker.memory.apply import apply_tier
 from worker.memory.packed_layers import Int4Linear
 from worker.memory.quantize import quantize
@@ -47,7 +47,7 @@ def test_eight_bits_on_the_cpu(load: Load) -> None:
     assert packed.plan.policy == "cpu-int8"
     blocks = [loaded.pipeline.transformer.layers[0].feed_forward for loaded in (whole, packed)]
     assert bytes_of(blocks[1]) < 0.55 * bytes_of(blocks[0])
-    assert 0 < distance(render(packed.pipeline), render(whole.pipeline)) < 2
+    assert 0 < distance(render_small(packed.pipeline), render_small(whole.pipeline)) < 2
 
 
 def test_the_estimate_of_weights_matches_the_loaded_ones(load: Load) -> None:
@@ -76,7 +76,7 @@ def test_reading_packed_weights_equals_packing_them(load: Load) -> None:
     packed = load("z-image-turbo", "cpu").pipeline
     for name in ("transformer", "text_encoder"):
         quantize(getattr(packed, name), "int8", torch.bfloat16)
-    assert np.array_equal(render(read), render(packed))
+    assert np.array_equal(render_small(read), render_small(packed))
 
 
 def test_other_weights_get_another_packed_form(
@@ -97,32 +97,32 @@ def test_four_bits_from_disk(model_paths: ModelPaths, tiny_models: dict[str, Pat
     tier = Tier("int4-on-cpu", "", "cpu", denoiser="int4")
     reader = TierReader("z-image-turbo", tier, torch.bfloat16, model_paths, lambda _: None)
     whole = load("z-image-turbo").pipeline
-    expected = render(whole)
+    expected = render_small(whole)
     folder = tiny_models["z-image-turbo"] / "transformer"
     whole.transformer = reader.load(folder, "diffusers", "ZImageTransformer2DModel")
     packed = whole.transformer.get_submodule("layers.0.attention.to_q")
     assert isinstance(packed, Int4Linear)
     assert packed.weight.dtype == torch.uint8
-    assert 0 < distance(render(whole), expected) < 20
+    assert 0 < distance(render_small(whole), expected) < 20
 
 
 def test_a_lora_works_on_eight_bits(load: Load, tmp_path: Path) -> None:
     file = build_lora(load("z-image-turbo").pipeline, tmp_path / "lora")
     pipeline = load("z-image-turbo", "cpu-int8").pipeline
-    bare = render(pipeline)
+    bare = render_small(pipeline)
     pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="tiny")
-    assert distance(render(pipeline), bare) > 0.1
+    assert distance(render_small(pipeline), bare) > 0.1
     pipeline.unload_lora_weights()
-    assert np.array_equal(render(pipeline), bare)
+    assert np.array_equal(render_small(pipeline), bare)
 
 
 def test_fp8_layers(load: Load) -> None:
     pipeline = load("z-image-turbo").pipeline
-    expected, before = render(pipeline), bytes_of(pipeline.transformer)
+    expected, before = render_small(pipeline), bytes_of(pipeline.transformer)
     apply_tier(pipeline, Tier("fp8-on-cpu", "", "cpu", denoiser="fp8-cast"), CPU, lambda _: None)
     assert pipeline.transformer.get_parameter("layers.0.attention.to_q.weight").dtype == torch.float8_e4m3fn
     assert bytes_of(pipeline.transformer) < 0.8 * before
-    assert 0 < distance(render(pipeline), expected) < 10
+    assert 0 < distance(render_small(pipeline), expected) < 10
 
 
 def test_a_lora_works_on_streamed_fp8_layers(load: Load, tmp_path: Path) -> None:
@@ -130,11 +130,11 @@ def test_a_lora_works_on_streamed_fp8_layers(load: Load, tmp_path: Path) -> None
     pipeline = load("z-image-turbo").pipeline
     tier = Tier("both-on-cpu", "", "cpu", denoiser="fp8-cast", denoiser_place="streamed")
     apply_tier(pipeline, tier, CPU, lambda _: None)
-    bare = render(pipeline)
+    bare = render_small(pipeline)
     pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="tiny")
-    assert distance(render(pipeline), bare) > 0.1
+    assert distance(render_small(pipeline), bare) > 0.1
     pipeline.unload_lora_weights()
-    assert np.array_equal(render(pipeline), bare)
+    assert np.array_equal(render_small(pipeline), bare)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -151,21 +151,28 @@ def test_streaming_gives_the_same_image(model_id: str, load: Load) -> None:
 
 def test_fp8_combined_with_streaming(load: Load) -> None:
     pipeline = load("z-image-turbo").pipeline
-    expected = render(pipeline)
+    expected = render_small(pipeline)
     tier = Tier("both-on-cpu", "", "cpu", denoiser="fp8-cast", denoiser_place="streamed", text_place="cpu")
     apply_tier(pipeline, tier, CPU, lambda _: None)
-    assert 0 < distance(render(pipeline), expected) < 10
+    assert 0 < distance(render_small(pipeline), expected) < 10
 
 
-def test_tiles_are_used_above_512_pixels(load: Load) -> None:
+def test_tiles_are_used_above_512_pixels(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the decoder's calls with one that enlarges its input: the real one takes half a minute for them."""
     pipeline = load("z-image-turbo").pipeline
     apply_tier(pipeline, Tier("tiled", "", "cpu", tiled_vae=True), CPU, lambda _: None)
     calls: list[tuple[int, ...]] = []
-    pipeline.vae.decoder.register_forward_hook(lambda _, inputs, __: calls.append(tuple(inputs[0].shape)))
+
+    def enlarge(latents: torch.Tensor) -> torch.Tensor:
+        calls.append(tuple(latents.shape))
+        return torch.nn.functional.interpolate(latents[:, :3], scale_factor=8)
+
+    monkeypatch.setattr(pipeline.vae.decoder, "forward", enlarge)
     for side, tiles in ((64, 1), (128, 9)):
         calls.clear()
         with torch.no_grad():
-            pipeline.vae.decode(torch.zeros(1, 16, side, side, dtype=pipeline.vae.dtype))
+            image = pipeline.vae.decode(torch.zeros(1, 16, side, side, dtype=pipeline.vae.dtype)).sample
+        assert image.shape == (1, 3, 8 * side, 8 * side)
         assert len(calls) == tiles
         assert max(max(shape[2:]) for shape in calls) <= 64
 

@@ -14,7 +14,7 @@ import torch
 from core.catalogue import ModelPaths
 from tests.integration.models.conftest import Load
 from tests.integration.models.old_cpu import FP32_CPU, MODEL, fp32_of, load_on, unpacked_in_fp32, without_gradients
-from tests.integration.models.rendering import render
+from tests.integration.models.rendering import render_small
 from tests.integration.models.test_tiers import bytes_of
 from tests.servers.farm import clean_environment
 from worker.device.cpu_probe import CpuSpeed
@@ -30,7 +30,7 @@ def test_the_image_equals_that_of_fp32_to_the_bit(model_paths: ModelPaths, tiny_
     assert isinstance(transformer.layers[0].feed_forward.w1, WideLinear)
     assert isinstance(text_encoder.embed_tokens, WideEmbedding)
     assert {transformer.dtype, text_encoder.dtype, loaded.pipeline.vae.dtype} == {torch.float32}
-    assert np.array_equal(render(without_gradients(loaded.pipeline)), render(fp32_of(tiny_models[MODEL])))
+    assert np.array_equal(render_small(without_gradients(loaded.pipeline)), render_small(fp32_of(tiny_models[MODEL])))
 
 
 def test_the_matrices_stay_as_they_were_loaded(model_paths: ModelPaths, load: Load) -> None:
@@ -57,22 +57,22 @@ def test_eight_bits_are_unpacked_to_fp32_from_the_same_copy(model_paths: ModelPa
     loaded = load_on(FP32_CPU, model_paths, "cpu-int8")
     assert loaded.dtype == torch.float32
     assert sorted(path.name for path in folder.iterdir()) == copies
-    expected = render(unpacked_in_fp32(loaded.pipeline))
-    assert np.abs(render(loaded.pipeline) - expected).max() * 255 < 0.1
+    expected = render_small(unpacked_in_fp32(loaded.pipeline))
+    assert np.abs(render_small(loaded.pipeline) - expected).max() * 255 < 0.1
 
 
 def test_a_lora_works_on_widened_layers(model_paths: ModelPaths, load: Load, tmp_path: Path) -> None:
     file = build_lora(load(MODEL).pipeline, tmp_path / "lora")
     pipeline = load_on(FP32_CPU, model_paths).pipeline
     reference = fp32_of(model_paths.folders[MODEL])
-    bare = render(pipeline)
+    bare = render_small(pipeline)
     for each in (pipeline, reference):
         each.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="tiny")
-    changed = render(pipeline)
+    changed = render_small(pipeline)
     assert np.abs(changed - bare).mean() * 255 > 0.1
-    assert np.abs(changed - render(reference)).max() * 255 < 0.1
+    assert np.abs(changed - render_small(reference)).max() * 255 < 0.1
     pipeline.unload_lora_weights()
-    assert np.array_equal(render(pipeline), bare)
+    assert np.array_equal(render_small(pipeline), bare)
 
 
 def test_models_whose_weights_fp32_holds_exactly_are_not_rounded(model_paths: ModelPaths) -> None:
