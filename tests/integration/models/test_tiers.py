@@ -103,7 +103,7 @@ def test_four_bits_from_disk(model_paths: ModelPaths, tiny_models: dict[str, Pat
     packed = whole.transformer.get_submodule("layers.0.attention.to_q")
     assert isinstance(packed, Int4Linear)
     assert packed.weight.dtype == torch.uint8
-    assert 0 < distance(render_small(whole), expected) < 20
+    assert 0 < distance(render_small(whole), expected) < 8  # of other scales: 20
 
 
 def test_a_lora_works_on_eight_bits(load: Load, tmp_path: Path) -> None:
