@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 
 Job = dict[str, Any]
+LONGEST_POLL_SECONDS = 1.0
+"""A change that the API does not hear of, without Redis for instance, is seen at the next poll."""
 
 
 class Client:
@@ -34,14 +36,22 @@ class Client:
 
     def job(self, job_id: str) -> Job:
         """Return the job."""
-        answer = self.http.get(f"/v1/jobs/{job_id}")
-        assert answer.status_code == httpx.codes.OK, answer.text
-        job: Job = answer.json()
-        return job
+        return self._read(job_id)[0]
+
+    def _read(self, job_id: str) -> tuple[Job, str]:
+        return _read_answer(self.http.get(f"/v1/jobs/{job_id}"))
 
     def wait(self, job_id: str, *statuses: str, seconds: float = 300.0) -> Job:
-        """Wait until the job has one of these statuses and return it."""
-        return self.wait_for(job_id, lambda job: job["status"] in statuses, seconds)
+        """Wait until the job has one of these statuses and return it; each poll waits for the next change."""
+        deadline = time.monotonic() + seconds
+        job, tag = self._read(job_id)
+        while job["status"] not in statuses:
+            assert time.monotonic() < deadline, job
+            params, headers = {"wait": LONGEST_POLL_SECONDS}, {"If-None-Match": tag}
+            answer = self.http.get(f"/v1/jobs/{job_id}", params=params, headers=headers)
+            if answer.status_code != httpx.codes.NOT_MODIFIED:
+                job, tag = _read_answer(answer)
+        return job
 
     def wait_for(self, job_id: str, reached: Callable[[Job], bool], seconds: float = 300.0) -> Job:
         """Wait until `reached` returns true for the job and return it; AssertionError with the job after `seconds`."""
@@ -57,6 +67,13 @@ class Client:
         assert answer.is_success, answer.text
         job: Job = answer.json()
         return job
+
+
+def _read_answer(answer: httpx.Response) -> tuple[Job, str]:
+    """Return the job and its tag."""
+    assert answer.status_code == httpx.codes.OK, answer.text
+    job: Job = answer.json()
+    return job, answer.headers["ETag"]
 
 
 def wait_until(reached: Callable[[], object], seconds: float = 300.0) -> None:
