@@ -191,19 +191,12 @@ class FarmParts:
     def wait_ready(self, seconds: float = 200.0) -> None:
         """Wait until all workers are ready; raise TimeoutError with the ends of the logs."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self._ready_workers() >= self.workers + self.upscalers:
-                return
-            time.sleep(0.1)
+        with httpx.Client(base_url=self.url, timeout=5) as client:  # one for all polls: each loads certificates
+            while time.monotonic() < deadline:
+                if _ready_workers(client) >= self.workers + self.upscalers:
+                    return
+                time.sleep(0.1)
         raise TimeoutError("the farm did not become ready:\n" + self.log_ends())
-
-    def _ready_workers(self) -> int:
-        try:
-            answer = httpx.get(f"{self.url}/v1/workers", timeout=5)
-            rows = answer.json()["items"] if answer.status_code == httpx.codes.OK else []
-        except (httpx.HTTPError, ValueError, KeyError):
-            return 0
-        return sum(row["state"] == "ready" for row in rows)
 
     def is_live(self, name: str) -> bool:
         """Return whether this worker's process runs and holds its name's lock."""
@@ -235,6 +228,15 @@ class FarmParts:
                 with suppress(psutil.NoSuchProcess):
                     engine.kill()
             part.kill()
+
+
+def _ready_workers(client: httpx.Client) -> int:
+    try:
+        answer = client.get("/v1/workers")
+        rows = answer.json()["items"] if answer.status_code == httpx.codes.OK else []
+    except (httpx.HTTPError, ValueError, KeyError):
+        return 0
+    return sum(row["state"] == "ready" for row in rows)
 
 
 def alive(process_id: int) -> bool:
