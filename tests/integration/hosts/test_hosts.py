@@ -40,7 +40,7 @@ def farm(server_root: Path) -> Iterator[HostedFarm]:
     except HostsNotPermitted as error:
         pytest.skip(f"FARMS ON SEVERAL HOSTS ARE NOT TESTED HERE: {error}")
     with running_network(server_root / "hosts") as network:
-        yield HostedFarm(network, settings=SETTINGS).start()
+        yield HostedFarm(network, settings=SETTINGS, forked=True).start()
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable
@@ -29,18 +32,25 @@ PASSWORD = "between-hosts"
 USERS = f"user default off\nuser farm on >{PASSWORD} ~farm:* ~_kombu* &* +@all -@dangerous +info\n"
 """The access rules of docs/guides/many-boxes.md."""
 START_SECONDS = 300.0
+POLL_SECONDS = 0.2
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For plain HTTP: else each poll loads certificates."""
 STOP_SECONDS = 120.0
 """Drains end within 30 s by default; busy cores make everything slower."""
 
 
 @dataclass
 class HostedFarm:
-    """`settings` are those of every host. `disk`: where Redis and Postgres keep their files; their own folder by default."""
+    """`settings` are those of every host. `disk`: where Redis and Postgres keep their files; their own folder by default.
+
+    `forked`: `imagefarm` is no new interpreter but a forked process.
+    """
 
     network: Network
     worker_hosts: int = 3
     settings: dict[str, str] = field(default_factory=dict)
     disk: Path | None = None
+    forked: bool = False
     programs: dict[str, Program] = field(default_factory=dict)
     replaced: dict[str, tuple[float, float]] = field(default_factory=dict)
     """When the worker of a host was last stopped and its successor was ready, in seconds since 1970."""
@@ -56,6 +66,7 @@ class HostedFarm:
         self.redis_url = f"redis://farm:{PASSWORD}@{address}:{REDIS_PORT}/0"
         self.storage_url = f"s3://key:secret@{BUCKET}/farm?endpoint=http://{address}:{S3_PORT}&region=us-east-1"
         self.url = f"http://{address}:{API_PORT}"
+        self._numbers = itertools.count(1)
 
     def start(self) -> HostedFarm:
         """Start the control host's servers, API and reaper, let every worker host join, and wait until all are ready."""
@@ -128,9 +139,13 @@ class HostedFarm:
 
     def start_program(self, name: str) -> None:
         """Start `imagefarm` with this word, such as `api`, on the control host."""
-        self.programs[name] = self.control.start(
-            *self.control.farm_command(name), environment=self.control_environment(), log=f"{name}.log"
-        )
+        self.programs[name] = self._run(self.control, name, environment=self.control_environment(), log=f"{name}.log")
+
+    def _run(self, host: Host, *words: str, environment: dict[str, str], log: str) -> Program:
+        """Start `imagefarm` with these words on a host."""
+        if self.forked:
+            return host.fork(*words, environment=environment, log=log)
+        return host.start(*host.farm_command(*words), environment=environment, log=log)
 
     def replace_programs(self, *names: str) -> None:
         """Stop and start these parts of the control host, one after the other, and wait for the API."""
@@ -186,8 +201,14 @@ class HostedFarm:
 
     def join_line(self) -> str:
         """Return the line that `imagefarm join-command --installed` prints on the control host."""
-        command = self.control.farm_command("join-command", "--installed")
-        return self.control.run(*command, environment=self.control_environment()).strip()
+        log = f"join-command-{next(self._numbers)}.log"
+        words = ("join-command", "--installed")
+        program = self._run(self.control, *words, environment=self.control_environment(), log=log)
+        status, output = program.wait(START_SECONDS), program.log.read_text()
+        found = re.search(r"^imagefarm join .*$", output, re.MULTILINE)
+        if status != 0 or found is None:
+            raise RuntimeError(f"imagefarm join-command ended with status {status}: {output}")
+        return found[0]
 
     def join(self, host: Host) -> None:
         """Let a host join by the line of `imagefarm join-command --installed`, or continue when it has joined before."""
@@ -198,9 +219,7 @@ class HostedFarm:
         return ["join"] if joined else shlex.split(self.join_line())[1:]
 
     def _start_joined(self, host: Host, words: list[str]) -> None:
-        self.programs[host.name] = host.start(
-            *host.farm_command(*words), environment=self.worker_environment(host), log="join.log"
-        )
+        self.programs[host.name] = self._run(host, *words, environment=self.worker_environment(host), log="join.log")
 
     def restart_host(self, host: Host) -> None:
         """Boot a worker host that was killed, and run `imagefarm join` on it."""
@@ -210,7 +229,7 @@ class HostedFarm:
     def get(self, path: str) -> Any:  # noqa: ANN401 -- JSON
         """Return the JSON of a response; None when the API does not answer or refuses."""
         try:
-            answer = httpx.get(f"{self.url}{path}", timeout=10)
+            answer = httpx.get(f"{self.url}{path}", timeout=10, verify=_NO_CERTIFICATES)
         except httpx.HTTPError:
             return None
         return answer.json() if answer.is_success and path != "/healthz" else answer.text if answer.is_success else None
@@ -241,7 +260,7 @@ class HostedFarm:
             if time.monotonic() > started + seconds:
                 logs = "\n".join(host.logs() for host in self.network.hosts.values())
                 raise TimeoutError(f"waited {seconds:g} s for: {what}; workers: {self.worker_states()}\n{logs}")
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS)
         return time.monotonic() - started
 
     def database(self) -> Database:

@@ -26,6 +26,9 @@ from typing import IO
 
 import psutil
 
+from benchmarks.faults.parts import Process
+from tests.servers.forked_parts import PART_IMPORTS, part_server
+
 ROOT = Path(__file__).resolve().parents[3]
 TOOLS = ("ip", "unshare", "nsenter", "setpriv", "mount")
 TUN = Path("/dev/net/tun")
@@ -80,9 +83,9 @@ def _run(*command: str) -> None:
 
 
 class Program:
-    """A program that runs in a host."""
+    """A program that runs in a host. `entering`: its parent, which is outside."""
 
-    def __init__(self, entering: subprocess.Popen[str], log: Path | None) -> None:
+    def __init__(self, entering: Process, log: Path) -> None:
         self._entering, self.log = entering, log
 
     def poll(self) -> int | None:
@@ -112,7 +115,8 @@ class Program:
     def resume_entering(self) -> None:
         """Let nsenter continue, which stops with its program and then reaps nothing; the host could not end."""
         if self.poll() is None:
-            self._entering.send_signal(signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(self._entering.pid, signal.SIGCONT)
 
     def stop(self, seconds: float = 120.0) -> int:
         """Send SIGTERM and return the exit status."""
@@ -192,7 +196,20 @@ class Host:
                 stdin=subprocess.DEVNULL,
                 text=True,
             )
-        program = Program(entering, path)
+        return self._keep(Program(entering, path))
+
+    def fork(self, *words: str, environment: Mapping[str, str], log: str) -> Program:
+        """Start `imagefarm` with these words like `start`, but as a forked process; see tests.servers.forks."""
+        path = self.directory / log
+        inside = (str(self.first_process.pid), str(self.directory), *words)
+        with path.open("ab") as stream, Path(os.devnull).open() as nothing:
+            fds = {0: nothing.fileno(), 1: stream.fileno(), 2: stream.fileno()}
+            entering = part_server().start(
+                "tests.servers.network.entering", *inside, imports=PART_IMPORTS, environment=environment, fds=fds
+            )
+        return self._keep(Program(entering, path))
+
+    def _keep(self, program: Program) -> Program:
         self.programs.append(program)
         return program
 
