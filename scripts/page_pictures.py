@@ -63,9 +63,7 @@ def show(page: Page, language: str, view: str, pair: list[str]) -> None:
         page.visit("#/gallery" if view == "compare" else f"#/{view}")
         page.until(lambda: page.find_all(".cell img.in, .worker"), "the view has no content")
     if view == "compare":
-        page.module(
-            "./js/gallery/compare.js", f"(m.compareImages({{fail: console.error}}, ['{pair[0]}', '{pair[1]}']), true)"
-        )
+        page.module("js/gallery/compare.js", f"(m.compareImages({{fail: console.error}}, ['{pair[0]}', '{pair[1]}']), true)")
         page.until(lambda: page.find_all(".compare-over img"), "no comparison")
     time.sleep(1.5)  # pictures are decoded and faded in
 

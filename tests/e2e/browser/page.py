@@ -179,10 +179,14 @@ class Page:
         return self.driver.execute_script(source, *arguments)
 
     def module(self, path: str, expression: str) -> Any:  # noqa: ANN401
-        """Evaluate an expression over the exports of a page module, named `m`, and return its JSON value."""
+        """Evaluate an expression over the exports of a page module such as `js/api.js`, named `m`; return its JSON value.
+
+        The module is the page's own: its address holds the version of the page.
+        """
         source = (
-            "const done = arguments[0];"
-            f"import('{path}').then((m) => done({{value: {expression}}}), (error) => done({{error: String(error)}}))"
+            "const done = arguments[0], main = document.querySelector('script[src]').src;"
+            f"import(new URL('../{path}', main))"
+            f".then((m) => done({{value: {expression}}}), (error) => done({{error: String(error)}}))"
         )
         answer = self.driver.execute_async_script(source)
         assert "error" not in answer, answer

@@ -86,15 +86,15 @@ def test_every_control_has_a_name(slow_farm: FarmParts, open_page: OpenPage) -> 
 
 def test_formats_of_numbers_and_sizes(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
-    assert page.module("/js/format.js", "[1, 2, 3, 4, 11, 12, 13, 21, 101, 111].map(m.ordinal)") == [
+    assert page.module("js/format.js", "[1, 2, 3, 4, 11, 12, 13, 21, 101, 111].map(m.ordinal)") == [
         *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th")
     ]
-    assert page.module("/js/format.js", "[0.0004, 0.4, 5, 45, 179.7, 3599, 7260].map(m.seconds)") == [
+    assert page.module("js/format.js", "[0.0004, 0.4, 5, 45, 179.7, 3599, 7260].map(m.seconds)") == [
         *("1 ms", "400 ms", "5.0 s", "45 s", "3 min 0 s", "59 min 59 s", "2 h 1 min")
     ]
     limits = "{min_side: 64, max_side: 1024, multiple: 16, max_pixels: 800000}"
-    assert page.module("/js/sizes.js", f"m.basesFor({{limits: {limits}}})") == [512, 768]
+    assert page.module("js/sizes.js", f"m.basesFor({{limits: {limits}}})") == [512, 768]
     shapes = f"m.RATIOS.map((ratio) => Object.values(m.sizeFor(768, ratio, {limits})).join('x'))"
-    assert page.module("/js/sizes.js", shapes) == [
+    assert page.module("js/sizes.js", shapes) == [
         *("768x768", "896x640", "640x896", "960x640", "640x960", "1024x576", "576x1024")
     ]

@@ -113,7 +113,7 @@ def test_charts_and_their_time_range(stocked: StockedFarm, open_page: OpenPage) 
 def test_every_view_says_that_the_farm_is_away_and_goes_on_by_itself(stocked: StockedFarm, open_page: OpenPage) -> None:
     page = farm(stocked, open_page)
     for view in VIEWS:
-        page.module(f"./js/views/{view}.js", "true")  # with all that it imports
+        page.module(f"js/views/{view}.js", "true")  # with all that it imports
     network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **network})
     try:

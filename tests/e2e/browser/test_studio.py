@@ -35,6 +35,17 @@ def test_no_view_sends_more_than_three_requests_to_open(page: Page, record: Reco
     record("first_paint_milliseconds", round(paint))
 
 
+def test_a_page_that_is_opened_again_asks_for_none_of_its_files(page: Page) -> None:
+    sizes = """
+        const files = performance.getEntriesByType('resource').filter((one) => one.name.includes('/files/'));
+        return files.map((one) => one.transferSize);
+    """
+    page.open()
+    page.open()
+    assert len(found := page.script(sizes)) > 30
+    assert set(found) == {0}
+
+
 def test_from_first_run_to_an_export(page: Page, downloads: Path) -> None:
     go(page, "models")
     page.until(lambda: page.find("#first-run").is_displayed(), "the first run is not explained")

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
+
 import httpx
 import pytest
+
+from api.page import Index, web_directory
 
 
 @pytest.mark.parametrize(
@@ -30,3 +36,42 @@ def test_files_have_their_type_and_are_revalidated(shared_api: httpx.Client, pat
 @pytest.mark.parametrize("path", ["/__init__.py", "/js/../../pyproject.toml", "/%2e%2e/pyproject.toml", "/js", "/nothing"])
 def test_other_paths_are_404(shared_api: httpx.Client, path: str) -> None:
     assert shared_api.get(path).status_code == 404
+
+
+def test_the_page_names_files_that_a_browser_keeps(shared_api: httpx.Client) -> None:
+    named = re.findall(r'(?:href|src)="(files/[^"]+)"', shared_api.get("/").text)
+    assert {path.split("/", 2)[2] for path in named} >= {"js/main.js", "css/tokens.css", "img/mark.svg"}
+    for path in named:
+        answer = shared_api.get(f"/{path}")
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "max-age=31536000, immutable"
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.content == shared_api.get(f"/{path.split('/', 2)[2]}").content
+
+
+def test_files_of_another_version_are_revalidated(shared_api: httpx.Client) -> None:
+    """An API of another version, or one that was upgraded, must not fill the browser's cache for that version."""
+    assert shared_api.get("/").status_code == 200
+    assert shared_api.get("/files/0123456789abcdef/js/main.js").headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", ["js/nothing.js", "index.html", "js", "js/../__init__.py", "js/%2e%2e/__init__.py"])
+def test_nothing_else_has_a_version(shared_api: httpx.Client, path: str) -> None:
+    version = shared_api.get("/").headers["etag"].strip('"')
+    answer = shared_api.get(f"/files/{version}/{path}")
+    assert answer.status_code == 404
+    assert "immutable" not in answer.headers.get("cache-control", "")
+
+
+@pytest.mark.parametrize("changed", ["index.html", "js/views/farm.js", "css/base.css"])
+def test_the_version_changes_with_each_file(tmp_path: Path, changed: str) -> None:
+    folder = tmp_path / "web"
+    shutil.copytree(web_directory(), folder)
+    index = Index(folder)
+    before, version = index.html(), index.version
+    assert (index.html(), index.version) == (before, version)
+    assert Index(web_directory()).html() == before  # times of files do not matter
+    with (folder / changed).open("a") as file:
+        file.write("\n")
+    assert version not in index.html()
+    assert index.version not in ("", version)
