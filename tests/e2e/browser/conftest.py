@@ -69,11 +69,14 @@ def open_page(driver: Chrome) -> OpenPage:
         size: tuple[int, int] = (1360, 900),
         dark: bool = False,
         ready: bool = True,
+        log_requests: bool = False,
     ) -> Page:
         chromium.resize(driver, size)
         chromium.use_scheme(driver, dark=dark)
         page = Page(driver, farm.api if isinstance(farm, FarmProcess) else farm.url)
         page.forget()
+        if log_requests:
+            page.log_requests()
         return page.open() if ready else page.visit()
 
     return open_one

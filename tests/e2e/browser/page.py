@@ -46,8 +46,14 @@ class Page:
     def forget(self) -> None:
         """Forget what the browser has stored for this farm: forms, choices, sessions, logs."""
         self.driver.get(f"{self.url}/img/mark.svg")
+        self.driver.execute_cdp_cmd("Network.disable", {})
         self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": self.url, "storageTypes": "all"})
         self.console()
+        self.requested()
+
+    def log_requests(self) -> None:
+        """Let `requested` know what is requested from now on, until the next `forget`: the log takes time of all tests."""
+        self.driver.execute_cdp_cmd("Network.enable", {})
         self.requested()
 
     def open(self, fragment: str = "") -> Page:
@@ -150,7 +156,7 @@ class Page:
 
     @property
     def state(self) -> str:
-        return self.find("#stage").get_attribute("data-state") or ""
+        return str(self.script("return document.querySelector('#stage')?.dataset.state ?? ''"))
 
     def wait_state(self, *states: str) -> None:
         def reached() -> bool:
@@ -203,7 +209,7 @@ class Page:
         return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
     def requested(self) -> set[str]:
-        """Return scheme and host of every network request since the last call."""
+        """Return scheme and host of every network request since the last call; see `log_requests`."""
         found = set()
         for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
             message = json.loads(entry["message"])["message"]

@@ -30,7 +30,7 @@ def keys(page: Page, *pressed: str) -> None:
 
 
 def calls(page: Page) -> list[str]:
-    """Return the paths of the API calls since the last call, those for pictures left out."""
+    """Return the paths of the API calls since the last call, those for pictures left out; see `Page.log_requests`."""
     found = []
     for entry in page.driver.get_log("performance"):  # type: ignore[no-untyped-call]
         message = json.loads(entry["message"])["message"]

@@ -115,6 +115,7 @@ def test_every_view_says_that_the_farm_is_away_and_goes_on_by_itself(stocked: St
     for view in VIEWS:
         page.module(f"js/views/{view}.js", "true")  # with all that it imports
     network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.driver.execute_cdp_cmd("Network.enable", {})  # what follows has no effect without it
     page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **network})
     try:
         away = "The farm does not answer. Is it still running?"

@@ -14,7 +14,7 @@ PROMPT = "一只猫坐在窗边 🐈, a cat at a window <img src=x onerror=windo
 
 
 def test_a_prompt_becomes_an_image_with_its_settings(farm: FarmProcess, open_page: OpenPage) -> None:
-    page = open_page(farm)
+    page = open_page(farm, log_requests=True)
     page.render(PROMPT)
     page.wait_state("succeeded")
     assert page.image_size() == (512, 512)

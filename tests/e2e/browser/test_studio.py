@@ -15,6 +15,7 @@ from tests.e2e.browser.studio import VIEWS, calls, go, keys, wait_view
 
 
 def test_no_view_sends_more_than_three_requests_to_open(page: Page, record: Record) -> None:
+    page.log_requests()
     for view in VIEWS:
         for _ in range(5):  # On a busy machine, the first renewal of a view may be seen too.
             page.visit("img/mark.svg")
@@ -29,7 +30,7 @@ def test_no_view_sends_more_than_three_requests_to_open(page: Page, record: Reco
             )
             if len(opened := calls(page)) <= 3:
                 break
-        assert len(opened) <= 3, (view, opened)
+        assert 1 <= len(opened) <= 3, (view, opened)
     paint = page.script("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
     assert paint is not None
     record("first_paint_milliseconds", round(paint))

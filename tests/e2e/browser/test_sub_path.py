@@ -29,7 +29,7 @@ def page(proxy: SubPathProxy, driver: Chrome) -> Iterator[Page]:
         page = Page(driver, url)
         driver.get("about:blank")  # what an earlier page says is no part of the test
         page.console()
-        page.requested()
+        page.log_requests()
         yield page
         driver.get("about:blank")
 
@@ -37,7 +37,6 @@ def page(proxy: SubPathProxy, driver: Chrome) -> Iterator[Page]:
 def test_page_renders_and_shows_pictures_under_a_path(page: Page, proxy: SubPathProxy) -> None:
     page.open()
     page.console()
-    page.requested()
     page.more()
     page.write("#steps", "2")
     page.render("under a path")
