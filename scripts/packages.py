@@ -26,18 +26,13 @@ _SAME_IN_UV = {
     "no-binary": "--no-binary",
 }
 """Options of pip with one or more values -> those of uv."""
+_VARIABLES = {"cert": "SSL_CERT_FILE", "timeout": "UV_HTTP_TIMEOUT", "default-timeout": "UV_HTTP_TIMEOUT"}
+"""Options of pip -> environment variables of uv."""
 _NOT_FOR_UV = {
-    *("default-timeout", "timeout", "retries", "resume-retries", "cache-dir", "no-cache-dir", "disable-pip-version-check"),
+    *("retries", "resume-retries", "cache-dir", "no-cache-dir", "disable-pip-version-check"),
     *("compile", "no-compile", "no-color", "no-input", "progress-bar", "quiet", "verbose", "log", "no-warn-script-location"),
-    *(
-        "config-file",
-        "require-virtualenv",
-        "root-user-action",
-        "break-system-packages",
-        "user",
-        "prefer-binary",
-        "use-pep517",
-    ),
+    *("config-file", "require-virtualenv", "root-user-action", "break-system-packages"),
+    *("user", "prefer-binary", "use-pep517"),
 }
 """Options of pip that change nothing about what is installed."""
 
@@ -101,8 +96,8 @@ def uv_options(configuration: dict[str, str] | None) -> list[str] | None:
             options += [word for each in value.split() for word in (_SAME_IN_UV[name], each)]
         elif name == "no-index" and value.lower() in ("1", "yes", "true", "on"):
             options.append("--no-index")
-        elif name == "cert":
-            os.environ.setdefault("SSL_CERT_FILE", value)
+        elif name in _VARIABLES:
+            os.environ.setdefault(_VARIABLES[name], value)
         elif name not in _NOT_FOR_UV:
             return None
     return options
