@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from core.queue import UPSCALE
 from tests.servers.forks import CLI_IMPORTS, ForkedProcess, ForkServer, connect_fork_server, fork_server
 
 ENGINES_FD = 300
@@ -28,17 +29,22 @@ def part_server() -> ForkServer:
 def fork_part(arguments: list[str], environment: dict[str, str], directory: Path, log: BinaryIO) -> ForkedProcess:
     """Start `imagefarm` with these arguments; see benchmarks.faults.parts.Launch.
 
-    The engines of a worker with real pipelines are forked too: they are no children of the worker.
+    The engines of a worker with real pipelines or upscalers are forked too: they are no children of the worker.
     """
     module, words = "cli", arguments
     with Path(os.devnull).open() as nothing:
         fds = {0: nothing.fileno(), 1: log.fileno(), 2: log.fileno()}
-        if arguments[0] == "worker" and environment.get("IMAGEFARM_RENDERER") == "diffusers":
+        if arguments[0] == "worker" and _computes(environment):
             fds[ENGINES_FD] = fork_server().fileno()
             module, words = "tests.servers.forking_worker", [str(ENGINES_FD), *arguments]
         return part_server().start(
             module, *words, imports=PART_IMPORTS, environment=environment, directory=directory, fds=fds
         )
+
+
+def _computes(environment: Mapping[str, str]) -> bool:
+    """Return whether a worker's engine imports torch."""
+    return environment.get("IMAGEFARM_RENDERER") == "diffusers" or environment.get("IMAGEFARM_MODEL") == UPSCALE
 
 
 class ForkedCommand:
