@@ -9,10 +9,10 @@ from tests.e2e.browser.conftest import OpenPage
 from tests.e2e.browser.page import Page
 
 
-def start_long_job(page: Page, prompt: str = "slowly") -> str:
-    """Start a job of 100 steps of 0.25 s, long enough for a test to act before it ends."""
+def start_long_job(page: Page, prompt: str = "slowly", steps: int = 100) -> str:
+    """Start a job of steps of 0.25 s, long enough for a test to act before it ends."""
     page.more()
-    page.write("#steps", "100")
+    page.write("#steps", str(steps))
     job = page.render(prompt)
     page.until(lambda: progress(page) > 0, "no progress was shown")
     return job
@@ -104,7 +104,7 @@ def test_typed_text_survives_a_refresh(slow_farm: FarmParts, open_page: OpenPage
 
 def test_a_killed_api_is_reported_and_the_job_is_followed_to_its_end(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
-    start_long_job(page, "through a crash")
+    start_long_job(page, "through a crash", steps=40)
     slow_farm.parts["api"].kill()
     page.until(lambda: page.find("#farm").get_attribute("data-tone") == "bad", "the page did not notice")
     assert page.find("#farm-text").text == "The farm does not answer. Is it still running?"
