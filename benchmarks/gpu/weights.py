@@ -55,7 +55,7 @@ def _transformer(dtype: torch.dtype) -> Any:  # noqa: ANN401 - a diffusers model
         dtype, lambda: ZImageTransformer2DModel(axes_dims=[32, 48, 48], axes_lens=[1536, 512, 512])
     )
     for parameter in transformer.parameters():  # Small enough that 8 steps of noise stay finite.
-        if parameter.ndim > 1:
+        if parameter.ndim > 1 and not parameter.is_meta:
             torch.nn.init.normal_(parameter, std=0.01)
     return transformer
 

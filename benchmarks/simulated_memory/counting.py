@@ -14,6 +14,10 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.simulated_memory.pool import Block, Pool, rounded
 
+Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
+known_layouts: dict[object, list[Layout]] = {}
+"""Of the new tensors that operations return, by the operation and its arguments: torch computes them in Python, slowly."""
+
 
 class Peak:
     """`before`: bytes allocated at the start, `highest`: at the peak."""
@@ -42,10 +46,19 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:  # noqa: ANN401 - any operation's result
+        key = (func, _key(args), _key(kwargs or {}))
+        if layouts := known_layouts.get(key):
+            made = [torch.empty_strided(*layout[:2], dtype=layout[2], device="meta") for layout in layouts]
+            for each in made:
+                self._note(each)
+            return made[0] if len(made) == 1 else tuple(made)
         found = func(*args, **(kwargs or {}))
-        for leaf in [found] if isinstance(found, torch.Tensor) else tree_leaves(found):
+        leaves = [found] if isinstance(found, torch.Tensor) else tree_leaves(found)
+        for leaf in leaves:
             if isinstance(leaf, torch.Tensor) and leaf.is_meta:
                 self._note(leaf)
+        if isinstance(found, torch.Tensor | tuple) and _are_new(leaves, tree_leaves((args, kwargs))):
+            known_layouts[key] = [(leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves]
         return found
 
     def note_weights(self, module: nn.Module) -> None:
@@ -78,3 +91,28 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive.discard(key)
         self.pool.give(block)
         self.now -= size
+
+
+def _key(argument: object) -> object:
+    """Return what of an operation's argument determines the layout of its results."""
+    if isinstance(argument, torch.Tensor):
+        return argument.shape, argument.stride(), argument.dtype, argument.device
+    if isinstance(argument, list | tuple):
+        return tuple(map(_key, argument))
+    if isinstance(argument, dict):
+        return tuple((name, _key(each)) for name, each in argument.items())
+    return type(argument), argument
+
+
+def _are_new(results: list[Any], arguments: list[Any]) -> bool:
+    """Return whether the results are meta tensors which fill storages of their own, in none of which an argument is."""
+    given = {each.untyped_storage()._cdata for each in arguments if isinstance(each, torch.Tensor)}
+    return all(
+        isinstance(each, torch.Tensor)
+        and each.is_meta
+        and each.untyped_storage()._cdata not in given
+        and each.storage_offset() == 0
+        and each.untyped_storage().nbytes()
+        == torch.empty_strided(each.shape, each.stride(), dtype=each.dtype, device="meta").untyped_storage().nbytes()
+        for each in results
+    )

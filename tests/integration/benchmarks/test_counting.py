@@ -50,6 +50,19 @@ def test_views_and_in_place_operations_allocate_nothing(counted: Allocations) ->
     assert peak.increase == numbers.nbytes, "a transposed matrix is copied to be flat"
 
 
+def test_repeated_operations_count_like_the_first(counted: Allocations) -> None:
+    numbers, peaks = meta(64, 64), []
+    for each in (numbers, numbers, meta(64, 64)):
+        with counted.watched() as peak:
+            each.mul_(2)
+            view = torch.ops.aten._unsafe_view(each, [32, 128])
+            made, least = (view.t() + 1).min(dim=0)
+        peaks.append(peak.increase)
+        assert (made.shape, least.dtype, made.dtype) == ((32,), torch.int64, torch.bfloat16)
+        del made, least
+    assert peaks[0] == peaks[1] == peaks[2] > 0
+
+
 def test_intermediates_of_an_expression_count(counted: Allocations) -> None:
     numbers = meta(64, 64)
     with counted.watched() as peak:
