@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn, TextIO, TypedDict
 
+from supervisor.parent_guard import end_with_parent
+
 SHARED = ("db.database", "celery.app.base", "kombu.transport.redis")
 """Libraries that most parts use. What they import may start no thread: a fork has only the thread that forked."""
 PART_MODULE = "cli.part"
@@ -27,8 +29,8 @@ _REQUEST_BYTES = 1 << 20
 _ANSWER_SECONDS, _ADOPTION_SECONDS = 60.0, 10.0
 _ARGUMENTS = slice(45, 47)
 """arg_start and arg_end among the fields of /proc/PID/stat that follow the command's name; see proc(5)."""
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-"""Options of prctl(2)."""
+_PR_SET_CHILD_SUBREAPER = 36
+"""An option of prctl(2)."""
 
 
 class Request(TypedDict):
@@ -179,7 +181,8 @@ def _become(request: Request, output: int) -> NoReturn:
     code = 1
     atexit._clear()
     try:
-        _end_with(request["supervisor"])
+        _wait_until_adopted(request["supervisor"])
+        end_with_parent(request["supervisor"])
         _take_streams(output)
         _show_as(f"imagefarm {request['part']}")
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -199,16 +202,13 @@ def _become(request: Request, output: int) -> NoReturn:
         _finish(code)
 
 
-def _end_with(supervisor: int) -> None:
-    """Wait until this process is a child of the supervisor, and let the kernel kill it when that ends."""
+def _wait_until_adopted(supervisor: int) -> None:
+    """Wait until this process is a child of the supervisor."""
     give_up = time.monotonic() + _ADOPTION_SECONDS
     while os.getppid() != supervisor:
         if time.monotonic() > give_up:
             os._exit(1)  # the supervisor has ended
         time.sleep(0.001)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != supervisor:
-        os._exit(1)  # it ended before prctl took effect
 
 
 def _take_streams(output: int) -> None:
@@ -228,9 +228,10 @@ def _show_as(title: str) -> None:
     """Let `ps` show the title, in place of the supervisor's command line, as far as that is long enough."""
     stat = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
     start, end = map(int, stat.rpartition(")")[2].split()[_ARGUMENTS])
-    shown = title.encode()[: end - start - 1]
-    ctypes.memset(start, 0, end - start)
-    ctypes.memmove(start, shown, len(shown))
+    if end > start:  # some kernels do not say where the arguments are
+        shown = title.encode()[: end - start - 1]
+        ctypes.memset(start, 0, end - start)
+        ctypes.memmove(start, shown, len(shown))
 
 
 def _finish(code: int) -> NoReturn:
