@@ -52,7 +52,8 @@ class Index:
 
     def html(self) -> str:
         """Return the file for the version that is in the folder now: an installation may replace it while the API runs."""
-        files = [path for name in _FOLDERS for path in (self._folder / name).rglob("*.*")]
+        found = (path for name in _FOLDERS for path in (self._folder / name).rglob("*.*"))
+        files = [path for path in found if path.is_file()]  # editors leave links that lead nowhere
         files = sorted([self._folder / "index.html", *files])
         seen = [(path, found.st_mtime_ns, found.st_size) for path in files for found in [path.stat()]]
         if seen != self._seen:
@@ -66,16 +67,13 @@ class Index:
             self._seen = seen
         return self._html
 
-    def response(self, method: str, headers: Headers) -> Response:
-        """Return the answer to GET or HEAD."""
+    def response(self, headers: Headers) -> Response:
+        """Return the answer to GET."""
         html = self.html()
         tag = f'"{self.version}"'
         if none_match(headers.get("If-None-Match"), tag):
             return Response(status_code=304, headers={"ETag": tag})
-        answer = HTMLResponse(html, headers={"ETag": tag})
-        if method == "HEAD":
-            answer.body = b""
-        return answer
+        return HTMLResponse(html, headers={"ETag": tag})
 
 
 class Page:
@@ -108,8 +106,8 @@ class Page:
             policy = policy.replace("'self' data:", f"'self' {self._image_origin} data:")
             policy = policy.replace("connect-src 'self'", f"connect-src 'self' {self._image_origin}")
         application: ASGIApp = self._files
-        if path in _INDEX and scope["method"] in ("GET", "HEAD"):
-            application = self._index.response(scope["method"], Headers(scope=scope))
+        if path in _INDEX and scope["method"] == "GET":  # also for HEAD: see HeadAsGet
+            application = self._index.response(Headers(scope=scope))
         await application(scope, receive, _with_headers(send, policy, cache_control))
 
 

@@ -75,3 +75,11 @@ def test_the_version_changes_with_each_file(tmp_path: Path, changed: str) -> Non
         file.write("\n")
     assert version not in index.html()
     assert index.version not in ("", version)
+
+
+def test_a_link_that_leads_nowhere_is_no_file_of_the_page(tmp_path: Path) -> None:
+    """As editors leave for files that are being edited."""
+    folder = tmp_path / "web"
+    shutil.copytree(web_directory(), folder)
+    (folder / "js" / ".#main.js").symlink_to("nobody@nowhere")
+    assert "files/" in Index(folder).html()
