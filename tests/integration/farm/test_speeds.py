@@ -44,7 +44,7 @@ def test_the_fast_worker_takes_lone_jobs_and_both_share_a_queue_whose_end_is_tha
         assert (job["worker"], job["attempt"]) == ("worker0", 1)
 
     jobs = [client.submit(num_inference_steps=LONG)["id"] for _ in range(MANY)]
-    wait_until(lambda: client.http.get("/v1/queue").json()["running"] == len(SECONDS))
+    wait_until(lambda: both_work_and_most_wait(client))
     wait_estimate(client)
     for job_id in reversed(jobs):
         client.http.post(f"/v1/jobs/{job_id}/cancel")
@@ -53,6 +53,12 @@ def test_the_fast_worker_takes_lone_jobs_and_both_share_a_queue_whose_end_is_tha
 
     assert client.http.post("/v1/workers/worker0/pause").is_success
     assert client.wait(client.submit(num_inference_steps=1)["id"], "succeeded")["worker"] == "worker1"
+
+
+def both_work_and_most_wait(client: Client) -> bool:
+    """Return whether the queue, which is up to a second old, shows that; a busy machine may have rendered some."""
+    queue = client.http.get("/v1/queue").json()
+    return bool(queue["running"] == len(SECONDS) and queue["queued"] > MANY - 50)
 
 
 def wait_estimate(client: Client) -> None:
