@@ -29,12 +29,14 @@ from sqlalchemy.orm import aliased
 
 from core.lifecycle import JobStatus
 from db.database import Database
-from db.jobs.transition import TransitionStatement, apply_to_rows, build_transition
+from db.jobs.transition import TransitionStatement, build_transition, record_events
 from db.prepared import Prepared, Transaction, connection_of, core_table, detached
 from db.quarantine import excludes, is_on_probation, is_quarantined
 from db.size_limits import SizeLimit, fits
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Attempt, Job, JobExclusion, Worker
+
+_SOME_WITHOUT_HINT = "some_without_hint"
 
 Held = tuple[str, int]
 """(job id, attempt number), which leases and fences refer to."""
@@ -101,15 +103,25 @@ def claim_next(database: Database, model: str, claimant: Claimant, hint: str | N
 
 def claim_many(database: Database, model: str, claimant: Claimant, limit: int, hints: Sequence[str]) -> list[Job]:
     """Claim up to `limit` jobs like `claim_next`, all or none, best first; all `hints` count as used."""
+    return claim_and_look(database, model, claimant, limit, hints)[0]
+
+
+def claim_and_look(
+    database: Database, model: str, claimant: Claimant, limit: int, hints: Sequence[str]
+) -> tuple[list[Job], bool]:
+    """Claim like `claim_many`; return also whether another job of the model was queued without a hint at that moment.
+
+    False where none was claimed: the hints that are out were not used for any. It may be true for a claimed job alone.
+    """
     # A power cut ends the attempts of this machine: an undone claim leaves the job queued, for the same attempt again.
     # On Postgres the claim is one statement; hints whose marks are not cleared after it are found by the reaper.
     with database.write_rows(durable=False, separate=True) as session:
-        jobs = _claim_best(session, model, claimant, limit)
+        jobs, some_without_hint = _claim_best(session, model, claimant, limit)
         _consume_hints(session, hints, jobs)
-        return jobs
+        return jobs, some_without_hint
 
 
-def _claim_best(session: Transaction, model: str, claimant: Claimant, limit: int) -> list[Job]:
+def _claim_best(session: Transaction, model: str, claimant: Claimant, limit: int) -> tuple[list[Job], bool]:
     has_limit = claimant.sizes is not None
     parameters = {
         "for_model": model,
@@ -119,10 +131,19 @@ def _claim_best(session: Transaction, model: str, claimant: Claimant, limit: int
         "at_most": limit,
         **(claimant.sizes.parameters if claimant.sizes is not None else {}),
     }
-    if connection_of(session).dialect.name == "postgresql":
-        rows = _claim_with_history(has_limit).rows(session, parameters)
-        return _in_order([detached(Job, row) for row in rows])
-    jobs = apply_to_rows(session, _claim_transition(has_limit), parameters)
+    in_one = connection_of(session).dialect.name == "postgresql"
+    statement = _claim_with_history(has_limit) if in_one else _claim_transition(has_limit).rows
+    rows = statement.rows(session, parameters)
+    without_hint = [row.pop(_SOME_WITHOUT_HINT) for row in rows]
+    jobs = sorted((detached(Job, row) for row in rows), key=lambda job: (-job.priority, job.turn, job.id))
+    if not in_one:
+        _write_history(session, claimant, jobs)
+    return jobs, any(without_hint)
+
+
+def _write_history(session: Transaction, claimant: Claimant, jobs: Sequence[Job]) -> None:
+    """Write the events and attempts of claimed jobs."""
+    record_events(session, jobs, JobStatus.QUEUED, message=_claim_transition(claimant.sizes is not None).meaning)
     insert_rows(
         session,
         Attempt,
@@ -132,11 +153,6 @@ def _claim_best(session: Transaction, model: str, claimant: Claimant, limit: int
             for job in jobs
         ],
     )
-    return _in_order(jobs)
-
-
-def _in_order(jobs: Sequence[Job]) -> list[Job]:
-    return sorted(jobs, key=lambda job: (-job.priority, job.turn, job.id))
 
 
 @cache
@@ -172,7 +188,18 @@ def _claim_transition(has_limit: bool) -> TransitionStatement:
         "lease_until": now() + bindparam("for_seconds", type_=Double()),
         "started_at": now(),
     }
-    return build_transition(JobStatus.QUEUED, JobStatus.RUNNING, Job.id.in_(select(best.c.id)), values=values)
+    waiting = core_table(Job).alias("waiting")
+    # The outer column is literal: SQLAlchemy writes columns of SQLite's RETURNING without their table.
+    another = and_(waiting.c.status == literal_column("'queued'"), waiting.c.id != literal_column("jobs.id"))
+    due = and_(waiting.c.model == literal_column("jobs.model"), waiting.c.available_at <= now())
+    without_hint = exists().where(another, due, waiting.c.hinted_at.is_(None)).correlate(core_table(Job))
+    return build_transition(
+        JobStatus.QUEUED,
+        JobStatus.RUNNING,
+        Job.id.in_(select(best.c.id)),
+        values=values,
+        returning=(without_hint.label(_SOME_WITHOUT_HINT),),
+    )
 
 
 def _at_most(worker: BindParameter[str]) -> ColumnElement[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import CTE, String, and_, bindparam, exists, insert, literal_column, select, tuple_, update
+from sqlalchemy import CTE, String, and_, bindparam, exists, insert, literal_column, or_, select, tuple_, update
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.dml import UpdateBase
 
@@ -24,6 +24,8 @@ from db.tables import Attempt, Image, Job
 from db.usage import UsageChange, adding
 
 _MORE_WAIT = "more_wait"
+HINT_SECONDS = 0.1
+"""How long a hint takes to a worker at most. One that takes the job before uses a claim, and another when the hint comes."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,10 @@ def finish_all_succeeded(database: Database, successes: Sequence[Success]) -> li
 
 
 def finish_and_look(database: Database, successes: Sequence[Success]) -> tuple[list[Job | None], bool]:
-    """Finish like `finish_all_succeeded`; return also whether a job of one of their models was queued at that moment.
+    """Finish like `finish_all_succeeded`; return also whether a job of one of their models waits for a free worker.
 
-    True where nobody looked: a worker saves itself a transaction only where surely nothing waits.
+    One whose hint was sent just now does not: the hint brings it a worker, this one if no other is free. True where nobody
+    looked: a worker saves itself a transaction only where surely nothing waits.
     """
     with database.write_rows(separate=not any(_warnings_of(each) for each in successes)) as session:
         in_one = connection_of(session).dialect.name == "postgresql"
@@ -147,7 +150,8 @@ def _success_transition() -> TransitionStatement:
     waiting = table.alias("waiting")
     # The outer column is literal: SQLAlchemy writes columns of SQLite's RETURNING without their table.
     queued = and_(waiting.c.status == literal_column("'queued'"), waiting.c.model == literal_column("jobs.model"))
-    more_wait = exists().where(queued).correlate(table)
+    hint_is_old = or_(waiting.c.hinted_at.is_(None), waiting.c.hinted_at <= now() - HINT_SECONDS)
+    more_wait = exists().where(queued, hint_is_old).correlate(table)
     return build_transition(
         JobStatus.RUNNING,
         JobStatus.SUCCEEDED,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate, UpdateBase
 
 from core.lifecycle import SETTLED, JobStatus, check_transition
-from db.prepared import Prepared, Transaction, core_table, detached
+from db.prepared import Prepared, Transaction, core_table
 from db.sql import has_status, insert_rows, now
 from db.tables import Job, JobEvent
 
@@ -84,13 +84,6 @@ def apply_transition(
     """Apply the change and return the changed jobs, in no order; others had already left the `before` status."""
     jobs = list(session.scalars(change.statement, dict(parameters or {})))
     record_events(session, jobs, change.before, code=code, message=message or change.meaning)
-    return jobs
-
-
-def apply_to_rows(session: Transaction, change: TransitionStatement, parameters: Mapping[str, Any]) -> list[Job]:
-    """Apply the change like `apply_transition`; the jobs belong to no session, and none of the session's is refreshed."""
-    jobs = [detached(Job, row) for row in change.rows.rows(session, parameters)]
-    record_events(session, jobs, change.before, message=change.meaning)
     return jobs
 
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar, cast
 
 from core.errors import Unavailable
 from db.database import Database
-from db.jobs.claim import Claimant, claim_many
+from db.jobs.claim import Claimant, claim_and_look
 from db.jobs.succeed import Success, finish_and_look
 from db.size_limits import SizeLimit
 from db.tables import Job
@@ -151,7 +151,9 @@ class JobStore:
         self._claimant = claimant
         self._sizes = sizes
         self.more_may_wait = True
-        """Whether a job may be queued: false where the latest transaction here saw none."""
+        """Whether a job may wait for a free worker: false where the latest transaction here saw none."""
+        self.some_without_hint = False
+        """Whether the latest claim that got a job saw others without a hint."""
 
         def gather_seconds() -> float:
             count = under_way()
@@ -178,8 +180,9 @@ class JobStore:
         if without := len(requests) - len(hints):
             hints += self._take_hints(model, without)
         claimant = replace(self._claimant, sizes=self._sizes(model))
-        jobs = claim_many(self._database, model, claimant, len(requests), hints)
-        self.more_may_wait = self.more_may_wait or bool(jobs)
+        jobs, some_without_hint = claim_and_look(self._database, model, claimant, len(requests), hints)
+        if jobs:
+            self.more_may_wait, self.some_without_hint = True, some_without_hint
         return [*jobs, *[None] * (len(requests) - len(jobs))]
 
     def _succeed(self, successes: Sequence[Success]) -> list[Job | None]:

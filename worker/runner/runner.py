@@ -185,7 +185,8 @@ class Runner:
         job = self._jobs.claim(model, hint)
         if job is None:
             return False
-        self._hints[model].request_refill()
+        if self._jobs.some_without_hint:  # The claim may have made room for their hints.
+            self._hints[model].request_refill()
         self.run(job)
         return True
 

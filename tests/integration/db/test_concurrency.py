@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from core.lifecycle import JobStatus
 from db import workers
 from db.database import Database
 from db.jobs.cancel import request_cancel
-from db.jobs.claim import Claimant, claim_many, renew_leases
+from db.jobs.claim import Claimant, claim_and_look, claim_many, renew_leases
 from db.jobs.read import attempts_of, events_of, get_job, images_of
-from db.jobs.succeed import Success, finish_all_succeeded, finish_and_look
+from db.jobs.succeed import HINT_SECONDS, Success, finish_all_succeeded, finish_and_look
 from db.retention import delete_job
+from db.sql import now
+from db.tables import Job
 from tests.integration.db.conftest import Submit
 from tests.integration.db.test_claims import image
 
@@ -116,6 +118,35 @@ def test_a_success_tells_whether_jobs_of_its_model_wait(database: Database, subm
     assert ended is not None and ended.status == JobStatus.SUCCEEDED
     assert not more_wait, "the job that waits is of another model"
     assert finish_and_look(database, [Success(second.id, 2, [], {})]) == ([None], True), "nobody looked"
+
+
+def test_a_success_leaves_a_job_whose_hint_is_on_its_way_to_the_worker_that_gets_it(
+    database: Database, submit_job: Submit
+) -> None:
+    register(database)
+    for _ in range(2):
+        submit_job()
+    first, second = claim_many(database, "demo", CLAIMANT, 2, [])
+    hinted = submit_job(window=9)
+    send_hint(database, hinted.id, seconds_ago=-3600.0)
+    assert not finish_and_look(database, [Success(first.id, 1, [], {})])[1], "its hint is on its way"
+    send_hint(database, hinted.id, seconds_ago=2 * HINT_SECONDS)
+    assert finish_and_look(database, [Success(second.id, 1, [], {})])[1], "no worker was free for it"
+
+
+def send_hint(database: Database, job_id: str, *, seconds_ago: float) -> None:
+    """Mark the job as if its hint had been sent then; a time ahead stays recent however slow the test is."""
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(hinted_at=now() - seconds_ago))
+
+
+def test_a_claim_tells_whether_others_need_a_hint(database: Database, submit_job: Submit) -> None:
+    register(database)
+    assert claim_and_look(database, "demo", CLAIMANT, 1, []) == ([], False)
+    jobs = [submit_job(window=9), submit_job(window=9), submit_job(window=0), submit_job(model="other", window=0)]
+    looks = [claim_and_look(database, "demo", CLAIMANT, 1, [job.id]) for job in jobs[:3]]
+    assert [job.id for claimed, _ in looks for job in claimed] == [job.id for job in jobs[:3]]
+    assert [look for _, look in looks] == [True, True, False], "the third has no hint, the fourth is of another model"
 
 
 def test_only_claims_may_be_undone_by_a_power_cut(database: Database) -> None:

@@ -72,8 +72,14 @@ def context(fresh_sqlite: str, tmp_path: Path, redis_url: str) -> Iterator[Worke
 
 
 def run_job(context: WorkerContext, after_claim: Callable[[], None]) -> tuple[str, int]:
-    """Run one job, with a call between its claim and its start; return its status and attempt."""
-    job = submit(context.database, NewJob(owner="ann", model="demo", prompt="a cat", input=INPUT)).job
+    """Run one job, with a call between its claim and its start; return its status and attempt.
+
+    A worker that claims asks for a refill when another job waits without a hint.
+    """
+    job, _ = (
+        submit(context.database, NewJob(owner="ann", model="demo", prompt="a cat", input=INPUT, priority=priority)).job
+        for priority in (9, 1)
+    )
     hints: Any = SimpleNamespace(
         request_refill=after_claim, take=lambda count: [], wait=lambda seconds: None, pass_on=lambda hint: None
     )
