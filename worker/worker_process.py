@@ -35,6 +35,7 @@ from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading,
 from worker.engine.spec import spec_from_settings
 from worker.events import EventPublisher
 from worker.hints.consumer import HintConsumer, make_celery, register_render_task
+from worker.hints.listening import Listening
 from worker.hints.queue import HintQueue
 from worker.hints.queue_subscription import QueueSubscription
 from worker.hints.transport import install_transports
@@ -177,6 +178,8 @@ class WorkerProcess:
         for each in hints.values():
             each.start()
         runner = Runner(self._context, hints, self._gate, self._on_claiming_change)
+        listening = Listening(lambda: bool(celery_state.reserved_requests), runner.another_is_idle, runner.hint_waits)
+        listening.start()
         register_render_task(self._celery, runner.on_hint, models)
         restrict_remote_control([render_queue(model) for model in models], lambda: self._switch.summary)
         signals.worker_ready.connect(self._on_celery_ready, weak=False)
@@ -187,7 +190,7 @@ class WorkerProcess:
             pool="threads",
             concurrency=self._most_threads(),
             queues=[render_queue(models[0])],
-            consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop),
+            consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop, wanted=listening.wanted),
             without_mingle=True,
             without_gossip=True,
             heartbeat_interval=CELERY_HEARTBEAT_SECONDS,
@@ -200,6 +203,7 @@ class WorkerProcess:
         self._consumer = worker
         self._limit_hints()
         worker.start()
+        listening.stop()
         runner.close()
         self._subscription.stop()
         for each in hints.values():

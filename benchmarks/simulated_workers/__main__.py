@@ -1,8 +1,8 @@
 """Run workers until SIGTERM: `python -m benchmarks.simulated_workers FIRST COUNT SECONDS_PER_IMAGE`.
 
 Claims, leases, heartbeats, events for the API and Flower, images and results are the worker's own code, with connections of
-each worker's own. In place of Celery's consumer, each thread takes Celery's messages from Redis, as a worker's threads do
-while they linger.
+each worker's own. In place of Celery's consumer and pool, a thread takes Celery's messages from Redis under the same
+conditions and hands them to others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import resource
 import signal
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn, cast
 
 from benchmarks.simulated_workers.engine import Clock, SimulatedEngine, engine_info
@@ -26,7 +28,10 @@ from worker.engine.client import EngineClient
 from worker.engine.messages import Rendered, Step
 from worker.events import EventPublisher
 from worker.hints.consumer import make_celery
+from worker.hints.hint import Hint
+from worker.hints.listening import Listening
 from worker.hints.queue import HintQueue
+from worker.hints.transport import ASK_AGAIN_SECONDS
 from worker.runner.attempts import ClaimGate, InFlightAttempts
 from worker.runner.cancel_listener import CancelListener
 from worker.runner.context import WorkerContext
@@ -37,8 +42,8 @@ from worker.runner.worker_state import EngineTimes, WorkerIdentity, WorkerState
 
 CAPACITY = 2
 """Jobs that each worker holds: one renders while the result of the other is stored."""
-WAIT_SECONDS = 1.5
-"""For a hint; connections of workers to Redis time out after 2 s."""
+WAIT_SECONDS = 1.0
+"""For a hint, as in Celery's consumer."""
 MODEL = "demo"
 WORKERS_PER_PROCESS = 5
 """More would wait for each other's turn in the interpreter, which workers of their own processes do not."""
@@ -66,6 +71,9 @@ class SimulatedWorker:
         self._times = EngineTimes(self._info)
         self._hints = HintQueue(settings, self._context.database, MODEL)
         self._runner = Runner(self._context, {MODEL: self._hints}, ClaimGate(MODEL))
+        self._handled = 0
+        self._free = threading.Condition()
+        self._listening = Listening(lambda: self._handled > 0, self._runner.another_is_idle, self._runner.hint_waits)
         self._leases = LeaseKeeper(
             self._context, on_drain=lambda _: None, on_replaced=lambda _: None, on_paused=lambda _: None
         )
@@ -85,8 +93,8 @@ class SimulatedWorker:
         self._leases.start()
         self._cancels.start()
         self._hints.start()
-        for _ in range(CAPACITY):
-            threading.Thread(target=self._take_jobs, daemon=True).start()
+        self._listening.start()
+        threading.Thread(target=self._take_hints, daemon=True).start()
 
     def _on_event(self, event: Step | Rendered) -> None:
         if isinstance(event, Rendered):
@@ -94,11 +102,25 @@ class SimulatedWorker:
             self._context.totals.record_image(MODEL, event)
         self._context.attempts.route(event)
 
-    def _take_jobs(self) -> None:
-        while True:
-            hint = self._hints.wait(WAIT_SECONDS)
-            if hint is not None:
-                self._runner.on_hint(hint.job_id, hint.deferrals, MODEL)
+    def _take_hints(self) -> None:
+        with ThreadPoolExecutor(CAPACITY) as pool:
+            while True:
+                with self._free:
+                    self._free.wait_for(lambda: self._handled < CAPACITY)
+                if not self._listening.wanted():
+                    time.sleep(ASK_AGAIN_SECONDS)
+                elif (hint := self._hints.wait(WAIT_SECONDS)) is not None:
+                    with self._free:
+                        self._handled += 1
+                    pool.submit(self._handle, hint)
+
+    def _handle(self, hint: Hint) -> None:
+        try:
+            self._runner.on_hint(hint.job_id, hint.deferrals, MODEL)
+        finally:
+            with self._free:
+                self._handled -= 1
+                self._free.notify()
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from celery import Celery
 from celery.app.task import Task
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
+from kombu.asynchronous.hub import Hub
 from kombu.message import Message
 
 from core.backoff import backoff_seconds
@@ -55,13 +56,28 @@ def register_render_task(app: Celery, on_hint: Callable[[str, int, str], None], 
 
 
 class HintConsumer(Consumer):  # type: ignore[misc]
-    """No message ends it. `on_stop` is called before Celery waits for the threads of its pool."""
+    """No message ends it. `on_stop` is called before Celery waits for the threads of its pool.
 
-    def __init__(self, *arguments: Any, on_stop: Callable[[], object], **options: Any) -> None:  # noqa: ANN401
+    `wanted` returns at once whether to wait for a hint.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,  # noqa: ANN401
+        on_stop: Callable[[], object],
+        wanted: Callable[[], bool],
+        **options: Any,  # noqa: ANN401
+    ) -> None:
         self._on_stop = on_stop
+        self._wanted = wanted
         self._failures = 0
         self._failed_at = float("-inf")
         super().__init__(*arguments, **options)
+
+    def register_with_event_loop(self, hub: Hub) -> None:
+        """Register like Celery's, for this connection."""
+        super().register_with_event_loop(hub)
+        self.task_consumer.channel.ask_before_waiting(self._wanted, hub)
 
     def create_task_handler(self) -> Callable[[Message], None]:
         """Return Celery's handler, called only with messages that this consumer has rebuilt from a hint."""

@@ -120,6 +120,14 @@ class HintTaker:
             return None
         return self._read(popped[1]) if isinstance(popped, list | tuple) and isinstance(popped[1], bytes) else None
 
+    def any_waiting(self) -> bool:
+        """Return whether a hint waits that nobody takes; false when the broker does not answer."""
+        try:
+            return bool(self._redis.llen(self._key))
+        except (RedisError, OSError) as error:
+            logger.debug("could not count hints in the broker: %s", error)
+            return False
+
     def _read(self, raw: bytes) -> Hint | None:
         try:
             return read_raw_hint(raw)
@@ -169,6 +177,10 @@ class HintQueue:
     def wait(self, seconds: float) -> Hint | None:
         """Remove and return the oldest hint, once there is one; None when none came in time."""
         return self._taker.wait(seconds)
+
+    def any_waiting(self) -> bool:
+        """Return whether a hint waits that nobody takes."""
+        return self._taker.any_waiting()
 
     def pass_on(self, hint: Hint, pause_seconds: float = PASS_ON_PAUSE_SECONDS) -> None:
         """Put a hint back for another worker, after a pause that lets an idle worker take an earlier one first."""

@@ -1,4 +1,4 @@
-"""Kombu's Redis transports, except that a message which cannot be read is logged and dropped, whatever is wrong with it.
+"""Kombu's Redis transports, except that they ask before they wait for a message, and drop messages that cannot be read.
 
 Kombu raises for such a message, and Celery ends the worker on every exception that is not a lost connection.
 """
@@ -6,15 +6,20 @@ Kombu raises for such a message, and Celery ends the worker on every exception t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from queue import Empty
 from typing import Any
 
+from kombu.asynchronous.hub import Hub
 from kombu.transport import TRANSPORT_ALIASES, redis
 
 from worker.hints.hint import shown
 
 logger = logging.getLogger(__name__)
+
+
+ASK_AGAIN_SECONDS = 0.1
 
 
 def install_transports() -> None:
@@ -23,8 +28,27 @@ def install_transports() -> None:
     TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"
 
 
-class _DroppingChannel:
+class _HintChannel:
     """Mixin for channels: reading a reply raises only for errors of the connection or of the server."""
+
+    _wanted: Callable[[], bool] | None = None
+    _hub: Hub
+    _ask_at = float("-inf")
+
+    def ask_before_waiting(self, wanted: Callable[[], bool], hub: Hub) -> None:
+        """Wait for messages only while `wanted` returns true, which must not block the event loop.
+
+        Kombu's prefetch limit would not do: a message that comes while it is reached stays unread with this worker.
+        """
+        self._wanted, self._hub = wanted, hub
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        if self._wanted is None or self._wanted():
+            super()._brpop_start(timeout)  # type: ignore[misc]
+        elif (now := time.monotonic()) >= self._ask_at:
+            # Kombu calls this in each round of the loop, of which there may be none for a second.
+            self._ask_at = now + ASK_AGAIN_SECONDS
+            self._hub.call_later(ASK_AGAIN_SECONDS, _start_a_round)  # type: ignore[no-untyped-call]
 
     def _brpop_read(self, **options: Any) -> object:  # noqa: ANN401 -- kombu's own signature
         return self._read(super()._brpop_read, **options)  # type: ignore[misc]
@@ -40,6 +64,10 @@ class _DroppingChannel:
         except Exception as error:  # noqa: BLE001 -- the reply has been read: only the message is lost
             logger.warning("dropped a message that cannot be read: %s: %s", type(error).__name__, shown(str(error)))
             return True
+
+
+def _start_a_round() -> None:
+    pass
 
 
 class _DroppingTransport:
@@ -68,11 +96,11 @@ def _fault_of(message: object) -> str | None:
     return None
 
 
-class Channel(_DroppingChannel, redis.Channel):
+class Channel(_HintChannel, redis.Channel):
     """A channel of `Transport`."""
 
 
-class SentinelChannel(_DroppingChannel, redis.SentinelChannel):
+class SentinelChannel(_HintChannel, redis.SentinelChannel):
     """A channel of `SentinelTransport`."""
 
 

@@ -162,6 +162,16 @@ class Runner:
         slowest = own.seconds * (held + 1) if own is not None else None
         return self._idle_workers[model].any_idle(slowest)
 
+    def another_is_idle(self) -> bool:
+        """Return whether a worker that should take hints before this one, which is busy, is idle. Raises Unavailable."""
+        model = self._gate.model
+        return model is not None and self._should_defer(model, max(1, len(self._claims)))
+
+    def hint_waits(self) -> bool:
+        """Return whether a hint for the loaded model waits that nobody takes."""
+        model = self._gate.model
+        return model is not None and self._hints[model].any_waiting()
+
     def _pause_for_faster(self, model: str, claiming: int) -> float:
         """Return the seconds for which an idle worker leaves its hint to faster ones; 0 where it claims, or is not idle.
 

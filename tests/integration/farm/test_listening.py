@@ -1,0 +1,70 @@
+"""A busy worker leaves hints to an idle one, and takes them again when nobody else does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+from sqlalchemy import update
+
+from benchmarks.faults.parts import FarmParts
+from db.database import Database
+from db.sql import now
+from db.tables import Worker
+from tests.integration.farm.client import Client, wait_until
+from tests.integration.farm.conftest import StartFarm
+from tests.integration.farm.test_outages import freeze, resume
+
+ClientOf = Callable[[FarmParts], Client]
+JOBS = 24
+SECONDS = {"worker0": 2.0, "worker1": 0.0}
+"""Of a step."""
+BUSY, IDLE = SECONDS
+
+
+@pytest.fixture
+def farm(start_farm: StartFarm, monkeypatch: pytest.MonkeyPatch) -> FarmParts:
+    add = FarmParts.add
+
+    def with_own_speed(self: FarmParts, name: str, arguments: list[str], **extra: str) -> None:
+        own = {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(SECONDS[name])} if name in SECONDS else {}
+        add(self, name, arguments, **extra, **own)
+
+    monkeypatch.setattr(FarmParts, "add", with_own_speed)
+    return start_farm(workers=2, worker_capacity=4)
+
+
+def test_hints_reach_the_idle_worker_and_the_busy_one_where_nobody_takes_them(farm: FarmParts, client_of: ClientOf) -> None:
+    client = client_of(farm)
+    assert client.http.post(f"/v1/workers/{IDLE}/pause").is_success
+    client.wait_for(client.submit(num_inference_steps=100)["id"], lambda job: job["worker"] == BUSY)
+    assert client.http.post(f"/v1/workers/{IDLE}/resume").is_success
+    client.wait_for(client.submit(num_inference_steps=1)["id"], lambda job: job["status"] == "succeeded")
+    with Redis.from_url(farm.redis.url) as redis:
+        before = pushes(redis)
+        workers = [client.wait(client.submit()["id"], "succeeded")["worker"] for _ in range(JOBS)]
+        assert pushes(redis) - before <= JOBS + JOBS // 6, "hints are passed on"
+        assert workers.count(IDLE) > JOBS * 3 // 4
+
+        freeze(farm.parts[IDLE], farm.database_url)
+        try:
+            keep_live(farm.database_url)
+            wait_until(lambda: redis.info("clients")["blocked_clients"] == 0)  # Nobody waits for hints.
+            for job_id in [client.submit(num_inference_steps=1)["id"] for _ in range(4)]:
+                assert client.wait(job_id, "succeeded")["worker"] == BUSY
+        finally:
+            resume(farm.parts[IDLE])
+
+
+def keep_live(database_url: str) -> None:
+    """Let the frozen worker count as idle for as long as the test takes."""
+    database = Database(database_url)
+    with database.write() as session:
+        session.execute(update(Worker).where(Worker.name == IDLE).values(seen_at=now() + 3600.0))
+    database.dispose()
+
+
+def pushes(redis: Redis) -> int:
+    """Return how many messages clients have pushed to lists of this server: hints, new ones or passed on."""
+    return int(redis.info("commandstats").get("cmdstat_lpush", {}).get("calls", 0))

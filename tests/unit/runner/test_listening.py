@@ -1,0 +1,87 @@
+"""When a busy worker's consumer waits for hints."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from core.errors import Unavailable
+from worker.hints.listening import Listening
+
+
+class Farm:
+    """What the worker sees: whether it is busy, and what it is answered next, which a test can wait for."""
+
+    def __init__(self) -> None:
+        self.is_busy, self.another_is_idle, self.hint_waits = True, True, False
+        self.error: Exception | None = None
+        self.may_answer, self.answered = threading.Event(), threading.Semaphore(0)
+        self.may_answer.set()
+
+    def look(self) -> bool:
+        self.may_answer.wait()
+        self.answered.release()
+        if self.error is not None:
+            raise self.error
+        return self.another_is_idle
+
+
+@pytest.fixture
+def farm() -> Farm:
+    return Farm()
+
+
+@pytest.fixture
+def listening(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
+    monkeypatch.setattr("worker.hints.listening.RENEW_SECONDS", 0.0)
+    monkeypatch.setattr("worker.hints.listening.OPEN_SECONDS", 0.0)
+    found = Listening(lambda: farm.is_busy, farm.look, lambda: farm.hint_waits)
+    found.start()
+    yield found
+    farm.may_answer.set()
+    found.stop()
+
+
+def ask_until(listening: Listening, farm: Farm, wanted: bool) -> None:
+    """Ask until the answer that was just renewed counts."""
+    for _ in range(50):
+        if listening.wanted() is wanted:
+            return
+        assert farm.answered.acquire(timeout=30)
+    raise AssertionError(f"the consumer never {'waits' if wanted else 'stops waiting'} for hints")
+
+
+def test_a_busy_worker_leaves_hints_while_another_is_idle(listening: Listening, farm: Farm) -> None:
+    ask_until(listening, farm, wanted=False)
+    farm.another_is_idle = False
+    ask_until(listening, farm, wanted=True)
+
+
+def test_an_idle_worker_waits_for_hints_whatever_others_do(listening: Listening, farm: Farm) -> None:
+    ask_until(listening, farm, wanted=False)
+    farm.is_busy = False
+    assert listening.wanted()
+
+
+def test_the_event_loop_does_not_wait_for_an_answer(listening: Listening, farm: Farm) -> None:
+    farm.may_answer.clear()
+    assert [listening.wanted() for _ in range(3)] == [True] * 3, "nothing is known yet"
+
+
+def test_without_a_database_a_busy_worker_waits_for_hints(listening: Listening, farm: Farm) -> None:
+    ask_until(listening, farm, wanted=False)
+    farm.error = Unavailable("the database is away")
+    ask_until(listening, farm, wanted=True)
+
+
+def test_a_hint_that_nobody_takes_keeps_the_consumer_listening_for_a_while(
+    listening: Listening, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_until(listening, farm, wanted=False)
+    monkeypatch.setattr("worker.hints.listening.OPEN_SECONDS", 3600.0)
+    farm.hint_waits = True
+    ask_until(listening, farm, wanted=True)
+    farm.hint_waits = False
+    assert all(listening.wanted() for _ in range(3))

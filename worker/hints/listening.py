@@ -1,0 +1,68 @@
+"""Whether Celery's consumer waits for hints: that of a busy worker leaves them to idle ones."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from core.errors import Unavailable
+
+RENEW_SECONDS = 0.5
+"""How long an answer counts. Each busy worker asks so often, in Redis."""
+OPEN_SECONDS = 1.0
+"""How long a busy worker listens once a hint waits that no idle one takes; it may be passed on many times in this time."""
+
+
+class Listening:
+    """Thread-safe. `is_busy` returns at once; the others may wait, and run on a thread of this object.
+
+    `another_is_idle`: a worker that takes hints. `hint_waits`: one that nobody takes.
+    """
+
+    def __init__(
+        self, is_busy: Callable[[], bool], another_is_idle: Callable[[], bool], hint_waits: Callable[[], bool]
+    ) -> None:
+        self._is_busy = is_busy
+        self._another_is_idle = another_is_idle
+        self._hint_waits = hint_waits
+        self._leaves = False
+        self._counts_until = float("-inf")
+        self._due = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="listening", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._due.set()
+
+    def wanted(self) -> bool:
+        """Return at once whether to wait for a hint, by the latest answer; an old one is renewed meanwhile."""
+        if not self._is_busy():
+            return True
+        if time.monotonic() > self._counts_until:
+            self._due.set()
+        return not self._leaves
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            self._due.clear()
+            if self._stopping:
+                return
+            if time.monotonic() <= self._counts_until:
+                continue
+            self._renew()
+
+    def _renew(self) -> None:
+        counts_for = RENEW_SECONDS
+        try:
+            leaves = self._another_is_idle()
+            if leaves and self._hint_waits():  # What counts as idle may have lost its power just now.
+                leaves, counts_for = False, OPEN_SECONDS
+        except Unavailable:
+            leaves = False
+        self._leaves, self._counts_until = leaves, time.monotonic() + counts_for
