@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import os
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from flower.app import Flower
 from flower.views import BaseHandler
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.web import HTTPError, RequestHandler
 
 from core.exposure import is_loopback
@@ -35,10 +38,42 @@ class GuardedFlower(Flower):  # type: ignore[misc]
     This prevents DNS rebinding: a web site whose host name resolves to 127.0.0.1 is refused.
     """
 
+    def __init__(self, before_answer: Callable[[], Awaitable[None]], **options: Any) -> None:  # noqa: ANN401
+        """`before_answer`: awaited before each answer. `options`: Flower's own."""
+        super().__init__(**options)
+        self._before_answer = before_answer
+
     def find_handler(self, request: HTTPServerRequest, **kwargs: object) -> object:
         if not self.options.basic_auth and not is_loopback(request.host_name):
             return self.get_handler_delegate(request, _Refused)
-        return super().find_handler(request, **kwargs)
+        return _Delayed(super().find_handler(request, **kwargs), self._before_answer)
+
+
+class _Delayed(HTTPMessageDelegate):
+    """Passes a request on to its handler once `before_answer` has returned."""
+
+    def __init__(self, handler: HTTPMessageDelegate, before_answer: Callable[[], Awaitable[None]]) -> None:
+        self._handler = handler
+        self._before_answer = before_answer
+        self._answering: asyncio.Task[None] | None = None
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        return self._handler.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._handler.data_received(chunk)
+
+    def finish(self) -> None:
+        self._answering = asyncio.ensure_future(self._answer())
+
+    def on_connection_close(self) -> None:
+        self._handler.on_connection_close()
+
+    async def _answer(self) -> None:
+        await self._before_answer()
+        self._handler.finish()
 
 
 class _Refused(RequestHandler):

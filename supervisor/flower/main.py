@@ -45,9 +45,8 @@ def run(settings: Settings) -> int:
     broker = Celery("imagefarm", set_as_current=False)
     broker.conf.update(celery_config(settings))
     loop = IOLoop.current()
-    flower = GuardedFlower(
-        capp=broker, options=options, events=_events(settings, broker, loop), io_loop=loop, **handler_settings
-    )
+    events = _events(settings, broker, loop)
+    flower = GuardedFlower(events.check, capp=broker, options=options, events=events, io_loop=loop, **handler_settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.add_callback_from_signal(flower.stop))
     WorkerList(flower).start()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
+from celery.events import EventReceiver
 from celery.events.state import State
 from flower.events import Events
 from tornado.ioloop import PeriodicCallback
@@ -18,7 +21,12 @@ from db.database import Database
 logger = logging.getLogger(__name__)
 
 HIDDEN = "hidden: set IMAGEFARM_FLOWER_BASIC_AUTH to see prompts"
-CHECK_SECONDS = 1.0
+FRESH_SECONDS = 1.0
+"""No request is answered from an older look at the API keys."""
+RECEIVE_SECONDS = 10.0
+"""Longest wait for one event; Flower itself wakes up once a second."""
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
+"""Between two attempts to reach the broker."""
 
 
 class PromptGuard:
@@ -30,6 +38,11 @@ class PromptGuard:
         self._key_seen = False
         self._reported = False
         self.hidden = not self._has_password
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether another look cannot change anything."""
+        return self._database is None or self._key_seen
 
     def look(self) -> None:
         """Ask the database whether a key exists or ever existed. Blocks; never raises."""
@@ -54,17 +67,45 @@ class PromptFreeEvents(Events):  # type: ignore[misc]
         super().__init__(**options)
         self._guard = guard
         self._scrubbed = guard.hidden
-        self._checks = PeriodicCallback(self._check, CHECK_SECONDS * 1000)
+        self._checking: asyncio.Task[None] | None = None
+        self._checked_at = float("-inf")
+        self._retries = PeriodicCallback(self.check, FRESH_SECONDS * 1000)
+        """Runs while the database has not said whether there are keys: nothing brings back what is hidden meanwhile."""
         for event in past:
             self._restore(event)
 
     def start(self) -> None:
         super().start()
-        self._checks.start()
+        self._repeat_until_known()
 
     def stop(self) -> None:
-        self._checks.stop()
+        self._retries.stop()
         super().stop()
+
+    def run(self) -> None:
+        """Receive events until the process ends."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                with self.capp.connection() as connection:
+                    receiver = EventReceiver(connection, handlers={"*": self.on_event}, app=self.capp)
+                    for _ in receiver.consume(safety_interval=RECEIVE_SECONDS, wakeup=True):
+                        pause = FIRST_PAUSE_SECONDS
+            except Exception as error:  # noqa: BLE001 -- kombu raises what its transport raises
+                logger.error("no events from the broker: %s; trying again in %g s", error, pause)
+                time.sleep(pause)
+                pause = min(pause * 2, MAX_PAUSE_SECONDS)
+
+    async def check(self) -> None:
+        """Look at the API keys, unless that was done a moment ago; await it before an answer that may show prompts.
+
+        Answers wait for no look while prompts are hidden.
+        """
+        is_open = not self._guard.is_settled or self._scrubbed != self._guard.hidden
+        if is_open and self._checking is None and time.monotonic() - self._checked_at >= FRESH_SECONDS:
+            self._checking = asyncio.create_task(self._check())
+        if self._checking is not None and not self._scrubbed:
+            await asyncio.shield(self._checking)
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Take an event of a worker or a publisher, on the thread that receives them."""
@@ -84,7 +125,21 @@ class PromptFreeEvents(Events):  # type: ignore[misc]
         return event
 
     async def _check(self) -> None:
-        await self.io_loop.run_in_executor(None, self._guard.look)
+        try:
+            await self.io_loop.run_in_executor(None, self._guard.look)
+            self._scrub()
+            self._repeat_until_known()
+        finally:
+            self._checked_at, self._checking = time.monotonic(), None
+
+    def _repeat_until_known(self) -> None:
+        is_unknown = self._guard.hidden and not self._guard.is_settled
+        if is_unknown and not self._retries.is_running():
+            self._retries.start()
+        elif not is_unknown:
+            self._retries.stop()
+
+    def _scrub(self) -> None:
         if self._guard.hidden and not self._scrubbed:
             logger.info("an API key exists: prompts are hidden from now on")
             for _, task in self.state.tasks.items():
