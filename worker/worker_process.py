@@ -36,6 +36,7 @@ from worker.engine.spec import spec_from_settings
 from worker.events import EventPublisher
 from worker.hints.consumer import HintConsumer, make_celery, register_render_task
 from worker.hints.listening import Listening
+from worker.hints.pool import WakingPool, wake
 from worker.hints.queue import HintQueue
 from worker.hints.queue_subscription import QueueSubscription
 from worker.hints.transport import install_transports
@@ -187,10 +188,10 @@ class WorkerProcess:
         warnings.filterwarnings("ignore", category=SecurityWarning)
         worker = self._celery.Worker(
             hostname=self._hostname,
-            pool="threads",
+            pool=WakingPool,
             concurrency=self._most_threads(),
             queues=[render_queue(models[0])],
-            consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop, wanted=listening.wanted),
+            consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop, seconds=listening.seconds),
             without_mingle=True,
             without_gossip=True,
             heartbeat_interval=CELERY_HEARTBEAT_SECONDS,
@@ -329,6 +330,8 @@ class WorkerProcess:
         logger.info("draining: %s; %d jobs in flight", why, len(self._attempts))
         self._state.change("draining", why)
         celery_state.should_stop = os.EX_OK
+        if (loop := getattr(self._consumer, "hub", None)) is not None:
+            wake(loop)
         self._settled.set()
         threading.Thread(target=self._drain, daemon=True).start()
 

@@ -42,8 +42,8 @@ from worker.runner.worker_state import EngineTimes, WorkerIdentity, WorkerState
 
 CAPACITY = 2
 """Jobs that each worker holds: one renders while the result of the other is stored."""
-WAIT_SECONDS = 1.0
-"""For a hint, as in Celery's consumer."""
+WAIT_SECONDS = 1.5
+"""For a hint, at a time; connections of workers to Redis time out after 2 s."""
 MODEL = "demo"
 WORKERS_PER_PROCESS = 5
 """More would wait for each other's turn in the interpreter, which workers of their own processes do not."""
@@ -107,9 +107,10 @@ class SimulatedWorker:
             while True:
                 with self._free:
                     self._free.wait_for(lambda: self._handled < CAPACITY)
-                if not self._listening.wanted():
+                seconds = self._listening.seconds()
+                if seconds == 0:
                     time.sleep(ASK_AGAIN_SECONDS)
-                elif (hint := self._hints.wait(WAIT_SECONDS)) is not None:
+                elif (hint := self._hints.wait(seconds or WAIT_SECONDS)) is not None:
                     with self._free:
                         self._handled += 1
                     pool.submit(self._handle, hint)

@@ -58,18 +58,18 @@ def register_render_task(app: Celery, on_hint: Callable[[str, int, str], None], 
 class HintConsumer(Consumer):  # type: ignore[misc]
     """No message ends it. `on_stop` is called before Celery waits for the threads of its pool.
 
-    `wanted` returns at once whether to wait for a hint.
+    `seconds` returns at once for how long to wait for a hint, as `ask_before_waiting` takes it.
     """
 
     def __init__(
         self,
         *arguments: Any,  # noqa: ANN401
         on_stop: Callable[[], object],
-        wanted: Callable[[], bool],
+        seconds: Callable[[], float | None],
         **options: Any,  # noqa: ANN401
     ) -> None:
         self._on_stop = on_stop
-        self._wanted = wanted
+        self._seconds = seconds
         self._failures = 0
         self._failed_at = float("-inf")
         super().__init__(*arguments, **options)
@@ -77,7 +77,7 @@ class HintConsumer(Consumer):  # type: ignore[misc]
     def register_with_event_loop(self, hub: Hub) -> None:
         """Register like Celery's, for this connection."""
         super().register_with_event_loop(hub)
-        self.task_consumer.channel.ask_before_waiting(self._wanted, hub)
+        self.task_consumer.channel.ask_before_waiting(self._seconds, hub)
 
     def create_task_handler(self) -> Callable[[Message], None]:
         """Return Celery's handler, called only with messages that this consumer has rebuilt from a hint."""

@@ -1,4 +1,4 @@
-"""Whether Celery's consumer waits for hints: that of a busy worker leaves them to idle ones."""
+"""For how long Celery's consumer waits for hints: that of a busy worker leaves them to idle ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from core.errors import Unavailable
 
 RENEW_SECONDS = 0.5
 """How long an answer counts. Each busy worker asks so often, in Redis."""
+BUSY_WAIT_SECONDS = 1.0
+"""How long a busy worker waits at a time where no other is idle; one may become so meanwhile."""
 OPEN_SECONDS = 1.0
 """How long a busy worker listens once a hint waits that no idle one takes; it may be passed on many times in this time."""
 
@@ -39,13 +41,16 @@ class Listening:
         self._stopping = True
         self._due.set()
 
-    def wanted(self) -> bool:
-        """Return at once whether to wait for a hint, by the latest answer; an old one is renewed meanwhile."""
+    def seconds(self) -> float | None:
+        """Return at once for how long to wait for a hint: 0 where this worker leaves them to others, None if it is idle.
+
+        That is by the latest answer; an old one is renewed meanwhile.
+        """
         if not self._is_busy():
-            return True
+            return None
         if time.monotonic() > self._counts_until:
             self._due.set()
-        return not self._leaves
+        return 0.0 if self._leaves else BUSY_WAIT_SECONDS
 
     def _run(self) -> None:
         while True:

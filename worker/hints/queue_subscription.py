@@ -12,7 +12,8 @@ from core.queue import render_queue
 
 logger = logging.getLogger(__name__)
 
-CHECK_INTERVAL_SECONDS = 2.0
+CHECK_INTERVAL_SECONDS, SETTLED_INTERVAL_SECONDS = 2.0, 10.0
+"""Between two comparisons; the longer one after one that found nothing to change."""
 
 
 class QueueSubscription:
@@ -49,16 +50,22 @@ class QueueSubscription:
 
     def _run(self) -> None:
         while not self._stopping:
+            pause = CHECK_INTERVAL_SECONDS
             try:
-                self._compare()
+                if self._compare():
+                    pause = SETTLED_INTERVAL_SECONDS
             except Exception as error:  # noqa: BLE001 -- kombu raises what its transport raises
                 logger.debug("could not reach this worker's own consumer: %s", error)
-            self._changed.wait(CHECK_INTERVAL_SECONDS)
+            self._changed.wait(pause)
             self._changed.clear()
 
-    def _compare(self) -> None:
+    def _compare(self) -> bool:
+        """Request what must change; return whether nothing had to."""
+        is_settled = True
         for queue in sorted(self._queues, key=lambda each: each == self._wanted):  # Unsubscribe first.
             is_wanted = queue == self._wanted
             if (queue in self._app.amqp.queues.consume_from) != is_wanted:
+                is_settled = False
                 change = self._app.control.add_consumer if is_wanted else self._app.control.cancel_consumer
                 change(queue, destination=[self._hostname], reply=True, timeout=1.0, limit=1)
+        return is_settled

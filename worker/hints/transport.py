@@ -1,6 +1,6 @@
-"""Kombu's Redis transports, except that they ask before they wait for a message, and drop messages that cannot be read.
+"""Kombu's Redis transports for workers: nothing in a message ends them, busy workers wait for none, idle ones rarely wake up.
 
-Kombu raises for such a message, and Celery ends the worker on every exception that is not a lost connection.
+Kombu raises for a message that cannot be read, and Celery ends the worker on every exception that is not a lost connection.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 
@@ -18,8 +19,12 @@ from worker.hints.hint import shown
 
 logger = logging.getLogger(__name__)
 
-
+WAIT_SECONDS = 5.0
+"""Longest wait for a message in one call, where it can be ended early; elsewhere it is kombu's second."""
+UPKEEP_SECONDS = 30.0
+"""Between two looks at the bindings of queues that expire: kombu looks every second at what it renews after minutes."""
 ASK_AGAIN_SECONDS = 0.1
+"""Between two questions whether to wait, while the answer is no."""
 
 
 def install_transports() -> None:
@@ -28,27 +33,8 @@ def install_transports() -> None:
     TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"
 
 
-class _HintChannel:
+class _DroppingChannel:
     """Mixin for channels: reading a reply raises only for errors of the connection or of the server."""
-
-    _wanted: Callable[[], bool] | None = None
-    _hub: Hub
-    _ask_at = float("-inf")
-
-    def ask_before_waiting(self, wanted: Callable[[], bool], hub: Hub) -> None:
-        """Wait for messages only while `wanted` returns true, which must not block the event loop.
-
-        Kombu's prefetch limit would not do: a message that comes while it is reached stays unread with this worker.
-        """
-        self._wanted, self._hub = wanted, hub
-
-    def _brpop_start(self, timeout: float | None = None) -> None:
-        if self._wanted is None or self._wanted():
-            super()._brpop_start(timeout)  # type: ignore[misc]
-        elif (now := time.monotonic()) >= self._ask_at:
-            # Kombu calls this in each round of the loop, of which there may be none for a second.
-            self._ask_at = now + ASK_AGAIN_SECONDS
-            self._hub.call_later(ASK_AGAIN_SECONDS, _start_a_round)  # type: ignore[no-untyped-call]
 
     def _brpop_read(self, **options: Any) -> object:  # noqa: ANN401 -- kombu's own signature
         return self._read(super()._brpop_read, **options)  # type: ignore[misc]
@@ -66,8 +52,85 @@ class _HintChannel:
             return True
 
 
+class _AskingChannel:
+    """Mixin for channels: waits for messages only for as long as it is told to."""
+
+    _seconds: Callable[[], float | None] = staticmethod(lambda: None)
+    _hub: Hub
+    _ask_at = float("-inf")
+
+    def ask_before_waiting(self, seconds: Callable[[], float | None], hub: Hub) -> None:
+        """Wait for a message for `seconds()` at a time; 0: not at all now, None: as long as it likes. It must not block.
+
+        Kombu's prefetch limit would not do: a message that comes while it is reached stays unread with this worker.
+        """
+        self._seconds, self._hub = seconds, hub
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        seconds = self._seconds()
+        if seconds != 0:
+            super()._brpop_start(seconds if timeout is None else timeout)  # type: ignore[misc]
+        elif (now := time.monotonic()) >= self._ask_at:
+            # Kombu calls this in each round of the loop, of which there may be none for long.
+            self._ask_at = now + ASK_AGAIN_SECONDS
+            self._hub.call_later(ASK_AGAIN_SECONDS, _start_a_round)  # type: ignore[no-untyped-call]
+
+
 def _start_a_round() -> None:
     pass
+
+
+class _PatientChannel:
+    """Mixin for channels: waits long for a message, and ends the wait when the queues change or the channel closes.
+
+    The server must let the user run `CLIENT UNBLOCK`.
+    """
+
+    _can_end_waits: bool | None = None
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        if self._can_end_waits is None:
+            self._can_end_waits = self._unblocks(0)
+        is_known = _client_id(self.client.connection) is not None  # type: ignore[attr-defined]
+        wait = WAIT_SECONDS if self._can_end_waits and is_known else None
+        super()._brpop_start(wait if timeout is None else timeout)  # type: ignore[misc]
+
+    def _update_queue_cycle(self) -> None:
+        super()._update_queue_cycle()  # type: ignore[misc]
+        self._end_wait()
+
+    def close(self) -> None:
+        self._end_wait()
+        super().close()  # type: ignore[misc]
+
+    def _end_wait(self) -> None:
+        """Let the server answer the pending call, if any, now."""
+        if self._can_end_waits and (number := _client_id(self._in_poll)) is not None:  # type: ignore[attr-defined]
+            self._unblocks(number)
+
+    def _unblocks(self, number: int) -> bool:
+        """Return whether the server takes the command for this client; it takes it also for a client that does not wait."""
+        with suppress(*redis.Transport.connection_errors, *redis.Transport.channel_errors):
+            self._create_client().execute_command("CLIENT UNBLOCK", number)  # type: ignore[attr-defined]
+            return True
+        return False
+
+
+def _client_id(connection: Any) -> int | None:  # noqa: ANN401 -- redis-py's connection
+    """Return the server's number for an open connection; None where the server did not tell it."""
+    told = (getattr(connection, "is_connected", False) and connection.handshake_metadata) or {}
+    return told.get(b"id") or told.get("id")
+
+
+class _QuietTransport:
+    """Mixin for transports: its timers in a worker's event loop are those that have something to do."""
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ANN401 -- kombu's own
+        super().register_with_event_loop(connection, loop)  # type: ignore[misc]
+        cycle = self.cycle  # type: ignore[attr-defined]
+        cycle._binding_expiry_tref.cancel()
+        cycle._binding_expiry_tref = loop.call_repeatedly(UPKEEP_SECONDS, cycle.maybe_refresh_binding_expiry)
+        cycle._restore_messages_tref.cancel()  # nothing is acknowledged, so nothing is restored
 
 
 class _DroppingTransport:
@@ -96,21 +159,21 @@ def _fault_of(message: object) -> str | None:
     return None
 
 
-class Channel(_HintChannel, redis.Channel):
+class Channel(_DroppingChannel, _AskingChannel, _PatientChannel, redis.Channel):
     """A channel of `Transport`."""
 
 
-class SentinelChannel(_HintChannel, redis.SentinelChannel):
+class SentinelChannel(_DroppingChannel, _AskingChannel, _PatientChannel, redis.SentinelChannel):
     """A channel of `SentinelTransport`."""
 
 
-class Transport(_DroppingTransport, redis.Transport):
+class Transport(_DroppingTransport, _QuietTransport, redis.Transport):
     """For `redis://` and `rediss://` URLs."""
 
     Channel = Channel
 
 
-class SentinelTransport(_DroppingTransport, redis.SentinelTransport):
+class SentinelTransport(_DroppingTransport, _QuietTransport, redis.SentinelTransport):
     """For `sentinel://` URLs."""
 
     Channel = SentinelChannel

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from core.errors import Unavailable
-from worker.hints.listening import Listening
+from worker.hints.listening import BUSY_WAIT_SECONDS, Listening
 
 
 class Farm:
@@ -47,7 +47,7 @@ def listening(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening
 def ask_until(listening: Listening, farm: Farm, wanted: bool) -> None:
     """Ask until the answer that was just renewed counts."""
     for _ in range(50):
-        if listening.wanted() is wanted:
+        if (listening.seconds() != 0) is wanted:
             return
         assert farm.answered.acquire(timeout=30)
     raise AssertionError(f"the consumer never {'waits' if wanted else 'stops waiting'} for hints")
@@ -62,12 +62,12 @@ def test_a_busy_worker_leaves_hints_while_another_is_idle(listening: Listening, 
 def test_an_idle_worker_waits_for_hints_whatever_others_do(listening: Listening, farm: Farm) -> None:
     ask_until(listening, farm, wanted=False)
     farm.is_busy = False
-    assert listening.wanted()
+    assert listening.seconds() is None
 
 
 def test_the_event_loop_does_not_wait_for_an_answer(listening: Listening, farm: Farm) -> None:
     farm.may_answer.clear()
-    assert [listening.wanted() for _ in range(3)] == [True] * 3, "nothing is known yet"
+    assert [listening.seconds() for _ in range(3)] == [BUSY_WAIT_SECONDS] * 3, "nothing is known yet"
 
 
 def test_without_a_database_a_busy_worker_waits_for_hints(listening: Listening, farm: Farm) -> None:
@@ -84,4 +84,4 @@ def test_a_hint_that_nobody_takes_keeps_the_consumer_listening_for_a_while(
     farm.hint_waits = True
     ask_until(listening, farm, wanted=True)
     farm.hint_waits = False
-    assert all(listening.wanted() for _ in range(3))
+    assert all(listening.seconds() for _ in range(3))

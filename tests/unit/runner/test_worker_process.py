@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+
 import pytest
 from celery.worker import state as celery_state
 
+from tests.servers.celery_loop import sleeping_loop
+from worker.runner.attempts import InFlightAttempts
+from worker.runner.worker_state import WorkerState
 from worker.worker_process import WorkerProcess
 
 
@@ -27,3 +33,20 @@ def test_a_signal_that_celery_took_counts_as_asked(
     monkeypatch.setattr(celery_state, "should_stop", should_stop)
     worker._on_consumer_stop()
     assert (worker._told_to_stop, reasons) == (asked, [why])
+
+
+def test_a_stop_wakes_celerys_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celery_state, "should_stop", None)
+    worker = WorkerProcess.__new__(WorkerProcess)
+    with sleeping_loop() as loop:
+        vars(worker).update(
+            _stopping=False,
+            _consumer=SimpleNamespace(hub=loop.hub),
+            _settings=SimpleNamespace(drain_seconds=0.0),
+            _attempts=InFlightAttempts(),
+            _state=WorkerState(),
+            _settled=threading.Event(),
+        )
+        loop.sleeps.wait()
+        worker._stop_because("a test")
+        loop.turn.result(timeout=8.0)
