@@ -75,7 +75,8 @@ class Farm:
         self.overview = OverviewCache(self.database)
         self.model_selector = ModelSelector(settings)
         self.cipher = SecretCipher.of(settings)
-        self.webhooks = WebhookDispatcher(settings, self.database, self.cipher, self.watcher.hub.settled)
+        settled = self.watcher.hub.settled
+        self.webhooks = WebhookDispatcher(settings, self.database, self.cipher, settled, self.quick_reads)
         self.authenticator = ApiKeyAuthenticator(settings, self.database)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
         self.readiness = Readiness(self)

@@ -19,7 +19,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from api.encryption import SecretCipher, is_encrypted
-from api.threads import in_thread
+from api.threads import QuickCalls, in_thread
 from api.views.jobs import job_view
 from core.errors import FarmError, Gone, NotFound
 from core.schemas.jobs import WebhookMessage
@@ -145,9 +145,17 @@ class WebhookDispatcher:
     owner in turn; a delivery waits for no other.
     """
 
-    def __init__(self, settings: Settings, database: Database, cipher: SecretCipher, settled: asyncio.Event) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        cipher: SecretCipher,
+        settled: asyncio.Event,
+        quick_reads: QuickCalls,
+    ) -> None:
         """`settled`: set whenever a job settles."""
         self._database = database
+        self._quick_reads = quick_reads
         self._cipher = cipher
         self._settled = settled
         self._standard = settings.webhook_body == "standard"
@@ -185,8 +193,10 @@ class WebhookDispatcher:
                 if not encrypted:
                     await in_thread(encrypt_plain_secrets, self._database, self._encrypted)
                     encrypted = True
-                written = await in_thread(self._collector.collect)
-                waiting = await in_thread(any_pending, self._database)
+                written, waiting = 0, not await self._quick_reads.run(self._collector.is_idle)
+                if waiting:
+                    written = await in_thread(self._collector.collect)
+                    waiting = await in_thread(any_pending, self._database)
                 if not (written or waiting or self._collector.has_targets):
                     pause = QUIET_PAUSE_SECONDS
             if waiting:

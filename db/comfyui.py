@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Text, cast, delete, exists, func, literal, select, update
@@ -18,6 +19,7 @@ from core.ids import new_id
 from core.lifecycle import SETTLED, JobStatus
 from db.database import Database
 from db.jobs.submit import NewJob, insert_job
+from db.prepared import Prepared
 from db.sql import insert_ignore, insert_rows, lock_name, now
 from db.tables import ComfyInput, ComfyPrompt, ComfyPromptJob, Image, Job, Upload
 
@@ -194,13 +196,18 @@ def _submit_later(
 
 def advanceable(database: Database) -> Sequence[str]:
     """Return the ids of open prompts with a job that has ended, oldest first, at most PAGE."""
+    with database.read_rows() as connection:
+        return [row["id"] for row in _advanceable().rows(connection, {})]
+
+
+@cache
+def _advanceable() -> Prepared:
     ended = exists().where(ComfyPromptJob.prompt == ComfyPrompt.id, ComfyPromptJob.job_id == Job.id, Job.status.in_(SETTLED))
     gone = exists().where(ComfyPromptJob.prompt == ComfyPrompt.id) & ~exists().where(
         ComfyPromptJob.prompt == ComfyPrompt.id, ComfyPromptJob.job_id == Job.id
     )
     open_ones = select(ComfyPrompt.id).where(ComfyPrompt.completed_at.is_(None), ended | gone)
-    with database.read() as session:
-        return session.scalars(open_ones.order_by(ComfyPrompt.id).limit(PAGE)).all()
+    return Prepared(open_ones.order_by(ComfyPrompt.id).limit(PAGE))
 
 
 def prompts_of_jobs(database: Database, job_ids: Collection[str]) -> dict[str, tuple[str, int, str, str | None]]:

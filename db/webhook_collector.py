@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import exists, func, literal_column, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core.ids import new_id
 from core.lifecycle import SETTLED
 from db.database import Database
+from db.prepared import Prepared
 from db.sql import insert_ignore, now
 from db.tables import Job, JobEvent, WebhookCursor, WebhookDelivery, WebhookEndpoint
 from db.webhooks import OWN
@@ -63,6 +65,13 @@ class Collector:
         self._read_ahead_to = 0
         """Event id up to which events were read at once."""
 
+    def is_idle(self) -> bool:
+        """Return whether there is nothing to collect and no message waits to be sent, in one query for quiet times."""
+        with self._database.read_rows() as connection:
+            (row,) = _quiet().rows(connection, {})
+        is_collected = row["cursor"] is not None and row["cursor"] >= (row["latest"] or 0)
+        return is_collected and not row["pending"]
+
     def collect(self) -> int:
         """Write the missing messages, and return how many."""
         with self._database.read() as session:
@@ -97,6 +106,14 @@ class Collector:
         rows = _settled_between(session, after, latest, only_own_webhooks=not targets)
         written = sum(_write_messages(session, event, job, targets) for event, job in rows)
         return rows[-1][0].id if len(rows) == _SCANNED_EVENTS else latest, written
+
+
+@cache
+def _quiet() -> Prepared:
+    cursor = select(WebhookCursor.event_id).where(WebhookCursor.id == 1).scalar_subquery()
+    latest = select(func.max(JobEvent.id)).scalar_subquery()
+    pending = exists().where(WebhookDelivery.status == literal_column("'pending'"))
+    return Prepared(select(cursor.label("cursor"), latest.label("latest"), pending.label("pending")))
 
 
 def rewind_cursor(session: Session) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
-from sqlalchemy import ColumnElement, delete, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, String, bindparam, delete, exists, func, literal, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.database import Database
 from db.jobs.claim import claimable_by
+from db.prepared import Prepared
 from db.size_limits import SizeLimit, fits
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Job, Worker, WorkerModel
@@ -142,13 +144,17 @@ def request_model(database: Database, model: str, workers: Collection[str], requ
 
 def requests_to(database: Database, worker: str) -> dict[str, Request]:
     """Return model -> what an administrator asked this worker to do with it, the latest request last."""
+    with database.read_rows() as connection:
+        rows = _requests().rows(connection, {"of_worker": worker})
+    return {row["model"]: "unload" if row["load_requested_at"] is None else "load" for row in rows}
+
+
+@cache
+def _requests() -> Prepared:
     asked_at = func.coalesce(WorkerModel.load_requested_at, WorkerModel.unload_requested_at)
-    query = select(WorkerModel.model, WorkerModel.load_requested_at).where(
-        WorkerModel.worker == worker, asked_at.is_not(None)
-    )
-    with database.read() as session:
-        rows = session.execute(query.order_by(asked_at)).all()
-        return {model: "unload" if load is None else "load" for model, load in rows}
+    query = select(WorkerModel.model, WorkerModel.load_requested_at)
+    of_worker = WorkerModel.worker == bindparam("of_worker", type_=String())
+    return Prepared(query.where(of_worker, asked_at.is_not(None)).order_by(asked_at))
 
 
 def clear_request(database: Database, worker: str, model: str, request: Request) -> None:

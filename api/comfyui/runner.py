@@ -225,7 +225,7 @@ class PromptRunner:
             try:
                 if time.monotonic() - last_poll >= POLL_SECONDS:
                     last_poll = time.monotonic()
-                    self._due |= dict.fromkeys(await in_thread(comfyui.advanceable, self._farm.database))
+                    self._due |= dict.fromkeys(await self._farm.quick_reads.run(comfyui.advanceable, self._farm.database))
                 await self._look_up()
                 await self._advance_due()
             except FarmError as error:

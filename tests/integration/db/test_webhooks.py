@@ -273,3 +273,19 @@ def test_a_message_of_a_deleted_endpoint_is_not_sent_again(database: Database, s
     with pytest.raises(Conflict) as caught:
         redeliver(database, delivery, "ann")
     assert caught.value.code == "webhook_deleted"
+
+
+def test_idle_is_when_nothing_settled_and_no_message_waits(database: Database, settle: Submit) -> None:
+    collector = collector_of(database)
+    seen = [collector.is_idle()]  # the cursor is not there yet
+    while collector.collect():
+        pass
+    seen.append(collector.is_idle())
+    settle()
+    seen.append(collector.is_idle())
+    while collector.collect():
+        pass
+    seen.append(collector.is_idle())  # its message waits
+    with database.write() as session:
+        session.execute(update(WebhookDelivery).values(status="delivered"))
+    assert [*seen, collector.is_idle()] == [False, True, False, False, True]
