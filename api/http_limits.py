@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
@@ -87,6 +88,13 @@ class Connections:
     crowded: RareLog = field(default_factory=RareLog)
     refused: RareLog = field(default_factory=RareLog)
     exhausted: RareLog = field(default_factory=RareLog)
+    _dated: int = 0
+
+    def renew_date(self, config: Config, state: ServerState) -> None:
+        """Renew the Date header of the answers to requests that arrive in this second."""
+        if (second := int(time.time())) != self._dated:
+            self._dated = second
+            state.default_headers = [(b"date", formatdate(second, usegmt=True).encode()), *config.encoded_headers]
 
     def make_room(self) -> bool:
         """Close the connection that is idle for longest when there are too many; False when none is idle."""
@@ -201,6 +209,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Take the connection from the idle ones: its request begins."""
+        self._all.renew_date(self.config, self.server_state)
         self._in_head = False
         self._unparsed = 0
         self._all.idle.pop(self, None)

@@ -24,8 +24,8 @@ from core.settings import Settings
 GRACE_SECONDS = 5
 """Time for responses in progress to complete after a stop was requested."""
 
-TICK_SECONDS = 1.0
-"""The Date header has this precision."""
+TICK_SECONDS = 5.0
+"""Between two looks at the free descriptors."""
 _SOCKET_BYTES = 64 * 1024
 """Largest message of a client, in bytes: clients send only small ones."""
 _SOCKET_PING_SECONDS = 60.0
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
             self._wake()
 
     async def main_loop(self) -> None:
-        """Tick once a second, for the Date header and the free descriptors; uvicorn wakes up ten times as often."""
+        """Look at the free descriptors now and then; uvicorn wakes up ten times a second, for the Date header too."""
         loop, exiting = asyncio.get_running_loop(), asyncio.Event()
         self._wake = partial(loop.call_soon_threadsafe, exiting.set)
         try:

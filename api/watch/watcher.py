@@ -127,15 +127,13 @@ class Watcher:
             self.hub.progressed(name.removeprefix(self._keys.progress("")), data)
 
     async def _poll(self) -> None:
-        loop = asyncio.get_running_loop()
-        last = loop.time()
         while True:
-            await asyncio.sleep(POLL_SECONDS_WITHOUT_REDIS)
             if self.listening:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(max(last + POLL_SECONDS - loop.time(), 0.0)):
+                    async with asyncio.timeout(POLL_SECONDS):
                         await self._deaf.wait()
-            last = loop.time()
+            else:
+                await asyncio.sleep(POLL_SECONDS_WITHOUT_REDIS)
             await self._catch_up()
 
     async def _catch_up(self) -> None:

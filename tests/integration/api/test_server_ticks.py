@@ -1,4 +1,4 @@
-"""The server's own loop: it wakes up once a second, and at once when it must stop."""
+"""The server's own loop: it rarely wakes up, and at once when it must stop; answers have the right date nevertheless."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import socket
 import threading
 import time
+from email.utils import parsedate_to_datetime
 from unittest.mock import patch
 
+import httpx
 import pytest
 
 import api.server
@@ -61,7 +63,26 @@ async def ticks_of(server: Server, seconds: float) -> int:
     return count
 
 
-def test_an_idle_server_ticks_once_a_second(make_settings: SettingsMaker) -> None:
+def test_an_idle_server_ticks_rarely(make_settings: SettingsMaker) -> None:
     started = time.monotonic()
     count = asyncio.run(ticks_of(make_server(make_settings()), 0.5))
     assert count <= 3 + (time.monotonic() - started), "uvicorn's own loop ticks ten times a second"
+
+
+def test_answers_have_the_date_of_their_request_without_a_tick(make_settings: SettingsMaker) -> None:
+    with (
+        patch.object(api.server, "TICK_SECONDS", 3600.0),
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        server = make_server(make_settings())
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=120) as client:
+            client.get("/healthz")  # the first tick is over
+            server.server_state.default_headers = [(b"date", b"Thu, 01 Jan 1970 00:00:00 GMT")]
+            server.connections._dated = 0
+            asked = time.time()
+            date = client.get("/healthz").headers["date"]
+        server.should_exit = True
+        thread.join(120)
+    assert parsedate_to_datetime(date).timestamp() >= int(asked)
