@@ -100,7 +100,7 @@ def claim(database: Database, executor: str, lease_seconds: float) -> ModelOpera
             return None
     with database.write() as session:
         _end_lost(session)
-        oldest = select(ModelOperation.id).where(_claimable()).order_by(ModelOperation.id).limit(1)
+        oldest = select(ModelOperation.id).where(claimable()).order_by(ModelOperation.id).limit(1)
         claimed = session.scalar(oldest.with_for_update(skip_locked=True))
         if claimed is None:
             return None
@@ -119,10 +119,11 @@ def claim(database: Database, executor: str, lease_seconds: float) -> ModelOpera
 
 @cache
 def _any_claimable() -> Prepared:
-    return Prepared(select(ModelOperation.id).where(_claimable()).limit(1))
+    return Prepared(select(ModelOperation.id).where(claimable()).limit(1))
 
 
-def _claimable() -> ColumnElement[bool]:
+def claimable() -> ColumnElement[bool]:
+    """Return the condition that an operation waits for an executor, or has lost its own."""
     due = or_(ModelOperation.lease_until.is_(None), ModelOperation.lease_until <= now())
     return and_(or_(_QUEUED, _RUNNING), due)
 

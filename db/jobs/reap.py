@@ -15,6 +15,7 @@ from core.lifecycle import JobStatus
 from db.database import Database
 from db.jobs.finish import end_with_error
 from db.jobs.transition import transition
+from db.model_operations import claimable
 from db.prepared import Prepared
 from db.quarantine import is_final
 from db.sql import QUEUED, RUNNING, now
@@ -30,11 +31,15 @@ UNRUNNABLE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class OpenWork:
-    """`due`: the functions below may find a job. `queued`, `running`: whether jobs are."""
+    """`due`: the functions below may find a job. `queued`, `running`: whether jobs are.
+
+    `operations`: whether `db.model_operations.claim` may find an operation on a model.
+    """
 
     due: bool
     queued: bool
     running: bool
+    operations: bool
 
 
 def open_work(database: Database) -> OpenWork:
@@ -51,7 +56,9 @@ def _open_work() -> Prepared:
     excluded = exists().where(JobExclusion.job_id == Job.id, QUEUED)
     any_queued, any_running = exists().where(QUEUED), exists().where(RUNNING)
     due = or_(lost, late, excluded)
-    return Prepared(select(due.label("due"), any_queued.label("queued"), any_running.label("running")))
+    any_operation = exists().where(claimable())
+    columns = {"due": due, "queued": any_queued, "running": any_running, "operations": any_operation}
+    return Prepared(select(*[each.label(name) for name, each in columns.items()]))
 
 
 def requeue_expired_leases(database: Database) -> list[Job]:

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from core.errors import Unavailable
@@ -147,14 +148,14 @@ def run(settings: Settings) -> int:
     stop = StopEvent()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    manage(settings, stop)
+    manage(settings, lambda: not stop.wait(ROUND_SECONDS))
     return 0
 
 
-def manage(settings: Settings, stop: StopEvent) -> None:
-    """Run operations until `stop`; those that are under way then are left to the next manager."""
+def manage(settings: Settings, wait: Callable[[], bool]) -> None:
+    """Run a round each time that `wait` returns true. False: leave operations that are under way to the next manager."""
     manager = ModelManager(settings)
-    while not stop.wait(ROUND_SECONDS):
+    while wait():
         try:
             manager.round()
         except Exception:

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 
 from core.collections_pause import collect_from_now
 from core.extras import is_installed
@@ -29,15 +30,18 @@ def run(settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     # Retention has a thread of its own: a walk over a million files must not delay expired leases.
     threading.Thread(target=_run_retention, args=(settings, stop), name="retention", daemon=True).start()
-    managing = threading.Thread(target=manage_models, args=(settings, stop), name="model-manager")
-    if settings.model_manager and is_installed("worker"):
+    operations: SimpleQueue[bool] = SimpleQueue()
+    managing = threading.Thread(target=manage_models, args=(settings, operations.get), name="model-manager")
+    manages = settings.model_manager and is_installed("worker")
+    if manages:
         managing.start()
-    reaper = Reaper(settings)
+    reaper = Reaper(settings, (lambda: operations.put(True)) if manages else lambda: None)
     collect_from_now()
     while not stop.wait(reaper.pause_seconds):
         _log_errors(reaper.round)
     reaper.close()
-    if managing.ident is not None:
+    if manages:
+        operations.put(False)
         managing.join()
     return 0
 

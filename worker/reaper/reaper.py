@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
@@ -59,12 +60,16 @@ STALE_HINT_SECONDS = 3.0
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 2.0
 """Between two rounds while no job is queued or running."""
+BROKER_SECONDS = 10.0
+"""Between two looks at the broker while no job is queued, whose hint it could have lost."""
 
 
 class Reaper:
     """Holds no state that must survive: any number of reapers may run, and any may be killed at any time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_operations: Callable[[], object] = lambda: None) -> None:
+        """`on_operations`: called in each round in which an operation on a model waits."""
+        self._on_operations = on_operations
         self._database = Database(settings.resolved_database_url, pool_size=2, few_plans=True)
         self._publisher = HintPublisher(settings, self._database)
         self._events = EventPublisher(settings)
@@ -74,6 +79,7 @@ class Reaper:
         self._seconds = settings.reaper_seconds
         self._is_idle = False
         self._broker_away = False
+        self._broker_seen_at = float("-inf")
 
     @property
     def pause_seconds(self) -> float:
@@ -84,6 +90,8 @@ class Reaper:
         """Reconcile once. An outage of the database or the broker is logged, not raised; the next round tries again."""
         try:
             work = open_work(self._database)
+            if work.operations:
+                self._on_operations()
             if work.due:
                 self._end_overdue_jobs()
             self._republish_hints(any_queued=work.queued or work.due)
@@ -104,6 +112,8 @@ class Reaper:
             self._events.job_changed(job)
 
     def _republish_hints(self, *, any_queued: bool) -> None:
+        if not (any_queued or self._broker_away or time.monotonic() - self._broker_seen_at >= BROKER_SECONDS):
+            return
         try:
             if self._broker.has_lost_data():
                 logger.info("every waiting job gets a new hint: this reaper is new, or the broker lost its data")
@@ -112,7 +122,7 @@ class Reaper:
                 self._republish_hints_of(model)
                 if model == UPSCALE and not live_workers(self._database, UPSCALE):
                     self._broker.want_worker(UPSCALE)
-            self._broker_away = False
+            self._broker_away, self._broker_seen_at = False, time.monotonic()
         except (RedisError, OSError) as error:
             if not self._broker_away:
                 logger.warning("the broker does not answer (%s); hints wait until it is back", error)
