@@ -1,4 +1,4 @@
-"""Kombu's Redis transports for workers: nothing in a message ends them, busy workers wait for none, idle ones rarely wake up.
+"""Kombu's Redis transports for workers: no message ends them, busy workers wait for none, and idle ones rarely wake up.
 
 Kombu raises for a message that cannot be read, and Celery ends the worker on every exception that is not a lost connection.
 """
