@@ -11,6 +11,7 @@ from typing import Any
 from core.deferred_imports import DeferredPackage, deferred_class, import_names_late, import_package_late
 from core.extras import import_without
 from worker.engine.deferred_compiler import defer_compiler
+from worker.engine.late_models import import_transformers
 
 _LEFT_OUT = (
     ("accelerate", "boto3"),  # 7 MiB, for the settings of another cloud
@@ -35,6 +36,7 @@ def import_leanly(*, compiles: bool) -> None:
     with _late_distributions():
         for each in _LISTS:
             import_names_late(f"diffusers.{each}")
+    import_transformers()
     import_package_late("transformers.models")
 
 

@@ -39,3 +39,37 @@ assert isinstance(model[0], BaseTunerLayer)
 def test_heavy_libraries_are_imported_for_use_only() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+MODELS = """
+from pathlib import Path
+from worker.engine.lean_imports import import_leanly
+import_leanly(compiles=False)
+import transformers
+from transformers.utils import import_utils
+
+names = transformers._class_to_module
+from worker.engine import builder
+from transformers import CLIPTokenizerFast, CLIPTextModel, Qwen2_5_VLForConditionalGeneration, Qwen3Model
+assert len(names) < 1000, len(names)  # of 4100
+assert CLIPTokenizerFast is transformers.CLIPTokenizer
+
+from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES
+wanted = {name: getattr(transformers, name, None) for name in ALL_IMPORTABLE_CLASSES}
+assert len(names) < 1000, len(names)
+assert not hasattr(transformers, "NoSuchModel")
+
+models = Path(transformers.__file__).parent / "models"
+usual_module = import_utils._LazyModule.__base__
+usual = usual_module("transformers", transformers.__file__, import_utils.define_import_structure.args[0](models, "models"))
+assert {name: names[name] for name in usual._class_to_module} == usual._class_to_module
+assert transformers._modules >= usual._modules and "Qwen3Model" in transformers.__all__ and "generation" in dir(transformers)
+assert not [name for name, found in wanted.items() if found is None and name in usual._class_to_module]
+assert transformers._object_missing_backend == usual._object_missing_backend
+assert transformers.models.qwen3.Qwen3Model is Qwen3Model
+"""
+
+
+def test_a_model_of_transformers_is_found_without_reading_all() -> None:
+    done = subprocess.run([sys.executable, "-c", MODELS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
