@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.late_route import Build, LateRoute
 
 Direct = Callable[[Request], Awaitable[Response | None]]
 """Answers a request, or returns None to leave it to FastAPI: then nothing was done. Errors are raised as by an endpoint."""
@@ -28,15 +29,15 @@ def directly(answer: Direct) -> Callable[[Endpoint], Endpoint]:
     return mark
 
 
-class DirectRoute(APIRoute):
+class DirectRoute(LateRoute):
     """Asks what `directly` has named, then FastAPI.
 
     FastAPI still reads everything unusual and writes every refusal of a body or parameter, so that there is one wording of
     these; and the route is in the OpenAPI document as its endpoint describes it.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 -- FastAPI's own
-        super().__init__(*arguments, **options)
+    def build(self, build: Build) -> None:
+        super().build(build)
         if (answer := getattr(self.endpoint, _ANSWER, None)) is not None:
             self.app = _before(self.app, answer)
 
