@@ -16,7 +16,7 @@ _building = threading.RLock()
 class LateRoute(APIRoute):
     """Has what a request is matched by. Whatever else is wanted of it lets FastAPI analyse the endpoint and its models.
 
-    That is half of the time in which the API's modules are imported. What is wrong with an endpoint shows only then.
+    The API's start would wait for that. What is wrong with an endpoint shows only then.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 -- FastAPI's own

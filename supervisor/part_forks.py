@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn, TextIO, TypedDict
 
+from core.process_title import show_as
 from supervisor.parent_guard import end_with_parent
 
 SHARED = ("db.database", "celery.app.base", "kombu.transport.redis")
@@ -27,8 +28,6 @@ PART_MODULE = "cli.part"
 _ROOT = Path(__file__).resolve().parents[1]
 _REQUEST_BYTES = 1 << 20
 _ANSWER_SECONDS, _ADOPTION_SECONDS = 60.0, 10.0
-_ARGUMENTS = slice(45, 47)
-"""arg_start and arg_end among the fields of /proc/PID/stat that follow the command's name; see proc(5)."""
 _PR_SET_CHILD_SUBREAPER = 36
 """An option of prctl(2)."""
 
@@ -184,7 +183,7 @@ def _become(request: Request, output: int) -> NoReturn:
         _wait_until_adopted(request["supervisor"])
         end_with_parent(request["supervisor"])
         _take_streams(output)
-        _show_as(f"imagefarm {request['part']}")
+        show_as(f"imagefarm {request['part']}")
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -222,16 +221,6 @@ def _take_streams(output: int) -> None:
         stream = open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         stream.reconfigure(write_through=True)
         setattr(sys, name, stream)
-
-
-def _show_as(title: str) -> None:
-    """Let `ps` show the title, in place of the supervisor's command line, as far as that is long enough."""
-    stat = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
-    start, end = map(int, stat.rpartition(")")[2].split()[_ARGUMENTS])
-    if end > start:  # some kernels do not say where the arguments are
-        shown = title.encode()[: end - start - 1]
-        ctypes.memset(start, 0, end - start)
-        ctypes.memmove(start, shown, len(shown))
 
 
 def _finish(code: int) -> NoReturn:

@@ -66,7 +66,7 @@ StartProcess = Callable[[str, int, dict[str, str]], ChildProcess]
 
 
 def spawn(module: str, fd: int, environment: dict[str, str]) -> ChildProcess:
-    """Start an interpreter of its own: an engine is never forked, which CUDA does not survive."""
+    """Start an interpreter of its own: beside this process's threads, a fork would not be safe."""
     return subprocess.Popen(module_command(module, str(fd)), pass_fds=[fd], stdin=subprocess.DEVNULL, env=environment)
 
 
