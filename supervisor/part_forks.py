@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -16,15 +17,21 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TextIO, TypedDict
 
 from core.process_title import show_as
+from supervisor.database_check import check_and_migrate
 from supervisor.parent_guard import end_with_parent
+from supervisor.short_process import read_result, run_and_exit
 
-SHARED = ("db.database", "celery.app.base", "kombu.transport.redis")
+DATABASE_MODULE = "db.database"
+SHARED = (DATABASE_MODULE, "celery.app.base", "kombu.transport.redis")
 """Libraries that most parts use. What they import may start no thread: a fork has only the thread that forked."""
 PART_MODULE = "cli.part"
+PART, DATABASE = "part", "database"
+"""Kinds of requests."""
 _ROOT = Path(__file__).resolve().parents[1]
 _REQUEST_BYTES = 1 << 20
 _ANSWER_SECONDS, _ADOPTION_SECONDS = 60.0, 10.0
@@ -33,9 +40,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Request(TypedDict):
-    """A part of `cli.part` to run. `supervisor`: the process whose child it is to be."""
+    """What to fork for: with PART, a part of `cli.part` to run, with DATABASE, the URL of a database to check and migrate.
 
-    part: str
+    `supervisor`: the process whose child it is to be.
+    """
+
+    kind: str
+    subject: str
     environment: dict[str, str]
     supervisor: int
 
@@ -79,22 +90,39 @@ class PartForks:
 
     def start(self, part: str, environment: Mapping[str, str]) -> ForkedPart | None:
         """Run the part in a process group of its own; None when that fails, as where the kernel does not let it adopt."""
-        request: Request = {"part": part, "environment": dict(environment), "supervisor": os.getpid()}
-        reader, writer = os.pipe()
-        try:
-            with _adopting_orphans():
-                socket.send_fds(self._control, [json.dumps(request).encode()], [writer])
-                answer = self._control.recv(64)
-        except OSError:  # also TimeoutError
-            answer = b""
-            self.close()
-        finally:
-            os.close(writer)
+        request: Request = {"kind": PART, "subject": part, "environment": dict(environment), "supervisor": os.getpid()}
+        reader, answer = self._ask(request)
         output = os.fdopen(reader, encoding="utf-8", errors="replace")
         if answer and _is_own_child(int(answer)):
             return ForkedPart(int(answer), output)
         output.close()
         return None
+
+    def prepare_database(self, url: str) -> bool:
+        """Return whether the database was checked and migrated in a fork. Raises what `short_process` does."""
+        request: Request = {"kind": DATABASE, "subject": url, "environment": {}, "supervisor": os.getpid()}
+        reader, answer = self._ask(request)
+        if not answer:
+            os.close(reader)
+            return False
+        try:
+            return read_result(reader)
+        finally:
+            with contextlib.suppress(ChildProcessError):  # where the kernel lets this process adopt none
+                os.waitpid(int(answer), 0)
+
+    def _ask(self, request: Request) -> tuple[int, bytes]:
+        """Return the reading end of what the new process writes, and its id; nothing in place of that when it failed."""
+        reader, writer = os.pipe()
+        try:
+            with _adopting_orphans():
+                socket.send_fds(self._control, [json.dumps(request).encode()], [writer])
+                return reader, self._control.recv(64)
+        except OSError:  # also TimeoutError
+            self.close()
+            return reader, b""
+        finally:
+            os.close(writer)
 
     def close(self) -> None:
         """End the process that forks; the parts run on."""
@@ -145,25 +173,36 @@ def _serve(control: socket.socket) -> NoReturn:
         gc.disable()  # while parts import; they enable it again
         for name in SHARED:
             importlib.import_module(name)
+            if name == DATABASE_MODULE and select.select([control], [], [], 0)[0]:
+                _serve_one(control)
         gc.freeze()  # Collections in parts then leave shared pages as they are.
-        while threading.active_count() == 1:
-            content, outputs, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 1)
-            if not content:
-                break
-            control.send(b"%d" % _fork_away(json.loads(content), outputs[0]))
-            os.close(outputs[0])
+        while threading.active_count() == 1 and _serve_one(control):
+            pass
     except BaseException:  # noqa: BLE001 -- reported; parts then start as interpreters of their own
         traceback.print_exc()
     finally:
         os._exit(0)
 
 
+def _serve_one(control: socket.socket) -> bool:
+    """Fork for the next request; return whether there was one."""
+    content, outputs, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 1)
+    if not content:
+        return False
+    control.send(b"%d" % _fork_away(json.loads(content), outputs[0]))
+    os.close(outputs[0])
+    return True
+
+
 def _fork_away(request: Request, output: int) -> int:
-    """Return the id of a new process that runs the part. Its parent has ended: the supervisor adopts it."""
+    """Return the id of a new process that does what is asked. Its parent has ended: the supervisor adopts it."""
     reader, writer = os.pipe()
     between = os.fork()
     if between == 0:
         pid = os.fork()
+        if pid == 0 and request["kind"] == DATABASE:
+            os.close(writer)  # of which the process that forks waits for the end
+            run_and_exit(partial(check_and_migrate, request["subject"]), output)
         if pid == 0:
             _become(request, output)
         os.setpgid(pid, pid)
@@ -183,7 +222,7 @@ def _become(request: Request, output: int) -> NoReturn:
         _wait_until_adopted(request["supervisor"])
         end_with_parent(request["supervisor"])
         _take_streams(output)
-        show_as(f"imagefarm {request['part']}")
+        show_as(f"imagefarm {request['subject']}")
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -192,7 +231,7 @@ def _become(request: Request, output: int) -> NoReturn:
         if not sys.flags.safe_path:  # then the first entry may be the current directory
             sys.path[0] = str(_ROOT)
         part = importlib.import_module(PART_MODULE)
-        code = part.main(request["part"])
+        code = part.main(request["subject"])
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:  # noqa: BLE001 -- as the interpreter does

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 from core.errors import FarmError, InvalidInput, Unavailable
 
@@ -23,11 +24,18 @@ def run_in_short_process(call: Callable[[], bool]) -> bool:
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        _run_and_exit(call, writer)
+        run_and_exit(call, writer)
     os.close(writer)
+    try:
+        return read_result(reader)
+    finally:
+        os.waitpid(child, 0)
+
+
+def read_result(reader: int) -> bool:
+    """Return what the call of `run_and_exit` at the other end returns; raise what `run_in_short_process` does."""
     with os.fdopen(reader, encoding="utf-8") as pipe:
         text = pipe.read()
-    os.waitpid(child, 0)
     if not text:
         raise RuntimeError("The process that looks at the database ended without a result.")
     result = json.loads(text)
@@ -36,7 +44,7 @@ def run_in_short_process(call: Callable[[], bool]) -> bool:
     return bool(result["value"])
 
 
-def _run_and_exit(call: Callable[[], bool], writer: int) -> None:
+def run_and_exit(call: Callable[[], bool], writer: int) -> NoReturn:
     """Write the result as JSON and end without the parent's clean-up."""
     try:
         try:

@@ -20,6 +20,7 @@ from core.queue import RedisKeys
 from core.settings import Settings
 from supervisor import data_dir, embedded_redis, plan
 from supervisor.console import Console
+from supervisor.database_check import check_and_migrate
 from supervisor.demand import listen
 from supervisor.events import ChildEnded, ChildFrozen, Events, StopRequested, Wanted
 from supervisor.part_forks import PartForks, forking_parts
@@ -30,6 +31,8 @@ from supervisor.startup_checks import answers_ok, any_key_exists, check_ports_di
 
 TICK_SECONDS = 0.1
 """Interval between checks of a process that is not ready."""
+REDIS_TICK_SECONDS = 0.02
+"""The same for Redis, which takes less time to start, and without which nothing else does."""
 IDLE_SECONDS = 3600.0
 API_SECONDS = 15.0
 """How long the processes that no first job needs wait for the API, so as not to take processor time from its start."""
@@ -76,7 +79,9 @@ class Supervisor:
         self, console: Console, processes: ProcessManager, lock: data_dir.FarmLock, forks: PartForks | None
     ) -> None:
         addresses = self._addresses()
-        self._prepare_database()
+        url = self._settings.resolved_database_url
+        if forks is None or not forks.prepare_database(url):
+            run_in_short_process(lambda: check_and_migrate(url))
         if self._settings.workers:
             ensure_auto_checked(self._settings, console.farm)
         self._start_redis(console, processes, addresses)
@@ -101,10 +106,6 @@ class Supervisor:
         console.plain(self._welcome(addresses))
         while True:
             self._handle_events(processes, IDLE_SECONDS)
-
-    def _prepare_database(self) -> None:
-        """Check and migrate the database before anything starts. Raises Unavailable, whose message says what to do."""
-        run_in_short_process(lambda: _check_and_migrate(self._settings.resolved_database_url))
 
     def _addresses(self) -> Addresses:
         settings = self._settings
@@ -131,7 +132,7 @@ class Supervisor:
             return
         processes.start(embedded_redis.redis_child(self._settings.data_dir, urlsplit(addresses.redis_url).port or 0))
         while not embedded_redis.answers(addresses.redis_url):
-            self._handle_events(processes, TICK_SECONDS)
+            self._handle_events(processes, REDIS_TICK_SECONDS)
 
     def _wait_ready(
         self, console: Console, processes: ProcessManager, urls: Mapping[str, str], seconds: float = math.inf
@@ -175,21 +176,3 @@ class Supervisor:
 
     def _console(self) -> Console:
         return Console(self._settings.data_dir / "logs", json_lines=self._settings.log_format == "json")
-
-
-def _check_and_migrate(url: str) -> bool:
-    from db import health
-    from db.database import Database
-    from db.schema_revision import is_newest
-
-    database = Database(url, pool_size=1)
-    try:
-        health.check(database, thorough=health.small_enough_to_read(database))
-        if health.exists(database) and is_newest(database):
-            return True
-    finally:
-        database.dispose()
-    from db import migrate
-
-    migrate.upgrade(url)
-    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,3 +98,42 @@ def test_a_part_ends_with_the_supervisor(servers: dict[str, str]) -> None:
         line_with(process, "this reaper is new")
         process.send_signal(signal.SIGKILL)
         part.wait(timeout=120)
+
+
+CHECK = """
+import sys
+from core.errors import FarmError
+from supervisor import part_forks
+from supervisor.part_forks import forking_parts
+
+fault, url = sys.argv[1:]
+part_forks._PR_SET_CHILD_SUBREAPER = 9999 if fault == "prctl refuses" else 36
+with forking_parts() as forks:
+    if fault == "the process that forks ends":
+        forks.close()
+    try:
+        print(forks.prepare_database(url))
+    except FarmError as error:
+        print(error.code)
+    assert "sqlalchemy" not in sys.modules
+"""
+
+
+def prepared(url: str, fault: str = "") -> str:
+    command = [sys.executable, "-c", CHECK, fault, url]
+    return subprocess.check_output(command, text=True, env=clean_environment(), cwd=ROOT, timeout=300).strip()
+
+
+def test_the_database_is_migrated_and_checked_in_a_fork(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'imagefarm.db'}"
+    assert [prepared(url), prepared(url)] == ["True", "True"]
+    with sqlite3.connect(tmp_path / "imagefarm.db") as database:
+        assert database.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert prepared(url) == "database_newer"
+
+
+@pytest.mark.parametrize("fault", ["the process that forks ends", "prctl refuses"])
+def test_the_supervisor_learns_that_no_fork_can_check_the_database(fault: str, tmp_path: Path) -> None:
+    assert prepared(f"sqlite:///{tmp_path / 'imagefarm.db'}", fault) == "False"
+    assert not (tmp_path / "imagefarm.db").exists()
