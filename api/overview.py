@@ -14,7 +14,7 @@ from db.database import Database
 from db.statistics import Waiting, waiting_work
 from db.tables import Worker, WorkerModel
 from db.worker_models import models_by_worker
-from db.workers import all_workers, live_workers, running_counts, running_seconds
+from db.workers import running_jobs, workers_and_live
 
 T = TypeVar("T")
 
@@ -131,8 +131,14 @@ class OverviewCache:
 
 def read_overview(database: Database) -> Overview:
     """Read the present overview from the database."""
-    live = frozenset(worker.name for worker in live_workers(database))
-    workers, models = all_workers(database), models_by_worker(database)
+    found, models, running = workers_and_live(database), models_by_worker(database), running_jobs(database)
+    workers = [worker for worker, _ in found]
     served = {worker.model for worker in workers} | {row.model for rows in models.values() for row in rows}
-    waiting = waiting_work(database, sorted(served))
-    return Overview(workers, live, models, running_counts(database), waiting, running_seconds(database))
+    return Overview(
+        workers=workers,
+        live_names=frozenset(worker.name for worker, is_live in found if is_live),
+        models=models,
+        running={name: jobs for name, (jobs, _) in running.items()},
+        waiting=waiting_work(database, sorted(served)),
+        running_seconds={name: seconds for name, (_, seconds) in running.items()},
+    )

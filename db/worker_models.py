@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.database import Database
 from db.jobs.claim import claimable_by
-from db.prepared import Prepared
+from db.prepared import Prepared, core_table, detached
 from db.size_limits import SizeLimit, fits
 from db.sql import QUEUED, RUNNING, insert_rows, now
 from db.tables import Job, Worker, WorkerModel
@@ -23,7 +23,7 @@ COUNTED_JOBS = 100
 """Most jobs of a model that are counted: more of them change no decision."""
 
 
-def serves(model: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:
+def serves(model: str | ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElement[bool]:
     """Return the condition that a row of `Worker` serves this model, loaded or not."""
     # The first half is for workers of an earlier version, which list no models.
     listed = exists().where(WorkerModel.worker == Worker.name, WorkerModel.model == model)
@@ -61,10 +61,15 @@ def report_models(database: Database, worker: str, incarnation: str, reports: Ma
 def models_by_worker(database: Database) -> dict[str, list[WorkerModel]]:
     """Return worker name -> its models, the default first."""
     found: dict[str, list[WorkerModel]] = {}
-    with database.read() as session:
-        for row in session.scalars(select(WorkerModel).order_by(WorkerModel.worker, WorkerModel.position)):
-            found.setdefault(row.worker, []).append(row)
+    with database.read_rows() as connection:
+        for row in _models().rows(connection, {}):
+            found.setdefault(row["worker"], []).append(detached(WorkerModel, row))
     return found
+
+
+@cache
+def _models() -> Prepared:
+    return Prepared(select(core_table(WorkerModel)).order_by(WorkerModel.worker, WorkerModel.position))
 
 
 @dataclass(frozen=True)

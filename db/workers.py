@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import String, bindparam, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, String, and_, bindparam, func, literal, or_, select, update
 
 from core.errors import Conflict, NotFound
 from db.database import Database
@@ -19,6 +19,7 @@ from db.sql import RUNNING, insert_ignore, now
 from db.tables import Job, Worker
 from db.worker_models import register_models, serves
 
+_LIVE = "is_live"
 LIVE_STATES = ("loading", "ready", "blocked", "unloaded", "draining")
 
 
@@ -133,32 +134,56 @@ def is_live_name(database: Database, name: str) -> bool:
 
 def live_workers(database: Database, model: str | None = None) -> list[Worker]:
     """List workers that were seen lately and have not stopped or failed, by name; with `model` those that serve it."""
-    query = select(Worker).where(Worker.seen_at > now() - literal(LIVE_SECONDS), Worker.state.in_(LIVE_STATES))
-    query = query.where(serves(model)) if model is not None else query
-    with database.read() as session:
-        return list(session.scalars(query.order_by(Worker.name)))
+    with database.read_rows() as connection:
+        rows = _live(model is not None).rows(connection, {} if model is None else {"of_model": model})
+    return [detached(Worker, row) for row in rows]
+
+
+@cache
+def _live(of_model: bool) -> Prepared:
+    query = select(core_table(Worker)).where(*_is_live()).order_by(Worker.name)
+    return Prepared(query.where(serves(bindparam("of_model", type_=String()))) if of_model else query)
+
+
+def _is_live() -> tuple[ColumnElement[bool], ...]:
+    return Worker.seen_at > now() - literal(LIVE_SECONDS), Worker.state.in_(LIVE_STATES)
 
 
 def all_workers(database: Database) -> list[Worker]:
     """List all registered workers, by name."""
-    with database.read() as session:
-        return list(session.scalars(select(Worker).order_by(Worker.name)))
+    return [worker for worker, _ in workers_and_live(database)]
+
+
+def workers_and_live(database: Database) -> list[tuple[Worker, bool]]:
+    """List all registered workers, by name, each with whether `live_workers` lists it."""
+    with database.read_rows() as connection:
+        rows = _all().rows(connection, {})
+    live = [bool(row.pop(_LIVE)) for row in rows]
+    return [(detached(Worker, row), is_live) for row, is_live in zip(rows, live, strict=True)]
+
+
+@cache
+def _all() -> Prepared:
+    return Prepared(select(core_table(Worker), and_(*_is_live()).label(_LIVE)).order_by(Worker.name))
 
 
 def running_counts(database: Database) -> dict[str, int]:
     """Return worker name -> number of jobs that it holds now."""
-    query = select(Job.worker, func.count()).where(RUNNING).group_by(Job.worker)
-    with database.read() as session:
-        return {name: count for name, count in session.execute(query) if name is not None}
+    return {name: count for name, (count, _) in running_jobs(database).items()}
 
 
-def running_seconds(database: Database) -> dict[str, float]:
-    """Return worker name -> seconds for which the jobs that it holds have run, their mean."""
-    query = select(Job.worker, func.avg(now() - Job.started_at)).where(RUNNING).group_by(Job.worker)
-    with database.read() as session:
-        return {
-            name: max(float(each), 0.0) for name, each in session.execute(query) if name is not None and each is not None
-        }
+def running_jobs(database: Database) -> dict[str, tuple[int, float]]:
+    """Return worker name -> number of jobs that it holds now, and the mean of the seconds for which they have run."""
+    with database.read_rows() as connection:
+        rows = _running().rows(connection, {})
+    return {row["worker"]: (row["jobs"], max(float(row["seconds"] or 0.0), 0.0)) for row in rows}
+
+
+@cache
+def _running() -> Prepared:
+    seconds = func.avg(now() - Job.started_at)
+    query = select(Job.worker, func.count().label("jobs"), seconds.label("seconds"))
+    return Prepared(query.where(RUNNING, Job.worker.is_not(None)).group_by(Job.worker))
 
 
 def set_paused(database: Database, name: str, *, paused: bool) -> Worker:
