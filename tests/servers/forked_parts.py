@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -12,6 +13,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
+
+import psutil
 
 from core.queue import UPSCALE
 from tests.servers.forks import CLI_IMPORTS, ForkedProcess, ForkServer, connect_fork_server, fork_server
@@ -45,6 +48,11 @@ def fork_part(arguments: list[str], environment: dict[str, str], directory: Path
 def _computes(environment: Mapping[str, str]) -> bool:
     """Return whether a worker's engine imports torch."""
     return environment.get("IMAGEFARM_RENDERER") == "diffusers" or environment.get("IMAGEFARM_MODEL") == UPSCALE
+
+
+def forked_engine(log: Path) -> psutil.Process:
+    """Return the last engine of the worker with this log; it is no child of the worker."""
+    return psutil.Process(int(re.findall(r"forked engine (\d+)", log.read_text())[-1]))
 
 
 class ForkedCommand:

@@ -76,9 +76,9 @@ def _read_answer(answer: httpx.Response) -> tuple[Job, str]:
     return job, answer.headers["ETag"]
 
 
-def wait_until(reached: Callable[[], object], seconds: float = 300.0) -> None:
+def wait_until(reached: Callable[[], object], seconds: float = 300.0, pause: float = 0.1) -> None:
     """Wait until `reached` returns something true; AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(pause)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from io import BytesIO
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 
+from benchmarks.faults.parts import FarmParts
 from core.catalogue import CatalogueModel, load_catalogue
+from core.lifecycle import SETTLED
 from tests.conftest import Migrate
-from tests.integration.farm.client import Client, Job
+from tests.integration.farm.client import Client, Job, wait_until
 from tests.integration.farm.conftest import sqlite_farm
+from tests.servers.forked_parts import forked_engine
 from worker.models.tiny_models import TINY_MODELS, build_tiny_model
 
 CATALOGUE = load_catalogue()
@@ -30,25 +36,22 @@ SCHEDULERS = {
     "z-image-turbo": "FlowMatchEulerDiscreteScheduler",
 }
 FOLLOWED_JOBS = 5
-"""Tried at most, each of more work: on a busy machine a job may end before its events are read."""
+"""Tried at most, each of more steps: on a busy machine a job may end before its engine is stopped."""
+LONGEST_STOP_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[Client]:
+def farm(tmp_path_factory: pytest.TempPathFactory, migrate: Migrate) -> Iterator[FarmParts]:
     folder = tmp_path_factory.mktemp("catalogue")
     folders = {model: str(build_tiny_model(model, folder / "weights" / model)) for model in MODELS if model != "demo"}
-    with (
-        sqlite_farm(
-            folder,
-            migrate,
-            renderer="diffusers",
-            model=",".join(MODELS),
-            model_folders=json.dumps(folders),
-            swap_after_seconds=0,
-            preview_every=1,
-        ) as farm,
-        Client(farm.url) as client,
-    ):
+    settings: dict[str, Any] = {"swap_after_seconds": 0, "preview_every": 3, "model_folders": json.dumps(folders)}
+    with sqlite_farm(folder, migrate, renderer="diffusers", model=",".join(MODELS), **settings) as parts:
+        yield parts
+
+
+@pytest.fixture(scope="module")
+def client(farm: FarmParts) -> Iterator[Client]:
+    with Client(farm.url) as client:
         yield client
 
 
@@ -63,26 +66,50 @@ def rendered(client: Client, fields: dict[str, Any]) -> Job:
     return job
 
 
+def followed(client: Client, engine: psutil.Process, fields: dict[str, Any]) -> tuple[Job, list[str]]:
+    """Return a job and the names of its events; from its first preview on, its engine is stopped until that was sent."""
+    job = client.submit(**fields)
+    path = f"/v1/jobs/{job['id']}"
+    with closing(event_names(client, f"{path}/events")) as events:
+        next(name for name in events if name in ("progress", "end"))
+    wait_until(
+        lambda: client.http.get(f"{path}/preview").is_success or client.job(job["id"])["status"] in SETTLED, pause=0.01
+    )
+    engine.suspend()
+    without_preview = threading.Timer(LONGEST_STOP_SECONDS, engine.resume)
+    without_preview.start()
+    names = []
+    try:
+        for name in event_names(client, f"{path}/events?previews=true"):
+            names.append(name)
+            if name == "preview":
+                engine.resume()
+    finally:
+        without_preview.cancel()
+        engine.resume()
+    return client.wait(job["id"], "succeeded"), names
+
+
+def event_names(client: Client, path: str) -> Generator[str]:
+    with client.http.stream("GET", path, timeout=300) as events:
+        for line in events.iter_lines():
+            if line.startswith("event:"):
+                yield line.removeprefix("event:").strip()
+
+
 @pytest.mark.parametrize("model_id", MODELS)
-def test_a_model_renders_previews_and_follows_its_row(client: Client, model_id: str) -> None:
+def test_a_model_renders_previews_and_follows_its_row(farm: FarmParts, client: Client, model_id: str) -> None:
     model = CATALOGUE.get(model_id)
-    guidance = model.defaults.guidance_scale
-    # Long enough for the stream, which sends at most a preview in 0.4 s: the smallest tiny models are the fastest.
-    most_steps = 100 if model.family == "z-image" else 50
-    side, steps = 128, most_steps * 3 // 5
-    for _ in range(FOLLOWED_JOBS):
-        submitted = client.submit(
-            model=model_id, num_inference_steps=steps, guidance_scale=guidance, width=side, height=side
-        )
-        with client.http.stream("GET", f"/v1/jobs/{submitted['id']}/events?previews=true", timeout=300) as events:
-            names = [line.removeprefix("event:").strip() for line in events.iter_lines() if line.startswith("event:")]
+    fields = {"model": model_id, "guidance_scale": model.defaults.guidance_scale, "width": 96}
+    for attempt in range(1, FOLLOWED_JOBS + 1):
+        fields["num_inference_steps"] = 10 * attempt
+        job, names = followed(client, forked_engine(farm.parts["worker0"].log), fields)
         assert names[-1] == "end"
         if {"progress", "preview"} <= set(names):
             break
-        side, steps = min(2 * side, 384), most_steps
     assert {"progress", "preview"} <= set(names)
-    plain = image_of(client, client.wait(submitted["id"], "succeeded"))
-    assert plain.size == (side, side)
+    plain = image_of(client, job)
+    assert plain.size == (96, 64)
     assert SCHEDULERS.get(model_id, "") in str(plain.info["imagefarm"])
     check_negative_prompt(client, model)
     check_start_image(client, model, plain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -10,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
-from benchmarks.faults.parts import FarmParts, Part
+from benchmarks.faults.parts import FarmParts
 from core.imagefile import read_metadata
 from tests.conftest import Migrate
 from tests.integration.farm.client import Client, Job
 from tests.integration.farm.conftest import sqlite_farm
+from tests.servers.forked_parts import forked_engine
 
 FAST, SLOW = "realesr-animevideov3", "realesrgan-x4plus-anime"
 SPOOL_SECONDS = 300
@@ -165,7 +164,7 @@ def test_a_killed_worker_costs_an_attempt_and_leaves_nothing(farm: FarmParts, cl
     for _ in range(5):  # On a busy machine a job may end before its progress is read.
         job = upscale(client, upload=upload(client, noise(1800, 8)), upscaler=SLOW)
         client.wait_for(job["id"], lambda job: bool(job["progress"] and job["progress"]["step"]) or bool(job["outputs"]))
-        engine = forked_engine(part)
+        engine = forked_engine(part.log)
         part.kill()
         engine.wait(300)
         is_interrupted = client.job(job["id"])["status"] == "running"
@@ -176,11 +175,6 @@ def test_a_killed_worker_costs_an_attempt_and_leaves_nothing(farm: FarmParts, cl
     assert (done["status"], done["attempt"]) == ("succeeded", 2), done["error"]
     assert done["outputs"][0]["width"] == 7200
     assert_spool_empties(farm)
-
-
-def forked_engine(part: Part) -> psutil.Process:
-    """Return the worker's engine, which is no child of it: see tests.servers.forking_worker."""
-    return psutil.Process(int(re.findall(r"forked engine (\d+)", part.log.read_text())[-1]))
 
 
 def test_an_image_that_is_deleted_meanwhile_is_named(client: Client) -> None:
