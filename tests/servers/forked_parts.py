@@ -56,16 +56,19 @@ def forked_engine(log: Path) -> psutil.Process:
 
 
 class ForkedCommand:
-    """A running command of the command line. Has what callers use of `subprocess.Popen` with both outputs piped as text."""
+    """A running command of the command line, or of another `module`.
 
-    def __init__(self, *words: str, environment: Mapping[str, str], cwd: Path) -> None:
+    Has what callers use of `subprocess.Popen` with both outputs piped as text.
+    """
+
+    def __init__(self, *words: str, environment: Mapping[str, str], cwd: Path, module: str = "cli") -> None:
         (out, their_out), (err, their_err) = os.pipe(), os.pipe()
         self.stdout, self.stderr = os.fdopen(out, encoding="utf-8"), os.fdopen(err, encoding="utf-8")
         try:
             with Path(os.devnull).open() as nothing:
                 fds = {0: nothing.fileno(), 1: their_out, 2: their_err}
                 self._process = part_server().start(
-                    "cli", *words, imports=PART_IMPORTS, environment=environment, directory=cwd, fds=fds
+                    module, *words, imports=PART_IMPORTS, environment=environment, directory=cwd, fds=fds
                 )
         finally:
             os.close(their_out)
@@ -96,9 +99,9 @@ class ForkedCommand:
 
 
 def run_command(
-    *words: str, environment: Mapping[str, str], cwd: Path, timeout: float = 300.0
+    *words: str, environment: Mapping[str, str], cwd: Path, timeout: float = 300.0, module: str = "cli"
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of the command line to its end, as `subprocess.run` with captured output would."""
-    command = ForkedCommand(*words, environment=environment, cwd=cwd)
+    """Run a command of the command line or of another module to its end, as `subprocess.run` with captured output would."""
+    command = ForkedCommand(*words, environment=environment, cwd=cwd, module=module)
     out, err = command.communicate(timeout)
     return subprocess.CompletedProcess(words, command.wait(timeout), out, err)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -13,6 +12,7 @@ from core.queue import celery_config, render_queue
 from core.settings import Settings
 from tests.integration.farm.conftest import StartFarm
 from tests.servers.farm import clean_environment
+from tests.servers.forked_parts import run_command
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("shutdown", {}),
@@ -31,7 +31,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def test_a_worker_answers_questions_and_refuses_commands(start_farm: StartFarm) -> None:
+def test_a_worker_answers_questions_and_refuses_commands(start_farm: StartFarm, tmp_path: Path) -> None:
     farm = start_farm(synthetic_step_seconds=0.01)
     app = Celery(set_as_current=False)
     app.conf.update(celery_config(Settings(_env_file=None, redis_url=farm.redis.url)))
@@ -50,15 +50,14 @@ def test_a_worker_answers_questions_and_refuses_commands(start_farm: StartFarm) 
     app.close()
     # Named destinations end the wait at the last reply, not after the whole timeout.
     options = ("--timeout", "60", "--destination", "render@worker0")
-    answer = celery_command(farm.redis.url, "inspect", "active_queues", "--json", *options)
+    answer = celery_command(farm.redis.url, tmp_path, "inspect", "active_queues", "--json", *options)
     assert [queue["name"] for (queue,) in json.loads(answer).values()] == [render_queue("demo")]
-    assert "pong" in celery_command(farm.redis.url, "inspect", "ping", *options)
+    assert "pong" in celery_command(farm.redis.url, tmp_path, "inspect", "ping", *options)
 
 
-def celery_command(redis_url: str, *words: str) -> str:
+def celery_command(redis_url: str, directory: Path, *words: str) -> str:
     """Return what Celery's own command prints, as docs/guides/operations.md calls it."""
-    command = [sys.executable, "-m", "celery", "-A", "imagefarm.celery", *words]
     environment = clean_environment(IMAGEFARM_REDIS_URL=redis_url)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = run_command("-A", "imagefarm.celery", *words, environment=environment, cwd=directory, module="celery")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
