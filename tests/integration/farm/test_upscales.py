@@ -162,7 +162,7 @@ def test_a_job_is_canceled_between_tiles(farm: FarmParts, client: Client) -> Non
 def test_a_killed_worker_costs_an_attempt_and_leaves_nothing(farm: FarmParts, client: Client) -> None:
     part = farm.parts["upscaler0"]
     for _ in range(5):  # On a busy machine a job may end before its progress is read.
-        job = upscale(client, upload=upload(client, noise(1800, 8)), upscaler=SLOW)
+        job = upscale(client, upload=upload(client, noise(800, 8)), upscaler=SLOW)
         client.wait_for(job["id"], lambda job: bool(job["progress"] and job["progress"]["step"]) or bool(job["outputs"]))
         engine = forked_engine(part.log)
         part.kill()
@@ -173,7 +173,7 @@ def test_a_killed_worker_costs_an_attempt_and_leaves_nothing(farm: FarmParts, cl
             break
     done = client.wait(job["id"], "succeeded", "failed", "held")
     assert (done["status"], done["attempt"]) == ("succeeded", 2), done["error"]
-    assert done["outputs"][0]["width"] == 7200
+    assert done["outputs"][0]["width"] == 3200
     assert_spool_empties(farm)
 
 
