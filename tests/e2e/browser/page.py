@@ -98,6 +98,17 @@ class Page:
         )
         return found
 
+    def text(self, selector: str) -> str:
+        """Return what `WebElement.text` does, empty while it is hidden; a whole view takes a tenth of its time."""
+        found = self.script(
+            "const one = document.querySelector(arguments[0]);"
+            "return one && (one.checkVisibility({visibilityProperty: true}) ? one.innerText.trim() : '');",
+            selector,
+        )
+        if found is None:
+            raise NoSuchElementException(selector)
+        return str(found)
+
     def toast(self) -> str:
         """Return the text of the newest notice, once there is one."""
         return str(self.until(lambda: self.texts(".toast > span"), "no notice")[-1])

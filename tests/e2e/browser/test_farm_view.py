@@ -61,13 +61,13 @@ def test_a_worker_drains_and_a_killed_one_is_an_event(stocked: StockedFarm, open
             child.kill()
     stocked.parts.parts.pop("killed").kill()
     page.push("Drain", ".worker[data-worker='leaving']")
-    page.until(lambda: "finishes its jobs" in page.find("dialog[open]").text, "it is not asked whether to drain")
+    page.until(lambda: "finishes its jobs" in page.text("dialog[open]"), "it is not asked whether to drain")
     page.click("dialog[open] .danger")
     page.until(lambda: not page.find_all(".worker[data-worker='leaving']"), "the worker did not stop")
     leaving = stocked.parts.parts.pop("leaving").process
     assert leaving is not None
     assert leaving.wait(TIMEOUT_SECONDS) == 0
-    page.until(lambda: "Worker lost · killed" in page.find("#events").text, "the lost worker is no event")
+    page.until(lambda: "Worker lost · killed" in page.text("#events"), "the lost worker is no event")
     page.until(lambda: page.texts(".worker[data-worker='killed'] .badge") == ["lost"], "it is not shown as lost")
     assert not page.find_all(".worker[data-worker='killed'] button"), "a lost worker cannot be drained"
 
@@ -119,13 +119,13 @@ def test_every_view_says_that_the_farm_is_away_and_goes_on_by_itself(stocked: St
     page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **network})
     try:
         away = "The farm does not answer. Is it still running?"
-        page.until(lambda: page.find("#farm-text").text == away, "the line does not say that the farm is away")
-        page.until(lambda: page.find("#main .error").text == away, "the view does not say that the farm is away")
+        page.until(lambda: page.text("#farm-text") == away, "the line does not say that the farm is away")
+        page.until(lambda: page.text("#main .error") == away, "the view does not say that the farm is away")
         for view in ("models", "gallery", "create"):
             page.click(f"#nav a[data-view='{view}']")
             page.appears(f"#main[data-view='{view}']", f"{view} does not open while away")
             if view != "create":
-                page.until(lambda: page.find("#main .error").text == away, f"{view} does not say that the farm is away")
+                page.until(lambda: page.text("#main .error") == away, f"{view} does not say that the farm is away")
     finally:
         page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **network})
     page.until(lambda: page.find("#farm").get_attribute("data-tone") == "good", "the page did not go on by itself")
@@ -213,6 +213,6 @@ def test_the_farm_shows_its_workers_and_pauses_them(page: Page) -> None:
     pause = ".worker .row:last-child button:first-child"
     assert page.find(pause).text == "Pause"
     page.click(pause)
-    page.until(lambda: page.find(pause).text == "Resume", "it was not paused")
+    page.until(lambda: page.text(pause) == "Resume", "it was not paused")
     page.click(pause)
-    page.until(lambda: page.find(pause).text == "Pause", "it was not resumed")
+    page.until(lambda: page.text(pause) == "Pause", "it was not resumed")

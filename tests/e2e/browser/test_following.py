@@ -24,10 +24,10 @@ def progress(page: Page) -> int:
 
 def test_progress_moves_and_a_refresh_resumes_it(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm)
-    job = start_long_job(page)
+    job = start_long_job(page, steps=60)
     seen = progress(page)
     page.until(lambda: progress(page) > seen, "the progress bar did not move")
-    assert page.find("#waiting-title").text.endswith("of 100")
+    assert page.find("#waiting-title").text.endswith("of 60")
     page.driver.refresh()
     page.until(
         lambda: page.shown == job and page.state == "running" and progress(page) > seen,
@@ -76,7 +76,7 @@ def test_a_queued_job_shows_its_position(slow_farm: FarmParts, open_page: OpenPa
     page.render("behind them")
     reasons = ("next", "before it")
     page.until(
-        lambda: page.state == "queued" and any(reason in page.find("#waiting-detail").text for reason in reasons),
+        lambda: page.state == "queued" and any(reason in page.text("#waiting-detail") for reason in reasons),
         "no reason for waiting is shown",
     )
     for job in before:

@@ -44,9 +44,9 @@ def test_deleted_pictures_can_be_brought_back(page: Page) -> None:
     newest = httpx.get(f"{page.url}/v1/images", params={"limit": 1, "count": True}).json()
     total = newest["total"]
     keys(page, Keys.HOME, Keys.DELETE)
-    page.until(lambda: page.find("#gallery-total").text.startswith(f"{total - 1} "), "it did not leave")
+    page.until(lambda: page.text("#gallery-total").startswith(f"{total - 1} "), "it did not leave")
     page.click(".toast .link")
-    page.until(lambda: page.find("#gallery-total").text.startswith(f"{total} "), "it did not come back")
+    page.until(lambda: page.text("#gallery-total").startswith(f"{total} "), "it did not come back")
     assert httpx.get(f"{page.url}/v1/images/{newest['items'][0]['id']}").status_code == 200
 
 
@@ -63,7 +63,7 @@ def test_images_are_collected_and_searched(page: Page) -> None:
     page.until(lambda: [tab for tab in page.find_all(".tab") if tab.text.startswith("best of all")], "no collection")
     [tab] = [tab for tab in page.find_all(".tab") if tab.text.startswith("best of all")]
     tab.click()
-    page.until(lambda: page.find("#gallery-total").text == "2 images", "the collection does not hold both")
+    page.until(lambda: page.text("#gallery-total") == "2 images", "the collection does not hold both")
     page.find_all(".tab")[0].click()
     page.write("#gallery-search", "no such words at all")
     page.until(lambda: page.find(".gallery .empty").is_displayed(), "the search found something")

@@ -72,7 +72,7 @@ def test_a_labelled_grid_opens_as_a_table_with_a_picture_in_each_cell(stocked: S
         "box.value = arguments[0]; box.dispatchEvent(new Event('change')); return true"
     )
     page.until(lambda: page.script(choose, batch["id"]), "the filter does not offer the batch")
-    page.until(lambda: page.find("#gallery-total").text == "6 images", "the gallery is not filtered")
+    page.until(lambda: page.text("#gallery-total") == "6 images", "the gallery is not filtered")
     page.click("#open-sheet")
     page.until(lambda: len(page.find_all(".sheet .sheet-cell img")) == 6, "no table of six pictures")
     assert page.find("dialog[open] h2").text == "steps by guidance"

@@ -24,7 +24,7 @@ def test_the_api_error_is_shown_next_to_its_field(slow_farm: FarmParts, open_pag
     page.until(lambda: page.find("#width-error").is_displayed() or page.find("#seed-error").is_displayed(), "no error")
     page.write("#seed", "")
     page.click("#submit")
-    page.until(lambda: "768 or 784" in page.find("#width-error").text, "the field's error did not show")
+    page.until(lambda: "768 or 784" in page.text("#width-error"), "the field's error did not show")
     assert page.find("#width").get_attribute("aria-invalid") == "true"
     assert page.script("return document.activeElement.id") == "width"
     page.write("#width", "768")

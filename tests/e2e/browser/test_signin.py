@@ -43,7 +43,7 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open
     page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown")
     page.write("#key", "not-a-key-of-this-farm")
     page.click("#signin button")
-    page.until(lambda: page.find("#key-error").text, "an invalid key was not refused")
+    page.until(lambda: page.text("#key-error"), "an invalid key was not refused")
     page.write("#key", key)
     page.click("#signin button")
     wait_signed_in(page)
@@ -65,7 +65,7 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open
     sent = httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-API-Key": other, "Prefer": "wait=280"}, timeout=300)
     assert sent.json()["status"] == "succeeded"
     page.visit("#/gallery")
-    page.until(lambda: page.find_all("#gallery-total") and page.find("#gallery-total").text == "1 image", "not only its own")
+    page.until(lambda: page.text("#gallery-total") == "1 image", "not only its own")
     page.click("#sign-out")
     page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown after sign-out")
     assert httpx.get(f"{guarded_farm.url}/v1/jobs", cookies=copied).status_code == 401

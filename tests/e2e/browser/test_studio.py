@@ -56,7 +56,7 @@ def test_from_first_run_to_an_export(page: Page, downloads: Path) -> None:
     page.more()
     page.write("#steps", "3")
     page.write("#prompt", "an otter with a lantern")
-    page.until(lambda: "s" in page.find(".estimate-line").text and "·" in page.find(".estimate-line").text, "no estimate")
+    page.until(lambda: "s" in page.text(".estimate-line") and "·" in page.text(".estimate-line"), "no estimate")
     job = page.render("an otter with a lantern")
     page.until(lambda: page.find_all(".card[aria-current][data-status]"), "no live card")
     page.wait_state("succeeded")

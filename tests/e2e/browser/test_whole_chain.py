@@ -34,7 +34,7 @@ def test_from_the_first_run_to_a_zip_of_three_generations(stocked: StockedFarm, 
     page.click("#viewer-close")
     page.until(lambda: not page.find_all("#viewer[open]"), "the viewer did not close")
     page.press(Keys.HOME, "x", Keys.ARROW_RIGHT, "x", Keys.ARROW_RIGHT, "x")
-    page.until(lambda: page.find("#selection strong").text == "3 selected", "not all are chosen")
+    page.until(lambda: page.text("#selection strong") == "3 selected", "not all are chosen")
     page.click("#zip")
     page.until(lambda: list(tmp_path.glob("*.zip")), "no zip was saved")
     [saved] = tmp_path.glob("*.zip")
@@ -51,7 +51,7 @@ def create(page: Page) -> str:
     page.more()
     for field, value in (("#width", 64), ("#height", 64), ("#steps", 100)):
         page.write(field, str(value))
-    page.until(lambda: " · " not in page.find(".estimate-line").text, "an estimate without a prompt")
+    page.until(lambda: " · " not in page.text(".estimate-line"), "an estimate without a prompt")
     job = page.render("an otter with a lantern")
     card = ".card[aria-current][aria-label$='an otter with a lantern']"
     page.until(lambda: page.find_all(f"{card}[data-status='running'] .bar:not([hidden])"), "no card shows the steps")
