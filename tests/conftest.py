@@ -11,7 +11,7 @@ import shutil
 import ssl
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,13 @@ import pytest
 
 from core.errors import Unavailable
 from db.migrate import upgrade
+from tests.servers.collection import start_collection
 from tests.servers.postgres import PostgresMissing, PostgresServer
 from tests.servers.redis import RedisServer
 from tests.servers.statements import share_statements
 
 if TYPE_CHECKING:
+    from execnet import XSpec
     from xdist.remote import Producer
     from xdist.scheduler import LoadFileScheduling
 
@@ -85,6 +87,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
             return next((folder for folder in SHARED_FARMS if file.startswith(f"{folder}/")), file)
 
     return FilesAndFarms(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
+    """Let the processes of pytest-xdist be forked from one that has imported what all of them import."""
+    interpreter = start_collection(config.invocation_params.args)
+    for spec in specs:
+        spec.python = interpreter
 
 
 @pytest.fixture(scope="module", autouse=True)

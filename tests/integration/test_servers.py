@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 import uuid
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 import redis
 from sqlalchemy import create_engine, text
 
+from tests.servers import collection
 from tests.servers.farm import ROOT
 from tests.servers.ports import BLOCK_SIZE, FIRST_PORT, LAST_PORT, free_port
 from tests.servers.redis import RedisServer
@@ -90,3 +93,43 @@ def test_processes_of_a_run_fork_from_one_process_that_ends_with_the_run() -> No
     assert first == second
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(first).wait(60)
+
+
+def test_processes_of_pytest_xdist_are_forked_after_the_collection() -> None:
+    if collection.CUDA_DEVICE.exists() or "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("needs pytest-xdist, and no CUDA device")
+    between = psutil.Process().parent()
+    assert between is not None
+    forking = between.parent()
+    assert forking is not None
+    assert "tests.servers.collection" in forking.cmdline()
+
+
+def test_an_interpreter_forked_after_the_collection_finds_the_tests_imported_and_is_like_another(tmp_path: Path) -> None:
+    (tmp_path / "test_sample.py").write_text("import wave\n\ndef test_sample():\n    pass\n", encoding="utf-8")
+    command = collection.start_collection(["--noconftest", "-c", os.devnull, f"--rootdir={tmp_path}", str(tmp_path)])
+    if command is None:
+        pytest.skip("processes are not forked where a CUDA device is")
+    code = (
+        "import os, sys; print('test_sample' in sys.modules, os.environ['GIVEN'], os.getcwd(), sys.stdin.readline());"
+        "sys.stderr.write('to stderr'); sys.stdout.flush(); os.close(1); sys.stdin.readline(); sys.exit(3)"
+    )
+    interpreter = subprocess.Popen(
+        [*shlex.split(command), "-u", "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"GIVEN": "here"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert interpreter.stdin is not None
+    assert interpreter.stdout is not None
+    interpreter.stdin.write("asked\n")
+    interpreter.stdin.flush()
+    assert interpreter.stdout.read() == f"True here {tmp_path} asked\n\n", "its end is seen while the process runs"
+    interpreter.stdin.write("on\n")
+    assert interpreter.communicate(timeout=60)[1] == "to stderr"
+    assert interpreter.returncode == 3
+    collection.started[-1].kill()
+    collection.started.pop().wait(60)
