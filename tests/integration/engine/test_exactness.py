@@ -33,8 +33,9 @@ def pixels_of(made: TinyModel, sample: object) -> bytes:
 def test_a_request_alone_is_bit_identical(any_model: TinyModel, guidance: float) -> None:
     request = a_request(3, "a cat", 64, 4, guidance_scale=guidance, negative_prompt="dog")
     sample = any_model.alone(request)
-    assert torch.equal(sample.latents[0], any_model.expected(request, "latent"))
-    assert pixels_of(any_model, sample) == any_model.expected(request, "pil").tobytes()
+    latents, pixels = any_model.expected_both(request)
+    assert torch.equal(sample.latents[0], latents)
+    assert pixels_of(any_model, sample) == pixels
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -49,8 +50,9 @@ def test_z_image_alone_is_bit_identical(
     made = tiny_model("demo", models_dir, dtype)
     request = a_request(5, prompt, num_inference_steps=steps, width=width, height=height, guidance_scale=guidance)
     sample = made.alone(request)
-    assert torch.equal(sample.latents[0], made.expected(request, "latent"))
-    assert pixels_of(made, sample) == made.expected(request, "pil").tobytes()
+    latents, pixels = made.expected_both(request)
+    assert torch.equal(sample.latents[0], latents)
+    assert pixels_of(made, sample) == pixels
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.5, 1.0])
@@ -75,8 +77,9 @@ def test_a_start_sigma_is_bit_identical(models_dir: Path, dtype: str, start: flo
     }
     request = a_request(4, "a cat", 64, steps, **fields)
     sample = made.alone(request, image)
-    assert torch.equal(sample.latents[0], made.expected(request, "latent", image))
-    assert pixels_of(made, sample) == made.expected(request, "pil", image).tobytes()
+    latents, pixels = made.expected_both(request, image)
+    assert torch.equal(sample.latents[0], latents)
+    assert pixels_of(made, sample) == pixels
     assert len(sample.schedule) == steps + 1
     assert sample.schedule[0] == pytest.approx(start, abs=1e-6)
     assert sample.schedule[-1] == 0.0

@@ -41,8 +41,9 @@ def an_inpainting(index: int, steps: int = 4, **changes: object) -> RenderReques
 def check_alone(made: TinyModel, request: RenderRequest, mask: bytes) -> None:
     image = random_png(64, 64)
     sample = made.alone(request, image, mask)
-    assert torch.equal(sample.latents[0], made.expected(request, "latent", image, mask))
-    assert made.family.decode(sample).numpy().tobytes() == made.expected(request, "pil", image, mask).tobytes()
+    latents, pixels = made.expected_both(request, image, mask)
+    assert torch.equal(sample.latents[0], latents)
+    assert made.family.decode(sample).numpy().tobytes() == pixels
     without_mask = made.alone(request.model_copy(update={"has_mask": False}), image)
     assert not torch.equal(sample.latents, without_mask.latents), "the mask has an effect"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,20 +30,24 @@ class TinyModel:
         folder = directory / f"{model_id}-{dtype}"
         if not folder.exists():
             build_tiny_model(model_id, folder)
-        model_paths = ModelPaths(directory / "unused", {model_id: folder})
+        self._model_paths, self._dtype = ModelPaths(directory / "unused", {model_id: folder}), dtype
         self.loras = directory / "loras"
-        self.stock: Any = self._load(model_paths, dtype).pipeline
-        loaded = self._load(model_paths, dtype, text_device)
+        loaded = self._load(text_device)
         self.pipeline: Any = loaded.pipeline
         self.adapters = Adapters(loaded.pipeline, self.model, LoraLibrary(directory))
         self.family: AnyFamily = make_family(
             FamilyContext(loaded.pipeline, self.model, loaded.device, loaded.text_device, self.adapters)
         )
 
-    def _load(self, model_paths: ModelPaths, dtype: str, text_device: str = "auto") -> LoadedPipeline:
+    @cached_property
+    def stock(self) -> Untyped:
+        """Return the stock pipeline, loaded when a test first compares with it."""
+        return self._load().pipeline
+
+    def _load(self, text_device: str = "auto") -> LoadedPipeline:
         # A model that is built locally would ignore the folder, whose weights both copies must read.
         model = self.model.model_copy(update={"built_locally": False})
-        request = LoadRequest(model_paths, "cpu", dtype=dtype, text_device=text_device)
+        request = LoadRequest(self._model_paths, "cpu", dtype=self._dtype, text_device=text_device)
         return load_pipeline(model, request, lambda stage, fraction: None)
 
     def start(self, request: RenderRequest, init_image: bytes = b"", mask: bytes = b"") -> Untyped:
@@ -60,9 +64,27 @@ class TinyModel:
 
     def expected(self, request: RenderRequest, output_type: str, init_image: bytes = b"", mask: bytes = b"") -> Untyped:
         """Return the stock pipeline's result: latents (`latent`) or a PIL image (`pil`)."""
+        return self._call_stock(request, init_image, mask, output_type=output_type)
+
+    def expected_both(
+        self, request: RenderRequest, init_image: bytes = b"", mask: bytes = b""
+    ) -> tuple[torch.Tensor, bytes]:
+        """Return the latents after the stock pipeline's last step, and the pixels that it makes of them, of one call."""
+        seen: list[torch.Tensor] = []
+
+        def note(
+            _pipeline: object, _step: int, _timestep: object, tensors: dict[str, torch.Tensor]
+        ) -> dict[str, torch.Tensor]:
+            seen.append(tensors["latents"][0].clone())
+            return tensors
+
+        image = self._call_stock(request, init_image, mask, output_type="pil", callback_on_step_end=note)
+        return seen[-1], image.tobytes()
+
+    def _call_stock(self, request: RenderRequest, init_image: bytes, mask: bytes, **options: Untyped) -> Untyped:
         kind = AutoPipelineForInpainting if mask else AutoPipelineForImage2Image
         pipeline = kind.from_pipe(self.stock) if init_image else self.stock
-        options: dict[str, Any] = {"width": request.width, "height": request.height}
+        options |= {"width": request.width, "height": request.height}
         if init_image:
             options |= {"image": Image.open(io.BytesIO(init_image)), "strength": request.strength}
             if self.model.family == "stable-diffusion" and not mask:
@@ -80,7 +102,6 @@ class TinyModel:
             num_inference_steps=request.num_inference_steps,
             guidance_scale=guidance,
             generator=torch.Generator("cpu").manual_seed(request.seed),
-            output_type=output_type,
             **options,
         ).images[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -101,7 +102,23 @@ def component(whole: Whole, name: str, dtype: torch.dtype) -> Any:  # noqa: ANN4
 @cache
 def shared_component(whole: Whole, name: str, dtype: torch.dtype) -> Any:  # noqa: ANN401 - a model of a library
     """Load one component of the folder once; tests must not change it."""
-    return component(whole, name, dtype)
+    loaded = component(whole, name, dtype)
+    if name == "text_encoder":
+        remember_outputs(loaded)
+    return loaded
+
+
+def remember_outputs(encoder: Any) -> None:  # noqa: ANN401 - a model of a library
+    """Compute each input once: what the family and the stock pipeline ask of the encoder is the same in most tests."""
+    forward, outputs = encoder.forward, {}
+
+    def remembered(**inputs: object) -> object:
+        key = pickle.dumps(inputs)
+        if key not in outputs:
+            outputs[key] = forward(**inputs)
+        return outputs[key]
+
+    encoder.forward = remembered
 
 
 @cache
