@@ -6,8 +6,9 @@
 # and many tests wait for others: they run beside these, and their outcome comes after the tests.
 #
 # Tests run in four processes, also on two cores, since many wait for servers to start; each has its own servers and
-# ports. Tests of a file stay together, and of a folder whose files share a farm. When the arguments name a test file,
-# more processes would only import torch once more, and one is used. Choose another number with -n.
+# ports. They are forked from one that has imported the tests (tests/servers/collection.py). Tests of a file stay
+# together, and of a folder whose files share a farm. When the arguments name a test file,
+# one process runs it. Choose another number with -n.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 . scripts/python.sh

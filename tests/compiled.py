@@ -1,7 +1,7 @@
 """Compile the project and its tests before processes that import them start together: `python -m tests.compiled`.
 
-Each process of pytest-xdist else rewrites the assertions of all test modules, ten seconds of CPU time, since all are at the
-same module at the same time; and the servers that tests start else compile the project, each for itself.
+The servers that tests start else compile the project, each for itself. Processes of pytest-xdist that are not forked from
+one else rewrite the assertions of all test modules, ten seconds of CPU time each, since all are at the same module at once.
 """
 
 from __future__ import annotations
