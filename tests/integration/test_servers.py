@@ -106,12 +106,15 @@ def test_processes_of_pytest_xdist_are_forked_after_the_collection() -> None:
 
 
 def test_an_interpreter_forked_after_the_collection_finds_the_tests_imported_and_is_like_another(tmp_path: Path) -> None:
-    (tmp_path / "test_sample.py").write_text("import wave\n\ndef test_sample():\n    pass\n", encoding="utf-8")
+    (tmp_path / "test_sample.py").write_text(
+        "import sys\nKEPT = sys.stderr\ndef test_sample():\n    pass\n", encoding="utf-8"
+    )
     command = collection.start_collection(["--noconftest", "-c", os.devnull, f"--rootdir={tmp_path}", str(tmp_path)])
     if command is None:
         pytest.skip("processes are not forked where a CUDA device is")
     code = (
-        "import os, sys; print('test_sample' in sys.modules, os.environ['GIVEN'], os.getcwd(), sys.stdin.readline());"
+        "import os, sys; kept = sys.modules['test_sample'].KEPT;"
+        "print(kept.fileno(), os.environ['GIVEN'], os.getcwd(), sys.stdin.readline());"
         "sys.stderr.write('to stderr'); sys.stdout.flush(); os.close(1); sys.stdin.readline(); sys.exit(3)"
     )
     interpreter = subprocess.Popen(
@@ -127,7 +130,7 @@ def test_an_interpreter_forked_after_the_collection_finds_the_tests_imported_and
     assert interpreter.stdout is not None
     interpreter.stdin.write("asked\n")
     interpreter.stdin.flush()
-    assert interpreter.stdout.read() == f"True here {tmp_path} asked\n\n", "its end is seen while the process runs"
+    assert interpreter.stdout.read() == f"2 here {tmp_path} asked\n\n", "its end is seen while the process runs"
     interpreter.stdin.write("on\n")
     assert interpreter.communicate(timeout=60)[1] == "to stderr"
     assert interpreter.returncode == 3

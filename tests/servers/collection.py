@@ -52,7 +52,8 @@ def main() -> None:
     """Collect, then fork. What pytest says about the collection, it says again in each forked process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.socket(fileno=int(sys.argv[1]))
-    pytest.main([*sys.argv[3:], "-n0", "--dist=no", "--collect-only", "-qq"])
+    # -s: modules that keep sys.stderr when they are imported would else have a file that is closed after the collection.
+    pytest.main([*sys.argv[3:], "-n0", "--dist=no", "--collect-only", "-qq", "-s"])
     gc.freeze()
     serve_all(listener, int(sys.argv[2]))
 
