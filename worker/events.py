@@ -1,4 +1,4 @@
-"""Publish job events to Redis: state changes, progress and previews. Best effort; never blocks a render."""
+"""Publish job events to Redis: state changes, progress, previews and task events. Best effort; never blocks a render."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from core.celery_messages import events_channel, events_message
 from core.lifecycle import SETTLED
 from core.queue import PROGRESS_TTL_SECONDS, RedisKeys, changes_message
 from core.settings import Settings
@@ -21,13 +22,13 @@ from db.tables import Job
 
 logger = logging.getLogger(__name__)
 
-_MAX_BACKLOG, _MAX_PER_ROUND_TRIP = 1000, 200
+_MAX_BACKLOG, _MAX_PER_ROUND_TRIP = 3000, 500
 DELAY_SECONDS = 0.02
 """How long a start or a progress may wait for others that share its round trip. The end of a job is not held for that."""
 MIN_INTERVAL_SECONDS = 0.005
 """Between two round trips: what ends meanwhile shares the next one."""
 CROWD = 4
-"""After a round trip with so many messages, the next one waits for CROWD_SECONDS."""
+"""After a round trip with so many messages besides task events, the next one waits for CROWD_SECONDS."""
 CROWD_SECONDS = 0.05
 HOLD_SECONDS, HOLD_IN_CROWD_SECONDS = 0.05, 0.25
 """How long a progress is held, the latter while CROWD others are: it is not sent where a later one or the end of its job
@@ -53,19 +54,26 @@ class _Preview:
     image: bytes
 
 
-_Event = _Change | _Preview
+@dataclass(frozen=True)
+class _TaskEvent:
+    fields: dict[str, Any]
+
+
+_Event = _Change | _Preview | _TaskEvent
 
 
 class EventPublisher:
     """Publish from a thread of its own; while Redis is slow or away, events are dropped without delaying renders.
 
-    Events that follow each other share a round trip: all changes one message, and of a job's progress only the latest.
+    Events that follow each other share a round trip: all changes one message, all task events another, and of a job's
+    progress only the latest.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._keys = RedisKeys(settings.redis_prefix)
         self._redis = connect(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._pipeline = self._redis.pipeline(transaction=False)  # one for all: making one costs more than running it
+        self._task_events = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
         self._events: deque[_Event] = deque()
         self._held: dict[str, _Progress] = {}
         """By job, the earliest due first: a later report takes the place of the earlier one."""
@@ -76,6 +84,10 @@ class EventPublisher:
     def job_changed(self, job: Job) -> None:
         """Publish a job's new state. Call after the commit that changed it."""
         self._enqueue(_Change(job.id, job.revision, job.status), urgent=job.status in SETTLED)
+
+    def task_event(self, fields: dict[str, Any]) -> None:
+        """Publish an event of Celery's format, which Flower and Celery's own commands read."""
+        self._enqueue(_TaskEvent(fields))
 
     def progress(self, job_id: str, progress: dict[str, Any]) -> None:
         """Store the latest progress of a running job for PROGRESS_TTL_SECONDS and publish it to subscribers."""
@@ -119,7 +131,8 @@ class EventPublisher:
                 time.sleep(max(sent_at + pause - time.monotonic(), 0))
             self._waiting.clear()
             self._urgent.clear()
-            pause = CROWD_SECONDS if len(self._events) >= CROWD else MIN_INTERVAL_SECONDS
+            told = sum(not isinstance(each, _TaskEvent) for each in list(self._events))
+            pause = CROWD_SECONDS if told >= CROWD else MIN_INTERVAL_SECONDS
             while self._events or self._seconds_to_due() == 0:
                 self._send([self._events.popleft() for _ in range(min(len(self._events), _MAX_PER_ROUND_TRIP))])
                 sent_at = time.monotonic()
@@ -154,6 +167,8 @@ class EventPublisher:
             add("PUBLISH", key, text)
         if changes:
             add("PUBLISH", self._keys.changes, changes_message(changes))
+        if task_events := [each.fields for each in events if isinstance(each, _TaskEvent)]:
+            add("PUBLISH", self._task_events, events_message(task_events))
         try:
             self._pipeline.execute()
         except (RedisError, OSError) as error:

@@ -75,7 +75,7 @@ class WorkerProcess:
         self._paused = False
         models = () if settings.model == UPSCALE else served_models(settings)
         self._models = [each.id for each in models] or [UPSCALE]
-        model, identity = self._models[0], name_lock.identity
+        model, identity, events = self._models[0], name_lock.identity, EventPublisher(settings)
         self._celery = make_celery(settings)
         self._hostname = f"render@{identity.name}"
         self._context = WorkerContext(
@@ -86,8 +86,8 @@ class WorkerProcess:
             state=WorkerState(),
             engine=EngineClient(spec_from_settings(settings, model), self._on_engine_event),
             attempts=InFlightAttempts(),
-            events=EventPublisher(settings),
-            flower=FlowerEvents(settings, self._celery, self._hostname),
+            events=events,
+            flower=FlowerEvents(events, self._celery, self._hostname),
             tracing=tracing_of(settings, f"worker {identity.name}"),
         )
         self._state, self._engine, self._attempts = self._context.state, self._context.engine, self._context.attempts
@@ -365,7 +365,6 @@ class WorkerProcess:
         logger.info("worker %s has stopped", self._context.identity.name)
 
     def _close_connections(self) -> None:
-        self._context.flower.close()
         self._context.events.close()
         if self._context.tracing is not None:
             self._context.tracing.close()

@@ -55,7 +55,7 @@ class SimulatedWorker:
 
     def __init__(self, settings: Settings, name: str, clock: Clock, seconds: float) -> None:
         engine = SimulatedEngine(clock, seconds, self._on_event)
-        identity = WorkerIdentity(name)
+        identity, events = WorkerIdentity(name), EventPublisher(settings)
         self._context = WorkerContext(
             settings=settings,
             database=Database(settings.resolved_database_url, pool_size=4, few_plans=True),
@@ -64,8 +64,8 @@ class SimulatedWorker:
             state=WorkerState(),
             engine=cast(EngineClient, engine),
             attempts=InFlightAttempts(),
-            events=EventPublisher(settings),
-            flower=FlowerEvents(settings, make_celery(settings), f"render@{name}"),
+            events=events,
+            flower=FlowerEvents(events, make_celery(settings), f"render@{name}"),
         )
         self._info = engine_info(MODEL, CAPACITY)
         self._times = EngineTimes(self._info)

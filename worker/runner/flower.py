@@ -5,40 +5,23 @@ Celery's own events would be wrong: a hint may start another job than the one it
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
-from contextlib import suppress
 from typing import Any
 
 from celery import Celery
-from redis.exceptions import RedisError
 
-from core.celery_messages import event, events_channel, events_message
+from core.celery_messages import event
 from core.queue import RENDER_TASK, flower_kwargs
-from core.settings import Settings
-from db.redis_client import connect
 from db.tables import Job
-
-logger = logging.getLogger(__name__)
-
-BUFFER_SECONDS = 0.05
-"""Events that follow the first one within this time share its message."""
-_BACKLOG, _MAX_PER_MESSAGE = 2000, 500
+from worker.events import EventPublisher
 
 
 class FlowerEvents:
-    """Send task events from a thread of its own; events are dropped while the broker is unavailable."""
+    """Publish the events of a worker's tasks by its publisher."""
 
-    def __init__(self, settings: Settings, app: Celery, hostname: str) -> None:
+    def __init__(self, events: EventPublisher, app: Celery, hostname: str) -> None:
+        self._events = events
         self._clock = app.clock
         self._hostname = hostname
-        self._redis = connect(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
-        self._channel = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
-        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue(_BACKLOG)
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="flower-events", daemon=True)
-        self._thread.start()
 
     def started(self, job: Job) -> None:
         """Report that the job was claimed."""
@@ -67,38 +50,5 @@ class FlowerEvents:
                 message = f"{job.error_code}: {job.error_message}"
                 self._send("task-failed", uuid=job.id, exception=message, traceback="")
 
-    def close(self) -> None:
-        """Send the remaining events, for at most one second."""
-        self._closing.set()
-        self._put(None)
-        self._thread.join(timeout=1)
-        self._redis.close()
-
     def _send(self, kind: str, **fields: Any) -> None:  # noqa: ANN401 -- Celery's event fields
-        self._put(event(kind, self._hostname, clock=self._clock.forward(), **fields))
-
-    def _put(self, event: dict[str, Any] | None) -> None:
-        try:
-            self._events.put_nowait(event)
-        except queue.Full:
-            logger.debug("dropped an event for Flower: the broker is unavailable or slow")
-
-    def _run(self) -> None:
-        while (first := self._events.get()) is not None:
-            self._closing.wait(BUFFER_SECONDS)
-            events = [first, *self._waiting()]
-            try:
-                self._redis.publish(self._channel, events_message(events))
-            except (RedisError, OSError) as error:
-                logger.debug("the broker did not take events for Flower: %s", error)
-
-    def _waiting(self) -> list[dict[str, Any]]:
-        """Return the events that have queued up; leave the mark of the end in the queue."""
-        found: list[dict[str, Any]] = []
-        with suppress(queue.Empty):
-            while len(found) < _MAX_PER_MESSAGE:
-                if (event := self._events.get_nowait()) is None:
-                    self._put(None)
-                    break
-                found.append(event)
-        return found
+        self._events.task_event(event(kind, self._hostname, clock=self._clock.forward(), **fields))
