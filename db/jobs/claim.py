@@ -109,9 +109,9 @@ def claim_many(database: Database, model: str, claimant: Claimant, limit: int, h
 def claim_and_look(
     database: Database, model: str, claimant: Claimant, limit: int, hints: Sequence[str]
 ) -> tuple[list[Job], bool]:
-    """Claim like `claim_many`; return also whether another job of the model was queued without a hint at that moment.
+    """Claim like `claim_many`; return also whether a job of the model was queued without a hint before or after that.
 
-    False where none was claimed: the hints that are out were not used for any. It may be true for a claimed job alone.
+    False where none was claimed: the hints that are out were not used for any.
     """
     # A power cut ends the attempts of this machine: an undone claim leaves the job queued, for the same attempt again.
     # On Postgres the claim is one statement; hints whose marks are not cleared after it are found by the reaper.
@@ -188,11 +188,11 @@ def _claim_transition(has_limit: bool) -> TransitionStatement:
         "lease_until": now() + bindparam("for_seconds", type_=Double()),
         "started_at": now(),
     }
+    # About no claimed row, so that the database looks once: the first jobs of a long queue have their hints.
     waiting = core_table(Job).alias("waiting")
-    # The outer column is literal: SQLAlchemy writes columns of SQLite's RETURNING without their table.
-    another = and_(waiting.c.status == literal_column("'queued'"), waiting.c.id != literal_column("jobs.id"))
-    due = and_(waiting.c.model == literal_column("jobs.model"), waiting.c.available_at <= now())
-    without_hint = exists().where(another, due, waiting.c.hinted_at.is_(None)).correlate(core_table(Job))
+    of_model = waiting.c.model == bindparam("for_model", type_=String())
+    due = and_(waiting.c.status == literal_column("'queued'"), of_model, waiting.c.available_at <= now())
+    without_hint = exists().where(due, waiting.c.hinted_at.is_(None)).correlate(None)
     return build_transition(
         JobStatus.QUEUED,
         JobStatus.RUNNING,
