@@ -41,12 +41,10 @@ def test_hints_reach_the_idle_worker_and_the_busy_one_where_nobody_takes_them(fa
     client.wait_for(client.submit(num_inference_steps=100)["id"], lambda job: job["worker"] == BUSY)
     assert client.http.post(f"/v1/workers/{IDLE}/resume").is_success
     client.wait_for(client.submit(num_inference_steps=1)["id"], lambda job: job["status"] == "succeeded")
-    with Redis.from_url(farm.redis.url) as redis:
-        before = pushes(redis)
-        workers = [client.wait(client.submit()["id"], "succeeded")["worker"] for _ in range(JOBS)]
-        assert pushes(redis) - before <= JOBS + JOBS // 6, "hints are passed on"
-        assert workers.count(IDLE) > JOBS * 3 // 4
+    workers = [client.wait(client.submit()["id"], "succeeded")["worker"] for _ in range(JOBS)]
+    assert workers.count(IDLE) > JOBS * 3 // 4
 
+    with Redis.from_url(farm.redis.url) as redis:
         freeze(farm.parts[IDLE], farm.database_url)
         try:
             keep_live(farm.database_url)
@@ -63,8 +61,3 @@ def keep_live(database_url: str) -> None:
     with database.write() as session:
         session.execute(update(Worker).where(Worker.name == IDLE).values(seen_at=now() + 3600.0))
     database.dispose()
-
-
-def pushes(redis: Redis) -> int:
-    """Return how many messages clients have pushed to lists of this server: hints, new ones or passed on."""
-    return int(redis.info("commandstats").get("cmdstat_lpush", {}).get("calls", 0))
