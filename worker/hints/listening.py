@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from core.errors import Unavailable
+
+logger = logging.getLogger(__name__)
 
 RENEW_SECONDS = 0.5
 """How long an answer counts. Each busy worker asks so often, in Redis."""
@@ -69,5 +72,8 @@ class Listening:
             if leaves and self._hint_waits():  # What counts as idle may have lost its power just now.
                 leaves, counts_for = False, OPEN_SECONDS
         except Unavailable:
+            leaves = False
+        except Exception:
+            logger.exception("could not ask for idle workers; this one waits for hints")
             leaves = False
         self._leaves, self._counts_until = leaves, time.monotonic() + counts_for

@@ -16,6 +16,7 @@ from kombu.asynchronous.hub import Hub
 from kombu.transport import TRANSPORT_ALIASES, redis
 
 from worker.hints.hint import shown
+from worker.hints.pool import wake
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +74,7 @@ class _AskingChannel:
         elif (now := time.monotonic()) >= self._ask_at:
             # Kombu calls this in each round of the loop, of which there may be none for long.
             self._ask_at = now + ASK_AGAIN_SECONDS
-            self._hub.call_later(ASK_AGAIN_SECONDS, _start_a_round)  # type: ignore[no-untyped-call]
-
-
-def _start_a_round() -> None:
-    pass
+            self._hub.call_later(ASK_AGAIN_SECONDS, wake, self._hub)  # type: ignore[no-untyped-call]
 
 
 class _PatientChannel:

@@ -35,7 +35,12 @@ def run(settings: Settings) -> int:
     manages = settings.model_manager and is_installed("worker")
     if manages:
         managing.start()
-    reaper = Reaper(settings, (lambda: operations.put(True)) if manages else lambda: None)
+
+    def on_operations() -> None:
+        if manages and operations.empty():  # one round takes all that wait
+            operations.put(True)
+
+    reaper = Reaper(settings, on_operations)
     collect_from_now()
     while not stop.wait(reaper.pause_seconds):
         _log_errors(reaper.round)

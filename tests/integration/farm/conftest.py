@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -63,6 +63,17 @@ def start_farm(tmp_path: Path, fresh_sqlite: str, migrate: Migrate) -> Iterator[
             return stack.enter_context(running_parts(tmp_path, database_url, workers, environment_of(settings)))
 
         yield start
+
+
+def give_own_speeds(monkeypatch: pytest.MonkeyPatch, seconds: Mapping[str, float]) -> None:
+    """Let the workers of farms that are started from now on take so many seconds for a step, by their names."""
+    add = FarmParts.add
+
+    def with_own_speed(self: FarmParts, name: str, arguments: list[str], **extra: str) -> None:
+        own = {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(seconds[name])} if name in seconds else {}
+        add(self, name, arguments, **extra, **own)
+
+    monkeypatch.setattr(FarmParts, "add", with_own_speed)
 
 
 @pytest.fixture

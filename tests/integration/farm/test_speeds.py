@@ -10,7 +10,7 @@ import pytest
 from benchmarks.faults.parts import FarmParts
 from core.work import SHORTEST_SECONDS
 from tests.integration.farm.client import Client, wait_until
-from tests.integration.farm.conftest import StartFarm
+from tests.integration.farm.conftest import StartFarm, give_own_speeds
 
 ClientOf = Callable[[FarmParts], Client]
 STEPS = 4
@@ -22,13 +22,7 @@ MANY, LONG = 150, 60
 
 @pytest.fixture
 def farm(start_farm: StartFarm, monkeypatch: pytest.MonkeyPatch) -> FarmParts:
-    add = FarmParts.add
-
-    def with_own_speed(self: FarmParts, name: str, arguments: list[str], **extra: str) -> None:
-        own = {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(SECONDS[name])} if name in SECONDS else {}
-        add(self, name, arguments, **extra, **own)
-
-    monkeypatch.setattr(FarmParts, "add", with_own_speed)
+    give_own_speeds(monkeypatch, SECONDS)
     return start_farm(workers=2, worker_capacity=1, heartbeat_seconds=0.5)
 
 

@@ -70,10 +70,15 @@ def test_the_event_loop_does_not_wait_for_an_answer(listening: Listening, farm: 
     assert [listening.seconds() for _ in range(3)] == [BUSY_WAIT_SECONDS] * 3, "nothing is known yet"
 
 
-def test_without_a_database_a_busy_worker_waits_for_hints(listening: Listening, farm: Farm) -> None:
+@pytest.mark.parametrize("error", [Unavailable("the database is away"), RuntimeError("a fault")])
+def test_without_an_answer_a_busy_worker_waits_for_hints_and_asks_again(
+    listening: Listening, farm: Farm, error: Exception
+) -> None:
     ask_until(listening, farm, wanted=False)
-    farm.error = Unavailable("the database is away")
+    farm.error = error
     ask_until(listening, farm, wanted=True)
+    farm.error = None
+    ask_until(listening, farm, wanted=False)
 
 
 def test_a_hint_that_nobody_takes_keeps_the_consumer_listening_for_a_while(
