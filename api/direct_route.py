@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.late_route import Build, LateRoute
+from core.json_text import parse_json
 
 Direct = Callable[[Request], Awaitable[Response | None]]
 """Answers a request, or returns None to leave it to FastAPI: then nothing was done. Errors are raised as by an endpoint."""
@@ -71,7 +72,7 @@ async def json_of(request: Request) -> object | None:
     if request.headers.get("content-type") != "application/json":
         return None
     try:
-        found: object = await request.json()
+        found: object = parse_json(await request.body())
     except (ValueError, RecursionError):
         return None
     return found

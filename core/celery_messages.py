@@ -6,15 +6,14 @@ Celery's protocol 2 and kombu's Redis transport; tests compare them with message
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
+from core.json_text import dump_json
 from core.queue import RENDER_TASK, render_queue
 
 _EXCHANGE, _TOPIC = "celeryev", "task.multi"
@@ -96,10 +95,10 @@ def origin() -> str:
 
 def _envelope(body: Any, headers: Mapping[str, Any], properties: Mapping[str, Any]) -> bytes:  # noqa: ANN401 -- any JSON
     envelope = {
-        "body": b64encode(json.dumps(body).encode()).decode(),
+        "body": b64encode(dump_json(body)).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": headers,
-        "properties": {**properties, "body_encoding": "base64", "delivery_tag": str(uuid4())},
+        "properties": {**properties, "body_encoding": "base64", "delivery_tag": os.urandom(16).hex()},
     }
-    return json.dumps(envelope).encode()
+    return dump_json(envelope)

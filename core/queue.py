@@ -6,12 +6,12 @@ worker that takes it claims the best job of that model in fair order, which need
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from core.json_text import dump_json
 from core.redis_sentinel import ASKING, is_sentinel_url, parse_sentinel_url
 
 if TYPE_CHECKING:
@@ -86,14 +86,14 @@ def window_size(slots: int) -> int:
     return max(MIN_WINDOW, HINTS_PER_SLOT * slots)
 
 
-def change_message(job_id: str, revision: int, status: str) -> str:
+def change_message(job_id: str, revision: int, status: str) -> bytes:
     """Return a message for the `changes` channel."""
     return changes_message([(job_id, revision, status)])
 
 
-def changes_message(changes: Iterable[tuple[str, int, str]]) -> str:
+def changes_message(changes: Iterable[tuple[str, int, str]]) -> bytes:
     """Return one message for the `changes` channel: (job id, revision, status) of each change."""
-    return json.dumps([{"job": job_id, "revision": revision, "status": status} for job_id, revision, status in changes])
+    return dump_json([{"job": job_id, "revision": revision, "status": status} for job_id, revision, status in changes])
 
 
 def flower_kwargs(model: str, render_input: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from core.celery_messages import events_channel, events_message
+from core.json_text import dump_json
 from core.lifecycle import SETTLED
 from core.queue import PROGRESS_TTL_SECONDS, RedisKeys, changes_message
 from core.settings import Settings
@@ -162,7 +162,7 @@ class EventPublisher:
         for key, image in previews.items():
             add("SET", key, image, "EX", PROGRESS_TTL_SECONDS)
         for job_id, report in progress.items():
-            key, text = self._keys.progress(job_id), json.dumps(report)
+            key, text = self._keys.progress(job_id), dump_json(report)
             add("SET", key, text, "EX", PROGRESS_TTL_SECONDS)
             add("PUBLISH", key, text)
         if changes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -36,6 +35,7 @@ from api.threads import in_thread
 from api.views.jobs import history_view, job_view
 from core.errors import Conflict, Gone, InvalidInput, NotFound
 from core.ids import is_id
+from core.json_text import dump_json
 from core.lifecycle import SETTLED, JobKind, JobStatus
 from core.schemas.base import storable
 from core.schemas.jobs import Job as JobAnswer
@@ -125,7 +125,7 @@ def _accepted(submitted: Submitted) -> Response:
     headers = {"Location": link(f"/v1/jobs/{submitted.job.id}")} | (dict(_REPLAYED) if submitted.replayed else {})
     if submitted.answer is None:
         return json_response(job_view(Snapshot(submitted.job)), 202, headers)
-    return Response(json.dumps(submitted.answer), 202, headers=headers, media_type="application/json")
+    return Response(dump_json(submitted.answer), 202, headers=headers, media_type="application/json")
 
 
 def _ended(answer: JobAnswer) -> Response:

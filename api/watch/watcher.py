@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from contextlib import suppress
@@ -14,6 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 from api.threads import in_thread
 from api.watch.hub import Hub
 from core.errors import FarmError
+from core.json_text import parse_json
 from core.queue import RedisKeys
 from core.settings import Settings
 from db.database import Database
@@ -158,6 +158,6 @@ def _json_object(text: bytes) -> dict[str, Any] | None:
 
 def _json(text: bytes) -> Any:  # noqa: ANN401 -- what anybody with access to Redis may have written
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_json(text)
+    except (ValueError, RecursionError):
         return None

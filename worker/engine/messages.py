@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import struct
 import threading
@@ -12,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from core.json_text import dump_json, parse_json
 from core.render import RenderRecord, RenderRequest, RenderTimings
 from worker.engine.spec import EngineSpec
 
@@ -252,7 +252,7 @@ class Channel:
         payloads = _PAYLOADS.get(name, ())
         plain = name in _PLAIN
         body = vars(message) if plain else _ADAPTERS[name].dump_python(message, mode="json", exclude=set(payloads))
-        frames = [f"{name} {json.dumps(body)}".encode(), *(getattr(message, payload) for payload in payloads)]
+        frames = [b"%b %b" % (name.encode(), dump_json(body)), *(getattr(message, payload) for payload in payloads)]
         parts = [part for frame in frames for part in (_LENGTH.pack(len(frame)), frame)]
         with self._sending:
             if sum(map(len, frames)) < _BUFFER_BYTES:
@@ -263,8 +263,8 @@ class Channel:
 
     def receive(self) -> Message:
         """Block until the next message. Raises EOFError or OSError when the other side is closed."""
-        name, _, text = self._frame().decode().partition(" ")
-        body = json.loads(text)
+        kind, _, text = self._frame().partition(b" ")
+        name, body = kind.decode(), parse_json(text)
         for payload in _PAYLOADS.get(name, ()):
             body[payload] = self._frame()
         message: Message = _PLAIN[name](**body) if name in _PLAIN else _ADAPTERS[name].validate_python(body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -17,6 +16,7 @@ from kombu.asynchronous.hub import Hub
 from kombu.message import Message
 
 from core.backoff import backoff_seconds
+from core.json_text import dump_json
 from core.queue import RENDER_TASK, celery_config, render_queue
 from core.settings import Settings
 from worker.hints.hint import CONTENT_TYPE, Hint, MalformedHint, read_hint, shown
@@ -140,7 +140,7 @@ def _rewrite(message: Message, hint: Hint) -> None:
         "ignore_result": True,
         "deferrals": hint.deferrals,
     }
-    message.body = json.dumps([[hint.job_id], {}, {}])
+    message.body = dump_json([[hint.job_id], {}, {}])
     message.content_type, message.content_encoding = CONTENT_TYPE, "utf-8"
     delivery = message.delivery_info
     message.properties = {"correlation_id": hint.job_id, "delivery_info": delivery, "priority": 0}

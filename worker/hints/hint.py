@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from core.json_text import parse_json
 from core.queue import RENDER_TASK
 
 MAX_DEFERRALS = 20
@@ -55,7 +55,7 @@ def read_hint(headers: object, content_type: object) -> Hint:
 def read_raw_hint(raw: bytes) -> Hint:
     """Return the hint of an entry of kombu's Redis list. Raises MalformedHint."""
     try:
-        envelope = json.loads(raw)
+        envelope = parse_json(raw)
     except (ValueError, RecursionError) as error:
         raise MalformedHint("it is not JSON") from error
     if not isinstance(envelope, dict):
