@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import ColumnElement, Double, Executable, Integer, String, bindparam, exists, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Executable,
+    Integer,
+    String,
+    bindparam,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
 
 from db.database import Database
 from db.jobs.claim import claimable_by
@@ -19,6 +32,8 @@ from db.tables import Job, JobExclusion, Worker
 
 MOST_FASTER = 16
 MOST_IDLE = 16
+MOST_NEXT = 16
+"""Waiting jobs of which an idle worker must be able to take one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,8 @@ class IdleWorker:
 def idle_workers(database: Database, model: str) -> list[IdleWorker]:
     """List workers that have this model loaded and hold no job: those that were not measured, then the fastest.
 
-    At most MOST_IDLE: who asks looks for one besides itself.
+    At most MOST_IDLE: who asks looks for one besides itself. While jobs wait, workers that may take none of the next ones,
+    being excluded from them or too small, are left out: another one must take these.
     """
     with database.read_rows() as connection:
         rows = _idle().rows(connection, {"of_model": model})
@@ -54,8 +70,23 @@ def _idle() -> Prepared:
     table = core_table(Worker)
     # One list for all workers: Postgres would go through the running jobs again for each worker.
     busy = select(Job.worker).where(RUNNING, Job.worker.is_not(None))
-    query = select(table.c.name, table.c.alone_seconds).where(*_ready(), Worker.name.not_in(busy))
+    query = select(table.c.name, table.c.alone_seconds).where(*_ready(), Worker.name.not_in(busy), _may_take_one())
     return Prepared(query.order_by(table.c.alone_seconds.nulls_first(), table.c.name).limit(MOST_IDLE))
+
+
+def _may_take_one() -> ColumnElement[bool]:
+    """Match a worker that may take one of the next jobs, and any worker where none waits."""
+    waiting = (
+        select(Job.id)
+        .where(QUEUED, Job.model == bindparam("of_model", type_=String()), Job.available_at <= now())
+        .order_by(Job.priority.desc(), Job.turn, Job.id)
+        .limit(literal_column(str(MOST_NEXT)))
+        .cte("waiting")
+    )
+    excluded = exists().where(JobExclusion.job_id == Job.id, JobExclusion.worker == Worker.name, excludes())
+    is_excluded = excluded.correlate(Job, Worker)  # by itself SQLAlchemy looks one level up
+    takes = exists().where(Job.id.in_(select(waiting.c.id)), ~is_excluded, fits_on_worker())
+    return or_(~exists(select(waiting.c.id)), takes)
 
 
 def faster_workers(database: Database, model: str, besides: str, seconds: float, job: str | None) -> Sequence[SpeedRow]:

@@ -191,7 +191,7 @@ class WorkerProcess:
             pool=WakingPool,
             concurrency=self._most_threads(),
             queues=[render_queue(models[0])],
-            consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop, seconds=listening.seconds),
+            consumer_cls=functools.partial(HintConsumer, on_stop=self._on_consumer_stop, listening=listening),
             without_mingle=True,
             without_gossip=True,
             heartbeat_interval=CELERY_HEARTBEAT_SECONDS,

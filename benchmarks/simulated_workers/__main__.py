@@ -14,7 +14,6 @@ import resource
 import signal
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn, cast
 
@@ -31,7 +30,6 @@ from worker.hints.consumer import make_celery
 from worker.hints.hint import Hint
 from worker.hints.listening import Listening
 from worker.hints.queue import HintQueue
-from worker.hints.transport import ASK_AGAIN_SECONDS
 from worker.runner.attempts import ClaimGate, InFlightAttempts
 from worker.runner.cancel_listener import CancelListener
 from worker.runner.context import WorkerContext
@@ -74,6 +72,7 @@ class SimulatedWorker:
         self._handled = 0
         self._free = threading.Condition()
         self._listening = Listening(lambda: self._handled > 0, self._runner.another_is_idle, self._runner.hint_waits)
+        self._listening.on_change = self._notify
         self._leases = LeaseKeeper(
             self._context, on_drain=lambda _: None, on_replaced=lambda _: None, on_paused=lambda _: None
         )
@@ -106,11 +105,9 @@ class SimulatedWorker:
         with ThreadPoolExecutor(CAPACITY) as pool:
             while True:
                 with self._free:
-                    self._free.wait_for(lambda: self._handled < CAPACITY)
-                seconds = self._listening.seconds()
-                if seconds == 0:
-                    time.sleep(ASK_AGAIN_SECONDS)
-                elif (hint := self._hints.wait(seconds or WAIT_SECONDS)) is not None:
+                    self._free.wait_for(lambda: self._handled < CAPACITY and self._listening.seconds() != 0)
+                seconds = self._listening.seconds() or WAIT_SECONDS
+                if (hint := self._hints.wait(seconds)) is not None:
                     with self._free:
                         self._handled += 1
                     pool.submit(self._handle, hint)
@@ -122,6 +119,10 @@ class SimulatedWorker:
             with self._free:
                 self._handled -= 1
                 self._free.notify()
+
+    def _notify(self) -> None:
+        with self._free:
+            self._free.notify()
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -20,6 +21,8 @@ from core.json_text import dump_json
 from core.queue import RENDER_TASK, celery_config, render_queue
 from core.settings import Settings
 from worker.hints.hint import CONTENT_TYPE, Hint, MalformedHint, read_hint, shown
+from worker.hints.listening import Listening
+from worker.hints.pool import wake
 
 logger = logging.getLogger(__name__)
 
@@ -58,18 +61,18 @@ def register_render_task(app: Celery, on_hint: Callable[[str, int, str], None], 
 class HintConsumer(Consumer):  # type: ignore[misc]
     """No message ends it. `on_stop` is called before Celery waits for the threads of its pool.
 
-    `seconds` returns at once for how long to wait for a hint, as `ask_before_waiting` takes it.
+    `listening` tells for how long to wait for a hint.
     """
 
     def __init__(
         self,
         *arguments: Any,  # noqa: ANN401
         on_stop: Callable[[], object],
-        seconds: Callable[[], float | None],
+        listening: Listening,
         **options: Any,  # noqa: ANN401
     ) -> None:
         self._on_stop = on_stop
-        self._seconds = seconds
+        self._listening = listening
         self._failures = 0
         self._failed_at = float("-inf")
         super().__init__(*arguments, **options)
@@ -77,7 +80,8 @@ class HintConsumer(Consumer):  # type: ignore[misc]
     def register_with_event_loop(self, hub: Hub) -> None:
         """Register like Celery's, for this connection."""
         super().register_with_event_loop(hub)
-        self.task_consumer.channel.ask_before_waiting(self._seconds, hub)
+        self._listening.on_change = partial(wake, hub)
+        self.task_consumer.channel.ask_before_waiting(self._listening.seconds)
 
     def create_task_handler(self) -> Callable[[Message], None]:
         """Return Celery's handler, called only with messages that this consumer has rebuilt from a hint."""

@@ -12,7 +12,7 @@ from core.errors import Unavailable
 logger = logging.getLogger(__name__)
 
 RENEW_SECONDS = 0.5
-"""How long an answer counts. Each busy worker asks so often, in Redis."""
+"""How long an answer counts. Each busy worker that leaves hints to others asks so often, in Redis."""
 BUSY_WAIT_SECONDS = 1.0
 """How long a busy worker waits at a time where no other is idle; one may become so meanwhile."""
 OPEN_SECONDS = 1.0
@@ -22,7 +22,8 @@ OPEN_SECONDS = 1.0
 class Listening:
     """Thread-safe. `is_busy` returns at once; the others may wait, and run on a thread of this object.
 
-    `another_is_idle`: a worker that takes hints. `hint_waits`: one that nobody takes.
+    `another_is_idle`: a worker that takes hints. `hint_waits`: one that nobody takes. `on_change` is called on that thread
+    when the consumer, which was told not to wait for hints, may wait for them again.
     """
 
     def __init__(
@@ -31,7 +32,10 @@ class Listening:
         self._is_busy = is_busy
         self._another_is_idle = another_is_idle
         self._hint_waits = hint_waits
+        self.on_change: Callable[[], object] = lambda: None
         self._leaves = False
+        self._renews = False
+        """Whether the thread asks again by itself: the consumer sleeps until something happens, and does not ask."""
         self._counts_until = float("-inf")
         self._due = threading.Event()
         self._stopping = False
@@ -47,23 +51,34 @@ class Listening:
     def seconds(self) -> float | None:
         """Return at once for how long to wait for a hint: 0 where this worker leaves them to others, None if it is idle.
 
-        That is by the latest answer; an old one is renewed meanwhile.
+        That is by the latest answer; an old one is renewed meanwhile, again and again while it is 0.
         """
         if not self._is_busy():
             return None
-        if time.monotonic() > self._counts_until:
+        if time.monotonic() > self._counts_until or (self._leaves and not self._renews):
             self._due.set()
         return 0.0 if self._leaves else BUSY_WAIT_SECONDS
 
     def _run(self) -> None:
         while True:
-            self._due.wait()
+            self._due.wait(self._seconds_to_renewal())
             self._due.clear()
             if self._stopping:
                 return
             if time.monotonic() <= self._counts_until:
                 continue
+            left = self._leaves
             self._renew()
+            if left and not self._leaves:
+                self.on_change()
+
+    def _seconds_to_renewal(self) -> float | None:
+        """Return how long until the answer must be renewed; None where that is soon enough once the consumer asks."""
+        self._renews = False  # First: the consumer of a worker that becomes busy after the question then sets `_due`.
+        if not (self._leaves and self._is_busy()):
+            return None
+        self._renews = True
+        return max(self._counts_until - time.monotonic(), 0.0)
 
     def _renew(self) -> None:
         counts_for = RENEW_SECONDS

@@ -6,17 +6,14 @@ Kombu raises for a message that cannot be read, and Celery ends the worker on ev
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from queue import Empty
 from typing import Any
 
-from kombu.asynchronous.hub import Hub
 from kombu.transport import TRANSPORT_ALIASES, redis
 
 from worker.hints.hint import shown
-from worker.hints.pool import wake
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +21,6 @@ WAIT_SECONDS = 5.0
 """Longest wait for a message in one call, where it can be ended early; elsewhere it is kombu's second."""
 UPKEEP_SECONDS = 30.0
 """Between two looks at the bindings of queues that expire: kombu looks every second at what it renews after minutes."""
-ASK_AGAIN_SECONDS = 0.1
-"""Between two questions whether to wait, while the answer is no."""
 
 
 def install_transports() -> None:
@@ -57,24 +52,19 @@ class _AskingChannel:
     """Mixin for channels: waits for messages only for as long as it is told to."""
 
     _seconds: Callable[[], float | None] = staticmethod(lambda: None)
-    _hub: Hub
-    _ask_at = float("-inf")
 
-    def ask_before_waiting(self, seconds: Callable[[], float | None], hub: Hub) -> None:
+    def ask_before_waiting(self, seconds: Callable[[], float | None]) -> None:
         """Wait for a message for `seconds()` at a time; 0: not at all now, None: as long as it likes. It must not block.
 
-        Kombu's prefetch limit would not do: a message that comes while it is reached stays unread with this worker.
+        Kombu asks in each round of its event loop: wake the loop when the answer is no longer 0. Kombu's prefetch limit
+        would not do: a message that comes while it is reached stays unread with this worker.
         """
-        self._seconds, self._hub = seconds, hub
+        self._seconds = seconds
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         seconds = self._seconds()
         if seconds != 0:
             super()._brpop_start(seconds if timeout is None else timeout)  # type: ignore[misc]
-        elif (now := time.monotonic()) >= self._ask_at:
-            # Kombu calls this in each round of the loop, of which there may be none for long.
-            self._ask_at = now + ASK_AGAIN_SECONDS
-            self._hub.call_later(ASK_AGAIN_SECONDS, wake, self._hub)  # type: ignore[no-untyped-call]
 
 
 class _PatientChannel:

@@ -17,7 +17,7 @@ from db.jobs.succeed import finish_succeeded
 from db.size_limits import SizeLimit
 from db.sql import now
 from db.statistics import Waiting, recent_means, waiting_work
-from db.tables import Worker
+from db.tables import Job, Worker
 from db.worker_models import waiting_for
 from db.worker_speeds import IdleWorker, SpeedRow, faster_workers, idle_workers, waiting_jobs
 from tests.integration.db.conftest import Claim, Submit
@@ -86,6 +86,25 @@ def test_an_idle_worker_counts_unless_it_is_too_slow(
         assert claim(name) is not None
     changed()
     assert not any_idle(), "the only idle worker is the one that asks"
+
+
+def test_an_idle_worker_that_may_take_no_waiting_job_does_not_count(
+    database: Database, submit_job: Submit, claim: Claim
+) -> None:
+    def idle() -> list[str]:
+        return sorted(worker.name for worker in idle_workers(database, "demo"))
+
+    assert idle() == ["fast", "new", "slow"]
+    report(database, "new", {"max_pixels": 64 * 64, "max_pixels_guided": 64 * 64})
+    large = submit_job(input={"width": 128, "height": 128})
+    assert idle() == ["fast", "slow"]
+    assert claim("slow") is not None
+    finish_error(database, large.id, 1, "out_of_memory", "too large")
+    with database.write() as session:
+        session.execute(update(Job).values(available_at=now()))
+    assert idle() == ["fast"], "the other is excluded"
+    submit_job(input={"width": 64, "height": 64})
+    assert idle() == ["fast", "new", "slow"], "each may take one of the two"
 
 
 def test_workers_share_what_they_know_of_idle_ones(

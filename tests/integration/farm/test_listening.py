@@ -53,6 +53,56 @@ def test_hints_reach_the_idle_worker_and_the_busy_one_where_nobody_takes_them(fa
             resume(farm.parts[IDLE])
 
 
+def test_a_busy_worker_with_room_takes_what_idle_ones_leave(
+    start_farm: StartFarm, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event loop sleeps while it leaves hints to others, and must notice at once that no other is left."""
+    give_own_speeds(monkeypatch, dict.fromkeys(SECONDS, 2.0))
+    give_own_capacity(monkeypatch, IDLE, 1)
+    farm = start_farm(workers=2, worker_capacity=4)
+    client = client_of(farm)
+    assert client.http.post(f"/v1/workers/{IDLE}/pause").is_success
+    client.wait_for(client.submit(num_inference_steps=100)["id"], lambda job: job["worker"] == BUSY)
+    assert client.http.post(f"/v1/workers/{IDLE}/resume").is_success
+    client.wait_for(client.submit(num_inference_steps=1)["id"], lambda job: job["status"] == "succeeded")
+    waits = []
+    for _ in range(3):
+        with Redis.from_url(farm.redis.url) as redis:
+            wait_until(lambda redis=redis: redis.info("clients")["blocked_clients"] == 1)  # type: ignore[misc]
+        taken = client.submit(num_inference_steps=100)["id"]
+        client.wait_for(taken, lambda job: job["worker"] == IDLE, seconds=100)
+        left = client.wait(client.submit(num_inference_steps=100)["id"], "running")
+        assert left["worker"] == BUSY
+        waits.append(left["timings"]["queued_seconds"])
+        for job_id in (taken, left["id"]):
+            client.post(f"/v1/jobs/{job_id}/cancel")
+            client.wait(job_id, "canceled")
+    assert min(waits) < 4.0, f"{waits}: only a heartbeat of Celery's, each 5 s, woke it"
+
+
+def test_a_busy_worker_takes_what_the_idle_one_is_excluded_from(farm: FarmParts, client_of: ClientOf) -> None:
+    client = client_of(farm)
+    assert client.http.post(f"/v1/workers/{IDLE}/pause").is_success
+    long = client.submit(num_inference_steps=100)["id"]
+    client.wait_for(long, lambda job: job["worker"] == BUSY)
+    assert client.http.post(f"/v1/workers/{IDLE}/resume").is_success
+    client.wait_for(client.submit(num_inference_steps=1)["id"], lambda job: job["worker"] == IDLE)
+    failing = client.submit("synthetic:oom a cat")["id"]  # out of memory: no second attempt on the same worker
+    client.wait_for(failing, lambda job: job["status"] == "running" and job["worker"] == BUSY)
+    assert client.job(long)["status"] == "running"
+
+
+def give_own_capacity(monkeypatch: pytest.MonkeyPatch, worker: str, jobs: int) -> None:
+    """Let this worker of farms that are started from now on hold so many jobs."""
+    add = FarmParts.add
+
+    def with_own_capacity(self: FarmParts, name: str, arguments: list[str], **extra: str) -> None:
+        own = {"IMAGEFARM_WORKER_CAPACITY": str(jobs)} if name == worker else {}
+        add(self, name, arguments, **extra, **own)
+
+    monkeypatch.setattr(FarmParts, "add", with_own_capacity)
+
+
 def keep_live(database_url: str) -> None:
     """Let the frozen worker count as idle for as long as the test takes."""
     database = Database(database_url)

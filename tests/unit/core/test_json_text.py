@@ -41,7 +41,7 @@ def test_what_is_no_plain_value_is_refused() -> None:
         dump_json({"at": object()})
 
 
-@pytest.mark.parametrize("text", [b'"\\ud800"', '["\\udfff x"]', b"\xef\xbb\xbf{}", '{"a": 1}'.encode("utf-16"), "[1e400, -0]"])
+@pytest.mark.parametrize("text", [b'"\\ud800"', '["\\udfff x"]', b"\xef\xbb\xbf{}", '{"a": 1}'.encode("utf-16"), "[1e400]"])
 def test_what_only_the_standard_library_reads_is_read(text: str | bytes) -> None:
     assert parse_json(text) == json.loads(text)
 

@@ -17,12 +17,14 @@ class Farm:
     def __init__(self) -> None:
         self.is_busy, self.another_is_idle, self.hint_waits = True, True, False
         self.error: Exception | None = None
-        self.may_answer, self.answered = threading.Event(), threading.Semaphore(0)
+        self.may_answer, self.answers, self.answered = threading.Event(), 0, threading.Condition()
         self.may_answer.set()
 
     def look(self) -> bool:
         self.may_answer.wait()
-        self.answered.release()
+        with self.answered:
+            self.answers += 1
+            self.answered.notify_all()
         if self.error is not None:
             raise self.error
         return self.another_is_idle
@@ -35,7 +37,7 @@ def farm() -> Farm:
 
 @pytest.fixture
 def listening(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
-    monkeypatch.setattr("worker.hints.listening.RENEW_SECONDS", 0.0)
+    monkeypatch.setattr("worker.hints.listening.RENEW_SECONDS", 0.01)
     monkeypatch.setattr("worker.hints.listening.OPEN_SECONDS", 0.0)
     found = Listening(lambda: farm.is_busy, farm.look, lambda: farm.hint_waits)
     found.start()
@@ -46,10 +48,12 @@ def listening(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening
 
 def ask_until(listening: Listening, farm: Farm, wanted: bool) -> None:
     """Ask until the answer that was just renewed counts."""
-    for _ in range(50):
+    for _ in range(600):
+        before = farm.answers
         if (listening.seconds() != 0) is wanted:
             return
-        assert farm.answered.acquire(timeout=30)
+        with farm.answered:
+            farm.answered.wait_for(lambda before=before: farm.answers > before, timeout=0.05)  # type: ignore[misc]
     raise AssertionError(f"the consumer never {'waits' if wanted else 'stops waiting'} for hints")
 
 
@@ -57,6 +61,26 @@ def test_a_busy_worker_leaves_hints_while_another_is_idle(listening: Listening, 
     ask_until(listening, farm, wanted=False)
     farm.another_is_idle = False
     ask_until(listening, farm, wanted=True)
+
+
+@pytest.mark.parametrize("was_idle", [False, True])
+def test_a_consumer_that_does_not_ask_is_woken_once_no_other_is_idle(
+    listening: Listening, farm: Farm, was_idle: bool
+) -> None:
+    woken = threading.Event()
+    listening.on_change = woken.set
+    ask_until(listening, farm, wanted=False)
+    if was_idle:
+        farm.is_busy = False
+        assert listening.seconds() is None
+        with farm.answered:  # The thread rests.
+            farm.answered.wait_for(lambda: False, timeout=0.1)
+        farm.is_busy = True
+        assert listening.seconds() == 0, "by the latest answer"
+    assert not woken.is_set()
+    farm.another_is_idle = False
+    assert woken.wait(timeout=30)
+    assert listening.seconds() == BUSY_WAIT_SECONDS
 
 
 def test_an_idle_worker_waits_for_hints_whatever_others_do(listening: Listening, farm: Farm) -> None:
