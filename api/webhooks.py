@@ -60,25 +60,32 @@ class DeliveryRefused(Exception):
     """The target's address is not allowed."""
 
 
+def _new_client() -> httpx.AsyncClient:
+    # httpx limits single reads and writes; a receiver that sends a byte now and then would never reach such a limit.
+    return httpx.AsyncClient(
+        timeout=None,  # noqa: S113 -- `send` sets the deadline
+        follow_redirects=False,
+        trust_env=False,
+        limits=httpx.Limits(max_connections=MAX_CONCURRENT),
+    )
+
+
 class WebhookSender:
     """Sends messages to the very address that was checked, so that a name cannot resolve to another one in between."""
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
-        # httpx limits single reads and writes; a receiver that sends a byte now and then would never reach such a limit.
-        self._client = httpx.AsyncClient(
-            timeout=None,  # noqa: S113 -- `send` sets the deadline
-            follow_redirects=False,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=MAX_CONCURRENT),
-        )
+        self._client: httpx.AsyncClient | None = None
+        """Made for the first message: the trusted certificates take 30 ms of processor time to read."""
+        self._opening = asyncio.Lock()
         # Not the API's own threads: names that do not resolve would keep them from its requests.
         self._resolvers = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolver")
 
     async def close(self) -> None:
         """Close the connections."""
         self._resolvers.shutdown(wait=False, cancel_futures=True)
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     async def send(self, url: str, secret: str, message_id: str, body: bytes) -> DeliveryResult:
         """Send one message and return the outcome; errors are part of it and are not raised."""
@@ -110,12 +117,17 @@ class WebhookSender:
             "webhook-signature": signature(secret, message_id, timestamp, body),
         }
         target = httpx.URL(url).copy_with(host=address, port=port)
-        request = self._client.build_request(
-            "POST", target, content=body, headers=headers, extensions={"sni_hostname": host}
-        )
-        response = await self._client.send(request, stream=True)
+        client = await self._open_client()
+        request = client.build_request("POST", target, content=body, headers=headers, extensions={"sni_hostname": host})
+        response = await client.send(request, stream=True)
         await response.aclose()  # the body is not needed, and may be endless
         return response.status_code
+
+    async def _open_client(self) -> httpx.AsyncClient:
+        async with self._opening:
+            if self._client is None:
+                self._client = await asyncio.get_running_loop().run_in_executor(self._resolvers, _new_client)
+            return self._client
 
     async def _address(self, host: str, port: int) -> str:
         resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)

@@ -7,8 +7,10 @@ import base64
 import hashlib
 import hmac
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 from standardwebhooks import Webhook
 
@@ -71,3 +73,41 @@ def test_a_delivery_has_a_deadline_even_when_the_receiver_keeps_sending(monkeypa
     result = asyncio.run(deliver())
     assert (result.http_status, result.error) == (None, "No answer within 0.5 s.")
     assert 0.5 <= result.seconds < 100
+
+
+def test_trusted_certificates_are_read_once_and_not_before_the_first_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = CallCount(webhooks._new_client)
+    monkeypatch.setattr(webhooks, "_new_client", read)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def deliver() -> list[int | None]:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        sender = WebhookSender(allow_private=True)
+        assert read.calls == 0
+        try:
+            sent = [sender.send(url, generate_secret(), f"msg-{number}", b"{}") for number in range(3)]
+            return [result.http_status for result in await asyncio.gather(*sent)]
+        finally:
+            await sender.close()
+            server.close()
+
+    assert asyncio.run(deliver()) == [204, 204, 204]
+    assert read.calls == 1
+
+
+class CallCount:
+    """Calls a function and counts that."""
+
+    def __init__(self, call: Callable[[], httpx.AsyncClient]) -> None:
+        self._call = call
+        self.calls = 0
+
+    def __call__(self) -> httpx.AsyncClient:
+        self.calls += 1
+        return self._call()
