@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from execnet import XSpec
     from xdist.remote import Producer
     from xdist.scheduler import LoadFileScheduling
+    from xdist.workermanage import NodeManager
 
 Migrate = Callable[[str], None]
 SHARED_FARMS = ("tests/e2e", "tests/integration/api/comfyui", "tests/integration/imagefarm")
@@ -92,7 +93,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
     """Let the processes of pytest-xdist be forked from one that has imported what all of them import."""
-    interpreter = start_collection(config.invocation_params.args)
+    nodes: NodeManager = config.pluginmanager.get_plugin("dsession").nodemanager  # type: ignore[union-attr]
+    interpreter = start_collection(config.invocation_params.args, nodes.testrunuid)
     for spec in specs:
         spec.python = interpreter
 

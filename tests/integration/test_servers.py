@@ -16,7 +16,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
-from tests.servers import collection
+from tests.servers import collection, forks
 from tests.servers.farm import ROOT
 from tests.servers.ports import BLOCK_SIZE, FIRST_PORT, LAST_PORT, free_port
 from tests.servers.redis import RedisServer
@@ -105,11 +105,27 @@ def test_processes_of_pytest_xdist_are_forked_after_the_collection() -> None:
     assert "tests.servers.collection" in forking.cmdline()
 
 
+def test_all_tests_find_an_engine_server_that_is_forked_before_the_collection(request: pytest.FixtureRequest) -> None:
+    if collection.CUDA_DEVICE.exists() or "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("needs pytest-xdist, and no CUDA device")
+    if collection.names_tests(request.config.workerinput["mainargv"][1:]):  # type: ignore[attr-defined]
+        pytest.skip("some tests only: they start one when they need it")
+    made = forks.fork_server().start("http.server", str(free_port()))
+    between = psutil.Process(made.pid).parent()
+    assert between is not None
+    forking = between.parent()
+    made.kill()
+    made.wait(60)
+    assert forking is not None
+    assert "tests.servers.collection" in forking.cmdline()
+
+
 def test_an_interpreter_forked_after_the_collection_finds_the_tests_imported_and_is_like_another(tmp_path: Path) -> None:
     (tmp_path / "test_sample.py").write_text(
         "import sys\nKEPT = sys.stderr\ndef test_sample():\n    pass\n", encoding="utf-8"
     )
-    command = collection.start_collection(["--noconftest", "-c", os.devnull, f"--rootdir={tmp_path}", str(tmp_path)])
+    arguments = ["--noconftest", "-c", os.devnull, f"--rootdir={tmp_path}", str(tmp_path)]
+    command = collection.start_collection(arguments, uuid.uuid4().hex)
     if command is None:
         pytest.skip("processes are not forked where a CUDA device is")
     code = (

@@ -3,7 +3,7 @@
 Each starts in milliseconds, where an interpreter that imports torch takes five seconds of CPU time, and is otherwise like
 a spawned one: it has its own pid, signals, directory, environment, descriptors and exit status. Variables that an
 interpreter reads when it starts, such as LC_ALL and PYTHONUTF8, have no effect on it, apart from PYTHONIOENCODING: tests of
-those spawn one. Under pytest-xdist all processes of a run share the processes from which they fork.
+those spawn one. Under pytest-xdist all processes of a run share those from which they fork.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ from tests.servers.fork_server import Request
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE_IMPORTS = ("tests.servers.engine_imports",)
 CLI_IMPORTS = ("tests.servers.cli_imports",)
+ENGINES = "engines"
+"""Name of the fork server of engines."""
+FIXED = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
+"""Environment of fork servers."""
 shared_servers: list[subprocess.Popen[bytes]] = []
 """Those that this process has started; they end with the run."""
 
@@ -118,7 +122,7 @@ class ForkServer:
 @cache
 def fork_server() -> ForkServer:
     """Return this process's fork server, which starts at the first call."""
-    return connect_fork_server("engines")
+    return connect_fork_server(ENGINES)
 
 
 def connect_fork_server(name: str) -> ForkServer:
@@ -129,9 +133,14 @@ def connect_fork_server(name: str) -> ForkServer:
         with theirs:
             server = ForkServer(control, _start_server(theirs))
     else:
-        server = ForkServer(_connect(f"\0imagefarm-{run}-{name}"))
+        server = ForkServer(_connect(f"\0{shared_name(run, name)}"))
     atexit.register(server.close)
     return server
+
+
+def shared_name(run: str, name: str) -> str:
+    """Return the abstract address of the fork server that all processes of a run with pytest-xdist share."""
+    return f"imagefarm-{run}-{name}"
 
 
 def _connect(address: str) -> socket.socket:
@@ -155,13 +164,12 @@ def _connect(address: str) -> socket.socket:
 
 
 def _start_server(given: socket.socket, *owner: str) -> subprocess.Popen[bytes]:
-    fixed = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "tests.servers.fork_server", str(given.fileno()), *owner],
         pass_fds=[given.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, **fixed},
+        env=os.environ | FIXED,
     )
 
 
