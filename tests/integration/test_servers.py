@@ -16,9 +16,11 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
+from tests.conftest import Migrate
 from tests.servers import collection, forks
 from tests.servers.farm import ROOT
 from tests.servers.ports import BLOCK_SIZE, FIRST_PORT, LAST_PORT, free_port
+from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
 
@@ -35,6 +37,41 @@ def test_postgres_is_recent(postgres_server: object, fresh_postgres: str) -> Non
         version = connection.execute("SHOW server_version_num").fetchone()
     assert version is not None
     assert int(version[0]) >= 150000
+
+
+def test_a_filled_postgres_database_is_used_again_only_if_it_is_as_new(
+    postgres_server: PostgresServer, migrate: Migrate
+) -> None:
+    def use(*statements: str) -> int:
+        """Execute statements in a filled database, give it back while a session is open, and return the oid it had."""
+        url = postgres_server.create_database()
+        migrate(url)
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            assert connection.execute("SELECT count(*) FROM quota_counters").fetchone() == (0,)
+            assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+            assert connection.execute("SELECT count(*) FROM pg_sequences WHERE last_value IS NOT NULL").fetchone() == (0,)
+            found = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
+            for statement in statements:
+                connection.execute(statement.encode())
+            postgres_server.drop_database(url)
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+        assert found is not None
+        return int(found[0])
+
+    row = "INSERT INTO quota_counters VALUES ('01800000-0000-7000-8000-000000000000', 'a', 1, 1)"
+    first = use(row)
+    assert use("SELECT nextval(sequencename::text) FROM pg_sequences") == first
+    for change in (
+        "ALTER TABLE jobs ALTER COLUMN prompt SET DEFAULT 'a'",
+        "ALTER TABLE jobs ADD CONSTRAINT positive CHECK (priority > 0)",
+        "CREATE TABLE more (id integer)",
+        "CREATE FUNCTION one() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "UPDATE alembic_version SET version_num = 'other'",
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = \"8MB\"', current_database()); END$$",
+        "ANALYZE quota_counters",
+    ):
+        assert use(row, change) != use(), change
 
 
 def test_redis_is_empty_and_never_evicts(redis_url: str) -> None:

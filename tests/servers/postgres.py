@@ -24,6 +24,35 @@ A commit must survive a killed server: `synchronous_commit` stays on, or the las
 """
 
 
+_SCHEMA = """
+SELECT md5(concat_ws('|',
+  (SELECT string_agg(concat_ws(',', oid, relname, relkind, relpersistence, relowner, relacl, reloptions, relnatts), ';'
+    ORDER BY oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace),
+  (SELECT string_agg(concat_ws(',', attrelid, attnum, attname, atttypid, atttypmod, attnotnull, attidentity, attacl), ';'
+    ORDER BY attrelid, attnum) FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = 'public'::regnamespace),
+  (SELECT string_agg(concat_ws(',', oid, adrelid, adbin), ';' ORDER BY oid) FROM pg_attrdef),
+  (SELECT string_agg(concat_ws(',', oid, conname, convalidated), ';' ORDER BY oid) FROM pg_constraint),
+  (SELECT string_agg(concat_ws(',', indexrelid, indisvalid, indisready), ';' ORDER BY indexrelid) FROM pg_index),
+  (SELECT string_agg(concat_ws(',', oid, tgenabled), ';' ORDER BY oid) FROM pg_trigger),
+  (SELECT concat_ws(',', count(*), max(oid)) FROM pg_proc), (SELECT concat_ws(',', count(*), max(oid)) FROM pg_type),
+  (SELECT string_agg(concat_ws(',', oid, nspname, nspacl), ';' ORDER BY oid) FROM pg_namespace),
+  (SELECT string_agg(oid::text, ';' ORDER BY oid) FROM pg_extension),
+  (SELECT string_agg(setconfig::text, ';') FROM pg_db_role_setting
+    JOIN pg_database ON pg_database.oid = setdatabase WHERE datname = current_database()),
+  (SELECT concat_ws(',', datallowconn, datconnlimit, datacl) FROM pg_database WHERE datname = current_database()),
+  (SELECT count(*) FROM pg_stats WHERE schemaname = 'public'), (SELECT count(*) FROM pg_largeobject_metadata),
+  (SELECT string_agg(version_num, ',') FROM alembic_version)))
+"""
+"""A digest of all that may differ between two databases with these tables, apart from their rows."""
+_USED = """
+SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+  AND relname <> 'alembic_version' AND pg_relation_size(oid) > 0
+"""
+"""Tables that have, or had, rows."""
+_ADVANCED = "SELECT sequencename FROM pg_sequences WHERE last_value IS NOT NULL"
+
+
 class PostgresMissing(RuntimeError):
     """This environment has no Postgres binaries."""
 
@@ -40,7 +69,11 @@ class PostgresServer:
         self._user = _unprivileged_user()
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
-        self._filled = ""
+        self._filled, self._schema = "", ""
+        self._copies: set[str] = set()
+        """Databases that `fill` made and nobody has emptied."""
+        self._emptied: list[str] = []
+        """Databases that are like new copies: to empty one costs half of the processor time of a copy."""
         self._spare: list[str] = []
         """Empty databases that were never used: to create one costs the server 50 ms of CPU time."""
         self.port = free_port()
@@ -108,16 +141,51 @@ class PostgresServer:
             filled = self.create_database()
             create_tables(filled)
             self._filled = filled.rpartition("/")[2]
+            with self._connect(self._filled) as connection:
+                assert not connection.execute(_USED.encode()).fetchall(), "to empty a copy, its rows must be known"
+                self._schema = _only(connection, _SCHEMA)
         name, spare = url.rpartition("/")[2], self._new_name()
         with self._connect() as connection:
             _execute(connection, f'ALTER DATABASE "{name}" RENAME TO "{spare}"')
-            _execute(connection, f'CREATE DATABASE "{name}" TEMPLATE "{self._filled}"')
+            if self._emptied:
+                _execute(connection, f'ALTER DATABASE "{self._emptied.pop()}" RENAME TO "{name}"')
+            else:
+                _execute(connection, f'CREATE DATABASE "{name}" TEMPLATE "{self._filled}"')
         self._spare.append(spare)
+        self._copies.add(name)
 
     def drop_database(self, url: str) -> None:
+        """Drop it, or keep it for `fill` without its rows, if these alone have changed. Its sessions are ended."""
         name = url.rpartition("/")[2]
+        if name in self._copies:
+            self._copies.remove(name)
+            if self._empty(name):
+                emptied = self._new_name()
+                with self._connect() as connection:
+                    _execute(connection, f'ALTER DATABASE "{name}" RENAME TO "{emptied}"')
+                self._emptied.append(emptied)
+                return
         with self._connect() as connection:
             _execute(connection, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _empty(self, name: str) -> bool:
+        """Delete all rows of a copy and return True, unless something else about it has changed."""
+        try:
+            with self._connect(name) as connection:
+                connection.execute(
+                    b"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+                    b" WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+                if _only(connection, _SCHEMA) != self._schema:
+                    return False
+                if used := [f'"{row[0]}"' for row in connection.execute(_USED.encode())]:
+                    connection.execute(f"TRUNCATE {', '.join(used)} RESTART IDENTITY CASCADE".encode())
+                for row in connection.execute(_ADVANCED.encode()).fetchall():
+                    connection.execute(f'ALTER SEQUENCE "{row[0]}" RESTART'.encode())
+                connection.execute(b"SELECT pg_stat_reset()")
+        except psycopg.Error:  # it was dropped, or takes no connections or writes
+            return False
+        return True
 
     def _new_name(self) -> str:
         return f"test_{os.getpid()}_{next(self._numbers)}"
@@ -136,8 +204,8 @@ class PostgresServer:
         if done.returncode != 0:
             raise RuntimeError(f"initdb failed: {done.stderr or done.stdout}")
 
-    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
-        conninfo = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres"
+    def _connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+        conninfo = f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
         return psycopg.connect(conninfo, autocommit=True, connect_timeout=60)
 
     def _wait_accepting(self) -> None:
@@ -155,6 +223,12 @@ class PostgresServer:
             self._process.send_signal(how)
             self._process.wait(120)
             self._process = None
+
+
+def _only(connection: psycopg.Connection[tuple[object, ...]], query: str) -> str:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def _execute(connection: psycopg.Connection[tuple[object, ...]], command: str, seconds: float = 120.0) -> None:
