@@ -60,7 +60,7 @@ def open_page(driver: Chrome) -> OpenPage:
     """Return a function that opens a farm's page; `size` is in CSS pixels, `dark` the colour scheme.
 
     Nothing of earlier tests is stored there: no form, no session, no console. With `ready`, it returns once the page has
-    read the models.
+    read the models; with a `view`, once that is there.
     """
 
     def open_one(
@@ -69,6 +69,7 @@ def open_page(driver: Chrome) -> OpenPage:
         size: tuple[int, int] = (1360, 900),
         dark: bool = False,
         ready: bool = True,
+        view: str = "",
         log_requests: bool = False,
     ) -> Page:
         chromium.resize(driver, size)
@@ -77,6 +78,8 @@ def open_page(driver: Chrome) -> OpenPage:
         page.forget()
         if log_requests:
             page.log_requests()
+        if view:
+            return page.view(view)
         return page.open() if ready else page.visit()
 
     return open_one

@@ -59,7 +59,7 @@ class Page:
     def open(self, fragment: str = "") -> Page:
         """Visit, and wait until the page has read the models."""
         self.visit(fragment)
-        self.until(lambda: self.find("#model").get_attribute("value"), "the models were not read")
+        self.until(lambda: self.attribute("#model", "value"), "the models were not read")
         return self
 
     def view(self, name: str, item: str = "") -> Page:
@@ -108,6 +108,23 @@ class Page:
         if found is None:
             raise NoSuchElementException(selector)
         return str(found)
+
+    def attribute(self, selector: str, name: str) -> str | None:
+        """Return what `WebElement.get_attribute` does for a text, in half its time."""
+        found = self.script(
+            "const one = document.querySelector(arguments[0]), name = arguments[1];"
+            "return one && [name in one ? one[name] : one.getAttribute(name)];",
+            selector,
+            name,
+        )
+        if found is None:
+            raise NoSuchElementException(selector)
+        return None if found[0] is None else str(found[0])
+
+    def shows(self, selector: str) -> bool:
+        """Return what `WebElement.is_displayed` does; False, in a third of its time, while there is no such element."""
+        script = "return !!document.querySelector(arguments[0])?.checkVisibility({visibilityProperty: true})"
+        return bool(self.script(script, selector)) and self.find(selector).is_displayed()
 
     def toast(self) -> str:
         """Return the text of the newest notice, once there is one."""

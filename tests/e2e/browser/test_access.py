@@ -40,7 +40,7 @@ def test_every_text_has_enough_contrast(slow_farm: FarmParts, open_page: OpenPag
     page.write("#steps", "16")
     page.render("an image with a warning")
     page.wait_state("succeeded")
-    page.until(lambda: page.find("#notes").is_displayed(), "no warning was shown")
+    page.until(lambda: page.shows("#notes"), "no warning was shown")
     page.write("#prompt", "")
     page.click("#submit")
     for dark in (False, True):

@@ -43,7 +43,7 @@ def test_axe_finds_nothing_serious_on_any_view(page: Page, images: list[str]) ->
     for view in VIEWS:
         page.view(view)
         if view == "create":
-            page.until(lambda: page.find("#model").get_attribute("value"), "the models were not read")
+            page.until(lambda: page.attribute("#model", "value"), "the models were not read")
             page.more()
         if view == "gallery":
             page.until(lambda: page.find_all(".cell img.in"), "no pictures")

@@ -17,9 +17,9 @@ def test_a_brush_paints_the_mask_of_a_start_image(page: Page, tmp_path: Path) ->
     file = tmp_path / "start.png"
     Image.new("RGB", (640, 512), (180, 90, 40)).save(file)
     go(page, "create")
-    page.until(lambda: page.find("#model").get_attribute("value"), "the models were not read")
+    page.until(lambda: page.attribute("#model", "value"), "the models were not read")
     page.find("#start input[type=file]").send_keys(str(file))
-    page.until(lambda: page.find("#mask-open").is_displayed(), "the start image was not taken")
+    page.until(lambda: page.shows("#mask-open"), "the start image was not taken")
     assert page.find("#size-now").text.endswith("× 464") or "×" in page.find("#size-now").text
     page.click("#mask-open")
     canvas = page.until(lambda: page.find(".mask-canvas"), "no brush")
@@ -28,7 +28,7 @@ def test_a_brush_paints_the_mask_of_a_start_image(page: Page, tmp_path: Path) ->
     ActionChains(page.driver).move_to_element_with_offset(canvas, -120, 0).click().perform()
     page.click("#mask-undo")
     page.click("#mask-done")
-    page.until(lambda: page.find(".start-mask").is_displayed(), "the mask is not shown")
+    page.until(lambda: page.shows(".start-mask"), "the mask is not shown")
     page.more()
     page.write("#steps", "2")
     job = page.render("a window in the wall")
@@ -37,7 +37,7 @@ def test_a_brush_paints_the_mask_of_a_start_image(page: Page, tmp_path: Path) ->
     assert given["mask"] != given["init_image"]
     assert given["mask_feather"] == 8
     page.driver.refresh()
-    page.until(lambda: page.find(".start-mask").is_displayed(), "the start image was lost with the refresh")
+    page.until(lambda: page.shows(".start-mask"), "the start image was lost with the refresh")
 
 
 def test_settings_of_a_picture_and_of_a_link_fill_the_form(page: Page, images: list[str]) -> None:
@@ -45,13 +45,13 @@ def test_settings_of_a_picture_and_of_a_link_fill_the_form(page: Page, images: l
     page.until(lambda: page.find_all("#viewer-use"), "the picture did not open")
     page.click("#viewer-use")
     page.until(lambda: page.find_all("#main[data-view='create']"), "Create did not open")
-    page.until(lambda: page.find("#prompt").get_attribute("value") == "a red fox in snow", "the form was not filled")
+    page.until(lambda: page.attribute("#prompt", "value") == "a red fox in snow", "the form was not filled")
     seed = httpx.get(f"{page.url}/v1/images/{images[0]}").json()["seed"]
-    assert page.find("#seed").get_attribute("value") == str(seed)
+    assert page.attribute("#seed", "value") == str(seed)
     page.visit("#/create?prompt=a%20blue%20door&seed=77&num_inference_steps=5")
-    page.until(lambda: page.find("#prompt").get_attribute("value") == "a blue door", "the link did not fill the form")
-    assert page.find("#seed").get_attribute("value") == "77"
-    assert page.find("#steps").get_attribute("value") == "5"
+    page.until(lambda: page.attribute("#prompt", "value") == "a blue door", "the link did not fill the form")
+    assert page.attribute("#seed", "value") == "77"
+    assert page.attribute("#steps", "value") == "5"
     assert "?" not in page.driver.current_url
 
 
@@ -69,8 +69,8 @@ fetch(arguments[0]).then((answer) => answer.blob()).then((blob) => {
 def test_a_dropped_picture_fills_the_form_with_its_settings(page: Page, images: list[str]) -> None:
     page.open()
     page.driver.execute_async_script(_DROP, f"{page.url}/v1/images/{images[0]}/content")
-    page.until(lambda: page.find("#prompt").get_attribute("value") == "a red fox in snow", "its settings were not read")
-    assert page.find("#steps").get_attribute("value") == "1"
+    page.until(lambda: page.attribute("#prompt", "value") == "a red fox in snow", "its settings were not read")
+    assert page.attribute("#steps", "value") == "1"
 
 
 def test_values_of_one_setting_are_rendered_side_by_side(page: Page) -> None:
@@ -113,7 +113,7 @@ def test_several_jobs_are_followed_and_canceled_at_once(page: Page) -> None:
     for number in range(12):  # The worker renders four at a time, for 25 s each.
         body = {"prompt": f"one of many {number}", "num_inference_steps": 100}
         httpx.post(f"{page.url}/v1/jobs", json=body, headers={"X-Client-Label": "web"}).raise_for_status()
-    page.until(lambda: page.find("#cancel-all").is_displayed(), "the jobs of another program did not appear")
+    page.until(lambda: page.shows("#cancel-all"), "the jobs of another program did not appear")
     open_cards = ".card:is([data-status='running'], [data-status='queued'])"
     page.until(lambda: len(page.find_all(open_cards)) >= 3, "not all jobs appeared")
     first = page.driver.current_window_handle

@@ -17,7 +17,7 @@ from tests.e2e.browser.studio import VIEWS, go
 
 
 def farm(stocked: StockedFarm, open_page: OpenPage) -> Page:
-    page = open_page(stocked, ready=False).view("farm")
+    page = open_page(stocked, view="farm")
     page.until(lambda: page.find_all("#workers .worker") and page.find_all("#events h3"), "the farm is not shown")
     return page
 
@@ -128,7 +128,7 @@ def test_every_view_says_that_the_farm_is_away_and_goes_on_by_itself(stocked: St
                 page.until(lambda: page.text("#main .error") == away, f"{view} does not say that the farm is away")
     finally:
         page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **network})
-    page.until(lambda: page.find("#farm").get_attribute("data-tone") == "good", "the page did not go on by itself")
+    page.until(lambda: page.attribute("#farm", "data-tone") == "good", "the page did not go on by itself")
     job = stocked.submit("after the break", num_inference_steps=1)
     page.until(
         lambda: page.find_all(".card[data-status='succeeded'][aria-label$='after the break']"), f"{job} is not followed"
@@ -149,12 +149,12 @@ def test_a_job_that_ends_while_the_server_is_away_is_not_missed(stocked: Stocked
         api.send(signal.SIGTERM)
         assert api.process is not None
         api.process.wait(TIMEOUT_SECONDS)
-        page.until(lambda: page.find("#farm").get_attribute("data-tone") == "bad", "the page did not notice")
+        page.until(lambda: page.attribute("#farm", "data-tone") == "bad", "the page did not notice")
     page.until(lambda: stocked.stored_status(job) == "succeeded", "the job did not end without the server")
-    assert page.find(card).get_attribute("data-status") == "running"
+    assert page.attribute(card, "data-status") == "running"
     api.start()
     page.until(lambda: page.find_all(f"{card}[data-status='succeeded'] img"), "the end of the job was missed")
-    page.until(lambda: page.find("#farm").get_attribute("data-tone") == "good", "the page did not recover")
+    page.until(lambda: page.attribute("#farm", "data-tone") == "good", "the page did not recover")
 
 
 @contextmanager

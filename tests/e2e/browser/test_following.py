@@ -19,7 +19,7 @@ def start_long_job(page: Page, prompt: str = "slowly", steps: int = 100) -> str:
 
 
 def progress(page: Page) -> int:
-    return int(page.find("#bar").get_attribute("aria-valuenow") or 0)
+    return int(page.attribute("#bar", "aria-valuenow") or 0)
 
 
 def test_progress_moves_and_a_refresh_resumes_it(slow_farm: FarmParts, open_page: OpenPage) -> None:
@@ -37,7 +37,7 @@ def test_progress_moves_and_a_refresh_resumes_it(slow_farm: FarmParts, open_page
     assert card.get_attribute("data-status") == "running"
     page.wait_state("succeeded")
     assert page.image_size() == (512, 512)
-    page.until(lambda: page.find(".card[aria-current] img").is_displayed(), "the card shows no image")
+    page.until(lambda: page.shows(".card[aria-current] img"), "the card shows no image")
 
 
 def test_cancel_stops_a_running_job(slow_farm: FarmParts, open_page: OpenPage) -> None:
@@ -87,7 +87,7 @@ def test_a_queued_job_shows_its_position(slow_farm: FarmParts, open_page: OpenPa
 def test_an_address_without_a_job_shows_an_error(slow_farm: FarmParts, open_page: OpenPage) -> None:
     page = open_page(slow_farm).open("#01900000-0000-7000-8000-000000000000")
     page.driver.refresh()
-    page.until(lambda: page.find("#trouble").is_displayed(), "no error is shown")
+    page.until(lambda: page.shows("#trouble"), "no error is shown")
     assert "no job" in page.find("#trouble-detail").text.lower()
 
 
@@ -97,7 +97,7 @@ def test_typed_text_survives_a_refresh(slow_farm: FarmParts, open_page: OpenPage
     page.click("#sizes label:has(input[value='768'])")
     page.click("#ratios label:has(input[value='4:3'])")
     page.driver.refresh()
-    page.until(lambda: page.find("#prompt").get_attribute("value") == "未完成 but not lost", "the prompt was lost")
+    page.until(lambda: page.attribute("#prompt", "value") == "未完成 but not lost", "the prompt was lost")
     assert page.find("#sizes input[value='768']").is_selected()
     assert page.find("#ratios input[value='4:3']").is_selected()
 
@@ -106,8 +106,8 @@ def test_a_killed_api_is_reported_and_the_job_is_followed_to_its_end(slow_farm: 
     page = open_page(slow_farm)
     start_long_job(page, "through a crash", steps=40)
     slow_farm.parts["api"].kill()
-    page.until(lambda: page.find("#farm").get_attribute("data-tone") == "bad", "the page did not notice")
+    page.until(lambda: page.attribute("#farm", "data-tone") == "bad", "the page did not notice")
     assert page.find("#farm-text").text == "The farm does not answer. Is it still running?"
     slow_farm.parts["api"].start()
     page.wait_state("succeeded")
-    page.until(lambda: page.find("#farm").get_attribute("data-tone") == "good", "the page did not recover")
+    page.until(lambda: page.attribute("#farm", "data-tone") == "good", "the page did not recover")

@@ -14,7 +14,7 @@ MODEL = ".model[data-model='{}']"
 
 
 def models(stocked: StockedFarm, open_page: OpenPage) -> Page:
-    page = open_page(stocked, ready=False).view("models")
+    page = open_page(stocked, view="models")
     page.until(lambda: page.find_all(".model"), "no models")
     return page
 

@@ -21,7 +21,7 @@ def pair(stocked: StockedFarm) -> list[str]:
 
 
 def gallery(stocked: StockedFarm, open_page: OpenPage) -> Page:
-    page = open_page(stocked, ready=False).view("gallery")
+    page = open_page(stocked, view="gallery")
     page.until(lambda: page.find_all(".cell img.in"), "no pictures")
     page.script("document.querySelector('#grid').focus()")
     return page
@@ -44,12 +44,12 @@ def test_two_pictures_are_compared_with_a_slider_and_zoomed_in_step(
     before = page.script(cut)
     page.script("document.querySelector('#compare-slider').focus()")
     page.press(Keys.END)
-    assert page.find("#compare-slider").get_attribute("value") == "100"
+    assert page.attribute("#compare-slider", "value") == "100"
     assert page.script(cut) != before, "the slider does not cut the upper picture"
     differing = {row.text.split(" ")[0] for row in page.find_all(".compare-table tbody tr")}
     assert {"Prompt", "Seed"} <= differing
     page.click("#compare-mode")
-    page.until(lambda: page.find(".compare-side").is_displayed(), "they are not side by side")
+    page.until(lambda: page.shows(".compare-side"), "they are not side by side")
     page.script(
         "document.querySelector('.compare-frame').dispatchEvent(new WheelEvent('wheel', {deltaY: -1, cancelable: true}))"
     )

@@ -12,7 +12,7 @@ from tests.e2e.browser.stocked import StockedFarm
 
 
 def prompt(page: Page) -> str:
-    return page.find("#prompt").get_attribute("value") or ""
+    return page.attribute("#prompt", "value") or ""
 
 
 def type_prompt(page: Page, text: str) -> None:
@@ -32,7 +32,7 @@ def test_wildcards_are_completed_and_each_picture_draws_its_own(stocked: Stocked
     type_prompt(page, "a __")
     page.until(lambda: len(page.find_all("#completion li")) == 2, "no completions")
     assert page.find("#completion li").text.split("\n") == ["color", "red, blue, dark green"]
-    assert page.find("#prompt").get_attribute("aria-activedescendant") == "completion-0"
+    assert page.attribute("#prompt", "aria-activedescendant") == "completion-0"
     page.press(Keys.ARROW_DOWN)
     assert page.find("#completion li[aria-selected='true']").text.startswith("weather")
     page.press(Keys.ARROW_UP, Keys.TAB)
@@ -62,7 +62,7 @@ def test_earlier_prompts_come_back_by_key_and_by_menu(stocked: StockedFarm, open
     ActionChains(page.driver).key_down(Keys.ALT).send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN).key_up(Keys.ALT).perform()
     assert prompt(page) == "unfinished", "what was being typed is lost"
     page.driver.refresh()
-    page.until(lambda: page.find("#model").get_attribute("value"), "the models were not read")
+    page.until(lambda: page.attribute("#model", "value"), "the models were not read")
     page.click("#history")
     assert [row.text for row in page.find_all(".menu button")] == ["the second of two", "the first of two"]
     page.press(Keys.ARROW_DOWN, Keys.ENTER)
@@ -86,7 +86,7 @@ def test_styles_are_saved_chosen_as_chips_and_kept(stocked: StockedFarm, open_pa
     page.push("Done", "dialog[open]")
     page.write("#prompt", "a heron")
     page.driver.refresh()
-    page.until(lambda: page.find("#model").get_attribute("value"), "the models were not read")
+    page.until(lambda: page.attribute("#model", "value"), "the models were not read")
     assert [chip.text for chip in page.find_all("#styles .chip:not(.add)")] == ["ink painting"], "the chip was lost"
     job = page.render("a heron")
     page.wait_state("succeeded")
@@ -130,13 +130,13 @@ def test_a_copied_link_fills_the_form_of_another_browser(stocked: StockedFarm, o
     page.forget()
     page.driver.get(link)
     page.until(lambda: prompt(page) == settings["#prompt"], "the link did not fill the form")
-    filled = {field: page.find(field).get_attribute("value") for field in settings}
+    filled = {field: page.attribute(field, "value") for field in settings}
     assert filled == settings
     assert page.find("#size-now").text == "64 × 64"
 
 
 def test_a_sound_is_played_only_once_it_was_asked_for(stocked: StockedFarm, open_page: OpenPage) -> None:
-    page = open_page(stocked, ready=False).view("settings")
+    page = open_page(stocked, view="settings")
     page.script(
         "window.sounds = 0; window.AudioContext = class { constructor() { window.sounds += 1; throw Error('mute'); } }"
     )

@@ -21,11 +21,11 @@ def test_the_api_error_is_shown_next_to_its_field(slow_farm: FarmParts, open_pag
     page.write("#seed", "many")
     page.write("#prompt", "a wrong size")
     page.click("#submit")
-    page.until(lambda: page.find("#width-error").is_displayed() or page.find("#seed-error").is_displayed(), "no error")
+    page.until(lambda: page.shows("#width-error") or page.shows("#seed-error"), "no error")
     page.write("#seed", "")
     page.click("#submit")
     page.until(lambda: "768 or 784" in page.text("#width-error"), "the field's error did not show")
-    assert page.find("#width").get_attribute("aria-invalid") == "true"
+    assert page.attribute("#width", "aria-invalid") == "true"
     assert page.script("return document.activeElement.id") == "width"
     page.write("#width", "768")
     page.click("#submit")
@@ -40,5 +40,5 @@ def test_an_error_in_the_closed_section_opens_it(slow_farm: FarmParts, open_page
     page.click("#more summary")
     page.write("#prompt", "too many steps")
     page.click("#submit")
-    page.until(lambda: page.find("#steps-error").is_displayed(), "the section did not open")
+    page.until(lambda: page.shows("#steps-error"), "the section did not open")
     assert "takes 1 to 100" in page.find("#steps-error").text

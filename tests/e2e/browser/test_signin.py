@@ -40,7 +40,7 @@ def create_key(guarded_farm: FarmParts, name: str, *options: str) -> str:
 
 def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open_page: OpenPage) -> None:
     page = open_page(guarded_farm, ready=False)
-    page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown")
+    page.until(lambda: page.shows("#signin"), "no sign-in dialog is shown")
     page.write("#key", "not-a-key-of-this-farm")
     page.click("#signin button")
     page.until(lambda: page.text("#key-error"), "an invalid key was not refused")
@@ -48,7 +48,7 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open
     page.click("#signin button")
     wait_signed_in(page)
     page.driver.refresh()
-    page.until(lambda: page.find("#model").get_attribute("value"), "the key was lost after the refresh")
+    page.until(lambda: page.attribute("#model", "value"), "the key was lost after the refresh")
     assert page.script("return document.cookie") == ""
     cookies = page.driver.get_cookies()
     assert [cookie["name"] for cookie in cookies] == ["imagefarm_session"]
@@ -67,12 +67,12 @@ def test_sign_in_persists_until_sign_out(guarded_farm: FarmParts, key: str, open
     page.visit("#/gallery")
     page.until(lambda: page.text("#gallery-total") == "1 image", "not only its own")
     page.click("#sign-out")
-    page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown after sign-out")
+    page.until(lambda: page.shows("#signin"), "no sign-in dialog is shown after sign-out")
     assert httpx.get(f"{guarded_farm.url}/v1/jobs", cookies=copied).status_code == 401
 
 
 def sign_in(page: Page, key: str) -> None:
-    page.until(lambda: page.find("#signin").is_displayed(), "no sign-in dialog is shown")
+    page.until(lambda: page.shows("#signin"), "no sign-in dialog is shown")
     page.write("#key", key)
     page.click("#signin button")
     wait_signed_in(page)
@@ -80,8 +80,8 @@ def sign_in(page: Page, key: str) -> None:
 
 def wait_signed_in(page: Page) -> None:
     """Wait for the page that follows the sign-in: the one before may show models, if the farm had no key when it opened."""
-    page.until(lambda: page.find_all("#sign-out") and page.find("#sign-out").is_displayed(), "the key did not sign in")
-    page.until(lambda: page.find_all("#model") and page.find("#model").get_attribute("value"), "the models were not read")
+    page.until(lambda: page.shows("#sign-out"), "the key did not sign in")
+    page.until(lambda: page.attribute("#model", "value"), "the models were not read")
 
 
 def submit(page: Page, key: str, prompt: str) -> str:
@@ -101,7 +101,7 @@ def test_an_owner_sees_and_cancels_only_their_own_jobs(guarded_farm: FarmParts, 
     page.until(lambda: len(page.find_all(".card[aria-label*='my own']")) == 2, "the owner's jobs are not shown")
     assert not page.find_all(".card[aria-label*='neighbour']")
     page.visit(f"#/create/{theirs[0]}")
-    page.until(lambda: page.find("#trouble").is_displayed(), "another owner's job is no error")
+    page.until(lambda: page.shows("#trouble"), "another owner's job is no error")
     assert "neighbour" not in page.find("main").text
     page.view("farm")
     page.until(lambda: page.find_all("#workers .worker"), "no workers")

@@ -49,7 +49,7 @@ def test_a_page_that_is_opened_again_asks_for_none_of_its_files(page: Page) -> N
 
 def test_from_first_run_to_an_export(page: Page, downloads: Path) -> None:
     go(page, "models")
-    page.until(lambda: page.find("#first-run").is_displayed(), "the first run is not explained")
+    page.until(lambda: page.shows("#first-run"), "the first run is not explained")
     assert len(page.find_all(".way")) == 3
     assert page.find_all(".model[data-model='demo'] .badge[data-tone='good']")
     go(page, "create")
@@ -61,7 +61,7 @@ def test_from_first_run_to_an_export(page: Page, downloads: Path) -> None:
     page.until(lambda: page.find_all(".card[aria-current][data-status]"), "no live card")
     page.wait_state("succeeded")
     page.click("#details")
-    page.until(lambda: page.find("#viewer").is_displayed(), "the picture did not open in the gallery")
+    page.until(lambda: page.shows("#viewer"), "the picture did not open in the gallery")
     page.until(lambda: page.find_all("#viewer-refine"), "no actions")
     page.click("#viewer-refine")
     page.until(lambda: page.find_all(".toast"), "the refinement was not reported")
@@ -74,7 +74,7 @@ def test_from_first_run_to_an_export(page: Page, downloads: Path) -> None:
     page.click("#viewer-close")
     page.until(lambda: not page.find_all("#viewer[open]"), "the viewer did not close")
     keys(page, "x", Keys.ARROW_RIGHT, "x")
-    page.until(lambda: page.find("#selection").is_displayed(), "nothing is chosen")
+    page.until(lambda: page.shows("#selection"), "nothing is chosen")
     page.click("#zip")
     page.until(lambda: list(downloads.glob("*.zip")), "no zip was saved")
     [saved] = downloads.glob("*.zip")
@@ -125,5 +125,5 @@ def test_a_phone_makes_and_finds_a_picture(page: Page) -> None:
     page.click("#viewer-close")
     page.until(lambda: not page.find_all("#viewer[open]"), "it did not close")
     page.click("#filter-toggle")
-    page.until(lambda: page.find("#filter-model").is_displayed(), "the filters did not open")
+    page.until(lambda: page.shows("#filter-model"), "the filters did not open")
     assert page.script("return document.documentElement.scrollWidth") <= 390

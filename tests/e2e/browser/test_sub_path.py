@@ -45,7 +45,7 @@ def test_page_renders_and_shows_pictures_under_a_path(page: Page, proxy: SubPath
     assert width > 0
     shown = page.until(lambda: page.script("return document.querySelector('#cards img')?.naturalWidth"), "no thumbnail")
     assert shown > 0
-    assert urlsplit(str(page.find("#download").get_attribute("href"))).path.startswith("/farm/v1/images/")
+    assert urlsplit(str(page.attribute("#download", "href"))).path.startswith("/farm/v1/images/")
     assert proxy.strays == []
     assert page.console() == []
 

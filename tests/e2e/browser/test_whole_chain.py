@@ -18,7 +18,7 @@ def test_from_the_first_run_to_a_zip_of_three_generations(stocked: StockedFarm, 
     page = open_page(stocked, ready=False)
     page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     page.view("models")
-    page.until(lambda: page.find("#first-run").is_displayed(), "the first run is not explained")
+    page.until(lambda: page.shows("#first-run"), "the first run is not explained")
     page.view("create")
     page.console()
     made = create(page)
@@ -47,7 +47,7 @@ def test_from_the_first_run_to_a_zip_of_three_generations(stocked: StockedFarm, 
 
 def create(page: Page) -> str:
     """Render one picture by the form, watch its card, and open it in the gallery; return its id."""
-    page.until(lambda: page.find("#model").get_attribute("value"), "the models were not read")
+    page.until(lambda: page.attribute("#model", "value"), "the models were not read")
     page.more()
     for field, value in (("#width", 64), ("#height", 64), ("#steps", 100)):
         page.write(field, str(value))
