@@ -13,5 +13,5 @@ import db.migrate
 import imagefarm.transport
 import supervisor.embedded_redis
 
-cli.main.full_app()
+cli.main.full_command()
 imagefarm.transport.certificates()

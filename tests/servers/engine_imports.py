@@ -5,4 +5,5 @@ import worker.engine.image_decoder
 import worker.engine.loop
 import worker.engine.parked_models
 import worker.engine.process
-import worker.engine.prompt_encoder  # noqa: F401
+import worker.engine.prompt_encoder
+import worker.pipelines.stock.family  # noqa: F401

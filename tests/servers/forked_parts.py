@@ -20,6 +20,7 @@ from core.queue import UPSCALE
 from tests.servers.forks import CLI_IMPORTS, ForkedProcess, ForkServer, connect_fork_server, fork_server
 
 ENGINES_FD = 300
+FORKING_WORKER = "tests.servers.forking_worker"
 PART_IMPORTS = (*CLI_IMPORTS, "tests.servers.part_imports")
 
 
@@ -32,14 +33,16 @@ def part_server() -> ForkServer:
 def fork_part(arguments: list[str], environment: dict[str, str], directory: Path, log: BinaryIO) -> ForkedProcess:
     """Start `imagefarm` with these arguments; see benchmarks.faults.parts.Launch.
 
-    The engines of a worker with real pipelines or upscalers are forked too: they are no children of the worker.
+    The engines of a worker with real pipelines or upscalers are forked too: they are no children of the worker. So is the
+    first synthetic engine, which is one.
     """
     module, words = "cli", arguments
     with Path(os.devnull).open() as nothing:
         fds = {0: nothing.fileno(), 1: log.fileno(), 2: log.fileno()}
-        if arguments[0] == "worker" and _computes(environment):
-            fds[ENGINES_FD] = fork_server().fileno()
-            module, words = "tests.servers.forking_worker", [str(ENGINES_FD), *arguments]
+        if arguments[0] == "worker":
+            module, words = FORKING_WORKER, ["-", *arguments]
+            if _computes(environment):
+                fds[ENGINES_FD], words[0] = fork_server().fileno(), str(ENGINES_FD)
         return part_server().start(
             module, *words, imports=PART_IMPORTS, environment=environment, directory=directory, fds=fds
         )

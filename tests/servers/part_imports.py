@@ -2,7 +2,7 @@
 
 Also what their libraries import only when they run: uvicorn's loop and protocol, Celery's pool, transports, dialects.
 """
-# ruff: noqa: F401
+# ruff: noqa: F401, E402
 
 import celery.apps.worker
 import celery.concurrency.thread
@@ -13,9 +13,15 @@ import psycopg
 import sqlalchemy.dialects.postgresql.psycopg
 import sqlalchemy.dialects.sqlite
 import uvicorn.lifespan.on
+import uvicorn.loops.auto
 import uvicorn.loops.uvloop
+
+from core.extras import import_without
+
+import_without("httpcore", "trio")  # as the API does
 
 import cli.serve
 import supervisor.supervisor
 import worker.reaper.main
+import worker.synthetic.engine
 import worker.worker_process
