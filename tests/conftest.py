@@ -12,12 +12,14 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import certifi
 import hypothesis
 import pytest
+from typer.main import get_command
 
 from core.errors import Unavailable
 from db.migrate import upgrade
@@ -138,6 +140,14 @@ def shared_statements() -> Iterator[None]:
     """Let all databases of this process share compiled statements: a new engine compiles each for 5 ms of CPU time."""
     with pytest.MonkeyPatch.context() as patch:
         share_statements(patch)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_commands() -> Iterator[None]:
+    """Let calls of the command line share its commands: typer else reads 60 signatures for each, 0.2 s of CPU time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(get_command))
         yield
 
 
