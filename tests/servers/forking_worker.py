@@ -40,8 +40,9 @@ def fork_first_engine() -> bool:
         sys.argv = [SYNTHETIC, str(theirs.detach())]
         return False
     theirs.close()
+    assert client.take_early is early_start.take_early  # type: ignore[attr-defined]
     waiting = [early_start.EarlyEngine(early_start.ForkedEngine(pid), ours)]
-    client.take_early = lambda module: waiting.pop() if waiting and module == SYNTHETIC else None
+    client.take_early = lambda module: waiting.pop() if waiting and module == SYNTHETIC else None  # type: ignore[attr-defined]
     return True
 
 
