@@ -59,7 +59,7 @@ def _is_awaited_state(job: Job, after_revision: int | None) -> bool:
 def etag_of(answer: JobAnswer) -> str:
     """Return a weak tag of the revision and of the fields that change between revisions (progress, queue position)."""
     volatile: dict[str, Any] = {
-        "queue": answer.queue and (answer.queue.position, answer.queue.reason),
+        "queue": answer.queue and (answer.queue.position, answer.queue.reason, answer.queue.capable_workers),
         "progress": answer.progress and answer.progress.model_dump(),
         "cancel": answer.cancel_requested,
         "ratings": [output.rating for output in answer.outputs],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -94,13 +94,18 @@ class QueueTimes:
 
 
 def queue_times(
-    model: str, overview: Overview, recent: RecentMean | None, given: Mapping[str, Any] | None = None
+    model: str,
+    overview: Overview,
+    recent: RecentMean | None,
+    given: Mapping[str, Any] | None = None,
+    excluded: Collection[str] = (),
 ) -> QueueTimes | None:
     """Return the times of a model's queue; None where nothing claims its jobs, or nothing is known of their speed.
 
-    `given`: normalised parameters of the job that is asked for: only workers on which it fits count.
+    `given`: normalised parameters of the job that is asked for: only workers on which it fits count, and that are not
+    `excluded` from it.
     """
-    workers, loading_seconds = claiming_workers(model, overview, given)
+    workers, loading_seconds = claiming_workers(model, overview, given, excluded)
     speeds = _speeds(model, workers, recent)
     if not speeds:
         return None
@@ -112,16 +117,29 @@ def queue_times(
     return QueueTimes(speeds, typical, held, free, loading_seconds, queued.jobs if queued else 0, seconds)
 
 
-def claiming_workers(model: str, overview: Overview, given: Mapping[str, Any] | None = None) -> tuple[list[Worker], float]:
+def claiming_workers(
+    model: str, overview: Overview, given: Mapping[str, Any] | None = None, excluded: Collection[str] = ()
+) -> tuple[list[Worker], float]:
     """Return the workers that claim jobs of the model and those parameters, and the seconds until the first has it loaded.
 
     As long as one has it loaded, those that have not do not count.
     """
-    found = [worker for worker in overview.serving(model) if claims(worker) and (not given or fits(worker, model, given))]
+    found = capable_workers(model, overview.serving(model), given, excluded)
     if loaded := [worker for worker in found if overview.model_state(worker, model) == "loaded"]:
         return loaded, 0.0
     rows = [row for worker in found if (row := overview.row(worker, model)) is not None]
     return found, min((row.load_seconds or 0.0 for row in rows), default=0.0)
+
+
+def capable_workers(
+    model: str, workers: Sequence[Worker], given: Mapping[str, Any] | None = None, excluded: Collection[str] = ()
+) -> list[Worker]:
+    """Return those of the model's workers that may take a job: they claim, it fits there, and they are not `excluded`."""
+    return [
+        worker
+        for worker in workers
+        if claims(worker) and worker.name not in excluded and (not given or fits(worker, model, given))
+    ]
 
 
 def claims(worker: Worker) -> bool:

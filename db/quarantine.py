@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, String, Update, and_, bindparam, literal, or_, update
+from sqlalchemy import BindParameter, ColumnElement, Select, String, Update, and_, bindparam, literal, or_, select, update
 
 from core.retries import EXCLUDING_CODES
 from db.prepared import Prepared, Transaction, core_table
@@ -57,3 +57,14 @@ def is_final() -> ColumnElement[bool]:
 def excludes() -> ColumnElement[bool]:
     """Match exclusions that hold now."""
     return or_(is_final(), JobExclusion.created_at > now() - literal(AVOID_SECONDS))
+
+
+def excluded_from(session: Transaction, job_id: str) -> dict[str, str]:
+    """Return the workers that are excluded from the job now, with the error code of each."""
+    return {row["worker"]: row["code"] for row in _exclusions().rows(session, {"of_job": job_id})}
+
+
+@cache
+def _exclusions() -> Prepared:
+    of_job = JobExclusion.job_id == bindparam("of_job", type_=String())
+    return Prepared(select(JobExclusion.worker, JobExclusion.code).where(of_job, excludes()).order_by(JobExclusion.worker))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from api.image_sizes import fits
 from api.overview import Overview
-from api.queue_times import queue_times
+from api.queue_times import capable_workers, queue_times
+from core.retries import EXCLUDING_CODES
 from core.schemas.jobs import QueuePlace
 from core.work import work_of
 from db.jobs.read import Snapshot
@@ -18,15 +19,15 @@ from db.tables import Job, Worker
 
 def queue_place(snapshot: Snapshot, overview: Overview, recent: RecentMean | None) -> QueuePlace | None:
     """Return the job's place in the queue; None unless it is queued."""
-    job = snapshot.job
+    job, excluded = snapshot.job, snapshot.excluded
     if job.status != "queued":
         return None
-    workers = overview.serving(job.model)
+    capable = capable_workers(job.model, overview.serving(job.model), job.input, excluded)
     return QueuePlace(
         position=snapshot.position,
-        eta_seconds=eta(job.model, snapshot.position, overview, recent, job.input),
-        reason=waiting_reason(job, workers, snapshot.position, overview),
-        capable_workers=[worker.name for worker in workers],
+        eta_seconds=eta(job.model, snapshot.position, overview, recent, job.input, excluded),
+        reason=waiting_reason(snapshot, overview),
+        capable_workers=[worker.name for worker in capable],
     )
 
 
@@ -36,33 +37,47 @@ def eta(
     overview: Overview,
     recent: RecentMean | None,
     given: Mapping[str, Any] | None = None,
+    excluded: Collection[str] = (),
 ) -> float | None:
     """Estimate the seconds until the job at `position` ends; None without workers or anything to estimate from.
 
-    `given`: its normalised parameters; None for a typical job.
+    `given`: its normalised parameters; None for a typical job. `excluded`: the workers that may not take it.
     """
-    times = queue_times(model, overview, recent, given)
+    times = queue_times(model, overview, recent, given, excluded)
     work = work_of(given) if given else None
     return None if times is None or position is None else round(times.until_end(position, work), 2)
 
 
-def waiting_reason(job: Job, workers: Sequence[Worker], position: int | None, overview: Overview) -> str:
-    """Return one sentence on why the job waits."""
+def waiting_reason(snapshot: Snapshot, overview: Overview) -> str:
+    """Return why a queued job waits, in a sentence or two."""
+    job, position = snapshot.job, snapshot.position
     back_off = job.available_at - time.time()
     if back_off > 0.5:
         return f"It is retried in {back_off:.0f} s, after: {job.error_message or 'an error'}"
+    workers = overview.serving(job.model)
     if not workers:
         return reason_not_served(job.model, overview)
+    capable = capable_workers(job.model, workers, job.input, snapshot.excluded)
+    if not capable:
+        return _reason_none_capable(job, workers, snapshot.excluded)
     return (
-        reason_not_claimed(workers)
-        or _reason_too_large(job, workers)
-        or _reason_not_loaded(job.model, workers, overview)
+        reason_not_claimed(capable)
+        or _reason_not_loaded(job.model, capable, overview)
         or ("It is next." if position == 1 else f"{(position or 1) - 1} jobs are before it.")
     )
 
 
 def reason_not_claimed(workers: Sequence[Worker]) -> str | None:
     """Return why none of these live workers claims a job now; None when one does."""
+    if (held_back := _reason_held_back(workers)) is not None:
+        return held_back
+    if not any(worker.state in ("ready", "unloaded") for worker in workers):
+        return f"The model is being loaded by {', '.join(worker.name for worker in workers)}."
+    return None
+
+
+def _reason_held_back(workers: Sequence[Worker]) -> str | None:
+    """Return the one reason for which none of these live workers claims a job; None where there is none, or several."""
     if all(worker.paused_at is not None for worker in workers):
         return "Every worker of this model is paused: resume one with POST /v1/workers/NAME/resume."
     if all(worker.drain_requested_at is not None or worker.state == "draining" for worker in workers):
@@ -73,17 +88,39 @@ def reason_not_claimed(workers: Sequence[Worker]) -> str | None:
     blocked = next((worker for worker in workers if worker.state == "blocked"), None)
     if blocked is not None and not any(worker.state == "ready" for worker in workers):
         return f"Worker {blocked.name} waits: {blocked.message}"
-    if not any(worker.state in ("ready", "unloaded") for worker in workers):
-        return f"The model is being loaded by {', '.join(worker.name for worker in workers)}."
     return None
 
 
-def _reason_too_large(job: Job, workers: Sequence[Worker]) -> str | None:
-    """Return what a job waits for that fits on none of these workers; None where it fits on one, or none knows."""
-    if any(fits(worker, job.model, job.input) for worker in workers):
-        return None
-    size = f"{job.input['width']}x{job.input['height']}"
-    return f"{size} needs more memory than {', '.join(worker.name for worker in workers)} has; it waits for a larger worker."
+def _reason_none_capable(job: Job, workers: Sequence[Worker], excluded: Mapping[str, str]) -> str:
+    """Return why none of the live workers of its model may take a job now; `excluded`: names -> error codes."""
+    names = ", ".join(worker.name for worker in workers)
+    if all(excluded.get(worker.name) in EXCLUDING_CODES for worker in workers):
+        failed = ", ".join(f"{worker.name} ({excluded[worker.name]})" for worker in workers)
+        return f"Every worker of this model is excluded from it after an error: {failed}. It is held unless another starts."
+    size = f"{job.input.get('width')}x{job.input.get('height')}"
+    fitting = [worker for worker in workers if fits(worker, job.model, job.input)]
+    if not fitting:
+        return f"{size} needs more memory than {names} has; it waits for a larger worker."
+    may_take = [worker for worker in fitting if worker.name not in excluded]
+    if len(may_take) == len(workers) and (held_back := _reason_held_back(workers)) is not None:
+        return held_back
+    each = ", ".join(f"{worker.name} {_obstacle(job, worker, size, excluded)}" for worker in workers)
+    return f"No worker of this model can take it now: {each}."
+
+
+def _obstacle(job: Job, worker: Worker, size: str, excluded: Mapping[str, str]) -> str:
+    """Return why one worker may not take a job now, in parentheses; what lasts longest comes first."""
+    code = excluded.get(worker.name)
+    obstacles = (
+        (code in EXCLUDING_CODES, f"(excluded after {code})"),
+        (not fits(worker, job.model, job.input), f"(too little memory for {size})"),
+        (worker.drain_requested_at is not None or worker.state == "draining", "(about to stop)"),
+        (worker.paused_at is not None, "(paused)"),
+        (worker.quarantined_until is not None, "(in quarantine)"),
+        (code is not None, f"(excluded for a minute after {code})"),
+    )
+    state = f"({(worker.message or worker.state).rstrip('.')})"
+    return next((text for holds, text in obstacles if holds), state)
 
 
 def _reason_not_loaded(model: str, workers: Sequence[Worker], overview: Overview) -> str | None:

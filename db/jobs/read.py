@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from core.lifecycle import JobKind, JobStatus
 from db.database import Database
 from db.jobs.submit import Submitted
 from db.prepared import Prepared, Transaction, core_table, detached
+from db.quarantine import excluded_from
 from db.sql import QUEUED, has_status
 from db.tables import Attempt, IdempotencyKey, Image, Job, JobEvent, Tombstone
 
@@ -154,11 +155,15 @@ def _count_to_cap(range_: ColumnElement[bool]) -> ScalarSelect[int]:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A job with its images, once it has succeeded, or its position (from 1, within its model), while it is queued."""
+    """A job with its images, once it has succeeded, or its position (from 1, within its model), while it is queued.
+
+    `excluded`: the workers that may not claim it now, with the error code of each.
+    """
 
     job: Job
     images: Sequence[Image] = ()
     position: int | None = None
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_snapshot(database: Database, job_id: str, owner: str | None = None) -> Snapshot:
@@ -168,9 +173,16 @@ def read_snapshot(database: Database, job_id: str, owner: str | None = None) -> 
         if rows and owner in (None, rows[0]["owner"]):
             job = detached(Job, rows[0])
             if job.status != JobStatus.SUCCEEDED:
-                return Snapshot(job, position=position_in(connection, job))
+                return _unfinished(connection, job)
             return Snapshot(job, [detached(Image, row) for row in _images().rows(connection, {"of_job": job_id})])
     return Snapshot(get_job(database, job_id, owner))
+
+
+def _unfinished(transaction: Transaction, job: Job) -> Snapshot:
+    """Return a job without images; only one that has had an attempt can have exclusions."""
+    tried = job.status == JobStatus.QUEUED and job.attempt > 0
+    excluded = excluded_from(transaction, job.id) if tried else {}
+    return Snapshot(job, position=position_in(transaction, job), excluded=excluded)
 
 
 @cache
@@ -193,7 +205,7 @@ def snapshot_of(database: Database, job: Job) -> Snapshot:
 
 def _snapshot(session: Session, job: Job) -> Snapshot:
     if job.status != JobStatus.SUCCEEDED:
-        return Snapshot(job, position=position_in(session, job))
+        return _unfinished(session, job)
     images = session.scalars(select(Image).where(Image.job_id == job.id).order_by(Image.index))
     return Snapshot(job, images.all())
 

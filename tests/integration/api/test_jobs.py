@@ -8,10 +8,12 @@ import threading
 import time
 
 import httpx
+import pytest
 from redis import Redis
 
 from core.settings import Settings
-from db.tables import Job
+from db.tables import Job, JobExclusion
+from db.workers import heartbeat
 from tests.integration.api.conftest import BOTH, SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 
@@ -62,6 +64,50 @@ def test_submit_poll_and_fetch(api: httpx.Client, worker: WorkerSide) -> None:
     history = api.get(f"/v1/jobs/{job['id']}/history").json()
     assert [event["to_status"] for event in history["events"]] == ["queued", "running", "succeeded"]
     assert history["attempts"][0]["outcome"] == "succeeded"
+
+
+@BOTH
+def test_a_waiting_job_names_the_workers_that_may_take_it(
+    api: httpx.Client, worker: WorkerSide, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.overview.FRESH_SECONDS", 0.0)
+
+    def place() -> tuple[list[str], str]:
+        queue = api.get(f"/v1/jobs/{job['id']}").json()["queue"]
+        return queue["capable_workers"], queue["reason"]
+
+    def fail(side: WorkerSide, code: str) -> None:
+        claimed = side.claim()
+        assert claimed is not None and claimed.id == job["id"]
+        side.fail(claimed, code)
+        with side.database.write() as session:
+            session.get_one(Job, claimed.id).available_at = 0.0
+
+    other = WorkerSide(settings, name="other-cpu")
+    try:
+        other.ready()
+        job = submit(api)
+        assert place() == (["box-cpu", "other-cpu"], "It is next.")
+        fail(worker, "render_failed")
+        assert place() == (["other-cpu"], "It is next."), "another worker is preferred for a minute"
+        tag = api.get(f"/v1/jobs/{job['id']}").headers["etag"]
+        with worker.database.write() as session:
+            session.get_one(JobExclusion, (job["id"], worker.name)).created_at = 0.0
+        changed = api.get(f"/v1/jobs/{job['id']}", headers={"If-None-Match": tag})
+        assert changed.json()["queue"]["capable_workers"] == ["box-cpu", "other-cpu"]
+
+        fail(other, "out_of_memory")
+        assert place() == (["box-cpu"], "It is next.")
+        api.post(f"/v1/workers/{worker.name}/pause")
+        assert place() == (
+            [],
+            "No worker of this model can take it now: box-cpu (paused), other-cpu (excluded after out_of_memory).",
+        )
+        heartbeat(worker.database, worker.name, "run-1", state="stopped")
+        names, reason = place()
+        assert names == [] and "is excluded from it after an error: other-cpu (out_of_memory)." in reason
+    finally:
+        other.close()
 
 
 def test_a_hint_reaches_the_broker_with_the_fields_of_flower(

@@ -8,8 +8,9 @@ import pytest
 
 from api.overview import Overview
 from api.queue_times import QueueTimes, likely_worker, queue_times
-from api.views.queue import waiting_reason
+from api.views.queue import queue_place
 from core.work import work_of
+from db.jobs.read import Snapshot
 from db.prepared import detached
 from db.statistics import RecentMean, Waiting
 from db.tables import Job, Worker, WorkerModel
@@ -61,19 +62,66 @@ def test_workers_on_which_the_job_does_not_fit_do_not_count() -> None:
     assert end(2, times(small, worker("slow", 1.0))) == pytest.approx(8.0)
 
 
+def reason(*workers: Worker, excluded: dict[str, str] | None = None) -> str:
+    """Return why the next job waits, after checking that it names those workers as capable that it does not speak of."""
+    job = detached(Job, {"id": "j", "status": "queued", "attempt": 1, "model": "demo", "available_at": 0.0, "input": JOB})
+    snapshot = Snapshot(job, position=1, excluded=excluded or {})
+    place = queue_place(snapshot, Overview(workers, frozenset(each.name for each in workers)), None)
+    assert place is not None
+    assert bool(place.capable_workers) == (place.reason == "It is next." or "being loaded" in place.reason)
+    assert all(name not in place.reason or "being loaded" in place.reason for name in place.capable_workers)
+    return place.reason
+
+
+def small(name: str, paused_at: float | None = None) -> Worker:
+    found = worker(name, 0.25, paused_at=paused_at)
+    found.info["max_pixels"] = found.info["max_pixels_guided"] = 512 * 512
+    return found
+
+
 def test_a_job_says_that_it_fits_nowhere_or_that_all_workers_are_in_quarantine() -> None:
-    job = detached(Job, {"model": "demo", "available_at": 0.0, "input": JOB})
-    small, large = worker("small", 0.25), worker("large", 1.0)
-    small.info["max_pixels"] = small.info["max_pixels_guided"] = 512 * 512
-    overview = Overview([small, large], frozenset(("small", "large")))
-    assert waiting_reason(job, [small], 1, overview) == (
-        "1000x1000 needs more memory than small has; it waits for a larger worker."
-    )
-    assert waiting_reason(job, [small, large], 1, overview) == "It is next."
+    assert reason(small("small")) == "1000x1000 needs more memory than small has; it waits for a larger worker."
+    assert reason(small("small"), worker("large", 1.0)) == "It is next."
     held = worker("bad", 1.0, quarantined_until=1.0, quarantine_reason="3 different jobs in a row failed here.")
-    assert waiting_reason(job, [held], 1, overview).startswith(
-        "Every worker of this model is in quarantine. bad: 3 different"
+    assert reason(held).startswith("Every worker of this model is in quarantine. bad: 3 different")
+
+
+def test_a_job_says_after_which_errors_its_workers_are_excluded() -> None:
+    a, b = worker("a", 1.0), worker("b", 1.0)
+    assert reason(a, b, excluded={"a": "out_of_memory", "b": "safety_hook_failed", "c": "out_of_memory"}) == (
+        "Every worker of this model is excluded from it after an error: a (out_of_memory), b (safety_hook_failed). "
+        "It is held unless another starts."
     )
+    assert reason(a, b, excluded={"a": "out_of_memory"}) == "It is next."
+    loading = worker("b", 1.0, state="loading")
+    assert reason(a, loading, excluded={"a": "out_of_memory"}) == "The model is being loaded by b."
+
+
+def test_a_job_says_what_keeps_each_of_its_workers_from_it() -> None:
+    held_back = [
+        worker("tried", 1.0),
+        worker("failed", 1.0),
+        small("small", paused_at=1.0),
+        worker("paused", 1.0, paused_at=1.0, quarantined_until=1.0),
+        worker("leaving", 1.0, drain_requested_at=1.0),
+        worker("bad", 1.0, quarantined_until=1.0),
+        worker("waiting", 1.0, state="blocked", message="Other processes hold the GPU's memory."),
+    ]
+    assert reason(*held_back, excluded={"tried": "out_of_memory", "failed": "render_failed"}) == (
+        "No worker of this model can take it now: tried (excluded after out_of_memory), "
+        "failed (excluded for a minute after render_failed), small (too little memory for 1000x1000), paused (paused), "
+        "leaving (about to stop), bad (in quarantine), waiting (Other processes hold the GPU's memory)."
+    )
+    assert reason(worker("a", 1.0), excluded={"a": "render_failed"}) == (
+        "No worker of this model can take it now: a (excluded for a minute after render_failed)."
+    )
+
+
+def test_workers_that_are_excluded_from_a_job_do_not_count_for_its_end() -> None:
+    workers = [worker("fast", 0.25), worker("slow", 1.0)]
+    overview = Overview(workers, frozenset(("fast", "slow")))
+    assert end(1, queue_times("demo", overview, None, JOB, {"fast"})) == pytest.approx(4.0)
+    assert queue_times("demo", overview, None, JOB, {"fast", "slow"}) is None
 
 
 def test_jobs_that_run_count_half() -> None:

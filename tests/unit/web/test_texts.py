@@ -15,7 +15,7 @@ ROOT = Path(web.__file__).parent
 LANGUAGES = sorted((ROOT / "js" / "text").glob("*.js"))
 _ROW = re.compile(r'^"?([\w.-]+)"?: (?:(".*"),|\{)$|^\},$', re.MULTILINE)
 _VALUE = re.compile(r"\{(\w+)\}")
-_SAID = re.compile(r'^\[/(.*)/, (".*")\],$', re.MULTILINE)
+_SAID = re.compile(r'^\[/(.*)/g?, (".*")\],$', re.MULTILINE)
 _CODE = re.compile(r'^(\w+): (".*"),$', re.MULTILINE)
 
 
