@@ -16,6 +16,8 @@ from db.jobs.read import Snapshot
 from db.statistics import RecentMean
 from db.tables import Job, Worker
 
+_RESUME = "`imagefarm workers resume NAME`, or POST /v1/workers/NAME/resume"
+
 
 def queue_place(snapshot: Snapshot, overview: Overview, recent: RecentMean | None) -> QueuePlace | None:
     """Return the job's place in the queue; None unless it is queued."""
@@ -79,12 +81,12 @@ def reason_not_claimed(workers: Sequence[Worker]) -> str | None:
 def _reason_held_back(workers: Sequence[Worker]) -> str | None:
     """Return the one reason for which none of these live workers claims a job; None where there is none, or several."""
     if all(worker.paused_at is not None for worker in workers):
-        return "Every worker of this model is paused: resume one with POST /v1/workers/NAME/resume."
+        return f"Every worker of this model is paused: resume one with {_RESUME}."
     if all(worker.drain_requested_at is not None or worker.state == "draining" for worker in workers):
         return "Every worker of this model is about to stop."
     if all(worker.quarantined_until is not None for worker in workers):
         reasons = " ".join(f"{worker.name}: {worker.quarantine_reason}" for worker in workers)
-        return f"Every worker of this model is in quarantine. {reasons} POST /v1/workers/NAME/resume ends that."
+        return f"Every worker of this model is in quarantine. {reasons} End that with {_RESUME}."
     blocked = next((worker for worker in workers if worker.state == "blocked"), None)
     if blocked is not None and not any(worker.state == "ready" for worker in workers):
         return f"Worker {blocked.name} waits: {blocked.message}"

@@ -83,7 +83,14 @@ def test_a_job_says_that_it_fits_nowhere_or_that_all_workers_are_in_quarantine()
     assert reason(small("small")) == "1000x1000 needs more memory than small has; it waits for a larger worker."
     assert reason(small("small"), worker("large", 1.0)) == "It is next."
     held = worker("bad", 1.0, quarantined_until=1.0, quarantine_reason="3 different jobs in a row failed here.")
-    assert reason(held).startswith("Every worker of this model is in quarantine. bad: 3 different")
+    assert reason(held) == (
+        "Every worker of this model is in quarantine. bad: 3 different jobs in a row failed here. "
+        "End that with `imagefarm workers resume NAME`, or POST /v1/workers/NAME/resume."
+    )
+    assert reason(worker("a", 1.0, paused_at=1.0)) == (
+        "Every worker of this model is paused: resume one with `imagefarm workers resume NAME`, "
+        "or POST /v1/workers/NAME/resume."
+    )
 
 
 def test_a_job_says_after_which_errors_its_workers_are_excluded() -> None:

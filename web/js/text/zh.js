@@ -699,7 +699,7 @@ export const SENTENCES = [
 [/^Every worker of this model is /, "此模型的工作进程都"],
 [/excluded from it .+?: (.+?)\. .*/, "因出错被排除：$1。"],
 [/paused: resume .*/, "已暂停：请在“农场”中恢复一个。"],
-[/in quarantine\. (.+) POST .*/, "已隔离：$1可在“农场”中恢复。"],
+[/in quarantine\. (.+) End that .*/, "已隔离：$1可在“农场”中恢复。"],
 [/The model is being loaded by ([^,.]+)[^.]*\./, "$1 正在加载此模型。"],
 [/No worker has this model loaded: (.+?) will .*/, "模型尚未加载：$1 空闲后会加载。"],
 [/No worker of this model is up; the last was seen (\d+) s ago.*/, "此模型的工作进程都已停止，最后一次活动在 $1 秒前。启动后任务会继续。"],
