@@ -36,9 +36,11 @@ def join_command(
 
     Run it on the control box, with the farm's IMAGEFARM_DATA_DIR or IMAGEFARM_DATABASE_URL. The line holds a token: whoever
     runs it first gets the farm's passwords of Redis, database and storage. The machine needs curl and Python 3.11 or later.
+    A farm on SQLite and the embedded Redis cannot be joined: the command names the settings to change.
 
     Example: `ssh gpu2 "$(imagefarm join-command)"`
     """
+    from core.join import JoinAddresses
     from db import migrate
     from db.database import Database
     from db.join_tokens import create_token
@@ -46,6 +48,7 @@ def join_command(
 
     settings = load_private_settings(data_dir=data_dir)
     address = find_address(url or settings.join_url or settings.public_url or farm_url(settings), "", settings)
+    JoinAddresses.of(settings).check_before_joining(is_remote=not address.is_loopback)
     migrate.upgrade(settings.resolved_database_url)
     database = Database(settings.resolved_database_url, pool_size=1)
     try:

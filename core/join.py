@@ -33,16 +33,29 @@ class JoinAddresses:
 
     def check(self, *, is_remote: bool) -> None:
         """Raise Conflict `join_not_possible` when another machine cannot use one of them; `is_remote`: it is another one."""
-        if not self.redis_url:
-            raise _impossible("no Redis is configured", "IMAGEFARM_REDIS_URL", REDIS_EXAMPLE)
-        if not is_remote:
-            return
+        lacking = [] if self.redis_url else [("no Redis is configured", "IMAGEFARM_REDIS_URL", REDIS_EXAMPLE)]
+        if is_remote:
+            if self.database_url.startswith("sqlite"):
+                lacking.append(("its database is a file of the control box", "IMAGEFARM_DATABASE_URL", POSTGRES_EXAMPLE))
+            elif _is_loopback(self.database_url):
+                lacking.append(("its database is on loopback", "IMAGEFARM_JOIN_DATABASE_URL", POSTGRES_EXAMPLE))
+            if self.redis_url and _is_loopback(self.redis_url):
+                lacking.append(("its Redis is on loopback", "IMAGEFARM_JOIN_REDIS_URL", REDIS_EXAMPLE))
+        if lacking:
+            reasons = ", and ".join(why for why, _, _ in lacking)
+            settings = " and ".join(f"{setting}, such as {example}," for _, setting, example in lacking)
+            raise Conflict(
+                f"Other machines cannot join this farm: {reasons}. Set {settings} on the control box, and restart the farm.",
+                code="join_not_possible",
+            )
+
+    def check_before_joining(self, *, is_remote: bool) -> None:
+        """Raise like `check` for what an administrator's shell knows for sure: a farm on SQLite.
+
+        Of a farm on Postgres it may know the database alone; the API checks the rest when the machine joins.
+        """
         if self.database_url.startswith("sqlite"):
-            raise _impossible("its database is a file of the control box", "IMAGEFARM_DATABASE_URL", POSTGRES_EXAMPLE)
-        if _is_loopback(self.database_url):
-            raise _impossible("its database is on loopback", "IMAGEFARM_JOIN_DATABASE_URL", POSTGRES_EXAMPLE)
-        if _is_loopback(self.redis_url):
-            raise _impossible("its Redis is on loopback", "IMAGEFARM_JOIN_REDIS_URL", REDIS_EXAMPLE)
+            self.check(is_remote=is_remote or not self.redis_url)
 
 
 def check_version(own: str, other: str) -> None:
@@ -57,10 +70,3 @@ def check_version(own: str, other: str) -> None:
 
 def _is_loopback(url: str) -> bool:
     return is_loopback(urlsplit(url).hostname or "localhost")
-
-
-def _impossible(why: str, setting: str, example: str) -> Conflict:
-    return Conflict(
-        f"Other machines cannot join this farm: {why}. Set {setting} on the control box, such as {example}, and restart it.",
-        code="join_not_possible",
-    )

@@ -64,8 +64,12 @@ def body_of(token: str, **changes: str) -> dict[str, str]:
     return {"token": token, "node": "box", "version": VERSION, **changes}
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    return clean_environment(IMAGEFARM_DATABASE_URL=settings.database_url, IMAGEFARM_REDIS_URL=settings.redis_url)
+
+
 def test_the_printed_line_works_once(farm_settings: Settings, address: str) -> None:
-    environment = clean_environment(IMAGEFARM_DATABASE_URL=farm_settings.database_url)
+    environment = environment_of(farm_settings)
     done = run_command(
         "join-command", "--installed", "--url", address, environment=environment, cwd=farm_settings.data_dir.parent
     )
@@ -81,7 +85,7 @@ def test_the_printed_line_works_once(farm_settings: Settings, address: str) -> N
 
 def test_the_line_installs_the_farms_version_and_runs_join(farm_settings: Settings, address: str, tmp_path: Path) -> None:
     """Requirements are not installed: pip gets the wheel alone, and the interpreter of the tests finds them."""
-    environment = clean_environment(IMAGEFARM_DATABASE_URL=farm_settings.database_url)
+    environment = environment_of(farm_settings)
     done = run_command("join-command", "--url", address, environment=environment, cwd=farm_settings.data_dir.parent)
     line = done.stdout.strip()
     assert re.fullmatch(rf"\(curl -fsS {re.escape(address)}/v1/join/install \|\| echo exit 1\) \| sh -s -- ifj_\S+", line)
@@ -276,6 +280,20 @@ def test_each_gpu_gets_a_worker(farm_settings: Settings, monkeypatch: pytest.Mon
         join.find_devices("2")
     with pytest.raises(InvalidInput, match="--device is"):
         join.find_devices("gpu")
+
+
+def test_no_line_is_printed_for_a_farm_that_cannot_be_joined(farm_settings: Settings, tmp_path: Path) -> None:
+    both = ("IMAGEFARM_DATABASE_URL", "IMAGEFARM_REDIS_URL")
+    for words, environment, settings in (
+        ((), clean_environment(), both),
+        (("--url", "http://192.0.2.1:7860"), clean_environment(), both),
+        (("--url", "http://192.0.2.1:7860"), environment_of(farm_settings), both[:1]),
+    ):
+        done = run_command("join-command", *words, environment=environment, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (ExitCode.FAILED, "")
+        assert "Other machines cannot join this farm: " in done.stderr
+        assert [f"{setting}, such as" in done.stderr for setting in both] == [setting in settings for setting in both]
+    assert not list(tmp_path.rglob("*.db"))
 
 
 def test_a_farm_of_one_machine_says_what_others_would_need() -> None:
