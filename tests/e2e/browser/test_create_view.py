@@ -55,6 +55,21 @@ def test_settings_of_a_picture_and_of_a_link_fill_the_form(page: Page, images: l
     assert "?" not in page.driver.current_url
 
 
+def test_the_line_before_the_click_asks_for_a_prompt_only_where_there_is_none(page: Page) -> None:
+    page.open()
+    assert page.text(".estimate-line") == "Write a prompt to see the expected time."
+    page.write("#prompt", "a lighthouse")
+    page.until(lambda: " · " in page.text(".estimate-line"), "no estimate")
+    ActionChains(page.driver).move_to_element(page.find("#banner")).perform()
+    page.open()
+    assert page.find("#prompt").get_attribute("value") == "a lighthouse"
+    assert page.text(".estimate-line") == ""
+    height = page.find("#compose").rect["height"]
+    page.script("document.querySelector('#prompt').focus()")
+    page.until(lambda: " · " in page.text(".estimate-line"), "no estimate once the form is used")
+    assert page.find("#compose").rect["height"] == height, "the line moves the button"
+
+
 _DROP = """
 const done = arguments[1];
 fetch(arguments[0]).then((answer) => answer.blob()).then((blob) => {

@@ -6,7 +6,7 @@ import {about} from "../format.js";
 import {said, t} from "../text.js";
 
 export function createEstimate() {
-	const line = h("p.estimate-line", t("estimate.idle"));
+	const line = h("p.estimate-line");
 	const notes = h("ul.estimate-notes");
 	let number = 0;
 
@@ -18,12 +18,12 @@ export function createEstimate() {
 			const found = await post("v1/estimate", request);
 			if (mine === number) draw(found, times);
 		} catch (problem) {
-			if (mine === number) clear(problem.code === "unreachable" || problem.status === 422 ? null : problem.message);
+			if (mine === number) clear(problem.code === "unreachable" || problem.status === 422 ? "" : problem.message);
 		}
 	});
 
-	function clear(text = null) {
-		line.textContent = text ?? t("estimate.idle");
+	function clear(text = t("estimate.idle")) {
+		line.textContent = text;
 		notes.replaceChildren();
 	}
 

@@ -143,6 +143,7 @@ export function createForm(app, {submit}) {
 		dynamicBox.checked = draft.dynamic ?? true;
 		more.open = Boolean(draft.open);
 		recipeBox.value = draft.recipe ?? "";
+		if (!input("prompt").value.trim()) estimate.clear();
 	}
 
 	// Values equal to the old model's defaults change to the new ones; values that the user changed are kept.
