@@ -18,7 +18,7 @@ Every command describes itself with `--help`; `imagefarm cli-docs` generates thi
 Commands about jobs talk to a farm over HTTP: at `--url` or IMAGEFARM_URL, else on this machine at IMAGEFARM_HOST and
 IMAGEFARM_PORT. They send the key in IMAGEFARM_API_KEY. Results go to standard output, everything else to standard error.
 
-Commands about jobs need only `pip install imagefarm`. The others need the extra `server` or `worker`, `up` needs `all`;
+Commands about jobs need only `pip install .` in a checkout. Others need the extra `server` or `worker`, `up` needs `all`;
 without it they end with exit code 8 and the command that installs it.
 
 | exit code | meaning |

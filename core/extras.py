@@ -36,7 +36,12 @@ def require_extras(*extras: str, purpose: str = "This command") -> None:
         return
     parts = f"the {missing[0]} part" if len(missing) == 1 else f"the {' and '.join(missing)} parts"
     wanted = "all" if {"server", "worker"} <= set(missing) else ",".join(missing)
-    raise MissingExtra(f"{purpose} needs {parts}: pip install 'imagefarm[{wanted}]'")
+    raise MissingExtra(f"{purpose} needs {parts}: run {install_command(wanted)}.")
+
+
+def install_command(extras: str) -> str:
+    """Return in words how to install these extras: the package is on no index, so that pip needs a checkout."""
+    return f"`pip install '.[{extras}]'` in a checkout of imagefarm"
 
 
 def import_without(package: str, left_out: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from core.extras import MissingExtra
+from core.extras import MissingExtra, install_command
 from core.settings import Settings
 from core.version import VERSION
 
@@ -90,7 +90,7 @@ def tracing_of(settings: Settings, process: str) -> Tracing | None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError as error:
         raise MissingExtra(
-            "IMAGEFARM_OTLP_ENDPOINT is set, and OpenTelemetry is not installed here: pip install 'imagefarm[tracing]'"
+            f"IMAGEFARM_OTLP_ENDPOINT is set, and imagefarm[tracing] is not installed: run {install_command('tracing')}."
         ) from error
     return Tracing(OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5), process)
 

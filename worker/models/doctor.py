@@ -15,6 +15,7 @@ from core.catalogue.catalogue import PREFERRED
 from core.catalogue.recognise import recognise
 from core.catalogue.weight_file import WeightFile
 from core.errors import FarmError, RenderError
+from core.extras import install_command
 from core.settings import Settings
 from worker.device.machine import GIGABYTE
 from worker.memory.cpu_form import CpuForm, choose_cpu_plan, forecast, forms_by_speed, is_measured
@@ -75,7 +76,7 @@ def check_libraries() -> Check:
             lacking.append(name)
     detail = ", ".join(f"{name} {number}" for name, number in found.items())
     if lacking:
-        return Check("libraries", "problem", detail, f"Install {', '.join(lacking)}: `pip install 'imagefarm[worker]'`")
+        return Check("libraries", "problem", detail, f"Install {', '.join(lacking)}: {install_command('worker')}")
     return Check("libraries", "ok", detail)
 
 
@@ -106,7 +107,7 @@ def check_devices() -> Check:
     try:
         import torch
     except ImportError as error:
-        return Check("devices", "problem", f"torch does not import: {error}", "`pip install 'imagefarm[worker]'`")
+        return Check("devices", "problem", f"torch does not import: {error}", install_command("worker"))
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
         advice = "Rendering runs on the CPU. With an NVIDIA GPU, check the driver (`nvidia-smi`) and torch's build."
@@ -153,7 +154,7 @@ def check_tier(settings: Settings) -> Check:
     except FarmError as error:
         return Check("memory", "problem", error.message, "See docs/concepts/memory.md for what each tier needs.")
     except ImportError as error:
-        return Check("memory", "problem", f"torch does not import: {error}", "`pip install 'imagefarm[worker]'`")
+        return Check("memory", "problem", f"torch does not import: {error}", install_command("worker"))
     return Check("memory", "ok", plan.describe(), _plan_of_preferred(settings))
 
 

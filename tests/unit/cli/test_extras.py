@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -84,7 +85,7 @@ def test_every_command_is_classified() -> None:
 def test_a_command_without_its_extra_names_it(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*words, *ARGUMENTS.get(words, [])])
     assert isinstance(result.exception, MissingExtra), result.output
-    assert f"pip install 'imagefarm[{NEEDED[words]}]'" in result.exception.message
+    assert f"run `pip install '.[{NEEDED[words]}]'` in a checkout of imagefarm." in result.exception.message
     assert exit_code_for(result.exception) == ExitCode.EXTRA_MISSING
 
 
@@ -94,7 +95,7 @@ def test_a_farm_without_workers_needs_only_the_server_part(monkeypatch: pytest.M
     assert CliRunner().invoke(app, ["up", "--workers", "0"]).exception is None
     result = CliRunner().invoke(app, ["up"])
     assert isinstance(result.exception, MissingExtra)
-    assert "needs the worker part: pip install 'imagefarm[worker]'" in result.exception.message
+    assert "needs the worker part: run `pip install '.[worker]'` in a checkout of imagefarm." in result.exception.message
 
 
 def test_doctor_checks_the_installed_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,3 +164,12 @@ def test_the_base_install_covers_everything_that_client_and_job_commands_import(
     foreign -= {"_distutils_hack", "click"}  # httpx imports click only where it is installed
     missing = {name for name in foreign if not base & {canonicalize_name(each) for each in distributions[name]}}
     assert not missing
+
+
+def test_no_message_or_page_installs_imagefarm_from_an_index() -> None:
+    """The package is on none: what is named there could be anyone's."""
+    folders = ("api", "cli", "core", "db", "docs", "imagefarm", "storage", "supervisor", "worker")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".sh")]
+    read = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in [*files, *ROOT.glob("README*.md")]}
+    assert len(read) > 300
+    assert [str(path) for path, text in read.items() if re.search(r"pip install ['\"]?imagefarm\b", text)] == []
