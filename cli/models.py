@@ -234,16 +234,18 @@ class PullProgressBars:
         self._console = Console(stderr=True)
         self._progress = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[file]}"), console=self._console)
         self._bars: dict[str, int] = {}
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._bars:  # Without any, it would print an empty line.
+            self._progress.stop()
 
     def show(self, progress: PullProgress) -> None:
         if progress.stage == "done":
             return
         total = progress.total_bytes or None
+        if not self._bars:
+            self._progress.start()
         if progress.stage not in self._bars:
             self._bars[progress.stage] = self._progress.add_task(progress.stage, total=total, file="")
             if not self._console.is_terminal:

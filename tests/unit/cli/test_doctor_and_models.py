@@ -39,6 +39,12 @@ def test_doctor_reports_unreachable_servers(tmp_path: Path) -> None:
     assert "secret" not in done.stdout + done.stderr
 
 
+def test_nothing_precedes_the_error_of_a_verification(tmp_path: Path) -> None:
+    done = cli("models", "verify", "demo", cwd=tmp_path)
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr.startswith("imagefarm: "), done.stderr
+
+
 def test_models_list_shows_the_catalogue(tmp_path: Path) -> None:
     listed = {row["id"]: row for row in json.loads(cli("models", "list", "--json", cwd=tmp_path).stdout)}
     assert listed["demo"]["here"] is True
