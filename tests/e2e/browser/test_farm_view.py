@@ -92,6 +92,24 @@ def test_a_worker_shows_what_it_does_and_the_keyboard_keeps_its_place(stocked: S
     httpx.post(f"{stocked.url}/v1/jobs/{job}/cancel").raise_for_status()
 
 
+_PAST_THE_EDGE = """
+const card = document.querySelector(".worker[data-worker='worker0']").getBoundingClientRect();
+return [...document.querySelectorAll(".worker[data-worker='worker0'] .rows :is(li, a, span)")]
+  .filter((one) => one.getBoundingClientRect().right > card.right).map((one) => one.innerText);
+"""
+
+
+def test_long_prompts_stay_within_the_card_of_their_worker(stocked: StockedFarm, open_page: OpenPage) -> None:
+    prompt = "a lighthouse over a stormy sea at dusk, in thick oil paint with wide strokes"
+    with frozen_engine(stocked):
+        jobs = [stocked.submit(prompt, num_inference_steps=100, num_images=16) for _ in range(2)]
+        page = open_page(stocked, size=(1280, 900)).view("farm")
+        page.until(lambda: page.find_all(".worker[data-worker='worker0'] .rows .aside"), "no job is shown")
+        assert page.script(_PAST_THE_EDGE) == []
+    for job in jobs:
+        httpx.post(f"{stocked.url}/v1/jobs/{job}/cancel").raise_for_status()
+
+
 def test_charts_and_their_time_range(stocked: StockedFarm, open_page: OpenPage) -> None:
     stocked.render("for the charts")
     page = farm(stocked, open_page)
