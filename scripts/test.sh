@@ -5,7 +5,7 @@
 # A check that fails ends the run. Types and import contracts take a core for minutes without a cache, while installations
 # and many tests wait for others: they run beside these, and their outcome comes after the tests.
 #
-# Tests run in four processes, also on two cores, since many wait for servers to start; each has its own servers and
+# Tests run in five processes, also on two cores, since many wait for servers to start; each has its own servers and
 # ports. They are forked from one that has imported the tests (tests/servers/collection.py). Tests of a file stay
 # together, and of a folder whose files share a farm. When the arguments name a test file,
 # one process runs it. Choose another number with -n.
@@ -117,7 +117,7 @@ check "linters of npm" wait "$linters"
 check "client packages" wait "$clients"
 check "compiled tests" wait "$compiled"
 echo "== tests"
-processes=(-n 4 --dist loadfile --no-loadscope-reorder)
+processes=(-n 5 --dist loadfile --no-loadscope-reorder)
 names_a_file "$@" && processes=()
 status=0
 pytest ${processes[@]+"${processes[@]}"} "$@" || status=$?
