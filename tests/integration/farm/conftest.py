@@ -67,13 +67,18 @@ def start_farm(tmp_path: Path, fresh_sqlite: str, migrate: Migrate) -> Iterator[
 
 def give_own_speeds(monkeypatch: pytest.MonkeyPatch, seconds: Mapping[str, float]) -> None:
     """Let the workers of farms that are started from now on take so many seconds for a step, by their names."""
+    give_own(monkeypatch, "IMAGEFARM_SYNTHETIC_STEP_SECONDS", seconds)
+
+
+def give_own(monkeypatch: pytest.MonkeyPatch, setting: str, values: Mapping[str, object]) -> None:
+    """Give the workers of farms that are started from now on values of their own for a setting, by their names."""
     add = FarmParts.add
 
-    def with_own_speed(self: FarmParts, name: str, arguments: list[str], **extra: str) -> None:
-        own = {"IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(seconds[name])} if name in seconds else {}
+    def with_own(self: FarmParts, name: str, arguments: list[str], **extra: str) -> None:
+        own = {setting: str(values[name])} if name in values else {}
         add(self, name, arguments, **extra, **own)
 
-    monkeypatch.setattr(FarmParts, "add", with_own_speed)
+    monkeypatch.setattr(FarmParts, "add", with_own)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from db.database import Database
 from db.sql import now
 from db.tables import Worker
 from tests.integration.farm.client import Client, wait_until
-from tests.integration.farm.conftest import StartFarm, give_own_speeds
+from tests.integration.farm.conftest import StartFarm, give_own, give_own_speeds
 from tests.integration.farm.test_outages import freeze, resume
 
 ClientOf = Callable[[FarmParts], Client]
@@ -58,7 +58,7 @@ def test_a_busy_worker_with_room_takes_what_idle_ones_leave(
 ) -> None:
     """Its event loop sleeps while it leaves hints to others, and must notice at once that no other is left."""
     give_own_speeds(monkeypatch, dict.fromkeys(SECONDS, 2.0))
-    give_own_capacity(monkeypatch, IDLE, 1)
+    give_own(monkeypatch, "IMAGEFARM_WORKER_CAPACITY", {IDLE: 1})
     farm = start_farm(workers=2, worker_capacity=4)
     client = client_of(farm)
     assert client.http.post(f"/v1/workers/{IDLE}/pause").is_success
@@ -90,17 +90,6 @@ def test_a_busy_worker_takes_what_the_idle_one_is_excluded_from(farm: FarmParts,
     failing = client.submit("synthetic:oom a cat")["id"]  # out of memory: no second attempt on the same worker
     client.wait_for(failing, lambda job: job["status"] == "running" and job["worker"] == BUSY)
     assert client.job(long)["status"] == "running"
-
-
-def give_own_capacity(monkeypatch: pytest.MonkeyPatch, worker: str, jobs: int) -> None:
-    """Let this worker of farms that are started from now on hold so many jobs."""
-    add = FarmParts.add
-
-    def with_own_capacity(self: FarmParts, name: str, arguments: list[str], **extra: str) -> None:
-        own = {"IMAGEFARM_WORKER_CAPACITY": str(jobs)} if name == worker else {}
-        add(self, name, arguments, **extra, **own)
-
-    monkeypatch.setattr(FarmParts, "add", with_own_capacity)
 
 
 def keep_live(database_url: str) -> None:

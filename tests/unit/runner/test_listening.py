@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+from celery.worker.consumer import Consumer
+from kombu.asynchronous.hub import Hub
 
 from core.errors import Unavailable
+from worker.hints.consumer import HintConsumer
 from worker.hints.listening import BUSY_WAIT_SECONDS, Listening
 
 
@@ -81,6 +85,20 @@ def test_a_consumer_that_does_not_ask_is_woken_once_no_other_is_idle(
     farm.another_is_idle = False
     assert woken.wait(timeout=30)
     assert listening.seconds() == BUSY_WAIT_SECONDS
+
+
+def test_a_change_wakes_the_event_loop_of_celery(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    woken: list[object] = []
+    monkeypatch.setattr(Consumer, "register_with_event_loop", lambda *_: None)  # it needs a connection
+    monkeypatch.setattr("worker.hints.consumer.wake", woken.append)
+    consumer, hub = HintConsumer.__new__(HintConsumer), Hub()  # type: ignore[no-untyped-call]
+    consumer._listening = listening
+    consumer.task_consumer = SimpleNamespace(channel=SimpleNamespace(ask_before_waiting=asked.append))
+    consumer.register_with_event_loop(hub)
+    assert asked == [listening.seconds]
+    listening.on_change()
+    assert woken == [hub]
 
 
 def test_an_idle_worker_waits_for_hints_whatever_others_do(listening: Listening, farm: Farm) -> None:
