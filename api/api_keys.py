@@ -12,6 +12,7 @@ from fastapi import Request
 
 from api.caller import Caller, KeyLimits, clean_label, labelled
 from api.sessions import token_of
+from api.single_flight import SingleFlight
 from api.threads import in_thread
 from core.api_keys import Scope, parse_key, secret_matches
 from core.errors import Unauthorized
@@ -60,6 +61,7 @@ class ApiKeyAuthenticator:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._always_in_force = not (is_loopback(settings.host) or settings.open_access)
         self._database = database
+        self._reads = SingleFlight()
         self._rows: OrderedDict[str, tuple[float, ApiKey]] = OrderedDict()
         self._none_at = float("-inf")
 
@@ -79,12 +81,15 @@ class ApiKeyAuthenticator:
     async def in_force(self) -> bool:
         """Return whether callers need a key. Once true, it stays true."""
         if not self._always_in_force and time.monotonic() - self._none_at > FRESH_SECONDS:
-            asked_at = time.monotonic()
-            if await in_thread(any_ever, self._database):
-                self._always_in_force = True
-            else:
-                self._none_at = asked_at
+            await self._reads.join(any_ever, self._ask_whether_in_force)
         return self._always_in_force
+
+    async def _ask_whether_in_force(self) -> None:
+        asked_at = time.monotonic()
+        if await in_thread(any_ever, self._database):
+            self._always_in_force = True
+        else:
+            self._none_at = asked_at
 
     async def key_row(self, key: str) -> ApiKey | None:
         """Return the row of a whole key as its owner sends it; None when it is not valid."""
@@ -110,6 +115,9 @@ class ApiKeyAuthenticator:
         known = self._rows.get(name)
         if known is not None and time.monotonic() - known[0] < FRESH_SECONDS:
             return known[1]
+        return await self._reads.join(name, lambda: self._read(name, read, row_id))
+
+    async def _read(self, name: str, read: Callable[[Database, str], ApiKey | None], row_id: str) -> ApiKey | None:
         row = await in_thread(read, self._database, row_id)
         if row is None:
             self._rows.pop(name, None)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
 from api.api_keys import ApiKeyAuthenticator
 from api.encryption import SecretCipher
@@ -16,6 +15,7 @@ from api.operation_waits import OperationWaits
 from api.overview import OverviewCache
 from api.publisher import Publisher
 from api.readiness import Readiness
+from api.single_flight import SingleFlight
 from api.submit_groups import SubmitGroups
 from api.threads import QuickCalls, in_thread, make_threads
 from api.watch import Watcher
@@ -32,24 +32,6 @@ from storage.stores import open_images, open_uploads
 
 _POOL = 16
 _MEANS_FRESH_SECONDS = 5.0
-T = TypeVar("T")
-
-
-class SingleFlight:
-    """Gives concurrent callers with the same key the result of a read in progress, as old as its start."""
-
-    def __init__(self) -> None:
-        self._in_progress: dict[object, asyncio.Task[Any]] = {}
-
-    async def join(self, key: object, read: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of the read in progress for `key`, or of a new one."""
-        task = self._in_progress.get(key)
-        if task is None:
-            task = self._in_progress[key] = asyncio.ensure_future(read())
-            task.add_done_callback(lambda _: self._in_progress.pop(key, None))
-        # Shielded: a caller that disconnects must not cancel the read of the others.
-        result: T = await asyncio.shield(task)
-        return result
 
 
 class Farm:
@@ -120,6 +102,6 @@ class Farm:
         """Return model -> means over its recent jobs, at most a few seconds old."""
         taken_at, means = self._recent
         if time.monotonic() - taken_at > _MEANS_FRESH_SECONDS:
-            means = await in_thread(recent_means, self.database)
+            means = await self.single_flight.join("means", lambda: in_thread(recent_means, self.database))
             self._recent = time.monotonic(), means
         return means

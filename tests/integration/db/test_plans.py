@@ -7,20 +7,25 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from benchmarks.farm_rows import ANONYMOUS, FarmRows
 from core.lifecycle import SETTLED, JobStatus
-from db import search
+from db import search, workers
 from db.database import Database
 from db.exports import ExportChoice, export_pages
 from db.history import open_by_owner
+from db.jobs.claim import Claimant, claim_many
 from db.jobs.read import list_jobs
+from db.jobs.submit import NewJob, submit
+from db.jobs.succeed import Success, finish_all_succeeded
 from db.search import search_jobs
 from db.statistics import count_open, oldest_queued, open_counts, recent_means, waiting_work
 from db.usage import usage
 from db.webhook_deliveries import list_deliveries
 from tests.conftest import Migrate
+from tests.integration.db.test_claims import image
+from tests.servers.postgres import PostgresServer
 
 JOBS = 3000
 
@@ -121,3 +126,25 @@ def test_what_is_polled_reads_indexes_and_no_whole_table(
         assert used, plan
         assert all(re.fullmatch(index, name) for name in used), plan
         assert not reads_a_whole_table(plan), plan
+
+
+def test_a_worker_of_a_new_farm_reads_no_table_as_a_whole(postgres_server: PostgresServer, migrate: Migrate) -> None:
+    """Its plans are made while the tables are nearly empty, and kept until statistics are gathered."""
+    url = postgres_server.create_database()
+    migrate(url)
+    database = Database(url, pool_size=1, few_plans=True)
+    workers.register(database, workers.Registration("w1", "w1-incarnation", "demo", "cpu", capacity=8))
+    for count in (1, 2, 4, 8, 8, 8):
+        for number in range(count):
+            submit(database, NewJob(owner=f"owner{number}", model="demo", prompt="a cat", input={"seed": 1}))
+        claimed = claim_many(database, "demo", Claimant("w1", "w1-incarnation", 60.0), count, [])
+        finish_all_succeeded(database, [Success(job.id, job.attempt, [image(job)], {}) for job in claimed])
+    with database.read() as session:
+        session.execute(text("SELECT pg_stat_force_next_flush()"))
+        session.execute(text("SELECT 1"))
+        scans = dict((name, count) for name, count in session.execute(text("SELECT relname, seq_scan FROM pg_stat_user_tables")))
+    assert {name: scans[name] for name in ("jobs", "attempts", "images", "job_events")} == dict.fromkeys(
+        ("jobs", "attempts", "images", "job_events"), 0
+    )
+    database.dispose()
+    postgres_server.drop_database(url)
