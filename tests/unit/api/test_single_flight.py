@@ -24,4 +24,3 @@ def test_requests_at_the_same_time_ask_once_whether_keys_are_in_force(tmp_path: 
     assert asyncio.run(ask()) == [False] * 20
     assert len(uses) == 1
     database.dispose()
-
