@@ -153,6 +153,11 @@ def create_app(settings: Settings) -> FastAPI:
         servers=[{"url": ".", "description": "Where this document was read from."}],
         docs_url=None,  # FastAPI's pages load scripts from a CDN; web/docs.html does not
         redoc_url=None,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # core/tracing.py and api/metrics.py are the farm's own
     )
     app.router.default = Page(link_origin(settings))
     shapes = dict(_ERROR_SHAPES)

@@ -180,6 +180,7 @@ class WorkerProcess:
             each.start()
         runner = Runner(self._context, hints, self._gate, self._on_claiming_change)
         listening = Listening(lambda: bool(celery_state.reserved_requests), runner.another_is_idle, runner.hint_waits)
+        runner.on_deferral = listening.note_idle
         listening.start()
         register_render_task(self._celery, runner.on_hint, models)
         restrict_remote_control([render_queue(model) for model in models], lambda: self._switch.summary)

@@ -72,6 +72,7 @@ class SimulatedWorker:
         self._handled = 0
         self._free = threading.Condition()
         self._listening = Listening(lambda: self._handled > 0, self._runner.another_is_idle, self._runner.hint_waits)
+        self._runner.on_deferral = self._listening.note_idle
         self._listening.on_change = self._notify
         self._leases = LeaseKeeper(
             self._context, on_drain=lambda _: None, on_replaced=lambda _: None, on_paused=lambda _: None

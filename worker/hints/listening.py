@@ -34,6 +34,8 @@ class Listening:
         self._hint_waits = hint_waits
         self.on_change: Callable[[], object] = lambda: None
         self._leaves = False
+        self._is_open = False
+        """Whether it listens because a hint waits that no idle worker takes."""
         self._renews = False
         """Whether the thread asks again by itself: the consumer sleeps until something happens, and does not ask."""
         self._counts_until = float("-inf")
@@ -59,6 +61,11 @@ class Listening:
             self._due.set()
         return 0.0 if self._leaves else BUSY_WAIT_SECONDS
 
+    def note_idle(self) -> None:
+        """Note that another worker is idle, as the use of a hint has shown; the latest answer may be older."""
+        if not self._is_open:
+            self._leaves, self._counts_until = True, time.monotonic() + RENEW_SECONDS
+
     def _run(self) -> None:
         while True:
             self._due.wait(self._seconds_to_renewal())
@@ -81,14 +88,15 @@ class Listening:
         return max(self._counts_until - time.monotonic(), 0.0)
 
     def _renew(self) -> None:
-        counts_for = RENEW_SECONDS
+        is_open = False
         try:
             leaves = self._another_is_idle()
             if leaves and self._hint_waits():  # What counts as idle may have lost its power just now.
-                leaves, counts_for = False, OPEN_SECONDS
+                leaves, is_open = False, True
         except Unavailable:
             leaves = False
         except Exception:
             logger.exception("could not ask for idle workers; this one waits for hints")
             leaves = False
-        self._leaves, self._counts_until = leaves, time.monotonic() + counts_for
+        self._is_open = is_open
+        self._leaves, self._counts_until = leaves, time.monotonic() + (OPEN_SECONDS if is_open else RENEW_SECONDS)

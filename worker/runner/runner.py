@@ -82,6 +82,8 @@ class Runner:
         self._outputs = OutputsFolder.of(context.settings, context.state)
         self._guard = ImageGuard(load_safety_hook(context.settings.safety_hook))
         self._storage = StorageGate(context.state, context.attempts, on_storage_change)
+        self.on_deferral: Callable[[], object] = lambda: None
+        """Called when a hint is passed on because another worker is idle."""
         self._isolation = Isolation()
         self._lingering = threading.Semaphore(MOST_LINGERING)
         self._claims = ClaimsUnderWay()
@@ -117,7 +119,9 @@ class Runner:
                     is_deferred = hint.may_be_deferred and self._should_defer(model, others)
                     if not is_deferred and not (pause := self._pause_for_faster(model, others)):
                         return self._run_next(model, hint.job_id)
-                hint, pause = (hint.deferred(), PASS_ON_PAUSE_SECONDS) if is_deferred else (hint, pause)
+                if is_deferred:
+                    hint, pause = hint.deferred(), PASS_ON_PAUSE_SECONDS
+                    self.on_deferral()
         self._hints[model].pass_on(hint, pause)
         return False
 

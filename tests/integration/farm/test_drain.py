@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from sqlalchemy import update
 
 from core.render import RenderRecord, RenderRequest, RenderTimings
 from core.settings import Settings
@@ -17,6 +18,7 @@ from db.database import Database
 from db.jobs.read import get_job
 from db.jobs.submit import NewJob, submit
 from db.migrate import upgrade
+from db.tables import Worker
 from worker.engine.messages import Rendered
 from worker.hints.hint import Hint
 from worker.runner.attempts import ClaimGate, InFlightAttempts
@@ -124,3 +126,19 @@ def test_a_thread_without_a_further_job_uses_the_next_hint_itself(context: Worke
     Runner(context, {"demo": hints}, ClaimGate("demo")).on_hint(first.id, 0, "demo")
     assert [str(get_job(context.database, job_id).status) for job_id in (first.id, *waited)] == ["succeeded"] * 2
     hints.pass_on.assert_not_called()
+
+
+def test_a_busy_worker_passes_a_hint_on_and_tells_that_another_is_idle(context: WorkerContext) -> None:
+    workers.register(context.database, workers.Registration("w2", "w2-incarnation", "demo", "cpu", capacity=1))
+    with context.database.write() as session:
+        session.execute(update(Worker).where(Worker.name == "w2").values(state="ready"))
+    job = submit(context.database, NewJob(owner="ann", model="demo", prompt="a cat", input=INPUT)).job
+    held: Any = SimpleNamespace(key=("another", 1))
+    context.attempts.add(held)
+    hints = Mock()
+    runner = Runner(context, {"demo": hints}, ClaimGate("demo"))
+    runner.on_deferral = Mock()
+    runner.on_hint(job.id, 0, "demo")
+    runner.on_deferral.assert_called_once_with()
+    hints.pass_on.assert_called_once()
+    assert get_job(context.database, job.id).status == "queued"

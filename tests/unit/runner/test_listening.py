@@ -132,3 +132,26 @@ def test_a_hint_that_nobody_takes_keeps_the_consumer_listening_for_a_while(
     ask_until(listening, farm, wanted=True)
     farm.hint_waits = False
     assert all(listening.seconds() for _ in range(3))
+
+
+def test_a_hint_that_is_passed_on_to_an_idle_worker_ends_the_listening_of_a_busy_one(
+    listening: Listening, farm: Farm
+) -> None:
+    farm.another_is_idle = False
+    ask_until(listening, farm, wanted=True)
+    farm.may_answer.clear()  # The latest answer stays.
+    listening.note_idle()
+    assert listening.seconds() == 0
+    farm.may_answer.set()
+    ask_until(listening, farm, wanted=True)
+
+
+def test_a_hint_that_nobody_takes_is_passed_on_again_and_again(
+    listening: Listening, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_until(listening, farm, wanted=False)
+    monkeypatch.setattr("worker.hints.listening.OPEN_SECONDS", 3600.0)
+    farm.hint_waits = True
+    ask_until(listening, farm, wanted=True)
+    listening.note_idle()
+    assert listening.seconds() == BUSY_WAIT_SECONDS
