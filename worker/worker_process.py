@@ -179,7 +179,7 @@ class WorkerProcess:
         for each in hints.values():
             each.start()
         runner = Runner(self._context, hints, self._gate, self._on_claiming_change)
-        listening = Listening(lambda: bool(celery_state.reserved_requests), runner.another_is_idle, runner.hint_waits)
+        listening = Listening(lambda: bool(celery_state.reserved_requests), runner.another_is_idle, runner.oldest_hint)
         runner.on_deferral = listening.note_idle
         listening.start()
         register_render_task(self._celery, runner.on_hint, models)

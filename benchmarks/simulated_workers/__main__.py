@@ -71,7 +71,7 @@ class SimulatedWorker:
         self._runner = Runner(self._context, {MODEL: self._hints}, ClaimGate(MODEL))
         self._handled = 0
         self._free = threading.Condition()
-        self._listening = Listening(lambda: self._handled > 0, self._runner.another_is_idle, self._runner.hint_waits)
+        self._listening = Listening(lambda: self._handled > 0, self._runner.another_is_idle, self._runner.oldest_hint)
         self._runner.on_deferral = self._listening.note_idle
         self._listening.on_change = self._notify
         self._leases = LeaseKeeper(

@@ -15,6 +15,8 @@ RENEW_SECONDS = 0.5
 """How long an answer counts. Each busy worker that leaves hints to others asks so often, in Redis."""
 BUSY_WAIT_SECONDS = 1.0
 """How long a busy worker waits at a time where no other is idle; one may become so meanwhile."""
+LOOK_AGAIN_SECONDS = 0.1
+"""A hint that still waits after this time is one that no idle worker takes."""
 OPEN_SECONDS = 1.0
 """How long a busy worker listens once a hint waits that no idle one takes; it may be passed on many times in this time."""
 
@@ -22,16 +24,18 @@ OPEN_SECONDS = 1.0
 class Listening:
     """Thread-safe. `is_busy` returns at once; the others may wait, and run on a thread of this object.
 
-    `another_is_idle`: a worker that takes hints. `hint_waits`: one that nobody takes. `on_change` is called on that thread
-    when the consumer, which was told not to wait for hints, may wait for them again.
+    `another_is_idle`: a worker that takes hints. `oldest_hint`: the message that has waited for longest. `on_change` is
+    called on that thread when the consumer, which was told not to wait for hints, may wait for them again.
     """
 
     def __init__(
-        self, is_busy: Callable[[], bool], another_is_idle: Callable[[], bool], hint_waits: Callable[[], bool]
+        self, is_busy: Callable[[], bool], another_is_idle: Callable[[], bool], oldest_hint: Callable[[], bytes | None]
     ) -> None:
         self._is_busy = is_busy
         self._another_is_idle = another_is_idle
-        self._hint_waits = hint_waits
+        self._oldest_hint = oldest_hint
+        self._seen: bytes | None = None
+        """The hint that waited at the last look."""
         self.on_change: Callable[[], object] = lambda: None
         self._leaves = False
         self._is_open = False
@@ -88,15 +92,18 @@ class Listening:
         return max(self._counts_until - time.monotonic(), 0.0)
 
     def _renew(self) -> None:
-        is_open = False
+        counts_for, waiting = RENEW_SECONDS, None
+        self._is_open = False
         try:
             leaves = self._another_is_idle()
-            if leaves and self._hint_waits():  # What counts as idle may have lost its power just now.
-                leaves, is_open = False, True
+            if leaves and (waiting := self._oldest_hint()) is not None:
+                # What counts as idle may have lost its power just now.
+                self._is_open = waiting == self._seen
+                leaves, counts_for = not self._is_open, OPEN_SECONDS if self._is_open else LOOK_AGAIN_SECONDS
         except Unavailable:
             leaves = False
         except Exception:
             logger.exception("could not ask for idle workers; this one waits for hints")
             leaves = False
-        self._is_open = is_open
-        self._leaves, self._counts_until = leaves, time.monotonic() + (OPEN_SECONDS if is_open else RENEW_SECONDS)
+        self._seen = waiting
+        self._leaves, self._counts_until = leaves, time.monotonic() + counts_for

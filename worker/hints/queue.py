@@ -120,13 +120,14 @@ class HintTaker:
             return None
         return self._read(popped[1]) if isinstance(popped, list | tuple) and isinstance(popped[1], bytes) else None
 
-    def any_waiting(self) -> bool:
-        """Return whether a hint waits that nobody takes; false when the broker does not answer."""
+    def oldest_waiting(self) -> bytes | None:
+        """Return the message that is taken next; None when none waits or the broker does not answer."""
         try:
-            return bool(self._redis.llen(self._key))
+            oldest = self._redis.lindex(self._key, -1)
         except (RedisError, OSError) as error:
-            logger.debug("could not count hints in the broker: %s", error)
-            return False
+            logger.debug("could not look at the hints in the broker: %s", error)
+            return None
+        return oldest if isinstance(oldest, bytes) else None
 
     def _read(self, raw: bytes) -> Hint | None:
         try:
@@ -178,9 +179,9 @@ class HintQueue:
         """Remove and return the oldest hint, once there is one; None when none came in time."""
         return self._taker.wait(seconds)
 
-    def any_waiting(self) -> bool:
-        """Return whether a hint waits that nobody takes."""
-        return self._taker.any_waiting()
+    def oldest_waiting(self) -> bytes | None:
+        """Return the message that is taken next; None when none waits."""
+        return self._taker.oldest_waiting()
 
     def pass_on(self, hint: Hint, pause_seconds: float = PASS_ON_PAUSE_SECONDS) -> None:
         """Put a hint back for another worker, after a pause that lets an idle worker take an earlier one first."""

@@ -171,10 +171,10 @@ class Runner:
         model = self._gate.model
         return model is not None and self._should_defer(model, max(1, len(self._claims)))
 
-    def hint_waits(self) -> bool:
-        """Return whether a hint for the loaded model waits that nobody takes."""
+    def oldest_hint(self) -> bytes | None:
+        """Return the message for the loaded model that waits for longest; None when none waits."""
         model = self._gate.model
-        return model is not None and self._hints[model].any_waiting()
+        return self._hints[model].oldest_waiting() if model is not None else None
 
     def _pause_for_faster(self, model: str, claiming: int) -> float:
         """Return the seconds for which an idle worker leaves its hint to faster ones; 0 where it claims, or is not idle.

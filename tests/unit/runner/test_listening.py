@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -19,7 +20,8 @@ class Farm:
     """What the worker sees: whether it is busy, and what it is answered next, which a test can wait for."""
 
     def __init__(self) -> None:
-        self.is_busy, self.another_is_idle, self.hint_waits = True, True, False
+        self.is_busy, self.another_is_idle = True, True
+        self.oldest_hint: bytes | None = None
         self.error: Exception | None = None
         self.may_answer, self.answers, self.answered = threading.Event(), 0, threading.Condition()
         self.may_answer.set()
@@ -42,8 +44,9 @@ def farm() -> Farm:
 @pytest.fixture
 def listening(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
     monkeypatch.setattr("worker.hints.listening.RENEW_SECONDS", 0.01)
+    monkeypatch.setattr("worker.hints.listening.LOOK_AGAIN_SECONDS", 0.01)
     monkeypatch.setattr("worker.hints.listening.OPEN_SECONDS", 0.0)
-    found = Listening(lambda: farm.is_busy, farm.look, lambda: farm.hint_waits)
+    found = Listening(lambda: farm.is_busy, farm.look, lambda: farm.oldest_hint)
     found.start()
     yield found
     farm.may_answer.set()
@@ -128,9 +131,9 @@ def test_a_hint_that_nobody_takes_keeps_the_consumer_listening_for_a_while(
 ) -> None:
     ask_until(listening, farm, wanted=False)
     monkeypatch.setattr("worker.hints.listening.OPEN_SECONDS", 3600.0)
-    farm.hint_waits = True
+    farm.oldest_hint = b"hint"
     ask_until(listening, farm, wanted=True)
-    farm.hint_waits = False
+    farm.oldest_hint = None
     assert all(listening.seconds() for _ in range(3))
 
 
@@ -151,7 +154,20 @@ def test_a_hint_that_nobody_takes_is_passed_on_again_and_again(
 ) -> None:
     ask_until(listening, farm, wanted=False)
     monkeypatch.setattr("worker.hints.listening.OPEN_SECONDS", 3600.0)
-    farm.hint_waits = True
+    farm.oldest_hint = b"hint"
     ask_until(listening, farm, wanted=True)
     listening.note_idle()
     assert listening.seconds() == BUSY_WAIT_SECONDS
+
+
+def test_hints_that_idle_workers_take_one_after_the_other_open_nothing(
+    listening: Listening, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = itertools.count()
+    monkeypatch.setattr(listening, "_oldest_hint", lambda: b"hint %d" % next(numbers))
+    ask_until(listening, farm, wanted=False)
+    looks = farm.answers
+    while farm.answers < looks + 5:
+        assert listening.seconds() == 0
+        with farm.answered:
+            farm.answered.wait(timeout=0.05)
