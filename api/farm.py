@@ -34,6 +34,11 @@ _POOL = 16
 _MEANS_FRESH_SECONDS = 5.0
 
 
+def _database_of_submits(settings: Settings, database: Database) -> Database:
+    """Return connections that only submits use: on Postgres each would else plan their statements, again and again."""
+    return database if database.is_sqlite else Database(settings.resolved_database_url, pool_size=2, few_plans=True)
+
+
 class Farm:
     """The database, stores, publisher and background tasks of one API process."""
 
@@ -52,7 +57,8 @@ class Farm:
         """Held while LoRA files are read as a whole: calls about many of them may not take all threads and the disk."""
         self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model in a call of its own
         self.publisher = Publisher(settings, self.database)
-        self.submits = SubmitGroups(self.database, self.publisher.hint)
+        self._submitting = _database_of_submits(settings, self.database)
+        self.submits = SubmitGroups(self._submitting, self.publisher.hint)
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)
         self.model_selector = ModelSelector(settings)
@@ -96,6 +102,7 @@ class Farm:
             await in_thread(self.tracing.close)
         # The tasks stopped above may have left a query on its thread, which would return its connection to a disposed pool.
         await asyncio.get_running_loop().shutdown_default_executor()
+        self._submitting.dispose()
         self.database.dispose()
 
     async def recent_means(self) -> Mapping[str, RecentMean]:
