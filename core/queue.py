@@ -66,8 +66,12 @@ class RedisKeys:
         return f"{self.prefix}wanted"
 
     def idle_workers(self, model: str) -> str:
-        """Key: JSON `[[name, seconds alone], ...]` of idle workers of the model, for a tenth of a second."""
+        """Key: JSON `[[name, seconds alone], ...]` of idle workers of the model, for a moment."""
         return f"{self.prefix}idle:{model}"
+
+    def idle_workers_turn(self, model: str) -> str:
+        """Key: present while the list of idle workers is fresh, or while the worker that has set it renews the list."""
+        return f"{self.prefix}idle-turn:{model}"
 
     def progress(self, job_id: str) -> str:
         """Key and channel: JSON `{"step", "steps", "value", "seconds_per_step", "eta_seconds", "attempt"}`, with a TTL."""

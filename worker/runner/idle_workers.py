@@ -20,7 +20,9 @@ from db.worker_speeds import IdleWorker, idle_workers
 logger = logging.getLogger(__name__)
 
 CACHE_SECONDS = 0.1
-"""How long an answer counts, here and then in Redis."""
+"""How long an answer counts, here and in Redis. Then one worker asks again, and the others take the old one meanwhile."""
+KEPT_TIMES = 3
+"""For so many times as long an answer stays in Redis, in case the worker that asks does not come back."""
 WITHOUT_REDIS_SECONDS = 5.0
 """For so long after a failure of Redis, this worker asks the database alone."""
 
@@ -35,7 +37,8 @@ class IdleWorkers:
         self._database = database
         self._model = model
         self._own_name = own_name
-        self._key = RedisKeys(settings.redis_prefix).idle_workers(model)
+        keys = RedisKeys(settings.redis_prefix)
+        self._key, self._turn = keys.idle_workers(model), keys.idle_workers_turn(model)
         self._redis = connect(settings.redis_url, socket_timeout=1, socket_connect_timeout=1)
         self._redis_from = float("-inf")
         self._lock = threading.Lock()
@@ -66,16 +69,19 @@ class IdleWorkers:
         return found
 
     def _shared(self) -> Sequence[IdleWorker] | None:
-        """Return the answer that a worker has left in Redis; None when there is none, or none that can be read."""
+        """Return the answer that a worker has left in Redis; None when it is this one's turn to ask, or none can be read."""
         if time.monotonic() < self._redis_from:
             return None
         try:
-            answer = self._redis.get(self._key)
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.set(self._turn, "1", nx=True, px=int(CACHE_SECONDS * 1000))
+            pipeline.get(self._key)
+            is_our_turn, answer = pipeline.execute()
         except (RedisError, OSError) as error:
             self._leave_redis(error)
             return None
         try:
-            if not isinstance(answer, bytes):
+            if is_our_turn or not isinstance(answer, bytes):
                 return None
             return [IdleWorker(str(name), None if each is None else float(each)) for name, each in json.loads(answer)]
         except (ValueError, TypeError, OverflowError, RecursionError):  # whatever another client has left there
@@ -86,7 +92,7 @@ class IdleWorkers:
             return
         answer = json.dumps([[each.name, each.seconds] for each in found])
         try:
-            self._redis.set(self._key, answer, px=int(CACHE_SECONDS * 1000))
+            self._redis.set(self._key, answer, px=int(KEPT_TIMES * CACHE_SECONDS * 1000))
         except (RedisError, OSError) as error:
             self._leave_redis(error)
 

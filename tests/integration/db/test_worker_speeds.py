@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import update
 
+from core.queue import RedisKeys
 from core.settings import Settings
 from db import workers
 from db.database import Database
@@ -123,14 +124,17 @@ def test_workers_share_what_they_know_of_idle_ones(
     assert all(each.any_idle() for each in asking) and asked == ["demo"]
     with Redis.from_url(redis_url) as connection:
         (key,) = connection.keys("*idle:demo")
-        assert 0 < connection.pttl(key) <= 600_000
+        assert 600_000 < connection.pttl(key) <= 1_800_000
+        connection.delete(RedisKeys(settings.redis_prefix).idle_workers_turn("demo"))  # The list is no longer fresh.
+        assert all(IdleWorkers(settings, database, "demo", f"later{number}").any_idle() for number in range(3))
+        assert asked == ["demo"] * 2, "one renews it, the others take it as it is"
         for damage in (b"[[1", b'{"a": 1}', b"[[]]", b'[["a", "b"]]', b"[" * 100_000, b'[["a", 1%s]]' % (b"0" * 400)):
             connection.set(key, damage)
             assert IdleWorkers(settings, database, "demo", "late").any_idle(), "who cannot read it asks the database"
         connection.delete(key)
         connection.lpush(key, "no answer")
         assert IdleWorkers(settings, database, "demo", "late").any_idle()
-    assert len(asked) == 8
+    assert len(asked) == 9
 
 
 def test_without_redis_each_worker_asks_the_database(database: Database) -> None:
