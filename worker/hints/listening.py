@@ -15,7 +15,7 @@ RENEW_SECONDS = 0.5
 """How long an answer counts. Each busy worker that leaves hints to others asks so often, in Redis."""
 BUSY_WAIT_SECONDS = 1.0
 """How long a busy worker waits at a time where no other is idle; one may become so meanwhile."""
-LOOK_AGAIN_SECONDS = 0.1
+LOOK_AGAIN_SECONDS = 0.2
 """A hint that still waits after this time is one that no idle worker takes."""
 OPEN_SECONDS = 1.0
 """How long a busy worker listens once a hint waits that no idle one takes; it may be passed on many times in this time."""
