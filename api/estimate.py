@@ -14,7 +14,7 @@ from api.queue_times import QueueTimes, claiming_workers, likely_worker, queue_t
 from api.submission import prepare_job
 from api.threads import in_thread
 from api.uploads import find_start_images
-from api.views.queue import reason_not_claimed, reason_not_served
+from api.views.queue import reason_not_taken
 from core.catalogue import CatalogueModel
 from core.schemas.estimate import Estimate
 from core.schemas.jobs import JobRequest
@@ -57,7 +57,7 @@ def _estimate(farm: Farm, new: NewJob, overview: Overview, mean: RecentMean | No
         position=ahead + 1,
         memory_gb=_memory(recent, workers),
         cost_factor=round(_work(given, model) / _work(model.defaults.model_dump(), model), 2),
-        reason=reason_not_served(new.model, overview) if not workers else reason_not_claimed(workers),
+        reason=reason_not_taken(new.model, given, overview),
         warnings=new.warnings,
     )
 

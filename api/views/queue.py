@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from api.image_sizes import fits
@@ -14,7 +15,7 @@ from core.schemas.jobs import QueuePlace
 from core.work import work_of
 from db.jobs.read import Snapshot
 from db.statistics import RecentMean
-from db.tables import Job, Worker
+from db.tables import Worker
 
 _RESUME = "`imagefarm workers resume NAME`, or POST /v1/workers/NAME/resume"
 
@@ -56,20 +57,28 @@ def waiting_reason(snapshot: Snapshot, overview: Overview) -> str:
     back_off = job.available_at - time.time()
     if back_off > 0.5:
         return f"It is retried in {back_off:.0f} s, after: {job.error_message or 'an error'}"
-    workers = overview.serving(job.model)
-    if not workers:
-        return reason_not_served(job.model, overview)
-    capable = capable_workers(job.model, workers, job.input, snapshot.excluded)
-    if not capable:
-        return _reason_none_capable(job, workers, snapshot.excluded)
-    return (
-        reason_not_claimed(capable)
-        or _reason_not_loaded(job.model, capable, overview)
-        or ("It is next." if position == 1 else f"{(position or 1) - 1} jobs are before it.")
+    return reason_not_taken(job.model, job.input, overview, snapshot.excluded) or (
+        "It is next." if position == 1 else f"{(position or 1) - 1} jobs are before it."
     )
 
 
-def reason_not_claimed(workers: Sequence[Worker]) -> str | None:
+def reason_not_taken(
+    model: str, given: Mapping[str, Any], overview: Overview, excluded: Mapping[str, str] = MappingProxyType({})
+) -> str | None:
+    """Return why no worker takes a job of this model and these normalised parameters now; None when one does.
+
+    `excluded`: names of workers -> the error codes after which they may not take it.
+    """
+    workers = overview.serving(model)
+    if not workers:
+        return reason_not_served(model, overview)
+    capable = capable_workers(model, workers, given, excluded)
+    if not capable:
+        return _reason_none_capable(model, given, workers, excluded)
+    return _reason_not_claimed(capable) or _reason_not_loaded(model, capable, overview)
+
+
+def _reason_not_claimed(workers: Sequence[Worker]) -> str | None:
     """Return why none of these live workers claims a job now; None when one does."""
     if (held_back := _reason_held_back(workers)) is not None:
         return held_back
@@ -93,29 +102,31 @@ def _reason_held_back(workers: Sequence[Worker]) -> str | None:
     return None
 
 
-def _reason_none_capable(job: Job, workers: Sequence[Worker], excluded: Mapping[str, str]) -> str:
+def _reason_none_capable(
+    model: str, given: Mapping[str, Any], workers: Sequence[Worker], excluded: Mapping[str, str]
+) -> str:
     """Return why none of the live workers of its model may take a job now; `excluded`: names -> error codes."""
     names = ", ".join(worker.name for worker in workers)
     if all(excluded.get(worker.name) in EXCLUDING_CODES for worker in workers):
         failed = ", ".join(f"{worker.name} ({excluded[worker.name]})" for worker in workers)
         return f"Every worker of this model is excluded from it after an error: {failed}. It is held unless another starts."
-    size = f"{job.input.get('width')}x{job.input.get('height')}"
-    fitting = [worker for worker in workers if fits(worker, job.model, job.input)]
+    size = f"{given.get('width')}x{given.get('height')}"
+    fitting = [worker for worker in workers if fits(worker, model, given)]
     if not fitting:
         return f"{size} needs more memory than {names} has; it waits for a larger worker."
     may_take = [worker for worker in fitting if worker.name not in excluded]
     if len(may_take) == len(workers) and (held_back := _reason_held_back(workers)) is not None:
         return held_back
-    each = ", ".join(f"{worker.name} {_obstacle(job, worker, size, excluded)}" for worker in workers)
+    each = ", ".join(f"{worker.name} {_obstacle(worker, size, excluded, fits=worker in fitting)}" for worker in workers)
     return f"No worker of this model can take it now: {each}."
 
 
-def _obstacle(job: Job, worker: Worker, size: str, excluded: Mapping[str, str]) -> str:
+def _obstacle(worker: Worker, size: str, excluded: Mapping[str, str], *, fits: bool) -> str:
     """Return why one worker may not take a job now, in parentheses; what lasts longest comes first."""
     code = excluded.get(worker.name)
     obstacles = (
         (code in EXCLUDING_CODES, f"(excluded after {code})"),
-        (not fits(worker, job.model, job.input), f"(too little memory for {size})"),
+        (not fits, f"(too little memory for {size})"),
         (worker.drain_requested_at is not None or worker.state == "draining", "(about to stop)"),
         (worker.paused_at is not None, "(paused)"),
         (worker.quarantined_until is not None, "(in quarantine)"),

@@ -76,6 +76,10 @@ def test_a_waiting_job_names_the_workers_that_may_take_it(
         queue = api.get(f"/v1/jobs/{job['id']}").json()["queue"]
         return queue["capable_workers"], queue["reason"]
 
+    def estimated() -> str | None:
+        found: str | None = api.post("/v1/estimate", json={"prompt": "a red fox", "size": "64x64"}).json()["reason"]
+        return found
+
     def fail(side: WorkerSide, code: str) -> None:
         claimed = side.claim()
         assert claimed is not None and claimed.id == job["id"]
@@ -103,6 +107,9 @@ def test_a_waiting_job_names_the_workers_that_may_take_it(
             [],
             "No worker of this model can take it now: box-cpu (paused), other-cpu (excluded after out_of_memory).",
         )
+        assert estimated() is None, "the other one would take it"
+        api.post(f"/v1/workers/{other.name}/drain")
+        assert estimated() == "No worker of this model can take it now: box-cpu (paused), other-cpu (about to stop)."
         heartbeat(worker.database, worker.name, "run-1", state="stopped")
         names, reason = place()
         assert names == [] and "is excluded from it after an error: other-cpu (out_of_memory)." in reason
