@@ -34,7 +34,8 @@ def require_extras(*extras: str, purpose: str = "This command") -> None:
     missing = [extra for extra in extras if not is_installed(extra)]
     if not missing:
         return
-    parts = f"the {missing[0]} part" if len(missing) == 1 else f"the {' and '.join(missing)} parts"
+    listed = " and ".join(part for part in (", ".join(missing[:-1]), missing[-1]) if part)
+    parts = f"the {listed} part{'s' if len(missing) > 1 else ''}"
     wanted = "all" if {"server", "worker"} <= set(missing) else ",".join(missing)
     raise MissingExtra(f"{purpose} needs {parts}: run {install_command(wanted)}.")
 
