@@ -177,8 +177,8 @@ def test_no_message_or_page_installs_imagefarm_from_an_index() -> None:
 
 def test_missing_parts_are_listed_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.extras.is_installed", lambda extra: extra == "mcp")
-    for extras, listed in ((["s3"], "the s3 part:"), (["server", "s3"], "the server and s3 parts:")):
+    for wanted, listed in ((["s3"], "the s3 part:"), (["server", "s3"], "the server and s3 parts:")):
         with pytest.raises(MissingExtra, match=listed):
-            require_extras(*extras)
+            require_extras(*wanted)
     with pytest.raises(MissingExtra, match="needs the server, worker and s3 parts: run"):
         require_extras(*EXTRAS)
