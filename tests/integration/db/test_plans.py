@@ -142,7 +142,8 @@ def test_a_worker_of_a_new_farm_reads_no_table_as_a_whole(postgres_server: Postg
     with database.read() as session:
         session.execute(text("SELECT pg_stat_force_next_flush()"))
         session.execute(text("SELECT 1"))
-        scans: dict[str, int] = dict(session.execute(text("SELECT relname, seq_scan FROM pg_stat_user_tables")))
+        rows = session.execute(text("SELECT relname, seq_scan FROM pg_stat_user_tables")).all()
+        scans: dict[str, int] = {row.relname: row.seq_scan for row in rows}
     assert {name: scans[name] for name in ("jobs", "attempts", "images", "job_events")} == dict.fromkeys(
         ("jobs", "attempts", "images", "job_events"), 0
     )
