@@ -119,7 +119,7 @@ class Watcher:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 for command, channel in (("SUBSCRIBE", self._keys.changes), ("PSUBSCRIBE", self._keys.progress("*"))):
                     await connection.send_command(command, channel)
-                    await connection.read_response(timeout=math.inf)
+                    await _next_message(connection)
             self.listening, self._listening_since = True, time.time()
             self._deaf.clear()
             await self._catch_up()
@@ -145,7 +145,7 @@ class Watcher:
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:
-            message = await connection.read_response(timeout=math.inf)
+            message = await _next_message(connection)
             self._messages += 1
             self._handle_message(message)
 
@@ -153,7 +153,7 @@ class Watcher:
         """Take what Redis sends: its kind, for a message by pattern that pattern, the channel and the data."""
         if message[0] not in (b"message", b"pmessage"):
             return
-        name, data = message[-2].decode(), _json(message[-1])
+        name, data = message[-2].decode(errors="replace"), _json(message[-1])
         if name == self._keys.changes:
             for change in data if isinstance(data, list) else [data]:
                 with suppress(KeyError, TypeError):
@@ -184,6 +184,11 @@ class Watcher:
             self.hub.changed(job_id, revision, status)
         for job_id in set(watched).difference(job_id for job_id, _, _ in found):
             self.hub.deleted(job_id)
+
+
+async def _next_message(connection: AbstractConnection) -> Any:  # noqa: ANN401 -- what Redis sends
+    """Wait for a message; of protocol 3, too, which the URL may ask for."""
+    return await connection.read_response(timeout=math.inf, push_request=True)
 
 
 def _json_object(text: bytes) -> dict[str, Any] | None:

@@ -52,12 +52,14 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def publish(server: RedisServer, channel: str, message: object) -> None:
+def publish(server: RedisServer, channel: str | bytes, message: object) -> None:
     with redis.Redis.from_url(server.url) as connection:
         connection.publish(channel, message if isinstance(message, bytes) else json.dumps(message))
 
 
-def test_changes_and_progress_reach_those_who_wait(server: RedisServer, database: Database) -> None:
+@pytest.mark.parametrize("options", ["", "?protocol=3"])
+def test_changes_and_progress_reach_those_who_wait(server: RedisServer, database: Database, options: str) -> None:
+    server.url += options
     keys = RedisKeys(Settings(_env_file=None).redis_prefix)
 
     async def follow() -> None:
@@ -65,6 +67,7 @@ def test_changes_and_progress_reach_those_who_wait(server: RedisServer, database
             await until(lambda: watcher.listening)
             with watcher.hub.subscribe(JOB) as subscription:
                 publish(server, keys.changes, b"{")  # from whoever may write to Redis
+                publish(server, keys.progress("").encode() + b"\xff", {})
                 publish(server, keys.changes, [{"job": JOB}, {"job": JOB, "revision": 2, "status": "running"}])
                 await until(lambda: subscription.revision == 2)
                 publish(server, keys.progress(JOB), {"step": 1})
