@@ -64,6 +64,8 @@ class ApiKeyAuthenticator:
         self._reads = SingleFlight()
         self._rows: OrderedDict[str, tuple[float, ApiKey]] = OrderedDict()
         self._none_at = float("-inf")
+        self._forgotten = 0
+        """Sessions that have ended in this process: what was read before the latest end is not kept."""
 
     async def caller(self, request: Request, label: str | None) -> Caller:
         """Return the caller of a request; raise Unauthorized when keys are required and no valid one came with it."""
@@ -109,7 +111,9 @@ class ApiKeyAuthenticator:
 
     def forget_session(self, session_id: str) -> None:
         """Let the end of a session take effect in this process at once."""
+        self._forgotten += 1
         self._rows.pop(_session(session_id), None)
+        self._reads.forget(_session(session_id))
 
     async def _cached(self, name: str, read: Callable[[Database, str], ApiKey | None], row_id: str) -> ApiKey | None:
         known = self._rows.get(name)
@@ -118,10 +122,13 @@ class ApiKeyAuthenticator:
         return await self._reads.join(name, lambda: self._read(name, read, row_id))
 
     async def _read(self, name: str, read: Callable[[Database, str], ApiKey | None], row_id: str) -> ApiKey | None:
+        forgotten = self._forgotten
         row = await in_thread(read, self._database, row_id)
         if row is None:
             self._rows.pop(name, None)
             return None
+        if forgotten != self._forgotten:
+            return row
         self._rows[name] = time.monotonic(), row
         self._rows.move_to_end(name)
         while len(self._rows) > _MAX_CACHED:

@@ -24,7 +24,15 @@ class SingleFlight:
         task = self._in_progress.get(key)
         if task is None:
             task = self._in_progress[key] = asyncio.ensure_future(read())
-            task.add_done_callback(lambda _: self._in_progress.pop(key, None))
+            task.add_done_callback(lambda ended: self._end(key, ended))
         # Shielded: a caller that disconnects must not cancel the read of the others.
         result: T = await asyncio.shield(task)
         return result
+
+    def forget(self, key: object) -> None:
+        """Let the next caller read anew, whatever a read in progress finds."""
+        self._in_progress.pop(key, None)
+
+    def _end(self, key: object, task: asyncio.Task[Any]) -> None:
+        if self._in_progress.get(key) is task:
+            del self._in_progress[key]

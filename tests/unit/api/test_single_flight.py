@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
+import pytest
 from sqlalchemy import event
 
+from api import api_keys
 from api.api_keys import ApiKeyAuthenticator
+from core.sessions import hash_token
 from core.settings import Settings
 from db.database import Database
+from db.tables import ApiKey
 
 
 def test_requests_at_the_same_time_ask_once_whether_keys_are_in_force(tmp_path: Path) -> None:
@@ -23,4 +28,33 @@ def test_requests_at_the_same_time_ask_once_whether_keys_are_in_force(tmp_path: 
 
     assert asyncio.run(ask()) == [False] * 20
     assert len(uses) == 1
+    database.dispose()
+
+
+def test_a_session_that_ends_while_it_is_read_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'farm.db'}")
+    authenticator = ApiKeyAuthenticator(Settings(data_dir=tmp_path), database)
+    may_answer, session = threading.Event(), ApiKey()
+    found: list[ApiKey | None] = [session]
+
+    def read(*_: object) -> ApiKey | None:
+        answer = found[0]
+        may_answer.wait(30)
+        return answer
+
+    monkeypatch.setattr(api_keys, "key_of_session", read)
+
+    async def ask() -> None:
+        before = asyncio.create_task(authenticator._session_row("token"))
+        await asyncio.sleep(0.1)
+        found[0] = None
+        authenticator.forget_session(hash_token("token"))
+        after = asyncio.create_task(authenticator._session_row("token"))
+        await asyncio.sleep(0.1)
+        may_answer.set()
+        assert await before is session, "it was asked for before the end"
+        assert await after is None
+        assert await authenticator._session_row("token") is None
+
+    asyncio.run(ask())
     database.dispose()
