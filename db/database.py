@@ -66,7 +66,8 @@ class Database:
 
         Each of their connections to Postgres then plans a statement once, at its first use, and not ten times. The plan is
         for any parameters: searches of users need plans for theirs. It uses indexes where there are any: a new farm's tables
-        have few rows when it is made, and many before statistics are gathered.
+        have few rows when it is made, and many before statistics are gathered. Before version 18, a statement that must read
+        a whole table would seem so costly for it that Postgres compiled it each time, for half a second: it may not.
         """
         self.url = _parse(url)
         self._few_plans = few_plans
@@ -245,7 +246,7 @@ def _parse(url: str) -> URL:
 
 def _prepare_postgres(few_plans: bool, connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 -- psycopg's own
     connection.autocommit = True  # what a transaction sets, its rollback undoes
-    plans = "; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off" if few_plans else ""
+    plans = "; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off" if few_plans else ""
     connection.execute(_POSTGRES_SESSION + plans, prepare=False)
 
 

@@ -149,3 +149,11 @@ def test_a_worker_of_a_new_farm_reads_no_table_as_a_whole(postgres_server: Postg
     )
     database.dispose()
     postgres_server.drop_database(url)
+
+
+def test_a_worker_has_no_statement_compiled(fresh_postgres: str) -> None:
+    """Before Postgres 18, one that must read a whole table although it should not seems costly enough for that."""
+    database = Database(fresh_postgres, pool_size=1, few_plans=True)
+    with database.read() as session:
+        assert session.scalar(text("SHOW jit")) == "off"
+    database.dispose()
