@@ -122,14 +122,14 @@ class ApiKeyAuthenticator:
         return await self._reads.join(name, lambda: self._read(name, read, row_id))
 
     async def _read(self, name: str, read: Callable[[Database, str], ApiKey | None], row_id: str) -> ApiKey | None:
-        forgotten = self._forgotten
+        asked_at, forgotten = time.monotonic(), self._forgotten
         row = await in_thread(read, self._database, row_id)
         if row is None:
             self._rows.pop(name, None)
             return None
         if forgotten != self._forgotten:
             return row
-        self._rows[name] = time.monotonic(), row
+        self._rows[name] = asked_at, row
         self._rows.move_to_end(name)
         while len(self._rows) > _MAX_CACHED:
             self._rows.popitem(last=False)

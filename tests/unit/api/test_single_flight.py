@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,27 @@ def test_a_session_that_ends_while_it_is_read_ends_at_once(tmp_path: Path, monke
         assert await before is session, "it was asked for before the end"
         assert await after is None
         assert await authenticator._session_row("token") is None
+
+    asyncio.run(ask())
+    database.dispose()
+
+
+def test_a_key_counts_from_the_start_of_its_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'farm.db'}")
+    authenticator = ApiKeyAuthenticator(Settings(data_dir=tmp_path), database)
+    rows: list[ApiKey | None] = [ApiKey(), None]
+
+    def read(*_: object) -> ApiKey | None:
+        row = rows.pop(0)
+        time.sleep(0.3)  # The key is revoked meanwhile.
+        return row
+
+    monkeypatch.setattr(api_keys, "active_key", read)
+    monkeypatch.setattr(api_keys, "FRESH_SECONDS", 0.2)
+
+    async def ask() -> None:
+        assert await authenticator.row("one") is not None
+        assert await authenticator.row("one") is None
 
     asyncio.run(ask())
     database.dispose()
