@@ -40,6 +40,8 @@ class Listening:
         self._leaves = False
         self._is_open = False
         """Whether it listens because a hint waits that no idle worker takes."""
+        self._was_told_to_leave = False
+        """Whether the consumer was told so since it was woken last: it may sleep."""
         self._renews = False
         """Whether the thread asks again by itself: the consumer sleeps until something happens, and does not ask."""
         self._counts_until = float("-inf")
@@ -63,7 +65,10 @@ class Listening:
             return None
         if time.monotonic() > self._counts_until or (self._leaves and not self._renews):
             self._due.set()
-        return 0.0 if self._leaves else BUSY_WAIT_SECONDS
+        if leaves := self._leaves:
+            self._was_told_to_leave = True
+            leaves = self._leaves  # Again: it may have changed before the thread could see that.
+        return 0.0 if leaves else BUSY_WAIT_SECONDS
 
     def note_idle(self) -> None:
         """Note that another worker is idle, as the use of a hint has shown; the latest answer may be older."""
@@ -78,9 +83,9 @@ class Listening:
                 return
             if time.monotonic() <= self._counts_until:
                 continue
-            left = self._leaves
             self._renew()
-            if left and not self._leaves:
+            if self._was_told_to_leave and not self._leaves:
+                self._was_told_to_leave = False
                 self.on_change()
 
     def _seconds_to_renewal(self) -> float | None:

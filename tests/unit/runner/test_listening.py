@@ -86,7 +86,7 @@ def test_a_consumer_that_does_not_ask_is_woken_once_no_other_is_idle(
         assert listening.seconds() == 0, "by the latest answer"
     assert not woken.is_set()
     farm.another_is_idle = False
-    assert woken.wait(timeout=30)
+    assert woken.wait(timeout=5)
     assert listening.seconds() == BUSY_WAIT_SECONDS
 
 
@@ -147,6 +147,24 @@ def test_a_hint_that_is_passed_on_to_an_idle_worker_ends_the_listening_of_a_busy
     assert listening.seconds() == 0
     farm.may_answer.set()
     ask_until(listening, farm, wanted=True)
+
+
+def test_a_consumer_that_leaves_hints_while_an_answer_is_under_way_is_woken_by_it(listening: Listening, farm: Farm) -> None:
+    woken = threading.Event()
+    listening.on_change = woken.set
+    farm.another_is_idle = False
+    ask_until(listening, farm, wanted=True)
+    farm.may_answer.clear()
+    with farm.answered:
+        farm.answered.wait_for(lambda: False, timeout=0.1)  # The latest answer has become old.
+    assert listening.seconds() == BUSY_WAIT_SECONDS
+    with farm.answered:
+        farm.answered.wait_for(lambda: False, timeout=0.1)  # The thread asks.
+    listening.note_idle()
+    assert listening.seconds() == 0
+    assert not woken.is_set()
+    farm.may_answer.set()
+    assert woken.wait(timeout=5)
 
 
 def test_a_hint_that_nobody_takes_is_passed_on_again_and_again(
