@@ -76,12 +76,12 @@ class IdleWorkers:
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.set(self._turn, "1", nx=True, px=int(CACHE_SECONDS * 1000))
             pipeline.get(self._key)
-            is_our_turn, answer = pipeline.execute()
+            is_our_turn, answer = pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
             self._leave_redis(error)
             return None
         try:
-            if is_our_turn or not isinstance(answer, bytes):
+            if is_our_turn or not isinstance(answer, bytes):  # such as the error of a key of another type
                 return None
             return [IdleWorker(str(name), None if each is None else float(each)) for name, each in json.loads(answer)]
         except (ValueError, TypeError, OverflowError, RecursionError):  # whatever another client has left there
