@@ -34,16 +34,23 @@ def worker(
     model: Annotated[str | None, typer.Option(help="Model to serve, or several with commas between them.")] = None,
     device: Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda` or `cuda:N`.")] = None,
     worker_name: Annotated[str | None, typer.Option("--name", help="Name of the worker, unique in the farm.")] = None,
+    redis: Annotated[str | None, typer.Option(help="URL of the farm's Redis, as in IMAGEFARM_REDIS_URL.")] = None,
+    database: Annotated[str | None, typer.Option(help="URL of its database, as in IMAGEFARM_DATABASE_URL.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Where its images are, as in IMAGEFARM_STORAGE_URL.")] = None,
 ) -> int:
     """Render jobs: one worker holds one model at a time on one device.
 
     With several models, the first is the default, and the worker loads the others as jobs for them wait.
 
+    On a machine of its own, name the farm's Redis, database and storage. Other users of the machine see passwords on a
+    command line: put URLs that have one into the variables or `.env`, or use `imagefarm join`.
+
     On SIGTERM, running jobs may finish within the drain time; the rest return to the queue. A second SIGTERM stops at once.
 
     Example: `CUDA_VISIBLE_DEVICES=1 imagefarm worker --model z-image-turbo,sd-turbo`
     """
-    return part.worker(_settings(model=model, device=device, worker_name=worker_name))
+    places = {"redis_url": redis, "database_url": database, "storage_url": storage}
+    return part.worker(_settings(model=model, device=device, worker_name=worker_name, **places))
 
 
 @needs("server")

@@ -13,6 +13,7 @@ from celery import Celery
 from celery.app.task import Task
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
+from kombu import Connection
 from kombu.asynchronous.hub import Hub
 from kombu.message import Message
 
@@ -76,6 +77,11 @@ class HintConsumer(Consumer):  # type: ignore[misc]
         self._failures = 0
         self._failed_at = float("-inf")
         super().__init__(*arguments, **options)
+
+    def ensure_connected(self, conn: Connection) -> Connection:
+        """Connect like Celery's, whose pauses would grow to 30 s and which has no setting for them."""
+        conn.ensure_connection = partial(conn.ensure_connection, interval_max=MAX_PAUSE_SECONDS)
+        return super().ensure_connected(conn)
 
     def register_with_event_loop(self, hub: Hub) -> None:
         """Register like Celery's, for this connection."""

@@ -17,6 +17,7 @@ from cli.exit_codes import MEANINGS, ExitCode, exit_code_for, run_guarded
 from cli.main import app
 from core import extras
 from core.errors import Conflict, FarmError, InvalidInput, TooManyRequests, Unauthorized, Unavailable
+from core.settings import Settings
 from imagefarm import WaitTimeout
 from supervisor.startup_checks import AlreadyRunning, PortTaken
 from tests.servers.farm import ROOT, clean_environment
@@ -210,3 +211,17 @@ def test_what_the_system_refuses_is_named_and_not_unexpected(capsys: pytest.Capt
 
     assert run_guarded(command) == ExitCode.FAILED
     assert capsys.readouterr().err == "imagefarm: /data/x: No space left on device.\n"
+
+
+def test_a_worker_is_told_its_places_on_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[Settings] = []
+    monkeypatch.setattr("cli.part.worker", lambda settings: started.append(settings) or 0)
+    monkeypatch.setenv("IMAGEFARM_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("IMAGEFARM_REDIS_URL", "redis://elsewhere:6379/0")
+    places = {"redis": "rediss://box:6379/1", "database": "postgresql://box/farm", "storage": "s3://images/farm"}
+    words = [word for name, url in places.items() for word in (f"--{name}", url)]
+    assert CliRunner().invoke(app, ["worker", "--model", "demo", *words], standalone_mode=False).return_value == 0
+    (found,) = started
+    assert (found.redis_url, found.database_url, found.storage_url) == tuple(places.values())
+    wrong = cli("worker", "--redis", "http://box", IMAGEFARM_DATA_DIR=str(tmp_path))
+    assert wrong.returncode == 2 and "IMAGEFARM_REDIS_URL" in wrong.stderr
