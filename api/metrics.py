@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,16 +57,19 @@ class Metrics:
     def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
         return Gauge(name, about, labels, registry=self._registry)
 
-    def farm(self, overview: Overview, counts: dict[str, dict[str, int]], oldest: dict[str, float]) -> None:
-        """Set the gauges of the farm's present state."""
+    def farm(
+        self, overview: Overview, counts: dict[str, dict[str, int]], oldest: dict[str, float], configured: Iterable[str]
+    ) -> None:
+        """Set the gauges of the farm's present state. `configured`: models that are shown without jobs or workers, too."""
         for gauge in (self._jobs, self._slots, self._workers, self._oldest, self._loads, self._first_images, self._images):
             gauge.clear()
         served = {model for worker in overview.workers for model in overview.listed(worker)}
-        for model in served | set(counts):
+        shown = served | set(counts) | set(configured)
+        for model in shown:
             self._oldest.labels(model).set(0.0)
             for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD):
                 self._jobs.labels(model, status).set(0)
-        self.jobs.know(served | set(counts))
+        self.jobs.know(shown)
         self._worker_reports.show([worker for worker in overview.workers if worker.name in overview.live_names])
         for model, by_status in counts.items():
             for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD):

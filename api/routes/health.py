@@ -57,6 +57,6 @@ async def read_metrics(farm: FarmDependency, caller: Identified) -> Response:
     counts = await in_thread(open_counts, farm.database)
     oldest = await in_thread(oldest_queued, farm.database)
     await in_thread(farm.metrics.jobs.read, farm.database)
-    farm.metrics.farm(await farm.overview.get(), counts, oldest)
+    farm.metrics.farm(await farm.overview.get(), counts, oldest, farm.settings.model_names)
     farm.metrics.process(farm.watcher.hub.waiters, redis=farm.watcher.listening)
     return Response(farm.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -10,7 +10,8 @@ from db.jobs.reap import requeue_expired_leases
 from db.metrics import changes_after, newest_event
 from db.tables import Job
 from db.workers import heartbeat
-from tests.integration.api.running import WorkerSide
+from tests.integration.api.conftest import SettingsMaker
+from tests.integration.api.running import WorkerSide, serving
 
 DEMO = (("model", "demo"),)
 REPORT = {
@@ -104,6 +105,17 @@ def test_an_empty_queue_reports_zero(api: httpx.Client) -> None:
     assert reported["imagefarm_queue_oldest_seconds", DEMO] == 0
     assert reported["imagefarm_jobs_held_total", (("code", ""), ("model", "demo"))] == 0
     assert reported["imagefarm_lease_losses_total", DEMO] == 0
+
+
+def test_a_farm_without_workers_reports_zero_for_the_models_of_its_settings(
+    make_settings: SettingsMaker,
+) -> None:
+    with serving(make_settings(model="demo,sd-turbo")) as url, httpx.Client(base_url=url, timeout=120) as api:
+        reported = samples(api)
+    for model in ("demo", "sd-turbo"):
+        assert reported["imagefarm_jobs", (("model", model), ("status", "queued"))] == 0
+        assert reported["imagefarm_queue_oldest_seconds", (("model", model),)] == 0
+        assert reported["imagefarm_jobs_submitted_total", (("model", model),)] == 0
 
 
 def test_figures_of_a_worker_and_its_gpu_are_reported(
