@@ -58,6 +58,8 @@ def migrate(
         typer.echo(f"Copied {moved.copied} files, {moved.bytes / 1e6:.1f} MB; {moved.present} were there.")
     for name, reason in list(moved.failed.items())[:_SHOWN]:
         print_message(f"{name}: {reason}")
+    if not (moved.copied or moved.present or moved.failed):
+        print_message("FROM holds no images and no uploads: if the farm has some, correct its address.")
     if moved.failed:
         print_message(f"{len(moved.failed)} files were not copied: run the command again.")
     return ExitCode.FAILED if moved.failed else ExitCode.OK

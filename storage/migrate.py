@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from core.errors import FarmError, NotFound
 from core.storage.store import ImageStore, RemoteFile
-from core.storage_url import Location
+from core.storage_url import FileLocation, Location
 from storage.stores import open_part
 
 PARTS = ("images", "uploads")
@@ -33,8 +33,9 @@ def migrate(source: Location, target: Location, on_file: Callable[[Moved], objec
     """Copy every file of `source` that `target` lacks, several at a time; `on_file` is called after each.
 
     Each copy is compared with its source by size and SHA-256. It deletes nothing, and can be repeated at any time. Raises
-    FarmError when the source cannot be listed or the target takes no files.
+    FarmError when the source is no folder of a farm or cannot be listed, or the target takes no files.
     """
+    _check_source(source)
     moved = Moved()
     for part in PARTS:
         store, other = open_part(source, part), open_part(target, part)
@@ -46,6 +47,16 @@ def migrate(source: Location, target: Location, on_file: Callable[[Moved], objec
                     _count(moved, f"{part}/{key}", size)
                     on_file(moved)
     return moved
+
+
+def _check_source(source: Location) -> None:
+    """Raise NotFound for a folder that is missing or of something else, which would be taken for an empty store."""
+    if isinstance(source, FileLocation) and not any((source.root / part).is_dir() for part in PARTS):
+        raise NotFound(
+            f"{source.root} has neither a folder images nor uploads: name the farm's data directory, or the folder of its "
+            "IMAGEFARM_STORAGE_URL.",
+            code="storage_not_found",
+        )
 
 
 def _count(moved: Moved, name: str, size: int | str | None) -> None:

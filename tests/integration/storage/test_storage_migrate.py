@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from core.errors import NotFound
 from core.ids import new_id
 from core.storage import LocalImageStore, image_key
 from core.storage_url import FileLocation, parse_storage_url
@@ -62,6 +63,17 @@ def test_what_differs_is_copied_again_and_an_outage_is_resumed(s3: S3Server, tmp
     assert result.return_value == 0
     assert json.loads(result.stdout)["copied"] == 1
     assert {key: damaged.read(key) for key in damaged.iter_keys()} == files
+
+
+def test_a_folder_that_is_no_farms_is_refused_and_an_empty_bucket_named(
+    s3: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(NotFound, match="neither a folder images nor uploads"):
+        migrate(FileLocation(tmp_path / "mistyped"), FileLocation(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+    words = ["storage", "migrate", s3.url("mistyped"), f"file://{tmp_path / 'new'}"]
+    assert app(words, standalone_mode=False) == 0
+    assert "holds no images and no uploads" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("places", [("file:///a", "file:///a"), ("/srv", "file:///a"), ("file:///a", "s3://UPPER")])
