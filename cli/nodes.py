@@ -59,9 +59,10 @@ def resume(name: Name, url: Url = None) -> int:
 
 @group.command()
 def remove(name: Name, url: Url = None) -> int:
-    """Let a machine's workers finish their jobs and stop for good; `imagefarm join` on it ends then.
+    """Let a machine's workers finish their jobs and stop; `imagefarm join` on it ends then.
 
-    Workers that have ended leave the lists at once. Run it again for those that had to stop first.
+    Workers that have ended leave the lists at once. Run it again for those that had to stop first. A machine that keeps its
+    join.json comes back when something starts `imagefarm join` there again, such as systemd at its next boot.
     """
     with open_farm(url) as farm:
         done = farm.nodes.remove(name)

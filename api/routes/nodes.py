@@ -48,7 +48,7 @@ async def resume(farm: FarmDependency, admin: AdminDependency, name: NodeName) -
 
 @router.delete("/{name}", response_model=NodeRemoved, summary="Remove a machine", responses=error_responses(404))
 async def remove(farm: FarmDependency, admin: AdminDependency, name: NodeName) -> Response:
-    """Let its workers finish their jobs and stop, for good; those that have ended leave the lists at once."""
+    """Let its workers finish their jobs and stop; those that have ended leave the lists at once."""
     stopping, removed = await in_thread(remove_node, farm.database, _checked(name))
     return json_response(NodeRemoved(stopping=stopping, removed=removed))
 
