@@ -9,6 +9,8 @@ FASTER = 1.5
 """A worker counts as faster from this ratio on: smaller differences come and go with the jobs."""
 SHORTEST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
 _WAIT_SHARE = 0.25
+LEAST_PIXELS = 256 * 256
+"""Smaller images hardly take less: what an image costs apart from its pixels would make the worker look slow."""
 
 
 def longest_wait(image_seconds: float) -> float:
@@ -17,8 +19,9 @@ def longest_wait(image_seconds: float) -> float:
 
 
 def megapixel_steps(width: int, height: int, steps: int) -> float:
-    """Return the work of one image."""
-    return width * height * max(steps, 1) / 1e6
+    """Return the work of one image; 0 for one without a size."""
+    pixels = width * height
+    return (max(pixels, LEAST_PIXELS) if pixels else 0) * max(steps, 1) / 1e6
 
 
 def work_of(given: Mapping[str, Any]) -> float:

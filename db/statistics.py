@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
 
-from sqlalchemy import String, bindparam, func, literal_column, select
+from sqlalchemy import String, bindparam, case, func, literal_column, select
 
 from core.lifecycle import JobStatus
-from core.work import work_of
+from core.work import LEAST_PIXELS, work_of
 from db.database import Database
 from db.prepared import Prepared
 from db.sql import QUEUED, has_status, now
@@ -57,7 +57,8 @@ class RecentMean:
 def recent_means(database: Database) -> Mapping[str, RecentMean]:
     """Return model -> means over its last succeeded jobs; models without any are left out."""
     width, height, steps, images = (Job.input[name].as_integer() for name in _SIZE)
-    work = 1e-6 * width * height * func.coalesce(steps, 1) * func.coalesce(images, 1)
+    pixels = case((width * height < LEAST_PIXELS, LEAST_PIXELS), else_=width * height)
+    work = 1e-6 * pixels * func.coalesce(steps, 1) * func.coalesce(images, 1)
     last = (
         select(Job.model, (Job.completed_at - Job.started_at).label("seconds"), work.label("work"))
         .where(has_status(JobStatus.SUCCEEDED), Job.started_at.is_not(None))

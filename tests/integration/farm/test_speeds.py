@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.faults.parts import FarmParts
-from core.work import SHORTEST_SECONDS
+from core.work import SHORTEST_SECONDS, megapixel_steps
 from tests.integration.farm.client import Client, wait_until
 from tests.integration.farm.conftest import StartFarm, give_own_speeds
 
@@ -62,7 +62,7 @@ def wait_estimate(client: Client) -> None:
         queue = client.http.get("/v1/queue").json()["models"][0]
         queued, running = queue["queued"], queue["running"]
         speeds = [row["info"]["speed"] for row in client.http.get("/v1/workers").json()["items"]]
-        job_seconds = [64 * 64 / 1e6 * LONG * each["seconds_per_megapixel_step"] for each in speeds]
+        job_seconds = [megapixel_steps(64, 64, LONG) * each["seconds_per_megapixel_step"] for each in speeds]
         rate = sum(1 / each for each in job_seconds)
         least, most = queued / rate, (queued + running) / rate + max(job_seconds)
         assert most < queued * min(job_seconds), "too few jobs wait, or the workers' speeds differ too much"

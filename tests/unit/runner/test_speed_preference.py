@@ -116,3 +116,14 @@ def test_an_engine_is_measured_with_shared_passes_once_and_alone_apart() -> None
     assert speed.report()["speed"]["alone_seconds_per_megapixel_step"] == 2.0
     assert own_speed({"speed": found, "later_images": {"median_seconds": 6.0}}) == OwnSpeed(2.0, 6.0)
     assert own_speed({"speed": {"images": 4, "seconds_per_megapixel_step": 1.0}}) is None
+
+
+def test_a_small_image_makes_no_worker_slow() -> None:
+    clock = Clock(10.0)
+    large, small = EngineSpeed(clock), EngineSpeed(clock)
+    large.record(1.0, 512, 512, [1] * 10)
+    small.record(0.25, 64, 64, [1] * 10)  # A sixty-fourth of the pixels in a quarter of the time.
+    assert (
+        small.report()["speed"]["alone_seconds_per_megapixel_step"]
+        == large.report()["speed"]["alone_seconds_per_megapixel_step"]
+    )
