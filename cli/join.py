@@ -10,7 +10,7 @@ import typer
 from cli.exit_codes import ExitCode, print_message
 from cli.options import load_private_settings, needs
 from cli.up import DataDir, Model
-from core.errors import InvalidInput
+from core.errors import FarmError, InvalidInput
 
 _MINUTES = 60.0
 
@@ -92,8 +92,8 @@ def join(
 
     - `imagefarm join --device 0,1 --model z-image-turbo,sd-turbo`
     """
-    from supervisor.join import find_devices, joined_settings, request_join
-    from supervisor.node import NodeSupervisor, check_node
+    from supervisor.join import FILE_NAME, find_devices, joined_settings, request_join
+    from supervisor.node import NodeSupervisor, NodeUnfit, check_node
 
     settings = load_private_settings(data_dir=data_dir, model=model)
     devices = find_devices(device)
@@ -102,7 +102,16 @@ def join(
     elif url is not None:
         raise InvalidInput("The token is missing: run the line that `imagefarm join-command` printed on the control box.")
     joined = joined_settings(settings, lambda found: load_private_settings(data_dir=data_dir, model=model, **found))
-    check_node(joined)
+    try:
+        check_node(joined)
+    except NodeUnfit:
+        raise
+    except FarmError as error:  # It may name a setting, which is not where a machine that has joined takes it from.
+        error.message += (
+            f" This machine has the farm's addresses and passwords from {settings.data_dir / FILE_NAME}: if they have "
+            "changed, run the line of a new `imagefarm join-command` here."
+        )
+        raise
     if check:
         typer.echo(f"This machine can work for the farm on {', '.join(each.label for each in devices)}.")
         return ExitCode.OK

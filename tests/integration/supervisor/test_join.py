@@ -232,7 +232,7 @@ def test_a_folder_that_is_not_shared_is_noticed(
         join._check_folder(changed)
 
 
-def test_each_fault_is_one_sentence(farm_settings: Settings, address: str, tmp_path: Path) -> None:
+def test_each_fault_is_one_sentence(farm_settings: Settings, database: Database, address: str, tmp_path: Path) -> None:
     environment = clean_environment()
     unknown = run_command("join", address, "ifj_x", "--device", "cpu", environment=environment, cwd=tmp_path)
     assert unknown.returncode == ExitCode.FAILED
@@ -249,6 +249,13 @@ def test_each_fault_is_one_sentence(farm_settings: Settings, address: str, tmp_p
         with pytest.raises(FarmError, match=message) as caught:
             node.check_node(Settings(_env_file=None, **{**usual, **changes}))
         assert "hidden" not in caught.value.message
+    answer = httpx.post(f"{address}/v1/join", json=body_of(create_token(database, 3600.0))).json()
+    gone = JoinAnswer.model_validate(answer | {"redis_url": "redis://127.0.0.1:9/0"})
+    join.write_join_file(tmp_path / "data" / "join.json", gone)
+    environment |= {"IMAGEFARM_DATA_DIR": str(tmp_path / "data")}
+    moved = run_command("join", "--device", "cpu", environment=environment, cwd=tmp_path)
+    assert moved.returncode != ExitCode.OK and moved.stderr.count("\n") <= 2
+    assert re.search(r"Redis at .* cannot be reached.* from \S*join\.json: if they have changed, run", moved.stderr)
 
 
 def test_a_machine_may_be_upgraded_after_the_tables(farm_settings: Settings, tmp_path: Path, migrate: Migrate) -> None:
