@@ -74,11 +74,12 @@ def remove(name: Name, url: Url = None) -> int:
 
 
 def _show(nodes: list[Node]) -> None:
-    table = folded_table("machine", "worker", "state", "device", "running", "version", "message")
+    table = folded_table("machine", "as a whole", "worker", "state", "device", "running", "version", "message")
     for node in nodes:
         for index, worker in enumerate(node.workers):
             table.add_row(
                 Text("" if index else node.name),
+                "" if index else node.state,
                 Text(worker.name),
                 worker.state,
                 Text(worker.device),
