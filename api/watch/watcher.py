@@ -141,7 +141,7 @@ class Watcher:
             await reading
         finally:
             reading.cancel()
-            await asyncio.wait({reading})
+            await asyncio.gather(reading, return_exceptions=True)  # Its own error, too, where the PING failed first.
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:

@@ -13,8 +13,8 @@ from celery import Celery
 from celery.app.task import Task
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
-from kombu import Connection
 from kombu.asynchronous.hub import Hub
+from kombu.connection import Connection
 from kombu.message import Message
 
 from core.backoff import backoff_seconds
@@ -80,8 +80,9 @@ class HintConsumer(Consumer):  # type: ignore[misc]
 
     def ensure_connected(self, conn: Connection) -> Connection:
         """Connect like Celery's, whose pauses would grow to 30 s and which has no setting for them."""
-        conn.ensure_connection = partial(conn.ensure_connection, interval_max=MAX_PAUSE_SECONDS)
-        return super().ensure_connected(conn)
+        conn.ensure_connection = partial(conn.ensure_connection, interval_max=MAX_PAUSE_SECONDS)  # type: ignore[method-assign]
+        connected: Connection = super().ensure_connected(conn)
+        return connected
 
     def register_with_event_loop(self, hub: Hub) -> None:
         """Register like Celery's, for this connection."""

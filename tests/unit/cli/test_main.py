@@ -215,7 +215,12 @@ def test_what_the_system_refuses_is_named_and_not_unexpected(capsys: pytest.Capt
 
 def test_a_worker_is_told_its_places_on_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started: list[Settings] = []
-    monkeypatch.setattr("cli.part.worker", lambda settings: started.append(settings) or 0)
+
+    def note(settings: Settings) -> int:
+        started.append(settings)
+        return 0
+
+    monkeypatch.setattr("cli.part.worker", note)
     monkeypatch.setenv("IMAGEFARM_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("IMAGEFARM_REDIS_URL", "redis://elsewhere:6379/0")
     places = {"redis": "rediss://box:6379/1", "database": "postgresql://box/farm", "storage": "s3://images/farm"}
