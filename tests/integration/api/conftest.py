@@ -12,6 +12,7 @@ import pytest
 
 from api.app import Application
 from core.settings import Settings
+from db.database import Database
 from tests.conftest import Migrate
 from tests.integration.api.running import WorkerSide, long_lives, serving
 from tests.servers.redis import RedisServer
@@ -51,6 +52,15 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty SQLite database, or of one on the engine that the test is parametrized with."""
     url: str = request.getfixturevalue(f"fresh_{getattr(request, 'param', 'sqlite')}")
     return url
+
+
+@pytest.fixture
+def database(fresh_sqlite: str, migrate: Migrate) -> Iterator[Database]:
+    """Yield a database with empty tables, for parts of the API without a server."""
+    migrate(fresh_sqlite)
+    database = Database(fresh_sqlite)
+    yield database
+    database.dispose()
 
 
 @pytest.fixture

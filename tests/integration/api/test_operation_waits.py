@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import event
@@ -14,17 +13,8 @@ from core.ids import new_id
 from core.model_operations import OperationKind
 from db import model_operations
 from db.database import Database
-from tests.conftest import Migrate
 
 CLIENTS = 50
-
-
-@pytest.fixture
-def database(fresh_sqlite: str, migrate: Migrate) -> Iterator[Database]:
-    migrate(fresh_sqlite)
-    database = Database(fresh_sqlite)
-    yield database
-    database.dispose()
 
 
 def test_all_waiting_clients_share_one_query(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from api.watch.watcher import Watcher
 from core.queue import RedisKeys
 from core.settings import Settings
 from db.database import Database
-from tests.conftest import Migrate
 from tests.servers.redis import RedisServer
 
 JOB = "01a22c00-a5ba-78cb-ae38-dbbb30036af2"
@@ -26,14 +25,6 @@ JOB = "01a22c00-a5ba-78cb-ae38-dbbb30036af2"
 @pytest.fixture
 def server(tmp_path: Path) -> RedisServer:
     return RedisServer(tmp_path / "redis")
-
-
-@pytest.fixture
-def database(fresh_sqlite: str, migrate: Migrate) -> Iterator[Database]:
-    migrate(fresh_sqlite)
-    database = Database(fresh_sqlite)
-    yield database
-    database.dispose()
 
 
 @asynccontextmanager
