@@ -37,8 +37,8 @@ if [ "$installed" != "@VERSION@" ]; then
   get constraints "$package/constraints.txt"
   say "installing imagefarm @VERSION@ into $home/.venv; PyTorch takes some minutes"
   "$python" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -c "$package/constraints.txt" \
-    "$package/imagefarm-@VERSION@-py3-none-any.whl[@EXTRAS@]"
+  .venv/bin/python -m pip install --disable-pip-version-check --upgrade -c "$package/constraints.txt" \
+    "$package/imagefarm-@VERSION@-py3-none-any.whl[@EXTRAS@]" >&2  # It shows what it downloads: gigabytes where there is a GPU.
   rm -rf "$package"
   trap - EXIT
 fi

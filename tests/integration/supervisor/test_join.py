@@ -106,6 +106,7 @@ def test_the_line_installs_the_farms_version_and_runs_join(farm_settings: Settin
     done = run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "This machine can work for the farm on cpu." in done.stdout
+    assert "Installing collected packages" in done.stderr, "who waits for gigabytes sees nothing of them"
     assert stat.S_IMODE((home / "data" / join.FILE_NAME).stat().st_mode) == 0o600
     [package] = home.glob(".venv/lib/python*/site-packages/imagefarm-*.dist-info")
     assert (package.parent / "api" / "join_install.sh").is_file() and (home / ".venv/bin/imagefarm").is_file()
