@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from benchmarks.faults.breaker import Kill
 from core.lifecycle import SETTLED, TERMINAL
@@ -108,8 +108,8 @@ def audit(
 
 def _unsettled(database: Database, job_ids: list[str]) -> int:
     with database.read() as session:
-        settled = session.scalar(select(func.count()).select_from(Job).where(Job.status.in_(SETTLED))) or 0
-    return max(len(job_ids) - settled, 0)
+        settled = set(session.scalars(select(Job.id).where(Job.status.in_(SETTLED))))
+    return len(set(job_ids) - settled)
 
 
 def _recoveries(attempts: Sequence[Attempt], kills: list[Kill]) -> list[float]:
