@@ -153,11 +153,8 @@ def create_app(settings: Settings) -> FastAPI:
         servers=[{"url": ".", "description": "Where this document was read from."}],
         docs_url=None,  # FastAPI's pages load scripts from a CDN; web/docs.html does not
         redoc_url=None,
-        telemetry={
-            "tracing": False,
-            "metrics": False,
-            "logs": False,
-        },  # core/tracing.py and api/metrics.py are the farm's own
+        # FastAPI would look for providers at each request; core/tracing.py and api/metrics.py are the farm's own.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.router.default = Page(link_origin(settings))
     shapes = dict(_ERROR_SHAPES)

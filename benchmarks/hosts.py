@@ -127,22 +127,27 @@ class Scenarios:
 
 
 @contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Yield a folder on a disk of its own that is soon full."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m,mode=0777", "imagefarm-hosts", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+@contextmanager
 def running_farm(directory: Path, kind: type[HostedFarm] = HostedFarm) -> Iterator[HostedFarm]:
     """Yield a farm with small disks: one for a worker's data, one for Postgres and Redis."""
-    disk = directory / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m,mode=0777", "imagefarm-hosts", str(disk)], check=True)
-    try:
-        with running_network(directory) as network:
-            settings = {
-                "IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(STEP_SECONDS),
-                "IMAGEFARM_MAX_QUEUED_PER_OWNER": "0",
-            }
-            farm = kind(network, settings=settings, disk=disk)
-            hit_host(farm).give_small_disk(hit_host(farm).directory / "data", "2m")
-            yield farm.start()
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=False)
+    with small_disk(directory / "disk") as disk, running_network(directory) as network:
+        settings = {
+            "IMAGEFARM_SYNTHETIC_STEP_SECONDS": str(STEP_SECONDS),
+            "IMAGEFARM_MAX_QUEUED_PER_OWNER": "0",
+        }
+        farm = kind(network, settings=settings, disk=disk)
+        hit_host(farm).give_small_disk(hit_host(farm).directory / "data", "2m")
+        yield farm.start()
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from benchmarks.faults import host_faults
 from benchmarks.faults.audit import Findings, audit
 from benchmarks.faults.host_faults import Fault, hit_host
-from benchmarks.hosts import Scenarios
+from benchmarks.hosts import Scenarios, small_disk
 from core.settings import Settings
 from db.database import Database
 from db.tables import Job
@@ -40,8 +40,8 @@ def farm(server_root: Path) -> Iterator[HostedFarm]:
         check_permitted()
     except HostsNotPermitted as error:
         pytest.skip(f"FARMS ON SEVERAL HOSTS ARE NOT TESTED HERE: {error}")
-    with running_network(server_root / "hosts") as network:
-        yield HostedFarm(network, settings=SETTINGS, forked=True).start()
+    with running_network(server_root / "hosts") as network, small_disk(server_root / "hosts-disk") as disk:
+        yield HostedFarm(network, settings=SETTINGS, disk=disk, forked=True).start()
 
 
 @pytest.fixture
@@ -143,6 +143,7 @@ def test_a_host_that_vanishes_in_a_transaction_holds_no_locks_for_long(farm: Hos
         (host_faults.without_redis, 3.0),
         (host_faults.redis_loses_data, 3.0),
         (host_faults.without_postgres, 3.0),
+        (host_faults.full_control_disk, 5.0),
         (host_faults.killed_hosts, 5.0),
         (host_faults.rolling_restart, 8.0),
     ],
