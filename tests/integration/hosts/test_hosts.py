@@ -23,6 +23,7 @@ from storage.stores import open_images
 from tests.integration.farm.client import Client
 from tests.servers.network.farm import HostedFarm
 from tests.servers.network.hosts import HostsNotPermitted, check_permitted, running_network
+from tests.servers.network.last_release_farm import LastReleaseFarm
 
 LEASE_SECONDS = 8.0
 SETTINGS = {
@@ -35,13 +36,17 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def farm(server_root: Path) -> Iterator[HostedFarm]:
-    """Start one farm for all tests of this file, of which each leaves it whole."""
+    """Start one farm for all tests but the upgrade, of which each leaves it whole."""
+    skip_unless_permitted()
+    with running_network(server_root / "hosts") as network, small_disk(server_root / "hosts-disk") as disk:
+        yield HostedFarm(network, settings=SETTINGS, disk=disk, forked=True).start()
+
+
+def skip_unless_permitted() -> None:
     try:
         check_permitted()
     except HostsNotPermitted as error:
         pytest.skip(f"FARMS ON SEVERAL HOSTS ARE NOT TESTED HERE: {error}")
-    with running_network(server_root / "hosts") as network, small_disk(server_root / "hosts-disk") as disk:
-        yield HostedFarm(network, settings=SETTINGS, disk=disk, forked=True).start()
 
 
 @pytest.fixture
@@ -156,6 +161,18 @@ def test_no_job_is_lost_or_done_twice_while_the_farm_is_broken(farm: HostedFarm,
     finally:
         database.dispose()
     assert result.jobs and failures_of(result.findings) == {}, result
+
+
+def test_no_job_is_lost_or_done_twice_while_every_part_is_upgraded_from_the_last_release(server_root: Path) -> None:
+    skip_unless_permitted()
+    with running_network(server_root / "hosts-upgrade") as network:
+        farm = LastReleaseFarm(network, settings=SETTINGS).start()
+        database = farm.database()
+        try:
+            result = Scenarios(farm, 6.0, database).run(host_faults.UPGRADE, host_faults.upgrade, 15.0)
+        finally:
+            database.dispose()
+        assert result.jobs and result.findings.failures() == {}, result
 
 
 def is_locked(database: Database, job_id: str) -> bool:

@@ -7,6 +7,7 @@ killed leaves nothing behind, and neither does a test process that is killed. It
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import random
@@ -254,13 +255,16 @@ class Host:
         return "\n".join(f"--- {self.name}: {name}\n{text}" for name, text in texts.items())
 
 
+_DEVICES = itertools.count(1)
+"""Numbers of this process: a test may have a network of its own beside that of its file."""
+
+
 class Network:
     """Hosts on one switch. This process is on it too, with the number OUTSIDE, and reaches all of them."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._subnet = _free_subnet()
-        self._devices = 0
         self.hosts: dict[str, Host] = {}
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.switch = subprocess.Popen(
@@ -311,8 +315,7 @@ class Network:
         self.switch.wait(60)
 
     def _new_device(self) -> tuple[str, int]:
-        self._devices += 1
-        name = f"ifh{os.getpid() % 100000}n{self._devices}"
+        name = f"ifh{os.getpid() % 100000}n{next(_DEVICES)}"
         return name, _open_tun(name)
 
     def _configure(self, inside: Sequence[str], device: str, number: int) -> None:
