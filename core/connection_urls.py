@@ -25,6 +25,8 @@ _REDIS_OPTIONS = {
     "ssl_cert_reqs": "none|optional|required",
 }
 """Values that redis-py takes, for the options that it would otherwise end a start for."""
+_REDIS_OPTIONS_OF_THE_FARM = ("decode_responses", "encoding", "encoding_errors", "single_connection_client")
+"""With another value, answers of Redis are no longer what the farm reads: it would run, and hear of nothing."""
 _POSTGRES_OPTIONS = {
     "sslmode": "disable|allow|prefer|require|verify-ca|verify-full",
     "channel_binding": "disable|prefer|require",
@@ -90,6 +92,8 @@ def _redis_server_problem(server: str) -> str | None:
     if path and not path.isdecimal():
         return "what follows the host is not a database number; write /0 at the end"
     for name, value in parse_qsl(server.partition("#")[0].partition("?")[2], keep_blank_values=True):
+        if name in _REDIS_OPTIONS_OF_THE_FARM:
+            return f"the option {name} is the farm's own; leave it out"
         if (allowed := _REDIS_OPTIONS.get(name)) and not re.fullmatch(allowed, value):
             return f"the option {name} has a value that it does not take; correct it, or leave it out"
     return None

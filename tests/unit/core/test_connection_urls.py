@@ -28,6 +28,8 @@ REDIS = [
     ("redis://host/s3cret", "database number"),
     ("redis://:s3cret@host/0?db=s3cret", "the option db"),
     ("rediss://:s3cret@host/0?ssl_cert_reqs=s3cret", "the option ssl_cert_reqs"),
+    ("redis://:s3cret@host/0?decode_responses=s3cret", "the option decode_responses"),
+    ("redis://:s3cret@host/0?encoding=s3cret", "the option encoding"),
     ("unix:///run/redis.sock", "not a URL|sockets"),
     ("unix://run/redis.sock", "Unix sockets are not supported"),
     ("redis+socket:///run/redis.sock", "Unix sockets are not supported"),
