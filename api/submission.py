@@ -284,15 +284,6 @@ class StillRunning(FarmError):
         )
 
 
-async def submit_and_wait(farm: Farm, caller: Caller, request: JobRequest, key: IdempotencyKey | None = None) -> Snapshot:
-    """Return the succeeded job with its images; raise StillRunning, or the error that the job ended with."""
-    submitted = await submit_job(farm, caller, request, key)
-    snapshot = await wait_for_end(farm, submitted.job.id)
-    if snapshot.job.status != JobStatus.SUCCEEDED:
-        raise error_of_job(snapshot.job)
-    return snapshot
-
-
 async def wait_for_end(farm: Farm, job_id: str) -> Snapshot:
     """Return the settled job; raise StillRunning after the seconds that a caller may wait."""
     snapshot = await wait_until_settled(farm, job_id, None, farm.settings.sync_wait_seconds)

@@ -28,6 +28,9 @@ class JobStatus(StrEnum):
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED})
 """States that a job never leaves. `held` is not among them: a user may retry a held job."""
 
+OPEN = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD)
+"""All other states, in which few of the stored jobs are."""
+
 SETTLED = TERMINAL | {JobStatus.HELD}
 """States that change only when a user acts."""
 

@@ -90,11 +90,6 @@ def window_size(slots: int) -> int:
     return max(MIN_WINDOW, HINTS_PER_SLOT * slots)
 
 
-def change_message(job_id: str, revision: int, status: str) -> bytes:
-    """Return a message for the `changes` channel."""
-    return changes_message([(job_id, revision, status)])
-
-
 def changes_message(changes: Iterable[tuple[str, int, str]]) -> bytes:
     """Return one message for the `changes` channel: (job id, revision, status) of each change."""
     return dump_json([{"job": job_id, "revision": revision, "status": status} for job_id, revision, status in changes])

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_SEED = 2**32 - 1
+"""The largest seed of a job."""
 DEFAULT_STRENGTH = 0.6
 """Strength of image-to-image when a request names neither `strength` nor `start_sigma`."""
 DEFAULT_INPAINT_STRENGTH = 1.0

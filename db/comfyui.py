@@ -266,12 +266,6 @@ def open_jobs(database: Database, row_ids: Collection[str]) -> Sequence[str]:
         return session.scalars(query).all()
 
 
-def jobs_of(database: Database, row_id: str) -> dict[str, int]:
-    """Return job id -> position, of the jobs that were submitted for a prompt."""
-    with database.read() as session:
-        return {each.job_id: each.position for each in _members(session, row_id)}
-
-
 def history_of(database: Database, owner: str, limit: int = PAGE, offset: int | None = None) -> list[ComfyPrompt]:
     """Return an owner's ended prompts, oldest first: the latest ones, or those from `offset` on.
 

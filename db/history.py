@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Integer, case, cast, func, select
 
 from core.backoff import backoff_seconds
-from core.lifecycle import JobStatus
+from core.lifecycle import OPEN, JobStatus
 from db.database import Database
 from db.jobs.blame import FIRST_SECONDS, MOST_SECONDS
 from db.quarantine import is_on_probation
@@ -18,7 +18,6 @@ from db.tables import Attempt, Job, JobExclusion, Worker
 MAX_JOBS = 100_000
 """The latest ended jobs, which the buckets count; reading them takes some tenths of a second."""
 MAX_EVENTS = 100
-_OPEN = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD)
 _GOOD, _BAD = JobStatus.SUCCEEDED.value, (JobStatus.FAILED.value, JobStatus.EXPIRED.value)
 
 
@@ -77,7 +76,7 @@ def open_by_owner(database: Database, owner: str | None, limit: int = 200) -> li
     """Return (model, owner, status -> jobs) of open jobs, those with most jobs first."""
     found: dict[tuple[str, str], dict[str, int]] = {}
     with database.read() as session:
-        for status in _OPEN:  # one query each: IN would not use the partial indexes
+        for status in OPEN:  # one query each: IN would not use the partial indexes
             query = select(Job.model, Job.owner, func.count()).where(has_status(status))
             query = query.where(Job.owner == owner) if owner is not None else query
             for model, name, count in session.execute(query.group_by(Job.model, Job.owner)):

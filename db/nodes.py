@@ -8,10 +8,10 @@ from sqlalchemy import ColumnElement, delete, func, literal, or_, select, update
 
 from core.errors import NotFound
 from db.database import Database
-from db.jobs.finish import LIVE_SECONDS
 from db.quarantine import end_quarantine
 from db.sql import RUNNING, now
 from db.tables import Job, Worker, WorkerModel
+from db.worker_models import LIVE_SECONDS
 
 
 def host_of(worker: Worker) -> str:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from sqlalchemy import String, bindparam, case, func, literal_column, select
 
-from core.lifecycle import JobStatus
+from core.lifecycle import OPEN, JobStatus
 from core.work import LEAST_PIXELS, work_of
 from db.database import Database
 from db.prepared import Prepared
@@ -19,7 +19,6 @@ from db.tables import Job
 _RECENT = 20
 MOST_WAITING = 100
 _SIZE = ("width", "height", "num_inference_steps", "num_images")
-_OPEN = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.HELD)
 
 
 def count_open(database: Database, owner: str, face: str) -> int:
@@ -33,7 +32,7 @@ def open_counts(database: Database) -> dict[str, dict[str, int]]:
     """Return model -> status -> number of queued, running and held jobs."""
     found: dict[str, dict[str, int]] = {}
     with database.read_rows() as connection:
-        for status in _OPEN:
+        for status in OPEN:
             for row in _count_of(status).rows(connection, {}):
                 found.setdefault(row["model"], {})[status] = row["counted"]
     return found

@@ -19,6 +19,8 @@ from db.tables import Job, Worker, WorkerModel
 
 ModelState = Literal["loaded", "loading", "host_memory", "on_disk", "unavailable"]
 Request = Literal["load", "unload"]
+LIVE_SECONDS = 20.0
+"""A worker that was not seen for this long is not counted as a capable worker."""
 COUNTED_JOBS = 100
 """Most jobs of a model that are counted: more of them change no decision."""
 

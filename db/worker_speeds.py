@@ -23,12 +23,12 @@ from sqlalchemy import (
 
 from db.database import Database
 from db.jobs.claim import claimable_by
-from db.jobs.finish import LIVE_SECONDS
 from db.prepared import Prepared, core_table
 from db.quarantine import excludes, is_on_probation
 from db.size_limits import SizeLimit, fits, fits_on_worker
 from db.sql import QUEUED, RUNNING, now
 from db.tables import Job, JobExclusion, Worker
+from db.worker_models import LIVE_SECONDS
 
 MOST_FASTER = 16
 MOST_IDLE = 16

@@ -11,13 +11,12 @@ from sqlalchemy import ColumnElement, String, and_, bindparam, func, literal, or
 
 from core.errors import Conflict, NotFound
 from db.database import Database
-from db.jobs.finish import LIVE_SECONDS
 from db.jobs.reap import requeue_predecessors
 from db.prepared import Prepared, core_table, detached
 from db.quarantine import end_quarantine
 from db.sql import RUNNING, insert_ignore, now
 from db.tables import Job, Worker
-from db.worker_models import register_models, serves
+from db.worker_models import LIVE_SECONDS, register_models, serves
 
 _LIVE = "is_live"
 LIVE_STATES = ("loading", "ready", "blocked", "unloaded", "draining")
@@ -125,11 +124,6 @@ def _heartbeat(names: tuple[str, ...]) -> Prepared:
         table.c.incarnation == bindparam("of_incarnation", type_=String()),
     )
     return Prepared(update(table).where(*this).values(seen_at=now(), **values).returning(table))
-
-
-def is_live_name(database: Database, name: str) -> bool:
-    """Return whether a worker of that name was seen lately and has not stopped."""
-    return any(worker.name == name for worker in live_workers(database))
 
 
 def live_workers(database: Database, model: str | None = None) -> list[Worker]:

@@ -146,10 +146,6 @@ class S3ImageStore:
                 swept += 1
         return swept
 
-    def used_bytes(self) -> int:
-        """Return the total size of the files, in bytes; lists all of them."""
-        return sum(int(entry["Size"]) for entry in self._entries())
-
     def range_of(self, name: str, key: str, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes of an object from `start` to before `end`; for S3File."""
         if end <= start:

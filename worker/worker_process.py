@@ -29,7 +29,7 @@ from core.tracing import tracing_of
 from core.version import VERSION
 from db import workers
 from db.database import Database
-from db.jobs.finish import LIVE_SECONDS
+from db.worker_models import LIVE_SECONDS
 from worker.engine.client import FINAL_LOAD_CODES, EngineClient
 from worker.engine.messages import EngineEvent, EngineLost, LoadFailed, Loading, Ready, Rendered, Unloaded
 from worker.engine.spec import spec_from_settings

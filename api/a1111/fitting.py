@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.catalogue import CatalogueModel, Limits
-from core.parameters.seeds import MAX_SEED, RANDOM_SEED
+from core.parameters.seeds import RANDOM_SEED
+from core.render import MAX_SEED
 
 
 @dataclass(frozen=True)

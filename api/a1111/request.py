@@ -14,7 +14,8 @@ from api.dependencies import CallerDependency, SubmitterDependency
 from core.catalogue import CatalogueModel
 from core.imagefile.masks import MAX_FEATHER
 from core.parameters.parameters import Findings, InvalidParameters
-from core.parameters.seeds import MAX_SEED, RANDOM_SEED, resolve_seed
+from core.parameters.seeds import RANDOM_SEED, resolve_seed
+from core.render import MAX_SEED
 from core.schemas.a1111 import Img2Img, Txt2Img
 from core.schemas.jobs import JobRequest
 

@@ -37,9 +37,9 @@ from core.lifecycle import JobKind
 from core.parameters import InitImage, InvalidParameters, MaskImage
 from core.parameters.normalise import Origin
 from core.parameters.parameters import Parent
-from core.parameters.seeds import MAX_SEED
 from core.queue import PRIORITY_DEFAULT
 from core.refine_mode import RefineMode
+from core.render import MAX_SEED
 from core.schemas.jobs import JobRequest
 from core.schemas.upscales import UpscaleRequest
 from db.jobs.submit import NewJob

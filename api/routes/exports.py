@@ -16,6 +16,7 @@ from api.routes.jobs import query_text
 from core.errors import InvalidInput
 from core.ids import is_id
 from core.imagefile import ImageFormat
+from core.schemas.base import epoch_seconds
 from core.storage.archive import Layout, MetadataKind
 from core.storage.export import name_stem
 from db.exports import ExportChoice
@@ -61,8 +62,8 @@ async def read_export(
         jobs=[_known("job", each) for each in dict.fromkeys(job or ())],
         model=query_text("model", model),
         text=query_text("q", q) or "",
-        since=_seconds(since),
-        until=_seconds(until),
+        since=epoch_seconds(since),
+        until=epoch_seconds(until),
         min_rating=min_rating,
     )
     words_of(choice.text)
@@ -80,9 +81,3 @@ def _known(field: str, value: str) -> str:
     if not is_id(value):
         raise InvalidInput(f"'{value[:100]}' is not an id: send one that the farm returned.", field=field)
     return value
-
-
-def _seconds(moment: datetime | None) -> float | None:
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

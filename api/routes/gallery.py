@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -16,7 +16,7 @@ from api.threads import in_thread
 from core.errors import InvalidInput
 from core.ids import is_id
 from core.lifecycle import JobKind
-from core.schemas.base import iso
+from core.schemas.base import epoch_seconds, iso
 from core.schemas.gallery import Gallery, GalleryImage
 from db.gallery import MAX_ROWS, GalleryChoice, GalleryRow, count_gallery, read_gallery
 
@@ -52,8 +52,8 @@ async def read_images(
         batch=_id("batch", batch),
         lora=query_text("lora", lora),
         collection=_id("collection", collection),
-        since=_seconds(since),
-        until=_seconds(until),
+        since=epoch_seconds(since),
+        until=epoch_seconds(until),
         anchor=_id("anchor", anchor),
     )
     total = await in_thread(count_gallery, farm.database, choice) if count else None
@@ -72,9 +72,3 @@ def _id(field: str, value: str | None) -> str | None:
     if value is not None and not is_id(value):
         raise InvalidInput(f"'{value[:100]}' is not an id: send one that the farm returned.", field=field)
     return value
-
-
-def _seconds(moment: datetime | None) -> float | None:
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

@@ -31,7 +31,7 @@ class DashboardData(ResponseBody):
 
 def fetch_dashboard(farm: ImageFarm) -> DashboardData:
     """Fetch the state. Running jobs are fetched one by one: the list of jobs has no progress."""
-    running = [_fetch_job(farm, job) for job in farm.jobs(status=[JobStatus.RUNNING], limit=SHOWN)]
+    running = [fetch_if_there(farm, job) for job in farm.jobs(status=[JobStatus.RUNNING], limit=SHOWN)]
     return DashboardData(
         url=farm.url,
         workers=[worker for worker in farm.workers().items if worker.live],
@@ -41,7 +41,8 @@ def fetch_dashboard(farm: ImageFarm) -> DashboardData:
     )
 
 
-def _fetch_job(farm: ImageFarm, job: Job) -> Job | None:
+def fetch_if_there(farm: ImageFarm, job: Job) -> Job | None:
+    """Return the present job; None when it has been deleted."""
     try:
         return farm.get(job)
     except (NotFound, Gone):

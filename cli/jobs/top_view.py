@@ -7,8 +7,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cli.jobs.dashboard import fetch_if_there
 from cli.tables import cut_table
-from core.errors import Gone, NotFound
 from core.lifecycle import JobStatus
 from core.schemas.base import ResponseBody
 from core.schemas.jobs import Job
@@ -60,17 +60,10 @@ def fetch_top(farm: ImageFarm) -> TopData:
     """Fetch the state; running jobs one by one, because the list of jobs has no progress."""
     running: dict[str, list[RunningJob]] = {}
     for listed in farm.jobs(status=[JobStatus.RUNNING], limit=MOST_JOBS):
-        if (job := _fetch(farm, listed)) is not None and job.worker is not None:
+        if (job := fetch_if_there(farm, listed)) is not None and job.worker is not None:
             running.setdefault(job.worker, []).append(_running(job))
     workers = [_worker(each, running.get(each.name, [])) for each in farm.workers().items if each.live]
     return TopData(url=farm.url, workers=workers, queue=farm.queue())
-
-
-def _fetch(farm: ImageFarm, job: Job) -> Job | None:
-    try:
-        return farm.get(job)
-    except (NotFound, Gone):
-        return None
 
 
 def _running(job: Job) -> RunningJob:

@@ -9,13 +9,12 @@ from core.comfyui.errors import GraphRefused, NodeError, node_errors
 from core.comfyui.names import network_scale
 from core.comfyui.plan import Enlarge, Output, Plan, ReadStep, Render, Start
 from core.comfyui.validation import Graph, Node, outputs_failed
-from core.comfyui.values import GraphImage, GraphLatent, GraphModel, Unsupported, resized, strength_of
+from core.comfyui.values import LATENT_MULTIPLE, GraphImage, GraphLatent, GraphModel, Unsupported, resized, strength_of
 
 MAX_STEPS = 16
 MAX_TEXTS, MAX_TEXT_LENGTH = 100, 1_000_000
 """Texts that ConditioningCombine nodes may join for one sampler, and their characters: a few nodes can join one text with
 itself a billion times."""
-_LATENT_MULTIPLE = 8
 _SAME_SHAPE = 0.02
 """Relative difference of two aspect ratios that rounding a size explains."""
 _SCALES = (2, 3, 4)
@@ -178,9 +177,7 @@ class _Reader:
         node = self._nodes[link[0]]
         match node.kind:
             case "EmptyLatentImage" | "EmptySD3LatentImage":
-                width, height = (
-                    int(node.inputs[side]) // _LATENT_MULTIPLE * _LATENT_MULTIPLE for side in ("width", "height")
-                )
+                width, height = (int(node.inputs[side]) // LATENT_MULTIPLE * LATENT_MULTIPLE for side in ("width", "height"))
                 return GraphLatent(width, height, int(node.inputs["batch_size"]))
             case "VAEEncode":
                 image = self._image(node.link("pixels"))

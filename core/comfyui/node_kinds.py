@@ -12,7 +12,7 @@ FileList = Literal["checkpoints", "diffusion_models", "text_encoders", "vae", "l
 """The lists of files that an input chooses from; all but `images` are names of ComfyUI's folders."""
 
 MAX_SIDE = 16_384
-MAX_SEED = 2**64 - 1
+MAX_COMFYUI_SEED = 2**64 - 1
 SAMPLERS = (
     *("euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral"),
     *("lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu"),
@@ -94,7 +94,7 @@ _FACTOR = _float(1.5, 0.01, 8.0)
 _LATENT_SIDE = _int(512, 0, MAX_SIDE, 8)
 _IMAGE_SIDE = _int(512, 0, MAX_SIDE)
 _CROP = _choice("disabled", "center")
-_SEED = _int(0, 0, MAX_SEED, control_after_generate=True)
+_SEED = _int(0, 0, MAX_COMFYUI_SEED, control_after_generate=True)
 _STEPS = _int(20, 1, 10_000)
 _CFG = Input("FLOAT", {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01})
 _STRENGTH = _float(1.0, -100.0, 100.0)

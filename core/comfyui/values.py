@@ -8,7 +8,7 @@ from core.comfyui.errors import unsupported
 from core.comfyui.plan import Start
 from core.comfyui.validation import Node
 
-_LATENT_MULTIPLE = 8
+LATENT_MULTIPLE = 8
 
 
 class Unsupported(Exception):
@@ -58,7 +58,7 @@ class GraphModel:
 
 def resized(latent: GraphLatent, width: float, height: float) -> GraphLatent:
     """Return the latents at another size in pixels, rounded as ComfyUI rounds."""
-    sides = [max(int(side) // _LATENT_MULTIPLE, 2) * _LATENT_MULTIPLE for side in (width, height)]
+    sides = [max(int(side) // LATENT_MULTIPLE, 2) * LATENT_MULTIPLE for side in (width, height)]
     image = latent.image.resized(*sides) if latent.image is not None else None
     return GraphLatent(sides[0], sides[1], latent.count, image, latent.mask, latent.grow_mask_by)
 

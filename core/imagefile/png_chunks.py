@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_BYTES = 2**20
 """Largest text or profile that is kept, when decompressed: Pillow refuses the whole image for a larger one."""
 _MAX_TOTAL_BYTES = 16 * 2**20
@@ -30,7 +30,7 @@ def without_oversized_chunks(data: bytes) -> bytes:
 
     Raises ValueError for more chunks than any program writes.
     """
-    if not data.startswith(_SIGNATURE):
+    if not data.startswith(SIGNATURE):
         return data
     view = memoryview(data)
     kept: list[memoryview] = []
@@ -52,7 +52,7 @@ def without_oversized_chunks(data: bytes) -> bytes:
 
 def _chunks(view: memoryview) -> Iterator[_Chunk]:
     """Yield the complete chunks in order; stop at the first one that is cut off."""
-    position = len(_SIGNATURE)
+    position = len(SIGNATURE)
     while position + 12 <= len(view):
         end = position + 12 + int.from_bytes(view[position : position + 4])
         if end > len(view):

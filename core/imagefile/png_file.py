@@ -14,8 +14,8 @@ from core.imagefile.exif import PREFIX as EXIF_PREFIX
 from core.imagefile.exif import user_comment_block
 from core.imagefile.metadata import ImageMetadata
 from core.imagefile.parameters_text import format_parameters
+from core.imagefile.png_chunks import SIGNATURE
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER_BYTES = len(SIGNATURE) + 25
 """The signature and the first chunk, IHDR, after which texts may stand."""
 _COPIED_BYTES = 2**20

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from core.parameters.parameters import Findings, InvalidParameters
 from core.parameters.prompt_axes import MATRIX, PROMPT_SR, check_length, check_search, matrix_axes, with_parts
-from core.parameters.seeds import MAX_SEED, RANDOM_SEED, resolve_seed
+from core.parameters.seeds import RANDOM_SEED, resolve_seed
+from core.render import MAX_SEED
 from core.schemas.batches import BatchBase, BatchRequest
 from core.schemas.jobs import RenderFields
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from core.catalogue import CatalogueModel
 from core.parameters.parameters import Findings
+from core.render import MAX_SEED
 from core.schemas.jobs import RenderFields
 
-MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 """Seed by which a request asks for a random one."""
 

@@ -148,6 +148,13 @@ def iso(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
+def epoch_seconds(moment: datetime | None) -> float | None:
+    """Convert a time to epoch seconds; one without a zone is UTC."""
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
 class FieldError(ResponseBody):
     """One invalid value; `field` is its path in the request, such as `width` or `prompts.3`."""
 

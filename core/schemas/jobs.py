@@ -15,7 +15,7 @@ from core.schemas.loras import MAX_LORAS, JobLora
 from core.schemas.webhooks import JobWebhook
 from core.styles.styles import MAX_STYLES
 
-_MAX_METADATA = 32
+MAX_METADATA = 32
 EXAMPLE: dict[str, JsonValue] = {
     "prompt": "a red fox asleep in snow, soft morning light",
     "width": 512,
@@ -136,7 +136,7 @@ class JobRequest(RenderFields):
         None, gt=0, le=31_536_000, allow_inf_nan=False, description="The job expires unless it starts within this time."
     )
     metadata: dict[Label, Label] = Field(
-        default_factory=dict, max_length=_MAX_METADATA, description="Your labels: stored and returned, not interpreted."
+        default_factory=dict, max_length=MAX_METADATA, description="Your labels: stored and returned, not interpreted."
     )
 
     webhook: JobWebhook | None = Field(None, description="Receives a message when the job settles.")

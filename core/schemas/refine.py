@@ -10,11 +10,10 @@ from pydantic import AliasChoices, ConfigDict, Field, JsonValue
 from core.queue import PRIORITY_DEFAULT, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from core.refine_mode import RefineMode
 from core.schemas.base import RequestBody, ResponseBody, Text
-from core.schemas.jobs import Label
+from core.schemas.jobs import MAX_METADATA, Label
 from core.schemas.webhooks import JobWebhook
 
 EXAMPLE: dict[str, JsonValue] = {"mode": "hires", "width": 1024, "height": 1024}
-_MAX_METADATA = 32
 
 
 class RefineRequest(RequestBody):
@@ -53,7 +52,7 @@ class RefineRequest(RequestBody):
     )
     priority: int = Field(PRIORITY_DEFAULT, ge=PRIORITY_LOWEST, le=PRIORITY_HIGHEST)
     deadline_seconds: float | None = Field(None, gt=0, le=31_536_000, allow_inf_nan=False)
-    metadata: dict[Label, Label] = Field(default_factory=dict, max_length=_MAX_METADATA)
+    metadata: dict[Label, Label] = Field(default_factory=dict, max_length=MAX_METADATA)
     webhook: JobWebhook | None = Field(None, description="Receives a message when the job settles.")
 
     def as_sent(self) -> dict[str, Any]:

@@ -241,10 +241,6 @@ class LocalImageStore:
                     swept += 1
         return swept
 
-    def used_bytes(self) -> int:
-        """Return the total size of the files, in bytes; walks the whole tree."""
-        return sum(_size(path) for path in self._files())
-
     def _files(self) -> Iterator[Path]:
         for folder, _, names in os.walk(self.root):
             for name in names:

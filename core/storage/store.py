@@ -60,9 +60,6 @@ class ImageStore(Protocol):
     def sweep_partial(self, older_than_seconds: float = 3600.0) -> int:
         """Delete what killed writers left, and return how much."""
 
-    def used_bytes(self) -> int:
-        """Return the total size of the files, in bytes."""
-
 
 @runtime_checkable
 class RemoteFile(Protocol):

@@ -12,7 +12,7 @@ from core.retries import RetryRule
 from db.quarantine import excludes, is_final, is_on_probation
 from db.sql import insert_ignore, now
 from db.tables import Job, JobExclusion, Worker
-from db.worker_models import serves
+from db.worker_models import LIVE_SECONDS, serves
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,6 @@ SAME_FAILURE_SECONDS = 2.0
 """Attempts that end this soon after another ended with it, such as all that one engine held."""
 FIRST_SECONDS, MOST_SECONDS = 60.0, 960.0
 """Time in quarantine before the worker may try one job; it doubles each time that this job fails."""
-_LIVE_SECONDS = 20.0
 
 
 def exclude(session: Session, job: Job, rule: RetryRule, code: str) -> None:
@@ -47,7 +46,7 @@ def _has_other(session: Session, job: Job) -> bool:
 def _others(name: str, model: str) -> tuple[ColumnElement[bool], ...]:
     return (
         Worker.name != name,
-        Worker.seen_at > now() - literal(_LIVE_SECONDS),
+        Worker.seen_at > now() - literal(LIVE_SECONDS),
         Worker.state.in_(("ready", "unloaded")),
         Worker.paused_at.is_(None),
         Worker.drain_requested_at.is_(None),

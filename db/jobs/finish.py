@@ -16,10 +16,7 @@ from db.jobs.transition import transition
 from db.quarantine import is_final
 from db.sql import RUNNING, now
 from db.tables import Attempt, Job, JobExclusion, Worker
-from db.worker_models import serves
-
-LIVE_SECONDS = 20.0
-"""A worker that was not seen for this long is not counted as a capable worker."""
+from db.worker_models import LIVE_SECONDS, serves
 
 
 def finish_canceled(database: Database, job_id: str, attempt: int) -> Job | None:

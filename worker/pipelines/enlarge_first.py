@@ -16,17 +16,14 @@ from core.catalogue.upscalers import LANCZOS, Upscaler, list_upscalers
 from core.errors import InvalidInput, RenderError
 from core.render import RenderRequest
 from worker.device.faults import is_out_of_memory
-from worker.device.machine import GIGABYTE
 from worker.device.torch_device import device_name, free_cached_memory
 from worker.init_image import PACKED, open_reference
 from worker.memory.estimate import tokens
 from worker.pipelines.family import AnyFamily, Sample
-from worker.pipelines.upscalers.enlargement import Enlargement, LoadedUpscaler
+from worker.pipelines.upscalers.enlargement import GPU_BYTES, Enlargement, LoadedUpscaler
 
 log = logging.getLogger(__name__)
 CPU = torch.device("cpu")
-GPU_BYTES = 3 * GIGABYTE
-"""Free memory of a GPU below which an image is enlarged on the CPU: a tile takes up to 1.5 GB beside the model."""
 
 
 def installed_upscalers(folders: Sequence[Path]) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from core.catalogue import CatalogueModel, ModelPaths, locate
 from core.errors import RenderError, Unavailable
 from db import worker_models
-from db.jobs.finish import LIVE_SECONDS
-from db.worker_models import Holder
+from db.worker_models import LIVE_SECONDS, Holder
 from worker.engine.messages import EngineInfo, LoadFailed
 from worker.engine.spec import spec_from_settings
 from worker.runner.attempts import ClaimGate

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_SEED = 2**32 - 1
-"""The largest seed of a job."""
+from core.render import MAX_SEED
+
 MAX_JSON_CHARS = 2**20
 _MAX_SIDE, _MAX_STEPS, _MAX_GUIDANCE = 65_536, 10_000, 1000.0
 _MAX_TEXT, _MAX_ITEMS, _MAX_DEPTH, _MAX_KEY = 2000, 60, 4, 100

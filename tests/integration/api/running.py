@@ -19,7 +19,7 @@ from api.http_limits import HttpLimits
 from api.server import make_server
 from core.imagefile import ImageMetadata, encode
 from core.parameters.seeds import seeds_of
-from core.queue import RedisKeys, change_message
+from core.queue import RedisKeys, changes_message
 from core.settings import Settings
 from core.storage import ImageStore, LocalImageStore, image_key
 from db.database import Database
@@ -108,7 +108,7 @@ class WorkerSide:
 
     def publish(self, job: Job) -> None:
         """Publish the job's revision, as a worker does after a commit."""
-        self.redis.publish(self.keys.changes, change_message(job.id, job.revision, job.status))
+        self.redis.publish(self.keys.changes, changes_message([(job.id, job.revision, job.status)]))
 
     @contextmanager
     def working(self, idle_seconds: float = 0.02) -> Iterator[None]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from core.errors import Conflict
 from core.ids import new_id
@@ -16,7 +17,7 @@ from db.database import Database
 from db.jobs.cancel import request_cancel
 from db.jobs.submit import NewJob
 from db.jobs.succeed import StoredImage, finish_succeeded
-from db.tables import ComfyPrompt, Image, Job
+from db.tables import ComfyPrompt, ComfyPromptJob, Image, Job
 from db.uploads import NewUpload, add_upload, get_upload, remove_upload
 
 Claim = Callable[..., Job | None]
@@ -51,6 +52,13 @@ def step(database: Database, row_id: str) -> PromptChange:
     return change
 
 
+def jobs_of(database: Database, row_id: str) -> dict[str, int]:
+    """Return job id -> position, in order of positions."""
+    query = select(ComfyPromptJob).where(ComfyPromptJob.prompt == row_id).order_by(ComfyPromptJob.position)
+    with database.read() as session:
+        return {each.job_id: each.position for each in session.scalars(query)}
+
+
 def finish(database: Database, running: Job | None, count: int) -> None:
     assert running is not None
     images = [StoredImage(index, f"{new_id()}.png", 64, 64, index, "png", 1, "0" * 64, {}) for index in range(count)]
@@ -83,7 +91,7 @@ def test_a_chain_is_submitted_step_by_step_and_once(database: Database, claim: C
 def test_a_job_that_ends_otherwise_ends_its_prompt(database: Database, claim: Claim) -> None:
     two = {"jobs": [{"node": "3", "source": None}, {"node": "4", "source": None}], "outputs": []}
     row = submit_prompt(database, prompt(plan=two, jobs=[(0, job()), (1, job("second"))])).row
-    jobs = comfyui.jobs_of(database, row.id)
+    jobs = jobs_of(database, row.id)
     canceled = next(job_id for job_id, position in jobs.items() if position == 1)
     request_cancel(database, canceled)
     change = step(database, row.id)
@@ -101,9 +109,9 @@ def test_ids_are_the_owners_and_numbers_count(database: Database) -> None:
         submit_prompt(database, prompt("one"))
     assert submit_prompt(database, prompt("one", owner="bob")).row.number == 0
     assert comfyui.count_open(database, ["ann", "bob", "eve"]) == {"ann": 3, "bob": 1, "eve": 0}
-    found = comfyui.prompts_of_jobs(database, [*comfyui.jobs_of(database, first.id), "x"])
+    found = comfyui.prompts_of_jobs(database, [*jobs_of(database, first.id), "x"])
     assert list(found.values()) == [(first.id, 0, "ann", "c")]
-    request_cancel(database, next(iter(comfyui.jobs_of(database, first.id))))
+    request_cancel(database, next(iter(jobs_of(database, first.id))))
     step(database, first.id)
     assert submit_prompt(database, prompt("one")).row.id != first.id, "an ended prompt gives its id free"
     assert comfyui.get_prompt(database, first.id) is None
@@ -113,7 +121,7 @@ def test_history_is_bounded_and_forgotten(database: Database, monkeypatch: pytes
     monkeypatch.setattr(comfyui, "HISTORY", 2)
     for number in range(4):
         row = submit_prompt(database, prompt(str(number))).row
-        request_cancel(database, next(iter(comfyui.jobs_of(database, row.id))))
+        request_cancel(database, next(iter(jobs_of(database, row.id))))
         step(database, row.id)
     submit_prompt(database, prompt("open"))
     assert [each.prompt_id for each in comfyui.history_of(database, "ann")] == ["2", "3"]

@@ -24,7 +24,7 @@ Start = Callable[..., None]
 @pytest.fixture(autouse=True)
 def separate_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blame, "SAME_FAILURE_SECONDS", 0.0)
-    monkeypatch.setattr(blame, "_LIVE_SECONDS", 3600.0)
+    monkeypatch.setattr(blame, "LIVE_SECONDS", 3600.0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from api.a1111.fitting import fit_size, fit_steps, fit_strength, map_seed
 from api.a1111.without_effect import ignored_fields
 from core.catalogue import load_catalogue
-from core.parameters.seeds import MAX_SEED
+from core.render import MAX_SEED
 from core.schemas.a1111 import Txt2Img
 
 DEMO = load_catalogue().get("demo")

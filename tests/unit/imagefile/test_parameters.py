@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from core.imagefile import ImageMetadata, encode_png
 from core.imagefile.parameters import FoundLora, FoundParameters, read_parameters
-from core.imagefile.parameters.found import MAX_SEED, plain
+from core.imagefile.parameters.found import plain
 from core.imagefile.parameters.read import _READERS
 from core.parameters.parameters import Findings
-from core.parameters.seeds import MAX_SEED as JOB_SEED
 from core.parameters.seeds import resolve_seed
-from core.render import LoraRequest
+from core.render import MAX_SEED, LoraRequest
 from core.schemas.images import ImageParameters
 from core.schemas.jobs import JobRequest
 from tests.unit.imagefile import pictures
@@ -37,7 +36,7 @@ def fields(prompt: str, negative: str | None, *rest: Any) -> dict[str, Any]:  # 
 
 
 def test_seeds_are_bounded_as_in_jobs() -> None:
-    assert resolve_seed(MAX_SEED, 1, Findings()) == JOB_SEED == MAX_SEED
+    assert resolve_seed(MAX_SEED, 1, Findings()) == MAX_SEED
 
 
 def test_our_own_record_comes_first() -> None:

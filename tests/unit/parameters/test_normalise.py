@@ -10,8 +10,9 @@ from core.catalogue import load_catalogue
 from core.errors import InvalidInput
 from core.parameters import InitImage, InvalidParameters, MaskImage, RequestLimits, normalise
 from core.parameters.parameters import Findings
-from core.parameters.seeds import MAX_SEED, resolve_seed
+from core.parameters.seeds import resolve_seed
 from core.presets import all_presets
+from core.render import MAX_SEED
 from core.schemas.jobs import JobRequest
 from tests.unit.parameters.conftest import Normalise
 

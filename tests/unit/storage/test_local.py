@@ -83,13 +83,6 @@ def test_keys_are_listed_by_age_and_other_files_skipped(store: LocalImageStore) 
     assert list(store.iter_keys(older_than_seconds=50)) == [old]
 
 
-def test_used_bytes_counts_every_file(store: LocalImageStore) -> None:
-    assert store.used_bytes() == 0
-    store.put(image_key(new_id(), 1, 0), b"12345")
-    store.put(image_key(new_id(), 1, 1), b"123")
-    assert store.used_bytes() == 8
-
-
 def test_a_file_where_a_folder_should_be_is_reported(tmp_path: Path, key: str) -> None:
     (tmp_path / "images").write_text("in the way")
     with pytest.raises(RenderError, match="a file stands where a folder should be") as caught:

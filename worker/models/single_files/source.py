@@ -14,13 +14,12 @@ from torch import nn
 
 from core.catalogue.model_folder import components
 from core.catalogue.weight_file import WeightFile
-from core.errors import RenderError
 from worker.memory.weight_source import MappedWeights
 from worker.models.packed_copy import empty_module, with_weights
 from worker.models.single_files.class_tensors import Tensors, convert
 from worker.models.single_files.fp8 import load_fp8
 from worker.models.single_files.gguf import load_gguf
-from worker.models.single_files.tensors import FP8, component_tensors
+from worker.models.single_files.tensors import FP8, component_tensors, unusable
 
 log = logging.getLogger(__name__)
 NAMED = 3
@@ -103,14 +102,12 @@ class FileSource:
         converted = convert(self._stored, module)
         if missing := converted.missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise _unusable(
-                path, f"lacks the tensor {missing[0]}{more} of {self.cls}: it is incomplete, or of another model"
-            )
+            raise unusable(path, f"lacks the tensor {missing[0]}{more} of {self.cls}: it is incomplete, or of another model")
         expected = module.state_dict()
         for name, tensor in converted.tensors.items():
             if tensor.shape != expected[name].shape:
                 shapes = f"{list(tensor.shape)}, where {self.cls} has {list(expected[name].shape)}"
-                raise _unusable(path, f"holds {name} in the shape {shapes}: it belongs to another model")
+                raise unusable(path, f"holds {name} in the shape {shapes}: it belongs to another model")
         if unused := converted.unexpected:
             more = f" and {len(unused) - NAMED} more" if len(unused) > NAMED else ""
             log.warning("%s: tensors that %s does not use: %s%s", path, self.cls, ", ".join(unused[:NAMED]), more)
@@ -123,10 +120,6 @@ def load_component_file(component: str, file: WeightFile, configs: Path, dtype: 
     Raise RenderError `model_unavailable`, naming the file, when it lacks a tensor or is damaged.
     """
     return FileSource(component, file, configs).load(dtype)
-
-
-def _unusable(path: Path, why: str) -> RenderError:
-    return RenderError(f"{path} {why}.", code="model_unavailable")
 
 
 SAMPLE_BYTES = 65_536

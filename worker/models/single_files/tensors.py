@@ -26,16 +26,16 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     container = container_of(path)
     if container != "safetensors" and (damage := damage_of(path)):
-        raise _unusable(path, damage)
+        raise unusable(path, damage)
     try:
         if container == "pickle":
             return _pickled(path)
         read_header(path)  # Its messages say more than the library's.
         return load_file(path)
     except HeaderError as error:
-        raise _unusable(path, str(error)) from error
+        raise unusable(path, str(error)) from error
     except (OSError, SafetensorError) as error:
-        raise _unusable(path, f"cannot be read: {error}") from error
+        raise unusable(path, f"cannot be read: {error}") from error
 
 
 def component_tensors(path: Path, component: str) -> dict[str, torch.Tensor]:
@@ -43,7 +43,7 @@ def component_tensors(path: Path, component: str) -> dict[str, torch.Tensor]:
     stored = read_tensors(path)
     names = component_keys(stored, component)
     if not names:
-        raise _unusable(path, f"holds no {component}: name a file that does, or a complete checkpoint")
+        raise unusable(path, f"holds no {component}: name a file that does, or a complete checkpoint")
     return {own: stored[name] for own, name in names.items()}
 
 
@@ -51,7 +51,7 @@ def _pickled(path: Path) -> dict[str, torch.Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ValueError, TypeError) as error:
-        raise _unusable(
+        raise unusable(
             path,
             "is a pickle that cannot be loaded as weights alone: pickles can run programs, so nothing else in them is "
             "loaded. Get the model as a .safetensors file, or convert it where you trust it",
@@ -60,7 +60,7 @@ def _pickled(path: Path) -> dict[str, torch.Tensor]:
         loaded = loaded["state_dict"]
     found = {str(name): each for name, each in loaded.items() if isinstance(each, torch.Tensor)} if _is_dict(loaded) else {}
     if not found:
-        raise _unusable(path, "holds no tensors by name")
+        raise unusable(path, "holds no tensors by name")
     return found
 
 
@@ -68,5 +68,5 @@ def _is_dict(loaded: object) -> bool:
     return isinstance(loaded, Mapping)
 
 
-def _unusable(path: Path, why: str) -> RenderError:
+def unusable(path: Path, why: str) -> RenderError:
     return RenderError(f"{path} {why}.", code="model_unavailable")

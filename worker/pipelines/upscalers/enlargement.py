@@ -9,9 +9,12 @@ from torch.nn import functional
 
 from core.catalogue.upscalers import MAX_SCALE, Upscaler
 from core.errors import InvalidInput, RenderError
+from worker.device.machine import GIGABYTE
 from worker.pipelines.upscalers.network import Network, Tiling, load_network, tiling_of, tolerates_bfloat16
 from worker.pipelines.upscalers.tiles import Box, Tile, cut, scaled
 
+GPU_BYTES = 3 * GIGABYTE
+"""Free memory of a GPU below which an image is enlarged on the CPU: a tile takes up to 1.5 GB, beside other models."""
 LANCZOS_TILING = Tiling(512, 8)
 """Lanczos reads three pixels around each of the input's."""
 

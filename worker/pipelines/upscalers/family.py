@@ -22,15 +22,13 @@ from worker.device.faults import is_out_of_memory
 from worker.device.machine import GIGABYTE
 from worker.device.torch_device import device_name, free_cached_memory, resolve_device, use_device
 from worker.pipelines.family import Sample
-from worker.pipelines.upscalers.enlargement import Enlargement, LoadedUpscaler
+from worker.pipelines.upscalers.enlargement import GPU_BYTES, Enlargement, LoadedUpscaler
 from worker.pipelines.upscalers.ncnn_weights import DamagedUpscaler
 from worker.pipelines.upscalers.png_rows import PngRows, ReducedRows, Rows
 
 log = logging.getLogger(__name__)
 CPU = torch.device("cpu")
 KEPT_NETWORKS = 2
-GPU_BYTES = 3 * GIGABYTE
-"""Free memory of a GPU below which an image is enlarged on the CPU: a tile takes up to 1.5 GB, and others render there."""
 MAX_SOURCE_PIXELS = 2**28
 """Above any result that a farm allows."""
 REDUCED_SIDE = 1024

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from core.imagefile.png_file import SIGNATURE, chunk
+from core.imagefile.png_chunks import SIGNATURE
+from core.imagefile.png_file import chunk
 
 Rows: TypeAlias = npt.NDArray[np.uint8]
 """uint8, height x width x channels; 3 channels are RGB, 4 RGBA."""
