@@ -11,7 +11,7 @@ import typer
 
 from cli.exit_codes import ExitCode
 from cli.options import AsJson, load_private_settings
-from core.extras import EXTRAS, is_installed, require_extras
+from core.extras import is_installed, require_extras
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ def doctor(as_json: AsJson = False) -> int:
 
 def _checks_of_installed_parts() -> list[Callable[[Settings], Iterator[Check]]]:
     """Return the checks whose extra is installed. Raises MissingExtra when neither is."""
-    installed = [extra for extra in EXTRAS if is_installed(extra)]
+    has_server, has_worker = is_installed("server"), is_installed("worker")
+    if not has_server and not has_worker:
+        require_extras("server", "worker")
     checks: list[Callable[[Settings], Iterator[Check]]] = []
-    if not installed:
-        require_extras(*EXTRAS)
-    if "server" in installed:
+    if has_server:
         from cli.doctor_checks import farm_checks
 
         checks.append(farm_checks)
-    if "worker" in installed:
+    if has_worker:
         from worker.models.doctor import run_checks
 
         checks.append(run_checks)
