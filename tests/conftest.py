@@ -152,7 +152,7 @@ def shared_commands() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patient_requests() -> None:
+def long_timeouts_of_requests() -> None:
     """Let requests of tests wait longer than the 5 s of httpx: a busy machine answers late."""
     from httpx import _config
 

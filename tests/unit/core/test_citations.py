@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 DECISIONS = {path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md")}
 FOLDERS = (
-    *("api", "app", "benchmarks", "cli", "core", "db", "deploy", "imagefarm", "migrations", "scripts", "supervisor"),
-    *("tests", "web", "worker"),
+    *("api", "app", "benchmarks", "cli", "core", "db", "deploy", "imagefarm", "migrations", "scripts", "storage"),
+    *("supervisor", "tests", "web", "worker"),
 )
 SUFFIXES = {".py", ".js", ".css", ".html", ".toml", ".yaml", ".yml", ".sh"}
 _FILE = re.compile(r"decisions/(\d[\w.-]*\.md)")
