@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.late_route import Build, LateRoute
+from api.lazy_route import Build, LazyRoute
 from core.json_text import parse_json
 
 Direct = Callable[[Request], Awaitable[Response | None]]
@@ -30,7 +30,7 @@ def directly(answer: Direct) -> Callable[[Endpoint], Endpoint]:
     return mark
 
 
-class DirectRoute(LateRoute):
+class DirectRoute(LazyRoute):
     """Asks what `directly` has named, then FastAPI.
 
     FastAPI still reads everything unusual and writes every refusal of a body or parameter, so that there is one wording of

@@ -61,7 +61,7 @@ def connection_bound(descriptors: int) -> int:
     return min(_MOST_CONNECTIONS, max(descriptors - _OWN_DESCRIPTORS, descriptors // 2))
 
 
-class RareLog:
+class RateLimitedLog:
     """Writes a warning at most once in a while, with the number of times since the last one."""
 
     def __init__(self) -> None:
@@ -85,9 +85,9 @@ class Connections:
     bound: int
     open: int = 0
     idle: OrderedDict[LimitedProtocol, None] = field(default_factory=OrderedDict)
-    crowded: RareLog = field(default_factory=RareLog)
-    refused: RareLog = field(default_factory=RareLog)
-    exhausted: RareLog = field(default_factory=RareLog)
+    crowded: RateLimitedLog = field(default_factory=RateLimitedLog)
+    refused: RateLimitedLog = field(default_factory=RateLimitedLog)
+    exhausted: RateLimitedLog = field(default_factory=RateLimitedLog)
     _dated: int = 0
 
     def renew_date(self, config: Config, state: ServerState) -> None:

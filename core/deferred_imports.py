@@ -125,7 +125,7 @@ def deferred_class(name: str, find: Callable[[], type | None]) -> type:
     return DeferredClass(name, (), {"find": staticmethod(find)})
 
 
-def import_names_late(package: str) -> bool:
+def import_names_lazily(package: str) -> bool:
     """Let the package import each of its modules when a name of it is wanted, instead of all of them at once.
 
     Does so only when its `__init__.py` has nothing but imports from its own modules. Returns whether it did.
@@ -139,14 +139,14 @@ def import_names_late(package: str) -> bool:
     if sources is None:
         return False
     module = importlib.util.module_from_spec(spec)
-    module.__class__ = _LateNames
+    module.__class__ = _LazyNames
     module.__dict__["_sources"] = sources
     sys.modules[package] = module
     _put_into_parent(package, module)
     return True
 
 
-def import_package_late(package: str) -> bool:
+def import_package_lazily(package: str) -> bool:
     """Let modules of the package be imported without running its own code first, until something wants another name of it.
 
     For packages whose own code only offers names of their modules. Returns whether it did.
@@ -157,13 +157,13 @@ def import_package_late(package: str) -> bool:
     if spec is None or spec.loader is None or package in sys.modules:
         return False
     module = importlib.util.module_from_spec(spec)
-    module.__class__ = _LatePackage
+    module.__class__ = _LazyPackage
     sys.modules[package] = module
     _put_into_parent(package, module)
     return True
 
 
-class _LatePackage(ModuleType):
+class _LazyPackage(ModuleType):
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
@@ -197,7 +197,7 @@ def _sources_of_names(tree: ast.Module, package: str) -> dict[str, tuple[str, st
     return None if "*" in sources else sources
 
 
-class _LateNames(ModuleType):
+class _LazyNames(ModuleType):
     def __getattr__(self, name: str) -> object:
         try:
             module, original = self.__dict__["_sources"][name]

@@ -290,11 +290,11 @@ def _details(figures: Figures) -> str:
     lines = [f"\n{figures.name}: stems used twice or more in one package"]
     lines += [f"  {stem}: {', '.join(paths)}" for stem, paths in figures.duplicates.items()]
     if figures.job is not None:
-        rooms = Counter(
+        folders = Counter(
             "/".join(Path(path).parts[:2]) if len(Path(path).parts) > 2 else Path(path).parts[0] for path in figures.job
         )
         lines += [f"\n{figures.name}: modules that one job runs through, by folder"]
-        lines += [f"  {room}: {count}" for room, count in sorted(rooms.items())]
+        lines += [f"  {folder}: {count}" for folder, count in sorted(folders.items())]
         lines += [f"\n{figures.name}: modules that one job runs through", *(f"  {path}" for path in figures.job)]
     return "\n".join(lines) + "\n"
 

@@ -1,1 +1,1 @@
-"""Storage rooms behind `core.storage.store`: the S3-compatible one, the choice by URL, and the move between two."""
+"""Stores behind `core.storage.store`: the S3-compatible one, the choice by URL, and the move between two."""

@@ -20,7 +20,7 @@ from api.a1111.upscaler_names import NONE, name_of, upscaler_of
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.submission import error_of_job, wait_for_end
 from api.threads import in_thread
 from api.uploads import store_upload
@@ -40,7 +40,7 @@ from core.schemas.a1111 import (
 from core.schemas.upscales import UpscaleRequest
 from db.tables import Upload
 
-router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], route_class=LateRoute)
+router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], route_class=LazyRoute)
 
 _ERRORS: dict[int | str, dict[str, Any]] = errors(400, 408, 409, 413, 415, 429, 500, 504)
 _MAX_BATCH = 200

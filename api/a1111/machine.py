@@ -14,7 +14,7 @@ from api.a1111.request import A1111Submitter
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.model_loading import ask_workers
 from api.overview import read_overview
 from api.threads import in_thread
@@ -23,7 +23,7 @@ from core.schemas.a1111 import MemoryAnswer
 from db.worker_models import Request
 from db.workers import running_counts
 
-router = APIRouter(tags=["a1111"], route_class=LateRoute)
+router = APIRouter(tags=["a1111"], route_class=LazyRoute)
 
 _REFRESHED: Mapping[str, str] = MappingProxyType(
     {

@@ -15,7 +15,7 @@ from api.a1111.without_effect import CHECKPOINT
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.styles import StyleChoice
 from api.threads import in_thread
 from api.views.loras import lora_list
@@ -23,7 +23,7 @@ from core.imagefile import decode_base64_image, read_metadata
 from core.schemas.a1111 import A1111Lora, A1111Style, PngInfo, PngInfoRequest, Sampler, Scheduler, SdModel
 from core.schemas.loras import Lora
 
-router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], route_class=LateRoute)
+router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], route_class=LazyRoute)
 
 EMPTY_LISTS = (
     *("latent-upscale-modes", "face-restorers", "realesrgan-models", "hypernetworks"),

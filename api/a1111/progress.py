@@ -16,7 +16,7 @@ from api.a1111.response import a1111_timestamp
 from api.caller import Caller
 from api.dependencies import FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.routes.job_events import media_type
 from api.routes.jobs import cancel_all
 from api.threads import in_thread
@@ -27,7 +27,7 @@ from db.jobs.read import job_of_key, list_jobs
 from db.statistics import count_open
 from db.tables import Job
 
-router = APIRouter(tags=["a1111"], route_class=LateRoute)
+router = APIRouter(tags=["a1111"], route_class=LazyRoute)
 
 _PAGE = 200
 

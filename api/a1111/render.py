@@ -22,7 +22,7 @@ from api.caller import Caller
 from api.dependencies import FarmDependency
 from api.expanded_texts import TextExpander
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.submission import (
     IdempotencyKey,
     StillRunning,
@@ -44,7 +44,7 @@ from db.jobs.read import Snapshot, snapshots_of
 from db.jobs.submit import NewJob
 from db.tables import Upload
 
-router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], route_class=LateRoute)
+router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], route_class=LazyRoute)
 
 _ERRORS: dict[int | str, dict[str, Any]] = errors(400, 408, 409, 413, 415, 429, 500, 504)
 TASK_KEY = "a1111-task:"

@@ -10,13 +10,13 @@ from fastapi import APIRouter
 
 from api.comfyui.errors import errors
 from api.comfyui.face import ComfyCaller, FaceDependency
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.threads import in_thread
 from core.comfyui.node_kinds import NODES, object_info
 from core.version import VERSION
 from db.comfyui import input_names
 
-router = APIRouter(tags=["comfyui"], route_class=LateRoute)
+router = APIRouter(tags=["comfyui"], route_class=LazyRoute)
 
 COMFYUI_VERSION = "0.3.75"
 """The version whose calls and events this face speaks."""

@@ -17,7 +17,7 @@ from api.dependencies import json_response
 from api.farm import Farm
 from api.file_response import file_response
 from api.image_formats import stored_format
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.threads import in_thread
 from api.uploads import require_file, store_upload
 from core.errors import InvalidInput, NotFound
@@ -26,7 +26,7 @@ from core.schemas.comfyui import ComfyImage
 from db.comfyui import inputs_of, name_input
 from db.images import get_image
 
-router = APIRouter(tags=["comfyui"], route_class=LateRoute)
+router = APIRouter(tags=["comfyui"], route_class=LazyRoute)
 
 _MAX_COPIES = 1000
 _PREVIEW = re.compile(r"(webp|jpeg)(?:;\d{1,3})?")

@@ -12,7 +12,7 @@ from api.comfyui.errors import errors
 from api.comfyui.face import ComfyCaller, ComfySubmitter, FaceDependency, json_object
 from api.comfyui.messages import history_entry, queue_entry
 from api.dependencies import json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.threads import in_thread
 from api.validation import from_pydantic
 from core.schemas.comfyui import (
@@ -27,7 +27,7 @@ from db.comfyui import MAX_PAGE, PAGE, count_open, ended_prompt, forget_ended, h
 
 Model = TypeVar("Model", bound=BaseModel)
 
-router = APIRouter(tags=["comfyui"], route_class=LateRoute)
+router = APIRouter(tags=["comfyui"], route_class=LazyRoute)
 
 _BODY_ERRORS = errors(400, 408, 413)
 

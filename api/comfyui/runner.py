@@ -77,7 +77,7 @@ class PromptRunner:
         self._unknown: dict[str, str] = {}
         self._recent: OrderedDict[str, str] = OrderedDict()
         """Job -> status of the latest jobs that were not looked up."""
-        self._strangers: OrderedDict[str, None] = OrderedDict()
+        self._unrelated: OrderedDict[str, None] = OrderedDict()
         """The latest jobs that belong to no prompt."""
         self._due: dict[str, None] = {}
         self._changed_queues: dict[str, None] = {}
@@ -107,7 +107,7 @@ class PromptRunner:
         watched = self._by_job.get(job_id)
         if watched is not None:
             self._follow(watched, job_id, status)
-        elif job_id in self._strangers:
+        elif job_id in self._unrelated:
             return
         elif len(self.sockets):
             self._unknown[job_id] = status
@@ -246,7 +246,7 @@ class PromptRunner:
                     continue  # Its prompt was added meanwhile.
                 row_id, position, owner, client_id = found.get(job_id, ("", 0, "", None))
                 if not owner:
-                    _keep(self._strangers, job_id, None)
+                    _keep(self._unrelated, job_id, None)
                     continue
                 self.queue_changed(owner)
                 if client_id is None or (owner, client_id) not in self.sockets:

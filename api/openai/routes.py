@@ -13,7 +13,7 @@ from api.caller import Caller
 from api.dependencies import FarmDependency, SubmitterDependency
 from api.disconnects import wait_while_connected
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openai.answer import answer_of
 from api.openai.inputs import Source, StoredImage, mask_image, own_mask, read_edit, read_variation, start_image
 from api.openai.request import ImageOptions, ImagesRequest
@@ -25,7 +25,7 @@ from api.validation import from_pydantic
 from core.lifecycle import JobStatus
 from core.schemas.openai import OpenAIError, OpenAIImages
 
-router = APIRouter(prefix="/v1/images", tags=["openai"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/images", tags=["openai"], route_class=LazyRoute)
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": OpenAIError, "description": description}

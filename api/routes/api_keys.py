@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.dependencies import AdminDependency, FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from core.api_keys import Scope
@@ -21,7 +21,7 @@ from db import api_keys
 from db.quotas import bucket, used_today
 from db.tables import ApiKey
 
-router = APIRouter(prefix="/v1/keys", tags=["farm"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/keys", tags=["farm"], route_class=LazyRoute)
 
 
 @router.get("", response_model=KeyList, summary="List API keys", responses=error_responses())

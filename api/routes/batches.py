@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.batches import accept_batch, contact_sheet_of, wait_until_all_settled
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.public_address import link
 from api.routes.jobs import cancel_all
@@ -28,7 +28,7 @@ from db.batches import counts_of, get_batch, list_batches, members, open_members
 from db.jobs.read import Snapshot, snapshots_of
 from db.tables import Batch, BatchJob
 
-router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=LazyRoute)
 
 
 async def batch_id_of(batch_id: Annotated[str, Path(description="The batch's id.")]) -> str:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.dependencies import FarmDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.routes.loras import all_loras
 from api.routes.models import model_list
@@ -20,7 +20,7 @@ from core.errors import Unauthorized
 from core.schemas.farm import Choices, Session
 from core.version import VERSION
 
-router = APIRouter(prefix="/v1/choices", tags=["session"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/choices", tags=["session"], route_class=LazyRoute)
 
 
 @router.get("", response_model=Choices, summary="What a form offers", responses=error_responses())

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from core.errors import InvalidInput, NotFound
@@ -23,7 +23,7 @@ from db.collections import (
     list_collections,
 )
 
-router = APIRouter(prefix="/v1/collections", tags=["images"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/collections", tags=["images"], route_class=LazyRoute)
 
 _BODY_ERRORS = (400, 408, 409, 413, 415)
 CollectionId = Annotated[str, Path(max_length=36, description="The collection's id from the list.")]

@@ -7,12 +7,12 @@ from starlette.responses import Response
 
 from api.dependencies import FarmDependency, SubmitterDependency, json_response
 from api.estimate import estimate
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from core.schemas.estimate import Estimate
 from core.schemas.jobs import JobRequest
 
-router = APIRouter(prefix="/v1/estimate", tags=["jobs"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/estimate", tags=["jobs"], route_class=LazyRoute)
 
 
 @router.post(

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import CallerDependency, FarmDependency
 from api.exports import ExportShape, open_export
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.routes.jobs import query_text
 from core.errors import InvalidInput
@@ -22,7 +22,7 @@ from core.storage.export import name_stem
 from db.exports import ExportChoice
 from db.search import words_of
 
-router = APIRouter(prefix="/v1/exports", tags=["images"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/exports", tags=["images"], route_class=LazyRoute)
 
 _CONTENT = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 

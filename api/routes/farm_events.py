@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from api.dependencies import CallerDependency, FarmDependency
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.polling import show
 from api.routes.job_events import RETRY_MILLISECONDS, event, media_type
@@ -31,7 +31,7 @@ POLL_SECONDS = 5.0
 PREVIEW_SECONDS = 0.8
 MAX_OPEN, MAX_PLACES, MAX_PREVIEWS = 500, 20, 16
 
-router = APIRouter(prefix="/v1/events", tags=["jobs"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/events", tags=["jobs"], route_class=LazyRoute)
 
 
 @dataclass

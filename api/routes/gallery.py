@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.routes.jobs import query_text
 from api.threads import in_thread
@@ -20,7 +20,7 @@ from core.schemas.base import epoch_seconds, iso
 from core.schemas.gallery import Gallery, GalleryImage
 from db.gallery import MAX_ROWS, GalleryChoice, GalleryRow, count_gallery, read_gallery
 
-router = APIRouter(prefix="/v1/images", tags=["images"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/images", tags=["images"], route_class=LazyRoute)
 
 
 @router.get("", response_model=Gallery, summary="List images, newest first", responses=error_responses())

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from api.dependencies import FarmDependency, Identified, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from core.api_keys import Scope
@@ -17,7 +17,7 @@ from core.schemas.farm import Health, Readiness
 from core.version import VERSION
 from db.statistics import oldest_queued, open_counts
 
-router = APIRouter(tags=["health"], route_class=LateRoute)
+router = APIRouter(tags=["health"], route_class=LazyRoute)
 
 
 _UNKNOWN_HOST: dict[int | str, dict[str, Any]] = {403: error_responses()[403]}

@@ -21,7 +21,7 @@ from api.dependencies import (
 from api.farm import Farm
 from api.file_response import OpenFileResponse, RemoteFileResponse
 from api.image_formats import negotiate, stored_format
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.public_address import link
 from api.rerun import rerun_image
@@ -42,7 +42,7 @@ from db.tables import Image
 
 T = TypeVar("T")
 
-router = APIRouter(prefix="/v1/images", tags=["images"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/images", tags=["images"], route_class=LazyRoute)
 
 
 @router.get("/{image_id}", response_model=ImageAnswer, summary="An image's metadata", responses=error_responses(404, 410))

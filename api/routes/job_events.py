@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import CallerDependency, FarmDependency, JobId
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.polling import show
 from api.threads import in_thread
@@ -159,7 +159,7 @@ def media_type(image: bytes) -> str:
     return "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
 
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=LazyRoute)
 
 _ABOUT_EVENTS = """\
 `status` (a row of the job's history; `id` is the revision), `progress`, `preview` (base64), `output` (one per finished

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api.dependencies import FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.own_package import WHEEL_NAME, build_wheel, constraints
 from api.public_address import absolute_link
@@ -26,7 +26,7 @@ from core.storage.local import describe_os_error
 from core.version import VERSION
 from db.join_tokens import require_good, use_token
 
-router = APIRouter(prefix="/v1/join", tags=["nodes"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/join", tags=["nodes"], route_class=LazyRoute)
 
 _SCRIPT = Path(__file__).resolve().parents[1] / "join_install.sh"
 _UNSTORED = {"Cache-Control": "no-store"}

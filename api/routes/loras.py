@@ -10,14 +10,14 @@ from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response, none_match
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from api.views.loras import lora_list, loras_called
 from core.errors import NotFound, Unavailable
 from core.schemas.loras import LoraList
 
-router = APIRouter(prefix="/v1/loras", tags=["models"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/loras", tags=["models"], route_class=LazyRoute)
 
 
 @router.get(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import AdminDependency, FarmDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.public_address import link
 from api.routes.model_operations import ModelId, model_named, start_operation
@@ -24,7 +24,7 @@ from core.schemas.model_files import AddedModel, AddModelRequest, ModelFile, Mod
 from core.schemas.model_operations import ModelOperation as OperationAnswer
 from core.settings import Settings
 
-router = APIRouter(prefix="/v1/models", tags=["models"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=LazyRoute)
 
 
 @router.get("/files", response_model=ModelFileList, summary="List weight files", responses=error_responses())

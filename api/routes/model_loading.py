@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.dependencies import AdminDependency, FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.model_loading import ask_workers
 from api.openapi_errors import error_responses
 from api.overview import read_overview
@@ -19,7 +19,7 @@ from core.schemas.models import ModelRequestAnswer, ModelRequestBody
 from db.worker_models import Request
 from db.workers import running_counts
 
-router = APIRouter(prefix="/v1/models", tags=["models"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=LazyRoute)
 
 ModelId = Annotated[str, Path(description="Id or alias.")]
 

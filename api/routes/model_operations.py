@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.caller import Caller
 from api.dependencies import AdminDependency, CallerDependency, FarmDependency, json_response, none_match
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.public_address import link
 from api.threads import in_thread
@@ -27,8 +27,8 @@ from core.schemas.model_operations import ModelOperationList
 from db.model_operations import get_operation, list_operations, request_cancel, start
 from db.tables import ModelOperation
 
-router = APIRouter(prefix="/v1/models", tags=["models"], route_class=LateRoute)
-operations_router = APIRouter(prefix="/v1/model-operations", tags=["models"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=LazyRoute)
+operations_router = APIRouter(prefix="/v1/model-operations", tags=["models"], route_class=LazyRoute)
 """Not below /v1/models, where linters of OpenAPI cannot tell them from a model's own addresses."""
 
 ModelId = Annotated[str, Path(description="Id or alias.", max_length=200)]

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openai.request import is_openai_model
 from api.openapi_errors import error_responses
 from api.threads import in_thread
@@ -21,7 +21,7 @@ from core.catalogue.presence import problems_of
 from core.errors import InvalidInput, NotFound, RenderError
 from core.schemas.models import Model, ModelList, ModelWeights
 
-router = APIRouter(prefix="/v1/models", tags=["models"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=LazyRoute)
 
 
 @router.get("", response_model=ModelList, summary="List models", responses=error_responses())

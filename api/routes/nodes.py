@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.dependencies import AdminDependency, CallerDependency, FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.routes.workers import worker_rows
 from api.threads import in_thread
@@ -20,7 +20,7 @@ from core.schemas.nodes import Node, NodeList, NodeRemoved
 from core.schemas.workers import Worker
 from db.nodes import drain_node, remove_node, resume_node
 
-router = APIRouter(prefix="/v1/nodes", tags=["nodes"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/nodes", tags=["nodes"], route_class=LazyRoute)
 
 NodeName = Annotated[str, Path(max_length=255, description="Name of the machine.", examples=["studio"])]
 _SAME = {"paused": "drained", "draining": "drained", "lost": "lost", "stopped": "stopped", "failed": "stopped"}

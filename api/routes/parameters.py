@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.multipart import first_file
 from api.openapi_errors import error_responses
 from api.parameters import parameters_of
@@ -14,7 +14,7 @@ from api.routes.uploads import TYPES
 from core.errors import FarmError
 from core.schemas.images import ImageParameters
 
-router = APIRouter(prefix="/v1/parameters", tags=["images"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/parameters", tags=["images"], route_class=LazyRoute)
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}}

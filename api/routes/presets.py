@@ -6,12 +6,12 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from core.presets import all_presets
 from core.schemas.models import Preset, PresetList
 
-router = APIRouter(prefix="/v1/presets", tags=["models"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/presets", tags=["models"], route_class=LazyRoute)
 
 
 @router.get("", response_model=PresetList, summary="List presets", responses=error_responses())

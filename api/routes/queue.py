@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.overview import Overview
 from api.threads import in_thread
@@ -14,7 +14,7 @@ from api.views.queue import eta, reason_not_served
 from core.schemas.workers import Queue, QueueOfModel
 from db.statistics import RecentMean, open_counts
 
-router = APIRouter(prefix="/v1/queue", tags=["queue"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/queue", tags=["queue"], route_class=LazyRoute)
 
 
 @router.get("", response_model=Queue, summary="Queued and running jobs per model", responses=error_responses())

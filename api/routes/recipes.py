@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from core.catalogue import CatalogueModel
 from core.presets import Recipe as RecipeRow
 from core.presets import all_recipes, fit_recipe
 from core.schemas.models import Recipe, RecipeList, RecipeOfModel, ValueRange
 
-router = APIRouter(prefix="/v1/recipes", tags=["models"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/recipes", tags=["models"], route_class=LazyRoute)
 
 
 @router.get("", response_model=RecipeList, summary="List recipes", responses=error_responses())

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, ImageId, SubmitterDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.refine import submit_refinement
 from api.routes.jobs import respond_to_submit
@@ -21,7 +21,7 @@ from db.images import get_image
 from db.jobs.read import get_job
 from db.lineage import lineage_of
 
-router = APIRouter(prefix="/v1/images", tags=["images"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/images", tags=["images"], route_class=LazyRoute)
 
 
 @router.post(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.scaling import scaling_of
 from api.threads import in_thread
@@ -17,7 +17,7 @@ from core.queue import UPSCALE
 from core.schemas.scaling import Scaling
 from db.statistics import open_counts
 
-router = APIRouter(prefix="/v1/scaling", tags=["queue"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/scaling", tags=["queue"], route_class=LazyRoute)
 
 
 @router.get("", response_model=Scaling, summary="How many workers the queue needs", responses=error_responses())

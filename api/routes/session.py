@@ -9,7 +9,7 @@ from api.api_keys import caller_of
 from api.caller import Caller
 from api.dependencies import FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.sessions import delete_cookie, delete_former_cookie, set_cookie, token_of
 from api.threads import in_thread
@@ -18,7 +18,7 @@ from core.schemas.farm import Session, SessionRequest
 from core.sessions import SESSION_SECONDS, generate_token, hash_token
 from db.sessions import end_session, start_session
 
-router = APIRouter(prefix="/v1/session", tags=["session"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/session", tags=["session"], route_class=LazyRoute)
 
 
 @router.get("", response_model=Session, summary="Your identity", responses=error_responses())

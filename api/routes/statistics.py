@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from core.schemas.statistics import Bucket, FarmEvent, QueueOfOwner, Statistics
 from db.history import EndedJobs, ended_jobs, farm_events, open_by_owner
 
-router = APIRouter(prefix="/v1", tags=["farm"], route_class=LateRoute)
+router = APIRouter(prefix="/v1", tags=["farm"], route_class=LazyRoute)
 
 _BUCKETS = 48
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api.caller import Caller
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.styles import style_of
 from api.threads import in_thread
@@ -26,7 +26,7 @@ from db.styles import add_style, import_styles, list_styles, remove_style, repla
 from db.tables import StyleRow
 from db.tables.styles import SHARED
 
-router = APIRouter(prefix="/v1/styles", tags=["styles"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/styles", tags=["styles"], route_class=LazyRoute)
 
 _BUILT_IN_IDS = frozenset(style.name for style in BUILT_IN)
 _BODY_ERRORS = (400, 408, 409, 413, 415)

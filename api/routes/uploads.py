@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.public_address import link
 from api.threads import in_thread
@@ -20,7 +20,7 @@ from core.schemas.images import Upload as UploadAnswer
 from db.tables import Upload
 from db.uploads import get_upload, remove_upload
 
-router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=LazyRoute)
 
 TYPES = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
 """Accepted content types; the last is for client generators, which know no image types. The content decides the format."""

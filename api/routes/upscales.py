@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.public_address import link
 from api.routes.batches import full_view
@@ -20,7 +20,7 @@ from core.schemas.batches import Batch
 from core.schemas.jobs import Job
 from core.schemas.upscales import UpscaleRequest, UpscalerList
 
-router = APIRouter(prefix="/v1", tags=["upscales"], route_class=LateRoute)
+router = APIRouter(prefix="/v1", tags=["upscales"], route_class=LazyRoute)
 
 
 @router.post(

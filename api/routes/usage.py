@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from core.schemas.farm import Usage, UsageDay
 from db.usage import DailyUsage, usage
 
-router = APIRouter(prefix="/v1/usage", tags=["usage"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/usage", tags=["usage"], route_class=LazyRoute)
 
 _EPOCH = date(1970, 1, 1)
 

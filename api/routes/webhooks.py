@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import CallerDependency, FarmDependency, SubmitterDependency, json_response
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from core.api_keys import Scope
@@ -21,7 +21,7 @@ from db.tables import WebhookDelivery, WebhookEndpoint
 from db.webhook_deliveries import list_deliveries, redeliver
 from db.webhooks import add_endpoint, list_endpoints, remove_endpoint
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=LazyRoute)
 
 
 @router.post(

@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from api.dependencies import AdminDependency, CallerDependency, FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from core.schemas.wildcards import Wildcard, WildcardList, WildcardText
 from core.wildcards import Wildcard as WildcardValues
 
-router = APIRouter(prefix="/v1/wildcards", tags=["styles"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/wildcards", tags=["styles"], route_class=LazyRoute)
 
 _SHOWN = 5
 Name = Annotated[str, Path(max_length=200, description="Name of the file without `.txt`.")]

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.dependencies import AdminDependency, CallerDependency, FarmDependency, json_response
 from api.farm import Farm
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from api.openapi_errors import error_responses
 from api.threads import in_thread
 from api.views.workers import worker_view
@@ -21,7 +21,7 @@ from db.tables import Worker
 from db.worker_models import models_by_worker
 from db.workers import all_workers, live_workers, request_drain, running_counts, set_paused
 
-router = APIRouter(prefix="/v1/workers", tags=["workers"], route_class=LateRoute)
+router = APIRouter(prefix="/v1/workers", tags=["workers"], route_class=LazyRoute)
 
 WorkerName = Annotated[str, Path(max_length=120, description="The worker's name.", examples=["studio-gpu0"])]
 

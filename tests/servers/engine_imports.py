@@ -4,8 +4,8 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 import worker.engine.builder
 import worker.engine.image_decoder
+import worker.engine.kept_models
 import worker.engine.loop
-import worker.engine.parked_models
 import worker.engine.process
 import worker.engine.prompt_encoder
 import worker.engine.upscaling

@@ -31,7 +31,7 @@ from worker.memory.coefficients import Coefficients
 from worker.memory.plan import MemoryPlan, max_pixels
 from worker.models.joined_projections import join_projections, separate_for_good
 from worker.models.libraries import denoiser_of
-from worker.models.load import HostRoom, LoadedPipeline, LoadRequest, load_pipeline
+from worker.models.load import FreeableModels, LoadedPipeline, LoadRequest, load_pipeline
 from worker.models.tiny_decoder import TinyDecoder, load_tiny_decoder
 from worker.pipelines.adapters import DEFAULT_BYTES, Adapters
 from worker.pipelines.enlarge_first import EnlargeFirst, installed_upscalers
@@ -50,10 +50,10 @@ ADAPTER_SHARE = 0.05
 OnProgress = Callable[[str, float | None], None]
 
 
-def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | None = None) -> EngineParts:
+def build_engine(spec: EngineSpec, on_progress: OnProgress, freeable: FreeableModels | None = None) -> EngineParts:
     """Load and prepare the model that the spec names. Raises core.errors.FarmError, whose message says what to do.
 
-    `room`: models kept in host memory, which give way to this one.
+    `freeable`: models kept in host memory, which may be freed for this one.
     """
     started = time.perf_counter()
     use_all_cores()
@@ -64,7 +64,7 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, room: HostRoom | Non
         spec.device,
         spec.memory_policy,
         max_gigabytes=spec.device_memory_gb,
-        room=room,
+        freeable=freeable,
         text_device=spec.text_encoder_device,
     )
     loaded = load_pipeline(model, request, on_progress)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from core.deferred_imports import DeferredPackage, deferred_class, import_names_late, import_package_late
+from core.deferred_imports import DeferredPackage, deferred_class, import_names_lazily, import_package_lazily
 from core.extras import import_without
 from worker.engine.deferred_compiler import defer_compiler
-from worker.engine.late_models import import_transformers
+from worker.engine.lazy_models import import_transformers
 
 _LEFT_OUT = (
     ("accelerate", "boto3"),  # 7 MiB, for the settings of another cloud
@@ -33,15 +33,15 @@ def import_leanly(*, compiles: bool) -> None:
         hide_distributed()
     defer_peft()
     DeferredPackage("requests", {}).install()  # for pictures at an address, which diffusers could fetch
-    with _late_distributions():
+    with _lazy_distributions():
         for each in _LISTS:
-            import_names_late(f"diffusers.{each}")
+            import_names_lazily(f"diffusers.{each}")
     import_transformers()
-    import_package_late("transformers.models")
+    import_package_lazily("transformers.models")
 
 
 @contextmanager
-def _late_distributions() -> Iterator[None]:
+def _lazy_distributions() -> Iterator[None]:
     """Read the file lists of all installed distributions, which diffusers asks for, only when it looks one up."""
     before = importlib.metadata.packages_distributions
     importlib.metadata.packages_distributions = lambda: _Distributions(before)

@@ -87,7 +87,7 @@ class Started:
 class Step:
     """`step` of `steps` steps are done, and the fraction `part` (0..1) of the next one, reported where a step takes long.
 
-    Seconds are wall time since its first step started, including the work of its batch-mates.
+    Seconds are wall time since its first step started, including the work of the other requests in its batch.
     """
 
     request_id: str
@@ -133,7 +133,7 @@ class Canceled:
 
 @dataclass(frozen=True)
 class RequestFailed:
-    """The request has failed; its batch-mates are not affected. `code` is one of `core.retries.RULES`."""
+    """The request has failed; others in its batch are not affected. `code` is one of `core.retries.RULES`."""
 
     request_id: str
     code: str

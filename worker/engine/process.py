@@ -25,7 +25,7 @@ from worker.engine.watchdog import Deadline, Watchdog
 
 if TYPE_CHECKING:
     from worker.engine.builder import OnProgress
-    from worker.engine.parked_models import ParkedModels
+    from worker.engine.kept_models import KeptModels
     from worker.engine.parts import EngineParts
 
     BuildEngine = Callable[[EngineSpec, OnProgress], EngineParts]
@@ -74,7 +74,7 @@ def _serve(first: EngineSpec, channel: Channel, build_with: BuildEngine | None) 
             queues.output.put(Ready(parts.info))
             spec = models.run(parts, spec.step_timeout_seconds)
             if spec is not None:
-                models.park(parts)
+                models.keep(parts)
             del parts
             continue
         queues.output.put(failed)
@@ -104,7 +104,7 @@ class EngineModels:
     def __init__(self, queues: EngineQueues, build_with: BuildEngine | None) -> None:
         self._queues = queues
         self._build_with = build_with
-        self._parked: ParkedModels | None = None
+        self._kept: KeptModels | None = None
         self._has_heartbeat = False
 
     def load(self, spec: EngineSpec) -> EngineParts:
@@ -112,21 +112,21 @@ class EngineModels:
         if self._build_with is None:
             _import_libraries(compiles=bool(spec.compile_blocks))
         from worker.device.torch_device import free_cached_memory
-        from worker.engine.parked_models import ParkedModels
+        from worker.engine.kept_models import KeptModels
 
-        if self._parked is None:
-            self._parked = ParkedModels()
+        if self._kept is None:
+            self._kept = KeptModels()
         else:
             free_cached_memory()  # Of the former model, which nothing refers to any more unless it is kept.
-        if (kept := self._parked.take(spec.model)) is not None:
+        if (kept := self._kept.take(spec.model)) is not None:
             return kept
         parts = self._build(spec)
-        return dataclasses.replace(parts, info=dataclasses.replace(parts.info, in_host_memory=self._parked.names()))
+        return dataclasses.replace(parts, info=dataclasses.replace(parts.info, in_host_memory=self._kept.names()))
 
-    def park(self, parts: EngineParts) -> None:
+    def keep(self, parts: EngineParts) -> None:
         """Keep a model that no request uses any more in host memory, where it fits."""
-        if self._parked is not None:
-            self._parked.park(parts)
+        if self._kept is not None:
+            self._kept.keep(parts)
 
     def wait_for_next(self) -> EngineSpec | None:
         """Wait without a loaded model; return what to load, None to end."""
@@ -150,8 +150,8 @@ class EngineModels:
         return _run(parts, self._queues, timeout_seconds, self._release)
 
     def _release(self, model: str) -> None:
-        if self._parked is not None:
-            self._parked.release(model)
+        if self._kept is not None:
+            self._kept.release(model)
 
     def _build(self, spec: EngineSpec) -> EngineParts:
         def on_progress(stage: str, fraction: float | None) -> None:
@@ -161,7 +161,7 @@ class EngineModels:
             return self._build_with(spec, on_progress)
         from worker.engine.builder import build_engine
 
-        return build_engine(spec, on_progress, self._parked)
+        return build_engine(spec, on_progress, self._kept)
 
 
 def _run(

@@ -48,13 +48,13 @@ class _DroppingChannel:
             return True
 
 
-class _AskingChannel:
+class _WaitLimitChannel:
     """Mixin for channels: waits for messages only for as long as it is told to."""
 
     _seconds: Callable[[], float | None] = staticmethod(lambda: None)
 
     def ask_before_waiting(self, seconds: Callable[[], float | None]) -> None:
-        """Wait for a message for `seconds()` at a time; 0: not at all now, None: as long as it likes. It must not block.
+        """Wait for a message for `seconds()` at a time; 0: not at all now, None: for kombu's time. It must not block.
 
         Kombu asks in each round of its event loop: wake the loop when the answer is no longer 0. Kombu's prefetch limit
         would not do: a message that comes while it is reached stays unread with this worker.
@@ -67,7 +67,7 @@ class _AskingChannel:
             super()._brpop_start(seconds if timeout is None else timeout)  # type: ignore[misc]
 
 
-class _PatientChannel:
+class _LongPollChannel:
     """Mixin for channels: waits long for a message, and ends the wait when the queues change or the channel closes.
 
     The server must let the user run `CLIENT UNBLOCK`.
@@ -146,11 +146,11 @@ def _fault_of(message: object) -> str | None:
     return None
 
 
-class Channel(_DroppingChannel, _AskingChannel, _PatientChannel, redis.Channel):
+class Channel(_DroppingChannel, _WaitLimitChannel, _LongPollChannel, redis.Channel):
     """A channel of `Transport`."""
 
 
-class SentinelChannel(_DroppingChannel, _AskingChannel, _PatientChannel, redis.SentinelChannel):
+class SentinelChannel(_DroppingChannel, _WaitLimitChannel, _LongPollChannel, redis.SentinelChannel):
     """A channel of `SentinelTransport`."""
 
 

@@ -98,8 +98,8 @@ def on_whole_percents(report: Callable[[float], None]) -> Callable[[float], None
     return throttled
 
 
-class HostRoom(Protocol):
-    """Models in host memory that give way to the one that is loaded."""
+class FreeableModels(Protocol):
+    """Models in host memory that may be freed for the one that is loaded."""
 
     def held_bytes(self) -> int:
         """Return the bytes of their weights; 0 when there are none."""
@@ -112,8 +112,8 @@ class HostRoom(Protocol):
 class LoadRequest:
     """`device`: auto, cpu, cuda or cuda:N. `dtype`: auto, or one of the row's. `memory_policy`: auto, or a tier's name.
 
-    `max_gigabytes`: cap on the memory taken of a GPU; 0 means all that is free. `room`: what may be dropped for this model.
-    `text_device`: of the text encoders, as `device`; auto lets the tier decide.
+    `max_gigabytes`: cap on the memory taken of a GPU; 0 means all that is free. `freeable`: kept models, which
+    may be freed for it. `text_device`: of the text encoders, as `device`; auto lets the tier decide.
     """
 
     model_paths: ModelPaths
@@ -121,7 +121,7 @@ class LoadRequest:
     memory_policy: str = "auto"
     dtype: str = "auto"
     max_gigabytes: float = 0.0
-    room: HostRoom | None = None
+    freeable: FreeableModels | None = None
     text_device: str = "auto"
 
 
@@ -215,13 +215,13 @@ def _choose(model: CatalogueModel, located: LocatedWeights, device: torch.device
             form, plan = choose_cpu_plan(
                 forms_by_speed(model, speed, request.dtype),
                 speed,
-                lambda form: _plan_with_room(model, located, device, _checked(model, device, form), request),
+                lambda form: _plan_freeing_models(model, located, device, _checked(model, device, form), request),
             )
             stored, compute = DTYPES[form.stored], DTYPES[form.compute]
             return _Choice(stored, compute, plan, forecast(model, sizes, plan, form, speed), multiplies_int8(speed))
     dtype = choose_dtype(model, device, request.dtype)
     form = CpuForm(dtype_name(dtype), dtype_name(dtype))
-    return _Choice(dtype, dtype, _plan_with_room(model, located, device, form, request))
+    return _Choice(dtype, dtype, _plan_freeing_models(model, located, device, form, request))
 
 
 def _checked(model: CatalogueModel, device: torch.device, form: CpuForm) -> CpuForm:
@@ -238,17 +238,17 @@ def _scheduler_and_weights(pipeline: DiffusionPipeline, located: LocatedWeights)
     return {name: value for name, value in found.items() if value}
 
 
-def _plan_with_room(
+def _plan_freeing_models(
     model: CatalogueModel, located: LocatedWeights, device: torch.device, form: CpuForm, request: LoadRequest
 ) -> MemoryPlan:
     """Plan with what is free now, unless the tier would be another one without the kept models: then drop those first."""
-    room = request.room
-    while room is not None and (held := room.held_bytes()):
+    freeable = request.freeable
+    while freeable is not None and (held := freeable.held_bytes()):
         plan = _plan(model, located, device, form, request, extra_host=held)
         host = plan.estimate.host_total + (plan.estimate.resident if device.type == "cpu" else 0)
         if host + CPU_SPARE <= available_bytes() and _plan(model, located, device, form, request).policy == plan.policy:
             break
-        room.free_oldest()
+        freeable.free_oldest()
     return _plan(model, located, device, form, request)
 
 

@@ -39,7 +39,7 @@ class ImageKind:
 
 
 class EngineTimes:
-    """Seconds per image run from joining the batch to the decoded image: with batch-mates' steps, without prompt encoding.
+    """Seconds per image run from joining the batch to the decoded image: with others' steps, without prompt encoding.
 
     The first image is reported separately: it includes one-time work, such as choosing kernels and reserving memory.
     Thread-safe.

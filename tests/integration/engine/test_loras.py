@@ -1,4 +1,4 @@
-"""LoRA adapters by name: they change the image, do not affect batch-mates, and leave no trace."""
+"""LoRA adapters by name: they change the image, do not affect the rest of the batch, and leave no trace."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from tests.integration.engine.conftest import StartEngine
 from tests.integration.engine.recorder import Recorder, a_request
 from tests.servers.forks import start_engine_fork
 from worker.engine.client import EngineClient
+from worker.engine.kept_models import KeptModels
 from worker.engine.messages import EngineLost, LoadFailed, Rendered, Unloaded
-from worker.engine.parked_models import ParkedModels
 from worker.engine.parts import EngineParts
 from worker.models.tiny_models import build_tiny_model
 
@@ -75,15 +75,15 @@ def some_parts(start: EngineParts, model: str, device: str) -> EngineParts:
 
 def test_the_oldest_model_gives_way_when_host_memory_is_short(parts: EngineParts) -> None:
     free = [10**12]
-    kept = ParkedModels(lambda: free[0])
+    kept = KeptModels(lambda: free[0])
     for model in ("a", "b"):
-        kept.park(some_parts(parts, model, "cpu"))
+        kept.keep(some_parts(parts, model, "cpu"))
     assert kept.names() == ["a", "b"] and kept.held_bytes() == 160
     free[0] = 0
-    kept.park(some_parts(parts, "c", "cpu"))
+    kept.keep(some_parts(parts, "c", "cpu"))
     assert kept.names() == [], "neither it nor the others fit"
     free[0] = 10**12
-    kept.park(dataclasses.replace(some_parts(parts, "d", "cpu"), modules=()))
+    kept.keep(dataclasses.replace(some_parts(parts, "d", "cpu"), modules=()))
     assert kept.take("d") is None, "without modules it cannot be moved"
 
 

@@ -1,4 +1,4 @@
-"""A failing request affects no other: the engine keeps running and batch-mates finish."""
+"""A failing request affects no other: the engine keeps running and the rest of the batch finishes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_an_input_that_is_no_image_is_refused(engine: Engine) -> None:
     assert failed.code == "invalid_input"
 
 
-def test_cancel_takes_effect_between_steps_and_does_not_affect_batch_mates(engine: Engine) -> None:
+def test_cancel_takes_effect_between_steps_and_does_not_affect_the_rest_of_the_batch(engine: Engine) -> None:
     client, recorder = engine
     client.submit(a_request(0, "slow one", steps=40))
     client.submit(a_request(1, "slow two", steps=10_000))

@@ -12,8 +12,8 @@ import pytest
 from core.deferred_imports import (
     DeferredPackage,
     deferred_class,
-    import_names_late,
-    import_package_late,
+    import_names_lazily,
+    import_package_lazily,
     is_imported,
 )
 
@@ -108,7 +108,7 @@ def test_an_imported_or_missing_package_is_left_alone() -> None:
 
 
 def test_a_listing_imports_each_module_for_its_name() -> None:
-    assert import_names_late("listing")
+    assert import_names_lazily("listing")
     import listing  # type: ignore[import-not-found]
 
     assert listing.First.__module__ == "listing.first"
@@ -120,14 +120,14 @@ def test_a_listing_imports_each_module_for_its_name() -> None:
 
 
 def test_a_package_whose_own_code_does_more_is_imported_as_ever() -> None:
-    assert not import_names_late("active")
+    assert not import_names_lazily("active")
     from active import First  # type: ignore[import-not-found]
 
     assert First.touched
 
 
 def test_modules_of_a_late_package_are_imported_without_its_own_code() -> None:
-    assert import_package_late("active")
+    assert import_package_lazily("active")
     from active.first import First  # type: ignore[import-not-found]
 
     assert not hasattr(First, "touched")

@@ -18,8 +18,8 @@ BY_CONTEXT = (
 
 def lines() -> Iterator[tuple[str, str, set[str]]]:
     """Yield path, text and the fields of `extra` of each call of a logger."""
-    for room in ("api", "db", "supervisor", "worker"):
-        for path in (ROOT / room).rglob("*.py"):
+    for package in ("api", "db", "supervisor", "worker"):
+        for path in (ROOT / package).rglob("*.py"):
             for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if is_log_call(call) and isinstance(text := call.args[0], ast.Constant):
                     yield str(path.relative_to(ROOT)), str(text.value), fields(call)

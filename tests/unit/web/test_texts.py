@@ -77,8 +77,8 @@ def test_chinese_texts_are_chinese() -> None:
 
 SOURCES = [
     path
-    for room in ("api", "core", "db", "worker")
-    for path in Path(web.__file__).parents[1].joinpath(room).rglob("*")
+    for package in ("api", "core", "db", "worker")
+    for path in Path(web.__file__).parents[1].joinpath(package).rglob("*")
     if path.suffix in (".py", ".toml")
 ]
 MADE = {"job_gone", "image_gone", "upload_gone", "submits_limit", "pixels_limit"}  # f"{kind}_gone", f"{kind}_limit"

@@ -13,14 +13,14 @@ Build = Callable[[], None]
 _building = threading.RLock()
 
 
-class LateRoute(APIRoute):
+class LazyRoute(APIRoute):
     """Has what a request is matched by. Whatever else is wanted of it lets FastAPI analyse the endpoint and its models.
 
     The API's start would wait for that. What is wrong with an endpoint shows only then.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 -- FastAPI's own
-        self._build: Build | None = lambda: super(LateRoute, self).__init__(path, endpoint, **options)
+        self._build: Build | None = lambda: super(LazyRoute, self).__init__(path, endpoint, **options)
         self.path, self.endpoint = path, endpoint
         self.path_regex, self.path_format, self.param_convertors = compile_path(path)
         self.name = options.get("name") or get_name(endpoint)

@@ -31,12 +31,12 @@ class _Placed:
 
 
 @dataclass(frozen=True)
-class _Parked:
+class _Kept:
     parts: EngineParts
     placed: list[_Placed]
 
 
-class ParkedModels:
+class KeptModels:
     """The least recently used one is dropped first, when memory is short. `free_host` measures what is free, in bytes.
 
     A model is brought back exactly as it was: same tier, same LoRAs, same results.
@@ -44,22 +44,22 @@ class ParkedModels:
 
     def __init__(self, free_host: Callable[[], int] = available_bytes) -> None:
         self._free_host = free_host
-        self._parked: OrderedDict[str, _Parked] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def names(self) -> list[str]:
         """Return the ids of the models that are kept, oldest first."""
-        return list(self._parked)
+        return list(self._kept)
 
     def held_bytes(self) -> int:
         """Return the bytes of all weights that are kept."""
         return sum(
             tensor.nbytes
-            for kept in self._parked.values()
+            for kept in self._kept.values()
             for module in kept.parts.modules
             for tensor in (*module.parameters(), *module.buffers())
         )
 
-    def park(self, parts: EngineParts) -> None:
+    def keep(self, parts: EngineParts) -> None:
         """Take ownership of a model that no request uses, and free its device memory; drop it where the host is too full.
 
         The caller must hold no other reference to the parts or what they contain.
@@ -72,7 +72,7 @@ class ParkedModels:
             for each in placed:
                 for tensor in each.tensors:
                     tensor.data = tensor.data.to(HOST)
-            self._parked[model] = _Parked(parts, placed)
+            self._kept[model] = _Kept(parts, placed)
             log.info("%s stays in host memory (%.1f GB moved there)", model, needed / GIGABYTE)
         else:
             log.info("%s is dropped: host memory does not hold it next to the next model", model)
@@ -84,7 +84,7 @@ class ParkedModels:
 
         Raises torch's own errors when the device has too little memory; the model is then gone.
         """
-        found = self._parked.pop(model, None)
+        found = self._kept.pop(model, None)
         if found is None:
             return None
         started = time.perf_counter()
@@ -97,14 +97,14 @@ class ParkedModels:
 
     def release(self, model: str) -> None:
         """Drop a model, if it is kept."""
-        if self._parked.pop(model, None) is not None:
+        if self._kept.pop(model, None) is not None:
             free_cached_memory()
 
     def free_oldest(self) -> bool:
         """Drop the least recently used model; return whether there was one."""
-        if not self._parked:
+        if not self._kept:
             return False
-        model, _ = self._parked.popitem(last=False)
+        model, _ = self._kept.popitem(last=False)
         log.info("%s is dropped from host memory to make room", model)
         free_cached_memory()
         return True

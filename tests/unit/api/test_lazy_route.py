@@ -12,7 +12,7 @@ from fastapi.exceptions import FastAPIError
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from api.late_route import Build, LateRoute
+from api.lazy_route import Build, LazyRoute
 
 
 class Body(BaseModel):
@@ -25,7 +25,7 @@ class Unreadable:
     """No type of a field."""
 
 
-class CountedRoute(LateRoute):
+class CountedRoute(LazyRoute):
     """Counts how often it was analysed."""
 
     builds = 0
@@ -79,7 +79,7 @@ def test_a_route_that_cannot_be_analysed_says_so_each_time() -> None:
     async def endpoint() -> None:
         """Return nothing."""
 
-    route = LateRoute("/", endpoint, response_model=Unreadable)
+    route = LazyRoute("/", endpoint, response_model=Unreadable)
     for _ in range(2):
         with pytest.raises(FastAPIError, match="Unreadable"):
             _ = route.app
@@ -88,11 +88,11 @@ def test_a_route_that_cannot_be_analysed_says_so_each_time() -> None:
 def test_an_application_is_made_without_analyses() -> None:
     code = """
 from api.app import create_app
-from api.late_route import LateRoute
+from api.lazy_route import LazyRoute
 from core.settings import Settings
 
 routes = create_app(Settings(_env_file=None)).router.routes
-late = [route for route in routes if isinstance(route, LateRoute)]
+late = [route for route in routes if isinstance(route, LazyRoute)]
 assert len(late) > 100
 assert not [route.path for route in late if "dependant" in vars(route)]
 """

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from core.deferred_imports import import_package_late
+from core.deferred_imports import import_package_lazily
 
 _PACKAGE, _MODELS = "transformers", "models"
 _FORMER_ENDING = "Fast"
@@ -27,7 +27,7 @@ def import_transformers() -> None:
 
     A version whose modules are not made as this expects is imported as usual.
     """
-    if not import_package_late(_PACKAGE):
+    if not import_package_lazily(_PACKAGE):
         return
     vars(sys.modules[_PACKAGE])["__version__"] = importlib.metadata.version(_PACKAGE)
     tools = vars(importlib.import_module(f"{_PACKAGE}.utils.import_utils"))
@@ -38,7 +38,7 @@ def import_transformers() -> None:
     if read is not None and lazy is not None and utilities.get("_LazyModule") is lazy:
         # For good: transformers runs its package's code a second time, for a module that it looks its own classes up in.
         tools["define_import_structure"] = partial(_skip_models, read)
-        tools["_LazyModule"] = utilities["_LazyModule"] = _with_late_models(lazy, read)
+        tools["_LazyModule"] = utilities["_LazyModule"] = _with_lazy_models(lazy, read)
     importlib.import_module(_PACKAGE)
 
 
@@ -46,11 +46,11 @@ def _skip_models(read: Read, path: Path | str, prefix: str | None = None) -> Str
     return {frozenset(): {_MODELS: set()}} if prefix == _MODELS else read(path, prefix)
 
 
-def _with_late_models(lazy: Any, read: Read) -> type:  # noqa: ANN401 -- transformers' own class
+def _with_lazy_models(lazy: Any, read: Read) -> type:  # noqa: ANN401 -- transformers' own class
     """Return a class of modules of which the package's has no model's names until they are wanted."""
     lock = threading.RLock()
 
-    class LateModels(lazy):  # type: ignore[misc]
+    class LazyModels(lazy):  # type: ignore[misc]
         def __init__(self, name: str, module_file: str, *more: Any, **options: Any) -> None:  # noqa: ANN401 -- its own
             self._waiting: dict[str, str] = {}
             super().__init__(name, module_file, *more, **options)
@@ -94,7 +94,7 @@ def _with_late_models(lazy: Any, read: Read) -> type:  # noqa: ANN401 -- transfo
             self._object_missing_backend |= added["_object_missing_backend"]
             self._import_structure |= added["_import_structure"]
 
-    return LateModels
+    return LazyModels
 
 
 def _letters(name: str) -> str:
