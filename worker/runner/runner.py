@@ -286,7 +286,7 @@ class Runner:
         return self._isolation.exclusive() if self._is_suspect(job) else self._isolation.shared()
 
     def _is_suspect(self, job: Job) -> bool:
-        """Return whether its last paid attempt ended the engine, or lost its worker and this is the last attempt."""
+        """Return whether the last attempt that counts ended the engine, or lost its worker and this one is the last."""
         if job.attempt == 1:
             return False
         before = [
@@ -294,9 +294,9 @@ class Runner:
             for attempt in self._retry_until_available(lambda: attempts_of(self._database, job.id))
             if attempt.ended_at
         ]
-        paid = [attempt.error_code for attempt in before if attempt.outcome != Outcome.RETURNED]
+        counted = [attempt.error_code for attempt in before if attempt.outcome != Outcome.RETURNED]
         last_chance = job.attempt - job.attempts_free >= job.max_attempts
-        return paid[-1:] == ["engine_lost"] or (last_chance and paid[-1:] == ["worker_lost"])
+        return counted[-1:] == ["engine_lost"] or (last_chance and counted[-1:] == ["worker_lost"])
 
     def _succeed(self, attempt: RunningAttempt, rendering: AttemptRendering, seconds: float) -> Job | None:
         job = attempt.job
@@ -360,7 +360,7 @@ class Runner:
 
 
 class _Announcement:
-    """Tells API and Flower that an attempt has started, once: best while its engine renders, which need not wait for it."""
+    """Publishes to API and Flower, once, that an attempt has started: best while its engine renders, which does not wait."""
 
     def __init__(self, context: WorkerContext, job: Job) -> None:
         self._context = context
@@ -368,7 +368,7 @@ class _Announcement:
         self._is_made = False
 
     def make(self) -> None:
-        """Tell them, unless they know."""
+        """Publish the start, unless that was done."""
         if not self._is_made:
             self._is_made = True
             self._context.flower.started(self._job)
