@@ -108,7 +108,9 @@ def test_doctor_checks_the_installed_part(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.usefixtures("bare")
 def test_doctor_names_the_parts_that_it_checks() -> None:
     error = CliRunner().invoke(app, ["doctor"]).exception
-    assert isinstance(error, MissingExtra) and "needs the server and worker parts: run `pip install '.[all]'`" in error.message
+    assert (
+        isinstance(error, MissingExtra) and "needs the server and worker parts: run `pip install '.[all]'`" in error.message
+    )
 
 
 def test_one_missing_part_is_named() -> None:
