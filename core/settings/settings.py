@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,7 +35,7 @@ class _DotenvLines(logging.Filter):
         return is_new
 
 
-logging.getLogger("dotenv.main").addFilter(_DotenvLines())
+_dotenv_lines = _DotenvLines()
 
 
 # pydantic lists fields from the last base to the first; the reference of settings has them in that order.
@@ -49,6 +50,14 @@ class Settings(RequestSettings, WorkerSettings, NetworkSettings, StoreSettings, 
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 -- values of any setting
+        log = logging.getLogger("dotenv.main")
+        log.addFilter(_dotenv_lines)  # only meanwhile: a program that uses the client may read files with python-dotenv
+        try:
+            super().__init__(**values)
+        finally:
+            log.removeFilter(_dotenv_lines)
 
     outputs_dir: FolderOrNone = Field(
         None,
