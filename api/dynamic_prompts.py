@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from random import Random
+from typing import cast
 
 import pyparsing
-from dynamicprompts.commands import Command
+from dynamicprompts.commands import Command, VariantCommand, VariantOption, WildcardCommand
 from dynamicprompts.enums import SamplingMethod
 from dynamicprompts.parser.config import default_parser_config
 from dynamicprompts.parser.parse import get_cached_parser, parse
 from dynamicprompts.samplers import Sampler
 from dynamicprompts.samplers.random import RandomSampler
 from dynamicprompts.sampling_context import SamplingContext
+from dynamicprompts.sampling_result import SamplingResult
 from dynamicprompts.types import ResultGen
 from dynamicprompts.wildcards import WildcardManager
 from dynamicprompts.wildcards.values import WildcardValues
@@ -26,8 +28,8 @@ from core.wildcards import Wildcard, check_references, matching, unknown_wildcar
 
 MAX_SIGNS, MAX_DEPTH = 200, 8
 """Signs of the syntax in a text, each of which takes the parser about 5 ms, and braces within braces."""
-MAX_PARTS = 2000
-"""Parts that one expansion may choose or insert: wildcards and variables can multiply."""
+MAX_PARTS, MAX_PARTS_OF_CALL = 2000, 500_000
+"""Parts that one expansion, and all of a call, may choose or insert: wildcards and variables can multiply."""
 MAX_COMPARISONS, MAX_COMPARISONS_OF_CALL = 2_000_000, 50_000_000
 """Values times choices, of one text and of all texts of a call: `{20000$$__name__}` compares every value for each choice."""
 with warnings.catch_warnings():
@@ -42,7 +44,7 @@ class DynamicPrompts:
     def __init__(self, wildcards: Mapping[str, Wildcard], max_chars: int) -> None:
         self._wildcards, self._max_chars = wildcards, max_chars
         self._values = _Wildcards(wildcards)
-        self._comparisons = MAX_COMPARISONS_OF_CALL
+        self._parts, self._comparisons = MAX_PARTS_OF_CALL, MAX_COMPARISONS_OF_CALL
 
     def check(self, *texts: str) -> None:
         """Raise InvalidInput for texts that cannot be parsed, unknown wildcards, and loops."""
@@ -58,7 +60,7 @@ class DynamicPrompts:
     def _expanded(self, text: str, random: Random) -> str:
         if not text.strip():
             return text
-        sampler = _CountingSampler(self._comparisons)
+        sampler = _CountingSampler(self._parts, self._comparisons)
         context = _RandomContext(
             default_sampling_method=SamplingMethod.RANDOM,
             wildcard_manager=self._values,
@@ -66,8 +68,7 @@ class DynamicPrompts:
             rand=random,
         )
         try:
-            with _parsing:  # of values of wildcards
-                result = str(next(iter(context.sample_prompts(_parsed(text), 1)), ""))
+            result = str(next(iter(context.sample_prompts(_parsed(text), 1)), ""))
         except InvalidInput:
             raise
         except RecursionError:
@@ -76,7 +77,7 @@ class DynamicPrompts:
             raise _invalid(str(error) or type(error).__name__) from None
         except pyparsing.ParseBaseException as error:
             raise _invalid(f"a value of a wildcard has a mistake in {_shown(error.line)}") from None
-        self._comparisons -= sampler.comparisons
+        self._parts, self._comparisons = self._parts - sampler.parts, self._comparisons - sampler.comparisons
         if len(result) > self._max_chars:
             raise _too_large()
         return result
@@ -88,18 +89,32 @@ class _RandomContext(SamplingContext):
     def get_sampler_and_context(self, command: Command) -> tuple[Sampler, SamplingContext]:
         return self.default_sampler, self
 
+    def sample_prompts(self, prompt: str | Command, num_prompts: int | None = None) -> Iterable[SamplingResult]:
+        """Choose values of wildcards as the base class does, but parse each value once."""
+        return super().sample_prompts(_parsed_value(prompt) if prompt and isinstance(prompt, str) else prompt, num_prompts)
+
 
 class _CountingSampler(RandomSampler):
     """Chooses at random, and ends an expansion that has too many parts."""
 
-    def __init__(self, comparisons: int) -> None:
-        self._left, self._most, self.comparisons = MAX_PARTS, min(comparisons, MAX_COMPARISONS), 0
+    def __init__(self, parts: int, comparisons: int) -> None:
+        self.parts, self._most_parts = 0, min(parts, MAX_PARTS)
+        self.comparisons, self._most = 0, min(comparisons, MAX_COMPARISONS)
 
     def generator_from_command(self, command: Command, context: SamplingContext) -> ResultGen:
-        self._left -= 1
-        if self._left < 0:
+        self.parts += 1
+        if self.parts > self._most_parts:
             raise _too_large()
         return super().generator_from_command(command, context)
+
+    def _get_variant(self, command: VariantCommand, context: SamplingContext) -> ResultGen:
+        """Choose among the values of a lone wildcard (`{2$$__name__}`) as the base class does, but parse them once."""
+        while len(command.values) == 1 and isinstance(wildcard := command.values[0], WildcardCommand):
+            found = next(iter(context.sample_prompts(wildcard.wildcard, 1))).text
+            options = cast(_Wildcards, context.wildcard_manager).options(found)
+            bounds = (min(command.min_bound, len(options)), min(command.max_bound, len(options)))
+            command = VariantCommand(options, *bounds, command.separator, wildcard.sampling_method)
+        return super()._get_variant(command, context)
 
     def _get_variant_choices(
         self, values: list[Command], weights: list[float], num_choices: int, rand: Random
@@ -117,6 +132,7 @@ class _Wildcards(WildcardManager):
         super().__init__()
         self._known = wildcards
         self._found: dict[str, WildcardValues] = {}
+        self._options: dict[str, list[VariantOption]] = {}
 
     def get_values(self, wildcard: str) -> WildcardValues:
         name = wildcard.strip()
@@ -126,9 +142,21 @@ class _Wildcards(WildcardManager):
             self._found[name] = WildcardValues.from_items(dict.fromkeys(value for each in found for value in each.values))
         return self._found[name]
 
+    def options(self, name: str) -> list[VariantOption]:
+        """Return the parsed values of a wildcard."""
+        if name not in self._options:
+            values = self.get_values(name).iterate_string_values_weighted()
+            self._options[name] = [VariantOption(_parse(value)) for value in values]
+        return self._options[name]
 
-_parsing = threading.RLock()
+
+_parsing = threading.Lock()
 """pyparsing finds out at its first calls how many arguments each function takes, and several threads disturb it then."""
+
+
+def _parse(text: str) -> Command:
+    with _parsing:
+        return parse(text)
 
 
 @lru_cache(maxsize=512)
@@ -141,12 +169,17 @@ def _parsed(text: str) -> Command:
     if len(signs) > MAX_SIGNS or deepest > MAX_DEPTH:
         raise _invalid(f"it has more than {MAX_SIGNS} braces and other signs, or more than {MAX_DEPTH} braces within braces")
     try:
-        with _parsing:
-            return parse(text)
+        return _parse(text)
     except pyparsing.ParseBaseException as error:
         raise _invalid(f"there is a mistake at character {error.loc + 1}, before {_shown(text[error.loc :])}") from None
     except (ValueError, RecursionError) as error:
         raise _invalid(str(error)) from None
+
+
+@lru_cache(maxsize=4096)
+def _parsed_value(text: str) -> Command:
+    """Return the parsed value of a wildcard, which a batch may insert thousands of times."""
+    return _parse(text)
 
 
 def _shown(text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from dynamicprompts.commands import Command
+from dynamicprompts.parser.parse import parse
 
 from api.dynamic_prompts import MAX_PARTS, DynamicPrompts
 from core.errors import InvalidInput
@@ -89,3 +91,29 @@ def test_values_of_a_wildcard_are_collected_once(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("api.dynamic_prompts.matching", counted)
     DynamicPrompts({"a": Wildcard("a", ("x", "y"))}, 100).expand(1, "__a__ __a__", "__a__")
     assert asked == ["a"]
+
+
+def test_values_of_a_wildcard_are_parsed_once_for_many_expansions(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def counted(text: str, *args: object, **kwargs: object) -> Command:
+        parsed.append(text)
+        return parse(text)
+
+    for module in ("api.dynamic_prompts", "dynamicprompts.parser.parse", "dynamicprompts.samplers.utils"):
+        monkeypatch.setattr(f"{module}.parse", counted)
+    known = {"a": Wildcard("a", ("{once|1}", "{once|2}")), "b": Wildcard("b", ("{once|3}", "{once|4}", "{once|5}"))}
+    dynamic = DynamicPrompts(known, 100)
+    found = {dynamic.expand(seed, "__a__ {2$$__b__}")[0] for seed in range(100)}
+    assert len(found) > 10
+    assert sorted(each for each in parsed if "once" in each) == [f"{{once|{n}}}" for n in range(1, 6)]
+
+
+def test_the_expansions_of_a_call_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.dynamic_prompts.MAX_PARTS_OF_CALL", 1000)
+    dynamic = DynamicPrompts(KNOWN, 10_000)
+    with pytest.raises(InvalidInput) as caught:
+        for seed in range(1000):
+            dynamic.expand(seed, "__animal__")
+    assert caught.value.code == "expansion_too_large"
+    assert DynamicPrompts(KNOWN, 10_000).expand(1, "__animal__")
