@@ -99,6 +99,8 @@ class Page:
                 cache_control = _KEPT
         if path.startswith(_API) or path.endswith((".py", ".pyc")) or "/__pycache__" in path:
             raise HTTPException(404)
+        if scope["method"] not in ("GET", "HEAD") and not self._has(path):
+            raise HTTPException(404)  # which StaticFiles answers with 405, as if there were something to read
         if path in _FILES:
             scope = {**scope, "path": _FILES[path]}
         policy = DOCS_POLICY if path.startswith(_DOCS) else PAGE_POLICY
@@ -109,6 +111,15 @@ class Page:
         if path in _INDEX and scope["method"] == "GET":  # also for HEAD: see HeadAsGet
             application = self._index.response(Headers(scope=scope))
         await application(scope, receive, _with_headers(send, policy, cache_control))
+
+    def _has(self, path: str) -> bool:
+        """Return whether a GET of the path is answered with a file of the page."""
+        if path in _FILES or path in _INDEX:
+            return True
+        try:
+            return self._files.lookup_path(self._files.get_path({"path": path, "root_path": ""}))[1] is not None
+        except (OSError, ValueError):  # a name too long, or with NUL
+            return False
 
 
 def _with_headers(send: Send, policy: str, cache_control: str) -> Send:

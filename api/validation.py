@@ -42,12 +42,24 @@ def _message(item: Mapping[str, Any], names: Mapping[str, str]) -> str:
     kind, location = item["type"], item["loc"]
     if kind == "extra_forbidden":
         return _unknown(str(location[-1]), names if len(location) == 2 else {})
-    if kind == "missing":
-        return "is missing: send it." if location[-1] != "body" else "is missing: send a JSON object."
+    if kind == "missing" and location[-1] == "body":
+        return "is missing: send a JSON object."
     if kind == "json_invalid":
         return str(item.get("ctx", {}).get("error", "syntax error"))
-    message = str(item["msg"]).removeprefix("Value error, ")
+    message = _said(item)
     return message if message.endswith(".") else f"{message}."
+
+
+def _said(item: Mapping[str, Any]) -> str:
+    """Return pydantic's message, or a plainer one where it speaks of Python."""
+    kind, context = item["type"], item.get("ctx", {})
+    if kind == "missing":
+        return "is missing: send it."
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return "must be a JSON object."
+    if kind == "too_long" and isinstance(item.get("input"), str):
+        return f"has {context['actual_length']} characters: send at most {context['max_length']}."
+    return str(item["msg"]).removeprefix("Value error, ")
 
 
 def _unknown(name: str, names: Mapping[str, str]) -> str:
@@ -63,8 +75,5 @@ def _unknown(name: str, names: Mapping[str, str]) -> str:
 
 def from_pydantic(error: ValidationError) -> InvalidParameters:
     """Convert a ValidationError to InvalidParameters with (field, message) of each finding."""
-    found = []
-    for item in error.errors(include_url=False, include_context=False):
-        message = str(item["msg"]).removeprefix("Value error, ")
-        found.append((".".join(str(part) for part in item["loc"]), message))
-    return InvalidParameters(found)
+    found = error.errors(include_url=False)
+    return InvalidParameters([(".".join(str(part) for part in item["loc"]), _said(item)) for item in found])

@@ -171,3 +171,24 @@ def test_warnings_and_aliases_are_applied(shared_api: httpx.Client) -> None:
     assert job["input"]["num_images"] == 2
     assert any("negative_prompt has no effect while guidance is off" in warning for warning in job["warnings"])
     assert any("5.0x" in warning for warning in job["warnings"])
+
+
+def test_messages_speak_of_json_and_characters(shared_api: httpx.Client) -> None:
+    answer = shared_api.post("/v1/jobs", json=["a"])
+    assert answer.json()["detail"] == "body: must be a JSON object."
+    answer = shared_api.post("/v1/styles", json={"name": "x" * 101, "prompt": "ink"})
+    assert answer.json()["detail"] == "name: has 101 characters: send at most 100."
+    answer = shared_api.post("/v1/images/edits", files={"image": ("a.png", b"", "image/png")})
+    assert answer.json()["error"]["message"] == "prompt: is missing: send it."
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("path", ["/free", "/userdata/x", "/js/none.js", "/" + "x" * 300, "/%00"])
+def test_an_address_without_anything_is_404_for_every_method(shared_api: httpx.Client, method: str, path: str) -> None:
+    assert shared_api.request(method, path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/index.html", "/js/main.js", "/favicon.ico", "/docs"])
+def test_a_file_of_the_page_takes_reads_only(shared_api: httpx.Client, path: str) -> None:
+    assert shared_api.get(path).status_code == 200
+    assert shared_api.post(path).status_code == 405
