@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cli.exit_codes import ExitCode
 from cli.options import AsJson, Url, open_farm
-from cli.tables import folded_table
+from cli.tables import device_of, folded_table
 from core.schemas.nodes import Node
 
 group = typer.Typer(
@@ -82,7 +82,7 @@ def _show(nodes: list[Node]) -> None:
                 "" if index else node.state,
                 Text(worker.name),
                 worker.state,
-                Text(worker.device),
+                Text(device_of(worker)),
                 str(worker.running),
                 worker.version or "",
                 Text(worker.message or ""),

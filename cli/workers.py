@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cli.exit_codes import ExitCode
 from cli.options import AsJson, Url, open_farm
-from cli.tables import folded_table
+from cli.tables import device_of, folded_table
 from core.schemas.workers import Worker
 
 group = typer.Typer(
@@ -72,7 +72,7 @@ def _show(workers: list[Worker]) -> None:
         table.add_row(
             Text(worker.name),
             worker.state,
-            Text(worker.device),
+            Text(device_of(worker)),
             Text(worker.model),
             f"{worker.running}/{worker.capacity}",
             Text(worker.message or ""),

@@ -7,7 +7,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cli.tables import cut_table
+from cli.tables import cut_table, device_of
 from core.errors import Gone, NotFound
 from core.lifecycle import JobStatus
 from core.schemas.base import ResponseBody
@@ -68,7 +68,7 @@ def _workers(workers: list[Worker]) -> RenderableType:
     table = cut_table("worker", "state", "model", "device", "busy")
     for worker in workers:
         state = worker.state if not worker.message else f"{worker.state}: {one_line(worker.message, 40)}"
-        table.add_row(worker.name, state, _models_of(worker), worker.device, f"{worker.running} of {worker.capacity}")
+        table.add_row(worker.name, state, _models_of(worker), device_of(worker), f"{worker.running} of {worker.capacity}")
     return table
 
 

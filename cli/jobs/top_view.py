@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.jobs.dashboard import fetch_if_there
-from cli.tables import cut_table
+from cli.tables import cut_table, device_of
 from core.lifecycle import JobStatus
 from core.schemas.base import ResponseBody
 from core.schemas.jobs import Job
@@ -84,7 +84,7 @@ def _worker(worker: Worker, jobs: list[RunningJob]) -> TopWorker:
         name=worker.name,
         state=worker.state,
         message=worker.message,
-        device=worker.info.get("device_name") or worker.device,
+        device=device_of(worker),
         model=worker.model,
         running=worker.running,
         capacity=worker.capacity,
