@@ -42,3 +42,11 @@ def test_an_error_in_the_closed_section_opens_it(slow_farm: FarmParts, open_page
     page.click("#submit")
     page.until(lambda: page.shows("#steps-error"), "the section did not open")
     assert "takes 1 to 100" in page.find("#steps-error").text
+
+
+def test_an_error_whose_field_is_hidden_is_shown_above_the_button(slow_farm: FarmParts, open_page: OpenPage) -> None:
+    page = open_page(slow_farm)  # a farm without LoRAs, whose form has no place for them
+    page.write("#prompt", "a fox <lora:nope:0.8>")
+    page.click("#submit")
+    page.until(lambda: page.shows("#form-error"), "the refusal is not visible")
+    assert "There is no LoRA 'nope' here" in page.find("#form-error").text

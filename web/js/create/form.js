@@ -257,15 +257,15 @@ export function createForm(app, {submit}) {
 		away = problem.code === "unreachable";
 	}
 
-	// Shows each message next to its field and focuses the first; returns errors without a field in the form.
+	// Shows each message at its field and focuses the first; returns errors without a visible field.
 	function showFieldErrors(errors) {
 		const idOf = name => FIELDS[name.split(".").at(-1)]?.[0] ?? name.split(".")[0];
-		const placed = errors.filter(({field: name}) => byId(`${idOf(name)}-error`));
-		placed.forEach(({field: name, message}) => {
-			const box = byId(`${idOf(name)}-error`);
-			setText(box, sentence(message));
+		const boxOf = ({field}) => byId(`${idOf(field)}-error`);
+		const placed = errors.filter(each => boxOf(each)?.parentElement.closest("[hidden]") === null);
+		placed.forEach(each => {
+			const box = boxOf(each), control = byId(idOf(each.field));
+			setText(box, sentence(each.message));
 			show(box, true);
-			const control = byId(idOf(name));
 			if (control) control.ariaInvalid = true;
 			if (box.closest("#more")) more.open = true;
 		});
@@ -273,7 +273,7 @@ export function createForm(app, {submit}) {
 			(byId(idOf(placed[0].field)) ?? prompt.field).focus();
 			announce(placed.map(({message}) => message).join(" "));
 		}
-		return errors.filter(error => !placed.includes(error));
+		return errors.filter(each => !placed.includes(each));
 	}
 
 	function clearErrors() {
