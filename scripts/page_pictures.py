@@ -2,7 +2,7 @@
 
 URL is a farm of yours with the model `demo`, such as `imagefarm up --data-dir /tmp/pictures`; PHOTOS is a folder of
 photographs. The gallery shows them reduced and enlarged again by the farm's upscalers; what `demo` renders is noise. Needs
-the test extra, chromium and chromedriver.
+the development tools (`scripts/bootstrap.py dev`), chromium and chromedriver.
 """
 
 from __future__ import annotations
