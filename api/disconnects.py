@@ -46,8 +46,7 @@ async def cancel_unstarted(farm: Farm, job_id: str) -> None:
     """Cancel a waiting job and publish the change; a job that runs or has ended is not changed."""
     with suppress(NotFound, Gone):
         if (job := await in_thread(cancel_waiting, farm.database, job_id)) is not None:
-            farm.watcher.hub.changed(job.id, job.revision, job.status)
-            farm.publisher.changed(job)
+            farm.job_changed(job)
 
 
 async def _disconnected(request: Request) -> None:

@@ -27,7 +27,9 @@ from core.settings import Settings
 from core.tracing import tracing_of
 from core.wildcards import WildcardLibrary
 from db.database import Database
+from db.jobs.read import change_of
 from db.statistics import RecentMean, recent_means
+from db.tables import Job
 from storage.stores import open_images, open_uploads
 
 _POOL = 16
@@ -63,8 +65,8 @@ class Farm:
         self.overview = OverviewCache(self.database)
         self.model_selector = ModelSelector(settings)
         self.cipher = SecretCipher.of(settings)
-        settled = self.watcher.hub.settled
-        self.webhooks = WebhookDispatcher(settings, self.database, self.cipher, settled, self.quick_reads)
+        self.webhooks = WebhookDispatcher(settings, self.database, self.cipher, self.quick_reads)
+        self.watcher.hub.on_settled = self.webhooks.job_settled
         self.authenticator = ApiKeyAuthenticator(settings, self.database)
         self.limits = RequestLimits(settings.max_prompt_chars, settings.max_images_per_job)
         self.readiness = Readiness(self)
@@ -86,6 +88,11 @@ class Farm:
         self._catalogue_read = loop.run_in_executor(None, catalogue_of, self.settings)  # Before a request waits for it.
         self.watcher.start()
         self.webhooks.start()
+
+    def job_changed(self, job: Job) -> None:
+        """Tell the waiters of this process and other processes that the job has changed; call after the commit."""
+        self.watcher.hub.changed(job.id, job.revision, job.status, may_have_webhook=change_of(job).has_webhook)
+        self.publisher.changed(job)
 
     def stop_waiting(self) -> None:
         """Answer every waiting caller with the present state."""

@@ -14,10 +14,11 @@ from typing import Any, Generic, TypeVar
 from redis.exceptions import RedisError
 
 from core.celery_messages import events_channel, events_message, hint_message, sent_event
-from core.queue import RedisKeys, changes_message, flower_kwargs, render_queue
+from core.queue import JobChange, RedisKeys, changes_message, flower_kwargs, render_queue
 from core.settings import Settings
 from db.database import Database
 from db.hints import clear_hints
+from db.jobs.read import change_of
 from db.redis_client import connect
 from db.tables import Job
 
@@ -140,18 +141,11 @@ class _Hint:
 
 
 @dataclass(frozen=True)
-class _Change:
-    job_id: str
-    revision: int
-    status: str
-
-
-@dataclass(frozen=True)
 class _CancelRequest:
     job_id: str
 
 
-_Message = _Hint | _Change | _CancelRequest
+_Message = _Hint | JobChange | _CancelRequest
 
 
 class Publisher:
@@ -176,7 +170,7 @@ class Publisher:
 
     def changed(self, job: Job) -> None:
         """Publish the job's new revision to other API processes."""
-        self.send_queue.send(_Change(job.id, job.revision, job.status))
+        self.send_queue.send(change_of(job))
 
     def cancel_requested(self, job: Job) -> None:
         """Publish the cancel request to the worker of the job, which otherwise reads it at its next heartbeat."""
@@ -198,7 +192,7 @@ class Publisher:
         if hints:
             events = [sent_event(hint.job_id, hint.model, hint.shown) for hint in hints]
             add("PUBLISH", self._events, events_message(events))
-        changes = [(each.job_id, each.revision, each.status) for each in messages if isinstance(each, _Change)]
+        changes = [each for each in messages if isinstance(each, JobChange)]
         if changes:
             add("PUBLISH", self._keys.changes, changes_message(changes))
         for message in messages:

@@ -162,14 +162,13 @@ class WebhookDispatcher:
         settings: Settings,
         database: Database,
         cipher: SecretCipher,
-        settled: asyncio.Event,
         quick_reads: QuickCalls,
     ) -> None:
-        """`settled`: set whenever a job settles."""
         self._database = database
         self._quick_reads = quick_reads
         self._cipher = cipher
-        self._settled = settled
+        self._settled = asyncio.Event()
+        """Set when a job settles about which a message may have to be written."""
         self._standard = settings.webhook_body == "standard"
         self._default_secret = settings.webhook_secret.get_secret_value()
         self._collector = Collector(database, _farm_target(settings))
@@ -183,6 +182,11 @@ class WebhookDispatcher:
     def start(self) -> None:
         """Start the background tasks; call on the event loop."""
         self._tasks = [asyncio.create_task(self._collect()), asyncio.create_task(self._send())]
+
+    def job_settled(self, may_have_webhook: bool) -> None:
+        """Write its messages soon. Without receivers, a job that names no webhook of its own causes no query."""
+        if may_have_webhook or self._collector.has_targets:
+            self._settled.set()
 
     def wake(self) -> None:
         """Look for messages now."""

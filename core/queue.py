@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from core.json_text import dump_json
+from core.lifecycle import SETTLED
 from core.redis_sentinel import ASKING, is_sentinel_url, parse_sentinel_url
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ class RedisKeys:
 
     @property
     def changes(self) -> str:
-        """Channel: JSON `[{"job": id, "revision": n, "status": s}, ...]` after committed changes of jobs."""
+        """Channel: JSON `[{"job": id, "revision": n, "status": s}, ...]` after committed changes of jobs.
+
+        `"webhook"`, of settled jobs: whether the request names a webhook. Earlier versions do not say it.
+        """
         return f"{self.prefix}changes"
 
     @property
@@ -90,9 +94,24 @@ def window_size(slots: int) -> int:
     return max(MIN_WINDOW, HINTS_PER_SLOT * slots)
 
 
-def changes_message(changes: Iterable[tuple[str, int, str]]) -> bytes:
-    """Return one message for the `changes` channel: (job id, revision, status) of each change."""
-    return dump_json([{"job": job_id, "revision": revision, "status": status} for job_id, revision, status in changes])
+@dataclass(frozen=True)
+class JobChange:
+    """A committed change of a job. `has_webhook`: whether its request names a webhook."""
+
+    job_id: str
+    revision: int
+    status: str
+    has_webhook: bool
+
+
+def changes_message(changes: Iterable[JobChange]) -> bytes:
+    """Return one message for the `changes` channel."""
+    return dump_json([_change(each) for each in changes])
+
+
+def _change(change: JobChange) -> dict[str, Any]:
+    fields = {"job": change.job_id, "revision": change.revision, "status": change.status}
+    return fields | {"webhook": change.has_webhook} if change.status in SETTLED else fields
 
 
 def flower_kwargs(model: str, render_input: Mapping[str, Any]) -> dict[str, Any]:

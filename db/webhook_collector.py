@@ -1,4 +1,11 @@
-"""Turn settled jobs into webhook messages, each change once, by reading the history of jobs."""
+"""Turn settled jobs into webhook messages, each change once, by reading the history of jobs.
+
+The cursor in the database is the truth: whoever collects reads all events behind it, so that no message is lost, however
+late that is. When to collect is only a matter of delay. A process collects soon after a job settles that names a webhook of
+its own, as the change's message in Redis says, or while there are receivers of other jobs. It looks for the latter, and for
+events behind the cursor, every few seconds: that finds what Redis did not report, what other processes left, and receivers
+that another process added. Without receivers, a job that names no webhook costs no query of its own.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +67,8 @@ class Collector:
         self._database, self._farm = database, farm
         self._pending: _HistoryPosition | None = None
         """Move the cursor up to here once all transactions that were open then have ended."""
-        self.has_targets = farm is not None
-        """Whether there are receivers of jobs that name none of their own, as of the last event."""
+        self.has_targets = True
+        """Whether there are receivers of jobs that name none of their own, as of the last look."""
         self._read_ahead_to = 0
         """Event id up to which events were read at once."""
 
@@ -69,6 +76,7 @@ class Collector:
         """Return whether there is nothing to collect and no message waits to be sent, in one query for quiet times."""
         with self._database.read_rows() as connection:
             (row,) = _quiet().rows(connection, {})
+        self.has_targets = self._farm is not None or bool(row["endpoints"])
         is_collected = row["cursor"] is not None and row["cursor"] >= (row["latest"] or 0)
         return is_collected and not row["pending"]
 
@@ -113,7 +121,9 @@ def _quiet() -> Prepared:
     cursor = select(WebhookCursor.event_id).where(WebhookCursor.id == 1).scalar_subquery()
     latest = select(func.max(JobEvent.id)).scalar_subquery()
     pending = exists().where(WebhookDelivery.status == literal_column("'pending'"))
-    return Prepared(select(cursor.label("cursor"), latest.label("latest"), pending.label("pending")))
+    endpoints = exists().where(WebhookEndpoint.disabled_at.is_(None))
+    columns = {"cursor": cursor, "latest": latest, "pending": pending, "endpoints": endpoints}
+    return Prepared(select(*[each.label(name) for name, each in columns.items()]))
 
 
 def rewind_cursor(session: Session) -> None:

@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 from core.celery_messages import events_channel, events_message
 from core.json_text import dump_json
 from core.lifecycle import SETTLED
-from core.queue import PROGRESS_TTL_SECONDS, RedisKeys, changes_message
+from core.queue import PROGRESS_TTL_SECONDS, JobChange, RedisKeys, changes_message
 from core.settings import Settings
+from db.jobs.read import change_of
 from db.redis_client import connect
 from db.tables import Job
 
@@ -36,13 +37,6 @@ comes meanwhile."""
 
 
 @dataclass(frozen=True)
-class _Change:
-    job_id: str
-    revision: int
-    status: str
-
-
-@dataclass(frozen=True)
 class _Progress:
     due: float
     report: dict[str, Any]
@@ -59,7 +53,7 @@ class _TaskEvent:
     fields: dict[str, Any]
 
 
-_Event = _Change | _Preview | _TaskEvent
+_Event = JobChange | _Preview | _TaskEvent
 
 
 class EventPublisher:
@@ -83,7 +77,7 @@ class EventPublisher:
 
     def job_changed(self, job: Job) -> None:
         """Publish a job's new state. Call after the commit that changed it."""
-        self._enqueue(_Change(job.id, job.revision, job.status), urgent=job.status in SETTLED)
+        self._enqueue(change_of(job), urgent=job.status in SETTLED)
 
     def task_event(self, fields: dict[str, Any]) -> None:
         """Publish an event of Celery's format, which Flower and Celery's own commands read."""
@@ -153,9 +147,9 @@ class EventPublisher:
         return {job_id: self._held.pop(job_id).report for job_id in due}
 
     def _send(self, events: list[_Event]) -> None:
-        changes = [(each.job_id, each.revision, each.status) for each in events if isinstance(each, _Change)]
+        changes = [each for each in events if isinstance(each, JobChange)]
         previews = {each.key: each.image for each in events if isinstance(each, _Preview)}
-        progress = self._take_due([job_id for job_id, _, status in changes if status in SETTLED])
+        progress = self._take_due([each.job_id for each in changes if each.status in SETTLED])
         add: Callable[..., object] = (
             self._pipeline.execute_command
         )  # the methods for single commands cost more than sending them

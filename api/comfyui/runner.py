@@ -202,8 +202,7 @@ class PromptRunner:
         for job_id in job_ids:
             with suppress(NotFound, Gone):
                 job = await in_thread(request_cancel, self._farm.database, job_id)
-                self._farm.watcher.hub.changed(job.id, job.revision, job.status)
-                self._farm.publisher.changed(job)
+                self._farm.job_changed(job)
                 if job.status == JobStatus.RUNNING:
                     self._farm.publisher.cancel_requested(job)
 

@@ -212,8 +212,7 @@ async def cancel_job(farm: FarmDependency, caller: SubmitterDependency, job_id: 
 async def cancel(farm: Farm, caller: Caller, job_id: str) -> Job:
     """Request the cancel and publish it."""
     job = await in_thread(request_cancel, farm.database, job_id, caller.acting_owner)
-    farm.watcher.hub.changed(job.id, job.revision, job.status)
-    farm.publisher.changed(job)
+    farm.job_changed(job)
     if job.status == JobStatus.RUNNING:
         farm.publisher.cancel_requested(job)
     return job

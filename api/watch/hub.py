@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -115,8 +115,8 @@ class Hub:
         self._by_job: dict[str, set[_AnyWaiter]] = {}
         self._waiters: set[Waiter] = set()
         self._feeds: set[Feed] = set()
-        self.settled = asyncio.Event()
-        """Set when any job settles; who waits for it clears it."""
+        self.on_settled: Callable[[bool], object] = bool
+        """Called for each job that has settled, with whether it may name a webhook of its own."""
         self.observers: list[Observer] = []
         self._progress: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
@@ -173,12 +173,12 @@ class Hub:
         """Return the number of waiters."""
         return len(self._waiters)
 
-    def changed(self, job_id: str, revision: int, status: str) -> None:
+    def changed(self, job_id: str, revision: int, status: str, *, may_have_webhook: bool = True) -> None:
         """Pass on a new revision of a job."""
         settled = status in SETTLED
         if settled:
             self._progress.pop(job_id, None)
-            self.settled.set()
+            self.on_settled(may_have_webhook)
         for waiter in self._by_job.get(job_id, ()):
             waiter.changed(job_id, revision, settled=settled)
         for observer in self.observers:

@@ -156,8 +156,9 @@ class Watcher:
         name, data = message[-2].decode(errors="replace"), _json(message[-1])
         if name == self._keys.changes:
             for change in data if isinstance(data, list) else [data]:
-                with suppress(KeyError, TypeError):
-                    self.hub.changed(change["job"], change["revision"], change["status"])
+                with suppress(KeyError, TypeError, AttributeError):
+                    may_have_webhook = change.get("webhook", True) is not False
+                    self.hub.changed(change["job"], change["revision"], change["status"], may_have_webhook=may_have_webhook)
         elif isinstance(data, dict):
             self.hub.progressed(name.removeprefix(self._keys.progress("")), data)
 

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import Gone, NotFound
 from core.lifecycle import JobKind, JobStatus
+from core.queue import JobChange
 from db.database import Database
 from db.jobs.submit import Submitted
 from db.prepared import Prepared, Transaction, core_table, detached
@@ -220,6 +221,11 @@ def snapshots_of(database: Database, jobs: Sequence[Job]) -> list[Snapshot]:
 
 
 _CHUNK = 500
+
+
+def change_of(job: Job) -> JobChange:
+    """Return what to tell others after a commit that changed the job."""
+    return JobChange(job.id, job.revision, job.status, bool(job.requested.get("webhook")))
 
 
 def revisions_of(database: Database, job_ids: Sequence[str]) -> list[tuple[str, int, str]]:

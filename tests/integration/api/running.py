@@ -25,6 +25,7 @@ from core.storage import ImageStore, LocalImageStore, image_key
 from db.database import Database
 from db.jobs.claim import Claimant, claim_next
 from db.jobs.finish import finish_error
+from db.jobs.read import change_of
 from db.jobs.succeed import StoredImage, finish_succeeded
 from db.tables import Job
 from db.workers import Registration, heartbeat, register
@@ -108,7 +109,7 @@ class WorkerSide:
 
     def publish(self, job: Job) -> None:
         """Publish the job's revision, as a worker does after a commit."""
-        self.redis.publish(self.keys.changes, changes_message([(job.id, job.revision, job.status)]))
+        self.redis.publish(self.keys.changes, changes_message([change_of(job)]))
 
     @contextmanager
     def working(self, idle_seconds: float = 0.02) -> Iterator[None]:

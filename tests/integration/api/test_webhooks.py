@@ -10,7 +10,8 @@ import queue
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,7 @@ from core.errors import Unavailable
 from core.settings import Settings
 from core.webhooks import RETRY_SECONDS, generate_secret
 from db.tables import Base
+from db.webhook_collector import Collector
 from tests.integration.api.conftest import BOTH, SettingsMaker
 from tests.integration.api.running import WorkerSide, serving
 
@@ -94,6 +96,17 @@ def finish_one(worker: WorkerSide) -> None:
     job = worker.claim()
     assert job is not None
     worker.finish(job)
+
+
+def with_webhook(receiver: Receiver) -> dict[str, Any]:
+    return BODY | {"webhook": {"url": receiver.url, "secret": generate_secret()}}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def signed(secret: str, headers: dict[str, str], body: bytes) -> str:
@@ -178,6 +191,70 @@ def test_a_restart_loses_no_message(make_settings: SettingsMaker, worker: Worker
     finish_one(worker)
     with serving(settings):
         assert receiver.next()[1]["data"]["status"] == "succeeded"
+
+
+class TestWithoutReceivers:
+    """A farm's jobs cost no query about webhooks where nobody receives any, and no message is lost for that."""
+
+    @pytest.fixture
+    def looks(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """Return the times of the collectors' looks, which are not repeated by themselves."""
+        found: list[float] = []
+        look = Collector.is_idle
+
+        def noted(collector: Collector) -> bool:
+            found.append(time.monotonic())
+            return look(collector)
+
+        monkeypatch.setattr(Collector, "is_idle", noted)
+        for name, seconds in (("IDLE_SECONDS", 3600.0), ("PAUSE_SECONDS", 0.0), ("QUIET_PAUSE_SECONDS", 0.0)):
+            monkeypatch.setattr(webhooks, name, seconds)
+        return found
+
+    def test_only_jobs_that_name_a_webhook_are_looked_at(
+        self, looks: list[float], api: httpx.Client, worker: WorkerSide, receiver: Receiver
+    ) -> None:
+        wait_until(lambda: len(looks) == 1)
+        for _ in range(3):
+            job = api.post("/v1/jobs", json=BODY).json()["id"]
+            finish_one(worker)
+            assert api.get(f"/v1/jobs/{job}", params={"wait": 60}).json()["status"] == "succeeded"
+        time.sleep(0.3)
+        assert len(looks) == 1
+        job = api.post("/v1/jobs", json=with_webhook(receiver)).json()["id"]
+        finish_one(worker)
+        assert receiver.next()[1]["data"]["id"] == job
+
+    def test_a_message_of_a_canceled_job_is_written(self, looks: list[float], api: httpx.Client, receiver: Receiver) -> None:
+        wait_until(lambda: len(looks) == 1)
+        job = api.post("/v1/jobs", json=with_webhook(receiver)).json()["id"]
+        api.post(f"/v1/jobs/{job}/cancel")
+        assert receiver.next()[1]["data"]["status"] == "canceled"
+
+    def test_the_end_of_a_job_by_an_earlier_version_is_looked_at(
+        self, looks: list[float], api: httpx.Client, worker: WorkerSide, receiver: Receiver
+    ) -> None:
+        """Its message does not say whether the job names a webhook."""
+        wait_until(lambda: len(looks) == 1)
+        api.post("/v1/jobs", json=with_webhook(receiver))
+        job = worker.claim()
+        assert job is not None
+        done = worker.finish(job, publish=False)
+        change = {"job": done.id, "revision": done.revision, "status": done.status}
+        worker.redis.publish(worker.keys.changes, json.dumps([change]))
+        assert receiver.next()[1]["data"]["id"] == job.id
+
+    def test_a_receiver_that_an_ended_process_added_gets_messages_after_the_next_look(
+        self, make_settings: SettingsMaker, worker: WorkerSide, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(webhooks, "IDLE_SECONDS", 0.5)
+        settings = make_settings(webhook_allow_private=True)
+        with serving(settings) as url:
+            with serving(settings) as other:
+                assert httpx.post(f"{other}/v1/webhooks", json={"url": receiver.url}, timeout=120).status_code == 201
+            job = httpx.post(f"{url}/v1/jobs", json=BODY, timeout=120).json()["id"]
+            finish_one(worker)
+            assert receiver.next()[1]["data"]["id"] == job
 
 
 def test_private_targets_are_refused_at_submit_and_at_delivery(

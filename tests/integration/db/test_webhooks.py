@@ -275,6 +275,22 @@ def test_a_message_of_a_deleted_endpoint_is_not_sent_again(database: Database, s
     assert caught.value.code == "webhook_deleted"
 
 
+def test_receivers_are_known_after_a_look(database: Database) -> None:
+    """Also those that another process has added or that were disabled, while no job settles."""
+    collector, farms = Collector(database, None), Collector(database, FARM)
+    seen = [collector.has_targets]  # unknown: none may be missed
+    collector.is_idle()
+    seen.append(collector.has_targets)
+    endpoint = add_endpoint(database, "ann", "https://example.com/", "s", [])
+    collector.is_idle()
+    seen.append(collector.has_targets)
+    with database.write() as session:
+        session.execute(update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint.id).values(disabled_at=now()))
+    for each in (collector, farms):
+        each.is_idle()
+    assert [*seen, collector.has_targets, farms.has_targets] == [True, False, True, False, True]
+
+
 def test_idle_is_when_nothing_settled_and_no_message_waits(database: Database, settle: Submit) -> None:
     collector = collector_of(database)
     seen = [collector.is_idle()]  # the cursor is not there yet
