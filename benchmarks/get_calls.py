@@ -116,7 +116,15 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     "/sdapi/v1/upscalers": _calls("/sdapi/v1/upscalers"),
     "/sdapi/v1/memory": _calls("/sdapi/v1/memory"),
     "/internal/ping": _calls("/internal/ping"),
-    "/v1/images": _calls("/v1/images", "/v1/images?limit=200"),
+    "/v1/images": (
+        *_calls("/v1/images", "/v1/images?limit=200", "/v1/images?offset=5000", "/v1/images?owner=none"),
+        *_calls("/v1/images?since={recent}", "/v1/images?until=2020-01-01", "/v1/images?batch={batch}&count=true"),
+        Call("/v1/images?limit=100&count=true", reads_all="a count of up to 200,000 images"),  # what the page asks first
+        Call("/v1/images?q=xylophone&count=true", reads_all="a search of all prompts"),
+        Call("/v1/images?model=none&count=true", reads_all="a search of all images"),
+        Call("/v1/images?lora=none&count=true", reads_all="a search of all images"),
+        Call("/v1/images?min_rating=5&count=true", reads_all="a search of all ratings"),
+    ),
     "/v1/collections": _calls("/v1/collections"),
     "/v1/choices": _calls("/v1/choices"),
     "/v1/keys": _calls("/v1/keys"),

@@ -56,8 +56,12 @@ async def read_images(
         until=epoch_seconds(until),
         anchor=_id("anchor", anchor),
     )
-    total = await in_thread(count_gallery, farm.database, choice) if count else None
     rows = await in_thread(read_gallery, farm.database, choice, offset, limit)
+    total = None
+    if count:
+        is_last = len(rows) < limit and (bool(rows) or offset == 0)  # What matches rarely is searched once, not twice.
+        seen = min(offset + len(rows), MAX_ROWS)
+        total = seen if is_last else await in_thread(count_gallery, farm.database, choice)
     first = rows[0].id if rows and offset == 0 else None
     return json_response(
         Gallery.model_construct(items=[_view(row) for row in rows], offset=offset, total=total, anchor=anchor or first)

@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from core.settings import Settings
+from db.database import Database
+from db.gallery import GalleryChoice, count_gallery
 from tests.integration.api.conftest import BOTH
 from tests.integration.api.running import WorkerSide
 
@@ -53,6 +55,29 @@ def test_images_are_listed_by_position_and_filtered(api: httpx.Client, worker: W
     assert api.get("/v1/images", params={"owner": "\x00"}).status_code == 422
     row = api.get("/v1/images", params={"limit": 1}).json()["items"][0]
     assert (row["prompt"], row["owner"], row["width"], row["kind"]) == ("a late one", "client:ann", 64, "render")
+
+
+def test_images_are_counted_only_where_more_may_match(
+    api: httpx.Client, worker: WorkerSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count searches all images, as the list of what matches rarely does."""
+    counted: list[object] = []
+
+    def count(database: Database, choice: GalleryChoice) -> int:
+        counted.append(choice)
+        return count_gallery(database, choice)
+
+    monkeypatch.setattr("api.routes.gallery.count_gallery", count)
+    for prompt in ("a fox", "a fox", "a cat"):
+        render(api, worker, prompt)
+    asked = [("fox", 0, 3), ("dog", 0, 3), ("fox", 1, 3), ("fox", 0, 2), ("fox", 0, 1), ("fox", 5, 3)]
+    totals, counts = [], []
+    for words, offset, limit in asked:
+        params: dict[str, str | int] = {"q": words, "offset": offset, "limit": limit, "count": True}
+        totals.append(api.get("/v1/images", params=params).json()["total"])
+        counts.append(len(counted))
+    assert totals == [2, 0, 2, 2, 2, 2]
+    assert counts == [0, 0, 0, 1, 2, 3]
 
 
 def test_collections_hold_images_until_these_are_deleted(api: httpx.Client, worker: WorkerSide) -> None:
