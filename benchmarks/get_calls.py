@@ -128,7 +128,10 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     "/v1/collections": _calls("/v1/collections"),
     "/v1/choices": _calls("/v1/choices"),
     "/v1/keys": _calls("/v1/keys"),
-    "/v1/statistics": _calls("/v1/statistics"),
+    "/v1/statistics": (
+        Call("/v1/statistics"),
+        Call("/v1/statistics?hours=168", reads_all="up to 100,000 jobs that ended in these hours"),
+    ),
     "/v1/join/constraints": (Call("/v1/join/constraints", 403),),
     "/v1/join/install": _calls("/v1/join/install"),
     "/v1/join/package": (Call("/v1/join/package", 403),),
