@@ -63,8 +63,10 @@ def main(folder: Path, models: Path) -> None:
     model_paths = ModelPaths(models, {MODEL: folder})
     whole, packed = (load_on(FP32_CPU, model_paths, policy) for policy in ("cpu", "cpu-int8"))
     expected = render_small(unpacked_in_fp32(packed.pipeline))
+    chosen = cpu_form.forms_by_speed(load_catalogue().get(MODEL), cpu_probe.measure(0.1))[0]
     found = {
         "key": cpu_probe.machine_key(),
+        "chosen": [chosen.stored, chosen.compute],
         "dtypes": [str(each.dtype) for each in (whole, packed)],
         "whole_equals_fp32": np.array_equal(render_small(without_gradients(whole.pipeline)), render_small(fp32_of(folder))),
         "int8_distance": float(np.abs(render_small(packed.pipeline) - expected).max()) * 255,

@@ -82,7 +82,7 @@ def test_models_whose_weights_fp32_holds_exactly_are_not_rounded(model_paths: Mo
     assert not any(isinstance(module, WideLinear) for module in loaded.pipeline.unet.modules())
 
 
-def test_a_process_held_to_avx2_computes_the_same(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_process_held_to_avx2_measures_itself_and_computes_the_same(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.integration.models.old_cpu", str(tiny_models[MODEL]), str(tmp_path)],
         env=clean_environment(ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2", MKL_ENABLE_INSTRUCTIONS="AVX2"),
@@ -93,6 +93,7 @@ def test_a_process_held_to_avx2_computes_the_same(tiny_models: dict[str, Path], 
     )
     found = json.loads(done.stdout.splitlines()[-1])
     assert "AVX2" in found["key"]
+    assert found["chosen"] == ["bfloat16", "float32"]
     assert found["dtypes"] == ["torch.float32"] * 2
     assert found["whole_equals_fp32"]
     assert found["int8_distance"] < 0.1
