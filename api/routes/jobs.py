@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated
 
@@ -33,14 +32,14 @@ from api.public_address import link
 from api.submission import idempotency_key, retry_job, submit_job
 from api.threads import in_thread
 from api.views.jobs import history_view, job_view
-from core.errors import Conflict, Gone, InvalidInput, NotFound
+from core.errors import Conflict, InvalidInput
 from core.ids import is_id
 from core.json_text import dump_json
 from core.lifecycle import SETTLED, JobKind, JobStatus
 from core.schemas.base import storable
 from core.schemas.jobs import Job as JobAnswer
 from core.schemas.jobs import JobHistory, JobPage, JobRequest
-from db.jobs.cancel import request_cancel
+from db.jobs.cancel import request_cancel, request_cancels
 from db.jobs.read import Snapshot, attempts_of, events_of, get_job, snapshot_of, snapshots_of
 from db.jobs.submit import Submitted
 from db.retention import delete_job
@@ -72,6 +71,8 @@ async def _read_directly(request: Request) -> Response | None:
 
 
 MAX_WAIT_SECONDS = 300.0
+CANCELED_TOGETHER = 100
+"""Jobs that one transaction cancels."""
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 _ABOUT_Q = (
     'Words of the prompt, all of them, in any order; "quoted phrases" match as a whole; case is ignored. '
@@ -212,17 +213,23 @@ async def cancel_job(farm: FarmDependency, caller: SubmitterDependency, job_id: 
 async def cancel(farm: Farm, caller: Caller, job_id: str) -> Job:
     """Request the cancel and publish it."""
     job = await in_thread(request_cancel, farm.database, job_id, caller.acting_owner)
-    farm.job_changed(job)
-    if job.status == JobStatus.RUNNING:
-        farm.publisher.cancel_requested(job)
+    _tell(farm, job)
     return job
 
 
-async def cancel_all(farm: Farm, caller: Caller, job_ids: Iterable[str]) -> None:
+async def cancel_all(farm: Farm, caller: Caller, job_ids: Sequence[str]) -> None:
     """Cancel these jobs, skipping those that are deleted in the meantime."""
-    for job_id in job_ids:
-        with suppress(NotFound, Gone):
-            await cancel(farm, caller, job_id)
+    for start in range(0, len(job_ids), CANCELED_TOGETHER):
+        together = job_ids[start : start + CANCELED_TOGETHER]
+        for job in await in_thread(request_cancels, farm.database, together, caller.acting_owner):
+            _tell(farm, job)
+
+
+def _tell(farm: Farm, job: Job) -> None:
+    """Publish a cancel, to the worker of a running job too."""
+    farm.job_changed(job)
+    if job.status == JobStatus.RUNNING:
+        farm.publisher.cancel_requested(job)
 
 
 @router.post(

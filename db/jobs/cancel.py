@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import update
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import ColumnElement, select, true, update
 from sqlalchemy.orm import Session
 
 from core.lifecycle import JobStatus
 from db.database import Database
 from db.jobs.read import find_job
-from db.jobs.transition import record_event, transition
+from db.jobs.transition import apply_transition, build_transition, record_events, transition
 from db.sql import RUNNING, now
 from db.tables import Job
 
@@ -20,7 +22,25 @@ def request_cancel(database: Database, job_id: str, owner: str | None = None) ->
     """
     with database.write() as session:
         job = find_job(session, job_id, owner, lock=True)
-        return _cancel_waiting(session, job) or _mark_running(session, job) or find_job(session, job_id)
+        return _cancel_waiting(session, job) or next(iter(_mark_running(session, Job.id == job_id)), job)
+
+
+def request_cancels(database: Database, job_ids: Collection[str], owner: str | None = None) -> Sequence[Job]:
+    """Do for many jobs what `request_cancel` does, in one transaction; return those that it has changed.
+
+    Jobs that do not exist, or are another owner's, are skipped.
+    """
+    wanted = Job.id.in_(job_ids) & (true() if owner is None else Job.owner == owner)
+    with database.write() as session:
+        session.execute(select(Job.id).where(wanted).order_by(Job.id).with_for_update())  # in the order of all others
+        waiting = [
+            job
+            for before in (JobStatus.QUEUED, JobStatus.HELD)
+            for job in apply_transition(
+                session, build_transition(before, JobStatus.CANCELED, wanted), code="cancel_requested"
+            )
+        ]
+        return [*waiting, *_mark_running(session, wanted)]
 
 
 def cancel_waiting(database: Database, job_id: str) -> Job | None:
@@ -36,14 +56,13 @@ def _cancel_waiting(session: Session, job: Job) -> Job | None:
     return None
 
 
-def _mark_running(session: Session, job: Job) -> Job | None:
-    marked = session.scalar(
+def _mark_running(session: Session, wanted: ColumnElement[bool]) -> Sequence[Job]:
+    marked = session.scalars(
         update(Job)
-        .where(Job.id == job.id, RUNNING, Job.cancel_requested_at.is_(None))
+        .where(wanted, RUNNING, Job.cancel_requested_at.is_(None))
         .values(cancel_requested_at=now(), revision=Job.revision + 1)
         .returning(Job)
         .execution_options(populate_existing=True)
-    )
-    if marked is not None:
-        record_event(session, marked, JobStatus.RUNNING, code="cancel_requested", message="cancel requested")
+    ).all()
+    record_events(session, marked, JobStatus.RUNNING, code="cancel_requested", message="cancel requested")
     return marked

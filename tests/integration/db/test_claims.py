@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from core.ids import new_id
 from core.lifecycle import JobStatus
 from db import workers
 from db.database import Database
+from db.jobs.cancel import request_cancels
 from db.jobs.claim import Claimant, claim_next, renew_leases
 from db.jobs.finish import finish_error
 from db.jobs.read import attempts_of, events_of, get_job, images_of
@@ -100,6 +102,28 @@ def test_a_renewal_returns_lost_attempts_and_cancel_requests(database: Database,
     assert renewal.held == {(first.id, 1), (second.id, 1)}
     assert renewal.cancel_requested == {(second.id, 1)}
     assert renew_leases(database, "other", asked, 60.0).held == frozenset()
+
+
+def test_many_jobs_are_canceled_in_one_transaction(database: Database, submit_job: Submit, claim: Claim) -> None:
+    held = submit_job(max_attempts=1)
+    assert claim(lease_seconds=-1.0) is not None
+    requeue_expired_leases(database)
+    ended = submit_job()
+    job = claim()
+    assert job is not None and finish_succeeded(database, ended.id, 1, [image(job)], {}) is not None
+    running = submit_job()
+    assert claim() is not None
+    mine, others = submit_job(), submit_job(owner="bob")
+    wanted = [each.id for each in (held, ended, running, mine, others)] + [new_id()]
+    changed = request_cancels(database, wanted, owner="ann")
+    assert {each.id: each.status for each in changed} == {held.id: "canceled", running.id: "running", mine.id: "canceled"}
+    assert get_job(database, running.id).cancel_requested_at is not None
+    assert [get_job(database, each.id).status for each in (ended, others)] == ["succeeded", "queued"]
+    events = [events_of(database, each.id)[-1] for each in changed]
+    assert [(each.revision, each.status, "cancel_requested") for each in changed] == [
+        (event.revision, event.to_status, event.code) for event in events
+    ]
+    assert request_cancels(database, wanted, owner="ann") == []
 
 
 def test_the_jobs_of_a_restarted_worker_are_requeued_at_once(database: Database, submit_job: Submit, claim: Claim) -> None:
