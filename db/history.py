@@ -88,7 +88,7 @@ def open_by_owner(database: Database, owner: str | None, limit: int = 200) -> li
 def farm_events(database: Database, seconds: float, live: Sequence[str], owner: str | None) -> list[Event]:
     """Return the events of the last `seconds`, newest first; with `owner`, only that owner's jobs."""
     found = [*_workers(database, seconds, live), *_quarantined(database, live)]
-    found += [*_held(database, owner), *_failed_attempts(database, seconds, owner), *_exclusions(database, seconds, owner)]
+    found += [*_held(database, owner), *failed_attempts(database, seconds, owner), *exclusions(database, seconds, owner)]
     return sorted(found, key=lambda event: -event.at)[:MAX_EVENTS]
 
 
@@ -128,23 +128,20 @@ def _held(database: Database, owner: str | None) -> list[Event]:
         ]
 
 
-def _failed_attempts(database: Database, seconds: float, owner: str | None) -> list[Event]:
-    recent = (
-        select(Job.id)
-        .where(Job.completed_at.is_not(None), Job.completed_at >= now() - seconds, Job.attempt > 1)
-        .order_by(Job.completed_at.desc())
-        .limit(MAX_EVENTS)
-    )
-    recent = recent.where(Job.owner == owner) if owner is not None else recent
-    query = select(Attempt).where(Attempt.job_id.in_(recent), Attempt.error_code.is_not(None))
+def failed_attempts(database: Database, seconds: float, owner: str | None) -> list[Event]:
+    """Return the failed attempts of jobs that were tried again."""
+    query = select(Attempt).join(Job, Job.id == Attempt.job_id)
+    query = query.where(Attempt.error_code.is_not(None), Attempt.ended_at >= now() - seconds, Job.attempt > 1)
+    query = query.where(Job.owner == owner) if owner is not None else query
     with database.read() as session:
         return [
             Event(row.ended_at or row.started_at, "attempt_failed", row.worker, row.job_id, row.error_message or "")
-            for row in session.scalars(query.limit(MAX_EVENTS))
+            for row in session.scalars(query.order_by(Attempt.ended_at.desc()).limit(MAX_EVENTS))
         ]
 
 
-def _exclusions(database: Database, seconds: float, owner: str | None) -> list[Event]:
+def exclusions(database: Database, seconds: float, owner: str | None) -> list[Event]:
+    """Return the workers that were excluded from a job, at the time of that."""
     query = select(JobExclusion).join(Job, Job.id == JobExclusion.job_id).where(JobExclusion.created_at >= now() - seconds)
     query = query.where(Job.owner == owner) if owner is not None else query
     with database.read() as session:

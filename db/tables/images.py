@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, Index, SmallInteger, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, SmallInteger, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base, EpochSeconds, Id, JsonObject
+
+_RATED = text("rating IS NOT NULL")
 
 
 class Image(Base):
@@ -36,6 +38,9 @@ class Image(Base):
         UniqueConstraint("key"),
         Index("ix_images_created_at", "created_at"),
         Index("ix_images_owner_id", "owner", "id"),
+        # Only what people rated, in the gallery's order: of all owners, and of one.
+        Index("ix_images_rated", "id", "rating", sqlite_where=_RATED, postgresql_where=_RATED),
+        Index("ix_images_owner_rated", "owner", "id", "rating", sqlite_where=_RATED, postgresql_where=_RATED),
     )
 
 

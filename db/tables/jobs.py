@@ -111,6 +111,9 @@ class Attempt(Base):
     error_message: Mapped[str | None] = mapped_column(Text)
 
 
+_partial("ix_attempts_failed", Attempt.ended_at, where=text("error_code IS NOT NULL"))
+
+
 class JobEvent(Base):
     """One event of a job. `from_status` is None for the submit; equal statuses mark a request, such as to cancel."""
 
@@ -140,6 +143,8 @@ class JobExclusion(Base):
     worker: Mapped[str] = mapped_column(String(120), primary_key=True)
     code: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[EpochSeconds]
+
+    __table_args__ = (Index("ix_job_exclusions_created_at", "created_at"),)
 
 
 class IdempotencyKey(Base):

@@ -14,7 +14,8 @@ from core.lifecycle import SETTLED, JobStatus
 from db import search, workers
 from db.database import Database
 from db.exports import ExportChoice, export_pages
-from db.history import open_by_owner
+from db.gallery import GalleryChoice, count_gallery, read_gallery
+from db.history import exclusions, failed_attempts, open_by_owner
 from db.jobs.claim import Claimant, claim_many
 from db.jobs.read import list_jobs
 from db.jobs.submit import NewJob, submit
@@ -28,6 +29,7 @@ from tests.integration.db.test_claims import image
 from tests.servers.postgres import PostgresServer
 
 JOBS = 3000
+_RATED = "ix_images(_owner)?_rated"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -70,7 +72,7 @@ def plans_of(database: Database, call: Callable[[], object]) -> list[str]:
 
 
 def reads_a_whole_table(plan: str) -> bool:
-    tables = "jobs|images|usage_days|webhook_deliveries"
+    tables = "jobs|images|usage_days|webhook_deliveries|attempts"
     return re.search(rf"Seq Scan on ({tables})|SCAN ({tables})$", plan, re.MULTILINE) is not None
 
 
@@ -113,6 +115,14 @@ def test_the_list_of_several_statuses_reads_the_index_of_each(database: Database
             "ix_jobs_failed|pk_jobs|sqlite_autoindex_jobs_1",
         ),
         (lambda database: list(export_pages(database, ExportChoice(text="xylophone"))), "ix_jobs_succeeded|pk_jobs"),
+        (lambda database: count_gallery(database, GalleryChoice(min_rating=4)), _RATED),
+        (lambda database: count_gallery(database, GalleryChoice(owner=ANONYMOUS, min_rating=4)), _RATED),
+        (
+            lambda database: read_gallery(database, GalleryChoice(min_rating=4), 0, 9),
+            f"{_RATED}|pk_jobs|pk_images|sqlite_autoindex_(jobs|images)_1",
+        ),
+        (lambda database: failed_attempts(database, 1e6, None), "ix_attempts_failed|pk_jobs|sqlite_autoindex_jobs_1"),
+        (lambda database: exclusions(database, 1e6, None), "ix_job_exclusions_created_at|pk_jobs|sqlite_autoindex_jobs_1"),
         (lambda database: list_deliveries(database, None, status="failed"), "ix_webhook_deliveries_failed"),
         (lambda database: list_deliveries(database, "ann", status="pending"), "ix_webhook_deliveries_pending(_owner)?"),
     ],
