@@ -10,7 +10,7 @@ from core.errors import Forbidden
 
 ANONYMOUS = "anonymous"
 MAX_LABEL = 100
-_LABEL = re.compile(r"[^A-Za-z0-9._@:+ -]")
+_NOT_SHOWN = re.compile(r"[^\w.@:+ -]")
 _ALL_SCOPES = frozenset(Scope)
 
 
@@ -56,8 +56,16 @@ class Caller:
 
 
 def clean_label(label: str | None) -> str | None:
-    """Replace characters that cannot be stored or shown; None when nothing is left."""
-    return _LABEL.sub("_", (label or "").strip())[:MAX_LABEL] or None
+    """Replace characters that cannot be shown, besides letters and digits of any script; None when nothing is left."""
+    return _NOT_SHOWN.sub("_", as_utf8(label or "").strip())[:MAX_LABEL] or None
+
+
+def as_utf8(header: str) -> str:
+    """Return a header's value as clients mean it: they send UTF-8, of which the server makes a character of each byte."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def labelled(label: str | None) -> Caller:

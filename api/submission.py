@@ -12,7 +12,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
 
-from api.caller import Caller
+from api.caller import Caller, as_utf8
 from api.expanded_texts import ExpandedTexts, TextExpander
 from api.farm import Farm
 from api.image_sizes import check_memory
@@ -117,6 +117,7 @@ def idempotency_key(key: str | None, body: dict[str, Any]) -> IdempotencyKey | N
     """Validate the header; raise InvalidInput for a key that cannot be stored."""
     if key is None:
         return None
+    key = as_utf8(key)
     if not 1 <= len(key) <= _MAX_KEY or not key.isprintable():
         raise InvalidInput(
             f"The Idempotency-Key must be 1 to {_MAX_KEY} printable characters, such as a UUID.",

@@ -25,11 +25,12 @@ def mcp(url: Url = None) -> int:
     from api.mcp.tools import make_server
     from cli.exit_codes import ExitCode
     from imagefarm.address import farm_url
+    from imagefarm.transport import in_utf8
 
     settings = load_settings(url=url)
     address = farm_url(settings).rstrip("/")
     key = settings.api_key.get_secret_value()
     headers = {"X-Client-Label": f"{CLIENT_LABEL}-mcp"} | ({"Authorization": f"Bearer {key}"} if key else {})
-    http = httpx.AsyncClient(base_url=address, headers=headers, timeout=60.0)
+    http = httpx.AsyncClient(base_url=address, headers=in_utf8(headers), timeout=60.0)
     make_server(lambda _: FarmCalls(http, address)).run("stdio")
     return ExitCode.OK

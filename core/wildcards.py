@@ -177,9 +177,10 @@ def check_references(text: str, wildcards: Mapping[str, Wildcard], *, unknown: b
 def unknown_wildcard(name: str, wildcards: Mapping[str, Wildcard], path: tuple[str, ...] = ()) -> InvalidInput:
     """Return the error for a wildcard that does not exist."""
     where = f", which `{path[-1]}` refers to" if path else ""
-    shown = ", ".join(list(wildcards)[:20]) or "none"
+    shown = f"The wildcards are: {', '.join(list(wildcards)[:20])}{', ...' if len(wildcards) > 20 else ''}."
+    none = f"There are none: put {name}.txt into the folder wildcards of the data directory (docs/guides/prompts.md)."
     return InvalidInput(
-        f"There is no wildcard '{name}'{where}. The wildcards are: {shown}{', ...' if len(wildcards) > 20 else ''}.",
+        f"There is no wildcard '{name}'{where}. {shown if wildcards else none}",
         field="prompt",
         code="unknown_wildcard",
     )

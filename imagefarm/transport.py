@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from core.errors import Unavailable
+from core.errors import InvalidInput, Unavailable
 from imagefarm.address import Address
 from imagefarm.errors import error_of, not_a_farm, retry_after, unreachable
 from imagefarm.retry_budget import RetryBudget
@@ -23,6 +24,7 @@ RESPONSE_SECONDS = 60.0
 _RETRYABLE = frozenset({429, 502, 503, 504})
 _NOT_PROCESSED = frozenset({429, 503})
 """Statuses which guarantee that the request had no effect."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 ResponseT = TypeVar("ResponseT", bound=BaseModel)
 
@@ -31,6 +33,18 @@ ResponseT = TypeVar("ResponseT", bound=BaseModel)
 def certificates() -> ssl.SSLContext:
     """Return the trusted certificates, whatever the environment names. Clients share them: they take 30 ms to read."""
     return httpx.create_ssl_context(trust_env=False)
+
+
+def in_utf8(headers: Mapping[str, str]) -> httpx.Headers:
+    """Return headers in which keys, labels and idempotency keys may hold any letter; the farm says which it takes.
+
+    Raises InvalidInput for line breaks and the like, which no header can hold.
+    """
+    for name, value in headers.items():
+        if _CONTROL.search(value.strip()):
+            what = "The API key" if name == "Authorization" else name
+            raise InvalidInput(f"{what} holds a line break or another control character: leave it out.", field=name)
+    return httpx.Headers({name: value.strip() for name, value in headers.items()}, encoding="utf-8")
 
 
 class Transport:
@@ -44,7 +58,7 @@ class Transport:
             headers["X-Client-Label"] = label
         self._http = httpx.Client(
             base_url=address.url,
-            headers=headers,
+            headers=in_utf8(headers),
             timeout=httpx.Timeout(RESPONSE_SECONDS, connect=10.0),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
             trust_env=not address.is_loopback,
@@ -100,7 +114,7 @@ class Transport:
             json=json,
             content=content,
             params=params,
-            headers=headers,
+            headers=in_utf8(headers or {}),
             timeout=httpx.Timeout(RESPONSE_SECONDS + wait_seconds, connect=10.0),
         )
         while True:

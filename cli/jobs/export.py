@@ -107,7 +107,7 @@ def export(
     if as_json:
         typer.echo(json.dumps({"directory": str(to)} | vars(count)))
     else:
-        typer.echo(f"{count.saved} images saved in {to}, {count.known} were saved before")
+        typer.echo(f"Saved in {to}: {count.saved} new, {count.known} were saved before.")
     return ExitCode.FAILED if count.failed else ExitCode.OK
 
 

@@ -236,6 +236,8 @@ def _mismatch(file: LoraFile, model: CatalogueModel) -> str:
 
 
 def _listed(known: dict[str, LoraFile], model: CatalogueModel) -> str:
-    names = sorted(known)
+    if not (names := sorted(known)):
+        folder = "put LoRA files into the folder loras of the models folder (docs/guides/weights.md)"
+        return f"There is none for {model.id}: {folder}."
     more = f" and {len(names) - _KNOWN_SHOWN} more" if len(names) > _KNOWN_SHOWN else ""
-    return f"Available for {model.id}: {', '.join(names[:_KNOWN_SHOWN]) or 'none'}{more}."
+    return f"Available for {model.id}: {', '.join(names[:_KNOWN_SHOWN])}{more}."

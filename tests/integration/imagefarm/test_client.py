@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.faults.parts import FarmParts
 from core.errors import Conflict, InvalidInput, NotFound
 from core.imagefile import read_metadata
 from core.lifecycle import JobStatus
@@ -112,3 +113,17 @@ def test_workers_models_presets_and_queue_can_be_read(farm: ImageFarm) -> None:
     assert farm.queue().held == 0
     assert farm.ready().status == "ready"
     assert farm.answers()
+
+
+def test_keys_and_labels_may_hold_any_letter(running: FarmParts) -> None:
+    """As a pasted key, a person's name or an idempotency key may; the farm says what it does not take."""
+    with ImageFarm(running.url, "ключ", label="李雷") as client:
+        job = client.submit("a cat", idempotency_key="заказ-1", **SMALL)
+        assert client.get(job).owner == "client:李雷"
+        assert client.submit("a cat", idempotency_key="заказ-1", **SMALL).id == job.id
+    with ImageFarm(running.url, "", label="韩梅") as client:
+        assert client.submit("a cat", idempotency_key="заказ-1", **SMALL).owner == "client:韩梅"
+    with pytest.raises(InvalidInput, match="The API key holds a line break"):
+        ImageFarm(running.url, "a\nb")
+    with ImageFarm(running.url, " \n") as client:
+        assert client.workers().items

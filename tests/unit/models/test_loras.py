@@ -73,6 +73,8 @@ def test_an_unusable_name_says_why(library: LoraLibrary, tmp_path: Path) -> None
         with pytest.raises(InvalidInput) as caught:
             choose(library.files(), name, DEMO)
         assert (caught.value.code, caught.value.message, caught.value.field) == (code, message, "loras")
+    with pytest.raises(InvalidInput, match=r"There is no LoRA 'x' here\. There is none for demo: put LoRA files into"):
+        choose([], "x", DEMO)
 
 
 def test_headers_are_read_once_and_again_after_a_change(

@@ -72,6 +72,8 @@ def test_unknown_references_are_found_in_values_too(library: WildcardLibrary) ->
     for text in ("__no__", "__~no__", "__no(x=1)__", "__no*__"):
         with pytest.raises(InvalidInput, match=r"no wildcard 'no\*?'. The wildcards are: a"):
             check_references(text, library.all())
+    with pytest.raises(InvalidInput, match=r"There are none: put no\.txt into the folder wildcards"):
+        check_references("__no__", {})
 
 
 def test_a_file_without_values_or_too_large_is_refused() -> None:
