@@ -8,7 +8,16 @@ from core.errors import FarmError
 from core.retries import RULES
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "_status_alloc_failed")
-_BROKEN_DEVICE = ("cuda error", "cublas_status", "cudnn_status", "device-side assert", "acceleratorerror")
+_BROKEN_DEVICE = (
+    "cuda error",
+    "cuda driver error",
+    "triton error [",
+    "cublas_status",
+    "cudnn_status",
+    "device-side assert",
+    "acceleratorerror",
+)
+"""Compiled blocks launch their kernels through Triton and the driver, which name errors in their own ways."""
 
 
 class BrokenDevice(BaseException):

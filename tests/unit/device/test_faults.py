@@ -40,6 +40,9 @@ def test_exhausted_host_memory_is_recognised() -> None:
     [
         (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
         (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (RuntimeError("CUDA driver error: unspecified launch failure"), True),
+        (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), True),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), False),
         (BrokenDevice(), True),
         (torch.OutOfMemoryError("CUDA out of memory."), False),
         (RuntimeError("CUDA error: out of memory"), False),
