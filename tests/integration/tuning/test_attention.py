@@ -16,7 +16,14 @@ from core.errors import RenderError
 from tests.integration.engine.recorder import a_request
 from tests.integration.engine.tiny_models import TinyModel
 from tests.integration.tuning.conftest import MakeTinyModel, warmup_of
-from worker.pipelines.tuning.attention import choose_attention, fastest, local_backends, set_attention
+from worker.pipelines.tuning.attention import (
+    choose_attention,
+    fastest,
+    local_backends,
+    prepare_backend,
+    preferred_kernels,
+    set_attention,
+)
 from worker.pipelines.tuning.tune import Tuning
 
 MATH, FLASH = "_native_math", "_native_flash"
@@ -27,6 +34,7 @@ def native_again() -> Iterator[None]:
     """Restore the backend, which is set for the whole process."""
     yield
     _AttentionBackendRegistry.set_active_backend(AttentionBackendName.NATIVE)
+    prepare_backend("native")
 
 
 def backend_of(tiny_model: TinyModel) -> str:
@@ -193,6 +201,17 @@ def test_a_unet_has_no_backends_to_choose_from(make_tiny_model: MakeTinyModel) -
     set_attention(tiny_model.pipeline, "native")
     with pytest.raises(RenderError, match="no backends to choose from; use native or auto"):
         set_attention(tiny_model.pipeline, MATH)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "native"])
+def test_a_unet_does_not_keep_the_kernel_of_the_model_before_it(wanted: str, make_tiny_model: MakeTinyModel) -> None:
+    tiny_model = make_tiny_model("sd-turbo")
+    prepare_backend("_native_cudnn")
+    if wanted == "auto":
+        choose_attention(tiny_model.pipeline, warmup_of(tiny_model), [])
+    else:
+        set_attention(tiny_model.pipeline, wanted)
+    assert preferred_kernels == []
 
 
 @pytest.mark.parametrize("name", ["flash", "no-such"])

@@ -118,6 +118,7 @@ def local_backends() -> tuple[str, ...]:
 def set_attention(pipeline: Pipeline, backend: str) -> None:
     """Set the backend process-wide, once per model; raise RenderError `invalid_input` if it is not available."""
     if backend == NATIVE and not has_backends(pipeline):
+        prepare_backend(NATIVE)  # The process may have preferred a kernel for its former model.
         return
     try:
         if not has_backends(pipeline):
@@ -134,7 +135,7 @@ def choose_attention(pipeline: Pipeline, warmup: Warmup, candidates: Sequence[st
     `invalid_input` when one breaks the device, which only a new process can repair.
     """
     if not has_backends(pipeline):
-        return NATIVE
+        return prepare_backend(NATIVE)  # As in `set_attention`.
     native = _try(pipeline, warmup, NATIVE)
     seconds, skipped = {NATIVE: native.usual.seconds}, {}
     for name in candidates:
