@@ -80,6 +80,7 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, freeable: FreeableMo
     overlaps_decode = overlaps and family.can_overlap_decode and _memory_allows_overlap(loaded)
     budget = spec.token_budget or _token_budget(loaded, is_cuda, overlaps_decode)
     info = _info(spec, loaded, family, tuning, budget, time.perf_counter() - started)
+    peaks = _peak_tracker(spec, loaded) if is_cuda else None
     return EngineParts(
         family,
         info,
@@ -88,14 +89,14 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, freeable: FreeableMo
         overlaps_decode=overlaps_decode,
         # On the same device, encoder and denoiser would compete for it.
         overlaps_encode=overlaps and family.can_overlap_encode and loaded.text_device != loaded.device,
-        peaks=_peak_tracker(spec, loaded) if is_cuda else None,
+        peaks=peaks,
         blocks=_hooked_blocks(loaded, family, tuning),
         aborts_steps=family.name != "stock",  # A stock pipeline's own code is not written to be interrupted.
         warnings_of=lambda request: context.adapters.warnings(request.loras),
         lora_hashes_of=lambda request: context.adapters.hashes(request.loras),
         modules=_movable(loaded, tuning),
         suspend=partial(separate_for_good, denoiser_of(loaded.pipeline)),
-        resume=partial(_resume, loaded, tuning),
+        resume=partial(_resume, loaded, tuning, peaks),
         on_idle=return_freed_memory if loaded.device.type == "cpu" else _nothing,
         # An image of a small model takes less time than what this costs.
         around_decode=large_blocks_apart if keeps_memory and loaded.expected is not None else nullcontext,
@@ -116,10 +117,12 @@ def _prepare_cpu(loaded: LoadedPipeline) -> bool:
     return is_kept
 
 
-def _resume(loaded: LoadedPipeline, tuning: Tuning) -> None:
+def _resume(loaded: LoadedPipeline, tuning: Tuning, peaks: PeakMemoryTracker | None) -> None:
     set_attention(loaded.pipeline, tuning.attention_backend)
     if tuning.joined_projections:
         join_projections(denoiser_of(loaded.pipeline))
+    if peaks is not None:
+        peaks.restart()
 
 
 def _nothing() -> None:

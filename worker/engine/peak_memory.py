@@ -17,7 +17,9 @@ MIN_PIXELS = 512 * 512
 
 @dataclass
 class PeakMemoryTracker:
-    """`read_peak`: most bytes allocated since loading. `at_rest`: bytes allocated while nothing is rendered."""
+    """`at_rest`: bytes allocated while nothing is rendered. `read_peak`: most bytes allocated since the last `restart_peak`,
+    which returns the bytes that are allocated now.
+    """
 
     plan: MemoryPlan
     coefficients: Coefficients
@@ -25,9 +27,17 @@ class PeakMemoryTracker:
     device_name: str
     at_rest: int
     read_peak: Callable[[], int]
+    restart_peak: Callable[[], int]
     _estimated: int = field(default=0, init=False)
     _has_decoded: bool = field(default=False, init=False)
     _learned: int = field(default=0, init=False)
+
+    def restart(self) -> None:
+        """Begin again, with present allocations at rest. Call when the model is back after another one was loaded.
+
+        The peak is the process's: without this, that of a larger model would count as this model's.
+        """
+        self.at_rest = self.restart_peak()
 
     def note_pass(self, tokens: int, decoding: Sequence[RenderRequest] = ()) -> None:
         """Record a pass of `tokens` tokens, in parallel to the decodes of the requests in `decoding`."""
@@ -42,7 +52,9 @@ class PeakMemoryTracker:
 
     def learn(self) -> None:
         """Store the measured peak if it is higher than before. Call while idle."""
-        measured = self.read_peak() - self.at_rest
+        # Weights that are on the device only while they are used belong to the plan's weights, not to its activations.
+        weights = self.plan.estimate.resident if self.plan.tier.moves_weights else 0
+        measured = self.read_peak() - max(self.at_rest, weights)
         if measured <= self._learned or not self._has_decoded:
             return
         self._learned = measured
@@ -54,8 +66,11 @@ def track_cuda_peak(
     plan: MemoryPlan, coefficients: Coefficients, model: str, device_name: str, device: torch.device
 ) -> PeakMemoryTracker:
     """Return a tracker that counts present allocations as at rest: call after loading and warm-up."""
-    torch.cuda.reset_peak_memory_stats(device)
-    at_rest = torch.cuda.memory_allocated(device)
+
+    def restart() -> int:
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+
     return PeakMemoryTracker(
-        plan, coefficients, model, device_name, at_rest, lambda: torch.cuda.max_memory_allocated(device)
+        plan, coefficients, model, device_name, restart(), lambda: torch.cuda.max_memory_allocated(device), restart
     )

@@ -45,6 +45,11 @@ class Tier:
     automatic: bool = True
     for_packed_files: bool = False
 
+    @property
+    def moves_weights(self) -> bool:
+        """Whether some weights are on the device only while they are used."""
+        return not {"streamed", "by_turns"}.isdisjoint((self.denoiser_place, self.text_place, self.vae_place))
+
 
 LARGE_TOKEN_BUDGET = 9216
 """Eight images of 512x512 or two of 1024x1024, with captions of 128 tokens and more."""
