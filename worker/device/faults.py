@@ -31,6 +31,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
+def release_tensors(error: BaseException) -> None:
+    """Forget where the error and those before it were raised: tracebacks keep the tensors of a failed call alive."""
+    links: list[BaseException | None] = [error]
+    while links:
+        if (link := links.pop()) is not None and link.__traceback__ is not None:
+            link.__traceback__ = None
+            links += [link.__cause__, link.__context__]
+
+
 def is_broken_device(error: BaseException) -> bool:
     """Return whether the error persists in this process, as most CUDA errors do.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.render import RenderRequest
-from worker.device.faults import is_out_of_memory
+from worker.device.faults import is_out_of_memory, release_tensors
 from worker.device.torch_device import free_cached_memory
 from worker.engine.active_request import ActiveRequest, Encoded
 from worker.engine.parts import EngineParts
@@ -128,6 +128,7 @@ class AdmissionQueue:
     def _handle_failure(self, new: ActiveRequest, error: BaseException) -> None:
         if is_out_of_memory(error) and (self._active or self._encoding or self._decoding()):
             # It did not fit next to the others: admit it again once they are done.
+            release_tensors(error)
             free_cached_memory()
             new.run_alone = True
             self._waiting.appendleft(new)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import nn
 
-from worker.device.faults import BrokenDevice, is_broken_device, is_out_of_memory
+from worker.device.faults import BrokenDevice, is_broken_device, is_out_of_memory, release_tensors
 from worker.device.torch_device import free_cached_memory
 from worker.pipelines.family import AnyFamily
 
@@ -201,8 +201,8 @@ def _try_step(family: AnyFamily, samples: Sequence[Any]) -> BaseException | None
     except BaseException as error:
         if is_broken_device(error):
             raise BrokenDevice(str(error)) from error
-        # Drop the traceback: it keeps the tensors of the failed pass alive.
-        return error.with_traceback(None)
+        release_tensors(error)
+        return error
     return None
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from core.catalogue.upscalers import LANCZOS, Upscaler, list_upscalers
 from core.errors import InvalidInput, RenderError
 from core.render import RenderRequest
-from worker.device.faults import is_out_of_memory
+from worker.device.faults import is_out_of_memory, release_tensors
 from worker.device.torch_device import device_name, free_cached_memory
 from worker.init_image import PACKED, open_reference
 from worker.memory.estimate import tokens
@@ -147,6 +147,7 @@ class EnlargeFirst:
             if sample.loaded.device == CPU or not is_out_of_memory(error):
                 raise
             log.warning("%s: no memory to enlarge on the device, the CPU takes over", sample.request.id)
+            release_tensors(error)
             free_cached_memory()
             sample.loaded = self._load(sample.loaded.upscaler, CPU)
             sample.enlargement.continue_with(sample.loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from worker.engine.messages import Rendered, Step
 from worker.pipelines.enlarge_first import EnlargeFirst, EnlargingSample
 from worker.pipelines.upscalers.enlargement import Enlargement, LoadedUpscaler
 from worker.pipelines.upscalers.network import Tiling
+from worker.pipelines.upscalers.tiles import Tile
 
 NETWORK = "realesr-animevideov3"
 
@@ -94,6 +96,36 @@ def test_other_images_step_while_tiles_are_computed(models_dir: Path, monkeypatc
     assert int((family.decode(beside).int() - alone.int()).abs().max()) <= 1, "shared passes differ in the last bits"
     difference = (family.decode(tiled).int() - family.decode(whole).int()).abs().float().mean()
     assert float(difference) < 3, "the halo hides the tiles"
+
+
+def test_a_tile_that_does_not_fit_frees_its_memory_before_the_cpu_takes_over(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    made, image = tiny_model("demo", models_dir), random_png(64, 64)
+    family, request = around(made), a_refinement(3, strength=1.0)
+    expected = family.start(request, family.encode(request), image)
+    run(family, expected)
+    sample = family.start(request, family.encode(request), image)
+    assert isinstance(sample, EnlargingSample)
+    sample.loaded.device = torch.device("meta")  # Stands for a GPU; the network stays on the CPU.
+    monkeypatch.setattr(family, "_loaded", None)
+    activations: list[weakref.ref[torch.Tensor]] = []
+    compute, alive = Enlargement.compute, list[bool]()
+
+    def failing(self: Enlargement, tile: Tile) -> torch.Tensor:
+        if not activations:
+            activation = torch.ones(4)
+            activations.append(weakref.ref(activation))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(self, tile)
+
+    monkeypatch.setattr(Enlargement, "compute", failing)
+    free = "worker.pipelines.enlarge_first.free_cached_memory"
+    monkeypatch.setattr(free, lambda: alive.append(activations[0]() is not None))
+    run(family, sample)
+    assert alive == [False]
+    assert torch.equal(family.decode(sample), family.decode(expected))
 
 
 def test_weights_that_a_worker_lacks_are_for_another_one(models_dir: Path) -> None:

@@ -20,8 +20,8 @@ from worker.pipelines.tuning.attention import (
     choose_attention,
     fastest,
     local_backends,
-    prepare_backend,
     preferred_kernels,
+    prepare_backend,
     set_attention,
 )
 from worker.pipelines.tuning.tune import Tuning

@@ -1,5 +1,6 @@
 """Upscaling as a family: which device, and what happens when the GPU's memory does not suffice."""
 
+import weakref
 from io import BytesIO
 from pathlib import Path
 
@@ -44,16 +45,25 @@ def test_memory_that_runs_out_on_the_device_continues_on_the_cpu(tmp_path: Path,
     sample = family.start(request, (), encoded(source))
     sample.loaded.device = torch.device("meta")  # stands for a GPU; the network stays on the CPU
     compute, failures = enlargement.Enlargement.compute, [torch.OutOfMemoryError("CUDA out of memory")]
+    activations: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
 
     def failing(self: enlargement.Enlargement, tile: Tile) -> torch.Tensor:
         if failures:
+            activation = torch.ones(4)
+            activations.append(weakref.ref(activation))
             raise failures.pop()
         return compute(self, tile)
 
+    def free() -> None:
+        alive.append(activations[0]() is not None)
+
     monkeypatch.setattr(enlargement.Enlargement, "compute", failing)
+    monkeypatch.setattr("worker.pipelines.upscalers.family.free_cached_memory", free)
     family._networks.clear()
     assert finish(family, sample).tobytes() == expected
     assert sample.loaded.device.type == "cpu"
+    assert alive == [False], "what the failed tile took is returned to the driver, for the model beside it"
     assert family.warnings_of(request) == ("The GPU ran out of memory beside the model: the image was enlarged on the CPU.",)
 
 

@@ -18,7 +18,7 @@ from core.imagefile.xmp import mark_packet
 from core.render import RenderRequest, UpscalePart
 from core.storage.local import translate_write_errors
 from worker.device.dtypes import dtype_name
-from worker.device.faults import is_out_of_memory
+from worker.device.faults import is_out_of_memory, release_tensors
 from worker.device.machine import GIGABYTE
 from worker.device.torch_device import device_name, free_cached_memory, resolve_device, use_device
 from worker.pipelines.family import Sample
@@ -118,6 +118,7 @@ class UpscaleFamily:
         except RuntimeError as error:
             if sample.loaded.device == CPU or not is_out_of_memory(error):
                 raise
+            release_tensors(error)
             self._move_to_cpu(sample)
             pixels = enlargement.compute(tile)
         left, top, right, bottom = enlargement.box_of(tile)
