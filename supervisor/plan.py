@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from core.child_python import module_command
@@ -15,6 +18,9 @@ from core.queue import UPSCALE
 from core.settings import Settings
 from supervisor.child import ChildSpec
 
+log = logging.getLogger(__name__)
+_UUID = re.compile(r"\(UUID: ((?:GPU|MIG)-[^)\s]+)\)")
+"""In the lines of `nvidia-smi -L`."""
 KILL_MARGIN_SECONDS = 15.0
 """A worker gets this long after its drain time to store results and requeue jobs before it is killed."""
 
@@ -119,15 +125,32 @@ def _node(data_dir: Path) -> str:
 
 
 def visible_cards() -> list[str]:
-    """Return a value for CUDA_VISIBLE_DEVICES per card, without importing torch."""
+    """Return a value for CUDA_VISIBLE_DEVICES per card, in the order of nvidia-smi, without importing torch.
+
+    Values are UUIDs: CUDA numbers cards from the fastest on, nvidia-smi by their place. A card that is divided (MIG) counts
+    as its parts.
+    """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [card.strip() for card in chosen.split(",") if card.strip()]
+    if chosen is not None:  # CUDA ignores the first value that names no card, such as -1, and all behind it.
+        return list(takewhile(_names_a_card, (value.strip() for value in chosen.split(","))))
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False, timeout=30)
-    return [str(index) for index, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
+    try:
+        listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("nvidia-smi does not list the GPUs: %s", error)
+        return []
+    found: list[str] = []
+    for uuid in _UUID.findall(listed.stdout):
+        if uuid.startswith("MIG-") and found and found[-1].startswith("GPU-"):
+            found.pop()  # Listed just before its parts.
+        found.append(uuid)
+    return found
+
+
+def _names_a_card(value: str) -> bool:
+    return value.isdecimal() or value.startswith(("GPU-", "MIG-"))
 
 
 def _reachable(host: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,64 @@ def test_each_worker_gets_one_card(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     cards = [spec.environment["CUDA_VISIBLE_DEVICES"] for spec in workers(Settings(data_dir=tmp_path, workers=3))]
     assert cards == ["2", "5", "2"]
+
+
+WHOLE = """GPU 0: NVIDIA GeForce RTX 3060 (UUID: GPU-11111111-aaaa-bbbb-cccc-000000000001)
+GPU 1: NVIDIA GeForce RTX 4090 (UUID: GPU-22222222-aaaa-bbbb-cccc-000000000002)
+"""
+DIVIDED = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-33333333-aaaa-bbbb-cccc-000000000003)
+  MIG 3g.20gb     Device  0: (UUID: MIG-44444444-aaaa-bbbb-cccc-000000000004)
+  MIG 3g.20gb     Device  1: (UUID: MIG-GPU-33333333-aaaa-bbbb-cccc-000000000003/2/0)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-55555555-aaaa-bbbb-cccc-000000000005)
+"""
+
+
+@pytest.mark.parametrize(
+    ("listed", "cards"),
+    [
+        (WHOLE, ["GPU-11111111-aaaa-bbbb-cccc-000000000001", "GPU-22222222-aaaa-bbbb-cccc-000000000002"]),
+        (
+            DIVIDED,
+            [
+                "MIG-44444444-aaaa-bbbb-cccc-000000000004",
+                "MIG-GPU-33333333-aaaa-bbbb-cccc-000000000003/2/0",
+                "GPU-55555555-aaaa-bbbb-cccc-000000000005",
+            ],
+        ),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", []),
+    ],
+)
+def test_cards_are_named_by_uuid_as_nvidia_smi_orders_them(
+    listed: str, cards: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{listed}END\n")
+    tool.chmod(0o755)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert plan.visible_cards() == cards
+
+
+def test_a_driver_that_hangs_leaves_the_choice_to_the_workers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def hang(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("nvidia-smi -L", 30)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert plan.visible_cards() == []
+    assert "nvidia-smi does not list the GPUs" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "cards"),
+    [("", []), ("-1", []), ("NoDevFiles", []), ("1,-1,2", ["1"]), (" 3, GPU-1a2b ,MIG-3c4d", ["3", "GPU-1a2b", "MIG-3c4d"])],
+)
+def test_cards_end_at_the_first_value_that_is_none(value: str, cards: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert plan.visible_cards() == cards
 
 
 def test_workers_on_a_cpu_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
