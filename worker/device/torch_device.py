@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,16 +17,18 @@ from worker.device.machine import GIGABYTE, Machine, TextDevice, available_bytes
 
 log = logging.getLogger(__name__)
 _PROCESS = Path("/proc/self/status")
+_ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)[a-z]?")
+"""Names of torch.cuda.get_arch_list, such as sm_90a; ROCm has others."""
 PINNED_CACHE_KEY = "pinned_max_cached_size_mb"
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` is the first CUDA device, else the CPU.
+    """Return the device of that name; `auto` is the first CUDA device that this build of torch is for, else the CPU.
 
-    Raise RenderError `invalid_input` for a device that does not exist here.
+    Raise RenderError `invalid_input` for a device that does not exist here or that this build is not for.
     """
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        return _first_cuda() or torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -67,7 +70,38 @@ def _cuda(device: torch.device) -> torch.device:
     index = device.index or 0
     if index >= count:
         raise RenderError(f"There is no cuda:{index} here: torch sees {count} CUDA devices.", code="invalid_input")
+    if lacking := missing_kernels(index):
+        raise RenderError(f"{lacking} Install another build, or set IMAGEFARM_DEVICE=cpu.", code="invalid_input")
     return torch.device("cuda", index)
+
+
+def _first_cuda() -> torch.device | None:
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        if not (lacking := missing_kernels(index)):
+            return torch.device("cuda", index)
+        log.warning(lacking)
+    return None
+
+
+def missing_kernels(index: int) -> str:
+    """Return a sentence when this build of torch has no kernels for that GPU; empty when it has, or does not tell.
+
+    Every calculation there would fail. A GPU runs kernels of its own major version (sm) that are not newer than it is, and
+    compiles those in an intermediate form (compute) of any earlier version.
+    """
+    major, minor = torch.cuda.get_device_capability(index)
+    built = [found for name in torch.cuda.get_arch_list() if (found := _ARCHITECTURE.fullmatch(name))]
+    versions = [(found[1], int(found[2]), int(found[3])) for found in built]
+    if not versions or any(
+        (each[1:] <= (major, minor)) if each[0] == "compute" else (each[1] == major and each[2] <= minor)
+        for each in versions
+    ):
+        return ""
+    names = ", ".join(f"{each[1]}.{each[2]}" for each in versions)
+    return (
+        f"torch {torch.__version__} does not support cuda:{index}, {torch.cuda.get_device_name(index)}: its compute "
+        f"capability is {major}.{minor}, and this build is for {names}."
+    )
 
 
 def use_device(device: torch.device) -> None:

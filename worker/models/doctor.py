@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from core.catalogue import CatalogueModel, ModelPaths, load_catalogue, locate, resolve_auto, served_models
@@ -103,7 +107,7 @@ def imports(module: str) -> bool:
 
 
 def check_devices() -> Check:
-    """List the CUDA devices that torch sees, with their free memory."""
+    """List the CUDA devices that torch sees, with their free memory, and say what keeps them from rendering."""
     try:
         import torch
     except ImportError as error:
@@ -112,12 +116,43 @@ def check_devices() -> Check:
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
         advice = "Rendering runs on the CPU. With an NVIDIA GPU, check the driver (`nvidia-smi`) and torch's build."
         return Check("devices", "warning", f"no CUDA device; torch {torch.__version__} is {built}", advice)
-    found = []
+    found, unusable = [], False
     for index in range(torch.cuda.device_count()):
+        detail, is_usable = _describe_gpu(index)
+        found.append(detail)
+        unusable = unusable or not is_usable
+    if unusable:
+        advice = "Check it with `nvidia-smi`, install a build of torch for it, or name another device in IMAGEFARM_DEVICE."
+        return Check("devices", "problem", "; ".join(found), advice)
+    if lacking := lacking_for_kernels():
+        advice = "Models' blocks are then not compiled, and steps take longer. On Debian: `apt install gcc python3-dev`."
+        return Check("devices", "warning", f"{'; '.join(found)}; {lacking}", advice)
+    return Check("devices", "ok", "; ".join(found))
+
+
+def _describe_gpu(index: int) -> tuple[str, bool]:
+    """Return what a GPU is, and whether it can be used; another process may hold all of it, or the driver refuse it."""
+    import torch
+
+    from worker.device.torch_device import missing_kernels
+
+    try:
+        if lacking := missing_kernels(index):
+            return lacking, False
         free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_name(index)
-        found.append(f"cuda:{index} {name}, {free / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB free")
-    return Check("devices", "ok", "; ".join(found))
+    except RuntimeError as error:
+        return f"cuda:{index} cannot be used: {str(error).strip().partition(chr(10))[0]}", False
+    return f"cuda:{index} {name}, {free / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB free", True
+
+
+def lacking_for_kernels() -> str:
+    """Return what torch's compiler lacks here to start its kernels on a GPU, for which it compiles C; empty if nothing."""
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "there is no C compiler"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "Python's header files are missing"
+    return ""
 
 
 def check_disk(settings: Settings) -> Check:
@@ -155,6 +190,8 @@ def check_tier(settings: Settings) -> Check:
         return Check("memory", "problem", error.message, "See docs/concepts/memory.md for what each tier needs.")
     except ImportError as error:
         return Check("memory", "problem", f"torch does not import: {error}", install_command("worker"))
+    except RuntimeError as error:
+        return Check("memory", "problem", f"the GPU does not tell its memory: {error}", "See the check of devices.")
     return Check("memory", "ok", plan.describe(), _plan_of_preferred(settings))
 
 
@@ -174,7 +211,7 @@ def check_copies(settings: Settings) -> Check:
     """Check the disk space for the copies of the weights that the first load in that tier writes."""
     try:
         needed = bytes_of_copies(settings)
-    except (FarmError, ImportError):
+    except (FarmError, ImportError, RuntimeError):
         return Check("copies", "ok", "unknown until a memory tier can be chosen")
     if not needed:
         return Check("copies", "ok", "no copies need to be written before the model is loaded")
@@ -190,7 +227,7 @@ def check_cpu(settings: Settings) -> Check:
     """Report how fast an image should be on this CPU, measured for about two seconds unless it was before."""
     try:
         expected = cpu_forecast(settings)
-    except (FarmError, ImportError):
+    except (FarmError, ImportError, RuntimeError):
         return Check("cpu", "ok", "unknown until a memory tier can be chosen")
     if expected is None:
         return Check("cpu", "ok", "not measured: the model is small, or a GPU renders it")

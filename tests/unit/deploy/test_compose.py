@@ -140,6 +140,12 @@ def stages() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
+def test_the_gpu_image_can_compile_a_models_blocks() -> None:
+    found = stages()
+    assert "apt-get install --yes --no-install-recommends gcc libc6-dev" in found["gpu"]
+    assert "gcc" not in found["server"] + found["cpu"], "only kernels of a GPU need it"
+
+
 def test_only_worker_images_contain_torch(services: dict[str, Any]) -> None:
     found = stages()
     assert "'.[server]'" in found["server"] and "torch" not in found["server"]
