@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 LIBRARY = "libnvidia-ml.so.1"
+READ_SECONDS = 1.0
+"""Longest wait for the driver, whose calls may hang while a GPU fails: heartbeats must go on."""
 _SUCCESS = 0
 _TEMPERATURE_GPU = 0
 
@@ -33,9 +36,34 @@ class GpuReader:
         self._library: Any = None
         self._failed = False
         self._handles: dict[str, ctypes.c_void_p] = {}
+        self._lock = threading.Lock()
+        self._reading: threading.Thread | None = None
+        self._is_late = False
+        self._found: dict[str, float] = {}
 
     def read(self, uuid: str) -> dict[str, float]:
-        """Return what the GPU reports: bytes, `utilization` 0 to 1, degrees Celsius, watts, joules; {} without one."""
+        """Return what the GPU reports: bytes, `utilization` 0 to 1, degrees Celsius, watts, joules; {} without one.
+
+        Also {} while the driver does not answer.
+        """
+        if self._failed:
+            return {}
+        with self._lock:
+            reading = self._reading
+            if reading is None or not reading.is_alive():
+                reading = threading.Thread(target=self._note, args=(uuid,), name="gpu-reader", daemon=True)
+                self._reading, self._is_late = reading, False
+                reading.start()
+        reading.join(0 if self._is_late else READ_SECONDS)
+        if reading.is_alive():
+            self._is_late = True
+            return {}
+        return self._found
+
+    def _note(self, uuid: str) -> None:
+        self._found = self._read(uuid)
+
+    def _read(self, uuid: str) -> dict[str, float]:
         handle = self._handle(uuid)
         if handle is None:
             return {}
@@ -59,7 +87,9 @@ class GpuReader:
         if self._failed or not self._open():
             return None
         handle = ctypes.c_void_p()
-        if not self._call("nvmlDeviceGetHandleByUUID", uuid.encode(), ctypes.byref(handle)):
+        # CUDA gives a part of a divided GPU (MIG) the id that this library writes with another beginning.
+        names = (uuid, uuid.replace("GPU-", "MIG-", 1))
+        if not any(self._call("nvmlDeviceGetHandleByUUID", name.encode(), ctypes.byref(handle)) for name in names):
             self._failed = True
             logger.info("the driver's library knows no GPU %s: its temperature and load are not reported", uuid)
             return None

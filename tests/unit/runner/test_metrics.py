@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -98,6 +100,36 @@ def test_a_gpu_reports_what_its_driver_supports() -> None:
 
 def test_a_gpu_that_the_library_does_not_know_reports_nothing() -> None:
     assert GpuReader(ManagementLibrary).read("GPU-other") == {}
+
+
+def test_a_part_of_a_divided_gpu_is_found_by_the_librarys_name_for_it() -> None:
+    class Divided(ManagementLibrary):
+        def nvmlDeviceGetHandleByUUID(self, uuid: bytes, handle: Any) -> int:  # noqa: N802, ANN401
+            handle._obj.value = 7
+            return 0 if uuid == b"MIG-1a2b" else 6
+
+        def nvmlDeviceGetUtilizationRates(self, _handle: Any, load: Any) -> int:  # noqa: N802, ANN401
+            return 3  # Not for parts.
+
+    assert GpuReader(Divided).read(UUID)["memory_used_bytes"] == 250
+
+
+def test_a_driver_that_hangs_does_not_keep_heartbeats_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+
+    class Hanging(ManagementLibrary):
+        def nvmlDeviceGetTemperature(self, _handle: Any, sensor: int, number: Any) -> int:  # noqa: N802, ANN401
+            answers.wait(60)
+            return super().nvmlDeviceGetTemperature(_handle, sensor, number)
+
+    monkeypatch.setattr("worker.device.nvml.READ_SECONDS", 0.2)
+    reader, started = GpuReader(Hanging), time.monotonic()
+    assert [reader.read(UUID) for _ in range(20)] == [{}] * 20
+    assert time.monotonic() - started < 2, "only the first read waits"
+    answers.set()
+    assert reader._reading is not None
+    reader._reading.join()
+    assert reader.read(UUID)["temperature_celsius"] == 63
 
 
 def test_without_the_library_nothing_is_reported() -> None:
