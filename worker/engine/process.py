@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -212,4 +213,18 @@ def _load_failed(error: BaseException, *, process_ends: bool) -> LoadFailed:
     if isinstance(error, FarmError):
         return LoadFailed(error.code, error.message, process_ends)
     log.error("the model could not be loaded", exc_info=error)
+    if _is_out_of_memory(error):
+        return LoadFailed(
+            "out_of_memory",
+            "Memory ran out while the model was loaded or rendered its first images. Free memory on the device, or set "
+            f"IMAGEFARM_MEMORY_POLICY to a tier that needs less: {str(error).strip().partition(chr(10))[0] or 'no details'}",
+        )
     return LoadFailed("model_unavailable", f"The model could not be loaded: {type(error).__name__}: {error}")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if "torch" not in sys.modules:  # It may be what cannot be imported.
+        return isinstance(error, MemoryError)
+    from worker.device.faults import is_out_of_memory
+
+    return is_out_of_memory(error)
