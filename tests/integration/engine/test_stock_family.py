@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch._dynamo.config
 from diffusers import FluxPipeline
 
 from tests.integration.engine.recorder import a_request
@@ -215,3 +216,10 @@ def test_progress_within_a_step_needs_a_pipeline_with_steps(models_dir: Path, mo
 
     monkeypatch.setattr("worker.pipelines.stock.family.StockFamily", InOneCall)
     assert not build(models_dir).blocks
+
+
+def test_a_call_compiles_with_the_options_of_the_thread_that_starts_it() -> None:
+    """Torch keeps them for each thread; with its own limit of graphs, later requests would fail."""
+    with torch._dynamo.config.patch(recompile_limit=61):
+        call = SteppedCall(lambda checkpoint: torch._dynamo.config.recompile_limit)
+    assert call.result() == 61

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -21,7 +22,9 @@ class SteppedCall(Generic[T]):
         self._call = call
         self._resumed = threading.Semaphore(0)
         self._paused = threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._run, name="stock-pipeline", daemon=True)
+        # In the caller's context, which holds the options that its thread has set for torch's compiler.
+        run = contextvars.copy_context().run
+        self._thread = threading.Thread(target=run, args=(self._run,), name="stock-pipeline", daemon=True)
         self._aborted = False
         self._error: BaseException | None = None
         self._result: T | None = None
