@@ -95,7 +95,7 @@ def build_engine(spec: EngineSpec, on_progress: OnProgress, freeable: FreeableMo
         warnings_of=lambda request: context.adapters.warnings(request.loras),
         lora_hashes_of=lambda request: context.adapters.hashes(request.loras),
         modules=_movable(loaded, tuning),
-        suspend=partial(separate_for_good, denoiser_of(loaded.pipeline)),
+        suspend=partial(_suspend, loaded, context.adapters),
         resume=partial(_resume, loaded, tuning, peaks),
         on_idle=return_freed_memory if loaded.device.type == "cpu" else _nothing,
         # An image of a small model takes less time than what this costs.
@@ -115,6 +115,12 @@ def _prepare_cpu(loaded: LoadedPipeline) -> bool:
     if loaded.expected is not None and isinstance(encoder, nn.Module):
         read_ahead_while(encoder, denoiser_of(loaded.pipeline))
     return is_kept
+
+
+def _suspend(loaded: LoadedPipeline, adapters: Adapters) -> None:
+    separate_for_good(denoiser_of(loaded.pipeline))
+    if loaded.device.type != "cpu":
+        adapters.unload()  # While none is active they are not part of the modules that move, and would stay on the device.
 
 
 def _resume(loaded: LoadedPipeline, tuning: Tuning, peaks: PeakMemoryTracker | None) -> None:

@@ -90,6 +90,11 @@ class Adapters:
             raise
         self.active, self._outdated = loras, False
 
+    def unload(self) -> None:
+        """Free the memory of all adapters; the next request that names one loads it from its file again."""
+        if self._loaded:
+            self._unload_all()
+
     def _activate(self, loras: tuple[LoraRequest, ...]) -> None:
         self._layers.attach()
         if any(lora.name not in self._chosen for lora in loras):
