@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,13 +51,15 @@ class Settings(RequestSettings, WorkerSettings, NetworkSettings, StoreSettings, 
         hide_input_in_errors=True,
     )
 
-    def __init__(self, **values: Any) -> None:  # noqa: ANN401 -- values of any setting
-        log = logging.getLogger("dotenv.main")
-        log.addFilter(_dotenv_lines)  # only meanwhile: a program that uses the client may read files with python-dotenv
-        try:
-            super().__init__(**values)
-        finally:
-            log.removeFilter(_dotenv_lines)
+    if not TYPE_CHECKING:  # a checker knows the fields
+
+        def __init__(self, **values: Any) -> None:  # noqa: ANN401 -- values of any setting
+            log = logging.getLogger("dotenv.main")
+            log.addFilter(_dotenv_lines)  # only meanwhile: a program that uses the client may read files with python-dotenv
+            try:
+                super().__init__(**values)
+            finally:
+                log.removeFilter(_dotenv_lines)
 
     outputs_dir: FolderOrNone = Field(
         None,
