@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, Text, cast, func, select
 
+from core.ids import earliest_id
 from db.database import Database
 from db.search import conditions_of
 from db.tables import BatchJob, CollectionImage, Image, Job
@@ -15,6 +16,9 @@ from db.tables import BatchJob, CollectionImage, Image, Job
 MAX_ROWS = 200_000
 """Images that a gallery reaches; a filter by day finds older ones."""
 _PROMPT_CHARACTERS = 300
+_CLOCKS_SECONDS = 86_400.0
+"""More than the clocks of workers, which make ids, and of the database, which sets `created_at`, may differ. Ids are in the
+order of time, so that a filter by time need not read all newer images."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,9 @@ def _image_conditions(choice: GalleryChoice) -> Sequence[ColumnElement[bool]]:
     if choice.min_rating is not None:
         found.append(Image.rating >= choice.min_rating)
     if choice.since is not None:
-        found.append(Image.created_at >= choice.since)
+        found += [Image.created_at >= choice.since, Image.id >= earliest_id(choice.since - _CLOCKS_SECONDS)]
     if choice.until is not None:
-        found.append(Image.created_at < choice.until)
+        found += [Image.created_at < choice.until, Image.id < earliest_id(choice.until + _CLOCKS_SECONDS)]
     if choice.anchor is not None:
         found.append(Image.id <= choice.anchor)
     return found

@@ -138,6 +138,14 @@ def test_what_is_polled_reads_indexes_and_no_whole_table(
         assert not reads_a_whole_table(plan), plan
 
 
+def test_images_of_a_time_are_found_without_the_newer_ones(database: Database) -> None:
+    for choice in (GalleryChoice(until=1e9), GalleryChoice(since=1e9, until=2e9), GalleryChoice(owner=ANONYMOUS, until=1e9)):
+        plan, *_ = plans_of(database, lambda choice=choice: read_gallery(database, choice, 0, 9))  # type: ignore[misc]
+        by_id = r"SEARCH images USING (COVERING )?INDEX \S+ \((owner=\? AND )?id[<>]"
+        by_time = r"Index Cond: .*\b(id|created_at)\b"
+        assert re.search(by_id if database.is_sqlite else by_time, plan), plan
+
+
 def test_a_worker_of_a_new_farm_reads_no_table_as_a_whole(postgres_server: PostgresServer, migrate: Migrate) -> None:
     """Its plans are made while the tables are nearly empty, and kept until statistics are gathered."""
     url = postgres_server.create_database()
