@@ -224,9 +224,3 @@ class DevicePacer:
         if self._last is not None:
             self._last.synchronize()
         self._last = event
-
-    def settle(self) -> None:
-        """Wait for all queued steps."""
-        if self._is_cuda and self._last is not None:
-            self._last.synchronize()
-            self._last = None
