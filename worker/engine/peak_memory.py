@@ -35,9 +35,11 @@ class PeakMemoryTracker:
     def restart(self) -> None:
         """Begin again, with present allocations at rest. Call when the model is back after another one was loaded.
 
-        The peak is the process's: without this, that of a larger model would count as this model's.
+        The peak is the process's: without this, that of a larger model would count as this model's. It is then compared
+        with the passes from now on, and not with earlier ones.
         """
         self.at_rest = self.restart_peak()
+        self._estimated, self._has_decoded = 0, False
 
     def note_pass(self, tokens: int, decoding: Sequence[RenderRequest] = ()) -> None:
         """Record a pass of `tokens` tokens, in parallel to the decodes of the requests in `decoding`."""

@@ -88,7 +88,24 @@ def test_the_peak_of_another_model_is_not_learned(tmp_path: Path) -> None:
     _resume(loaded, Tuning("native", "false", "default", "bfloat16"), tracker)
     tracker.learn()
     assert learned_correction(tmp_path) == 1.0
+    tracker.note_pass(4000)
+    tracker.note_decode(512, 512)
     readings.append(1200 + 60_000)
+    tracker.learn()
+    assert learned_correction(tmp_path) == 1.5
+
+
+def test_passes_before_another_model_are_not_compared_with_the_peak_after_it(tmp_path: Path) -> None:
+    readings = [1000 + 1]
+    tracker = make_tracker(tmp_path, readings, later_at_rest=1000)
+    tracker.note_pass(40_000)  # Canceled before its decode: nothing is learned.
+    tracker.learn()
+    tracker.restart()
+    readings.append(1000 + 60_000)
+    tracker.learn()
+    assert learned_correction(tmp_path) == 1.0
+    tracker.note_pass(4000)
+    tracker.note_decode(512, 512)
     tracker.learn()
     assert learned_correction(tmp_path) == 1.5
 
