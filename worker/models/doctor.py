@@ -53,7 +53,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
         lambda _: check_python(),
         lambda _: check_libraries(),
         lambda _: check_torchvision(),
-        lambda _: check_devices(),
+        check_devices,
         check_disk,
         check_weights,
         check_tier,
@@ -106,8 +106,11 @@ def imports(module: str) -> bool:
     return done.returncode == 0
 
 
-def check_devices() -> Check:
-    """List the CUDA devices that torch sees, with their free memory, and say what keeps them from rendering."""
+def check_devices(settings: Settings) -> Check:
+    """List the CUDA devices that torch sees, with their free memory, and say what keeps them from rendering.
+
+    One that the settings do not choose, such as an old card for the screen, is no problem.
+    """
     try:
         import torch
     except ImportError as error:
@@ -116,18 +119,28 @@ def check_devices() -> Check:
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
         advice = "Rendering runs on the CPU. With an NVIDIA GPU, check the driver (`nvidia-smi`) and torch's build."
         return Check("devices", "warning", f"no CUDA device; torch {torch.__version__} is {built}", advice)
-    found, unusable = [], False
-    for index in range(torch.cuda.device_count()):
-        detail, is_usable = _describe_gpu(index)
-        found.append(detail)
-        unusable = unusable or not is_usable
-    if unusable:
+    described = [_describe_gpu(index) for index in range(torch.cuda.device_count())]
+    found, usable = [detail for detail, _ in described], [is_usable for _, is_usable in described]
+    if not all(usable):
         advice = "Check it with `nvidia-smi`, install a build of torch for it, or name another device in IMAGEFARM_DEVICE."
-        return Check("devices", "problem", "; ".join(found), advice)
-    if lacking := lacking_for_kernels():
+        status: Literal["warning", "problem"] = "warning" if _renders_elsewhere(settings, usable) else "problem"
+        return Check("devices", status, "; ".join(found), advice)
+    compiles = settings.device != "cpu" and settings.compile_blocks != "off"
+    if compiles and (lacking := lacking_for_kernels()):
         advice = "Models' blocks are then not compiled, and steps take longer. On Debian: `apt install gcc python3-dev`."
         return Check("devices", "warning", f"{'; '.join(found)}; {lacking}", advice)
     return Check("devices", "ok", "; ".join(found))
+
+
+def _renders_elsewhere(settings: Settings, usable: list[bool]) -> bool:
+    """Return whether the settings choose a GPU that can be used, or the CPU by its name."""
+    from worker.device.torch_device import resolve_device
+
+    try:
+        device = resolve_device(settings.device)
+    except (FarmError, RuntimeError):
+        return False
+    return settings.device == "cpu" if device.index is None else usable[device.index]
 
 
 def _describe_gpu(index: int) -> tuple[str, bool]:
