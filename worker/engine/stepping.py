@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -201,6 +202,8 @@ def _try_step(family: AnyFamily, samples: Sequence[Any]) -> BaseException | None
     except BaseException as error:
         if is_broken_device(error):
             raise BrokenDevice(str(error)) from error
+        # For the log, in words alone.
+        error.add_note("".join(traceback.format_exception(error)))
         release_tensors(error)
         return error
     return None
