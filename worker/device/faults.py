@@ -34,8 +34,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 def release_tensors(error: BaseException) -> None:
     """Forget where the error and those before it were raised: tracebacks keep the tensors of a failed call alive."""
     links: list[BaseException | None] = [error]
+    seen: set[int] = set()  # Links may form a circle, and one without a traceback may lead to others that have theirs.
     while links:
-        if (link := links.pop()) is not None and link.__traceback__ is not None:
+        if (link := links.pop()) is not None and id(link) not in seen:
+            seen.add(id(link))
             link.__traceback__ = None
             links += [link.__cause__, link.__context__]
 

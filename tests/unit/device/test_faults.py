@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
 from core.errors import InvalidInput, RenderError
-from worker.device.faults import BrokenDevice, code_and_message, is_broken_device
+from worker.device.faults import BrokenDevice, code_and_message, is_broken_device, release_tensors
 
 
 def cpu_out_of_memory() -> BaseException:
@@ -75,3 +77,21 @@ def test_a_gpu_that_fails_to_synchronize_is_broken(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 512)
     monkeypatch.setattr(torch.cuda, "synchronize", fail)
     assert is_broken_device(RuntimeError("CUDA error: no kernel image is available for execution on the device"))
+
+
+def test_tensors_behind_an_error_without_a_traceback_are_released() -> None:
+    def fail(held: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError(f"{held.nbytes} bytes")
+
+    activations = torch.ones(1)
+    reference = weakref.ref(activations)
+    try:
+        fail(activations)
+    except RuntimeError as raised:
+        first: BaseException = raised
+    del activations
+    middle, last = ValueError("shortened"), RuntimeError("wrapped")
+    last.__cause__, middle.__cause__ = middle, first
+    first.__cause__ = last
+    release_tensors(last)
+    assert reference() is None
