@@ -140,7 +140,7 @@ def _renders_elsewhere(settings: Settings, usable: list[bool]) -> bool:
         device = resolve_device(settings.device)
     except (FarmError, RuntimeError):
         return False
-    return settings.device == "cpu" if device.index is None else usable[device.index]
+    return settings.device == "cpu" if device.type == "cpu" else usable[device.index]
 
 
 def _describe_gpu(index: int) -> tuple[str, bool]:
