@@ -137,15 +137,17 @@ def visible_cards() -> list[str]:
     if tool is None:
         return []
     try:
-        listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False, timeout=30)
+        run = subprocess.run([tool, "-L"], capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         log.warning("nvidia-smi does not list the GPUs: %s", error)
         return []
     found: list[str] = []
-    for uuid in _UUID.findall(listed.stdout):
+    for uuid in _UUID.findall(run.stdout):
         if uuid.startswith("MIG-") and found and found[-1].startswith("GPU-"):
             found.pop()  # Listed just before its parts.
         found.append(uuid)
+    if not found:  # Some, such as those of Jetson boards, have other ids: their numbers are the best that there is.
+        found = [str(number) for number, _ in enumerate(re.findall(r"^GPU \d", run.stdout, re.MULTILINE))]
     return found
 
 

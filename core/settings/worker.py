@@ -48,7 +48,7 @@ class WorkerSettings(BaseModel):
         description="Folders like ComfyUI's `models/`, whose files are used in place and never changed: paths separated by "
         "`:` (`;` on Windows), or a JSON list.",
     )
-    device: DeviceName = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    device: DeviceName = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`. CUDA numbers the fastest GPU 0.")
     text_encoder_device: TextDevice = Field(
         "auto",
         description="Device of the text encoders: `cpu`, `cuda` or `cuda:N`, such as a second GPU that is idle, so that the "

@@ -61,6 +61,7 @@ class GpuReader:
         return self._found
 
     def _note(self, uuid: str) -> None:
+        self._found = {}  # First: an error must not leave the former figures.
         self._found = self._read(uuid)
 
     def _read(self, uuid: str) -> dict[str, float]:

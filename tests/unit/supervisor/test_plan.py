@@ -63,13 +63,18 @@ GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-55555555-aaaa-bbbb-cccc-000000000005)
             ],
         ),
         ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", []),
+        ("GPU 0: Orin (nvgpu) (UUID: 1833c8b5-aa7d-5fa9-97d5-47f5a0ff1b02)\n", ["0"]),
+        (
+            WHOLE.replace("NVIDIA", "\\0377"),
+            ["GPU-11111111-aaaa-bbbb-cccc-000000000001", "GPU-22222222-aaaa-bbbb-cccc-000000000002"],
+        ),
     ],
 )
 def test_cards_are_named_by_uuid_as_nvidia_smi_orders_them(
     listed: str, cards: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{listed}END\n")
+    tool.write_text(f"#!/bin/sh\nprintf '%b' \"$(cat <<'END'\n{listed}END\n)\"\n")
     tool.chmod(0o755)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
