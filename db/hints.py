@@ -132,5 +132,8 @@ def _hinted(model: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def _clear(session: Session, *conditions: ColumnElement[bool]) -> int:
-    query = update(Job).where(QUEUED, Job.hinted_at.is_not(None), *conditions)
+    marked = (QUEUED, Job.hinted_at.is_not(None), *conditions)
+    # Locked in the order of others that change many queued jobs, such as a cancel, which would deadlock otherwise.
+    locked = select(Job.id).where(*marked).order_by(Job.id).with_for_update().cte("locked")
+    query = update(Job).where(Job.id.in_(select(locked.c.id)), *marked).execution_options(synchronize_session=False)
     return len(session.scalars(query.values(hinted_at=None).returning(Job.id)).all())

@@ -244,5 +244,7 @@ def _consume_hints(session: Transaction, hints: Sequence[str], claimed: Sequence
 def _clear_hints() -> Prepared:
     table = core_table(Job)
     these = table.c.id.in_(bindparam("job_ids", expanding=True, type_=String()))
-    marked = table.c.hinted_at.is_not(None)
-    return Prepared(update(table).where(these, QUEUED, marked).values(hinted_at=None), ["job_ids"])
+    marked = (QUEUED, table.c.hinted_at.is_not(None))
+    locked = select(table.c.id).where(these, *marked).order_by(table.c.id).with_for_update().cte("locked")
+    cleared = update(table).where(table.c.id.in_(select(locked.c.id)), *marked).values(hinted_at=None)
+    return Prepared(cleared, ["job_ids"])

@@ -119,7 +119,7 @@ def hold_unrunnable(database: Database) -> list[Job]:
     if not found:
         return []
     with database.write() as session:
-        return [job for job_id in found if (job := _hold(session, job_id)) is not None]
+        return [job for job_id in sorted(found) if (job := _hold(session, job_id)) is not None]
 
 
 def _hold(session: Session, job_id: str) -> Job | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import text, update
+import pytest
+from sqlalchemy import select, text, update
 
 from core.lifecycle import JobStatus
 from db import workers
 from db.database import Database
-from db.jobs.cancel import request_cancel
+from db.hints import clear_all_hints
+from db.jobs.cancel import request_cancel, request_cancels
 from db.jobs.claim import Claimant, claim_and_look, claim_many, renew_leases
 from db.jobs.read import attempts_of, events_of, get_job, images_of
 from db.jobs.succeed import HINT_SECONDS, Success, finish_all_succeeded, finish_and_look
@@ -103,6 +107,32 @@ def test_leases_are_renewed_while_others_finish_without_a_deadlock(database: Dat
         finished = list(pool.map(finish, range(6)))
         assert all(0 <= held <= 60 for held in renewed)
     assert finished == [10] * 6
+
+
+def take_unclaimed_hints(database: Database, jobs: list[Job]) -> None:
+    claim_many(database, "other", Claimant("w2", "w2-incarnation", 60.0), 1, [job.id for job in reversed(jobs)])
+
+
+def clear_marks(database: Database, jobs: list[Job]) -> None:
+    clear_all_hints(database)
+
+
+@pytest.mark.parametrize("others", [take_unclaimed_hints, clear_marks])
+def test_many_jobs_are_canceled_while_others_change_them_without_a_deadlock(
+    database: Database, submit_job: Submit, others: Callable[[Database, list[Job]], None]
+) -> None:
+    """Both wait for a job in the middle, and meet there from two sides if they lock in different orders."""
+    workers.register(database, workers.Registration("w2", "w2-incarnation", "other", "cpu", capacity=8))
+    jobs = [submit_job(owner=f"owner-{8 - number}", window=9) for number in range(9)]  # read by owner
+    with ThreadPoolExecutor(2) as pool:
+        with database.write() as session:
+            session.execute(select(Job.id).where(Job.id == jobs[4].id).with_for_update())
+            change = pool.submit(others, database, jobs)
+            time.sleep(0.3)
+            canceled = pool.submit(request_cancels, database, [job.id for job in jobs])
+            time.sleep(0.3)
+        change.result(20)
+        assert {job.status for job in canceled.result(20)} == {JobStatus.CANCELED}
 
 
 def test_a_success_tells_whether_jobs_of_its_model_wait(database: Database, submit_job: Submit) -> None:
