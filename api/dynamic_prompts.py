@@ -114,7 +114,7 @@ class _CountingSampler(RandomSampler):
             options = cast(_Wildcards, context.wildcard_manager).options(found)
             bounds = (min(command.min_bound, len(options)), min(command.max_bound, len(options)))
             command = VariantCommand(options, *bounds, command.separator, wildcard.sampling_method)
-        return super()._get_variant(command, context)
+        yield from super()._get_variant(command, context)  # A generator like it: values are chosen in the order of the text.
 
     def _get_variant_choices(
         self, values: list[Command], weights: list[float], num_choices: int, rand: Random

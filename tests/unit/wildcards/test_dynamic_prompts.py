@@ -6,6 +6,7 @@ import pytest
 from dynamicprompts.commands import Command
 from dynamicprompts.parser.parse import parse
 
+from api import dynamic_prompts
 from api.dynamic_prompts import MAX_PARTS, DynamicPrompts
 from core.errors import InvalidInput
 from core.wildcards import Wildcard
@@ -31,6 +32,14 @@ def test_the_same_seed_gives_the_same_text_and_others_vary() -> None:
     assert all(" and " in each and "<lora:ink:0.5>" in each and "__" not in each and "{" not in each for each in found)
     assert {expand("__color__", seed) for seed in range(30)} == set(COLORS)
     assert {expand("__col*__", seed) for seed in range(30)} == set(COLORS)
+
+
+def test_choices_among_a_lone_wildcards_values_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the wildcard's name is a choice, too."""
+    text = "{2$$__color__} ${n={color|animal}}{2$$__${n}__} {1$$__${n}__}"
+    found = [expand(text, seed) for seed in range(20)]
+    monkeypatch.delattr(dynamic_prompts._CountingSampler, "_get_variant")
+    assert found == [expand(text, seed) for seed in range(20)]
 
 
 def test_weights_and_plain_texts_are_kept() -> None:
