@@ -6,6 +6,7 @@ import hashlib
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from stat import S_ISREG
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -117,9 +118,10 @@ class Page:
         if path in _FILES or path in _INDEX:
             return True
         try:
-            return self._files.lookup_path(self._files.get_path({"path": path, "root_path": ""}))[1] is not None
+            found = self._files.lookup_path(self._files.get_path({"path": path, "root_path": ""}))[1]
         except (OSError, ValueError):  # a name too long, or with NUL
             return False
+        return found is not None and S_ISREG(found.st_mode)
 
 
 def _with_headers(send: Send, policy: str, cache_control: str) -> Send:

@@ -183,7 +183,7 @@ def test_messages_speak_of_json_and_characters(shared_api: httpx.Client) -> None
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-@pytest.mark.parametrize("path", ["/free", "/userdata/x", "/js/none.js", "/" + "x" * 300, "/%00"])
+@pytest.mark.parametrize("path", ["/free", "/userdata/x", "/js/none.js", "/js", "/img/", "/" + "x" * 300, "/%00"])
 def test_an_address_without_anything_is_404_for_every_method(shared_api: httpx.Client, method: str, path: str) -> None:
     assert shared_api.request(method, path).status_code == 404
 
