@@ -25,6 +25,8 @@ _RETRYABLE = frozenset({429, 502, 503, 504})
 _NOT_PROCESSED = frozenset({429, 503})
 """Statuses which guarantee that the request had no effect."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_CHARACTER = re.compile(r"[\ud800-\udfff]")
+"""What Python makes of bytes in the environment or on the command line that are not UTF-8."""
 
 ResponseT = TypeVar("ResponseT", bound=BaseModel)
 
@@ -41,8 +43,10 @@ def in_utf8(headers: Mapping[str, str]) -> httpx.Headers:
     Raises InvalidInput for line breaks and the like, which no header can hold.
     """
     for name, value in headers.items():
+        what = "The API key" if name == "Authorization" else name
+        if _NO_CHARACTER.search(value):
+            raise InvalidInput(f"{what} is not UTF-8: write it in UTF-8.", field=name)
         if _CONTROL.search(value.strip()):
-            what = "The API key" if name == "Authorization" else name
             raise InvalidInput(f"{what} holds a line break or another control character: leave it out.", field=name)
     return httpx.Headers({name: value.strip() for name, value in headers.items()}, encoding="utf-8")
 

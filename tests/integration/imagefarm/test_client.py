@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -125,5 +126,7 @@ def test_keys_and_labels_may_hold_any_letter(running: FarmParts) -> None:
         assert client.submit("a cat", idempotency_key="заказ-1", **SMALL).owner == "client:韩梅"
     with pytest.raises(InvalidInput, match="The API key holds a line break"):
         ImageFarm(running.url, "a\nb")
+    with pytest.raises(InvalidInput, match="The API key is not UTF-8"):
+        ImageFarm(running.url, os.fsdecode(b"k\xe9y"))
     with ImageFarm(running.url, " \n") as client:
         assert client.workers().items
