@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ class _DotenvLines(logging.Filter):
 
 
 _dotenv_lines = _DotenvLines()
+_reading = threading.Lock()
+"""Whoever is done first would remove the filter of all."""
 
 
 # pydantic lists fields from the last base to the first; the reference of settings has them in that order.
@@ -55,11 +58,12 @@ class Settings(RequestSettings, WorkerSettings, NetworkSettings, StoreSettings, 
 
         def __init__(self, **values: Any) -> None:  # noqa: ANN401 -- values of any setting
             log = logging.getLogger("dotenv.main")
-            log.addFilter(_dotenv_lines)  # only meanwhile: a program that uses the client may read files with python-dotenv
-            try:
-                super().__init__(**values)
-            finally:
-                log.removeFilter(_dotenv_lines)
+            with _reading:  # only meanwhile: a program that uses the client may read files with python-dotenv
+                log.addFilter(_dotenv_lines)
+                try:
+                    super().__init__(**values)
+                finally:
+                    log.removeFilter(_dotenv_lines)
 
     outputs_dir: FolderOrNone = Field(
         None,

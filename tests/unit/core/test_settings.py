@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,21 @@ def test_a_device_or_memory_tier_that_does_not_exist_is_refused() -> None:
         with pytest.raises(ValidationError, match="write auto"):
             Settings.model_validate({"_env_file": None, name: wrong})
     assert Settings(_env_file=None, device="cuda:1", memory_policy="cpu-int8").device == "cuda:1"
+
+
+def test_a_line_that_is_no_setting_is_reported_in_the_farms_words_by_each_thread(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One is done while another still reads."""
+    long, short = tmp_path / "long.env", tmp_path / "short.env"
+    long.write_text("# a comment\n" * 50_000 + "not this\n")
+    short.write_text("nor this\n")
+    with caplog.at_level("WARNING"), ThreadPoolExecutor(2) as pool:
+        done = pool.submit(lambda: Settings(_env_file=long))
+        time.sleep(0.05)
+        Settings(_env_file=short)
+        done.result()
+    assert [message for message in caplog.messages if "python-dotenv" in message] == []
 
 
 def test_a_line_of_env_that_is_no_setting_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
