@@ -21,7 +21,7 @@ _REDIS_SOCKETS = ("unix", "redis+socket", "redis+unix", "rediss+socket")
 _NUMBER = r"[0-9]{1,9}(\.[0-9]{1,9})?"
 _REDIS_OPTIONS = {
     **dict.fromkeys(("db", "max_connections", "health_check_interval"), "[0-9]{1,9}"),
-    **dict.fromkeys(("timeout", "socket_timeout", "socket_connect_timeout"), _NUMBER),
+    **dict.fromkeys(("timeout", "socket_timeout", "socket_connect_timeout"), f"(?=.*[1-9]){_NUMBER}"),
     "ssl_cert_reqs": "none|optional|required",
 }
 """Values that redis-py takes, for the options that it would otherwise end a start for."""

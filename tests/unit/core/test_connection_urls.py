@@ -30,6 +30,7 @@ REDIS = [
     ("rediss://:s3cret@host/0?ssl_cert_reqs=s3cret", "the option ssl_cert_reqs"),
     ("redis://:s3cret@host/0?decode_responses=s3cret", "the option decode_responses"),
     ("redis://:s3cret@host/0?encoding=s3cret", "the option encoding"),
+    ("redis://:s3cret@host/0?socket_timeout=0.0", "the option socket_timeout"),
     ("unix:///run/redis.sock", "not a URL|sockets"),
     ("unix://run/redis.sock", "Unix sockets are not supported"),
     ("redis+socket:///run/redis.sock", "Unix sockets are not supported"),
