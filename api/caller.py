@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from unicodedata import category, normalize
 
 from core.api_keys import Scope
 from core.errors import Forbidden
@@ -56,8 +57,15 @@ class Caller:
 
 
 def clean_label(label: str | None) -> str | None:
-    """Replace characters that cannot be shown, besides letters and digits of any script; None when nothing is left."""
-    return _NOT_SHOWN.sub("_", as_utf8(label or "").strip())[:MAX_LABEL] or None
+    """Replace what cannot be shown, besides letters, their marks and digits of any script; None when nothing is left."""
+    text = normalize("NFC", as_utf8(label or "").strip())
+    return _NOT_SHOWN.sub(_mark_or_replacement, text)[:MAX_LABEL] or None
+
+
+def _mark_or_replacement(found: re.Match[str]) -> str:
+    """Keep the signs that make up vowels in scripts such as Devanagari: without them, different names would be one."""
+    follows = found.start() > 0 and found.string[found.start() - 1] not in "_.@:+ -"
+    return found[0] if follows and category(found[0]) in ("Mn", "Mc") else "_"
 
 
 def as_utf8(header: str) -> str:
