@@ -176,7 +176,7 @@ def _parsed(text: str) -> Command:
         raise _invalid(str(error)) from None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _parsed_value(text: str) -> Command:
     """Return the parsed value of a wildcard, which a batch may insert thousands of times."""
     return _parse(text)
