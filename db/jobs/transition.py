@@ -102,13 +102,6 @@ def transition(
     return next(iter(apply_transition(session, change, code=code, message=message)), None)
 
 
-def record_event(
-    session: Session, job: Job, before: JobStatus | None, *, code: str | None = None, message: str | None = None
-) -> None:
-    """Write one event with the job's present values."""
-    record_events(session, [job], before, code=code, message=message)
-
-
 def record_events(
     session: Transaction,
     jobs: Sequence[Job],
