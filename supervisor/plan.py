@@ -147,7 +147,7 @@ def visible_cards() -> list[str]:
             found.pop()  # Listed just before its parts.
         found.append(uuid)
     if not found:  # Some, such as those of Jetson boards, have other ids: their numbers are the best that there is.
-        found = [str(number) for number, _ in enumerate(re.findall(r"^GPU \d", run.stdout, re.MULTILINE))]
+        found = re.findall(r"^GPU (\d+):", run.stdout, re.MULTILINE)
     return found
 
 

@@ -69,7 +69,7 @@ async def interrupt(farm: FarmDependency, caller: A1111Submitter) -> Response:
     """
     before: str | None = None
     while page := await _newest(farm, caller, JobStatus.RUNNING, before, limit=_PAGE):
-        await cancel_all(farm, caller, [job.id for job in page])
+        await cancel_all(farm, [job.id for job in page], caller.acting_owner)
         before = page[-1].id
     return JSONResponse({})
 

@@ -20,13 +20,13 @@ from api.comfyui.planning import later_job
 from api.comfyui.sockets import Key, Sockets
 from api.farm import Farm
 from api.overview import Overview
+from api.routes.jobs import cancel_all
 from api.threads import in_thread
 from core.comfyui.png_texts import embedded
-from core.errors import FarmError, Gone, NotFound
+from core.errors import FarmError
 from core.lifecycle import SETTLED, JobStatus
 from db import comfyui
 from db.comfyui import PromptChange
-from db.jobs.cancel import request_cancel
 from db.jobs.submit import NewJob
 from db.tables import ComfyPrompt, Image, Job
 
@@ -190,21 +190,13 @@ class PromptRunner:
         job_ids = await in_thread(comfyui.open_jobs, self._farm.database, ids)
         if forget:
             await in_thread(comfyui.remove_open, self._farm.database, ids)
-        await self._cancel_jobs(job_ids)
+        await cancel_all(self._farm, job_ids, None)
         for row in rows:
             if forget:
                 self._forget(row.id)
             else:
                 self._due[row.id] = None
             self.queue_changed(row.owner)
-
-    async def _cancel_jobs(self, job_ids: Iterable[str]) -> None:
-        for job_id in job_ids:
-            with suppress(NotFound, Gone):
-                job = await in_thread(request_cancel, self._farm.database, job_id)
-                self._farm.job_changed(job)
-                if job.status == JobStatus.RUNNING:
-                    self._farm.publisher.cancel_requested(job)
 
     def current_node(self, key: Key) -> list[messages.Message]:
         """Return the event of the node that runs, for a client that has reconnected."""
@@ -270,7 +262,7 @@ class PromptRunner:
             if change is None:
                 self._forget(row_id)
                 continue
-            await self._cancel_jobs(change.unneeded)
+            await cancel_all(self._farm, change.unneeded, None)
             self.watch(change)
             if change.row.completed_at is not None:
                 self._end(change.row)

@@ -95,7 +95,7 @@ async def read_batch(
 async def cancel_batch(farm: FarmDependency, caller: SubmitterDependency, batch_id: BatchId) -> Response:
     """Cancel all jobs of the batch that have not settled."""
     batch = await in_thread(get_batch, farm.database, batch_id, caller.acting_owner)
-    await cancel_all(farm, caller, await in_thread(open_members, farm.database, batch_id))
+    await cancel_all(farm, await in_thread(open_members, farm.database, batch_id), caller.acting_owner)
     return json_response(await in_thread(full_view, farm, batch))
 
 

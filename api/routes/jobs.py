@@ -217,11 +217,11 @@ async def cancel(farm: Farm, caller: Caller, job_id: str) -> Job:
     return job
 
 
-async def cancel_all(farm: Farm, caller: Caller, job_ids: Sequence[str]) -> None:
-    """Cancel these jobs, skipping those that are deleted in the meantime."""
+async def cancel_all(farm: Farm, job_ids: Sequence[str], owner: str | None) -> None:
+    """Cancel these jobs of an owner, None for any, skipping those that are deleted in the meantime."""
     for start in range(0, len(job_ids), CANCELED_TOGETHER):
         together = job_ids[start : start + CANCELED_TOGETHER]
-        for job in await in_thread(request_cancels, farm.database, together, caller.acting_owner):
+        for job in await in_thread(request_cancels, farm.database, together, owner):
             _tell(farm, job)
 
 

@@ -115,7 +115,7 @@ class Hub:
         self._by_job: dict[str, set[_AnyWaiter]] = {}
         self._waiters: set[Waiter] = set()
         self._feeds: set[Feed] = set()
-        self.on_settled: Callable[[bool], object] = bool
+        self.on_settled: Callable[[bool], object] = lambda _: None
         """Called for each job that has settled, with whether it may name a webhook of its own."""
         self.observers: list[Observer] = []
         self._progress: OrderedDict[str, dict[str, Any]] = OrderedDict()

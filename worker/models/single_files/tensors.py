@@ -69,4 +69,5 @@ def _is_dict(loaded: object) -> bool:
 
 
 def unusable(path: Path, why: str) -> RenderError:
+    """Return the error for a file of weights; `why` goes on from its name."""
     return RenderError(f"{path} {why}.", code="model_unavailable")
