@@ -60,7 +60,7 @@ class Farm:
         self.checkpoints: dict[str, str] = {}  # A1111 clients choose their model in a call of its own
         self.publisher = Publisher(settings, self.database)
         self._submitting = _database_of_submits(settings, self.database)
-        self.submits = SubmitGroups(self._submitting, self.publisher.hint)
+        self.submits = SubmitGroups(self._submitting, self.publisher.hint, self.publisher.hint_here)
         self.watcher = Watcher(settings, self.database)
         self.overview = OverviewCache(self.database)
         self.model_selector = ModelSelector(settings)

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -19,7 +20,7 @@ from core.settings import Settings
 from db.database import Database
 from db.hints import clear_hints
 from db.jobs.read import change_of
-from db.redis_client import connect
+from db.redis_client import Command, CommandSender, connect
 from db.tables import Job
 
 logger = logging.getLogger(__name__)
@@ -33,16 +34,26 @@ _CLOSE_SECONDS = 5.0
 _MOST_PER_ROUND_TRIP = 200
 
 M = TypeVar("M")
+T = TypeVar("T")
+
+
+Finish = Callable[[], object]
+"""Waits until messages that were sent have arrived; raises where they have not."""
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class SendQueue(Generic[M]):
     """Sends messages on its own thread, in order; what queues up meanwhile is sent in one round trip.
 
-    `send_all` gets the messages of a round trip. `undo` gets those that were not sent, or perhaps not.
+    `begin` sends the messages of a round trip, as far as that needs no wait, and returns what does the rest. `undo` gets
+    those that were not sent, or perhaps not.
     """
 
-    def __init__(self, send_all: Callable[[Sequence[M]], object], undo: Callable[[Sequence[M]], object]) -> None:
-        self._send_all, self._undo_all = send_all, undo
+    def __init__(self, begin: Callable[[Sequence[M]], Finish], undo: Callable[[Sequence[M]], object]) -> None:
+        self._begin, self._undo_all = begin, undo
         self._waiting: queue.Queue[M | None] = queue.Queue(_BACKLOG)
         self._rejected: queue.SimpleQueue[M] = queue.SimpleQueue()
         self._closed_until = 0.0
@@ -63,13 +74,14 @@ class SendQueue(Generic[M]):
             logger.warning("the send queue is full: Redis is slow or unreachable")
             self._rejected.put(message)  # the queue is full, so the thread will pass here again
 
-    def send_here(self, message: M) -> None:
-        """Send a message on this thread and return once it is sent, or queue it where another thread sends."""
+    def send_here(self, message: M, meanwhile: Callable[[], object]) -> None:
+        """Send a message on this thread, or queue it where another thread sends; `meanwhile` runs before this one waits."""
         if not self._waiting.empty() or not self._sending.acquire(blocking=False):
             self.send(message)
+            meanwhile()
             return
         try:
-            self._send_or_undo([message])
+            self._send_or_undo([message], meanwhile)
         finally:
             self._sending.release()
 
@@ -88,8 +100,10 @@ class SendQueue(Generic[M]):
                     self._send_or_undo(messages)
                 self._undo_rejected()
 
-    def _send_or_undo(self, messages: Sequence[M]) -> None:
-        if self.broken or not self._try_send(messages):
+    def _send_or_undo(self, messages: Sequence[M], meanwhile: Callable[[], object] = _nothing) -> None:
+        finish = None if self.broken else self._try(partial(self._begin, messages))
+        meanwhile()
+        if finish is None or self._try(partial(_done, finish)) is None:
             self._undo(messages)
 
     def _collect(self) -> tuple[list[M], bool]:
@@ -111,17 +125,16 @@ class SendQueue(Generic[M]):
         if rejected:
             self._undo(rejected)
 
-    def _try_send(self, messages: Sequence[M]) -> bool:
+    def _try(self, step: Callable[[], T]) -> T | None:
+        """Return the result of a step of sending; None when it failed, which is logged."""
         try:
-            self._send_all(messages)
+            return step()
         except (RedisError, OSError) as error:
             logger.warning("cannot send messages to Redis (%s); the reaper publishes hints again", error)
             self._closed_until = time.monotonic() + COOL_DOWN_SECONDS
-            return False
         except Exception:
             logger.exception("messages could not be sent")
-            return False
-        return True
+        return None
 
     def _undo(self, messages: Sequence[M]) -> None:
         try:
@@ -130,14 +143,17 @@ class SendQueue(Generic[M]):
             logger.exception("cannot record that hints were not sent")
 
 
+def _done(finish: Finish) -> bool:
+    finish()
+    return True
+
+
 _TIMEOUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class _Hint:
-    job_id: str
-    model: str
-    shown: dict[str, Any]
+    job: Job
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,7 @@ _Message = _Hint | JobChange | _CancelRequest
 class Publisher:
     """Publishes hints, changes and cancels after the commit.
 
-    No method waits for Redis, unless it is told to send `here`, or raises: the reaper republishes lost hints.
+    No method raises, or waits for Redis, unless it says so: the reaper republishes lost hints.
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
@@ -159,14 +175,17 @@ class Publisher:
         self._prefix = settings.redis_prefix
         self._keys = RedisKeys(settings.redis_prefix)
         self._redis = connect(settings.redis_url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS)
-        self._pipeline = self._redis.pipeline(transaction=False)  # one for all: making one costs more than running it
+        self._sender = CommandSender(self._redis)
         self._events = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
-        self.send_queue = SendQueue[_Message](self._send_all, self._undo)
+        self.send_queue = SendQueue[_Message](self._begin, self._undo)
 
-    def hint(self, job: Job, here: bool = False) -> None:
-        """Publish a hint for a worker; Flower shows it as the task of this job. `here`: on this thread, if it is free to."""
-        send = self.send_queue.send_here if here else self.send_queue.send
-        send(_Hint(job.id, job.model, flower_kwargs(job.model, job.input)))
+    def hint(self, job: Job) -> None:
+        """Publish a hint for a worker; Flower shows it as the task of this job."""
+        self.send_queue.send(_Hint(job))
+
+    def hint_here(self, job: Job, meanwhile: Callable[[], object]) -> None:
+        """Publish a hint on this thread, if it is free to, which waits for Redis then; `meanwhile` runs before the wait."""
+        self.send_queue.send_here(_Hint(job), meanwhile)
 
     def changed(self, job: Job) -> None:
         """Publish the job's new revision to other API processes."""
@@ -179,27 +198,40 @@ class Publisher:
     def close(self) -> None:
         """Send the queued messages, then close the connections."""
         self.send_queue.close()
+        self._sender.close()
         self._redis.close()
 
-    def _send_all(self, messages: Sequence[_Message]) -> None:
-        """Send the messages in one round trip. A hint that may be sent twice does no harm."""
-        add: Callable[..., object] = (
-            self._pipeline.execute_command
-        )  # the methods for single commands cost more than sending them
-        hints = [message for message in messages if isinstance(message, _Hint)]
-        for hint in hints:
-            add("LPUSH", f"{self._prefix}{render_queue(hint.model)}", hint_message(hint.job_id, hint.model, hint.shown))
-        if hints:
-            events = [sent_event(hint.job_id, hint.model, hint.shown) for hint in hints]
-            add("PUBLISH", self._events, events_message(events))
-        changes = [each for each in messages if isinstance(each, JobChange)]
-        if changes:
-            add("PUBLISH", self._keys.changes, changes_message(changes))
-        for message in messages:
-            if isinstance(message, _CancelRequest):
-                add("PUBLISH", self._keys.cancels, message.job_id)
-        self._pipeline.execute()
+    def _begin(self, messages: Sequence[_Message]) -> Finish:
+        """Send the messages in one round trip; return what waits for its answers, and for a connection where there is none.
+
+        A hint that may be sent twice does no harm.
+        """
+        commands = self._commands(messages)
+        if not self._sender.is_connected:
+            return partial(self._send_and_wait, commands)
+        self._sender.send(commands)
+        return self._sender.read_answers
+
+    def _send_and_wait(self, commands: Sequence[Command]) -> None:
+        self._sender.send(commands)
+        self._sender.read_answers()
+
+    def _commands(self, messages: Sequence[_Message]) -> list[Command]:
+        commands: list[Command] = []
+        jobs = [message.job for message in messages if isinstance(message, _Hint)]
+        events = []
+        for job in jobs:
+            shown = flower_kwargs(job.model, job.input)
+            queue_key = f"{self._prefix}{render_queue(job.model)}"
+            commands.append(("LPUSH", queue_key, hint_message(job.id, job.model, shown)))
+            events.append(sent_event(job.id, job.model, shown))
+        if events:
+            commands.append(("PUBLISH", self._events, events_message(events)))
+        if changes := [each for each in messages if isinstance(each, JobChange)]:
+            commands.append(("PUBLISH", self._keys.changes, changes_message(changes)))
+        canceled = [message.job_id for message in messages if isinstance(message, _CancelRequest)]
+        return commands + [("PUBLISH", self._keys.cancels, job_id) for job_id in canceled]
 
     def _undo(self, messages: Sequence[_Message]) -> None:
-        if job_ids := [message.job_id for message in messages if isinstance(message, _Hint)]:
+        if job_ids := [message.job.id for message in messages if isinstance(message, _Hint)]:
             clear_hints(self._database, job_ids)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from functools import partial
+from typing import TypeGuard
 
 from api.threads import in_thread
 from core.errors import FarmError, Unavailable
@@ -22,13 +23,18 @@ Results = Sequence[Submitted | FarmError]
 class SubmitGroups:
     """For the event loop of one process. A job that arrives alone is committed at once.
 
-    `publish` gets each job that needs a hint, on any thread, and whether it may send the hint on that one: it may for a job
-    alone, whose worker then gets it sooner than through another thread, and its caller does not wait for that.
+    `publish` gets each job that needs a hint, on any thread. `publish_here` gets a job alone, and what tells its caller: it
+    sends the hint on its thread, which is sooner than on another one, and tells the caller before it waits for Redis.
     """
 
-    def __init__(self, database: Database, publish: Callable[[Job, bool], object]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publish: Callable[[Job], object],
+        publish_here: Callable[[Job, Callable[[], object]], object],
+    ) -> None:
         self._database = database
-        self._publish = publish
+        self._publish, self._publish_here = publish, publish_here
         self._waiting: deque[tuple[Submission, asyncio.Future[Submitted]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -36,7 +42,7 @@ class SubmitGroups:
         """Store the job. Raises like `db.jobs.submit.submit`."""
         if submission.locks_uploads:
             submitted = await in_thread(submit, self._database, submission.new, submission.idempotency)
-            self._publish_hints([submitted], here=False)
+            self._publish_hints([submitted])
             return submitted
         future: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, future))
@@ -80,17 +86,25 @@ class SubmitGroups:
             except Exception as error:  # noqa: BLE001 -- raised where the results are awaited
                 loop.call_soon_threadsafe(_fail, committed, error)
                 return
-            loop.call_soon_threadsafe(_succeed, committed, results)
-            self._publish_hints(results, here=len(group) == 1)
+            tell = partial(loop.call_soon_threadsafe, _succeed, committed, results)
+            if len(results) == 1 and _needs_hint(results[0]):
+                self._publish_here(results[0].job, tell)
+            else:
+                tell()
+                self._publish_hints(results)
 
         loop.run_in_executor(None, partial(copy_context().run, run))
         return await committed
 
-    def _publish_hints(self, results: Results, *, here: bool) -> None:
+    def _publish_hints(self, results: Results) -> None:
         for each in results:
-            # No change is published: a client cannot wait for a job whose id it does not know yet.
-            if isinstance(each, Submitted) and each.hint and not each.replayed:
-                self._publish(each.job, here)
+            if _needs_hint(each):
+                self._publish(each.job)
+
+
+def _needs_hint(result: Submitted | FarmError) -> TypeGuard[Submitted]:
+    """Return whether it is a new job for a worker. Nobody else is told: who could wait for it does not know its id yet."""
+    return isinstance(result, Submitted) and result.hint and not result.replayed
 
 
 def _succeed(future: asyncio.Future[Results], results: Results) -> None:

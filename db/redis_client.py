@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import redis
 import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
+from redis.exceptions import RedisError
 
 from core.redis_sentinel import ASKING, SentinelUrl, is_sentinel_url, parse_sentinel_url
 
@@ -30,6 +32,49 @@ def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:  # noqa: ANN
     sentinel = redis.asyncio.sentinel.Sentinel(found.sentinels, sentinel_kwargs=dict(ASKING))  # type: ignore[no-untyped-call]
     client: redis.asyncio.Redis = sentinel.master_for(found.master, **_of_master(found), **options)
     return client
+
+
+Command = tuple[str | bytes, ...]
+
+
+class CommandSender:
+    """Sends commands on a connection of its own, and reads their answers apart. Not thread-safe.
+
+    It costs half as much as a pipeline of redis-py, which takes a connection from its pool for each.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._connection: Any = client.connection_pool.make_connection()  # without types in redis-py
+        self._unread = 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether commands can be sent without connecting first: the server has not ended the connection."""
+        try:
+            return bool(self._connection.is_connected) and not self._connection.can_read()
+        except (RedisError, OSError):
+            return False
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send the commands; connect first where that is needed. Raises RedisError or OSError."""
+        if not self.is_connected:
+            self._connection.disconnect()
+            self._connection.connect()
+        self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+        self._unread = len(commands)
+
+    def read_answers(self) -> None:
+        """Read the answers to what was sent last. Raises RedisError, where the server refused one of them as well."""
+        try:
+            for _ in range(self._unread):
+                self._connection.read_response()
+        except BaseException:
+            self._connection.disconnect()  # The next answers would be taken for those of other commands.
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.disconnect()
 
 
 def _of_master(url: SentinelUrl) -> dict[str, Any]:

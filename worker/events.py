@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ from core.lifecycle import SETTLED
 from core.queue import PROGRESS_TTL_SECONDS, JobChange, RedisKeys, changes_message
 from core.settings import Settings
 from db.jobs.read import change_of
-from db.redis_client import connect
+from db.redis_client import Command, CommandSender, connect
 from db.tables import Job
 
 logger = logging.getLogger(__name__)
 
 _MAX_BACKLOG, _MAX_PER_ROUND_TRIP = 3000, 500
+_TTL = str(PROGRESS_TTL_SECONDS)
 DELAY_SECONDS = 0.02
 """How long a start or a progress may wait for others that share its round trip. The end of a job is not held for that."""
 MIN_INTERVAL_SECONDS = 0.005
@@ -66,7 +67,7 @@ class EventPublisher:
     def __init__(self, settings: Settings) -> None:
         self._keys = RedisKeys(settings.redis_prefix)
         self._redis = connect(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
-        self._pipeline = self._redis.pipeline(transaction=False)  # one for all: making one costs more than running it
+        self._sender = CommandSender(self._redis)
         self._task_events = events_channel(settings.redis_prefix, self._redis.get_connection_kwargs().get("db") or 0)
         self._events: deque[_Event] = deque()
         self._held: dict[str, _Progress] = {}
@@ -104,6 +105,7 @@ class EventPublisher:
         self._urgent.set()
         self._waiting.set()
         self._thread.join(timeout=1)
+        self._sender.close()
         self._redis.close()
 
     def _enqueue(self, event: _Event, *, urgent: bool = False) -> None:
@@ -150,20 +152,18 @@ class EventPublisher:
         changes = [each for each in events if isinstance(each, JobChange)]
         previews = {each.key: each.image for each in events if isinstance(each, _Preview)}
         progress = self._take_due([each.job_id for each in changes if each.status in SETTLED])
-        add: Callable[..., object] = (
-            self._pipeline.execute_command
-        )  # the methods for single commands cost more than sending them
-        for key, image in previews.items():
-            add("SET", key, image, "EX", PROGRESS_TTL_SECONDS)
+        commands: list[Command] = [("SET", key, image, "EX", _TTL) for key, image in previews.items()]
         for job_id, report in progress.items():
             key, text = self._keys.progress(job_id), dump_json(report)
-            add("SET", key, text, "EX", PROGRESS_TTL_SECONDS)
-            add("PUBLISH", key, text)
+            commands += [("SET", key, text, "EX", _TTL), ("PUBLISH", key, text)]
         if changes:
-            add("PUBLISH", self._keys.changes, changes_message(changes))
+            commands.append(("PUBLISH", self._keys.changes, changes_message(changes)))
         if task_events := [each.fields for each in events if isinstance(each, _TaskEvent)]:
-            add("PUBLISH", self._task_events, events_message(task_events))
+            commands.append(("PUBLISH", self._task_events, events_message(task_events)))
+        if not commands:
+            return
         try:
-            self._pipeline.execute()
+            self._sender.send(commands)
+            self._sender.read_answers()
         except (RedisError, OSError) as error:
             logger.debug("Redis did not take events: %s", error)

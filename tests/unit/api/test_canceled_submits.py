@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import cast
@@ -41,12 +42,13 @@ def test_a_client_that_leaves_gets_no_job_beyond_its_limits(monkeypatch: pytest.
             assert gate.wait(20)
             return [Submitted(Job(id="job", model="demo"), hint=True)]
 
-        def hint(job: Job, _: bool) -> None:
+        def hint(job: Job, tell: Callable[[], object]) -> None:
+            tell()
             hinted.append(job.id)
             published.set()
 
         monkeypatch.setattr(submit_groups, "submit_all", submit_all)
-        farm = SimpleNamespace(database=None, submits=SubmitGroups(cast("Database", None), hint), tracing=None)
+        farm = SimpleNamespace(database=None, submits=SubmitGroups(cast("Database", None), print, hint), tracing=None)
         limits = SimpleNamespace(key_id="key", submits_per_minute=1, pixels_per_day=None)
         caller = SimpleNamespace(limits=limits)
         new = NewJob(owner="ann", model="demo", prompt="x", input={"width": 64, "height": 64})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -16,10 +16,10 @@ def test_a_message_to_a_full_queue_is_undone_and_the_caller_does_not_wait(monkey
     sent: list[list[str]] = []
     threads: list[tuple[str, list[str]]] = []
 
-    def send_all(messages: Sequence[str]) -> None:
+    def send_all(messages: Sequence[str]) -> Callable[[], None]:
         started.set()
         slow.wait(120)
-        sent.append(list(messages))
+        return lambda: sent.append(list(messages))
 
     def undo(messages: Sequence[str]) -> None:
         threads.append((threading.current_thread().name, list(messages)))
@@ -41,7 +41,7 @@ def test_a_message_to_a_full_queue_is_undone_and_the_caller_does_not_wait(monkey
 def test_messages_that_are_not_sent_are_undone_and_the_next_ones_too_until_the_cool_down_ends() -> None:
     undone: list[str] = []
 
-    def fail(_: Sequence[str]) -> None:
+    def fail(_: Sequence[str]) -> Callable[[], None]:
         raise OSError("no route to host")
 
     send_queue = publisher.SendQueue[str](fail, undone.extend)
@@ -50,3 +50,27 @@ def test_messages_that_are_not_sent_are_undone_and_the_next_ones_too_until_the_c
     send_queue.close()
     assert undone == ["first", "second"]
     assert send_queue.broken
+
+
+@pytest.mark.parametrize("failing", ["nothing", "send", "answer"])
+def test_a_message_sent_here_leaves_before_and_is_waited_for_after_what_runs_meanwhile(failing: str) -> None:
+    seen: list[str] = []
+
+    def step(name: str) -> None:
+        seen.append(name)
+        if name == failing:
+            raise OSError("no route to host")
+
+    def begin(messages: Sequence[str]) -> Callable[[], None]:
+        step("send")
+        return lambda: step("answer")
+
+    send_queue = publisher.SendQueue[str](begin, lambda messages: seen.append(f"undo {messages}"))
+    send_queue.send_here("a", lambda: seen.append("meanwhile"))
+    send_queue.close()
+    expected = {
+        "nothing": ["send", "meanwhile", "answer"],
+        "send": ["send", "meanwhile", "undo ['a']"],
+        "answer": ["send", "meanwhile", "answer", "undo ['a']"],
+    }
+    assert seen == expected[failing]

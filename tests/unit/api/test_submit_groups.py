@@ -53,7 +53,7 @@ def submit_behind(gated: GatedDatabase, first: str, *others: str) -> list[Any]:
     """Submit `others` while the group of `first` is committed; return results and errors."""
 
     async def run() -> list[Any]:
-        groups = SubmitGroups(cast("Database", None), lambda job, here: None)
+        groups = SubmitGroups(cast("Database", None), lambda job: None, lambda job, tell: tell())
         tasks = [asyncio.create_task(groups.submit(submission(first)))]
         await asyncio.to_thread(gated.started.wait, 120)
         tasks += [asyncio.create_task(groups.submit(submission(each))) for each in others]

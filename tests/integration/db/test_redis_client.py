@@ -1,0 +1,88 @@
+"""Commands whose answers are read later: the sender notices a server that has gone, and waits for none that is frozen."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeout
+
+from db.redis_client import CommandSender, connect
+from tests.servers.redis import RedisServer
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis").start()
+    yield server
+    server.send(signal.SIGCONT)
+    server.stop()
+
+
+@pytest.fixture
+def sender(server: RedisServer) -> Iterator[CommandSender]:
+    client = connect(server.url, socket_timeout=1.0, socket_connect_timeout=1.0)
+    sender = CommandSender(client)
+    yield sender
+    sender.close()
+    client.close()
+
+
+def push(sender: CommandSender, *values: str) -> None:
+    sender.send([("LPUSH", "list", value) for value in values])
+    sender.read_answers()
+
+
+def values(server: RedisServer) -> list[str]:
+    client = connect(server.url, decode_responses=True)
+    found: list[str] = client.lrange("list", 0, -1)  # type: ignore[assignment]  # not awaited: the client is synchronous
+    client.close()
+    return found
+
+
+def test_it_connects_again_once_the_server_has_ended_the_connection(server: RedisServer, sender: CommandSender) -> None:
+    connected = [sender.is_connected]
+    push(sender, "a", "b")
+    connected.append(sender.is_connected)
+    server.kill()
+    server.start()
+    connected.append(sender.is_connected)
+    push(sender, "c")
+    assert values(server) == ["c", "b", "a"]
+    assert connected == [False, True, False]
+
+
+def test_sending_to_a_frozen_server_takes_no_time_and_the_answer_a_timeout(
+    server: RedisServer, sender: CommandSender
+) -> None:
+    push(sender, "a")
+    server.send(signal.SIGSTOP)
+    started = time.monotonic()
+    sender.send([("LPUSH", "list", "b")])
+    sent = time.monotonic()
+    with pytest.raises(RedisTimeout):
+        sender.read_answers()
+    assert time.monotonic() - sent > sent - started
+    assert not sender.is_connected  # The answer that comes late is that of no other command.
+
+
+def test_a_refused_command_is_an_error_and_the_next_one_gets_its_own_answers(
+    server: RedisServer, sender: CommandSender
+) -> None:
+    sender.send([("SET", "list", "no list"), ("LPUSH", "list", "a"), ("LPUSH", "other", "b")])
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        sender.read_answers()
+    sender.send([("DEL", "list")])
+    sender.read_answers()
+    push(sender, "c")
+    assert values(server) == ["c"]
+
+
+def test_a_server_that_is_away_is_an_error(server: RedisServer, sender: CommandSender) -> None:
+    server.stop()
+    with pytest.raises((RedisError, OSError)):
+        push(sender, "a")
