@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from worker.device.unpacked_product import unpacked_product
+
 ROWS_AT_ONCE = 1024
 """Rows per 8-bit matmul: the intermediates take several times the memory of the output."""
 INT8_MIN_ROWS = 17
@@ -84,7 +86,8 @@ class Int8Linear(PackedLinear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if self.uses_packed_matmul:
             return self.with_bias(int8_matmul(input, self.weight, self.weight_scale))
-        return self.with_bias(functional.linear(input, self.weight.to(input.dtype)).mul_(self.weight_scale.to(input.dtype)))
+        out = unpacked_product(input, self.out_features, lambda some: self.weight[some].to(input.dtype))
+        return self.with_bias(out.mul_(self.weight_scale.to(input.dtype)))
 
 
 def int8_matmul(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
@@ -132,16 +135,17 @@ class Int4Linear(PackedLinear):
         nibbles = steps.round().clamp(0, 15).to(torch.uint8).view(self.out_features, self.in_features)
         self.weight = nn.Parameter(nibbles[:, 0::2] | (nibbles[:, 1::2] << 4), requires_grad=False)
 
-    def unpacked(self, dtype: torch.dtype) -> torch.Tensor:
-        """Return the weight [out, in] in the given dtype."""
+    def unpacked(self, dtype: torch.dtype, some: slice = slice(None)) -> torch.Tensor:
+        """Return rows of the weight, [some, in], in the given dtype."""
         # In place after the first copy, since one unpacked weight is most of the memory that this needs.
-        steps = torch.stack((self.weight & 0xF, self.weight >> 4), dim=2).to(dtype)
-        groups = steps.view(self.out_features, -1, INT4_GROUP)
-        groups.mul_(self.weight_scale.to(dtype)[..., None]).add_(self.weight_offset.to(dtype)[..., None])
-        return steps.view(self.out_features, self.in_features)
+        weight = self.weight[some]
+        steps = torch.stack((weight & 0xF, weight >> 4), dim=2).to(dtype)
+        groups = steps.view(weight.shape[0], -1, INT4_GROUP)
+        groups.mul_(self.weight_scale[some].to(dtype)[..., None]).add_(self.weight_offset[some].to(dtype)[..., None])
+        return steps.view(weight.shape[0], self.in_features)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return self.with_bias(functional.linear(input, self.unpacked(input.dtype)))
+        return self.with_bias(unpacked_product(input, self.out_features, lambda some: self.unpacked(input.dtype, some)))
 
 
 class Fp8Linear(PackedLinear):
@@ -168,7 +172,8 @@ class Fp8Linear(PackedLinear):
         weight = self.weight.view(FP8)
         if self.uses_packed_matmul:
             return self.with_bias(fp8_matmul(input, weight, self.weight_scale))
-        return self.with_bias(functional.linear(input, weight.to(input.dtype)).mul_(self.weight_scale.to(input.dtype)))
+        out = unpacked_product(input, self.out_features, lambda some: weight[some].to(input.dtype))
+        return self.with_bias(out.mul_(self.weight_scale.to(input.dtype)))
 
 
 def fp8_matmul(input: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import torch
 from diffusers.quantizers.gguf.utils import GGML_QUANT_SIZES, GGUFLinear, GGUFParameter, dequantize_functions
 from torch import nn
-from torch.nn import functional
 
+from worker.device.unpacked_product import UnpackRows, unpacked_product
 from worker.memory.packed_layers import PackedLinear
 from worker.memory.stored_sizes import PIECE
 
@@ -40,9 +39,7 @@ def _fp8_values(stored: torch.dtype, dtype: torch.dtype) -> torch.Tensor:
     return torch.arange(256, dtype=torch.uint8).view(stored).to(dtype)
 
 
-def in_pieces(
-    packed: torch.Tensor, width: int, dtype: torch.dtype, unpack_rows: Callable[[slice], torch.Tensor]
-) -> torch.Tensor:
+def in_pieces(packed: torch.Tensor, width: int, dtype: torch.dtype, unpack_rows: UnpackRows) -> torch.Tensor:
     """Return the unpacked weight [rows, width] in `dtype`, with intermediate results of a few rows at a time."""
     rows = max((CPU_PIECE if packed.device.type == "cpu" else PIECE) // width, 1)
     out = torch.empty(packed.shape[0], width, dtype=dtype, device=packed.device)
@@ -63,10 +60,15 @@ class GgufLinear(GGUFLinear):  # type: ignore[misc]  # diffusers is untyped
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Multiply in the compute dtype."""
         packed, kind = self.weight.as_tensor(), self.weight.quant_type
-        weight = in_pieces(
-            packed, self.in_features, self.compute_dtype, lambda some: unpack(packed[some], kind, self.unpack_dtype)
-        )
-        return functional.linear(inputs, weight, None if self.bias is None else self.bias.to(self.compute_dtype))
+
+        def unpack_rows(block: slice) -> torch.Tensor:
+            rows = packed[block]
+            return in_pieces(
+                rows, self.in_features, self.compute_dtype, lambda some: unpack(rows[some], kind, self.unpack_dtype)
+            )
+
+        bias = None if self.bias is None else self.bias.to(self.compute_dtype)
+        return unpacked_product(inputs, packed.shape[0], unpack_rows, bias)
 
 
 class GgufEmbedding(nn.Module):
@@ -102,17 +104,16 @@ class StoredFp8Linear(PackedLinear):
         """Refuse: its weight is what the file holds."""
         raise TypeError("a stored fp8 weight is never packed again")
 
-    def unpacked(self) -> torch.Tensor:
-        """Return the weight in the compute dtype."""
-        codes, scale = self.weight, self.weight_scale
-        if scale is None:
-            return self._in_pieces(lambda some: unpack_fp8(codes[some], self.stored_dtype, self.compute_dtype))
-        scales = scale.expand(self.out_features, 1)
-        return self._in_pieces(lambda some: unpack_fp8(codes[some], self.stored_dtype, torch.float32).mul_(scales[some]))
+    def unpacked(self, block: slice = slice(None)) -> torch.Tensor:
+        """Return rows of the weight, [some, in], in the compute dtype."""
+        codes, kind = self.weight[block], self.stored_dtype
+        if self.weight_scale is None:
+            return self._in_pieces(codes, lambda some: unpack_fp8(codes[some], kind, self.compute_dtype))
+        scales = self.weight_scale.expand(self.out_features, 1)[block]
+        return self._in_pieces(codes, lambda some: unpack_fp8(codes[some], kind, torch.float32).mul_(scales[some]))
 
-    def _in_pieces(self, unpack_rows: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-        return in_pieces(self.weight, self.in_features, self.compute_dtype, unpack_rows)
+    def _in_pieces(self, codes: torch.Tensor, unpack_rows: UnpackRows) -> torch.Tensor:
+        return in_pieces(codes, self.in_features, self.compute_dtype, unpack_rows)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        bias = self._parameters["bias"]
-        return functional.linear(input, self.unpacked(), bias)
+        return unpacked_product(input, self.out_features, self.unpacked, self._parameters["bias"])

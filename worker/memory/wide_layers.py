@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from diffusers.quantizers.gguf.utils import GGUFLinear
 from torch import nn
-from torch.nn import functional
 
+from worker.device.unpacked_product import unpacked_product
 from worker.memory.packed_layers import PackedLinear
 from worker.memory.stored_layers import GgufEmbedding
 
@@ -29,8 +29,10 @@ class WideLinear(PackedLinear):
         raise TypeError("a widened weight is never packed again")
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        weight = self.weight.view(self.stored_dtype).to(input.dtype)
-        return functional.linear(input, weight, self._parameters["bias"])
+        weight = self.weight.view(self.stored_dtype)
+        return unpacked_product(
+            input, self.out_features, lambda some: weight[some].to(input.dtype), self._parameters["bias"]
+        )
 
 
 class WideEmbedding(nn.Embedding):

@@ -28,7 +28,7 @@ def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(json.loads((tmp_path / "cpu.json").read_text())["cpus"]) == 2
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"probe": 0, "cpus": {}}', '{"probe": 2, "cpus": {"x": {"a": 1}}}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"probe": 0, "cpus": {}}', '{"probe": 3, "cpus": {"x": {"a": 1}}}'])
 def test_a_file_of_another_version_is_measured_again(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cpu.json").write_text(content)
     monkeypatch.setattr(cpu_probe, "measure", lambda: CpuSpeed(3.0, 2.0, 1.0))

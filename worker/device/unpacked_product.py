@@ -1,0 +1,45 @@
+"""Multiply by a weight that is unpacked at its use: on a CPU some rows at a time, which its cache holds for the product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+BLOCK_BYTES = 2**23
+"""Of the unpacked rows on a CPU: as a whole, a large weight would be written to memory and read again."""
+MIN_BLOCK_ROWS = 256
+"""Products by fewer rows are slower."""
+
+UnpackRows = Callable[[slice], torch.Tensor]
+"""Returns rows of the weight, [some, in], in the dtype of the input."""
+
+
+def unpacked_product(
+    input: torch.Tensor, out_features: int, unpack_rows: UnpackRows, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return input [..., in] times the transposed weight [out, in], plus the bias: [..., out] in the input's dtype.
+
+    Equals `torch.nn.functional.linear` with the unpacked weight to the bit.
+    """
+    width = input.shape[-1]
+    rows = max(BLOCK_BYTES // (width * input.element_size()) // 64 * 64, MIN_BLOCK_ROWS)
+    if rows >= out_features or not _in_blocks(input):
+        return functional.linear(input, unpack_rows(slice(0, out_features)), bias)
+    flat = input.reshape(-1, width)
+    out = flat.new_empty(flat.shape[0], out_features)
+    for begin in range(0, out_features, rows):
+        some = slice(begin, min(begin + rows, out_features))
+        weight = unpack_rows(some).t()
+        if bias is None:
+            torch.mm(flat, weight, out=out[:, some])
+        else:
+            torch.addmm(bias[some], flat, weight, out=out[:, some])
+    return out.reshape(*input.shape[:-1], out_features)
+
+
+def _in_blocks(input: torch.Tensor) -> bool:
+    """Return whether blocks are faster. Only products in fp32 have been measured; torch's `out` knows no gradients."""
+    is_plain = not (torch.compiler.is_compiling() or (torch.is_grad_enabled() and input.requires_grad))
+    return is_plain and input.device.type == "cpu" and input.dtype == torch.float32
