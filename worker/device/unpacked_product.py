@@ -9,8 +9,8 @@ from torch.nn import functional
 
 BLOCK_BYTES = 2**23
 """Of the unpacked rows on a CPU: as a whole, a large weight would be written to memory and read again."""
-MIN_BLOCK_ROWS = 256
-"""Products by fewer rows are slower."""
+ROWS_PER_THREAD = 128
+"""Fewest rows of a block for each thread: products by fewer are slower."""
 
 UnpackRows = Callable[[slice], torch.Tensor]
 """Returns rows of the weight, [some, in], in the dtype of the input."""
@@ -24,7 +24,7 @@ def unpacked_product(
     Equals `torch.nn.functional.linear` with the unpacked weight to the bit.
     """
     width = input.shape[-1]
-    rows = max(BLOCK_BYTES // (width * input.element_size()) // 64 * 64, MIN_BLOCK_ROWS)
+    rows = max(BLOCK_BYTES // (width * input.element_size()) // 64 * 64, ROWS_PER_THREAD * torch.get_num_threads())
     if rows >= out_features or not _in_blocks(input):
         return functional.linear(input, unpack_rows(slice(0, out_features)), bias)
     flat = input.reshape(-1, width)
