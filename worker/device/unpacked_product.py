@@ -23,11 +23,10 @@ def unpacked_product(
 
     Equals `torch.nn.functional.linear` with the unpacked weight to the bit.
     """
-    width = input.shape[-1]
-    rows = max(BLOCK_BYTES // (width * input.element_size()) // 64 * 64, ROWS_PER_THREAD * torch.get_num_threads())
-    if rows >= out_features or not _in_blocks(input):
+    rows = _block_rows(input) if _in_blocks(input) else out_features
+    if rows >= out_features:
         return functional.linear(input, unpack_rows(slice(0, out_features)), bias)
-    flat = input.reshape(-1, width)
+    flat = input.reshape(-1, input.shape[-1])
     out = flat.new_empty(flat.shape[0], out_features)
     for begin in range(0, out_features, rows):
         some = slice(begin, min(begin + rows, out_features))
@@ -37,6 +36,11 @@ def unpacked_product(
         else:
             torch.addmm(bias[some], flat, weight, out=out[:, some])
     return out.reshape(*input.shape[:-1], out_features)
+
+
+def _block_rows(input: torch.Tensor) -> int:
+    of_cache = BLOCK_BYTES // (input.shape[-1] * input.element_size()) // 64 * 64
+    return max(of_cache, ROWS_PER_THREAD * torch.get_num_threads())
 
 
 def _in_blocks(input: torch.Tensor) -> bool:
