@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app.task import Task
+from celery.backends.base import DisabledBackend
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu.asynchronous.hub import Hub
@@ -51,8 +52,11 @@ def register_render_task(app: Celery, on_hint: Callable[[str, int, str], None], 
     app.conf.task_default_queue = render_queue(models[0])
     by_queue = {render_queue(model): model for model in models}
 
+    # For the lack of a backend Celery would look through all installed packages when a task ends, in many threads at once.
     # worker.runner.flower sends the task's events: a hint may start another job than the one it was sent for.
-    @app.task(bind=True, name=RENDER_TASK, ignore_result=True, send_events=False)  # type: ignore[untyped-decorator]
+    @app.task(  # type: ignore[untyped-decorator]
+        bind=True, name=RENDER_TASK, backend=DisabledBackend(app=app), ignore_result=True, send_events=False
+    )
     def render(task: Task, job_id: str, **_shown: Any) -> None:  # noqa: ANN401 -- fields for Flower
         queue = (task.request.delivery_info or {}).get("routing_key")
         model = by_queue.get(str(queue), models[0])
