@@ -102,9 +102,11 @@ class SendQueue(Generic[M]):
 
     def _send_or_undo(self, messages: Sequence[M], meanwhile: Callable[[], object] = _nothing) -> None:
         finish = None if self.broken else self._try(partial(self._begin, messages))
-        meanwhile()
-        if finish is None or self._try(partial(_done, finish)) is None:
-            self._undo(messages)
+        try:
+            meanwhile()
+        finally:
+            if finish is None or self._try(partial(_done, finish)) is None:
+                self._undo(messages)
 
     def _collect(self) -> tuple[list[M], bool]:
         """Wait for a message; return it with those behind it, and whether the queue is still open."""
@@ -213,6 +215,7 @@ class Publisher:
         return self._sender.read_answers
 
     def _send_and_wait(self, commands: Sequence[Command]) -> None:
+        self._sender.connect()
         self._sender.send(commands)
         self._sender.read_answers()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -45,36 +46,48 @@ class CommandSender:
 
     def __init__(self, client: redis.Redis) -> None:
         self._connection: Any = client.connection_pool.make_connection()  # without types in redis-py
+        self._connected = False  # Connections of redis-py before 8 do not tell.
         self._unread = 0
 
     @property
     def is_connected(self) -> bool:
         """Whether commands can be sent without connecting first: the server has not ended the connection."""
         try:
-            return bool(self._connection.is_connected) and not self._connection.can_read()
+            return self._connected and not self._connection.can_read()
         except (RedisError, OSError):
             return False
 
-    def send(self, commands: Sequence[Command]) -> None:
-        """Send the commands; connect first where that is needed. Raises RedisError or OSError."""
+    def connect(self) -> None:
+        """Connect where that is needed before commands can be sent. Raises RedisError or OSError."""
         if not self.is_connected:
-            self._connection.disconnect()
+            self.close()
             self._connection.connect()
-        self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+            self._connected = True
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send the commands, after `connect`. Raises RedisError or OSError."""
+        with self._closed_on_error():
+            self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
         self._unread = len(commands)
 
     def read_answers(self) -> None:
         """Read the answers to what was sent last. Raises RedisError, where the server refused one of them as well."""
-        try:
+        with self._closed_on_error():  # The next answers would be taken for those of other commands.
             for _ in range(self._unread):
                 self._connection.read_response()
-        except BaseException:
-            self._connection.disconnect()  # The next answers would be taken for those of other commands.
-            raise
 
     def close(self) -> None:
         """Close the connection."""
+        self._connected = False
         self._connection.disconnect()
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
 
 def _of_master(url: SentinelUrl) -> dict[str, Any]:

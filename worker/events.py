@@ -163,6 +163,7 @@ class EventPublisher:
         if not commands:
             return
         try:
+            self._sender.connect()
             self._sender.send(commands)
             self._sender.read_answers()
         except (RedisError, OSError) as error:

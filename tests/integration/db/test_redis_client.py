@@ -33,6 +33,7 @@ def sender(server: RedisServer) -> Iterator[CommandSender]:
 
 
 def push(sender: CommandSender, *values: str) -> None:
+    sender.connect()
     sender.send([("LPUSH", "list", value) for value in values])
     sender.read_answers()
 
@@ -73,9 +74,11 @@ def test_sending_to_a_frozen_server_takes_no_time_and_the_answer_a_timeout(
 def test_a_refused_command_is_an_error_and_the_next_one_gets_its_own_answers(
     server: RedisServer, sender: CommandSender
 ) -> None:
+    sender.connect()
     sender.send([("SET", "list", "no list"), ("LPUSH", "list", "a"), ("LPUSH", "other", "b")])
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         sender.read_answers()
+    sender.connect()
     sender.send([("DEL", "list")])
     sender.read_answers()
     push(sender, "c")
@@ -86,3 +89,24 @@ def test_a_server_that_is_away_is_an_error(server: RedisServer, sender: CommandS
     server.stop()
     with pytest.raises((RedisError, OSError)):
         push(sender, "a")
+
+
+def test_sending_never_connects(server: RedisServer, sender: CommandSender, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(sender, "a")
+    server.stop()
+    connects: list[str] = []
+    monkeypatch.setattr(sender._connection, "connect", lambda: connects.append("connect"))
+    with pytest.raises((RedisError, OSError)):
+        sender.send([("LPUSH", "list", "b")])
+        sender.read_answers()
+    assert connects == []
+
+
+def test_it_needs_nothing_that_the_oldest_supported_redis_py_lacks(sender: CommandSender) -> None:
+    """Connections of redis-py 6 and 7 do not tell whether they are connected."""
+    plain = type(sender._connection)
+    hidden = property(lambda _: (_ for _ in ()).throw(AttributeError("is_connected")))
+    sender._connection.__class__ = type(plain.__name__, (plain,), {"is_connected": hidden})
+    assert not sender.is_connected
+    push(sender, "a")
+    assert sender.is_connected

@@ -74,3 +74,23 @@ def test_a_message_sent_here_leaves_before_and_is_waited_for_after_what_runs_mea
         "answer": ["send", "meanwhile", "answer", "undo ['a']"],
     }
     assert seen == expected[failing]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_an_error_meanwhile_loses_no_message(sent: bool) -> None:
+    """Such as that of an event loop that has closed."""
+    seen: list[str] = []
+
+    def begin(_: Sequence[str]) -> Callable[[], None]:
+        if not sent:
+            raise OSError("no route to host")
+        return lambda: seen.append("answer")
+
+    def fail() -> None:
+        raise RuntimeError("Event loop is closed")
+
+    send_queue = publisher.SendQueue[str](begin, lambda messages: seen.append(f"undo {messages}"))
+    with pytest.raises(RuntimeError, match="closed"):
+        send_queue.send_here("a", fail)
+    send_queue.close()
+    assert seen == (["answer"] if sent else ["undo ['a']"])
