@@ -11,6 +11,8 @@ BLOCK_BYTES = 2**23
 """Of the unpacked rows on a CPU: as a whole, a large weight would be written to memory and read again."""
 ROWS_PER_THREAD = 128
 """Fewest rows of a block for each thread: products by fewer are slower."""
+EVEN_ROWS = 64
+"""The rows of a weight that is multiplied in blocks are a multiple of this: a product by few rows sums in another order."""
 
 UnpackRows = Callable[[slice], torch.Tensor]
 """Returns rows of the weight, [some, in], in the dtype of the input."""
@@ -23,7 +25,7 @@ def unpacked_product(
 
     Equals `torch.nn.functional.linear` with the unpacked weight to the bit.
     """
-    rows = _block_rows(input) if _in_blocks(input) else out_features
+    rows = _block_rows(input) if out_features % EVEN_ROWS == 0 and _in_blocks(input) else out_features
     if rows >= out_features:
         return functional.linear(input, unpack_rows(slice(0, out_features)), bias)
     flat = input.reshape(-1, input.shape[-1])
@@ -44,6 +46,10 @@ def _block_rows(input: torch.Tensor) -> int:
 
 
 def _in_blocks(input: torch.Tensor) -> bool:
-    """Return whether blocks are faster. Only products in fp32 have been measured; torch's `out` knows no gradients."""
+    """Return whether blocks are faster and equal. Only products in fp32 have been measured; `out` knows no gradients.
+
+    For inputs that are not contiguous, `linear` adds the bias after its product or multiplies in batches.
+    """
     is_plain = not (torch.compiler.is_compiling() or (torch.is_grad_enabled() and input.requires_grad))
-    return is_plain and input.device.type == "cpu" and input.dtype == torch.float32
+    is_fp32 = input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return is_plain and is_fp32 and input.device.type == "cpu" and input.is_contiguous()

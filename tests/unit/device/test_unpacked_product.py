@@ -9,7 +9,7 @@ from torch.nn import functional
 from worker.device import unpacked_product as module
 from worker.device.unpacked_product import unpacked_product
 
-ROWS, WIDTH, OUT = 24, 96, 330
+ROWS, WIDTH, OUT = 24, 96, 320
 
 
 class Weight:
@@ -35,22 +35,21 @@ def inputs(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("has_bias", [False, True])
-@pytest.mark.parametrize("shape", [(ROWS, WIDTH), (2, ROWS, WIDTH), (WIDTH,)])
+@pytest.mark.parametrize("shape", [(ROWS, WIDTH), (2, ROWS, WIDTH), (2, 3, 4, WIDTH), (WIDTH,), (0, WIDTH)])
 def test_blocks_equal_the_whole_to_the_bit(shape: tuple[int, ...], has_bias: bool) -> None:
     weight, rows, bias = Weight(), inputs(*shape), inputs(OUT) if has_bias else None
     found = unpacked_product(rows, OUT, weight.unpack, bias)
-    assert weight.blocks == [(0, 128), (128, 256), (256, 330)]
+    assert weight.blocks == [(0, 128), (128, 256), (256, 320)]
     assert found.shape == (*shape[:-1], OUT)
-    expected = functional.linear(rows.reshape(-1, WIDTH), weight.stored.float(), bias).reshape(found.shape)
-    assert torch.equal(found, expected)
+    assert torch.equal(found, functional.linear(rows, weight.stored.float(), bias))
 
 
 @pytest.mark.parametrize("size", [2**23, 2**24])
 def test_a_large_layer_equals_the_whole_to_the_bit(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK_BYTES", size)
-    stored, rows = inputs(3000, 2560).bfloat16(), inputs(70, 2560)
+    stored, rows = inputs(3008, 2560).bfloat16(), inputs(70, 2560)
     with torch.inference_mode():
-        found = unpacked_product(rows, 3000, lambda some: stored[some].float())
+        found = unpacked_product(rows, 3008, lambda some: stored[some].float())
         assert torch.equal(found, functional.linear(rows, stored.float()))
 
 
@@ -61,3 +60,26 @@ def test_other_dtypes_and_gradients_take_the_whole_weight() -> None:
     assert weight.blocks == [(0, OUT)] * 2
     assert half.dtype == torch.bfloat16
     assert learning.requires_grad
+
+
+@pytest.mark.parametrize("out", [1025, 1031, 1064])
+def test_a_few_rows_beyond_the_last_block_equal_the_whole_to_the_bit(out: int) -> None:
+    stored, rows = inputs(out, 2048).bfloat16(), inputs(33, 2048)
+    found = unpacked_product(rows, out, lambda some: stored[some].float())
+    assert torch.equal(found, functional.linear(rows, stored.float()))
+
+
+@pytest.mark.parametrize(("rows", "has_bias"), [(33, True), (3, False)])
+def test_inputs_that_are_not_contiguous_equal_the_whole_to_the_bit(rows: int, has_bias: bool) -> None:
+    stored, bias = inputs(1024, 3072).bfloat16(), inputs(1024) if has_bias else None
+    turned = inputs(rows, 2, 3072).transpose(0, 1)
+    found = unpacked_product(turned, 1024, lambda some: stored[some].float(), bias)
+    assert torch.equal(found, functional.linear(turned, stored.float(), bias))
+
+
+def test_autocast_takes_the_whole_weight() -> None:
+    weight = Weight()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = unpacked_product(inputs(ROWS, WIDTH), OUT, weight.unpack)
+    assert weight.blocks == [(0, OUT)]
+    assert found.dtype == torch.bfloat16
