@@ -210,14 +210,9 @@ class Publisher:
         """
         commands = self._commands(messages)
         if not self._sender.is_connected:
-            return partial(self._send_and_wait, commands)
+            return partial(self._sender.run, commands)
         self._sender.send(commands)
         return self._sender.read_answers
-
-    def _send_and_wait(self, commands: Sequence[Command]) -> None:
-        self._sender.connect()
-        self._sender.send(commands)
-        self._sender.read_answers()
 
     def _commands(self, messages: Sequence[_Message]) -> list[Command]:
         commands: list[Command] = []

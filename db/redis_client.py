@@ -76,6 +76,12 @@ class CommandSender:
             for _ in range(self._unread):
                 self._connection.read_response()
 
+    def run(self, commands: Sequence[Command]) -> None:
+        """Send the commands and wait for their answers; connect first where that is needed. Raises like the others."""
+        self.connect()
+        self.send(commands)
+        self.read_answers()
+
     def close(self) -> None:
         """Close the connection."""
         self._connected = False

@@ -163,8 +163,6 @@ class EventPublisher:
         if not commands:
             return
         try:
-            self._sender.connect()
-            self._sender.send(commands)
-            self._sender.read_answers()
+            self._sender.run(commands)
         except (RedisError, OSError) as error:
             logger.debug("Redis did not take events: %s", error)

@@ -33,9 +33,7 @@ def sender(server: RedisServer) -> Iterator[CommandSender]:
 
 
 def push(sender: CommandSender, *values: str) -> None:
-    sender.connect()
-    sender.send([("LPUSH", "list", value) for value in values])
-    sender.read_answers()
+    sender.run([("LPUSH", "list", value) for value in values])
 
 
 def values(server: RedisServer) -> list[str]:
