@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,17 +54,14 @@ def test_it_connects_again_once_the_server_has_ended_the_connection(server: Redi
     assert connected == [False, True, False]
 
 
-def test_sending_to_a_frozen_server_takes_no_time_and_the_answer_a_timeout(
+def test_sending_to_a_frozen_server_waits_for_no_answer_and_reading_it_is_a_timeout(
     server: RedisServer, sender: CommandSender
 ) -> None:
     push(sender, "a")
     server.send(signal.SIGSTOP)
-    started = time.monotonic()
-    sender.send([("LPUSH", "list", "b")])
-    sent = time.monotonic()
+    sender.send([("LPUSH", "list", "b")])  # Waiting for the answer would raise here.
     with pytest.raises(RedisTimeout):
         sender.read_answers()
-    assert time.monotonic() - sent > sent - started
     assert not sender.is_connected  # The answer that comes late is that of no other command.
 
 
